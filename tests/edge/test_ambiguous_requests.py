@@ -105,7 +105,7 @@ CHUNKS = b"4\r\nmore\r\n0\r\n\r\n"
         b"Host: other\r\nContent-Length: 4\r\n\r\nmore",
     ],
 )
-def test_ambiguous_request_is_refused_and_none_of_it_comes_to_the_origin(
+def test_an_ambiguous_request_gets_400_and_does_not_reach_the_origin(
     gateway: Alike, framing: bytes
 ) -> None:
     path = gateway.path()
@@ -123,7 +123,7 @@ def test_ambiguous_request_is_refused_and_none_of_it_comes_to_the_origin(
         b"Transfer-Encoding: x;y=z, chunked",
     ],
 )
-def test_transfer_coding_that_nobody_would_take_off_is_refused(
+def test_a_transfer_coding_other_than_chunked_is_refused_and_does_not_reach_the_origin(
     gateway: Alike, coding: bytes
 ) -> None:
     path = gateway.path()
@@ -133,7 +133,7 @@ def test_transfer_coding_that_nobody_would_take_off_is_refused(
     assert not gateway.arrived(path)
 
 
-def test_transfer_coding_of_a_client_that_knows_none_is_refused(gateway: Alike) -> None:
+def test_transfer_encoding_in_an_http_1_0_request_is_refused(gateway: Alike) -> None:
     """Somebody on the way may have taken its body for nothing (RFC 9112 section 6.1)."""
     path = gateway.path()
     head = f"POST {path} HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n".encode()
@@ -145,7 +145,7 @@ def test_transfer_coding_of_a_client_that_knows_none_is_refused(gateway: Alike) 
 
 @pytest.mark.parametrize("host", [b"a b/c", b"a/b", b'"><script>', b"a,b", b"a@b", b"\xff", b"a:b"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_host_that_is_none_is_refused(gateway: Alike, method: str, host: bytes) -> None:
+def test_a_malformed_host_is_refused(gateway: Alike, method: str, host: bytes) -> None:
     """It would be a part of keys, of what the origin is told and of addresses in answers."""
     path = gateway.path()
     head = f"{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nHost: ".encode()
@@ -154,7 +154,7 @@ def test_host_that_is_none_is_refused(gateway: Alike, method: str, host: bytes) 
 
 
 @pytest.mark.parametrize("host", ["Example.COM", "example.com:80", "EXAMPLE.com:80"])
-def test_one_host_in_two_spellings_is_one(gateway: Alike, host: str) -> None:
+def test_spellings_of_one_host_are_forwarded_as_one(gateway: Alike, host: str) -> None:
     path = gateway.path()
     for named in ("example.com", host):
         gateway.send(f"GET {path} HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
@@ -184,7 +184,7 @@ def test_one_host_in_two_spellings_is_one(gateway: Alike, host: str) -> None:
         b"GET/1 %b HTTP/1.1",
     ],
 )
-def test_line_that_could_be_read_in_two_ways_is_refused(gateway: Alike, line: bytes) -> None:
+def test_an_ambiguous_request_line_is_refused(gateway: Alike, line: bytes) -> None:
     path = gateway.path()
     answers = gateway.send(line % path.encode() + b"\r\nHost: localhost\r\n\r\n")
     answers[0].assert_problem(400)
@@ -216,7 +216,7 @@ def test_line_that_could_be_read_in_two_ways_is_refused(gateway: Alike, line: by
         (b"TE: trailers\r\nTrailer: X\r\nContent-Length: 4\r\n\r\nmore", b"more"),
     ],
 )
-def test_odd_but_clear_request_comes_once_and_in_plain_form(
+def test_an_odd_but_unambiguous_request_reaches_the_origin_once_in_plain_form(
     gateway: Alike, framing: bytes, body: bytes
 ) -> None:
     path = gateway.path()
@@ -233,7 +233,7 @@ def test_odd_but_clear_request_comes_once_and_in_plain_form(
         assert names.count("host") == 1
 
 
-def test_trailer_is_no_header_of_the_next_request(gateway: Alike) -> None:
+def test_a_trailer_does_not_become_a_header_of_the_next_request(gateway: Alike) -> None:
     """On a connection that a proxy shares, that request is somebody else's."""
     path = gateway.path()
     trailers = b"X-Trailer: 9\r\nAuthorization: Bearer canary\r\n"
@@ -247,14 +247,16 @@ def test_trailer_is_no_header_of_the_next_request(gateway: Alike) -> None:
         assert "x-trailer" not in dict(one.fields), one
 
 
-def test_backslash_is_no_separator(gateway: Alike) -> None:
+def test_a_backslash_in_a_path_is_encoded_and_not_a_separator(gateway: Alike) -> None:
     path = gateway.path()
     gateway.send(request("GET", f"{path}\\..\\other"))
     assert [one.target for one in gateway.arrived(path)] in ([], [f"{path}%5C..%5Cother"])
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
-def test_body_where_none_belongs_is_never_a_request(gateway: Alike, method: str) -> None:
+def test_a_body_of_a_method_without_one_is_never_executed_as_a_request(
+    gateway: Alike, method: str
+) -> None:
     path = gateway.path()
     hidden = request("DELETE", f"{path}/smuggled")
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n\r\n"
@@ -264,7 +266,7 @@ def test_body_where_none_belongs_is_never_a_request(gateway: Alike, method: str)
     assert all(one.target == path for one in gateway.arrived(path))
 
 
-def test_pipelined_requests_come_one_by_one_in_order(gateway: Alike) -> None:
+def test_pipelined_requests_reach_the_origin_in_order(gateway: Alike) -> None:
     path = gateway.path()
     paths = [f"{path}/{number}" for number in range(20)]
     answers = gateway.send(b"".join(request("GET", one) for one in paths))
@@ -272,7 +274,7 @@ def test_pipelined_requests_come_one_by_one_in_order(gateway: Alike) -> None:
     assert [one.target for one in gateway.arrived(path)] == paths
 
 
-def test_request_cut_within_its_body_is_never_whole_at_the_origin(gateway: Alike) -> None:
+def test_a_request_reset_within_its_body_does_not_reach_the_origin(gateway: Alike) -> None:
     path = gateway.path()
     with Wire(gateway.port) as wire:
         wire.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode())
@@ -293,7 +295,7 @@ HOP_BY_HOP = (
 )
 
 
-def test_headers_of_the_connection_end_at_the_gateway(gateway: Alike) -> None:
+def test_hop_by_hop_headers_do_not_reach_the_origin(gateway: Alike) -> None:
     path = gateway.path()
     lines = "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *HOP_BY_HOP, "", ""])
     gateway.send(lines.encode())

@@ -180,7 +180,7 @@ def played(answered: Answered, url: str) -> Play:
         ({"auth": "origin"}, {}),
     ],
 )
-def test_whatever_is_appended_and_answered_what_is_remembered_means_the_same(
+def test_an_append_has_the_same_result_whether_or_not_its_fields_are_cached(
     route: dict[str, object], options: dict[str, object], tmp_path: Path
 ) -> None:
     is_guarded = "auth" in route

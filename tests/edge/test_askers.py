@@ -86,7 +86,7 @@ def shown(request: CacheRequest) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)
-async def test_what_is_remembered_of_readers_is_what_would_be_made_anew(
+async def test_a_cached_reader_request_equals_a_newly_built_one(
     identity: IdentityHeaders,
 ) -> None:
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
@@ -122,7 +122,7 @@ async def test_what_is_remembered_of_readers_is_what_would_be_made_anew(
         for_all()
 
 
-async def test_readers_are_forgotten_before_they_are_too_many(
+async def test_cached_reader_requests_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(askers, "REMEMBERED", 3)

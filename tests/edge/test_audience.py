@@ -41,7 +41,7 @@ def gateway(origin: Reference) -> Iterator[Headgate]:
 
 
 @pytest.mark.parametrize("style", ["poll", "client", "sse"])
-def test_viewers_cost_one_request_a_message(
+def test_each_message_costs_the_origin_one_request_for_all_viewers(
     tools: Tools, origin: Reference, gateway: Headgate, style: Style
 ) -> None:
     show = Show(style, viewers=VIEWERS - LATE, late=LATE, messages=MESSAGES, interval_s=0.1)
@@ -51,7 +51,7 @@ def test_viewers_cost_one_request_a_message(
 
 
 @pytest.mark.parametrize("style", ["poll", "sse"])
-def test_who_begins_at_the_tail_of_a_followed_stream_costs_the_origin_nothing(
+def test_readers_that_join_at_the_tail_of_a_followed_stream_cause_no_origin_requests(
     tools: Tools, origin: Reference, gateway: Headgate, style: Style
 ) -> None:
     """The first one has it read, and has a poll wait there; that tells the others where it is."""

@@ -29,7 +29,7 @@ def upload(*lines: str) -> bytes:
 # ---------------------------------------------------------------- bodies as they come
 
 
-async def test_the_first_bytes_arrive_before_the_last_are_sent() -> None:
+async def test_a_response_is_passed_on_piece_by_piece_while_the_origin_sends() -> None:
     steps = Steps(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab", b"cd", b"ef")
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -41,7 +41,7 @@ async def test_the_first_bytes_arrive_before_the_last_are_sent() -> None:
             steps.go()
 
 
-async def test_chunks_arrive_as_they_are_sent_and_end_properly() -> None:
+async def test_response_chunks_are_passed_on_while_the_origin_sends() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n", b"0\r\nX-Trailer: 1\r\n\r\n")
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
@@ -58,7 +58,7 @@ async def test_chunks_arrive_as_they_are_sent_and_end_properly() -> None:
         assert (await client.ask(get(f"{S}2"))).body == b"next"
 
 
-async def test_what_came_in_chunks_is_kept_with_its_length() -> None:
+async def test_a_chunked_response_is_cached_with_its_content_length() -> None:
     body = b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
     head = f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     async with RawOrigin(head + body) as raw, edge_serving(raw) as gateway:
@@ -72,7 +72,7 @@ async def test_what_came_in_chunks_is_kept_with_its_length() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_an_upload_comes_to_the_origin_while_it_is_sent() -> None:
+async def test_an_upload_is_passed_on_piece_by_piece_while_the_client_sends() -> None:
     received: list[bytes] = []
 
     async def play(wire: Wire) -> None:
@@ -180,7 +180,9 @@ async def test_a_slow_client_slows_the_origin_down(method: str) -> None:
     "framing", ["Content-Length: 9\r\n\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_cut_answer_is_cut_for_the_client_too(method: str, framing: str) -> None:
+async def test_a_response_cut_by_the_origin_is_cut_for_the_client(
+    method: str, framing: str
+) -> None:
     steps = Steps(f"HTTP/1.1 200 OK\r\n{framing}".encode(), then=close)
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -197,7 +199,7 @@ async def test_a_cut_answer_is_cut_for_the_client_too(method: str, framing: str)
         assert b"Content-Length: 9" in head or not body.endswith(b"0\r\n\r\n")
 
 
-async def test_a_cut_answer_looks_cut_to_a_client_that_takes_any_close_for_the_end() -> None:
+async def test_a_response_cut_by_the_origin_resets_an_http_1_0_connection() -> None:
     cut = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"
     steps = Steps(cut.encode(), then=close)
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
@@ -213,7 +215,7 @@ async def test_a_cut_answer_looks_cut_to_a_client_that_takes_any_close_for_the_e
 
 
 @pytest.mark.parametrize("ends", [True, False])
-async def test_an_early_answer_comes_through_though_the_body_is_not_sent(ends: bool) -> None:
+async def test_a_response_that_arrives_before_the_upload_ends_is_passed_on(ends: bool) -> None:
     async def refuse(wire: Wire) -> None:
         await wire.send(answer(b"too large", status="413 Content Too Large"))
         if ends:
@@ -229,7 +231,7 @@ async def test_an_early_answer_comes_through_though_the_body_is_not_sent(ends: b
         assert got.get("X-Cache") == "BYPASS"
 
 
-async def test_a_client_that_waits_to_be_told_to_go_on_is() -> None:
+async def test_a_client_with_expect_100_continue_gets_a_100_before_its_body() -> None:
     async with Echo() as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
         client.send(upload("Expect: 100-continue", "Content-Length: 4"))
@@ -263,7 +265,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(lines: list[str]) -> None:
         assert b"keep-alive" not in got.lower()
 
 
-async def test_a_client_of_http_1_0_is_told_how_long_chunks_were_that_are_all_here() -> None:
+async def test_a_complete_chunked_response_goes_to_http_1_0_with_its_content_length() -> None:
     chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
     async with RawOrigin(answer(b""), chunks) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -274,7 +276,7 @@ async def test_a_client_of_http_1_0_is_told_how_long_chunks_were_that_are_all_he
 
 
 @pytest.mark.parametrize("field", [MINUTE, "Cache-Control: no-store"])
-async def test_a_client_of_http_1_0_may_keep_its_connection_where_the_length_is_known(
+async def test_an_http_1_0_connection_is_kept_alive_if_the_response_length_is_known(
     field: str,
 ) -> None:
     async with RawOrigin(answer(b"data", field)) as raw, edge_serving(raw) as gateway:
@@ -287,7 +289,7 @@ async def test_a_client_of_http_1_0_may_keep_its_connection_where_the_length_is_
         assert b"Connection: close" in head
 
 
-async def test_a_client_of_http_1_0_may_upload() -> None:
+async def test_an_http_1_0_upload_is_forwarded_as_http_1_1() -> None:
     async with Echo() as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
         _, body = await to_the_end(client, request("POST", S, body=b"data", version="1.0"))

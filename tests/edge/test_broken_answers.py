@@ -142,19 +142,19 @@ HEADS = {
 
 
 @pytest.mark.parametrize("sent", HEADS.values(), ids=HEADS)
-def test_answer_that_is_none_is_a_502_and_is_forgotten(stage: Stage, sent: bytes) -> None:
+def test_a_malformed_origin_response_is_a_502_and_is_not_cached(stage: Stage, sent: bytes) -> None:
     path = stage.path(_then_close(sent))
     _assert_failed(stage.read(path), 502)
     assert stage.recover(path).body == RIGHT
 
 
-def test_origin_that_resets_is_a_502_and_is_forgotten(stage: Stage) -> None:
+def test_a_connection_reset_by_the_origin_is_a_502_and_is_not_cached(stage: Stage) -> None:
     path = stage.path(Exchange.reset)
     _assert_failed(stage.read(path), 502)
     assert stage.recover(path).body == RIGHT
 
 
-def test_answer_after_an_early_one_is_taken(stage: Stage) -> None:
+def test_the_final_response_after_an_informational_one_is_passed_on(stage: Stage) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
     path = stage.path(lambda exchange: exchange.send(early + answer(RIGHT)))
     found = stage.read(path)
@@ -163,7 +163,7 @@ def test_answer_after_an_early_one_is_taken(stage: Stage) -> None:
     assert "link" not in found.headers
 
 
-def test_folded_header_is_one_line(stage: Stage) -> None:
+def test_a_folded_header_of_the_origin_adds_no_header(stage: Stage) -> None:
     folded = OK + b"X: a\r\n Set-Cookie: b\r\nContent-Length: 5\r\n\r\n" + RIGHT
     found = stage.read(stage.path(lambda exchange: exchange.send(folded)))
     assert found is not None
@@ -171,7 +171,7 @@ def test_folded_header_is_one_line(stage: Stage) -> None:
     assert found.status == 502 or found.headers["x"].split() == ["a", "Set-Cookie:", "b"]
 
 
-def test_early_answers_without_end_are_a_502_or_504(stage: Stage) -> None:
+def test_endless_informational_responses_are_a_502_or_504(stage: Stage) -> None:
     def play(exchange: Exchange) -> None:
         for _ in range(100_000):
             exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -203,13 +203,17 @@ BODIES = {
 
 
 @pytest.mark.parametrize("sent", BODIES.values(), ids=BODIES)
-def test_cut_body_looks_cut_and_is_forgotten(stage: Stage, sent: bytes) -> None:
+def test_a_body_closed_too_early_looks_cut_to_the_client_and_is_not_cached(
+    stage: Stage, sent: bytes
+) -> None:
     path = stage.path(_then_close(sent))
     _assert_failed_or_cut(stage, path)
 
 
 @pytest.mark.parametrize("sent", BODIES.values(), ids=BODIES)
-def test_body_cut_by_a_reset_looks_cut_and_is_forgotten(stage: Stage, sent: bytes) -> None:
+def test_a_body_cut_by_a_reset_looks_cut_to_the_client_and_is_not_cached(
+    stage: Stage, sent: bytes
+) -> None:
     def play(exchange: Exchange) -> None:
         exchange.send(sent)
         exchange.reset()
@@ -218,7 +222,7 @@ def test_body_cut_by_a_reset_looks_cut_and_is_forgotten(stage: Stage, sent: byte
     _assert_failed_or_cut(stage, path)
 
 
-def test_body_that_ends_with_the_connection_is_passed_on_and_not_kept(stage: Stage) -> None:
+def test_a_body_delimited_by_the_connection_end_is_passed_on_and_not_cached(stage: Stage) -> None:
     """Nobody can tell whether it was cut."""
     path = stage.path(_then_close(OK + b"\r\nwro"))
     found = stage.read(path)
@@ -250,7 +254,7 @@ def test_body_that_ends_with_a_reset_is_cut(stage: Stage) -> None:
     ],
 )
 @pytest.mark.parametrize("more", [b"MORE", OK + b"Content-Length: 5\r\n\r\nwrong"])
-def test_what_follows_an_answer_is_nobodys(
+def test_surplus_bytes_behind_an_origin_response_reach_no_other_client(
     stage: Stage, method: str, head: bytes, body: bytes, more: bytes
 ) -> None:
     path = stage.path(lambda exchange: exchange.send(head + more))
@@ -282,7 +286,7 @@ MUCH = "Cache-Control: max-age=600"
         ("503 Service Unavailable", ("Retry-After: 1",)),
     ],
 )
-def test_answer_of_one_moment_is_not_kept(
+def test_a_partial_or_conditional_response_is_not_cached(
     stage: Stage, status: str, fields: tuple[str, ...]
 ) -> None:
     body = b"" if status.startswith("304") else b"wrong"
@@ -317,7 +321,9 @@ def test_origin_that_never_answers_is_a_504(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("sent", [OK, OK + b"Content-Length: 10\r\n\r\nwron", CHUNKED + b"5\r\nwr"])
-def test_origin_that_stops_within_an_answer_is_a_504_or_a_cut(stage: Stage, sent: bytes) -> None:
+def test_an_origin_that_stalls_within_its_response_is_a_504_or_a_cut(
+    stage: Stage, sent: bytes
+) -> None:
     path = stage.path(lambda exchange: exchange.send(sent))
     found = stage.read(path)
     if found is not None:
@@ -325,7 +331,7 @@ def test_origin_that_stops_within_an_answer_is_a_504_or_a_cut(stage: Stage, sent
     assert stage.recover(path).body == RIGHT
 
 
-def test_slow_answer_is_passed_on_as_it_comes_and_holds_nobody_up(stage: Stage) -> None:
+def test_a_slow_origin_response_is_passed_on_and_delays_no_other_reader(stage: Stage) -> None:
     asked = threading.Event()
     pace = threading.Event()
     is_sent = threading.Event()
@@ -350,7 +356,9 @@ def test_slow_answer_is_passed_on_as_it_comes_and_holds_nobody_up(stage: Stage) 
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_write_that_the_origin_leaves_is_told_and_not_repeated(stage: Stage, method: str) -> None:
+def test_a_write_that_the_origin_drops_is_a_5xx_and_is_not_repeated(
+    stage: Stage, method: str
+) -> None:
     """It may have been done."""
     path = stage.path(Exchange.close)
     body = None if method == "DELETE" else b"more"
@@ -359,7 +367,7 @@ def test_write_that_the_origin_leaves_is_told_and_not_repeated(stage: Stage, met
     assert stage.origin.paths().count(f"{method} {path}") == 1
 
 
-def test_origin_that_is_not_there_is_a_502_with_a_time_to_come_again() -> None:
+def test_an_unreachable_origin_is_a_502_or_503_with_retry_after() -> None:
     with BlockingOrigin() as origin:
         url = origin.url
     with edge(url, impatient(WAIT_S)) as gateway:

@@ -52,7 +52,7 @@ def made_anew(origin: LiveOrigin, *pieces: bytes) -> None:
 
 
 @pytest.mark.parametrize("anew", [(b"x", b"y", b"z"), (b"x",), ()])
-async def test_a_stream_made_anew_after_its_end_is_followed(anew: tuple[bytes, ...]) -> None:
+async def test_a_stream_recreated_after_its_closure_is_followed(anew: tuple[bytes, ...]) -> None:
     """Nothing is heard any more of the one that was closed, whoever still waits for its end."""
     async with live(b"a") as (origin, gateway):
         origin.says = [NEVER_KEPT]
@@ -69,7 +69,9 @@ async def test_a_stream_made_anew_after_its_end_is_followed(anew: tuple[bytes, .
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_a_copy_is_enough_to_see_that_a_closed_stream_was_made_anew(mode: str) -> None:
+async def test_a_cached_read_of_a_recreated_stream_stops_readers_from_waiting_in_the_closed_feed(
+    mode: str,
+) -> None:
     """What was closed has no news, so nobody is to wait with those who still read it."""
     async with live(b"a") as (origin, gateway):
         origin.says = ["Cache-Control: public, max-age=60"]
@@ -90,7 +92,7 @@ async def test_a_copy_is_enough_to_see_that_a_closed_stream_was_made_anew(mode: 
             assert news(await viewer.answer()) == (200, b"y", "0002", "true")
 
 
-async def test_who_reads_on_sees_that_a_closed_stream_was_made_anew() -> None:
+async def test_a_viewer_of_a_recreated_stream_gets_news_after_reading_to_the_closed_end() -> None:
     """Of an origin that never tells of tails, only an empty answer shows where one is."""
     async with live(b"a") as (origin, gateway):
         origin.says = [NEVER_KEPT]
@@ -105,7 +107,7 @@ async def test_who_reads_on_sees_that_a_closed_stream_was_made_anew() -> None:
         assert text(await again.events_until(told_of("0002"))) == "y"  # type: ignore[arg-type] # a predicate
 
 
-async def test_a_poll_that_reaches_the_end_of_a_closed_stream_follows_nothing() -> None:
+async def test_a_poll_that_reads_to_the_end_of_a_closed_stream_starts_no_feed() -> None:
     """Or readers who come when it was made anew would wait with those of the old one."""
     async with live(b"a", b"b") as (origin, gateway):
         origin.says = [NEVER_KEPT]
@@ -119,7 +121,7 @@ async def test_a_poll_that_reaches_the_end_of_a_closed_stream_follows_nothing() 
         assert news(await waiter.answer()) == (200, b"w", "0004", "true")
 
 
-async def test_an_append_that_passes_by_ends_a_feed_whose_stream_was_closed() -> None:
+async def test_an_append_through_the_gateway_ends_a_feed_that_was_closed() -> None:
     async with live(b"a") as (origin, gateway):
         await stalled_at_the_end(origin, gateway)
         made_anew(origin, b"x", b"y", b"z")
@@ -127,7 +129,7 @@ async def test_an_append_that_passes_by_ends_a_feed_whose_stream_was_closed() ->
         assert gateway.limits.feeds == 0
 
 
-async def test_an_append_that_passes_by_makes_a_copy_old_that_says_closed() -> None:
+async def test_an_append_through_the_gateway_drops_a_cached_closed_response() -> None:
     """What it was written to is another stream."""
     async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
         origin.close_stream()
@@ -138,7 +140,7 @@ async def test_an_append_that_passes_by_makes_a_copy_old_that_says_closed() -> N
         assert (await gateway.ask(whole)).body == b"xy"
 
 
-async def test_a_poll_whose_time_is_over_amid_the_news_is_told_the_rest() -> None:
+async def test_a_poll_that_times_out_after_a_part_of_the_news_gets_the_rest() -> None:
     """The origin has told of a part, and not that it was all."""
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
@@ -158,7 +160,7 @@ async def test_a_poll_whose_time_is_over_amid_the_news_is_told_the_rest() -> Non
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_what_was_read_before_a_stream_was_deleted_is_no_part_of_the_next_one(
+async def test_a_read_begun_before_a_deletion_adds_nothing_to_the_next_stream(
     mode: str,
 ) -> None:
     """The answer comes when the stream that has taken its place is followed already."""
@@ -213,7 +215,7 @@ class Scripted(RawOrigin):
             await script(wire)
 
 
-async def test_events_read_before_a_stream_was_deleted_are_not_told_of_the_next_one() -> None:
+async def test_events_read_before_a_deletion_are_not_sent_to_readers_of_the_next_stream() -> None:
     """Neither to those who come while they are read, nor later from what was kept of them."""
     async with Scripted() as origin, edge_serving(origin) as gateway:
         late = Steps(b"", read(b"b", "0002"))
@@ -233,7 +235,7 @@ async def test_events_read_before_a_stream_was_deleted_are_not_told_of_the_next_
             assert await up_to(viewer, "0003") == "xyz"
 
 
-async def test_news_of_a_stream_that_may_be_no_more_are_not_told() -> None:
+async def test_recent_data_past_the_end_of_a_possibly_new_stream_is_not_sent() -> None:
     """The origin has just told of one that ends before them: it is asked instead."""
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
@@ -250,7 +252,7 @@ async def test_news_of_a_stream_that_may_be_no_more_are_not_told() -> None:
 
 @pytest.mark.parametrize("come", [0, 200])
 @pytest.mark.parametrize("mode", ["", "&live=sse", "&live=long-poll"])
-async def test_a_read_that_was_asked_before_the_end_and_comes_after_it_says_nothing_of_it(
+async def test_a_read_begun_before_a_closure_and_answered_after_it_does_not_undo_the_closure(
     mode: str, come: int
 ) -> None:
     """Its answer was right when it was given: the stream is no other one."""

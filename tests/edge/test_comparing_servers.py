@@ -73,7 +73,7 @@ def doubting(doubts: Doubts, request: CacheRequest) -> Poller:
 
 
 @pytest.mark.parametrize(("second", "is_settled"), [("a", True), ("b", False)])
-def test_data_of_one_server_are_not_joined_after_a_look_at_another(
+def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
     second: str, is_settled: bool
 ) -> None:
     request = reading()
@@ -90,7 +90,7 @@ def test_data_of_one_server_are_not_joined_after_a_look_at_another(
         assert ended.value.value.body == b" new"
 
 
-def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_another_server() -> None:
+def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_server() -> None:
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
@@ -103,7 +103,7 @@ def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_anothe
         steps.send(answered("a", b"oXd new", "8"))
 
 
-def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> None:
+def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() -> None:
     """They wait in it, and their read was not known yet when the comparison began."""
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
@@ -117,7 +117,7 @@ def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> Non
         steps.send(answered("b", b"oXd new", "8"))
 
 
-def test_a_read_that_began_at_an_offset_of_an_earlier_stream_is_lost_and_the_feed_goes_on() -> None:
+def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_continues() -> None:
     request, lost = reading(), LostOffsets()
     doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
     noted(doubts, request, Span("1", "4", b"odd"), "b")
@@ -131,7 +131,7 @@ def test_a_read_that_began_at_an_offset_of_an_earlier_stream_is_lost_and_the_fee
     assert doubts.newest_reads.of(request.stream_key) == []
 
 
-def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison() -> None:
+def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
     """Until the poll was over, nobody could go on with what is known."""
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
@@ -149,7 +149,7 @@ def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison
     assert (poll.waits, poller.verification.is_in_doubt) == (True, False)
 
 
-def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed() -> None:
+def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None:
     request, lost = reading(), LostOffsets()
     doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
     for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
@@ -165,7 +165,7 @@ def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed
     assert [one.end for one in doubts.newest_reads.of(request.stream_key)] == ["3"]
 
 
-def test_a_doubt_while_a_cut_character_is_completed_doubles_no_data() -> None:
+def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = doubting(doubts, request)

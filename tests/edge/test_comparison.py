@@ -47,7 +47,7 @@ def known_of(kind: str, piece: Span, *, by_digest: bool) -> Known:
 
 
 @given(st.sampled_from([TEXT, JSON]), st.booleans(), PIECES, PIECES, PIECES, st.data())
-def test_only_a_read_with_the_same_data_up_to_the_tail_is_the_same_stream(
+def test_a_read_is_the_same_stream_only_if_its_data_match_up_to_the_tail(
     kind: str,
     by_digest: bool,
     common: list[bytes],
@@ -79,7 +79,7 @@ def test_only_a_read_with_the_same_data_up_to_the_tail_is_the_same_stream(
 
 
 @given(st.sampled_from([TEXT, JSON]), PIECES, PIECES, PIECES)
-def test_the_common_point_is_where_the_data_part(
+def test_the_common_point_of_two_histories_is_where_their_data_differ(
     kind: str, common: list[bytes], old: list[bytes], new: list[bytes]
 ) -> None:
     before, after = [b"0", *common, b"3", *old], [b"0", *common, b"4", *new]
@@ -106,7 +106,7 @@ def test_the_common_point_is_where_the_data_part(
     ],
 )
 @pytest.mark.parametrize("by_digest", [False, True])
-def test_offsets_and_bytes_have_to_agree(
+def test_a_read_is_the_same_stream_only_if_its_offset_and_bytes_match(
     read: Span, is_tail: bool, verdict: object, by_digest: bool
 ) -> None:
     known = known_of(TEXT, Span("0", "3", b"abc"), by_digest=by_digest)
@@ -120,7 +120,9 @@ def test_offsets_and_bytes_have_to_agree(
     ("read", "verdict"),
     [(b"[1, 2]", SAME), (b"[ 1 ,2 ]", SAME), (b"[1,21]", ANOTHER), (b"[1,2,3]", SAME)],
 )
-def test_messages_are_compared_and_not_their_spelling(read: bytes, verdict: object) -> None:
+def test_json_messages_are_compared_by_value_and_not_by_spelling(
+    read: bytes, verdict: object
+) -> None:
     end = "3" if b"3" in read else "2"
     known = Span("0", "2", b"[1,2]")
     assert compare(JSON, known, Span("0", end, read), is_tail=True).verdict is verdict
@@ -130,7 +132,7 @@ def test_messages_are_compared_and_not_their_spelling(read: bytes, verdict: obje
     ("more", "verdict", "rest"),
     [(b"]", SAME, b"[]"), (b",1]", SAME, b"[1]"), (b" , 1]", SAME, b"[ 1]"), (b"1]", ANOTHER, b"")],
 )
-def test_long_json_is_compared_by_its_bytes(more: bytes, verdict: object, rest: bytes) -> None:
+def test_long_json_is_compared_as_bytes(more: bytes, verdict: object, rest: bytes) -> None:
     body = b"[%b" % (b"7" * LONGEST_COUNTED)
     known = Span("0", "1", body + b"]")
     found = compare(JSON, known, Span("0", "1" if more == b"]" else "2", body + more), is_tail=True)
@@ -140,7 +142,7 @@ def test_long_json_is_compared_by_its_bytes(more: bytes, verdict: object, rest: 
 @pytest.mark.parametrize(
     ("sizes", "taken"), [([9, 9], 2), ([COMPARED_BYTES, 1], 1), ([1, 10**6], 1)]
 )
-def test_what_is_compared_is_no_more_than_a_chunk_or_the_latest_piece(
+def test_a_comparison_covers_at_most_a_chunk_or_the_latest_piece(
     sizes: list[int], taken: int
 ) -> None:
     spans = [Span(offset(at), offset(at + 1), b"x" * size) for at, size in enumerate(sizes)]

@@ -44,7 +44,7 @@ async def saying(*lines: str) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
 
 
 @pytest.mark.parametrize("lines", [(), (ORDINARY,)], ids=["short way", "ordinary way"])
-async def test_polls_name_the_pages_that_the_origin_allows(lines: tuple[str, ...]) -> None:
+async def test_poll_responses_have_the_cors_headers_of_the_origin(lines: tuple[str, ...]) -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001", *lines)
         await origin.polled(1)
@@ -57,14 +57,14 @@ async def test_polls_name_the_pages_that_the_origin_allows(lines: tuple[str, ...
         assert (ended.status, said(ended)) == (204, OF_THE_ORIGIN)
 
 
-async def test_events_name_the_pages_that_the_origin_allows() -> None:
+async def test_event_stream_responses_have_the_cors_headers_of_the_origin() -> None:
     async with saying(*SAYS) as (_, gateway):
         client = await gateway.connect()
         client.send(get(at("0001", "sse")))
         assert said(await client.answer()) == OF_THE_ORIGIN
 
 
-async def test_reads_that_the_feed_answers_name_the_pages_that_the_origin_allows() -> None:
+async def test_reads_answered_from_the_feed_have_the_cors_headers_of_the_origin() -> None:
     async with saying(*SAYS) as (origin, gateway):
         await following(gateway, "0001")
         await confirmed(gateway)
@@ -76,7 +76,9 @@ async def test_reads_that_the_feed_answers_name_the_pages_that_the_origin_allows
 
 
 @pytest.mark.parametrize("lines", [(), (*SAYS, "Vary: Origin")], ids=["nothing", "by the page"])
-async def test_ours_where_the_origin_says_nothing_that_is_for_all(lines: tuple[str, ...]) -> None:
+async def test_cors_origins_apply_if_the_origin_sends_no_header_for_all_pages(
+    lines: tuple[str, ...],
+) -> None:
     async with saying(*lines) as (origin, gateway):
         waiting = await polling(gateway, "0001")
         viewer = await gateway.connect()
@@ -87,7 +89,7 @@ async def test_ours_where_the_origin_says_nothing_that_is_for_all(lines: tuple[s
         assert said(await waiting.answer()) == OURS
 
 
-async def test_what_the_origin_says_may_change() -> None:
+async def test_cors_headers_of_the_feed_follow_a_change_at_the_origin() -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001")
         await origin.polled(1)
@@ -96,7 +98,7 @@ async def test_what_the_origin_says_may_change() -> None:
         assert said(await waiting.answer()) == OURS
 
 
-async def test_refusals_name_the_pages_that_the_gateway_allows() -> None:
+async def test_error_responses_have_the_cors_headers_of_the_gateway() -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001")
         await origin.polled(1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Wire
 
 
-async def test_a_stream_is_followed_once_after_a_lag_that_looked_like_another_stream() -> None:
+async def test_a_stream_has_one_feed_again_after_a_lag_that_looked_like_another_stream() -> None:
     """New readers have a feed of their own for as long as the old one is in doubt."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         viewer = await following(gateway, "0003")
@@ -40,7 +40,7 @@ async def test_a_stream_is_followed_once_after_a_lag_that_looked_like_another_st
         assert await up_to(again, "0005") == "e"
 
 
-async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn() -> None:
+async def test_a_read_waits_until_a_second_doubt_is_settled() -> None:
     async with live(b"a", b"b", b"c") as (origin, gateway):
         viewer = await following(gateway, "-1")
         assert await up_to(viewer, "0003") == "abc"
@@ -100,7 +100,7 @@ async def test_a_feed_without_data_is_not_compared_with_reads_of_a_later_history
         assert (await waiter.answer()).status == 410
 
 
-async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compared() -> None:
+async def test_a_read_before_the_end_of_a_shorter_stream_does_not_count_as_compared() -> None:
     """The feed has only a checksum of its data, which says nothing of a part of them."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -114,7 +114,7 @@ async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compar
         assert (got.status, got.body) != (200, b"Y")
 
 
-async def test_readers_where_compared_data_began_are_not_joined_if_nothing_is_the_same() -> None:
+async def test_readers_at_the_start_of_the_compared_data_get_410_if_no_byte_matches() -> None:
     """The two histories may have parted before that."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         viewer = await following(gateway, "now")
@@ -128,7 +128,7 @@ async def test_readers_where_compared_data_began_are_not_joined_if_nothing_is_th
         assert (await gateway.ask(get(f"{S}?offset=0003", "X-Own-Way: 1"))).status == 410
 
 
-async def test_a_stream_is_compared_though_those_who_wait_for_it_have_all_places() -> None:
+async def test_a_comparison_runs_though_waiting_readers_use_all_origin_requests() -> None:
     """They have the beginning of a long answer, and `max_origin_requests` is reached."""
     async with (
         LiveOrigin(b"a", b"b", b"c") as origin,
@@ -161,7 +161,7 @@ async def test_a_stream_is_compared_though_those_who_wait_for_it_have_all_places
         assert (await reader.answer()).body == b"c" * 1000
 
 
-async def test_a_stream_that_nobody_follows_is_compared_until_a_lag_would_be_over(
+async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_lasted_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
@@ -188,7 +188,7 @@ async def test_a_stream_that_nobody_follows_is_compared_until_a_lag_would_be_ove
         assert gateway.limits.feeds == 0
 
 
-async def test_a_feed_that_begins_after_a_change_does_not_answer_for_what_was_read_before() -> None:
+async def test_a_feed_begun_after_a_change_of_history_gives_nothing_for_earlier_offsets() -> None:
     """Nobody followed the stream when the origin came back, and both histories have an offset."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         waiter = await polling(gateway, "0003")
@@ -211,7 +211,7 @@ async def test_a_feed_that_begins_after_a_change_does_not_answer_for_what_was_re
         assert await up_to(viewer, "0005") == "ZW"
 
 
-async def test_a_poll_from_now_on_is_told_where_that_is_when_its_stream_is_lost() -> None:
+async def test_a_poll_from_now_gets_204_with_the_new_tail_when_its_stream_is_lost() -> None:
     """It has got nothing, so it goes on in any stream; other polls get 410."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -225,7 +225,7 @@ async def test_a_poll_from_now_on_is_told_where_that_is_when_its_stream_is_lost(
 
 @pytest.mark.parametrize("rests", [False, True])
 @pytest.mark.parametrize("offset", ["0003", "0004"])
-async def test_what_a_feed_had_is_remembered_when_new_readers_have_one_of_their_own(
+async def test_offsets_of_a_lost_feed_are_refused_although_a_new_feed_has_begun(
     offset: str, rests: bool
 ) -> None:
     """Nobody waits in the old feed, which is in doubt, but its readers come back."""
@@ -246,9 +246,7 @@ async def test_what_a_feed_had_is_remembered_when_new_readers_have_one_of_their_
         assert (await gateway.ask(get(at(offset), "X-Own-Way: 1"))).status == 410
 
 
-async def test_readers_of_the_present_stream_are_not_sent_away_when_the_old_one_proves_lost() -> (
-    None
-):
+async def test_readers_of_the_present_stream_continue_when_the_old_one_proves_lost() -> None:
     """Their feed began beside the old one, which goes further."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         viewer = await following(gateway, "0003")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEY = ("h", "/s", (), "")
 
 
-def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> None:
+def test_ends_known_only_from_reads_are_refused_when_the_feed_is_lost() -> None:
     doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0, Mock())
     read = Evidence("-1", "05", 1, b"")
     for end in ("02", "05"):
@@ -32,7 +32,7 @@ def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> 
     assert [one.end for one in doubts.newest_reads.of(KEY)] == ["02"]
 
 
-def test_nobody_waits_for_a_comparison_with_a_read_whose_end_is_lost_already() -> None:
+def test_a_read_whose_end_is_already_lost_starts_no_comparison() -> None:
     gone = Mock(side_effect=StreamGone("its offset is refused"))
     doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0, gone)
     doubts.newest_reads.add(KEY, Evidence("-1", "05", 1, b"", "a"))

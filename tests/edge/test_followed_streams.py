@@ -58,7 +58,7 @@ async def test_readers_at_the_tail_share_one_poll() -> None:
         assert len(origin.catch_ups) == 1
 
 
-async def test_a_poll_where_data_is_there_is_answered_at_once() -> None:
+async def test_a_poll_behind_the_tail_gets_the_data_at_once() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
         assert news(await gateway.ask(get(at("-1")))) == (200, b"ab", "0002", "true")
@@ -74,7 +74,7 @@ async def test_a_poll_at_now_waits_at_the_tail() -> None:
         assert news(await client.answer()) == (200, b"b", "0002", "true")
 
 
-async def test_events_begin_at_now_with_the_tail() -> None:
+async def test_events_from_now_begin_with_the_tail() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "now")
         assert await up_to(viewer, "0001") == ""
@@ -83,7 +83,7 @@ async def test_events_begin_at_now_with_the_tail() -> None:
         assert await up_to(viewer, "0002") == "b"
 
 
-async def test_a_polls_time_is_the_gateways() -> None:
+async def test_a_poll_times_out_after_the_long_poll_timeout_of_the_gateway() -> None:
     async with live(b"a", long_poll_timeout=0.1) as (_, gateway):
         got = await gateway.ask(get(at("0001")))
         assert news(got) == (204, b"", "0001", "true")
@@ -104,7 +104,7 @@ async def test_json_events_are_joined_by_item() -> None:
 # ---------------------------------------------------------------- behind, at and ahead of the feed
 
 
-async def test_a_poll_a_little_behind_gets_the_news_at_hand() -> None:
+async def test_a_poll_a_little_behind_is_answered_from_recent_data() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         for number, piece in enumerate((b"b", b"c", b"d"), start=1):
@@ -118,7 +118,7 @@ async def test_a_poll_a_little_behind_gets_the_news_at_hand() -> None:
         assert len(origin.catch_ups) == asked
 
 
-async def test_a_poll_far_behind_is_read_for() -> None:
+async def test_a_poll_far_behind_is_answered_from_a_read_of_the_origin() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         viewer = await following(gateway, "0002")
         await origin.polled(1)
@@ -128,7 +128,7 @@ async def test_a_poll_far_behind_is_read_for() -> None:
         assert news(got) == (200, b"bc", "0003", "true")
 
 
-async def test_a_poll_ahead_of_the_feed_waits_for_what_follows_it() -> None:
+async def test_a_poll_ahead_of_the_feed_gets_the_data_that_follow_its_offset() -> None:
     """Its reader was told of the data by another gateway, sooner."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -143,7 +143,7 @@ async def test_a_poll_ahead_of_the_feed_waits_for_what_follows_it() -> None:
         assert news(await ahead.answer()) == (200, b"d", "0004", "true")
 
 
-async def test_a_poll_within_the_news_is_read_for_when_they_come() -> None:
+async def test_a_poll_at_an_offset_within_the_next_news_gets_the_rest_of_them() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)
@@ -154,7 +154,7 @@ async def test_a_poll_within_the_news_is_read_for_when_they_come() -> None:
         assert await up_to(viewer, "0004") == "bcd"
 
 
-async def test_a_viewer_joins_with_the_news_at_hand() -> None:
+async def test_a_viewer_that_joins_behind_the_tail_gets_the_recent_data() -> None:
     async with live(b"a") as (origin, gateway):
         first = await following(gateway, "0001")
         for number, piece in enumerate((b"b", b"c"), start=1):
@@ -167,7 +167,7 @@ async def test_a_viewer_joins_with_the_news_at_hand() -> None:
         assert await up_to(third, "0003") == "abc"
 
 
-async def test_a_viewer_whose_catch_up_brings_nothing_does_not_ask_on_and_on() -> None:
+async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop() -> None:
     """Catch-ups may go to a replica that has not heard yet of what the poll has brought."""
     async with live(b"a") as (origin, gateway):
         first = await following(gateway, "0001")
@@ -214,7 +214,7 @@ DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08
         (answer(b"", "Retry-After: 61", status="503 Later"), 503, "60"),
     ],
 )
-async def test_polls_are_told_that_the_origin_fails_and_viewers_wait(
+async def test_a_failing_origin_is_an_error_for_polls_while_viewers_wait(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -231,7 +231,7 @@ async def test_polls_are_told_that_the_origin_fails_and_viewers_wait(
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
 
 
-async def test_nobody_is_told_of_one_cut() -> None:
+async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -244,7 +244,7 @@ async def test_nobody_is_told_of_one_cut() -> None:
         assert news(await waiter.answer()) == (200, b"b", "0002", "true")
 
 
-async def test_an_answer_that_is_none_of_the_protocol_is_a_failure() -> None:
+async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -253,7 +253,7 @@ async def test_an_answer_that_is_none_of_the_protocol_is_a_failure() -> None:
         assert (await waiter.answer()).status == 502
 
 
-async def test_an_origin_that_does_not_wait_is_not_asked_as_fast_as_it_answers() -> None:
+async def test_an_origin_that_answers_empty_polls_at_once_is_polled_with_back_off() -> None:
     async with live(b"a") as (origin, gateway):
         origin.holds = False
         began = asyncio.get_running_loop().time()
@@ -268,7 +268,7 @@ async def test_an_origin_that_does_not_wait_is_not_asked_as_fast_as_it_answers()
 # ---------------------------------------------------------------- lingering
 
 
-async def test_a_stream_is_followed_a_little_longer_than_it_is_read(
+async def test_a_stream_is_followed_for_the_linger_time_after_its_last_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 1.0)
@@ -283,7 +283,7 @@ async def test_a_stream_is_followed_a_little_longer_than_it_is_read(
         await until(lambda: origin.waiting == 0)
 
 
-async def test_what_came_while_nobody_waited_is_there_for_the_next_poll() -> None:
+async def test_data_that_arrived_without_readers_are_in_the_next_poll() -> None:
     async with live(b"a", long_poll_timeout=0.05) as (origin, gateway):
         await gateway.ask(get(at("0001")))
         origin.append(b"b")
@@ -293,7 +293,7 @@ async def test_what_came_while_nobody_waited_is_there_for_the_next_poll() -> Non
         assert len(origin.catch_ups) == 1
 
 
-async def test_a_reader_who_leaves_is_not_counted() -> None:
+async def test_a_reader_that_disconnects_is_no_longer_counted() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -306,7 +306,7 @@ async def test_a_reader_who_leaves_is_not_counted() -> None:
 # ---------------------------------------------------------------- closed
 
 
-async def test_a_stream_that_closes_lets_everybody_go() -> None:
+async def test_a_closed_stream_ends_its_polls_and_viewers() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -325,7 +325,7 @@ async def test_a_stream_that_closes_lets_everybody_go() -> None:
 
 
 @pytest.mark.parametrize("start", ["-1", "0001", "0002"])
-async def test_every_viewer_of_a_closed_stream_is_told_of_the_end(start: str) -> None:
+async def test_every_viewer_of_a_closed_stream_gets_an_end_event(start: str) -> None:
     """Also from copies: nothing can have followed them."""
     async with live(b"a", b"b") as (origin, gateway):
         origin.close_stream()
@@ -339,7 +339,7 @@ async def test_every_viewer_of_a_closed_stream_is_told_of_the_end(start: str) ->
             }
 
 
-async def test_the_last_data_come_with_the_closure() -> None:
+async def test_the_last_data_of_a_stream_arrive_with_its_closure() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -353,7 +353,7 @@ async def test_the_last_data_come_with_the_closure() -> None:
         assert json.loads(events[-1].data)["streamClosed"] is True
 
 
-async def test_a_closed_stream_is_not_waited_for() -> None:
+async def test_a_live_read_of_a_closed_stream_ends_at_once() -> None:
     async with live(b"a") as (origin, gateway):
         origin.close_stream()
         got = await gateway.ask(get(at("0001")))
@@ -366,7 +366,7 @@ async def test_a_closed_stream_is_not_waited_for() -> None:
         await until(lambda: gateway.limits.feeds == 0)
 
 
-async def test_a_204_that_says_closed_need_not_say_up_to_date() -> None:
+async def test_a_closed_204_counts_without_an_up_to_date_header() -> None:
     """Nothing can follow it."""
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
@@ -383,7 +383,9 @@ async def test_a_204_that_says_closed_need_not_say_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [("404 Not Found", 404), ("410 Gone", 410)])
-async def test_a_stream_that_is_gone_lets_everybody_go(status: str, code: int) -> None:
+async def test_a_404_or_410_of_the_origin_ends_the_polls_and_viewers_of_a_stream(
+    status: str, code: int
+) -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -398,7 +400,7 @@ async def test_a_stream_that_is_gone_lets_everybody_go(status: str, code: int) -
         assert (got.status, got.body) == (code, b"gone")
 
 
-async def test_a_refusal_that_will_stay_one_lets_everybody_go() -> None:
+async def test_a_403_to_the_feed_ends_its_waiting_polls() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -409,7 +411,7 @@ async def test_a_refusal_that_will_stay_one_lets_everybody_go() -> None:
         assert (got.status, got.body) == (403, b"no")
 
 
-async def test_a_stream_deleted_through_the_gateway_is_not_read_from_its_feed() -> None:
+async def test_reads_after_a_deletion_through_the_gateway_are_not_answered_from_the_feed() -> None:
     """The origin need not end the polls of a stream that is deleted."""
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
@@ -421,7 +423,7 @@ async def test_a_stream_deleted_through_the_gateway_is_not_read_from_its_feed() 
         assert (await gateway.ask(get(at("0001")))).status == 404
 
 
-async def test_a_stream_made_anew_is_not_taken_for_the_closed_one() -> None:
+async def test_a_recreated_stream_is_not_answered_from_the_closed_feed() -> None:
     """The feed of the closed one may linger, since its last reader left before the end."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -444,7 +446,7 @@ async def test_a_stream_made_anew_is_not_taken_for_the_closed_one() -> None:
 # ---------------------------------------------------------------- catch-ups of what is followed
 
 
-async def test_the_tail_of_a_followed_stream_costs_the_origin_nothing() -> None:
+async def test_a_read_at_the_tail_of_a_followed_stream_causes_no_origin_request() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await origin.polled(1)
@@ -456,7 +458,7 @@ async def test_the_tail_of_a_followed_stream_costs_the_origin_nothing() -> None:
         assert len(origin.catch_ups) == asked
 
 
-async def test_the_tail_of_one_stream_says_nothing_of_another_at_the_same_path() -> None:
+async def test_the_tail_of_one_stream_does_not_count_for_another_query_at_its_path() -> None:
     """Query keys that the protocol does not know may name other streams, with equal offsets."""
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
@@ -473,7 +475,7 @@ async def test_the_tail_of_one_stream_says_nothing_of_another_at_the_same_path()
         assert kept.get("Stream-Up-To-Date") is None
 
 
-async def test_a_copy_up_to_the_tail_says_so_for_a_second_and_while_the_tail_is_known() -> None:
+async def test_a_cached_response_is_up_to_date_for_a_second_or_if_its_tail_is_confirmed() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ['ETag: "1"']
         whole = get(f"{S}?offset=-1")
@@ -496,7 +498,7 @@ async def test_a_copy_up_to_the_tail_says_so_for_a_second_and_while_the_tail_is_
         assert (await gateway.ask(unchanged)).status == 304
 
 
-async def test_after_a_write_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
+async def test_a_read_at_the_tail_after_an_append_through_the_gateway_requests_the_origin() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await origin.polled(1)
@@ -507,7 +509,7 @@ async def test_after_a_write_through_the_gateway_the_origin_is_asked_for_the_tai
 
 
 @pytest.mark.parametrize("closes", [False, True])
-async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be_ahead(
+async def test_a_feed_is_not_up_to_date_without_a_write_made_during_its_first_catch_up(
     monkeypatch: pytest.MonkeyPatch, closes: bool
 ) -> None:
     """Its client may ask for the tail at once, and joins whom the answer came too early for."""
@@ -532,7 +534,7 @@ async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be
         assert json.loads(events[0].data) == {"streamNextOffset": "0001", "streamCursor": ANY}
 
 
-async def test_after_a_closure_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
+async def test_a_read_at_the_tail_after_a_closure_through_the_gateway_requests_the_origin() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await origin.polled(1)
@@ -547,7 +549,7 @@ async def test_after_a_closure_through_the_gateway_the_origin_is_asked_for_the_t
 # ---------------------------------------------------------------- who shares
 
 
-async def test_readers_with_credentials_have_feeds_of_their_own() -> None:
+async def test_readers_with_different_credentials_have_separate_feeds() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await polling(gateway, "0001", "Cookie: a")
@@ -557,7 +559,7 @@ async def test_readers_with_credentials_have_feeds_of_their_own() -> None:
         assert gateway.limits.feeds == 3
 
 
-async def test_unknown_query_keys_make_another_stream() -> None:
+async def test_unknown_query_keys_make_a_separate_feed() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         client = await gateway.connect()
@@ -567,7 +569,7 @@ async def test_unknown_query_keys_make_another_stream() -> None:
 
 
 @pytest.mark.parametrize("who", ["Authorization: Bearer a", "Cookie: a"])
-async def test_what_somebody_waited_for_is_not_made_public(who: str) -> None:
+async def test_responses_to_polls_with_credentials_are_not_public(who: str) -> None:
     """A cache further on would give it to everybody, even where it respects credentials."""
     async with live(b"a", b"b", long_poll_timeout=HOLDS_S + 0.2) as (origin, gateway):
         behind = await gateway.ask(get(at("0001"), who))
@@ -587,7 +589,7 @@ async def test_what_somebody_waited_for_is_not_made_public(who: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["Cache-Control: no-store", "Cache-Control: private"])
-async def test_what_the_origin_keeps_from_caches_is_kept_from_them_when_it_is_news(
+async def test_news_are_not_public_if_the_origin_forbids_caches(
     line: str,
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -602,7 +604,7 @@ async def test_what_the_origin_keeps_from_caches_is_kept_from_them_when_it_is_ne
             assert "public" not in (got.get("Cache-Control") or ""), target
 
 
-async def test_news_do_not_outlive_their_stream_in_caches() -> None:
+async def test_recent_data_are_cached_no_longer_than_their_stream_lives() -> None:
     async with live() as (origin, gateway):
         made = request("PUT", S, "Stream-Expires-At: 2027-01-15T08:00:09Z")
         assert (await gateway.ask(made)).status == 204
@@ -619,7 +621,9 @@ async def test_news_do_not_outlive_their_stream_in_caches() -> None:
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(1, 1), (2, 0), (3, 0)])
-async def test_so_many_streams_are_followed(limit: int, refused: int) -> None:
+async def test_the_number_of_followed_streams_is_bounded_by_max_feeds(
+    limit: int, refused: int
+) -> None:
     async with live(b"a", max_feeds=limit, trusted_proxies=("127.0.0.1",)) as (_, gateway):
         await polling(gateway, "0001", "X-Forwarded-For: 192.0.2.1")
         client = await gateway.connect()
@@ -642,7 +646,7 @@ async def test_more_live_readers_than_the_limit_are_refused(mode: str) -> None:
         await polling(gateway, "0002")
 
 
-async def test_draining_lets_every_live_reader_go() -> None:
+async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
     async with live(b"a") as (_, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -656,7 +660,7 @@ async def test_draining_lets_every_live_reader_go() -> None:
         assert (await gateway.ask(get(at("0001")))).status == 503
 
 
-async def test_a_compressed_poll_is_a_failure() -> None:
+async def test_a_compressed_poll_response_is_a_502() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")
         await origin.polled(1)
@@ -671,7 +675,9 @@ async def test_a_compressed_poll_is_a_failure() -> None:
 
 @pytest.mark.parametrize("asked", ["-1", "now", "0001", "0003"])
 @pytest.mark.parametrize(("seen", "rest"), [("0001", "bc"), ("0002", "c"), ("0003", "")])
-async def test_a_browser_goes_on_where_it_was(asked: str, seen: str, rest: str) -> None:
+async def test_an_event_source_continues_after_its_last_event_id(
+    asked: str, seen: str, rest: str
+) -> None:
     """It asks for the same URL again, and says how far it came."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         viewer = await following(gateway, asked, f"Last-Event-ID: {seen}")
@@ -682,7 +688,7 @@ async def test_a_browser_goes_on_where_it_was(asked: str, seen: str, rest: str) 
         assert not any("Last-Event-ID" in field for heard in origin.heard for field in heard.fields)
 
 
-async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back() -> None:
+async def test_an_event_source_at_the_end_of_a_closed_stream_gets_204() -> None:
     """An EventSource takes every 200 that ends for a reason to connect again."""
     async with live(b"a") as (origin, gateway):
         origin.close_stream()
@@ -693,7 +699,7 @@ async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back() -> Non
 # ---------------------------------------------------------------- what was written here
 
 
-async def test_what_was_written_through_the_gateway_is_read_whenever_the_feed_hears_of_it() -> None:
+async def test_an_append_is_read_at_once_although_the_poll_of_the_feed_does_not_return() -> None:
     """Also when the poll of the feed began before, and the origin keeps it all the same."""
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
@@ -709,7 +715,7 @@ async def test_what_was_written_through_the_gateway_is_read_whenever_the_feed_he
             await asyncio.sleep(0.05)  # the time that the feed is held for is what is tested
 
 
-async def test_an_answer_with_the_news_at_hand_is_of_now() -> None:
+async def test_a_poll_answered_from_recent_data_has_the_current_date_and_cursor() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)
@@ -727,7 +733,7 @@ async def test_an_answer_with_the_news_at_hand_is_of_now() -> None:
         assert cursors[1] == cursors[0] + 3600 // INTERVAL_S
 
 
-async def test_what_is_read_for_a_viewer_who_has_left_fails_in_silence() -> None:
+async def test_a_failed_catch_up_for_a_disconnected_viewer_raises_no_error() -> None:
     complaints: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
     async with live(b"a", b"b", b"c") as (origin, gateway):

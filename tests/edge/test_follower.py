@@ -196,19 +196,23 @@ def played(*steps: Step, chance: float = 0.5) -> Play:
         (10**6, 1.0, 5.0),
     ],
 )
-def test_waits_double_up_to_the_longest(failures: int, chance: float, seconds: float) -> None:
+def test_follower_pauses_double_up_to_the_longest(
+    failures: int, chance: float, seconds: float
+) -> None:
     assert backoff_s(failures, chance) == pytest.approx(seconds)
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_never_nothing_and_never_too_long(failures: int, chance: float) -> None:
+def test_a_backoff_is_between_its_first_and_its_longest_duration(
+    failures: int, chance: float
+) -> None:
     assert FIRST_BACKOFF_S <= backoff_s(failures, chance) <= LONGEST_BACKOFF_S
 
 
 # ---------------------------------------------------------------- news
 
 
-def test_each_poll_begins_where_the_last_one_ended() -> None:
+def test_each_poll_begins_at_the_end_of_the_one_before() -> None:
     first, second, last = news("1", "c1"), news("2"), news("3", closed=True)
     play = played(first, second, last)
     assert play.transcript == [
@@ -222,13 +226,13 @@ def test_each_poll_begins_where_the_last_one_ended() -> None:
     assert (play.pauses, play.chances) == ([0, 0], 0)
 
 
-def test_a_closed_stream_is_followed_to_its_end() -> None:
+def test_a_stream_closed_before_its_tail_is_polled_to_its_end() -> None:
     before = news("1", closed=True)._replace(caught_up=False)
     last = nothing("1", closed=True)
     assert played(before, last).transcript[-2:] == [("poll", "1", None), ("answered", "1", last)]
 
 
-def test_a_stream_that_is_gone_is_asked_for_no_more() -> None:
+def test_a_follower_stops_when_its_stream_is_gone() -> None:
     play = played(news("1"), GONE)
     assert play.transcript[-2:] == [("poll", "1", None), ("end", GONE.reason)]
 
@@ -236,33 +240,33 @@ def test_a_stream_that_is_gone_is_asked_for_no_more() -> None:
 # ---------------------------------------------------------------- failures
 
 
-def test_the_first_failures_are_heard_by_nobody() -> None:
+def test_the_first_failures_of_a_follower_are_not_reported() -> None:
     end = nothing("0", closed=True)
     play = played(*[BROKEN] * QUIET_FAILURES, end)
     again = [("unsure",), ("read", "0", None)] * QUIET_FAILURES
     assert play.transcript == [("poll", "0", None), *again, ("answered", "0", end)]
 
 
-def test_each_failure_after_the_first_few_is_told_of() -> None:
+def test_each_failure_after_the_quiet_ones_is_reported() -> None:
     play = played(*[BROKEN] * QUIET_FAILURES, SILENT, BROKEN, GONE)
     told = [line for line in play.transcript if line[0] in {"failed", "end"}]
     assert told == [("failed", SILENT), ("failed", BROKEN), ("end", GONE.reason)]
 
 
-def test_a_success_makes_the_next_failure_the_first() -> None:
+def test_a_success_resets_the_quiet_failures_and_the_pause() -> None:
     play = played(*[BROKEN] * QUIET_FAILURES, SILENT, news("1"), news("2"), BROKEN, GONE)
     assert [line for line in play.transcript if line[0] == "failed"] == [("failed", SILENT)]
     assert play.pauses[-1] == pytest.approx(backoff_s(1, 0.5))
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
-def test_a_failing_origin_is_asked_ever_more_rarely(chance: float) -> None:
+def test_a_failing_origin_is_polled_with_growing_pauses(chance: float) -> None:
     play = played(*[BROKEN] * 8, GONE, chance=chance)
     assert play.pauses == [round(backoff_s(failures, chance), 6) for failures in range(1, 9)]
     assert play.chances == 8
 
 
-def test_a_failure_keeps_the_cursor_and_the_offset() -> None:
+def test_the_poll_after_a_failure_has_the_same_cursor_and_offset() -> None:
     play = played(news("1", "c1"), BROKEN, GONE)
     assert [line for line in play.transcript if line[0] in {"poll", "read"}] == [
         ("poll", "0", None),
@@ -271,7 +275,7 @@ def test_a_failure_keeps_the_cursor_and_the_offset() -> None:
     ]
 
 
-def test_what_is_back_after_a_failure_is_read_before_it_is_waited_for() -> None:
+def test_the_first_request_after_a_failure_is_a_read_without_a_wait() -> None:
     """It may have lost the end of the stream, and would keep a poll there for ever."""
     first, missed, last = news("1", "c1"), news("2", "c2"), news("3", closed=True)
     play = played(first, BROKEN, missed, last)
@@ -287,7 +291,7 @@ def test_what_is_back_after_a_failure_is_read_before_it_is_waited_for() -> None:
     ]
 
 
-def test_a_read_that_brings_nothing_is_followed_by_a_poll_at_once() -> None:
+def test_an_empty_read_after_a_failure_is_followed_by_a_poll_at_once() -> None:
     play = played(BROKEN, nothing("0"), GONE)
     assert [line[0] for line in play.transcript] == [
         *("poll", "unsure", "read", "answered", "poll", "end"),
@@ -295,12 +299,12 @@ def test_a_read_that_brings_nothing_is_followed_by_a_poll_at_once() -> None:
     assert play.pauses == [round(backoff_s(1, 0.5), 6), 0]
 
 
-def test_a_read_is_not_kept_as_a_poll_is() -> None:
+def test_a_slow_read_does_not_count_as_a_held_poll() -> None:
     play = played(BROKEN, after(HOLDS_S * 5, nothing("0")), GONE)
     assert ("holds",) not in play.transcript
 
 
-def test_an_origin_that_fails_at_polls_alone_is_asked_ever_more_rarely() -> None:
+def test_an_origin_that_fails_polls_and_answers_reads_is_polled_with_growing_pauses() -> None:
     """Its reads are no sign that it can be followed."""
     steps: list[Step] = [BROKEN, nothing("0")]
     play = Play(*steps * 1000)
@@ -310,7 +314,7 @@ def test_an_origin_that_fails_at_polls_alone_is_asked_ever_more_rarely() -> None
     assert len(play.times) < 60
 
 
-def test_what_is_nobodys_failure_ends_the_following_loudly() -> None:
+def test_an_unexpected_exception_ends_the_follower_and_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         played(ZeroDivisionError())
 
@@ -318,27 +322,27 @@ def test_what_is_nobodys_failure_ends_the_following_loudly() -> None:
 # ---------------------------------------------------------------- origins that do not wait
 
 
-def test_an_origin_that_is_empty_at_once_is_not_asked_as_fast_as_it_answers() -> None:
+def test_an_origin_that_answers_empty_at_once_is_polled_with_growing_pauses() -> None:
     play = Play(*[nothing("0")] * 1000)
     run(play.for_a_while(60))
     assert play.pauses[:8] == [round(backoff_s(barren, 0.5), 6) for barren in range(1, 9)]
     assert len(play.times) < 25
 
 
-def test_an_origin_that_waits_is_asked_again_at_once() -> None:
+def test_an_origin_that_holds_its_polls_is_polled_again_without_a_pause() -> None:
     play = Play(*[after(HOLDS_S + 0.5, nothing("0"))] * 4)
     run(play.for_a_while(7))
     assert play.pauses == [HOLDS_S + 0.5] * 4
     assert play.chances == 0
 
 
-def test_news_make_the_next_empty_answer_the_first() -> None:
+def test_news_reset_the_pause_after_empty_responses() -> None:
     play = played(nothing("0"), nothing("0"), news("1"), nothing("1"), GONE)
     one, two = (backoff_s(barren, 0.5) for barren in (1, 2))
     assert play.pauses == [round(one, 6), round(two, 6), 0, round(one, 6)]
 
 
-def test_empty_answers_that_move_on_are_news() -> None:
+def test_empty_responses_with_a_new_offset_are_followed_without_a_pause() -> None:
     play = played(nothing("1"), nothing("2"), GONE)
     assert play.pauses == [0, 0]
 
@@ -347,26 +351,26 @@ def test_empty_answers_that_move_on_are_news() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(HOLDS_S - 0.01, 0), (HOLDS_S + 0.01, 1), (30, 1)])
-def test_an_origin_that_keeps_a_poll_has_taken_it(seconds: float, told: int) -> None:
+def test_a_poll_counts_as_held_after_holds_s_seconds(seconds: float, told: int) -> None:
     play = played(after(seconds, news("1")), GONE)
     assert play.transcript.count(("holds",)) == told
     if told:
         assert play.transcript[:2] == [("poll", "0", None), ("holds",)]
 
 
-def test_each_poll_that_is_kept_is_told_of() -> None:
+def test_each_held_poll_is_reported_once() -> None:
     play = played(after(2, news("1")), after(2, nothing("1")), after(2, BROKEN), GONE)
     assert play.transcript.count(("holds",)) == 3
 
 
 @pytest.mark.parametrize("seconds", [HOLDS_S / 2, HOLDS_S * 5])
-def test_to_stop_following_ends_the_poll(seconds: float) -> None:
+def test_a_follower_that_is_stopped_ends_its_poll(seconds: float) -> None:
     play = Play()
     assert run(play.for_a_while(seconds)) == 1
     assert len(play.times) == 1
 
 
-def test_to_stop_within_a_pause_asks_no_more() -> None:
+def test_a_follower_stopped_within_a_pause_sends_no_further_poll() -> None:
     play = Play(BROKEN)
     assert run(play.for_a_while(FIRST_BACKOFF_S / 2)) == 0
     assert len(play.times) == 1

@@ -65,7 +65,9 @@ async def asked_in_vain(gateway: Serving, hanging: Hanging, target: str, way: st
 
 
 @WAYS
-async def test_one_reader_alone_waits_for_an_origin_that_hangs(way: str) -> None:
+async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_the_stale_response(
+    way: str,
+) -> None:
     async with (
         LiveOrigin(b"a", b"b", b"c") as origin,
         edge_serving(origin, {"response_timeout": TIMEOUT_S}) as gateway,
@@ -82,7 +84,7 @@ async def test_one_reader_alone_waits_for_an_origin_that_hangs(way: str) -> None
 
 
 @WAYS
-async def test_one_reader_alone_waits_where_what_live_readers_were_told_stands_in(
+async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_recent_data(
     way: str,
 ) -> None:
     async with (

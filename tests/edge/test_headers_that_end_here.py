@@ -66,7 +66,7 @@ def asked(kind: str, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-async def test_no_header_gives_a_request_another_method_path_or_meaning(kind: str) -> None:
+async def test_method_and_path_override_headers_do_not_reach_the_origin(kind: str) -> None:
     async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/warm"))  # a connection is kept, for the ways without tasks
         client = await gateway.connect()
@@ -79,7 +79,7 @@ async def test_no_header_gives_a_request_another_method_path_or_meaning(kind: st
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_header_that_says_who_somebody_is_comes_to_the_origin_whatever_its_name(
+async def test_an_identity_header_reaches_the_origin_although_its_name_looks_like_a_rewrite(
     method: str,
 ) -> None:
     route = {"identity_headers": ("X-Original-User",)}
@@ -89,7 +89,7 @@ async def test_a_header_that_says_who_somebody_is_comes_to_the_origin_whatever_i
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-async def test_a_token_in_the_url_of_a_page_does_not_come_to_the_origin(kind: str) -> None:
+async def test_a_token_in_a_referer_url_does_not_reach_the_origin(kind: str) -> None:
     async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/warm"))
         client = await gateway.connect()
@@ -111,7 +111,9 @@ async def test_a_token_in_the_url_of_a_page_does_not_come_to_the_origin(kind: st
         ("https://a@b@pages.example/", "https://pages.example/"),
     ],
 )
-async def test_the_rest_of_a_referer_stays(said: str, told: str) -> None:
+async def test_a_referer_reaches_the_origin_without_its_query_and_credentials(
+    said: str, told: str
+) -> None:
     async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(S, f"Referer: {said}"))
         assert origin.heard[0].named["referer"] == told

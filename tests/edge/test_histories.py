@@ -9,7 +9,9 @@ from tests.support.examples import IS_WHOLE
 
 
 @pytest.mark.parametrize("kind", ["echoes", "file"])
-async def test_nobody_is_given_a_content_that_never_existed(kind: str) -> None:
+async def test_readers_get_only_content_that_existed_when_the_origin_loses_its_end(
+    kind: str,
+) -> None:
     findings = await play(kind, restores=4 if IS_WHOLE else 2, seed=7)
     assert findings.wrong == []
     assert all(findings.read[one] for one in ("events", "poll", "read"))

@@ -16,7 +16,7 @@ PAUSES_S = 7200 / READS
 
 
 @pytest.mark.timeout(600)
-def test_nothing_of_one_reader_is_in_what_another_one_gets() -> None:
+def test_responses_to_one_reader_have_nothing_of_another_in_a_simulation() -> None:
     """In a process of its own, as other simulations: its virtual loop ends amid connections."""
     command = [sys.executable, "-m", "tests.edge", "identities", "--reads", str(READS)]
     command += ["--pauses", str(PAUSES_S)]

@@ -30,7 +30,7 @@ async def before(origin: Serving) -> AsyncIterator[Serving]:
         yield gateway
 
 
-async def test_a_poll_at_the_end_of_a_new_stream_is_not_told_the_middle_of_the_old_one() -> None:
+async def test_a_poll_at_the_end_of_a_recreated_stream_gets_no_middle_of_the_old_one() -> None:
     async with serving() as origin, before(origin) as gateway:
         await origin.ask(put("s", body=b"the old stream"))
         await gateway.ask(get(at("-1")))
@@ -49,7 +49,9 @@ async def test_a_poll_at_the_end_of_a_new_stream_is_not_told_the_middle_of_the_o
 
 
 @pytest.mark.parametrize(("old", "new"), CHANGES)
-async def test_events_are_framed_as_the_stream_wants_that_they_are_of(old: str, new: str) -> None:
+async def test_events_are_framed_by_the_content_type_of_their_own_stream(
+    old: str, new: str
+) -> None:
     """A copy of the old stream is kept, and perhaps rendered, when another one takes its place."""
     before_, after = (b'"1"', b'"2"') if old != KINDS[0] else (b"1", b'"2"')
     async with live(before_, content_type=old) as (origin, gateway):
@@ -71,7 +73,7 @@ def _events(kind: str, piece: bytes) -> set[str]:
 
 
 @pytest.mark.parametrize(("old", "new"), CHANGES)
-async def test_an_event_stream_ends_when_the_type_changes(old: str, new: str) -> None:
+async def test_a_poll_with_another_content_type_ends_the_feed(old: str, new: str) -> None:
     async with live(b'"1"', content_type=old) as (origin, gateway):
         viewer = await following(gateway, "0001")
         waiter = await polling(gateway, "0001")
@@ -84,7 +86,7 @@ async def test_an_event_stream_ends_when_the_type_changes(old: str, new: str) ->
 
 
 @pytest.mark.parametrize(("old", "new"), CHANGES)
-async def test_a_read_of_another_type_ends_what_is_followed(old: str, new: str) -> None:
+async def test_a_read_with_another_content_type_ends_the_feed(old: str, new: str) -> None:
     """The poll at the old stream hangs on."""
     async with live(b'"1"', content_type=old) as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -95,7 +97,7 @@ async def test_a_read_of_another_type_ends_what_is_followed(old: str, new: str) 
         assert text(await viewer.events_to_the_end()) == ""
 
 
-async def test_a_read_of_other_bytes_ends_what_is_followed() -> None:
+async def test_a_read_with_other_bytes_ends_the_feed() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         assert (await gateway.ask(get(at("-1")))).body == b"ab"
         waiter = await polling(gateway, "0002")
@@ -107,7 +109,7 @@ async def test_a_read_of_other_bytes_ends_what_is_followed() -> None:
         assert (await waiter.answer()).status == 410
 
 
-async def test_an_answer_of_the_old_type_that_comes_late_is_not_kept() -> None:
+async def test_a_late_response_of_the_old_content_type_is_not_cached() -> None:
     async with live(b"old") as (origin, gateway):
         origin.says = ["Cache-Control: max-age=3600"]
         told = ("Content-Type: text/plain", "Stream-Next-Offset: 0001", *origin.says)
@@ -123,9 +125,7 @@ async def test_an_answer_of_the_old_type_that_comes_late_is_not_kept() -> None:
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ne"
 
 
-async def test_nobody_is_told_that_he_is_up_to_date_before_an_acknowledged_append_is_heard_of() -> (
-    None
-):
+async def test_a_read_is_up_to_date_only_with_acknowledged_appends_that_the_feed_lacks() -> None:
     """The origin answers long-polls late."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -145,7 +145,7 @@ async def test_nobody_is_told_that_he_is_up_to_date_before_an_acknowledged_appen
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_poll_right_after_a_read_of_the_tail_says_that_it_is_the_tail(times: int) -> None:
+async def test_a_poll_that_times_out_after_a_read_of_the_tail_is_up_to_date(times: int) -> None:
     """Its time is over before the origin's own poll is."""
     async with live(b"a") as (_, gateway):
         gateway.polls_wait(0.1)
@@ -155,7 +155,7 @@ async def test_a_poll_right_after_a_read_of_the_tail_says_that_it_is_the_tail(ti
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_a_read_that_was_under_way_at_a_deletion_tells_nobody_who_comes_later(
+async def test_a_read_under_way_at_a_deletion_is_not_shared_with_later_readers(
     mode: str,
 ) -> None:
     """Nor does what is followed on its word, for the seconds that it lingers."""
@@ -176,7 +176,7 @@ async def test_a_read_that_was_under_way_at_a_deletion_tells_nobody_who_comes_la
             assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 404
 
 
-async def test_a_read_that_finds_nothing_ends_what_is_followed() -> None:
+async def test_a_read_with_404_ends_the_feed() -> None:
     """The poll at the origin hangs on, and so would those who wait for its news."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -189,7 +189,7 @@ async def test_a_read_that_finds_nothing_ends_what_is_followed() -> None:
         await until(lambda: gateway.limits.feeds == 0)
 
 
-async def test_a_variant_that_somebody_negotiates_is_no_other_stream() -> None:
+async def test_a_negotiated_variant_does_not_count_as_another_stream() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says = ["Vary: Accept"]
         viewer = await following(gateway, "0001")
@@ -206,9 +206,7 @@ async def test_a_variant_that_somebody_negotiates_is_no_other_stream() -> None:
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
-async def test_a_write_that_finds_no_stream_ends_what_is_known_of_a_closed_one(
-    method: str, status: str
-) -> None:
+async def test_a_write_with_404_or_410_ends_the_closed_feed(method: str, status: str) -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)

@@ -111,7 +111,9 @@ def echo() -> Iterator[Echo]:
 
 
 @pytest.mark.parametrize("name", UNKEYED)
-def test_what_one_reader_sends_is_not_in_what_the_next_one_gets(echo: Echo, name: str) -> None:
+def test_a_header_outside_the_key_does_not_appear_in_the_response_to_the_next_reader(
+    echo: Echo, name: str
+) -> None:
     path = echo.path()
     assert echo.get(path, f"{name}: {CANARY}").status in {200, 400}
     clean = echo.get(path)
@@ -121,7 +123,9 @@ def test_what_one_reader_sends_is_not_in_what_the_next_one_gets(echo: Echo, name
 
 
 @pytest.mark.parametrize("name", VARYING)
-def test_what_an_answer_varies_by_keeps_readers_apart(echo: Echo, name: str) -> None:
+def test_readers_with_different_values_of_a_vary_header_share_no_response(
+    echo: Echo, name: str
+) -> None:
     path = f"{echo.path()}/vary-{name}"
     for value in ("one", "two"):
         answers = [echo.get(path, f"{name}: {value}") for _ in range(2)]
@@ -131,13 +135,13 @@ def test_what_an_answer_varies_by_keeps_readers_apart(echo: Echo, name: str) -> 
     assert f"{name}:".encode() not in echo.get(path).body
 
 
-def test_names_that_differ_by_an_underscore_do_not_come_to_the_origin(echo: Echo) -> None:
+def test_headers_with_an_underscore_do_not_reach_the_origin(echo: Echo) -> None:
     path = echo.path()
     echo.get(path, f"X_Forwarded_Host: {CANARY}", f"X-Forwarded_Proto: {CANARY}")
     assert all(CANARY.encode() not in one.head for one in echo.arrived(path))
 
 
-def test_where_a_request_came_from_is_said_by_the_gateway_alone(echo: Echo) -> None:
+def test_forwarding_headers_of_a_client_are_replaced_by_the_gateway(echo: Echo) -> None:
     path = echo.path()
     answer = echo.get(
         path,
@@ -158,7 +162,7 @@ def test_where_a_request_came_from_is_said_by_the_gateway_alone(echo: Echo) -> N
     assert answer.headers["via"] == via
 
 
-def test_hosts_do_not_share_answers(echo: Echo) -> None:
+def test_requests_for_different_hosts_share_no_response(echo: Echo) -> None:
     path = echo.path()
     for host in ("one.example", "two.example", "one.example:8080"):
         assert echo.get(path, host=host).headers["x-cache"] == "MISS"
@@ -179,7 +183,7 @@ def test_hosts_do_not_share_answers(echo: Echo) -> None:
         ("", "utm_source=mail"),
     ],
 )
-def test_queries_of_one_meaning_are_one_entry(echo: Echo, queries: tuple[str, ...]) -> None:
+def test_equivalent_queries_share_one_cached_response(echo: Echo, queries: tuple[str, ...]) -> None:
     path = echo.path()
     answers = [echo.get(f"{path}?{query}" if query else path) for query in queries]
     assert [answer.headers["x-cache"] for answer in answers] == ["MISS"] + ["HIT"] * (
@@ -210,7 +214,7 @@ def test_queries_of_one_meaning_are_one_entry(echo: Echo, queries: tuple[str, ..
         ("utm_source=mail", "a=utm_source"),
     ],
 )
-def test_queries_of_different_meanings_share_nothing(echo: Echo, first: str, second: str) -> None:
+def test_different_queries_share_no_response(echo: Echo, first: str, second: str) -> None:
     path = echo.path()
     for query in (first, second):
         answer = echo.get(f"{path}?{query}")
@@ -227,7 +231,9 @@ def test_queries_of_different_meanings_share_nothing(echo: Echo, first: str, sec
         "offset=-1&%6Fffset=now",
     ],
 )
-def test_parameter_given_twice_is_never_taken_for_one_given_once(echo: Echo, query: str) -> None:
+def test_a_repeated_query_parameter_does_not_share_the_response_of_a_single_one(
+    echo: Echo, query: str
+) -> None:
     path = echo.path()
     assert echo.get(f"{path}?{query}").status in {200, 400}
     for single in ("offset=-1", "offset=now"):
@@ -235,7 +241,7 @@ def test_parameter_given_twice_is_never_taken_for_one_given_once(echo: Echo, que
         assert found.body.startswith(f"GET {path}?{single} ".encode())
 
 
-def test_what_is_kept_from_the_key_is_kept_from_the_origin(echo: Echo) -> None:
+def test_query_parameters_outside_the_key_are_not_sent_to_the_origin(echo: Echo) -> None:
     """Or one reader could choose what the next one gets."""
     path = echo.path()
     for query in ("a=canary", "utm_source=canary", "cb=canary", "_=canary", "fbclid=canary"):
@@ -250,12 +256,12 @@ def test_what_is_kept_from_the_key_is_kept_from_the_origin(echo: Echo) -> None:
     ("first", "second"),
     [("/a/b", "/a%2Fb"), ("/A", "/a"), ("/a", "/a;x"), ("/a", "/a%3Fb"), ("/a.css", "/a")],
 )
-def test_different_paths_share_nothing(echo: Echo, first: str, second: str) -> None:
+def test_different_paths_share_no_response(echo: Echo, first: str, second: str) -> None:
     path = echo.path()
     assert [echo.get(path + end).headers["x-cache"] for end in (first, second)] == ["MISS", "MISS"]
 
 
-def test_spellings_of_one_path_are_one_entry(echo: Echo) -> None:
+def test_spellings_of_one_path_share_one_cached_response(echo: Echo) -> None:
     path = echo.path()
     spellings = (f"{path}/a~b", f"{path}/%61~b", f"{path}/a%7Eb", f"{path}/a%7eb")
     answers = [echo.get(one) for one in spellings]

@@ -48,7 +48,7 @@ async def description(gateway: Serving, name: str) -> StreamDescription:
     begins=st.sampled_from(["", "a", "b/", "%C3%A9", "zz"]),
     limit=st.integers(1, 4),
 )
-def test_pages_follow_each_other_and_have_every_stream_once(
+def test_listed_pages_have_every_known_stream_once(
     names: set[str], begins: str, limit: int
 ) -> None:
     async def run() -> None:
@@ -70,7 +70,7 @@ def test_pages_follow_each_other_and_have_every_stream_once(
 
 
 @pytest.mark.parametrize("order", ["name", "readers"])
-async def test_a_beginning_is_found_however_it_is_written(order: str) -> None:
+async def test_a_prefix_filter_matches_in_every_spelling(order: str) -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         name = "b%C3%A9"
         tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
@@ -82,7 +82,7 @@ async def test_a_beginning_is_found_however_it_is_written(order: str) -> None:
             assert [row.name for row in told.rows] == [name], begins
 
 
-async def test_those_with_most_readers_come_first() -> None:
+async def test_streams_are_listed_with_the_most_readers_first() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         for name, readers in (("few", 1), ("many", 3)):
             tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
@@ -117,7 +117,7 @@ async def test_a_followed_stream_is_described_with_its_readers() -> None:
         assert told.row.tail == tail
 
 
-async def test_a_stream_that_is_only_kept_is_described_by_its_copies() -> None:
+async def test_a_stream_without_a_feed_is_described_by_its_cached_responses() -> None:
     async with RawOrigin(KEPT) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/s?offset=-1"))
         told = await description(gateway, "s")
@@ -138,7 +138,7 @@ async def test_a_stream_that_is_only_kept_is_described_by_its_copies() -> None:
         (ListStreams("/no/route"), 404),
     ],
 )
-async def test_what_cannot_be_told_is_refused(
+async def test_an_unanswerable_inspection_question_gets_an_error_status(
     question: DescribeStream | ListStreams, status: int
 ) -> None:
     async with RawOrigin(KEPT) as origin, edge_serving(origin) as gateway:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TEXT = "Content-Type: text/plain"
 
 
-async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
+async def test_viewers_get_up_to_date_after_a_later_poll_confirms_the_tail() -> None:
     """Data whose answer does not say that they reach the tail, and then nothing more."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -48,7 +48,7 @@ async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
         assert await up_to(viewer, "0002") == "b"
 
 
-async def test_what_was_appended_as_the_origin_ended_its_wait_reaches_everybody() -> None:
+async def test_an_append_known_only_from_the_offset_of_a_204_reaches_all_readers() -> None:
     """Its 204 says where the tail is by then, behind what nobody has been told."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -72,7 +72,7 @@ async def test_what_was_appended_as_the_origin_ended_its_wait_reaches_everybody(
 
 @pytest.mark.parametrize("target", [f"{S}?offset=0001", at("0001")])
 @pytest.mark.parametrize("is_told_of_all", [False, True])
-async def test_what_has_an_append_that_was_made_while_it_was_asked_for_is_up_to_date(
+async def test_a_response_is_up_to_date_only_with_every_append_acknowledged_meanwhile(
     target: str, is_told_of_all: bool
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -114,7 +114,7 @@ class Waiting:
         raise AssertionError("there is an answer")
 
 
-async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() -> None:
+async def test_a_poll_repeated_during_its_catch_up_gets_a_new_catch_up() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         await following(gateway, "0002")
         await origin.polled(1)
@@ -155,7 +155,7 @@ async def following_in_vain(origin: LiveOrigin, gateway: Serving) -> Client:
 
 @pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
 @pytest.mark.parametrize("from_", ["-1", "0000", "now"])
-async def test_nobody_is_up_to_date_without_what_a_reader_was_shown_while_the_poll_hangs(
+async def test_no_reader_is_up_to_date_without_data_that_a_read_returned_while_the_poll_hangs(
     from_: str, line: str
 ) -> None:
     async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
@@ -176,7 +176,7 @@ async def test_nobody_is_up_to_date_without_what_a_reader_was_shown_while_the_po
 
 
 @pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_nobody_is_told_of_an_open_end_that_a_reader_was_shown_to_be_closed(
+async def test_a_read_that_shows_the_closure_closes_the_stream_for_all_readers(
     line: str,
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -191,7 +191,7 @@ async def test_nobody_is_told_of_an_open_end_that_a_reader_was_shown_to_be_close
         assert json.loads(events[-1].data)["streamClosed"] is True
 
 
-async def test_what_one_reader_is_shown_is_not_expected_of_the_stream_of_others() -> None:
+async def test_data_read_with_a_cookie_are_not_expected_of_the_stream_of_other_readers() -> None:
     """With another cookie another stream may be there."""
     async with live(b"a") as (origin, gateway):
         await following_in_vain(origin, gateway)
@@ -207,7 +207,7 @@ async def test_what_one_reader_is_shown_is_not_expected_of_the_stream_of_others(
 
 
 @pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_an_offset_that_somebody_made_up_is_expected_of_nobody(line: str) -> None:
+async def test_an_invented_offset_does_not_change_the_expected_tail(line: str) -> None:
     """An origin may take any offset past the tail for the tail, and say it again."""
     async with live(b"a") as (origin, gateway):
         await following_in_vain(origin, gateway)
@@ -218,7 +218,7 @@ async def test_an_offset_that_somebody_made_up_is_expected_of_nobody(line: str) 
         assert (news(got), got.get("X-Cache")) == ((200, b"", "0001", "true"), "COLLAPSED")
 
 
-async def test_while_the_poll_hangs_the_origin_is_asked_once_for_all_who_ask_the_same() -> None:
+async def test_equal_reads_while_the_poll_hangs_cost_one_origin_request() -> None:
     async with live(b"a") as (origin, gateway):
         await following_in_vain(origin, gateway)
         origin.pieces.append(b"b")
@@ -233,9 +233,7 @@ async def test_while_the_poll_hangs_the_origin_is_asked_once_for_all_who_ask_the
 # ---------------------------------------------------------------- who is up to date
 
 
-async def test_a_poll_from_now_is_not_up_to_date_without_what_was_appended_before_its_answer() -> (
-    None
-):
+async def test_a_poll_from_now_is_up_to_date_only_with_appends_acknowledged_before_it() -> None:
     """The origin has told of the first one, and its answer comes after the second was made."""
     async with live(b"a") as (origin, gateway):
         poller = await gateway.connect()
@@ -262,9 +260,7 @@ async def test_a_poll_from_now_is_not_up_to_date_without_what_was_appended_befor
         assert news(await poller.ask(get(at("0002")))) == (200, b"c", "0003", "true")
 
 
-async def test_a_poll_from_now_whose_time_is_over_is_up_to_date_whatever_its_feed_has_heard() -> (
-    None
-):
+async def test_a_poll_from_now_that_times_out_is_up_to_date_at_the_newest_offset() -> None:
     async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
         await following_in_vain(origin, gateway)
         origin.pieces.append(b"b")
@@ -273,7 +269,7 @@ async def test_a_poll_from_now_whose_time_is_over_is_up_to_date_whatever_its_fee
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
 
 
-async def test_a_poll_that_is_answered_from_a_copy_is_up_to_date_as_who_catches_up_is() -> None:
+async def test_a_poll_answered_from_the_cache_is_up_to_date_like_a_catch_up_read() -> None:
     async with live(b"a") as (_, gateway):
         for target in (f"{S}?offset=-1", f"{S}?offset=-1", at("-1")):
             assert news(await gateway.ask(get(target))) == (200, b"a", "0001", "true")
@@ -291,7 +287,7 @@ class Author(Waiting):
         self.appends()
 
 
-async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_without_it() -> None:
+async def test_polls_of_a_herd_answered_after_an_append_are_not_up_to_date_without_it() -> None:
     async with live(b"a", max_live_readers=1000) as (origin, gateway):
         await following(gateway, "0001")
         await origin.polled(1)
@@ -310,7 +306,7 @@ async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_witho
 
 
 @pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_who_asks_for_the_tail_again_and_again_shows_no_other_stream(line: str) -> None:
+async def test_repeated_reads_at_now_do_not_count_as_another_stream(line: str) -> None:
     """`now` is another place each time."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")

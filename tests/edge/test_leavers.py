@@ -97,7 +97,7 @@ async def visit(gateway: Serving, random: Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_nothing_is_left_of_those_who_have_left(
+async def test_clients_that_disconnect_at_any_moment_leave_no_requests_behind(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
@@ -134,7 +134,7 @@ READS = [
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_a_read_ends_when_its_client_leaves(read: bytes) -> None:
+async def test_a_read_at_the_origin_ends_when_its_only_client_disconnects(read: bytes) -> None:
     """Else whoever asks and leaves would keep a slow origin busy for everybody."""
     async with (
         RawOrigin(silence) as origin,
@@ -150,7 +150,7 @@ async def test_a_read_ends_when_its_client_leaves(read: bytes) -> None:
         await until(lambda: origin.closed == 1)
 
 
-async def test_a_read_by_whom_the_origin_lets_in_ends_when_its_client_leaves() -> None:
+async def test_a_read_admitted_by_the_origin_ends_when_its_client_disconnects() -> None:
     async def play(wire: Wire) -> None:
         if wire.heard.method == "HEAD":  # whether the reader may
             await wire.send(HEAD % 4)
@@ -172,7 +172,7 @@ async def test_a_read_by_whom_the_origin_lets_in_ends_when_its_client_leaves() -
         await until(lambda: gateway.edge.origin.in_flight == 0)
 
 
-async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
+async def test_a_shared_read_continues_while_one_client_waits() -> None:
     steps = Steps(b"", answer(b"data", "Cache-Control: max-age=60"))
     async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:
         clients = [await gateway.connect() for _ in range(3)]
@@ -194,7 +194,7 @@ def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_write_goes_on_when_its_client_leaves(
+async def test_a_write_continues_when_its_client_disconnects(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The origin may have done it: what is kept is of the past once that is known."""
@@ -223,7 +223,7 @@ UNANSWERED = [
 
 @pytest.mark.parametrize("line", ["X-Short: way", "Connection: close"])
 @pytest.mark.parametrize(("method", "scripts"), UNANSWERED)
-async def test_a_write_without_an_answer_frees_its_place_once_its_client_has_left(
+async def test_a_write_without_a_response_frees_its_origin_slot_after_its_client_disconnects(
     method: str, scripts: tuple[bytes | Play, ...], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise clients that write and leave would take a slow origin from all others."""
@@ -264,7 +264,7 @@ class SlowHistory(RawOrigin):
             await wire.send(answer(b"data", "Stream-Next-Offset: 0002", *told))
 
 
-async def test_a_reader_of_events_who_leaves_takes_along_what_is_read_for_it(
+async def test_a_catch_up_for_events_ends_when_its_reader_disconnects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.02)

@@ -25,14 +25,14 @@ def _refused(lenders: Lenders) -> list[str]:
     return names
 
 
-def test_the_latest_to_come_is_the_next_to_be_asked_for() -> None:
+def test_the_newest_lender_is_used_next_after_a_refusal() -> None:
     lenders = Lenders(_request("a"))
     for name in "bcb":
         lenders.add(_request(name))
     assert _refused(lenders) == ["a", "b", "c"]
 
 
-def test_they_are_bounded_and_the_one_in_use_stays() -> None:
+def test_lenders_are_bounded_and_the_one_in_use_is_never_dropped() -> None:
     lenders = Lenders(_request("0"))
     for number in range(1, 3 * MOST):
         lenders.add(_request(str(number)))
@@ -40,7 +40,7 @@ def test_they_are_bounded_and_the_one_in_use_stays() -> None:
     assert _refused(lenders) == ["0", *(str(last - n) for n in range(MOST - 1))]
 
 
-def test_who_is_refused_twice_at_once_is_replaced_once() -> None:
+def test_two_refusals_of_one_lender_replace_it_once() -> None:
     lenders = Lenders(_request("a"))
     for name in "bc":
         lenders.add(_request(name))
@@ -50,7 +50,7 @@ def test_who_is_refused_twice_at_once_is_replaced_once() -> None:
     assert lenders.request.admitted_as == "c"
 
 
-def test_a_stream_that_is_ones_own_is_read_in_no_other_name() -> None:
+def test_a_private_stream_is_read_with_the_credentials_of_its_own_reader_only() -> None:
     own = _request("a").apart()
     lenders = Lenders(own)
     lenders.add(_request("b"))

@@ -75,7 +75,9 @@ def log(stage: Stage) -> Iterator[LongPollLog]:
     stage.origin.end(log)
 
 
-def test_events_come_from_polls_of_an_origin_that_has_none(stage: Stage, log: LongPollLog) -> None:
+def test_viewers_of_an_origin_without_sse_are_fed_by_one_long_poll(
+    stage: Stage, log: LongPollLog
+) -> None:
     with stage.viewers(log) as readers:
         assert {reader.data() for reader in readers} == {b"first "}
         for number in range(20):
@@ -86,7 +88,9 @@ def test_events_come_from_polls_of_an_origin_that_has_none(stage: Stage, log: Lo
     assert len([target for target in log.seen if "live=long-poll" in target]) <= 21 + log.idle
 
 
-def test_polls_and_events_of_one_stream_share_one_poll(stage: Stage, log: LongPollLog) -> None:
+def test_polls_and_viewers_of_one_stream_share_one_origin_poll(
+    stage: Stage, log: LongPollLog
+) -> None:
     with stage.viewers(log) as readers, stage.pollers(log) as wires:
         log.append(b"second ")
         assert {wire.answer().body for wire in wires} == {b"second "}
@@ -94,7 +98,7 @@ def test_polls_and_events_of_one_stream_share_one_poll(stage: Stage, log: LongPo
     assert log.most_polling == 1
 
 
-def test_bytes_that_are_no_text_come_as_base64(stage: Stage) -> None:
+def test_binary_data_arrive_as_base64_events(stage: Stage) -> None:
     parts = [bytes(range(256)), b"\0\r\n\n data: x\n\n", b"\xff" * 1000]
     log = stage.begin("application/octet-stream", parts[0])
     with stage.viewers(log) as readers:
@@ -166,7 +170,7 @@ ODDITIES: dict[str, Trouble] = {"tells an offset before the one asked for": _goe
 @pytest.mark.parametrize(
     "trouble", [*TROUBLES.values(), *ODDITIES.values()], ids=[*TROUBLES, *ODDITIES]
 )
-def test_viewers_of_events_stay_and_miss_nothing(
+def test_viewers_stay_connected_and_miss_nothing_while_polls_fail(
     stage: Stage, log: LongPollLog, trouble: Trouble
 ) -> None:
     with stage.viewers(log) as readers:
@@ -181,7 +185,7 @@ def test_viewers_of_events_stay_and_miss_nothing(
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
-def test_each_poll_that_waits_gets_one_error(
+def test_each_waiting_poll_gets_one_error_when_the_origin_fails(
     stage: Stage, log: LongPollLog, trouble: Trouble
 ) -> None:
     with stage.pollers(log) as wires:
@@ -206,7 +210,7 @@ def _until_answered(wire: Wire, target: str) -> bytes:
     return answer.body
 
 
-def test_origin_that_hangs_is_told_to_polls_and_not_to_viewers_of_events(
+def test_a_hanging_origin_is_a_504_for_polls_while_viewers_stay(
     stage: Stage, log: LongPollLog
 ) -> None:
     with stage.viewers(log) as readers:
@@ -220,7 +224,7 @@ def test_origin_that_hangs_is_told_to_polls_and_not_to_viewers_of_events(
         assert {reader.data() for reader in readers} == {b"second "}
 
 
-def test_stream_that_is_gone_ends_its_viewers(stage: Stage, log: LongPollLog) -> None:
+def test_a_404_of_the_origin_ends_the_viewers_of_a_stream(stage: Stage, log: LongPollLog) -> None:
     with stage.viewers(log) as readers:
         assert {reader.data() for reader in readers} == {b"first "}
         log.trouble(
@@ -235,7 +239,9 @@ def test_stream_that_is_gone_ends_its_viewers(stage: Stage, log: LongPollLog) ->
             assert late.status == 404
 
 
-def test_stream_that_has_lost_its_end_ends_its_viewers(stage: Stage, log: LongPollLog) -> None:
+def test_a_stream_that_has_lost_its_end_ends_its_viewers_and_refuses_polls_with_410(
+    stage: Stage, log: LongPollLog
+) -> None:
     """What comes to be after its new end would be taken for what they wait for."""
     with stage.viewers(log) as readers, stage.pollers(log) as wires:
         assert {reader.data() for reader in readers} == {b"first "}
@@ -249,7 +255,7 @@ def test_stream_that_has_lost_its_end_ends_its_viewers(stage: Stage, log: LongPo
         assert answer.status == 410
 
 
-def test_nobody_left_means_no_poll(stage: Stage, log: LongPollLog) -> None:
+def test_a_stream_without_readers_is_polled_no_more(stage: Stage, log: LongPollLog) -> None:
     with stage.viewers(log) as readers:
         assert {reader.data() for reader in readers} == {b"first "}
     asked = -1

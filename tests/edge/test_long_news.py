@@ -14,7 +14,7 @@ JSON = "application/json"
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_news_of_every_length_come_once_and_in_order(more: int) -> None:
+async def test_news_around_the_longest_round_arrive_once_and_in_order(more: int) -> None:
     """Over LONGEST_ROUND everybody leaves the round for them, and comes back for what follows."""
     long = b"x" * (LONGEST_ROUND + more)
     async with live(b"a") as (origin, gateway):
@@ -43,7 +43,7 @@ async def test_news_of_every_length_come_once_and_in_order(more: int) -> None:
     ],
     ids=["many messages", "a long message", "longer than a round", "many of them"],
 )
-async def test_long_json_comes_once_and_those_who_come_next_are_served(piece: bytes) -> None:
+async def test_long_json_arrives_once_and_later_polls_are_answered(piece: bytes) -> None:
     async with live(b"0", content_type=JSON) as (origin, gateway):
         viewer = await following(gateway, "0001")
         poll = await polling(gateway, "0001")
@@ -63,7 +63,7 @@ async def test_long_json_comes_once_and_those_who_come_next_are_served(piece: by
         assert [item for piece in pieces for item in piece] == [*json.loads(whole), "next"]
 
 
-async def test_a_poll_is_given_the_first_of_news_that_are_long_together() -> None:
+async def test_a_poll_gets_the_first_of_two_long_pieces() -> None:
     """What waits for a round may be many answers of the origin."""
     long = b"x" * (LONGEST_ROUND - 10)
     async with live(b"a") as (origin, gateway):

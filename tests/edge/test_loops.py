@@ -82,7 +82,7 @@ def relay(port: int) -> Iterator[int]:
     ],
 )
 @pytest.mark.parametrize("key", ["listen", "admin"])
-def test_an_origin_that_is_a_listener_of_the_gateway_is_refused(
+def test_an_origin_url_at_a_listener_of_the_gateway_is_refused_at_the_start(
     key: str, listen: str, origin: str
 ) -> None:
     port = free_port()
@@ -117,14 +117,12 @@ def test_an_origin_that_is_a_listener_of_the_gateway_is_refused(
         ("127.0.0.1:443", "http://127.0.0.1"),
     ],
 )
-def test_an_origin_at_another_address_or_port_is_none_of_its_listeners(
-    listen: str, origin: str
-) -> None:
+def test_an_origin_url_at_another_address_or_port_is_accepted(listen: str, origin: str) -> None:
     given = {"HEADGATE_LISTEN": listen, "HEADGATE_ORIGIN": origin, "HEADGATE_AUTH": "none"}
     assert load(None, given, {}, look_at_files=True).origin == origin
 
 
-def test_a_gateway_that_leads_back_to_itself_by_a_relay_answers_508() -> None:
+def test_a_request_that_returns_to_its_gateway_through_a_relay_gets_508() -> None:
     port = free_port()
     with (
         relay(port) as before,
@@ -136,7 +134,7 @@ def test_a_gateway_that_leads_back_to_itself_by_a_relay_answers_508() -> None:
         assert _requests(gateway) <= 2 * len(REQUESTS)
 
 
-def test_gateways_before_each_other_answer_508() -> None:
+def test_gateways_that_are_each_others_origin_answer_508() -> None:
     first_port, second_port = free_port(), free_port()
     with (
         edge(f"http://127.0.0.1:{second_port}", environment=LOGGED, port=first_port) as first,

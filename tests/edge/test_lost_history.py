@@ -31,7 +31,7 @@ async def is_gone_in_the_end(gateway: Serving, target: str, *fields: str) -> Non
 
 
 @pytest.mark.parametrize("tells_at_once", [True, False])
-async def test_a_stream_that_was_made_anew_and_is_shorter_is_not_mixed_with_the_old_one(
+async def test_a_shorter_recreated_stream_is_not_joined_with_the_old_one(
     tells_at_once: bool,
 ) -> None:
     """Its origin may answer a poll past the end at once, or keep it until there are more news."""
@@ -54,7 +54,7 @@ async def test_a_stream_that_was_made_anew_and_is_shorter_is_not_mixed_with_the_
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"xyz"
 
 
-async def test_a_poll_that_ends_before_it_begins_lets_everybody_go() -> None:
+async def test_a_poll_response_that_ends_before_its_start_ends_all_readers() -> None:
     async with live(*OLD) as (origin, gateway):
         viewer = await following(gateway, "0003")
         waiter = await polling(gateway, "0003")
@@ -66,7 +66,7 @@ async def test_a_poll_that_ends_before_it_begins_lets_everybody_go() -> None:
         await until(lambda: gateway.limits.feeds == 0)
 
 
-async def test_one_odd_answer_to_a_poll_sends_nobody_away() -> None:
+async def test_one_poll_response_that_ends_before_its_start_does_not_end_the_readers() -> None:
     async with live(*OLD) as (origin, gateway):
         waiter = await polling(gateway, "0003")
         await origin.polled(1)
@@ -80,7 +80,7 @@ async def test_one_odd_answer_to_a_poll_sends_nobody_away() -> None:
 
 
 @pytest.mark.parametrize("mode", ["", "&live=long-poll", "&live=sse"])
-async def test_an_offset_past_the_end_is_told_so(mode: str) -> None:
+async def test_an_offset_past_the_end_is_refused_with_410(mode: str) -> None:
     """It is of another stream; nothing of this one follows what its reader has."""
     async with live(b"a") as (origin, gateway):
         await is_gone_in_the_end(gateway, f"{S}?offset=0003{mode}")
@@ -88,7 +88,7 @@ async def test_an_offset_past_the_end_is_told_so(mode: str) -> None:
         assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
 
 
-async def test_a_replica_that_lags_sends_nobody_away() -> None:
+async def test_a_lagging_replica_is_a_503_until_it_has_caught_up() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says = ["Cache-Control: no-store"]
         for _ in range(3):
@@ -100,7 +100,7 @@ async def test_a_replica_that_lags_sends_nobody_away() -> None:
 
 
 @pytest.mark.parametrize("is_the_same", [True, False])
-async def test_a_follower_goes_on_only_where_the_news_are_still_the_same(
+async def test_a_feed_continues_after_a_shorter_answer_only_if_its_recent_data_are_unchanged(
     is_the_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "PERSISTS_S", 60.0)
@@ -122,7 +122,7 @@ async def test_a_follower_goes_on_only_where_the_news_are_still_the_same(
             await until(lambda: gateway.limits.feeds == 0)
 
 
-async def test_an_offset_that_somebody_made_up_disturbs_nobody() -> None:
+async def test_an_invented_offset_does_not_disturb_readers_or_cached_responses() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -137,7 +137,7 @@ async def test_an_offset_that_somebody_made_up_disturbs_nobody() -> None:
         assert news(await waiter.answer()) == (200, b"b", "0002", "true")
 
 
-async def test_copies_of_a_stream_that_is_no_more_are_dropped_as_soon_as_it_is_known() -> None:
+async def test_cached_responses_of_a_lost_stream_are_dropped_once_a_read_shows_the_loss() -> None:
     """Or who is told that the offset is gone, and begins anew, would be given the old stream."""
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -147,7 +147,7 @@ async def test_copies_of_a_stream_that_is_no_more_are_dropped_as_soon_as_it_is_k
 
 
 @pytest.mark.parametrize(("offset", "seconds"), [("0002", 361), ("0003", 2)])
-async def test_a_copy_does_not_stand_in_for_a_stream_that_is_no_more(
+async def test_a_stale_response_does_not_stand_in_for_a_lost_stream(
     offset: str, seconds: float
 ) -> None:
     async with live(*OLD) as (origin, gateway):
@@ -157,7 +157,7 @@ async def test_a_copy_does_not_stand_in_for_a_stream_that_is_no_more(
         await is_gone_in_the_end(gateway, f"{S}?offset={offset}", "X-Own-Way: 1")
 
 
-async def test_the_tail_is_not_vouched_for_from_the_first_failure_on() -> None:
+async def test_a_read_at_the_tail_is_not_answered_from_the_feed_after_one_failed_poll() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await origin.polled(1)
@@ -171,7 +171,7 @@ async def test_the_tail_is_not_vouched_for_from_the_first_failure_on() -> None:
         )
 
 
-async def test_an_equally_long_stream_made_anew_is_not_taken_for_the_old_one() -> None:
+async def test_an_equally_long_recreated_stream_is_not_answered_with_304() -> None:
     """Of an origin without ETags, nothing but the bytes tells the two apart."""
     async with LiveOrigin(b"old") as origin, edge_serving(origin) as gateway:
         whole = f"{EDGE}/s?offset=-1"
@@ -183,7 +183,7 @@ async def test_an_equally_long_stream_made_anew_is_not_taken_for_the_old_one() -
         assert (got.status, got.body) == (200, b"new")
 
 
-async def test_news_of_equally_long_streams_differ_in_their_tags() -> None:
+async def test_recent_data_of_equally_long_streams_have_different_tags() -> None:
     tags = set()
     for piece in (b"old", b"new"):
         async with live(b"a") as (origin, gateway):
@@ -194,7 +194,7 @@ async def test_news_of_equally_long_streams_differ_in_their_tags() -> None:
     assert len(tags) == 2
 
 
-async def test_polls_and_viewers_go_on_after_a_restart_of_the_same_stream() -> None:
+async def test_polls_and_viewers_continue_after_the_origin_restarts_with_the_same_stream() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)
@@ -208,7 +208,7 @@ async def test_polls_and_viewers_go_on_after_a_restart_of_the_same_stream() -> N
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
 
 
-async def test_a_read_that_ends_before_the_followed_tail_is_put_together_with_nothing() -> None:
+async def test_a_read_that_ends_before_the_followed_tail_is_not_joined_with_the_feed() -> None:
     """The poll may hang on at the old stream for long."""
     async with live(*OLD) as (origin, gateway):
         origin.says = ["Cache-Control: no-store"]
@@ -221,7 +221,7 @@ async def test_a_read_that_ends_before_the_followed_tail_is_put_together_with_no
             assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"XYZ"
 
 
-async def test_a_copy_beyond_the_end_of_the_stream_is_not_followed_on() -> None:
+async def test_a_cached_response_past_the_end_of_a_shorter_stream_is_not_followed() -> None:
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
         origin.pieces = [b"x"]

@@ -50,9 +50,7 @@ def loss(reason: str, path: str = S, times: int = 1) -> dict[str, object]:
         (OTHER_TYPE, ANOTHER_STREAM),
     ],
 )
-async def test_a_stream_that_a_poll_does_not_find_any_more_is_logged(
-    told: bytes, reason: str
-) -> None:
+async def test_a_stream_that_a_poll_no_longer_finds_is_logged(told: bytes, reason: str) -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001", "Cookie: token=secret")
         await origin.polled(1)
@@ -66,7 +64,7 @@ async def test_a_stream_that_a_poll_does_not_find_any_more_is_logged(
 @pytest.mark.parametrize(
     ("told", "reason"), [(answer(status="404 Not Found"), DELETED), (OTHER_TYPE, ANOTHER_STREAM)]
 )
-async def test_a_stream_that_a_read_does_not_find_any_more_is_logged_without_its_query(
+async def test_a_stream_that_a_read_no_longer_finds_is_logged_without_its_query(
     told: bytes, reason: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -82,7 +80,7 @@ async def test_a_stream_that_a_read_does_not_find_any_more_is_logged_without_its
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
-async def test_what_else_an_origin_answers_is_no_loss(status: str) -> None:
+async def test_a_403_or_500_of_the_origin_is_not_logged_as_a_loss(status: str) -> None:
     async with live(b"a") as (origin, gateway):
         poller = await polling(gateway, "0001")
         await origin.polled(1)
@@ -93,7 +91,7 @@ async def test_what_else_an_origin_answers_is_no_loss(status: str) -> None:
         assert losses(lines) == []
 
 
-async def test_what_is_deleted_through_the_gateway_is_no_loss() -> None:
+async def test_a_deletion_through_the_gateway_is_not_logged_as_a_loss() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)
@@ -103,7 +101,7 @@ async def test_what_is_deleted_through_the_gateway_is_no_loss() -> None:
         assert losses(lines) == []
 
 
-async def test_a_poll_that_is_told_before_the_answer_to_a_delete_is_no_loss() -> None:
+async def test_a_404_to_the_poll_before_the_response_to_a_delete_is_not_logged_as_a_loss() -> None:
     asked, told = asyncio.Event(), asyncio.Event()
 
     async def poll_first(wire: Wire) -> None:
@@ -129,7 +127,7 @@ async def test_a_poll_that_is_told_before_the_answer_to_a_delete_is_no_loss() ->
         assert losses(lines) == []
 
 
-async def test_what_nobody_reads_any_more_is_no_loss() -> None:
+async def test_a_404_for_a_stream_without_readers_is_not_logged_as_a_loss() -> None:
     async with live(b"a") as (origin, gateway):
         poller = await polling(gateway, "0001")
         await origin.polled(1)
@@ -142,7 +140,7 @@ async def test_what_nobody_reads_any_more_is_no_loss() -> None:
         assert losses(lines) == []
 
 
-async def test_an_origin_that_loses_all_streams_makes_a_line_a_second(
+async def test_the_loss_of_many_streams_is_logged_at_most_once_an_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rare_lines, "EVERY_S", 0.2)

@@ -38,14 +38,14 @@ def known() -> KnownState:
     return KnownState(snapshot, Mock(), verification, Lenders(request), Freshness(), has_tail=True)
 
 
-async def test_a_poll_that_does_not_show_a_recent_write_is_of_a_replica_that_lags() -> None:
+async def test_a_poll_without_a_recent_write_is_not_up_to_date() -> None:
     state = known()
     state.note_write(Reach("5"))
     sent_at = asyncio.get_running_loop().time()
     assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("5", False)
 
 
-async def test_a_write_that_the_origin_has_lost_is_not_waited_for_for_ever(
+async def test_a_write_that_the_origin_lost_is_expected_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = known()
@@ -57,7 +57,7 @@ async def test_a_write_that_the_origin_has_lost_is_not_waited_for_for_ever(
     assert state.known_end == "5", "an offset that a client may hold is refused when it is lost"
 
 
-async def test_the_time_to_show_a_write_begins_with_the_latest_one(
+async def test_the_time_to_show_a_write_begins_anew_only_with_a_write_that_goes_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = known()

@@ -71,7 +71,7 @@ def at_rest(gateway: Serving) -> bool:
     return not any(held) and gateway.edge.origin.in_flight == 0
 
 
-async def test_all_who_ask_the_same_at_once_wait_for_one_request() -> None:
+async def test_equal_misses_at_once_share_one_origin_request() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (origin, gateway):
         collapsed = gateway.edge.traffic.collapsed
@@ -89,7 +89,7 @@ async def test_all_who_ask_the_same_at_once_wait_for_one_request() -> None:
 
 
 @pytest.mark.parametrize("length", [f"Content-Length: {LONG}", "Transfer-Encoding: chunked"])
-async def test_a_long_answer_goes_on_in_tasks(length: str) -> None:
+async def test_a_long_response_to_shared_misses_is_sent_whole_to_each_reader(length: str) -> None:
     body = b"x" * LONG
     whole = b"%x\r\n%s\r\n0\r\n\r\n" % (LONG, body) if "chunked" in length else body
     head = "\r\n".join(["HTTP/1.1 200 OK", MINUTE, length, "", ""]).encode()
@@ -108,7 +108,7 @@ async def test_a_long_answer_goes_on_in_tasks(length: str) -> None:
 
 
 @pytest.mark.parametrize("left", [1, 2, 3])
-async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int) -> None:
+async def test_a_pending_fetch_continues_until_its_last_reader_disconnects(left: int) -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps, answer(b"anew", MINUTE)) as (origin, gateway):
         clients = await readers(gateway, 3)
@@ -124,7 +124,7 @@ async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int
         assert (cut, len(origin.heard)) == (left, 2 if left == 3 else 1)
 
 
-async def test_who_leaves_as_a_task_takes_over_holds_nothing() -> None:
+async def test_a_client_that_disconnects_as_a_task_takes_over_leaves_nothing_behind() -> None:
     steps = Steps(b"", b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n\r\nda", b"ta", then=close)
     async with warm(steps) as (_, gateway):
         (client,) = await readers(gateway, 1)
@@ -133,7 +133,7 @@ async def test_who_leaves_as_a_task_takes_over_holds_nothing() -> None:
         await until(lambda: gateway.limits.connections == 0 and at_rest(gateway))
 
 
-async def test_a_failure_reaches_all_who_wait() -> None:
+async def test_a_failed_fetch_is_a_502_for_every_waiting_reader() -> None:
     steps = Steps(b"", then=close)
     async with warm(steps, close, answer(b"data", MINUTE)) as (_, gateway):
         clients = await readers(gateway, 3)
@@ -144,7 +144,7 @@ async def test_a_failure_reaches_all_who_wait() -> None:
         await until(lambda: at_rest(gateway))
 
 
-async def test_what_is_for_one_is_asked_for_each() -> None:
+async def test_a_response_with_a_cookie_is_fetched_for_each_reader() -> None:
     steps = Steps(b"", answer(b"1", "Set-Cookie: a=1"))
     others = [answer(str(number).encode(), "Set-Cookie: a=1") for number in (2, 3)]
     async with warm(steps, *others, answer(b"4", MINUTE)) as (origin, gateway):
@@ -157,7 +157,7 @@ async def test_what_is_for_one_is_asked_for_each() -> None:
         await until(lambda: at_rest(gateway))
 
 
-async def test_each_gets_the_variant_he_asks_for() -> None:
+async def test_each_reader_gets_the_variant_of_its_own_language() -> None:
     german = answer(b"de", MINUTE, "Vary: Accept-Language")
     french = answer(b"fr", MINUTE, "Vary: Accept-Language")
     steps = Steps(b"", german)
@@ -169,7 +169,7 @@ async def test_each_gets_the_variant_he_asks_for() -> None:
         assert len(origin.heard) == 2
 
 
-async def test_nobody_joins_what_was_asked_for_before_a_write() -> None:
+async def test_a_read_after_a_write_does_not_join_a_fetch_begun_before_the_write() -> None:
     steps = Steps(b"", answer(b"old", MINUTE))
     new = answer(b"new", MINUTE)
     written = answer(b"", "Stream-Next-Offset: b", status="204 No Content")
@@ -183,7 +183,7 @@ async def test_nobody_joins_what_was_asked_for_before_a_write() -> None:
         assert len(origin.heard) == 3
 
 
-async def test_requests_beyond_the_origins_bound_are_refused_and_counted_once() -> None:
+async def test_origin_requests_over_the_limit_are_refused_and_counted_once() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (_, gateway):
         origin = gateway.edge.origin
@@ -195,7 +195,7 @@ async def test_requests_beyond_the_origins_bound_are_refused_and_counted_once() 
         assert await told(clients) == [(200, "MISS", b"data")]
 
 
-async def test_a_kept_answer_stands_in_for_an_origin_that_fails() -> None:
+async def test_a_stale_response_replaces_a_failed_fetch() -> None:
     tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
     failure = answer(b"no", status="503 Later")
     async with warm(tagged, failure, stale_if_error=60) as (_, gateway):
@@ -206,7 +206,7 @@ async def test_a_kept_answer_stands_in_for_an_origin_that_fails() -> None:
         await until(lambda: at_rest(gateway))
 
 
-async def test_a_kept_answer_is_confirmed() -> None:
+async def test_a_stale_response_is_revalidated_by_a_304() -> None:
     tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
     unchanged = answer(b"", 'ETag: "a"', "Cache-Control: max-age=9", status="304 Not Modified")
     async with warm(tagged, unchanged) as (origin, gateway):
@@ -225,7 +225,9 @@ async def test_a_kept_answer_is_confirmed() -> None:
         (answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data"),
     ],
 )
-async def test_a_copy_is_renewed_meanwhile(renewed: bytes, body: bytes) -> None:
+async def test_a_stale_response_is_served_while_a_refresh_is_under_way(
+    renewed: bytes, body: bytes
+) -> None:
     old = answer(b"data", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "a"')
     steps = Steps(b"", renewed)
     async with warm(old, steps) as (origin, gateway):
@@ -242,7 +244,7 @@ async def test_a_copy_is_renewed_meanwhile(renewed: bytes, body: bytes) -> None:
         assert (told.get("x-cache"), told.body, len(origin.heard)) == ("HIT", body, 2)
 
 
-async def test_a_304_about_another_answer_is_asked_for_again() -> None:
+async def test_a_304_with_another_tag_is_followed_by_an_unconditional_request() -> None:
     tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
     other = answer(b"", 'ETag: "b"', status="304 Not Modified")
     async with warm(tagged, other, answer(b"new", MINUTE)) as (origin, gateway):
@@ -254,7 +256,7 @@ async def test_a_304_about_another_answer_is_asked_for_again() -> None:
         await until(lambda: at_rest(gateway))
 
 
-async def test_what_was_sent_ahead_is_answered_after_it() -> None:
+async def test_pipelined_reads_behind_a_miss_are_answered_in_order() -> None:
     steps = Steps(b"", answer(b"1", MINUTE))
     async with warm(steps, answer(b"2", MINUTE)) as (_, gateway):
         (client,) = await readers(gateway, 1)
@@ -264,7 +266,7 @@ async def test_what_was_sent_ahead_is_answered_after_it() -> None:
         assert [body for _, _, body in await told([client] * 3)] == [b"1", b"2", b"1"]
 
 
-async def test_what_was_sent_ahead_of_a_long_answer_is_answered_after_it() -> None:
+async def test_a_pipelined_read_behind_a_long_response_is_answered_after_it() -> None:
     long = b"x" * LONG
     steps = Steps(b"", answer(long, MINUTE))
     async with warm(steps, answer(b"2", MINUTE)) as (_, gateway):
@@ -276,7 +278,9 @@ async def test_what_was_sent_ahead_of_a_long_answer_is_answered_after_it() -> No
 
 
 @pytest.mark.parametrize("is_long", [False, True])
-async def test_a_server_that_stops_answers_who_waits_and_then_goes_on(*, is_long: bool) -> None:
+async def test_a_stopping_server_answers_a_waiting_reader_before_its_connections_are_idle(
+    *, is_long: bool
+) -> None:
     body = b"x" * LONG if is_long else b"data"
     steps = Steps(b"", answer(body, MINUTE))
     async with warm(steps) as (_, gateway):
@@ -290,7 +294,7 @@ async def test_a_server_that_stops_answers_who_waits_and_then_goes_on(*, is_long
         await asyncio.wait_for(idle, 5)
 
 
-async def test_a_server_that_stops_waits_for_nobody_who_has_left() -> None:
+async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnected() -> None:
     async with warm(Steps(b"", answer(b"data", MINUTE))) as (_, gateway):
         (client,) = await readers(gateway, 1)
         gateway.shared.begin_closing()
@@ -300,7 +304,7 @@ async def test_a_server_that_stops_waits_for_nobody_who_has_left() -> None:
         await asyncio.wait_for(idle, 5)
 
 
-async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
+async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(askers, "REMEMBERED", 3)
@@ -314,7 +318,7 @@ async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
         assert most == 3
 
 
-async def test_what_names_a_reader_is_kept_nowhere() -> None:
+async def test_a_field_block_with_a_cookie_is_not_cached() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
@@ -324,7 +328,9 @@ async def test_what_names_a_reader_is_kept_nowhere() -> None:
 @pytest.mark.parametrize(
     "says", ["Cache-Control: private", "Set-Cookie: a=b", "Cache-Control: no-store"]
 )
-async def test_what_one_reader_alone_was_given_is_no_news_of_a_followed_stream(says: str) -> None:
+async def test_a_response_for_one_reader_is_not_served_to_others_from_the_followed_stream(
+    says: str,
+) -> None:
     """Whoever polls behind them would be given it from memory."""
     told = ("Content-Type: text/plain", "Stream-Next-Offset: 2_0", "Stream-Up-To-Date: true")
 
@@ -348,7 +354,7 @@ async def test_what_one_reader_alone_was_given_is_no_news_of_a_followed_stream(s
         assert (await gateway.ask(poll)).body == b"for all"
 
 
-async def test_a_cookie_in_a_304_is_for_who_asked_also_of_an_answer_for_everybody() -> None:
+async def test_a_cookie_in_a_304_goes_only_to_the_reader_whose_request_it_answers() -> None:
     """What it was to confirm is not kept with the cookie: who asks next asks the origin."""
 
     async def script(wire: Wire) -> None:

@@ -47,7 +47,7 @@ def asked(raw: RawOrigin) -> list[str]:
     return [heard.method for heard in raw.heard]
 
 
-async def test_the_origin_is_asked_once_whether_it_knows_multi_appends() -> None:
+async def test_the_origin_gets_one_head_request_to_learn_if_it_knows_multi_appends() -> None:
     async with RawOrigin(HEAD_OFFERS, APPENDED, APPENDED) as raw, edge_serving(raw) as gateway:
         for _ in range(2):
             got = await multi_append(gateway)
@@ -59,7 +59,9 @@ async def test_the_origin_is_asked_once_whether_it_knows_multi_appends() -> None
 
 
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "POST"])
-async def test_who_was_told_of_the_offer_by_the_gateway_costs_no_question(method: str) -> None:
+async def test_a_multi_append_after_a_response_with_the_offer_needs_no_head_request(
+    method: str,
+) -> None:
     async with RawOrigin(HEAD_OFFERS, APPENDED) as raw, edge_serving(raw) as gateway:
         told = await gateway.ask(request(method, S))
         assert told.get("X-Stream-Multi") == "true"
@@ -67,7 +69,7 @@ async def test_who_was_told_of_the_offer_by_the_gateway_costs_no_question(method
         assert asked(raw) == [method, "POST"]
 
 
-async def test_lengths_are_not_passed_on_to_who_would_take_them_for_data() -> None:
+async def test_a_multi_append_to_an_origin_without_the_offer_gets_501_and_is_not_sent() -> None:
     async with RawOrigin(HEAD_SILENT, HEAD_SILENT) as raw, edge_serving(raw) as gateway:
         for _ in range(2):
             refusal = await multi_append(gateway)
@@ -84,7 +86,9 @@ async def test_lengths_are_not_passed_on_to_who_would_take_them_for_data() -> No
         ("true\r\nX-Stream-Multi: true", "X-Stream-Multi is given more than once"),
     ],
 )
-async def test_an_origin_is_not_left_to_read_what_is_not_plainly_true(value: str, why: str) -> None:
+async def test_an_invalid_multi_append_header_gets_400_and_is_not_sent(
+    value: str, why: str
+) -> None:
     async with RawOrigin(HEAD_OFFERS, APPENDED) as raw, edge_serving(raw) as gateway:
         assert (await multi_append(gateway)).status == 200
         refusal = await multi_append(gateway, value)
@@ -92,7 +96,7 @@ async def test_an_origin_is_not_left_to_read_what_is_not_plainly_true(value: str
         assert asked(raw) == ["HEAD", "POST"]
 
 
-async def test_an_offer_ends_with_an_answer_without_it_and_may_begin_again() -> None:
+async def test_an_offer_is_dropped_after_a_response_without_it_and_learned_again() -> None:
     plays = (HEAD_OFFERS, APPENDED, APPENDED_AS_DATA, HEAD_SILENT, HEAD_OFFERS, APPENDED)
     async with RawOrigin(*plays) as raw, edge_serving(raw) as gateway:
         assert (await multi_append(gateway)).status == 200
@@ -103,7 +107,7 @@ async def test_an_offer_ends_with_an_answer_without_it_and_may_begin_again() -> 
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found"])
-async def test_a_writer_who_may_not_ask_is_let_through(status: str) -> None:
+async def test_a_multi_append_is_sent_if_the_head_request_gets_401_403_or_404(status: str) -> None:
     refusal = answer(b"", status=status)
     async with RawOrigin(refusal, APPENDED) as raw, edge_serving(raw) as gateway:
         assert (await multi_append(gateway)).status == 200
@@ -122,7 +126,7 @@ async def test_a_writer_who_may_not_ask_is_let_through(status: str) -> None:
         ("501 Not Implemented", 501, "the origin does not say whether"),
     ],
 )
-async def test_nothing_is_passed_on_while_nobody_knows(
+async def test_a_multi_append_is_not_sent_while_the_head_request_fails(
     status: str, refused: int, said: str
 ) -> None:
     async with RawOrigin(answer(status=status), APPENDED) as raw, edge_serving(raw) as gateway:
@@ -130,7 +134,7 @@ async def test_nothing_is_passed_on_while_nobody_knows(
         assert asked(raw) == ["HEAD"]
 
 
-async def test_other_requests_are_no_reason_to_ask() -> None:
+async def test_a_plain_append_or_creation_causes_no_head_request() -> None:
     async with RawOrigin(APPENDED_AS_DATA) as raw, edge_serving(raw) as gateway:
         plain = request("POST", S, "Content-Type: text/plain", body=b"x")
         assert (await gateway.ask(plain)).status == 200
@@ -139,7 +143,7 @@ async def test_other_requests_are_no_reason_to_ask() -> None:
         assert asked(raw) == ["POST", "PUT"]
 
 
-def test_readers_behind_a_gateway_have_what_it_passed_on() -> None:
+def test_readers_at_the_origin_and_the_gateway_get_the_messages_of_a_multi_append() -> None:
     with own_log() as origin, edge(origin.url) as gateway:
         path = "/v1/stream/s"
         text = {"Content-Type": "application/json"}
@@ -156,7 +160,7 @@ def test_readers_behind_a_gateway_have_what_it_passed_on() -> None:
         again.assert_problem(400, "message 2 is cut")
 
 
-def test_the_reference_server_never_sees_a_length() -> None:
+def test_the_reference_server_gets_no_multi_append() -> None:
     with reference() as origin, edge(origin.url) as gateway:
         path = "/v1/stream/s"
         text = {"Content-Type": "text/plain"}

@@ -42,7 +42,7 @@ def answered(end: str, body: bytes = b"x") -> CachedResponse:
 
 
 @pytest.mark.parametrize(("server", "ends"), [("a", ["05"]), ("b", ["05", "02"])])
-def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
+def test_a_read_that_ends_earlier_is_noted_if_another_server_has_shown_more(
     server: str, ends: list[str]
 ) -> None:
     reads = NewestReads(lambda: 0.0)
@@ -63,7 +63,7 @@ def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
         ("b", True, 60.0, b"y", None),
     ],
 )
-def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_another_stream(
+def test_a_read_at_a_noted_offset_replaces_it_only_if_it_is_of_the_same_stream(
     server: str, in_doubt: bool, later_s: float, body: bytes, kept: str | None
 ) -> None:
     now = 100.0
@@ -80,13 +80,13 @@ def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_ano
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_a_read_is_noted_up_to_a_length(more: int) -> None:
+def test_a_read_is_noted_up_to_a_length_limit(more: int) -> None:
     reads = NewestReads(lambda: 0.0)
     reads.note(REQUEST, answered("02", bytes(LONGEST_EVIDENCE + more)), "a", in_doubt=False)
     assert len(reads) == 1 - more
 
 
-def test_the_ends_that_other_servers_have_told_of_are_forgotten_last() -> None:
+def test_the_ends_read_from_other_servers_are_dropped_last() -> None:
     reads = NewestReads(lambda: 0.0)
     reads.add(KEY, read("00", "b"))
     for number in range(1, MAX_ENDS + 1):
@@ -96,7 +96,7 @@ def test_the_ends_that_other_servers_have_told_of_are_forgotten_last() -> None:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_the_ends_of_reads_of_one_stream_are_bounded(more: int) -> None:
+def test_the_noted_ends_of_one_stream_are_bounded(more: int) -> None:
     reads = NewestReads(lambda: 0.0)
     for number in range(MAX_ENDS + more):
         reads.add(KEY, read(f"{number:02}"))
@@ -105,7 +105,7 @@ def test_the_ends_of_reads_of_one_stream_are_bounded(more: int) -> None:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_the_streams_whose_reads_are_remembered_are_bounded(more: int) -> None:
+def test_the_streams_with_noted_reads_are_bounded(more: int) -> None:
     reads = NewestReads(lambda: 0.0)
     for number in range(MAX_STREAMS + more):
         reads.add(("h", f"/{number}", (), ""), read("01"))
@@ -118,7 +118,7 @@ def test_the_streams_whose_reads_are_remembered_are_bounded(more: int) -> None:
     ("start", "server", "found"),
     [("02", "a", None), ("02", "b", "02"), ("01", "b", "04"), ("05", "b", None), ("03", "a", "04")],
 )
-def test_what_another_server_has_told_up_to_an_offset_or_beyond_it_is_found(
+def test_a_noted_read_of_another_server_is_found_at_or_past_an_offset(
     start: str, server: str, found: str | None
 ) -> None:
     reads = NewestReads(lambda: 0.0)
@@ -128,7 +128,7 @@ def test_what_another_server_has_told_up_to_an_offset_or_beyond_it_is_found(
     assert (None if unlike is None else unlike.end) == found
 
 
-def test_a_server_that_has_what_another_one_told_is_noted_for_that_alone() -> None:
+def test_a_server_confirmed_for_reads_of_another_is_noted_for_those_reads_alone() -> None:
     reads = NewestReads(lambda: 0.0)
     for end, server in (("02", "a"), ("03", "b"), ("05", "a")):
         reads.add(KEY, read(end, server))
@@ -140,7 +140,7 @@ def test_a_server_that_has_what_another_one_told_is_noted_for_that_alone() -> No
     ]
 
 
-def test_what_was_read_before_another_stream_was_created_is_known_of_no_server() -> None:
+def test_reads_before_a_new_stream_was_created_count_for_no_server() -> None:
     reads = NewestReads(lambda: 0.0)
     reads.add(KEY, read("02"))
     reads.doubt("/s")

@@ -28,7 +28,7 @@ E_ACUTE = "é".encode()
 # ---------------------------------------------------------------- followed all the same
 
 
-async def test_a_204_need_not_say_where_the_tail_is() -> None:
+async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
     """It is where the poll waited."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -47,7 +47,7 @@ async def test_a_204_need_not_say_where_the_tail_is() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"b":2}', b"[1", b"1]", b"null"])
-async def test_json_that_is_no_array_is_not_taken_apart(body: bytes) -> None:
+async def test_json_that_is_no_array_is_a_502_for_polls(body: bytes) -> None:
     async with live(b"1", content_type="application/json") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -57,7 +57,7 @@ async def test_json_that_is_no_array_is_not_taken_apart(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("live_too", [True, False])
-async def test_text_that_the_origin_cuts_amid_a_character_comes_whole(live_too: bool) -> None:
+async def test_text_cut_within_a_character_by_the_origin_is_sent_whole(live_too: bool) -> None:
     """What follows is there already: it costs a read, and no time of waiting for news."""
     pieces = [E_ACUTE[:1], E_ACUTE[1:] + E_ACUTE[:1], E_ACUTE[1:], b"!"]
     async with live(*([b"a"] if live_too else [b"a", *pieces])) as (origin, gateway):
@@ -69,7 +69,7 @@ async def test_text_that_the_origin_cuts_amid_a_character_comes_whole(live_too: 
         assert await up_to(viewer, "0005") == "éé!"
 
 
-async def test_text_that_ends_amid_a_character_is_told_as_it_is() -> None:
+async def test_text_that_ends_amid_a_character_is_sent_with_a_replacement_character() -> None:
     """The rest is yet to be written: nobody knows when."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
@@ -79,7 +79,7 @@ async def test_text_that_ends_amid_a_character_is_told_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["a b", "1&offset=-1", "+/=", "%", "ü"])
-async def test_the_origins_cursor_is_given_back_as_it_is(cursor: str) -> None:
+async def test_the_cursor_of_the_origin_is_sent_back_unchanged(cursor: str) -> None:
     async with live(b"a") as (origin, gateway):
         origin.cursor = cursor
         viewer = await following(gateway, "0001")
@@ -95,7 +95,7 @@ async def test_the_origins_cursor_is_given_back_as_it_is(cursor: str) -> None:
 
 
 @pytest.mark.parametrize("mark", "+@|$;%#<:!")
-async def test_offsets_may_have_every_character_that_the_protocol_allows(mark: str) -> None:
+async def test_offsets_with_any_permitted_character_are_followed(mark: str) -> None:
     async with live(b"a") as (origin, gateway):
         origin.mark = mark
         caught_up = await gateway.ask(get(f"{S}?offset=-1"))
@@ -113,7 +113,7 @@ async def test_offsets_may_have_every_character_that_the_protocol_allows(mark: s
 
 
 @pytest.mark.parametrize("mark", ['"', "\\", "/", "é"])
-async def test_offsets_that_cannot_be_passed_on_are_told_so(mark: str) -> None:
+async def test_an_offset_with_a_forbidden_character_is_a_502(mark: str) -> None:
     """An empty answer at once would make pollers ask as fast as they can."""
     async with live(b"a") as (origin, gateway):
         origin.mark = mark
@@ -121,7 +121,7 @@ async def test_offsets_that_cannot_be_passed_on_are_told_so(mark: str) -> None:
             assert (await gateway.ask(get(at("-1", mode)))).status == 502
 
 
-async def test_a_content_type_in_other_bytes_is_passed_on() -> None:
+async def test_a_non_ascii_content_type_is_passed_on() -> None:
     async with live(b"a", content_type='text/plain; x="ü\u20ac"') as (origin, gateway):
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
@@ -147,7 +147,9 @@ async def test_a_content_type_in_other_bytes_is_passed_on() -> None:
         "offset=0001&cursor=1&cursor=2",
     ],
 )
-async def test_what_only_the_origin_can_judge_is_not_answered_from_the_feed(query: str) -> None:
+async def test_an_invalid_query_is_sent_to_the_origin_and_not_answered_from_the_feed(
+    query: str,
+) -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
         await origin.polled(1)
@@ -172,7 +174,7 @@ async def test_what_only_the_origin_can_judge_is_not_answered_from_the_feed(quer
     ],
 )
 @pytest.mark.parametrize("known_before", [True, False])
-async def test_what_the_origin_says_of_reads_is_said_of_the_news_too(
+async def test_cache_control_of_the_origins_reads_applies_to_recent_data(
     by_origin: str, said: str, known_before: bool
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -198,7 +200,7 @@ async def test_what_the_origin_says_of_reads_is_said_of_the_news_too(
         (["Cache-Control: private, max-age=9"], ("private, no-store", None, None)),
     ],
 )
-async def test_news_of_a_poll_from_now_are_kept_by_no_cache(
+async def test_a_poll_from_now_gets_a_response_that_no_cache_stores(
     says: list[str], said: tuple[str | None, ...]
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -213,7 +215,7 @@ async def test_news_of_a_poll_from_now_are_kept_by_no_cache(
     assert "no-store" not in (at_tail.get("Cache-Control") or "")
 
 
-async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads() -> None:
+async def test_cache_control_of_the_origins_polls_outranks_that_of_its_reads() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: max-age=1"]
         origin.says_of_polls = ["Cache-Control: max-age=2"]
@@ -241,7 +243,7 @@ async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads()
         "Surrogate-Control: public, max-age=60",
     ],
 )
-async def test_a_tail_that_lives_for_no_moment_is_kept_by_nobody(by_origin: str) -> None:
+async def test_a_tail_with_a_lifetime_of_zero_is_cached_nowhere(by_origin: str) -> None:
     async with LiveOrigin(b"a") as origin, edge_serving(origin, {"tail_max_age": 0}) as gateway:
         origin.says_of_reads = [by_origin]
         for asked in (1, 2):
@@ -256,7 +258,7 @@ async def test_a_tail_that_lives_for_no_moment_is_kept_by_nobody(by_origin: str)
 @pytest.mark.parametrize(
     ("by_origin", "said"), [("private", "private, no-cache"), ("no-store", "no-store")]
 )
-async def test_what_is_read_after_a_failure_is_no_more_public_than_what_is_read(
+async def test_data_read_after_a_failure_are_as_private_as_the_origin_says(
     by_origin: str, said: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -272,7 +274,7 @@ async def test_what_is_read_after_a_failure_is_no_more_public_than_what_is_read(
         assert (await gateway.ask(get(at("0001")))).get("Cache-Control") == said
 
 
-async def test_a_stream_of_another_variant_is_not_read_from_the_feed() -> None:
+async def test_a_read_of_another_vary_variant_is_not_answered_from_the_feed() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ["Vary: Accept-Language", "Cache-Control: max-age=9"]
         viewer = await following(gateway, "0001")

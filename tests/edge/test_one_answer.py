@@ -18,7 +18,7 @@ def said(answer: Answer) -> tuple[int, str | None, str | None, str | None]:
     return answer.status, answer.get("ETag"), answer.get("X-Cache"), answer.get("Cache-Tag")
 
 
-async def test_a_followed_stream_with_a_fresh_copy_has_one_answer() -> None:
+async def test_all_reads_of_a_followed_stream_with_a_fresh_copy_get_the_same_response() -> None:
     async with serving() as log, edge_serving(f"http://127.0.0.1:{log.port}{PREFIX}") as gateway:
         await log.ask(put("a"))
         await log.ask(post("a", b"one"))

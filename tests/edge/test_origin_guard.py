@@ -83,7 +83,7 @@ async def read(gateway: Serving, name: str, query: str = "offset=-1", *lines: st
     return await gateway.ask(get(f"{STREAM}?{query}", bearer(name), *lines))
 
 
-async def test_one_copy_serves_all_whom_the_origin_lets_read() -> None:
+async def test_one_cached_response_serves_all_readers_that_the_origin_admits() -> None:
     club = Club()
     async with guarded(club) as gateway:
         first = await read(gateway, "ann")
@@ -104,7 +104,7 @@ async def test_one_copy_serves_all_whom_the_origin_lets_read() -> None:
     ]
 
 
-async def test_a_hundred_first_requests_of_one_make_one_question() -> None:
+async def test_simultaneous_first_requests_of_one_reader_cause_one_admission_request() -> None:
     club = Club()
     async with guarded(club) as gateway:
         answers = await asyncio.gather(
@@ -115,7 +115,7 @@ async def test_a_hundred_first_requests_of_one_make_one_question() -> None:
     assert club.count("GET") == 1
 
 
-async def test_a_yes_counts_for_auth_ttl_and_no_longer() -> None:
+async def test_an_admission_counts_for_auth_ttl_and_no_longer() -> None:
     club = Club(says=("Cache-Control: max-age=600",), ends=CLOSED)
     async with guarded(club, tail_max_age=600) as gateway:
         assert (await read(gateway, "ann")).status == 200
@@ -132,7 +132,7 @@ async def test_a_yes_counts_for_auth_ttl_and_no_longer() -> None:
     assert club.count("GET") == 1
 
 
-async def test_an_origin_that_cannot_be_asked_lets_nobody_in_but_whom_it_let_in() -> None:
+async def test_an_origin_that_fails_admissions_admits_only_known_readers_until_auth_ttl() -> None:
     club = Club(says=("Cache-Control: max-age=600",), ends=CLOSED)
     async with guarded(club, stale_if_error=3600) as gateway:
         assert (await read(gateway, "ann")).status == 200
@@ -148,7 +148,7 @@ async def test_an_origin_that_cannot_be_asked_lets_nobody_in_but_whom_it_let_in(
             assert b"data" not in refused.wire
 
 
-async def test_an_origin_that_is_stopped_is_told_as_that() -> None:
+async def test_a_stopped_origin_is_a_502_for_readers_without_an_admission() -> None:
     async with contextlib.AsyncExitStack() as stopping:
         origin = await stopping.enter_async_context(RawOrigin(Club()))
         async with edge_serving(origin, {"auth": "origin", "stale_if_error": 3600}) as gateway:
@@ -157,7 +157,7 @@ async def test_an_origin_that_is_stopped_is_told_as_that() -> None:
             (await read(gateway, "ben")).assert_problem(502, "it is not known who may read")
 
 
-async def test_a_refusal_of_what_is_not_kept_ends_the_permission() -> None:
+async def test_a_401_to_an_uncached_read_ends_the_admission() -> None:
     club = Club()
     async with guarded(club) as gateway:
         assert (await read(gateway, "ann")).status == 200
@@ -168,7 +168,7 @@ async def test_a_refusal_of_what_is_not_kept_ends_the_permission() -> None:
         assert (await read(gateway, "ben")).get("x-cache") == "HIT"
 
 
-async def test_what_is_for_one_alone_is_given_to_no_other() -> None:
+async def test_a_response_for_one_reader_is_sent_to_no_other_admitted_reader() -> None:
     for says in (
         ("Cache-Control: private, max-age=60",),
         ("Cache-Control: no-store",),
@@ -185,7 +185,7 @@ async def test_what_is_for_one_alone_is_given_to_no_other() -> None:
                 assert [one.body.decode() for one in answers] == names, says
 
 
-async def test_a_write_reaches_the_origin_with_its_credentials_and_unasked() -> None:
+async def test_a_write_is_sent_with_its_credentials_and_without_an_admission_request() -> None:
     club = Club()
     async with guarded(club) as gateway:
         lines = (bearer("ann"), "Content-Type: text/plain")
@@ -194,7 +194,7 @@ async def test_a_write_reaches_the_origin_with_its_credentials_and_unasked() -> 
     assert [(method, who) for method, _, who in club.asked] == [("POST", "ann"), ("POST", "")]
 
 
-async def test_a_token_in_the_query_is_told_the_origin_and_in_no_key() -> None:
+async def test_a_token_in_the_query_reaches_the_origin_as_a_header_and_no_cache_key() -> None:
     club = Club()
     async with guarded(club) as gateway:
         for number, name in enumerate(("ann", "ben")):
@@ -210,7 +210,7 @@ async def test_a_token_in_the_query_is_told_the_origin_and_in_no_key() -> None:
     assert CANARY not in repr(keys)
 
 
-async def test_other_parts_of_the_query_are_asked_for_apart() -> None:
+async def test_each_other_query_is_admitted_by_a_request_of_its_own() -> None:
     club = Club()
     async with guarded(club) as gateway:
         for query in ("offset=-1", "offset=-1&tenant=a", "offset=-1&tenant=b"):
@@ -220,7 +220,7 @@ async def test_other_parts_of_the_query_are_asked_for_apart() -> None:
     assert asked == [STREAM, f"{STREAM}?tenant=a", f"{STREAM}?tenant=b"]
 
 
-async def test_a_feed_goes_on_in_the_name_of_another_when_one_is_refused() -> None:
+async def test_a_feed_continues_with_another_readers_credentials_after_a_refusal() -> None:
     club = Club()
     async with guarded(club) as gateway:
         clients = {name: await gateway.connect() for name in ("ann", "ben")}
@@ -241,7 +241,7 @@ async def test_a_feed_goes_on_in_the_name_of_another_when_one_is_refused() -> No
         assert gateway.edges[0].feeds.table.count == 1
 
 
-async def test_private_answers_make_a_feed_for_each() -> None:
+async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
     club = Club(says=("Cache-Control: private",), tells_whom=True)
     async with guarded(club) as gateway:
         clients = {name: await gateway.connect() for name in ("ann", "ben")}
@@ -257,7 +257,7 @@ def _has_said_yes(guard: OriginGuard, times: int) -> bool:
     return guard.results["yes"] == times
 
 
-async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
+async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_refusal() -> None:
     club = Club()
     async with guarded(club, auth_ttl=1.0) as gateway:
         clients = {name: await gateway.connect() for name in ("ann", "ben")}
@@ -277,7 +277,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         await until(lambda: guard.results == {"yes": 9, "no": 1, "failed": 0})
 
 
-async def test_what_a_304_sets_for_one_reader_is_not_given_to_who_joined_it() -> None:
+async def test_a_cookie_in_a_304_is_not_sent_to_readers_that_joined_the_request() -> None:
     held = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -313,7 +313,7 @@ async def test_what_a_304_sets_for_one_reader_is_not_given_to_who_joined_it() ->
         assert (await ben).get("set-cookie") != "of=ann"
 
 
-async def test_explain_finds_whom_the_origin_let_in_by_the_cookie() -> None:
+async def test_explain_finds_a_reader_that_the_origin_admitted_by_cookie() -> None:
     """The origin is told of the cookie as it came, and not of an Authorization beside it."""
 
     async def script(wire: Wire) -> None:
@@ -336,7 +336,7 @@ async def test_explain_finds_whom_the_origin_let_in_by_the_cookie() -> None:
 
 
 @pytest.mark.parametrize("query", ["offset=9&live=long-poll", "offset=9&live=sse", "offset=-1"])
-async def test_nothing_is_begun_for_a_client_who_left_while_the_origin_was_asked(
+async def test_a_client_that_disconnects_during_admission_causes_no_read(
     query: str,
 ) -> None:
     yes = answer(b"", "Stream-Next-Offset: 9", "Content-Type: text/plain")

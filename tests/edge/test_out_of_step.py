@@ -102,7 +102,7 @@ class Crowd:
         ("304 without a length", 20),
     ],
 )
-async def test_a_late_body_of_an_answer_without_one_is_nobody_elses_answer(
+async def test_a_late_body_behind_a_bodiless_response_reaches_no_other_client(
     kind: str, late_ms: int
 ) -> None:
     async with (
@@ -119,7 +119,7 @@ async def test_a_late_body_of_an_answer_without_one_is_nobody_elses_answer(
 
 
 @pytest.mark.parametrize("late_ms", [0, 1, 20, 60, 150])
-async def test_a_second_answer_behind_a_whole_one_is_taken_for_another_at_most_once(
+async def test_a_second_response_behind_a_complete_one_reaches_another_client_at_most_once(
     late_ms: int,
 ) -> None:
     async with (
@@ -139,7 +139,7 @@ def _is_seen(gateway: Serving) -> bool:
     return any(gateway.edge.origin.figures.surpluses.values())
 
 
-async def test_what_comes_later_than_a_rest_is_dropped_once_it_is_seen() -> None:
+async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one_reader() -> None:
     async with (
         SurplusOrigin("HEAD", REST_S + 0.05, answers_after_s=0.1) as origin,
         edge_serving(origin) as gateway,
@@ -183,7 +183,7 @@ class DoHeadIsDoGet(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-async def test_pythons_own_server_that_answers_head_as_get_misleads_nobody() -> None:
+async def test_a_python_server_that_answers_head_with_a_body_misleads_no_reader() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), DoHeadIsDoGet)
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()

@@ -41,7 +41,7 @@ async def _append(port: int, path: str, piece: bytes, content_type: str) -> None
     assert answer.status in {200, 204}, answer
 
 
-async def test_readers_go_on_when_the_origin_is_back(tmp_path: Path) -> None:
+async def test_readers_continue_without_a_gap_after_the_origin_was_killed(tmp_path: Path) -> None:
     path, content_type = f"{PREFIX}/killed", "text/plain"
     pieces = _pieces(content_type, 60)
     origin = OwnLog(f"file:{tmp_path}", long_poll_s=2)

@@ -44,7 +44,9 @@ def check_cache_lines(got: Answer, x_cache: str, **meaning: object) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
 @pytest.mark.parametrize("body", [b"", b"data"])
-async def test_every_method_comes_to_the_origin_as_it_was_sent(method: str, body: bytes) -> None:
+async def test_a_request_of_any_method_reaches_the_origin_unchanged(
+    method: str, body: bytes
+) -> None:
     async with Echo("X-Own: 1", "Content-Type: text/x") as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request(method, f"{S}?b=2&a=1", "X-A: 1", "x-b: 2", body=body))
         assert (got.status, got.body) == (200, body)
@@ -58,7 +60,7 @@ async def test_every_method_comes_to_the_origin_as_it_was_sent(method: str, body
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
-async def test_what_would_show_others_requests_is_not_passed_on(method: str) -> None:
+async def test_trace_and_connect_are_refused_and_not_sent_to_the_origin(method: str) -> None:
     async with RawOrigin(answer()) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
         client.send(request(method, S))
@@ -67,7 +69,7 @@ async def test_what_would_show_others_requests_is_not_passed_on(method: str) -> 
         assert raw.heard == []
 
 
-async def test_a_preflight_is_answered_here() -> None:
+async def test_a_preflight_is_answered_by_the_gateway_itself() -> None:
     async with RawOrigin(answer()) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request("OPTIONS", S, "Access-Control-Request-Method: PUT"))
         assert got.status == 204
@@ -75,7 +77,7 @@ async def test_a_preflight_is_answered_here() -> None:
         assert raw.heard == []
 
 
-async def test_a_get_with_a_body_is_passed_on() -> None:
+async def test_a_get_with_a_body_is_forwarded_each_time() -> None:
     async with Echo(MINUTE) as raw, edge_serving(raw) as gateway:
         for body in (b"one", b"two"):
             got = await gateway.ask(request("GET", S, body=body))
@@ -91,7 +93,7 @@ STATUSES += [429, 431, 451, 499, 500, 501, 502, 503, 504, 507, 511, 599]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-async def test_every_status_comes_through_and_has_the_cache_lines(method: str) -> None:
+async def test_a_response_of_any_status_is_passed_on_with_cache_lines(method: str) -> None:
     async with RawOrigin(answer()) as raw, edge_serving(raw) as gateway:
         for status in STATUSES:
             body = b"" if status in {204, 205} else b"body"
@@ -108,13 +110,15 @@ async def test_every_status_comes_through_and_has_the_cache_lines(method: str) -
 
 @pytest.mark.parametrize("early", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_what_comes_before_the_answer_ends_here(early: bytes, method: str) -> None:
+async def test_informational_responses_of_the_origin_are_not_passed_on(
+    early: bytes, method: str
+) -> None:
     async with RawOrigin(early + answer(b"data")) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request(method, S))
         assert (got.status, got.body, got.get("Link")) == (200, b"data", None)
 
 
-async def test_our_own_refusals_have_the_cache_lines() -> None:
+async def test_refusals_of_the_gateway_have_cache_lines() -> None:
     async with RawOrigin(close) as raw, edge_serving(raw) as gateway:
         for wire, status in {
             get(S): 502,
@@ -141,7 +145,7 @@ async def test_our_own_refusals_have_the_cache_lines() -> None:
                 check_cache_lines(got, "BYPASS", fwd="method")
 
 
-async def test_an_own_log_beside_it_has_the_cache_lines_on_every_answer() -> None:
+async def test_a_log_beside_an_origin_route_has_cache_lines_on_every_response() -> None:
     async with (
         RawOrigin(answer()) as raw,
         edge_serving(raw, max_append=10, long_poll_timeout=0.05) as gateway,
@@ -175,7 +179,7 @@ async def test_an_own_log_beside_it_has_the_cache_lines_on_every_answer() -> Non
             said([got.get("Cache-Status") or ""])
 
 
-async def test_what_caches_before_us_said_stays_before_what_we_say() -> None:
+async def test_cache_status_of_caches_behind_the_gateway_stays_before_its_own() -> None:
     first = answer(b"data", MINUTE, "Cache-Status: Other; hit", "X-Cache: HIT", "X-Cache-Hits: 9")
     async with RawOrigin(first) as raw, edge_serving(raw) as gateway:
         for wire in (get(S), get(S), request("POST", S)):
@@ -189,7 +193,7 @@ async def test_what_caches_before_us_said_stays_before_what_we_say() -> None:
 
 @pytest.mark.parametrize("age", ["", "-1", "x", "9" * 5000, "1, 2"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_age_that_is_none_harms_nobody(age: str, method: str) -> None:
+async def test_a_malformed_age_is_replaced_by_a_valid_one(age: str, method: str) -> None:
     async with (
         RawOrigin(answer(b"data", f"Age: {age}", MINUTE)) as raw,
         edge_serving(raw) as gateway,
@@ -202,7 +206,7 @@ async def test_an_age_that_is_none_harms_nobody(age: str, method: str) -> None:
 # ---------------------------------------------------------------- HEAD
 
 
-async def test_a_head_is_asked_of_the_origin() -> None:
+async def test_a_head_request_without_a_cached_response_goes_to_the_origin() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nStream-Next-Offset: 9\r\n\r\n"
     async with RawOrigin(head) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -213,7 +217,7 @@ async def test_a_head_is_asked_of_the_origin() -> None:
         assert raw.lines() == [f"HEAD {S}"] * 2
 
 
-async def test_a_head_is_answered_by_a_kept_get_that_is_no_read_of_a_stream() -> None:
+async def test_a_head_request_is_answered_from_a_cached_get_outside_streams() -> None:
     async with RawOrigin(answer(b"data", MINUTE, 'ETag: "a"')) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
         got = await gateway.ask(request("HEAD", S))
@@ -225,7 +229,7 @@ async def test_a_head_is_answered_by_a_kept_get_that_is_no_read_of_a_stream() ->
         assert len(raw.heard) == 1
 
 
-async def test_a_head_of_a_stream_asks_for_its_tail() -> None:
+async def test_a_head_request_of_a_stream_goes_to_the_origin_despite_a_cached_read() -> None:
     kept = answer(b"data", MINUTE, "Stream-Next-Offset: 9")
     async with RawOrigin(kept) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
@@ -246,7 +250,9 @@ async def test_a_head_of_a_stream_asks_for_its_tail() -> None:
         ("/base/", S, "/base/s"),
     ],
 )
-async def test_the_prefix_becomes_the_origins_path(path: str, target: str, asked: str) -> None:
+async def test_the_route_prefix_is_replaced_by_the_path_of_the_origin_url(
+    path: str, target: str, asked: str
+) -> None:
     async with RawOrigin(answer(b"data")) as raw, edge_serving(f"{raw.url}{path}") as gateway:
         for method in ("GET", "POST"):
             await gateway.ask(request(method, target))
@@ -265,7 +271,7 @@ async def test_the_prefix_becomes_the_origins_path(path: str, target: str, asked
         ("t", "t"),
     ],
 )
-async def test_places_at_the_origin_are_named_as_clients_find_them(
+async def test_locations_at_the_origin_are_rewritten_to_gateway_urls(
     name: str, method: str, given: str, told: str
 ) -> None:
     async with RawOrigin(answer()) as raw, edge_serving(f"{raw.url}/base") as gateway:
@@ -289,7 +295,9 @@ async def test_places_at_the_origin_are_named_as_clients_find_them(
         ("", "http"),
     ],
 )
-async def test_a_proxy_before_us_says_by_which_scheme_clients_come(says: str, scheme: str) -> None:
+async def test_x_forwarded_proto_of_a_trusted_proxy_sets_the_scheme_of_locations(
+    says: str, scheme: str
+) -> None:
     async with RawOrigin(answer()) as raw, edge_serving(f"{raw.url}/base") as gateway:
         line = f"X-Forwarded-Proto: {says}"
         raw.scripts = [answer(b"", f"Location: {raw.url}/base/s", status="201 Created")]
@@ -300,7 +308,7 @@ async def test_a_proxy_before_us_says_by_which_scheme_clients_come(says: str, sc
         assert got.get("Location") == f"{scheme}://headgate.test{PREFIX}/s"
 
 
-async def test_nobodys_proxy_chooses_the_scheme_for_all() -> None:
+async def test_x_forwarded_proto_of_a_client_does_not_change_a_shared_response() -> None:
     """A read is asked, and kept, for everybody."""
     async with RawOrigin(answer()) as raw, edge_serving(f"{raw.url}/base") as gateway:
         moved = f"Location: {raw.url}/base/t"
@@ -311,7 +319,7 @@ async def test_nobodys_proxy_chooses_the_scheme_for_all() -> None:
         assert "X-Forwarded-Proto: http" in raw.heard[0].fields
 
 
-async def test_the_source_of_a_fork_is_named_as_the_origin_knows_it() -> None:
+async def test_the_source_of_a_fork_is_rewritten_to_the_path_at_the_origin() -> None:
     async with RawOrigin(answer()) as raw, edge_serving(f"{raw.url}/base") as gateway:
         await gateway.ask(request("PUT", S, f"Stream-Forked-From: {EDGE}/source"))
         assert "Stream-Forked-From: /base/source" in raw.heard[0].fields
@@ -320,7 +328,7 @@ async def test_the_source_of_a_fork_is_named_as_the_origin_knows_it() -> None:
 @pytest.mark.parametrize(
     "line", ["Stream-TTL: 007", "Stream-TTL: x", "Stream-Expires-At: soon", "Stream-TTL: 1.5"]
 )
-async def test_the_origin_judges_how_long_a_stream_may_live(line: str) -> None:
+async def test_an_invalid_lifetime_header_is_left_to_the_origin_to_judge(line: str) -> None:
     made = answer(b"", "Stream-Next-Offset: 0", status="201 Created")
     async with RawOrigin(made) as raw, edge_serving(raw, {"max_origin_requests": 1}) as gateway:
         for _ in range(2):
@@ -351,7 +359,7 @@ KEPT = answer(BODY, MINUTE, 'ETag: "a"', DATED, "Date: Fri, 15 Jan 2027 08:00:00
         (["Range: bytes=0-3", 'If-None-Match: "b"'], 206, "bytes 0-3/10", b"0123"),
     ],
 )
-async def test_a_part_is_cut_from_the_whole(
+async def test_a_range_is_cut_from_the_complete_cached_response(
     lines: list[str], status: int, content_range: str | None, body: bytes
 ) -> None:
     async with RawOrigin(KEPT) as raw, edge_serving(raw) as gateway:
@@ -364,7 +372,7 @@ async def test_a_part_is_cut_from_the_whole(
         assert not any(field.startswith(("Range", "If-")) for field in raw.heard[0].fields)
 
 
-async def test_a_range_behind_the_end_is_refused_as_any_other_fault() -> None:
+async def test_a_range_past_the_end_is_refused_with_416() -> None:
     async with RawOrigin(KEPT) as raw, edge_serving(raw) as gateway:
         for x_cache in ("MISS", "HIT", "HIT"):
             got = await gateway.ask(get(S, "Range: bytes=10-", "Origin: https://page.example"))
@@ -376,7 +384,7 @@ async def test_a_range_behind_the_end_is_refused_as_any_other_fault() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_reader_at_the_tail_gets_its_end_whatever_range_it_asks_for() -> None:
+async def test_a_range_request_at_the_tail_gets_an_empty_200_with_the_offset() -> None:
     tail = answer(b"", "Stream-Next-Offset: 9", "Stream-Up-To-Date: true")
     async with RawOrigin(tail) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(get(f"{S}?offset=9", "Range: bytes=0-9"))
@@ -392,7 +400,7 @@ async def test_a_reader_at_the_tail_gets_its_end_whatever_range_it_asks_for() ->
         (request("HEAD", S, "Range: bytes=0-1"), "206 Partial Content", 206),
     ],
 )
-async def test_what_a_head_did_not_ask_for_is_a_broken_answer(
+async def test_a_304_or_206_to_an_unconditional_head_request_is_a_502(
     asked: bytes, answered: str, status: int
 ) -> None:
     async with RawOrigin(answer(b"", MINUTE, status=answered)) as raw, edge_serving(raw) as gateway:
@@ -412,7 +420,7 @@ async def test_what_a_head_did_not_ask_for_is_a_broken_answer(
         ("If-Modified-Since: nonsense", 200),
     ],
 )
-async def test_what_the_client_has_is_not_sent_again(line: str, status: int) -> None:
+async def test_a_conditional_read_gets_304_if_its_validator_matches(line: str, status: int) -> None:
     async with RawOrigin(KEPT) as raw, edge_serving(raw) as gateway:
         for x_cache in ("MISS", "HIT", "HIT"):
             client = await gateway.connect()
@@ -426,7 +434,7 @@ async def test_what_the_client_has_is_not_sent_again(line: str, status: int) -> 
         assert len(raw.heard) == 1
 
 
-async def test_a_condition_is_judged_here_for_a_stream_too() -> None:
+async def test_a_conditional_read_of_a_stream_is_answered_by_the_gateways_own_tag() -> None:
     """By the tag that readers were given, which is not the origin's."""
     data = answer(b"data", "Stream-Next-Offset: 9", "ETag: 9", "Content-Type: text/plain")
     async with RawOrigin(data) as raw, edge_serving(raw) as gateway:
@@ -439,7 +447,7 @@ async def test_a_condition_is_judged_here_for_a_stream_too() -> None:
 # ---------------------------------------------------------------- how long a poll waits
 
 
-async def test_the_time_that_the_origin_took_is_of_the_polls_own() -> None:
+async def test_the_origins_response_time_counts_towards_the_timeout_of_a_poll() -> None:
     """Else it would wait once for the origin and once more for news."""
     wait_s = 3.0
     nothing = answer(b"", "Stream-Next-Offset: 0001", "Stream-Up-To-Date: true")

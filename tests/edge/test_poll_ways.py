@@ -206,14 +206,14 @@ CASES: dict[str, list[bytes | Play]] = {
 
 
 @pytest.mark.parametrize("scripts", CASES.values(), ids=CASES)
-async def test_whatever_a_stream_is_told_of_with_it_is_followed_the_same_on_both_ways(
+async def test_a_followed_stream_has_the_same_transcript_with_both_clients(
     scripts: list[bytes | Play],
 ) -> None:
     raw, general = [await followed(*scripts, END, is_raw=is_raw) for is_raw in (True, False)]
     assert raw == general
 
 
-async def test_an_origin_that_is_late_is_told_of_on_both_ways() -> None:
+async def test_a_late_origin_is_reported_equally_by_both_clients() -> None:
     async def late(to: Wire) -> None:
         await asyncio.sleep(follower.HOLDS_S + 0.3)
         await to.send(news("6"))
@@ -230,7 +230,7 @@ async def test_an_origin_that_is_late_is_told_of_on_both_ways() -> None:
     ]
 
 
-async def test_news_come_without_a_task() -> None:
+async def test_the_raw_client_delivers_news_without_a_task() -> None:
     steps = Steps(b"", news("6"))
     async with stage(steps, Steps(b"", END)) as (server, origin, watcher, begin):
         tasks = len(asyncio.all_tasks())
@@ -246,7 +246,7 @@ async def test_news_come_without_a_task() -> None:
 
 
 @pytest.mark.parametrize("is_raw", [True, False])
-async def test_who_follows_no_more_gives_the_poll_up(is_raw: bool) -> None:
+async def test_a_stopped_follower_closes_its_poll(is_raw: bool) -> None:
     async with stage(Steps(b""), is_raw=is_raw) as (server, _, watcher, begin):
         following = begin()
         await until(lambda: len(server.heard) == 1)
@@ -255,14 +255,14 @@ async def test_who_follows_no_more_gives_the_poll_up(is_raw: bool) -> None:
         assert watcher.transcript == []
 
 
-async def test_who_stops_before_the_first_poll_asks_nothing() -> None:
+async def test_a_follower_stopped_before_its_first_poll_sends_no_request() -> None:
     async with stage(END) as (server, _, watcher, begin):
         begin().stop()
         await asyncio.sleep(0)
         assert (server.heard, watcher.transcript) == ([], [])
 
 
-async def test_an_observer_that_fails_ends_the_following_and_nothing_else() -> None:
+async def test_an_observer_that_raises_ends_its_follower_and_spares_the_connection() -> None:
     failures: list[Exception] = []
     async with stage(news("6"), news("7")) as (server, origin, watcher, begin):
         watcher.on_answer = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]

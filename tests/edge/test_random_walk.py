@@ -213,19 +213,23 @@ def run(steps: list[tuple[str, ...]], *, strict: bool) -> None:
 
 @settings(max_examples=examples(30))
 @given(st.lists(STEPS, max_size=20))
-def test_what_is_written_through_the_edge_is_read_at_once(steps: list[tuple[str, ...]]) -> None:
+def test_writes_through_the_edge_are_read_at_once_in_any_order_of_steps(
+    steps: list[tuple[str, ...]],
+) -> None:
     run(steps, strict=True)
 
 
 @settings(max_examples=examples(30))
 @given(st.lists(STEPS, max_size=20))
-def test_what_is_written_behind_its_back_is_never_mixed_up(steps: list[tuple[str, ...]]) -> None:
+def test_writes_behind_the_edge_are_never_mixed_up_in_any_order_of_steps(
+    steps: list[tuple[str, ...]],
+) -> None:
     run(steps, strict=False)
 
 
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=12), st.booleans())
-def test_viewers_get_every_byte_once_and_in_order(
+def test_viewers_get_every_byte_once_and_in_order_for_any_appends(
     appends: list[tuple[int, bool]], closes: bool
 ) -> None:
     async def view() -> None:

@@ -147,7 +147,7 @@ WHO = st.sampled_from(
         ({"auth": "origin"}, {"log_requests": "info"}),
     ],
 )
-def test_whatever_is_read_and_answered_both_clients_of_the_origin_tell_the_same(
+def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
     route: dict[str, object],
     options: dict[str, object],
     tmp_path: Path,
@@ -218,7 +218,7 @@ RENEWED = ANSWERED.filter(lambda answered: not _is_luck_unseen(*answered))
 
 
 @pytest.mark.timeout(150 + 3 * EXAMPLES)
-def test_whatever_a_copy_is_renewed_with_both_clients_of_the_origin_keep_the_same() -> None:
+def test_a_refreshed_response_is_cached_equally_with_both_clients_of_the_origin() -> None:
     numbers = count()
     caches: set[str | None] = set()
 

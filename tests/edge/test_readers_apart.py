@@ -110,7 +110,9 @@ def club() -> Iterator[Club]:
     ],
 )
 @pytest.mark.parametrize("query", ["offset=-1", "offset=0_0&live=long-poll"])
-def test_readers_at_once_get_their_own(club: Club, cache_control: str | None, query: str) -> None:
+def test_simultaneous_readers_get_only_their_own_responses(
+    club: Club, cache_control: str | None, query: str
+) -> None:
     path = club.path()
     club.cache_control = cache_control
     readers = [*READERS] * ROUNDS
@@ -121,7 +123,7 @@ def test_readers_at_once_get_their_own(club: Club, cache_control: str | None, qu
 
 
 @pytest.mark.parametrize("name", IDENTIFYING)
-def test_a_reader_who_is_known_by_a_header_shares_nothing(club: Club, name: str) -> None:
+def test_readers_with_an_identity_header_share_no_response(club: Club, name: str) -> None:
     path = club.path()
     club.cache_control = "max-age=600, must-revalidate"
     answers = [
@@ -135,7 +137,7 @@ def test_a_reader_who_is_known_by_a_header_shares_nothing(club: Club, name: str)
 
 
 @pytest.mark.parametrize("name", IDENTIFYING)
-def test_what_is_public_is_shared_with_readers_who_are_known_by_a_header(
+def test_a_public_response_is_shared_among_readers_with_an_identity_header(
     club: Club, name: str
 ) -> None:
     path = club.path()
@@ -144,7 +146,7 @@ def test_what_is_public_is_shared_with_readers_who_are_known_by_a_header(
     assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT"]
 
 
-def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
+def test_a_header_named_in_identity_headers_separates_readers() -> None:
     with (
         BlockingOrigin() as origin,
         edge(origin.url, {"identity_headers": ["X-Colour"], **KEPT}) as gateway,
@@ -160,7 +162,7 @@ def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
         assert told == ["red", None, None, "blue"]
 
 
-def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
+def test_a_response_with_s_maxage_is_shared_among_readers_if_the_route_allows_it() -> None:
     with BlockingOrigin() as origin, edge(origin.url, {"s_maxage": "share", **KEPT}) as gateway:
         club = Club(gateway.port, origin)
         club.cache_control = "max-age=600, s-maxage=600"
@@ -174,7 +176,7 @@ def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
 @pytest.mark.parametrize(
     ("dropped", "readers"), [("cookie", ("cat", "dan")), ("authorization", ("ann", "bob"))]
 )
-def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_origin(
+def test_a_dropped_header_does_not_separate_readers_or_reach_the_origin(
     dropped: str, readers: tuple[str, str]
 ) -> None:
     with (
@@ -188,7 +190,7 @@ def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_ori
         assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT"]
 
 
-def test_what_is_said_to_be_public_is_shared(club: Club) -> None:
+def test_a_public_response_is_shared_among_all_readers(club: Club) -> None:
     path = club.path()
     club.cache_control = "public, max-age=600"
     first = club.read(path, "ann")
@@ -201,7 +203,7 @@ def test_what_is_said_to_be_public_is_shared(club: Club) -> None:
     "cache_control", ["private", "private, max-age=600", "no-store", "no-store, max-age=600"]
 )
 @pytest.mark.parametrize("reader", [ANONYMOUS, "ann", "cat"])
-def test_what_may_not_be_stored_is_asked_for_each_time(
+def test_a_private_or_no_store_response_is_fetched_each_time(
     club: Club, cache_control: str, reader: str
 ) -> None:
     path = club.path()
@@ -211,7 +213,7 @@ def test_what_may_not_be_stored_is_asked_for_each_time(
     assert club.origin.paths().count(f"GET {path}") == 3
 
 
-def test_answer_that_sets_a_cookie_is_for_one_reader(club: Club) -> None:
+def test_a_response_with_a_cookie_is_not_shared(club: Club) -> None:
     path = club.path()
     club.cache_control = "max-age=600\r\nSet-Cookie: session=new"
     answers = [club.read(path, ANONYMOUS) for _ in range(2)]
@@ -220,7 +222,7 @@ def test_answer_that_sets_a_cookie_is_for_one_reader(club: Club) -> None:
 
 
 @pytest.mark.parametrize("says", ["private", "private, max-age=600", "private, no-store"])
-def test_what_is_private_is_not_for_those_who_asked_at_the_same_time(says: str) -> None:
+def test_a_private_response_is_not_shared_with_simultaneous_readers(says: str) -> None:
     tail = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", f"Cache-Control: {says}")
     with (
         BlockingOrigin() as origin,
@@ -238,7 +240,9 @@ def test_what_is_private_is_not_for_those_who_asked_at_the_same_time(says: str) 
 @pytest.mark.parametrize(
     "ending", ["/x.css", "/x.js", "/logo.png", ";.js", "/static/x.svg", ".css", "%3B.js", "%3F.css"]
 )
-def test_the_end_of_a_path_makes_nothing_public(club: Club, ending: str) -> None:
+def test_a_path_that_looks_like_a_static_file_does_not_make_a_private_response_public(
+    club: Club, ending: str
+) -> None:
     path = club.path() + ending
     club.cache_control = "private"
     assert club.read(path, "cat").body == b"cat"
@@ -258,7 +262,7 @@ def test_the_end_of_a_path_makes_nothing_public(club: Club, ending: str) -> None
         "Proxy-Authorization: Bearer ann",
     ],
 )
-def test_credentials_that_look_alike_are_different(club: Club, other: str) -> None:
+def test_similar_credentials_share_no_response(club: Club, other: str) -> None:
     path = club.path()
     club.cache_control = "max-age=600"
     assert club.read(path, "ann").body == b"ann"
@@ -266,7 +270,7 @@ def test_credentials_that_look_alike_are_different(club: Club, other: str) -> No
     assert answer.headers["x-cache"] in {"MISS", "BYPASS"}
 
 
-def test_no_credential_is_in_logs_answers_or_what_the_admin_listener_tells() -> None:
+def test_credentials_appear_in_no_log_response_or_admin_page() -> None:
     secret = "5ecret-t0ken"
     environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
     with BlockingOrigin() as origin, headgate(origin.url, environment=environment) as gateway:
@@ -289,7 +293,9 @@ FAR = ("999999999999999999", "999999999999999998", str(2**53 - 1), "9" * 15)
 
 @pytest.mark.parametrize("cursor", FAR)
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
-def test_a_readers_cursor_is_in_nobody_elses_answer(club: Club, cursor: str, live: str) -> None:
+def test_a_cursor_of_one_reader_does_not_appear_in_responses_to_others(
+    club: Club, cursor: str, live: str
+) -> None:
     path = club.path()
     club.cache_control = None
     before = int(club.read(f"{club.path()}?offset=-1", ANONYMOUS).headers["stream-cursor"])
@@ -306,7 +312,7 @@ def test_a_readers_cursor_is_in_nobody_elses_answer(club: Club, cursor: str, liv
 
 
 @pytest.mark.parametrize("cursor", [*FAR, "9" * 17, "9" * 19, "x", "-1", "1.5", "a%20b", ""])
-def test_every_cursor_that_is_given_out_is_taken_back(club: Club, cursor: str) -> None:
+def test_a_poll_with_the_cursor_of_the_last_response_gets_200(club: Club, cursor: str) -> None:
     path = club.path()
     club.cache_control = None
     for _ in range(3):
@@ -318,7 +324,7 @@ def test_every_cursor_that_is_given_out_is_taken_back(club: Club, cursor: str) -
 # ---------------------------------------------------------------- live
 
 
-def test_readers_of_events_get_their_own(club: Club) -> None:
+def test_simultaneous_viewers_get_only_their_own_events(club: Club) -> None:
     path = club.path()
     club.cache_control = None
     with ThreadPoolExecutor(len(READERS)) as pool:
@@ -332,7 +338,7 @@ def _first_event(club: Club, path: str, reader: str) -> str:
 
 
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
-def test_of_live_readers_who_are_nobody_the_origin_is_told_nothing(live: str) -> None:
+def test_requests_for_anonymous_live_readers_have_no_headers_of_a_reader(live: str) -> None:
     said = ("User-Agent: me", "X-Forwarded-For: 192.0.2.1", "Referer: http://me/", "X-Custom: me")
     with BlockingOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as wire:
         target = f"/v1/stream/a?offset=-1&live={live}&cursor=7"
@@ -352,7 +358,7 @@ def test_of_live_readers_who_are_nobody_the_origin_is_told_nothing(live: str) ->
             assert "me" not in {value for _, value in asked.fields}
 
 
-def test_waiting_readers_of_one_stream_get_their_own() -> None:
+def test_waiting_polls_of_one_stream_get_only_their_own_responses() -> None:
     """Each identity has its own poll at the origin; they are answered in the reverse order."""
     target = "/v1/stream/a?offset=0_0&live=long-poll"
     with BlockingOrigin() as origin, headgate(origin.url) as gateway:
@@ -374,7 +380,7 @@ def test_waiting_readers_of_one_stream_get_their_own() -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
-def test_what_nobody_may_see_ends_only_for_nobody(method: str) -> None:
+def test_a_404_to_an_anonymous_request_does_not_end_the_feed_of_another_reader(method: str) -> None:
     """Anybody can ask for a stream that is hidden from them, and be told that it is not there."""
     known = ("Content-Type: text/plain", "Stream-Next-Offset: 1_0", UP_TO_DATE)
     with BlockingOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as ann:
@@ -392,7 +398,7 @@ def test_what_nobody_may_see_ends_only_for_nobody(method: str) -> None:
     assert (got.status, got.body) == (200, b"ann")
 
 
-def test_events_of_one_reader_are_private(club: Club) -> None:
+def test_events_for_a_reader_with_credentials_are_marked_private(club: Club) -> None:
     club.cache_control = None
     says = {}
     for reader in ("ann", ANONYMOUS):

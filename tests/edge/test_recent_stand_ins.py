@@ -55,7 +55,7 @@ def stands_in(got: Answer) -> bool:
 
 @WAYS
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-async def test_what_live_readers_were_told_stands_in_for_an_origin_that_fails(
+async def test_recent_data_of_a_followed_stream_stand_in_for_a_failing_origin(
     failure: bytes | Play, way: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -79,7 +79,7 @@ async def test_what_live_readers_were_told_stands_in_for_an_origin_that_fails(
 
 
 @WAYS
-async def test_nobody_is_told_that_nothing_follows_while_the_origin_fails(way: str) -> None:
+async def test_an_empty_tail_response_does_not_stand_in_for_a_failing_origin(way: str) -> None:
     """An answer that says so may be kept, but not beyond its time."""
     async with live(b"a") as (origin, gateway):
         for _ in range(2):
@@ -91,7 +91,7 @@ async def test_nobody_is_told_that_nothing_follows_while_the_origin_fails(way: s
 
 
 @WAYS
-async def test_a_reader_gets_a_part_of_it_or_that_it_has_not_changed(way: str) -> None:
+async def test_recent_data_that_stand_in_support_ranges_and_304(way: str) -> None:
     async with live(b"a") as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)
@@ -117,7 +117,9 @@ async def test_a_reader_gets_a_part_of_it_or_that_it_has_not_changed(way: str) -
     ],
 )
 @pytest.mark.parametrize("of", ["says", "says_of_reads"])
-async def test_what_the_origin_says_of_its_data_forbids_it(says: str, of: str, way: str) -> None:
+async def test_recent_data_do_not_stand_in_if_the_origin_forbids_stale_use(
+    says: str, of: str, way: str
+) -> None:
     async with live(b"a") as (origin, gateway):
         lines = [says, "Cache-Control: max-age=9"] if says.startswith("Vary") else [says]
         setattr(origin, of, lines)
@@ -132,7 +134,7 @@ async def test_what_the_origin_says_of_its_data_forbids_it(says: str, of: str, w
 
 @WAYS
 @pytest.mark.parametrize(("says", "seconds"), [("", 300), (", stale-if-error=7", 7)])
-async def test_it_stands_in_for_as_long_as_a_kept_answer_would(
+async def test_recent_data_stand_in_for_the_stale_if_error_time(
     says: str, seconds: int, way: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -148,7 +150,7 @@ async def test_it_stands_in_for_as_long_as_a_kept_answer_would(
 
 @WAYS
 @pytest.mark.parametrize(("says", "status"), [("", 502), ("Cache-Control: public, max-age=9", 200)])
-async def test_what_somebody_was_told_stands_in_for_him_only_where_it_is_public(
+async def test_recent_data_of_a_reader_with_credentials_stand_in_only_if_public(
     says: str, status: int, way: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -161,7 +163,7 @@ async def test_what_somebody_was_told_stands_in_for_him_only_where_it_is_public(
 
 
 @WAYS
-async def test_nothing_stands_in_for_what_may_follow_the_tail(way: str) -> None:
+async def test_recent_data_do_not_stand_in_for_reads_at_the_tail(way: str) -> None:
     async with live(b"a") as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)
@@ -170,7 +172,7 @@ async def test_nothing_stands_in_for_what_may_follow_the_tail(way: str) -> None:
 
 
 @WAYS
-async def test_what_was_told_since_goes_before_what_was_kept(way: str) -> None:
+async def test_recent_data_stand_in_before_an_older_cached_response(way: str) -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: max-age=10"]
         whole = get(f"{S}?offset=-1", way)
@@ -185,7 +187,7 @@ async def test_what_was_told_since_goes_before_what_was_kept(way: str) -> None:
 
 
 @WAYS
-async def test_an_origin_that_fails_is_asked_again_while_others_are_given_what_is_known(
+async def test_a_failing_origin_is_requested_again_while_readers_get_recent_data(
     way: str,
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -206,7 +208,7 @@ async def test_an_origin_that_fails_is_asked_again_while_others_are_given_what_i
         assert got.get("X-Cache") != "STALE"
 
 
-async def test_live_readers_are_not_answered_so() -> None:
+async def test_a_poll_at_the_tail_is_a_502_and_not_answered_from_recent_data() -> None:
     async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)

@@ -54,7 +54,7 @@ STEPS = st.lists(
 
 @pytest.mark.parametrize("content_type", KINDS)
 @given(st.integers(0, 10), STEPS)
-def test_what_it_gives_out_is_what_lies_behind(
+def test_the_window_returns_exactly_the_data_after_an_offset(
     content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
 ) -> None:
     window = RecentWindow(content_type, offset(tail), WindowBudget(PLENTY))
@@ -73,7 +73,7 @@ def test_what_it_gives_out_is_what_lies_behind(
 
 @pytest.mark.parametrize("content_type", KINDS)
 @given(st.integers(0, 10), STEPS)
-def test_nothing_that_is_read_of_the_stream_contradicts_its_news(
+def test_the_window_contradicts_no_read_of_its_own_stream(
     content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
 ) -> None:
     window = RecentWindow(content_type, offset(tail), WindowBudget(PLENTY))
@@ -107,7 +107,7 @@ def test_nothing_that_is_read_of_the_stream_contradicts_its_news(
     ],
 )
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
-def test_what_cannot_be_of_the_stream_is_told(
+def test_the_window_contradicts_a_read_with_other_bytes(
     content_type: str, start: str, end: str, data: bytes, contradicts: bool
 ) -> None:
     window = RecentWindow(content_type, "b", WindowBudget(PLENTY))
@@ -124,7 +124,7 @@ def in_type(content_type: str, letters: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("content_type", KINDS)
-def test_a_reader_amid_a_piece_of_news_is_given_the_rest(content_type: str) -> None:
+def test_the_window_returns_the_rest_of_a_piece_to_a_reader_within_it(content_type: str) -> None:
     window = RecentWindow(content_type, offset(3), WindowBudget(PLENTY))
     window.learn(offset(3), offset(5), body(content_type, 3, 5))
     assert window.since(offset(5)) is None  # the news of it are to come
@@ -134,7 +134,7 @@ def test_a_reader_amid_a_piece_of_news_is_given_the_rest(content_type: str) -> N
     assert window.since(offset(9)) is None
 
 
-def test_what_somebody_read_from_the_beginning_is_news_for_others() -> None:
+def test_a_read_from_the_beginning_is_in_the_window_for_later_readers() -> None:
     window = RecentWindow("text/plain", offset(3), WindowBudget(PLENTY))
     window.learn(offset(0), offset(3), body("text/plain", 0, 3))
     window.append(span("text/plain", 3, 4))
@@ -142,7 +142,7 @@ def test_what_somebody_read_from_the_beginning_is_news_for_others() -> None:
 
 
 @pytest.mark.parametrize(("size", "there"), [(0, True), (1, False)])
-def test_the_oldest_news_go_at_the_bound(size: int, there: bool) -> None:
+def test_the_oldest_pieces_are_dropped_at_the_window_bound(size: int, there: bool) -> None:
     window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"x"))
     window.append(Span("b", "c", b"x" * (WINDOW_BYTES - 1 + size)))
@@ -152,7 +152,7 @@ def test_the_oldest_news_go_at_the_bound(size: int, there: bool) -> None:
 
 
 @pytest.mark.parametrize(("size", "there"), [(WINDOW_BYTES, True), (WINDOW_BYTES + 1, False)])
-def test_news_that_are_too_long_are_not_kept(size: int, there: bool) -> None:
+def test_a_piece_longer_than_the_window_is_not_cached(size: int, there: bool) -> None:
     window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"x" * size))
     assert (window.since("a") is not None) is there
@@ -160,7 +160,7 @@ def test_news_that_are_too_long_are_not_kept(size: int, there: bool) -> None:
     assert window.since("b") == Span("b", "c", b"x")
 
 
-def test_the_offsets_that_are_known_are_bounded() -> None:
+def test_the_known_offsets_of_a_window_are_bounded() -> None:
     window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))
     for number in range(MAX_KNOWN + 10):
         window.learn(offset(1), f"z{number:06d}", b"x" * number)
@@ -170,7 +170,7 @@ def test_the_offsets_that_are_known_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(("more", "known"), [(0, True), (1, False)])
-def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> None:
+def test_long_json_is_not_parsed_for_a_known_offset(more: int, known: bool) -> None:
     window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
     window.learn("a", "b", b'["%b"]' % (b"x" * (LONGEST_COUNTED - 4 + more)))
     window.append(Span("a", "c", b'["x","y"]'))
@@ -189,7 +189,7 @@ def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> N
     ],
     ids=["n-1 bytes", "n bytes", "n+1 bytes", "n-1 commas", "n commas", "n+1 commas"],
 )
-def test_places_are_known_anew_behind_json_that_is_too_long_to_be_counted(
+def test_the_window_begins_anew_behind_json_that_is_too_long_to_count(
     long: bytes, there: bool
 ) -> None:
     window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
@@ -204,7 +204,7 @@ def test_places_are_known_anew_behind_json_that_is_too_long_to_be_counted(
     assert (window.since("b") is not None) is there
 
 
-def test_long_news_are_at_hand_until_others_come() -> None:
+def test_json_too_long_to_count_is_cached_until_the_next_piece() -> None:
     budget = WindowBudget(PLENTY)
     window = RecentWindow("application/json", "a", budget)
     long = Span("a", "b", b'["%b"]' % (b"x" * LONGEST_COUNTED))
@@ -216,7 +216,7 @@ def test_long_news_are_at_hand_until_others_come() -> None:
 
 
 @pytest.mark.parametrize(("more", "there"), [(-1, True), (0, True), (1, False)])
-def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
+def test_the_pieces_of_a_window_are_bounded(more: int, there: bool) -> None:
     window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))
     for number in range(1, MAX_PIECES + more + 1):
         window.append(Span(offset(number), offset(number + 1), b"x"))
@@ -229,7 +229,9 @@ def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
 
 
 @pytest.mark.parametrize(("room", "kept"), [(20, [False, True]), (21, [True, True])])
-def test_the_news_of_all_streams_have_one_bound(room: int, kept: list[bool]) -> None:
+def test_all_windows_together_are_bounded_and_the_longest_idle_is_dropped(
+    room: int, kept: list[bool]
+) -> None:
     """Those of who had none for the longest time go first."""
     budget = WindowBudget(room)
     windows = [RecentWindow("text/plain", "a", budget) for _ in range(2)]
@@ -242,14 +244,14 @@ def test_the_news_of_all_streams_have_one_bound(room: int, kept: list[bool]) -> 
         assert window.since("b") == Span("b", "c", b"y")
 
 
-def test_what_is_too_long_for_all_is_not_kept() -> None:
+def test_a_piece_longer_than_the_shared_budget_is_not_cached() -> None:
     budget = WindowBudget(10)
     window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x" * 11))
     assert (window.since("a"), len(window), budget.bytes) == (None, 0, 0)
 
 
-def test_what_nobody_follows_any_more_takes_nothing() -> None:
+def test_a_closed_window_frees_its_bytes() -> None:
     budget = WindowBudget(10)
     window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x"))
@@ -258,7 +260,7 @@ def test_what_nobody_follows_any_more_takes_nothing() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"b": 2}', b"[1", b"null"])
-def test_json_that_is_no_array_is_not_learned(body: bytes) -> None:
+def test_json_that_is_no_array_is_not_added_to_the_window(body: bytes) -> None:
     window = RecentWindow("application/json", "b", WindowBudget(PLENTY))
     window.append(Span("b", "c", b"[3]"))
     window.learn("a", "b", body)

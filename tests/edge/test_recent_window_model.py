@@ -114,31 +114,33 @@ def news(*bodies: bytes, content_type: str = TEXT) -> RecentWindow:
     ("offset", "rest"),
     [("0", b"abcde"), ("1", b"cde"), ("2", b"e"), ("3", None), ("4", None), ("x", None)],
 )
-def test_the_news_after_each_offset_of_theirs(offset: str, rest: bytes | None) -> None:
+def test_the_window_returns_the_rest_after_each_piece_boundary(
+    offset: str, rest: bytes | None
+) -> None:
     span = news(b"ab", b"cd", b"e").since(offset)
     assert span == (None if rest is None else Span(offset, "3", rest))
 
 
-def test_a_reader_amid_a_piece_gets_the_rest_of_it() -> None:
+def test_the_window_returns_the_rest_of_a_text_piece_at_a_learned_offset() -> None:
     made = news(b"abcd", b"e")
     assert made.since("0.5") is None
     made.learn("0", "0.5", b"a")
     assert made.since("0.5") == Span("0.5", "2", b"bcde")
 
 
-def test_a_reader_amid_a_json_piece_gets_the_messages_that_follow() -> None:
+def test_the_window_returns_the_rest_of_a_json_piece_at_a_learned_offset() -> None:
     made = news(b'[1, {"a": [2]}, 3]', b"[4]", content_type=JSON)
     made.learn("0", "0.5", b"[1]")
     assert made.since("0.5") == Span("0.5", "2", b'[{"a": [2]},3,4]')
 
 
-def test_a_place_is_learnt_from_what_follows_it_too() -> None:
+def test_an_offset_within_a_piece_is_learned_from_a_read_that_starts_there() -> None:
     made = news(b"abcd", b"e")
     made.learn("0.5", "1", b"bcd")
     assert made.since("0.5") == Span("0.5", "2", b"bcde")
 
 
-def test_one_who_is_ahead_of_the_news_is_told_when_they_come() -> None:
+def test_an_offset_ahead_of_the_window_gets_the_rest_of_the_next_piece() -> None:
     made = news(b"ab")
     made.learn("1", "1.5", b"c")
     assert made.since("1.5") is None
@@ -147,7 +149,9 @@ def test_one_who_is_ahead_of_the_news_is_told_when_they_come() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
-def test_the_news_are_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_the_bytes_of_a_window_are_bounded_at_the_edge(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     monkeypatch.setattr(recent_window, "WINDOW_BYTES", 100)
     made = news(b"a" * 50, b"b" * (50 + size))
     assert (made.since("0") is None) is (size > 0)
@@ -155,7 +159,9 @@ def test_the_news_are_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> Non
     assert len(made) <= 100
 
 
-def test_known_offsets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_learned_offsets_of_a_window_are_bounded_and_the_newest_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(recent_window, "MAX_KNOWN", 4)
     made = news(b"abcdefgh")
     for at in range(1, 7):
@@ -167,6 +173,6 @@ def test_known_offsets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.since("1") == Span("1", "2", b"i")
 
 
-def test_an_origins_own_idea_of_json_is_one_message() -> None:
+def test_a_malformed_json_piece_counts_as_one_message() -> None:
     made = news(b"[1,", b"[2]", content_type=JSON)
     assert made.since("1") == Span("1", "2", b"[2]")

@@ -14,7 +14,9 @@ TAIL = ("Content-Type: text/plain", "Stream-Next-Offset: 0000_0009", "Stream-Up-
 @pytest.mark.parametrize(
     ("asked", "status"), [("0000_0009", 200), ("0000_0010", 200), ("0000_0011", 503)]
 )
-async def test_who_is_one_byte_past_the_origins_tail_stays_there(asked: str, status: int) -> None:
+async def test_a_read_one_byte_past_the_origins_tail_gets_its_own_offset_back(
+    asked: str, status: int
+) -> None:
     async with RawOrigin(answer(b"", *TAIL)) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(get(f"{S}?offset={asked}"))
         assert got.status == status
@@ -24,7 +26,7 @@ async def test_who_is_one_byte_past_the_origins_tail_stays_there(asked: str, sta
             assert got.get("Stream-Up-To-Date") == "true"
 
 
-async def test_a_poll_one_byte_past_the_tail_waits_where_it_is() -> None:
+async def test_a_poll_one_byte_past_the_tail_waits_at_its_own_offset() -> None:
     news = answer(b"more", TAIL[0], "Stream-Next-Offset: 0000_0013", TAIL[2])
     async with RawOrigin(answer(b"", *TAIL), news, silence) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(get(f"{S}?offset=0000_0010&live=long-poll"))
@@ -33,6 +35,6 @@ async def test_a_poll_one_byte_past_the_tail_waits_where_it_is() -> None:
         assert "offset=0000_0010" in raw.lines()[1]
 
 
-async def test_an_answer_with_data_that_ends_before_its_offset_is_none_of_the_tail() -> None:
+async def test_a_response_with_data_that_ends_before_its_offset_is_a_503() -> None:
     async with RawOrigin(answer(b"data", *TAIL)) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(f"{S}?offset=0000_0010"))).status == 503

@@ -54,7 +54,7 @@ def _queries(tail: str) -> list[str]:
     return [*begin, f"?offset={tail}", f"?offset={tail}&cursor=1"]
 
 
-def test_old_bytes_are_never_served_for_the_new_stream(port: int, path: str) -> None:
+def test_bytes_of_a_deleted_stream_are_never_served_for_its_successor(port: int, path: str) -> None:
     tail = _create(port, path, OLD)
     queries = _queries(tail)
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_old_bytes_are_never_served_for_the_new_stream(port: int, path: str) -> 
             assert found.status == 410 or NEW.endswith(found.body)
 
 
-def test_a_closed_stream_made_anew_at_its_origin_is_read_from_the_beginning_soon(
+def test_a_closed_stream_recreated_at_the_origin_is_read_from_the_beginning_soon(
     origin: str, port: int, path: str
 ) -> None:
     at_origin = urlsplit(origin).port
@@ -95,7 +95,9 @@ def test_a_closed_stream_made_anew_at_its_origin_is_read_from_the_beginning_soon
     )
 
 
-def test_viewers_of_the_old_stream_are_sent_away(port: int, path: str) -> None:
+def test_viewers_of_a_deleted_stream_are_ended_before_its_successor_is_read(
+    port: int, path: str
+) -> None:
     _create(port, path, OLD)
     with Events(port, f"{path}?offset=-1&live=sse") as viewer:
         assert viewer.data() == OLD
@@ -108,7 +110,7 @@ def test_viewers_of_the_old_stream_are_sent_away(port: int, path: str) -> None:
 
 
 @pytest.mark.parametrize("close", [False, True])
-def test_what_was_written_through_the_gateway_is_read_at_once(
+def test_an_append_or_closure_through_the_gateway_is_read_at_once(
     port: int, path: str, close: bool
 ) -> None:
     tail = _create(port, path, OLD)

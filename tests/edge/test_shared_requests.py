@@ -100,7 +100,7 @@ TARGETS = pytest.mark.parametrize("query", ["offset=0_0", "offset=0_0&live=long-
 
 
 @TARGETS
-def test_readers_share_one_request(hall: Hall, query: str) -> None:
+def test_simultaneous_equal_reads_share_one_origin_request(hall: Hall, query: str) -> None:
     path = hall.path()
     with hall.waiting(f"{path}?{query}") as (exchange, wires):
         exchange.answer(b"content", *DATA, KEPT)
@@ -111,7 +111,9 @@ def test_readers_share_one_request(hall: Hall, query: str) -> None:
 
 
 @TARGETS
-def test_reader_who_began_the_request_may_leave(hall: Hall, query: str) -> None:
+def test_a_shared_request_continues_when_its_first_reader_disconnects(
+    hall: Hall, query: str
+) -> None:
     path = hall.path()
     with hall.waiting(f"{path}?{query}") as (exchange, wires):
         wires[0].reset()
@@ -122,7 +124,9 @@ def test_reader_who_began_the_request_may_leave(hall: Hall, query: str) -> None:
     assert hall.asked(path) == 1
 
 
-def test_reader_who_began_may_leave_within_the_body(hall: Hall) -> None:
+def test_a_shared_request_continues_when_its_first_reader_disconnects_within_the_body(
+    hall: Hall,
+) -> None:
     path = hall.path()
     head = f"HTTP/1.1 200 OK\r\n{KEPT}\r\nContent-Length: 7\r\n\r\n".encode()
     with hall.waiting(path) as (exchange, wires):
@@ -136,7 +140,9 @@ def test_reader_who_began_may_leave_within_the_body(hall: Hall) -> None:
     assert hall.asked(path) == 1
 
 
-def test_everybody_may_leave_and_the_next_reader_is_answered(hall: Hall) -> None:
+def test_the_next_reader_is_answered_after_all_waiting_readers_have_disconnected(
+    hall: Hall,
+) -> None:
     path = hall.path()
     with hall.waiting(path, readers=5) as (_, wires):
         for wire in wires:
@@ -166,7 +172,7 @@ FAILURES: dict[str, tuple[Callable[[Exchange], None], set[int]]] = {
 
 @TARGETS
 @pytest.mark.parametrize(("fail", "statuses"), FAILURES.values(), ids=FAILURES)
-def test_each_reader_gets_one_error_and_the_origin_no_stampede(
+def test_a_failed_shared_request_gives_each_reader_one_error_and_is_repeated_at_most_once(
     hall: Hall, query: str, fail: Callable[[Exchange], None], statuses: set[int]
 ) -> None:
     path = hall.path()
@@ -180,7 +186,7 @@ def test_each_reader_gets_one_error_and_the_origin_no_stampede(
     assert hall.asked(path) <= 2
 
 
-def test_cut_body_is_whole_for_nobody(hall: Hall) -> None:
+def test_a_shared_response_with_a_cut_body_is_complete_for_no_reader(hall: Hall) -> None:
     path = hall.path()
     head = f"HTTP/1.1 200 OK\r\n{KEPT}\r\nContent-Length: 7\r\n\r\n".encode()
     with hall.waiting(path) as (exchange, wires):
@@ -192,7 +198,9 @@ def test_cut_body_is_whole_for_nobody(hall: Hall) -> None:
     assert hall.asked(path) <= 2
 
 
-def test_what_turns_out_private_is_asked_for_by_each_at_once(hall: Hall) -> None:
+def test_a_private_response_to_a_shared_request_makes_all_waiting_readers_request_at_once(
+    hall: Hall,
+) -> None:
     """They must not queue behind each other, either."""
     path = hall.path()
     with hall.waiting(path, readers=20) as (exchange, wires):
@@ -204,7 +212,7 @@ def test_what_turns_out_private_is_asked_for_by_each_at_once(hall: Hall) -> None
     assert len(set(bodies)) == len(wires)
 
 
-def test_readers_of_different_offsets_do_not_wait_for_each_other(hall: Hall) -> None:
+def test_reads_at_different_offsets_do_not_wait_for_each_other(hall: Hall) -> None:
     path = hall.path()
     with Wire(hall.port) as first, Wire(hall.port) as second:
         first.send(request("GET", f"{path}?offset=0_0"))
@@ -216,7 +224,7 @@ def test_readers_of_different_offsets_do_not_wait_for_each_other(hall: Hall) -> 
         assert first.answer().body == b"first"
 
 
-def test_write_does_not_wait_for_a_read(hall: Hall) -> None:
+def test_a_write_does_not_wait_for_a_waiting_poll(hall: Hall) -> None:
     path = hall.path()
     with hall.waiting(f"{path}?offset=0_0&live=long-poll", readers=2) as (exchange, wires):
         with Wire(hall.port) as writer:
@@ -227,7 +235,7 @@ def test_write_does_not_wait_for_a_read(hall: Hall) -> None:
         assert [wire.answer().body for wire in wires] == [b"more", b"more"]
 
 
-def test_read_after_a_write_through_the_gateway_sees_it(hall: Hall) -> None:
+def test_a_read_after_an_append_through_the_gateway_has_the_appended_data(hall: Hall) -> None:
     """Even when an older answer to the same read is still on its way."""
     path = hall.path()
     target = f"{path}?offset=0_0"

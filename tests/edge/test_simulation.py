@@ -13,7 +13,7 @@ SEEDS = 1  # `make torture` takes 5,000
 
 
 @pytest.mark.timeout(300)
-def test_viewers_are_told_the_truth_whatever_the_origin_does() -> None:
+def test_viewers_get_correct_data_in_simulated_runs_of_a_faulty_origin() -> None:
     """In a process of its own: the order of sets is part of what a seed means."""
     command = [sys.executable, "-m", "tests.edge.simulation", "--seeds", str(SEEDS)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

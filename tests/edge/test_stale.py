@@ -83,7 +83,7 @@ failing = pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
 
 
 @failing
-def test_stale_answer_stands_in_for_an_origin_that_fails(
+def test_a_stale_response_stands_in_for_a_failing_origin(
     shop: Shop, fail: Callable[[Exchange], None]
 ) -> None:
     path = shop.prime(FOR_ERRORS)
@@ -96,7 +96,7 @@ def test_stale_answer_stands_in_for_an_origin_that_fails(
 
 
 @failing
-def test_stale_answer_that_must_be_validated_does_not(
+def test_a_stale_response_with_must_revalidate_does_not_stand_in(
     shop: Shop, fail: Callable[[Exchange], None]
 ) -> None:
     path = shop.prime("Cache-Control: max-age=0, must-revalidate, stale-if-error=600", 'ETag: "1"')
@@ -106,7 +106,7 @@ def test_stale_answer_that_must_be_validated_does_not(
     assert answer.body != OLD
 
 
-def test_origin_that_is_gone_is_stood_in_for_until_it_is_back(shop: Shop) -> None:
+def test_a_stale_response_stands_in_until_the_stopped_origin_is_back(shop: Shop) -> None:
     path = shop.prime(FOR_ERRORS)
     shop.origin.leave()
     assert shop.read(path).body == OLD
@@ -117,7 +117,7 @@ def test_origin_that_is_gone_is_stood_in_for_until_it_is_back(shop: Shop) -> Non
         assert answer.body == OLD
 
 
-def test_cut_answer_neither_replaces_what_is_kept_nor_passes_for_it(shop: Shop) -> None:
+def test_a_cut_response_does_not_replace_the_cached_one(shop: Shop) -> None:
     path = shop.prime(FOR_ERRORS, 'ETag: "1"')
 
     def cut(exchange: Exchange) -> None:
@@ -137,13 +137,15 @@ def test_cut_answer_neither_replaces_what_is_kept_nor_passes_for_it(shop: Shop) 
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone", "403 Forbidden"])
-def test_verdict_of_the_origin_is_no_failure(shop: Shop, status: str) -> None:
+def test_a_403_404_or_410_of_the_origin_is_passed_on_despite_a_stale_response(
+    shop: Shop, status: str
+) -> None:
     path = shop.prime(FOR_ERRORS)
     shop.origin.play = _status(status)
     assert shop.read(path).status == int(status[:3])
 
 
-def test_stale_answer_is_given_at_once_and_asked_for_anew_by_one(shop: Shop) -> None:
+def test_a_stale_response_is_served_at_once_and_refreshed_by_one_request(shop: Shop) -> None:
     path = shop.prime(MEANWHILE)
     shop.origin.play = None
     with Wire(shop.port) as wire:
@@ -157,7 +159,7 @@ def test_stale_answer_is_given_at_once_and_asked_for_anew_by_one(shop: Shop) -> 
     assert shop.origin.paths().count(f"GET {path}") == 2
 
 
-def test_confirmed_answer_is_fresh_again(shop: Shop) -> None:
+def test_a_response_revalidated_by_a_304_is_fresh_again(shop: Shop) -> None:
     path = shop.prime("Cache-Control: max-age=0", 'ETag: "1"')
 
     def confirm(exchange: Exchange) -> None:
@@ -174,7 +176,7 @@ def test_confirmed_answer_is_fresh_again(shop: Shop) -> None:
     ]
 
 
-def test_a_place_at_the_origin_is_told_as_clients_find_it_where_a_304_names_it(shop: Shop) -> None:
+def test_a_content_location_in_a_304_is_rewritten_to_a_gateway_url(shop: Shop) -> None:
     path = shop.prime("Cache-Control: max-age=0", 'ETag: "1"')
 
     def confirm(exchange: Exchange) -> None:
@@ -186,7 +188,9 @@ def test_a_place_at_the_origin_is_told_as_clients_find_it_where_a_304_names_it(s
     assert shop.read(path).headers["content-location"] == path
 
 
-def test_poll_is_never_answered_from_a_stale_copy(shop: Shop) -> None:
+def test_a_poll_with_another_cursor_gets_the_data_or_an_error_while_the_origin_is_down(
+    shop: Shop,
+) -> None:
     path = f"{shop.path()}?offset=0_0&live=long-poll"
     data = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", "Stream-Cursor: 1")
     shop.origin.play = lambda exchange: exchange.answer(OLD, TEXT, FOR_ERRORS, *data)

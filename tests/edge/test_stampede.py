@@ -37,7 +37,7 @@ def origin(request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
 
 
 @pytest.mark.timeout(240)  # in `make torture` two gigabytes, which every reader compares
-def test_cold_read_of_a_crowd_is_one_request_a_chunk(
+def test_a_cold_read_by_a_thousand_clients_costs_one_origin_request_a_chunk(
     origin: Reference | OwnLog, tmp_path: Path
 ) -> None:
     tools = Tools(tmp_path)
@@ -65,7 +65,7 @@ def test_cold_read_of_a_crowd_is_one_request_a_chunk(
     assert chunks <= asked.catch_up <= chunks + 2 * (1 + seconds)
 
 
-def test_readers_of_one_answer_who_do_not_read_it_hold_no_copies() -> None:
+def test_silent_readers_of_one_response_hold_no_copies_of_it() -> None:
     body = b"x" * (1 << 20)
     silent = 200
     with BlockingOrigin() as origin, edge(origin.url) as gateway, contextlib.ExitStack() as stack:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_an_outage_is_a_few_lines_and_its_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_of_the_origin_is_a_few_log_lines_and_one_for_its_recovery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rare_lines, "EVERY_S", 0.02)
     monkeypatch.setattr(rare_lines, "QUIET_S", 0.1)
     async with RawOrigin(close) as origin, edge_serving(origin) as gateway:

@@ -14,7 +14,7 @@ def trust() -> tuple[Trust, Verification, Mock]:
     return Trust(verification, following), verification, following
 
 
-async def test_what_is_out_is_given_up_once_who_has_raised_the_doubt_is_done() -> None:
+async def test_a_request_under_way_is_abandoned_only_after_the_caller_of_doubt_returns() -> None:
     """That may be the connection on which it is out."""
     doubted, verification, following = trust()
     doubted.doubt()
@@ -25,7 +25,7 @@ async def test_what_is_out_is_given_up_once_who_has_raised_the_doubt_is_done() -
     assert following.start_over.call_count == 1
 
 
-async def test_a_comparison_for_which_somebody_waits_begins_at_once() -> None:
+async def test_a_comparison_that_a_reader_waits_for_begins_at_once() -> None:
     doubted, _, following = trust()
     doubted.doubt()
     doubted.hurry()

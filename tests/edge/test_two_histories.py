@@ -63,7 +63,7 @@ async def both(gateway: Serving, start: str = "-1") -> tuple[Client, Client]:
     return viewer, await polling(gateway, "0003")
 
 
-async def test_lost_data_are_not_joined_with_what_an_older_copy_has_grown_by() -> None:
+async def test_lost_data_are_not_joined_with_the_growth_of_an_older_copy() -> None:
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
         await origin.polled(1)
@@ -71,7 +71,7 @@ async def test_lost_data_are_not_joined_with_what_an_older_copy_has_grown_by() -
         await seen_by_all(gateway, viewer, waiter)
 
 
-async def test_readers_who_had_caught_up_before_are_not_joined_either() -> None:
+async def test_readers_that_had_caught_up_before_the_feed_get_no_growth_of_an_older_copy() -> None:
     """The feed begins at the tail, with no data of its own."""
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -81,7 +81,7 @@ async def test_readers_who_had_caught_up_before_are_not_joined_either() -> None:
         await seen_by_all(gateway, viewer, waiter)
 
 
-async def test_a_feed_without_data_is_compared_with_what_readers_have_read_meanwhile() -> None:
+async def test_a_feed_without_data_is_compared_with_reads_made_meanwhile() -> None:
     """It began with a reader from now on, while a read was on its way that ends at its tail."""
     async with live(*OLD) as (origin, gateway):
         released = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_a_feed_without_data_is_compared_with_what_readers_have_read_meanw
 
 
 @pytest.mark.parametrize("is_cut", [True, False])
-async def test_an_origin_that_refuses_lost_offsets_is_compared_once_it_has_grown(
+async def test_lost_offsets_get_410_after_an_origin_that_refused_them_has_grown(
     is_cut: bool,
 ) -> None:
     async with live(*OLD) as (origin, gateway):
@@ -130,7 +130,7 @@ async def test_an_origin_that_refuses_lost_offsets_is_compared_once_it_has_grown
         assert (await gateway.ask(get(f"{S}?offset=-1&live=long-poll"))).body == b"aXYZVW"
 
 
-async def test_readers_up_to_the_common_point_go_on() -> None:
+async def test_readers_up_to_the_common_point_of_two_histories_continue() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         viewer = await following(gateway, "-1")
         assert await up_to(viewer, "0002") == "ab"
@@ -144,7 +144,7 @@ async def test_readers_up_to_the_common_point_go_on() -> None:
         assert news(await gateway.ask(get(at("0002")))) == (200, b"XY", "0004", "true")
 
 
-async def test_the_same_stream_after_a_restart_is_compared_once_and_goes_on() -> None:
+async def test_an_unchanged_stream_is_compared_once_after_a_restart_and_continues() -> None:
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
         await origin.polled(1)
@@ -175,7 +175,7 @@ async def _reads_all(gateway: Serving, _: LiveOrigin) -> None:
 
 
 @pytest.mark.parametrize("shows", [_reads, _asks_for_the_head, _appends, _reads_all])
-async def test_any_answer_that_ends_before_the_feed_has_it_compared(shows: object) -> None:
+async def test_any_response_that_ends_before_the_feed_starts_a_comparison(shows: object) -> None:
     """The feed's poll stays open, so no failure gives reason to compare."""
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
@@ -188,7 +188,7 @@ async def test_any_answer_that_ends_before_the_feed_has_it_compared(shows: objec
         assert (await waiter.answer()).status == 410
 
 
-async def test_a_lost_end_is_refused_to_events_also_where_the_new_stream_ends() -> None:
+async def test_a_lost_offset_is_refused_in_every_mode_although_the_new_stream_ends_there() -> None:
     """While readers of the old stream come back, its offset is not taken for the new one's."""
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
@@ -201,7 +201,7 @@ async def test_a_lost_end_is_refused_to_events_also_where_the_new_stream_ends() 
             assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
 
 
-async def test_nobody_reads_on_at_a_server_that_the_feed_was_not_compared_with() -> None:
+async def test_a_read_at_another_server_than_the_feeds_is_not_joined_uncompared() -> None:
     """The feed's poll hangs at the first server while another one answers a read."""
     async with LiveOrigin(*OLD) as first, LiveOrigin(*NEW) as second:
         route = {"origin": [first.url, second.url], "health_interval": 0.1}
@@ -217,7 +217,7 @@ async def test_nobody_reads_on_at_a_server_that_the_feed_was_not_compared_with()
             assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"".join(NEW)
 
 
-async def test_nobody_reads_on_beyond_a_feed_whose_origin_has_failed() -> None:
+async def test_a_read_beyond_the_feed_is_a_503_while_its_origin_fails() -> None:
     """A read has gone past the feed; its end is lost, and grown over, before the feed asks."""
     async with live(*OLD) as (origin, gateway):
         viewer = await following(gateway, "-1")
@@ -261,7 +261,9 @@ async def takes_over(gateway: Serving, other: LiveOrigin, one: LiveOrigin) -> No
 
 
 @pytest.mark.parametrize("mode", ["", "&live=long-poll", "&live=sse"])
-async def test_nobody_reads_on_at_another_server_that_was_not_compared(mode: str) -> None:
+async def test_a_read_of_an_unfollowed_stream_at_another_server_is_compared_first(
+    mode: str,
+) -> None:
     """The stream is not followed: nothing but what a read has told is known of it."""
     async with two_servers() as (first, second, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -271,7 +273,7 @@ async def test_nobody_reads_on_at_another_server_that_was_not_compared(mode: str
         assert not any("live=" in target for target in second.catch_ups)
 
 
-async def test_a_replica_in_step_is_compared_once_for_all_who_read_on() -> None:
+async def test_a_replica_with_the_same_data_is_compared_once_for_all_readers() -> None:
     async with two_servers() as (first, second, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
         second.pieces = [*OLD, b"d"]
@@ -284,7 +286,7 @@ async def test_a_replica_in_step_is_compared_once_for_all_who_read_on() -> None:
         assert gateway.limits.feeds == 0
 
 
-async def test_nobody_reads_on_at_a_server_that_lacks_what_was_followed_before() -> None:
+async def test_a_read_at_a_server_that_lacks_earlier_followed_data_gets_410() -> None:
     """The feed has gone, as its last reader has; what it knew is kept."""
     async with two_servers() as (first, second, gateway):
         waiter = await polling(gateway, "0003")
@@ -298,7 +300,7 @@ async def test_nobody_reads_on_at_a_server_that_lacks_what_was_followed_before()
             assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 410
 
 
-async def test_readers_of_another_server_are_not_joined_with_a_feed_that_began_later() -> None:
+async def test_offsets_read_from_another_server_are_refused_by_a_feed_that_began_later() -> None:
     async with two_servers() as (first, second, gateway):
         await takes_over(gateway, first, second)
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"".join(NEW)
@@ -311,7 +313,7 @@ async def test_readers_of_another_server_are_not_joined_with_a_feed_that_began_l
         assert (await gateway.ask(get(f"{S}?offset=0005"))).status == 410
 
 
-async def test_nobody_reads_on_at_an_origin_that_was_down_and_is_not_followed() -> None:
+async def test_a_read_of_an_unfollowed_stream_after_an_outage_is_compared_first() -> None:
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
         (server,) = gateway.edge.origin.servers
@@ -321,7 +323,7 @@ async def test_nobody_reads_on_at_an_origin_that_was_down_and_is_not_followed() 
         assert (await gateway.ask(get(f"{S}?offset=0003"))).status == 410
 
 
-async def test_a_read_before_the_tail_waits_for_the_comparison_too() -> None:
+async def test_a_read_before_the_tail_waits_for_the_comparison() -> None:
     """It goes on from a copy that is older than the feed."""
     async with live(*OLD) as (origin, gateway):
         viewer = await following(gateway, "-1")
@@ -331,7 +333,7 @@ async def test_a_read_before_the_tail_waits_for_the_comparison_too() -> None:
         assert (await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))).status == 410
 
 
-async def test_reads_go_on_beyond_a_feed_whose_polls_alone_fail() -> None:
+async def test_reads_beyond_a_feed_continue_if_only_its_polls_fail() -> None:
     """Each is let on as soon as the origin has been compared, and nobody is refused."""
     async with live(*OLD) as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: no-store"]
@@ -360,7 +362,7 @@ async def test_reads_go_on_beyond_a_feed_whose_polls_alone_fail() -> None:
         assert set(statuses) == {410}
 
 
-async def test_reads_that_come_while_the_origin_is_compared_wait_for_that_comparison() -> None:
+async def test_reads_during_a_comparison_wait_for_it_and_do_not_restart_it() -> None:
     """None of them has it begun anew, or there would be no end to it."""
     async with live(*OLD) as (origin, gateway):
         viewer = await following(gateway, "-1")
@@ -392,7 +394,7 @@ async def test_reads_that_come_while_the_origin_is_compared_wait_for_that_compar
             assert news(await readers[number].answer())[:2] == (200, body)
 
 
-async def test_offsets_that_were_read_of_a_deleted_stream_are_no_more() -> None:
+async def test_offsets_read_from_a_deleted_stream_are_refused() -> None:
     """Nobody follows it, and the next stream at its path echoes what it is asked for."""
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"

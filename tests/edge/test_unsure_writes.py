@@ -22,7 +22,7 @@ MINUTE = "Cache-Control: max-age=60"
         ("409 Conflict", True),
     ],
 )
-async def test_what_may_have_been_written_makes_copies_old(
+async def test_a_write_with_502_or_504_drops_cached_responses(
     method: str, status: str, kept: bool
 ) -> None:
     unsure = answer(status=status)
@@ -33,7 +33,7 @@ async def test_what_may_have_been_written_makes_copies_old(
         assert (await gateway.ask(get(S))).body == (b"old" if kept else b"new")
 
 
-async def test_a_read_that_is_refused_makes_nothing_old() -> None:
+async def test_a_refused_head_request_drops_no_cached_response() -> None:
     scripts = (answer(b"old", MINUTE), answer(status="504 Gateway Timeout"), answer(b"new"))
     async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(S))).body == b"old"

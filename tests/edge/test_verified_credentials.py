@@ -58,7 +58,7 @@ async def guarded(
             yield gateway, origin
 
 
-async def test_one_copy_serves_all_who_are_admitted_and_the_origin_sees_nobody(
+async def test_one_cached_response_serves_all_admitted_readers_and_the_origin_sees_no_credentials(
     tmp_path: Path,
 ) -> None:
     cases = 0
@@ -78,7 +78,9 @@ async def test_one_copy_serves_all_who_are_admitted_and_the_origin_sees_nobody(
         assert CANARY not in repr(heard)
 
 
-async def test_other_identity_headers_count_as_ever(tmp_path: Path) -> None:
+async def test_identity_headers_other_than_the_verified_token_separate_readers(
+    tmp_path: Path,
+) -> None:
     async with guarded(tmp_path, answer(b"data", *FRESH)) as (gateway, origin):
         for lines in (
             (bearer("ann"), "Cookie: a=1"),
@@ -93,7 +95,7 @@ async def test_other_identity_headers_count_as_ever(tmp_path: Path) -> None:
         assert CANARY not in repr(origin.heard)
 
 
-async def test_an_authorization_that_nobody_verified_is_not_passed_on(tmp_path: Path) -> None:
+async def test_an_unverified_authorization_header_is_not_sent_to_the_origin(tmp_path: Path) -> None:
     async with guarded(tmp_path, answer(b"data", *FRESH), anonymous=["read", "append"]) as (
         gateway,
         origin,
@@ -114,7 +116,7 @@ async def _drain(wire: Wire) -> None:
     await wire.send(b"HTTP/1.1 204 No Content\r\nStream-Next-Offset: 2_0\r\n\r\n")
 
 
-async def test_writes_reach_the_origin_without_the_credential(tmp_path: Path) -> None:
+async def test_writes_reach_the_origin_without_the_verified_credential(tmp_path: Path) -> None:
     async with guarded(tmp_path, _drain) as (gateway, origin):
         for method in ("PUT", "POST", "DELETE"):
             lines = (bearer("all"), f"Cookie: {COOKIE}={token('all')}; a=1")
@@ -125,7 +127,7 @@ async def test_writes_reach_the_origin_without_the_credential(tmp_path: Path) ->
         assert CANARY not in repr(origin.heard)
 
 
-async def test_one_poll_at_the_origin_feeds_all_who_are_admitted(tmp_path: Path) -> None:
+async def test_one_origin_poll_feeds_all_admitted_readers(tmp_path: Path) -> None:
     go = asyncio.Event()
 
     async def play(wire: Wire) -> None:
@@ -161,7 +163,7 @@ async def test_one_poll_at_the_origin_feeds_all_who_are_admitted(tmp_path: Path)
         assert kept.principal is None
 
 
-async def test_a_private_route_tells_shared_caches_nothing(tmp_path: Path) -> None:
+async def test_responses_of_a_private_route_have_no_lines_for_shared_caches(tmp_path: Path) -> None:
     """Whatever is answered: a miss, hits on both ways, 304, 206, HEAD, stale, a feed, a write."""
     says = [f"{name}: {value}" for name, value in SAYS.items()]
     whole = answer(b"data", *FRESH[:2], *FRESH[3:], *says, 'ETag: "t"')
@@ -199,7 +201,9 @@ async def test_a_private_route_tells_shared_caches_nothing(tmp_path: Path) -> No
     assert cases == 10
 
 
-async def test_lifetimes_that_the_gateway_adds_are_for_browsers(tmp_path: Path) -> None:
+async def test_lifetimes_that_the_gateway_adds_to_a_private_route_are_for_browsers_only(
+    tmp_path: Path,
+) -> None:
     async def play(wire: Wire) -> None:
         is_tail = "offset=1_0" in wire.heard.target
         fields = ["Content-Type: text/plain", "Stream-Next-Offset: 1_0"]
@@ -217,7 +221,7 @@ async def test_lifetimes_that_the_gateway_adds_are_for_browsers(tmp_path: Path) 
         assert not {"cdn-cache-control", "surrogate-control"} & tail.headers.keys()
 
 
-async def test_a_request_that_is_let_in_has_no_other_method_or_path_at_the_origin(
+async def test_an_admitted_request_reaches_the_origin_without_method_or_path_override_headers(
     tmp_path: Path,
 ) -> None:
     renames = [

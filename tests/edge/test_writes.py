@@ -29,7 +29,7 @@ DATA = answer(b"a", "Content-Type: text/plain", "Stream-Next-Offset: 0001")
         ("/", f"{EDGE}/a", "/a"),
     ],
 )
-async def test_the_source_of_a_fork_is_the_stream_that_a_reader_finds_there(
+async def test_the_source_of_a_fork_is_sent_in_canonical_form_below_the_origins_path(
     base: str, source: str, told: str
 ) -> None:
     async with RawOrigin(CREATED) as raw, edge_serving(raw.url + base) as gateway:
@@ -50,7 +50,7 @@ async def test_the_source_of_a_fork_is_the_stream_that_a_reader_finds_there(
         "/a/../b",
     ],
 )
-async def test_a_fork_of_what_is_not_below_the_route_is_refused(source: str) -> None:
+async def test_a_fork_of_a_source_outside_the_route_is_refused(source: str) -> None:
     """To the origin it would be another stream, or one that nobody may reach from here."""
     async with RawOrigin(CREATED) as raw, edge_serving(f"{raw.url}/base") as gateway:
         got = await gateway.ask(request("PUT", S, f"Stream-Forked-From: {source}"))
@@ -60,7 +60,7 @@ async def test_a_fork_of_what_is_not_below_the_route_is_refused(source: str) -> 
 
 @pytest.mark.parametrize("lifetime", ["Stream-TTL: 5", "Stream-Expires-At: 2027-01-15T08:00:05Z"])
 @pytest.mark.parametrize("own", [None, "Stream-TTL: 9"])
-async def test_a_fork_lives_as_long_as_its_source_unless_it_says_so(
+async def test_a_fork_lives_as_long_as_its_source_unless_it_has_its_own_lifetime(
     lifetime: str, own: str | None
 ) -> None:
     async with RawOrigin(CREATED, CREATED, DATA) as raw, edge_serving(raw) as gateway:
@@ -74,7 +74,7 @@ async def test_a_fork_lives_as_long_as_its_source_unless_it_says_so(
         assert second.get("X-Cache") == ("HIT" if kept else "MISS")
 
 
-async def test_what_the_origin_says_of_a_streams_lifetime_goes_before_what_was_asked() -> None:
+async def test_a_stream_lifetime_in_the_origins_response_outranks_the_requested_one() -> None:
     created = answer(b"", "Stream-Next-Offset: 0000", "Stream-TTL: 7", status="201 Created")
     async with RawOrigin(created, DATA) as raw, edge_serving(raw) as gateway:
         await gateway.ask(request("PUT", S))
@@ -96,7 +96,9 @@ async def test_what_the_origin_says_of_a_streams_lifetime_goes_before_what_was_a
         (f"{EDGE}/a", f"{EDGE}/a"),
     ],
 )
-async def test_what_a_write_names_as_changed_is_forgotten(kept: str, location: str) -> None:
+async def test_a_location_in_a_write_response_drops_the_cached_response_there(
+    kept: str, location: str
+) -> None:
     """By whatever spelling, at the origin's address or at ours."""
     async with RawOrigin() as raw, edge_serving(f"{raw.url}/base") as gateway:
         named = location.format(origin=raw.url)
@@ -108,7 +110,7 @@ async def test_what_a_write_names_as_changed_is_forgotten(kept: str, location: s
 
 
 @pytest.mark.parametrize("location", ["http://elsewhere.test/edge/a", "//elsewhere.test/edge/a"])
-async def test_what_a_write_names_elsewhere_is_no_matter(location: str) -> None:
+async def test_a_location_at_another_host_drops_no_cached_response(location: str) -> None:
     async with RawOrigin() as raw, edge_serving(raw) as gateway:
         raw.scripts = [answer(b"one", MINUTE), answer(b"", f"Location: {location}")]
         assert (await gateway.ask(get(f"{EDGE}/a"))).body == b"one"
@@ -118,9 +120,7 @@ async def test_what_a_write_names_elsewhere_is_no_matter(location: str) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
-async def test_a_stream_that_is_told_to_be_gone_is_not_served_from_copies(
-    method: str, status: str
-) -> None:
+async def test_a_404_or_410_to_any_method_drops_cached_responses(method: str, status: str) -> None:
     gone = answer(status=status)
     async with RawOrigin(answer(b"a", MINUTE), gone) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(S))).status == 200
@@ -128,7 +128,7 @@ async def test_a_stream_that_is_told_to_be_gone_is_not_served_from_copies(
         assert (await gateway.ask(get(S))).status == int(status[:3])
 
 
-async def test_what_is_hidden_from_somebody_is_not_gone() -> None:
+async def test_a_404_to_a_reader_with_credentials_drops_no_anonymous_cached_response() -> None:
     hidden = answer(status="404 Not Found")
     async with RawOrigin(answer(b"a", MINUTE), hidden) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(S))).status == 200
@@ -136,7 +136,7 @@ async def test_what_is_hidden_from_somebody_is_not_gone() -> None:
         assert (await gateway.ask(get(S))).get("X-Cache") == "HIT"
 
 
-async def test_an_append_is_read_though_the_origin_never_tells_of_the_tail() -> None:
+async def test_an_append_is_read_although_the_origin_never_marks_the_tail() -> None:
     async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
         origin.tells_of_tails = False
         for query in ("offset=-1", "offset=0001"):
@@ -152,7 +152,9 @@ async def test_an_append_is_read_though_the_origin_never_tells_of_the_tail() -> 
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
-async def test_what_tells_the_tail_is_kept_from_caches(method: str) -> None:
+async def test_a_response_that_shows_the_tail_is_no_store_unless_the_origin_says_otherwise(
+    method: str,
+) -> None:
     """Section 5.5; an origin that says something of it is obeyed."""
     tail = "Stream-Next-Offset: 0001"
     answers = answer(b"", tail), answer(b"", tail, MINUTE)
@@ -161,13 +163,13 @@ async def test_what_tells_the_tail_is_kept_from_caches(method: str) -> None:
         assert (await gateway.ask(request(method, S))).get("Cache-Control") == "max-age=60"
 
 
-async def test_a_read_that_is_passed_on_is_not_said_to_be_another_method() -> None:
+async def test_a_get_with_a_body_is_reported_as_a_bypass_and_not_as_another_method() -> None:
     async with RawOrigin(answer(b"a", MINUTE)) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request("GET", S, body=b"x"))
         assert said([got.get("Cache-Status") or ""]) == {"fwd": "bypass", "fwd-status": 200}
 
 
-async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
+async def test_a_206_to_a_request_without_a_range_is_a_502() -> None:
     part = answer(b"a", "Content-Range: bytes 0-0/2", status="206 Partial Content")
     async with RawOrigin(part) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(S))).status == 502
@@ -180,7 +182,7 @@ REPEATED = answer(b"", "Producer-Epoch: 0", "Producer-Seq: 0", status="204 No Co
 TAIL = answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 0007")
 
 
-async def test_who_repeats_an_append_is_told_where_the_stream_ends() -> None:
+async def test_a_repeated_append_gets_the_end_of_the_stream_from_a_head_request() -> None:
     async with RawOrigin(REPEATED, TAIL) as raw, edge_serving(raw) as gateway:
         lines = (*STAMP, "Stream-Seq: a", "Content-Type: text/plain", "Authorization: Bearer a")
         got = await gateway.ask(request("POST", f"{S}?b=1", *lines))
@@ -203,7 +205,7 @@ async def test_who_repeats_an_append_is_told_where_the_stream_ends() -> None:
         b"no HTTP\r\n\r\n",
     ],
 )
-async def test_a_repeated_append_was_made_though_its_end_cannot_be_asked(head: bytes) -> None:
+async def test_a_repeated_append_gets_204_although_the_head_request_fails(head: bytes) -> None:
     async with RawOrigin(REPEATED, head) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request("POST", S, *STAMP))
         assert (got.status, got.get("Stream-Next-Offset")) == (204, None)
@@ -219,7 +221,9 @@ async def test_a_repeated_append_was_made_though_its_end_cannot_be_asked(head: b
         ("409 Conflict", ["Producer-Seq: 0"]),
     ],
 )
-async def test_of_other_appends_nothing_is_asked(status: str, fields: list[str]) -> None:
+async def test_a_first_or_refused_append_causes_no_head_request(
+    status: str, fields: list[str]
+) -> None:
     said = answer(b"", *fields, status=status)
     async with RawOrigin(said) as raw, edge_serving(raw) as gateway:
         got = await gateway.ask(request("POST", S, *STAMP))
