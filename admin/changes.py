@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from admin.streams.client import StreamClient
-    from gateway.access.signed.read_tokens import Made, Wish
-    from gateway.access.static.key_versions import Rotated
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.access.static.key_versions import RotatedTokensFile
     from gateway.settings import Settings
 
 
@@ -67,15 +67,15 @@ class ConsoleChanges:
             raise NotTold(404, "no route with runs = true has this prefix")
         return await self._streams.stop_run(self._routes.stream(route, name)[0])
 
-    async def make_token(self, wish: Wish) -> tuple[Made, str]:
+    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
         """Return a read token, and the value of a Set-Cookie with it."""
         from admin.tokens import cookie_of, make_token
 
         now = self._clock()
-        made = await make_token(self._settings, wish, now)
-        return made, cookie_of(made, wish.streams, now)
+        token = await make_token(self._settings, request, now)
+        return token, cookie_of(token, request.streams, now)
 
-    async def rotate_keys(self, streams: str) -> Rotated:
+    async def rotate_keys(self, streams: str) -> RotatedTokensFile:
         """Give streams new reader keys; every gateway with the file uses them within a second."""
         from admin.tokens import rotate_keys
 

@@ -10,12 +10,12 @@ from gateway.access.signed import read_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
-    from gateway.access.signed.read_tokens import Made, Wish
-    from gateway.access.static.key_versions import Rotated
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.access.static.key_versions import RotatedTokensFile
     from gateway.settings import Settings
 
 
-async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
+async def make_token(settings: Settings, request: TokenRequest, now: float) -> IssuedToken:
     """Make the read token that was asked for. Raises NotTold if that is impossible."""
     path = settings.keys_file
     if not path:
@@ -32,15 +32,15 @@ async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise NotTold(503, f"the keys cannot be used: {reason}") from cause
     try:
-        return read_tokens.sign(wish, keys, settings.read_token_max_age, now)
+        return read_tokens.sign(request, keys, settings.read_token_max_age, now)
     except ValueError as refusal:
         raise NotTold(400, f"the token {refusal}") from refusal
 
 
-def cookie_of(made: Made, streams: str, now: float) -> str:
+def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
     """Return the value of a Set-Cookie with a token; "" if no cookie can fit its streams."""
     try:
-        return read_tokens.cookie(made, streams, now)
+        return read_tokens.cookie(issued, streams, now)
     except ValueError:
         return ""
 
@@ -48,11 +48,11 @@ def cookie_of(made: Made, streams: str, now: float) -> str:
 _ROTATING = asyncio.Lock()  # each reads the file, changes and replaces it
 
 
-async def rotate_keys(settings: Settings, streams: str) -> Rotated:
+async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
     from gateway.access.static.doubts import meets
     from gateway.access.static.key_versions import rotate_file
-    from gateway.access.static.unrotated import keyed_routes
+    from gateway.access.static.rotation_warnings import keyed_routes
     from gateway.settings.grants import check_pattern
 
     try:

@@ -46,19 +46,18 @@ FIELD = frozenset(
     re.findall(
         r"\w+",
         """
-        access address age alert background bound budget builder cache call change channel
-        check client command connection connector content context copy count counter
-        creation data deadline default delivery description descriptor detector directive
-        distribution driver entry event exchange explanation export field file folder
-        gateway get group handler head histogram hook host index inspector issuer item kind
-        length level lifecycle lifetime limit line list listener listing loader loop metric
-        mistake name news observer outcome output owner panel part pattern pipeline poller
-        progress proof proxy purge query question queue quota rank rate receiver recipient
-        registry relay reply report request response result rotation router rule sample
-        schedule scope search secret segment sender server session set setting sharing size
-        slot snapshot source span state status store subscription supervisor sweeper table
-        template thread timeout timer token tracer traffic transport type user verification
-        waiter watch writer
+        access address age alert background bound budget builder cache call change channel check
+        claim client command connection connector content context copy count counter creation
+        data deadline default delivery description descriptor detector directive distribution
+        driver entry event exchange explanation export field file folder gateway get group
+        handler head histogram hook host index inspector issuer item kind length level lifecycle
+        lifetime limit line list listener listing loader loop metric mistake name news observer
+        outcome output owner panel part pattern pipeline poller progress proof proxy purge query
+        question queue quota rank rate receiver recipient registry relay reply report request
+        response result rotation router rule sample schedule scope search secret segment sender
+        server session set setting sharing size slot snapshot source span state status store
+        subscription supervisor sweeper table template thread timeout timer token tracer traffic
+        transport type user verification waiter warning watch writer
         """,
     )
 )
@@ -67,14 +66,12 @@ UNCLEAR = frozenset(
     re.findall(
         r"\w+",
         """
-        admission admitted after answered around asker attempt before begin beginning
-        brought conduct create created decided declaration deployment elsewhere end entrance
-        fact fetched figure following found freshness holder home how incarnation
-        incoming issued kept lender listed load loaded made moment moved named note
-        offer on other over parkable pending point presented purger reach recording refuse
-        refused relayed remain repeated rotated sent serve shed shown standing started stop
-        stored taken traced trust unguarded unrotated unsent use vital waiting wish write
-        wrote
+        admission after answered around asker attempt before begin beginning brought conduct
+        create created decided declaration deployment elsewhere end entrance fact fetched figure
+        following found freshness holder home how incarnation incoming kept lender listed load
+        loaded moment moved named note offer on other over parkable pending point purger reach
+        recording refuse refused relayed remain repeated sent serve shed shown standing started
+        stop stored taken traced trust unguarded unsent use vital waiting write wrote
         """,
     )
 )

@@ -47,7 +47,7 @@ from admin.model import (
     RunsView,
     Viewer,
 )
-from gateway.access.signed.read_tokens import Wish
+from gateway.access.signed.read_tokens import TokenRequest
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -204,19 +204,19 @@ async def _stop_run(request: web.Request, _query: None, body: OfStream) -> Stopp
 
 
 async def _make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
-    wish = Wish(body.subject, body.streams, body.operations, body.lifetime)
+    token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
     with audited(request[VIEWER], "token", "", body.streams) as told:
         told["subject"] = body.subject
-        made, cookie = await request.app[CONSOLE].changes.make_token(wish)
-        told |= {"jti": made.token_id, "expires": made.expires}
-    return ReadToken(made.token, made.expires, made.token_id, cookie)
+        issued, cookie = await request.app[CONSOLE].changes.make_token(token_request)
+        told |= {"jti": issued.token_id, "expires": issued.expires}
+    return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
 async def _rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
     with audited(request[VIEWER], "rotate", "", body.streams) as told:
-        made = await request.app[CONSOLE].changes.rotate_keys(body.streams)
-        told["version"] = made.version
-    return RotatedKeys(body.streams, made.version, made.unnoted)
+        rotated = await request.app[CONSOLE].changes.rotate_keys(body.streams)
+        told["version"] = rotated.version
+    return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
 
 
 async def _begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:

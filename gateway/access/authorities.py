@@ -13,9 +13,9 @@ from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static import doubts
 from gateway.access.static.pending_rotations import PendingRotations
+from gateway.access.static.rotation_warnings import keyed_routes, rotation_warnings
 from gateway.access.static.static_tokens import StaticTokens
 from gateway.access.static.tokens_file import TokensFile, parse_tokens
-from gateway.access.static.unrotated import keyed_routes, unrotated
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Authority
     from gateway.access.signed.keys_file import Keys
-    from gateway.access.static.unrotated import KeyedRoute
+    from gateway.access.static.rotation_warnings import KeyedRoute
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
@@ -182,7 +182,8 @@ def _parse_tokens(
     """Parse a tokens_file and find its doubts; for a large file this runs in a thread."""
     file = parse_tokens(path, data)
     return file._replace(
-        doubts=doubts.of_file(path, file, prefixes), unrotated=unrotated(file, keyed)
+        doubts=doubts.of_file(path, file, prefixes),
+        rotation_warnings=rotation_warnings(file, keyed),
     )
 
 

@@ -21,7 +21,7 @@ class Guard(Protocol):
 
     goes_by_query: bool
 
-    def admitted(
+    def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
         """Return the principal if it is known already and has all `needs`.
@@ -48,7 +48,7 @@ class Guard(Protocol):
         """
 
 
-class Admitted(NamedTuple):
+class AuthenticatedClient(NamedTuple):
     """A client whose bearer token a guard has accepted. The token itself is stored nowhere."""
 
     guard: Guard

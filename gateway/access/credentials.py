@@ -27,7 +27,7 @@ _LIKE_TOKEN = re.compile(r"token=", re.IGNORECASE)
 _COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
 
 
-class Presented(NamedTuple):
+class RequestCredential(NamedTuple):
     """The token of a request, if it has one, and its target without any."""
 
     token: str | None
@@ -90,7 +90,7 @@ def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
     return rest
 
 
-def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
+def request_credential(method: str, target: str, headers: MultiMapping[str]) -> RequestCredential:
     """Return the credential of a request. Raises BadRequest if two tokens could count.
 
     Authorization counts before the query, and the query before the cookie. Query and cookie only
@@ -104,14 +104,14 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
         raise BadRequest("Authorization is given more than once")
     bearer = _BEARER.fullmatch(given[0]) if given else None
     if bearer is not None:
-        return Presented(bearer[1], target)
+        return RequestCredential(bearer[1], target)
     if given or method not in READING:  # another scheme, which is for the origin
-        return Presented(None, target)
+        return RequestCredential(None, target)
     if query_token is not None:
-        return Presented(query_token, target)
+        return RequestCredential(query_token, target)
     # Of several, browsers send the one with the longest path first (RFC 6265 section 5.4).
     cookies = (value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line))
-    return Presented(next(cookies, None), target)
+    return RequestCredential(next(cookies, None), target)
 
 
 def with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 3  # readers in one sentence
 
 
-class Issued(NamedTuple):
+class RevocationClaims(NamedTuple):
     """The claims of a signed token by which it can be revoked; `at` is its iat."""
 
     kid: str
@@ -33,7 +33,7 @@ class Revocations:
     kids: frozenset[str] = frozenset()
     subjects: Mapping[str, float] = field(default_factory=dict)
 
-    def hit(self, token: Issued) -> bool:
+    def hit(self, token: RevocationClaims) -> bool:
         """Return whether a signed token is revoked. A token without iat counts as old."""
         if token.kid in self.kids or token.token_id in self.token_ids:
             return True
@@ -41,7 +41,7 @@ class Revocations:
         return before is not None and (token.at is None or token.at < before)
 
 
-class Unrotated(NamedTuple):
+class RotationWarning(NamedTuple):
     """Streams of a route, and revoked readers that may still have a reader key of them."""
 
     prefix: str  # of the route

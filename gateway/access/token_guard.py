@@ -34,7 +34,7 @@ class TokenGuard(Guard):
         self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
     @override
-    def admitted(
+    def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
         principal = self._anybody if token is None else self._verifier.known(token, now)
@@ -46,7 +46,7 @@ class TokenGuard(Guard):
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        principal = self.admitted(headers, token, needs, now)
+        principal = self.known_principal(headers, token, needs, now)
         if principal is not None:
             return principal
         if token is None:

@@ -128,21 +128,21 @@ def sign_token(  # noqa: PLR0913 - one for each option
         raise click.UsageError(f"STREAMS {refusal}.") from None
     settings, keys = _keys(config)
     now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
-    wish = read_tokens.Wish(subject, streams, operations, seconds)
+    request = read_tokens.TokenRequest(subject, streams, operations, seconds)
     try:
-        made = read_tokens.sign(wish, keys, settings.read_token_max_age, now)
-        shown = made.token
+        token = read_tokens.sign(request, keys, settings.read_token_max_age, now)
+        shown = token.token
         if as_cookie:
-            shown = f"Set-Cookie: {read_tokens.cookie(made, streams, now)}"
+            shown = f"Set-Cookie: {read_tokens.cookie(token, streams, now)}"
     except ValueError as refusal:
         complain(f"the token {refusal}.")
         sys.exit(UNUSABLE)
     if query is not None:
-        shown = f"{query.rstrip('/')}{streams}?token={made.token}"
+        shown = f"{query.rstrip('/')}{streams}?token={token.token}"
     click.echo(shown)
-    until = datetime.fromtimestamp(made.expires, UTC).isoformat().replace("+00:00", "Z")
+    until = datetime.fromtimestamp(token.expires, UTC).isoformat().replace("+00:00", "Z")
     permits = ", ".join(sorted(set(operations)))
-    complain(f"{subject} may {permits} {streams} until {until}; its jti is {made.token_id}.")
+    complain(f"{subject} may {permits} {streams} until {until}; its jti is {token.token_id}.")
 
 
 @token.command("verify")
@@ -185,14 +185,14 @@ def rotate_key(config: Path | None, streams: str) -> None:
         )
         sys.exit(UNUSABLE)
     from gateway.access.static.key_versions import rotate_file
-    from gateway.access.static.unrotated import keyed_routes
+    from gateway.access.static.rotation_warnings import keyed_routes
 
     file = Path(settings.tokens_file)
     with _refusals(file):
-        made = rotate_file(str(file), streams, keyed_routes(settings))
-    complain(f"{streams} has version {made.version} of its reader key within a second.")
-    if made.unnoted:
-        readers = ", ".join(made.unnoted)
+        rotated = rotate_file(str(file), streams, keyed_routes(settings))
+    complain(f"{streams} has version {rotated.version} of its reader key within a second.")
+    if rotated.unnoted:
+        readers = ", ".join(rotated.unnoted)
         complain(f"note in {file}, at rotated_for, that this was for {readers}.")
 
 

@@ -124,7 +124,7 @@ class OriginGuard(Background, Guard):
         return len(self._until)
 
     @override
-    def admitted(
+    def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
         if any(need.operations != READ for need in needs):
@@ -141,7 +141,7 @@ class OriginGuard(Background, Guard):
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
         """Return the principal. Raises the origin's refusal, or why the origin cannot decide."""
-        principal = self.admitted(headers, token, needs, now)
+        principal = self.known_principal(headers, token, needs, now)
         if principal is not None:
             return principal
         request = self._reads(headers, token, needs[0])

@@ -6,7 +6,7 @@ import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import present, with_token
+from gateway.access.credentials import request_credential, with_token
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
@@ -56,7 +56,7 @@ class OriginRequests:
         """
         if self.guard is None:
             return self.identity.without_cookie(headers)
-        return with_token(headers, present(method, target, headers).token)
+        return with_token(headers, request_credential(method, target, headers).token)
 
     def cache_request(
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp

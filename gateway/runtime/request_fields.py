@@ -11,7 +11,7 @@ from gateway.protocol.requests import is_closing, parse_append_head
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.access.contract import Admitted
+    from gateway.access.contract import AuthenticatedClient
     from gateway.protocol.requests import Append, AppendHead
 
 
@@ -25,22 +25,22 @@ class RequestFields:
     """The parsed `headers` of one request, or of all requests with the same fields.
 
     `are_known` says that later requests may share them. If they came with a bearer token,
-    `admitted` is its client, and `headers` lacks the token. What every request needs is computed
+    `client` has sent it, and `headers` lacks the token. What every request needs is computed
     once: its `origin` (of a web page), and whether it `closes` its stream.
     """
 
-    __slots__ = ("_append_head", "admitted", "are_known", "closes", "headers", "is_coded", "origin")
+    __slots__ = ("_append_head", "are_known", "client", "closes", "headers", "is_coded", "origin")
 
     def __init__(
         self,
         headers: MultiMapping[str],
         *,
         are_known: bool = False,
-        admitted: Admitted | None = None,
+        client: AuthenticatedClient | None = None,
     ) -> None:
         self.headers = headers
         self.are_known = are_known
-        self.admitted = admitted
+        self.client = client
         self.closes = is_closing(headers)
         self.origin = headers.get(_ORIGIN)
         self.is_coded = _CONTENT_ENCODING in headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.credentials import READING, Presented, present
+from gateway.access.credentials import READING, RequestCredential, request_credential
 from gateway.access.operations import READ, Need, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
@@ -50,15 +50,15 @@ class _GuardRequest(NamedTuple):
 
 def admit_at_once(
     request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
-) -> Presented | None:
+) -> RequestCredential | None:
     """Return the result of `admit` if the guard need not be asked, else None."""
     route = place.route
     guard = route.access.guard
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):
             exchange.allow_reader_key()
-        return Presented(None, place.target)
-    known = request.fields.admitted
+        return RequestCredential(None, place.target)
+    known = request.fields.client
     if known is None:
         return None
     # The lookup of the fields has checked that the credential is still valid.
@@ -68,7 +68,7 @@ def admit_at_once(
     )
     decide_again = partial(_refuse_ended, route, clock)
     exchange.admit(known.principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
-    return Presented("", place.target)
+    return RequestCredential("", place.target)
 
 
 def _sends_reader_key(request: Request, route: StreamRoute) -> bool:
@@ -78,17 +78,17 @@ def _sends_reader_key(request: Request, route: StreamRoute) -> bool:
 
 async def admit(
     request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
-) -> Presented:
+) -> RequestCredential:
     """Return the accepted token, and the target without it, once the guard admits the request.
 
     Raises Unauthenticated or Forbidden, or StreamNotFound where the route conceals these.
     """
     route = place.route
     guard = route.access.guard
-    assert guard is not None, "without a guard, `admitted` has admitted it"
-    presented = present(request.method, place.target, request.headers)
-    needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
-    guard_request = _GuardRequest(guard, request.headers, presented.token, needed)
+    assert guard is not None, "without a guard, `admit_at_once` has admitted it"
+    credential = request_credential(request.method, place.target, request.headers)
+    needed = needs(request.method, place.path, request.headers, split(credential.target)[1])
+    guard_request = _GuardRequest(guard, request.headers, credential.token, needed)
     principal = await _decide(guard_request, exchange, route, clock())
     sends_reader_key = _sends_reader_key(request, route) and (
         request.method in READING or _may_read(guard_request, clock())
@@ -96,7 +96,7 @@ async def admit(
     waits = request.method == "GET" or (request.has_body and request_body.at_hand(request) is None)
     decide_again = partial(_decide_again, guard_request, route, clock) if waits else None
     exchange.admit(principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
-    return presented
+    return credential
 
 
 async def _decide(
@@ -108,7 +108,7 @@ async def _decide(
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
         if not (isinstance(refusal, Unauthenticated) or guard.goes_by_query):
-            exchange.identify(_somebody(guard.admitted(headers, token, (), now)))
+            exchange.identify(_somebody(guard.known_principal(headers, token, (), now)))
         raise _refused(refusal, exchange, route) from None
 
 
@@ -128,7 +128,9 @@ def _may_read(guard_request: _GuardRequest, now: float) -> bool:
     """Return whether the client may also read the stream, if that is known at once."""
     read = guard_request.needs[0]._replace(operations=READ)
     return (
-        guard_request.guard.admitted(guard_request.headers, guard_request.token, (read,), now)
+        guard_request.guard.known_principal(
+            guard_request.headers, guard_request.token, (read,), now
+        )
         is not None
     )
 

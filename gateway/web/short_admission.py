@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.contract import Admitted
-from gateway.access.credentials import present, without_token
+from gateway.access.contract import AuthenticatedClient
+from gateway.access.credentials import request_credential, without_token
 from gateway.access.operations import READ, Need, needs
 from gateway.access.reader_keys import without_key
 from gateway.errors import HeadgateError
@@ -58,14 +58,14 @@ class ShortAdmission:
         if guard is None or guard.goes_by_query:
             return None
         try:
-            token, _ = present(message.method, message.path, message.headers)
+            token, _ = request_credential(message.method, message.path, message.headers)
         except HeadgateError:
             return None
-        principal = guard.admitted(message.headers, token, (), self._clock())
+        principal = guard.known_principal(message.headers, token, (), self._clock())
         if token is None or principal is None or principal.is_anybody:
             return None
-        admitted = Admitted(guard, principal)
-        return RequestFields(guard.stripped(message.headers), are_known=True, admitted=admitted)
+        client = AuthenticatedClient(guard, principal)
+        return RequestFields(guard.stripped(message.headers), are_known=True, client=client)
 
     def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
         """Return an admitted GET without its credential, or None. Its answer must fit others."""
@@ -73,15 +73,15 @@ class ShortAdmission:
         found = self._at(target.partition("?")[0])
         if found is None:
             return None
-        access, admitted = found.route.access, _admitted(message)
+        access, client = found.route.access, _client(message)
         if access.guard is None:
             # The route takes no tokens, but one in the request must not be remembered.
-            is_plain = admitted is None and without_token(target) == target
+            is_plain = client is None and without_token(target) == target
             return plain_get(message) if is_plain else None
-        if admitted is None:
+        if client is None:
             reader = self._reader(message, access.guard, found)
         elif without_token(target) == target:
-            principal = self._still(admitted, access.guard, found.to_read)
+            principal = self._still(client, access.guard, found.to_read)
             reader = principal, target, message.headers
         else:
             return None
@@ -110,13 +110,13 @@ class ShortAdmission:
         """Return the admitted principal or None, and target and fields without the credential."""
         headers = message.headers
         try:
-            token, target = present("GET", message.path, headers)
+            token, target = request_credential("GET", message.path, headers)
         except HeadgateError:
             return None, message.path, headers
         to_read = found.to_read
         if guard.goes_by_query:
             to_read = (Need(found.path, READ, split(target)[1]),)
-        principal = guard.admitted(headers, token, to_read, self._clock())
+        principal = guard.known_principal(headers, token, to_read, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)
 
     def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
@@ -127,29 +127,31 @@ class ShortAdmission:
         found = self._at(message.path)
         if found is None:
             return None
-        access, headers, admitted = found.route.access, message.headers, _admitted(message)
+        access, headers, client = found.route.access, message.headers, _client(message)
         guard = access.guard
         if guard is None:
-            return "" if admitted is None else None
+            return "" if client is None else None
         if access.conceals:  # a 404 of the log has to be concealed
             return None
         principal: Principal | None
         try:
             needed = needs(message.method, found.path, headers)
-            if admitted is None:
-                token, _ = present(message.method, message.path, headers)
-                principal = guard.admitted(headers, token, needed, self._clock())
+            if client is None:
+                token, _ = request_credential(message.method, message.path, headers)
+                principal = guard.known_principal(headers, token, needed, self._clock())
             else:
-                principal = self._still(admitted, guard, needed)
+                principal = self._still(client, guard, needed)
         except HeadgateError:
             return None
         if principal is None:
             return None
         return "" if principal.is_anybody else principal.account
 
-    def _still(self, admitted: Admitted, guard: Guard, needed: Sequence[Need]) -> Principal | None:
+    def _still(
+        self, client: AuthenticatedClient, guard: Guard, needed: Sequence[Need]
+    ) -> Principal | None:
         """Return the principal of remembered fields if the guard still admits it to `needed`."""
-        its, principal = admitted
+        its, principal = client
         is_let = its is guard and guard.still_admits(principal, needed, self._clock())
         return principal if is_let else None
 
@@ -165,8 +167,8 @@ class ShortAdmission:
         return _Found(route, canonical, (Need(canonical, READ),))
 
 
-def _admitted(message: RawRequestMessage | KnownRequest) -> Admitted | None:
-    return message.fields.admitted if isinstance(message, KnownRequest) else None
+def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | None:
+    return message.fields.client if isinstance(message, KnownRequest) else None
 
 
 def plain_get(message: RawRequestMessage | KnownRequest) -> PlainGet:

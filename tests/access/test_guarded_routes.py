@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
-from gateway.access.credentials import present
+from gateway.access.credentials import request_credential
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
@@ -361,5 +361,5 @@ async def test_what_was_meant_as_a_token_is_not_noted_either(
     ],
 )
 def test_a_token_in_the_query_counts_as_urlsearchparams_writes_it(given: str, meant: str) -> None:
-    presented = present("GET", f"/s?offset=-1&token={given}", CIMultiDict())
+    presented = request_credential("GET", f"/s?offset=-1&token={given}", CIMultiDict())
     assert presented == (meant, "/s?offset=-1")

@@ -66,7 +66,7 @@ def written(folder: Path, name: str, data: bytes) -> str:
 
 def read_token(folder: Path, subject: str) -> str:
     keys = keys_file.load_keys(written(folder, "keys.json", keys_file.written(KEYS)))
-    return read_tokens.sign(read_tokens.Wish(subject, "/s/news"), keys, 900, NOW).token
+    return read_tokens.sign(read_tokens.TokenRequest(subject, "/s/news"), keys, 900, NOW).token
 
 
 @pytest.mark.parametrize("order", [*permutations(KINDS)], ids=", ".join)

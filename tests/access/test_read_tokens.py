@@ -17,7 +17,7 @@ from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
 from gateway.access.revocations import NOTHING
 from gateway.access.signed import keys_file, read_tokens
-from gateway.access.signed.read_tokens import ReadTokens, Wish, cookie, sign
+from gateway.access.signed.read_tokens import ReadTokens, TokenRequest, cookie, sign
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
 
 MAX_AGE = 900
-WISH = Wish("ann", "/s/chat")
+REQUEST = TokenRequest("ann", "/s/chat")
 
 
 def content(*keys: object) -> bytes:
@@ -181,7 +181,7 @@ async def test_nobody_comes_in_with(name: str, keys: keys_file.Keys) -> None:
 
 
 async def test_what_is_signed_here_is_taken_here(keys: keys_file.Keys) -> None:
-    made = sign(WISH, keys, MAX_AGE, NOW)
+    made = sign(REQUEST, keys, MAX_AGE, NOW)
     ann = await verifier(keys).verify(made.token, NOW + 899)
     assert (ann.name, ann.until, made.expires) == ("ann", NOW + 900, NOW + 900)
     assert (ann.may(Need("/s/chat", READ)), ann.may(Need("/s/chat2", READ))) == (True, False)
@@ -190,7 +190,7 @@ async def test_what_is_signed_here_is_taken_here(keys: keys_file.Keys) -> None:
 
 
 async def test_it_counts_to_the_second_that_it_says(keys: keys_file.Keys) -> None:
-    made = sign(WISH, keys, MAX_AGE, NOW)
+    made = sign(REQUEST, keys, MAX_AGE, NOW)
     judge = verifier(keys)
     ann = await judge.verify(made.token, NOW + 899.9)
     assert judge.known(made.token, NOW + 899.9) is ann
@@ -214,28 +214,30 @@ async def test_those_of_other_libraries_are_taken(token: str, keys: keys_file.Ke
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("token_request", "said"),
     [
-        (WISH._replace(lifetime=901), "must last at most 900 s, which is read_token_max_age"),
-        (WISH._replace(lifetime=0), "must last at most 900 s"),
-        (WISH._replace(lifetime=-1), "must last at most 900 s"),
-        (WISH._replace(subject=""), "must have a subject"),
-        (WISH._replace(subject="a\nb"), "must have a subject"),
-        (WISH._replace(subject="x" * 257), "must have a subject"),
-        (WISH._replace(streams="s"), "must be a canonical path"),
-        (WISH._replace(streams="/s/é"), "must be a canonical path"),
-        (WISH._replace(operations=()), "a list of operations"),
-        (WISH._replace(operations=("admin",)), "a list of operations"),  # type: ignore[arg-type]
+        (REQUEST._replace(lifetime=901), "must last at most 900 s, which is read_token_max_age"),
+        (REQUEST._replace(lifetime=0), "must last at most 900 s"),
+        (REQUEST._replace(lifetime=-1), "must last at most 900 s"),
+        (REQUEST._replace(subject=""), "must have a subject"),
+        (REQUEST._replace(subject="a\nb"), "must have a subject"),
+        (REQUEST._replace(subject="x" * 257), "must have a subject"),
+        (REQUEST._replace(streams="s"), "must be a canonical path"),
+        (REQUEST._replace(streams="/s/é"), "must be a canonical path"),
+        (REQUEST._replace(operations=()), "a list of operations"),
+        (REQUEST._replace(operations=("admin",)), "a list of operations"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_wished_for_is_told(wish: Wish, said: str, keys: keys_file.Keys) -> None:
+def test_a_request_that_cannot_be_met_is_refused_with_the_reason(
+    token_request: TokenRequest, said: str, keys: keys_file.Keys
+) -> None:
     with pytest.raises(ValueError, match="must") as refusal:
-        sign(wish, keys, MAX_AGE, NOW)
+        sign(token_request, keys, MAX_AGE, NOW)
     assert said in str(refusal.value)
 
 
 def test_a_cookie_is_for_its_streams_only(keys: keys_file.Keys) -> None:
-    made = sign(WISH._replace(streams="/s/rooms/*"), keys, MAX_AGE, NOW)
+    made = sign(REQUEST._replace(streams="/s/rooms/*"), keys, MAX_AGE, NOW)
     assert cookie(made, "/s/rooms/*", NOW) == (
         f"__Secure-headgate={made.token}; Path=/s/rooms; Max-Age=900; "
         "Secure; HttpOnly; SameSite=Strict"
@@ -250,7 +252,7 @@ def test_a_token_is_for_one_stream_and_no_other(name: str, other: str) -> None:
     known = keys_file.Keys(key_set(ED), ED, None)
     path, elsewhere = (f"/s/{quote(it, safe='')}" for it in (name, other))
     try:
-        made = sign(Wish("ann", path), known, MAX_AGE, NOW)
+        made = sign(TokenRequest("ann", path), known, MAX_AGE, NOW)
     except ValueError:  # dots and controls are in no path
         return
     ann = read_tokens.verified(made.token, known, MAX_AGE, NOW)
@@ -267,7 +269,7 @@ def test_new_keys_sign_and_verify(tmp_path: Path) -> None:
     assert len(keys.verifying) == 2
     assert keys.reader_secret is not None
     assert len(keys.reader_secret) == 32
-    assert read_tokens.verified(sign(WISH, keys, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
+    assert read_tokens.verified(sign(REQUEST, keys, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
     assert str(json.loads(data)["keys"][0]["d"]) not in repr(keys)
 
 
@@ -282,8 +284,8 @@ def test_a_rotation_has_the_next_key_sign_and_the_last_one_verify(tmp_path: Path
     keys = keys_file.parse_keys_file(written(tmp_path, data), data)
     before = keys_file.written(first)
     old = keys_file.parse_keys_file(written(tmp_path, before), before)
-    assert read_tokens.verified(sign(WISH, old, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
-    assert read_tokens.verified(sign(WISH, keys, MAX_AGE, NOW).token, old, MAX_AGE, NOW)
+    assert read_tokens.verified(sign(REQUEST, old, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
+    assert read_tokens.verified(sign(REQUEST, keys, MAX_AGE, NOW).token, old, MAX_AGE, NOW)
     third = keys_file.rotated(second)
     assert len(third["keys"]) == 4  # type: ignore[arg-type]
 
@@ -296,7 +298,7 @@ def test_the_public_keys_have_nothing_private(tmp_path: Path) -> None:
     for entry in content["keys"]:  # type: ignore[attr-defined]
         assert str(entry.get("d", entry.get("k"))).encode() not in data
     with pytest.raises(ValueError, match="cannot be signed: keys_file has no private key"):
-        sign(WISH, keys, MAX_AGE, NOW)
+        sign(REQUEST, keys, MAX_AGE, NOW)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o666])

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import Issued
+from gateway.access.revocations import RevocationClaims
 from gateway.access.static.tokens_file import parse_tokens
 
 SECRET = "canary-2f9c1e7ab04d5e6f8a9b"
@@ -81,7 +81,7 @@ def test_what_is_revoked_is_found(
     kid: str, token_id: str | None, subject: str | None, at: float | None, is_revoked: bool
 ) -> None:
     revocations = parse_tokens("tokens.toml", WHOLE.encode()).revocations
-    assert revocations.hit(Issued(kid, token_id, subject, at)) == is_revoked
+    assert revocations.hit(RevocationClaims(kid, token_id, subject, at)) == is_revoked
 
 
 TOKEN = f'[[tokens]]\nname = "a"\ntoken = "{HASH}"\n'

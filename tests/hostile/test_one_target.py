@@ -49,7 +49,7 @@ class Found:
         self.paths: set[str] = set()
         self.names: set[str] = set()
         self.guarded: set[str] = set()
-        find, admitted = Router.find, TokenGuard.admitted
+        find, known_principal = Router.find, TokenGuard.known_principal
 
         def noting(router: Router, path: str) -> tuple[StreamRoute, str]:
             route, name = find(router, path)
@@ -65,10 +65,10 @@ class Found:
             now: float,
         ) -> Principal | None:
             self.guarded.update(need.path for need in needs)
-            return admitted(guard, headers, token, needs, now)
+            return known_principal(guard, headers, token, needs, now)
 
         monkeypatch.setattr(Router, "find", noting)
-        monkeypatch.setattr(TokenGuard, "admitted", asking)
+        monkeypatch.setattr(TokenGuard, "known_principal", asking)
 
     def clear(self) -> None:
         self.guarded.clear()

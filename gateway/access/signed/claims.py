@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from gateway.access.revocations import Issued
+from gateway.access.revocations import RevocationClaims
 from gateway.access.signed.jws import refused
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ LONGEST_NUMBER: Final = float(1 << 53)  # seconds since 1970 that a clock could 
 LONGEST_NAME = 128  # characters of a subject, where people read it
 
 
-def issued(token: SignedToken) -> Issued:
+def revocation_claims(token: SignedToken) -> RevocationClaims:
     """Return the claims by which a token can be revoked. Raises Unauthenticated."""
     said = token.claims
-    return Issued(token.kid, text(said, "jti"), text(said, "sub"), moment(said, "iat"))
+    return RevocationClaims(token.kid, text(said, "jti"), text(said, "sub"), moment(said, "iat"))
 
 
 def moment(claims: Json, name: str) -> float | None:

@@ -16,7 +16,7 @@ from gateway.errors import KeysUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.access.revocations import Issued, Revocations
+    from gateway.access.revocations import RevocationClaims, Revocations
     from gateway.access.signed.jws import SignedToken
     from gateway.access.signed.key_sets import KeySet, PinnedKey
     from gateway.settings import JwtIssuer
@@ -41,7 +41,7 @@ class IssuerProof(NamedTuple):
 
     issuer: str
     thumbprint: str
-    issued: Issued
+    claims: RevocationClaims
 
 
 class JwtIssuers(Authority):
@@ -88,15 +88,15 @@ class JwtIssuers(Authority):
         keys = None if known is None else known[1].keys
         return (
             keys is not None
-            and keys.has(proof.issued.kid, proof.thumbprint)
-            and not self._revocations().hit(proof.issued)
+            and keys.has(proof.claims.kid, proof.thumbprint)
+            and not self._revocations().hit(proof.claims)
         )
 
     def _principal(
         self, token: SignedToken, issuer: JwtIssuer, key: PinnedKey, digest: bytes, now: float
     ) -> Principal:
         until = _check_claims(token, issuer, now)
-        issued = claims.issued(token)
+        issued = claims.revocation_claims(token)
         if self._revocations().hit(issued):
             raise jws.refused("is revoked")
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.operations import Operation
-    from gateway.access.revocations import Issued, Revocations
+    from gateway.access.revocations import RevocationClaims, Revocations
     from gateway.access.signed.jws import Json, SignedToken
     from gateway.access.signed.keys_file import Keys
 
@@ -34,7 +34,7 @@ USUAL_S = 900
 LONGEST_SUBJECT = 256
 
 
-class Wish(NamedTuple):
+class TokenRequest(NamedTuple):
     """A request for a token; `lifetime` is in seconds, None for the usual one."""
 
     subject: str
@@ -43,7 +43,7 @@ class Wish(NamedTuple):
     lifetime: int | None = None
 
 
-class Made(NamedTuple):
+class IssuedToken(NamedTuple):
     """A token, when it expires (epoch seconds), and the id by which it can be revoked."""
 
     token: str
@@ -52,14 +52,14 @@ class Made(NamedTuple):
 
     @override
     def __repr__(self) -> str:
-        return f"Made({self.token_id!r}, expires={self.expires})"
+        return f"IssuedToken({self.token_id!r}, expires={self.expires})"
 
 
 class Proof(NamedTuple):
     """The key that has signed a token, and what the token says of itself."""
 
     thumbprint: str
-    issued: Issued
+    claims: RevocationClaims
 
 
 class ReadTokens(Authority):
@@ -85,7 +85,7 @@ class ReadTokens(Authority):
         principal = verified(token, self._keys(), self._max_age, now, digest)
         proof = principal.proof
         assert isinstance(proof, Proof), "as it was made"
-        if self._revocations().hit(proof.issued):
+        if self._revocations().hit(proof.claims):
             raise jws.refused("is revoked")
         return principal
 
@@ -96,37 +96,37 @@ class ReadTokens(Authority):
         return (
             isinstance(proof, Proof)
             and principal.until > now
-            and self._keys().verifying.has(proof.issued.kid, proof.thumbprint)
-            and not self._revocations().hit(proof.issued)
+            and self._keys().verifying.has(proof.claims.kid, proof.thumbprint)
+            and not self._revocations().hit(proof.claims)
         )
 
 
-def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
-    """Make a token as wished for. Raises ValueError in words that follow "the token"."""
+def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedToken:
+    """Return a token as requested. Raises ValueError in words that follow "the token"."""
     if keys.signer is None:
         raise ValueError("cannot be signed: keys_file has no private key")
-    if not 0 < len(wish.subject) <= LONGEST_SUBJECT or not wish.subject.isprintable():
+    if not 0 < len(request.subject) <= LONGEST_SUBJECT or not request.subject.isprintable():
         raise ValueError(f"must have a subject of at most {LONGEST_SUBJECT} visible characters")
-    lifetime = min(USUAL_S, max_age) if wish.lifetime is None else wish.lifetime
+    lifetime = min(USUAL_S, max_age) if request.lifetime is None else request.lifetime
     if not 0 < lifetime <= max_age:
         raise ValueError(f"must last at most {max_age} s, which is read_token_max_age")
-    grant_of(wish.streams, [*wish.operations])
+    grant_of(request.streams, [*request.operations])
     issued = int(now)
-    made = Made("", issued + lifetime, secrets.token_urlsafe(12))
+    unsigned = IssuedToken("", issued + lifetime, secrets.token_urlsafe(12))
     said: Json = {
         "ver": VERSION,
-        "jti": made.token_id,
-        "sub": wish.subject,
-        "streams": wish.streams,
-        "ops": sorted(set(wish.operations)),
+        "jti": unsigned.token_id,
+        "sub": request.subject,
+        "streams": request.streams,
+        "ops": sorted(set(request.operations)),
         "iat": issued,
-        "exp": made.expires,
+        "exp": unsigned.expires,
     }
     header: Json = {"alg": ALGORITHM, "typ": TYP, "kid": keys.signer.kid}
     token = keys.sign(header, said)
     if len(token) > LONGEST_TOKEN:
         raise ValueError("would be too long for a header")
-    return made._replace(token=token)
+    return unsigned._replace(token=token)
 
 
 def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b"") -> Principal:
@@ -140,7 +140,7 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     if not key.has_signed(parsed):
         raise jws.refused("has a signature that is wrong")
     until = _check(parsed, max_age, now)
-    issued = claims.issued(parsed)
+    issued = claims.revocation_claims(parsed)
     try:
         grant = grant_of(parsed.claims.get("streams"), parsed.claims.get("ops", ["read"]))
     except ValueError as cause:
@@ -156,7 +156,7 @@ def _check(token: SignedToken, max_age: int, now: float) -> float:
     said = token.claims
     if said.get("ver") != VERSION or isinstance(said.get("ver"), bool):
         raise jws.refused("is of a version that is unknown")
-    issued = claims.issued(token)
+    issued = claims.revocation_claims(token)
     if not issued.subject or not issued.token_id or issued.at is None:
         raise jws.refused("does not say for whom, when and as what it was issued (sub, iat, jti)")
     claims.check_times(said, LEEWAY_S, now)
@@ -168,7 +168,7 @@ def _check(token: SignedToken, max_age: int, now: float) -> float:
     return expires
 
 
-def cookie(made: Made, streams: str, now: float) -> str:
+def cookie(issued: IssuedToken, streams: str, now: float) -> str:
     """Return a Set-Cookie value for these streams that no other site and no script can use.
 
     Raises ValueError in words that follow "the token".
@@ -177,6 +177,6 @@ def cookie(made: Made, streams: str, now: float) -> str:
     if ";" in path:  # it ends an attribute
         raise ValueError("cannot be a cookie: the path has a ; in it")
     return (
-        f"{COOKIE}={made.token}; Path={path}; Max-Age={max(0, made.expires - int(now))}; "
+        f"{COOKIE}={issued.token}; Path={path}; Max-Age={max(0, issued.expires - int(now))}; "
         "Secure; HttpOnly; SameSite=Strict"
     )

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.small_files import read_file, replace
+from gateway.access.static.rotation_warnings import rotated_for
 from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
-from gateway.access.static.unrotated import rotated_for
 from gateway.settings.grants import check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gateway.access.static.rotation_warnings import KeyedRoute
     from gateway.access.static.tokens_file import TokensFile
-    from gateway.access.static.unrotated import KeyedRoute
 
 _ANY_TABLE = re.compile(r"^\[", re.MULTILINE)
 
@@ -35,7 +35,7 @@ _VERSIONS = _Table("reader_keys", r"\d+")
 _READERS = _Table("rotated_for", r"[^\r\n]*")
 
 
-class Rotated(NamedTuple):
+class RotatedTokensFile(NamedTuple):
     """A tokens_file after a rotation: its content, and the new version of the keys."""
 
     data: bytes
@@ -43,17 +43,19 @@ class Rotated(NamedTuple):
     unnoted: tuple[str, ...] = ()  # revoked readers that could not be written into the file
 
 
-def rotate_file(path: str, streams: str, routes: Sequence[KeyedRoute]) -> Rotated:
+def rotate_file(path: str, streams: str, routes: Sequence[KeyedRoute]) -> RotatedTokensFile:
     """Rotate the reader keys of streams in the file at a path, and note the readers it shuts out.
 
     Raises OSError, and ValueError as `rotated` does.
     """
-    made = rotated(path, read_file(path), streams, routes)
-    replace(Path(path), made.data)
-    return made
+    file = rotated(path, read_file(path), streams, routes)
+    replace(Path(path), file.data)
+    return file
 
 
-def rotated(path: str, data: bytes, streams: str, routes: Sequence[KeyedRoute] = ()) -> Rotated:
+def rotated(
+    path: str, data: bytes, streams: str, routes: Sequence[KeyedRoute] = ()
+) -> RotatedTokensFile:
     """Return a tokens_file with the next version for a stream, or for all below a path.
 
     The revoked readers of `routes` that lose their keys by it are noted in the file.
@@ -75,13 +77,13 @@ def rotated(path: str, data: bytes, streams: str, routes: Sequence[KeyedRoute] =
         )
     readers = rotated_for(before, streams, routes)
     if set(readers) == set(before.rotated_for.get(streams, ())):
-        return Rotated(text, version)
+        return RotatedTokensFile(text, version)
     noted = _edited(text.decode(), _READERS, streams, _array(readers)).encode()
     after = after._replace(rotated_for={**before.rotated_for, streams: readers})
     if _says(path, noted, after):
-        return Rotated(noted, version)
+        return RotatedTokensFile(noted, version)
     # The rotation is made without its note, if that table is written in a form we cannot edit.
-    return Rotated(text, version, unnoted=readers)
+    return RotatedTokensFile(text, version, unnoted=readers)
 
 
 def _says(path: str, text: bytes, after: TokensFile) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.static.rotation_warnings import remaining_warnings, removal_warnings
 from gateway.access.static.tokens_file import MOST_TOLD
-from gateway.access.static.unrotated import still_unrotated, unrotated_removals
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.access.revocations import Unrotated
+    from gateway.access.revocations import RotationWarning
+    from gateway.access.static.rotation_warnings import KeyedRoute
     from gateway.access.static.tokens_file import TokensFile
-    from gateway.access.static.unrotated import KeyedRoute
 
 
 class PendingRotations:
@@ -30,21 +30,21 @@ class PendingRotations:
         self._routes = routes
         self._last_tokens = tokens()
         # Tokens that were removed from the file, whose streams' keys were not rotated since.
-        self._removed: tuple[Unrotated, ...] = ()
+        self._removed: tuple[RotationWarning, ...] = ()
 
     def update(self) -> None:
         """Note the tokens that a change of the file has removed, and log the warnings."""
         before, after = self._last_tokens, self._tokens()
         self._last_tokens = after
         self._removed = (
-            *still_unrotated(self._removed, before.reader_keys, after.reader_keys),
-            *unrotated_removals(before, after, self._routes),
+            *remaining_warnings(self._removed, before.reader_keys, after.reader_keys),
+            *removal_warnings(before, after, self._routes),
         )[:MOST_TOLD]
         self.warn()
 
     def sentences(self) -> tuple[str, ...]:
         """Return a sentence for each revocation that does not reach the caches in front."""
-        return tuple(f"{self._path}: {it.sentence}" for it in self._unrotated())
+        return tuple(f"{self._path}: {it.sentence}" for it in self._warnings())
 
     def warn(self) -> None:
         """Log the sentences."""
@@ -54,9 +54,9 @@ class PendingRotations:
     def notes(self) -> dict[str, str | None]:
         """Return the sentences about each route with reader keys, or None where there is none."""
         found: dict[str, list[str]] = {route.prefix: [] for route in self._routes}
-        for one in self._unrotated()[:MOST_TOLD]:
+        for one in self._warnings()[:MOST_TOLD]:
             found[one.prefix].append(one.sentence)
         return {f"reader-keys {prefix}": "; ".join(it) or None for prefix, it in found.items()}
 
-    def _unrotated(self) -> tuple[Unrotated, ...]:
-        return (*self._tokens().unrotated, *self._removed)
+    def _warnings(self) -> tuple[RotationWarning, ...]:
+        return (*self._tokens().rotation_warnings, *self._removed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from typing_extensions import override
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import Revocations, Unrotated
+from gateway.access.revocations import Revocations, RotationWarning
 from gateway.settings.access import check_name
 from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.reading.tables import Table, setting
@@ -55,7 +55,8 @@ class TokensFile(NamedTuple):
     # The revoked readers whose keys a rotation has ended, by its pattern.
     rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     doubts: tuple[str, ...] = ()  # a sentence for each entry without effect
-    unrotated: tuple[Unrotated, ...] = ()  # revocations that do not reach the caches in front
+    # Of revocations that do not reach the caches in front.
+    rotation_warnings: tuple[RotationWarning, ...] = ()
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:

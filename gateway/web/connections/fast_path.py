@@ -181,7 +181,7 @@ class FastPath:
 
     def admits_known(self, request: KnownRequest) -> bool:
         """Return whether a request may be taken by its fields alone, without its token."""
-        if request.fields.admitted is None:
+        if request.fields.client is None:
             return True
         if request.method == "GET":
             assert self._admission is not None, "who admitted it"

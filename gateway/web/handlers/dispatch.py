@@ -39,7 +39,7 @@ from gateway.web.requests.responses import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from gateway.access.credentials import Presented
+    from gateway.access.credentials import RequestCredential
     from gateway.later import Later
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
@@ -89,34 +89,38 @@ class Handlers:
         route = place.route
         conceals = route.access.conceals
         request.exchange.assign_route(route.prefix, route.traffic, conceals=conceals)
-        presented = admit_at_once(request, request.exchange, place, self._clock)
-        if presented is None:
+        credential = admit_at_once(request, request.exchange, place, self._clock)
+        if credential is None:
             return self._operate_if_admitted(request, request.exchange, place)
-        return self._operate(request, request.exchange, place, presented)
+        return self._operate(request, request.exchange, place, credential)
 
     async def _operate_if_admitted(
         self, request: Request, exchange: Exchange, place: RoutedTarget
     ) -> RouteAnswer | None:
-        presented = await admit(request, exchange, place, self._clock)
+        credential = await admit(request, exchange, place, self._clock)
         answered: RouteAnswer | None = await outcome_of(
-            self._operate(request, exchange, place, presented)
+            self._operate(request, exchange, place, credential)
         )
         return answered
 
     def _operate(
-        self, request: Request, exchange: Exchange, place: RoutedTarget, presented: Presented
+        self,
+        request: Request,
+        exchange: Exchange,
+        place: RoutedTarget,
+        credential: RequestCredential,
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
         if request.method == "GET":
-            accounting.note_read(exchange, request, route, presented.target, self._clock())
+            accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
             if request.fields.origin is not None:
-                has_token = presented.token is not None and exchange.principal is not None
+                has_token = credential.token is not None and exchange.principal is not None
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
-        outcome = self._operations[type(route)](request, presented.target, route, place.name)
+        outcome = self._operations[type(route)](request, credential.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
         return outcome

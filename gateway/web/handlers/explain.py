@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
-from gateway.access.credentials import present
+from gateway.access.credentials import request_credential
 from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.protocol.http.target import canonical_target, split
@@ -103,7 +103,7 @@ async def _steps(
 
 def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
     """Return the request with a query token moved to Authorization, and what it needs."""
-    token, target = present(asked.method, asked.target, asked.headers)
+    token, target = request_credential(asked.method, asked.target, asked.headers)
     headers = CIMultiDict(asked.headers)
     if token is not None and target != asked.target and "Authorization" not in headers:
         headers["Authorization"] = f"Bearer {token}"
@@ -117,8 +117,8 @@ async def _admission(
     """Explain the guard's decision. Raises the error that a client would get."""
     guard, now = route.access.guard, route.clock()
     assert guard is not None, "looked at before"
-    token, _ = present(asked.method, asked.target, asked.headers)
-    principal = guard.admitted(asked.headers, token, needed, now)
+    token, _ = request_credential(asked.method, asked.target, asked.headers)
+    principal = guard.known_principal(asked.headers, token, needed, now)
     if principal is None and guard.goes_by_query:  # the guard would ask the origin
         rule = "auth = origin; its yes would count for auth_ttl"
         return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)

@@ -74,4 +74,4 @@ def without_own(fields: RequestFields, own: OwnLines) -> RequestFields | None:
         if len(rest.getall(name, ())) != (value is not None):
             return None
         rest.popall(name, None)
-    return RequestFields(CIMultiDictProxy(rest), are_known=True, admitted=fields.admitted)
+    return RequestFields(CIMultiDictProxy(rest), are_known=True, client=fields.client)

@@ -14,8 +14,8 @@ from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
 from gateway.access.signed.keys_file import new_keys, written
 from gateway.access.static.key_versions import rotated
+from gateway.access.static.rotation_warnings import KeyedRoute, removal_warnings, rotation_warnings
 from gateway.access.static.tokens_file import parse_tokens
-from gateway.access.static.unrotated import KeyedRoute, unrotated, unrotated_removals
 from gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
@@ -51,7 +51,7 @@ def revoked(**what: str) -> str:
 
 def found(text: str, *routes: KeyedRoute) -> dict[str, tuple[str, ...]]:
     file = parse_tokens("t.toml", text.encode())
-    return {it.streams: it.readers for it in unrotated(file, routes or (BOTH,))}
+    return {it.streams: it.readers for it in rotation_warnings(file, routes or (BOTH,))}
 
 
 # ---------------------------------------------------------------- what a file says
@@ -118,10 +118,10 @@ def test_a_note_in_another_form_hinders_no_rotation() -> None:
 
 def test_a_token_that_is_taken_out_is_revoked_unless_its_key_goes_with_it() -> None:
     before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
-    (one,) = unrotated_removals(before, after, [BOTH])
+    (one,) = removal_warnings(before, after, [BOTH])
     assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
     with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*").data
-    assert unrotated_removals(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
+    assert removal_warnings(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
 
 
 # ---------------------------------------------------------------- whom it is told

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.revocations import Unrotated
+from gateway.access.revocations import RotationWarning
 from gateway.access.static.doubts import meets
 from gateway.settings.grants import BELOW
 
@@ -41,15 +41,17 @@ def keyed_routes(settings: Settings) -> tuple[KeyedRoute, ...]:
     )
 
 
-def unrotated(file: TokensFile, routes: Iterable[KeyedRoute]) -> tuple[Unrotated, ...]:
+def rotation_warnings(
+    file: TokensFile, routes: Iterable[KeyedRoute]
+) -> tuple[RotationWarning, ...]:
     """Return the revocations of a tokens_file that no rotation has followed, by their streams."""
     done = {pattern: frozenset(names) for pattern, names in file.rotated_for.items()}
     return _by_streams(it for it in _revoked(file, routes) if not _has_rotated(done, it))
 
 
-def unrotated_removals(
+def removal_warnings(
     before: TokensFile, after: TokensFile, routes: Iterable[KeyedRoute]
-) -> tuple[Unrotated, ...]:
+) -> tuple[RotationWarning, ...]:
     """Return the tokens that were taken out of a file without a rotation of their keys."""
     gone = [before.tokens[digest] for digest in before.tokens.keys() - after.tokens.keys()]
     found = (
@@ -59,12 +61,12 @@ def unrotated_removals(
         for token in gone
         for streams in _readable(token, route.prefix)
     )
-    return still_unrotated(_by_streams(found), before.reader_keys, after.reader_keys)
+    return remaining_warnings(_by_streams(found), before.reader_keys, after.reader_keys)
 
 
-def still_unrotated(
-    found: Iterable[Unrotated], before: Mapping[str, int], after: Mapping[str, int]
-) -> tuple[Unrotated, ...]:
+def remaining_warnings(
+    found: Iterable[RotationWarning], before: Mapping[str, int], after: Mapping[str, int]
+) -> tuple[RotationWarning, ...]:
     """Return the revocations whose streams have no key of a higher version than `before`."""
     raised = [streams for streams, version in after.items() if version > before.get(streams, 0)]
     return tuple(it for it in found if not any(_covers(one, it.streams) for one in raised))
@@ -128,11 +130,11 @@ def _has_rotated(done: Mapping[str, frozenset[str]], reader: _Reader) -> bool:
     )
 
 
-def _by_streams(readers: Iterable[_Reader]) -> tuple[Unrotated, ...]:
+def _by_streams(readers: Iterable[_Reader]) -> tuple[RotationWarning, ...]:
     found: dict[tuple[str, str], set[str]] = {}
     for reader in readers:
         found.setdefault((reader.prefix, reader.streams), set()).add(reader.name)
     return tuple(
-        Unrotated(prefix, streams, tuple(sorted(names)))
+        RotationWarning(prefix, streams, tuple(sorted(names)))
         for (prefix, streams), names in sorted(found.items())
     )
