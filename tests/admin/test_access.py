@@ -82,18 +82,24 @@ async def csrf(client: TestClient[Any, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200)])
-async def test_probes_need_nothing(path: str, status: int, client: TestClient[Any, Any]) -> None:
+async def test_probes_need_no_credentials_and_accept_any_host(
+    path: str, status: int, client: TestClient[Any, Any]
+) -> None:
     assert (await client.get(path, headers={"Host": "10.0.0.7:4439"})).status == status
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/api/overview", "/api/openapi.json", "/api/session"])
-async def test_everything_else_needs_somebody(path: str, client: TestClient[Any, Any]) -> None:
+async def test_paths_other_than_probes_answer_401_without_credentials(
+    path: str, client: TestClient[Any, Any]
+) -> None:
     answer = await client.get(path)
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert (await answer.json())["detail"] == ("sign in, or send a token as Authorization: Bearer")
 
 
-async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient[Any, Any]) -> None:
+async def test_a_browser_without_a_session_is_redirected_to_sign_in(
+    client: TestClient[Any, Any],
+) -> None:
     answer = await client.get(
         "/metrics?a=<b>&c=%26", headers={"Accept": "text/html"}, allow_redirects=False
     )
@@ -102,7 +108,7 @@ async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient
     assert (there.path, dict(there.query)) == ("/sign-in", {"next": "/metrics?a=%3Cb%3E&c=%26"})
 
 
-def test_every_change_that_is_not_named_needs_an_operator() -> None:
+def test_every_change_except_sign_in_and_explain_needs_an_operator() -> None:
     named = {at for at, need in check.NEEDS.items() if need != "operator"}
     assert {path for method, path in named if method not in READING} == {
         "/sign-in",
@@ -117,7 +123,7 @@ def test_every_change_that_is_not_named_needs_an_operator() -> None:
 
 
 @pytest.mark.parametrize("token", [TOKEN, DIGESTED])
-async def test_a_bearer_token_is_let_in_without_a_cookie(
+async def test_a_bearer_token_is_admitted_and_sets_no_cookie(
     token: str, client: TestClient[Any, Any]
 ) -> None:
     answer = await client.get("/api/session", headers={"Authorization": f"Bearer {token}"})
@@ -141,12 +147,14 @@ async def test_a_bearer_token_is_let_in_without_a_cookie(
         "Basic " + base64.b64encode(b"\xff:\xff").decode(),
     ],
 )
-async def test_any_other_token_is_not(authorization: str, client: TestClient[Any, Any]) -> None:
+async def test_a_wrong_or_malformed_token_gets_401(
+    authorization: str, client: TestClient[Any, Any]
+) -> None:
     answer = await client.get("/api/session", headers={"Authorization": authorization})
     assert answer.status == 401
 
 
-async def test_a_scraper_may_send_its_token_as_a_password_and_only_read(
+async def test_a_token_sent_as_basic_password_can_read_metrics_but_change_nothing(
     client: TestClient[Any, Any],
 ) -> None:
     basic = base64.b64encode(f"deploy:{DIGESTED}".encode()).decode()
@@ -155,7 +163,7 @@ async def test_a_scraper_may_send_its_token_as_a_password_and_only_read(
     assert (await client.post(CHANGE, headers=headers, json={})).status == 401
 
 
-async def test_an_operators_token_changes_without_a_csrf_token(
+async def test_a_change_with_an_operators_bearer_token_needs_no_csrf_token(
     client: TestClient[Any, Any],
 ) -> None:
     headers = {"Authorization": f"Bearer {DIGESTED}"}
@@ -166,7 +174,7 @@ async def test_an_operators_token_changes_without_a_csrf_token(
 # ---------------------------------------------------------------- sessions
 
 
-async def test_a_sign_in_is_a_session_until_the_sign_out(client: TestClient[Any, Any]) -> None:
+async def test_a_sign_in_makes_a_session_that_a_sign_out_ends(client: TestClient[Any, Any]) -> None:
     answer = await sign_in(client)
     told = await answer.json()
     assert told == {
@@ -187,7 +195,9 @@ async def test_a_sign_in_is_a_session_until_the_sign_out(client: TestClient[Any,
     assert answer.status == 401
 
 
-async def test_a_cookie_that_came_by_tls_is_secure(client: TestClient[Any, Any]) -> None:
+async def test_a_session_cookie_of_a_sign_in_over_tls_is_secure(
+    client: TestClient[Any, Any],
+) -> None:
     answer = await sign_in(client, **{"X-Forwarded-Proto": "https"})
     assert answer.cookies[COOKIE]["secure"] is True
 
@@ -202,7 +212,7 @@ async def test_a_cookie_that_came_by_tls_is_secure(client: TestClient[Any, Any])
     ],
     ids=["used", "idle", "long", "too long"],
 )
-async def test_a_session_ends_when_it_is_idle_or_long(
+async def test_a_session_ends_after_its_idle_time_or_its_longest_time(
     steps: list[float], status: int, client: TestClient[Any, Any], clock: Clock
 ) -> None:
     await sign_in(client)
@@ -218,7 +228,7 @@ async def test_a_session_ends_when_it_is_idle_or_long(
     ("name", "password"),
     [("ann", "wrong"), ("nobody", PASSWORD), ("", ""), ("vic", PASSWORD), ("ann", "x" * 2000)],
 )
-async def test_a_wrong_name_and_a_wrong_password_are_told_alike(
+async def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
     name: str, password: str, client: TestClient[Any, Any]
 ) -> None:
     answer = await sign_in(client, name, password)
@@ -229,7 +239,7 @@ async def test_a_wrong_name_and_a_wrong_password_are_told_alike(
     assert COOKIE not in answer.cookies
 
 
-async def test_no_line_of_the_log_has_a_secret(
+async def test_the_log_of_sign_ins_contains_no_secret(
     client: TestClient[Any, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await sign_in(client, "ann", "hunter2 hunter2")
@@ -242,7 +252,9 @@ async def test_no_line_of_the_log_has_a_secret(
         assert secret not in printed
 
 
-async def test_what_is_listened_to_ends_with_the_session(client: TestClient[Any, Any]) -> None:
+async def test_a_sign_out_ends_the_event_streams_of_its_session(
+    client: TestClient[Any, Any],
+) -> None:
     await sign_in(client)
     listening = await client.get("/api/overview/events")
     assert (await listening.content.readline()).startswith(b"data: ")
@@ -251,7 +263,7 @@ async def test_what_is_listened_to_ends_with_the_session(client: TestClient[Any,
     assert listening.content.at_eof()
 
 
-async def test_a_page_that_is_only_open_does_not_keep_its_session(
+async def test_an_open_event_stream_does_not_prolong_its_session(
     client: TestClient[Any, Any], clock: Clock
 ) -> None:
     await sign_in(client)
@@ -269,7 +281,7 @@ async def test_a_page_that_is_only_open_does_not_keep_its_session(
 # ---------------------------------------------------------------- attempts
 
 
-async def test_attempts_on_a_name_end_and_come_back(
+async def test_sign_ins_for_a_name_get_429_after_too_many_failures_until_time_passes(
     client: TestClient[Any, Any], clock: Clock
 ) -> None:
     statuses = [(await sign_in(client, "ann", "wrong")).status for _ in range(6)]
@@ -282,7 +294,9 @@ async def test_attempts_on_a_name_end_and_come_back(
     assert (await sign_in(client, "ann", "wrong")).status == 401
 
 
-async def test_attempts_of_an_address_end_whatever_the_names(client: TestClient[Any, Any]) -> None:
+async def test_sign_ins_from_an_address_get_429_after_20_failures_for_any_names(
+    client: TestClient[Any, Any],
+) -> None:
     statuses = [(await sign_in(client, f"n{n}", "wrong")).status for n in range(21)]
     assert statuses == [401] * 20 + [429]
 
@@ -290,7 +304,9 @@ async def test_attempts_of_an_address_end_whatever_the_names(client: TestClient[
 # ---------------------------------------------------------------- roles and other sites
 
 
-async def test_a_change_needs_the_token_of_its_session(client: TestClient[Any, Any]) -> None:
+async def test_a_change_in_a_session_needs_its_csrf_token_and_own_origin(
+    client: TestClient[Any, Any],
+) -> None:
     await sign_in(client)
     stream = {"route": "/none", "name": "s"}
     right = await csrf(client)
@@ -303,14 +319,14 @@ async def test_a_change_needs_the_token_of_its_session(client: TestClient[Any, A
     assert (await client.post(CHANGE, json=stream, headers=foreign)).status == 403
 
 
-async def test_a_sign_in_from_another_site_is_refused(client: TestClient[Any, Any]) -> None:
+async def test_a_sign_in_from_another_origin_gets_403(client: TestClient[Any, Any]) -> None:
     answer = await sign_in(client, Origin="https://evil.example")
     assert answer.status == 403
     own = f"http://{client.host}:{client.port}"
     assert (await sign_in(client, Origin=own)).status == 200
 
 
-async def test_a_viewer_may_not_change(client: TestClient[Any, Any]) -> None:
+async def test_a_change_by_a_viewer_gets_403(client: TestClient[Any, Any]) -> None:
     await sign_in(client, "vic", "of the viewer")
     answer = await client.post(CHANGE, json={}, headers=await csrf(client))
     assert (answer.status, (await answer.json())["detail"]) == (
@@ -347,13 +363,13 @@ FORM = b"Content-Type: application/x-www-form-urlencoded"
         ((b"POST /sign-in HTTP/1.1", b"Host: h", FORM), b"name=%ff", 401),
     ],
 )
-async def test_bytes_that_are_no_text_are_no_fault(
+async def test_non_utf_8_bytes_in_admin_requests_cause_no_server_error(
     lines: tuple[bytes, ...], body: bytes, status: int, client: TestClient[Any, Any]
 ) -> None:
     assert await status_of(client, *lines, body=body) == status
 
 
-async def test_a_token_that_is_no_text_is_a_wrong_one(unguarded: TestClient[Any, Any]) -> None:
+async def test_a_csrf_token_that_is_no_text_gets_403(unguarded: TestClient[Any, Any]) -> None:
     change = b"POST /api/stream/close HTTP/1.1"
     assert await status_of(unguarded, change, b"Host: localhost", b"X-CSRF-Token: \xff") == 403
 
@@ -361,7 +377,7 @@ async def test_a_token_that_is_no_text_is_a_wrong_one(unguarded: TestClient[Any,
 # ---------------------------------------------------------------- without credentials
 
 
-async def test_everybody_on_this_machine_is_an_operator_without_credentials(
+async def test_without_credentials_configured_every_local_client_is_an_operator(
     unguarded: TestClient[Any, Any],
 ) -> None:
     told = await (await unguarded.get("/api/session")).json()
@@ -373,7 +389,7 @@ async def test_everybody_on_this_machine_is_an_operator_without_credentials(
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/api/overview", "/api/session", "/nothing"])
-async def test_a_page_that_rebinds_its_name_gets_nothing(
+async def test_an_open_console_refuses_foreign_host_headers(
     path: str, unguarded: TestClient[Any, Any]
 ) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example:4439", "10.0.0.7", ""):
@@ -398,5 +414,7 @@ async def test_a_page_that_rebinds_its_name_gets_nothing(
         ("localhost ", False),
     ],
 )
-def test_a_host_is_local_by_its_name_or_address_alone(host: str, *, expected: bool) -> None:
+def test_only_localhost_and_loopback_addresses_count_as_local_hosts(
+    host: str, *, expected: bool
+) -> None:
     assert is_local(host) is expected

@@ -116,7 +116,7 @@ def told(messages: Any) -> list[str]:
     return [message["text"] for message in messages["messages"]]
 
 
-async def test_json_is_told_message_by_message_wherever_a_page_ends(console: Console) -> None:
+async def test_json_messages_are_listed_one_by_one_wherever_a_page_ends(console: Console) -> None:
     _, last = await console.create("chat", "application/json", b'[{"a": 1},[2]]', b'"three"')
     path = "/api/stream/messages"
     whole = await console.get(path, route=ROUTE, name="chat")
@@ -134,7 +134,7 @@ async def test_json_is_told_message_by_message_wherever_a_page_ends(console: Con
     assert seen == told(whole)
 
 
-async def test_the_latest_messages_end_at_the_tail(console: Console) -> None:
+async def test_reading_the_latest_messages_ends_at_the_tail(console: Console) -> None:
     bodies = [json.dumps([f"{n:05d}" * 100] * 100).encode() for n in range(12)]  # 600 kB
     offsets = await console.create("long", "application/json", *bodies)
     page = await console.get(
@@ -147,7 +147,7 @@ async def test_the_latest_messages_end_at_the_tail(console: Console) -> None:
     assert told(again) == told(page)
 
 
-async def test_an_empty_stream_has_no_messages_and_a_tail(console: Console) -> None:
+async def test_the_api_shows_an_empty_stream_with_a_tail_and_no_messages(console: Console) -> None:
     await console.create("none", "text/plain")
     for offset in ("-1", "latest"):
         page = await console.get("/api/stream/messages", route=ROUTE, name="none", offset=offset)
@@ -155,7 +155,7 @@ async def test_an_empty_stream_has_no_messages_and_a_tail(console: Console) -> N
         assert page["tail"] is not None
 
 
-async def test_what_is_no_text_comes_as_bytes(console: Console) -> None:
+async def test_a_message_that_is_no_text_is_returned_as_base64_data(console: Console) -> None:
     await console.create("raw", "application/octet-stream", b"\x00\xff<b>")
     page = await console.get("/api/stream/messages", route=ROUTE, name="raw")
     assert page["messages"][0] | {"next_offset": None} == {
@@ -167,7 +167,7 @@ async def test_what_is_no_text_comes_as_bytes(console: Console) -> None:
     }
 
 
-async def test_hostile_text_comes_as_it_is(console: Console) -> None:
+async def test_hostile_message_text_is_returned_unchanged_by_the_api(console: Console) -> None:
     text = "<script>alert(1)</script>\u202e\x01\"'"
     await console.create(HOSTILE, "text/plain", text.encode())
     page = await console.get("/api/stream/messages", route=ROUTE, name=HOSTILE)
@@ -185,7 +185,7 @@ async def test_hostile_text_comes_as_it_is(console: Console) -> None:
         ("", 404, "a stream has a name: /v1/stream/NAME"),
     ],
 )
-async def test_a_stream_that_is_none_is_told_as_a_problem(
+async def test_messages_of_an_unknown_or_invalid_stream_name_get_a_problem_response(
     name: str, status: int, detail: str, console: Console
 ) -> None:
     assert await console.ask("GET", "/api/stream/messages", route=ROUTE, name=name) == (
@@ -196,7 +196,7 @@ async def test_a_stream_that_is_none_is_told_as_a_problem(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost"])
-async def test_streams_are_found_wherever_they_are_listened_for(host: str) -> None:
+async def test_the_console_reaches_streams_on_every_listen_address(host: str) -> None:
     async with opened(host) as console:
         status, problem = await console.ask("GET", "/api/stream/messages", route=ROUTE, name="none")
     assert (status, problem["detail"]) == (404, "there is no stream at this path")
@@ -205,7 +205,7 @@ async def test_streams_are_found_wherever_they_are_listened_for(host: str) -> No
 # ---------------------------------------------------------------- changes
 
 
-async def test_an_operator_appends_closes_and_deletes(
+async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
     console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await console.create("s", "application/json")
@@ -223,7 +223,7 @@ async def test_an_operator_appends_closes_and_deletes(
     assert all("deploy" in line for line in lines)
 
 
-async def test_a_change_of_unknown_outcome_leaves_a_line(
+async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -244,7 +244,9 @@ async def test_a_change_of_unknown_outcome_leaves_a_line(
     assert ("404" in refused, "502" in unknown) == (True, True)
 
 
-async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Console) -> None:
+async def test_a_refusal_of_the_streams_listener_is_passed_on_with_its_detail(
+    console: Console,
+) -> None:
     await console.create("s", "application/json")
     body = {"route": ROUTE, "name": "s", "data": "{no json"}
     status, problem = await console.ask("POST", "/api/stream/append", body)
@@ -253,14 +255,16 @@ async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Con
 
 
 @pytest.mark.parametrize("content_type", ["text/plain\r\nX: y", "none", "a/b\0"])
-async def test_a_content_type_that_is_none_is_refused(content_type: str, console: Console) -> None:
+async def test_appending_with_a_malformed_content_type_gets_400(
+    content_type: str, console: Console
+) -> None:
     await console.create("s", "text/plain")
     body = {"route": ROUTE, "name": "s", "data": "x", "content_type": content_type}
     status, problem = await console.ask("POST", "/api/stream/append", body)
     assert (status, problem["detail"].split(":")[0]) == (400, "Content-Type is malformed")
 
 
-async def test_a_body_is_a_mebibyte_at_most(console: Console) -> None:
+async def test_an_api_body_beyond_one_mebibyte_gets_413(console: Console) -> None:
     await console.create("s", "text/plain")
     around = len(json.dumps({"route": ROUTE, "name": "s", "data": ""}))
     statuses = []
@@ -278,7 +282,7 @@ async def test_a_body_is_a_mebibyte_at_most(console: Console) -> None:
         ("DELETE", "/api/stream", None),
     ],
 )
-async def test_a_viewer_changes_nothing(
+async def test_each_change_by_a_viewer_gets_403_and_changes_nothing(
     method: str, path: str, body: object, console: Console
 ) -> None:
     await console.create("s", "text/plain")
@@ -301,7 +305,7 @@ async def test_a_viewer_changes_nothing(
         b'{"name": ' * 5000,
     ],
 )
-async def test_a_body_that_makes_no_sense_is_refused(body: bytes, console: Console) -> None:
+async def test_a_malformed_api_body_gets_400(body: bytes, console: Console) -> None:
     async with (
         aiohttp.ClientSession() as session,
         session.post(
@@ -311,7 +315,7 @@ async def test_a_body_that_makes_no_sense_is_refused(body: bytes, console: Conso
         assert (answer.status, answer.content_type) == (400, "application/problem+json")
 
 
-async def test_a_compressed_body_is_refused(console: Console) -> None:
+async def test_a_compressed_api_body_gets_415(console: Console) -> None:
     headers = {**console.headers, "Content-Encoding": "deflate"}
     async with (
         aiohttp.ClientSession() as session,
@@ -332,7 +336,9 @@ async def event(answer: aiohttp.ClientResponse) -> dict[str, str]:
     return fields
 
 
-async def test_a_live_tail_brings_what_is_appended_and_the_end(console: Console) -> None:
+async def test_a_live_tail_sends_appended_messages_and_the_end_of_the_stream(
+    console: Console,
+) -> None:
     await console.create("chat", "application/json", b"1")
     stream = {"route": ROUTE, "name": "chat"}
     async with console.events("/api/stream/events", offset="-1", **stream) as answer:
@@ -355,14 +361,14 @@ async def test_a_live_tail_brings_what_is_appended_and_the_end(console: Console)
         assert await answer.content.read() == b""
 
 
-async def test_a_tail_of_no_stream_tells_the_problem(console: Console) -> None:
+async def test_a_live_tail_of_an_unknown_stream_sends_a_problem_event(console: Console) -> None:
     async with console.events("/api/stream/events", route=ROUTE, name="none") as answer:
         told = await event(answer)
     assert told["event"] == "problem"
     assert json.loads(told["data"]) == {"status": 404, "detail": "there is no stream at this path"}
 
 
-async def test_all_who_listen_get_the_same_overview(console: Console) -> None:
+async def test_listeners_of_the_overview_share_the_same_events(console: Console) -> None:
     async with (
         console.events("/api/overview/events") as one,
         console.events("/api/overview/events") as other,
@@ -372,13 +378,13 @@ async def test_all_who_listen_get_the_same_overview(console: Console) -> None:
         assert set(told[0][1:]) & set(told[1][1:])
 
 
-async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
+async def test_event_streams_can_be_opened_again_after_disconnects(console: Console) -> None:
     for _ in range(3):
         async with console.events("/api/overview/events") as answer:
             await event(answer)
 
 
-async def test_who_has_gone_follows_no_longer_though_nothing_is_appended(
+async def test_a_disconnected_tail_frees_its_place_although_nothing_is_appended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "MOST_TAILS", 1)
@@ -401,13 +407,15 @@ async def test_who_has_gone_follows_no_longer_though_nothing_is_appended(
         await until(is_told)
 
 
-def test_there_is_room_for_every_tail() -> None:
+def test_the_limits_leave_room_for_every_tail_and_connect_timeouts_are_set() -> None:
     assert 2 * client.MOST_TAILS <= events.MOST_LISTENERS
     for timeout in (client.TIMEOUT, client.POLL_TIMEOUT):
         assert timeout.connect is not None
 
 
-async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_stream_beyond_the_limit_of_listeners_gets_503(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(events, "MOST_LISTENERS", 1)
     async with console.events("/api/overview/events") as one:
         await event(one)
@@ -415,7 +423,7 @@ async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.Mon
             assert (other.status, other.content_type) == (503, "application/problem+json")
 
 
-async def test_a_server_that_stops_ends_what_is_listened_to(console: Console) -> None:
+async def test_stopping_the_server_ends_its_event_streams(console: Console) -> None:
     async with console.events("/api/overview/events") as one:
         await event(one)
         await console.gateway.stop()
@@ -426,7 +434,7 @@ async def test_a_server_that_stops_ends_what_is_listened_to(console: Console) ->
 # ---------------------------------------------------------------- the description
 
 
-async def test_the_description_is_openapi_and_names_every_operation(console: Console) -> None:
+async def test_the_openapi_document_is_valid_and_names_every_operation(console: Console) -> None:
     # Here, since to import it takes longer than to collect a hundred tests.
     from openapi_spec_validator import validate
 
@@ -445,7 +453,9 @@ async def test_the_description_is_openapi_and_names_every_operation(console: Con
     assert described == served - {("GET", itself), ("HEAD", itself)}
 
 
-async def test_an_explanation_is_of_the_target_as_it_was_asked_for(console: Console) -> None:
+async def test_explain_judges_the_target_as_written_and_refuses_other_urls(
+    console: Console,
+) -> None:
     await console.create("chat", "text/plain", b"x")
     for url, status, result in (
         (f"{console.streams}/chat?offset=-1#part", 200, "MISS"),
@@ -458,7 +468,7 @@ async def test_an_explanation_is_of_the_target_as_it_was_asked_for(console: Cons
         assert (url, got, told.get("result")) == (url, status, result)
 
 
-async def test_every_answer_is_as_described(console: Console) -> None:
+async def test_every_api_response_matches_its_openapi_schema(console: Console) -> None:
     from openapi_schema_validator import OAS31Validator
 
     await console.create("chat", "application/json", b"[1]")
@@ -486,7 +496,7 @@ async def test_every_answer_is_as_described(console: Console) -> None:
         OAS31Validator({**content["schema"], "components": document["components"]}).validate(answer)
 
 
-async def test_an_unknown_part_of_a_query_is_refused(console: Console) -> None:
+async def test_an_unknown_query_parameter_of_the_api_gets_400(console: Console) -> None:
     status, problem = await console.ask("GET", "/api/overview", spam="1h")
     assert (status, problem["detail"]) == (400, "the query has 'spam', and may have ['span']")
 
@@ -494,7 +504,9 @@ async def test_an_unknown_part_of_a_query_is_refused(console: Console) -> None:
 # ---------------------------------------------------------------- figures
 
 
-async def test_the_overview_tells_what_was_counted(console: Console) -> None:
+async def test_the_overview_has_the_route_and_the_points_of_the_chosen_span(
+    console: Console,
+) -> None:
     async def routes() -> bool:
         answer = await console.get("/api/overview")
         return bool(answer["instance"]["started_at"])
@@ -510,7 +522,7 @@ async def test_the_overview_tells_what_was_counted(console: Console) -> None:
 # ---------------------------------------------------------------- figures
 
 
-async def test_the_api_and_the_page_tell_exactly_what_was_asked_of_the_streams(
+async def test_api_and_page_report_exactly_the_requests_made_to_streams(
     console: Console,
 ) -> None:
     await console.create("s", "text/plain", b"one")

@@ -62,7 +62,7 @@ async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> Tes
     return await aiohttp_client(build(switchboard, setup()))
 
 
-async def test_health_is_fine_whatever_readiness_says(
+async def test_healthz_answers_ok_although_the_server_is_not_ready(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.state["server"] = "starting"
@@ -71,14 +71,14 @@ async def test_health_is_fine_whatever_readiness_says(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
-async def test_every_answer_ends_its_line(
+async def test_every_admin_response_ends_with_a_newline(
     path: str, client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.numbers = (Sample(SIZE, (), 1),)
     assert (await (await client.get(path)).text()).endswith("\n")
 
 
-async def test_readiness_names_each_check(client: TestClient[Any, Any]) -> None:
+async def test_readyz_lists_each_check(client: TestClient[Any, Any]) -> None:
     answer = await client.get("/readyz")
     assert answer.status == 200
     assert answer.content_type == "application/json"
@@ -88,7 +88,7 @@ async def test_readiness_names_each_check(client: TestClient[Any, Any]) -> None:
     }
 
 
-async def test_a_note_is_told_and_does_not_count(
+async def test_a_note_is_shown_by_readyz_and_leaves_it_ready(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.notes["origin /r"] = "is away"
@@ -101,7 +101,7 @@ async def test_a_note_is_told_and_does_not_count(
     ("check", "reason"),
     [("server", "starting"), ("server", "draining"), ("log /v1/stream", "read-only: disk full")],
 )
-async def test_one_reason_is_enough_not_to_be_ready(
+async def test_readyz_answers_503_when_one_check_fails(
     check: str, reason: str, client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.state[check] = reason
@@ -111,7 +111,7 @@ async def test_one_reason_is_enough_not_to_be_ready(
     assert await answer.json() == {"status": "not ready", "checks": checks}
 
 
-async def test_readiness_follows_the_checks_from_request_to_request(
+async def test_readyz_follows_the_checks_from_request_to_request(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     statuses = []
@@ -121,7 +121,7 @@ async def test_readiness_follows_the_checks_from_request_to_request(
     assert statuses == [200, 503, 200]
 
 
-async def test_verbose_readiness_has_one_line_a_check(
+async def test_verbose_readyz_has_one_line_per_check(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     ready = await client.get("/readyz?verbose")
@@ -140,14 +140,14 @@ async def test_verbose_readiness_has_one_line_a_check(
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-async def test_every_answer_has_the_security_headers(
+async def test_every_admin_response_has_the_security_headers(
     path: str, method: str, client: TestClient[Any, Any]
 ) -> None:
     answer = await client.request(method, path)
     assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
 
 
-async def test_metrics_are_text_for_prometheus(
+async def test_metrics_are_served_in_the_prometheus_text_format(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.numbers = (
@@ -172,7 +172,7 @@ async def test_metrics_are_text_for_prometheus(
     )
 
 
-async def test_metrics_come_in_the_format_that_is_asked_for(
+async def test_metrics_are_served_as_openmetrics_when_requested(
     client: TestClient[Any, Any], switchboard: Switchboard
 ) -> None:
     switchboard.numbers = (Sample(READS, ("/a",), 3),)
@@ -191,7 +191,9 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
     ]
 
 
-async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any]) -> None:
+async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
+    client: TestClient[Any, Any],
+) -> None:
     answer = await client.get("/stats")
     assert (answer.status, answer.content_type) == (404, "application/problem+json")
     assert await answer.json() == {
@@ -201,13 +203,17 @@ async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any
     }
 
 
-async def test_all_who_come_first_get_what_is_loaded_for_them(client: TestClient[Any, Any]) -> None:
+async def test_concurrent_first_requests_to_lazily_loaded_pages_all_succeed(
+    client: TestClient[Any, Any],
+) -> None:
     paths = ["/about", "/api/about", "/static/headgate.css", "/about", "/api/openapi.json"]
     answers = await asyncio.gather(*map(client.get, paths))
     assert [answer.status for answer in answers] == [200] * len(paths)
 
 
-async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any, Any]) -> None:
+async def test_a_wrong_method_on_readyz_gets_405_with_the_allowed_ones(
+    client: TestClient[Any, Any],
+) -> None:
     answer = await client.post("/readyz")
     assert (answer.status, answer.content_type) == (405, "application/problem+json")
     assert answer.headers["Allow"] == "GET, HEAD"
@@ -218,12 +224,12 @@ async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any,
     }
 
 
-def test_a_status_that_http_does_not_know_has_a_title() -> None:
+def test_an_unregistered_status_code_has_a_title() -> None:
     assert (phrase(404), phrase(299)) == ("Not Found", "Unknown status")
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-async def test_a_fault_is_a_problem_that_gives_nothing_away(
+async def test_an_internal_error_gets_500_without_details_and_is_logged(
     path: str, aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = await aiohttp_client(build(Broken(), setup()))
@@ -247,7 +253,7 @@ class Failing(Switchboard):
         return Health({}, {})
 
 
-async def test_events_end_when_they_cannot_be_told(
+async def test_an_event_stream_ends_and_is_logged_when_rendering_fails(
     aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Failing()

@@ -6,7 +6,7 @@ from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
 
-def test_the_overview_does_not_say_of_a_server_that_is_ready_that_it_starts() -> None:
+def test_the_overview_of_a_ready_server_shows_serving_and_not_starting() -> None:
     gateway = Headgate()
     try:
         gateway.start()

@@ -53,7 +53,7 @@ async def told(client: TestClient[Any, Any], path: str, **query: str) -> tuple[i
         return answer.status, await answer.json()
 
 
-async def test_every_target_is_told_with_what_it_does_and_does_not_do(
+async def test_the_api_lists_every_cdn_target_with_what_it_does_and_does_not(
     client: TestClient[Any, Any],
 ) -> None:
     status, answer = await told(client, "/api/cdn")
@@ -65,7 +65,7 @@ async def test_every_target_is_told_with_what_it_does_and_does_not_do(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-async def test_api_page_and_download_have_the_file_of_these_settings(
+async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
     name: str, client: TestClient[Any, Any]
 ) -> None:
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM)
@@ -84,7 +84,7 @@ async def test_api_page_and_download_have_the_file_of_these_settings(
     assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
 
 
-async def test_the_command_of_the_page_makes_the_same_file(
+async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
     client: TestClient[Any, Any], tmp_path: Path
 ) -> None:
     chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
@@ -103,7 +103,7 @@ async def test_the_command_of_the_page_makes_the_same_file(
         ("cloudfront", "shield", "eu-central-1", {"shield": "eu-central-1"}),
     ],
 )
-async def test_what_the_command_can_choose_the_page_asks_for_where_the_target_can_do_it(
+async def test_the_cdn_form_offers_an_option_only_to_targets_that_support_it(
     target: str, field: str, value: str, setting: dict[str, Any], client: TestClient[Any, Any]
 ) -> None:
     query = {"target": target, "host": HOST, "upstream": UPSTREAM, field: value}
@@ -126,7 +126,7 @@ async def test_what_the_command_can_choose_the_page_asks_for_where_the_target_ca
         ("cache_size", "much", "--cache-size must be a size such as 16MiB, in B, KiB, MiB or GiB"),
     ],
 )
-async def test_refused_input_is_a_sentence_beside_the_form(
+async def test_a_bad_cdn_option_is_refused_with_a_sentence_beside_the_form(
     field: str, value: str, words: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: value}
@@ -145,7 +145,7 @@ async def test_refused_input_is_a_sentence_beside_the_form(
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("field", ["host", "upstream"])
-async def test_hostile_input_is_text_and_makes_no_file(
+async def test_hostile_cdn_options_are_shown_as_text_and_render_no_file(
     field: str, hostile: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: hostile}
@@ -160,7 +160,9 @@ async def test_hostile_input_is_text_and_makes_no_file(
 
 
 @pytest.mark.parametrize(("length", "status"), [(LONGEST_CHOICE, 400), (LONGEST_CHOICE + 1, 400)])
-async def test_a_choice_is_short(length: int, status: int, client: TestClient[Any, Any]) -> None:
+async def test_a_cdn_option_beyond_the_longest_length_is_refused_as_too_long(
+    length: int, status: int, client: TestClient[Any, Any]
+) -> None:
     got, problem = await told(client, "/api/cdn/file", target="nginx", host="a" * length)
     assert got == status
     too_long = f"Expected `str` of length <= {LONGEST_CHOICE}" in problem["detail"]
@@ -181,7 +183,7 @@ async def test_a_choice_is_short(length: int, status: int, client: TestClient[An
         ("host", "a" * 301, "--host must be at most 300 characters."),
     ],
 )
-async def test_what_is_of_no_kind_that_an_option_has_is_told_in_words(
+async def test_a_cdn_option_of_a_wrong_kind_is_explained_on_the_page(
     field: str, value: str, words: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: value}
@@ -190,7 +192,7 @@ async def test_what_is_of_no_kind_that_an_option_has_is_told_in_words(
 
 
 @pytest.mark.parametrize(("poll_s", "status"), [(50.0, 200), (50.5, 400)])
-async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
+async def test_a_long_poll_timeout_beyond_that_of_the_cdn_is_refused_with_the_reason(
     poll_s: float, status: int
 ) -> None:
     app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
@@ -203,7 +205,7 @@ async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
             assert answer["detail"].endswith("set long_poll_timeout to at most 50")
 
 
-async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -> None:
+async def test_an_unknown_cdn_target_gets_404(client: TestClient[Any, Any]) -> None:
     status, problem = await told(client, "/api/cdn/file", target="squid", host=HOST)
     assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
     async with client.get("/cdn?target=squid", headers=PAGE) as answer:
@@ -211,7 +213,7 @@ async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -
         assert "There is no such target." in await answer.text()
 
 
-async def test_a_first_look_asks_for_what_is_needed_and_complains_of_nothing(
+async def test_an_unfilled_cdn_form_shows_no_error(
     client: TestClient[Any, Any],
 ) -> None:
     for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
@@ -221,7 +223,7 @@ async def test_a_first_look_asks_for_what_is_needed_and_complains_of_nothing(
         assert 'role="alert"' not in page
 
 
-async def test_the_page_compares_the_targets_and_says_how_to_apply_each(
+async def test_the_cdn_page_compares_all_targets_and_explains_how_to_apply_each(
     client: TestClient[Any, Any],
 ) -> None:
     beside = {name for one in TARGETS.values() for name in one.beside}

@@ -38,7 +38,7 @@ def told(server: Headgate, method: str, body: object = None, token: str = OPERAT
     return answer.status, json.loads(answer.body)
 
 
-def test_an_operator_has_a_deployed_nginx_examined_and_its_streams_removed() -> None:
+def test_the_doctor_examines_a_deployed_nginx_and_removes_its_streams() -> None:
     environment = {
         "HEADGATE_HOSTS": "127.0.0.1",
         "HEADGATE_ADMIN_TOKENS": json.dumps(ADMITTED),
@@ -104,7 +104,7 @@ def test_an_operator_has_a_deployed_nginx_examined_and_its_streams_removed() -> 
         (("b.example",), {"digest": "no digest"}, 400, "matching regex"),
     ],
 )
-async def test_what_the_settings_do_not_name_is_not_examined(
+async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
     hosts: tuple[str, ...], wish: dict[str, object], status: int, said: str
 ) -> None:
     app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
@@ -115,7 +115,7 @@ async def test_what_the_settings_do_not_name_is_not_examined(
             assert (answer.status, said in (await answer.json())["detail"]) == (status, True)
 
 
-async def test_the_button_is_for_operators_and_a_form_of_a_viewer_gets_403() -> None:
+async def test_the_doctor_button_is_shown_to_operators_and_a_viewer_form_gets_403() -> None:
     app = build(Switchboard({"server": None}), setup(hosts=("b.example",), admin_tokens=ADMITTED))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         for token, has_button in ((OPERATOR, True), (VIEWER, False)):
@@ -130,7 +130,7 @@ async def test_the_button_is_for_operators_and_a_form_of_a_viewer_gets_403() -> 
             assert ("Host must be one of the settings&#39; hosts: b.example." in said) is has_button
 
 
-async def test_the_form_has_what_was_examined_last_so_that_it_can_be_repeated() -> None:
+async def test_the_doctor_form_is_prefilled_with_the_last_examination() -> None:
     hosts = ("a.example", "127.0.0.1")
     app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

@@ -42,7 +42,7 @@ def points(path: str) -> list[tuple[float, float]]:
 
 
 @given(VALUES)
-def test_every_point_is_on_its_chart(values: list[float | None]) -> None:
+def test_every_point_of_a_chart_lies_within_its_area(values: list[float | None]) -> None:
     for markup in (
         charts.line_chart(chart(readers=values), "Readers"),
         charts.stacked_area(chart(hit=values, miss=values), "Requests"),
@@ -54,14 +54,14 @@ def test_every_point_is_on_its_chart(values: list[float | None]) -> None:
 
 @given(VALUES)
 @example([5e-324])  # the smallest float there is
-def test_a_gap_is_a_gap(values: list[float | None]) -> None:
+def test_missing_values_are_gaps_in_the_line_of_a_chart(values: list[float | None]) -> None:
     (path,) = paths(charts.line_chart(chart(readers=values), "Readers"))
     known = "".join("x" if value is not None else " " for value in values).split()
     assert path.count("M") == len(known)
     assert len(points(path)) == sum(map(len, known))
 
 
-def test_areas_lie_on_each_other() -> None:
+def test_stacked_areas_share_their_edge() -> None:
     lower, upper = paths(charts.stacked_area(chart(hit=[1, 2], miss=[3, 1]), "Requests"))
     roof, floor = points(lower)[:2], points(upper)[2:]
     assert roof == floor[::-1]
@@ -76,18 +76,18 @@ def test_areas_lie_on_each_other() -> None:
         (0.0142, [0, 0.005, 0.01, 0.015]),
     ],
 )
-def test_scales_have_round_ticks(highest: float, ticks: list[float]) -> None:
+def test_chart_scales_have_round_ticks(highest: float, ticks: list[float]) -> None:
     assert charts.scale_from_zero(highest).ticks == pytest.approx(ticks)
 
 
 @given(st.floats(min_value=1e-9, max_value=1e15))
-def test_a_scale_holds_its_highest_value_and_few_ticks(highest: float) -> None:
+def test_a_chart_scale_covers_its_highest_value_with_3_to_6_ticks(highest: float) -> None:
     scale = charts.scale_from_zero(highest)
     assert scale.high > highest
     assert 3 <= len(scale.ticks) <= 6
 
 
-def test_a_ratio_is_drawn_from_a_half_unless_it_is_lower() -> None:
+def test_a_ratio_chart_begins_at_50_percent_unless_its_values_are_lower() -> None:
     levels = (Reference("target", 0.85, "good"),)
     for ratio, low in ((0.9, "50 %"), (0.2, "0 %")):
         told = texts(charts.line_chart(chart(ratio=[ratio]), "Ratio", show.percent, levels))
@@ -95,26 +95,26 @@ def test_a_ratio_is_drawn_from_a_half_unless_it_is_lower() -> None:
         assert "target 85 %" in told
 
 
-def test_the_newest_value_stands_at_the_end_of_its_line_and_in_the_legend() -> None:
+def test_the_newest_value_is_shown_at_the_end_of_its_line_and_in_the_legend() -> None:
     markup = charts.line_chart(chart(sse=[5, 31_904]), "Readers")
     assert "31,904" in texts(markup)
     (item,) = drawn(markup).iter("li")
     assert item.attrib["data-values"] == "5|31,904"
 
 
-def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
+def test_labels_of_lines_with_close_ends_do_not_overlap() -> None:
     markup = charts.line_chart(chart(a=[100], b=[100], c=[99]), "Readers")
     ends = [svg for svg in drawn(markup).iter("svg") if svg.get("class") == "ends"]
     heights = [float(text.attrib["y"]) for text in ends[0]]
     assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
 
 
-def test_few_readers_are_counted_in_whole_ones() -> None:
+def test_a_chart_of_one_reader_has_whole_numbered_ticks() -> None:
     told = texts(charts.line_chart(chart(sse=[0, 1]), "Readers"))
     assert told[:5] == ["0", "1", "2", "3", "4"]
 
 
-def test_a_chart_without_data_says_so() -> None:
+def test_a_chart_without_data_shows_a_sentence_instead() -> None:
     empty = HeatMap(0, 5, (0.1, 1), (None, None))
     for markup, why in (
         (charts.line_chart(chart(sse=[None]), "Readers"), "Nothing was measured"),
@@ -124,31 +124,31 @@ def test_a_chart_without_data_says_so() -> None:
         assert any(text.startswith(why) for text in texts(markup))
 
 
-def test_a_slow_delivery_among_a_million_is_seen() -> None:
+def test_one_slow_delivery_among_a_million_is_visible_in_the_heat_map() -> None:
     heat = HeatMap(0, 5, (0.001, 0.01, 0.1), ((1_000_000, 0, 0, 1),))
     shades = [path.attrib["class"] for path in drawn(charts.heat_map(heat, "Delay")).iter("path")]
     assert shades == ["heat s-shade-1", "heat s-shade-5"]
 
 
-def test_a_heat_map_tells_how_long_most_deliveries_took() -> None:
+def test_a_heat_map_labels_the_most_frequent_delivery_time() -> None:
     heat = HeatMap(0, 5, (0.001, 0.01), ((1, 8, 0), None, (0, 0, 3)))
     (item,) = drawn(charts.heat_map(heat, "Delay")).iter("li")
     assert item.attrib["data-values"] == "≤ 10 ms of 9|–|longer of 3"
 
 
-def test_times_are_round_and_in_utc() -> None:
+def test_the_time_axis_of_a_chart_shows_round_times_in_utc() -> None:
     markup = charts.line_chart(chart(sse=[1.0] * 180), "Readers")
     assert texts(markup)[-4:] == ["12:00", "12:05", "12:10", "now"]
 
 
-def test_names_are_text() -> None:
+def test_hostile_names_in_charts_are_escaped() -> None:
     markup = charts.line_chart(Chart(0, 5, (Line(HOSTILE, (1.0,)),)), HOSTILE)
     assert "<script" not in markup
     assert drawn(markup).attrib["aria-label"] == HOSTILE
 
 
 @pytest.mark.parametrize("highest", [0, 1, 4, 6, 10, 12, 99, 48_210])
-def test_what_is_counted_has_whole_numbers_at_its_axis(highest: int) -> None:
+def test_the_axis_of_counts_has_evenly_spaced_whole_numbers(highest: int) -> None:
     values = Line("SSE", (float(highest),))
     drawn = charts.line_chart(Chart(0.0, 5.0, (values,)), "Readers")
     axis = re.findall(r'<text x="100%" y="[^"]*">([\d,]+)</text>', str(drawn))
@@ -170,7 +170,7 @@ def _heat(value: float) -> HeatMap:
     ("kind", "values"),
     [("line_chart", _line), ("ratio_chart", _line), ("stacked_area", _line), ("heat_map", _heat)],
 )
-def test_a_console_that_is_open_for_hours_keeps_few_drawings(
+def test_only_the_newest_drawings_of_a_chart_are_cached(
     kind: str, values: Callable[[float], Chart | HeatMap]
 ) -> None:
     draw = FILTERS[kind]

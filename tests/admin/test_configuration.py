@@ -41,7 +41,9 @@ def loaded(tmp_path: Path) -> Settings:
     )
 
 
-def test_every_value_is_told_with_where_it_came_from(loaded: Settings, tmp_path: Path) -> None:
+def test_each_setting_is_shown_with_its_source_and_default(
+    loaded: Settings, tmp_path: Path
+) -> None:
     views = {view.key: view for view in configuration(loaded).settings}
     told = {
         key: (views[key].value, views[key].source, views[key].differs)
@@ -67,14 +69,14 @@ def test_every_value_is_told_with_where_it_came_from(loaded: Settings, tmp_path:
     assert views["max_append"].default == "16MiB"
 
 
-def test_what_differs_comes_first(loaded: Settings) -> None:
+def test_settings_that_differ_from_their_defaults_are_listed_first(loaded: Settings) -> None:
     differs = [view.differs for view in configuration(loaded).settings]
     assert differs == sorted(differs, reverse=True)
     assert True in differs
     assert False in differs
 
 
-def test_no_secret_is_shown(loaded: Settings) -> None:
+def test_the_configuration_page_masks_every_secret(loaded: Settings) -> None:
     views = {view.key: view.value for view in configuration(loaded).settings}
     assert views["admin_users[0].password_hash"] == "***"
     assert views["admin_tokens[0].token"] == "***"
@@ -84,7 +86,7 @@ def test_no_secret_is_shown(loaded: Settings) -> None:
         assert secret not in everything
 
 
-def test_the_token_of_a_cache_is_not_shown_and_that_there_is_none_is() -> None:
+def test_a_purge_token_is_masked_and_a_missing_one_shown_as_empty() -> None:
     fastly = {"kind": "fastly", "zone": "z", "token": "t0ken-of-fastly"}
     varnish = {"kind": "varnish", "url": "http://v:6081"}
     found = configuration(Settings.of({"purges": [fastly, varnish]}))
@@ -96,12 +98,12 @@ def test_the_token_of_a_cache_is_not_shown_and_that_there_is_none_is() -> None:
     assert "t0ken" not in str(found)
 
 
-def test_with_nothing_given_nothing_differs() -> None:
+def test_default_settings_are_all_shown_as_default() -> None:
     views = configuration(Settings()).settings
     assert {(view.source, view.differs) for view in views} == {("default", False)}
 
 
-def test_about_names_versions_forms_and_limits() -> None:
+def test_the_about_page_has_versions_formats_and_limits() -> None:
     told = about(Settings(workers=1, max_connections=1234), {"data file": "1"})
     assert {
         "headgate",
@@ -121,7 +123,7 @@ def test_about_names_versions_forms_and_limits() -> None:
     ("seconds", "spelled"),
     [(0, "0 seconds"), (1, "1 second"), (90, "90 seconds"), (120, "2 minutes"), (86400, "1 day")],
 )
-def test_durations_are_spelled_in_their_largest_whole_unit(seconds: int, spelled: str) -> None:
+def test_durations_are_spelled_in_their_largest_exact_unit(seconds: int, spelled: str) -> None:
     assert policy.spell(seconds) == spelled
 
 
@@ -148,7 +150,7 @@ def test_durations_are_spelled_in_their_largest_whole_unit(seconds: int, spelled
         ),
     ],
 )
-def test_a_policy_is_told_in_sentences(
+def test_the_policy_of_a_route_is_described_in_sentences(
     settings: dict[str, object], kind: str, sentence: str
 ) -> None:
     route = Route.of({"prefix": "/r", **settings})
@@ -169,7 +171,7 @@ def test_a_policy_is_told_in_sentences(
         ({}, ("origin",), "The origin decides who may read and write. Answers are private:"),
     ],
 )
-def test_a_policy_tells_who_is_admitted_and_for_whom_answers_are(
+def test_the_policy_of_a_route_states_who_is_admitted_and_who_may_cache(
     settings: dict[str, object], auth: tuple[str, ...], sentence: str
 ) -> None:
     route = Route.of({"prefix": "/r", "origin": "http://h", **settings})

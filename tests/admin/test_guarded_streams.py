@@ -127,7 +127,9 @@ async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
             await gateway.stop()
 
 
-async def test_the_console_reads_and_changes_what_is_guarded(tmp_path: Path) -> None:
+async def test_the_console_reads_and_changes_guarded_streams_without_a_token(
+    tmp_path: Path,
+) -> None:
     of_stream = {"route": PREFIX, "name": "a/s"}
     async with running(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one,", **WRITER) == 201
@@ -141,7 +143,9 @@ async def test_the_console_reads_and_changes_what_is_guarded(tmp_path: Path) -> 
         assert (await at.messages(PREFIX))[0] == 404
 
 
-async def test_a_viewer_of_the_console_still_only_looks(tmp_path: Path) -> None:
+async def test_a_viewer_of_the_console_reads_guarded_streams_and_changes_none(
+    tmp_path: Path,
+) -> None:
     of_stream = {"route": PREFIX, "name": "a/s"}
     appended = {**of_stream, "content_type": "", "data": "two"}
     async with running(tmp_path) as at:
@@ -155,7 +159,9 @@ async def test_a_viewer_of_the_console_still_only_looks(tmp_path: Path) -> None:
         assert await at.messages(PREFIX) == (200, "one")
 
 
-async def test_a_tail_in_the_console_goes_on_as_long_as_it_is_looked_at(tmp_path: Path) -> None:
+async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
+    tmp_path: Path,
+) -> None:
     async with running(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
         url = f"http://{at.settings.admin}/api/stream/events"
@@ -178,7 +184,7 @@ async def next_texts(events: asyncio.StreamReader | Any) -> list[str]:
     return [message["text"] for message in json.loads(line[6:])["messages"]]
 
 
-async def test_the_token_reaches_neither_origins_nor_logs_nor_anything_that_is_told(
+async def test_the_console_token_reaches_neither_origins_nor_logs_nor_metrics(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "headgate")
@@ -207,7 +213,9 @@ async def test_the_token_reaches_neither_origins_nor_logs_nor_anything_that_is_t
     assert {line["client"] for line in requests} == {client.own_address("127.0.0.1") or "127.0.0.1"}
 
 
-async def test_of_a_route_whose_origin_decides_the_console_says_so(tmp_path: Path) -> None:
+async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_access(
+    tmp_path: Path,
+) -> None:
     why = "the origin of {} decides who may do this, and the console has no credentials for it"
     async with running(tmp_path) as at:
         known = {"Authorization": "Basic YTpi"}  # to the origin: so there is a copy, and a page
@@ -233,7 +241,9 @@ async def test_of_a_route_whose_origin_decides_the_console_says_so(tmp_path: Pat
 # ---------------------------------------------------------------- what others take
 
 
-async def test_others_of_this_machine_do_not_lock_the_console_out(tmp_path: Path) -> None:
+async def test_exhausted_client_limits_of_127_0_0_1_do_not_lock_out_the_console(
+    tmp_path: Path,
+) -> None:
     """They have 127.0.0.1, such as a proxy that is not trusted; connections, appends."""
     bounds: dict[str, Any] = {"max_client_connections": 2, "max_client_appends": 1}
     appended = {"route": "/free", "name": "s", "content_type": "", "data": "two"}
@@ -259,7 +269,9 @@ async def test_others_of_this_machine_do_not_lock_the_console_out(tmp_path: Path
             writer.close()
 
 
-def test_the_address_of_its_own_is_used_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_console_has_no_own_address_where_binding_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert client.own_address("::1") is None
     assert client.own_address("192.0.2.1") is None
     monkeypatch.setattr(client, "OWN_ADDRESS", "192.0.2.1")  # as where there is none but 127.0.0.1
@@ -269,7 +281,7 @@ def test_the_address_of_its_own_is_used_where_it_can_be(monkeypatch: pytest.Monk
 # ---------------------------------------------------------------- several workers
 
 
-def test_each_worker_lets_the_console_in_also_one_that_came_later(tmp_path: Path) -> None:
+def test_each_worker_admits_the_console_also_one_started_later(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path / "redis", appendonly="yes") as redis,
         several(redis.url, auth="tokens", tokens_file=str(tokens_file(tmp_path))) as server,

@@ -43,7 +43,7 @@ def number(of: Row | None, name: str) -> float | None:
 # ---------------------------------------------------------------- rings
 
 
-def test_a_gap_is_none_and_not_zero() -> None:
+def test_steps_without_samples_are_none_and_not_zero() -> None:
     ring = Ring(5)
     ring.add(NOW, row(requests=1))
     ring.add(NOW + 15, row(requests=0))
@@ -51,7 +51,7 @@ def test_a_gap_is_none_and_not_zero() -> None:
     assert told == [None] * (POINTS - 5) + [1.0, None, None, 0.0, None]
 
 
-def test_what_comes_within_one_step_adds_up() -> None:
+def test_samples_within_one_step_of_a_ring_add_up() -> None:
     ring = Ring(20)
     for at in (0, 5, 10, 15):
         ring.add(NOW + at, row(requests=2))
@@ -60,7 +60,7 @@ def test_what_comes_within_one_step_adds_up() -> None:
     assert figures.rate(last, "requests") == 0.4
 
 
-def test_the_oldest_goes_when_a_ring_is_full() -> None:
+def test_a_full_ring_drops_its_oldest_step() -> None:
     ring = Ring(5)
     for point in range(POINTS + 1):
         ring.add(NOW + 5 * point, row(requests=point))
@@ -70,7 +70,7 @@ def test_the_oldest_goes_when_a_ring_is_full() -> None:
     assert [number(of, "requests") for of in ring.rows(NOW + 5 * POINTS)] == told
 
 
-def test_a_pause_longer_than_a_ring_leaves_nothing_of_before() -> None:
+def test_a_pause_longer_than_a_ring_clears_all_earlier_steps() -> None:
     ring = Ring(5)
     ring.add(NOW, row(requests=1))
     later = NOW + 5 * POINTS * 3
@@ -79,7 +79,7 @@ def test_a_pause_longer_than_a_ring_leaves_nothing_of_before() -> None:
 
 
 @given(st.lists(st.integers(0, 3 * POINTS), max_size=40))
-def test_a_ring_is_what_a_table_of_steps_would_be(steps: list[int]) -> None:
+def test_a_ring_gives_the_same_rows_as_a_plain_table(steps: list[int]) -> None:
     ring, table = Ring(5), dict[int, float]()
     newest = -1
     for step in steps:
@@ -92,7 +92,7 @@ def test_a_ring_is_what_a_table_of_steps_would_be(steps: list[int]) -> None:
     assert [number(of, "requests") for of in ring.rows(until * 5.0)] == expected
 
 
-def test_every_span_adds_up_to_the_same() -> None:
+def test_every_span_of_the_history_has_the_same_sum() -> None:
     kept = History([A])
     for point in range(POINTS):
         kept.add(NOW - 5 * point, {A: row(requests=3)})
@@ -100,12 +100,12 @@ def test_every_span_adds_up_to_the_same() -> None:
         assert number(figures.summed(kept.of(A, span, NOW)), "requests") == 3 * POINTS
 
 
-def test_a_route_takes_as_much_memory_as_is_said() -> None:
+def test_the_history_of_a_route_takes_about_130_kb() -> None:
     assert FINEST_S == 5
     assert WIDTH * POINTS * len(SPANS_S) * 4 == pytest.approx(130_000, rel=0.1)
 
 
-def test_the_past_hour_is_found_again() -> None:
+def test_the_row_of_an_hour_ago_is_found_in_the_history() -> None:
     kept = History([A])
     kept.add(NOW - 3600, {A: row(requests=7)})
     assert number(kept.before(A, 3600, NOW), "requests") == 7
@@ -116,7 +116,7 @@ def test_the_past_hour_is_found_again() -> None:
 # ---------------------------------------------------------------- figures
 
 
-def test_rows_are_taken_from_the_metrics_of_the_catalogue() -> None:
+def test_history_rows_are_computed_from_the_metrics() -> None:
     taken = figures.take(
         [
             sample(REQUESTS, 5, A, "read", "2xx"),
@@ -149,14 +149,14 @@ def test_rows_are_taken_from_the_metrics_of_the_catalogue() -> None:
     assert (counts[3], counts[-1], sum(counts)) == (4, 1, 5)
 
 
-def test_a_counter_that_falls_has_begun_anew() -> None:
+def test_a_counter_that_falls_is_counted_as_restarted() -> None:
     before, now = row(requests=100, errors=5), row(requests=7, errors=6, sse=3)
     between = figures.between(before, now, 2.0)
     assert (number(between, "requests"), number(between, "errors")) == (7, 1)
     assert figures.rate(between, "sse") == 3
 
 
-def test_the_hit_ratio_counts_what_the_origin_was_not_asked_for() -> None:
+def test_the_hit_ratio_counts_reads_served_without_the_origin() -> None:
     served = row(hit=6, collapsed=2, stale=1, revalidated=3, miss=4, bypass=4)
     assert figures.without_origin(served) == 0.45
     assert figures.without_origin(row()) is None
@@ -174,7 +174,7 @@ def test_the_hit_ratio_counts_what_the_origin_was_not_asked_for() -> None:
         ({50: 1}, 10.0),
     ],
 )
-def test_p99_is_what_prometheus_makes_of_the_buckets(
+def test_p99_is_interpolated_from_buckets_as_prometheus_does(
     seen: dict[float, int], quantile: float | None
 ) -> None:
     taken = figures.take([observed(DELIVERY, seen, A)], [A])[A]
@@ -182,17 +182,17 @@ def test_p99_is_what_prometheus_makes_of_the_buckets(
 
 
 @given(st.lists(st.integers(0, 1000), min_size=WIDTH, max_size=WIDTH))
-def test_a_quantile_lies_within_the_buckets(numbers: list[int]) -> None:
+def test_a_delivery_quantile_lies_within_the_buckets(numbers: list[int]) -> None:
     quantile = figures.delivery_quantile([float(number) for number in numbers], 0.5)
     assert quantile is None or 0 < quantile <= DELIVERY_SECONDS[-1]
 
 
-def test_the_most_shared_answer_beyond_all_bounds_is_the_last_bound() -> None:
+def test_a_collapse_beyond_all_buckets_is_shown_as_the_last_bound() -> None:
     taken = figures.take([observed(COLLAPSED, {1_000_000: 1}, A)], [A])[A]
     assert figures.most_collapsed(taken) == 10_000
 
 
-def test_routes_add_up_within_their_seconds() -> None:
+def test_rates_of_several_routes_are_summed_over_their_seconds() -> None:
     both = figures.together([row(requests=1, sse=5), None, row(requests=2, sse=10)])
     assert (figures.rate(both, "requests"), figures.readers(both)) == (0.6, 3)
     assert figures.together([None]) is None

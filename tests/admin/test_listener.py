@@ -74,7 +74,7 @@ def events(server: Headgate, name: str) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == name]
 
 
-def test_half_heads_at_the_admin_listener_leave_descriptors_for_streams() -> None:
+def test_unfinished_admin_requests_leave_descriptors_for_streams() -> None:
     with headgate(preface=FEW_FILES) as server:
         with connected(server.admin_port, 500):
             created = ask(server.port, "PUT", STREAM, b"one", content_type="text/plain")
@@ -93,11 +93,13 @@ def test_half_heads_at_the_admin_listener_leave_descriptors_for_streams() -> Non
         *((1 << 20, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)),
     ],
 )
-def test_admin_connections_are_a_small_share_of_the_open_files(open_files: int, most: int) -> None:
+def test_the_limit_of_admin_connections_is_a_small_share_of_open_files(
+    open_files: int, most: int
+) -> None:
     assert most_connections(open_files) == most
 
 
-def test_one_address_has_half_of_the_admin_connections_and_is_told_so_beyond() -> None:
+def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
     with headgate(preface=FEW_FILES) as server:
         most = most_connections(FILES) // 2
         with connected(server.admin_port, most, request("GET", "/healthz")) as wires:
@@ -116,7 +118,7 @@ def test_one_address_has_half_of_the_admin_connections_and_is_told_so_beyond() -
     ("sent", "limit"),
     [(HALF_HEAD, "header_timeout"), (HALF_BODY, "body_timeout"), (b"", "header_timeout")],
 )
-def test_a_client_that_never_ends_its_request_is_let_go_in_time(sent: bytes, limit: str) -> None:
+def test_an_admin_request_that_never_ends_is_timed_out_and_counted(sent: bytes, limit: str) -> None:
     with headgate(environment=IMPATIENT) as server:
         with connected(server.admin_port, 3, sent) as wires:
             answers = [[answer.status for answer in wire.remaining()] for wire in wires]
@@ -144,9 +146,7 @@ def test_a_client_that_never_ends_its_request_is_let_go_in_time(sent: bytes, lim
         ),
     ],
 )
-def test_what_is_no_proper_request_is_refused_with_one_line_in_the_log(
-    sent: bytes, reason: str
-) -> None:
+def test_malformed_admin_requests_get_400_and_share_a_log_line(sent: bytes, reason: str) -> None:
     with headgate(environment=IMPATIENT) as server:
         with connected(server.admin_port, 5, sent) as wires:
             for wire in wires:
@@ -159,7 +159,7 @@ def test_what_is_no_proper_request_is_refused_with_one_line_in_the_log(
         assert "Traceback" not in server.output()
 
 
-def test_clients_that_leave_amid_their_bodies_are_one_line_in_the_log() -> None:
+def test_admin_clients_that_disconnect_mid_body_share_a_log_line() -> None:
     with headgate(environment=IMPATIENT) as server:
         with connected(server.admin_port, 5, HALF_BODY):
             wait_until(lambda: numbers(server)["connections"] == 6, "all are there")
@@ -170,7 +170,7 @@ def test_clients_that_leave_amid_their_bodies_are_one_line_in_the_log() -> None:
         assert "Traceback" not in server.output()
 
 
-def test_a_body_may_be_invited_by_100_and_come_in_chunks() -> None:
+def test_a_chunked_admin_body_after_100_continue_is_accepted() -> None:
     with headgate() as server, Wire(server.admin_port) as wire:
         body = b'{"url": "/v1/stream/s"}'
         wire.send(
@@ -193,7 +193,7 @@ def csrf_token(server: Headgate) -> bytes:
     return str(session["csrf"]).encode()
 
 
-def test_a_body_over_the_bound_is_413() -> None:
+def test_an_admin_body_beyond_the_bound_gets_413() -> None:
     with headgate() as server:
         body = b"x" * (1024 * 1024 + 1)
         headers = {"X-CSRF-Token": csrf_token(server).decode(), "Content-Type": "application/json"}
@@ -202,7 +202,7 @@ def test_a_body_over_the_bound_is_413() -> None:
         assert "1,048,576 bytes" in answer.json()["detail"]
 
 
-def test_a_client_that_takes_nothing_of_its_answers_is_cut() -> None:
+def test_an_admin_client_that_reads_no_responses_is_disconnected() -> None:
     with headgate(environment=IMPATIENT) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.admin_port))

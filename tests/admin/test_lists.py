@@ -47,7 +47,7 @@ names = st.lists(st.sampled_from("abcdefghij"), unique=True)
 
 
 @given(st.lists(names, min_size=2, max_size=4), st.integers(1, 4))
-def test_every_stream_that_some_process_knows_is_listed_once(
+def test_streams_known_to_several_processes_are_listed_once(
     known: list[list[str]], limit: int
 ) -> None:
     processes = [[StreamRow(name=name, readers=1) for name in mine] for mine in known]
@@ -59,19 +59,19 @@ def test_every_stream_that_some_process_knows_is_listed_once(
     assert {row.name: row.readers for row in busiest} == counts
 
 
-def test_one_process_answers_for_itself() -> None:
+def test_the_stream_page_of_a_single_process_is_returned_unchanged() -> None:
     question = ListStreams("/r", order="readers", after="7:x")
     page = StreamPage((StreamRow(name="a"),), "5:a", 1.0, known_only=True)
     assert lists.asked(question, 1) is question
     assert lists.page(question, [page], 1) is page
 
 
-def test_each_of_several_is_asked_for_all_that_it_tells_at_once() -> None:
+def test_several_processes_are_each_asked_for_their_largest_page() -> None:
     asked = lists.asked(ListStreams("/r", order="rate", after="50"), 2)
     assert (asked.after, asked.limit) == ("", LARGEST_PAGE)
 
 
-def test_what_is_known_of_a_stream_comes_from_any_and_its_readers_from_all() -> None:
+def test_merging_stream_rows_takes_facts_from_any_process_and_sums_readers() -> None:
     one = StreamPage((StreamRow(name="a", readers=2, rate=0.5, tail="9"),), None, 7.0)
     other = StreamPage(
         (StreamRow(name="a", readers=3, rate=1.0, size=9, closed=True),), None, 5.0, known_only=True
@@ -81,7 +81,7 @@ def test_what_is_known_of_a_stream_comes_from_any_and_its_readers_from_all() -> 
     assert merged == StreamPage((row,), None, 5.0, known_only=True)
 
 
-def test_a_stream_is_described_by_all_together() -> None:
+def test_merging_stream_descriptions_combines_all_processes() -> None:
     far, near = ReaderRow("sse", "1", 90, "slow"), ReaderRow("long-poll", "9", 0, "live")
     one = StreamDescription(
         StreamRow(name="a", readers=1),
@@ -106,11 +106,11 @@ def explanation(result: str, rule: str = "a rule") -> Explanation:
     return Explanation((ExplainStep("The next answer", result, rule),), result)
 
 
-def test_what_all_workers_explain_alike_is_told_once() -> None:
+def test_equal_explanations_of_workers_are_merged_into_one() -> None:
     assert lists.explanations([explanation("HIT")] * 3) == explanation("HIT")
 
 
-def test_each_workers_result_is_told_where_they_differ() -> None:
+def test_differing_explanations_of_workers_list_each_result_with_its_count() -> None:
     told = lists.explanations([explanation("MISS"), explanation("HIT"), explanation("MISS")])
     assert told.result == "MISS or HIT"
     assert told.steps[0] == explanation("MISS").steps[0]

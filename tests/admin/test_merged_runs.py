@@ -22,7 +22,7 @@ def shown(*of_one: RunRow) -> RunView:
     return view
 
 
-def test_a_run_whose_parts_are_all_known_is_counted_together() -> None:
+def test_parts_of_a_run_in_several_workers_are_summed_when_complete() -> None:
     begun = row(started_at=1_000.25, seen_bytes=40, items=1)
     written = row(
         first_item_at=1_001.25, last_item_at=1_003.25, items=5, first_items=1, seen_bytes=60
@@ -32,26 +32,26 @@ def test_a_run_whose_parts_are_all_known_is_counted_together() -> None:
     assert (view.started_at, view.lasted) == (1_000.25, 999.75)
 
 
-def test_of_a_run_that_others_wrote_in_part_only_what_the_log_tells_is_shown() -> None:
+def test_a_run_partly_written_elsewhere_shows_only_figures_of_the_log() -> None:
     seen = row(started_at=1_000.25, first_item_at=1_001.25, items=3, seen_bytes=99)
     assert (shown(seen).items, shown(seen).first_item_after) == (None, None)
     assert shown(row(items=3, seen_bytes=99, counted=4)).items == 4
 
 
-def test_answers_of_two_moments_are_as_whole_as_the_earlier_one() -> None:
+def test_parts_of_a_run_from_different_moments_are_summed_as_of_the_earlier_one() -> None:
     earlier = row(items=2, seen_bytes=50, size=100)
     later = row(items=3, seen_bytes=70, size=130)
     assert shown(earlier, later).items == 5
 
 
-def test_who_has_seen_the_end_is_right() -> None:
+def test_a_worker_that_saw_the_end_of_a_run_decides_its_status() -> None:
     ended = row(status="stopped", ended_at=1_004.0)
     view = shown(row(), ended)
     assert (view.status, view.lasted) == ("stopped", 4.0)
     assert shown(row(status="orphaned", error="gone")).lasted is None
 
 
-def test_a_page_goes_on_where_the_one_before_ended() -> None:
+def test_consecutive_pages_of_merged_runs_list_every_run_once() -> None:
     names = [f"r{number}" for number in range(5)]
     question, seen = ListRuns("/r", limit=2), []
     while True:

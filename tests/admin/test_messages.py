@@ -14,7 +14,7 @@ TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
 
 
 @given(st.text(max_size=40).map(lambda text: text * 400))
-def test_pieces_of_text_are_the_text(text: str) -> None:
+def test_pieces_of_a_long_text_message_join_to_the_whole_text(text: str) -> None:
     messages = split(TEXT, text.encode(), whole=True, next_offset="9")
     assert "".join(message.text or "" for message in messages) == text
     assert all(message.size <= PIECE for message in messages)
@@ -24,7 +24,7 @@ def test_pieces_of_text_are_the_text(text: str) -> None:
 
 
 @given(st.binary(max_size=40).map(lambda data: data * 400))
-def test_pieces_of_bytes_are_the_bytes_whatever_their_type_says(data: bytes) -> None:
+def test_pieces_of_a_binary_message_join_to_the_bytes_of_any_content_type(data: bytes) -> None:
     for content_type in (TEXT, BYTES):
         messages = split(content_type, data, whole=True, next_offset="9")
         told = [
@@ -34,7 +34,7 @@ def test_pieces_of_bytes_are_the_bytes_whatever_their_type_says(data: bytes) -> 
 
 
 @pytest.mark.parametrize("size", [LONGEST_MESSAGE - 1, LONGEST_MESSAGE, LONGEST_MESSAGE + 1])
-def test_a_long_message_is_cut_and_says_so(size: int) -> None:
+def test_a_message_beyond_the_longest_length_is_truncated_and_marked(size: int) -> None:
     body = json.dumps(["x" * (size - 2)]).encode()
     (message,) = split(JSON, body, whole=True, next_offset="9")
     assert message.text is not None
@@ -44,7 +44,9 @@ def test_a_long_message_is_cut_and_says_so(size: int) -> None:
 
 @pytest.mark.parametrize("content_type", [TEXT, BYTES])
 @pytest.mark.parametrize("size", [1, 3, PIECE - 1, PIECE, PIECE + 1, PIECE + 4, 3 * PIECE])
-def test_of_what_is_too_long_to_be_read_the_last_piece_is_cut(content_type: str, size: int) -> None:
+def test_only_the_last_piece_of_an_incomplete_read_is_marked_truncated(
+    content_type: str, size: int
+) -> None:
     body = ("a" + "€" * 2 * PIECE).encode()[:size]
     messages = split(content_type, body, whole=False, next_offset="9")
     assert [message.truncated for message in messages] == [False] * (len(messages) - 1) + [True]
@@ -57,7 +59,7 @@ def test_of_what_is_too_long_to_be_read_the_last_piece_is_cut(content_type: str,
     assert len(body) - len(told) < (3 if content_type == TEXT else 1)  # the rest of a character
 
 
-def test_a_message_is_not_cut_within_a_character() -> None:
+def test_a_truncated_message_ends_at_a_character_boundary() -> None:
     text = "é" * LONGEST_MESSAGE
     (message,) = split(
         JSON, json.dumps([text], ensure_ascii=False).encode(), whole=True, next_offset=""
@@ -66,7 +68,7 @@ def test_a_message_is_not_cut_within_a_character() -> None:
 
 
 @pytest.mark.parametrize("body", [b'[1, "two', b"{not json}", b'["\xff"]'])
-def test_json_that_is_none_or_not_whole_is_one_message(body: bytes) -> None:
+def test_invalid_or_incomplete_json_is_shown_as_one_message(body: bytes) -> None:
     for whole in (False, True):
         (message,) = split(JSON, body, whole=whole, next_offset="9")
         assert message.next_offset == "9"
@@ -74,7 +76,7 @@ def test_json_that_is_none_or_not_whole_is_one_message(body: bytes) -> None:
         assert message.text == body.decode() if message.data is None else message.data == body
 
 
-def test_the_latest_begin_some_way_before_the_tail() -> None:
+def test_reading_the_latest_begins_a_fixed_number_of_bytes_before_the_tail() -> None:
     assert before(format_offset(3, LATEST_BYTES)) == "-1"
     assert before(format_offset(3, LATEST_BYTES + 5)) == format_offset(3, 5)
     assert before("0f3a-of-another-server") == "-1"

@@ -80,7 +80,9 @@ CHANGES = operations(changing=True)
 SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/session")}  # which nobody has signed in for
 
 
-async def test_no_change_is_made_for_a_page_of_another_site(client: TestClient[Any, Any]) -> None:
+async def test_each_change_from_another_origin_gets_403_even_with_the_right_token(
+    client: TestClient[Any, Any],
+) -> None:
     """Whatever the page sends along: the user's cookie, and even the right token."""
     token = await csrf(client)
     statuses = [
@@ -93,7 +95,7 @@ async def test_no_change_is_made_for_a_page_of_another_site(client: TestClient[A
     assert len(statuses) == len(CHANGES) * 24
 
 
-async def test_no_change_is_made_without_the_token_of_the_session(
+async def test_each_change_without_the_right_csrf_token_gets_403(
     client: TestClient[Any, Any],
 ) -> None:
     right = (await csrf(client))[check.HEADER]
@@ -114,7 +116,7 @@ async def test_no_change_is_made_without_the_token_of_the_session(
     assert len(statuses) == (len(CHANGES) - len(SIGN_INS)) * 16
 
 
-async def test_a_name_that_is_made_to_lead_here_gets_nothing(
+async def test_a_rebound_host_name_gets_421_from_an_open_console(
     aiohttp_client: AiohttpClient,
 ) -> None:
     """Of a console for everybody on this machine, all but the two probes."""
@@ -137,7 +139,7 @@ async def test_a_name_that_is_made_to_lead_here_gets_nothing(
     assert len(statuses) == len(asked) * len(REBOUND)
 
 
-async def test_no_answer_may_be_shown_in_a_page_of_another_site(
+async def test_admin_pages_forbid_framing_and_cross_origin_reads(
     client: TestClient[Any, Any],
 ) -> None:
     pages = [path for method, path in operations(changing=False) if method == "GET"]

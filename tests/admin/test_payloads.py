@@ -10,7 +10,7 @@ def text(said: str, *, truncated: bool = False) -> Message:
     return Message(len(said.encode()), said, None, truncated)
 
 
-def test_json_gets_a_line_for_each_value_and_keeps_its_numbers() -> None:
+def test_json_payloads_are_indented_and_keep_long_numbers() -> None:
     shown = payloads.payload(text('{"at":12345678901234567890,"a":[]}'), is_json=True)
     assert shown == '{\n  "at": 12345678901234567890,\n  "a": []\n}'
 
@@ -19,15 +19,17 @@ def test_json_gets_a_line_for_each_value_and_keeps_its_numbers() -> None:
     ("message", "is_json"),
     [(text('{"a":'), True), (text('{"a":1}', truncated=True), True), (text("[1]"), False)],
 )
-def test_what_is_no_whole_json_is_shown_as_it_is(message: Message, is_json: bool) -> None:
+def test_payloads_that_are_no_complete_json_are_shown_unchanged(
+    message: Message, is_json: bool
+) -> None:
     assert payloads.payload(message, is_json) == message.text
 
 
-def test_text_keeps_its_lines_and_hides_nothing() -> None:
+def test_text_payloads_keep_line_breaks_and_show_invisible_characters() -> None:
     assert payloads.payload(text("a\tb\nc\u202e\x1b"), is_json=False) == "a\tb\nc⟨U+202E⟩⟨U+001B⟩"
 
 
-def test_bytes_are_hex_beside_ascii() -> None:
+def test_binary_payloads_are_formatted_as_hex_beside_ascii() -> None:
     data = b"GET /\r\n\x00\xff" + b"x" * 8
     assert payloads.payload(Message(len(data), None, data), is_json=True).splitlines() == [
         "00000000  47 45 54 20 2f 0d 0a 00 ff 78 78 78 78 78 78 78  GET /....xxxxxxx",
@@ -35,6 +37,6 @@ def test_bytes_are_hex_beside_ascii() -> None:
     ]
 
 
-def test_a_preview_is_one_short_line() -> None:
+def test_a_payload_preview_is_one_short_line() -> None:
     assert payloads.preview(text("a\n  b" + "c" * 1000)) == "a b" + "c" * 155
     assert payloads.preview(Message(2, None, b"\x00\xff")) == "00 ff"

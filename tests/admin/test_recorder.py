@@ -86,7 +86,7 @@ def reads(hits: int, misses: int, route: str = OWN) -> list[object]:
     ]
 
 
-async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
+async def test_the_overview_computes_exact_figures_from_known_samples(stage: Stage) -> None:
     readers = [sample(LIVE_READERS, 40, OWN, "sse"), sample(LIVE_READERS, 10, OWN, "long_poll")]
     await stage.look(*reads(1000, 1000), *readers)
     for looked in range(1, 4):
@@ -120,7 +120,7 @@ async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
     assert sum(told.delivery.counts[-1]) == 1
 
 
-async def test_now_is_the_last_three_steps_and_no_fourth(stage: Stage) -> None:
+async def test_current_rates_cover_exactly_the_last_three_steps(stage: Stage) -> None:
     counted = 0
     for rate in (0, 100, 100, 100, 4, 4, 4):
         counted += 5 * rate
@@ -128,7 +128,7 @@ async def test_now_is_the_last_three_steps_and_no_fourth(stage: Stage) -> None:
     assert stage.overview().requests.value == pytest.approx(4.0)
 
 
-async def test_live_readers_are_those_of_the_last_look(stage: Stage) -> None:
+async def test_live_readers_are_the_gauge_of_the_last_sample(stage: Stage) -> None:
     for count in (0, 0, 7):
         await stage.look(sample(LIVE_READERS, count, OWN, "sse"), after_s=4.7)
     told = stage.overview()
@@ -137,7 +137,7 @@ async def test_live_readers_are_those_of_the_last_look(stage: Stage) -> None:
     assert routes[OWN] == {"sse": 7, "long-poll": 0}
 
 
-async def test_before_anything_is_known_nothing_is_told(stage: Stage) -> None:
+async def test_an_overview_before_the_first_sample_has_no_figures(stage: Stage) -> None:
     told = stage.overview()
     for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
         assert (stat.value, stat.before, set(stat.history)) == (None, None, {None})
@@ -145,7 +145,7 @@ async def test_before_anything_is_known_nothing_is_told(stage: Stage) -> None:
     assert set(told.delivery.counts) == {None}
 
 
-async def test_a_route_is_told_with_its_servers_repairs_and_policy(stage: Stage) -> None:
+async def test_the_overview_shows_servers_repairs_and_policy_of_each_route(stage: Stage) -> None:
     stage.source.notes = {f"origin {OWN}": "http://origin:8080 refuses connections"}
     await stage.look(
         sample(REPAIRS, 2, OWN, "cors"),
@@ -183,7 +183,7 @@ class Troubled(Switchboard):
         return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
 
 
-def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
+def test_a_failed_or_slow_sample_leaves_a_gap_and_is_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def record() -> list[float | None]:
@@ -220,7 +220,7 @@ class Unsteady(Switchboard):
 @given(phase_s=st.floats(0, FINEST_S - 0.001))
 @example(phase_s=FINEST_S - 0.01)
 @settings(max_examples=20)
-def test_every_step_has_a_look_whenever_the_first_one_was(phase_s: float) -> None:
+def test_every_step_gets_a_sample_whatever_the_phase_of_the_first(phase_s: float) -> None:
     async def record() -> list[float]:
         loop = asyncio.get_running_loop()
         made = setup(lambda: NOW + phase_s + loop.time(), routes=ROUTES)
@@ -235,7 +235,7 @@ def test_every_step_has_a_look_whenever_the_first_one_was(phase_s: float) -> Non
     assert virtual_time.run(record()) == [10.0] * 10
 
 
-def test_a_clock_that_is_set_back_holds_up_no_look() -> None:
+def test_a_clock_set_back_does_not_delay_the_next_sample() -> None:
     assert pause(began=NOW, now=NOW - 3600) == 1.5 * FINEST_S
     assert pause(began=NOW, now=NOW + 3600) == 0.0
 
@@ -249,7 +249,7 @@ class SlowRedis(Switchboard):
         return ()
 
 
-def test_attention_goes_on_while_the_other_gateways_cannot_be_asked(
+def test_attention_stays_current_while_other_gateways_do_not_respond(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def record() -> list[float | None]:
@@ -277,7 +277,7 @@ def test_attention_goes_on_while_the_other_gateways_cannot_be_asked(
 # ---------------------------------------------------------------- attention
 
 
-async def test_what_began_is_told_with_its_moment_and_is_over_when_it_ends(stage: Stage) -> None:
+async def test_attention_shows_since_when_a_problem_exists_until_it_ends(stage: Stage) -> None:
     stage.source.state = {f"log {SHARED}": "connection refused", "server": None}
     stage.source.notes = {f"origin {OWN}": "http://origin:8080 answers 503"}
     await stage.look()
@@ -297,7 +297,7 @@ async def test_what_began_is_told_with_its_moment_and_is_over_when_it_ends(stage
     assert [it.since for it in stage.attention()] == [stage.clock.now]
 
 
-async def test_a_cache_that_keeps_what_was_deleted_is_told(stage: Stage) -> None:
+async def test_attention_shows_a_cache_whose_purges_fail(stage: Stage) -> None:
     why = "it answers 500; 2 purges wait, and readers may get what is no more"
     stage.source.notes = {"purge fastly SU1Z0isxPaozGVKXdv0eY": why, "purge varnish v:6081": None}
     await stage.look()
@@ -306,7 +306,7 @@ async def test_a_cache_that_keeps_what_was_deleted_is_told(stage: Stage) -> None
     assert told.sentence == f"purge fastly SU1Z0isxPaozGVKXdv0eY: {why}"
 
 
-async def test_a_low_hit_ratio_is_told_when_enough_was_read(stage: Stage) -> None:
+async def test_attention_shows_a_low_hit_ratio_after_enough_reads(stage: Stage) -> None:
     await stage.look(*reads(0, 0))
     await stage.look(*reads(49, 50))
     assert stage.attention() == []
@@ -319,7 +319,9 @@ async def test_a_low_hit_ratio_is_told_when_enough_was_read(stage: Stage) -> Non
     assert stage.attention() == []
 
 
-async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: Stage) -> None:
+async def test_attention_shows_a_failing_origin_and_a_reached_limit_for_a_minute(
+    stage: Stage,
+) -> None:
     await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"), sample(REFUSALS, 3, "max_feeds"))
     failing = [sample(ORIGIN_REQUESTS, 90, OWN, "2xx"), sample(ORIGIN_REQUESTS, 10, OWN, "5xx")]
     await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"))
@@ -333,7 +335,7 @@ async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: St
 
 
 @pytest.mark.parametrize(("failures", "requests", "told"), [(2, 19, 0), (1, 20, 0), (2, 20, 1)])
-async def test_a_failure_of_few_requests_is_no_trouble(
+async def test_attention_ignores_origin_failures_among_few_requests(
     failures: int, requests: int, told: int, stage: Stage
 ) -> None:
     await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"))
@@ -342,7 +344,9 @@ async def test_a_failure_of_few_requests_is_no_trouble(
     assert len(stage.attention()) == told
 
 
-async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> None:
+async def test_attention_shows_a_growing_problem_until_a_minute_after_its_last_growth(
+    stage: Stage,
+) -> None:
     lag = histogram("headgate_event_loop_lag_seconds", "", bounds=(0.1, 0.25, 0.5))
     restarts = counter("headgate_worker_restarts_total", "")
     await stage.look(observed(lag, {0.3: 5}), sample(restarts, 3))
@@ -385,7 +389,7 @@ async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> 
         ("headgate_log_free_bytes", 1 << 30, None),
     ],
 )
-async def test_a_gauge_of_a_log_that_means_trouble_is_told(
+async def test_attention_shows_gauges_of_a_log_that_indicate_a_problem(
     name: str, number: float, level: str | None, stage: Stage
 ) -> None:
     await stage.look(sample(gauge(name, "", "route"), number, SHARED))
@@ -408,7 +412,7 @@ def answering(told: dict[str, str]) -> object:
     return answer
 
 
-async def test_the_figures_of_gateways_that_share_a_log_add_up(stage: Stage) -> None:
+async def test_figures_of_gateways_that_share_a_log_add_up(stage: Stage) -> None:
     own = [sample(REQUESTS, 0, SHARED, "read", "2xx")]
     for looked in range(3):
         stage.source.answers = answering(  # type: ignore[assignment] # a source's
@@ -428,7 +432,7 @@ async def test_the_figures_of_gateways_that_share_a_log_add_up(stage: Stage) -> 
     assert stage.recorder.fleet.size == 1
 
 
-async def test_only_what_a_shared_log_serves_is_told_to_others(stage: Stage) -> None:
+async def test_only_figures_of_shared_logs_are_sent_to_other_gateways(stage: Stage) -> None:
     await stage.look(sample(REQUESTS, 3, SHARED, "read", "2xx"), *reads(7, 0))
     (question,) = stage.source.asked
     assert isinstance(question, ShareFigures)
@@ -436,7 +440,7 @@ async def test_only_what_a_shared_log_serves_is_told_to_others(stage: Stage) -> 
     assert json.loads(question.told) == {"routes": {SHARED: {"requests": 3.0}}}
 
 
-def test_nobody_is_asked_where_no_log_is_shared() -> None:
+def test_no_gateway_is_asked_where_no_log_is_shared() -> None:
     assert Fleet("here", []).question({OWN: [1.0]}) is None
 
 
@@ -452,7 +456,7 @@ def test_nobody_is_asked_where_no_log_is_shared() -> None:
         '{"routes": {}, "x": "' + "y" * LONGEST_FIGURES + '"}',
     ],
 )
-def test_garbage_of_others_is_dropped(garbage: str) -> None:
+def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
     of = Fleet("here", [SHARED])
     answers: list[Answer] = [OthersFigures({"there": garbage}), NotAnswered(503, "away")]
     assert [of.take(answers, 5) for _ in range(2)] == [[], []]
@@ -460,7 +464,7 @@ def test_garbage_of_others_is_dropped(garbage: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["-5", "1e999", "-0.0"])
-def test_numbers_that_cannot_be_count_nothing(number: str) -> None:
+def test_negative_or_infinite_figures_of_other_gateways_count_as_zero(number: str) -> None:
     of = Fleet("here", [SHARED])
     told = f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'
     of.take([OthersFigures({"there": told})], 5)
@@ -468,7 +472,7 @@ def test_numbers_that_cannot_be_count_nothing(number: str) -> None:
         assert set(rows[SHARED][1:]) == {0.0}
 
 
-def test_as_many_others_are_known_as_may_be() -> None:
+def test_the_number_of_known_gateways_is_bounded() -> None:
     of = Fleet("here", [SHARED])
     of.take([OthersFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
     assert of.size == 1 + fleet.MOST_GATEWAYS
@@ -478,7 +482,7 @@ def test_as_many_others_are_known_as_may_be() -> None:
     ("lost", "level", "words"),
     [("yes", "bad", "last is lost"), ("unknown", "warning", "not known")],
 )
-async def test_a_history_that_changed_is_as_bad_as_what_it_lost(
+async def test_attention_for_a_changed_log_history_is_as_severe_as_its_loss(
     lost: str, level: str, words: str, stage: Stage
 ) -> None:
     histories = counter("headgate_log_histories_total", "", "route", "lost")
@@ -488,7 +492,7 @@ async def test_a_history_that_changed_is_as_bad_as_what_it_lost(
     assert (told.level, words in told.sentence, SHARED in told.sentence) == (level, True, True)
 
 
-async def test_a_history_that_changed_and_lost_nothing_needs_no_attention(stage: Stage) -> None:
+async def test_a_changed_log_history_without_loss_needs_no_attention(stage: Stage) -> None:
     histories = counter("headgate_log_histories_total", "", "route", "lost")
     await stage.look(sample(histories, 0, SHARED, "no"))
     await stage.look(sample(histories, 1, SHARED, "no"))

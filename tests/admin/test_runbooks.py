@@ -31,7 +31,7 @@ async def guarded() -> AsyncIterator[TestClient[Any, Any]]:
         yield client
 
 
-async def test_each_alert_leads_to_its_section_without_signing_in(
+async def test_the_runbook_page_has_a_section_per_alert_without_signing_in(
     guarded: TestClient[Any, Any],
 ) -> None:
     answer = await guarded.get("/alerts", headers=PAGE)
@@ -42,7 +42,7 @@ async def test_each_alert_leads_to_its_section_without_signing_in(
     assert page.count("<strong>What to do</strong>") == len(declared)
 
 
-async def test_the_runbooks_say_nothing_of_the_gateway_to_whoever_has_not_signed_in(
+async def test_the_runbook_page_shows_nothing_of_the_gateway_without_signing_in(
     guarded: TestClient[Any, Any],
 ) -> None:
     for_anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
@@ -52,12 +52,14 @@ async def test_the_runbooks_say_nothing_of_the_gateway_to_whoever_has_not_signed
     assert ("/configuration" in for_anybody, "/configuration" in for_a_viewer) == (False, True)
 
 
-async def test_the_other_pages_still_ask_who_comes(guarded: TestClient[Any, Any]) -> None:
+async def test_pages_other_than_the_runbooks_still_redirect_to_sign_in(
+    guarded: TestClient[Any, Any],
+) -> None:
     answer = await guarded.get("/", headers=PAGE, allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (303, "/sign-in?next=/")
 
 
-def test_the_runbooks_need_nothing_that_the_console_does_not_have() -> None:
+def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
     text = document("alerts.md")
     assert re.findall(r"\]\((?!https?://)", text) == []
     assert re.findall(r"^(?:#{3}|```|\|)", text, re.MULTILINE) == []

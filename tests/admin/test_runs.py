@@ -181,7 +181,7 @@ def audited(server: Headgate, name: str) -> list[Mapping[str, Any]]:
 # ---------------------------------------------------------------- what is shown
 
 
-async def test_a_run_is_shown_as_it_goes_on_and_as_it_has_ended(
+async def test_the_console_and_metrics_show_active_finished_and_failed_runs(
     at: tuple[Console, Runs],
 ) -> None:
     console, runs = at
@@ -212,7 +212,7 @@ async def test_a_run_is_shown_as_it_goes_on_and_as_it_has_ended(
         assert after[name] - before[name] == more, name
 
 
-async def test_what_the_library_adds_is_neither_an_item_of_the_source_nor_its_first(
+async def test_chunks_added_by_the_library_do_not_count_as_the_first_item_of_a_run(
     at: tuple[Console, Runs],
 ) -> None:
     console, runs = at
@@ -230,7 +230,9 @@ async def test_what_the_library_adds_is_neither_an_item_of_the_source_nor_its_fi
     assert ended["first_item_after"] >= 0
 
 
-async def test_marks_and_steps_of_long_appends_are_no_items(at: tuple[Console, Runs]) -> None:
+async def test_index_marks_and_steps_are_not_counted_as_items_of_a_run(
+    at: tuple[Console, Runs],
+) -> None:
     console, runs = at
 
     async def source() -> AsyncIterator[object]:
@@ -242,7 +244,7 @@ async def test_marks_and_steps_of_long_appends_are_no_items(at: tuple[Console, R
     assert (await console.shows("long-appends", "finished"))["items"] == 3000
 
 
-async def test_a_run_whose_producer_was_killed_is_orphaned_until_another_goes_on(
+async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
     at: tuple[Console, Runs], server: Headgate
 ) -> None:
     console, runs = at
@@ -278,7 +280,7 @@ async def test_a_run_whose_producer_was_killed_is_orphaned_until_another_goes_on
     assert (await console.shows("taken", "finished"))["items"] == 2
 
 
-async def test_other_streams_of_the_route_are_no_runs(at: tuple[Console, Runs]) -> None:
+async def test_streams_without_run_records_are_not_listed_as_runs(at: tuple[Console, Runs]) -> None:
     console, runs = at
     await runs.start("one", counting(1), format="ndjson")
     await console.shows("one", "finished")
@@ -298,7 +300,7 @@ async def test_other_streams_of_the_route_are_no_runs(at: tuple[Console, Runs]) 
 # ---------------------------------------------------------------- stop
 
 
-async def test_an_operator_stops_a_run_with_the_button(
+async def test_an_operator_stops_a_run_with_the_button_and_is_logged(
     at: tuple[Console, Runs], server: Headgate
 ) -> None:
     console, runs = at
@@ -339,7 +341,7 @@ async def until_ended(runs: Runs, run_id: str) -> None:
     await until(has_ended)
 
 
-async def test_a_viewer_sees_runs_and_stops_none(
+async def test_a_viewer_sees_runs_and_gets_403_for_a_stop(
     at: tuple[Console, Runs], server: Headgate
 ) -> None:
     console, runs = at
@@ -364,7 +366,9 @@ async def test_a_viewer_sees_runs_and_stops_none(
     assert audited(server, name) == []
 
 
-async def test_what_cannot_be_stopped_says_why(at: tuple[Console, Runs], server: Headgate) -> None:
+async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
+    at: tuple[Console, Runs], server: Headgate
+) -> None:
     console, runs = at
     await runs.start("over", counting(1), format="ndjson")
     await until_ended(runs, "over")
@@ -383,7 +387,7 @@ async def test_what_cannot_be_stopped_says_why(at: tuple[Console, Runs], server:
 # ---------------------------------------------------------------- what the log tells
 
 
-async def test_a_gateway_that_was_started_anew_finds_runs_in_its_log(tmp_path: Path) -> None:
+async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None:
     server = serving(f"file:{tmp_path / 'data'}", tokens_file(tmp_path))
     try:
         server.start()
@@ -418,7 +422,7 @@ async def test_a_gateway_that_was_started_anew_finds_runs_in_its_log(tmp_path: P
 
 
 @pytest.mark.timeout(120)
-async def test_two_workers_show_one_run_as_one(tmp_path: Path) -> None:
+async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path / "redis") as redis,
         several(redis.url, route={"runs": True}, admin_tokens=json.dumps(ADMITTED)) as server,
@@ -495,7 +499,7 @@ async def inside() -> AsyncIterator[tuple[Console, Runs]]:
         yield both
 
 
-async def test_the_newest_runs_are_known_and_those_that_go_on_before_others(
+async def test_a_full_run_table_keeps_active_and_newest_runs(
     monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
 ) -> None:
     console, runs = inside
@@ -515,7 +519,7 @@ async def test_the_newest_runs_are_known_and_those_that_go_on_before_others(
     assert numbers['headgate_runs_forgotten_total{route="/v1/stream"}'] == 1
 
 
-async def test_a_run_that_goes_on_is_looked_at_once_for_all_who_ask_at_the_same_time(
+async def test_concurrent_run_lists_share_one_look_at_an_active_run(
     monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
 ) -> None:
     console, runs = inside
@@ -537,7 +541,7 @@ async def test_a_run_that_goes_on_is_looked_at_once_for_all_who_ask_at_the_same_
     assert len(looked_at) == 4
 
 
-async def test_a_log_of_many_streams_is_not_looked_through_to_its_end(
+async def test_the_search_for_runs_in_a_large_log_is_cut_at_its_limit(
     monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
 ) -> None:
     console, runs = inside
@@ -550,7 +554,7 @@ async def test_a_log_of_many_streams_is_not_looked_through_to_its_end(
     assert len(told["runs"]) == 2  # seen as they began
 
 
-async def test_items_of_before_are_counted_in_a_run_that_is_not_long(
+async def test_items_written_before_a_restart_are_counted_up_to_a_length_of_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     origin = f"file:{tmp_path}"

@@ -21,7 +21,7 @@ HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
 USER = AdminUser(name="ann", role="operator", password_hash=HASH)
 
 
-def test_the_session_that_was_unused_for_longest_makes_room() -> None:
+def test_a_full_session_table_ends_the_least_recently_used_session() -> None:
     ended: list[Session] = []
     table = Sessions(lambda: 0.0, ended.append)
     begun = [table.begin(USER) for _ in range(MOST_SESSIONS)]
@@ -33,7 +33,7 @@ def test_the_session_that_was_unused_for_longest_makes_room() -> None:
     assert table.find(begun[0][0]) is begun[0][1]
 
 
-def test_a_session_ends_once() -> None:
+def test_ending_a_session_twice_notifies_once() -> None:
     ended: list[Session] = []
     table = Sessions(lambda: 0.0, ended.append)
     _, session = table.begin(USER)
@@ -43,13 +43,13 @@ def test_a_session_ends_once() -> None:
     assert not table.stands(session)
 
 
-def test_sessions_and_their_tokens_differ() -> None:
+def test_each_session_has_its_own_token_and_csrf_token() -> None:
     table = Sessions(lambda: 0.0, lambda _: None)
     begun = [table.begin(USER) for _ in range(3)]
     assert len({token for token, _ in begun} | {session.csrf for _, session in begun}) == 6
 
 
-def test_an_allowance_comes_back_one_by_one() -> None:
+def test_an_allowance_of_attempts_is_regained_one_by_one() -> None:
     clock = Clock()
     table = Attempts(Allowance(3, 10.0), clock)
     waits = []
@@ -72,7 +72,7 @@ def test_an_allowance_comes_back_one_by_one() -> None:
     assert table.wait_s("a") == 0
 
 
-def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+def test_a_clock_set_back_does_not_prolong_the_wait_for_attempts() -> None:
     clock = Clock()
     table = Attempts(Allowance(1, 30.0), clock)
     table.count("a")
@@ -83,7 +83,7 @@ def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
     assert table.wait_s("a") == 0
 
 
-def test_as_many_keys_are_remembered_as_may_be() -> None:
+def test_a_full_table_of_attempts_drops_its_oldest_key() -> None:
     table = Attempts(Allowance(1, 60.0), lambda: 0.0)
     for key in range(attempts.MOST_KEYS):
         table.count(key)
@@ -104,7 +104,7 @@ def test_as_many_keys_are_remembered_as_may_be() -> None:
         ("", "", True),
     ],
 )
-def test_an_address_of_ipv6_is_counted_by_its_network(
+def test_attempts_from_ipv6_addresses_are_counted_by_their_64_bit_network(
     one: str, other: str, *, is_same: bool
 ) -> None:
     assert (counted_as(one) == counted_as(other)) is is_same
@@ -115,7 +115,7 @@ def test_an_address_of_ipv6_is_counted_by_its_network(
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
 
 
-async def test_no_more_checks_wait_than_may() -> None:
+async def test_a_password_check_beyond_the_waiting_limit_gets_503() -> None:
     users = Passwords([USER.but(password_hash=Secret(CHEAP))])
     most = MOST_AT_ONCE + MOST_WAITING
     answers = await asyncio.gather(
@@ -129,7 +129,7 @@ async def test_no_more_checks_wait_than_may() -> None:
     users.close()
 
 
-async def test_what_is_not_checked_is_not_counted() -> None:
+async def test_unchecked_passwords_are_not_counted_as_attempts() -> None:
     users = [USER.but(password_hash=Secret(CHEAP))]
     sign_in = SignIn(users, lambda: 0.0, lambda _: None)
 
@@ -154,7 +154,7 @@ async def test_what_is_not_checked_is_not_counted() -> None:
     sign_in.passwords.close()
 
 
-async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -> None:
+async def test_checking_an_unknown_name_costs_about_as_much_as_a_known_one() -> None:
     cheap = USER.but(name="bob", password_hash=Secret(CHEAP))
     users = Passwords([cheap, USER])
 

@@ -60,7 +60,7 @@ class Shown(NamedTuple):
         Shown(show.clock, NOW, "12:05:10"),
     ],
 )
-def test_values_have_three_digits_and_their_unit(row: Shown) -> None:
+def test_values_are_shown_with_three_digits_and_their_unit(row: Shown) -> None:
     assert row.how(row.value) == row.text
 
 
@@ -68,7 +68,7 @@ def test_values_have_three_digits_and_their_unit(row: Shown) -> None:
     "how",
     [show.number, show.count, show.rate, show.size, show.percent, show.factor, show.duration],
 )
-def test_what_is_not_known_is_no_zero(how: Callable[[float | None], str]) -> None:
+def test_an_unknown_value_is_not_shown_as_zero(how: Callable[[float | None], str]) -> None:
     assert how(None) == show.UNKNOWN
     assert how(0) != show.UNKNOWN
 
@@ -84,26 +84,26 @@ def test_what_is_not_known_is_no_zero(how: Callable[[float | None], str]) -> Non
         (None, "–"),
     ],
 )
-def test_moments_are_told_from_now(moment: float | None, text: str) -> None:
+def test_moments_are_shown_relative_to_now(moment: float | None, text: str) -> None:
     assert show.relative(moment, NOW) == text
 
 
 @given(st.floats(min_value=0, max_value=1e15))
-def test_numbers_stay_short(value: float) -> None:
+def test_shown_numbers_have_at_most_five_characters(value: float) -> None:
     assert len(show.number(value)) <= 5
 
 
 @given(st.text())
-def test_nothing_in_a_name_hides(text: str) -> None:
+def test_shown_names_contain_no_invisible_characters(text: str) -> None:
     assert all(unicodedata.category(c) not in {"Cc", "Cf", "Cs"} for c in show.visible(text))
 
 
-def test_a_name_that_would_turn_round_says_so() -> None:
+def test_text_direction_overrides_in_a_name_are_shown_as_code_points() -> None:
     assert show.visible("\u202egpj.exe\0") == "⟨U+202E⟩gpj.exe⟨U+0000⟩"
 
 
 @given(st.text(), st.integers(min_value=3, max_value=60))
-def test_a_cut_name_keeps_both_its_ends(text: str, longest: int) -> None:
+def test_a_shortened_name_keeps_its_beginning_and_its_end(text: str, longest: int) -> None:
     cut = show.middle(text, longest)
     if len(text) <= longest:
         assert cut == text
@@ -115,10 +115,10 @@ def test_a_cut_name_keeps_both_its_ends(text: str, longest: int) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_name_is_read_as_it_was_written(text: str) -> None:
+def test_a_percent_encoded_name_is_shown_decoded(text: str) -> None:
     assert show.spoken(quote(text, show.IN_NAMES)) == text
 
 
 @pytest.mark.parametrize("name", ["a%2Fb", "%zz", "a%2525%", "%FF"])
-def test_a_name_stays_encoded_where_decoding_would_make_it_another(name: str) -> None:
+def test_a_name_stays_encoded_where_decoding_is_ambiguous(name: str) -> None:
     assert show.spoken(name) == name

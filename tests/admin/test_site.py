@@ -59,7 +59,7 @@ async def csrf(client: TestClient[Any, Any]) -> str:
         ),
     ],
 )
-async def test_the_card_of_a_private_route_says_once_what_shared_caches_may_keep(
+async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_store(
     settings: dict[str, str], said: str
 ) -> None:
     route = Route.of({"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings})
@@ -78,7 +78,7 @@ async def test_the_card_of_a_private_route_says_once_what_shared_caches_may_keep
         (["memory:", "http://h"], "news here to socket write"),
     ],
 )
-async def test_delivery_is_told_with_what_it_is_measured_from(
+async def test_the_delivery_chart_names_the_event_that_it_is_measured_from(
     origins: list[str], words: str
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
@@ -107,7 +107,7 @@ class Repairing(MadeUp):
         ({"etag": 0, "cors": 0}, []),
     ],
 )
-async def test_a_card_has_the_repairs_that_were_made(
+async def test_the_card_of_a_route_lists_only_repairs_that_were_made(
     repairs: dict[str, int], told: list[str]
 ) -> None:
     server = TestServer(application(Repairing(repairs)), host="127.0.0.1")
@@ -142,7 +142,7 @@ async def heard(events: AsyncGenerator[bytes], number: int) -> list[tuple[str, A
     return found
 
 
-def test_a_page_that_is_open_gets_what_has_changed() -> None:
+def test_an_open_page_gets_only_the_regions_that_changed() -> None:
     told = Counted({"a": "1", "b": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "2"})
     assert virtual_time.run(heard(LivePages().follow("/", told.tell), 3)) == [
         ("regions", {"a": "1", "b": "1"}),
@@ -151,7 +151,7 @@ def test_a_page_that_is_open_gets_what_has_changed() -> None:
     ]
 
 
-def test_what_cannot_be_told_is_a_problem_and_is_tried_again() -> None:
+def test_a_failed_rendering_sends_a_problem_event_and_is_retried() -> None:
     told = Counted({"a": "1"}, None, {"a": "2"})
     assert virtual_time.run(heard(LivePages().follow("/", told.tell), 3)) == [
         ("regions", {"a": "1"}),
@@ -160,7 +160,7 @@ def test_what_cannot_be_told_is_a_problem_and_is_tried_again() -> None:
     ]
 
 
-def test_those_who_look_at_the_same_page_share_a_rendering() -> None:
+def test_viewers_of_the_same_page_share_each_rendering() -> None:
     told, other = Counted({"a": "1"}), Counted({"a": "1"})
 
     async def look() -> None:
@@ -180,7 +180,7 @@ def test_those_who_look_at_the_same_page_share_a_rendering() -> None:
     virtual_time.run(look())
 
 
-async def test_a_page_answers_with_its_regions_when_it_is_asked_for_events(
+async def test_a_page_requested_as_an_event_stream_sends_its_regions(
     client: TestClient[Any, Any],
 ) -> None:
     async with client.get("/", headers=EVENTS) as answer:
@@ -190,7 +190,7 @@ async def test_a_page_answers_with_its_regions_when_it_is_asked_for_events(
     assert set(regions) == {"instance", "attention", "stats", "charts", "routes"}
 
 
-async def test_who_knows_the_gateway_by_another_name_is_told_that_one() -> None:
+async def test_links_on_a_page_use_the_host_of_its_request() -> None:
     tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
     app = application(Everywhere(), admin_tokens=tokens)
     path = "/streams?begins=&route=/v1/audit"
@@ -215,7 +215,7 @@ async def test_who_knows_the_gateway_by_another_name_is_told_that_one() -> None:
         ("a?b#c", "/v1/stream/a%3Fb%23c"),
     ],
 )
-async def test_the_curl_line_of_a_stream_is_percent_encoded(
+async def test_the_curl_command_of_a_stream_is_percent_encoded(
     name: str, path: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"route": "/v1/stream", "name": name, "tab": "messages", "offset": "1&x=2"}
@@ -242,7 +242,7 @@ class FewReads(MadeUp):
 @pytest.mark.parametrize(
     ("reads", "said"), [(1, "too few reads to tell"), (99, "too few"), (100, "below alarm")]
 )
-async def test_a_share_of_few_reads_is_not_judged(reads: int, said: str) -> None:
+async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: str) -> None:
     app = application(FewReads(reads))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         page = await (await client.get("/", headers=PAGE)).text()
@@ -250,7 +250,7 @@ async def test_a_share_of_few_reads_is_not_judged(reads: int, said: str) -> None
     assert ("below alarm" in page) is (reads >= 100)
 
 
-async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> None:
+async def test_a_stream_tab_gets_only_its_own_regions(client: TestClient[Any, Any]) -> None:
     path = "/stream?route=/v1/stream&name=chat/0000&tab=readers"
     async with client.get(path, headers=EVENTS) as answer:
         await answer.content.readline()
@@ -278,7 +278,7 @@ class Reading(MadeUp):
         return await super().messages(route, name, place, limit)
 
 
-async def test_a_page_that_stays_open_reads_its_stream_once() -> None:
+async def test_an_open_stream_page_reads_messages_only_once() -> None:
     console = Reading()
     path = "/stream?route=/v1/stream&name=chat/0000"
     async with TestClient(TestServer(application(console), host="127.0.0.1")) as client:
@@ -308,7 +308,7 @@ class Typed(MadeUp):
     ("content_type", "is_json"),
     [("Application/JSON; a=b", True), ("application/ld+json", False), ("text/json", False)],
 )
-async def test_json_is_on_a_page_what_it_is_to_the_gateway(
+async def test_a_stream_page_treats_only_application_json_as_json(
     content_type: str, *, is_json: bool
 ) -> None:
     server = TestServer(application(Typed(content_type)), host="127.0.0.1")
@@ -317,7 +317,7 @@ async def test_json_is_on_a_page_what_it_is_to_the_gateway(
         assert f'data-json="{int(is_json)}"' in await answer.text()
 
 
-async def test_machines_get_errors_as_problems_and_people_as_pages(
+async def test_api_clients_get_errors_as_problem_json_and_browsers_as_pages(
     client: TestClient[Any, Any],
 ) -> None:
     for headers, kind in (({}, "application/problem+json"), (PAGE, "text/html")):
@@ -326,7 +326,7 @@ async def test_machines_get_errors_as_problems_and_people_as_pages(
                 assert (answer.status, answer.content_type) == (status, kind)
 
 
-async def test_a_change_needs_the_token_of_the_page(
+async def test_a_change_by_form_needs_the_csrf_token_of_the_page(
     client: TestClient[Any, Any], console: MadeUp
 ) -> None:
     form = {"action": "append", "content": "[1]"}
@@ -342,7 +342,7 @@ async def test_a_change_needs_the_token_of_the_page(
     assert console.done == [("append", "chat/0000", "[1]")]
 
 
-async def test_a_stop_needs_the_token_of_the_page(
+async def test_stopping_a_run_by_form_needs_the_csrf_token_of_the_page(
     client: TestClient[Any, Any], console: MadeUp
 ) -> None:
     form = {"name": "chat/0000"}
@@ -357,7 +357,7 @@ async def test_a_stop_needs_the_token_of_the_page(
 
 
 @pytest.mark.parametrize("action", ["close", "delete"])
-async def test_what_cannot_be_undone_needs_the_name(
+async def test_closing_and_deleting_by_form_need_the_stream_name(
     client: TestClient[Any, Any], console: MadeUp, action: str
 ) -> None:
     form = {"action": action, "csrf": await csrf(client)}
@@ -370,14 +370,14 @@ async def test_what_cannot_be_undone_needs_the_name(
     assert console.done == [(action, "chat/0000")]
 
 
-async def test_nothing_else_can_be_done_to_a_stream(client: TestClient[Any, Any]) -> None:
+async def test_an_unknown_form_action_on_a_stream_gets_400(client: TestClient[Any, Any]) -> None:
     form = {"action": "explode", "csrf": await csrf(client)}
     async with client.post(CHANGE, data=form) as answer:
         assert answer.status == 400
         assert "Action must be one of append, close, delete." in await answer.text()
 
 
-async def test_lines_of_a_form_end_as_they_were_meant(
+async def test_crlf_line_ends_of_a_form_are_appended_as_lf(
     client: TestClient[Any, Any], console: MadeUp
 ) -> None:
     form = {"action": "append", "content": "a\r\nb", "csrf": await csrf(client)}
@@ -386,7 +386,7 @@ async def test_lines_of_a_form_end_as_they_were_meant(
     assert console.done == [("append", "chat/0000", "a\nb")]
 
 
-async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
+async def test_headers_for_explain_are_sent_as_lines_and_never_in_the_url(
     client: TestClient[Any, Any],
 ) -> None:
     token = await csrf(client)
@@ -400,7 +400,7 @@ async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
             assert words in await answer.text()
 
 
-async def test_credentials_to_be_explained_are_not_shown_again(
+async def test_the_explain_page_does_not_show_entered_credentials_again(
     client: TestClient[Any, Any],
 ) -> None:
     canary = "canary-0123456789abcdef"
@@ -416,7 +416,7 @@ async def test_credentials_to_be_explained_are_not_shown_again(
     assert canary not in entered
 
 
-async def test_a_path_is_explained_at_the_address_that_the_pages_show(
+async def test_explain_shows_a_path_at_the_listen_address(
     client: TestClient[Any, Any],
 ) -> None:
     form = {"target": "/v1/stream/a", "headers": "", "csrf": await csrf(client)}
@@ -424,7 +424,7 @@ async def test_a_path_is_explained_at_the_address_that_the_pages_show(
         assert "GET http://127.0.0.1:4437/v1/stream/a" in await answer.text()
 
 
-async def test_only_what_is_in_the_package_is_static(client: TestClient[Any, Any]) -> None:
+async def test_static_paths_serve_only_files_of_the_package(client: TestClient[Any, Any]) -> None:
     for path, status in (
         ("/static/headgate.css", 200),
         ("/static/", 404),

@@ -49,7 +49,7 @@ async def ask(client: TestClient[Any, Any], wish: object, token: str = OPERATOR)
         return answer.status, await answer.json()
 
 
-async def test_an_operator_gets_a_token_and_leaves_a_line_without_it(keys: str) -> None:
+async def test_an_operator_gets_a_read_token_which_is_logged_without_its_value(keys: str) -> None:
     with capture_logs() as lines:
         async with console(keys_file=keys) as client:
             status, made = await ask(client, WISH)
@@ -71,7 +71,7 @@ async def test_an_operator_gets_a_token_and_leaves_a_line_without_it(keys: str) 
     assert made["token"].split(".")[2] not in json.dumps(lines, default=str)
 
 
-async def test_a_viewer_gets_none(keys: str) -> None:
+async def test_a_viewer_gets_403_for_a_read_token(keys: str) -> None:
     async with console(keys_file=keys) as client:
         assert (await ask(client, WISH, VIEWER))[0] == 403
         assert (await ask(client, WISH, "x" * 32))[0] == 401
@@ -92,7 +92,7 @@ async def test_a_viewer_gets_none(keys: str) -> None:
         ({"Lifetime": 60}, 400, "unknown field `Lifetime`"),
     ],
 )
-async def test_what_cannot_be_wished_for_is_told(
+async def test_a_bad_request_for_a_read_token_gets_400_with_the_reason(
     keys: str, more: dict[str, object], status: int, said: str
 ) -> None:
     async with console(keys_file=keys) as client:
@@ -100,7 +100,7 @@ async def test_what_cannot_be_wished_for_is_told(
     assert (found, said in problem["detail"]) == (status, True), problem
 
 
-async def test_without_keys_there_is_none(keys: str, tmp_path: Path) -> None:
+async def test_a_read_token_without_usable_keys_gets_409_or_503(keys: str, tmp_path: Path) -> None:
     async with console() as client:
         status, problem = await ask(client, WISH)
     assert (status, "headgate token keys" in problem["detail"]) == (409, True)
@@ -117,7 +117,9 @@ async def test_without_keys_there_is_none(keys: str, tmp_path: Path) -> None:
     )
 
 
-async def test_a_script_without_a_token_of_its_own_is_told_to_send_one(keys: str) -> None:
+async def test_a_read_token_without_credentials_gets_403_with_how_to_authenticate(
+    keys: str,
+) -> None:
     """While nobody has to sign in, a page of another site could be who asks."""
     app = build(Switchboard(), setup(keys_file=keys))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

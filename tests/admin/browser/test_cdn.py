@@ -28,7 +28,7 @@ def made(name: str) -> str:
     return render(TARGETS[name], from_settings(Settings(), host=HOST, upstream=GATEWAY))
 
 
-async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
+async def test_choosing_a_cdn_target_shows_copies_and_saves_its_file(
     browser: Browser, site: str
 ) -> None:
     tab = await Tab.open(browser, site, "/", permissions=["clipboard-read", "clipboard-write"])
@@ -59,7 +59,7 @@ async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
     assert await tab.close() == []
 
 
-async def test_the_page_makes_a_file_without_scripts(browser: Browser, site: str) -> None:
+async def test_the_cdn_page_makes_a_file_without_scripts(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site, "/cdn?target=nginx", java_script_enabled=False)
     await tab.page.get_by_label("Host name that readers use").fill(HOST)
     await tab.page.get_by_label("This gateway, as the CDN reaches it").fill(GATEWAY)
@@ -69,7 +69,7 @@ async def test_the_page_makes_a_file_without_scripts(browser: Browser, site: str
     await tab.context.close()
 
 
-async def test_what_is_refused_is_told_beside_the_form_and_is_text(
+async def test_hostile_host_names_are_refused_beside_the_form_and_shown_as_text(
     browser: Browser, site: str
 ) -> None:
     tab = await Tab.open(browser, site, "/cdn?target=nginx", viewport=NARROW)

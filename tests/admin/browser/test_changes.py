@@ -96,7 +96,9 @@ async def looking(
         assert await opened.close() == []
 
 
-async def test_what_is_appended_is_seen_within_a_second(browser: Browser, streams: Streams) -> None:
+async def test_appended_messages_appear_on_an_open_page_within_a_second(
+    browser: Browser, streams: Streams
+) -> None:
     await streams.ask("PUT", "tail")
     async with looking(browser, streams, "tail") as tab:
         await tab.page.get_by_text("0 messages, following").wait_for()
@@ -108,7 +110,7 @@ async def test_what_is_appended_is_seen_within_a_second(browser: Browser, stream
             assert time.monotonic() - began < 1
 
 
-async def test_a_pause_misses_nothing_and_a_closed_stream_ends(
+async def test_a_paused_tail_shows_missed_messages_afterwards_and_ends_with_its_stream(
     browser: Browser, streams: Streams
 ) -> None:
     await streams.ask("PUT", "pause")
@@ -125,7 +127,7 @@ async def test_a_pause_misses_nothing_and_a_closed_stream_ends(
         await tab.page.get_by_text("1 message, closed: this is the end").wait_for()
 
 
-async def test_only_the_rows_in_view_exist_and_the_oldest_are_let_go(
+async def test_a_long_message_list_renders_only_rows_in_view_and_drops_the_oldest(
     browser: Browser, streams: Streams
 ) -> None:
     await streams.ask("PUT", "many")
@@ -144,9 +146,7 @@ async def test_only_the_rows_in_view_exist_and_the_oldest_are_let_go(
         await expect(rows.first).to_have_id("message-1")
 
 
-async def test_more_is_read_when_somebody_comes_to_the_end(
-    browser: Browser, streams: Streams
-) -> None:
+async def test_scrolling_to_the_end_reads_more_messages(browser: Browser, streams: Streams) -> None:
     await streams.ask("PUT", "long")
     await streams.ask("POST", "long", list(range(1_500)))
     async with looking(browser, streams, "long") as tab:
@@ -156,7 +156,9 @@ async def test_more_is_read_when_somebody_comes_to_the_end(
         await tab.page.get_by_text("1,200 messages, more to read").wait_for()
 
 
-async def test_an_operator_appends_closes_and_deletes(browser: Browser, streams: Streams) -> None:
+async def test_an_operator_appends_to_closes_and_deletes_a_stream_on_its_page(
+    browser: Browser, streams: Streams
+) -> None:
     await streams.ask("PUT", "changed")
     async with looking(browser, streams, "changed", "change") as tab:
         await tab.page.get_by_label("One append").fill('{"by": "hand"}')
@@ -175,7 +177,7 @@ async def test_an_operator_appends_closes_and_deletes(browser: Browser, streams:
         assert await streams.ask("GET", "changed") == 404
 
 
-async def test_what_was_not_meant_is_not_done_and_what_was_entered_is_kept(
+async def test_a_mistyped_confirmation_deletes_nothing_and_a_refused_append_keeps_its_text(
     browser: Browser, streams: Streams
 ) -> None:
     await streams.ask("PUT", "kept")
@@ -193,7 +195,7 @@ async def test_what_was_not_meant_is_not_done_and_what_was_entered_is_kept(
         tab.wrong = [it for it in tab.wrong if "400 (Bad Request)" not in it]
 
 
-async def test_people_sign_in_and_do_what_their_role_allows(
+async def test_signed_in_users_see_the_tabs_of_their_role(
     browser: Browser, streams: Streams
 ) -> None:
     await streams.ask("PUT", "signed")
@@ -219,7 +221,9 @@ async def test_people_sign_in_and_do_what_their_role_allows(
         tab.wrong = [it for it in tab.wrong if "401 (Unauthorized)" not in it]
 
 
-async def test_after_a_sign_in_nobody_is_sent_elsewhere(browser: Browser, streams: Streams) -> None:
+async def test_a_foreign_next_address_is_dropped_from_the_sign_in_form(
+    browser: Browser, streams: Streams
+) -> None:
     users = [{"name": "ada", "role": "operator", "password_hash": HASH}]
     async with looking(browser, streams, "signed", admin_users=users) as tab:
         for there in ("//evil.example", "/\\evil.example", "https://evil.example/"):

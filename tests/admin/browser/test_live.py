@@ -40,7 +40,7 @@ async def showing(
         assert await tab.close() == []
 
 
-async def test_a_chart_moves_when_its_values_change(browser: Browser) -> None:
+async def test_a_chart_updates_in_place_when_its_values_change(browser: Browser) -> None:
     console = MadeUp()
     async with showing(browser, console) as tab:
         area = tab.page.locator(".s-hit.area")
@@ -55,7 +55,7 @@ async def test_a_chart_moves_when_its_values_change(browser: Browser) -> None:
         assert await span.evaluate("(link) => link === document.activeElement")
 
 
-async def test_a_run_is_stopped_by_the_button_of_a_row_that_was_sent_again(
+async def test_the_stop_button_of_an_updated_row_keeps_focus_and_stops_its_run(
     browser: Browser,
 ) -> None:
     console = MadeUp()
@@ -71,7 +71,7 @@ async def test_a_run_is_stopped_by_the_button_of_a_row_that_was_sent_again(
         assert console.done == [("stop", "chat/00000000-5d1c-4e7e-9d5a-0c7a4c1f0000")]
 
 
-async def test_a_card_keeps_its_size_while_its_numbers_change(browser: Browser) -> None:
+async def test_a_card_keeps_its_size_when_its_numbers_change(browser: Browser) -> None:
     console = MadeUp()
     sizes = "(cards) => cards.map((it) => JSON.stringify(it.getBoundingClientRect()))"
     async with showing(browser, console) as tab:
@@ -82,7 +82,9 @@ async def test_a_card_keeps_its_size_while_its_numbers_change(browser: Browser) 
         assert await cards.evaluate_all(sizes) == before
 
 
-async def test_values_of_a_moment_are_told_under_the_pointer_and_by_keys(browser: Browser) -> None:
+async def test_a_chart_shows_the_values_of_a_moment_under_the_pointer_and_by_keys(
+    browser: Browser,
+) -> None:
     async with showing(browser, MadeUp()) as tab:
         chart = tab.page.get_by_role("group", name="Live readers by transport")
         tip = tab.page.locator(".tip")
@@ -100,7 +102,7 @@ async def test_values_of_a_moment_are_told_under_the_pointer_and_by_keys(browser
         assert not await tip.is_visible()
 
 
-async def test_a_page_that_hears_nothing_says_so(browser: Browser) -> None:
+async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser) -> None:
     server = TestServer(application(MadeUp()), host="127.0.0.1")
     await server.start_server()
     tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
@@ -111,7 +113,7 @@ async def test_a_page_that_hears_nothing_says_so(browser: Browser) -> None:
     await tab.context.close()
 
 
-async def test_what_cannot_be_told_now_is_told_when_it_can_be(browser: Browser) -> None:
+async def test_a_page_shows_an_unreachable_log_and_recovers_by_itself(browser: Browser) -> None:
     console = MadeUp()
     console.trouble = NotTold(503, "the log cannot be reached")
     async with showing(browser, console, "/streams") as tab:
@@ -120,7 +122,9 @@ async def test_what_cannot_be_told_now_is_told_when_it_can_be(browser: Browser) 
         await tab.page.get_by_role("link", name="chat/0000").wait_for()
 
 
-async def test_a_hidden_page_stops_listening_and_goes_on_when_it_is_seen(browser: Browser) -> None:
+async def test_a_hidden_page_closes_its_event_stream_and_reopens_it_when_visible(
+    browser: Browser,
+) -> None:
     hide = """(hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
       document.dispatchEvent(new Event("visibilitychange"));
@@ -132,7 +136,7 @@ async def test_a_hidden_page_stops_listening_and_goes_on_when_it_is_seen(browser
             await tab.page.evaluate(hide, arg=False)
 
 
-async def test_streams_are_found_while_a_name_is_typed(browser: Browser) -> None:
+async def test_streams_are_filtered_while_a_name_is_typed(browser: Browser) -> None:
     async with showing(browser, MadeUp(), "/streams") as tab:
         await tab.page.keyboard.press("/")
         await tab.page.keyboard.type("chat/000")
@@ -147,7 +151,7 @@ async def test_streams_are_found_while_a_name_is_typed(browser: Browser) -> None
         assert await rows.count() == 0
 
 
-async def test_pages_are_turned_by_links_and_sorted_by_headers(browser: Browser) -> None:
+async def test_the_stream_list_is_paged_by_links_and_sorted_by_headers(browser: Browser) -> None:
     async with showing(browser, MadeUp(), "/streams") as tab:
         rows = tab.page.locator(".streams tbody tr")
         for number in (50, 50, 44):
@@ -158,7 +162,7 @@ async def test_pages_are_turned_by_links_and_sorted_by_headers(browser: Browser)
         assert await tab.page.locator("[aria-sort=descending]").inner_text() == "Readers ↓"
 
 
-async def test_keys_open_pages_and_their_list(browser: Browser) -> None:
+async def test_keyboard_shortcuts_open_pages_and_the_list_of_keys(browser: Browser) -> None:
     async with showing(browser, MadeUp()) as tab:
         await tab.page.keyboard.press("?")
         assert await tab.page.get_by_role("dialog", name="Keys").is_visible()
@@ -168,7 +172,7 @@ async def test_keys_open_pages_and_their_list(browser: Browser) -> None:
             await tab.page.keyboard.press("r")
 
 
-async def test_everything_is_reached_by_tab_in_reading_order(browser: Browser) -> None:
+async def test_the_tab_key_reaches_every_control_in_reading_order(browser: Browser) -> None:
     reach = (
         "a[href], button:not([hidden]), input:not([type=hidden]), textarea, summary, [tabindex='0']"
     )
@@ -206,7 +210,7 @@ class Endless(MadeUp):
         )
 
 
-async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> None:
+async def test_messages_are_read_only_as_far_as_the_user_scrolls(browser: Browser) -> None:
     console = Endless()
     async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
         rows = tab.page.get_by_role("option")
@@ -223,7 +227,7 @@ async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> Non
         await expect(rows).to_have_id("message-0")
 
 
-async def test_who_wants_the_latest_does_not_wait_for_what_was_asked_before(
+async def test_following_the_tail_does_not_wait_for_an_earlier_read(
     browser: Browser,
 ) -> None:
     console = Endless()
@@ -235,7 +239,7 @@ async def test_who_wants_the_latest_does_not_wait_for_what_was_asked_before(
         console.answers.set()
 
 
-async def test_a_tail_that_is_refused_says_so_and_goes_on_when_it_can(
+async def test_a_refused_tail_shows_the_refusal_and_retries(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MOST_LISTENERS", 0)
@@ -247,7 +251,7 @@ async def test_a_tail_that_is_refused_says_so_and_goes_on_when_it_can(
         tab.wrong = [it for it in tab.wrong if "503 (Service Unavailable)" not in it]
 
 
-async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
+async def test_figures_without_measurements_show_a_dash_and_the_reason(browser: Browser) -> None:
     console = MadeUp()
     console.measured = False
     async with showing(browser, console) as tab:

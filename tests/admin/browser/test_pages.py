@@ -44,7 +44,9 @@ HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
 
 
 @pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
-async def test_a_page_can_be_read_by_everybody(tab: Tab, path: str) -> None:
+async def test_each_page_passes_accessibility_checks_and_fits_wide_and_narrow_windows(
+    tab: Tab, path: str
+) -> None:
     await tab.page.emulate_media(color_scheme="light")
     await tab.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # a typed dictionary
     await tab.goto(path)
@@ -57,7 +59,9 @@ async def test_a_page_can_be_read_by_everybody(tab: Tab, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", cases(PAGES, WITH_EACH_PART, "pages with the same parts"))
-async def test_a_page_can_be_read_in_the_dark_on_a_phone(tab: Tab, path: str) -> None:
+async def test_each_page_passes_contrast_and_target_checks_in_the_dark_on_a_phone(
+    tab: Tab, path: str
+) -> None:
     """The same document as by day: what can differ is its colours and its layout."""
     await tab.page.emulate_media(color_scheme="dark")
     await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
@@ -67,7 +71,7 @@ async def test_a_page_can_be_read_in_the_dark_on_a_phone(tab: Tab, path: str) ->
     assert await tab.take_wrong() == []
 
 
-async def test_an_error_is_a_page_that_says_what_happened(browser: Browser, site: str) -> None:
+async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site)
     for path, status, title, detail in (
         ("/nowhere", 404, "Not Found", "There is no such page."),
@@ -88,7 +92,9 @@ async def test_an_error_is_a_page_that_says_what_happened(browser: Browser, site
     await tab.context.close()
 
 
-async def test_pages_are_read_without_scripts(browser: Browser, site: str) -> None:
+async def test_pages_show_figures_charts_messages_and_search_without_scripts(
+    browser: Browser, site: str
+) -> None:
     tab = await Tab.open(browser, site, java_script_enabled=False)
     assert await tab.page.locator(".figure").all_inner_texts() == [
         "93.4",
@@ -111,7 +117,9 @@ async def test_pages_are_read_without_scripts(browser: Browser, site: str) -> No
     await tab.context.close()
 
 
-async def test_names_are_text_in_a_list(browser: Browser, site: str) -> None:
+async def test_hostile_stream_names_are_shown_as_text_in_the_list(
+    browser: Browser, site: str
+) -> None:
     tab = await Tab.open(browser, site, "/streams")
     names = tab.page.locator(".streams tbody th bdi")
     titles = [await names.nth(at).get_attribute("title") for at in range(len(HOSTILE))]
@@ -126,7 +134,9 @@ async def test_names_are_text_in_a_list(browser: Browser, site: str) -> None:
     assert await tab.close() == []
 
 
-async def test_a_name_is_text_on_the_page_of_its_stream(browser: Browser, site: str) -> None:
+async def test_hostile_stream_names_are_shown_as_text_on_their_page(
+    browser: Browser, site: str
+) -> None:
     tab = await Tab.open(browser, site, viewport=NARROW)
     for name, shown in zip(HOSTILE, HOSTILE_TEXT, strict=True):
         await tab.goto(link("/stream", route="/v1/stream", name=name, tab="change"))
@@ -146,7 +156,7 @@ async def first_message(tab: Tab) -> Locator:
     return view
 
 
-async def test_messages_are_text(browser: Browser, site: str) -> None:
+async def test_hostile_messages_are_shown_as_text(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site, STREAM)
     view = await first_message(tab)
     for payload in PAYLOADS:
@@ -157,9 +167,7 @@ async def test_messages_are_text(browser: Browser, site: str) -> None:
     assert await tab.close() == []
 
 
-async def test_a_tree_keeps_numbers_as_they_were_written_and_folds(
-    browser: Browser, site: str
-) -> None:
+async def test_a_json_tree_shows_numbers_as_written_and_folds(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site, STREAM)
     await first_message(tab)
     detail = tab.page.get_by_role("region", name="The selected message")
@@ -173,7 +181,7 @@ async def test_a_tree_keeps_numbers_as_they_were_written_and_folds(
     assert await tab.close() == []
 
 
-async def test_bytes_are_hex_beside_ascii(browser: Browser, site: str) -> None:
+async def test_a_binary_message_is_shown_as_hex_beside_ascii(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site, "/stream?route=/v1/stream&name=chat/0001")
     await first_message(tab)
     detail = tab.page.get_by_role("region", name="The selected message")

@@ -175,7 +175,7 @@ PAGES = (
 )
 
 
-async def test_forty_payloads_are_text_wherever_they_stand(browser: Browser) -> None:
+async def test_forty_script_payloads_are_shown_as_text_on_every_page(browser: Browser) -> None:
     assert len(set(PAYLOADS)) == 40
     async with TestServer(application(Hostile()), host="127.0.0.1") as server:
         tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
