@@ -110,7 +110,7 @@ AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
         ),
     ],
 )
-def test_an_accepted_append_moves_the_stream(
+def test_an_accepted_append_changes_the_state_as_listed(
     state: StreamState, request_: Append, outcome: AppendOutcome, after: dict[str, object]
 ) -> None:
     batch = AppendBatch(state, {}, at(NOW))
@@ -143,7 +143,7 @@ def test_an_accepted_append_moves_the_stream(
         (OPEN, Retention(max_bytes=1000), 0),
     ],
 )
-def test_a_change_tells_how_a_stream_has_grown_if_that_is_all(
+def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_stream(
     state: StreamState, retention: Retention, grown: int
 ) -> None:
     batch = AppendBatch(state, {}, at(NOW), retention)
@@ -196,7 +196,7 @@ def test_a_refused_append_changes_nothing(
         ),
     ],
 )
-def test_closing_again_is_idempotent(
+def test_closing_a_closed_stream_again_changes_nothing(
     state: StreamState, request_: Append, outcome: AppendOutcome
 ) -> None:
     batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, at(NOW))
@@ -229,7 +229,9 @@ def test_the_next_sequence_of_a_producer_is_accepted(
 
 
 @pytest.mark.parametrize("seq", [0, 4, 5])
-def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> None:
+def test_a_repeated_producer_sequence_is_a_duplicate_and_returns_the_highest_sequence(
+    seq: int,
+) -> None:
     batch = AppendBatch(OPEN, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(producer=Stamp("p", 3, seq)))
     assert outcome == AppendOutcome(AT_10, closed=False, stored=False, producer=KNOWN)
@@ -249,7 +251,7 @@ def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> Non
         (KNOWN, 4, 6, BadRequest, {}),
     ],
 )
-def test_any_other_stamp_is_refused(
+def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
     known: ProducerState | None,
     epoch: int,
     seq: int,
@@ -278,7 +280,7 @@ def test_any_other_stamp_is_refused(
         ("\uffff", "\U00010000", True),
     ],
 )
-def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
+def test_stream_seq_must_grow_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, stream_seq=last)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(stream_seq=seq))
     if accepted:
@@ -287,14 +289,14 @@ def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bo
         assert told(outcome)[0] is SequenceRegression
 
 
-def test_a_duplicate_is_told_before_a_stream_seq_is_looked_at() -> None:
+def test_a_duplicate_is_recognised_before_its_stream_seq_is_checked() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
     batch = AppendBatch(state, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
     assert outcome == AppendOutcome(AT_10, closed=False, stored=False, producer=KNOWN)
 
 
-def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
+def test_a_refused_stream_seq_does_not_advance_the_producer() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
     batch = AppendBatch(state, {"p": KNOWN}, at(NOW))
     assert told(batch.decide(append(stream_seq="a", producer=Stamp("p", 3, 6))))[0] is (
@@ -306,7 +308,7 @@ def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
     )
 
 
-def test_appends_of_one_fold_see_each_other() -> None:
+def test_each_append_of_a_batch_sees_the_effects_of_those_before_it() -> None:
     batch = AppendBatch(OPEN, {}, at(NOW))
     outcomes = [
         batch.decide(append(b"a", producer=Stamp("p", 0, 0))),
@@ -330,7 +332,7 @@ def test_appends_of_one_fold_see_each_other() -> None:
     assert batch.change() == Change(after, 7, records, (("p", last),), appends=2)
 
 
-def test_json_messages_are_one_record_without_their_array() -> None:
+def test_a_json_array_is_appended_as_one_record_without_its_brackets() -> None:
     state = msgspec.structs.replace(OPEN, content_type="application/json", tail=0)
     batch = AppendBatch(state, {}, at(NOW))
     batch.decide(append(b"[1, 2]", "application/json"))
@@ -344,7 +346,7 @@ def test_json_messages_are_one_record_without_their_array() -> None:
     assert change.records == (Record(3, b"1,2"),)
 
 
-def test_an_append_restarts_a_sliding_window() -> None:
+def test_an_append_restarts_the_ttl_of_its_stream() -> None:
     state = msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW + 1)
     batch = AppendBatch(state, {}, at(NOW))
     batch.decide(append())
@@ -354,7 +356,7 @@ def test_an_append_restarts_a_sliding_window() -> None:
 
 
 @pytest.mark.parametrize(("room", "accepted"), [(4, True), (3, True), (2, False)])
-def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
+def test_an_append_past_the_largest_offset_is_refused(room: int, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, tail=MAX_POSITION - room)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(b"abc"))
     if accepted:
@@ -375,7 +377,7 @@ def many(count: int, used_at: float) -> dict[str, ProducerState]:
     ("count", "accepted"),
     [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
 )
-def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int) -> None:
+def test_a_stream_accepts_new_producers_up_to_its_limit(count: int, accepted: int) -> None:
     batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), at(NOW))
     outcomes = [batch.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
     assert [isinstance(outcome, AppendOutcome) for outcome in outcomes] == [
@@ -395,7 +397,7 @@ def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int)
 @pytest.mark.parametrize(
     ("idle_s", "forgotten"), [(PRODUCER_IDLE_S, False), (PRODUCER_IDLE_S + 1, True)]
 )
-def test_a_full_stream_forgets_producers_idle_for_over_a_week(
+def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
     idle_s: float, forgotten: bool
 ) -> None:
     known = many(MAX_PRODUCERS, NOW)
@@ -411,7 +413,7 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
         assert change is None
 
 
-def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> None:
+def test_an_idle_producer_that_returns_before_a_new_one_keeps_its_slot() -> None:
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
     batch = AppendBatch(OPEN, known, at(NOW))
@@ -419,7 +421,7 @@ def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> 
     assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
 
-def test_a_stream_never_holds_more_producers_than_it_may() -> None:
+def test_a_batch_with_a_new_and_a_returning_producer_stays_within_the_limit() -> None:
     """An idle producer's place is given away in a batch, and then it comes back in the same."""
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
@@ -495,7 +497,7 @@ class Model:
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
+def test_batches_decide_like_a_plain_model_for_any_steps(steps: list[Step]) -> None:
     model = Model()
     state = StreamState("s", 5, 2, TEXT)
     producers: dict[str, ProducerState] = {}
@@ -529,7 +531,7 @@ def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
 
 
 @pytest.mark.parametrize(("count", "first"), [(1, 0), (MOST_TRACED, 0), (MOST_TRACED + 1, 1)])
-def test_a_change_names_the_spans_of_its_latest_appends_that_stored_something(
+def test_a_change_names_the_latest_spans_of_appends_that_stored_data(
     count: int, first: int
 ) -> None:
     spans = [TraceContext("1" * 32, f"{number:016x}", 1) for number in range(1, count + 1)]

@@ -36,13 +36,15 @@ FRESHNESS = Freshness(chunk_max_age=60, stale_while_revalidate=300, tail_max_age
         (-7.0, 0, 0),
     ],
 )
-def test_no_copy_outlives_its_stream(remaining: float | None, age: int, stale: int) -> None:
+def test_a_chunk_lifetime_does_not_outlast_its_stream(
+    remaining: float | None, age: int, stale: int
+) -> None:
     line = chunk_lifetime(FRESHNESS, remaining)
     assert line == f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
 
 
 @pytest.mark.parametrize(("remaining", "age"), [(None, 5), (6.0, 5), (4.2, 4), (1.0, 1)])
-def test_what_reached_the_tail_is_held_for_a_moment_by_shared_caches_only(
+def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
     remaining: float | None, age: int
 ) -> None:
     assert tail_lifetime(FRESHNESS, remaining) == (
@@ -56,7 +58,7 @@ def test_what_reached_the_tail_is_held_for_a_moment_by_shared_caches_only(
     ("freshness", "remaining"),
     [(FRESHNESS, 0.9), (FRESHNESS, -1.0), (Freshness(tail_max_age=0), None)],
 )
-def test_what_is_held_for_no_moment_is_asked_for_by_all(
+def test_a_tail_lifetime_below_a_second_is_no_cache(
     freshness: Freshness, remaining: float | None
 ) -> None:
     assert tail_lifetime(freshness, remaining) == "Cache-Control: no-cache\r\n"
@@ -65,11 +67,11 @@ def test_what_is_held_for_no_moment_is_asked_for_by_all(
 @pytest.mark.parametrize(
     ("remaining", "age"), [(None, 20), (21.0, 20), (20.0, 20), (19.9, 19), (0.5, 0), (-1.0, 0)]
 )
-def test_a_polls_data_lives_for_one_cursor_interval(remaining: float | None, age: int) -> None:
+def test_poll_data_are_fresh_for_one_cursor_interval(remaining: float | None, age: int) -> None:
     assert poll_lifetime(FRESHNESS, remaining) == f"Cache-Control: public, max-age={age}\r\n"
 
 
-def test_an_etag_names_stream_and_range_and_what_is_said_of_the_end() -> None:
+def test_an_etag_names_the_stream_its_range_and_its_end() -> None:
     state = StreamState("s", 255, 2, "text/plain", tail=10)
     longer, closed = replace(state, tail=11), replace(state, closed=True)
     tag = '"ff:0000000000000002_0000000000000000:0000000000000002_0000000000000010'
@@ -104,7 +106,7 @@ def test_an_etag_names_stream_and_range_and_what_is_said_of_the_end() -> None:
         ('"b, "a"', False),
     ],
 )
-def test_if_none_match_is_a_list_with_weak_comparison(header: str, match: bool) -> None:
+def test_if_none_match_is_parsed_as_a_list_and_compared_weakly(header: str, match: bool) -> None:
     """Recipients must take empty elements of a list for nothing (RFC 9110 section 5.6.1)."""
     assert matches(header, '"a"') is match
 
@@ -118,13 +120,15 @@ TAG = st.text(
 
 
 @given(TAG, st.lists(st.tuples(st.sampled_from(["", "W/"]), TAG), max_size=6))
-def test_a_list_matches_when_one_of_its_tags_does(tag: str, others: list[tuple[str, str]]) -> None:
+def test_an_if_none_match_list_matches_if_one_of_its_tags_does(
+    tag: str, others: list[tuple[str, str]]
+) -> None:
     header = ", ".join(prefix + other for prefix, other in others)
     assert matches(header, tag) is any(other == tag for _, other in others)
     assert matches(f"{header}, {tag}" if header else tag, tag)
 
 
-def test_max_age_0_is_another_spelling_of_no_cache_for_caches_that_take_that_for_never() -> None:
+def test_tail_directive_max_age_0_replaces_no_cache_for_browsers_only() -> None:
     spelled = replace(FRESHNESS, tail_directive="max-age=0")
     for lines, usual in (
         (tail_lifetime(spelled), tail_lifetime(FRESHNESS)),
@@ -137,7 +141,9 @@ def test_max_age_0_is_another_spelling_of_no_cache_for_caches_that_take_that_for
 
 
 @pytest.mark.parametrize("is_private", [True, False])
-def test_what_shared_caches_may_not_keep_has_one_spelling(is_private: bool) -> None:
+def test_a_tail_directive_does_not_change_headers_that_forbid_shared_caches(
+    is_private: bool,
+) -> None:
     usual = replace(FRESHNESS, is_private=is_private, tail_max_age=0)
     spelled = replace(usual, tail_directive="max-age=0")
     assert tail_lifetime(spelled) == tail_lifetime(usual)

@@ -32,19 +32,21 @@ def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
         (cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}),
     ],
 )
-def test_what_is_said_without_numbers(
+def test_cache_status_lines_without_numbers_parse_to_their_fields(
     lines: bytes, x_cache: str, parameters: dict[str, object]
 ) -> None:
     assert read(lines) == (simple(x_cache), parameters)
 
 
 @given(st.integers(0, 10**9))
-def test_a_hit_on_a_hosted_stream_says_how_many_there_were(hits: int) -> None:
+def test_a_hosted_hit_reports_its_number_of_hits(hits: int) -> None:
     assert read(cache_status.hit(hits)) == (simple("HIT", 0, hits), {"hit": True})
 
 
 @given(st.integers(0, 10**9), st.integers(0, 2**31), st.integers(-(2**31), 2**31))
-def test_a_fresh_hit_is_so_old_and_lives_on_for_so_long(hits: int, age: int, ttl: int) -> None:
+def test_a_fresh_hit_reports_its_age_its_hits_and_its_remaining_lifetime(
+    hits: int, age: int, ttl: int
+) -> None:
     before, after = cache_status.fresh_hit(age, ttl)
     assert read(before + str(hits).encode() + after) == (
         simple("HIT", age, hits),
@@ -73,14 +75,14 @@ def test_a_fresh_hit_is_so_old_and_lives_on_for_so_long(hits: int, age: int, ttl
         ),
     ],
 )
-def test_what_is_said_with_numbers(
+def test_cache_status_lines_with_numbers_parse_to_their_fields(
     x_cache: str, parameters: str, meaning: dict[str, object]
 ) -> None:
     lines = cache_status.lines(x_cache, parameters, age=7, hits=2)
     assert read(lines) == (simple(x_cache, 7, 2), meaning)
 
 
-def test_the_fields_that_are_ours_are_those_that_are_written() -> None:
+def test_the_gateways_own_field_names_equal_the_fields_of_its_cache_lines() -> None:
     names = {line.split(":")[0].lower() for line in cache_status.MISS.decode().split("\r\n")[:-1]}
     ours = {name.lower() for name in cache_status.OF_THE_ANSWER}
     assert names - {"cache-status"} == ours - {"x-request-id"}  # to that one we add (RFC 9211)

@@ -32,12 +32,12 @@ STATE = StreamState("s", 9, 3, "text/plain", tail=100)
         (CHUNK_BYTES + 1, 2 * CHUNK_BYTES),
     ],
 )
-def test_a_chunk_ends_where_every_readers_chunk_ends(start: int, end: int) -> None:
+def test_a_chunk_ends_at_the_next_multiple_of_chunk_bytes(start: int, end: int) -> None:
     assert boundary(start) == end
 
 
 @given(st.lists(st.integers(1, 90_000), min_size=1, max_size=60), st.data())
-def test_readers_who_begin_anywhere_meet_after_one_chunk(
+def test_readers_from_any_offset_share_chunk_boundaries_after_one_chunk(
     sizes: list[int], data: st.DataObject
 ) -> None:
     ends = [sum(sizes[: count + 1]) for count in range(len(sizes))]
@@ -58,12 +58,12 @@ def test_readers_who_begin_anywhere_meet_after_one_chunk(
     ("offset", "position"),
     [(None, 0), (NOW, 100), (Offset(3, 0), 0), (Offset(3, 99), 99), (Offset(3, 100), 100)],
 )
-def test_a_known_offset_is_a_position(offset: Offset | str | None, position: int) -> None:
+def test_a_valid_offset_maps_to_its_position(offset: Offset | str | None, position: int) -> None:
     assert start_position(STATE, offset) == position
 
 
 @pytest.mark.parametrize("past", [1, 2, 10**15])
-def test_an_offset_past_the_tail_waits_there(past: int) -> None:
+def test_an_offset_past_the_tail_starts_at_the_tail(past: int) -> None:
     assert start_position(STATE, Offset(3, 100 + past)) == 100
 
 
@@ -83,7 +83,7 @@ def test_an_offset_past_the_tail_waits_there(past: int) -> None:
         ),
     ],
 )
-def test_an_unknown_offset_is_told_apart(
+def test_an_offset_of_another_generation_is_refused_with_the_reason(
     offset: Offset, kind: type[HeadgateError], detail: str
 ) -> None:
     with pytest.raises(kind) as refusal:
@@ -91,7 +91,7 @@ def test_an_unknown_offset_is_told_apart(
     assert refusal.value.detail == detail
 
 
-def test_a_reader_at_the_tail_has_nothing() -> None:
+def test_a_read_at_the_tail_is_an_empty_chunk() -> None:
     assert empty(STATE) == Chunk(STATE, 100, 100, ())
 
 
@@ -104,7 +104,7 @@ def test_a_reader_at_the_tail_has_nothing() -> None:
         (99, True, (False, False, False)),
     ],
 )
-def test_only_a_chunk_at_the_tail_can_be_the_last(
+def test_a_chunk_that_ends_before_the_tail_claims_neither_tail_nor_closure(
     end: int, closed: bool, claims: tuple[bool, bool, bool]
 ) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=100, closed=closed)
@@ -115,7 +115,7 @@ def test_only_a_chunk_at_the_tail_can_be_the_last(
 @pytest.mark.parametrize(
     ("end", "complete"), [(CHUNK_BYTES - 1, False), (CHUNK_BYTES, True), (CHUNK_BYTES + 1, True)]
 )
-def test_a_chunk_is_complete_at_its_boundary(end: int, complete: bool) -> None:
+def test_a_chunk_is_complete_from_chunk_bytes_on(end: int, complete: bool) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=end)
     assert Chunk(state, 0, end, (b"x" * end,)).complete is complete
 
@@ -134,6 +134,6 @@ LINEAGE = (Segment(1, 10, "p"), Segment(2, 30, "q"))
         (100, [Segment(9, 100, "s")]),
     ],
 )
-def test_a_forks_records_are_found_segment_by_segment(start: int, segments: list[Segment]) -> None:
+def test_a_fork_is_read_by_the_segments_of_its_lineage(start: int, segments: list[Segment]) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=100, lineage=LINEAGE)
     assert list(segments_from(state, start)) == segments

@@ -71,24 +71,26 @@ GARBAGE: list[Lines] = [
 
 
 @pytest.mark.parametrize(("lines", "client"), TOLD)
-def test_a_trusted_proxy_tells_the_client(lines: Lines, client: str) -> None:
+def test_the_client_address_is_taken_from_the_header_of_a_trusted_proxy(
+    lines: Lines, client: str
+) -> None:
     assert OURS.client(PEER, CIMultiDict(lines)) == client
 
 
 @pytest.mark.parametrize("lines", GARBAGE)
-def test_what_cannot_be_read_names_nobody(lines: Lines) -> None:
+def test_an_unreadable_forwarding_header_leaves_the_peer_as_the_client(lines: Lines) -> None:
     assert OURS.client(PEER, CIMultiDict(lines)) == PEER
 
 
 @pytest.mark.parametrize("lines", [lines for lines, _ in TOLD])
 @pytest.mark.parametrize("proxies", [TrustedProxies(), TrustedProxies(["198.51.100.7/32"])])
-def test_a_peer_that_is_not_trusted_is_never_believed(
+def test_forwarding_headers_of_an_untrusted_peer_are_ignored(
     lines: Lines, proxies: TrustedProxies
 ) -> None:
     assert proxies.client(PEER, CIMultiDict(lines)) == PEER
 
 
-def test_a_peer_by_ipv6_is_trusted_as_it_is_by_ipv4() -> None:
+def test_a_trusted_proxy_is_recognised_by_ipv4_mapped_and_ipv6_addresses() -> None:
     told = CIMultiDict([(X, "192.0.2.7")])
     assert OURS.client("::ffff:10.0.0.1", told) == "192.0.2.7"
     assert OURS.client("2001:db8:ffff::1", told) == "192.0.2.7"
@@ -96,7 +98,7 @@ def test_a_peer_by_ipv6_is_trusted_as_it_is_by_ipv4() -> None:
     assert OURS.client("", told) == ""
 
 
-def test_nothing_that_a_client_sends_ahead_changes_who_it_is() -> None:
+def test_forwarding_values_that_a_client_sends_do_not_change_its_address() -> None:
     """20,000 headers in which a client writes what it likes before what its proxy adds."""
     chance = random.Random(1)
     for number in range(20_000):
@@ -108,7 +110,7 @@ def test_nothing_that_a_client_sends_ahead_changes_who_it_is() -> None:
         assert OURS.client(PEER, apart) in {"192.0.2.7", PEER}
 
 
-def test_a_long_run_of_blanks_is_read_at_once() -> None:
+def test_a_forwarded_header_with_a_long_run_of_blanks_is_parsed_in_linear_time() -> None:
     """It once took seconds, with the square of its length."""
     lines = CIMultiDict({"Forwarded": "for=192.0.2.7;" + " " * 100_000 + '"'})
     began = process_time()
@@ -127,5 +129,5 @@ def test_a_long_run_of_blanks_is_read_at_once() -> None:
         ("", ""),
     ],
 )
-def test_of_an_ipv6_address_the_network_is_one_client(address: str, client: str) -> None:
+def test_an_ipv6_client_is_counted_by_its_64_bit_network(address: str, client: str) -> None:
     assert counted_as(address) == client

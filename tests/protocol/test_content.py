@@ -43,7 +43,7 @@ JSON = "application/json"
         "a/" + "b" * 253,
     ],
 )
-def test_a_media_type_with_parameters_is_a_content_type(text: str) -> None:
+def test_a_media_type_with_parameters_is_accepted_as_a_content_type(text: str) -> None:
     assert check_content_type(text) == text
 
 
@@ -66,7 +66,7 @@ def test_a_media_type_with_parameters_is_a_content_type(text: str) -> None:
         "a/" + "b" * 254,
     ],
 )
-def test_anything_else_is_refused(text: str) -> None:
+def test_a_malformed_content_type_is_refused(text: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         check_content_type(text)
     assert refusal.value.detail == (
@@ -88,7 +88,7 @@ def test_anything_else_is_refused(text: str) -> None:
         ("texture/plain", "texture/plain", False, False),
     ],
 )
-def test_the_media_type_decides_the_mode(
+def test_the_media_type_decides_between_json_text_and_bytes(
     content_type: str, media: str, json_mode: bool, text_mode: bool
 ) -> None:
     found = (media_type(content_type), is_json(content_type), is_text(content_type))
@@ -112,7 +112,7 @@ def test_the_media_type_decides_the_mode(
         (b"null", [b"null"]),
     ],
 )
-def test_one_array_level_is_flattened_and_bytes_are_kept(
+def test_one_array_level_is_flattened_and_the_bytes_of_its_items_stay(
     body: bytes, messages: list[bytes]
 ) -> None:
     assert json_messages(body) == messages
@@ -141,14 +141,14 @@ def test_one_array_level_is_flattened_and_bytes_are_kept(
         b"\x0b1",
     ],
 )
-def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
+def test_a_body_of_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest) as refusal:
         json_messages(body)
     assert refusal.value.detail.startswith("the body is not usable JSON: ")
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
-def test_deep_nesting_is_kept_or_refused_and_nothing_else(depth: int) -> None:
+def test_deep_nesting_is_accepted_unchanged_or_refused_with_its_reason(depth: int) -> None:
     body = b"[" * depth + b"]" * depth
     refusal: str | None = None
     try:
@@ -171,7 +171,7 @@ def test_deep_nesting_is_kept_or_refused_and_nothing_else(depth: int) -> None:
         (JSON, [b"1,2", b"3"], b"[1,2,3]"),
     ],
 )
-def test_a_read_gives_bytes_or_one_array(
+def test_a_read_body_is_the_joined_bytes_or_one_json_array(
     content_type: str, records: list[bytes], body: bytes
 ) -> None:
     assert read_body(content_type, records) == body
@@ -190,7 +190,7 @@ def test_a_read_gives_bytes_or_one_array(
         (JSON, b"1,[2,3],4", 4, None),
     ],
 )
-def test_a_prefix_counts_bytes_or_messages(
+def test_a_prefix_is_counted_in_bytes_or_in_json_messages(
     content_type: str, record: bytes, count: int, prefix: bytes | None
 ) -> None:
     assert whole(prefix_of(content_type, record, count)) == prefix
@@ -228,7 +228,7 @@ def as_texts(data: bytes) -> object:
 
 
 @given(st.lists(st.tuples(SPACE, VALUES, SPACE), min_size=1, max_size=6))
-def test_the_bytes_of_items_survive_flattening(items: list[tuple[str, str, str]]) -> None:
+def test_the_bytes_of_json_items_survive_flattening(items: list[tuple[str, str, str]]) -> None:
     body = f" [{','.join(''.join(item) for item in items)}]\n".encode()
     values = [value.encode() for _, value, _ in items]
     assert json_messages(body) == values

@@ -25,7 +25,7 @@ NOW = st.floats(min_value=EPOCH_S, max_value=EPOCH_S + 10**10)
     ("text", "number"),
     [("0", 0), ("007", 7), (str(FURTHEST - 1), FURTHEST - 1), (str(FURTHEST), FURTHEST)],
 )
-def test_a_cursor_is_a_whole_number(text: str, number: int) -> None:
+def test_a_cursor_is_parsed_as_a_whole_number(text: str, number: int) -> None:
     assert parse_cursor(text) == number
 
 
@@ -33,7 +33,7 @@ def test_a_cursor_is_a_whole_number(text: str, number: int) -> None:
     "text",
     ["", "-1", "1.0", " 1", "1\n", "x", str(FURTHEST + 1), "0" * 17, "1" * 19, "9" * 5000, "٣"],
 )
-def test_what_was_never_given_out_counts_as_none(text: str) -> None:
+def test_a_cursor_that_no_server_issued_is_ignored(text: str) -> None:
     assert parse_cursor(text) is None
 
 
@@ -49,14 +49,14 @@ def test_what_was_never_given_out_counts_as_none(text: str) -> None:
         (2000, 99, 100),
     ],
 )
-def test_a_cursor_that_time_has_passed_becomes_the_present_interval(
+def test_an_elapsed_cursor_is_replaced_by_the_present_interval(
     seconds: float, echoed: int | None, cursor: int
 ) -> None:
     assert next_cursor(EPOCH_S + seconds, echoed, "7:11") == cursor
 
 
 @given(NOW, st.integers(0, 10**9), st.text())
-def test_a_cursor_never_goes_backwards_and_grows_by_an_hour_at_most(
+def test_a_cursor_grows_with_each_response_by_an_hour_at_most(
     now: float, ahead: int, place: str
 ) -> None:
     current = int(now - EPOCH_S) // INTERVAL_S
@@ -67,7 +67,7 @@ def test_a_cursor_never_goes_backwards_and_grows_by_an_hour_at_most(
     assert next_cursor(now + 1, echoed, place) == answer or ahead == 0
 
 
-def test_the_step_differs_between_streams_and_positions_and_cursors() -> None:
+def test_cursor_steps_differ_between_streams_positions_and_cursors() -> None:
     now = EPOCH_S + 1000.0
     steps = {
         next_cursor(now, 100 + more, f"{stream}:{position}") - 100 - more
@@ -88,7 +88,7 @@ def test_the_step_differs_between_streams_and_positions_and_cursors() -> None:
     st.text(),
 )
 @example(EPOCH_S, "9" * 18, "7:11")
-def test_whatever_cursor_comes_the_answers_are_taken_back_and_lead_on(
+def test_any_cursor_text_gets_a_valid_cursor_that_differs_from_it(
     now: float, text: str, place: str
 ) -> None:
     for answer in (next_cursor, cursor_floor):
@@ -101,7 +101,9 @@ def test_whatever_cursor_comes_the_answers_are_taken_back_and_lead_on(
 
 
 @given(NOW, st.text())
-def test_a_cursor_that_nobody_can_go_beyond_leads_back_to_the_clock(now: float, place: str) -> None:
+def test_a_cursor_at_its_maximum_is_followed_by_the_present_interval(
+    now: float, place: str
+) -> None:
     echoed = parse_cursor(str(next_cursor(now, FURTHEST, place)))
     assert echoed is None
     assert next_cursor(now, echoed, place) == current_cursor(now)

@@ -64,11 +64,11 @@ def parsed(query: str, *drop: str) -> EdgeRead:
         ("a=2&a=1&offset=5", f"{S}?a=2&a=1&offset=5"),
     ],
 )
-def test_a_target_is_sorted_and_in_one_spelling(query: str, target: str) -> None:
+def test_a_target_has_its_query_sorted_and_in_one_spelling(query: str, target: str) -> None:
     assert parsed(query, "utm_*").target == target
 
 
-def test_the_path_is_in_one_spelling() -> None:
+def test_the_path_of_a_target_has_one_spelling() -> None:
     read = parse_edge_target("/v1/stream/%73%2f%c3%a9?offset=1", ())
     assert (read.path, read.target) == (
         "/v1/stream/s%2F%C3%A9",
@@ -89,7 +89,7 @@ def test_the_path_is_in_one_spelling() -> None:
         ("b=2&offset=5&a=1&live=sse&Live=x", "5", EdgeEvents, None, ("Live=x", "a=1", "b=2")),
     ],
 )
-def test_a_target_is_a_read(
+def test_an_edge_target_is_parsed_into_its_offset_mode_and_cursor(
     query: str,
     offset: str | None,
     kind: type[EdgeRead],
@@ -115,7 +115,7 @@ def test_a_target_is_a_read(
         "offset=5&live=sse&cursor=1&cursor=2",
     ],
 )
-def test_what_the_origin_could_take_for_something_else_is_left_to_it(query: str) -> None:
+def test_a_live_query_that_is_not_valid_is_parsed_as_a_catch_up(query: str) -> None:
     assert isinstance(parsed(query), EdgeCatchUp)
 
 
@@ -139,7 +139,7 @@ def test_what_the_origin_could_take_for_something_else_is_left_to_it(query: str)
         ("offset=5+6&live=sse", False),
     ],
 )
-def test_what_only_the_origin_can_judge_is_not_clear(query: str, clear: bool) -> None:
+def test_a_query_with_an_invalid_protocol_key_is_not_clear(query: str, clear: bool) -> None:
     """All of it then tells its feed and its stream from others."""
     read = parsed(query)
     assert (not isinstance(read, EdgeCatchUp) or read.is_clear) is clear
@@ -156,7 +156,9 @@ def test_what_only_the_origin_can_judge_is_not_clear(query: str, clear: bool) ->
         ("a:b*(c)'!~", "a:b*(c)'!~", "offset=a:b*(c)'!~"),
     ],
 )
-def test_an_offset_is_known_as_the_origin_gave_it(asked: str, offset: str, target: str) -> None:
+def test_a_decoded_offset_is_encoded_again_in_targets_to_the_origin(
+    asked: str, offset: str, target: str
+) -> None:
     read = parsed(f"offset={asked}&live=sse")
     assert read.offset == offset
     assert catch_up(read, offset).target == f"{S}?{target}"
@@ -177,13 +179,13 @@ def test_an_offset_is_known_as_the_origin_gave_it(asked: str, offset: str, targe
         (b"null", False),
     ],
 )
-def test_only_arrays_of_json_can_be_joined(body: bytes, whole: bool) -> None:
+def test_only_a_json_array_counts_as_whole_json(body: bytes, whole: bool) -> None:
     assert is_whole("application/json", body) is whole
     assert is_whole("text/plain", body)
 
 
 @pytest.mark.parametrize("text", ["a", "é", "€", "😀", "a€", "é😀"])
-def test_text_is_cut_within_its_last_character_only(text: str) -> None:
+def test_text_counts_as_cut_only_within_its_last_character(text: str) -> None:
     body = text.encode()
     last = len(body) - len(text[-1].encode())
     for length in range(len(body) + 1):
@@ -195,7 +197,7 @@ def test_text_is_cut_within_its_last_character_only(text: str) -> None:
 
 
 @given(st.binary(max_size=8))
-def test_what_is_no_text_is_cut_or_not(body: bytes) -> None:
+def test_bytes_that_end_in_ascii_never_count_as_cut_text(body: bytes) -> None:
     """A character of up to four bytes is never missing more than three."""
     assert is_cut("text/plain", body) <= (bool(body) and body[-1] >= 0x80)
 
@@ -204,7 +206,7 @@ def test_what_is_no_text_is_cut_or_not(body: bytes) -> None:
     st.sampled_from(["live=sse&", "live=long-poll&", "live=sse&cursor=5&", "cursor=5&", ""]),
     st.integers(min_value=0).map(str) | st.text("0123456789abc%2-&=", max_size=30),
 )
-def test_what_is_read_for_everybody_is_the_same_whatever_cursor_its_reader_has(
+def test_the_catch_up_target_of_a_feed_does_not_depend_on_the_cursor_of_its_reader(
     own: str, cursor: str
 ) -> None:
     try:
@@ -215,7 +217,7 @@ def test_what_is_read_for_everybody_is_the_same_whatever_cursor_its_reader_has(
     assert catch_up(read, "5") == catch_up(parsed("offset=5"), "5")
 
 
-def test_what_the_protocol_does_not_know_goes_along() -> None:
+def test_query_keys_outside_the_protocol_are_kept_in_targets_to_the_origin() -> None:
     read = parsed("z=1&offset=5&live=sse&cursor=7&a=2&utm_x=3", "utm_*")
     assert catch_up(read, "9").target == f"{S}?a=2&offset=9&z=1"
     assert poll_target(read, "9", None) == f"{S}?a=2&live=long-poll&offset=9&z=1"
@@ -228,7 +230,9 @@ def test_what_the_protocol_does_not_know_goes_along() -> None:
     ),
     st.sampled_from(["", "live=sse&", "live=long-poll&cursor=5&"]),
 )
-def test_a_derived_target_is_what_a_reader_would_be_kept_under(others: list[str], own: str) -> None:
+def test_a_target_built_for_the_origin_equals_its_own_canonical_form(
+    others: list[str], own: str
+) -> None:
     """Or else a catch-up by a viewer and one for its feed would not share an answer."""
     read = parsed("&".join([*others, f"{own}offset=5"]))
     for target in (
@@ -259,22 +263,26 @@ def cut(pieces: list[bytes]) -> list[Span]:
         ("application/json", [b"", b"[1]"], b"[1]"),
     ],
 )
-def test_spans_in_a_row_are_joined(content_type: str, pieces: list[bytes], body: bytes) -> None:
+def test_consecutive_spans_are_joined_by_content_type(
+    content_type: str, pieces: list[bytes], body: bytes
+) -> None:
     assert joined(content_type, cut(pieces)) == Span("0", str(len(pieces)), body)
 
 
-def test_one_span_stays_as_the_origin_gave_it() -> None:
+def test_a_single_span_is_joined_without_a_change() -> None:
     span = Span("0", "1", b" [ 1 ] ")
     assert joined("application/json", [span]) is span
 
 
 @given(st.lists(st.binary(), min_size=1, max_size=6), st.sampled_from(["text/plain", "a/b"]))
-def test_joined_bytes_are_what_one_read_would_give(pieces: list[bytes], content_type: str) -> None:
+def test_joined_byte_spans_equal_one_read(pieces: list[bytes], content_type: str) -> None:
     assert joined(content_type, cut(pieces)).body == b"".join(pieces)
 
 
 @given(st.text(), st.data())
-def test_text_may_be_cut_within_a_character(text: str, drawn: st.DataObject) -> None:
+def test_text_spans_cut_within_a_character_are_joined_exactly(
+    text: str, drawn: st.DataObject
+) -> None:
     try:
         body = text.encode()
     except UnicodeEncodeError:
@@ -295,7 +303,7 @@ JSON = st.recursive(
     st.lists(st.lists(JSON, max_size=3), min_size=1, max_size=5),
     st.sampled_from([None, 0, 2]),
 )
-def test_joined_arrays_are_what_one_read_would_give(
+def test_joined_json_spans_hold_the_items_of_all_reads(
     reads: list[list[object]], indent: int | None
 ) -> None:
     pieces = [json.dumps(items, indent=indent, ensure_ascii=False).encode() for items in reads]
@@ -304,7 +312,7 @@ def test_joined_arrays_are_what_one_read_would_give(
 
 
 @given(st.lists(st.lists(JSON, max_size=2), min_size=2, max_size=5), st.data())
-def test_it_does_not_matter_in_which_steps_spans_are_joined(
+def test_joining_spans_in_two_steps_gives_the_same_result(
     reads: list[list[object]], drawn: st.DataObject
 ) -> None:
     spans = cut([json.dumps(items).encode() for items in reads])
@@ -344,7 +352,9 @@ def told(fields: str) -> dict[str, str]:
         (VIEW._replace(closed=True), "7", {"Stream-Cursor": str(CURSOR)}),
     ],
 )
-def test_data_says_how_far_it_goes(snapshot: Snapshot, end: str, more: dict[str, str]) -> None:
+def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
+    snapshot: Snapshot, end: str, more: dict[str, str]
+) -> None:
     response = data(snapshot, POLL, Span("5", end, b"news"), NOW, Freshness())
     fields = told(response.fields)
     tag = fields.pop("ETag")
@@ -373,20 +383,20 @@ def test_data_says_how_far_it_goes(snapshot: Snapshot, end: str, more: dict[str,
         ),
     ],
 )
-def test_only_a_poll_whose_url_is_asked_for_once_is_kept(
+def test_only_a_poll_with_a_current_cursor_is_cacheable(
     query: str, lifetime: dict[str, str]
 ) -> None:
     fields = told(data(VIEW, polling(query), Span("5", "9", b"x"), NOW, Freshness()).fields)
     assert {name: value for name, value in fields.items() if "-Control" in name} == lifetime
 
 
-def test_a_poll_without_news_may_be_kept_by_caches_that_know_no_other_spelling() -> None:
+def test_a_poll_without_data_uses_the_tail_directive_of_the_route() -> None:
     response = poll_ended(VIEW, POLL, "9", NOW, Freshness(tail_directive="max-age=0"))
     assert told(response.fields)["Cache-Control"] == "max-age=0, s-maxage=1"
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
+def test_a_poll_response_without_news_is_a_204_with_the_tail(closed: bool) -> None:
     response = poll_ended(VIEW._replace(closed=closed), POLL, "9", NOW, Freshness())
     lifetime = {"Cache-Control": "no-store"}
     if not closed:
@@ -404,7 +414,7 @@ def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
 @pytest.mark.parametrize(
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )
-def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
+def test_an_empty_read_at_the_tail_has_the_tail_headers(content_type: str, body: bytes) -> None:
     snapshot = VIEW._replace(content_type=content_type)
     response = empty(snapshot, catch_up(POLL, "9"), NOW, Freshness())
     assert (response.status, response.body) == (200, body)
@@ -420,7 +430,7 @@ def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
     }
 
 
-def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
+def test_a_poll_response_has_a_higher_cursor_than_its_request() -> None:
     read = polling(f"offset=5&cursor={CURSOR + 3}")
     for response in (
         data(VIEW, read, Span("5", "9", b"x"), NOW, Freshness()),
@@ -429,7 +439,7 @@ def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
         assert int(told(response.fields)["Stream-Cursor"]) > CURSOR + 3
 
 
-def test_equal_polls_get_equal_cursors_and_others_differ() -> None:
+def test_equal_polls_get_equal_cursors_and_polls_at_other_offsets_differ() -> None:
     read = polling(f"offset=5&cursor={CURSOR + 3}")
     cursors = [
         told(data(VIEW, read, Span(start, "9", b"x"), NOW, Freshness()).fields)["Stream-Cursor"]

@@ -64,7 +64,7 @@ def forwarded(sender: RequestSender) -> str:
         (["a=1;b=2"], "a=1;b=2"),
     ],
 )
-def test_the_consoles_cookie_is_for_no_origin(
+def test_the_session_cookie_of_the_console_is_not_sent_to_an_origin(
     cookies: list[str], passed: str | None, keyed: tuple[str, ...] | None
 ) -> None:
     made = asked(*(("Cookie", line) for line in cookies), keyed=keyed)
@@ -73,7 +73,9 @@ def test_the_consoles_cookie_is_for_no_origin(
 
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "content-length", "expect"}))
 @pytest.mark.parametrize("keyed", [(), None])
-def test_fields_of_the_connection_end_here(name: str, keyed: tuple[str, ...] | None) -> None:
+def test_hop_by_hop_fields_of_a_request_are_not_passed_on(
+    name: str, keyed: tuple[str, ...] | None
+) -> None:
     assert asked((name.title(), "x"), ("Accept", "text/plain"), keyed=keyed) == [
         ("Accept", "text/plain"),
         *OURS,
@@ -81,7 +83,7 @@ def test_fields_of_the_connection_end_here(name: str, keyed: tuple[str, ...] | N
 
 
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"content-length", "alt-svc"}))
-def test_fields_of_the_origins_connection_end_here(name: str) -> None:
+def test_hop_by_hop_fields_of_a_response_are_not_passed_on(name: str) -> None:
     fields = CIMultiDict([(name.title(), "x"), ("ETag", '"a"')])
     assert list(response_fields(fields, VIA).items()) == [("ETag", '"a"'), ("Via", VIA)]
 
@@ -90,14 +92,14 @@ def test_fields_of_the_origins_connection_end_here(name: str) -> None:
     "connection",
     [["X-One"], ["close, x-one"], ["close", "X-ONE"], [" x-one , keep-alive"], [",X-One,"]],
 )
-def test_what_connection_names_ends_here(connection: list[str]) -> None:
+def test_fields_named_by_connection_are_not_passed_on(connection: list[str]) -> None:
     lines = [("Connection", value) for value in connection]
     assert asked(("X-One", "1"), ("X-Two", "2"), *lines) == [("X-Two", "2"), *OURS]
     answered = response_fields(CIMultiDict([("X-One", "1"), ("X-Two", "2"), *lines]), VIA)
     assert list(answered.items()) == [("X-Two", "2"), ("Via", VIA)]
 
 
-def test_all_other_fields_are_passed_on_as_they_are_and_in_order() -> None:
+def test_end_to_end_fields_are_passed_on_unchanged_and_in_order() -> None:
     fields = [
         ("accept", "*/*"),
         ("X-A", "1"),
@@ -113,7 +115,7 @@ def test_all_other_fields_are_passed_on_as_they_are_and_in_order() -> None:
 # ---------------------------------------------------------------- where it came from
 
 
-def test_each_gateway_adds_itself_to_what_is_said_already() -> None:
+def test_via_and_forwarding_fields_are_extended_by_each_gateway() -> None:
     fields = dict(
         asked(
             ("Via", "1.0 first"),
@@ -158,7 +160,7 @@ def test_each_gateway_adds_itself_to_what_is_said_already() -> None:
         (RequestSender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http"),
     ],
 )
-def test_forwarded_says_who_asked_and_for_what(sender: RequestSender, line: str) -> None:
+def test_forwarded_names_the_client_scheme_and_host(sender: RequestSender, line: str) -> None:
     assert forwarded(sender) == line
 
 
@@ -167,7 +169,7 @@ QUOTED = r'"(?:[^"\\]|\\.)*"'
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30))
-def test_no_host_can_make_forwarded_say_something_else(host: str) -> None:
+def test_a_hostile_host_cannot_break_out_of_the_forwarded_field(host: str) -> None:
     line = forwarded(RequestSender("192.0.2.7", "http", host))
     said = rf"for=192\.0\.2\.7;proto=http(?:;host=(?:{TOKEN}|{QUOTED}))?"
     assert re.fullmatch(said, line) is not None, line
@@ -192,30 +194,32 @@ UNKEYED = [
 
 
 @pytest.mark.parametrize("name", UNKEYED)
-def test_a_shared_request_says_nothing_that_its_key_does_not(name: str) -> None:
+def test_a_shared_request_drops_client_fields_that_are_not_in_its_key(name: str) -> None:
     assert asked((name, "evil.example"), keyed=()) == OURS
 
 
 @pytest.mark.parametrize("name", UNKEYED)
-def test_a_request_of_ones_own_says_what_the_client_said(name: str) -> None:
+def test_an_unshared_request_passes_on_the_clients_fields_except_forwarded_host_and_proto(
+    name: str,
+) -> None:
     said = ", ".join(value for field, value in asked((name, "evil.example")) if field == name)
     replaced = name in {"X-Forwarded-Host", "X-Forwarded-Proto"}
     assert ("evil.example" in said) is not replaced
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-User", "X-User", "X-Remote-User"])
-def test_what_is_in_the_key_of_a_shared_request_is_said(name: str) -> None:
+def test_a_shared_request_passes_on_the_fields_in_its_key(name: str) -> None:
     assert asked((name, "ann"), keyed=(name.lower(),)) == [(name, "ann"), *OURS]
     assert asked((name, "ann"), keyed=()) == OURS
 
 
 @pytest.mark.parametrize("name", ["X-Real-IPv6", "X-Shipping", "User-Agent", "Accept"])
-def test_a_name_that_only_resembles_one_is_left(name: str) -> None:
+def test_a_field_whose_name_resembles_a_dropped_one_is_passed_on(name: str) -> None:
     assert asked((name, "x"), keyed=()) == [(name, "x"), *OURS]
 
 
 @pytest.mark.parametrize("name", sorted(CONDITIONS))
-def test_what_is_to_be_left_out_is(name: str) -> None:
+def test_fields_listed_to_drop_are_not_passed_on(name: str) -> None:
     assert asked((name.title(), "x"), ("X-A", "1"), drop=CONDITIONS, keyed=()) == [
         ("X-A", "1"),
         *OURS,
@@ -231,13 +235,15 @@ def via(*lines: str) -> CIMultiDict[str]:
 
 @pytest.mark.parametrize("hops", [0, 1, MAX_HOPS - 1, MAX_HOPS])
 @pytest.mark.parametrize("separator", [", ", ","])
-def test_a_request_may_have_passed_so_many_gateways(hops: int, separator: str) -> None:
+def test_a_request_that_passed_up_to_max_hops_gateways_is_accepted(
+    hops: int, separator: str
+) -> None:
     lines = [separator.join(f"1.1 gateway-{at}" for at in range(hops))] if hops else []
     check_loop(via(*lines), VIA)
 
 
 @pytest.mark.parametrize("lines", [1, MAX_HOPS + 1])
-def test_one_gateway_more_than_may_be_passed_is_a_loop(lines: int) -> None:
+def test_a_request_that_passed_more_than_max_hops_gateways_is_a_loop(lines: int) -> None:
     hops = [f"1.1 gateway-{at}" for at in range(MAX_HOPS + 1)]
     with pytest.raises(LoopDetected) as refusal:
         check_loop(via(*([", ".join(hops)] if lines == 1 else hops)), VIA)
@@ -247,12 +253,12 @@ def test_one_gateway_more_than_may_be_passed_is_a_loop(lines: int) -> None:
 @pytest.mark.parametrize(
     "lines", [[VIA], [f"1.0 a, {VIA}"], ["1.0 a", f"{VIA},1.1 b"], [f"  {VIA}  "]]
 )
-def test_a_request_that_has_been_here_is_a_loop(lines: list[str]) -> None:
+def test_a_via_field_with_this_gateways_name_is_a_loop(lines: list[str]) -> None:
     with pytest.raises(LoopDetected) as refusal:
         check_loop(via(*lines), VIA)
     assert "leads to this gateway itself" in refusal.value.detail
 
 
 @pytest.mark.parametrize("line", ["1.1 headgate-2", "1.1 headgate-11", "1.1 x-headgate-1"])
-def test_another_gateway_of_a_like_name_is_none(line: str) -> None:
+def test_a_via_field_with_a_similar_gateway_name_is_no_loop(line: str) -> None:
     check_loop(via(line), VIA)

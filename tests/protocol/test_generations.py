@@ -40,7 +40,7 @@ STATE = StreamState(
 # ---------------------------------------------------------------- raising
 
 
-def test_in_its_own_history_a_stream_stays_as_it_is() -> None:
+def test_a_stream_in_its_own_history_keeps_its_generation() -> None:
     assert raised(STATE, 3000) is STATE
 
 
@@ -49,25 +49,27 @@ def test_in_its_own_history_a_stream_stays_as_it_is() -> None:
     [(4000, 4009), (2992, 3001), (2991, 3001 + 3000), (1, 3001 + 10)],
     ids=["later", "next", "by a slower clock", "by a clock that was set back"],
 )
-def test_in_another_history_a_generation_begins_at_the_tail(history: int, generation: int) -> None:
+def test_a_stream_in_another_history_gets_a_new_generation_from_its_tail(
+    history: int, generation: int
+) -> None:
     past_generations = (*STATE.past_generations, PastGeneration(3000, 30))
     assert raised(STATE, history) == replace(
         STATE, generation=generation, past_generations=past_generations, history=history
     )
 
 
-def test_the_generation_is_the_streams_own() -> None:
+def test_two_streams_raised_in_one_history_get_different_generations() -> None:
     """Else an offset of one could be taken for one of a fork of the other, at its old path."""
     other = replace(STATE, stream_id=STATE.stream_id + 1)
     assert raised(STATE, 4000).generation != raised(other, 4000).generation
 
 
-def test_a_generation_in_which_nothing_was_written_leaves_nothing_behind() -> None:
+def test_a_generation_without_writes_is_not_recorded() -> None:
     once = raised(STATE, 4000)
     assert raised(once, 5000) == replace(once, generation=5009, history=5000)
 
 
-def test_an_empty_streams_first_generation_keeps_its_beginning() -> None:
+def test_an_empty_stream_keeps_its_first_generation_as_the_beginning() -> None:
     state = StreamState("s", 9, 7, TEXT, history=BEGUN)
     twice = raised(raised(state, 2000), 3000)
     assert twice.past_generations == (PastGeneration(7, 0),)
@@ -82,14 +84,12 @@ def test_an_empty_streams_first_generation_keeps_its_beginning() -> None:
     ("position", "generation"),
     [(0, 1000), (9, 1000), (10, 1000), (11, 2000), (25, 2000), (26, 3000), (30, 3000), (31, 3000)],
 )
-def test_a_position_keeps_the_generation_in_which_it_came_to_be(
-    position: int, generation: int
-) -> None:
+def test_each_position_keeps_the_generation_of_its_write(position: int, generation: int) -> None:
     assert STATE.offset(position) == format_offset(generation, position)
 
 
 @pytest.mark.parametrize("position", range(31))
-def test_an_offset_that_was_given_out_is_its_position(position: int) -> None:
+def test_an_issued_offset_parses_to_its_position(position: int) -> None:
     assert position_of(STATE, parse_offset(STATE.offset(position), "offset")) == position
 
 
@@ -115,7 +115,7 @@ NEVER = "offset was never given out: no stream at this path has been there yet"
         (Offset(3000, 31), BadRequest, AHEAD),
     ],
 )
-def test_an_offset_of_what_was_lost_is_told_apart(
+def test_an_offset_of_lost_data_is_refused_with_the_reason(
     offset: Offset, kind: type[HeadgateError], detail: str
 ) -> None:
     with pytest.raises(kind) as refusal:
@@ -123,14 +123,14 @@ def test_an_offset_of_what_was_lost_is_told_apart(
     assert refusal.value.detail == detail
 
 
-def test_a_generation_to_come_is_no_offset_of_a_log_that_loses_nothing() -> None:
+def test_an_offset_of_a_future_generation_is_refused_as_never_issued() -> None:
     state = StreamState("s", 9, 3, TEXT, tail=5)
     with pytest.raises(BadRequest) as refusal:
         position_of(state, Offset(4, 0))
     assert refusal.value.detail == NEVER
 
 
-def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> None:
+def test_an_offset_of_an_earlier_generation_without_history_is_refused_as_gone() -> None:
     state = StreamState("s", 9, 3000, TEXT, tail=5, history=BEGUN)
     with pytest.raises(StreamGone) as refusal:
         position_of(state, Offset(2000, 0))
@@ -142,7 +142,7 @@ def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> 
     [(STATE, True), (StreamState("s", 9, 3, TEXT, tail=5), False)],
     ids=["in a history", "without"],
 )
-def test_zero_is_the_beginning_of_what_never_gives_it_out(
+def test_the_zero_offset_is_the_beginning_only_in_a_history(
     state: StreamState, accepted: bool
 ) -> None:
     if accepted:
@@ -162,7 +162,7 @@ def test_zero_is_the_beginning_of_what_never_gives_it_out(
         (Offset(3000, 30), True),
     ],
 )
-def test_an_offset_before_what_is_kept_is_told_where_the_stream_begins(
+def test_an_offset_before_the_retained_data_is_refused_with_the_present_beginning(
     offset: Offset, kept: bool
 ) -> None:
     state = replace(STATE, first=20)
@@ -179,7 +179,7 @@ def test_an_offset_before_what_is_kept_is_told_where_the_stream_begins(
 @pytest.mark.parametrize(
     "count", [MAX_PAST_GENERATIONS - 1, MAX_PAST_GENERATIONS, MAX_PAST_GENERATIONS + 1]
 )
-def test_so_many_generations_are_remembered_and_offsets_of_older_ones_are_refused(
+def test_past_generations_are_bounded_and_offsets_of_dropped_ones_are_refused(
     count: int,
 ) -> None:
     """The position that the oldest stands for is refused then, never taken for another."""
@@ -213,7 +213,7 @@ def test_so_many_generations_are_remembered_and_offsets_of_older_ones_are_refuse
         (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
     ],
 )
-def test_a_fork_gives_out_its_sources_offsets_up_to_where_it_branched(
+def test_a_fork_has_the_offsets_of_its_source_up_to_its_branch_point(
     position: int, past_generations: tuple[PastGeneration, ...]
 ) -> None:
     assert inherited(STATE, position) == past_generations
@@ -301,12 +301,14 @@ def lived(steps: list[tuple[str | int, ...]]) -> History:
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_no_offset_ever_goes_with_two_prefixes(steps: list[tuple[str | int, ...]]) -> None:
+def test_an_offset_never_stands_for_two_prefixes_in_any_history(
+    steps: list[tuple[str | int, ...]],
+) -> None:
     lived(steps)
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_an_offset_is_good_for_what_it_was_given_out_for_or_it_is_refused(
+def test_an_issued_offset_maps_to_its_prefix_or_is_refused_after_a_loss(
     steps: list[tuple[str | int, ...]],
 ) -> None:
     """Exactly those are gone whose prefix is."""
@@ -323,7 +325,7 @@ def test_an_offset_is_good_for_what_it_was_given_out_for_or_it_is_refused(
 
 @pytest.mark.parametrize("kept", [0, 5, 10, 11, 25, 29, 30])
 @pytest.mark.parametrize("regrown", [False, True])
-def test_a_fork_agrees_with_its_source_up_to_where_that_has_lost_its_tail(
+def test_a_fork_agrees_with_its_source_up_to_the_sources_lost_tail(
     kept: int, regrown: bool
 ) -> None:
     fork = replace(
@@ -342,7 +344,7 @@ def test_a_fork_agrees_with_its_source_up_to_where_that_has_lost_its_tail(
 
 
 @given(st.lists(STEPS, max_size=30), st.integers(0, 200))
-def test_a_forks_offsets_stand_for_what_the_sources_do(
+def test_offsets_of_a_fork_and_its_source_map_to_equal_positions(
     steps: list[tuple[str | int, ...]], at: int
 ) -> None:
     history = lived(steps)

@@ -31,7 +31,9 @@ COMMON = b"Date: today\r\n"
         ),
     ],
 )
-def test_an_answer_has_a_length_where_it_may_have_a_body(response: Response, wire: bytes) -> None:
+def test_a_response_has_a_content_length_if_its_status_allows_a_body(
+    response: Response, wire: bytes
+) -> None:
     assert http1.serialize(response, COMMON) == wire
     assert (
         http1.status_line(response.status) + COMMON + http1.own_lines(response) + response.body
@@ -39,7 +41,7 @@ def test_an_answer_has_a_length_where_it_may_have_a_body(response: Response, wir
     )
 
 
-def test_an_answer_to_head_has_neither_body_nor_length() -> None:
+def test_a_response_to_head_has_neither_body_nor_length() -> None:
     assert http1.lines_for_head(Response(200, "A: b\r\n", b"body")) == b"A: b\r\n\r\n"
 
 
@@ -47,7 +49,7 @@ def test_an_answer_to_head_has_neither_body_nor_length() -> None:
     ("chunked", "framing"),
     [(True, b"Transfer-Encoding: chunked\r\n"), (False, b"Connection: close\r\n")],
 )
-def test_only_an_answer_without_chunks_ends_with_its_connection(
+def test_only_a_stream_response_without_chunks_closes_its_connection(
     chunked: bool, framing: bytes
 ) -> None:
     """Clients take a cut for the proper end of an answer that says `Connection: close`."""
@@ -61,10 +63,10 @@ def test_a_chunk_is_its_size_in_hexadecimal_and_its_data() -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=6))
-def test_chunks_are_taken_apart_again(datas: list[bytes]) -> None:
+def test_unframing_chunks_returns_their_data(datas: list[bytes]) -> None:
     assert http1.unframe(b"".join(map(http1.chunk, datas))) == b"".join(datas)
 
 
 @given(st.binary(max_size=300), st.binary(min_size=1, max_size=300))
-def test_a_chunk_in_parts_is_the_same_chunk(shared: bytes, own: bytes) -> None:
+def test_a_chunk_serialized_in_parts_equals_the_whole_chunk(shared: bytes, own: bytes) -> None:
     assert b"".join(http1.chunk_parts(shared, own)) == http1.chunk(shared + own)

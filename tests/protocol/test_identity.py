@@ -43,17 +43,17 @@ BUILT_IN = IdentityHeaders()
 
 
 @pytest.mark.parametrize("name", IDENTIFYING.split())
-def test_what_says_who_somebody_is_counts_in_any_case(name: str) -> None:
+def test_identity_headers_are_recognised_in_any_case(name: str) -> None:
     for spelt in (name, name.lower(), name.upper()):
         assert BUILT_IN.tell(CIMultiDict({"Host": "a", spelt: "x"}))
 
 
 @pytest.mark.parametrize("name", OF_NOBODY.split())
-def test_what_everybody_sends_does_not(name: str) -> None:
+def test_headers_that_every_client_sends_are_no_identity(name: str) -> None:
     assert not BUILT_IN.tell(CIMultiDict({"Host": "a", name: "x"}))
 
 
-def test_headers_can_be_added_and_dropped() -> None:
+def test_identity_headers_can_be_added_and_dropped() -> None:
     some = IdentityHeaders(added=["X-Colour"], dropped=["cookie", "X-Token"])
     headers = CIMultiDict(
         (name, "x") for name in ("x-colour", "COOKIE", "X-Token", "Authorization")
@@ -63,7 +63,7 @@ def test_headers_can_be_added_and_dropped() -> None:
     assert [some.has(name) for name in ("X-COLOUR", "cookie", "x-api-key")] == [True, False, True]
 
 
-def test_who_somebody_is_does_not_depend_on_the_order_or_case_of_names() -> None:
+def test_identity_does_not_depend_on_the_order_or_case_of_headers() -> None:
     one = CIMultiDict([("Cookie", "a"), ("X-User", "b"), ("cookie", "c")])
     other = CIMultiDict([("x-user", "b"), ("COOKIE", "a"), ("Cookie", "c")])
     assert BUILT_IN.known_by(one) == BUILT_IN.known_by(other) == ["cookie", "x-user"]

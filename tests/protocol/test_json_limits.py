@@ -44,7 +44,7 @@ def refusal_of(body: bytes) -> str | None:
 @pytest.mark.parametrize("more", [-1, 0, 1])
 @pytest.mark.parametrize("before", [b"", b'{"a":[1,{}]},' * 10_000, b'"[[[[{{{{",' * 10_000])
 @pytest.mark.parametrize("made", [arrays, objects])
-def test_a_message_is_nested_so_deep_and_no_deeper(
+def test_a_json_message_is_accepted_up_to_the_nesting_limit(
     made: Callable[[int], bytes], before: bytes, more: int
 ) -> None:
     message = made(MAX_DEPTH + more)
@@ -55,7 +55,7 @@ def test_a_message_is_nested_so_deep_and_no_deeper(
 
 
 @pytest.mark.parametrize("depth", [1000, 200_000])
-def test_nesting_without_end_is_refused(depth: int) -> None:
+def test_endless_json_nesting_is_refused(depth: int) -> None:
     for body in (arrays(depth), objects(depth), b"[" * depth, b'{"a":' * depth):
         told = refusal_of(body)
         assert told is not None
@@ -65,13 +65,13 @@ def test_nesting_without_end_is_refused(depth: int) -> None:
 @pytest.mark.parametrize("more", [-1, 0, 1])
 @pytest.mark.parametrize("before", [b"", b'"11",' * 10_000])
 @pytest.mark.parametrize("number", ["%s", "-%s", '{"a": %s}', "0.%s", "1e%s"])
-def test_a_number_has_so_many_digits_and_no_more(number: str, before: bytes, more: int) -> None:
+def test_a_number_is_accepted_up_to_the_digit_limit(number: str, before: bytes, more: int) -> None:
     body = b"[" + before + (number % ("1" * (MAX_DIGITS + more))).encode() + b"]"
     assert refusal_of(body) == (LONG if more > 0 else None)
 
 
 @pytest.mark.parametrize("text", ["1" * 10_000, "[" * 10_000, '\\"[' * 5_000, "\\\\" * 5_000])
-def test_what_stands_in_a_string_is_neither(text: str) -> None:
+def test_digits_and_brackets_within_a_string_do_not_count_towards_the_limits(text: str) -> None:
     assert refusal_of(f'["{text}",{{"{text}":1}}]'.encode()) is None
 
 
@@ -92,7 +92,7 @@ def depth_of(value: object) -> int:
 
 
 @given(VALUES, st.integers(0, MAX_DEPTH + 2))
-def test_the_depth_is_that_of_the_value(value: object, around: int) -> None:
+def test_json_depth_is_checked_for_the_nested_value_itself(value: object, around: int) -> None:
     text = b"[" * around + json.dumps(value).encode() + b"]" * around
     if depth_of(value) + around > MAX_DEPTH:
         with pytest.raises(ValueError, match="nested"):

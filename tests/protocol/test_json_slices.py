@@ -42,14 +42,14 @@ PIECES = st.sampled_from([*'[]{},:"\\ 1u', "\\u", "\x01", "\\ud83d", '":'])
 
 
 @given(BODIES, st.integers(SHORTEST, 40))
-def test_slices_come_to_the_same_wherever_they_end(body: str, size: int) -> None:
+def test_json_parsed_in_slices_equals_json_parsed_at_once(body: str, size: int) -> None:
     wire = body.encode()
     assert in_slices(wire, size) == in_one_go(wire)
 
 
 @given(BODIES, st.integers(0), PIECES, st.integers(0, 3), st.integers(SHORTEST, 40))
 @example("[1,2]", 3, ",", 1, SHORTEST)
-def test_what_is_no_json_is_refused_wherever_slices_end(
+def test_invalid_json_is_refused_in_slices_as_at_once(
     body: str, at: int, put: str, left_out: int, size: int
 ) -> None:
     place = at % (len(body) + 1)
@@ -58,13 +58,15 @@ def test_what_is_no_json_is_refused_wherever_slices_end(
 
 
 @given(st.binary(max_size=60), st.integers(SHORTEST, 20))
-def test_bytes_that_are_no_text_are_refused_wherever_slices_end(inside: bytes, size: int) -> None:
+def test_a_json_string_of_invalid_utf8_is_refused_in_slices_as_at_once(
+    inside: bytes, size: int
+) -> None:
     wire = b'["' + inside + b'"]'
     assert in_slices(wire, size) == in_one_go(wire)
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.integers(SHORTEST, 40))
-def test_the_first_messages_are_found_wherever_slices_end(items: list[str], size: int) -> None:
+def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], size: int) -> None:
     messages = json_messages(f"[{','.join(items)}]".encode())
     record = b",".join(messages)
     with patch.object(json_slices, "SLICE_BYTES", size):
@@ -86,7 +88,7 @@ def test_the_first_messages_are_found_wherever_slices_end(items: list[str], size
     ],
     ids=lambda body: repr(body[:9]),
 )
-def test_long_bodies_are_kept_as_they_were_sent(body: bytes) -> None:
+def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
     assert whole(long_records(body)) == in_one_go(body)
 
 
@@ -103,7 +105,7 @@ def test_long_bodies_are_kept_as_they_were_sent(body: bytes) -> None:
     ],
     ids=["comma", "no array", "deep", "brackets", "blank amid", "number", "blank before"],
 )
-def test_a_long_body_that_is_refused_is_told_why(body: bytes, detail: str) -> None:
+def test_a_long_invalid_json_body_is_refused_with_the_reason(body: bytes, detail: str) -> None:
     refusal = whole(long_records(body))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
@@ -125,7 +127,7 @@ RUN, SLICE = json_slices.LONGEST_RUN, json_slices.SLICE_BYTES
     ],
     ids=["amid n-1", "amid n", "amid n+1", "before n", "before n+1", "behind n", "n+1"],
 )
-def test_what_has_no_place_to_end_a_slice_is_bounded(body: bytes, taken: bool) -> None:
+def test_a_run_without_a_place_to_end_a_slice_is_bounded(body: bytes, taken: bool) -> None:
     """A blank amid values counts from where the first slice might have ended."""
     made = whole(long_records(body))
     text = body.translate(None, b" []")

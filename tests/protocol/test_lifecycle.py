@@ -85,7 +85,7 @@ PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
         ),
     ],
 )
-def test_a_put_where_nothing_stands_creates(
+def test_a_put_at_an_empty_path_creates_a_stream(
     request_: Create, state: StreamState, records: tuple[Record, ...]
 ) -> None:
     created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, at(NOW))
@@ -94,7 +94,7 @@ def test_a_put_where_nothing_stands_creates(
 
 
 @pytest.mark.parametrize(("retired", "generation"), [(None, 0), (0, 1), (6, 7)])
-def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
+def test_a_new_stream_has_a_generation_never_used_at_its_path(
     retired: int | None, generation: int
 ) -> None:
     created, _ = lifecycle.decide_create(PathState(None, retired), "s", create(), 5, at(NOW))
@@ -106,7 +106,7 @@ def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
     [(None, int(NOW * 1e6)), (5, int(NOW * 1e6)), (int(NOW * 1e6) + 7, int(NOW * 1e6) + 14)],
     ids=["never seen", "seen long ago", "seen in a future"],
 )
-def test_where_a_whole_stream_may_have_been_lost_a_generation_begins_with_the_clock(
+def test_a_new_stream_in_a_history_gets_its_generation_from_the_clock(
     retired: int | None, generation: int
 ) -> None:
     place = PathState(None, retired, history=77)
@@ -116,7 +116,7 @@ def test_where_a_whole_stream_may_have_been_lost_a_generation_begins_with_the_cl
     assert change == Change(state, None, (Record(2, b"ab"),))
 
 
-def test_a_put_that_confirms_tells_the_stream_as_it_stands_in_the_present_history() -> None:
+def test_a_repeated_put_returns_the_existing_stream_in_the_present_history() -> None:
     standing = replace(
         PLAIN, generation=77, history=77, past_generations=(PastGeneration(5, 3),), tail=3
     )
@@ -138,7 +138,9 @@ def test_a_put_that_confirms_tells_the_stream_as_it_stands_in_the_present_histor
         ),
     ],
 )
-def test_the_same_put_again_confirms(existing: StreamState, request_: Create) -> None:
+def test_a_put_with_the_same_configuration_confirms_the_stream(
+    existing: StreamState, request_: Create
+) -> None:
     decision = lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
     assert decision == (Created(existing, new=False), ())
 
@@ -173,7 +175,9 @@ def test_the_same_put_again_confirms(existing: StreamState, request_: Create) ->
         ),
     ],
 )
-def test_another_put_conflicts(existing: StreamState, request_: Create, detail: str) -> None:
+def test_a_put_with_another_configuration_is_a_conflict(
+    existing: StreamState, request_: Create, detail: str
+) -> None:
     with pytest.raises(ConfigurationConflict) as refusal:
         lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
     assert refusal.value.detail == detail
@@ -191,7 +195,7 @@ def test_another_put_conflicts(existing: StreamState, request_: Create, detail: 
         (PLAIN, None),
     ],
 )
-def test_a_stream_is_there_until_its_time_is_over(
+def test_a_stream_is_present_until_its_deadline(
     state: StreamState | None, kind: type[HeadgateError] | None
 ) -> None:
     if kind is None:
@@ -212,7 +216,7 @@ def test_a_stream_is_there_until_its_time_is_over(
         (replace(PLAIN, closed=True), None),
     ],
 )
-def test_a_fork_needs_a_source_that_is_there(
+def test_a_fork_of_an_absent_or_expired_source_is_refused(
     state: StreamState | None, kind: type[HeadgateError] | None
 ) -> None:
     if kind is None:
@@ -252,7 +256,9 @@ def test_a_fork_branches_off_at_an_offset_of_its_source(
         (Offset(3, 31), "offset is past the tail of the stream"),
     ],
 )
-def test_any_other_fork_offset_is_refused(offset: Offset, detail: str) -> None:
+def test_a_fork_offset_of_another_generation_or_past_the_tail_is_refused(
+    offset: Offset, detail: str
+) -> None:
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
     assert (
@@ -297,9 +303,7 @@ def test_a_fork_branches_off_at_an_offset_of_an_earlier_generation(
         ),
     ],
 )
-def test_no_fork_branches_off_at_what_was_lost_or_is_no_longer_kept(
-    offset: Offset, detail: str
-) -> None:
+def test_a_fork_at_a_lost_or_trimmed_offset_is_refused(offset: Offset, detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
     assert (
@@ -311,7 +315,7 @@ def test_no_fork_branches_off_at_what_was_lost_or_is_no_longer_kept(
     ("sub_offset", "following", "prefix"),
     [(0, None, b""), (0, b"abc", b""), (1, b"abc", b"a"), (2, b"abc", b"ab"), (3, b"abc", b"abc")],
 )
-def test_a_sub_offset_takes_the_beginning_of_the_next_record(
+def test_a_sub_offset_takes_a_prefix_of_the_next_record(
     sub_offset: int, following: bytes | None, prefix: bytes
 ) -> None:
     request = ForkRequest("/r", None, sub_offset)
@@ -319,7 +323,7 @@ def test_a_sub_offset_takes_the_beginning_of_the_next_record(
 
 
 @pytest.mark.parametrize(("sub_offset", "following"), [(4, b"abc"), (1, None)])
-def test_a_sub_offset_stays_inside_the_next_record(
+def test_a_sub_offset_past_the_next_record_is_refused(
     sub_offset: int, following: bytes | None
 ) -> None:
     with pytest.raises(BadRequest) as refusal:
@@ -339,7 +343,7 @@ def fork(
     return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, at(NOW))
 
 
-def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
+def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 2)
     created, changes = fork(SOURCE, create(b"body", None, fork=asked), asked, b"xy")
     state = StreamState(
@@ -365,7 +369,9 @@ def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
 @pytest.mark.parametrize(
     ("closed", "close"), [(False, False), (False, True), (True, False), (True, True)]
 )
-def test_a_fork_is_open_whatever_its_source_is_unless_asked(closed: bool, close: bool) -> None:
+def test_a_fork_of_a_closed_source_is_open_unless_its_request_closes_it(
+    closed: bool, close: bool
+) -> None:
     asked = ForkRequest("/r", None, 0)
     created, _ = fork(replace(SOURCE, closed=closed), create(fork=asked, close=close), asked)
     assert created.state.closed is close
@@ -382,7 +388,7 @@ def test_a_fork_is_open_whatever_its_source_is_unless_asked(closed: bool, close:
         (HOUR, Lifetime(expires_at=2e6), Lifetime(expires_at=2e6), 2e6),
     ],
 )
-def test_a_fork_lives_as_asked_or_as_its_source(
+def test_a_fork_has_its_requested_lifetime_or_that_of_its_source(
     source: Lifetime, asked: Lifetime, lifetime: Lifetime, deadline: float | None
 ) -> None:
     wish = ForkRequest("/r", None, 0)
@@ -390,14 +396,14 @@ def test_a_fork_lives_as_asked_or_as_its_source(
     assert (created.state.lifetime, created.state.deadline) == (lifetime, deadline)
 
 
-def test_a_fork_of_another_type_is_refused() -> None:
+def test_a_fork_with_another_content_type_is_refused() -> None:
     asked = ForkRequest("/r", None, 0)
     with pytest.raises(ContentTypeMismatch) as refusal:
         fork(SOURCE, create(content_type="text/html", fork=asked), asked)
     assert refusal.value.detail == "the source stream holds text/plain"
 
 
-def test_a_forks_generation_is_its_sources_unless_its_path_had_later_ones() -> None:
+def test_the_generation_of_a_fork_is_its_sources_or_one_above_those_of_its_path() -> None:
     asked = ForkRequest("/r", None, 0)
     generations = [
         fork(SOURCE, create(fork=asked), asked, place=PathState(None, retired))[0].state.generation
@@ -414,7 +420,7 @@ def test_a_forks_generation_is_its_sources_unless_its_path_had_later_ones() -> N
         (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
     ],
 )
-def test_a_fork_in_a_history_has_a_generation_of_its_own_after_its_sources_offsets(
+def test_a_fork_in_a_history_has_a_new_generation_after_the_offsets_of_its_source(
     position: int, past_generations: tuple[PastGeneration, ...]
 ) -> None:
     asked = ForkRequest(
@@ -432,7 +438,7 @@ def test_a_fork_in_a_history_has_a_generation_of_its_own_after_its_sources_offse
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 900_000])
-def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) -> None:
+def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead: int) -> None:
     """A raised generation lies up to a second ahead; so does one of a gateway with another clock.
 
     Of two streams in one generation a later fork could give out the bytes of either.
@@ -453,7 +459,7 @@ def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) 
         assert one.past_generations[-1] == PastGeneration(source.generation, source.tail)
 
 
-def test_a_fork_keeps_what_its_source_keeps() -> None:
+def test_a_fork_begins_at_the_first_retained_position_of_its_source() -> None:
     source = replace(RAISED, first=12)
     for asked, first in [
         (ForkRequest("/r", None, 0), 12),
@@ -464,7 +470,7 @@ def test_a_fork_keeps_what_its_source_keeps() -> None:
         assert (state.first, state.tail >= state.first) == (first, True)
 
 
-def test_an_offset_of_an_earlier_stream_at_a_forks_path_does_not_fit_the_fork() -> None:
+def test_an_offset_of_an_earlier_stream_at_the_path_of_a_fork_is_refused() -> None:
     """It stood for other bytes, whatever generation the source has."""
     asked = ForkRequest("/r", None, 0)
     state = fork(SOURCE, create(fork=asked), asked, place=PathState(None, SOURCE.generation))[
@@ -475,7 +481,7 @@ def test_an_offset_of_an_earlier_stream_at_a_forks_path_does_not_fit_the_fork() 
             position_of(state, earlier)
 
 
-def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
+def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 0)
     standing = fork(SOURCE, create(fork=asked), asked)[0].state
     place = PathState(standing)
@@ -506,7 +512,7 @@ def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
         (30, (Segment(1, 10, "p"), Segment(2, 20, "q"), Segment(4, 30, "r"))),
     ],
 )
-def test_a_forks_lineage_is_its_sources_up_to_where_it_branched(
+def test_the_lineage_of_a_fork_is_its_sources_up_to_the_branch_point(
     position: int, lineage: tuple[Segment, ...]
 ) -> None:
     source = replace(SOURCE, lineage=(Segment(1, 10, "p"), Segment(2, 20, "q")))
@@ -518,7 +524,7 @@ def test_a_forks_lineage_is_its_sources_up_to_where_it_branched(
     ("levels", "accepted"),
     [(MAX_FORK_DEPTH - 2, True), (MAX_FORK_DEPTH - 1, True), (MAX_FORK_DEPTH, False)],
 )
-def test_a_chain_of_forks_is_so_deep_and_no_deeper(levels: int, accepted: bool) -> None:
+def test_a_chain_of_forks_is_accepted_up_to_the_depth_limit(levels: int, accepted: bool) -> None:
     lineage = tuple(Segment(level, level + 1) for level in range(levels))
     source = replace(SOURCE, tail=levels + 1, lineage=lineage)
     asked = ForkRequest("/r", None, 0)
@@ -534,7 +540,7 @@ def test_a_chain_of_forks_is_so_deep_and_no_deeper(levels: int, accepted: bool) 
 STATE = replace(PLAIN, version=4, tail=9, deadline=NOW + 5)
 
 
-def test_deletion_is_soft_while_forks_need_the_data() -> None:
+def test_deletion_is_soft_while_a_stream_has_forks() -> None:
     assert lifecycle.remove(STATE) == (Change(STATE, 4, removes=True),)
     source = replace(STATE, references=2)
     gone = replace(source, version=5, soft_deleted=True, deadline=None)
@@ -548,14 +554,14 @@ def test_deletion_is_soft_while_forks_need_the_data() -> None:
         (replace(STATE, soft_deleted=True, references=1), StreamGone),
     ],
 )
-def test_what_is_gone_is_not_there_to_be_used(
+def test_an_expired_or_soft_deleted_stream_is_refused(
     state: StreamState, kind: type[HeadgateError]
 ) -> None:
     with pytest.raises(kind):
         lifecycle.present(state, at(NOW))
 
 
-def test_the_last_fork_takes_a_deleted_source_with_it() -> None:
+def test_releasing_the_last_fork_removes_a_soft_deleted_source() -> None:
     source = replace(STATE, references=2)
     assert lifecycle.release(source) == (Change(replace(source, version=5, references=1), 4),)
     alive = replace(STATE, references=1)
@@ -565,12 +571,12 @@ def test_the_last_fork_takes_a_deleted_source_with_it() -> None:
     assert lifecycle.release(deleted) == (Change(left, 4, removes=True),)
 
 
-def test_a_deadline_is_written_by_a_change_of_nothing_else() -> None:
+def test_writing_a_deadline_changes_only_the_version() -> None:
     assert lifecycle.touched(STATE) == (Change(replace(STATE, version=5), 4),)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
-def test_a_lineage_names_where_each_byte_of_a_chain_of_forks_was_written(
+def test_a_lineage_names_the_writer_of_each_byte_of_a_chain_of_forks(
     levels: list[tuple[int, int]],
 ) -> None:
     """Each level writes some bytes of its own, and the next one branches off before its tail."""

@@ -40,7 +40,7 @@ def refusal_of(body: bytes) -> str:
 @given(CHUNKS)
 @example([b"\0\0\0\1a"])
 @example([b"a" * 300, b"\xff" * 70_000])
-def test_messages_are_what_was_framed(messages: list[bytes]) -> None:
+def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> None:
     assert messages_of(framed(messages)) == messages
     assert multi_records(TEXT, framed(messages)) == (messages, len(messages))
 
@@ -65,12 +65,12 @@ def test_messages_are_what_was_framed(messages: list[bytes]) -> None:
         (b'{"no": "frame"}', "message 1 is cut: its length is 2,065,854,063, and 11 bytes follow"),
     ],
 )
-def test_what_is_no_frame_is_refused(body: bytes, detail: str) -> None:
+def test_a_malformed_frame_is_refused_with_the_reason(body: bytes, detail: str) -> None:
     assert refusal_of(body) == detail
 
 
 @given(st.integers(1, 30), st.integers(1, 20), st.data())
-def test_messages_of_one_length_are_no_other_ones(
+def test_messages_of_one_length_are_parsed_exactly_although_a_byte_is_changed(
     size: int, count: int, data: st.DataObject
 ) -> None:
     messages = [bytes([number]) * size for number in range(count)]
@@ -82,7 +82,7 @@ def test_messages_of_one_length_are_no_other_ones(
 
 
 @given(st.binary(max_size=60))
-def test_whatever_is_taken_is_framed_the_same_again(body: bytes) -> None:
+def test_an_accepted_multi_append_body_is_framed_back_to_the_same_bytes(body: bytes) -> None:
     try:
         messages = messages_of(body)
     except BadRequest:
@@ -91,7 +91,7 @@ def test_whatever_is_taken_is_framed_the_same_again(body: bytes) -> None:
 
 
 @given(CHUNKS, st.data())
-def test_a_frame_that_is_cut_is_refused_or_ends_with_a_message(
+def test_a_cut_frame_is_refused_unless_it_ends_with_a_message(
     messages: list[bytes], data: st.DataObject
 ) -> None:
     whole_frame = framed(messages)
@@ -104,7 +104,7 @@ def test_a_frame_that_is_cut_is_refused_or_ends_with_a_message(
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_a_request_has_so_many_messages_and_no_more(more: int) -> None:
+def test_a_multi_append_is_accepted_up_to_the_message_limit(more: int) -> None:
     messages = [b"x"] * (MAX_MESSAGES + more)
     if more > 0:
         told = refusal_of(framed(messages))
@@ -116,23 +116,23 @@ def test_a_request_has_so_many_messages_and_no_more(more: int) -> None:
 @pytest.mark.parametrize(
     ("value", "asked"), [(None, False), ("true", True), ("TRUE", True), ("True", True)]
 )
-def test_a_header_says_that_a_body_is_of_messages(value: str | None, asked: bool) -> None:
+def test_x_stream_multi_true_marks_a_multi_append(value: str | None, asked: bool) -> None:
     headers = {"Content-Type": TEXT} if value is None else {"X-Stream-Multi": value}
     assert is_multi(headers) is asked
 
 
 @pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true", " true"])
-def test_any_other_value_is_refused(value: str) -> None:
+def test_x_stream_multi_with_another_value_is_refused(value: str) -> None:
     with pytest.raises(BadRequest, match="X-Stream-Multi must be true, or absent"):
         parse_append({"X-Stream-Multi": value, "Content-Type": TEXT}, b"x")
 
 
-def test_a_body_without_messages_is_refused_though_it_closes() -> None:
+def test_a_closing_multi_append_without_messages_is_refused() -> None:
     with pytest.raises(BadRequest, match=NO_MESSAGE):
         parse_append({**MULTI, "Stream-Closed": "true"}, b"")
 
 
-def test_a_stream_is_not_created_with_messages() -> None:
+def test_x_stream_multi_on_a_creation_is_refused() -> None:
     with pytest.raises(BadRequest, match="X-Stream-Multi is for POST"):
         parse_create({**MULTI, "Content-Type": TEXT}, framed([b"a"]))
 
@@ -181,7 +181,7 @@ def in_steps(body: bytes, size: int) -> list[bytes] | None:
         ([b"1" * 4301], None),
     ],
 )
-def test_each_message_is_one_value_and_one_message(
+def test_each_message_of_a_json_multi_append_is_one_value(
     messages: list[bytes], values: list[bytes] | None
 ) -> None:
     body = framed(messages)
@@ -193,7 +193,9 @@ def test_each_message_is_one_value_and_one_message(
 
 
 @given(st.lists(st.tuples(SPACE, VALUES, SPACE), min_size=1, max_size=8), st.integers(13, 60))
-def test_values_are_kept_as_they_were_sent(items: list[tuple[str, str, str]], size: int) -> None:
+def test_json_values_of_a_multi_append_are_stored_as_sent(
+    items: list[tuple[str, str, str]], size: int
+) -> None:
     body = framed("".join(item).encode() for item in items)
     values = [value.encode() for _, value, _ in items]
     assert in_one_go(body) == values
@@ -204,7 +206,7 @@ def test_values_are_kept_as_they_were_sent(items: list[tuple[str, str, str]], si
 @example(["[1", "2]", "3"])
 @example(["1,[2", "3],4", "5"])
 @example(["1,2", "[3", "4]"])
-def test_a_message_is_taken_when_it_alone_is_json(messages: list[str]) -> None:
+def test_a_multi_append_is_accepted_only_if_each_message_alone_is_json(messages: list[str]) -> None:
     values: list[bytes] | None = []
     for message in messages:
         try:
@@ -232,13 +234,13 @@ def test_a_message_is_taken_when_it_alone_is_json(messages: list[str]) -> None:
         ),
     ],
 )
-def test_a_message_that_is_no_value_is_named(messages: list[bytes], detail: str) -> None:
+def test_an_invalid_json_message_is_named_by_its_number(messages: list[bytes], detail: str) -> None:
     refusal = whole(long_multi_records(framed(messages)))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
 
 
-def test_a_long_body_that_is_no_frame_is_refused_in_steps_too() -> None:
+def test_a_long_malformed_frame_is_refused_in_steps() -> None:
     refusal = whole(long_multi_records(framed([MUCH]) + b"\0"))
     assert isinstance(refusal, BadRequest)
     assert refusal.detail == "1 bytes follow the last message, too few for a length"

@@ -20,7 +20,9 @@ FIELD = st.integers(min_value=0, max_value=MAX_POSITION)
         (MAX_POSITION, MAX_POSITION, "9999999999999999_9999999999999999"),
     ],
 )
-def test_an_offset_is_two_padded_fields(generation: int, position: int, text: str) -> None:
+def test_an_offset_is_formatted_as_two_padded_numbers(
+    generation: int, position: int, text: str
+) -> None:
     assert format_offset(generation, position) == text
     assert parse_offset(text, "offset") == Offset(generation, position)
 
@@ -42,7 +44,7 @@ def test_an_offset_is_two_padded_fields(generation: int, position: int, text: st
         "+000000000000000_0000000000000000",
     ],
 )
-def test_a_malformed_offset_is_refused_by_its_name(text: str) -> None:
+def test_a_malformed_offset_is_refused_with_its_field_name(text: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_offset(text, "Stream-Fork-Offset")
     assert refusal.value.detail == (
@@ -51,6 +53,6 @@ def test_a_malformed_offset_is_refused_by_its_name(text: str) -> None:
 
 
 @given(st.tuples(FIELD, FIELD), st.tuples(FIELD, FIELD))
-def test_offsets_sort_as_their_positions(one: tuple[int, int], other: tuple[int, int]) -> None:
+def test_offsets_sort_like_their_positions(one: tuple[int, int], other: tuple[int, int]) -> None:
     assert (format_offset(*one) < format_offset(*other)) == (one < other)
     assert parse_offset(format_offset(*one), "offset") == one

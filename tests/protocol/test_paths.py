@@ -51,7 +51,7 @@ UNRESERVED = "ABCabc019-._~"
         ("/a..", "/a.."),
     ],
 )
-def test_a_path_has_one_spelling(raw: str, path: str) -> None:
+def test_equivalent_paths_have_one_canonical_form(raw: str, path: str) -> None:
     assert canonical_path(raw) == path
 
 
@@ -84,7 +84,7 @@ def test_a_path_has_one_spelling(raw: str, path: str) -> None:
         ("/%c0%af", "the path is not UTF-8"),
     ],
 )
-def test_a_path_that_could_mean_two_things_is_refused(raw: str, detail: str) -> None:
+def test_an_ambiguous_or_malformed_path_is_refused(raw: str, detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         canonical_path(raw)
     assert refusal.value.detail == detail
@@ -92,7 +92,7 @@ def test_a_path_that_could_mean_two_things_is_refused(raw: str, detail: str) -> 
 
 @pytest.mark.parametrize("length", [MAX_PATH_BYTES - 1, MAX_PATH_BYTES])
 @pytest.mark.parametrize("first", ["a", "."])
-def test_a_path_up_to_the_limit_is_taken(length: int, first: str) -> None:
+def test_a_path_up_to_the_limit_is_accepted(length: int, first: str) -> None:
     raw = "/" + first + "a" * (length - 2)
     assert canonical_path(raw) == raw
 
@@ -106,7 +106,7 @@ def test_a_path_over_the_limit_is_refused(first: str) -> None:
     assert refusal.value.detail == f"the path is over {MAX_PATH_BYTES} bytes"
 
 
-def test_the_url_that_a_taken_path_becomes_is_taken_too() -> None:
+def test_the_canonical_form_of_an_accepted_path_is_accepted() -> None:
     """Location names a new stream by its canonical path, and clients read from there."""
     raw = "/" + "é" * 1000
     try:
@@ -123,7 +123,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join))
 @example("/" + "é" * 500)
-def test_what_is_accepted_is_canonical_and_safe(text: str) -> None:
+def test_an_accepted_path_becomes_canonical_and_has_no_dot_segments(text: str) -> None:
     raw = f"/{text}"
     try:
         path = canonical_path(raw)
@@ -140,7 +140,9 @@ def test_what_is_accepted_is_canonical_and_safe(text: str) -> None:
 
 
 @given(st.lists(st.text(UNRESERVED, min_size=1, max_size=5), min_size=1, max_size=4))
-def test_encoding_what_needs_none_changes_nothing(segments: list[str]) -> None:
+def test_percent_encoding_of_unreserved_characters_does_not_change_a_path(
+    segments: list[str],
+) -> None:
     if {".", ".."} & set(segments):
         return
     encoded = ["".join(f"%{ord(character):02x}" for character in one) for one in segments]
@@ -179,14 +181,14 @@ def test_a_query_is_decoded_into_its_parameters(raw: str, query: dict[str, str])
         ("a=\udcff", "the query is not UTF-8"),
     ],
 )
-def test_a_query_that_could_mean_two_things_is_refused(raw: str, detail: str) -> None:
+def test_an_ambiguous_or_malformed_query_is_refused(raw: str, detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_query(raw)
     assert refusal.value.detail == detail
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
-def test_a_query_comes_back_as_it_was_encoded(query: dict[str, str]) -> None:
+def test_an_encoded_query_is_decoded_back_to_its_parameters(query: dict[str, str]) -> None:
     try:
         raw = "&".join(f"{quote(key, safe='')}={quote(value)}" for key, value in query.items())
     except UnicodeEncodeError:  # a lone surrogate has no encoding
@@ -226,12 +228,12 @@ def test_a_query_comes_back_as_it_was_encoded(query: dict[str, str]) -> None:
         ('a="<>[]{}|\\^`', "a=%22%3C%3E%5B%5D%7B%7D%7C%5C%5E%60"),
     ],
 )
-def test_a_query_has_one_spelling(raw: str, text: str) -> None:
+def test_equivalent_queries_have_one_canonical_form(raw: str, text: str) -> None:
     assert canonical_query(raw, ()).text == text
 
 
 @pytest.mark.parametrize("raw", ["%", "a=%", "a=%4", "a=%zz", "a%g0=1"])
-def test_a_query_with_half_an_encoding_is_refused(raw: str) -> None:
+def test_a_query_with_a_malformed_percent_encoding_is_refused(raw: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         canonical_query(raw, ())
     assert refusal.value.detail == "the query has a malformed percent-encoding"
@@ -247,7 +249,7 @@ def test_a_query_with_half_an_encoding_is_refused(raw: str) -> None:
         ("offset=1&offset2=1", ["offset2"], "offset=1"),
     ],
 )
-def test_dropped_keys_are_left_out(raw: str, drop: list[str], text: str) -> None:
+def test_dropped_query_keys_are_left_out(raw: str, drop: list[str], text: str) -> None:
     assert canonical_query(raw, drop).text == text
 
 
@@ -260,7 +262,7 @@ def test_dropped_keys_are_left_out(raw: str, drop: list[str], text: str) -> None
         ("a=b=c", {"a": "b=c"}),
     ],
 )
-def test_the_first_of_each_key_has_its_value(raw: str, values: dict[str, str]) -> None:
+def test_a_repeated_query_key_has_its_first_value(raw: str, values: dict[str, str]) -> None:
     assert canonical_query(raw, ()).values == values
 
 
@@ -292,7 +294,7 @@ def meaning(raw: str) -> dict[bytes, list[bytes]]:
 
 
 @given(QUERIES)
-def test_a_canonical_query_is_canonical(raw: str) -> None:
+def test_canonicalizing_a_query_twice_changes_nothing_more(raw: str) -> None:
     text = spelled(raw)
     if text is not None:
         assert spelled(text) == text
@@ -300,7 +302,7 @@ def test_a_canonical_query_is_canonical(raw: str) -> None:
 
 
 @given(QUERIES, st.randoms(use_true_random=False))
-def test_queries_of_equal_meaning_are_equal_text(raw: str, random: Random) -> None:
+def test_queries_of_equal_meaning_have_one_canonical_text(raw: str, random: Random) -> None:
     text = spelled(raw)
     if text is None:
         return
@@ -330,14 +332,16 @@ def _respelled(part: str, random: Random) -> str:
 
 
 @given(QUERIES, QUERIES)
-def test_queries_of_different_meaning_are_never_equal_text(first: str, second: str) -> None:
+def test_queries_of_different_meaning_never_have_one_canonical_text(
+    first: str, second: str
+) -> None:
     one, other = spelled(first), spelled(second)
     if one is not None and one == other:
         assert meaning(first) == meaning(second)
 
 
 @given(QUERIES)
-def test_a_query_keeps_its_meaning(raw: str) -> None:
+def test_canonicalization_keeps_the_meaning_of_a_query(raw: str) -> None:
     text = spelled(raw)
     if text is not None:
         assert meaning(text) == meaning(raw)
@@ -352,7 +356,7 @@ KEYS = ("a", "utm_", "utm_x", "utm", "a.b", "axb", "")
 )
 @example([("utm_x", "")], ["utm_*"])
 @example([("axb", "=1")], ["a.b"])
-def test_a_query_where_no_dropped_key_is_found_keeps_all(
+def test_a_query_without_a_dropped_key_keeps_all_its_keys(
     parts: list[tuple[str, str]], drop: list[str]
 ) -> None:
     query = "&".join(map("".join, parts))

@@ -33,7 +33,7 @@ PARTS = st.sampled_from(
 @example("/v1/s?a=1&&b=2")
 @example("/v1/s?offset&offset=a")
 @example("/v1/s?offset=&a=1")
-def test_a_plain_target_is_the_read_that_it_is_parsed_as(target: str) -> None:
+def test_the_quick_parser_of_reads_agrees_with_the_full_one(target: str) -> None:
     read = plain_catch_up(target)
     try:
         assert read is None or read == parse_edge_target(target, ())
@@ -42,12 +42,12 @@ def test_a_plain_target_is_the_read_that_it_is_parsed_as(target: str) -> None:
 
 
 @pytest.mark.parametrize("offset", ["a", "now", "0000000000000001_0000000000000002"])
-def test_most_reads_are_seen_at_once(offset: str) -> None:
+def test_usual_reads_are_parsed_by_the_quick_parser(offset: str) -> None:
     assert plain_catch_up(f"/v1/stream/a.b/c?offset={offset}") is not None
     assert plain_catch_up(f"/v1/stream/a.b/c?offset={offset}&from=here") is not None
 
 
 @pytest.mark.parametrize("longer", [0, 1])
-def test_a_path_that_is_too_long_is_not(longer: int) -> None:
+def test_a_path_over_the_limit_is_left_to_the_full_parser(longer: int) -> None:
     path = "/" + "a" * (MAX_PATH_BYTES - 1 + longer)
     assert (plain_catch_up(f"{path}?offset=a") is None) == bool(longer)

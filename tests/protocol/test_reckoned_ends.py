@@ -23,5 +23,7 @@ from gateway.protocol.streams.offsets import is_one_past
         ("0_0_10", "0_0_09", False),
     ],
 )
-def test_one_past_is_the_second_number_plus_one(offset: str, end: str, *, is_past: bool) -> None:
+def test_an_offset_is_one_past_an_end_if_its_second_number_is_one_higher(
+    offset: str, end: str, *, is_past: bool
+) -> None:
     assert is_one_past(offset, end) is is_past

@@ -66,7 +66,7 @@ AT = Offset(1, 2)
         ),
     ],
 )
-def test_equal_reads_have_equal_targets(target: str, read: Read) -> None:
+def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read: Read) -> None:
     assert parse_target(target) == read
     assert parse_target(read.target) == read
 
@@ -91,7 +91,7 @@ def test_equal_reads_have_equal_targets(target: str, read: Read) -> None:
         ("/s?x=%zz", "the query has a malformed percent-encoding"),
     ],
 )
-def test_a_wrong_target_says_what_is_wrong(target: str, detail: str) -> None:
+def test_a_malformed_target_is_refused_with_the_reason(target: str, detail: str) -> None:
     refusal = parse_target(target)
     assert isinstance(refusal, BadRequest)
     assert refusal.detail == detail
@@ -142,7 +142,7 @@ def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str
         ),
     ],
 )
-def test_a_post_is_an_append_or_a_close(
+def test_a_post_is_parsed_as_an_append_or_a_close(
     headers: dict[str, str], body: bytes, append: Append
 ) -> None:
     assert parse_append(CIMultiDict(headers), body) == append
@@ -178,14 +178,16 @@ def test_a_post_is_an_append_or_a_close(
         ),
     ],
 )
-def test_a_wrong_post_says_what_is_wrong(headers: dict[str, str], body: bytes, detail: str) -> None:
+def test_a_malformed_post_is_refused_with_the_reason(
+    headers: dict[str, str], body: bytes, detail: str
+) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_append(CIMultiDict(headers), body)
     assert refusal.value.detail == detail
 
 
 @pytest.mark.parametrize("number", ["", "-1", "1.0", "+1", " 1", "x", "٣", str(MAX_INTEGER + 1)])
-def test_epochs_and_sequences_are_what_javascript_can_count(number: str) -> None:
+def test_an_epoch_or_sequence_outside_0_to_2_53_is_refused(number: str) -> None:
     for name, headers in (
         ("Producer-Epoch", stamped("p", epoch=number)),
         ("Producer-Seq", stamped("p", seq=number)),
@@ -239,7 +241,7 @@ NONE = Lifetime()
         ),
     ],
 )
-def test_a_put_is_a_creation(headers: dict[str, str], create: Create) -> None:
+def test_a_put_is_parsed_as_a_creation(headers: dict[str, str], create: Create) -> None:
     assert parse_create(CIMultiDict(headers), b"") == create
 
 
@@ -286,7 +288,7 @@ SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zer
         ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "1" * 17}, SUB_OFFSET),
     ],
 )
-def test_a_wrong_put_says_what_is_wrong(headers: dict[str, str], detail: str) -> None:
+def test_a_malformed_put_is_refused_with_the_reason(headers: dict[str, str], detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_create(CIMultiDict(headers), b"")
     assert refusal.value.detail == detail
@@ -297,7 +299,7 @@ def test_a_wrong_put_says_what_is_wrong(headers: dict[str, str], detail: str) ->
     st.integers(-14 * 60, 14 * 60),
     st.sampled_from("Tt"),
 )
-def test_a_timestamp_is_the_same_moment_in_every_zone(
+def test_a_timestamp_in_any_time_zone_is_the_same_moment(
     moment: datetime, minutes: int, letter: str
 ) -> None:
     seconds = moment.replace(tzinfo=UTC).timestamp()

@@ -50,7 +50,9 @@ def answer(status: int, *lines: str, body: bytes = b"") -> Response:
 @pytest.mark.parametrize(
     ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
 )
-def test_a_new_stream_is_201_with_its_location(state: StreamState, closed: tuple[str, ...]) -> None:
+def test_a_created_stream_is_201_with_its_location(
+    state: StreamState, closed: tuple[str, ...]
+) -> None:
     location = "http://host/v1/stream/chat"
     assert responses.created(Created(state, new=True), location) == answer(
         201, NO_STORE, TYPE, MULTI, NEXT, *closed, f"Location: {location}"
@@ -60,7 +62,7 @@ def test_a_new_stream_is_201_with_its_location(state: StreamState, closed: tuple
 @pytest.mark.parametrize(
     ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
 )
-def test_a_stream_that_stood_already_is_200_without(
+def test_a_confirmed_stream_is_200_without_a_location(
     state: StreamState, closed: tuple[str, ...]
 ) -> None:
     assert responses.created(Created(state, new=False), "unused") == answer(
@@ -98,7 +100,7 @@ STAMPED = ("Producer-Epoch: 2", "Producer-Seq: 9")
     ],
     ids=["data", "last data", "close", "producer", "producer again", "producer's last"],
 )
-def test_an_append_is_answered_with_where_the_stream_stands(
+def test_an_append_response_has_the_offset_and_state_of_the_stream(
     outcome: AppendOutcome, expected: Response
 ) -> None:
     assert responses.appended(outcome) == expected
@@ -124,7 +126,9 @@ def test_a_deletion_is_204() -> None:
     ],
     ids=["open", "closed", "ttl", "no ttl at all", "expiry as it was written"],
 )
-def test_head_tells_what_a_stream_is(state: StreamState, lines: tuple[str, ...]) -> None:
+def test_a_head_response_has_the_metadata_of_the_stream(
+    state: StreamState, lines: tuple[str, ...]
+) -> None:
     assert responses.metadata(state) == answer(200, NO_STORE, TYPE, MULTI, NEXT, *lines)
 
 
@@ -157,7 +161,7 @@ LONGER = replace(OPEN, tail=CHUNK_BYTES + 1)
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_whole_chunk_is_kept_long_and_says_nothing_of_the_streams_end(closed: bool) -> None:
+def test_a_complete_chunk_is_fresh_for_long_and_has_no_end_headers(closed: bool) -> None:
     state = replace(LONGER, closed=closed)
     assert data(state, 0, CHUNK_BYTES, b"ab", b"c", read=NAMED) == answer(
         200,
@@ -191,7 +195,7 @@ def test_a_whole_chunk_is_kept_long_and_says_nothing_of_the_streams_end(closed: 
         "the end of whatever stream is there",
     ],
 )
-def test_only_what_an_url_means_for_good_is_kept_by_browsers(
+def test_only_a_complete_chunk_at_a_permanent_offset_is_cached_by_browsers(
     state: StreamState, end: int, offset: Offset | None, lifetime: tuple[str, ...]
 ) -> None:
     got = data(state, 0, end, b"x", read=replace(CATCH_UP, offset=offset))
@@ -199,7 +203,7 @@ def test_only_what_an_url_means_for_good_is_kept_by_browsers(
     assert tuple(told) == lifetime
 
 
-def test_data_up_to_the_tail_is_asked_for_again_each_time() -> None:
+def test_data_up_to_the_open_tail_are_revalidated_each_time() -> None:
     assert data(OPEN, 0, 5, b"abcde", read=NAMED) == answer(
         200,
         *asked_again(),
@@ -212,7 +216,7 @@ def test_data_up_to_the_tail_is_asked_for_again_each_time() -> None:
     )
 
 
-def test_data_up_to_the_end_says_so_and_needs_no_cursor() -> None:
+def test_data_up_to_the_closed_end_are_marked_closed_and_have_no_cursor() -> None:
     assert data(CLOSED, 0, 5, b"abcde", read=NAMED) == answer(
         200,
         fresh(600, 50),
@@ -225,7 +229,7 @@ def test_data_up_to_the_end_says_so_and_needs_no_cursor() -> None:
     )
 
 
-def test_nothing_yet_is_asked_for_again_each_time() -> None:
+def test_an_empty_read_at_the_open_tail_is_revalidated_each_time() -> None:
     assert data(OPEN, 5, 5, read=CATCH_UP) == answer(
         200,
         *asked_again(),
@@ -237,7 +241,7 @@ def test_nothing_yet_is_asked_for_again_each_time() -> None:
     )
 
 
-def test_nothing_more_ever_is_kept_as_data_is() -> None:
+def test_an_empty_read_at_the_closed_end_is_cached_as_data_are() -> None:
     assert data(CLOSED, 5, 5, read=replace(NAMED, offset=Offset(3, 5))) == answer(
         200,
         fresh(600, 50),
@@ -249,7 +253,7 @@ def test_nothing_more_ever_is_kept_as_data_is() -> None:
     )
 
 
-def test_json_messages_come_as_one_array() -> None:
+def test_json_messages_are_returned_as_one_array() -> None:
     state = replace(OPEN, content_type="application/json", tail=4)
     at = "0000000000000003_0000000000000004"
     assert data(state, 0, 4, b"1,2", b"3", read=CATCH_UP) == answer(
@@ -282,7 +286,7 @@ FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
     ids=["now's", "a later one", "passed", "none", "beginning", "tail", "all streams' offset"],
 )
 @pytest.mark.parametrize("state", [OPEN, CLOSED], ids=["open", "closed"])
-def test_only_a_poll_whose_url_is_asked_for_once_is_kept_for_one_cursor_interval(
+def test_only_a_poll_with_a_current_cursor_is_cached_for_one_cursor_interval(
     state: StreamState, read: LongPoll, lifetime: tuple[str, ...]
 ) -> None:
     got = data(state, 3, 5, b"de", read=read)
@@ -291,7 +295,7 @@ def test_only_a_poll_whose_url_is_asked_for_once_is_kept_for_one_cursor_interval
 
 
 @pytest.mark.parametrize("by_key", [None, False, True])
-def test_news_from_now_are_kept_by_nobody_on_a_private_route(by_key: bool | None) -> None:
+def test_news_from_now_are_not_cached_on_a_private_route(by_key: bool | None) -> None:
     chunk = Chunk(OPEN, 3, 5, (b"de",))
     read = replace(FOLLOWING, offset="now", by_key=by_key)
     got = responses.data(chunk, read, replace(FRESHNESS, is_private=True), NOW)
@@ -299,7 +303,7 @@ def test_news_from_now_are_kept_by_nobody_on_a_private_route(by_key: bool | None
     assert tuple(told) == (FROM_NOW if by_key else ("Cache-Control: private, no-store",))
 
 
-def test_a_polls_data_says_where_it_ends() -> None:
+def test_poll_data_have_the_offset_of_their_end() -> None:
     assert data(OPEN, 3, 5, b"de", read=replace(FOLLOWING, cursor=6)) == answer(
         200,
         *asked_again(),
@@ -312,7 +316,7 @@ def test_a_polls_data_says_where_it_ends() -> None:
     )
 
 
-def test_a_polls_last_data_says_that_it_is_the_end() -> None:
+def test_the_last_poll_data_of_a_closed_stream_are_marked_closed() -> None:
     assert data(CLOSED, 3, 5, b"de", read=FOLLOWING) == answer(
         200,
         "Cache-Control: public, max-age=20",
@@ -325,7 +329,7 @@ def test_a_polls_last_data_says_that_it_is_the_end() -> None:
     )
 
 
-def test_a_cursor_that_the_clock_has_not_passed_is_moved_on() -> None:
+def test_a_cursor_ahead_of_the_clock_is_advanced_in_the_response() -> None:
     ahead = replace(POLL, cursor=7)
     got = data(OPEN, 0, 5, b"abcde", read=ahead)
     before, _, cursor = got.fields.rpartition("Stream-Cursor: ")
@@ -349,7 +353,7 @@ EXPIRES = Lifetime(expires_at=NOW + 70.9, expires_text="2024-10-09T00:03:33.9Z")
     ],
     ids=["a read restarts the window", "half of what is left", "two seconds", "as good as over"],
 )
-def test_no_answer_is_kept_past_the_end_of_its_stream(
+def test_no_response_is_cached_past_the_deadline_of_its_stream(
     lifetime: Lifetime, deadline: float, whole: str, tail: tuple[str, ...], poll_s: int
 ) -> None:
     state = replace(LONGER, lifetime=lifetime, deadline=deadline)
@@ -374,7 +378,7 @@ def test_no_answer_is_kept_past_the_end_of_its_stream(
     ],
     ids=["open", "closed", "json"],
 )
-def test_the_tail_is_told_without_data_and_never_stored(
+def test_a_tail_response_is_empty_and_never_stored(
     state: StreamState, last: str, body: bytes
 ) -> None:
     assert responses.tail(state, CATCH_UP, NOW) == answer(
@@ -382,13 +386,13 @@ def test_the_tail_is_told_without_data_and_never_stored(
     )
 
 
-def test_a_poll_without_data_is_held_for_a_second_at_the_edge() -> None:
+def test_a_poll_without_data_is_cached_for_a_second_at_the_edge() -> None:
     assert responses.poll_ended(OPEN, POLL, FRESHNESS, NOW) == answer(
         204, NO_STORE, *EDGE, NEXT, AT_TAIL, "Stream-Cursor: 7"
     )
 
 
-def test_a_poll_at_the_end_is_told_so() -> None:
+def test_a_poll_at_the_closed_end_gets_204_with_stream_closed() -> None:
     assert responses.poll_ended(CLOSED, POLL, FRESHNESS, NOW) == answer(
         204, NO_STORE, NEXT, AT_TAIL, ENDED
     )
@@ -404,7 +408,7 @@ def test_a_poll_at_the_end_is_told_so() -> None:
         ("application/jsonl", ("Stream-SSE-Data-Encoding: base64",)),
     ],
 )
-def test_an_event_stream_begins_with_how_it_carries_data(
+def test_an_event_stream_head_names_the_encoding_of_its_data(
     content_type: str, lines: tuple[str, ...]
 ) -> None:
     assert responses.event_stream(content_type) == answer(
@@ -591,11 +595,11 @@ def problem(refusal: Refusal) -> Response:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
-def test_a_refusal_is_a_problem_with_a_code(refusal: Refusal) -> None:
+def test_every_error_becomes_a_problem_response_with_its_code(refusal: Refusal) -> None:
     assert responses.problem(refusal.error, AGAIN_S) == problem(refusal)
 
 
-def test_every_refusal_has_its_status_and_stands_in_the_table_above() -> None:
+def test_every_error_class_has_one_status_and_one_row_in_the_table() -> None:
     """A server that cannot start answers nobody, and other packages' refusals no request."""
     declared = {
         kind for kind in HeadgateError.__subclasses__() if kind.__module__ == errors.__name__
@@ -610,13 +614,13 @@ def test_every_refusal_has_its_status_and_stands_in_the_table_above() -> None:
     [('a "quoted"\r\n\0 part', 'a "quoted"\r\n\0 part'), ("é\udcff", "é?"), ("", "")],
     ids=["controls", "no text", "nothing"],
 )
-def test_a_detail_may_quote_whatever_a_client_sent(detail: str, shown: str) -> None:
+def test_a_problem_detail_may_quote_any_text_of_a_client(detail: str, shown: str) -> None:
     response = responses.problem(errors.BadRequest(detail), AGAIN_S)
     assert json.loads(response.body)["detail"] == shown
     assert response.fields == responses.problem(errors.BadRequest("why"), AGAIN_S).fields
 
 
-def test_what_should_not_happen_is_500_and_leads_to_the_log() -> None:
+def test_an_internal_error_is_500_and_names_its_request_id() -> None:
     assert responses.internal_error("a1b2-7") == problem(
         Refusal(
             HeadgateError(""),
@@ -629,7 +633,9 @@ def test_what_should_not_happen_is_500_and_leads_to_the_log() -> None:
 
 
 @pytest.mark.parametrize(("writes", "methods"), [(True, ALLOW), (False, "GET, HEAD, OPTIONS")])
-def test_a_browser_is_told_what_it_may_send(writes: bool, methods: str) -> None:
+def test_a_preflight_response_lists_the_methods_and_headers_for_pages(
+    writes: bool, methods: str
+) -> None:
     assert responses.preflight(writes=writes) == answer(
         204,
         f"Access-Control-Allow-Methods: {methods}",

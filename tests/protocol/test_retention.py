@@ -28,7 +28,7 @@ def appended(state: StreamState, size: int, now: float, retention: Retention) ->
     return marked(grown, now, retention)
 
 
-def test_everything_is_kept_unless_it_is_asked_otherwise() -> None:
+def test_everything_is_retained_without_a_retention_limit() -> None:
     assert not EVERYTHING
     assert [bool(retention) for retention in (AGE, SIZE, Retention(1, 1))] == [True] * 3
     state = replace(EMPTY, tail=10**9)
@@ -42,7 +42,7 @@ def test_everything_is_kept_unless_it_is_asked_otherwise() -> None:
 # ---------------------------------------------------------------- marks
 
 
-def test_a_tail_is_marked_and_the_mark_moves_on_while_it_is_close_to_the_one_before() -> None:
+def test_a_mark_at_the_tail_is_moved_while_it_is_close_to_the_one_before() -> None:
     state = appended(EMPTY, 1, NOW, AGE)
     assert state.marks == (Mark(NOW, 1),)
     state = appended(state, 1, NOW + 1, AGE)
@@ -54,7 +54,7 @@ def test_a_tail_is_marked_and_the_mark_moves_on_while_it_is_close_to_the_one_bef
 
 
 @pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
-def test_marks_by_age_are_an_eighth_apart(apart: int, marks: int) -> None:
+def test_marks_by_age_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
     state = appended(EMPTY, 1, NOW, AGE)
     for passed in (1, apart):
         state = appended(state, 1, NOW + passed, AGE)
@@ -62,7 +62,7 @@ def test_marks_by_age_are_an_eighth_apart(apart: int, marks: int) -> None:
 
 
 @pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
-def test_marks_by_size_are_an_eighth_apart(apart: int, marks: int) -> None:
+def test_marks_by_size_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
     state = appended(EMPTY, 1, NOW, SIZE)
     for size in (1, apart - 1):
         state = appended(state, size, NOW, SIZE)
@@ -72,7 +72,7 @@ def test_marks_by_size_are_an_eighth_apart(apart: int, marks: int) -> None:
 # ---------------------------------------------------------------- trimming
 
 
-def test_a_stream_is_cut_at_the_last_mark_that_is_over() -> None:
+def test_a_stream_is_trimmed_at_the_last_expired_mark() -> None:
     marks = (Mark(NOW, 10), Mark(NOW + 10, 20), Mark(NOW + 20, 30), Mark(NOW + 30, 40))
     state = replace(EMPTY, tail=40, marks=marks)
     for now, first, left in [
@@ -89,13 +89,13 @@ def test_a_stream_is_cut_at_the_last_mark_that_is_over() -> None:
 
 
 @pytest.mark.parametrize(("tail", "first"), [(89, 0), (90, 10), (99, 10), (100, 20), (101, 20)])
-def test_what_goes_beyond_the_size_goes_from_the_front(tail: int, first: int) -> None:
+def test_data_over_the_size_limit_are_trimmed_from_the_front(tail: int, first: int) -> None:
     state = replace(EMPTY, tail=tail, marks=(Mark(NOW, 10), Mark(NOW, 20), Mark(NOW, tail)))
     assert trimmed(state, NOW, SIZE).first == first
     assert trimmed(state, NOW, SIZE).trim_at is None
 
 
-def test_what_comes_first_counts_when_age_and_size_are_given() -> None:
+def test_the_stricter_of_age_and_size_limits_trims_the_stream() -> None:
     both = Retention(max_age_s=80, max_bytes=80)
     old = replace(EMPTY, tail=30, marks=(Mark(NOW, 10), Mark(NOW + 50, 30)))
     assert trimmed(old, NOW + 80, both).first == 10
@@ -103,7 +103,7 @@ def test_what_comes_first_counts_when_age_and_size_are_given() -> None:
     assert trimmed(long, NOW + 60, both).first == 10
 
 
-def test_a_mark_at_the_tail_empties_the_stream_when_its_time_comes() -> None:
+def test_an_expired_mark_at_the_tail_empties_the_stream() -> None:
     state = appended(EMPTY, 5, NOW, AGE)
     assert state.trim_at == NOW + 80
     left = trimmed(state, NOW + 80, AGE)
@@ -111,7 +111,7 @@ def test_a_mark_at_the_tail_empties_the_stream_when_its_time_comes() -> None:
     assert appended(left, 5, NOW + 81, AGE).first == 5
 
 
-def test_what_nobody_appends_to_is_trimmed_by_a_change_of_its_own() -> None:
+def test_a_stream_without_appends_is_trimmed_by_a_change_of_its_own() -> None:
     state = appended(EMPTY, 5, NOW, AGE)
     assert trim(state, NOW + 79.9, AGE) == ()
     left = replace(state, version=2, first=5, marks=(), trim_at=None)
@@ -122,7 +122,7 @@ def test_what_nobody_appends_to_is_trimmed_by_a_change_of_its_own() -> None:
 # ---------------------------------------------------------------- forks
 
 
-def test_a_source_keeps_all_that_its_forks_may_read() -> None:
+def test_a_source_is_not_trimmed_while_it_has_forks() -> None:
     state = replace(appended(EMPTY, 5, NOW, AGE), references=1)
     for passed in range(0, 1000, 10):
         state = appended(state, 50, NOW + passed, Retention(80, 80))
@@ -138,14 +138,14 @@ def test_a_source_is_trimmed_again_once_it_has_no_forks() -> None:
     assert 70 * 5 < state.first <= state.tail - 8 * 5
 
 
-def test_a_source_has_no_more_marks_than_others() -> None:
+def test_the_marks_of_a_source_with_forks_are_bounded() -> None:
     state = replace(EMPTY, references=1)
     for passed in range(10_000):
         state = appended(state, 1, NOW + passed, Retention(80, 80))
     assert len(state.marks) <= 2 * MOST_MARKS
 
 
-def test_a_source_has_no_time_at_which_it_is_to_be_trimmed_while_it_cannot_be() -> None:
+def test_a_source_with_forks_has_no_trim_time_in_the_past() -> None:
     """Else whoever looks after what is due would look at it for ever."""
     state = replace(appended(EMPTY, 5, NOW, AGE), references=1)
     state = trimmed(state, NOW + 100, AGE)
@@ -179,7 +179,7 @@ def lived(steps: list[tuple[int, float]], retention: Retention) -> list[tuple[St
 
 
 @given(APPENDS, st.sampled_from([AGE, SIZE, Retention(80, 80), Retention(1, 0), Retention(0, 1)]))
-def test_at_least_what_was_asked_for_is_kept_and_at_most_an_eighth_more(
+def test_data_within_the_limits_are_retained_and_at_most_an_eighth_more(
     steps: list[tuple[int, float]], retention: Retention
 ) -> None:
     rows = [Row(0, NOW)]
@@ -200,7 +200,9 @@ def test_at_least_what_was_asked_for_is_kept_and_at_most_an_eighth_more(
 
 
 @given(APPENDS, st.sampled_from([AGE, SIZE, Retention(80, 80)]))
-def test_marks_are_few_and_in_order(steps: list[tuple[int, float]], retention: Retention) -> None:
+def test_retention_marks_are_bounded_and_in_order(
+    steps: list[tuple[int, float]], retention: Retention
+) -> None:
     bound = MOST_MARKS * (2 if retention.max_age_s and retention.max_bytes else 1)
     for state, now in lived(steps, retention):
         assert len(state.marks) <= bound
@@ -213,7 +215,7 @@ def test_marks_are_few_and_in_order(steps: list[tuple[int, float]], retention: R
 
 
 @given(APPENDS, st.floats(0, 200))
-def test_whoever_looks_when_it_is_due_finds_something_to_trim(
+def test_a_stream_is_trimmed_exactly_from_its_trim_time_on(
     steps: list[tuple[int, float]], later: float
 ) -> None:
     state, now = lived(steps, AGE)[-1]

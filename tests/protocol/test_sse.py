@@ -35,7 +35,7 @@ OFFSET = "0000000000000000_0000000000000007"
         ("application/octet-stream", b"a\nb", b"event: data\ndata:YQpi\n\n"),
     ],
 )
-def test_text_goes_as_lines_and_bytes_as_base64(
+def test_sse_data_are_lines_for_text_and_base64_for_other_types(
     content_type: str, body: bytes, event: bytes
 ) -> None:
     assert data_event(content_type, body) == event
@@ -52,7 +52,7 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
     LINES,
     st.sampled_from([TEXT, "application/json", "text/markdown; charset=utf-8"]),
 )
-def test_text_comes_back_with_every_line_end_as_lf(
+def test_text_events_are_parsed_back_with_every_line_end_as_lf(
     lines: list[tuple[str, str]], last: str, content_type: str
 ) -> None:
     body = "".join(line + end for line, end in lines) + last
@@ -62,7 +62,7 @@ def test_text_comes_back_with_every_line_end_as_lf(
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_bytes_come_back_through_base64(body: bytes) -> None:
+def test_binary_events_are_parsed_back_through_base64(body: bytes) -> None:
     (event,) = parse_events(data_event("application/octet-stream", body))
     assert event.name == "data"
     assert b64decode(event.data, validate=True) == body
@@ -76,7 +76,7 @@ def test_bytes_come_back_through_base64(body: bytes) -> None:
         (True, True, {"streamNextOffset": OFFSET, "streamClosed": True, "upToDate": True}),
     ],
 )
-def test_a_control_event_says_where_the_reader_is(
+def test_a_control_event_has_the_offset_and_state_of_the_reader(
     up_to_date: bool, closed: bool, told: dict[str, object]
 ) -> None:
     stream = control_event(OFFSET, 42, up_to_date=up_to_date, closed=closed)
@@ -84,7 +84,7 @@ def test_a_control_event_says_where_the_reader_is(
     assert (event.name, json.loads(event.data)) == ("control", told)
 
 
-def test_events_follow_each_other_and_heartbeats_are_none() -> None:
+def test_heartbeats_between_events_are_ignored_by_a_parser() -> None:
     control = control_event(OFFSET, 1, up_to_date=True, closed=False)
     stream = HEARTBEAT + data_event(TEXT, b"a") + HEARTBEAT + control + data_event(TEXT, b"b")
     names = [(event.name, event.data) for event in parse_events(stream)]
@@ -101,7 +101,7 @@ PIECES = st.sampled_from(["\n", "\r", "\r\n", " ", "  ", "a", "data:", "é"])
 @given(
     st.lists(PIECES, max_size=30).map("".join), st.integers(1, 5), st.sampled_from([TEXT, "a/b"])
 )
-def test_an_event_is_the_same_wherever_it_is_cut_to_be_made(
+def test_a_long_event_made_in_slices_equals_one_made_at_once(
     text: str, size: int, content_type: str
 ) -> None:
     body = text.encode()
@@ -115,7 +115,7 @@ def test_an_event_is_the_same_wherever_it_is_cut_to_be_made(
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_what_fits_in_a_slice_is_not_long(more: int) -> None:
+def test_a_body_counts_as_long_if_it_exceeds_a_slice(more: int) -> None:
     body = b"x" * (sse.SLICE_BYTES + more)
     assert sse.is_long(body) is (more > 0)
     assert whole(sse.long_data_event(TEXT, body)) == sse.data_event(TEXT, body)

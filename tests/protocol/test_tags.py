@@ -23,7 +23,7 @@ OURS = {
 }
 
 
-def test_a_shell_computes_the_same_tag() -> None:
+def test_a_shell_command_computes_the_tag_of_a_path() -> None:
     command = f"printf %s '{PATH}' | sha256sum | cut -c1-{tags.DIGITS}"
     printed = subprocess.run(["bash", "-c", command], capture_output=True, check=True, text=True)
     assert tags.of_stream(PATH) == f"s-{printed.stdout.strip()}"
@@ -31,12 +31,12 @@ def test_a_shell_computes_the_same_tag() -> None:
 
 
 @pytest.mark.parametrize("size", [1, MAX_PATH_BYTES])
-def test_a_tag_is_as_short_for_the_longest_path(size: int) -> None:
+def test_a_tag_has_the_same_length_for_the_longest_path(size: int) -> None:
     assert re.fullmatch(r"s-[0-9a-f]{16}", tags.of_stream("/" + "x" * (size - 1)))
     assert len(tags.lines("/" + "x" * (size - 1), ROUTE)) < 160
 
 
-def test_paths_that_differ_in_an_encoded_slash_have_other_tags() -> None:
+def test_paths_that_differ_in_an_encoded_slash_have_different_tags() -> None:
     assert tags.of_stream("/v1/stream/a/b") != tags.of_stream("/v1/stream/a%2Fb")
 
 
@@ -49,7 +49,7 @@ def test_paths_that_differ_in_an_encoded_slash_have_other_tags() -> None:
         "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
     ],
 )
-def test_what_shared_caches_may_keep_has_tags(lifetime: str) -> None:
+def test_responses_that_shared_caches_may_store_are_tagged(lifetime: str) -> None:
     lines = tagged(lifetime, PATH, FRESHNESS)
     assert lines.startswith(lifetime)
     assert dict(cache_headers.fields(lines.removeprefix(lifetime))) == OURS
@@ -68,11 +68,11 @@ def test_what_shared_caches_may_keep_has_tags(lifetime: str) -> None:
         "Cache-Control: max-age=00\r\n",
     ],
 )
-def test_what_is_private_or_over_at_once_has_none(lifetime: str) -> None:
+def test_private_or_immediately_stale_responses_are_not_tagged(lifetime: str) -> None:
     assert tagged(lifetime, PATH, FRESHNESS) == lifetime
 
 
-def test_tags_of_an_origin_stay_and_ours_come_once() -> None:
+def test_tags_of_the_origin_stay_and_the_gateways_are_added_once() -> None:
     fields = CIMultiDict([("surrogate-key", f"a  {STREAM}"), ("Cache-Tag", "b, c"), ("X", "y")])
     for _ in range(2):
         tags.retag(fields, PATH, ROUTE, wanted=True)

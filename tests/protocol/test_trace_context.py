@@ -22,7 +22,7 @@ SPAN = "b7ad6b7169203331"
         (f"fe-{TRACE}-{SPAN}-01-what-it-adds", 1),
     ],
 )
-def test_a_valid_header_names_a_span(text: str, flags: int) -> None:
+def test_a_valid_traceparent_is_parsed_into_trace_span_and_flags(text: str, flags: int) -> None:
     assert parse_traceparent(text) == TraceContext(TRACE, SPAN, flags)
 
 
@@ -45,12 +45,12 @@ def test_a_valid_header_names_a_span(text: str, flags: int) -> None:
         f"00-{'٣' * 32}-{SPAN}-01",  # digits, but not of ASCII
     ],
 )
-def test_what_is_no_valid_header_is_ignored(text: str) -> None:
+def test_an_invalid_traceparent_is_ignored(text: str) -> None:
     assert parse_traceparent(text) is None
 
 
 @pytest.mark.parametrize(("flags", "is_sampled"), [(0, False), (1, True), (2, False), (3, True)])
-def test_the_last_bit_says_that_the_trace_is_recorded(flags: int, is_sampled: bool) -> None:
+def test_the_lowest_flag_bit_marks_a_recorded_trace(flags: int, is_sampled: bool) -> None:
     assert TraceContext(TRACE, SPAN, flags).is_sampled is is_sampled
 
 
@@ -59,10 +59,12 @@ def test_the_last_bit_says_that_the_trace_is_recorded(flags: int, is_sampled: bo
     st.integers(1, 2**64 - 1).map("{:016x}".format),
     st.integers(0, 1),
 )
-def test_what_is_written_is_read_as_the_same(trace_id: str, span_id: str, flags: int) -> None:
+def test_a_formatted_traceparent_is_parsed_back_unchanged(
+    trace_id: str, span_id: str, flags: int
+) -> None:
     context = TraceContext(trace_id, span_id, flags)
     assert parse_traceparent(format_traceparent(context)) == context
 
 
-def test_flags_that_version_00_does_not_have_are_not_passed_on() -> None:
+def test_unknown_trace_flags_are_not_passed_on() -> None:
     assert format_traceparent(TraceContext(TRACE, SPAN, 0xFF)) == f"00-{TRACE}-{SPAN}-01"
