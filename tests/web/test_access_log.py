@@ -30,7 +30,7 @@ def told(line: Line) -> tuple[object, ...]:
     return tuple(line[name] for name in ("method", "route", "status", "bytes", "cache", "ended"))
 
 
-async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None:
+async def test_each_request_of_any_kind_ends_in_one_access_log_line(lines: list[Line]) -> None:
     async with serving(log_requests="info") as gateway:
         await gateway.ask(put("s", body=b"one"))
         missed = await gateway.ask(get("s?token=secret", "X-Request-Id: mine"))
@@ -58,7 +58,9 @@ async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None
     assert all(isinstance(line["duration_us"], int) for line in lines)
 
 
-async def test_a_kept_answer_with_an_id_and_a_tag_has_them_in_its_line(lines: list[Line]) -> None:
+async def test_a_hit_with_a_request_id_and_a_tag_is_logged_with_its_id_and_status(
+    lines: list[Line],
+) -> None:
     async with serving(log_requests="info") as gateway:
         await gateway.ask(put("s", body=b"one"))
         tag = (await gateway.ask(get("s?offset=-1"))).get("ETag")
@@ -71,7 +73,7 @@ async def test_a_kept_answer_with_an_id_and_a_tag_has_them_in_its_line(lines: li
     ]
 
 
-async def test_a_kept_refusal_has_its_status_in_its_line(lines: list[Line]) -> None:
+async def test_a_cached_404_is_logged_with_its_status(lines: list[Line]) -> None:
     refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
     async with (
         RawOrigin(refusal) as origin,
@@ -83,7 +85,7 @@ async def test_a_kept_refusal_has_its_status_in_its_line(lines: list[Line]) -> N
     assert [told(line)[2:5] for line in lines] == [(404, 4, "MISS"), (404, 4, "HIT")]
 
 
-async def test_each_line_has_what_the_client_calls_itself(lines: list[Line]) -> None:
+async def test_the_user_agent_is_logged_up_to_its_length_limit(lines: list[Line]) -> None:
     said = ["User-Agent: curl/8.5.0 (x)", f"User-Agent: {'a' * 300}"]
     async with serving(log_requests="info") as gateway:
         await gateway.ask(put("s", said[0], body=b"one"))
@@ -96,7 +98,7 @@ async def test_each_line_has_what_the_client_calls_itself(lines: list[Line]) -> 
     assert [line.get("user_agent") for line in lines] == [short, short, long, None, long]
 
 
-async def test_a_read_at_an_origin_has_what_its_client_calls_itself(
+async def test_an_uncached_read_at_an_origin_is_logged_with_its_user_agent(
     lines: list[Line],
 ) -> None:
     async with (
@@ -135,7 +137,7 @@ async def test_live_reads_are_logged_when_they_end(lines: list[Line]) -> None:
     ]
 
 
-async def test_a_body_that_an_origin_cuts_is_told_as_far_as_it_was_written(
+async def test_a_body_that_the_origin_cuts_is_logged_with_the_bytes_written(
     lines: list[Line],
 ) -> None:
     cut = answer(b"x" * 100, "Cache-Control: no-store")[:-40]
@@ -152,7 +154,7 @@ async def test_a_body_that_an_origin_cuts_is_told_as_far_as_it_was_written(
     assert told(line) == ("GET", EDGE, 200, 60, "MISS", "error")
 
 
-async def test_nothing_is_logged_where_nobody_wants_it(lines: list[Line]) -> None:
+async def test_requests_are_not_logged_unless_the_setting_says_so(lines: list[Line]) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(get("s"))

@@ -40,7 +40,7 @@ def appends(gateway: Serving, status: int) -> int:
     return gateway.edge.traffic.request_count(counted.APPEND, status)
 
 
-async def test_an_append_whose_client_has_left_is_seen_to_its_end() -> None:
+async def test_a_forwarded_append_is_completed_after_its_client_disconnects() -> None:
     steps = Steps(b"", DONE)
     async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
         told = await begin(gateway)
@@ -55,7 +55,7 @@ async def test_an_append_whose_client_has_left_is_seen_to_its_end() -> None:
         assert gateway.edge.origin.in_flight == 0
 
 
-async def test_what_a_client_sends_meanwhile_is_answered_in_turn() -> None:
+async def test_appends_pipelined_behind_a_forwarded_one_are_answered_in_order() -> None:
     steps = Steps(b"", DONE)
     async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
@@ -69,7 +69,7 @@ async def test_what_a_client_sends_meanwhile_is_answered_in_turn() -> None:
         assert len(raw.heard) == 4
 
 
-async def test_a_long_answer_comes_as_its_client_takes_it() -> None:
+async def test_a_long_response_to_an_append_is_read_no_faster_than_the_client_reads() -> None:
     part, sent = bytes(1 << 20), 0
 
     async def endless(wire: Wire) -> None:
@@ -95,7 +95,7 @@ async def test_a_long_answer_comes_as_its_client_takes_it() -> None:
         assert gateway.edge.traffic.response_bytes >= 64 * len(part)
 
 
-async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
+async def test_a_stopping_gateway_closes_a_connection_after_its_last_append_is_answered() -> None:
     steps = Steps(b"", DONE)
     async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
@@ -113,7 +113,7 @@ async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
 
 
 @pytest.mark.parametrize("kind", ["requests", "answers"])
-async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
+async def test_cached_requests_and_responses_of_appends_are_bounded(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(alike_appends, "REMEMBERED", 3)
@@ -132,7 +132,7 @@ async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
         assert len(kept._sent if kind == "requests" else kept._patterns) > 0
 
 
-async def test_a_request_that_is_a_writers_own_is_not_remembered() -> None:
+async def test_an_append_with_an_authorization_header_is_not_cached() -> None:
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
         assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204

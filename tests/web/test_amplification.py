@@ -37,7 +37,7 @@ def stamped(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
-async def test_new_streams(extra: tuple[str, ...]) -> None:
+async def test_new_streams_of_one_client_are_refused_at_the_limit(extra: tuple[str, ...]) -> None:
     async with serving(max_client_creations=MOST) as gateway:
         found = await statuses(gateway, [put(f"s{number}", *extra) for number in range(MANY)])
         assert found == [201] * MOST + [429] * (MANY - MOST)
@@ -46,7 +46,9 @@ async def test_new_streams(extra: tuple[str, ...]) -> None:
         assert len(listed.rows) == MOST
 
 
-async def test_producers_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_producers_of_one_stream_are_refused_at_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(appends, "MAX_PRODUCERS", MOST)
     async with serving() as gateway:
         await gateway.ask(put("s"))
@@ -58,7 +60,7 @@ async def test_producers_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         assert again == [204]  # and knows those it has
 
 
-async def test_a_chain_of_forks() -> None:
+async def test_a_chain_of_forks_is_refused_at_the_depth_limit() -> None:
     deep = lifecycle.MAX_FORK_DEPTH
     async with serving() as gateway:
         await gateway.ask(put("f0", body=b"0"))
@@ -73,7 +75,7 @@ async def test_a_chain_of_forks() -> None:
         assert len((await gateway.ask(get(f"f{deep}?offset=-1"))).body) == deep + 1
 
 
-async def test_cursors_that_nobody_else_asks_for() -> None:
+async def test_polls_with_distinct_cursors_do_not_evict_a_popular_response() -> None:
     size = 100_000
     async with serving(cache_size=size) as gateway:
         await gateway.ask(put("s", body=b"x" * 1000))
@@ -89,7 +91,7 @@ async def test_cursors_that_nobody_else_asks_for() -> None:
 
 
 @pytest.mark.parametrize("size", [33 * 1024, 1 << 20])
-async def test_heads_without_an_end(size: int) -> None:
+async def test_endless_request_heads_are_refused_with_431(size: int) -> None:
     async with serving() as gateway:
         for _ in range(3):
             client = await gateway.connect()

@@ -62,7 +62,7 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-async def test_whatever_follows_a_request_is_refused_behind_its_answer(
+async def test_malformed_bytes_behind_any_request_get_400_after_its_response(
     first: bytes, status: int, cut: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving() as gateway:
@@ -77,7 +77,7 @@ async def test_whatever_follows_a_request_is_refused_behind_its_answer(
         assert complaints(caplog) == []
 
 
-async def test_a_poll_under_way_is_answered_before_what_follows_is_refused(
+async def test_malformed_bytes_behind_a_waiting_poll_get_400_after_its_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with serving() as gateway:
@@ -93,7 +93,7 @@ async def test_a_poll_under_way_is_answered_before_what_follows_is_refused(
 
 
 @pytest.mark.parametrize("cut", [0, len(BAD), 3])
-async def test_an_origin_s_answer_under_way_is_given_before_what_follows_is_refused(
+async def test_malformed_bytes_behind_an_origin_read_get_400_after_its_response(
     cut: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = Steps(b"", answer(b"late"))
@@ -109,7 +109,7 @@ async def test_an_origin_s_answer_under_way_is_given_before_what_follows_is_refu
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_a_body_that_turns_out_to_be_no_http_is_refused_at_once(
+async def test_a_body_that_turns_malformed_is_refused_at_once(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing more can come of it: nobody waits for the body's time to be over."""
@@ -125,7 +125,7 @@ async def test_a_body_that_turns_out_to_be_no_http_is_refused_at_once(
         assert complaints(caplog) == []
 
 
-async def test_a_bad_body_of_what_is_answered_without_it_is_nobody_s_error(
+async def test_a_malformed_body_of_an_already_answered_request_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with serving() as gateway:
@@ -140,7 +140,7 @@ async def test_a_bad_body_of_what_is_answered_without_it_is_nobody_s_error(
 @pytest.mark.parametrize("length", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET", "PATCH"])
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_a_client_that_leaves_within_its_body_is_nobody_s_error(
+async def test_a_client_that_disconnects_within_its_body_is_not_logged_as_an_error(
     prefix: str, method: str, length: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RawOrigin(silence) as origin, edge_serving(origin) as gateway:
@@ -170,7 +170,9 @@ async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.C
 
 
 @pytest.mark.parametrize(("more", "status"), [(-1, 404), (0, 404), (1, 431)])
-async def test_a_head_behind_a_request_under_way_is_bounded(more: int, status: int) -> None:
+async def test_a_head_pipelined_behind_a_request_under_way_is_bounded(
+    more: int, status: int
+) -> None:
     script = Steps(b"", answer(b"late"))
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
@@ -185,7 +187,7 @@ async def test_a_head_behind_a_request_under_way_is_bounded(more: int, status: i
         assert (await client.answer()).status == status
 
 
-async def test_a_head_behind_a_request_has_its_time_from_when_it_is_its_turn() -> None:
+async def test_the_timeout_of_a_pipelined_head_begins_after_the_response_before_it() -> None:
     script = Steps(b"", answer(b"late"))
     async with RawOrigin(script) as origin, edge_serving(origin, header_timeout=0.2) as gateway:
         client = await gateway.connect()
@@ -197,7 +199,7 @@ async def test_a_head_behind_a_request_has_its_time_from_when_it_is_its_turn() -
         assert gateway.limits.refused["header_timeout"] == 1
 
 
-async def test_the_end_of_a_long_body_is_no_head() -> None:
+async def test_a_long_body_sent_in_pieces_is_not_counted_as_a_head() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s"))
@@ -210,7 +212,7 @@ async def test_the_end_of_a_long_body_is_no_head() -> None:
 
 
 @pytest.mark.parametrize("number", [31, 32, 33, 100])
-async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(number: int) -> None:
+async def test_a_long_pipeline_behind_a_request_under_way_is_answered_in_order(number: int) -> None:
     script = Steps(b"", answer(b"late"))
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         client = await gateway.connect()
@@ -226,7 +228,9 @@ async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(numb
 
 @pytest.mark.parametrize("behind", [b"", b"G", get("s")])
 @pytest.mark.parametrize("slowly", [False, True])
-async def test_events_whose_connection_ends_with_them_say_so(slowly: bool, behind: bytes) -> None:
+async def test_an_event_stream_with_bytes_pipelined_behind_it_says_connection_close(
+    slowly: bool, behind: bytes
+) -> None:
     """What is behind them would be lost with the connection; after what came in pieces none is."""
     async with serving(sse_max_age=0.05) as gateway:
         client = await gateway.connect()

@@ -128,7 +128,7 @@ def open_sockets() -> int:
     return found
 
 
-async def test_a_connection_goes_on_with_its_new_transport() -> None:
+async def test_a_connection_sends_and_receives_over_its_new_transport() -> None:
     async with scene() as it:
         await asyncio.sleep(0)  # the old one is closed
         assert it.transport.get_extra_info("peername") == ("127.0.0.1",)
@@ -140,7 +140,7 @@ async def test_a_connection_goes_on_with_its_new_transport() -> None:
         assert it.heard.told == ["hello"]
 
 
-async def test_what_has_bytes_unsent_keeps_its_transport() -> None:
+async def test_a_transport_with_unsent_bytes_is_not_replaced() -> None:
     descriptors = Descriptors(asyncio.get_running_loop())
     old, client = await connected()
     with client:
@@ -152,7 +152,7 @@ async def test_what_has_bytes_unsent_keeps_its_transport() -> None:
     descriptors.close()
 
 
-async def test_what_cannot_be_watched_keeps_its_transport() -> None:
+async def test_a_transport_whose_socket_cannot_be_watched_is_not_replaced() -> None:
     descriptors = Descriptors(asyncio.get_running_loop())
     old, client = await connected()
     before = open_sockets()
@@ -163,7 +163,7 @@ async def test_what_cannot_be_watched_keeps_its_transport() -> None:
     descriptors.close()
 
 
-async def test_a_client_that_does_not_keep_up_is_told_of_and_gets_all_in_order() -> None:
+async def test_a_slow_client_pauses_the_protocol_and_gets_all_bytes_in_order() -> None:
     async with scene() as it:
         it.transport.write(LONG)
         assert it.transport.get_write_buffer_size() > HIGH_WATER
@@ -178,7 +178,7 @@ async def test_a_client_that_does_not_keep_up_is_told_of_and_gets_all_in_order()
         assert await it.receive(1) == b"d"
 
 
-async def test_more_parts_than_the_system_takes_at_once_all_come_in_their_order() -> None:
+async def test_more_parts_than_one_system_call_takes_are_sent_in_order() -> None:
     parts = [b"%d," % number * (number % 7) for number in range(3 * MOST_PARTS)]
     async with scene() as it:
         it.transport.writelines(parts)
@@ -190,7 +190,7 @@ async def test_more_parts_than_the_system_takes_at_once_all_come_in_their_order(
 
 
 @pytest.mark.parametrize("above", [0, 1])
-async def test_a_protocol_is_told_above_its_limit(above: int) -> None:
+async def test_a_protocol_is_paused_above_the_write_buffer_limit(above: int) -> None:
     async with scene() as it:
         it.transport.write(LONG)
         it.heard.told.clear()
@@ -202,7 +202,7 @@ async def test_a_protocol_is_told_above_its_limit(above: int) -> None:
         assert it.heard.told == ["pause"] * above
 
 
-async def test_a_connection_ends_when_what_is_unsent_is_taken() -> None:
+async def test_a_closed_transport_ends_after_its_unsent_bytes_are_read() -> None:
     async with scene() as it:
         it.transport.set_write_buffer_limits(high=1)  # resumed by the last byte, in no step before
         it.transport.write(LONG)
@@ -214,7 +214,7 @@ async def test_a_connection_ends_when_what_is_unsent_is_taken() -> None:
         assert it.heard.told == ["pause", "lost"]
 
 
-async def test_a_client_that_leaves_is_told_of_once() -> None:
+async def test_a_client_that_disconnects_is_reported_once() -> None:
     async with scene() as it:
         it.client.close()
         await it.heard.until("lost")
@@ -226,7 +226,9 @@ async def test_a_client_that_leaves_is_told_of_once() -> None:
 
 
 @pytest.mark.parametrize("writes", [False, True])
-async def test_a_connection_that_is_reset_is_lost_however_that_is_found(writes: bool) -> None:
+async def test_a_connection_reset_is_reported_whether_found_by_reading_or_writing(
+    writes: bool,
+) -> None:
     async with scene() as it:
         it.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         it.client.close()
@@ -238,7 +240,7 @@ async def test_a_connection_that_is_reset_is_lost_however_that_is_found(writes: 
         assert it.transport.is_closing()
 
 
-async def test_a_client_that_is_gone_ends_what_only_waits_to_be_taken() -> None:
+async def test_a_client_that_disconnects_ends_a_transport_with_unsent_bytes() -> None:
     async with scene() as it:
         it.transport.write(LONG)
         it.transport.close()
@@ -247,7 +249,7 @@ async def test_a_client_that_is_gone_ends_what_only_waits_to_be_taken() -> None:
         assert it.transport.get_write_buffer_size() == 0
 
 
-async def test_a_protocol_that_comes_too_late_is_told_of_the_end() -> None:
+async def test_a_protocol_set_after_the_abort_is_told_of_the_lost_connection() -> None:
     descriptors = Descriptors(asyncio.get_running_loop())
     old, client = await connected()
     with client:
@@ -260,7 +262,7 @@ async def test_a_protocol_that_comes_too_late_is_told_of_the_end() -> None:
     descriptors.close()
 
 
-async def test_a_connection_is_given_back_when_all_is_taken() -> None:
+async def test_a_socket_is_detached_only_after_all_bytes_are_sent() -> None:
     async with scene() as it:
         it.transport.write(LONG)
         assert it.transport.detach() is None
@@ -277,7 +279,7 @@ async def test_a_connection_is_given_back_when_all_is_taken() -> None:
         assert "lost" not in it.heard.told
 
 
-async def test_more_than_are_seen_to_at_once_are_all_seen_to_and_leave_no_descriptors() -> None:
+async def test_more_ready_sockets_than_one_turn_handles_are_all_read_and_closed() -> None:
     async with scene():
         pass  # the loop has what it needs
     await turns()

@@ -54,7 +54,7 @@ async def narrow_client(gateway: Serving) -> tuple[Client, asyncio.Transport]:
     return client, transport
 
 
-async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> None:
+async def test_events_behind_an_unread_response_stay_in_the_log_and_not_in_memory() -> None:
     async with serving(
         max_append=8 * MIB, max_pending_appends=16 * MIB, cache_size=64 * MIB
     ) as gateway:
@@ -93,7 +93,7 @@ def assert_limit_reached(answer: Answer) -> None:
     assert b"max_pending_appends is reached" in answer.body
 
 
-async def test_pipelined_appends_are_refused_in_their_turn_while_the_log_is_behind() -> None:
+async def test_pipelined_appends_are_refused_in_order_while_the_log_is_full() -> None:
     log = GatedLog()
     async with serving(log, max_pending_appends=10) as gateway:
         await gateway.ask(put("s", body=b"0"))
@@ -113,7 +113,7 @@ async def test_pipelined_appends_are_refused_in_their_turn_while_the_log_is_behi
         assert (await client.ask(post("s", b"xyz"))).get("Stream-Next-Offset") == offset(12)
 
 
-async def test_refused_and_accepted_pipelined_appends_keep_their_order() -> None:
+async def test_refused_and_accepted_pipelined_appends_are_answered_in_order() -> None:
     rounds = 40
     async with serving(max_pending_appends=10) as gateway:
         await gateway.ask(put("s"))
@@ -143,7 +143,7 @@ def half_sent(target: str) -> bytes:
 
 
 @pytest.mark.parametrize("upload", [post("s", b"n" * PART, "X-Request-Id:a"), half_sent("s")])
-async def test_bodies_that_are_being_received_are_bounded_together(upload: bytes) -> None:
+async def test_the_bytes_of_bodies_being_received_are_bounded_together(upload: bytes) -> None:
     async with serving(max_pending_appends=100_000) as gateway:
         await gateway.ask(put("s"))
         uploads = [await gateway.connect() for _ in range(3)]
@@ -161,7 +161,7 @@ async def test_bodies_that_are_being_received_are_bounded_together(upload: bytes
         assert gateway.limits.receiving_bytes == 0
 
 
-async def test_a_creation_with_a_body_counts_too() -> None:
+async def test_a_creation_body_counts_towards_the_bytes_being_received() -> None:
     async with serving(max_pending_appends=PART) as gateway:
         client = await gateway.connect()
         client.send(put("s", body=b"h" * (PART + 1))[:-1])
@@ -184,7 +184,7 @@ def some_limits() -> ServerLimits:
 
 
 @pytest.mark.parametrize("parts", [[9], [10], [4, 6], [0, 10, 0]])
-def test_parts_are_received_up_to_the_bound(parts: list[int]) -> None:
+def test_body_parts_are_counted_up_to_the_bound(parts: list[int]) -> None:
     limits = some_limits()
     for part in parts:
         limits.receive(part)
@@ -192,7 +192,7 @@ def test_parts_are_received_up_to_the_bound(parts: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("held", "part"), [(0, 11), (9, 2), (10, 1)])
-def test_a_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) -> None:
+def test_a_body_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) -> None:
     limits = some_limits()
     limits.receive(held)
     with pytest.raises(LimitReached, match="max_pending_appends is reached"):
@@ -202,7 +202,7 @@ def test_a_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) 
 
 @pytest.mark.parametrize("abruptly", [False, True], ids=["closes", "resets"])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_client_that_leaves_amid_its_body_is_no_event(
+async def test_a_client_that_disconnects_amid_its_body_is_not_logged(
     caplog: pytest.LogCaptureFixture, method: str, abruptly: bool
 ) -> None:
     async with serving() as gateway:
@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_amid_its_body_is_no_event(
 
 
 @pytest.mark.parametrize("count", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 10 * AT_ONCE])
-async def test_requests_that_come_together_are_answered_in_their_order(count: int) -> None:
+async def test_requests_that_arrive_together_are_answered_in_order(count: int) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"0"))
         client = await gateway.connect()
@@ -245,7 +245,7 @@ async def test_requests_that_come_together_are_answered_in_their_order(count: in
         assert [answer.body for answer in answers] == [b"0"] * count + [b"", b"1"]
 
 
-async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None:
+async def test_a_client_that_pipelines_many_hits_yields_to_others_between_batches() -> None:
     many = 3 * AT_ONCE
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"0"))
@@ -260,7 +260,7 @@ async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None
             assert (await client.answer()).body == b"0"
 
 
-async def test_one_whose_requests_have_handlers_lets_others_have_their_turn_sooner() -> None:
+async def test_a_client_that_pipelines_many_misses_yields_to_others_sooner() -> None:
     """Each of them takes as long as many reads that are kept."""
     many = 10 * AT_ONCE
     polls = [get(f"s?offset=-1&live=long-poll&cursor={number}") for number in range(many)]
@@ -283,7 +283,7 @@ async def test_one_whose_requests_have_handlers_lets_others_have_their_turn_soon
 # ---------------------------------------------------------------- answers that are not taken
 
 
-async def test_a_client_that_takes_nothing_of_its_answer_is_cut() -> None:
+async def test_a_client_that_reads_nothing_of_its_response_is_disconnected() -> None:
     async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
         for extra in ((), ("X-Request-Id:mine",)):
@@ -295,7 +295,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut() -> None:
         assert gateway.limits.refused["body_timeout"] == 2
 
 
-async def test_a_connection_that_ends_is_not_kept_by_a_client_that_takes_nothing() -> None:
+async def test_a_closing_connection_is_cut_if_its_client_reads_nothing() -> None:
     async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
         client, transport = await narrow_client(gateway)
@@ -306,7 +306,7 @@ async def test_a_connection_that_ends_is_not_kept_by_a_client_that_takes_nothing
         assert gateway.limits.refused["body_timeout"] == 1
 
 
-async def test_a_connection_that_fails_on_what_was_held_is_ended(
+async def test_a_connection_that_raises_on_a_pipelined_request_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = GatedLog()

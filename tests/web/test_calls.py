@@ -87,7 +87,7 @@ async def calls_of(gateway: Serving, patch: pytest.MonkeyPatch, *requests: bytes
     ids=["repeat", "id", "had", "not had", "both"],
 )
 @pytest.mark.parametrize("is_logged", [False, True], ids=["", "logged"])
-async def test_a_kept_read_takes_few_calls(
+async def test_a_hit_stays_within_its_bound_of_python_calls(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     own: list[str],
@@ -153,7 +153,7 @@ async def _calls_of(client: Client, sent: bytes) -> Counter[str]:
     ],
     ids=["append", "append passed on", "creation", "head"],
 )
-async def test_a_request_with_a_handler_takes_few_calls(
+async def test_a_request_with_a_handler_stays_within_its_bound_of_python_calls(
     method: str, place: str, most: int, own: list[str], more: int
 ) -> None:
     async with RawOrigin(said(b"")) as origin, edge_serving(origin) as gateway:
@@ -181,7 +181,7 @@ async def calls_for_runs(opening: bytes, *lines: str, **route: object) -> int:
         return sum(calls[module] for module in calls if module.startswith("gateway.hosted.run"))
 
 
-async def test_an_append_takes_few_calls_more_for_runs_and_none_where_there_are_none() -> None:
+async def test_an_append_of_a_run_stays_within_its_bound_of_extra_python_calls() -> None:
     as_run = ("Producer-Id: run", "Producer-Epoch: 0", "Producer-Seq: {}")
     opening = json_array([records.opening("ndjson")])
     assert await calls_for_runs(opening, *as_run) == 0
@@ -191,7 +191,7 @@ async def test_an_append_takes_few_calls_more_for_runs_and_none_where_there_are_
 
 @pytest.mark.parametrize("own", [[], ["X-Request-Id: {number}"]], ids=["", "id"])
 @pytest.mark.parametrize(("place", "most"), [(PREFIX, OWN_MISS), (EDGE, MISS)])
-async def test_a_read_that_is_not_cached_takes_few_calls(
+async def test_an_uncached_read_stays_within_its_bound_of_python_calls(
     place: str, most: int, own: list[str]
 ) -> None:
     async with RawOrigin(said(b"one")) as origin, edge_serving(origin) as gateway:

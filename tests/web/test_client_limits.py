@@ -41,7 +41,7 @@ def assert_refused(answer: Answer, limit: str, least_s: int = 1) -> None:
 # ---------------------------------------------------------------- connections
 
 
-async def test_the_connection_of_an_address_after_its_last_is_told_so() -> None:
+async def test_a_connection_over_the_limit_of_its_address_gets_429_and_is_closed() -> None:
     async with serving(max_client_connections=2) as gateway:
         clients = [await gateway.connect() for _ in range(2)]
         for client in clients:
@@ -59,7 +59,7 @@ async def test_the_connection_of_an_address_after_its_last_is_told_so() -> None:
         assert (await again.ask(request("OPTIONS", "s"))).status == 204
 
 
-async def test_what_is_refused_one_address_takes_nothing_from_the_others() -> None:
+async def test_connections_refused_to_one_address_leave_room_for_other_addresses() -> None:
     async with serving(max_connections=20, max_client_connections=10) as gateway:
         clients = [await gateway.connect() for _ in range(10)]
         for client in clients:
@@ -71,7 +71,7 @@ async def test_what_is_refused_one_address_takes_nothing_from_the_others() -> No
         assert gateway.limits.refused["max_connections"] == 0
 
 
-async def test_a_body_that_is_only_told_of_is_no_more_than_the_longest_one() -> None:
+async def test_an_announced_body_length_counts_at_most_as_the_longest_append() -> None:
     """Else one refused request would shut its client out for years."""
     async with serving(max_client_append_bytes=1 << 20, max_append=1 << 20) as gateway:
         assert (await gateway.ask(put("s"))).status == 201
@@ -83,20 +83,20 @@ async def test_a_body_that_is_only_told_of_is_no_more_than_the_longest_one() -> 
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
-async def test_other_writes_count_as_appends(method: str) -> None:
+async def test_deletions_and_unknown_methods_count_as_appends(method: str) -> None:
     async with serving(max_client_appends=1) as gateway:
         first = await gateway.ask(request(method, "s"))
         assert first.status != 429
         assert_refused(await gateway.ask(request("DELETE", "s")), "max_client_appends")
 
 
-async def test_bodies_of_creations_count_as_bytes() -> None:
+async def test_creation_bodies_count_towards_the_byte_rate_of_a_client() -> None:
     async with serving(max_client_append_bytes=1024) as gateway:
         assert (await gateway.ask(put("s", body=b"x" * 2000))).status == 201
         assert_refused(await gateway.ask(put("t", body=b"x")), "max_client_append_bytes")
 
 
-async def test_live_readers_are_connections_until_they_leave() -> None:
+async def test_a_live_reader_counts_as_a_connection_until_it_disconnects() -> None:
     async with serving(max_client_connections=2, sse_max_age=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         reader = await gateway.connect()
@@ -117,7 +117,7 @@ async def test_live_readers_are_connections_until_they_leave() -> None:
         assert gateway.limits.connections_of == {}
 
 
-async def test_the_connections_of_a_trusted_proxy_are_of_many() -> None:
+async def test_connections_of_a_trusted_proxy_are_not_limited_as_one_client() -> None:
     async with serving(max_client_connections=1, trusted_proxies=PROXY) as gateway:
         clients = [await gateway.connect() for _ in range(5)]
         for client in clients:
@@ -129,7 +129,7 @@ async def test_the_connections_of_a_trusted_proxy_are_of_many() -> None:
 
 
 @pytest.mark.parametrize("extra", [(), (ORDINARY,)], ids=["fast", "ordinary"])
-async def test_the_append_after_the_last_of_a_second_is_refused(extra: tuple[str, ...]) -> None:
+async def test_appends_over_the_rate_of_a_client_are_refused(extra: tuple[str, ...]) -> None:
     async with serving(max_client_appends=20, trusted_proxies=PROXY) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
@@ -144,7 +144,7 @@ async def test_the_append_after_the_last_of_a_second_is_refused(extra: tuple[str
         assert len(read.body) == 20 + 1
 
 
-async def test_both_ways_of_an_append_share_one_bound() -> None:
+async def test_appends_handled_on_either_path_share_one_rate_limit() -> None:
     async with serving(max_client_appends=2) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
@@ -161,7 +161,9 @@ def chunked(name: str, size: int, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", ["fast", "ordinary", "chunked"])
-async def test_who_has_sent_too_many_bytes_waits_until_they_are_paid_off(way: str) -> None:
+async def test_a_client_over_its_byte_rate_is_refused_until_the_excess_is_paid_off(
+    way: str,
+) -> None:
     most, sent = 1000, 60_000
     extra = (ORDINARY,) if way == "ordinary" else ()
     async with serving(max_client_append_bytes=most) as gateway:
@@ -176,7 +178,7 @@ async def test_who_has_sent_too_many_bytes_waits_until_they_are_paid_off(way: st
         assert gateway.limits.refused["max_client_append_bytes"] == 1
 
 
-async def test_an_append_before_an_origin_is_counted_once() -> None:
+async def test_an_append_forwarded_to_an_origin_is_counted_once() -> None:
     async with serving() as origin:
         await origin.ask(put("s"))
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
@@ -189,7 +191,7 @@ async def test_an_append_before_an_origin_is_counted_once() -> None:
 # ---------------------------------------------------------------- creations
 
 
-async def test_the_creation_after_the_last_of_an_hour_is_refused() -> None:
+async def test_creations_over_the_hourly_limit_of_a_client_are_refused() -> None:
     async with serving(max_client_creations=3, trusted_proxies=PROXY) as gateway:
         for number in range(3):
             assert (await gateway.ask(put(f"s{number}", ONE))).status == 201
@@ -208,7 +210,7 @@ def live(name: str, mode: str, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_one_client_begins_to_follow_a_quarter_of_the_streams_at_most(
+async def test_one_client_can_start_feeds_for_a_quarter_of_max_feeds(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.02)
@@ -234,7 +236,7 @@ async def test_one_client_begins_to_follow_a_quarter_of_the_streams_at_most(
         await until(lambda: gateway.limits.feeds_of == {})
 
 
-async def test_a_poll_that_finds_news_is_answered_also_beyond_the_feeds_of_its_client() -> None:
+async def test_a_poll_behind_the_tail_is_answered_although_its_client_has_no_feeds_left() -> None:
     async with LiveOrigin(b"a", b"b") as origin, edge_serving(origin, max_feeds=4) as gateway:
         for name in ("a", "b"):
             assert (await gateway.ask(live(name, "long-poll"))).body == b"b"
@@ -242,7 +244,7 @@ async def test_a_poll_that_finds_news_is_answered_also_beyond_the_feeds_of_its_c
         assert gateway.limits.refused["client_feeds"] == 0
 
 
-async def test_accounts_at_one_address_have_feeds_of_their_own(tmp_path: Path) -> None:
+async def test_accounts_at_one_address_have_separate_feed_limits(tmp_path: Path) -> None:
     async with guarded(tmp_path, max_feeds=4) as gateway:
         for name in ("a/t", "b/t"):
             await gateway.ask(put(f"{EDGE}/{name}", bearer("all"), body=b"data"))
@@ -261,7 +263,7 @@ async def test_accounts_at_one_address_have_feeds_of_their_own(tmp_path: Path) -
 # ---------------------------------------------------------------- who is a client
 
 
-async def test_a_peer_that_is_no_trusted_proxy_is_not_believed() -> None:
+async def test_x_forwarded_for_of_an_untrusted_peer_does_not_change_its_limits() -> None:
     async with serving(max_client_creations=2) as gateway:
         statuses = [
             (await gateway.ask(put(f"s{number}", f"X-Forwarded-For: 192.0.2.{number}"))).status
@@ -271,7 +273,7 @@ async def test_a_peer_that_is_no_trusted_proxy_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(("proxies", "client"), [(PROXY, "192.0.2.1"), ((), "127.0.0.1")])
-async def test_a_log_line_names_the_client_as_far_as_its_proxy_is_trusted(
+async def test_a_log_line_names_the_client_that_a_trusted_proxy_forwards(
     caplog: pytest.LogCaptureFixture, proxies: tuple[str, ...], client: str
 ) -> None:
     caplog.set_level(logging.INFO, "headgate")
@@ -286,7 +288,7 @@ async def test_a_log_line_names_the_client_as_far_as_its_proxy_is_trusted(
         assert {line["forwarded_for"] for line in lines} == {"192.0.2.1"}
 
 
-async def test_what_is_not_bounded_is_not_noted() -> None:
+async def test_clients_are_not_counted_without_a_limit() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         for _ in range(3):
@@ -300,7 +302,7 @@ async def test_what_is_not_bounded_is_not_noted() -> None:
 
 
 @pytest.mark.parametrize("origin", ["memory:", "http://127.0.0.1:9"])
-def test_a_route_has_its_share_of_the_cache(origin: str) -> None:
+def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
     route = Route(prefix="/a", origin=origin, cache_share=10)
     settings = Settings(routes=(route,))
     shared = app.shared_by_all(settings, ManualClock())

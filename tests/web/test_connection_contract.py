@@ -23,7 +23,7 @@ ORDINARY = "X-Request-Id:asked-for"
 PRIVATE = ("_loop", "_parser", "_reading_paused")
 
 
-async def test_the_private_parts_of_aiohttp_it_leans_on_exist() -> None:
+async def test_the_private_attributes_of_aiohttp_that_connections_use_exist() -> None:
     async with serving() as gateway:
         await gateway.connect()
         await until(lambda: len(gateway.server.connections) == 1)
@@ -75,7 +75,9 @@ READS = [
 
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("target", READS)
-async def test_a_read_is_answered_alike_both_ways(target: str, warm: bool) -> None:
+async def test_a_read_gets_the_same_response_on_the_fast_and_ordinary_paths(
+    target: str, warm: bool
+) -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         for data in SETUP:
@@ -140,7 +142,9 @@ APPENDS = [
 
 
 @pytest.mark.parametrize("append", APPENDS, ids=lambda data: repr(data[:60]))
-async def test_an_append_is_answered_alike_both_ways(append: bytes) -> None:
+async def test_an_append_gets_the_same_response_on_the_fast_and_ordinary_paths(
+    append: bytes,
+) -> None:
     answers = []
     for extra in ("", f"{ORDINARY}\r\n"):
         async with serving(max_append=2048) as gateway:
@@ -159,7 +163,7 @@ async def test_an_append_is_answered_alike_both_ways(append: bytes) -> None:
 @pytest.mark.parametrize(
     "lines", [("GET", "s?offset=-1"), ("GET", "s?offset=bad"), ("POST", "s")], ids=str
 )
-async def test_connections_go_on_alike_both_ways(
+async def test_keep_alive_is_the_same_on_the_fast_and_ordinary_paths(
     lines: tuple[str, str], version: str, connection: str
 ) -> None:
     method, target = lines
@@ -185,7 +189,7 @@ async def test_connections_go_on_alike_both_ways(
     assert answers[0] == answers[1]
 
 
-async def test_a_parked_poll_is_answered_alike_both_ways() -> None:
+async def test_a_waiting_poll_gets_the_same_response_on_the_fast_and_ordinary_paths() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         target = f"{PREFIX}/s?live=long-poll&offset={TAIL}"
@@ -209,7 +213,7 @@ async def test_a_parked_poll_is_answered_alike_both_ways() -> None:
 # ---------------------------------------------------------------- pipelines
 
 
-async def test_answers_come_in_the_order_of_the_requests() -> None:
+async def test_responses_to_mixed_pipelined_requests_are_sent_in_order() -> None:
     """Hits, appends, parked polls and requests of the ordinary way, mixed on one connection."""
     async with serving() as gateway:
         client = await gateway.connect()
@@ -248,7 +252,7 @@ async def test_answers_come_in_the_order_of_the_requests() -> None:
         assert (await client.answer()).body == b"abc"
 
 
-async def test_what_comes_while_a_poll_is_parked_waits_its_turn() -> None:
+async def test_requests_pipelined_behind_a_waiting_poll_are_answered_after_it() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"0"))
@@ -289,7 +293,7 @@ async def test_what_comes_while_a_poll_is_parked_waits_its_turn() -> None:
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-async def test_a_request_may_come_byte_by_byte(data: bytes, status: int) -> None:
+async def test_a_request_sent_byte_by_byte_is_answered(data: bytes, status: int) -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"one"))
@@ -302,7 +306,7 @@ async def test_a_request_may_come_byte_by_byte(data: bytes, status: int) -> None
 # ---------------------------------------------------------------- bounds
 
 
-async def test_a_head_that_does_not_come_ends_the_connection() -> None:
+async def test_a_head_that_is_not_completed_in_time_ends_the_connection() -> None:
     async with serving(header_timeout=1.0) as gateway:
         silent, slow = await gateway.connect(), await gateway.connect()
         slow.send(get("s?offset=-1")[:-2])
@@ -313,7 +317,7 @@ async def test_a_head_that_does_not_come_ends_the_connection() -> None:
         assert gateway.limits.refused["header_timeout"] == 3
 
 
-async def test_an_idle_connection_may_stay_for_its_time_and_no_longer() -> None:
+async def test_an_idle_connection_is_closed_after_the_keepalive_timeout() -> None:
     async with serving(keepalive_timeout=2.0, header_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(get("s?offset=-1"))
@@ -327,7 +331,7 @@ async def test_an_idle_connection_may_stay_for_its_time_and_no_longer() -> None:
         assert gateway.ordinary == before
 
 
-async def test_a_parked_poll_is_not_idle() -> None:
+async def test_a_waiting_poll_is_not_closed_by_the_keepalive_timeout() -> None:
     async with serving(keepalive_timeout=0.1, long_poll_timeout=0.6) as gateway:
         client = await gateway.connect()
         # All at once: between two of them the connection would be idle, and not for long.
@@ -338,7 +342,7 @@ async def test_a_parked_poll_is_not_idle() -> None:
         assert (answer.status, answer.get("Stream-Up-To-Date")) == (204, "true")
 
 
-async def test_a_poll_behind_the_rest_of_a_refused_body_is_not_idle() -> None:
+async def test_a_poll_behind_a_refused_body_is_not_closed_by_the_keepalive_timeout() -> None:
     """Aiohttp reads that rest after its answer, and counts the idle time from there."""
     async with serving(keepalive_timeout=0.1, long_poll_timeout=0.6) as gateway:
         await gateway.ask(put("s"))
@@ -351,7 +355,7 @@ async def test_a_poll_behind_the_rest_of_a_refused_body_is_not_idle() -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-async def test_a_request_behind_events_is_not_answered_and_the_connection_says_so(
+async def test_a_request_pipelined_behind_an_event_stream_is_not_answered(
     pieces: int,
 ) -> None:
     """It ends with the events, for the client to ask again on another one."""
@@ -369,7 +373,7 @@ async def test_a_request_behind_events_is_not_answered_and_the_connection_says_s
         assert events.endswith(b"0\r\n\r\n")
 
 
-async def test_the_connection_after_the_last_is_told_so() -> None:
+async def test_a_connection_over_the_limit_gets_503_and_is_closed() -> None:
     async with serving(max_connections=2) as gateway:
         clients = [await gateway.connect() for _ in range(2)]
         for client in clients:
@@ -390,7 +394,7 @@ async def test_the_connection_after_the_last_is_told_so() -> None:
 @pytest.mark.parametrize(("size", "status"), [(1023, 204), (1024, 204), (1025, 413)])
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("extra", [(), (ORDINARY,)])
-async def test_a_connection_outlives_a_body_that_is_too_large(
+async def test_a_connection_stays_open_after_a_body_over_the_limit_with_a_length(
     size: int, status: int, chunked: bool, extra: tuple[str, ...]
 ) -> None:
     async with serving(max_append=1024) as gateway:
@@ -409,7 +413,7 @@ async def test_a_connection_outlives_a_body_that_is_too_large(
         assert len(read.body) == (size if status == 204 else 0)
 
 
-async def test_what_comes_behind_the_last_request_is_not_carried_out(
+async def test_bytes_behind_the_last_request_of_a_connection_are_not_executed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even what comes between the answer and the end of the connection."""
@@ -432,7 +436,7 @@ async def test_what_comes_behind_the_last_request_is_not_carried_out(
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one!"
 
 
-async def test_a_body_that_stops_is_given_up() -> None:
+async def test_a_body_that_stalls_gets_408() -> None:
     async with serving(body_timeout=0.2) as gateway:
         client = await gateway.connect()
         await client.ask(put("s"))
@@ -450,7 +454,7 @@ async def tasks_settle(count: int) -> int:
     return len(asyncio.all_tasks())
 
 
-async def test_a_live_reader_is_no_task() -> None:
+async def test_a_live_reader_needs_no_task_of_its_own() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await until(lambda: gateway.limits.connections == 0)
@@ -469,7 +473,7 @@ async def test_a_live_reader_is_no_task() -> None:
         assert gateway.limits.live_readers == 0
 
 
-async def test_a_parked_poll_is_no_more_than_its_connection() -> None:
+async def test_a_waiting_poll_needs_no_task_of_its_own() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await until(lambda: gateway.limits.connections == 0)

@@ -10,7 +10,7 @@ from tests.support.waiting import until
 from tests.web.serving import serving
 
 
-def test_every_state_is_reached_from_idle_and_leads_to_lost() -> None:
+def test_every_connection_state_is_reachable_from_idle_and_leads_to_lost() -> None:
     reached, found = set(), {State.IDLE}
     while found:
         state = found.pop()
@@ -23,7 +23,7 @@ def test_every_state_is_reached_from_idle_and_leads_to_lost() -> None:
 
 
 @pytest.mark.parametrize("before", State, ids=lambda state: state.name)
-async def test_a_change_that_is_not_in_the_table_is_refused(before: State) -> None:
+async def test_a_state_change_outside_the_table_is_refused(before: State) -> None:
     async with serving() as gateway:
         await gateway.connect()
         await until(lambda: len(gateway.server.connections) == 1)

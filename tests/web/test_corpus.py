@@ -29,14 +29,14 @@ def plays() -> Iterator[Plays]:
 
 
 @pytest.mark.parametrize(("group", "name"), EXCHANGES)
-def test_an_exchange_is_as_it_was_recorded(plays: Plays, group: str, name: str) -> None:
+def test_an_exchange_equals_its_recording(plays: Plays, group: str, name: str) -> None:
     then = recorded(group)[name]
     modes = _modes(name)
     found = differences(then, plays.sections(exchanges_of(group)[name], modes), modes)
     assert not found, "\n".join([AGAIN, *found])
 
 
-def test_each_recording_is_of_an_exchange() -> None:
+def test_every_recording_belongs_to_an_exchange() -> None:
     for group in group_names():
         assert list(recorded(group)) == list(exchanges_of(group))
 

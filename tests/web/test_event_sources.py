@@ -34,7 +34,7 @@ def assert_told_to_wait(given: Answer, status: int, within_s: range) -> None:
     assert wait in {f"retry: {seconds}000\n\n" for seconds in within_s}
 
 
-async def test_an_event_source_connects_again_while_the_origin_is_away() -> None:
+async def test_an_event_source_reconnects_while_the_origin_is_down() -> None:
     async with edge_serving(f"http://127.0.0.1:{free_port()}") as gateway:
         given = await gateway.ask(get(f"{EDGE}/s?{SSE}", ACCEPT, NO_CACHE))
         assert_told_to_wait(given, 502, range(1, 4))
@@ -42,7 +42,7 @@ async def test_an_event_source_connects_again_while_the_origin_is_away() -> None
 
 
 @pytest.mark.parametrize("who", OTHERS)
-async def test_others_are_told_that_the_origin_is_away(who: str) -> None:
+async def test_a_client_that_is_no_event_source_gets_502_while_the_origin_is_down(who: str) -> None:
     query, lines = OTHERS[who]
     async with edge_serving(f"http://127.0.0.1:{free_port()}") as gateway:
         given = await gateway.ask(get(f"{EDGE}/s?{query}", *lines))
@@ -50,7 +50,7 @@ async def test_others_are_told_that_the_origin_is_away(who: str) -> None:
         assert given.get("Retry-After") in {"1", "2", "3"}
 
 
-async def test_an_event_source_connects_again_while_there_are_too_many_readers() -> None:
+async def test_an_event_source_reconnects_after_a_refusal_for_too_many_readers() -> None:
     async with serving(max_live_readers=1) as gateway:
         await gateway.ask(put("s", body=b"one"))
         first = await gateway.connect()
@@ -62,7 +62,7 @@ async def test_an_event_source_connects_again_while_there_are_too_many_readers()
 
 
 @pytest.mark.parametrize(("said", "within_s"), [("7", range(7, 10)), ("3600", range(10, 11))])
-async def test_an_event_source_waits_as_long_as_the_origin_says_within_reason(
+async def test_an_event_source_reconnects_after_the_origins_retry_after_up_to_a_bound(
     said: str, within_s: range
 ) -> None:
     assert MOST_WAIT_S == 10
@@ -72,7 +72,7 @@ async def test_an_event_source_waits_as_long_as_the_origin_says_within_reason(
         assert_told_to_wait(given, 503, within_s)
 
 
-async def test_an_event_source_is_told_what_no_wait_changes() -> None:
+async def test_an_event_source_gets_404_for_an_absent_stream() -> None:
     async with serving() as gateway:
         given = await gateway.ask(get(f"none?{SSE}", ACCEPT, NO_CACHE))
         given.assert_problem(404)

@@ -110,7 +110,9 @@ async def walk(way: Walk, clocks: list[Serving], steps: list[tuple[str, object, 
 
 @settings(max_examples=25, deadline=None)
 @given(steps=st.lists(STEPS, min_size=5, max_size=25))
-def test_an_own_log_answers_as_was_explained(steps: list[tuple[str, object, object]]) -> None:
+def test_a_log_responds_as_explain_says_in_any_order_of_requests(
+    steps: list[tuple[str, object, object]],
+) -> None:
     async def run() -> None:
         async with serving() as gateway:
             await walk(Walk(gateway, PREFIX), [gateway], steps)
@@ -120,7 +122,7 @@ def test_an_own_log_answers_as_was_explained(steps: list[tuple[str, object, obje
 
 @settings(max_examples=25, deadline=None)
 @given(steps=st.lists(STEPS, min_size=5, max_size=25))
-def test_a_gateway_before_an_origin_answers_as_was_explained(
+def test_a_gateway_before_an_origin_responds_as_explain_says_in_any_order_of_requests(
     steps: list[tuple[str, object, object]],
 ) -> None:
     async def run() -> None:
@@ -133,7 +135,7 @@ def test_a_gateway_before_an_origin_answers_as_was_explained(
 
 
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
-async def test_who_waits_at_the_tail_shares_one_answer(live: str) -> None:
+async def test_a_live_read_at_the_tail_is_explained_as_collapsed(live: str) -> None:
     async with serving(long_poll_timeout=0.1) as gateway:
         made = await gateway.ask(put("s"))
         target = f"{PREFIX}/s?offset={made.next_offset}&live={live}"
@@ -148,7 +150,7 @@ async def test_who_waits_at_the_tail_shares_one_answer(live: str) -> None:
         assert head.headers["x-cache"] == told.result
 
 
-async def test_a_read_that_others_wait_for_is_explained_as_shared() -> None:
+async def test_a_read_that_is_under_way_is_explained_as_collapsed() -> None:
     release = False
 
     async def play(wire: Wire) -> None:
@@ -166,7 +168,7 @@ async def test_a_read_that_others_wait_for_is_explained_as_shared() -> None:
         assert (await first.answer()).headers["x-cache"] == "MISS"
 
 
-async def test_who_a_reader_is_known_by_is_told_and_what_he_says_is_not() -> None:
+async def test_explain_names_the_identity_header_of_a_reader_without_its_value() -> None:
     async with serving() as origin:
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
         async with edge_serving(url) as gateway:
@@ -176,7 +178,7 @@ async def test_who_a_reader_is_known_by_is_told_and_what_he_says_is_not() -> Non
     assert "s3cr3t" not in repr(told)
 
 
-async def test_a_whole_url_names_its_host_and_equal_targets_are_one_key() -> None:
+async def test_a_full_url_and_its_path_are_explained_with_one_cache_key() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         whole = await gateway.inspector.answer(
@@ -187,7 +189,7 @@ async def test_a_whole_url_names_its_host_and_equal_targets_are_one_key() -> Non
         assert outcomes(whole)["Cache key"] == outcomes(plain)["Cache key"]
 
 
-async def test_without_a_host_an_origins_answer_has_no_key() -> None:
+async def test_a_read_at_an_origin_cannot_be_explained_without_a_host() -> None:
     async with serving() as origin:
         await origin.ask(put("s"))
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
@@ -205,7 +207,7 @@ async def test_without_a_host_an_origins_answer_has_no_key() -> None:
     assert whole.result == "HIT"
 
 
-async def test_an_own_log_asks_for_no_host() -> None:
+async def test_a_read_of_a_log_is_explained_without_a_host() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         told = await gateway.inspector.answer(ExplainRequest(f"{PREFIX}/s"))
@@ -225,7 +227,7 @@ async def test_an_own_log_asks_for_no_host() -> None:
         ExplainRequest("/v1/stream/s", method=""),
     ],
 )
-async def test_what_cannot_be_a_request_is_refused(question: ExplainRequest) -> None:
+async def test_explain_refuses_an_impossible_request(question: ExplainRequest) -> None:
     async with serving() as gateway:
         told = await gateway.inspector.answer(question)
     assert isinstance(told, NotAnswered)
@@ -242,7 +244,7 @@ async def test_what_cannot_be_a_request_is_refused(question: ExplainRequest) -> 
         (f"{PREFIX}/s?live=sse", "400 bad_request"),
     ],
 )
-async def test_a_refusal_is_explained_by_its_code(target: str, result: str) -> None:
+async def test_explain_names_the_code_and_detail_of_a_refusal(target: str, result: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         told = await explained(gateway, target)
@@ -251,14 +253,14 @@ async def test_a_refusal_is_explained_by_its_code(target: str, result: str) -> N
     assert told.steps[-1].rule == got.json()["detail"]
 
 
-async def test_the_servers_own_page_is_no_stream() -> None:
+async def test_the_front_page_is_explained_as_no_stream() -> None:
     async with serving() as gateway:
         told = await explained(gateway, "/")
         got = await gateway.ask(get("/"))
     assert told.result == came(got, refused=False)
 
 
-async def test_a_kept_answer_is_a_hit_though_its_stream_is_followed() -> None:
+async def test_explain_predicts_the_result_of_a_cached_read_of_a_followed_stream() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         target = f"{EDGE}/s?offset=-1"
         tail = (await gateway.ask(get(target))).next_offset

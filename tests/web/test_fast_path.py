@@ -71,7 +71,9 @@ async def both(gateway: Serving, wire: bytes) -> tuple[Answer, Answer]:
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"data", b"x" * 100_000])
-async def test_a_hit_is_the_same_on_both_ways(fields: list[str], body: bytes) -> None:
+async def test_a_hit_is_the_same_on_the_fast_and_ordinary_paths(
+    fields: list[str], body: bytes
+) -> None:
     async with RawOrigin(answer(body, *fields)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(f"{S}?offset=1"))
         gateway.clock.advance(0.5)
@@ -84,7 +86,9 @@ async def test_a_hit_is_the_same_on_both_ways(fields: list[str], body: bytes) ->
 
 
 @pytest.mark.parametrize("status", ["203 Other", "301 Moved Permanently", "404 Not Found", "599 X"])
-async def test_any_status_is_the_same_on_both_ways(status: str) -> None:
+async def test_a_hit_with_any_status_is_the_same_on_the_fast_and_ordinary_paths(
+    status: str,
+) -> None:
     async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
         fast, ordinary = await both(gateway, get(S))
@@ -92,7 +96,7 @@ async def test_any_status_is_the_same_on_both_ways(status: str) -> None:
         assert fast.status == int(status[:3])
 
 
-async def test_an_answer_without_a_body_is_the_same_on_both_ways() -> None:
+async def test_a_hit_without_a_body_is_the_same_on_the_fast_and_ordinary_paths() -> None:
     empty = f"HTTP/1.1 204 No Content\r\n{MINUTE}\r\n\r\n".encode()
     async with RawOrigin(empty) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
@@ -102,7 +106,9 @@ async def test_an_answer_without_a_body_is_the_same_on_both_ways() -> None:
 
 
 @pytest.mark.parametrize("origins", [["*"], ["https://a.example"], []])
-async def test_pages_of_all_origins_are_answered_the_same_on_both_ways(origins: list[str]) -> None:
+async def test_a_hit_with_any_cors_setting_is_the_same_on_the_fast_and_ordinary_paths(
+    origins: list[str],
+) -> None:
     async with (
         RawOrigin(answer(b"data", MINUTE)) as raw,
         edge_serving(raw, cors_origins=origins) as gateway,
@@ -111,7 +117,7 @@ async def test_pages_of_all_origins_are_answered_the_same_on_both_ways(origins: 
         assert same(*await both(gateway, get(S)))
 
 
-async def test_the_hits_are_counted_on_both_ways() -> None:
+async def test_hits_are_counted_on_the_fast_and_ordinary_paths() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
         await both(gateway, get(S))
@@ -120,7 +126,7 @@ async def test_the_hits_are_counted_on_both_ways() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["gzip", "br, gzip;q=0.5"])
-async def test_a_compressed_answer_goes_to_those_who_take_it(wanted: str) -> None:
+async def test_a_compressed_hit_goes_only_to_clients_that_accept_it(wanted: str) -> None:
     packed = answer(b"\x1f\x8b", MINUTE, "Content-Encoding: gzip", "Vary: Accept-Encoding")
     plain = answer(b"plain", MINUTE, "Vary: Accept-Encoding")
     async with RawOrigin(packed, plain) as raw, edge_serving(raw) as gateway:
@@ -136,7 +142,7 @@ async def test_a_compressed_answer_goes_to_those_who_take_it(wanted: str) -> Non
         assert len(raw.heard) == 2
 
 
-async def test_the_answer_to_another_language_is_not_given_out() -> None:
+async def test_a_hit_in_another_language_is_not_served() -> None:
     scripts = [answer(b"en", MINUTE, "Vary: Accept-Language"), answer(b"de", MINUTE)]
     async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -146,7 +152,7 @@ async def test_the_answer_to_another_language_is_not_given_out() -> None:
 
 
 @pytest.mark.parametrize("line", ["Authorization: Bearer a", "Cookie: a=1"])
-async def test_what_is_for_the_anonymous_is_not_given_to_somebody(line: str) -> None:
+async def test_an_anonymous_hit_is_not_served_to_a_reader_with_credentials(line: str) -> None:
     async with RawOrigin(answer(b"data", *READ)) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
         for x_cache in ("MISS", "HIT", "HIT"):
@@ -163,7 +169,7 @@ async def test_what_is_for_the_anonymous_is_not_given_to_somebody(line: str) -> 
         ("If-Modified-Since: Fri, 15 Jan 2027 09:00:00 GMT", 304),
     ],
 )
-async def test_who_wants_less_gets_less(line: str, status: int) -> None:
+async def test_a_range_or_conditional_read_of_a_hit_gets_206_or_304(line: str, status: int) -> None:
     dated = "Last-Modified: Fri, 15 Jan 2027 07:00:00 GMT"
     async with (
         RawOrigin(answer(b"data", MINUTE, 'ETag: "a"', dated)) as raw,
@@ -176,7 +182,7 @@ async def test_who_wants_less_gets_less(line: str, status: int) -> None:
             assert (await client.ask(get(S, line))).status == status
 
 
-async def test_a_copy_goes_the_short_way_for_as_long_as_it_is_fresh() -> None:
+async def test_a_response_is_served_on_the_fast_path_while_it_is_fresh() -> None:
     async with (
         RawOrigin(answer(b"1", MINUTE), answer(b"2", MINUTE)) as raw,
         edge_serving(raw) as gateway,
@@ -190,7 +196,7 @@ async def test_a_copy_goes_the_short_way_for_as_long_as_it_is_fresh() -> None:
         assert (await client.ask(get(S))).body == b"2"
 
 
-async def test_a_write_through_the_gateway_ends_the_short_way() -> None:
+async def test_a_write_through_the_gateway_ends_hits_on_the_fast_path() -> None:
     scripts = [answer(b"1", MINUTE), answer(b"", status="204 No Content"), answer(b"2", MINUTE)]
     async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -253,7 +259,7 @@ ASKED = st.lists(
 )
 
 
-def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
+def test_a_hit_is_the_same_on_both_paths_for_any_headers() -> None:
     numbers = count()
     hits = 0
 
@@ -307,7 +313,7 @@ async def at_the_door(port: int, wire: bytes) -> bytes:
         client.close()
 
 
-async def test_one_request_on_a_new_connection_is_answered_as_any_other() -> None:
+async def test_a_single_request_on_a_new_connection_gets_the_usual_hit() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
         port = free_port()
         door = ConnectionListener(gateway.server)
@@ -339,7 +345,7 @@ async def parked(gateway: Serving, *more: str) -> Client:
 
 
 @pytest.mark.parametrize("happens", ["data", "closed", "gone", "time is over"])
-async def test_a_poll_is_answered_the_same_on_both_ways(happens: str) -> None:
+async def test_a_poll_gets_the_same_response_on_the_fast_and_ordinary_paths(happens: str) -> None:
     timeout = 2.0 if happens == "time is over" else 30  # for all three to wait at once
     async with (
         LiveOrigin(b"a") as origin,
@@ -365,7 +371,9 @@ async def test_a_poll_is_answered_the_same_on_both_ways(happens: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["own log", "origin"])
-async def test_a_poll_that_was_parsed_once_waits_by_its_bytes(kind: str) -> None:
+async def test_a_repeated_poll_is_recognised_by_its_bytes_and_waits_without_parsing(
+    kind: str,
+) -> None:
     """The second one goes no other way, is counted alike, and gets the same bytes."""
     async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
         target = f"{S}?offset=0001&live=long-poll"
@@ -393,7 +401,7 @@ async def test_a_poll_that_was_parsed_once_waits_by_its_bytes(kind: str) -> None
         assert (late.status, late.body) == (200, b"b")
 
 
-async def test_so_many_polls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recognised_polls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_path, "REMEMBERED_HEADS", 3)
     async with serving() as gateway:
         await gateway.ask(put("s"))
@@ -408,7 +416,7 @@ async def test_so_many_polls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     "line",
     ["traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", f"X: {'x' * 1024}"],
 )
-async def test_a_poll_that_nobody_else_sends_is_not_remembered(line: str) -> None:
+async def test_a_poll_with_unique_headers_is_not_remembered(line: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()

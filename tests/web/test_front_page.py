@@ -31,7 +31,7 @@ def curl_lines(page: str) -> list[str]:
     return [url.replace("&amp;", "&") for url in re.findall(r"curl -\w '([^']*)'", page)]
 
 
-async def test_a_program_gets_the_prefixes_and_nothing_behind_them() -> None:
+async def test_the_front_page_lists_the_route_prefixes_as_json_without_their_origins() -> None:
     async with RawOrigin(answer(b"")) as origin, edge_serving(origin) as gateway:
         told = await gateway.ask(request("GET", "/", "Accept: */*"))
     assert told.status == 200
@@ -43,7 +43,7 @@ async def test_a_program_gets_the_prefixes_and_nothing_behind_them() -> None:
     }
 
 
-async def test_a_person_gets_a_page_that_says_how_to_read() -> None:
+async def test_the_front_page_shows_a_browser_curl_commands_for_its_host() -> None:
     told = await asked(AS_A_BROWSER)
     assert told.status == 200
     assert told.get("Content-Type") == "text/html; charset=utf-8"
@@ -55,19 +55,19 @@ async def test_a_person_gets_a_page_that_says_how_to_read() -> None:
     ]
 
 
-async def test_its_urls_are_those_of_who_asks_through_a_proxy_that_speaks_tls() -> None:
+async def test_front_page_urls_use_https_behind_a_tls_proxy() -> None:
     told = await asked(AS_A_BROWSER, "X-Forwarded-Proto: https")
     assert curl_lines(told.body.decode())[0].startswith(f"https://headgate.test{PREFIX}/")
 
 
-async def test_who_does_not_say_the_host_is_shown_where_it_belongs() -> None:
+async def test_front_page_urls_have_a_placeholder_if_the_request_has_no_host() -> None:
     async with serving() as gateway:
         told = await gateway.ask(f"GET / HTTP/1.0\r\n{AS_A_BROWSER}\r\n\r\n".encode())
     assert curl_lines(told.body.decode())[0].startswith(f"http://HOST{PREFIX}/")
 
 
 @pytest.mark.parametrize("host", ["<b>", 'a"b', "a'b", "a b", "a&amp;b"])
-async def test_a_host_that_is_none_is_not_shown(host: str) -> None:
+async def test_the_front_page_refuses_a_malformed_host(host: str) -> None:
     async with serving() as gateway:
         told = await gateway.ask(
             f"GET / HTTP/1.1\r\nHost: {host}\r\n{AS_A_BROWSER}\r\n\r\n".encode()
@@ -75,7 +75,7 @@ async def test_a_host_that_is_none_is_not_shown(host: str) -> None:
     assert (told.status, told.get("Content-Type")) == (400, "application/problem+json")
 
 
-def test_whatever_it_is_told_is_text() -> None:
+def test_the_front_page_escapes_the_host_and_the_prefixes() -> None:
     hostile = "http://<script>alert(1)</script>\"'&\u202e"
     page = front_page("GET", ["/<b>"], hostile, BROWSER).body.decode()
     assert "<script" not in page
@@ -84,7 +84,7 @@ def test_whatever_it_is_told_is_text() -> None:
 
 
 @pytest.mark.parametrize("accept", [BROWSER, "*/*"])
-async def test_nobody_may_keep_frame_or_add_to_it(accept: str) -> None:
+async def test_the_front_page_forbids_caching_framing_and_scripts(accept: str) -> None:
     told = await asked(f"Accept: {accept}")
     assert told.get("Cache-Control") == "no-store"
     assert told.get("Vary") == "Accept"
@@ -100,7 +100,7 @@ async def test_nobody_may_keep_frame_or_add_to_it(accept: str) -> None:
         )
 
 
-async def test_head_has_the_head_of_the_page() -> None:
+async def test_a_head_request_gets_the_headers_of_the_front_page() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         heads = [await client.ask(request("HEAD", "/", AS_A_BROWSER)) for _ in range(2)]
@@ -111,7 +111,7 @@ async def test_head_has_the_head_of_the_page() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_it_takes_no_other_method(method: str) -> None:
+async def test_the_front_page_refuses_methods_other_than_get_and_head(method: str) -> None:
     told = await asked(method=method)
     assert told.get("Allow") == "GET, HEAD"
     told.assert_problem(405, "GET, HEAD")
@@ -120,7 +120,7 @@ async def test_it_takes_no_other_method(method: str) -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/?a=b", 200), ("/%2F", 404), ("//", 400), ("/.", 400), ("/x", 404)]
 )
-async def test_nothing_but_the_root_is_the_page(path: str, status: int) -> None:
+async def test_only_the_root_path_is_the_front_page(path: str, status: int) -> None:
     assert (await asked(path=path)).status == status
 
 
@@ -147,11 +147,11 @@ async def test_nothing_but_the_root_is_the_page(path: str, status: int) -> None:
         (",;,q=1;;", False),
     ],
 )
-def test_who_names_html_first_gets_the_page(accept: str, is_page: bool) -> None:
+def test_the_front_page_is_html_if_accept_prefers_html_to_json(accept: str, is_page: bool) -> None:
     assert prefers_html(accept) is is_page
 
 
-async def test_a_browser_shows_it_whole_and_has_nothing_to_complain_of() -> None:
+async def test_the_front_page_fits_a_small_screen_without_browser_errors() -> None:
     complaints: list[Any] = []
     requests: list[str] = []
     path, _, *arguments = CHROMIUM

@@ -55,7 +55,7 @@ def asked(method: str, path: str, host: str) -> bytes:
 
 @pytest.mark.parametrize("prefix", [EDGE, PREFIX])
 @pytest.mark.parametrize("host", NO_HOSTS)
-async def test_a_request_for_no_host_is_refused_before_anything_is_done(
+async def test_a_request_with_an_invalid_host_is_refused_before_it_has_an_effect(
     host: str, prefix: str
 ) -> None:
     async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
@@ -70,13 +70,13 @@ async def test_a_request_for_no_host_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_what_a_url_can_hold_is_a_host(host: str) -> None:
+async def test_a_valid_host_is_accepted_and_forwarded(host: str) -> None:
     async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
         assert (await gateway.ask(asked("POST", f"{EDGE}/s", host))).status == 200
         assert len(origin.heard) == 1
 
 
-async def test_a_host_with_an_empty_port_has_the_copy_of_the_one_without() -> None:
+async def test_spellings_of_a_host_with_an_empty_or_default_port_share_one_response() -> None:
     fresh = answer(b"x", "Stream-Next-Offset: 1", "Cache-Control: max-age=60")
     async with RawOrigin(fresh) as origin, edge_serving(origin) as gateway:
         for host in ("a", "a:", "a:80", "A"):
@@ -85,14 +85,14 @@ async def test_a_host_with_an_empty_port_has_the_copy_of_the_one_without() -> No
 
 
 @given(st.one_of(st.text("[]:.019afg~", max_size=12), st.ip_addresses().map(lambda ip: f"[{ip}]")))
-def test_every_parser_of_urls_takes_a_host(named: str) -> None:
+def test_a_host_that_is_accepted_is_parsed_by_two_url_parsers(named: str) -> None:
     if named and is_host(named):
         parsed, other = urlsplit(f"http://{named}/s"), URL(f"http://{named}/s")
         assert parsed.port == other.port or parsed.port is None
         assert parsed.hostname
 
 
-async def test_a_target_for_no_host_is_refused() -> None:
+async def test_a_target_url_with_an_invalid_host_is_refused() -> None:
     async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
         for target in (f"http://[1]{EDGE}/s", f"http://a:65536{EDGE}/s"):
             told = await gateway.ask(asked("POST", target, "a"))

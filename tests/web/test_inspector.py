@@ -58,7 +58,7 @@ async def shared(*logs: Log) -> tuple[object, float]:
     return answer, loop.time() - began
 
 
-def test_a_log_that_is_away_hides_no_gateway_of_another() -> None:
+def test_an_unreachable_log_does_not_hide_figures_of_gateways_on_other_logs() -> None:
     found = {"there": "what here told: 1"}
     assert virtual_time.run(shared(Away(), Telling())) == (OthersFigures(found), 0.0)
     silent = virtual_time.run(shared(Silent(), Telling(), Silent()))

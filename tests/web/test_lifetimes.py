@@ -65,7 +65,7 @@ async def fill(gateway: Serving) -> None:
 
 
 @pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
-async def test_a_log_tells_browsers_and_caches_in_front_apart(
+async def test_lifetimes_for_browsers_and_shared_caches_of_a_log_are_as_listed(
     method: str, target: str, status: int, lifetimes: Told
 ) -> None:
     async with serving(long_poll_timeout=0.05) as gateway:
@@ -75,7 +75,7 @@ async def test_a_log_tells_browsers_and_caches_in_front_apart(
 
 
 @pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
-async def test_a_gateway_in_front_of_one_tells_the_same(
+async def test_lifetimes_of_a_gateway_in_front_of_a_log_are_the_logs(
     method: str, target: str, status: int, lifetimes: Told
 ) -> None:
     async with serving(long_poll_timeout=0.05) as behind:
@@ -87,7 +87,7 @@ async def test_a_gateway_in_front_of_one_tells_the_same(
                 assert (got.status, told(got)) == (status, lifetimes)
 
 
-async def test_events_are_kept_by_nobody() -> None:
+async def test_an_event_stream_may_not_be_cached() -> None:
     async with serving() as gateway:
         await fill(gateway)
         client = await gateway.connect()
@@ -96,7 +96,7 @@ async def test_events_are_kept_by_nobody() -> None:
 
 
 @pytest.mark.parametrize("lines", [[], ["Connection: close"]])
-async def test_a_connection_ends_with_events_only_where_its_client_asks_for_it(
+async def test_a_connection_is_closed_after_an_event_stream_only_if_the_client_asks(
     lines: list[str],
 ) -> None:
     async with serving() as gateway:

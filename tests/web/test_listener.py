@@ -18,7 +18,7 @@ LAST = get("s?offset=-1", "Connection: close")
 
 
 @pytest.mark.parametrize("count", [1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
-async def test_connections_that_wait_are_taken_together_up_to_a_bound(count: int) -> None:
+async def test_pending_connections_are_accepted_together_up_to_a_bound(count: int) -> None:
     """With one a pass of the loop, the last of 256 waits for 255 passes full of others' reads."""
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"x"))

@@ -87,7 +87,7 @@ def _there() -> Counter[str]:
 
 @pytest.mark.parametrize("is_traced", [False, True], ids=["", "traced"])
 @pytest.mark.parametrize("kind", EXCHANGES)
-async def test_nothing_of_a_request_stays_when_its_client_has_left(
+async def test_no_object_of_a_request_remains_after_its_client_disconnects(
     kind: str, is_traced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with collecting() as collector:

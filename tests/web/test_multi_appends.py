@@ -15,7 +15,7 @@ JSON = "application/json"
 WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
 
 
-async def test_writers_are_told_that_messages_are_known_and_readers_are_not() -> None:
+async def test_responses_to_writes_offer_multi_appends_and_responses_to_reads_do_not() -> None:
     async with serving() as gateway:
         for told in (put("s"), put("s"), request("HEAD", "s"), post("s", b"x"), post("s", b"x")):
             assert (await gateway.ask(told)).get("X-Stream-Multi") == "true"
@@ -23,7 +23,7 @@ async def test_writers_are_told_that_messages_are_known_and_readers_are_not() ->
             assert (await gateway.ask(silent)).get("X-Stream-Multi") is None
 
 
-async def test_pages_may_send_and_see_the_header() -> None:
+async def test_pages_of_other_origins_may_send_and_read_x_stream_multi() -> None:
     page = "https://a.example"
     async with serving(cors_origins=(page,)) as gateway:
         asked = (f"Origin: {page}", "Access-Control-Request-Method: POST")
@@ -34,7 +34,7 @@ async def test_pages_may_send_and_see_the_header() -> None:
 
 
 @WAYS
-async def test_messages_are_messages_of_one_append(way: tuple[str, ...]) -> None:
+async def test_messages_of_a_multi_append_are_stored_as_one_append(way: tuple[str, ...]) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
         body = framed([b"[1,2]", b'"a"', b"{}"])
@@ -71,7 +71,7 @@ async def test_messages_are_messages_of_one_append(way: tuple[str, ...]) -> None
         (framed([b"1"] * (MAX_MESSAGES + 1)), (MULTI,), "may have 4,096 messages"),
     ],
 )
-async def test_what_is_refused_is_told_why_and_stores_nothing(
+async def test_a_malformed_multi_append_gets_400_and_stores_nothing(
     way: tuple[str, ...], body: bytes, lines: tuple[str, ...], detail: str
 ) -> None:
     async with serving() as gateway:
@@ -82,7 +82,7 @@ async def test_what_is_refused_is_told_why_and_stores_nothing(
         assert (read.body, read.get("Stream-Closed")) == (b"[]", None)
 
 
-async def test_a_stream_is_not_created_with_messages() -> None:
+async def test_x_stream_multi_on_a_creation_is_refused() -> None:
     async with serving() as gateway:
         refusal = await gateway.ask(put("s", MULTI, body=framed([b"a"])))
         refusal.assert_problem(400, "X-Stream-Multi is for POST")
@@ -90,7 +90,9 @@ async def test_a_stream_is_not_created_with_messages() -> None:
 
 
 @WAYS
-async def test_the_last_message_that_a_request_may_have_is_taken(way: tuple[str, ...]) -> None:
+async def test_a_multi_append_with_the_most_messages_allowed_is_stored(
+    way: tuple[str, ...],
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         body = framed([b"x"] * MAX_MESSAGES)
@@ -98,7 +100,7 @@ async def test_the_last_message_that_a_request_may_have_is_taken(way: tuple[str,
         assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * MAX_MESSAGES
 
 
-async def test_live_readers_are_told_of_a_request_once() -> None:
+async def test_live_readers_get_one_event_for_a_multi_append() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
         reader, poller = await gateway.connect(), await gateway.connect()
@@ -114,7 +116,9 @@ async def test_live_readers_are_told_of_a_request_once() -> None:
 
 
 @WAYS
-async def test_a_clients_bounds_count_a_request_as_one_append(way: tuple[str, ...]) -> None:
+async def test_a_multi_append_counts_as_one_append_towards_the_client_limit(
+    way: tuple[str, ...],
+) -> None:
     async with serving(max_client_appends=2) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
@@ -123,7 +127,9 @@ async def test_a_clients_bounds_count_a_request_as_one_append(way: tuple[str, ..
 
 
 @WAYS
-async def test_a_clients_bounds_count_all_bytes_of_a_body(way: tuple[str, ...]) -> None:
+async def test_all_bytes_of_a_multi_append_count_towards_the_client_limit(
+    way: tuple[str, ...],
+) -> None:
     async with serving(max_client_append_bytes=500) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()

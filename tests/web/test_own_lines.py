@@ -65,7 +65,7 @@ async def check(gateway: Serving, target: str, *own: str, short: bool = True) ->
 
 @pytest.mark.parametrize("own", [["X-Request-Id: a"], ["x-request-id: B/1"]])
 @pytest.mark.parametrize("kind", ["own log", "origin", "absent"])
-async def test_an_id_is_told_back_with_the_kept_answer(kind: str, own: list[str]) -> None:
+async def test_a_hit_returns_the_request_id_of_the_request(kind: str, own: list[str]) -> None:
     status = "404 Not Found" if kind == "absent" else "200 OK"
     async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -77,7 +77,7 @@ async def test_an_id_is_told_back_with_the_kept_answer(kind: str, own: list[str]
 
 
 @pytest.mark.parametrize("edge", [False, True])
-async def test_a_tag_that_is_had_is_answered_with_304(edge: bool) -> None:
+async def test_a_hit_with_a_matching_tag_is_a_304(edge: bool) -> None:
     async with RawOrigin(answer(b"data", *TAGGED)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(put("s", body=b"one"))
         target = S if edge else "s?offset=-1"
@@ -95,7 +95,9 @@ async def test_a_tag_that_is_had_is_answered_with_304(edge: bool) -> None:
         assert [now - then for now, then in zip(after, before, strict=True)] == [6, 6]
 
 
-async def test_a_read_with_an_id_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reads_that_differ_only_in_their_request_id_are_parsed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     parsed = noted(monkeypatch)
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -111,7 +113,7 @@ async def test_a_read_with_an_id_is_parsed_once(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "410 Gone"])
-async def test_an_id_is_told_back_with_what_the_origin_answers(status: str) -> None:
+async def test_an_uncached_origin_response_returns_the_request_id(status: str) -> None:
     async with (
         RawOrigin(*[answer(b"x", "Cache-Control: no-store", status=status)] * 9) as raw,
         edge_serving(raw) as gateway,
@@ -126,7 +128,7 @@ async def test_an_id_is_told_back_with_what_the_origin_answers(status: str) -> N
         assert not any(line.startswith(b"x-request-id") for line in asked)
 
 
-async def test_an_id_is_told_back_with_what_the_log_has() -> None:
+async def test_an_uncached_response_of_the_log_returns_the_request_id() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
@@ -141,7 +143,9 @@ async def test_an_id_is_told_back_with_what_the_log_has() -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match"])
-async def test_an_answer_that_varies_with_a_line_of_its_own_is_chosen_by_it(name: str) -> None:
+async def test_a_response_that_varies_by_request_id_or_tag_is_selected_by_its_value(
+    name: str,
+) -> None:
     async with (
         RawOrigin(answer(b"data", MINUTE, f"Vary: {name}"), answer(b"b", MINUTE)) as raw,
         edge_serving(raw) as gateway,
@@ -151,7 +155,7 @@ async def test_an_answer_that_varies_with_a_line_of_its_own_is_chosen_by_it(name
         assert (got.body, got.get("X-Cache"), gateway.fast.answered) == (b"b", "MISS", 0)
 
 
-async def test_an_end_is_counted_by_a_task_where_it_is_known() -> None:
+async def test_a_closed_stream_is_answered_with_a_tag_and_with_a_request_id() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", "Stream-Closed: true"))
         got = await gateway.ask(get("s?offset=-1", LINE))
@@ -178,7 +182,7 @@ async def test_an_end_is_counted_by_a_task_where_it_is_known() -> None:
         ["X-Request-Id: a", "Origin: https://a.example"],
     ],
 )
-async def test_lines_of_another_form_mean_what_they_mean_to_who_has_heard_none(
+async def test_unusual_id_and_tag_lines_get_the_same_response_with_and_without_cached_heads(
     lines: list[str],
 ) -> None:
     origins = ["https://a.example"]
@@ -215,7 +219,7 @@ LINES = st.sampled_from(
 )
 
 
-def test_whatever_is_looked_up_means_what_it_means_when_it_is_parsed(
+def test_a_cached_head_means_the_same_as_a_parsed_one_for_any_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One gateway remembers what came before, and the other parses each request anew."""
@@ -277,18 +281,22 @@ def test_whatever_is_looked_up_means_what_it_means_when_it_is_parsed(
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(128, True), (129, False)])
-def test_the_longest_id_is_that_of_a_log_line(length: int, is_taken: bool) -> None:
+def test_a_request_id_up_to_128_bytes_is_recognised_in_cached_heads(
+    length: int, is_taken: bool
+) -> None:
     block = b"\r\nHost: a\r\nX-Request-Id: %b\r\n" % (b"a" * length)
     assert (pared_read(block) is not None) == is_taken
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(256, True), (257, False)])
-def test_the_longest_tag(length: int, is_taken: bool) -> None:
+def test_an_if_none_match_up_to_256_bytes_is_recognised_in_cached_heads(
+    length: int, is_taken: bool
+) -> None:
     block = b"\r\nHost: a\r\nIf-None-Match: %b\r\n" % (b"a" * length)
     assert (pared_read(block) is not None) == is_taken
 
 
-async def test_the_body_of_a_read_with_an_id_is_not_taken_for_the_next_request() -> None:
+async def test_the_body_of_a_read_with_a_request_id_is_not_executed_as_a_request() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         body = get("s?offset=-1", "X-Request-Id: smuggled")
@@ -306,7 +314,9 @@ async def test_the_body_of_a_read_with_an_id_is_not_taken_for_the_next_request()
 
 
 @pytest.mark.parametrize("own", ["X-Request-Id: ab", 'If-None-Match: "a"'])
-async def test_a_line_without_an_end_is_none_of_a_head_that_came_before(own: str) -> None:
+async def test_a_head_line_without_cr_is_refused_although_the_head_before_it_is_cached(
+    own: str,
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         read = get("s?offset=-1")
@@ -318,7 +328,7 @@ async def test_a_line_without_an_end_is_none_of_a_head_that_came_before(own: str
 
 
 @pytest.mark.parametrize("behind", ["X-Request-Id: 1\r\n", 'If-None-Match: "a"\r\n'])
-async def test_what_stands_behind_a_head_is_no_line_of_it(behind: str) -> None:
+async def test_a_line_behind_a_head_does_not_belong_to_the_head(behind: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         read = get("s?offset=-1")
@@ -331,7 +341,7 @@ async def test_what_stands_behind_a_head_is_no_line_of_it(behind: str) -> None:
         assert (await client.answer()).status == 400
 
 
-async def test_what_a_write_makes_old_is_not_given_to_one_either() -> None:
+async def test_a_conditional_read_after_an_append_gets_the_new_data() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         first = await gateway.ask(get("s?offset=-1", LINE))

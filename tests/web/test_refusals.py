@@ -20,7 +20,7 @@ from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
 
 
-async def test_a_refusal_is_read_though_the_client_has_not_sent_all() -> None:
+async def test_a_refusal_is_readable_although_the_client_has_not_sent_its_whole_head() -> None:
     """What comes to a closed socket resets the connection, and takes the answer with it."""
     async with serving() as gateway:
         for _ in range(5):
@@ -31,7 +31,9 @@ async def test_a_refusal_is_read_though_the_client_has_not_sent_all() -> None:
             assert await client.rest() == b""
 
 
-async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_sends_on_after_a_refusal_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(closing_connection, "LINGER_S", 0.05)
     async with serving() as gateway:
         client = await gateway.connect()
@@ -50,7 +52,9 @@ LAST_OF_ITS_CONNECTION = {
 
 
 @pytest.mark.parametrize("way", LAST_OF_ITS_CONNECTION)
-async def test_the_answer_to_chunks_is_read_though_the_client_goes_on_sending(way: str) -> None:
+async def test_the_response_to_a_chunked_request_is_readable_while_the_client_sends_on(
+    way: str,
+) -> None:
     """It ends its connection (RFC 9112 section 9.6), which the client may not know yet."""
     sent, status = LAST_OF_ITS_CONNECTION[way]
     async with serving() as gateway:
@@ -70,7 +74,7 @@ async def test_the_answer_to_chunks_is_read_though_the_client_goes_on_sending(wa
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
+async def test_bytes_behind_the_last_response_are_dropped_up_to_a_limit(
     more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(closing_connection, "LINGER_BYTES", 1000)
@@ -95,7 +99,7 @@ async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
         ("the body is no HTTP", "LINGER_S"),
     ],
 )
-async def test_who_stays_behind_a_last_answer_has_longer_in_the_midst_of_a_body(
+async def test_a_connection_lingers_longer_after_a_refused_body_than_after_a_complete_one(
     way: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LINGER_S", "LINGER_BODY_S"):
@@ -122,7 +126,7 @@ async def _connection(gateway: Serving) -> connection.Connection:
 
 
 @pytest.mark.parametrize(("more", "status"), [(0, 404), (1, 431)])
-async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> None:
+async def test_a_head_sent_in_parts_is_bounded(more: int, status: int) -> None:
     """Each is kept as parsed lines until it is whole, by however many clients."""
     async with serving() as gateway:
         client = await gateway.connect()
@@ -137,7 +141,7 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
         assert (await client.answer()).status == status
 
 
-async def test_heads_are_counted_one_by_one() -> None:
+async def test_the_head_limit_counts_each_head_separately() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         made = await _connection(gateway)
@@ -170,7 +174,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("fault", MALFORMED)
-async def test_what_is_not_valid_http_is_refused_without_repeating_it(fault: str) -> None:
+async def test_malformed_http_is_refused_without_quoting_it(fault: str) -> None:
     """Among it could be a token, or, behind a proxy, the next request of somebody else."""
     async with serving() as gateway:
         client = await gateway.connect()
@@ -200,9 +204,7 @@ ONCE = {
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
 @pytest.mark.parametrize("name", ONCE)
-async def test_a_field_with_one_value_is_refused_where_it_is_said_twice(
-    name: str, prefix: str
-) -> None:
+async def test_a_repeated_single_value_field_is_refused(name: str, prefix: str) -> None:
     """Who reads it otherwise would take the other one (RFC 9110 section 5.3)."""
     one, other = ONCE[name]
     stamp = [f"{key}: {ONCE[key][0]}" for key in ("Producer-Id", "Producer-Epoch", "Producer-Seq")]
@@ -237,7 +239,7 @@ REST = b"\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
 @pytest.mark.parametrize("cut", [None, 4, 5, 22])
 @pytest.mark.parametrize("before", [b"", b"\r\n", get("s?offset=-1"), post("s", b"x")])
 @pytest.mark.parametrize("line", LINES)
-async def test_a_request_line_has_one_blank_between_its_parts(
+async def test_a_request_line_with_irregular_blanks_is_refused(
     line: bytes, before: bytes, cut: int | None
 ) -> None:
     """Somebody in between may read another target (RFC 9112 section 3)."""
@@ -266,7 +268,7 @@ SPOILT = ["\r\nzz\r\n\r\n", "\r\n+3\r\n", "\r\n0\r\nX\r\n\r\n", "\r\n3 ;a=b\r\n"
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)
-async def test_what_spoils_chunks_is_refused_also_behind_the_end_of_one(spoilt: str) -> None:
+async def test_malformed_bytes_after_a_chunk_are_refused_at_once(spoilt: str) -> None:
     """Who waits for more is woken for the end of the chunk, and finds nothing."""
     async with serving(body_timeout=600) as gateway:
         await gateway.ask(put("s"))
@@ -286,7 +288,7 @@ VERSIONS = [" HTTP/2.0", " HTTP/0.9", " HTTP/1.2", ""]
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_other_versions_are_refused_also_where_the_answer_is_kept(
+async def test_other_http_versions_are_refused_although_the_response_is_cached(
     version: str, prefix: str
 ) -> None:
     """RFC 9112 section 2.3."""
@@ -314,7 +316,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_what_is_between_chunks_is_bounded(kind: str) -> None:
+async def test_bytes_between_chunks_are_bounded(kind: str) -> None:
     """It says nothing, and would be read for as long as the body may take."""
     async with serving() as gateway:
         await gateway.ask(put("s"))
@@ -333,7 +335,9 @@ async def test_what_is_between_chunks_is_bounded(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("more", "status"), [(0, 204), (1, 400)])
-async def test_so_much_may_be_between_chunks(more: int, status: int) -> None:
+async def test_bytes_between_chunks_are_accepted_up_to_the_exact_limit(
+    more: int, status: int
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await until(lambda: not gateway.server.connections)
@@ -347,7 +351,7 @@ async def test_so_much_may_be_between_chunks(more: int, status: int) -> None:
         assert (await client.answer()).status == status
 
 
-async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
+async def test_small_chunks_and_large_chunks_do_not_count_as_bytes_between_chunks() -> None:
     async with serving(max_append=4 << 20) as gateway:
         await gateway.ask(put("s"))
         for data in (b"01\r\nx\r\n" * 50_000, b"100000\r\n" + b"x" * 0x100000 + b"\r\n"):
@@ -358,7 +362,7 @@ async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
 
 @pytest.mark.parametrize("writes", [1, 2])
 @pytest.mark.parametrize("failing", ["exchange_for", "finish"])
-async def test_a_write_that_cannot_be_counted_is_logged_and_ends_its_connection(
+async def test_a_write_whose_accounting_raises_is_logged_and_its_connection_closed(
     failing: str, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that were sent ahead both are carried out."""

@@ -14,7 +14,7 @@ from tests.web.serving import EDGE, edge_serving, get, noted, post, put, request
 TEXT = "Content-Type: text/plain"
 
 
-async def test_what_came_before_is_not_parsed_again_whatever_its_target_and_body(
+async def test_a_request_with_cached_fields_is_not_parsed_again_for_another_target_and_body(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parsed = noted(monkeypatch)
@@ -42,7 +42,7 @@ async def test_what_came_before_is_not_parsed_again_whatever_its_target_and_body
         f"X-Long: {'x' * LONGEST}",
     ],
 )
-async def test_what_is_a_secret_or_seldom_comes_again_is_not_remembered(line: str) -> None:
+async def test_secret_or_unique_fields_are_not_cached(line: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()
@@ -61,7 +61,7 @@ def stamped(seq: str, body: bytes = b"x", name: str = "Producer-Seq") -> bytes:
     return post("a", body, "Producer-Id: p", "Producer-Epoch: 0", f"{name}: {seq}", "X-More: 1")
 
 
-async def test_writes_that_differ_in_their_lengths_and_numbers_are_not_parsed_again(
+async def test_writes_that_differ_only_in_lengths_and_sequence_numbers_are_not_parsed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parsed = noted(monkeypatch)
@@ -104,7 +104,7 @@ async def test_writes_that_differ_in_their_lengths_and_numbers_are_not_parsed_ag
         (stamped("1\r\nStream-Closed: true"), 200),
     ],
 )
-async def test_other_lines_with_numbers_mean_what_they_mean_to_who_has_heard_none(
+async def test_unusual_number_lines_get_the_same_response_with_and_without_cached_fields(
     wire: bytes, status: int
 ) -> None:
     async with serving() as knowing, serving() as other:
@@ -119,7 +119,7 @@ async def test_other_lines_with_numbers_mean_what_they_mean_to_who_has_heard_non
         assert answers[0].status == status
 
 
-async def test_a_token_that_closes_only_does_not_append_by_the_length_of_another() -> None:
+async def test_an_empty_closing_append_leaves_no_cached_fields_for_appends() -> None:
     """Whoever closes a stream with a body appends: its fields are looked up as they are."""
     async with serving() as gateway:
         await gateway.ask(put("a"))
@@ -128,7 +128,7 @@ async def test_a_token_that_closes_only_does_not_append_by_the_length_of_another
         assert len(gateway.fast.blocks._pared) == before
 
 
-async def test_a_producer_before_an_origin_is_passed_on_with_its_own_number() -> None:
+async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> None:
     done = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
     async with RawOrigin(done) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -140,7 +140,7 @@ async def test_a_producer_before_an_origin_is_passed_on_with_its_own_number() ->
         ] == [f"Producer-Seq: {number}" for number in range(3)]
 
 
-async def test_blocks_are_forgotten_before_they_are_too_many(
+async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(request_block, "REMEMBERED", 3)
@@ -165,7 +165,7 @@ async def test_blocks_are_forgotten_before_they_are_too_many(
         b"DELETE /v1/stream/a HTTP/1.1\r\n",
     ],
 )
-async def test_only_a_plain_line_is_looked_at(wire: bytes) -> None:
+async def test_cached_fields_are_used_only_for_a_plain_request_line(wire: bytes) -> None:
     async with serving() as gateway:
         await gateway.ask(put("a"))
         known = post("a", b"one")
@@ -178,7 +178,7 @@ async def test_only_a_plain_line_is_looked_at(wire: bytes) -> None:
         assert blocks.read(known + b"P") is None, "and more"
 
 
-async def test_requests_that_come_in_pieces_or_together_are_all_answered() -> None:
+async def test_appends_sent_in_pieces_or_together_are_all_answered() -> None:
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()
@@ -192,7 +192,7 @@ async def test_requests_that_come_in_pieces_or_together_are_all_answered() -> No
         assert (await gateway.ask(get("a?offset=-1"))).body == b"x" * 6
 
 
-async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> None:
+async def test_a_connection_is_between_requests_after_a_handled_one() -> None:
     """aiohttp has it look for more when a body was read: of that nothing is left."""
     async with serving() as gateway:
         client = await gateway.connect()
@@ -203,7 +203,7 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
         assert (await client.ask(post("a", b"x"))).status == 204
 
 
-async def test_a_known_read_with_a_body_is_passed_on_as_when_it_is_parsed() -> None:
+async def test_a_repeated_get_with_a_body_is_forwarded_each_time() -> None:
     data = answer(b"data", "Cache-Control: max-age=9")
     async with RawOrigin(data) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
@@ -213,7 +213,7 @@ async def test_a_known_read_with_a_body_is_passed_on_as_when_it_is_parsed() -> N
         assert len(raw.heard) == 3
 
 
-async def test_a_read_has_no_length_of_a_write_with_the_same_lines() -> None:
+async def test_a_head_request_does_not_inherit_the_length_of_an_append_with_equal_fields() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
@@ -224,7 +224,7 @@ async def test_a_read_has_no_length_of_a_write_with_the_same_lines() -> None:
         assert read is None or read[0].headers["Content-Length"] == "2"
 
 
-async def test_an_append_sent_ahead_may_be_cut_anywhere() -> None:
+async def test_a_pipelined_append_may_be_split_at_any_byte() -> None:
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()

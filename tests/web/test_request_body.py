@@ -83,31 +83,31 @@ def given_up_at(pieces: Sequence[tuple[float, int]], timeout_s: float = TIMEOUT_
     return float(caught.value.__notes__[0])
 
 
-def test_a_body_that_trickles_is_given_up_once_the_time_for_it_is_over() -> None:
+def test_a_body_below_the_minimum_rate_times_out() -> None:
     assert given_up_at([(0.5, 1)] * 100) == pytest.approx(TIMEOUT_S + 4 / RATE, abs=0.02)
 
 
-def test_what_came_fast_before_may_be_slow_for_as_much_longer() -> None:
+def test_bytes_received_early_extend_the_time_of_a_slow_body() -> None:
     assert given_up_at([(0.0, 1000), *[(0.5, 1)] * 100]) == pytest.approx(12.2, abs=0.1)
 
 
-def test_a_gap_is_bounded_however_much_came_before() -> None:
+def test_a_pause_within_a_body_is_bounded_although_much_was_received_before() -> None:
     assert given_up_at([(0.0, 100_000), (TIMEOUT_S + 0.1, 1)]) == pytest.approx(TIMEOUT_S)
 
 
-def test_a_body_at_the_least_rate_may_take_any_time() -> None:
+def test_a_body_at_the_minimum_rate_may_take_any_time() -> None:
     assert take([(1.0, RATE)] * 600) == (600 * RATE, 600.0)
 
 
-def test_no_rate_means_that_only_gaps_are_bounded() -> None:
+def test_a_body_without_a_minimum_rate_is_bounded_only_in_its_pauses() -> None:
     assert take([(TIMEOUT_S - 0.1, 1)] * 100, rate=0)[0] == 100
 
 
-def test_the_time_that_the_taker_of_a_body_needs_is_not_the_clients() -> None:
+def test_time_that_the_server_takes_does_not_count_towards_the_body_timeout() -> None:
     assert take([(0.1, 10)] * 20, pause_s=1.0)[0] == 200
 
 
-def test_a_body_has_ten_seconds_before_it_must_keep_up_its_rate() -> None:
+def test_a_body_has_ten_seconds_before_the_minimum_rate_applies() -> None:
     """However long a gap may be: a thousand that trickle in are gone in time."""
     assert given_up_at([(1.0, 1)] * 100, timeout_s=30.0) == pytest.approx(10.1, abs=0.02)
     assert given_up_at([(60.0, 1)], timeout_s=30.0) == pytest.approx(10.0, abs=0.02)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def test_the_installed_parser_is_the_one_that_connections_need() -> None:
+async def test_the_installed_request_parser_is_accepted() -> None:
     check_parser(asyncio.get_running_loop())
 
 
@@ -37,7 +37,7 @@ def takes_less(_protocol: object, _loop: object) -> None:
 
 
 @pytest.mark.parametrize("other", [OtherParser, takes_less])
-async def test_another_parser_is_refused_at_the_start(
+async def test_an_incompatible_request_parser_is_refused_at_the_start(
     other: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_parser, "HttpRequestParser", other)

@@ -56,7 +56,7 @@ MOVES = st.one_of(
 
 @settings(max_examples=EXAMPLES, derandomize=not IS_WHOLE)
 @given(st.lists(MOVES, min_size=1, max_size=14), st.booleans(), st.booleans())
-def test_each_request_has_one_answer_or_a_cut_and_nothing_is_left(
+def test_each_request_gets_one_response_or_a_cut_in_any_schedule_and_leaves_nothing(
     schedule: Sequence[Move], logs: bool, is_tight: bool
 ) -> None:
     play(schedule, logs=logs, is_tight=is_tight)

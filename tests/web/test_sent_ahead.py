@@ -39,7 +39,7 @@ async def opened(gateway: Serving) -> Client:
 
 
 @pytest.mark.parametrize("count", [1, 2, MOST - 1, MOST, MOST + 1])
-async def test_what_comes_together_is_one_commit_up_to_so_many(
+async def test_pipelined_appends_are_one_commit_up_to_the_batch_limit(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(appender, "LONGEST_TURN_S", 60.0)  # however slow the machine is
@@ -58,7 +58,7 @@ async def test_what_comes_together_is_one_commit_up_to_so_many(
         assert content.body == b"".join(b"%d" % (number % 10) for number in range(count))
 
 
-async def test_the_answers_are_those_to_appends_one_by_one() -> None:
+async def test_pipelined_appends_get_the_responses_of_separate_ones() -> None:
     async with serving() as gateway:
         client = await opened(gateway)
         one_by_one = [await client.ask(post("s", b"a")) for _ in range(3)]
@@ -69,7 +69,7 @@ async def test_the_answers_are_those_to_appends_one_by_one() -> None:
         assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (7, 0)
 
 
-async def test_a_refusal_in_the_middle_keeps_its_place_and_the_others_stand() -> None:
+async def test_a_refused_append_within_a_pipeline_does_not_affect_the_others() -> None:
     async with serving() as gateway:
         client = await opened(gateway)
         await known(gateway, "Stream-Seq: b")
@@ -79,7 +79,7 @@ async def test_a_refusal_in_the_middle_keeps_its_place_and_the_others_stand() ->
         assert (await gateway.ask(get("s?offset=-1"))).body == b"123"
 
 
-async def test_those_that_are_refused_at_once_are_answered_and_what_follows_is_too() -> None:
+async def test_pipelined_appends_over_the_rate_limit_get_429_and_the_next_read_gets_200() -> None:
     async with serving(max_client_appends=1) as gateway:
         for name in ("s", "known"):
             await gateway.ask(put(name))
@@ -90,14 +90,14 @@ async def test_those_that_are_refused_at_once_are_answered_and_what_follows_is_t
         assert [it.status for it in answers][1:] == [429, 429, 200]
 
 
-async def test_an_absent_stream_is_told_to_each() -> None:
+async def test_each_pipelined_append_to_an_absent_stream_gets_404() -> None:
     async with serving() as gateway:
         client = await opened(gateway)
         client.send(post("absent", b"1") * 3)
         assert [(await client.answer()).status for _ in range(3)] == [404] * 3
 
 
-async def test_what_is_behind_waits_for_them_and_streams_do_not_overtake_each_other() -> None:
+async def test_pipelined_appends_to_several_streams_are_committed_in_order() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -116,7 +116,7 @@ async def test_what_is_behind_waits_for_them_and_streams_do_not_overtake_each_ot
 
 
 @pytest.mark.parametrize("cut", [1, 20, -1])
-async def test_the_last_may_come_in_parts(cut: int) -> None:
+async def test_the_last_of_several_pipelined_appends_may_arrive_in_parts(cut: int) -> None:
     async with serving() as gateway:
         client = await opened(gateway)
         wire, last = post("s", b"1") * 2, post("s", b"2")
@@ -127,7 +127,7 @@ async def test_the_last_may_come_in_parts(cut: int) -> None:
         assert (await client.answer()).body == b"112"
 
 
-async def test_they_are_stored_when_the_client_leaves() -> None:
+async def test_pipelined_appends_are_stored_although_their_client_disconnects() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -141,7 +141,7 @@ async def test_they_are_stored_when_the_client_leaves() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"111"
 
 
-async def test_creations_are_taken_together_and_answered_in_their_order() -> None:
+async def test_pipelined_creations_are_begun_together_and_answered_in_order() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -158,7 +158,7 @@ async def test_creations_are_taken_together_and_answered_in_their_order() -> Non
         assert [it.get("Location") for it in answers][::2] == [f"{begins}/a", f"{begins}/b"]
 
 
-async def test_appends_wait_for_the_creation_ahead_of_them_and_creations_for_appends() -> None:
+async def test_pipelined_creations_and_appends_wait_for_each_other_in_order() -> None:
     async with serving() as gateway:
         client = await opened(gateway)
         await gateway.ask(put("one"))
@@ -171,7 +171,7 @@ async def test_appends_wait_for_the_creation_ahead_of_them_and_creations_for_app
         assert (await gateway.ask(get("c?offset=-1"))).body == b"2"
 
 
-async def test_a_failed_commit_is_told_to_each() -> None:
+async def test_each_pipelined_append_of_a_failed_commit_gets_503() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -181,7 +181,7 @@ async def test_a_failed_commit_is_told_to_each() -> None:
         assert (await client.ask(post("s", b"2"))).status == 204
 
 
-async def test_an_origin_is_passed_on_one_after_the_other() -> None:
+async def test_pipelined_appends_to_an_origin_do_not_hold_up_those_to_a_log() -> None:
     async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
         client = await opened(gateway)
         client.send(post(f"{EDGE}/s", b"1") * 2 + post("s", b"2") * 2)
@@ -189,7 +189,7 @@ async def test_an_origin_is_passed_on_one_after_the_other() -> None:
         assert [it.status for it in answers][2:] == [204, 204]
 
 
-async def test_a_drain_answers_all_that_were_begun_and_what_is_held() -> None:
+async def test_a_drain_answers_the_pipelined_appends_under_way_and_the_next_one() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -206,7 +206,7 @@ async def test_a_drain_answers_all_that_were_begun_and_what_is_held() -> None:
         assert contents == [b"12", b"3"]  # the last one came behind the answer that ends
 
 
-async def test_others_have_their_turn_between_writes_that_are_answered_at_once(
+async def test_many_writes_refused_at_once_are_answered_without_deep_recursion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     depth = deepest = 0
@@ -230,7 +230,7 @@ async def test_others_have_their_turn_between_writes_that_are_answered_at_once(
     assert deepest == 2  # what is held behind those that were begun
 
 
-async def test_creations_at_an_origin_do_not_overtake_each_other() -> None:
+async def test_pipelined_creations_at_an_origin_are_sent_one_after_the_other() -> None:
     first, second, gated = Steps(b"", CREATED), Steps(b"", CREATED), Steps(b"", CREATED)
     async with RawOrigin(first, second, gated, CREATED) as raw, edge_serving(raw) as gateway:
         await gateway.ask(put("s"))

@@ -39,7 +39,7 @@ async def trickle(clients: list[Client], gateway: Serving) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_none_is_left_after_its_time(kind: str) -> None:
+async def test_a_slow_client_is_disconnected_in_time_while_others_are_served(kind: str) -> None:
     begins, trickles = KINDS[kind]
     async with serving(header_timeout=0.5, body_timeout=0.5, max_connections=200) as gateway:
         await gateway.ask(put("slow", body=b"one"))
@@ -81,7 +81,7 @@ async def test_ten_thousand_pipelined_requests_are_answered_while_the_server_hol
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
-async def test_a_body_behind_the_offer_of_an_upgrade_may_come_later(protocol: str) -> None:
+async def test_a_body_that_follows_an_upgrade_offer_later_is_stored(protocol: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
@@ -98,7 +98,7 @@ async def test_a_body_behind_the_offer_of_an_upgrade_may_come_later(protocol: st
 @pytest.mark.parametrize(
     "lines", [("Connection: Upgrade", "Upgrade: h2c"), ("Transfer-Encoding: chunked",)]
 )
-async def test_what_is_dropped_behind_a_live_read_ends_its_connection(
+async def test_requests_pipelined_behind_an_event_stream_with_a_body_close_the_connection(
     lines: tuple[str, ...],
 ) -> None:
     async with serving() as gateway:

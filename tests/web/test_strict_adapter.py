@@ -104,7 +104,7 @@ def chunk(seq: int) -> dict[str, object]:
 # ---------------------------------------------------------------- names
 
 
-async def test_a_slash_within_a_segment_is_none_between_segments(streams: Streams) -> None:
+async def test_an_encoded_slash_within_a_name_does_not_separate_segments(streams: Streams) -> None:
     run, name = streams.run("slash"), f"{streams.prefix}/streams/runs/slash"
     other = StrictRun(streams.gateway, streams.prefix, "slash")
     other.path = name
@@ -120,7 +120,7 @@ async def test_a_slash_within_a_segment_is_none_between_segments(streams: Stream
 
 
 @pytest.mark.parametrize("run", ["a b", "a/b", "ä", "%2F", "a?b#c", "..", "run:1@x"])
-async def test_any_run_has_a_stream(streams: Streams, run: str) -> None:
+async def test_a_run_of_any_name_has_a_stream(streams: Streams, run: str) -> None:
     kept = streams.run(run)
     await kept.create()
     await kept.append([chunk(1)], 0)
@@ -131,7 +131,7 @@ async def test_any_run_has_a_stream(streams: Streams, run: str) -> None:
 # ---------------------------------------------------------------- writes
 
 
-async def test_every_write_tells_where_the_stream_ends(streams: Streams) -> None:
+async def test_every_write_returns_the_end_of_the_stream(streams: Streams) -> None:
     run = streams.run("writes")
     made = await run.create()
     assert await run.create() == made
@@ -145,7 +145,7 @@ async def test_every_write_tells_where_the_stream_ends(streams: Streams) -> None
     assert await run.read(lambda window: window.end.closed) == [chunk(1), chunk(2), chunk(3)]
 
 
-async def test_a_close_needs_no_length_either(streams: Streams) -> None:
+async def test_a_close_without_content_length_is_accepted(streams: Streams) -> None:
     run = streams.run("bare")
     end = await run.create()
     bare = f"POST {run.path} HTTP/1.1\r\nHost: a.test\r\nStream-Closed: true\r\n\r\n"
@@ -157,7 +157,7 @@ async def test_a_close_needs_no_length_either(streams: Streams) -> None:
 # ---------------------------------------------------------------- windows
 
 
-async def test_windows_go_on_whether_something_comes_or_not(streams: Streams) -> None:
+async def test_consecutive_windows_return_each_record_once(streams: Streams) -> None:
     run = streams.run("windows")
     await run.create()
     streams.windows_last(SHORT_S)
@@ -172,7 +172,9 @@ async def test_windows_go_on_whether_something_comes_or_not(streams: Streams) ->
     assert (await run.window(place)).records == [chunk(2)]
 
 
-async def test_what_comes_within_a_window_is_followed_by_where_it_ends(streams: Streams) -> None:
+async def test_a_window_has_all_records_appended_within_it_and_the_closure(
+    streams: Streams,
+) -> None:
     run = streams.run("within")
     await run.create()
     client = await run.follow(Place())
@@ -187,7 +189,9 @@ async def test_what_comes_within_a_window_is_followed_by_where_it_ends(streams: 
 
 
 @pytest.mark.parametrize("data", [True, False])
-async def test_what_is_there_is_told_to_be_all_at_once(streams: Streams, data: bool) -> None:
+async def test_a_window_of_an_open_stream_is_up_to_date_at_once(
+    streams: Streams, data: bool
+) -> None:
     """A snapshot of an open stream is read up to there, also before the first append."""
     run = streams.run(f"snapshot {data}")
     await run.create()
@@ -200,7 +204,9 @@ async def test_what_is_there_is_told_to_be_all_at_once(streams: Streams, data: b
 
 
 @pytest.mark.parametrize("data", [True, False])
-async def test_a_drained_window_ends_as_any_other(streams: Streams, data: bool) -> None:
+async def test_a_drained_window_ends_with_its_data_like_any_other(
+    streams: Streams, data: bool
+) -> None:
     run = streams.run(f"drained {data}")
     await run.create()
     streams.windows_last(SHORT_S)
@@ -229,7 +235,7 @@ class SlowLog(MemoryLog):
         return await super().read(state, start, end)
 
 
-async def test_a_window_that_ends_before_its_data_were_read_says_where_it_is() -> None:
+async def test_a_window_that_ends_before_its_data_were_read_returns_the_start_offset() -> None:
     """What was read before the answer began is not kept where the stream has grown meanwhile."""
     log = SlowLog()
     async with serving(log) as gateway:

@@ -83,7 +83,7 @@ async def told(client: Client, events: int) -> None:
 READS = ("read", "long_poll", "sse")
 
 
-async def test_reads_of_a_log_give_exactly_their_numbers() -> None:
+async def test_metrics_of_reads_of_a_log_are_exact() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -140,7 +140,7 @@ async def test_reads_of_a_log_give_exactly_their_numbers() -> None:
         assert timed.sum > 0
 
 
-async def test_a_read_that_a_limit_refuses_is_none_of_the_caches() -> None:
+async def test_a_read_refused_by_a_limit_is_not_counted_as_a_cache_result() -> None:
     async with serving(max_live_readers=0) as gateway:
         await gateway.ask(put("s"))
         for live in ("sse", "long-poll"):
@@ -149,7 +149,7 @@ async def test_a_read_that_a_limit_refuses_is_none_of_the_caches() -> None:
         assert numbers(gateway, "headgate_cache_results_total") == {}
 
 
-async def test_kept_refusals_are_counted_by_their_status() -> None:
+async def test_cached_404s_are_counted_by_their_status() -> None:
     refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
     async with RawOrigin(refusal) as origin, edge_serving(origin) as gateway:
         for _ in range(3):
@@ -160,7 +160,7 @@ async def test_kept_refusals_are_counted_by_their_status() -> None:
         assert numbers(gateway, "headgate_cache_results_total", EDGE) == {"miss": 1, "hit": 3}
 
 
-async def test_what_is_written_and_refused_gives_exactly_its_numbers() -> None:
+async def test_metrics_of_writes_and_refusals_are_exact() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         assert (await gateway.ask(post("s", b"one"))).status == 204
@@ -195,7 +195,7 @@ async def test_what_is_written_and_refused_gives_exactly_its_numbers() -> None:
         assert numbers(gateway, "headgate_request_bytes_total") == {"": 3 + 4 + 2 + 1 + 1}
 
 
-async def test_live_readers_of_a_log_give_exactly_their_numbers() -> None:
+async def test_metrics_of_live_readers_of_a_log_are_exact() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(get("s"))
@@ -256,7 +256,7 @@ async def test_live_readers_of_a_log_give_exactly_their_numbers() -> None:
         assert {traced.trace_id for traced in delay.traced.values()} == {TRACE}
 
 
-async def test_what_ends_a_live_read_is_counted() -> None:
+async def test_the_reason_for_the_end_of_a_live_read_is_counted() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         gateway.polls_wait(0.01)
@@ -294,7 +294,7 @@ KEPT = "Cache-Control: max-age=60, stale-while-revalidate=60"
 CHECKED = ("Cache-Control: max-age=60", 'ETag: "1"')
 
 
-async def test_reads_before_an_origin_give_exactly_their_numbers() -> None:
+async def test_metrics_of_reads_of_an_origin_are_exact() -> None:
     held = Steps(answer(b"held", KEPT)[:1], answer(b"held", KEPT)[1:])
     scripts = (
         answer(b"stale", KEPT),
@@ -344,7 +344,7 @@ async def test_reads_before_an_origin_give_exactly_their_numbers() -> None:
         assert collapsed_readers(gateway) == readers
 
 
-async def test_live_readers_before_an_origin_give_exactly_their_numbers() -> None:
+async def test_metrics_of_live_readers_of_an_origin_are_exact() -> None:
     async with live(b"a") as (origin, gateway):
         readers = [await following(gateway, "0001") for _ in range(2)]
         polls = [await polling(gateway, "0001") for _ in range(3)]
@@ -376,7 +376,7 @@ async def test_live_readers_before_an_origin_give_exactly_their_numbers() -> Non
         }
 
 
-async def test_a_reader_that_does_not_keep_up_is_counted_until_it_does() -> None:
+async def test_a_slow_reader_is_counted_until_it_has_caught_up() -> None:
     big = b"x" * 200_000
     async with serving() as gateway:
         await gateway.ask(put("s"))
@@ -401,7 +401,7 @@ async def test_a_reader_that_does_not_keep_up_is_counted_until_it_does() -> None
         assert numbers(gateway, "headgate_deliveries_total") == {"sse": 2 * sent}
 
 
-async def test_refusals_are_counted_by_the_setting_that_sets_the_limit() -> None:
+async def test_refusals_are_counted_by_the_setting_of_their_limit() -> None:
     async with serving(max_connections=1, max_append=10, max_live_readers=0) as gateway:
         client = await gateway.connect()
         await client.ask(put("s"))
@@ -419,7 +419,7 @@ async def test_refusals_are_counted_by_the_setting_that_sets_the_limit() -> None
         assert numbers(gateway, "headgate_requests_total", "none") == {}
 
 
-async def test_a_cursor_counts_as_over_when_it_is_older_than_a_reader_can_be() -> None:
+async def test_a_cursor_counts_as_a_regression_after_five_minutes() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         now = current_cursor(gateway.clock())
@@ -435,7 +435,7 @@ async def test_a_cursor_counts_as_over_when_it_is_older_than_a_reader_can_be() -
         assert numbers(gateway, "headgate_cursor_regressions_total") == {"": 2}
 
 
-async def test_what_an_origin_leaves_out_is_counted_as_repaired() -> None:
+async def test_headers_missing_from_an_origin_response_are_counted_as_repairs() -> None:
     read = ("Stream-Next-Offset: 0001", "Content-Type: text/plain")
     whole = ("Cache-Control: max-age=9", 'ETag: "1"', "Stream-Cursor: 1")
     pages = "Access-Control-Allow-Origin: *"
@@ -448,7 +448,7 @@ async def test_what_an_origin_leaves_out_is_counted_as_repaired() -> None:
         assert numbers(gateway, "headgate_repairs_total", EDGE) == lacked
 
 
-async def test_a_hundred_streams_add_no_series() -> None:
+async def test_a_hundred_streams_add_no_metric_series() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"0"))
         await gateway.ask(get("s"))

@@ -30,7 +30,9 @@ class Pipe(asyncio.Transport):
 
 
 @pytest.mark.parametrize(("taken", "is_cut"), [(0, True), (LEAST - 1, True), (LEAST, False)])
-def test_so_much_has_to_be_taken_in_its_time(taken: int, is_cut: bool) -> None:
+def test_a_response_is_cut_if_less_than_the_minimum_is_read_in_time(
+    taken: int, is_cut: bool
+) -> None:
     pipe = Pipe()
     unsent = Unsent(pipe, TIMEOUTS, 100.0)
     pipe.left -= taken
@@ -39,7 +41,7 @@ def test_so_much_has_to_be_taken_in_its_time(taken: int, is_cut: bool) -> None:
     assert pipe.is_aborted is is_cut
 
 
-def test_who_goes_on_taking_it_has_as_long_as_it_needs() -> None:
+def test_a_response_read_at_the_minimum_rate_is_never_cut() -> None:
     pipe = Pipe()
     unsent = Unsent(pipe, TIMEOUTS, 0.0)
     now = 0.0
@@ -50,14 +52,14 @@ def test_who_goes_on_taking_it_has_as_long_as_it_needs() -> None:
     assert now > 10_000
 
 
-def test_who_has_taken_all_is_not_cut() -> None:
+def test_a_response_that_was_read_completely_is_not_cut() -> None:
     pipe = Pipe()
     unsent = Unsent(pipe, TIMEOUTS, 0.0)
     pipe.left = 0
     assert not unsent.cut_if_stuck(1000.0)
 
 
-def test_without_a_rate_something_has_to_be_taken() -> None:
+def test_a_response_without_a_minimum_rate_is_cut_only_if_nothing_is_read() -> None:
     pipe = Pipe()
     unsent = Unsent(pipe, TIMEOUTS._replace(body_rate=0), 0.0)
     pipe.left -= 1

@@ -46,7 +46,7 @@ def is_refused(answer: Answer) -> bool:
 @pytest.mark.parametrize(
     ("readers", "writers"), [(("*",), ()), (("*",), (NAMED,)), ((NAMED,), (NAMED,)), ((), ())]
 )
-async def test_a_strangers_page_writes_nothing(
+async def test_a_page_of_an_unknown_origin_cannot_write(
     write: bytes, readers: Sequence[str], writers: Sequence[str]
 ) -> None:
     async with serving(cors_origins=readers, write_origins=writers) as gateway:
@@ -67,20 +67,20 @@ async def test_a_strangers_page_writes_nothing(
         "X-No-Origin: 1",
     ],
 )
-async def test_named_pages_and_those_of_the_host_itself_write(line: str) -> None:
+async def test_pages_of_named_origins_and_of_the_host_itself_can_write(line: str) -> None:
     async with serving(write_origins=(NAMED,)) as gateway:
         writes = [put("s", line), post("s", b"one", line), request("DELETE", "s", line)]
         statuses = [(await gateway.ask(write)).status for write in writes]
         assert statuses == [201, 204, 204]
 
 
-async def test_with_a_star_all_pages_write() -> None:
+async def test_pages_of_all_origins_can_write_if_write_origins_is_a_star() -> None:
     async with serving(write_origins=("*",)) as gateway:
         assert (await gateway.ask(put("s", f"Origin: {STRANGER}"))).status == 201
         assert (await gateway.ask(post("s", b"one", f"Origin: {STRANGER}"))).status == 204
 
 
-async def test_a_strangers_page_may_ask_and_read_what_its_browser_then_keeps_from_it() -> None:
+async def test_a_read_from_an_unknown_page_is_answered_without_cors_headers() -> None:
     async with serving(cors_origins=(NAMED,)) as gateway:
         assert (await gateway.ask(put("s", body=b"one"))).status == 201
         for method, status in (("GET", 200), ("HEAD", 200), ("OPTIONS", 204)):
@@ -88,7 +88,7 @@ async def test_a_strangers_page_may_ask_and_read_what_its_browser_then_keeps_fro
             assert (said.status, said.get("access-control-allow-origin")) == (status, None)
 
 
-async def test_an_origin_server_hears_nothing_of_a_strangers_write() -> None:
+async def test_a_refused_write_from_an_unknown_page_does_not_reach_the_origin() -> None:
     created = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
     async with RawOrigin(created) as raw, edge_serving(raw, write_origins=(NAMED,)) as gateway:
         write = request("PUT", "/edge/s", f"Origin: {STRANGER}")
@@ -112,7 +112,7 @@ READS, WRITES = "GET, HEAD, OPTIONS", "GET, HEAD, POST, PUT, DELETE, OPTIONS"
         (STRANGER, ("*",), WRITES),
     ],
 )
-async def test_a_preflight_is_told_what_the_page_may_send(
+async def test_a_preflight_response_allows_writes_only_to_permitted_pages(
     page: str, writers: Sequence[str], methods: str
 ) -> None:
     async with serving(write_origins=writers) as gateway:
@@ -136,7 +136,7 @@ ASKS = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x
         ("null", (NAMED,), False),
     ],
 )
-async def test_a_page_that_sends_a_token_of_its_own_writes_where_it_may_read(
+async def test_a_page_with_a_bearer_token_can_write_if_its_origin_can_read(
     page: str, readers: Sequence[str], is_let: bool, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, cors_origins=readers) as gateway:
@@ -154,7 +154,9 @@ async def test_a_page_that_sends_a_token_of_its_own_writes_where_it_may_read(
             assert methods == (WRITES if is_let else READS)
 
 
-async def test_what_a_browser_adds_by_itself_lets_no_page_write(tmp_path: Path) -> None:
+async def test_a_page_cannot_write_with_a_cookie_query_token_or_anonymous_right(
+    tmp_path: Path,
+) -> None:
     """A cookie, a query value, an anonymous right, or a token that does not count."""
     async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
         page = f"Origin: {STRANGER}"
@@ -172,7 +174,7 @@ async def test_what_a_browser_adds_by_itself_lets_no_page_write(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_where_no_token_is_asked_for_none_lets_a_page_write(
+async def test_a_preflight_allows_token_writes_only_on_routes_that_accept_tokens(
     prefix: str, tmp_path: Path
 ) -> None:
     """Though another route of the same gateway takes them."""
@@ -183,7 +185,7 @@ async def test_where_no_token_is_asked_for_none_lets_a_page_write(
 
 
 @pytest.mark.parametrize("lines", [(), ("X-Request-Id:r",)])
-async def test_a_request_that_names_two_pages_is_refused(lines: Sequence[str]) -> None:
+async def test_a_write_with_two_origin_headers_is_refused(lines: Sequence[str]) -> None:
     """Whoever is in front may have looked at the other one."""
     async with serving(write_origins=(NAMED,)) as gateway:
         assert (await gateway.ask(put("s", body=b"one"))).status == 201
