@@ -106,7 +106,7 @@ def decided(
         (None, Known(), "4", "", Fetch()),
     ],
 )
-def test_what_a_followed_stream_knows_comes_behind_a_fresh_copy_alone(
+def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_fresh(
     variant: Variant | None,
     stream: Known | None,
     offset: str,
@@ -133,7 +133,7 @@ AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
         (None, AWAY, "5", "Cache-Control: only-if-cached", Refuse()),
     ],
 )
-def test_what_it_knows_stands_in_while_the_origin_fails(
+def test_recent_data_of_a_followed_stream_stand_in_while_its_origin_fails(
     variant: Variant | None,
     stream: Known | None,
     offset: str,
@@ -143,7 +143,7 @@ def test_what_it_knows_stands_in_while_the_origin_fails(
     assert decided(variant, stream, offset, wishes) == decision
 
 
-def test_nobody_waits_for_an_origin_that_is_known_to_be_down() -> None:
+def test_a_stale_response_is_used_at_once_if_the_origin_is_known_to_be_down() -> None:
     stream = Known(is_current=False)
     assert decided(None, stream, "5", is_down=True) == StandInRecent(OLD.cached, None, 0)
     assert decided(None, None, "5", is_down=True) == Fetch()
@@ -153,7 +153,7 @@ def test_nobody_waits_for_an_origin_that_is_known_to_be_down() -> None:
     assert decided(allowed, None, "5") == Validate(allowed)
 
 
-def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
+def test_a_range_of_an_uncacheable_response_is_passed_to_the_origin() -> None:
     part = "Range: bytes=0-1"
     assert decided(None, Known(), "9", part, is_hit_for_pass=True) == Pass()
     assert decided(None, Known(), "9", part) == ServeTail(SNAPSHOT)
@@ -162,7 +162,7 @@ def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
 
 @pytest.mark.parametrize("variant", [None, FRESH, OLD, OF_A_STREAM])
 @pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
-def test_a_head_is_answered_by_what_is_fresh_and_no_stream(
+def test_a_head_request_is_answered_only_from_a_fresh_response_outside_streams(
     variant: Variant | None, wishes: str
 ) -> None:
     found = decided(variant, Known(), "9", wishes, method="HEAD")
@@ -178,7 +178,7 @@ def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:
 
 
 @pytest.mark.parametrize(("age", "newest"), [(0, b"for all"), (30, b"for one")])
-async def test_of_the_variants_that_fit_the_newest_counts_on_the_fast_path_too(
+async def test_the_newest_matching_variant_is_selected_on_both_paths(
     age: int, newest: bytes
 ) -> None:
     """It is the newest as the origin made it, whichever came first."""

@@ -56,7 +56,7 @@ def test_a_list_is_split_at_commas_outside_of_quotes_that_close(
 
 
 @pytest.mark.parametrize("unit", ['"', '\\"', '"\\', '","', 'a="', "(", ";a", "a ", "a,"])
-def test_hostile_fields_are_read_in_linear_time(unit: str) -> None:
+def test_hostile_cache_fields_are_parsed_in_linear_time(unit: str) -> None:
     text = unit * 200_000  # quadratic would not end within the limit of a test
     members([text, '"' + text])
     parse_dictionary([text, f"a={text}", f'a="{text}'])
@@ -117,7 +117,7 @@ def test_cache_control_gives_each_directive_once(
         ("٦٠", 0),
     ],
 )
-def test_seconds_that_make_no_sense_are_none_at_all(argument: str, seconds: int) -> None:
+def test_a_malformed_number_of_seconds_is_ignored(argument: str, seconds: int) -> None:
     directives = governing(fields(("Cache-Control", f"max-age={argument}")))
     assert directives.seconds("max-age") == seconds
     assert directives.seconds("s-maxage") is None
@@ -171,7 +171,7 @@ PIECES = (
 @example("a=1\t")
 @example("a=1 \t, b")
 @example("a=(b;c d);e, b=?0;c, f")
-def test_a_targeted_field_is_read_as_an_independent_parser_reads_it(text: str) -> None:
+def test_a_targeted_field_is_parsed_like_an_independent_parser_does(text: str) -> None:
     parsed: object = {}
     with suppress(http_sf.StructuredFieldError):
         parsed = http_sf.parse(text.encode("latin-1"), tltype="dictionary")
@@ -189,7 +189,7 @@ def test_a_targeted_field_is_read_as_an_independent_parser_reads_it(text: str) -
         ('max-age="60"', {"no-store": ""}, False),
     ],
 )
-def test_a_targeted_field_governs_alone_when_it_says_something(
+def test_a_valid_targeted_field_replaces_cache_control(
     targeted: str, given: dict[str, str], is_targeted: bool
 ) -> None:
     directives = governing(fields(("Cache-Control", "no-store"), ("CDN-Cache-Control", targeted)))
@@ -218,7 +218,9 @@ def test_a_targeted_field_governs_alone_when_it_says_something(
         (["7200;foo=bar"], 0),
     ],
 )
-def test_the_first_age_counts_and_nonsense_is_none(lines: list[str], age: int) -> None:
+def test_the_first_valid_age_is_used_and_a_malformed_one_is_zero(
+    lines: list[str], age: int
+) -> None:
     assert age_of(fields(*(("Age", line) for line in lines))) == age
 
 
@@ -238,7 +240,7 @@ AUGUST_2050 = datetime(2050, 8, 18, 2, 1, 18, tzinfo=UTC).timestamp()
         "Thu Aug 18 02:01:18 2050",
     ],
 )
-def test_a_date_is_read_in_each_of_its_formats(text: str) -> None:
+def test_a_date_is_parsed_in_each_of_its_formats(text: str) -> None:
     assert parse_date(text) == AUGUST_2050
 
 
@@ -271,22 +273,22 @@ def test_a_date_is_read_in_each_of_its_formats(text: str) -> None:
         "Thu, 1８ Aug 2050 02:01:18 GMT",
     ],
 )
-def test_a_malformed_date_is_none(text: str) -> None:
+def test_a_malformed_date_is_ignored(text: str) -> None:
     assert parse_date(text) is None
 
 
 @pytest.mark.parametrize(("year", "full"), [("69", 2069), ("70", 1970), ("94", 1994)])
-def test_two_digits_of_a_year_are_of_the_time_of_the_web(year: str, full: int) -> None:
+def test_a_two_digit_year_is_between_1970_and_2069(year: str, full: int) -> None:
     expected = datetime(full, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
     assert parse_date(f"Sunday, 06-Nov-{year} 08:49:37 GMT") == expected
 
 
-def test_a_leap_second_is_the_last_of_its_minute() -> None:
+def test_a_leap_second_is_parsed_as_the_last_second_of_its_minute() -> None:
     assert parse_date("Sat, 31 Dec 2016 23:59:60 GMT") == 1_483_228_799.0
 
 
 @given(st.integers(0, 253_402_300_799))
-def test_a_date_says_the_second_that_it_was_made_of(seconds: int) -> None:
+def test_a_formatted_date_is_parsed_back_to_its_second(seconds: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     assert parse_date(format_datetime(moment, usegmt=True)) == seconds
     assert parse_date(asctime(moment.timetuple())) == seconds
@@ -309,7 +311,7 @@ def test_a_date_says_the_second_that_it_was_made_of(seconds: int) -> None:
         ("accept-encoding", [""], ["identity"]),
     ],
 )
-def test_spellings_of_one_header_value_are_one_variant(
+def test_spellings_of_one_header_value_select_one_variant(
     name: str, one: list[str], other: list[str]
 ) -> None:
     spellings = [fields(*((name.title(), line) for line in lines)) for lines in (one, other)]
@@ -338,7 +340,7 @@ def test_different_values_of_a_varying_header_are_different_variants(
     assert normalised(name, wishes[0]) != normalised(name, wishes[1])
 
 
-def test_a_field_that_is_absent_has_a_value_that_none_can_have() -> None:
+def test_an_absent_field_differs_from_every_value() -> None:
     assert normalised("foo", fields()) == ABSENT
 
 
@@ -375,5 +377,7 @@ def test_a_field_that_is_absent_has_a_value_that_none_can_have() -> None:
         ("bytes=٠-١", None),
     ],
 )
-def test_one_range_of_ten_bytes(text: str, expected: tuple[int, int] | None) -> None:
+def test_a_single_byte_range_is_parsed_and_anything_else_is_ignored(
+    text: str, expected: tuple[int, int] | None
+) -> None:
     assert parse_range(text, 10) == expected

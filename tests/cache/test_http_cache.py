@@ -44,7 +44,7 @@ def unstored(status: int = 200, fwd: str = "uri-miss") -> dict[str, object]:
 # ---------------------------------------------------------------- miss, hit
 
 
-async def test_an_answer_is_fetched_once_and_then_given_out() -> None:
+async def test_a_response_is_fetched_once_and_then_served_from_the_cache() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         miss = await stage.given()
         assert (miss.cached.status, miss.cached.body) == (200, b"data")
@@ -62,7 +62,7 @@ async def test_an_answer_is_fetched_once_and_then_given_out() -> None:
         assert raw.lines() == [f"GET {PATH}"]
 
 
-async def test_an_answer_that_was_old_already_is_as_old_here() -> None:
+async def test_the_age_of_a_response_from_the_origin_counts_towards_its_lifetime() -> None:
     async with RawOrigin(answer(b"data", MINUTE, "Age: 20")) as raw, staged(raw) as stage:
         assert (await stage.get()).age == 20
         stage.clock.advance(30)
@@ -90,7 +90,7 @@ async def test_a_copy_is_fresh_for_so_long(after: float, x_cache: str) -> None:
         [],
     ],
 )
-async def test_what_must_not_be_stored_is_fetched_each_time(fields: list[str]) -> None:
+async def test_a_response_that_must_not_be_stored_is_fetched_each_time(fields: list[str]) -> None:
     async with RawOrigin(answer(b"data", *fields)) as raw, staged(raw) as stage:
         for _ in range(2):
             miss = await stage.get()
@@ -99,7 +99,7 @@ async def test_what_must_not_be_stored_is_fetched_each_time(fields: list[str]) -
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "301 Moved Permanently"])
-async def test_any_status_may_be_stored(status: str) -> None:
+async def test_a_response_of_any_status_may_be_stored(status: str) -> None:
     async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, staged(raw) as stage:
         code = int(status[:3])
         assert (await stage.get()).status_field == stored(code)
@@ -107,7 +107,7 @@ async def test_any_status_may_be_stored(status: str) -> None:
         assert (hit.status, hit.x_cache) == (code, "HIT")
 
 
-async def test_each_query_has_an_entry_of_its_own() -> None:
+async def test_each_query_has_a_separate_cached_response() -> None:
     async with RawOrigin(answer(b"1", MINUTE), answer(b"2", MINUTE)) as raw, staged(raw) as stage:
         assert [(await stage.get(query)).body for query in ("a=1", "a=2", "a=1")] == [
             b"1",
@@ -116,7 +116,7 @@ async def test_each_query_has_an_entry_of_its_own() -> None:
         ]
 
 
-async def test_one_who_takes_only_what_is_cached_costs_the_origin_nothing() -> None:
+async def test_an_only_if_cached_request_never_reaches_the_origin() -> None:
     only = ("Cache-Control", "only-if-cached")
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         with pytest.raises(NotCached):
@@ -130,14 +130,14 @@ async def test_one_who_takes_only_what_is_cached_costs_the_origin_nothing() -> N
         assert len(raw.heard) == 1
 
 
-async def test_a_304_that_was_not_asked_for_is_no_answer() -> None:
+async def test_a_304_to_an_unconditional_request_is_an_error() -> None:
     async with RawOrigin(answer(status="304 Not Modified")) as raw, staged(raw) as stage:
         with pytest.raises(OriginBroken):
             await stage.get("", ("If-None-Match", '"a"'))
         assert not any("if-none-match" in field.lower() for field in raw.heard[0].fields)
 
 
-async def test_only_what_is_stored_is_said_to_be() -> None:
+async def test_a_response_too_large_to_store_is_not_reported_as_stored() -> None:
     async with (
         RawOrigin(answer(b"x" * 200_000, MINUTE)) as raw,
         staged(raw, store_bytes=1 << 20) as stage,
@@ -149,7 +149,7 @@ async def test_only_what_is_stored_is_said_to_be() -> None:
 # ---------------------------------------------------------------- validation
 
 
-async def test_a_copy_that_still_stands_is_confirmed() -> None:
+async def test_a_stale_response_with_a_matching_304_is_revalidated() -> None:
     confirmed = answer(b"", 'ETag: "a"', "Cache-Control: max-age=30", status="304 Not Modified")
     async with (
         RawOrigin(answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"'), confirmed) as raw,
@@ -170,7 +170,7 @@ async def test_a_copy_that_still_stands_is_confirmed() -> None:
         assert (hit.hits, hit.status_field) == (2, {"hit": True, "ttl": 30})
 
 
-async def test_a_copy_that_stands_no_more_is_replaced() -> None:
+async def test_a_stale_response_is_replaced_by_a_new_one_from_the_origin() -> None:
     scripts = [
         answer(b"old", "Cache-Control: max-age=1", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"),
         answer(b"new", MINUTE),
@@ -185,7 +185,7 @@ async def test_a_copy_that_stands_no_more_is_replaced() -> None:
         assert (await stage.get()).body == b"new"
 
 
-async def test_what_is_to_be_validated_each_time_is() -> None:
+async def test_a_no_cache_response_is_revalidated_at_each_use() -> None:
     scripts = [
         answer(b"data", "Cache-Control: no-cache", 'ETag: "a"'),
         answer(status="304 Not Modified"),
@@ -231,7 +231,7 @@ async def test_a_304_for_another_answer_confirms_nothing(
         assert (await stage.get()).body == b"new"
 
 
-async def test_an_origin_that_goes_on_so_is_broken() -> None:
+async def test_a_second_304_with_another_tag_is_an_error() -> None:
     other = answer(b"", 'ETag: "b"', status="304 Not Modified")
     async with RawOrigin(answer(b"old", SHORT, 'ETag: "a"'), other) as raw, staged(raw) as stage:
         await stage.get()
@@ -241,7 +241,7 @@ async def test_an_origin_that_goes_on_so_is_broken() -> None:
         assert len(raw.heard) == 3
 
 
-async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
+async def test_a_206_to_a_complete_request_is_an_error_and_not_stored() -> None:
     part = answer(b"ab", MINUTE, "Content-Range: bytes 0-1/4", status="206 Partial Content")
     async with RawOrigin(part) as raw, staged(raw) as stage:
         with pytest.raises(OriginBroken):
@@ -250,7 +250,7 @@ async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("ends", [[OFFSET], []])
-async def test_a_stream_that_was_closed_is_so_once_a_304_says_it(ends: list[str]) -> None:
+async def test_a_304_with_stream_closed_marks_the_cached_response_closed(ends: list[str]) -> None:
     """Even when the origin's tag is the same for the open stream and the closed one."""
     told = [OFFSET, "Stream-Up-To-Date: true", 'ETag: "9"', SHORT]
     closed = [*ends, "Stream-Closed: true", "Stream-Up-To-Date: true", 'ETag: "9"', MINUTE]
@@ -272,7 +272,7 @@ async def test_a_stream_that_was_closed_is_so_once_a_304_says_it(ends: list[str]
     ("told_by_304", "is_told"),
     [([OFFSET, "Stream-Up-To-Date: true"], True), ([OFFSET], False), ([], True)],
 )
-async def test_whether_the_tail_was_reached_is_what_a_304_says_if_it_says_anything(
+async def test_a_304_decides_whether_the_cached_response_is_up_to_date(
     told_by_304: list[str], is_told: bool
 ) -> None:
     told = [OFFSET, "Stream-Up-To-Date: true", 'ETag: "9"', SHORT]
@@ -287,7 +287,7 @@ async def test_whether_the_tail_was_reached_is_what_a_304_says_if_it_says_anythi
         assert fields["ETag"] == ('"9:tail"' if is_told else '"9"')
 
 
-async def test_a_tag_goes_back_to_the_origin_as_it_came() -> None:
+async def test_the_original_tag_is_sent_back_to_the_origin() -> None:
     silent = answer(b"data", OFFSET, "ETag: unquoted", "Content-Type: text/plain")
     async with RawOrigin(silent, answer(status="304 Not Modified")) as raw, staged(raw) as stage:
         given = await stage.given("offset=1")
@@ -303,7 +303,7 @@ async def test_a_tag_goes_back_to_the_origin_as_it_came() -> None:
     [answer(b"", status="404 Not Found"), answer(b"secret", "Cache-Control: no-store")],
 )
 @pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
-async def test_what_the_origin_has_replaced_is_not_given_out_again(
+async def test_a_response_replaced_by_the_origin_is_not_served_stale_again(
     replaced: bytes, stale: str
 ) -> None:
     first = answer(b"old", f"Cache-Control: max-age=1, {stale}", 'ETag: "a"')
@@ -316,7 +316,7 @@ async def test_what_the_origin_has_replaced_is_not_given_out_again(
             await stage.get()
 
 
-async def test_a_304_that_says_no_store_leaves_an_ignored_no_store_ignored() -> None:
+async def test_a_304_with_no_store_does_not_end_an_ignored_no_store() -> None:
     said = "Cache-Control: no-store"
     scripts = [
         answer(b"data", OFFSET, said, 'ETag: "a"'),
@@ -337,7 +337,7 @@ async def test_a_304_that_says_no_store_leaves_an_ignored_no_store_ignored() -> 
 SWR = "Cache-Control: max-age=10, stale-while-revalidate=20"
 
 
-async def test_a_stale_copy_is_given_out_while_one_asks_for_a_new_one() -> None:
+async def test_a_stale_response_is_served_to_all_while_one_request_refreshes_it() -> None:
     second = Steps(b"", answer(b"new", SWR))
     async with RawOrigin(answer(b"old", SWR, 'ETag: "a"'), second) as raw, staged(raw) as stage:
         await stage.get()
@@ -361,7 +361,9 @@ async def test_a_stale_copy_is_given_out_while_one_asks_for_a_new_one() -> None:
 @pytest.mark.parametrize(
     ("after", "x_cache"), [(29.9, "STALE"), (30.0, "REVALIDATED"), (30.1, "REVALIDATED")]
 )
-async def test_a_copy_is_given_out_stale_for_so_long(after: float, x_cache: str) -> None:
+async def test_a_stale_response_is_served_up_to_stale_while_revalidate(
+    after: float, x_cache: str
+) -> None:
     scripts = [answer(b"data", SWR, 'ETag: "a"'), answer(status="304 Not Modified")]
     async with RawOrigin(*scripts) as raw, staged(raw) as stage:
         await stage.get()
@@ -369,7 +371,7 @@ async def test_a_copy_is_given_out_stale_for_so_long(after: float, x_cache: str)
         assert (await stage.get()).x_cache == x_cache
 
 
-async def test_a_failed_refresh_leaves_the_stale_copy() -> None:
+async def test_a_failed_refresh_leaves_the_stale_response_cached() -> None:
     scripts: list[bytes | Play] = [
         answer(b"old", SWR),
         answer(b"oops", status="500 Oops"),
@@ -390,7 +392,7 @@ async def test_a_failed_refresh_leaves_the_stale_copy() -> None:
 @pytest.mark.parametrize(
     "failure", [close, answer(b"", status="500 Oops"), answer(b"", status="503 Busy")]
 )
-async def test_a_stale_copy_stands_in_for_an_origin_that_fails(failure: bytes) -> None:
+async def test_a_stale_response_stands_in_for_a_failing_origin(failure: bytes) -> None:
     first = answer(b"data", "Cache-Control: max-age=10, stale-if-error=20")
     async with RawOrigin(first, failure) as raw, staged(raw) as stage:
         await stage.get()
@@ -405,7 +407,7 @@ async def test_a_stale_copy_stands_in_for_an_origin_that_fails(failure: bytes) -
 
 @pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
 @pytest.mark.parametrize("failure", [close, answer(b"", status="503 Busy")])
-async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
+async def test_an_origin_that_failed_is_not_requested_again_during_the_rest_time(
     stale: str, failure: bytes | Play
 ) -> None:
     first = answer(b"old", f"Cache-Control: max-age=10, {stale}")
@@ -427,7 +429,7 @@ async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
         await until(lambda: body_kept(stage) == b"new")
 
 
-async def test_a_stale_copy_stands_in_for_so_long() -> None:
+async def test_a_stale_response_stands_in_up_to_stale_if_error() -> None:
     first = answer(b"data", "Cache-Control: max-age=10, stale-if-error=20")
     async with RawOrigin(first, close) as raw, staged(raw) as stage:
         await stage.get()
@@ -436,7 +438,7 @@ async def test_a_stale_copy_stands_in_for_so_long() -> None:
             await stage.get()
 
 
-async def test_the_routes_stale_if_error_is_for_what_says_nothing() -> None:
+async def test_stale_if_error_of_the_route_applies_to_responses_without_one() -> None:
     async with (
         RawOrigin(answer(b"data", MINUTE), close) as raw,
         staged(raw, stale_if_error=20) as stage,
@@ -452,7 +454,7 @@ async def test_the_routes_stale_if_error_is_for_what_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("says", "seconds"), [(", stale-if-error=7", 7), (", stale-if-error=0", 0), ("", 20)]
 )
-async def test_what_the_origin_says_of_its_failures_holds_of_a_tail_too(
+async def test_stale_if_error_of_the_origin_applies_to_a_tail_response(
     says: str, seconds: int
 ) -> None:
     tail = answer(b"data", OFFSET, f"Cache-Control: max-age=60{says}", "Stream-Up-To-Date: true")
@@ -470,7 +472,7 @@ async def test_what_the_origin_says_of_its_failures_holds_of_a_tail_too(
 # ---------------------------------------------------------------- collapsing
 
 
-async def test_equal_misses_are_one_request() -> None:
+async def test_equal_misses_share_one_request() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         readers = [asyncio.create_task(stage.given()) for _ in range(5)]
@@ -488,7 +490,7 @@ async def test_equal_misses_are_one_request() -> None:
         assert (stage.cache.fetched, stage.cache.collapsed) == (1, 4)
 
 
-async def test_what_turns_out_to_be_for_one_is_fetched_by_all_others_at_once() -> None:
+async def test_a_private_response_makes_all_other_waiting_readers_fetch_at_once() -> None:
     gate = asyncio.Semaphore(0)
 
     async def private(wire: Wire) -> None:
@@ -508,7 +510,7 @@ async def test_what_turns_out_to_be_for_one_is_fetched_by_all_others_at_once() -
         assert {reader.x_cache for reader in told} == {"MISS"}
 
 
-async def test_for_a_while_nobody_waits_for_what_was_not_to_be_shared() -> None:
+async def test_readers_do_not_wait_for_each_other_for_a_while_after_a_private_response() -> None:
     cached = Steps(b"", answer(b"1", "Cache-Control: private"))
     async with (
         RawOrigin(
@@ -539,7 +541,7 @@ async def test_equal_reads_wait_again_when_hit_for_pass_is_over() -> None:
         assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"1", b"1"]
 
 
-async def test_what_could_be_kept_after_all_is_waited_for_again() -> None:
+async def test_readers_share_requests_again_after_a_cacheable_response() -> None:
     """A stream that was not found at first, or an origin that failed once."""
     cached = Steps(b"", answer(b"2", MINUTE))
     scripts: list[bytes | Play] = [
@@ -580,7 +582,7 @@ class Kinds:
         await wire.send(answer(kind.ljust(self.size, b"."), MINUTE, "Vary: X-Kind"))
 
 
-async def test_each_variant_has_a_cached_response_of_its_own() -> None:
+async def test_each_variant_has_a_separate_cached_response() -> None:
     kinds = Kinds()
     async with RawOrigin(kinds) as raw, staged(raw) as stage:
         kinds.raw = raw
@@ -592,7 +594,7 @@ async def test_each_variant_has_a_cached_response_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("count", [MAX_VARIANTS - 1, MAX_VARIANTS, MAX_VARIANTS + 1])
-async def test_a_url_has_only_so_many_variants(count: int) -> None:
+async def test_the_variants_of_one_url_are_bounded(count: int) -> None:
     kinds = Kinds()
     async with RawOrigin(kinds) as raw, staged(raw) as stage:
         kinds.raw = raw
@@ -606,7 +608,7 @@ async def test_a_url_has_only_so_many_variants(count: int) -> None:
         assert stage.store.bytes <= bytes_then + 100
 
 
-async def test_variants_that_are_too_large_together_push_out_the_oldest() -> None:
+async def test_variants_too_large_together_evict_the_oldest() -> None:
     kinds = Kinds(50_000)
     async with RawOrigin(kinds) as raw, staged(raw, store_bytes=1 << 20) as stage:
         kinds.raw = raw
@@ -615,7 +617,7 @@ async def test_variants_that_are_too_large_together_push_out_the_oldest() -> Non
         assert (await stage.get("", variant("d"))).x_cache == "HIT"
 
 
-async def test_a_waiter_for_another_variant_fetches_it() -> None:
+async def test_a_waiting_reader_for_another_variant_fetches_it() -> None:
     kinds = Kinds()
     gate = asyncio.Event()
 
@@ -638,7 +640,9 @@ async def test_a_waiter_for_another_variant_fetches_it() -> None:
 
 
 @pytest.mark.parametrize("vary", [["Vary: Accept-Encoding"], []])
-async def test_a_compressed_copy_is_not_for_those_who_cannot_unpack_it(vary: list[str]) -> None:
+async def test_a_compressed_response_is_not_served_to_readers_that_cannot_decode_it(
+    vary: list[str],
+) -> None:
     packed = answer(b"\x1f\x8b", MINUTE, "Content-Encoding: gzip", *vary)
     async with RawOrigin(packed, answer(b"plain", MINUTE, *vary)) as raw, staged(raw) as stage:
         gzip = ("Accept-Encoding", "gzip")
@@ -677,7 +681,7 @@ async def test_readers_with_credentials_do_not_wait_for_each_other(
 
 
 @pytest.mark.parametrize("credential", SOMEBODY)
-async def test_what_the_origin_did_not_call_public_is_for_the_anonymous_only(
+async def test_a_response_not_marked_public_is_served_to_anonymous_readers_only(
     credential: tuple[str, str],
 ) -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
@@ -690,7 +694,9 @@ async def test_what_the_origin_did_not_call_public_is_for_the_anonymous_only(
 
 
 @pytest.mark.parametrize("credential", SOMEBODY)
-async def test_what_the_origin_calls_public_is_for_everybody(credential: tuple[str, str]) -> None:
+async def test_a_response_marked_public_is_served_to_all_readers(
+    credential: tuple[str, str],
+) -> None:
     public = "Cache-Control: public, max-age=60"
     async with RawOrigin(answer(b"data", OFFSET, public)) as raw, staged(raw) as stage:
         await stage.get("offset=1", credential)
@@ -698,7 +704,9 @@ async def test_what_the_origin_calls_public_is_for_everybody(credential: tuple[s
 
 
 @pytest.mark.parametrize("credential", SOMEBODY)
-async def test_what_was_given_to_somebody_is_nobody_elses(credential: tuple[str, str]) -> None:
+async def test_a_response_to_one_reader_is_not_served_to_another(
+    credential: tuple[str, str],
+) -> None:
     """A cookie counts like a password: the settings say that both make a reader somebody."""
     async with (
         RawOrigin(answer(b"a's", MINUTE), answer(b"b's", MINUTE)) as raw,
@@ -708,7 +716,7 @@ async def test_what_was_given_to_somebody_is_nobody_elses(credential: tuple[str,
         assert (await stage.get("offset=1", (credential[0], "b"))).body == b"b's"
 
 
-async def test_a_cookie_that_is_set_is_not_set_for_others() -> None:
+async def test_a_response_with_a_cookie_is_not_cached() -> None:
     setting = answer(b"data", OFFSET, "Set-Cookie: session=1")
     async with RawOrigin(setting) as raw, staged(raw) as stage:
         for _ in range(2):
@@ -719,7 +727,7 @@ async def test_a_cookie_that_is_set_is_not_set_for_others() -> None:
 
 
 @pytest.mark.parametrize(("write", "told"), [("forget", ()), ("moved", (Reach("9"),))])
-async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(
+async def test_a_fetch_under_way_at_a_write_is_neither_stored_nor_joined(
     write: str, told: tuple[Reach, ...]
 ) -> None:
     old = Steps(b"", answer(b"old", MINUTE))
@@ -755,7 +763,7 @@ async def test_a_refresh_under_way_at_a_write_is_not_stored() -> None:
         assert (await stage.get()).body == b"new"
 
 
-async def test_a_stream_that_grew_loses_its_tail_only() -> None:
+async def test_a_growing_stream_loses_only_its_cached_tail() -> None:
     async with (
         RawOrigin(
             answer(b"tail", OFFSET, MINUTE, "Stream-Up-To-Date: true"),
@@ -773,7 +781,7 @@ async def test_a_stream_that_grew_loses_its_tail_only() -> None:
         assert (await stage.get("offset=1")).x_cache == "MISS"
 
 
-async def test_an_origin_that_never_tells_of_the_tail_may_have_reached_it_anywhere() -> None:
+async def test_any_cached_read_is_dropped_at_growth_if_the_origin_never_marks_the_tail() -> None:
     silent = answer(b"data", OFFSET, MINUTE)
     async with RawOrigin(silent) as raw, staged(raw) as stage:
         for query in ("offset=1", "offset=9"):
@@ -784,7 +792,7 @@ async def test_an_origin_that_never_tells_of_the_tail_may_have_reached_it_anywhe
             assert (await stage.get(query)).x_cache == "MISS"
 
 
-async def test_an_empty_answer_is_at_the_tail_whether_or_not_it_says_so() -> None:
+async def test_an_empty_response_counts_as_the_tail_without_a_mark() -> None:
     async with (
         RawOrigin(
             answer(b"tail", OFFSET, MINUTE, "Stream-Up-To-Date: true"),
@@ -810,7 +818,7 @@ async def test_an_empty_answer_is_at_the_tail_whether_or_not_it_says_so() -> Non
         ([], Reach("9"), False),
     ],
 )
-async def test_an_answer_tells_of_now_if_it_has_what_was_written_meanwhile(
+async def test_a_response_is_current_if_it_includes_the_writes_made_meanwhile(
     tells: list[str], written: Reach, has_all: bool
 ) -> None:
     whole = answer(b"data", *tells, MINUTE, "Stream-Up-To-Date: true")
@@ -827,7 +835,7 @@ async def test_an_answer_tells_of_now_if_it_has_what_was_written_meanwhile(
         assert (await stage.get("offset=5")).body == b"later"
 
 
-async def test_an_answer_is_of_the_past_though_it_goes_as_far_as_another_stream() -> None:
+async def test_a_response_begun_before_a_stream_was_dropped_is_not_current() -> None:
     whole = answer(b"data", OFFSET, MINUTE, "Stream-Up-To-Date: true")
     slow = Steps(whole[:-4], whole[-4:])
     async with RawOrigin(slow) as raw, staged(raw) as stage:
@@ -846,7 +854,7 @@ async def test_a_write_elsewhere_changes_nothing() -> None:
         assert (await stage.get()).x_cache == "HIT"
 
 
-async def test_a_copy_does_not_outlive_its_stream() -> None:
+async def test_a_cached_response_does_not_outlive_its_stream() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         lifetime = Lifetime(expires_at=stage.clock() + 30)
         given = await stage.answer(stage.request("offset=1", lifetime=lifetime))
@@ -857,7 +865,7 @@ async def test_a_copy_does_not_outlive_its_stream() -> None:
         assert (await stage.get("offset=1")).x_cache == "MISS"
 
 
-async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
+async def test_a_read_that_extends_a_sliding_ttl_reaches_the_origin_each_time() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         for _ in range(2):
             ask = stage.request("offset=1", lifetime=Lifetime(ttl_s=3600))
@@ -869,13 +877,15 @@ async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
 
 
 @pytest.mark.parametrize("fields", [[MINUTE], ["Cache-Control: no-store"]])
-async def test_a_whole_read_has_the_body_whatever_becomes_of_the_answer(fields: list[str]) -> None:
+async def test_a_complete_read_returns_the_body_of_cacheable_and_uncacheable_responses(
+    fields: list[str],
+) -> None:
     async with RawOrigin(answer(b"x" * 100_000, *fields)) as raw, staged(raw) as stage:
         given = await stage.cache.read(stage.request("offset=1"), 100_000)
         assert given.cached.body == b"x" * 100_000
 
 
-async def test_a_whole_read_is_bounded() -> None:
+async def test_a_complete_read_over_the_size_limit_is_refused() -> None:
     async with (
         RawOrigin(answer(b"x" * 100_001, "Cache-Control: no-store")) as raw,
         staged(raw) as stage,
@@ -884,7 +894,7 @@ async def test_a_whole_read_is_bounded() -> None:
             await stage.cache.read(stage.request("offset=1"), 100_000)
 
 
-async def test_the_bytes_in_the_cache_are_bounded() -> None:
+async def test_the_bytes_of_cached_responses_are_bounded() -> None:
     async with (
         RawOrigin(answer(b"x" * 50_000, MINUTE)) as raw,
         staged(raw, store_bytes=1 << 20) as stage,
@@ -897,7 +907,7 @@ async def test_the_bytes_in_the_cache_are_bounded() -> None:
         assert (await stage.get("n=0")).x_cache == "MISS"
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_the_cache_fails_fetches_under_way() -> None:
     cached = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(cached) as raw:
         stage: Stage

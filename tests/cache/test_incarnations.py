@@ -7,7 +7,7 @@ import pytest
 from gateway.cache.rules.incarnations import MAX_STREAMS, Incarnations
 
 
-def test_a_stream_of_another_type_is_another_one() -> None:
+def test_another_content_type_at_a_path_counts_as_another_stream() -> None:
     seen = Incarnations()
     assert not seen.is_another("s", "text/plain", 1)
     assert not seen.is_another("s", "Text/Plain; charset=utf-8", 2)
@@ -23,7 +23,7 @@ def test_a_stream_of_another_type_is_another_one() -> None:
         (6, "application/json", False),
     ],
 )
-def test_what_was_asked_before_another_type_was_found_is_of_the_past(
+def test_a_response_requested_before_another_content_type_was_found_is_outdated(
     number: int, content_type: str, past: bool
 ) -> None:
     seen = Incarnations()
@@ -31,7 +31,7 @@ def test_what_was_asked_before_another_type_was_found_is_of_the_past(
     assert (seen.is_another("s", content_type, number) is None) is past
 
 
-def test_an_earlier_request_that_comes_late_does_not_make_the_latest_one_forgotten() -> None:
+def test_a_late_response_to_an_earlier_request_does_not_lower_the_latest_number() -> None:
     seen = Incarnations()
     seen.is_another("s", "text/plain", 5)
     seen.is_another("s", "text/plain", 3)
@@ -41,7 +41,7 @@ def test_an_earlier_request_that_comes_late_does_not_make_the_latest_one_forgott
 @pytest.mark.parametrize(
     ("others", "known"), [(MAX_STREAMS - 2, True), (MAX_STREAMS - 1, True), (MAX_STREAMS, False)]
 )
-def test_what_was_read_the_longest_ago_is_forgotten_at_the_bound(others: int, known: bool) -> None:
+def test_the_path_read_longest_ago_is_dropped_at_the_bound(others: int, known: bool) -> None:
     seen = Incarnations()
     seen.is_another("s", "text/plain", 0)
     for number in range(others):

@@ -76,7 +76,7 @@ async def heard(raw: RawOrigin, requests: int) -> None:
     ("fields", "status"),
     [([MINUTE], "200 OK"), (["Cache-Control: no-store"], "503 Busy")],
 )
-async def test_those_for_whom_it_is_another_variant_ask_together(
+async def test_readers_of_other_variants_share_one_request_per_variant(
     fields: list[str], status: str
 ) -> None:
     polyglot = Polyglot(*fields, status=status)
@@ -91,7 +91,7 @@ async def test_those_for_whom_it_is_another_variant_ask_together(
 
 
 @pytest.mark.parametrize("said", ["X: -", "Cache-Control: no-store"])
-async def test_those_who_ask_for_what_is_not_there_ask_together(said: str) -> None:
+async def test_readers_of_an_absent_stream_share_one_request_until_a_write(said: str) -> None:
     """Viewers of a stream that is about to be created; once it may be, nobody joins any more."""
     numbers = Numbers(said, status="404 Not Found")
     async with RawOrigin(numbers) as raw, staged(raw) as stage:
@@ -107,7 +107,7 @@ async def test_those_who_ask_for_what_is_not_there_ask_together(said: str) -> No
         assert (await stage.get()).body == b"3"  # it is not kept
 
 
-async def test_those_of_known_variants_do_not_wait_for_each_other() -> None:
+async def test_readers_of_different_known_variants_do_not_wait_for_each_other() -> None:
     first, second = Steps(b"", answer(b"a", MINUTE)), answer(b"de", MINUTE, "Vary: Accept-Language")
     known = answer(b"en", "Cache-Control: max-age=1", "Vary: Accept-Language")
     async with RawOrigin(known, first, second) as raw, staged(raw) as stage:
@@ -121,7 +121,7 @@ async def test_those_of_known_variants_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.parametrize("fields", [["Cache-Control: private"], [OFFSET]])
-async def test_one_reader_who_asks_for_two_variants_at_once_gets_both(fields: list[str]) -> None:
+async def test_one_reader_with_two_variant_requests_at_once_gets_both(fields: list[str]) -> None:
     """Though what is for somebody is not kept, and so is no variant of anything."""
     polyglot = Polyglot(*fields)
     names = ["en", "de", "en", "de"]
@@ -144,7 +144,9 @@ async def test_one_reader_who_asks_for_two_variants_at_once_gets_both(fields: li
         (["Set-Cookie: once=1"], "503 Busy"),
     ],
 )
-async def test_what_is_for_one_request_is_fetched_by_each(fields: list[str], status: str) -> None:
+async def test_a_response_for_one_request_is_fetched_by_each_waiting_reader(
+    fields: list[str], status: str
+) -> None:
     """Also by the same reader: a token that serves once, an answer that must not be reused."""
     numbers = Numbers(*fields, status=status)
     async with RawOrigin(numbers) as raw, staged(raw) as stage:
@@ -175,7 +177,7 @@ class Numbers:
         await wire.send(answer(str(self._count).encode(), *self.fields, status=self.status))
 
 
-async def test_nobody_else_gets_the_cookie_that_came_with_the_tail() -> None:
+async def test_a_tail_response_with_a_cookie_is_not_shared() -> None:
     numbers = Numbers(OFFSET, "Set-Cookie: session=new", "Cache-Control: no-store", status="200 OK")
     async with RawOrigin(numbers) as raw, staged(raw) as stage:
         readers = [asyncio.create_task(stage.get("offset=now")) for _ in range(3)]
@@ -186,7 +188,7 @@ async def test_nobody_else_gets_the_cookie_that_came_with_the_tail() -> None:
         assert sorted(bodies) == [b"1", b"2", b"3"]
 
 
-async def test_one_refresh_of_a_public_copy_is_enough_for_all_readers() -> None:
+async def test_one_refresh_of_a_public_response_serves_all_readers() -> None:
     public = "Cache-Control: public, max-age=1, stale-while-revalidate=60"
     second = Steps(b"", answer(b"new", public))
     async with RawOrigin(answer(b"old", public), second) as raw, staged(raw) as stage:
@@ -208,7 +210,9 @@ def head(*fields: str) -> bytes:
     return "\r\n".join(["HTTP/1.1 200 OK", MINUTE, *fields, "", ""]).encode()
 
 
-async def test_one_who_joins_gets_a_slow_body_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """How long the whole of it takes is the origin's affair, and may be for ever."""
     monkeypatch.setattr("gateway.cache.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", b"cd", b"ef")
@@ -230,7 +234,7 @@ async def test_one_who_joins_gets_a_slow_body_as_it_comes(monkeypatch: pytest.Mo
         assert len(raw.heard) == 1
 
 
-async def test_one_who_joins_a_body_that_is_there_soon_gets_it_as_one() -> None:
+async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
     steps = Steps(head("Content-Length: 4") + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader = await stage.given()
@@ -243,7 +247,7 @@ async def test_one_who_joins_a_body_that_is_there_soon_gets_it_as_one() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_slow_body_that_is_cut_is_cut_for_those_who_joined(
+async def test_a_slow_body_that_is_cut_is_cut_for_readers_that_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.cache.http_cache.JOINED_S", 0.01)
@@ -257,7 +261,7 @@ async def test_a_slow_body_that_is_cut_is_cut_for_those_who_joined(
         assert len(raw.heard) == 1
 
 
-async def test_a_copy_stands_in_for_those_who_have_nothing_of_a_body_that_is_cut() -> None:
+async def test_a_stale_response_stands_in_for_readers_that_got_nothing_of_a_cut_body() -> None:
     """Who has its head is told that it is cut, and does not wait for more."""
     old = answer(b"old", "Cache-Control: max-age=1, stale-if-error=60")
     steps = Steps(head("Content-Length: 6"), then=close)
@@ -274,7 +278,7 @@ async def test_a_copy_stands_in_for_those_who_have_nothing_of_a_body_that_is_cut
         assert len(raw.heard) == 2
 
 
-async def test_a_body_that_turns_out_too_long_goes_on_to_all_who_read_it(
+async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its length is not known before; whoever comes now asks for it anew."""
@@ -297,7 +301,7 @@ async def test_a_body_that_turns_out_too_long_goes_on_to_all_who_read_it(
         assert (await stage.get()).body == b"short"
 
 
-async def test_who_may_not_join_does_not_ask_whether_a_forgotten_copy_still_stands() -> None:
+async def test_a_reader_that_may_not_join_sends_no_validator_of_a_dropped_response() -> None:
     """An origin whose tags tell only lengths would say so of a stream that was made anew."""
     tag = 'ETag: "1"'
     of_one = Steps(b"", answer(b"mine", "Set-Cookie: session=a", tag))
@@ -320,7 +324,7 @@ async def test_who_may_not_join_does_not_ask_whether_a_forgotten_copy_still_stan
 
 
 @pytest.mark.parametrize("own", ["Set-Cookie: session=a", "Cache-Control: private", "Vary: *"])
-async def test_a_304_that_is_for_one_reader_is_for_who_asked(own: str) -> None:
+async def test_a_304_for_one_reader_is_not_shared_with_readers_that_joined(own: str) -> None:
     tag = 'ETag: "1"'
     of_one = Steps(b"", answer(b"", own, tag, status="304 Not Modified"))
     scripts = (answer(b"data", MINUTE, tag), of_one, answer(b"data", "Next: mine", tag))

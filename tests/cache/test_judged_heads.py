@@ -169,7 +169,7 @@ READERS = st.sampled_from(
 
 
 @given(data=st.data(), ignores=st.booleans(), stands_in=st.sampled_from([0, 60]))
-def test_what_is_remembered_of_a_head_is_what_it_would_be_judged_as(
+def test_a_cached_head_is_judged_like_a_new_one(
     data: st.DataObject, *, ignores: bool, stands_in: int
 ) -> None:
     by_heart = rules(ignore_no_store=ignores, stale_if_error=stands_in)
@@ -195,7 +195,7 @@ def a_chunk(number: int, *fields: tuple[str, str]) -> WholeAnswer:
     return whole(200, [("Content-Type", "text/plain"), *told, *fields], b"data")
 
 
-def test_a_head_that_comes_again_is_judged_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_head_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = ResponseRules.apply
     times: list[Times] = []
 
@@ -212,7 +212,7 @@ def test_a_head_that_comes_again_is_judged_no_more(monkeypatch: pytest.MonkeyPat
     assert times == [Times(NOW, NOW), Times(NOW, NOW + 1)]
 
 
-def test_patterns_are_bounded_in_number() -> None:
+def test_head_patterns_are_bounded_in_number() -> None:
     remembered = JudgedHeads(rules())
     for number in range(judged_heads.MOST_PATTERNS):
         judge(remembered, a_chunk(0, ("X-Trace", str(number))), Times(NOW, NOW))
@@ -222,7 +222,7 @@ def test_patterns_are_bounded_in_number() -> None:
 
 
 @pytest.mark.parametrize("size", [judged_heads.LARGEST_PATTERN, 10])
-def test_a_long_head_is_no_pattern(size: int) -> None:
+def test_a_head_over_the_length_limit_becomes_no_pattern(size: int) -> None:
     remembered = JudgedHeads(rules())
     for _ in range(2):
         cached = judge(remembered, a_chunk(0, ("X-Long", "x" * size)), Times(NOW, NOW))

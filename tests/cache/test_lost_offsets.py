@@ -41,7 +41,7 @@ def test_an_offset_of_the_new_stream_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "is_refused"), [(AMBIGUOUS_S - 1, True), (AMBIGUOUS_S, False)])
-def test_an_offset_of_both_streams_is_at_first_of_the_old_one(
+def test_an_offset_of_both_streams_is_refused_until_old_readers_have_returned(
     after_s: float, is_refused: bool
 ) -> None:
     offsets = lost()
@@ -60,7 +60,7 @@ def test_offsets_are_refused_as_long_as_readers_may_come_back(
 
 @pytest.mark.parametrize(("after_s", "left"), [(REFUSED_S - 1, 3), (REFUSED_S, 2)])
 @pytest.mark.parametrize("is_write", [True, False])
-def test_a_stream_whose_readers_never_come_back_is_forgotten_in_time(
+def test_a_lost_stream_is_dropped_after_the_refusal_time(
     after_s: float, left: int, is_write: bool
 ) -> None:
     offsets = lost()
@@ -73,7 +73,7 @@ def test_a_stream_whose_readers_never_come_back_is_forgotten_in_time(
     assert len(offsets) == left
 
 
-def test_two_losses_in_a_row_refuse_what_either_does() -> None:
+def test_offsets_lost_in_either_of_two_losses_are_refused() -> None:
     offsets = lost()
     offsets.lose(KEY, "07", "08", frozenset({"08"}), 101.0)
     assert [offsets.refuses(KEY, offset, 101.0) for offset in ("02", "03", "09")] == [
@@ -116,7 +116,7 @@ def test_the_offsets_that_readers_may_hold_are_bounded_over_many_losses(
     assert offsets.forgotten == Counter(held=more)
 
 
-def test_an_offset_that_somebody_made_up_says_nothing_of_others() -> None:
+def test_an_invented_lost_offset_does_not_change_the_refusal_of_others() -> None:
     offsets = lost()
     offsets.lose_echoed(KEY, "zz", 100.0)
     refused = [one for one in ("02", "03", "09", "10", "zz") if offsets.refuses(KEY, one, 100.0)]

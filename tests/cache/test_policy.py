@@ -22,7 +22,9 @@ from tests.cache.responses import (
 
 @pytest.mark.parametrize("status", [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410])
 @pytest.mark.parametrize("says", ["max-age=60", "s-maxage=60", "max-age=60, public"])
-def test_any_final_status_is_stored_with_an_explicit_lifetime(status: int, says: str) -> None:
+def test_a_response_of_any_final_status_is_stored_with_an_explicit_lifetime(
+    status: int, says: str
+) -> None:
     stored = kept(f"Cache-Control: {says}", status=status)
     assert (stored.status, stored.lifetime) == (status, 60)
 
@@ -33,12 +35,12 @@ def test_an_error_is_stored_with_an_explicit_lifetime(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [100, 103, 199, 206, 304, 412, 416])
-def test_what_is_no_answer_to_all_who_ask_is_not_stored(status: int) -> None:
+def test_a_partial_conditional_or_informational_response_is_not_stored(status: int) -> None:
     assert keep('Cache-Control: public, max-age=60 | ETag: "a"', status=status) is None
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "get"])
-def test_only_answers_to_get_are_stored(method: str) -> None:
+def test_only_responses_to_get_are_stored(method: str) -> None:
     assert keep("Cache-Control: public, max-age=60", method=method) is None
 
 
@@ -54,7 +56,7 @@ def test_only_answers_to_get_are_stored(method: str) -> None:
         "public, max-age=60, private",
     ],
 )
-def test_what_is_forbidden_to_shared_caches_is_not_stored(says: str) -> None:
+def test_a_private_or_no_store_response_is_not_stored(says: str) -> None:
     assert keep(f'Cache-Control: {says} | ETag: "a" | Expires: {IN_AN_HOUR}') is None
 
 
@@ -68,7 +70,7 @@ def test_what_is_forbidden_to_shared_caches_is_not_stored(says: str) -> None:
         (200, "max-age=60, no-store, must-understand, private", False),
     ],
 )
-def test_no_store_gives_way_to_must_understand_where_the_status_is_known(
+def test_must_understand_overrides_no_store_only_for_known_statuses(
     status: int, says: str, is_stored: bool
 ) -> None:
     assert (keep(f"Cache-Control: {says}", status=status) is not None) == is_stored
@@ -85,7 +87,7 @@ def test_no_store_gives_way_to_must_understand_where_the_status_is_known(
         ("public, private", False),
     ],
 )
-def test_an_authorised_request_has_its_answer_stored_only_by_permission(
+def test_a_response_to_an_authorized_request_is_stored_only_if_permitted(
     says: str, is_stored: bool
 ) -> None:
     stored = keep(f"Cache-Control: {says}", request="Authorization: Bearer x")
@@ -93,7 +95,7 @@ def test_an_authorised_request_has_its_answer_stored_only_by_permission(
 
 
 @pytest.mark.parametrize("vary", ["*", "*, *", "* | Vary: *", ", *", " | Vary: *", "*, a", "a, *"])
-def test_what_varies_with_everything_is_not_stored(vary: str) -> None:
+def test_a_response_that_varies_by_everything_is_not_stored(vary: str) -> None:
     assert keep(f"Cache-Control: max-age=60 | Vary: {vary}") is None
 
 
@@ -109,7 +111,7 @@ def test_what_varies_with_everything_is_not_stored(vary: str) -> None:
         f"Expires: {HOUR_AGO}",
     ],
 )
-def test_what_could_never_answer_nor_spare_a_body_is_not_kept(response: str) -> None:
+def test_a_response_without_lifetime_and_validator_is_not_stored(response: str) -> None:
     assert keep(response, stale_if_error=600) is None
     assert keep(f'{response} | ETag: "a"') is not None
     assert keep(f"{response} | Last-Modified: {MINUTE_AGO}") is not None
@@ -123,11 +125,11 @@ def test_what_could_never_answer_nor_spare_a_body_is_not_kept(response: str) -> 
         "Cache-Control: max-age=60, stale-if-error=9 | Age: 68",
     ],
 )
-def test_what_may_answer_stale_is_kept(response: str) -> None:
+def test_a_response_that_may_be_served_stale_is_stored(response: str) -> None:
     assert keep(response) is not None
 
 
-def test_a_cookie_forbids_only_what_nobody_said_may_be_stored() -> None:
+def test_a_response_with_a_cookie_is_stored_only_with_an_explicit_lifetime() -> None:
     cookie = f'Set-Cookie: a=b | ETag: "a" | Date: {DATE} | Last-Modified: {YEAR_AGO}'
     assert keep(cookie) is None
     assert keep(f"{cookie} | Cache-Control: public") is None
@@ -168,7 +170,7 @@ def test_the_most_specific_lifetime_counts(response: str, lifetime: float) -> No
 
 
 @pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 308])
-def test_where_nothing_is_said_a_tenth_of_the_time_unchanged_is_taken(status: int) -> None:
+def test_a_response_without_lifetime_is_fresh_for_a_tenth_of_its_age(status: int) -> None:
     assert kept(f"Date: {DATE} | Last-Modified: {HOUR_AGO}", status=status).lifetime == 360
     assert kept(f"Last-Modified: {HOUR_AGO}", status=status).lifetime == 360
 
@@ -177,14 +179,14 @@ def test_where_nothing_is_said_a_tenth_of_the_time_unchanged_is_taken(status: in
 @pytest.mark.parametrize(
     ("modified", "lifetime"), [(MINUTE_AGO, 6), (HOUR_AGO, 60), (YEAR_AGO, 60)]
 )
-def test_an_error_of_which_nothing_is_said_is_kept_for_a_minute_at_most(
+def test_an_error_without_lifetime_is_fresh_for_a_minute_at_most(
     status: int, modified: str, lifetime: float
 ) -> None:
     assert kept(f"Last-Modified: {modified}", status=status).lifetime == lifetime
 
 
 @pytest.mark.parametrize("status", [201, 202, 302, 307, 400, 403, 500, 502, 503, 504, 599])
-def test_other_statuses_are_given_a_lifetime_only_when_public(status: int) -> None:
+def test_other_statuses_get_a_guessed_lifetime_only_if_public(status: int) -> None:
     response = f"Date: {DATE} | Last-Modified: {HOUR_AGO}"
     assert keep(response, status=status) is None
     lifetime = 360 if status < 400 else 60
@@ -201,7 +203,7 @@ def test_a_guessed_lifetime_is_a_day_at_most_and_never_negative(
     assert kept(f"Date: {DATE} | Last-Modified: {modified}").lifetime == lifetime
 
 
-def test_no_cache_leaves_no_lifetime() -> None:
+def test_a_no_cache_response_has_a_lifetime_of_zero() -> None:
     stored = kept(f'Cache-Control: no-cache, max-age=60 | Expires: {IN_AN_HOUR} | ETag: "a"')
     assert (stored.no_cache, stored.lifetime) == (True, 0)
     assert kept('Cache-Control: no-cache="a", max-age=60 | ETag: "a"').no_cache
@@ -226,7 +228,7 @@ def test_no_cache_leaves_no_lifetime() -> None:
 @pytest.mark.parametrize(
     "others", ["Cache-Control: no-store", f"Cache-Control: max-age=10 | Expires: {IN_AN_HOUR}"]
 )
-def test_the_targeted_field_overrides_all_others(
+def test_a_targeted_field_overrides_all_other_lifetimes(
     targeted: str, others: str, lifetime: float
 ) -> None:
     stored = kept(f'CDN-Cache-Control: {targeted} | {others} | ETag: "a"')
@@ -234,7 +236,7 @@ def test_the_targeted_field_overrides_all_others(
 
 
 @pytest.mark.parametrize("targeted", ["no-store", "private", "max-age=60, no-store"])
-def test_the_targeted_field_forbids_too(targeted: str) -> None:
+def test_a_targeted_field_can_forbid_storing(targeted: str) -> None:
     assert keep(f"CDN-Cache-Control: {targeted} | Cache-Control: max-age=60") is None
 
 
@@ -267,7 +269,7 @@ def test_a_targeted_field_that_does_not_parse_is_ignored(targeted: str) -> None:
         ("Age: 99999999999", Times(NOW, NOW), LONGEST_S),
     ],
 )
-def test_the_age_of_an_answer_is_the_most_that_anything_says(
+def test_the_age_of_a_response_is_the_highest_that_any_source_gives(
     response: str, times: Times, age: float
 ) -> None:
     stored = kept(f'ETag: "a" | Cache-Control: max-age=600 | {response}', times=times)

@@ -156,13 +156,13 @@ def hishel_entry(exchange: Exchange) -> hishel.Entry | None:
 
 @settings(max_examples=examples(1000))
 @given(EXCHANGES)
-def test_both_store_the_same_responses(exchange: Exchange) -> None:
+def test_headgate_and_hishel_store_the_same_responses(exchange: Exchange) -> None:
     assert (our_entry(exchange) is None) == (hishel_entry(exchange) is None)
 
 
 @settings(max_examples=examples(1000))
 @given(EXCHANGES)
-def test_both_use_the_same_responses_without_asking_the_origin(exchange: Exchange) -> None:
+def test_headgate_and_hishel_serve_the_same_responses_without_a_request(exchange: Exchange) -> None:
     ours, theirs = our_entry(exchange), hishel_entry(exchange)
     later = exchange.asked_later
     decision = reuse(CIMultiDict(later), [] if ours is None else [ours], NOW)

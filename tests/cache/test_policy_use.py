@@ -80,7 +80,7 @@ def test_a_response_is_served_then_served_stale_then_validated(
 
 
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
-def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
+def test_a_must_revalidate_response_is_never_served_stale(forbids: str) -> None:
     stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
     variant = in_store(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
@@ -91,7 +91,7 @@ def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
     assert not serves_error(stored, NOW + 60)
 
 
-def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> None:
+def test_a_no_cache_response_is_validated_at_each_use_even_if_the_clock_goes_back() -> None:
     variant = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
     for now in (NOW - 5, NOW, NOW + 1):
         failed = failing(variant)
@@ -99,11 +99,11 @@ def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> No
         assert not serves_error(variant.stored, now)
 
 
-def test_nothing_stored_is_fetched() -> None:
+def test_a_request_without_a_stored_response_is_fetched() -> None:
     assert reuse(ANY, [], NOW) == Fetch()
 
 
-def test_only_what_is_cached_is_given_to_who_wants_nothing_else() -> None:
+def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> None:
     variant = in_store(kept(f"Cache-Control: {STALE}"))
     assert reuse(ONLY_IF_CACHED, [], NOW) == Refuse()
     assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == Serve(variant)
@@ -125,13 +125,13 @@ def test_only_what_is_cached_is_given_to_who_wants_nothing_else() -> None:
         ('ETag: "a"', 0),
     ],
 )
-def test_the_route_says_how_long_what_was_fresh_covers_errors(
+def test_stale_if_error_of_the_route_applies_to_responses_that_were_fresh(
     response: str, stale_if_error: int
 ) -> None:
     assert kept(response, stale_if_error=600).stale_if_error == stale_if_error
 
 
-def test_failures_of_an_origin_are_told_from_its_other_answers() -> None:
+def test_only_500_502_503_and_504_count_as_origin_failures() -> None:
     assert [status for status in range(100, 600) if is_error(status)] == [500, 502, 503, 504]
 
 
@@ -144,7 +144,7 @@ def test_failures_of_an_origin_are_told_from_its_other_answers() -> None:
         ("Cache-Control: max-age=1 | Cache-Control: only-if-cached", True),
     ],
 )
-def test_a_client_may_want_only_what_is_cached(request_fields: str, wanted: bool) -> None:
+def test_only_if_cached_is_recognised_in_any_case(request_fields: str, wanted: bool) -> None:
     assert only_if_cached(fields(request_fields)) == wanted
 
 
@@ -169,7 +169,7 @@ def cached(name: str, request: str, vary: str, after: float = 0) -> Variant:
         ("Bar: b", None),
     ],
 )
-def test_the_variant_is_the_one_that_was_asked_for_in_the_same_way(
+def test_the_variant_with_equal_request_fields_is_selected(
     request_fields: str, name: str | None
 ) -> None:
     entries = [
@@ -181,21 +181,23 @@ def test_the_variant_is_the_one_that_was_asked_for_in_the_same_way(
     assert (chosen and chosen.cached.body.decode()) == name
 
 
-def test_the_newest_of_the_variants_that_match_is_taken() -> None:
+def test_the_newest_matching_variant_is_selected() -> None:
     old, new = cached("old", "", ""), cached("new", "Foo: 1", "Foo", after=1)
     assert select([new, old], fields("Foo: 1")) is new
     assert select([new, old], fields("Foo: 2")) is old
     assert select([], fields("Foo: 1")) is None
 
 
-def test_what_a_variant_was_asked_with_is_kept_in_order_of_names() -> None:
+def test_the_request_fields_of_a_variant_are_stored_sorted_and_normalised() -> None:
     stored = cached("", "B:  1 ,2 | Accept-Encoding: gzip, br", "b, Accept-Encoding, c").stored
     assert stored.vary == (("accept-encoding", "br,gzip"), ("b", "1,2"), ("c", "\n"))
 
 
 @pytest.mark.parametrize("vary", ["*", "Foo, *", "* | Vary: Foo"])
 @pytest.mark.parametrize("request_fields", ["", "*: *", "Foo: 1"])
-def test_what_varies_with_everything_is_for_one_request(vary: str, request_fields: str) -> None:
+def test_a_response_that_varies_by_everything_matches_no_later_request(
+    vary: str, request_fields: str
+) -> None:
     asked = fields(request_fields)
     assert variant(asked, fields(f"Vary: {vary}")) == OF_ONE_REQUEST
     entry = cached("", request_fields, "")
@@ -219,7 +221,7 @@ def test_what_varies_with_everything_is_for_one_request(vary: str, request_field
         ("Last-Modified: yesterday", []),
     ],
 )
-def test_the_origin_is_asked_with_what_it_gave(
+def test_the_validators_of_a_response_become_conditions_for_the_origin(
     response: str, conditions: list[tuple[str, str]]
 ) -> None:
     assert validators(fields(response)) == conditions
@@ -244,13 +246,13 @@ def test_the_origin_is_asked_with_what_it_gave(
         (f"Last-Modified: {HOUR_AGO}", "", True),
     ],
 )
-def test_a_304_confirms_what_it_does_not_call_otherwise(
+def test_a_304_confirms_a_response_unless_its_validator_differs(
     conditions: str, answer: str, confirmed: bool
 ) -> None:
     assert confirms(validators(fields(conditions)), fields(answer)) is confirmed
 
 
-def test_a_304_updates_what_is_stored_but_not_what_its_body_is() -> None:
+def test_a_304_updates_stored_fields_except_those_that_describe_the_body() -> None:
     stored = fields(
         f"Date: {HOUR_AGO} | Age: 5 | A: 1 | A: 2 | B: 3 | Cache-Control: max-age=1 |"
         "Set-Cookie: a=b |"
@@ -279,12 +281,12 @@ def test_a_304_updates_what_is_stored_but_not_what_its_body_is() -> None:
     ("status", "does"),
     [(199, False), (200, True), (204, True), (303, True), (399, True), (400, False), (500, False)],
 )
-def test_what_changed_a_resource_makes_it_old(method: str, status: int, does: bool) -> None:
+def test_a_successful_write_invalidates_its_target(method: str, status: int, does: bool) -> None:
     assert invalidates(method, status) == does
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
-def test_what_reads_a_resource_leaves_it(method: str) -> None:
+def test_a_safe_method_invalidates_nothing(method: str) -> None:
     assert not invalidates(method, 200)
 
 
@@ -305,7 +307,7 @@ def test_what_reads_a_resource_leaves_it(method: str) -> None:
         ("http://x/a/b", "Location: //x/d", ["/d"]),
     ],
 )
-def test_what_an_answer_names_of_the_same_origin_is_old_too(
+def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
     target: str, response: str, paths: list[str]
 ) -> None:
     assert invalidated_also(target, fields(response)) == paths
@@ -360,7 +362,7 @@ def test_what_an_answer_names_of_the_same_origin_is_old_too(
         ("", f"If-Modified-Since: {DATE}", False),
     ],
 )
-def test_a_client_that_has_the_response_is_told_so(
+def test_a_matching_condition_is_answered_with_not_modified(
     response: str, request_fields: str, has_it: bool
 ) -> None:
     assert not_modified(fields(request_fields), 200, fields(response)) == has_it
@@ -381,7 +383,9 @@ def test_a_client_that_has_the_response_is_told_so(
         ("", None),
     ],
 )
-def test_one_satisfiable_range_is_served_alone(text: str, expected: tuple[int, int] | None) -> None:
+def test_a_single_satisfiable_range_is_used_and_others_are_ignored(
+    text: str, expected: tuple[int, int] | None
+) -> None:
     assert byte_range(fields(f"Range: {text}"), fields(""), 10) == expected
 
 
@@ -393,7 +397,7 @@ def test_a_range_behind_the_end_is_refused_with_the_size(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "bytes=0-", "bytes=-1"])
-def test_any_range_of_an_empty_answer_is_all_of_it(text: str) -> None:
+def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
     assert byte_range(fields(f"Range: {text}"), fields(""), 0) is None
 
 

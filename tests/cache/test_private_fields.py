@@ -45,14 +45,14 @@ def test_lifetimes_stay_for_the_browser(given: list[str], left: str) -> None:
         "Expires",
     ],
 )
-def test_nothing_else_is_said_to_shared_caches(name: str) -> None:
+def test_fields_for_shared_caches_are_removed_from_a_private_response(name: str) -> None:
     fields = CIMultiDict({name.lower(): "max-age=60", "ETag": '"a"'})
     make_private(fields)
     assert fields.keys() == {"ETag", "Cache-Control", "Vary"}
     assert fields["Cache-Control"] == "private"
 
 
-def test_lines_stay_lines_and_none_stay_none() -> None:
+def test_cache_lines_made_private_keep_their_form() -> None:
     said = "Cache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=600\r\nVary: Origin\r\n"
     lines = ("Cache-Control: private, max-age=60", "Vary: Origin", "Vary: Authorization")
     assert private_lines(said) == "\r\n".join([*lines, "Vary: Cookie", ""])
@@ -60,7 +60,7 @@ def test_lines_stay_lines_and_none_stay_none() -> None:
 
 
 @pytest.mark.parametrize("varies", ["*", "authorization, COOKIE"])
-def test_what_varies_already_is_left_as_it_is(varies: str) -> None:
+def test_a_vary_that_already_separates_readers_is_not_changed(varies: str) -> None:
     fields = CIMultiDict({"Vary": varies})
     make_private(fields)
     assert fields.getall("Vary") == [varies]

@@ -91,13 +91,13 @@ def mended(
         (404, {"Stream-Next-Offset": "9"}, False),
     ],
 )
-def test_only_a_whole_answer_with_an_offset_is_a_read(
+def test_only_a_200_with_an_offset_is_a_stream_read(
     status: int, fields: dict[str, str], is_read: bool
 ) -> None:
     assert (stream_read(status, CIMultiDict(fields), b"x") is not None) is is_read
 
 
-def test_what_an_answer_says_of_the_stream() -> None:
+def test_stream_facts_are_read_from_the_response_headers() -> None:
     headers = CIMultiDict(
         {
             "Content-Type": "application/json; charset=utf-8",
@@ -118,7 +118,7 @@ def test_what_an_answer_says_of_the_stream() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true"])
-def test_only_true_is_true(value: str) -> None:
+def test_a_flag_header_other_than_true_counts_as_false(value: str) -> None:
     headers = CIMultiDict(
         {"Stream-Next-Offset": "9", "Stream-Up-To-Date": value, "Stream-Closed": value}
     )
@@ -139,7 +139,7 @@ def test_only_true_is_true(value: str) -> None:
         ("application/jsonl", b"[]", False),
     ],
 )
-def test_an_empty_array_is_a_json_streams_nothing(
+def test_an_empty_array_counts_as_an_empty_body_for_json_only(
     content_type: str, begin: bytes, nothing: bool
 ) -> None:
     assert is_nothing(content_type, begin) is nothing
@@ -153,7 +153,7 @@ def lines(fields: CIMultiDict[str], *names: str) -> list[tuple[str, str]]:
     return [(name, value) for name in wanted for value in fields.getall(name, ())]
 
 
-def test_data_before_the_tail_gets_the_routes_lifetime() -> None:
+def test_data_before_the_tail_get_the_lifetime_of_the_route() -> None:
     fields, repairs = mended()
     assert lines(fields) == [("Cache-Control", PUBLIC)]
     assert repairs == ["cache_control", "etag"]
@@ -168,7 +168,7 @@ def test_data_before_the_tail_gets_the_routes_lifetime() -> None:
         ({}, b"data", PUBLIC),
     ],
 )
-def test_what_ends_at_the_open_tail_gets_the_tails_lifetime(
+def test_a_read_up_to_the_open_tail_gets_the_tail_lifetime(
     fields: dict[str, str], body: bytes, cache_control: str
 ) -> None:
     told = mended(*fields.items(), body=body)[0]
@@ -178,7 +178,9 @@ def test_what_ends_at_the_open_tail_gets_the_tails_lifetime(
 @pytest.mark.parametrize(
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )
-def test_an_empty_tail_lives_for_a_moment_at_the_edge_only(content_type: str, body: bytes) -> None:
+def test_an_empty_read_at_the_tail_is_cacheable_only_by_shared_caches(
+    content_type: str, body: bytes
+) -> None:
     fields, _ = mended(("Content-Type", content_type), ("Stream-Up-To-Date", "true"), body=body)
     assert lines(fields) == [
         ("Cache-Control", AT_TAIL),
@@ -187,14 +189,14 @@ def test_an_empty_tail_lives_for_a_moment_at_the_edge_only(content_type: str, bo
     ]
 
 
-def test_a_word_for_surrogates_alone_does_not_outlast_the_tail() -> None:
+def test_surrogate_control_of_the_origin_is_shortened_at_the_tail() -> None:
     fields, _ = mended(("Stream-Up-To-Date", "true"), ("Surrogate-Control", "max-age=60"))
     assert lines(fields, "Surrogate-Control") == [("Surrogate-Control", "public, max-age=10")]
     whole, _ = mended(("Surrogate-Control", "max-age=60"))
     assert lines(whole, "Surrogate-Control") == [("Surrogate-Control", "max-age=60")]
 
 
-def test_a_read_of_now_is_not_stored_and_has_no_tag() -> None:
+def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
     fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
     assert lines(fields) == [("Cache-Control", "no-store")]
     assert "ETag" not in fields
@@ -215,7 +217,9 @@ def test_a_read_of_now_is_not_stored_and_has_no_tag() -> None:
         (Lifetime(expires_at=NOW - 1), "public, max-age=0, stale-while-revalidate=0"),
     ],
 )
-def test_no_answer_outlives_its_stream(lifetime: Lifetime, cache_control: str) -> None:
+def test_a_repaired_lifetime_does_not_outlast_its_stream(
+    lifetime: Lifetime, cache_control: str
+) -> None:
     assert lines(mended(lifetime=lifetime)[0]) == [("Cache-Control", cache_control)]
 
 
@@ -229,18 +233,18 @@ def test_no_answer_outlives_its_stream(lifetime: Lifetime, cache_control: str) -
         ("CDN-Cache-Control", "no-store"),
     ],
 )
-def test_what_the_origin_says_of_its_lifetime_stands(given_field: tuple[str, str]) -> None:
+def test_cache_headers_of_the_origin_are_not_replaced(given_field: tuple[str, str]) -> None:
     fields, repairs = mended(given_field)
     assert lines(fields) == [given_field]
     assert "cache_control" not in repairs
 
 
-def test_an_answer_for_somebody_is_made_nobody_elses() -> None:
+def test_a_response_to_an_identified_reader_is_made_private() -> None:
     fields, _ = mended(identified=True)
     assert lines(fields) == [("Cache-Control", "private, no-cache")]
 
 
-def test_an_answer_that_sets_a_cookie_is_made_nobody_elses() -> None:
+def test_a_response_with_a_cookie_is_not_made_public() -> None:
     fields, _ = mended(("Set-Cookie", "session=1"))
     assert not any("public" in value for _, value in lines(fields))
 
@@ -258,36 +262,36 @@ def test_an_answer_that_sets_a_cookie_is_made_nobody_elses() -> None:
         [("Cache-Control", "no-store"), ("Pragma", "no-cache")],
     ],
 )
-def test_no_store_is_ignored_where_the_route_says_so(said: list[tuple[str, str]]) -> None:
+def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]]) -> None:
     fields, repairs = mended(*said, ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", PUBLIC)]
     assert repairs[:2] == ["no_store", "cache_control"]
 
 
 @pytest.mark.parametrize("said", ["no-store", "private, no-store", "no-store, max-age=0"])
-def test_no_store_stands_where_the_route_says_nothing(said: str) -> None:
+def test_no_store_stays_if_the_route_does_not_ignore_it(said: str) -> None:
     assert lines(mended(("Cache-Control", said))[0]) == [("Cache-Control", said)]
 
 
-def test_no_store_stands_for_somebody_in_particular() -> None:
+def test_no_store_stays_for_an_identified_reader() -> None:
     fields, repairs = mended(("Cache-Control", "no-store"), identified=True, ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", "no-store")]
     assert "no_store" not in repairs
 
 
-def test_no_store_stands_for_a_read_of_now() -> None:
+def test_no_store_stays_for_a_read_of_now() -> None:
     fields, _ = mended(("Cache-Control", "no-store"), of=read("now"), ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", "no-store")]
 
 
 @pytest.mark.parametrize("said", ["private, no-store", "no-store, private", "private"])
-def test_to_ignore_no_store_is_not_to_ignore_private(said: str) -> None:
+def test_ignoring_no_store_does_not_make_a_private_response_public(said: str) -> None:
     fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
     assert not any("public" in value for _, value in lines(fields))
 
 
 @pytest.mark.parametrize("said", ["max-age=5", "no-cache", "private"])
-def test_other_directives_stand_where_no_store_is_ignored(said: str) -> None:
+def test_directives_other_than_no_store_stay_on_a_route_that_ignores_no_store(said: str) -> None:
     fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", said)]
 
@@ -307,7 +311,7 @@ def test_other_directives_stand_where_no_store_is_ignored(said: str) -> None:
         ("0000_1", '"0000_1"'),
     ],
 )
-def test_a_tag_without_quotes_gets_them(tag: str, made: str) -> None:
+def test_an_unquoted_etag_gets_quotes(tag: str, made: str) -> None:
     fields, repairs = mended(("ETag", tag))
     assert fields.getall("ETag") == [made]
     assert ("etag" in repairs) is (made != tag)
@@ -318,13 +322,13 @@ def tag_of(*fields: tuple[str, str], of: EdgeCatchUp | None = None) -> str:
     return found
 
 
-def test_a_missing_tag_is_not_made_before_the_body_is_whole() -> None:
+def test_a_missing_etag_is_not_made_before_the_body_is_complete() -> None:
     fields, repairs = mended()
     assert "ETag" not in fields
     assert "etag" in repairs
 
 
-def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
+def test_a_made_etag_differs_by_path_range_bytes_and_mark() -> None:
     """A stream that was made anew at the path may have the same length, and then other bytes."""
     one = made_tag("/s", "5", "9", b"data", "")
     assert WELL_FORMED.fullmatch(one)
@@ -352,7 +356,7 @@ def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
         ('"disclosed"', '"disclosed:closed"'),
     ],
 )
-def test_a_tag_that_is_blind_to_closure_sees_it(tag: str, made: str) -> None:
+def test_an_etag_of_a_closed_stream_gets_a_closed_mark(tag: str, made: str) -> None:
     assert tag_of(("ETag", tag), ("Stream-Closed", "true")) == made
     assert mended(("ETag", made), ("Stream-Closed", "true"))[1] == ["cache_control"]
 
@@ -367,7 +371,7 @@ def test_a_tag_that_is_blind_to_closure_sees_it(tag: str, made: str) -> None:
         ('"9"', False, '"9"'),
     ],
 )
-def test_a_tag_that_is_blind_to_the_tail_sees_it(tag: str, up_to_date: bool, made: str) -> None:
+def test_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, made: str) -> None:
     """Else a 304 would confirm that there is no more, when there is."""
     told = [("Stream-Up-To-Date", "true")] if up_to_date else []
     assert tag_of(("ETag", tag), *told) == made
@@ -377,7 +381,7 @@ def test_a_tag_that_is_blind_to_the_tail_sees_it(tag: str, up_to_date: bool, mad
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 @pytest.mark.parametrize(("tag", "made"), [('"a"', 'W/"a"'), ('W/"a"', 'W/"a"'), ("a", 'W/"a"')])
-def test_one_tag_for_all_codings_is_a_weak_one(coding: str, tag: str, made: str) -> None:
+def test_an_etag_of_an_encoded_response_becomes_weak(coding: str, tag: str, made: str) -> None:
     assert tag_of(("ETag", tag), ("Content-Encoding", coding)) == made
     assert tag_of(("ETag", made), ("Content-Encoding", coding)) == made
 
@@ -387,7 +391,7 @@ def test_one_tag_for_all_codings_is_a_weak_one(coding: str, tag: str, made: str)
     st.booleans(),
     st.booleans(),
 )
-def test_whatever_the_tag_was_it_becomes_one(tag: str, closed: bool, coded: bool) -> None:
+def test_any_etag_text_becomes_a_valid_etag(tag: str, closed: bool, coded: bool) -> None:
     fields = [("ETag", tag)]
     if closed:
         fields.append(("Stream-Closed", "true"))
@@ -402,12 +406,12 @@ def test_whatever_the_tag_was_it_becomes_one(tag: str, closed: bool, coded: bool
 
 
 @pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
-def test_the_cursor_is_the_gateways_whatever_the_origin_says(given_cursor: str | None) -> None:
+def test_the_cursor_of_the_origin_is_replaced_by_the_gateways(given_cursor: str | None) -> None:
     fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
     assert mended(*fields)[0].getall("Stream-Cursor") == [CURSOR]
 
 
-def test_a_closed_stream_has_no_cursor() -> None:
+def test_a_closed_stream_response_has_no_cursor() -> None:
     fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
     assert "Stream-Cursor" not in fields
 
@@ -415,7 +419,7 @@ def test_a_closed_stream_has_no_cursor() -> None:
 # ---------------------------------------------------------------- the rest stands
 
 
-def test_an_answer_that_lacks_nothing_stays_as_it_is() -> None:
+def test_a_complete_response_is_not_changed() -> None:
     whole = [
         ("Cache-Control", "public, max-age=60"),
         ("ETag", '"s:5:9"'),
@@ -435,13 +439,13 @@ def test_an_answer_that_lacks_nothing_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("end", ["4", "39", "0"])
-def test_a_stream_that_ends_before_where_it_is_read_is_told_of(end: str) -> None:
+def test_a_read_that_ends_before_its_offset_is_an_error(end: str) -> None:
     with pytest.raises(OriginBehind):
         mended(("Stream-Next-Offset", end))
 
 
 @pytest.mark.parametrize("offset", [None, "now", "5", "9"])
-def test_a_stream_that_ends_at_or_past_where_it_is_read_is_read(offset: str | None) -> None:
+def test_a_read_that_ends_at_or_past_its_offset_is_accepted(offset: str | None) -> None:
     assert mended(of=read(offset))[0]["Stream-Next-Offset"] == "9"
 
 
@@ -450,7 +454,7 @@ def test_a_stream_that_ends_at_or_past_where_it_is_read_is_read(offset: str | No
 
 @pytest.mark.parametrize("next_offset", [True, False])
 @pytest.mark.parametrize("given_field", [None, ("Cache-Control", "max-age=1"), ("Expires", "0")])
-def test_what_tells_the_tail_and_is_no_read_is_kept_from_caches(
+def test_a_non_read_response_with_an_offset_is_made_no_store(
     next_offset: bool, given_field: tuple[str, str] | None
 ) -> None:
     fields = CIMultiDict([("Last-Modified", "x"), *([given_field] if given_field else [])])
@@ -478,7 +482,7 @@ def test_what_tells_the_tail_and_is_no_read_is_kept_from_caches(
         ),
     ],
 )
-def test_what_an_origin_tells_caches(
+def test_cache_directives_of_the_origin_become_lines_for_recent_data(
     fields: list[tuple[str, str]], ignore: bool, lines: str
 ) -> None:
     assert said(CIMultiDict(fields), ignore_no_store=ignore) == lines
@@ -504,5 +508,7 @@ EXPOSED = ("Access-Control-Expose-Headers", "ETag")
         ([PAGE, ("Vary", "*")], ""),
     ],
 )
-def test_what_an_origin_says_to_the_pages_of_all(fields: list[tuple[str, str]], lines: str) -> None:
+def test_cors_headers_of_the_origin_become_lines_if_they_apply_to_all_pages(
+    fields: list[tuple[str, str]], lines: str
+) -> None:
     assert cors(CIMultiDict(fields)) == lines

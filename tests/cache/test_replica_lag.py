@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.cache.rules.replica_lag import MAX_SETBACKS, PERSISTS_S, ReplicaLag
 
 
-def test_it_is_no_lag_any_more_when_it_persists() -> None:
+def test_a_read_that_ends_too_soon_is_no_lag_after_persists_s() -> None:
     lag = ReplicaLag()
     seen = [lag.saw("/s", "9", at) for at in (100.0, 101.0, 100.0 + PERSISTS_S)]
     assert seen == [False, False, True]
@@ -13,7 +13,7 @@ def test_it_is_no_lag_any_more_when_it_persists() -> None:
     assert not lag.saw("/t", "9", 100.0 + PERSISTS_S)
 
 
-def test_an_answer_that_goes_as_far_begins_it_anew() -> None:
+def test_a_response_that_reaches_the_offset_restarts_the_lag_time() -> None:
     lag = ReplicaLag()
     assert not lag.saw("/s", "9", 100.0)
     lag.reached("/s", "8")
@@ -21,7 +21,7 @@ def test_an_answer_that_goes_as_far_begins_it_anew() -> None:
     assert not lag.saw("/s", "9", 100.0 + PERSISTS_S)
 
 
-def test_the_longest_ago_is_forgotten_at_the_bound() -> None:
+def test_the_oldest_noted_lag_is_dropped_at_the_bound() -> None:
     lag = ReplicaLag()
     for number in range(MAX_SETBACKS):
         lag.saw("/s", str(number), 100.0)

@@ -16,7 +16,7 @@ async def all_of(reader: SharedBodyReader) -> list[bytes]:
     return [part async for part in reader.parts()]
 
 
-async def test_whoever_comes_before_it_is_passed_on_gets_all_of_it() -> None:
+async def test_a_reader_that_joins_before_the_body_is_passed_on_gets_all_of_it() -> None:
     body = SharedBody()
     early = asyncio.create_task(all_of(body.reader()))
     body.add(b"one")
@@ -29,7 +29,7 @@ async def test_whoever_comes_before_it_is_passed_on_gets_all_of_it() -> None:
     assert await early == await all_of(late) == [b"one", b"two", b"three"]
 
 
-async def test_what_was_cut_is_cut_after_what_had_come() -> None:
+async def test_a_body_that_fails_raises_after_the_parts_received() -> None:
     body = SharedBody()
     reader = body.reader().parts()
     body.add(b"one")
@@ -43,7 +43,7 @@ async def test_what_was_cut_is_cut_after_what_had_come() -> None:
     ("ahead", "waits"),
     [(AHEAD_BYTES - 1, False), (AHEAD_BYTES, False), (AHEAD_BYTES + 1, True)],
 )
-async def test_what_is_passed_on_waits_for_the_slowest(ahead: int, waits: bool) -> None:
+async def test_a_body_passed_on_waits_for_its_slowest_reader(ahead: int, waits: bool) -> None:
     body = SharedBody()
     fast, slow = body.reader(), body.reader()
     body.pass_on()
@@ -56,14 +56,14 @@ async def test_what_is_passed_on_waits_for_the_slowest(ahead: int, waits: bool) 
     await waiting
 
 
-async def test_what_is_kept_waits_for_nobody() -> None:
+async def test_a_body_still_cached_waits_for_no_reader() -> None:
     body = SharedBody()
     body.reader()
     body.add(b"x" * (AHEAD_BYTES + 1))
     await body.kept_up()
 
 
-async def test_one_who_leaves_is_waited_for_no_more() -> None:
+async def test_a_body_does_not_wait_for_a_reader_that_left() -> None:
     body = SharedBody()
     stays, leaves = body.reader(), body.reader()
     body.pass_on()
@@ -79,7 +79,7 @@ async def test_one_who_leaves_is_waited_for_no_more() -> None:
         await body.kept_up()
 
 
-def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on() -> None:
+def test_a_reader_that_falls_behind_is_dropped_and_the_others_continue() -> None:
     virtual_time.run(one_does_not_keep_up())
 
 
@@ -102,7 +102,7 @@ async def one_does_not_keep_up() -> None:
         await all_of(stalled)
 
 
-async def test_the_only_one_may_take_any_time() -> None:
+async def test_a_body_waits_for_its_only_reader_without_a_limit() -> None:
     body = SharedBody()
     alone = body.reader()
     body.pass_on()

@@ -64,7 +64,7 @@ class Stream:
 # ---------------------------------------------------------------- somebody leaves
 
 
-async def test_the_leader_may_leave_before_the_head() -> None:
+async def test_a_fetch_continues_when_its_leader_leaves_before_the_head() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader, *others = await readers_of(stage, raw, 4)
@@ -79,7 +79,7 @@ async def test_the_leader_may_leave_before_the_head() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_the_leader_may_leave_amid_the_body() -> None:
+async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> None:
     steps = Steps(head(8, MINUTE) + b"da", b"ta", b"more")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader = asyncio.create_task(stage.given())
@@ -96,7 +96,7 @@ async def test_the_leader_may_leave_amid_the_body() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_waiter_may_leave_a_shared_fetch() -> None:
+async def test_a_fetch_continues_when_a_waiting_reader_leaves() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader, gone, other = await readers_of(stage, raw, 3)
@@ -106,7 +106,7 @@ async def test_a_waiter_may_leave_a_shared_fetch() -> None:
 
 
 @pytest.mark.parametrize("left", [2, 3])
-async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int) -> None:
+async def test_a_pending_fetch_continues_until_its_last_reader_leaves(left: int) -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
         readers = await readers_of(stage, raw, 3)
@@ -123,7 +123,7 @@ async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int
         assert (await stage.get()).body == (b"data" if bodies else b"anew")
 
 
-async def test_who_comes_as_the_last_one_leaves_asks_anew() -> None:
+async def test_a_reader_that_arrives_as_the_last_one_leaves_starts_a_new_fetch() -> None:
     async with RawOrigin(silence, answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         (leader,) = await readers_of(stage, raw, 1)
         leader.cancel()
@@ -132,7 +132,7 @@ async def test_who_comes_as_the_last_one_leaves_asks_anew() -> None:
         assert stage.origin.in_flight == 0
 
 
-async def test_a_refresh_goes_on_though_nobody_waits_for_it() -> None:
+async def test_a_refresh_continues_without_a_waiting_reader() -> None:
     old = answer(b"old", "Cache-Control: max-age=1, stale-while-revalidate=60")
     steps = Steps(b"", answer(b"new", MINUTE))
     async with RawOrigin(old, steps) as raw, staged(raw) as stage:
@@ -154,7 +154,7 @@ async def begun_and_left(stage: Stage, steps: Steps) -> None:
     stage.cached.close()
 
 
-async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
+async def test_a_cacheable_response_is_fetched_to_its_end_without_readers() -> None:
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -164,7 +164,7 @@ async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
-async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
+async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only(
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,7 +182,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
 
 
 @pytest.mark.parametrize("passes", range(8))
-async def test_who_comes_as_its_while_is_over_asks_anew(
+async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_response(
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
@@ -199,7 +199,7 @@ async def test_who_comes_as_its_while_is_over_asks_anew(
 
 
 @pytest.mark.parametrize("field", [NOT_KEPT, MINUTE])
-async def test_what_will_not_be_kept_ends_with_its_last_reader(field: str) -> None:
+async def test_a_response_that_will_not_be_cached_ends_with_its_last_reader(field: str) -> None:
     """Also between two parts, and what a write has made old while it came."""
     steps = Steps(head(4, field) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
@@ -210,7 +210,7 @@ async def test_what_will_not_be_kept_ends_with_its_last_reader(field: str) -> No
         await until(lambda: stage.origin.in_flight == 0)
 
 
-async def test_what_cannot_be_kept_is_not_fetched_for_nobody() -> None:
+async def test_an_uncacheable_response_is_not_read_on_without_readers() -> None:
     endless = Stream(50 * MB, NOT_KEPT)
     async with RawOrigin(endless) as raw, staged(raw) as stage:
         given = await stage.given()
@@ -220,7 +220,7 @@ async def test_what_cannot_be_kept_is_not_fetched_for_nobody() -> None:
         assert endless.sent < 25 * MB
 
 
-async def test_a_slow_leader_holds_nobody_up() -> None:
+async def test_a_leader_that_does_not_read_does_not_delay_the_others() -> None:
     body = b"x" * (2 * MB)
     async with RawOrigin(Stream(len(body), MINUTE)) as raw, staged(raw) as stage:
         slow = asyncio.create_task(stage.given())
@@ -244,7 +244,7 @@ FAILURES: list[tuple[bytes | Play, type[HeadgateError]]] = [
 
 
 @pytest.mark.parametrize(("failure", "error"), FAILURES)
-async def test_an_error_reaches_everybody_once_and_is_not_kept(
+async def test_an_error_reaches_every_waiting_reader_once_and_is_not_cached(
     failure: bytes | Play, error: type[HeadgateError]
 ) -> None:
     begin = asyncio.Event()
@@ -271,7 +271,7 @@ async def test_an_error_reaches_everybody_once_and_is_not_kept(
         assert (await stage.get()).body == b"data"
 
 
-async def test_a_body_that_is_cut_is_whole_for_nobody() -> None:
+async def test_a_body_that_is_cut_is_complete_for_no_reader() -> None:
     steps = Steps(head(8, MINUTE) + b"data", then=close)
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader = asyncio.create_task(stage.given())
@@ -290,7 +290,7 @@ async def test_a_body_that_is_cut_is_whole_for_nobody() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_body_that_only_the_connections_end_ends_is_not_kept() -> None:
+async def test_a_body_delimited_by_the_connection_end_is_not_cached() -> None:
     async def ends(wire: Wire) -> None:
         await wire.send(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\n\r\ndata".encode())
         await wire.close()
@@ -302,7 +302,7 @@ async def test_a_body_that_only_the_connections_end_ends_is_not_kept() -> None:
             assert "stored" not in reader.status_field
 
 
-async def test_an_error_within_an_answer_for_one_reaches_that_one() -> None:
+async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
     steps = Steps(head(8, NOT_KEPT) + b"data", then=reset)
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         given = await stage.given()
@@ -315,7 +315,7 @@ async def test_an_error_within_an_answer_for_one_reaches_that_one() -> None:
 
 
 @pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
-async def test_a_trickling_body_comes_to_the_leader_as_it_comes(field: str) -> None:
+async def test_a_slow_body_reaches_the_leader_part_by_part(field: str) -> None:
     steps = Steps(head(6, field) + b"ab", b"cd", b"ef")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         given = await stage.given()
@@ -329,13 +329,13 @@ async def test_a_trickling_body_comes_to_the_leader_as_it_comes(field: str) -> N
         assert [part async for part in parts] == []
 
 
-async def test_an_answer_that_is_whole_at_once_goes_out_as_one() -> None:
+async def test_a_response_that_arrives_at_once_is_returned_in_one_piece() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         given = await stage.given()
         assert (given.source, given.cached.body) == (None, b"data")
 
 
-async def test_a_read_of_a_stream_begins_when_it_is_known_whether_it_is_empty() -> None:
+async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() -> None:
     steps = Steps(head(4, MINUTE, "Stream-Next-Offset: 9") + b"[", b"1", b",2]")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         reader = asyncio.create_task(stage.given("offset=1"))
@@ -354,7 +354,7 @@ async def test_a_read_of_a_stream_begins_when_it_is_known_whether_it_is_empty() 
     ("length", "x_cache"),
     [(LONGEST_KEPT - 1, "HIT"), (LONGEST_KEPT, "HIT"), (LONGEST_KEPT + 1, "MISS")],
 )
-async def test_an_answer_of_this_length_is_kept(length: int, x_cache: str) -> None:
+async def test_a_response_is_cached_up_to_the_length_limit(length: int, x_cache: str) -> None:
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
         assert len((await stage.get()).body) == length
         if x_cache == "HIT":  # the reader has all before the end of the answer was heard
@@ -363,7 +363,7 @@ async def test_an_answer_of_this_length_is_kept(length: int, x_cache: str) -> No
         assert (len(again.body), again.x_cache) == (length, x_cache)
 
 
-async def test_everybody_gets_the_whole_of_a_long_answer() -> None:
+async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit() -> None:
     length = LONGEST_KEPT + 100_000
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw) as stage:
         readers = [asyncio.create_task(stage.get()) for _ in range(3)]
@@ -373,7 +373,7 @@ async def test_everybody_gets_the_whole_of_a_long_answer() -> None:
 
 
 @pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
-async def test_a_long_answer_waits_for_its_leader(field: str) -> None:
+async def test_a_long_response_is_read_no_faster_than_its_leader_reads(field: str) -> None:
     """Besides what the gateway holds there are the buffers of two sockets and of two clients."""
     stream = Stream(100 * MB, field)
     async with RawOrigin(stream) as raw, staged(raw) as stage:
@@ -383,7 +383,7 @@ async def test_a_long_answer_waits_for_its_leader(field: str) -> None:
         given.source.release()
 
 
-async def test_a_long_answer_takes_little_memory() -> None:
+async def test_a_long_response_takes_little_memory() -> None:
     stream = Stream(50 * MB, NOT_KEPT)
     async with RawOrigin(stream) as raw, staged(raw) as stage:
         tracemalloc.start()
@@ -400,7 +400,7 @@ async def test_a_long_answer_takes_little_memory() -> None:
         assert peak < 8 * MB
 
 
-async def test_the_keys_that_are_passed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_keys_passed_without_waiting_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those passed last are remembered."""
     monkeypatch.setattr(hit_for_pass, "MOST", 2)
     async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:

@@ -41,7 +41,7 @@ async def begun(
     return tasks
 
 
-async def test_equal_reads_at_once_are_one_read() -> None:
+async def test_simultaneous_equal_reads_are_one_read() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, ["a"] * 100)
@@ -50,7 +50,7 @@ async def test_equal_reads_at_once_are_one_read() -> None:
     assert await asyncio.gather(*waiting) == [1] * 100
 
 
-async def test_reads_of_other_versions_are_reads_of_their_own() -> None:
+async def test_reads_with_different_keys_are_separate() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, [(1, 0, 7), (1, 0, 8), (1, 0, 7), (1, 5, 7)])
@@ -58,14 +58,14 @@ async def test_reads_of_other_versions_are_reads_of_their_own() -> None:
     assert await asyncio.gather(*waiting) == [1, 2, 1, 3]
 
 
-async def test_what_was_read_is_not_kept() -> None:
+async def test_the_result_of_a_read_is_not_cached() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     reads.gate.set()
     assert [await collapse.read("a", reads) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_an_error_reaches_each_waiter_and_the_next_read_begins_anew() -> None:
+async def test_an_error_reaches_each_waiter_and_the_next_read_starts_again() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     reads.failure = LogUnavailable("no")
@@ -78,7 +78,7 @@ async def test_an_error_reaches_each_waiter_and_the_next_read_begins_anew() -> N
 
 
 @pytest.mark.parametrize("leaves", [0, 5, 9])
-async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -> None:
+async def test_a_waiter_that_leaves_does_not_affect_the_others(leaves: int) -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, ["a"] * 10)
@@ -90,7 +90,7 @@ async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -
     assert outcomes == [1] * 9
 
 
-async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
+async def test_a_shared_read_ends_when_its_last_waiter_leaves() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     cached = len(asyncio.all_tasks())
@@ -108,7 +108,7 @@ async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
     assert "a" not in collapse
 
 
-async def test_a_read_that_nobody_waits_for_any_more_ends_without_a_sound() -> None:
+async def test_an_abandoned_read_that_fails_logs_nothing() -> None:
     loop = asyncio.get_running_loop()
     complaints: list[object] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))

@@ -54,7 +54,7 @@ def kept(store: Store[RenderedChunk], keys: str) -> str:
     return "".join(key for key in keys if store.get(key, NOW) is not None)
 
 
-def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
+def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
     made = RenderedChunk(
         "k",
         (),
@@ -73,7 +73,7 @@ def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
 
 
 @pytest.mark.parametrize(("more", "left"), [(0, "abcdefgh"), (1, "bcdefgh")])
-def test_the_bound_holds_at_its_edge_and_the_oldest_goes(more: int, left: str) -> None:
+def test_the_byte_bound_of_the_store_is_exact_and_evicts_the_oldest(more: int, left: str) -> None:
     store, owner = store_of(8000), Kept()
     for key in "abcdefg":
         store.put(entry(key, 1000, owner=owner))
@@ -87,7 +87,7 @@ def test_the_bound_holds_at_its_edge_and_the_oldest_goes(more: int, left: str) -
 
 
 @pytest.mark.parametrize(("more", "first"), [(-1, True), (0, True), (1, False)])
-def test_what_one_change_makes_old_is_bounded_and_the_oldest_goes(more: int, first: bool) -> None:
+def test_the_responses_dropped_by_one_change_are_bounded(more: int, first: bool) -> None:
     store, owner = store_of(1 << 30), Kept()
     store.put(entry("other", stream_id=2))
     for number in range(MAX_GROUP + more):
@@ -99,7 +99,7 @@ def test_what_one_change_makes_old_is_bounded_and_the_oldest_goes(more: int, fir
     assert owner.evictions == max(more, 0)
 
 
-def test_an_entry_that_is_used_stays_in_the_cache() -> None:
+def test_an_entry_that_is_read_is_evicted_later() -> None:
     store = store_of(8000)
     for key in "abcdefgh":
         store.put(entry(key, 1000))
@@ -110,19 +110,19 @@ def test_an_entry_that_is_used_stays_in_the_cache() -> None:
 
 
 @pytest.mark.parametrize(("size", "taken"), [(999, True), (1000, True), (1001, False)])
-def test_an_answer_that_would_push_out_too_many_is_not_kept(size: int, taken: bool) -> None:
+def test_a_response_over_an_eighth_of_the_store_is_not_cached(size: int, taken: bool) -> None:
     store = store_of(1000 * LARGEST_SHARE)
     store.put(entry("a", size))
     assert (len(store), store.bytes) == ((1, size) if taken else (0, 0))
 
 
-def test_a_store_of_nothing_keeps_nothing() -> None:
+def test_a_store_of_size_zero_caches_nothing() -> None:
     store = store_of(0)
     store.put(entry("a"))
     assert (len(store), store.bytes, store.get("a", NOW)) == (0, 0, None)
 
 
-def test_a_new_answer_takes_the_place_of_the_old() -> None:
+def test_a_new_response_replaces_the_old_one_under_its_key() -> None:
     store = store_of(100_000)
     store.put(entry("a", 1000, at_tail=True))
     again = entry("a", 2000)
@@ -132,7 +132,7 @@ def test_a_new_answer_takes_the_place_of_the_old() -> None:
     assert store.get("a", NOW) is again
 
 
-def test_a_change_drops_what_was_at_the_tail_of_its_stream_and_nothing_else() -> None:
+def test_a_change_drops_only_responses_at_the_tail_of_its_stream() -> None:
     store = store_of(100_000)
     store.put(entry("a", stream_id=1, at_tail=True))
     store.put(entry("b", stream_id=1))
@@ -143,7 +143,7 @@ def test_a_change_drops_what_was_at_the_tail_of_its_stream_and_nothing_else() ->
     assert kept(store, "abc") == "bc"
 
 
-def test_the_end_of_a_stream_drops_all_its_answers() -> None:
+def test_the_end_of_a_stream_drops_all_its_responses() -> None:
     store = store_of(100_000)
     store.put(entry("a", stream_id=1, at_tail=True))
     store.put(entry("b", stream_id=1))
@@ -152,7 +152,7 @@ def test_the_end_of_a_stream_drops_all_its_answers() -> None:
     assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, EMPTY)
 
 
-def test_a_cleared_store_is_empty_and_goes_on() -> None:
+def test_a_cleared_store_is_empty_and_usable() -> None:
     store, owner = store_of(100_000), Kept()
     store.put(entry("a", stream_id=1, at_tail=True, owner=owner))
     store.put(entry("b", stream_id=2, owner=owner))
@@ -165,14 +165,14 @@ def test_a_cleared_store_is_empty_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize(("now", "there"), [(9.9, True), (10.0, False), (10.1, False)])
-def test_an_answer_ends_with_its_stream(now: float, there: bool) -> None:
+def test_a_response_expires_with_its_stream(now: float, there: bool) -> None:
     store = store_of(100_000)
     store.put(entry("a", expires_at=10.0))
     assert (store.get("a", now) is not None, len(store)) == (there, int(there))
 
 
 @pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
-def test_the_number_of_answers_is_bounded_too(more: int, left: str) -> None:
+def test_the_number_of_cached_responses_is_bounded(more: int, left: str) -> None:
     store: Store[RenderedChunk] = Store(100_000, max_entries=3)
     owner = Kept()
     for key in "abcd"[:more]:
@@ -233,7 +233,9 @@ class Model:
 
 
 @given(st.lists(OPERATIONS, max_size=60))
-def test_it_holds_what_plain_lists_would(operations: list[tuple[object, ...]]) -> None:
+def test_the_store_holds_what_a_model_of_plain_lists_holds(
+    operations: list[tuple[object, ...]],
+) -> None:
     limit = 8 * (EMPTY + 400)
     store = store_of(limit)
     model = Model(limit)
@@ -256,7 +258,7 @@ def test_it_holds_what_plain_lists_would(operations: list[tuple[object, ...]]) -
     assert kept(store, "abcdefghijkl") == "".join(sorted(one[0] for one in model.rows))
 
 
-def test_a_wave_of_what_is_read_once_pushes_out_nothing_popular() -> None:
+def test_responses_read_once_do_not_evict_popular_ones() -> None:
     store = store_of(10_000)
     for key in "abcdef":
         store.put(entry(key, 1000))
@@ -266,7 +268,7 @@ def test_a_wave_of_what_is_read_once_pushes_out_nothing_popular() -> None:
     assert kept(store, "abcdef") == "abcdef"
 
 
-def test_what_was_popular_goes_in_the_end() -> None:
+def test_responses_that_were_popular_are_evicted_in_the_end() -> None:
     store = store_of(10_000)
     for generation in range(3):
         for key in "abcdefgh":
@@ -276,7 +278,7 @@ def test_what_was_popular_goes_in_the_end() -> None:
     assert store.get("2h", NOW) is not None
 
 
-def test_a_new_answer_in_the_place_of_a_popular_one_is_popular() -> None:
+def test_a_new_response_under_a_popular_key_is_popular() -> None:
     store = store_of(8000)
     store.put(entry("a", 1000))
     store.get("a", NOW)
@@ -295,7 +297,7 @@ def sized(share: int) -> Kept:
     return owner
 
 
-def test_an_owner_has_its_share_and_not_one_entry_more() -> None:
+def test_an_owner_is_bounded_by_its_exact_share() -> None:
     store = store_of(40 * EMPTY)
     owner, other = sized(25), Kept()
     for number in range(10):
@@ -308,7 +310,7 @@ def test_an_owner_has_its_share_and_not_one_entry_more() -> None:
     assert store.peek("o", NOW) is not None
 
 
-def test_what_was_asked_for_again_stays_longest_in_a_share() -> None:
+def test_a_response_read_again_is_evicted_last_within_a_share() -> None:
     store = store_of(40 * EMPTY)
     owner = sized(25)
     for number in range(10):
@@ -322,7 +324,7 @@ def test_what_was_asked_for_again_stays_longest_in_a_share() -> None:
     assert store.peek("k0", NOW) is None
 
 
-def test_an_answer_over_an_eighth_of_the_share_is_not_kept() -> None:
+def test_a_response_over_an_eighth_of_its_share_is_not_cached() -> None:
     store = store_of(160 * EMPTY)
     owner = sized(10)
     assert store.put(entry("a", 2 * EMPTY, owner=owner))
@@ -330,7 +332,7 @@ def test_an_answer_over_an_eighth_of_the_share_is_not_kept() -> None:
     assert store.put(entry("b", 2 * EMPTY + 1, owner=Kept()))
 
 
-def test_a_wave_through_one_route_pushes_out_nothing_of_another() -> None:
+def test_responses_of_one_route_do_not_evict_those_of_another() -> None:
     store = store_of(40 * EMPTY)
     flooded, quiet = sized(50), sized(50)
     for number in range(15):
@@ -342,7 +344,7 @@ def test_a_wave_through_one_route_pushes_out_nothing_of_another() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.booleans())))
-def test_shares_hold_whatever_is_kept_asked_for_and_dropped(
+def test_shares_hold_for_any_order_of_puts_reads_and_drops(
     steps: list[tuple[str, str, bool]],
 ) -> None:
     store = store_of(12 * 8 * EMPTY)
@@ -362,7 +364,7 @@ def test_shares_hold_whatever_is_kept_asked_for_and_dropped(
         assert known == bounded
 
 
-def test_an_owner_that_may_have_all_goes_by_the_order_of_all() -> None:
+def test_an_owner_without_a_share_is_evicted_in_the_order_of_the_whole_store() -> None:
     store, owner = store_of(20 * EMPTY), Kept()
     for number in range(21):
         store.put(entry(f"k{number}", owner=owner))

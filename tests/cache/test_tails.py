@@ -32,7 +32,7 @@ def told(*fields: tuple[str, str], longest_s: int = 1) -> list[tuple[str, str]]:
         "max-age=0, must-revalidate",
     ],
 )
-def test_an_origin_that_allows_no_more_is_taken_at_its_word(said: str) -> None:
+def test_a_short_tail_lifetime_of_the_origin_is_not_changed(said: str) -> None:
     assert told((CONTROL, said)) == [(CONTROL, said)]
 
 
@@ -51,7 +51,7 @@ def test_an_origin_that_allows_no_more_is_taken_at_its_word(said: str) -> None:
         ('private="x", s-maxage=60', 'private="x", no-cache', None),
     ],
 )
-def test_for_whom_it_is_stays_and_for_how_long_does_not(
+def test_the_audience_of_a_tail_lifetime_stays_and_its_duration_is_shortened(
     said: str, browsers: str, shared: str | None
 ) -> None:
     edge = [] if shared is None else [(CDN, shared), (SURROGATE, shared)]
@@ -60,7 +60,7 @@ def test_for_whom_it_is_stays_and_for_how_long_does_not(
     assert told(*lines) == lines
 
 
-def test_an_s_maxage_stays_one() -> None:
+def test_an_s_maxage_of_the_tail_is_shortened_and_not_dropped() -> None:
     """It says for how long, and to some caches for whom."""
     assert told((CONTROL, "max-age=60, s-maxage=5")) == [
         (CONTROL, "no-cache, s-maxage=1"),
@@ -70,13 +70,13 @@ def test_an_s_maxage_stays_one() -> None:
 
 
 @pytest.mark.parametrize(("longest_s", "age"), [(0, None), (1, 1), (59, 59), (60, 60), (61, 60)])
-def test_shared_caches_are_told_what_is_less(longest_s: int, age: int | None) -> None:
+def test_shared_caches_get_the_smaller_tail_lifetime(longest_s: int, age: int | None) -> None:
     edge = [] if age is None else [(CDN, f"max-age={age}"), (SURROGATE, f"max-age={age}")]
     assert told((CONTROL, "max-age=60"), longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
     assert told(DATE, LATER, longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
 
 
-def test_a_word_for_the_edge_alone_is_shortened_or_stands() -> None:
+def test_a_tail_lifetime_for_the_edge_alone_is_shortened() -> None:
     longer = told((CONTROL, "no-store"), (CDN, "max-age=60, must-revalidate"))
     short = "must-revalidate, max-age=1"
     assert longer == [(CONTROL, "no-store"), (CDN, short), (SURROGATE, short)]
@@ -94,13 +94,13 @@ def test_a_word_for_the_edge_alone_is_shortened_or_stands() -> None:
         ("no-store, stale-while-revalidate=60", "no-store"),
     ],
 )
-def test_the_edge_keeps_nothing_of_a_tail_that_lives_for_no_moment(said: str, kept: str) -> None:
+def test_a_tail_lifetime_of_zero_forbids_the_edge_to_cache(said: str, kept: str) -> None:
     lines = told((CONTROL, "no-cache"), (CDN, said), longest_s=0)
     assert lines == [(CONTROL, "no-cache"), (CDN, kept)]
     assert told(*lines, longest_s=0) == lines
 
 
-def test_the_edge_keeps_nothing_of_what_is_private_to_a_browser() -> None:
+def test_a_tail_private_to_browsers_forbids_the_edge_to_cache() -> None:
     lines = told((CONTROL, "private"), (CDN, "public, max-age=60"))
     assert lines == [(CONTROL, "private, no-cache"), (CDN, "public, no-cache")]
 
@@ -116,7 +116,7 @@ def test_the_edge_keeps_nothing_of_what_is_private_to_a_browser() -> None:
     ],
 )
 @pytest.mark.parametrize("longest_s", [0, 1])
-def test_a_word_for_surrogates_alone_is_replaced(said: str, longest_s: int) -> None:
+def test_a_surrogate_control_that_allows_more_is_replaced(said: str, longest_s: int) -> None:
     edge = [(CDN, "max-age=1"), (SURROGATE, "max-age=1")] if longest_s else []
     control = (CONTROL, "max-age=60")
     assert told(control, (SURROGATE, said), longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
@@ -126,17 +126,17 @@ def test_a_word_for_surrogates_alone_is_replaced(said: str, longest_s: int) -> N
 
 
 @pytest.mark.parametrize("said", ["max-age=1", "max-age=0", "no-store", "no-cache"])
-def test_a_word_for_surrogates_that_allows_no_more_stands(said: str) -> None:
+def test_a_surrogate_control_that_allows_no_more_is_not_changed(said: str) -> None:
     fields = [(CONTROL, "no-cache, s-maxage=1"), (SURROGATE, said)]
     assert told(*fields) == fields
 
 
 @pytest.mark.parametrize("said", ["", f"Vary: Accept\r\n{CONTROL}: no-store\r\n"])
-def test_lines_that_allow_no_more_stay(said: str) -> None:
+def test_lines_that_allow_no_more_than_the_tail_lifetime_are_not_changed(said: str) -> None:
     assert shortened_lines(said, Freshness()) == said
 
 
-def test_lines_that_allow_more_say_the_same_as_the_fields_of_an_answer() -> None:
+def test_lines_that_allow_more_are_shortened_like_fields() -> None:
     assert shortened_lines(f"{CONTROL}: public, max-age=60\r\nVary: Accept\r\n", Freshness()) == (
         f"Vary: Accept\r\n{CONTROL}: public, no-cache, s-maxage=1\r\n"
         f"{CDN}: public, max-age=1\r\n{SURROGATE}: public, max-age=1\r\n"
@@ -153,7 +153,7 @@ def test_lines_that_allow_more_say_the_same_as_the_fields_of_an_answer() -> None
         ("private, max-age=60", "private, no-cache"),
     ],
 )
-def test_browsers_may_be_told_to_ask_again_by_max_age(said: str, browsers: str) -> None:
+def test_browsers_get_max_age_0_for_the_tail_if_the_route_says_so(said: str, browsers: str) -> None:
     fields = CIMultiDict([(CONTROL, said)])
     assert shorten(fields, Freshness(tail_directive="max-age=0")) == [(CONTROL, said)]
     assert fields[CONTROL] == browsers
