@@ -154,7 +154,7 @@ async def reclaimed(log: Log) -> int:
 # ---------------------------------------------------------------- loading and committing
 
 
-async def test_nothing_stands_where_nothing_was_created(log: Log) -> None:
+async def test_loading_a_path_where_nothing_was_created_finds_nothing(log: Log) -> None:
     assert await log.load("s") == found(log, None, None)
 
 
@@ -226,7 +226,7 @@ async def test_every_field_that_may_change_comes_back_changed(log: Log) -> None:
     assert await loaded(log, "s") == back
 
 
-async def test_ids_are_never_given_twice(kind: str, tmp_path: Path) -> None:
+async def test_stream_ids_are_never_issued_twice(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as log:
         ids = [log.new_stream_id() for _ in range(100)]
     async with opened(kind, tmp_path) as log:
@@ -235,7 +235,7 @@ async def test_ids_are_never_given_twice(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["older", "newer", "none stands", "one stands", "another stands"])
-async def test_a_version_that_is_not_as_expected_is_a_conflict(log: Log, wrong: str) -> None:
+async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong: str) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
     second = appended(change.state, b"two")
@@ -279,7 +279,7 @@ async def test_a_commit_of_several_changes_is_all_or_nothing(log: Log, position:
     assert await loaded(log, "new") == changes[2].state
 
 
-async def test_of_two_commits_from_one_version_the_first_stands(log: Log) -> None:
+async def test_the_second_of_two_commits_from_one_version_is_a_conflict(log: Log) -> None:
     change = created(log, "s")
     await log.commit([change])
     first, second = appended(change.state, b"one"), appended(change.state, b"two")
@@ -309,7 +309,7 @@ async def committed_apart(log: Log, *changes: Change) -> list[Exception | None]:
     return [known[number] for number in range(len(changes))]
 
 
-async def test_commits_apart_stand_and_fall_each_by_itself(log: Log) -> None:
+async def test_separate_commits_succeed_or_fail_independently(log: Log) -> None:
     changes = [created(log, f"s{number}", b"0") for number in range(3)]
     assert await committed_apart(log, *changes) == [None] * 3
     steps = [appended(change.state, b"1") for change in changes]
@@ -320,7 +320,7 @@ async def test_commits_apart_stand_and_fall_each_by_itself(log: Log) -> None:
     assert (await log.read(steps[2].state, 0, 100)).records == (b"0", b"1")
 
 
-async def test_commits_apart_are_told_of_in_the_order_of_all_commits(log: Log) -> None:
+async def test_separate_commits_are_reported_in_the_order_of_all_commits(log: Log) -> None:
     change = created(log, "s", b"0")
     await log.commit([change])
     steps = [appended(change.state, b"1")]
@@ -350,7 +350,9 @@ async def test_commits_that_wait_together_build_on_each_other(log: Log) -> None:
     assert b"".join((await log.read(state, 0, 10_000)).records) == expected
 
 
-async def test_streams_come_and_go_within_one_pass_of_the_loop(log: Log) -> None:
+async def test_a_stream_can_be_created_and_removed_repeatedly_within_one_loop_pass(
+    log: Log,
+) -> None:
     first = created(log, "s", b"first", generation=1)
     second = created(log, "s", b"second", generation=2)
     third = created(log, "s", b"third", generation=3)
@@ -375,7 +377,7 @@ def _note(order: list[int], number: int, _done: asyncio.Future[None]) -> None:
     order.append(number)
 
 
-async def test_a_commit_is_not_done_when_it_is_returned_and_is_done_in_its_turn(log: Log) -> None:
+async def test_commits_complete_after_they_are_returned_and_in_order(log: Log) -> None:
     order: list[int] = []
     futures = []
     for number in range(20):
@@ -393,7 +395,7 @@ async def test_a_commit_is_not_done_when_it_is_returned_and_is_done_in_its_turn(
     ]
 
 
-async def test_a_commit_nobody_waits_for_any_more_stands_or_falls_whole(log: Log) -> None:
+async def test_a_cancelled_commit_is_stored_completely_or_not_at_all(log: Log) -> None:
     change = created(log, "s", b"one")
     log.commit([change]).cancel()
     after = created(log, "t", b"two")
@@ -411,7 +413,7 @@ async def test_large_commits_and_records_come_back(log: Log) -> None:
 
 
 @pytest.mark.parametrize("kind", ATOMIC, indirect=True)
-async def test_many_streams_fit_one_commit(log: Log) -> None:
+async def test_one_commit_can_hold_more_than_a_thousand_streams(log: Log) -> None:
     changes = [created(log, f"s{number}", b"x") for number in range(1201)]
     await log.commit(changes)
     assert await loaded(log, "s0") == changes[0].state
@@ -443,7 +445,7 @@ async def test_many_streams_fit_one_commit(log: Log) -> None:
         (9, 10, 9, ()),
     ],
 )
-async def test_a_read_ends_at_the_first_record_end_at_or_past_its_end(
+async def test_a_read_ends_at_the_first_record_boundary_at_or_after_its_end(
     log: Log, start: int, end: int, stop: int, records: tuple[bytes, ...]
 ) -> None:
     change = created(log, "s", b"abc", b"de", b"fghi")
@@ -481,7 +483,7 @@ async def test_a_read_from_inside_a_record_begins_with_that_record(
     assert await log.read(change.state, start, end) == Chunk(change.state, begin, stop, records)
 
 
-async def test_a_read_sees_the_stream_as_it_stands_now(log: Log) -> None:
+async def test_a_read_returns_the_present_state_of_its_stream(log: Log) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
     second = appended(change.state, b"two", closed=True)
@@ -504,7 +506,7 @@ async def test_a_removed_stream_is_not_read(log: Log) -> None:
     assert (await log.read(again.state, 0, 100)).records == (b"new",)
 
 
-async def test_forks_read_what_each_level_of_their_line_wrote(log: Log) -> None:
+async def test_a_fork_reads_the_records_of_each_level_of_its_lineage(log: Log) -> None:
     root = created(log, "root", b"aa", b"bb", b"cc")
     one = created(
         log,
@@ -560,7 +562,7 @@ async def test_a_deep_line_of_forks_is_read_through(log: Log) -> None:
     assert b"".join(chunk.records) == b"".join(b"%d," % level for level in range(101))
 
 
-async def test_a_soft_deleted_stream_is_still_read_by_those_who_know_it(log: Log) -> None:
+async def test_a_soft_deleted_stream_is_still_read_by_its_fork(log: Log) -> None:
     root = created(log, "root", b"aa", references=1)
     fork = created(
         log, "fork", b"bb", lineage=(Segment(root.state.stream_id, 2, root.state.path),), tail=4
@@ -578,7 +580,7 @@ def with_producers(change: Change, *forgotten: str, **producers: ProducerState) 
     return replace(change, producers=tuple(producers.items()), forgotten=forgotten)
 
 
-async def test_producers_are_added_and_replaced_and_forgotten(log: Log) -> None:
+async def test_producers_are_added_replaced_and_dropped_by_commits(log: Log) -> None:
     a, b, c = (ProducerState(number, number + 1, number + 0.5) for number in range(3))
     change = with_producers(created(log, "s"), a=a, b=b)
     await log.commit([change])
@@ -591,7 +593,7 @@ async def test_producers_are_added_and_replaced_and_forgotten(log: Log) -> None:
     assert (await log.load("s")).producers == {"d": b}
 
 
-async def test_producers_of_commits_that_wait_together_end_as_the_last_says(log: Log) -> None:
+async def test_commits_in_one_group_leave_the_last_producer_states(log: Log) -> None:
     first, last = ProducerState(0, 0, 1.0), ProducerState(0, 1, 2.0)
     change = with_producers(created(log, "s"), a=first, b=first, c=first)
     second = with_producers(appended(change.state), "b", a=last)
@@ -601,7 +603,7 @@ async def test_producers_of_commits_that_wait_together_end_as_the_last_says(log:
     assert (await log.load("s")).producers == {"a": last, "b": last}
 
 
-async def test_a_producer_forgotten_after_it_was_added_in_the_same_group_is_gone(log: Log) -> None:
+async def test_a_producer_added_and_dropped_in_one_group_is_absent(log: Log) -> None:
     state = ProducerState(0, 0, 1.0)
     change = with_producers(created(log, "s"), a=state)
     second = with_producers(appended(change.state), "a")
@@ -609,7 +611,7 @@ async def test_a_producer_forgotten_after_it_was_added_in_the_same_group_is_gone
     assert (await log.load("s")).producers == {}
 
 
-async def test_a_refused_commit_leaves_producers_alone(log: Log) -> None:
+async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
     state = ProducerState(0, 0, 1.0)
     change = with_producers(created(log, "s"), a=state)
     await log.commit([change])
@@ -633,7 +635,7 @@ async def test_a_new_stream_at_an_old_path_has_no_producers(log: Log) -> None:
 # ---------------------------------------------------------------- removal and expiry
 
 
-async def test_a_removed_stream_leaves_its_generation(log: Log) -> None:
+async def test_a_removed_stream_leaves_its_generation_as_retired(log: Log) -> None:
     change = created(log, "s", b"one", generation=4)
     await log.commit([change])
     assert (await log.load("s")).place.retired is None
@@ -657,7 +659,7 @@ bounded = pytest.mark.parametrize("bounded", ["memory", "sqlite"])  # in number,
 
 
 @bounded
-async def test_so_many_generations_are_remembered_and_then_the_floor_rises(
+async def test_retired_generations_are_bounded_and_then_the_floor_rises(
     bounded: str, tmp_path: Path
 ) -> None:
     async with opened(bounded, tmp_path, 3) as log:
@@ -672,7 +674,7 @@ async def test_so_many_generations_are_remembered_and_then_the_floor_rises(
 
 
 @bounded
-async def test_the_bound_on_generations_holds_within_one_commit(
+async def test_the_bound_on_retired_generations_holds_within_one_commit(
     bounded: str, tmp_path: Path
 ) -> None:
     async with opened(bounded, tmp_path, 2) as log:
@@ -685,7 +687,7 @@ async def test_the_bound_on_generations_holds_within_one_commit(
 @pytest.mark.parametrize(
     ("now", "paths"), [(9.9, []), (10.0, ["a"]), (10.1, ["a"]), (20.0, ["a", "b"])]
 )
-async def test_streams_are_found_once_their_deadline_is_there(
+async def test_streams_are_returned_as_expired_from_their_deadline_on(
     log: Log, now: float, paths: list[str]
 ) -> None:
     await commit_each(
@@ -697,7 +699,7 @@ async def test_streams_are_found_once_their_deadline_is_there(
     assert sorted(await log.expired(at(now), 10)) == paths
 
 
-async def test_expired_streams_are_given_out_in_portions(log: Log) -> None:
+async def test_expired_streams_are_returned_in_portions(log: Log) -> None:
     changes = [created(log, f"s{number}", deadline=1.0) for number in range(5)]
     await commit_each(log, *changes)
     found = list(await log.expired(at(2.0), 3))
@@ -708,7 +710,7 @@ async def test_expired_streams_are_given_out_in_portions(log: Log) -> None:
     assert sorted([*found, *rest]) == sorted(states)
 
 
-async def test_a_deadline_that_moved_counts_and_the_old_one_does_not(log: Log) -> None:
+async def test_a_moved_deadline_replaces_the_old_one(log: Log) -> None:
     change = created(log, "s", deadline=10.0)
     await log.commit([change])
     second = appended(change.state, deadline=30.0)
@@ -719,7 +721,7 @@ async def test_a_deadline_that_moved_counts_and_the_old_one_does_not(log: Log) -
     assert list(await log.expired(at(99.0), 10)) == []
 
 
-async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:
+async def test_reclaiming_ends_and_removes_no_data_of_existing_streams(log: Log) -> None:
     standing = created(log, "standing", *(b"%d," % number for number in range(2500)))
     doomed = [
         with_producers(

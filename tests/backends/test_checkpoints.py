@@ -99,13 +99,13 @@ async def findings(folder: Path, seed: int, *, syncs: bool = True) -> list[str]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(SEED, SEED + SEEDS))
-async def test_what_was_acknowledged_survives_a_cut_in_a_checkpoint(
+async def test_acknowledged_commits_survive_a_power_cut_in_a_checkpoint(
     seed: int, tmp_path: Path
 ) -> None:
     assert await findings(tmp_path, seed) == []
 
 
 @pytest.mark.timeout(120)
-async def test_without_syncs_such_cuts_lose_something(tmp_path: Path) -> None:
+async def test_power_cuts_in_a_checkpoint_lose_commits_without_syncs(tmp_path: Path) -> None:
     """The control: a test that finds nothing here would find nothing anywhere."""
     assert await findings(tmp_path, SEED, syncs=False) != []

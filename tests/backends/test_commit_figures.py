@@ -31,7 +31,7 @@ def observed(log: Log) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("kind", PHASES)
-async def test_a_commit_is_observed_once_in_each_phase_that_its_log_has(
+async def test_each_commit_is_observed_once_in_each_phase_of_its_log(
     kind: str, tmp_path: Path
 ) -> None:
     async with opened(kind, tmp_path) as log:
@@ -56,7 +56,9 @@ async def test_a_commit_is_observed_once_in_each_phase_that_its_log_has(
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_streams_are_counted_without_counting_them(kind: str, tmp_path: Path) -> None:
+async def test_the_number_of_streams_is_correct_after_creations_conflicts_and_removals(
+    kind: str, tmp_path: Path
+) -> None:
     async with opened(kind, tmp_path) as log:
         changes = [created(log, f"s{number}") for number in range(5)]
         for change in changes:
@@ -71,14 +73,14 @@ async def test_streams_are_counted_without_counting_them(kind: str, tmp_path: Pa
         assert needed(log.counts).numbers()["streams"] == 4
 
 
-async def test_a_file_that_is_opened_again_has_as_many_streams(tmp_path: Path) -> None:
+async def test_a_reopened_data_file_reports_the_same_number_of_streams(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         await log.commit([created(log, "a"), created(log, "b")])
     async with opened("sqlite", tmp_path) as log:
         assert needed(log.counts).numbers()["streams"] == 2
 
 
-async def test_a_data_file_tells_its_size_and_what_its_disk_has_left(tmp_path: Path) -> None:
+async def test_the_metrics_of_a_data_file_have_its_size_and_the_free_space(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         before = needed(log.counts).numbers()["size_bytes"]
         await log.commit([created(log, "s", b"x" * 2_000_000)])

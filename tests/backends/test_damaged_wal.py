@@ -147,7 +147,9 @@ def places(crash: Crash) -> Iterator[int]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_flipped_bit_loses_nothing_without_a_word(crash: Crash, tmp_path: Path) -> None:
+async def test_a_flipped_bit_in_a_wal_raises_an_alarm_unless_only_the_last_commit_is_lost(
+    crash: Crash, tmp_path: Path
+) -> None:
     wal = crash.wal
     last = HEADER + crash.ends[-2] * FRAME
     for number, at in enumerate(places(crash)):
@@ -163,7 +165,7 @@ async def test_a_flipped_bit_loses_nothing_without_a_word(crash: Crash, tmp_path
         shutil.rmtree(folder)
 
 
-async def test_a_wal_that_ends_anywhere_in_its_last_transaction_is_no_damage(
+async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
     crash: Crash, tmp_path: Path
 ) -> None:
     first, end = (HEADER + frame * FRAME for frame in crash.ends[-2:])
@@ -196,7 +198,7 @@ async def test_a_last_transaction_of_which_parts_never_came_is_no_damage(
         shutil.rmtree(folder)
 
 
-async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
+async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
     crash: Crash, tmp_path: Path
 ) -> None:
     """Those of the last time lie behind the new ones."""
@@ -226,7 +228,7 @@ async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
         assert (loaded.place.history, log.upkeep.loss()) == (0, None)
 
 
-async def test_damage_is_told_until_what_is_kept_is_taken_away(
+async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
     crash: Crash, tmp_path: Path
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
@@ -246,7 +248,7 @@ async def test_damage_is_told_until_what_is_kept_is_taken_away(
         assert (await log.load("a")).place.history == history > 0
 
 
-async def test_only_so_many_damaged_wals_are_kept(crash: Crash, tmp_path: Path) -> None:
+async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_path: Path) -> None:
     folder = with_wal(crash, tmp_path / "data", b"")
     seen: list[Path] = []
     for number in range(1, MAX_KEPT + 2):
@@ -258,7 +260,7 @@ async def test_only_so_many_damaged_wals_are_kept(crash: Crash, tmp_path: Path) 
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 
-async def test_a_wal_without_its_data_file_is_not_taken_into_a_new_one(
+async def test_a_wal_without_its_data_file_refuses_the_start_and_is_not_changed(
     crash: Crash, tmp_path: Path
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", crash.wal)
@@ -271,7 +273,7 @@ async def test_a_wal_without_its_data_file_is_not_taken_into_a_new_one(
     assert (folder / "headgate.db-wal").read_bytes() == crash.wal
 
 
-def test_the_wal_of_these_tests_is_as_they_take_it_to_be(crash: Crash) -> None:
+def test_the_wal_of_these_tests_has_the_expected_layout(crash: Crash) -> None:
     magic, version, page_size = struct.unpack_from(">III", crash.wal)
     assert (magic & ~1, version, page_size) == (0x377F0682, 3007000, PAGE)
     assert len(crash.wal) == HEADER + crash.ends[-1] * FRAME

@@ -59,7 +59,7 @@ async def _are(log: Log, paths: list[str]) -> bool:
     return await everything(log) == paths
 
 
-async def test_pages_are_those_of_a_model_whatever_was_created_and_removed(log: Log) -> None:
+async def test_listed_pages_equal_a_model_after_any_creations_and_removals(log: Log) -> None:
     chance = random.Random(5)
     paths = {
         "/".join([*chance.choices(SEGMENTS, k=chance.randint(0, 3)), str(number)])
@@ -94,7 +94,7 @@ async def _made(log: Log, paths: set[str]) -> dict[str, StreamState]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-async def test_the_last_page_says_that_it_is_the_last(log: Log, limit: int) -> None:
+async def test_the_last_listed_page_has_no_successor(log: Log, limit: int) -> None:
     await _made(log, {"a", "b"})
     await listed_are(log, {"a", "b"})
     listed = await needed(log.listing).page("", "", limit)
@@ -107,7 +107,7 @@ async def test_an_empty_log_lists_nothing(log: Log) -> None:
     assert await needed(log.listing).largest("", 10) == []
 
 
-async def test_what_is_listed_is_the_stream_as_it_stands(log: Log) -> None:
+async def test_a_listed_stream_has_its_present_state(log: Log) -> None:
     change = created(log, "s", b"one", generation=7)
     await log.commit([change])
     second = appended(change.state, b"two", closed=True)
@@ -116,14 +116,14 @@ async def test_what_is_listed_is_the_stream_as_it_stands(log: Log) -> None:
     assert (await needed(log.listing).page("", "", 50)).states == [second.state]
 
 
-async def test_a_creation_that_lost_a_race_lists_nothing_more(log: Log) -> None:
+async def test_a_creation_that_lost_a_race_is_not_listed(log: Log) -> None:
     await log.commit([created(log, "s")])
     with pytest.raises(Conflict):
         await log.commit([replace(created(log, "t"), expected=3)])
     await listed_are(log, {"s"})
 
 
-async def test_the_largest_streams_come_first_by_what_is_kept_of_them(log: Log) -> None:
+async def test_streams_are_ranked_by_their_retained_size(log: Log) -> None:
     chance = random.Random(6)
     sizes = {f"a{number}": chance.randint(1, 2000) for number in range(300)}
     sizes |= {f"b{number}": 3000 for number in range(3)}

@@ -73,7 +73,7 @@ async def records(log: Log, state: StreamState) -> Sequence[bytes]:
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_messages_of_many_writers_keep_their_order_and_borders(
+async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_order(
     kind: str, tmp_path: Path
 ) -> None:
     async with opened(kind, tmp_path) as log:
@@ -96,7 +96,9 @@ async def test_messages_of_many_writers_keep_their_order_and_borders(
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_each_message_ends_at_an_offset_of_its_own(kind: str, tmp_path: Path) -> None:
+async def test_each_message_of_a_multi_append_has_its_own_end_offset(
+    kind: str, tmp_path: Path
+) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         await service.create("s", b"0")
@@ -115,7 +117,7 @@ async def test_each_message_ends_at_an_offset_of_its_own(kind: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_what_is_refused_takes_nothing_of_a_request_nor_its_number(
+async def test_a_refused_multi_append_stores_nothing_and_uses_no_sequence_number(
     kind: str, tmp_path: Path
 ) -> None:
     async with opened(kind, tmp_path) as log:
@@ -143,7 +145,9 @@ async def test_what_is_refused_takes_nothing_of_a_request_nor_its_number(
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_json_messages_are_kept_as_they_were_sent(kind: str, tmp_path: Path) -> None:
+async def test_json_messages_of_a_multi_append_are_stored_as_sent(
+    kind: str, tmp_path: Path
+) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         json = "application/json"

@@ -152,12 +152,12 @@ async def findings(folder: Path, seed: int, *, syncs: bool = True) -> list[str]:
 
 @pytest.mark.timeout(30 + CUTS)
 @pytest.mark.parametrize("seed", range(SEED, SEED + -(-CUTS // CUTS_IN_A_RUN)))
-async def test_what_was_acknowledged_survives_a_power_cut(seed: int, tmp_path: Path) -> None:
+async def test_acknowledged_commits_survive_a_power_cut(seed: int, tmp_path: Path) -> None:
     assert await findings(tmp_path, seed) == []
 
 
 @pytest.mark.timeout(120)
-async def test_without_syncs_the_same_cuts_lose_something(tmp_path: Path) -> None:
+async def test_power_cuts_lose_commits_without_syncs(tmp_path: Path) -> None:
     """The control: a test that finds nothing here would find nothing anywhere."""
     for seed in range(100 // CUTS_IN_A_RUN):
         if await findings(tmp_path / str(seed), seed, syncs=False):
@@ -269,7 +269,9 @@ class Gate:
 
 
 @pytest.mark.parametrize("nth", range(1, 41))
-async def test_what_a_refusal_says_is_true_of_the_whole_group(nth: int, tmp_path: Path) -> None:
+async def test_a_failed_disk_write_refuses_the_whole_group_and_stores_nothing_of_it(
+    nth: int, tmp_path: Path
+) -> None:
     """Appends and reclaiming share a transaction group, and the disk refuses at any step of it."""
     with PowerLossVFS() as vfs:
         log = SqliteLog(tmp_path, vfs=vfs.name)

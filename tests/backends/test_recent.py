@@ -71,7 +71,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_a_short_append_waits_and_a_longer_one_goes_to_its_place(
+async def test_a_short_append_goes_to_the_recent_table_and_a_longer_one_to_messages(
     more: int, tmp_path: Path
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
@@ -86,7 +86,7 @@ async def test_a_short_append_waits_and_a_longer_one_goes_to_its_place(
         assert await loaded(log, "s") == second.state
 
 
-async def test_what_changes_more_of_a_stream_files_what_waits_before(tmp_path: Path) -> None:
+async def test_closing_a_stream_compacts_its_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         change = created(log, "s", b"a")
         await log.commit([change])
@@ -103,7 +103,7 @@ async def test_what_changes_more_of_a_stream_files_what_waits_before(tmp_path: P
         assert await read(log, closed.state) == b"abcd"
 
 
-async def test_a_group_may_have_both_kinds_of_changes_of_one_stream(tmp_path: Path) -> None:
+async def test_one_group_can_append_to_and_close_the_same_stream(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         one, other = created(log, "one", b"1"), created(log, "other", b"2")
         both = appended(one.state, b"3")
@@ -116,7 +116,7 @@ async def test_a_group_may_have_both_kinds_of_changes_of_one_stream(tmp_path: Pa
         assert await read(log, grown.state) == b"25"
 
 
-async def test_a_stream_that_ends_takes_with_it_what_waits(tmp_path: Path) -> None:
+async def test_removing_a_stream_removes_its_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         first = created(log, "s", b"first")
         await log.commit([first])
@@ -139,7 +139,7 @@ async def test_a_stream_that_ends_takes_with_it_what_waits(tmp_path: Path) -> No
             assert counted(folder) == 0
 
 
-async def test_lists_tell_sizes_with_what_waits(tmp_path: Path) -> None:
+async def test_listed_sizes_include_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, name, b"x" * size) for name, size in (("a", 5), ("b", 3), ("c", 1))]
         assert await committed_apart(log, *changes) == [None] * 3
@@ -154,9 +154,7 @@ async def test_lists_tell_sizes_with_what_waits(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what is filed, and when
 
 
-async def test_no_more_waits_than_the_bound_and_nothing_is_lost(
-    few_rows: int, tmp_path: Path
-) -> None:
+async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_path: Path) -> None:
     chance = random.Random(1)
     producers: dict[str, dict[str, ProducerState]] = {}
     async with opened("sqlite", tmp_path) as log:
@@ -205,7 +203,7 @@ async def _assert_all(
 
 
 @pytest.mark.parametrize("split", [1, 5])
-async def test_records_that_wait_are_counted_by_what_they_take_in_memory(
+async def test_recent_records_are_counted_with_their_memory_overhead(
     split: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [b"x" * (10 // split)] * split
@@ -223,7 +221,7 @@ async def test_records_that_wait_are_counted_by_what_they_take_in_memory(
         assert await read(log, change.state) == b"x" * 60
 
 
-async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_path: Path) -> None:
+async def test_recent_records_are_compacted_into_rows_of_bounded_length(tmp_path: Path) -> None:
     data = b"x" * 500
     rows = 2 * recent.COMPACTED_BYTES // len(data)
     async with opened("sqlite", tmp_path) as log:
@@ -239,7 +237,9 @@ async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_p
     assert sum(lengths) == rows * len(data)
 
 
-async def test_reads_see_each_record_once_while_it_is_filed(few_rows: int, tmp_path: Path) -> None:
+async def test_a_read_during_compaction_returns_each_record_once(
+    few_rows: int, tmp_path: Path
+) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"-") for number in range(few_rows)]
         assert await committed_apart(log, *changes) == [None] * few_rows
@@ -276,7 +276,9 @@ async def waiting(folder: Path) -> Change:
         "delete from recent where end=6",
     ],
 )
-async def test_a_flipped_bit_in_what_waited_is_noticed(statement: str, tmp_path: Path) -> None:
+async def test_a_damaged_recent_record_is_refused_and_the_others_are_served(
+    statement: str, tmp_path: Path
+) -> None:
     change = await waiting(tmp_path)
     with closing(apsw.Connection(str(tmp_path / "killed" / "headgate.db"))) as connection:
         connection.execute(statement)
@@ -290,7 +292,7 @@ async def test_a_flipped_bit_in_what_waited_is_noticed(statement: str, tmp_path:
                 await log.read(change.state, start, 9)
 
 
-async def test_a_file_of_the_first_format_is_read_and_goes_on(tmp_path: Path) -> None:
+async def test_a_file_of_the_first_format_is_upgraded_and_read(tmp_path: Path) -> None:
     """The tables were the same, but for this one."""
     async with opened("sqlite", tmp_path) as log:
         first = created(log, "s", b"first")
@@ -310,7 +312,7 @@ async def test_a_file_of_the_first_format_is_read_and_goes_on(tmp_path: Path) ->
     await log.close()
 
 
-async def test_a_first_format_that_is_taken_over_in_the_wal_alone_is_so_in_the_file(
+async def test_an_upgrade_that_is_only_in_the_wal_is_completed_at_the_next_start(
     tmp_path: Path,
 ) -> None:
     """As a start leaves it that was killed between its commit and its checkpoint."""

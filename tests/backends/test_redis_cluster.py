@@ -72,7 +72,7 @@ async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
         yield Gateways(cluster, names, log, subscriptions, other)
 
 
-async def test_a_log_that_was_closed_asks_the_cluster_no_more(cluster: ClusterServers) -> None:
+async def test_a_closed_log_opens_no_further_cluster_connections(cluster: ClusterServers) -> None:
     """Though a call that was under way finds that its stream is elsewhere."""
 
     def connections() -> int:
@@ -147,7 +147,7 @@ async def test_streams_of_every_node_are_served_through_every_gateway(gateways: 
         assert await loaded(gateways.log, path) is None
 
 
-async def test_a_line_of_forks_goes_over_all_nodes(gateways: Gateways) -> None:
+async def test_a_chain_of_forks_across_all_nodes_reads_each_level(gateways: Gateways) -> None:
     service, beside = Service(gateways.log), Service(gateways.other)
     first, second, third = gateways.on_each_node()
     await service.create(first, b"0")
@@ -208,7 +208,7 @@ async def test_streams_of_every_node_expire(gateways: Gateways) -> None:
 # ---------------------------------------------------------------- news
 
 
-async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
+async def test_appends_on_every_node_reach_followers(gateways: Gateways) -> None:
     beside, subscriptions = Service(gateways.other), gateways.subscriptions
     paths = gateways.on_each_node()
     for path in paths:
@@ -224,7 +224,7 @@ async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
         gateways.log.sharing.unfollow(path)
 
 
-async def test_removals_on_every_node_are_told_to_everybody(gateways: Gateways) -> None:
+async def test_removals_on_every_node_reach_every_gateway(gateways: Gateways) -> None:
     beside, subscriptions = Service(gateways.other), gateways.subscriptions
     await until(lambda: subscriptions.histories >= 1)
     removals = []
@@ -238,7 +238,7 @@ async def test_removals_on_every_node_are_told_to_everybody(gateways: Gateways) 
 # ---------------------------------------------------------------- slots that move
 
 
-async def test_a_stream_is_served_from_where_its_slot_has_moved_to(gateways: Gateways) -> None:
+async def test_a_stream_whose_slot_has_moved_is_served_by_the_new_node(gateways: Gateways) -> None:
     service, beside = Service(gateways.log), Service(gateways.other)
     (path, *_) = gateways.on_each_node()
     await service.create(path)
@@ -252,7 +252,7 @@ async def test_a_stream_is_served_from_where_its_slot_has_moved_to(gateways: Gat
     assert [position_of(state, parse_offset(one, "offset")) for one in offsets] == [2, 3, 4]
 
 
-async def test_reads_of_what_is_known_are_served_while_its_slot_moves(gateways: Gateways) -> None:
+async def test_reads_of_a_known_stream_are_served_while_its_slot_moves(gateways: Gateways) -> None:
     service = Service(gateways.log)
     (path, *_) = gateways.on_each_node()
     await service.create(path, b"0")
@@ -264,7 +264,7 @@ async def test_reads_of_what_is_known_are_served_while_its_slot_moves(gateways: 
         assert (await gateways.log.read(state, 1, 9)).records == (b"1",)
 
 
-async def test_a_stream_is_looked_at_in_a_new_history_while_its_slot_moves(
+async def test_a_stream_is_loaded_in_a_new_history_while_its_slot_moves(
     gateways: Gateways,
 ) -> None:
     service = Service(gateways.log)
@@ -279,9 +279,7 @@ async def test_a_stream_is_looked_at_in_a_new_history_while_its_slot_moves(
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-async def test_appends_are_waited_with_until_their_slot_has_moved(
-    gateways: Gateways, taken: int
-) -> None:
+async def test_appends_wait_until_their_slot_has_moved(gateways: Gateways, taken: int) -> None:
     """A call with several keys is refused meanwhile when one of them is not there."""
     service = Service(gateways.log)
     (path, *_) = gateways.on_each_node()
@@ -295,7 +293,9 @@ async def test_appends_are_waited_with_until_their_slot_has_moved(
     assert await service.data(path) == b"01"
 
 
-async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: Gateways) -> None:
+async def test_a_followed_stream_is_notified_from_the_node_its_slot_moved_to(
+    gateways: Gateways,
+) -> None:
     beside, subscriptions = Service(gateways.other), gateways.subscriptions
     (path, *_) = gateways.on_each_node()
     await beside.create(path)
@@ -311,7 +311,7 @@ async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: 
     gateways.log.sharing.unfollow(path)
 
 
-async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_along(
+async def test_a_node_restarted_without_data_loses_only_its_own_streams(
     gateways: Gateways,
 ) -> None:
     service = Service(gateways.other)
@@ -335,7 +335,7 @@ async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_al
     assert (await service.create(paths[1], b"new")).new
 
 
-async def test_a_fork_gives_no_other_bytes_for_what_its_sources_node_has_lost(
+async def test_a_fork_never_gets_other_bytes_for_those_its_sources_node_lost(
     gateways: Gateways,
 ) -> None:
     service = Service(gateways.other)

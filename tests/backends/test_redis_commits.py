@@ -48,7 +48,7 @@ async def other(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLo
 # ---------------------------------------------------------------- two gateways
 
 
-async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: RedisLog) -> None:
+async def test_a_commit_is_visible_to_every_gateway_at_once(log: RedisLog, other: RedisLog) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
     assert await loaded(other, "s") == change.state
@@ -67,7 +67,7 @@ async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: R
     assert await other.load("s") == Loaded(PathState(None, 0, second.state.history), {})
 
 
-async def test_what_stands_is_another_stream_when_it_was_created_anew(
+async def test_a_recreated_stream_does_not_count_as_the_old_one(
     log: RedisLog, other: RedisLog
 ) -> None:
     change = created(log, "s", b"one")
@@ -77,7 +77,7 @@ async def test_what_stands_is_another_stream_when_it_was_created_anew(
     assert not await log.sharing.is_current(change.state)
 
 
-async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_does(
+async def test_the_loser_of_two_commits_gets_a_conflict_with_the_present_state(
     log: RedisLog, other: RedisLog
 ) -> None:
     change = created(log, "s")
@@ -96,7 +96,7 @@ async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_doe
     assert conflict.found == stands == await log.load("s")
 
 
-async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_time(
+async def test_a_creation_overtaken_by_another_gets_a_conflict_with_the_retired_generation(
     log: RedisLog, other: RedisLog
 ) -> None:
     """Between its look and its commit another gateway created, wrote to and removed the stream."""
@@ -112,7 +112,7 @@ async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_
 
 
 @pytest.mark.parametrize(("count", "told"), [(122, True), (123, True), (124, False)])
-async def test_so_many_producers_are_told_with_a_conflict(
+async def test_a_conflict_returns_the_producers_up_to_a_bound(
     log: RedisLog, count: int, told: bool
 ) -> None:
     producers = {f"p{number}": ProducerState(0, number, 1.5) for number in range(count)}
@@ -127,7 +127,7 @@ async def test_so_many_producers_are_told_with_a_conflict(
         assert conflict.value.found is None
 
 
-async def test_all_producers_of_a_stream_may_be_forgotten_at_once(log: RedisLog) -> None:
+async def test_all_producers_of_a_stream_can_be_dropped_in_one_commit(log: RedisLog) -> None:
     names = [f"p{number}" for number in range(MAX_PRODUCERS)]
     change = created(log, "s")
     await log.commit([change])
@@ -140,7 +140,7 @@ async def test_all_producers_of_a_stream_may_be_forgotten_at_once(log: RedisLog)
     assert list((await log.load("s")).producers) == ["new"]
 
 
-async def test_a_conflict_tells_that_nothing_stands_any_more(
+async def test_a_commit_to_a_removed_stream_gets_a_conflict_without_a_state(
     log: RedisLog, other: RedisLog
 ) -> None:
     change = created(log, "s", generation=4)
@@ -151,13 +151,13 @@ async def test_a_conflict_tells_that_nothing_stands_any_more(
     assert conflict.value.found == Loaded(PathState(None, 4, change.state.history), {})
 
 
-async def test_a_commit_is_of_one_stream(log: RedisLog) -> None:
+async def test_a_commit_to_redis_changes_one_stream_only(log: RedisLog) -> None:
     changes = [created(log, "s"), created(log, "f")]
     assert log.can_commit_together(changes[:1])
     assert not log.can_commit_together(changes)
 
 
-async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> None:
+async def test_logs_with_two_prefixes_share_no_streams(server: RedisServer, log: RedisLog) -> None:
     await log.commit([created(log, "s", b"one", deadline=1.0)])
     async with connected(f"{server.url}?prefix={uuid.uuid4().hex}") as apart:
         assert await loaded(apart, "s") is None
@@ -166,14 +166,16 @@ async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> 
 
 
 @pytest.mark.parametrize("path", ["a/b%2F%C3%A9", "%7Bx%7D", "a:records", "a b*?[c]", "ü"])
-async def test_any_path_has_keys_of_its_own(log: RedisLog, other: RedisLog, path: str) -> None:
+async def test_a_path_with_special_characters_has_keys_of_its_own(
+    log: RedisLog, other: RedisLog, path: str
+) -> None:
     change = created(log, path, b"one")
     await commit_each(log, change, created(log, "a", b"two"))
     assert await loaded(other, path) == change.state
     assert (await other.read(change.state, 0, 9)).records == (b"one",)
 
 
-async def test_keys_are_as_they_are_documented(
+async def test_the_keys_in_redis_are_those_of_the_documentation(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     producer = ProducerState(1, 2, 3.5)
@@ -217,7 +219,7 @@ KINDS: dict[str, Callable[[RedisLog, StreamState], Change]] = {
 
 @pytest.mark.parametrize("after", [True, False], ids=["answer lost", "command lost"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_commit_that_is_sent_again_is_stored_once(
+async def test_a_commit_sent_twice_is_stored_once(
     server: RedisServer, names: RedisNames, kind: str, after: bool
 ) -> None:
     async with lossy(server, names) as (proxy, log):
@@ -248,7 +250,7 @@ async def test_appends_that_share_a_lost_connection_are_all_stored_once(
             assert await loaded(log, change.state.path) == change.state
 
 
-async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_stored_again(
+async def test_a_resent_commit_overtaken_by_another_gateway_is_not_stored_twice(
     server: RedisServer, names: RedisNames
 ) -> None:
     """Another gateway has built on it meanwhile, so it is not the last that was written."""
@@ -266,7 +268,7 @@ async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_store
         assert (await beside.data("s")).count(b"mine ") == 1
 
 
-async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
+async def test_a_resent_commit_overtaken_by_the_same_gateway_is_not_stored_twice(
     server: RedisServer, names: RedisNames
 ) -> None:
     """A fork writes to its source too, and does not wait for what is sent again."""
@@ -282,7 +284,7 @@ async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
         assert await service.data("s") == b"mine "
 
 
-async def test_names_that_gateways_leave_behind_are_few(
+async def test_the_writer_names_left_in_a_stream_are_bounded(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     change = created(log, "s", b"one")
@@ -298,7 +300,7 @@ async def test_names_that_gateways_leave_behind_are_few(
     assert await loaded(log, "s") == change.state
 
 
-async def test_a_read_whose_answer_is_lost_is_asked_again(
+async def test_a_read_whose_reply_is_lost_is_sent_again(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
@@ -317,7 +319,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
         assert proxy.lost == len(questions)
 
 
-async def test_two_commits_of_one_gateway_from_one_version_are_told_apart_after_a_loss(
+async def test_one_of_two_commits_from_one_version_is_stored_although_a_reply_is_lost(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
@@ -337,7 +339,7 @@ async def test_two_commits_of_one_gateway_from_one_version_are_told_apart_after_
 
 
 @pytest.mark.parametrize("flush", [("FUNCTION", "FLUSH"), ("SCRIPT", "FLUSH")], ids=" ".join)
-async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
+async def test_flushed_functions_are_loaded_again_without_a_refused_request(
     server: RedisServer, log: RedisLog, other: RedisLog, flush: tuple[str, str]
 ) -> None:
     services = [Service(log), Service(other)]
@@ -361,7 +363,7 @@ async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
     assert await loaded(log, "s") is None
 
 
-async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot_it(
+async def test_a_server_that_forgot_its_history_gets_the_known_one_again(
     server: RedisServer, log: RedisLog, other: RedisLog, names: RedisNames
 ) -> None:
     """Also when it is later than the clock says, and the next one has begun meanwhile."""
@@ -379,7 +381,7 @@ async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot
     assert (await service.present("s")).history == known
 
 
-async def test_a_look_that_we_end_ourselves_leaves_the_log_healthy(log: RedisLog) -> None:
+async def test_a_probe_ended_by_the_gateway_leaves_the_log_healthy(log: RedisLog) -> None:
     """Whatever asks at that moment is not refused for it."""
     primary = log.primaries.primary_of("any")
     assert primary is not None
@@ -394,7 +396,7 @@ async def test_a_look_that_we_end_ourselves_leaves_the_log_healthy(log: RedisLog
 
 
 @pytest.mark.parametrize("key", ["meta", "records"])
-async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
+async def test_a_key_of_a_wrong_type_refuses_its_own_stream_only(
     server: RedisServer, log: RedisLog, names: RedisNames, key: str
 ) -> None:
     change = created(log, "s", b"one")
@@ -417,7 +419,7 @@ async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
     await log.commit([created(log, "s", b"new")])
 
 
-async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
+async def test_a_deadline_index_of_a_wrong_type_does_not_refuse_appends(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     server.command("SET", names.deadlines, "something else")
@@ -431,7 +433,7 @@ async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
 # ---------------------------------------------------------------- replicas, sockets, outages
 
 
-async def test_an_append_that_too_few_replicas_have_is_not_acknowledged(
+async def test_an_append_on_too_few_replicas_is_not_acknowledged(
     server: RedisServer, names: RedisNames
 ) -> None:
     url = f"{server.url}?prefix={names.prefix}"
@@ -451,7 +453,7 @@ async def test_an_append_that_too_few_replicas_have_is_not_acknowledged(
         )
 
 
-async def test_a_socket_of_the_file_system_serves_too(tmp_path: Path) -> None:
+async def test_a_log_is_reached_through_a_unix_socket(tmp_path: Path) -> None:
     socket = tmp_path / "redis.sock"
     with redis_server(tmp_path / "data", unixsocket=str(socket)) as server:
         async with connected(f"redis+unix://{socket}?db=3&prefix=p") as log:
@@ -462,7 +464,7 @@ async def test_a_socket_of_the_file_system_serves_too(tmp_path: Path) -> None:
             assert await loaded(log, "s") == change.state
 
 
-async def test_an_outage_is_told_and_ends_by_itself(tmp_path: Path) -> None:
+async def test_an_outage_of_redis_is_reported_and_ends_without_a_restart(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one")

@@ -20,7 +20,7 @@ words = st.lists(
 
 
 @given(words)
-def test_a_command_is_what_redis_expects(command: list[bytes | str | int]) -> None:
+def test_a_packed_command_equals_that_of_hiredis(command: list[bytes | str | int]) -> None:
     packed = pack(*command)
     expected = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]
     assert b"".join(packed) == expected
@@ -28,7 +28,7 @@ def test_a_command_is_what_redis_expects(command: list[bytes | str | int]) -> No
 
 
 @pytest.mark.parametrize(("word", "pieces"), [(bytes(LONG), 1), (LONGER, 3)])
-def test_only_a_long_word_is_a_piece_of_its_own(word: bytes, pieces: int) -> None:
+def test_only_a_word_over_the_limit_is_a_separate_piece(word: bytes, pieces: int) -> None:
     packed = pack("SET", "key", word, "EX", 1)
     assert len(packed) == pieces
     assert any(piece is word for piece in packed) == (pieces > 1)
@@ -47,7 +47,7 @@ class Transport:
         self.written += pieces
 
 
-async def test_commands_are_sent_in_order_and_short_ones_together() -> None:
+async def test_commands_are_sent_in_order_and_short_ones_in_one_write() -> None:
     connection = RedisConnection(lambda _: None, lambda _: None)
     transport = connection._transport = Transport()
     commands = [pack("A"), pack("B", LONGER, "C"), pack("D")]

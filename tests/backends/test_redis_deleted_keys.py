@@ -33,7 +33,7 @@ def is_hit(answer: Answer) -> bool:
 
 
 @pytest.mark.parametrize("begun_anew", [False, True])
-async def test_a_kept_chunk_is_asked_for_again_after_a_while(
+async def test_a_cached_chunk_of_deleted_keys_is_read_again_after_a_while(
     server: RedisServer, names: RedisNames, *, begun_anew: bool
 ) -> None:
     async with (
@@ -57,7 +57,9 @@ async def test_a_kept_chunk_is_asked_for_again_after_a_while(
             assert found.status == 404
 
 
-async def test_a_chunk_that_still_stands_is_kept_on(server: RedisServer, names: RedisNames) -> None:
+async def test_a_cached_chunk_of_existing_keys_stays_cached(
+    server: RedisServer, names: RedisNames
+) -> None:
     async with serving(redis_log(names.prefix)) as gateway:
         await write(gateway, b"x")
         kept = await gateway.ask(FIRST)

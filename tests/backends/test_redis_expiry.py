@@ -31,7 +31,7 @@ def server() -> RedisServer:
 
 @pytest.mark.parametrize("command", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("strangers", [1, 300], ids=["one", "more than are looked at together"])
-async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
+async def test_a_foreign_value_at_one_stream_does_not_stop_others_from_expiring(
     server: RedisServer, command: tuple[str, ...], strangers: int
 ) -> None:
     names = RedisNames(uuid.uuid4().hex)
@@ -46,7 +46,9 @@ async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
             assert await log.expired(at(5.0), 10) == ["s"]
 
 
-async def test_what_a_removed_stream_has_left_is_taken_away(server: RedisServer) -> None:
+async def test_remains_of_a_removed_stream_are_deleted_by_the_expiry_query(
+    server: RedisServer,
+) -> None:
     """The gateway that removed it may be gone before it has purged it."""
     names = RedisNames(uuid.uuid4().hex)
     async with connected(f"{server.url}?prefix={names.prefix}") as log:

@@ -39,7 +39,7 @@ def clock(server: RedisServer) -> int:
     return int(seconds) * 10**6 + int(micros)
 
 
-async def test_a_history_is_one_for_all_gateways_and_all_streams(tmp_path: Path) -> None:
+async def test_all_gateways_and_streams_of_a_server_have_one_history(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         before = clock(server)
         async with connected(server.url) as log, connected(server.url) as other:
@@ -71,7 +71,7 @@ async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None
                 await log.commit([created(log, "t")])  # decided in the first history
 
 
-async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offset(
+async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets_valid(
     tmp_path: Path,
 ) -> None:
     async with with_a_stream(tmp_path, **DURABLE) as (server, log, change):
@@ -95,7 +95,7 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offse
         assert second.state.offset(6)[:16] == f"{state.generation:016d}"
 
 
-async def test_what_was_lost_is_refused_and_what_comes_instead_is_told_apart(
+async def test_offsets_of_lost_data_are_refused_and_differ_from_those_of_later_data(
     tmp_path: Path,
 ) -> None:
     async with with_a_stream(tmp_path) as (server, log, kept):
@@ -120,7 +120,7 @@ async def test_what_was_lost_is_refused_and_what_comes_instead_is_told_apart(
         assert (await log.read(kept.state, 3, 100)).records == (b"else",)
 
 
-async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) -> None:
+async def test_gateways_continue_after_a_restart_without_losses(tmp_path: Path) -> None:
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log, connected(server.url) as other:
             services = [Service(log), Service(other)]
@@ -140,7 +140,7 @@ async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) 
 # ---------------------------------------------------------------- a history that comes back
 
 
-async def test_a_server_that_was_a_replica_meanwhile_takes_up_a_history_of_its_own(
+async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(
     tmp_path: Path,
 ) -> None:
     subscriptions = Hearing()
@@ -163,7 +163,7 @@ async def test_a_server_that_was_a_replica_meanwhile_takes_up_a_history_of_its_o
             await until(lambda: subscriptions.histories > histories)
 
 
-async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) -> None:
+async def test_a_new_history_is_adopted_while_many_requests_are_under_way(tmp_path: Path) -> None:
     """Each answer tells of it before the server is looked at, and the look must come to its end."""
     subscriptions = Hearing()
     with redis_server(tmp_path) as server:
@@ -184,7 +184,7 @@ async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) ->
             await asyncio.gather(*askers)
 
 
-async def test_versions_of_headgate_that_serve_together_come_to_one_history(tmp_path: Path) -> None:
+async def test_two_versions_of_headgate_on_one_server_agree_on_the_history(tmp_path: Path) -> None:
     """As while gateways are replaced one after the other: no generation rises at every append."""
     other = LIBRARY.replace(VERSION, "0" * 12)
     async with with_a_stream(tmp_path) as (server, log, _):
@@ -201,7 +201,7 @@ async def test_versions_of_headgate_that_serve_together_come_to_one_history(tmp_
 
 
 @pytest.mark.parametrize("ahead_s", [1, 3600])
-async def test_a_history_of_a_server_whose_clock_is_ahead_holds_nothing_up(
+async def test_a_history_ahead_of_the_clock_does_not_stop_appends(
     tmp_path: Path, ahead_s: int
 ) -> None:
     """The last primary's clock was ahead of this one's: its history is later than now."""
@@ -214,7 +214,9 @@ async def test_a_history_of_a_server_whose_clock_is_ahead_holds_nothing_up(
         await log.commit([appended(state, b"two")])
 
 
-async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) -> None:
+async def test_streams_changed_under_earlier_histories_are_raised_one_by_one(
+    tmp_path: Path,
+) -> None:
     """Those changed under earlier histories are raised when they are next changed, one by one."""
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:

@@ -60,20 +60,20 @@ async def test_a_planned_restart_loses_nothing(kept: dict[str, str], tmp_path: P
         assert await found(log) == ["no"]
 
 
-async def test_an_append_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+async def test_an_append_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
             await log.commit([appended(change.state, b"two")])
         assert await found(log) == ["yes"]
 
 
-async def test_a_stream_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+async def test_a_stream_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, _):
         await asyncio.to_thread(server.restart)
         assert await found(log) == ["yes"]
 
 
-async def test_a_crash_after_which_everything_is_there_loses_nothing(tmp_path: Path) -> None:
+async def test_a_crash_without_lost_data_reports_no_loss(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         await log.commit([appended(change.state, b"two")])
         async with crashing(server):
@@ -81,21 +81,21 @@ async def test_a_crash_after_which_everything_is_there_loses_nothing(tmp_path: P
         assert await found(log) == ["no"]
 
 
-async def test_a_removal_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
             await log.commit([removed(change.state)])
         assert await found(log) == ["yes"]
 
 
-async def test_a_removal_that_is_kept_is_no_loss(tmp_path: Path) -> None:
+async def test_a_removal_that_survives_a_restart_reports_no_loss(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, change):
         await log.commit([removed(change.state)])
         await restart_as_planned(server)
         assert await found(log) == ["no"]
 
 
-async def test_what_another_gateway_appended_or_removed_since_hides_no_commit(
+async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
     tmp_path: Path,
 ) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
@@ -109,7 +109,7 @@ async def test_what_another_gateway_appended_or_removed_since_hides_no_commit(
             assert (await found(log), await found(other)) == (["no"], ["no"])
 
 
-async def test_appends_right_after_the_crash_do_not_hide_that_one_before_it_is_lost(
+async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
     tmp_path: Path,
 ) -> None:
     """The gateway appends more than a stream remembers of its commits before it looks at Redis."""
@@ -133,7 +133,7 @@ async def test_appends_right_after_the_crash_do_not_hide_that_nothing_is_lost(
         assert await found(log) == ["no"]
 
 
-async def test_a_gateway_that_stored_nothing_cannot_tell(tmp_path: Path) -> None:
+async def test_a_gateway_that_stored_nothing_reports_unknown_losses(tmp_path: Path) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log, connected(server.url) as reader:
             await log.commit([created(log, "s", b"one")])
@@ -142,7 +142,7 @@ async def test_a_gateway_that_stored_nothing_cannot_tell(tmp_path: Path) -> None
             assert (await found(log), await found(reader)) == (["no"], ["unknown"])
 
 
-async def test_each_restart_is_compared_with_what_was_stored_since_the_last_one(
+async def test_each_restart_is_checked_against_commits_since_the_last_one(
     tmp_path: Path,
 ) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
@@ -191,11 +191,11 @@ def raised_at(end: int, **fields: int) -> StreamState:
         (Standing(replace(MADE, stream_id=6, generation=206), [], 205, 1), "unknown"),
     ],
 )
-def test_a_commit_is_lost_by_what_stands_at_its_path(standing: Standing, lost: Lost) -> None:
+def test_a_commit_counts_as_lost_by_the_state_at_its_path(standing: Standing, lost: Lost) -> None:
     assert LAST.is_lost(standing) == lost
 
 
-def test_a_removal_is_lost_where_its_stream_stands() -> None:
+def test_a_removal_counts_as_lost_if_its_stream_exists() -> None:
     removal = LAST._replace(version=4)
     assert removal.is_lost(Standing(MADE, [b"6"], -1, -1)) == "yes"
     assert removal.is_lost(Standing(None, [b"7"], 105, 4)) == "no"

@@ -86,7 +86,9 @@ async def pair() -> AsyncIterator[Pair]:
 # ---------------------------------------------------------------- changes
 
 
-async def test_a_followed_streams_changes_are_heard_whole_and_in_order(pair: Pair) -> None:
+async def test_changes_of_a_followed_stream_are_notified_completely_and_in_order(
+    pair: Pair,
+) -> None:
     state = await pair.create("s")
     await pair.follow("s")
     changes = []
@@ -103,7 +105,7 @@ async def test_a_followed_streams_changes_are_heard_whole_and_in_order(pair: Pai
     assert (pair.subscriptions.missing, pair.subscriptions.removals) == ([], [])
 
 
-async def test_own_changes_are_heard_too(pair: Pair) -> None:
+async def test_a_gateways_own_changes_are_notified_to_itself(pair: Pair) -> None:
     state = await pair.create("s")
     await pair.follow("s")
     change = appended(state, b"one")
@@ -113,7 +115,9 @@ async def test_own_changes_are_heard_too(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(("size", "whole"), [(-1, True), (0, True), (1, False)])
-async def test_records_that_are_too_long_are_left_out(pair: Pair, size: int, whole: bool) -> None:
+async def test_records_over_the_publish_limit_are_left_out_of_notifications(
+    pair: Pair, size: int, whole: bool
+) -> None:
     state = await pair.create("s")
     await pair.follow("s")
     change = appended(state, b"x" * (MOST_PUBLISHED // 2), b"y" * (MOST_PUBLISHED // 2 + size))
@@ -121,7 +125,7 @@ async def test_records_that_are_too_long_are_left_out(pair: Pair, size: int, who
     assert pair.subscriptions.changes == [change if whole else replace(change, records=())]
 
 
-async def test_streams_that_change_at_once_are_each_heard(pair: Pair) -> None:
+async def test_simultaneous_changes_of_followed_streams_are_each_notified(pair: Pair) -> None:
     states = [await pair.create(path) for path in "abc"]
     await pair.follow("a", "c")
     changes = [appended(state, b"x") for state in states]
@@ -130,7 +134,7 @@ async def test_streams_that_change_at_once_are_each_heard(pair: Pair) -> None:
     assert pair.subscriptions.changes == [changes[0], changes[2]]
 
 
-async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
+async def test_changes_of_an_unfollowed_stream_are_not_notified(pair: Pair) -> None:
     states = {path: await pair.create(path) for path in ("followed", "other")}
     await pair.follow("followed")
     await pair.other.commit([appended(states["other"], b"x")])
@@ -138,7 +142,7 @@ async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
     assert [change.state.path for change in pair.subscriptions.changes] == ["followed"]
 
 
-async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
+async def test_changes_are_not_notified_after_a_stream_is_unfollowed(pair: Pair) -> None:
     states = {path: await pair.create(path) for path in ("stays", "goes")}
     await pair.follow("stays", "goes")
     pair.log.sharing.unfollow("goes")
@@ -149,7 +153,7 @@ async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
     assert [change.state.path for change in pair.subscriptions.changes] == ["stays"]
 
 
-async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(pair: Pair) -> None:
+async def test_a_stream_unfollowed_and_followed_again_at_once_stays_followed(pair: Pair) -> None:
     state = await pair.create("s")
     await pair.follow("s")
     pair.log.sharing.unfollow("s")
@@ -158,7 +162,7 @@ async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(p
     assert [change.state.path for change in pair.subscriptions.changes] == ["s"]
 
 
-async def test_a_stream_that_is_followed_before_there_is_one_is_heard(pair: Pair) -> None:
+async def test_the_creation_of_a_stream_followed_in_advance_is_notified(pair: Pair) -> None:
     await pair.follow("s")
     change = created(pair.other, "s", b"one")
     await pair.tell(change)
@@ -177,7 +181,7 @@ async def test_many_streams_are_followed_at_once(pair: Pair, count: int) -> None
 # ---------------------------------------------------------------- removals
 
 
-async def test_a_removal_is_heard_by_those_who_follow_and_told_to_everybody(pair: Pair) -> None:
+async def test_a_removal_is_notified_to_followers_and_reported_to_all_gateways(pair: Pair) -> None:
     states = [await pair.create(path) for path in ("followed", "a/b%2Fc")]
     await pair.follow("followed")
     removals = [removed(state) for state in states]
@@ -189,7 +193,7 @@ async def test_a_removal_is_heard_by_those_who_follow_and_told_to_everybody(pair
     assert pair.subscriptions.changes == [removals[0]]
 
 
-async def test_removals_under_another_prefix_are_not_told(pair: Pair) -> None:
+async def test_removals_under_another_prefix_are_not_reported(pair: Pair) -> None:
     async with connected(f"{pair.server.url}?prefix={uuid.uuid4().hex}") as apart:
         change = created(apart, "s")
         await apart.commit([change])
@@ -203,7 +207,7 @@ async def test_removals_under_another_prefix_are_not_told(pair: Pair) -> None:
 # ---------------------------------------------------------------- a lost connection
 
 
-async def test_each_followed_stream_is_told_to_be_missed_when_the_connection_was_lost(
+async def test_every_followed_stream_is_reported_as_missed_after_a_lost_connection(
     pair: Pair,
 ) -> None:
     states = {path: await pair.create(path) for path in "abc"}
@@ -221,7 +225,7 @@ async def test_each_followed_stream_is_told_to_be_missed_when_the_connection_was
     await until(lambda: bool(pair.subscriptions.removals))
 
 
-async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_the_next(
+async def test_streams_followed_without_a_connection_are_subscribed_with_the_next_one(
     pair: Pair,
 ) -> None:
     await pair.follow("a")
@@ -234,7 +238,7 @@ async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_t
     assert pair.subscriptions.changes == [change]
 
 
-async def test_whatever_changed_during_the_loss_is_loaded_after_it(pair: Pair) -> None:
+async def test_changes_during_a_lost_connection_are_found_by_the_load_after_it(pair: Pair) -> None:
     """What was told as missed is told after the subscription is in force, never before."""
     state = await pair.create("s")
     await pair.follow("s")
@@ -250,7 +254,7 @@ async def test_whatever_changed_during_the_loss_is_loaded_after_it(pair: Pair) -
         assert found == state
 
 
-async def test_a_log_is_closed_at_once_while_its_connection_is_made() -> None:
+async def test_a_log_is_closed_at_once_while_its_connection_is_being_made() -> None:
     """Between any two passes of the loop."""
     for passes in range(0, 60, 2):
         log = redis_log()
@@ -261,7 +265,9 @@ async def test_a_log_is_closed_at_once_while_its_connection_is_made() -> None:
 
 
 @pytest.mark.parametrize("message", [b"", b"hello", b"\x81", b"\x00" * 100, b'{"state":{}}'])
-async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: bytes) -> None:
+async def test_a_foreign_message_on_a_channel_does_not_end_the_notifications(
+    pair: Pair, message: bytes
+) -> None:
     state = await pair.create("s")
     await pair.follow("s")
     (channel,) = [
@@ -277,7 +283,7 @@ async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: byte
 
 
 @pytest.mark.parametrize("passes", range(4))
-async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
+async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
     server: RedisServer, passes: int
 ) -> None:
     """So many passes of the loop after those who wait for it were told."""
@@ -345,7 +351,7 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
 
 
 @pytest.mark.parametrize("lives_s", [0.0, 0.45])
-def test_a_server_that_ends_each_connection_is_asked_for_one_now_and_then(lives_s: float) -> None:
+def test_a_server_that_closes_each_connection_is_retried_with_pauses(lives_s: float) -> None:
     made = _connections(lives_s, 60)
     pauses = [after - before - lives_s for before, after in pairwise(made)]
     assert all(0.05 <= pause <= 1 for pause in pauses[:4])  # a server that is back is soon heard
@@ -353,11 +359,11 @@ def test_a_server_that_ends_each_connection_is_asked_for_one_now_and_then(lives_
     assert len({round(pause, 6) for pause in pauses}) > 10  # gateways do not come together
 
 
-def test_a_connection_that_has_served_is_made_anew_at_once() -> None:
+def test_a_subscription_lost_after_a_second_is_remade_at_once() -> None:
     assert _connections(1.0, 5.5) == pytest.approx([0, 1, 2, 3, 4, 5])
 
 
-async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
+async def test_a_channel_added_while_the_connection_is_made_is_reported_once(
     server: RedisServer,
 ) -> None:
     servers = Topology(RedisSettings(parse_redis(server.url)))

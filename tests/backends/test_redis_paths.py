@@ -57,7 +57,7 @@ async def test_streams_of_another_log_are_not_found(
         assert await everything(log) == ["ours"]
 
 
-async def test_nobody_searches_while_another_gateway_does(
+async def test_no_search_for_paths_begins_while_another_gateway_searches(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await until(lambda: server.command("TTL", names.paths_searched) > 60)
@@ -69,7 +69,7 @@ async def test_nobody_searches_while_another_gateway_does(
         assert server.command("GET", names.paths_searched) == b"another"
 
 
-async def test_a_path_too_many_is_not_listed_and_dropped(
+async def test_an_index_entry_without_a_stream_is_not_listed_and_is_removed(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await log.commit([created(log, "s")])
@@ -95,7 +95,7 @@ async def test_a_foreign_value_at_a_stream_hides_no_other(
 
 
 @pytest.mark.parametrize("streams", [path_index.AT_ONCE - 1, path_index.AT_ONCE + 1])
-async def test_a_survey_of_more_streams_than_are_looked_at_together(
+async def test_a_survey_of_more_streams_than_one_batch_ranks_them_all(
     log: RedisLog, streams: int
 ) -> None:
     paths = {f"s{number}" for number in range(streams)}
@@ -106,7 +106,7 @@ async def test_a_survey_of_more_streams_than_are_looked_at_together(
     assert await log.listing.largest("", 7) == ranked[:7]
 
 
-async def test_gateways_that_create_and_remove_one_stream_leave_the_list_right(
+async def test_gateways_that_create_and_remove_one_stream_leave_a_correct_list(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     """The one that removed it may be the later one to touch the list."""
@@ -148,7 +148,7 @@ async def test_streams_of_all_nodes_of_a_cluster_are_listed(
             assert await everything(log) == sorted(paths)
 
 
-async def test_a_user_who_may_not_list_is_told_and_all_else_goes_on(
+async def test_a_redis_user_without_list_rights_refuses_only_listing(
     server: RedisServer, names: RedisNames
 ) -> None:
     user = User(server, names.prefix)

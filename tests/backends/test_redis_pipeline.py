@@ -139,7 +139,7 @@ async def talking(
 # ---------------------------------------------------------------- patience
 
 
-async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
+async def test_a_long_command_on_a_slow_link_does_not_time_out() -> None:
     async with talking(Peer(bytes_per_s=SLOW), timeout_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", bytes(LONG))
@@ -150,7 +150,7 @@ async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
         assert talk.lost == []
 
 
-async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
+async def test_a_long_reply_on_a_slow_link_does_not_time_out() -> None:
     async with talking(Peer(), timeout_s=2 * PATIENCE_S) as talk:
         talk.ask("a")
         await until(lambda: bool(talk.peer.heard))
@@ -164,7 +164,7 @@ async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"+one\r\n$100\r\nhalf"])
-async def test_a_connection_on_which_nothing_moves_is_given_up(said: bytes) -> None:
+async def test_a_connection_without_progress_times_out(said: bytes) -> None:
     async with talking(Peer(), timeout_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", b"b")
@@ -183,7 +183,7 @@ async def test_a_connection_on_which_nothing_moves_is_given_up(said: bytes) -> N
 # ---------------------------------------------------------------- who is answered, and when
 
 
-async def test_each_is_answered_when_its_own_replies_are_there() -> None:
+async def test_each_request_completes_when_its_own_replies_arrive() -> None:
     async with talking(Peer()) as talk:
         for name in ("a", "b", "c"):
             talk.ask(name, b"more")
@@ -199,7 +199,7 @@ async def test_each_is_answered_when_its_own_replies_are_there() -> None:
         await until(lambda: talk.peer.heard[6:] == [b"d"])
 
 
-async def test_with_an_epilogue_all_are_answered_after_it() -> None:
+async def test_requests_with_an_epilogue_complete_after_it() -> None:
     async with talking(Peer(), epilogue=pack("last")) as talk:
         talk.ask("a")
         talk.ask("b")
@@ -236,7 +236,7 @@ async def test_a_pipeline_is_bounded_by_bytes(
 # ---------------------------------------------------------------- what goes wrong
 
 
-async def test_a_connection_that_is_lost_while_idle_is_missed_by_nobody() -> None:
+async def test_a_connection_lost_while_idle_is_not_reported() -> None:
     """Redis closes idle ones after its `timeout`; the other pipeline is well all the same."""
     async with talking(Peer()) as talk:
         talk.ask("a")
@@ -253,7 +253,7 @@ async def test_a_connection_that_is_lost_while_idle_is_missed_by_nobody() -> Non
         assert talk.peer.connections == 2
 
 
-async def test_a_connection_that_is_lost_while_a_reply_is_due_is_told() -> None:
+async def test_a_connection_lost_while_a_reply_is_due_fails_the_request() -> None:
     async with talking(Peer()) as talk:
         talk.ask("a")
         await until(lambda: bool(talk.peer.heard))
@@ -266,7 +266,7 @@ async def test_a_connection_that_is_lost_while_a_reply_is_due_is_told() -> None:
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-async def test_a_connection_that_is_cut_in_the_making_is_made_anew(*, deaf: bool) -> None:
+async def test_a_connection_cut_while_it_is_being_made_is_made_again(*, deaf: bool) -> None:
     async with talking(Peer(), frozen=True, deaf=deaf) as talk:
         talk.ask("a")
         await until(lambda: talk.peer.connections == 1)
@@ -278,7 +278,7 @@ async def test_a_connection_that_is_cut_in_the_making_is_made_anew(*, deaf: bool
         assert talk.lost == []
 
 
-async def test_a_connection_that_is_cut_before_it_begins_is_made_all_the_same() -> None:
+async def test_a_connection_cut_before_it_is_begun_is_still_made() -> None:
     async with talking(Peer()) as talk:
         talk.ask("a")
         await turns(1)
@@ -288,7 +288,7 @@ async def test_a_connection_that_is_cut_before_it_begins_is_made_all_the_same() 
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
-async def test_one_who_fails_at_his_answer_keeps_nobody_from_theirs(*, is_lost: bool) -> None:
+async def test_a_callback_that_raises_does_not_affect_other_requests(*, is_lost: bool) -> None:
     def fail(_: Answer | Unreachable) -> None:
         raise ValueError
 

@@ -66,7 +66,7 @@ def remove(server: RedisServer, names: RedisNames, path: str, start: int) -> Non
         (5, 9, 9),
     ],
 )
-async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
+async def test_a_missing_record_is_refused_and_the_others_are_served(
     server: RedisServer,
     log: RedisLog,
     names: RedisNames,
@@ -87,7 +87,7 @@ async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
     )
 
 
-async def test_records_before_what_is_missing_are_served(
+async def test_records_before_a_missing_one_are_served(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     state = await committed(log, "s")
@@ -95,7 +95,7 @@ async def test_records_before_what_is_missing_are_served(
     assert await log.read(state, 0, 5) == Chunk(state, 0, 5, DATAS[:2])
 
 
-async def test_an_evicted_key_of_records_is_told(
+async def test_an_evicted_records_key_is_refused_as_damage(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     change = created(log, "s", *DATAS)
@@ -106,7 +106,7 @@ async def test_an_evicted_key_of_records_is_told(
     assert (await log.read(change.state, 9, 100)).records == ()
 
 
-async def test_a_record_of_its_source_that_is_missing_is_told_by_a_fork(
+async def test_a_missing_record_of_the_source_is_refused_in_a_read_of_the_fork(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     source = await committed(log, "s")
@@ -121,7 +121,7 @@ async def test_a_record_of_its_source_that_is_missing_is_told_by_a_fork(
 
 
 @pytest.mark.parametrize("start", [*range(10)])
-async def test_a_stream_that_is_gone_is_not_found_wherever_it_is_read(
+async def test_a_read_of_a_removed_stream_at_any_offset_is_not_found(
     log: RedisLog, start: int
 ) -> None:
     change = created(log, "s", *DATAS)
@@ -134,7 +134,7 @@ async def test_a_stream_that_is_gone_is_not_found_wherever_it_is_read(
 # ---------------------------------------------------------------- what is due
 
 
-async def test_an_index_entry_of_what_is_not_there_is_taken_away(
+async def test_a_deadline_entry_without_a_stream_is_removed(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     never = created(log, "never")
@@ -147,7 +147,7 @@ async def test_an_index_entry_of_what_is_not_there_is_taken_away(
     assert server.command("ZRANGE", names.deadlines, 0, -1) == [b"over"]
 
 
-async def test_an_index_entry_that_is_too_early_is_put_right(
+async def test_a_deadline_entry_that_is_too_early_is_corrected(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     await log.commit([created(log, "s", deadline=50.0)])
@@ -157,7 +157,7 @@ async def test_an_index_entry_that_is_too_early_is_put_right(
     assert await log.expired(at(50.0), 10) == ["s"]
 
 
-async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
+async def test_a_refused_creation_does_not_postpone_the_deadline_of_its_path(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     """Its note is written before it is known whether the creation stands."""
@@ -173,7 +173,7 @@ async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
     ("deadline", "trim_at", "due"),
     [(5.0, None, 5.0), (None, 7.0, 7.0), (5.0, 7.0, 5.0), (9.0, 7.0, 7.0)],
 )
-async def test_the_end_of_a_stream_and_of_a_part_of_it_are_due(
+async def test_the_earlier_of_deadline_and_trim_time_makes_a_stream_due(
     log: RedisLog, deadline: float | None, trim_at: float | None, due: float
 ) -> None:
     await log.commit([created(log, "s", deadline=deadline, trim_at=trim_at)])
@@ -182,7 +182,9 @@ async def test_the_end_of_a_stream_and_of_a_part_of_it_are_due(
 
 
 @pytest.mark.parametrize("limit", [1, 4, 5, 6])
-async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, limit: int) -> None:
+async def test_the_number_of_expired_paths_returned_is_limited_as_requested(
+    log: RedisLog, limit: int
+) -> None:
     paths = [f"s{number}" for number in range(5)]
     await commit_each(log, *(created(log, path, deadline=1.0) for path in paths))
     found = await log.expired(at(2.0), limit)
@@ -193,7 +195,7 @@ async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, li
 # ---------------------------------------------------------------- retention
 
 
-async def test_what_is_kept_no_longer_is_taken_from_redis_and_refused(
+async def test_trimmed_records_are_deleted_from_redis_and_reads_of_them_are_refused(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     service = Service(log, retention=Retention(max_bytes=100_000))
@@ -215,7 +217,7 @@ async def test_what_is_kept_no_longer_is_taken_from_redis_and_refused(
     assert refusal.value.detail == "what follows offset is no longer kept"
 
 
-async def test_a_read_that_is_overtaken_by_a_trim_is_told_what_is_kept(log: RedisLog) -> None:
+async def test_a_read_overtaken_by_a_trim_is_refused(log: RedisLog) -> None:
     """Who reads goes by a state of before."""
     state = await committed(log, "s")
     await log.commit([appended(state, first=5)])
@@ -226,7 +228,7 @@ async def test_a_read_that_is_overtaken_by_a_trim_is_told_what_is_kept(log: Redi
     assert (await log.read(state, 5, 100)).records == (b"fghi",)
 
 
-async def test_a_fork_keeps_what_it_has_of_a_source_that_is_trimmed_after_it_has_gone(
+async def test_a_source_is_trimmed_only_after_its_fork_is_deleted(
     log: RedisLog,
 ) -> None:
     service = Service(log, retention=Retention(max_bytes=1000))

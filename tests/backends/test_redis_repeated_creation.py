@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
-async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: Path) -> None:
+async def test_a_repeated_creation_does_not_restore_a_stream_removed_since(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one", generation=7)
@@ -29,7 +29,7 @@ async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: P
             assert (await log.load("s")).place.state is None
 
 
-async def test_a_fork_that_was_removed_before_it_was_sent_again_releases_its_source_once(
+async def test_a_fork_removed_before_it_was_resent_releases_its_source_once(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with (

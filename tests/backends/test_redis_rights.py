@@ -71,7 +71,7 @@ async def test_the_documented_rights_are_enough(user: User) -> None:
 
 
 @pytest.mark.parametrize("right", sorted(set(RIGHTS) - SELDOM))
-async def test_each_right_that_is_missing_is_told(user: User, right: str) -> None:
+async def test_each_missing_right_is_reported_until_it_is_granted(user: User, right: str) -> None:
     user.rules(f"-{right}")
     user.server.command("FUNCTION", "FLUSH")  # what is asked once in its life is asked again
     log = RedisLog(RedisSettings(parse_redis(user.origin)))
@@ -87,7 +87,7 @@ async def test_each_right_that_is_missing_is_told(user: User, right: str) -> Non
 
 
 @pytest.mark.parametrize("right", ["hset", "xadd", "set"])
-async def test_a_right_that_was_missing_for_a_moment_leaves_the_stream_usable(
+async def test_a_right_missing_for_a_moment_leaves_the_stream_usable(
     user: User, right: str
 ) -> None:
     async with connected(user.origin) as log, connected(user.origin) as other:

@@ -85,7 +85,7 @@ async def ask(nodes: list[Address], service: str = SERVICE) -> Address:
 
 @pytest.mark.usefixtures("_all_in_time")
 @pytest.mark.parametrize("latest", [0, 1, 2])
-async def test_the_latest_failover_that_one_knows_of_counts(latest: int) -> None:
+async def test_the_sentinel_with_the_latest_failover_decides(latest: int) -> None:
     sentinels = [Sentinel(NEW, 10) if at == latest else Sentinel(OLD, 9) for at in range(3)]
     async with watching(*sentinels) as nodes:
         assert await ask(nodes) == NEW
@@ -93,7 +93,7 @@ async def test_the_latest_failover_that_one_knows_of_counts(latest: int) -> None
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 2])
-async def test_a_frozen_sentinel_costs_a_moment_and_no_more(frozen: int) -> None:
+async def test_a_frozen_sentinel_delays_discovery_by_a_bounded_time(frozen: int) -> None:
     sentinels = [Sentinel(NEW, 10, frozen=at == frozen) for at in range(3)]
     async with watching(*sentinels) as nodes:
         began = asyncio.get_running_loop().time()
@@ -102,26 +102,26 @@ async def test_a_frozen_sentinel_costs_a_moment_and_no_more(frozen: int) -> None
         assert 0.9 * TOGETHER_S <= took < AT_MOST_S < OPTIONS["socket_timeout"]
 
 
-async def test_a_sentinel_that_is_not_there_costs_nothing() -> None:
+async def test_an_unreachable_sentinel_does_not_prevent_discovery() -> None:
     async with watching(Sentinel(NEW, 10)) as nodes:
         assert await ask([("127.0.0.1", free_port()), *nodes]) == NEW
 
 
-async def test_that_no_sentinel_can_be_reached_is_told_without_addresses() -> None:
+async def test_unreachable_sentinels_are_reported_without_addresses() -> None:
     nodes = [("127.0.0.1", free_port()) for _ in range(3)]
     with pytest.raises(NoPrimary) as failure:
         await ask(nodes)
     assert str(failure.value) == f"no sentinel names a primary {SERVICE}: Connection refused"
 
 
-async def test_that_all_sentinels_are_silent_is_told_after_a_while() -> None:
+async def test_silent_sentinels_are_reported_after_a_timeout() -> None:
     async with watching(Sentinel(frozen=True), Sentinel(frozen=True)) as nodes:
         with pytest.raises(NoPrimary) as failure:
             await ask(nodes)
     assert str(failure.value) == f"no sentinel names a primary {SERVICE}: no answer"
 
 
-async def test_a_service_that_they_do_not_know_is_told() -> None:
+async def test_a_service_that_no_sentinel_knows_is_reported() -> None:
     async with watching(Sentinel(), Sentinel()) as nodes:
         with pytest.raises(NoPrimary) as failure:
             await ask(nodes, "another")
@@ -131,7 +131,7 @@ async def test_a_service_that_they_do_not_know_is_told() -> None:
 
 @pytest.mark.usefixtures("_all_in_time")
 @pytest.mark.parametrize("flags", ["s_down,master", "master,s_down,o_down,disconnected"])
-async def test_a_primary_that_the_latest_takes_for_down_is_not_gone_to(flags: str) -> None:
+async def test_a_primary_that_the_latest_sentinel_sees_down_is_not_used(flags: str) -> None:
     async with watching(Sentinel(OLD, 9), Sentinel(NEW, 10, flags)) as nodes:
         with pytest.raises(NoPrimary) as failure:
             await ask(nodes)
@@ -139,14 +139,14 @@ async def test_a_primary_that_the_latest_takes_for_down_is_not_gone_to(flags: st
 
 
 @pytest.mark.usefixtures("_all_in_time")
-async def test_of_those_who_know_the_same_failover_one_who_sees_the_primary_is_enough() -> None:
+async def test_a_primary_is_used_if_one_of_the_latest_sentinels_sees_it() -> None:
     async with watching(Sentinel(NEW, 10, "s_down,master"), Sentinel(NEW, 10)) as nodes:
         assert await ask(nodes) == NEW
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("first", [True, False], ids=["the first of the URL", "the last"])
-async def test_writers_go_on_after_a_failover_while_a_sentinel_is_frozen(
+async def test_writers_continue_after_a_failover_while_a_sentinel_is_frozen(
     tmp_path: Path, *, first: bool
 ) -> None:
     with SentinelGroup(tmp_path) as group:

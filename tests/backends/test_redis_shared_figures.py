@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ODD = 'gw\n"<b>{x} \u202e'
 
 
-async def test_each_is_told_what_the_others_have_left_last(
+async def test_each_gateway_gets_the_latest_figures_of_the_others(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     assert await log.sharing.share_figures("a", '{"n": 1}') == {}
@@ -32,7 +32,7 @@ async def test_each_is_told_what_the_others_have_left_last(
     assert 0 < server.command("TTL", names.figures("a")) <= KEPT_S
 
 
-async def test_one_that_tells_no_more_is_forgotten(
+async def test_figures_of_a_gateway_that_stopped_are_dropped(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await log.sharing.share_figures("gone", "{}")
@@ -43,7 +43,9 @@ async def test_one_that_tells_no_more_is_forgotten(
 
 
 @pytest.mark.parametrize("others", [MOST, MOST + 1])
-async def test_no_more_than_a_number_of_others_are_told(log: RedisLog, others: int) -> None:
+async def test_the_number_of_gateways_whose_figures_are_returned_is_bounded(
+    log: RedisLog, others: int
+) -> None:
     for number in range(others):
         await log.sharing.share_figures(f"gateway-{number}", "{}")
     assert len(await log.sharing.share_figures("a", "{}")) == MOST
@@ -62,7 +64,7 @@ async def test_figures_have_a_longest(
     assert await log.sharing.share_figures("b", "{}") == {}
 
 
-async def test_the_rights_of_a_gateway_are_enough_for_it(
+async def test_the_documented_redis_rights_are_enough_to_share_figures(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     user = User(server, names.prefix)

@@ -72,7 +72,7 @@ async def _refusal(ask: Awaitable[object]) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("kind", ASKS)
-async def test_who_waits_for_a_silent_server_is_refused_in_time(
+async def test_a_request_to_a_silent_server_is_refused_within_the_timeout(
     silent: tuple[RedisServer, RedisLog, StreamState], kind: str
 ) -> None:
     _, log, state = silent
@@ -82,7 +82,7 @@ async def test_who_waits_for_a_silent_server_is_refused_in_time(
     assert ANSWER_S <= took < ANSWER_S + PATIENCE_S + SLACK_S
 
 
-async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
+async def test_a_request_to_a_server_known_to_be_silent_is_refused_at_once(
     silent: tuple[RedisServer, RedisLog, StreamState],
 ) -> None:
     _, log, state = silent
@@ -95,7 +95,7 @@ async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
         assert took < ANSWER_S
 
 
-async def test_who_waited_is_answered_when_the_server_speaks_again(
+async def test_a_waiting_commit_completes_when_a_silent_server_answers_again(
     silent: tuple[RedisServer, RedisLog, StreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call, "TIMEOUT_S", 60.0)
@@ -128,7 +128,7 @@ CONNECTS: dict[str, tuple[str, Callable[[Topology, RedisConnection], Awaitable[N
 
 
 @pytest.mark.parametrize("kind", CONNECTS)
-async def test_a_connection_in_the_making_hears_of_its_cancellation_at_each_step(kind: str) -> None:
+async def test_a_connection_attempt_can_be_cancelled_at_each_step(kind: str) -> None:
     origin, connect = CONNECTS[kind]
     async with Listener(_say_nothing) as server:
         settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)

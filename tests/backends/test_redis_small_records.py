@@ -56,7 +56,7 @@ async def _turns_while(run: Run, reply: Reply) -> int:
 
 @pytest.mark.usefixtures("always_long")
 @pytest.mark.parametrize("count", [0, 1, 2, MANY])
-async def test_others_have_their_turn_between_entries(count: int) -> None:
+async def test_decoding_many_records_yields_to_other_tasks_between_entries(count: int) -> None:
     reply = entries(count)
     run = Run(0)
     assert await _turns_while(run, reply) == max(0, count - 1)
@@ -64,7 +64,9 @@ async def test_others_have_their_turn_between_entries(count: int) -> None:
     assert reply == []
 
 
-async def test_what_takes_no_long_is_done_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quick_decoding_of_records_is_done_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(redis_records, "LONGEST_TURN_S", 3600.0)
     run = Run(0)
     assert await _turns_while(run, entries(10_000)) == 0
@@ -73,7 +75,7 @@ async def test_what_takes_no_long_is_done_in_one_turn(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("always_long")
 @pytest.mark.parametrize("missing", range(1, MANY))
-async def test_what_is_missing_ends_it_wherever_it_is(missing: int) -> None:
+async def test_decoding_ends_at_a_missing_entry_at_any_place(missing: int) -> None:
     reply = entries(MANY)
     del reply[missing]
     run = Run(0)
@@ -81,7 +83,7 @@ async def test_what_is_missing_ends_it_wherever_it_is(missing: int) -> None:
     assert run.datas == datas(MANY)[:missing]
 
 
-async def test_two_places_follow_each_other() -> None:
+async def test_records_of_two_stretches_are_joined_in_order() -> None:
     run = Run(0)
     await run.extend(Stretch(1, "source", 0, 2 * MANY), entries(MANY), ALL)
     await run.extend(Stretch(2, "s", 2 * MANY, ALL), entries(2, 2 * MANY), ALL)
@@ -120,7 +122,7 @@ def found(*ones: tuple[str, tuple[bytes, ...]]) -> list[Reply]:
         ([("0-1", (b"z",)), ("0-2", (b"c", b"d")), ("2-3", (b"e",))], 1, 3, (b"d", b"e")),
     ],
 )
-async def test_what_was_committed_is_taken(
+async def test_only_committed_records_of_an_entry_are_returned(
     ones: Found, start: int, tail: int, taken: tuple[bytes, ...]
 ) -> None:
     run = Run(start)
@@ -132,7 +134,7 @@ async def test_what_was_committed_is_taken(
 
 @pytest.mark.usefixtures("always_long")
 @pytest.mark.parametrize("at", range(MANY))
-async def test_of_two_entries_the_later_counts_wherever_a_turn_ends(at: int) -> None:
+async def test_the_later_of_two_entries_for_one_position_is_used(at: int) -> None:
     reply = entries(MANY)
     reply.insert(at, [b"%d-1" % (2 * at), [b"d", b"never"]])
     run = Run(0)
@@ -141,14 +143,14 @@ async def test_of_two_entries_the_later_counts_wherever_a_turn_ends(at: int) -> 
 
 
 @pytest.mark.parametrize("stop", range(1, 6))
-async def test_a_stretch_ends_with_the_record_before_its_stop(stop: int) -> None:
+async def test_a_stretch_ends_before_the_record_at_its_stop(stop: int) -> None:
     run = Run(0)
     await run.extend(Stretch(1, "s", 0, stop), found(("0-1", (b"ab", b"c", b"de"))), 5)
     assert run.datas == [b"ab", b"c", b"de"][: (1, 1, 2, 3, 3)[stop - 1]]
 
 
 @pytest.mark.parametrize("size", [MUCH - 1, MUCH])
-async def test_others_have_their_turn_after_much_input(size: int) -> None:
+async def test_reading_pauses_for_one_turn_after_much_input(size: int) -> None:
     """A real transport, and what a loop that reads on and on gives to its protocol."""
     ours, theirs = socket.socketpair()
     heard: list[Reply] = []

@@ -56,7 +56,7 @@ def watcher(group: SentinelGroup) -> str:
 
 
 @pytest.mark.timeout(240)
-async def test_gateways_leave_a_frozen_primary_for_the_one_that_the_sentinels_name(
+async def test_gateways_leave_a_frozen_primary_for_the_one_the_sentinels_name(
     group: SentinelGroup,
 ) -> None:
     subscriptions = Hearing()
@@ -87,7 +87,9 @@ async def test_gateways_leave_a_frozen_primary_for_the_one_that_the_sentinels_na
 
 
 @pytest.mark.timeout(240)
-async def test_connections_in_the_making_go_to_the_new_primary(group: SentinelGroup) -> None:
+async def test_connections_being_made_to_a_frozen_primary_go_to_the_new_one(
+    group: SentinelGroup,
+) -> None:
     """A frozen server takes connections, and says nothing on them."""
     frozen = group.primary()
     await asyncio.to_thread(group.await_in_sync)
@@ -138,7 +140,9 @@ class Told:
         assert self._tell(self.service, old, new) == 1
 
 
-async def test_one_failover_is_told_once(server: RedisServer) -> None:
+async def test_one_failover_is_reported_once_although_several_sentinels_announce_it(
+    server: RedisServer,
+) -> None:
     async with Told(server) as told:
         for _ in range(3):  # sentinels
             told.tell(1, 2)
@@ -148,7 +152,7 @@ async def test_one_failover_is_told_once(server: RedisServer) -> None:
         assert told.times == 3
 
 
-async def test_the_same_failover_is_another_one_after_a_while(
+async def test_a_failover_announced_again_after_a_while_is_reported_again(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failover_watch, "TOGETHER_S", 0.0)
@@ -158,7 +162,7 @@ async def test_the_same_failover_is_another_one_after_a_while(
         await until(lambda: told.times == 2)
 
 
-async def test_a_sentinel_that_forbids_to_listen_is_told_of_once(
+async def test_a_sentinel_that_forbids_subscriptions_is_logged_once(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "LONGEST_AGAIN_S", 0.0)

@@ -88,7 +88,7 @@ def _compared(log: RedisLog) -> dict[str, float]:
 
 
 @pytest.mark.timeout(TIMEOUT_S)
-async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_gone(
+async def test_removals_are_notified_after_the_node_of_the_subscription_has_gone(
     cluster: ClusterServers,
 ) -> None:
     paths: dict[int, str] = {}
@@ -135,7 +135,7 @@ def _cut_replication(node: RedisServer, replica: RedisServer) -> None:
 
 
 @pytest.mark.timeout(TIMEOUT_S)
-def test_what_a_failover_has_lost_is_not_served_from_the_cache_of_another_gateway(
+def test_data_lost_in_a_failover_are_not_served_from_another_gateways_cache(
     cluster: ClusterServers,
 ) -> None:
     node = cluster.node_of(_key("log"))

@@ -206,7 +206,7 @@ def torn_files(kept: Path, before: int) -> Iterator[bytes]:
     "is_repeated", cases([True, False], {True}, "what is repeated"), ids=["repeated", "given up"]
 )
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_was_there_after_a_torn_commit_stays_as_it_was(
+async def test_data_stored_after_a_torn_commit_are_not_changed_by_a_repetition(
     tmp_path: Path, kind: str, is_repeated: bool
 ) -> None:
     torn, again, verify = KINDS[kind]
@@ -263,7 +263,9 @@ def tear_end(server: RedisServer) -> None:
     file.write_bytes(written[:-1])
 
 
-async def test_a_torn_creation_is_not_told_to_be_what_was_created_instead(tmp_path: Path) -> None:
+async def test_a_torn_creation_does_not_confirm_the_stream_created_in_its_place(
+    tmp_path: Path,
+) -> None:
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             change = created(log, "new", b"torn")
@@ -288,7 +290,7 @@ async def told(log: RedisLog, state: StreamState) -> StreamState:
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["create", "append"])
-async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
+async def test_an_entry_with_a_history_ahead_of_the_clock_does_not_prevent_later_commits(
     tmp_path: Path, is_new: bool
 ) -> None:
     """Redis adds none whose history is before that of an entry which came true late."""
@@ -315,7 +317,7 @@ async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
         assert seen == [{"s": b"so"}, {"s": b"so"}]
 
 
-async def test_a_commit_is_refused_once_where_its_history_is_not_written_yet(
+async def test_a_commit_under_a_history_not_yet_written_succeeds(
     tmp_path: Path,
 ) -> None:
     with redis_server(tmp_path) as server:

@@ -42,18 +42,18 @@ used_memory_human:1.18M\r
         ("1", "ok", "err", True, False),
     ],
 )
-def test_the_words_of_redis_are_understood(
+def test_the_info_reply_of_redis_is_parsed_into_vitals(
     enabled: str, rewrite: str, write: str, is_enabled: bool, is_ok: bool
 ) -> None:
     text = INFO.format(enabled=enabled, rewrite=rewrite, write=write)
     assert read_info(text, 0.5) == Vitals(2, 30, is_enabled, is_ok, 1234567, 0.5)
 
 
-def test_a_server_that_says_nothing_has_nothing() -> None:
+def test_an_empty_info_reply_gives_empty_vitals() -> None:
     assert read_info("", 0.5) == Vitals(0, 0, False, True, 0, 0.5)
 
 
-async def test_a_primary_tells_of_its_replica_and_of_its_file_until_it_is_away(
+async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vitals, "EVERY_S", 0.02)

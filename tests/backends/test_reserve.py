@@ -19,7 +19,7 @@ PAGE = 4096
 
 
 @pytest.mark.parametrize(("more", "is_made"), [(-PAGE, False), (0, True), (PAGE, True)])
-def test_it_is_made_where_there_is_room_for_it_and_some_appends(
+def test_the_reserve_is_made_only_with_room_for_it_and_for_some_appends(
     more: int, is_made: bool, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path, str(RESERVE_BYTES + ROOM_BYTES + more)) as place:
@@ -30,13 +30,13 @@ def test_it_is_made_where_there_is_room_for_it_and_some_appends(
         assert list(place.iterdir()) == []
 
 
-def test_one_that_a_crash_left_is_used_again(tmp_path: Path) -> None:
+def test_a_reserve_left_by_a_crash_is_used_again(tmp_path: Path) -> None:
     with small_disk(tmp_path, str(RESERVE_BYTES + ROOM_BYTES)) as place:
         assert Reserve(place / "reserve").make()
         assert Reserve(place / "reserve").make()
 
 
-def test_only_what_takes_a_stream_away_and_adds_nothing_may_use_it() -> None:
+def test_only_a_commit_that_removes_streams_and_adds_nothing_may_use_the_reserve() -> None:
     log = MemoryLog()
     new = created(log, "s", b"x")
     closing = appended(new.state, closed=True)

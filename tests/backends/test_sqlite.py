@@ -62,7 +62,7 @@ def damage(folder: Path, statement: str, *values: object) -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 @pytest.mark.parametrize("bit", [0, 7])
-async def test_a_flipped_bit_is_noticed_and_nothing_is_served(
+async def test_a_record_with_a_flipped_bit_is_refused_and_the_others_are_served(
     at: int, bit: int, tmp_path: Path
 ) -> None:
     change = await written(tmp_path, b"abc", b"def", b"ghi")
@@ -82,7 +82,7 @@ async def test_a_flipped_bit_is_noticed_and_nothing_is_served(
 
 
 @pytest.mark.parametrize("column", ["sizes", "data"])
-async def test_damage_in_a_row_of_several_records_hides_them_all(
+async def test_damage_in_a_row_of_several_records_refuses_them_all(
     column: str, tmp_path: Path
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
@@ -114,7 +114,7 @@ async def test_damage_in_a_row_of_several_records_hides_them_all(
         "delete from messages where end=6",
     ],
 )
-async def test_a_record_that_is_not_where_and_what_it_was_is_noticed(
+async def test_a_record_with_altered_fields_is_refused_as_damage(
     statement: str, tmp_path: Path
 ) -> None:
     change = await written(tmp_path, b"abc", b"def", b"ghi")
@@ -124,7 +124,7 @@ async def test_a_record_that_is_not_where_and_what_it_was_is_noticed(
             await log.read(change.state, 0, 100)
 
 
-async def test_right_bytes_at_a_wrong_place_are_damage_too(tmp_path: Path) -> None:
+async def test_a_valid_record_at_a_wrong_position_is_refused_as_damage(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         one, other = created(log, "one", b"abc"), created(log, "other", b"xyz")
         await log.commit([one, other])
@@ -170,7 +170,7 @@ async def test_commits_that_wait_share_a_sync(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_commits_apart_are_one_group_up_to_its_bound(tmp_path: Path, more: int) -> None:
+async def test_separate_commits_are_one_group_up_to_its_bound(tmp_path: Path, more: int) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
         assert await committed_apart(log, *changes) == [None] * len(changes)
@@ -179,7 +179,9 @@ async def test_commits_apart_are_one_group_up_to_its_bound(tmp_path: Path, more:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_streams_stand_whether_their_rows_are_known_or_not(tmp_path: Path, more: int) -> None:
+async def test_commits_succeed_with_more_streams_than_the_row_cache_holds(
+    tmp_path: Path, more: int
+) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"1") for number in range(MAX_KNOWN + more)]
         for add in (b"2", b"3"):
@@ -196,7 +198,9 @@ async def test_streams_stand_whether_their_rows_are_known_or_not(tmp_path: Path,
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_loads_together_find_each_what_stands_at_its_path(tmp_path: Path, more: int) -> None:
+async def test_simultaneous_loads_each_find_the_stream_at_their_path(
+    tmp_path: Path, more: int
+) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_LOADS + more)]
         gone = created(log, "gone", generation=7)
@@ -212,7 +216,7 @@ async def test_loads_together_find_each_what_stands_at_its_path(tmp_path: Path, 
         assert found[-1] == found[1]
 
 
-async def test_a_row_that_says_nothing_fails_only_the_load_of_its_own_path(tmp_path: Path) -> None:
+async def test_an_unreadable_row_fails_only_the_load_of_its_own_path(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(3)]
         await log.commit(changes)
@@ -223,7 +227,7 @@ async def test_a_row_that_says_nothing_fails_only_the_load_of_its_own_path(tmp_p
         assert [type(it) for it in found] == [Loaded, msgspec.DecodeError, Loaded]
 
 
-async def test_closing_waits_for_the_commits_before_it(tmp_path: Path) -> None:
+async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     futures = [log.commit([created(log, f"s{number}", b"x")]) for number in range(500)]
@@ -251,7 +255,7 @@ async def test_reopening_finds_everything(tmp_path: Path) -> None:
         assert log.new_stream_id() > gone.state.stream_id
 
 
-async def test_after_a_clean_stop_one_file_holds_everything(tmp_path: Path) -> None:
+async def test_the_data_folder_has_one_data_file_after_a_clean_stop(tmp_path: Path) -> None:
     """Who copies it has a backup."""
     async with opened("sqlite", tmp_path) as log:
         change = created(log, "s", b"one")
@@ -260,7 +264,7 @@ async def test_after_a_clean_stop_one_file_holds_everything(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["headgate.db", "headgate.lock"]
 
 
-async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+async def test_a_data_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path):
         second = SqliteLog(tmp_path)
         with pytest.raises(StartError) as refusal:
@@ -274,7 +278,7 @@ async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         assert log.why_unhealthy() is None
 
 
-async def test_a_folder_that_may_not_be_written_is_told_with_who_has_to() -> None:
+async def test_an_unwritable_data_folder_is_reported_with_the_user_id() -> None:
     log = SqliteLog(Path("/sys/headgate"))  # where root may not either
     with pytest.raises(StartError) as refusal:
         await log.open()
@@ -318,7 +322,7 @@ def newer(folder: Path) -> None:
     ],
     ids=["foreign", "newer", "text", "short", "empty"],
 )
-async def test_a_file_that_is_not_ours_is_left_as_it_is(
+async def test_a_foreign_data_file_is_refused_and_not_changed(
     make: object, reason: str, tmp_path: Path
 ) -> None:
     assert callable(make)
@@ -333,7 +337,7 @@ async def test_a_file_that_is_not_ours_is_left_as_it_is(
     assert not (tmp_path / "headgate.db-wal").exists()
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_a_data_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     log = SqliteLog(tmp_path / "file" / "data")
     with pytest.raises(StartError) as refusal:
@@ -342,7 +346,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     await log.close()
 
 
-async def test_a_half_made_file_of_a_crash_is_made_anew(tmp_path: Path) -> None:
+async def test_a_half_made_data_file_left_by_a_crash_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "headgate.db.new").write_bytes(b"half")
     change = await written(tmp_path, b"abc")
     async with opened("sqlite", tmp_path) as log:
