@@ -71,8 +71,10 @@ def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) 
         loop.call_soon_threadsafe(close)
 
 
-# The whole value of the field, or a function that gives it, which is called before each request.
 Authorization: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""The whole value of the `Authorization` field, such as `Bearer TOKEN`, or a function that returns
+it. A function, async or not, is called before each request, so that an expired token is replaced.
+"""
 
 
 class Endpoint:

@@ -29,17 +29,25 @@ class ProtocolError(StreamError):
 
 @dataclass(frozen=True, slots=True)
 class RefusedChunk:
-    """A chunk of a `StreamWriter` that the server refuses."""
+    """A chunk of a `StreamWriter` that the server refuses.
 
-    number: int  # from 1 on, of those that were written
-    size: int  # bytes
+    Attributes:
+        number: Its number among the chunks that were written, from 1 on.
+        size: Its length in bytes.
+    """
+
+    number: int
+    size: int
 
 
 class RequestRefused(StreamError):
-    """The server, or the way to it, refused a request; `status` is None if nothing answered.
+    """A request that the server, or the way to it, refused.
 
-    `reason` is what the server said, without the URL of the stream. `chunk` is set where a writer
-    has found out that one chunk alone was refused.
+    Attributes:
+        status: The status of the response; None if nothing answered.
+        headers: The header fields of the response.
+        reason: The server's explanation, without the URL of the stream.
+        chunk: The chunk that was refused, if a writer has found out that it is one alone.
     """
 
     def __init__(

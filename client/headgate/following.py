@@ -37,7 +37,12 @@ SHORT_ANSWER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The offset to read on from, with the cursor of the last live response."""
+    """The place behind a batch.
+
+    Attributes:
+        offset: The offset to read on from.
+        cursor: The cursor of the last live response, if there was one.
+    """
 
     offset: str
     cursor: str | None = None
@@ -50,7 +55,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The data of one response or control event, and the position behind it."""
+    """The data of one response or control event.
+
+    Attributes:
+        bodies: The pieces of data: of a JSON stream, each is an array of messages.
+        position: The place behind the data, to read on from.
+        is_last: Whether the stream is closed, and this is the end of it.
+    """
 
     bodies: tuple[bytes, ...]
     position: Position

@@ -20,14 +20,25 @@ TYPE: Final = "data-headgate-run"
 _T = TypeVar("_T")
 
 
-# What has become of a run: it is produced, its source came to its end, somebody stopped it, its
-# source raised or gave what could not be written, or its producer is gone.
 Status: TypeAlias = Literal["active", "finished", "stopped", "failed", "orphaned"]
+"""The status of a run.
+
+- `active`: it is produced.
+- `finished`: its source came to its end.
+- `stopped`: somebody stopped it.
+- `failed`: its source raised, or gave what could not be written.
+- `orphaned`: its producer is gone.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """The status of a run, with the reason in a sentence if it failed or is orphaned."""
+    """The state of a run.
+
+    Attributes:
+        status: `active` while the run is produced, then how it ended.
+        error: The reason, in a sentence, if it failed or is orphaned.
+    """
 
     status: Status
     error: str | None = None

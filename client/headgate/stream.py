@@ -37,7 +37,13 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made aga
 
 @dataclass(frozen=True, slots=True)
 class ProducerStamp:
-    """The producer id, epoch and sequence number by which a server stores an append only once."""
+    """The producer id, epoch and sequence number by which a server stores an append only once.
+
+    Attributes:
+        id: The id of the producer.
+        epoch: Which of the producers of this id it is: a higher one fences those before it.
+        seq: The number of the append in its epoch, from 0 on.
+    """
 
     id: str
     epoch: int
@@ -54,24 +60,35 @@ class ProducerStamp:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The result of an append; `next_offset` may be None for a duplicate.
+    """The result of an append.
 
-    `producer_seq` is the highest number that the server has of the producer, in its epoch.
+    Attributes:
+        next_offset: The offset behind the data; it may be None for a duplicate.
+        is_duplicate: Whether the server had stored this append of a producer before.
+        is_closed: Whether the stream is closed now.
+        producer_seq: The highest number that the server has of the producer, in its epoch.
+        takes_multi: Whether several messages may go in one append.
     """
 
     next_offset: str | None
     is_duplicate: bool
     is_closed: bool
     producer_seq: int | None = None
-    # As in Metadata.
     takes_multi: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata of a stream: content type, next offset, whether it is closed, and its expiry.
+    """The metadata of a stream.
 
-    `ttl_s` counts in seconds from the last read or write.
+    Attributes:
+        content_type: The content type of the stream.
+        next_offset: The offset behind its last data.
+        is_closed: Whether it takes no more appends.
+        ttl_s: Seconds from the last read or write until it expires, if that is how it expires.
+        expires_at: The moment at which it expires, in RFC 3339, if it has one.
+        takes_multi: Whether several messages may go in one append (`X-Stream-Multi`).
+        is_new: Whether this call of `create` has made it.
     """
 
     content_type: str
@@ -79,20 +96,23 @@ class Metadata:
     is_closed: bool
     ttl_s: int | None
     expires_at: str | None
-    # Whether several messages may go in one append (`X-Stream-Multi`).
     takes_multi: bool
-    # False when a creation found the stream there already.
     is_new: bool = False
 
 
 class Stream(Endpoint):
     """A stream on a Durable Streams server, addressed by its URL.
 
-        async with headgate.Stream("http://127.0.0.1:4437/notes") as stream:
-            await stream.create(content_type="text/plain")
-            await stream.append(b"hello", content_type="text/plain")
-            async for batch in stream.catch_up():
-                print(batch.bodies)
+    ```python
+    async with headgate.Stream("http://127.0.0.1:4437/v1/stream/notes") as stream:
+        await stream.create(content_type="text/plain")
+        await stream.append(b"hello", content_type="text/plain")
+        async for batch in stream.catch_up():
+            print(batch.bodies)
+    ```
+
+    Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
+    credential, and another `RequestRefused` for any other error status.
 
     Args:
         url: The URL of the stream.
@@ -100,9 +120,6 @@ class Stream(Endpoint):
             function that returns it.
         session: The aiohttp session of the requests. Without one, the stream makes a session of
             its own, which it closes at the end of the block.
-
-    Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
-    credential, and another `RequestRefused` for any other error status.
     """
 
     async def create(
@@ -203,10 +220,13 @@ class Stream(Endpoint):
             raise await self._with_reason(found) from found
 
     async def use(self, offset: str) -> None:
-        """Read at `offset`, so that the TTL counts anew, and leave what is there.
+        """Read at `offset` and discard the data, so that the time to live begins anew.
 
         At the tail this is the least that counts as a use: `head` and, on some servers, a read
         from `now` do not.
+
+        Args:
+            offset: The offset to read at, such as the `next_offset` of the metadata.
         """
         async with self.request("GET", query={"offset": offset}):
             return
@@ -238,6 +258,9 @@ class Stream(Endpoint):
             offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
                 beginning.
 
+        Yields:
+            A batch for each response of the server.
+
         Raises:
             StreamNotFound: There is no such stream.
             StreamGone: The stream, or the data at the offset, is gone.
@@ -255,6 +278,9 @@ class Stream(Endpoint):
         Args:
             offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
                 beginning, `now` for the current tail.
+
+        Yields:
+            A batch as soon as it is appended; the last one has `is_last`.
 
         Raises:
             StreamNotFound: There is no such stream.

@@ -65,10 +65,17 @@ class Patience:
 
 
 class Chats:
-    """The chats below the URL of `runs`, whose times are theirs: say `ttl=None` to keep them.
+    """The chats below the URL of some `Runs`: their messages, and their answers as runs.
 
-    `busy_after`: so many seconds a message waits for the end of the answer that goes on, until it
-    is refused.
+    ```python
+    chats = headgate.Chats(headgate.Runs("http://127.0.0.1:4437/v1/stream/chats", ttl=None))
+    answer = await chats.send("chat-1", message, answering)
+    ```
+
+    Args:
+        runs: The runs of the answers. Chats are deleted when their `ttl` is over: None keeps them.
+        busy_after: Seconds for which a message waits for the end of the answer under way before it
+            is refused.
     """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
@@ -91,16 +98,16 @@ class Chats:
         user: object = None,
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Take a message of a page, and answer it with a run, which `answering` is the source of.
+        """Answer a message of a page with a run, whose source `answering` returns.
 
         Args:
             chat: The id of the chat, which begins with its first message.
             message: A UI message of the AI SDK: of the user, or the assistant's with what the page
                 has to say to its calls of tools. It takes the place of the message with its id.
-            answering: Gives the source of the answer, of a `Turn`.
+            answering: A function that returns the source of the answer for a `Turn`.
             trigger: Why the page asks. `regenerate-message` asks anew for an answer that is there.
-            user: What the turn tells as its user.
-            body: What the turn tells as its body.
+            user: The `user` of the turn.
+            body: The `body` of the turn.
 
         Returns:
             The answer from its beginning. Where the same message comes twice, both have the same.

@@ -28,19 +28,30 @@ NEVER_BEGUN = "its answer was never begun"
 class ChatState:
     """The state of a chat's newest question.
 
-    `status` is `active` while its run is produced, and else how it ended.
+    Attributes:
+        run: The id of the run that answers it.
+        status: `active` while the run is produced, then how it ended.
+        error: The reason, in a sentence, if the run failed or is orphaned.
+        questions: Number of questions that were asked in the chat.
+        asked_at: The moment of the question, in seconds since 1970.
     """
 
     run: str
     status: Status
     error: str | None
     questions: int
-    asked_at: float  # seconds since 1970
+    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerState:
-    """The state of the answer to a message: its run, with that run's status and error."""
+    """The state of the answer to a message.
+
+    Attributes:
+        run: The id of the run that answers it.
+        status: `active` while the run is produced, then how it ended.
+        error: The reason, in a sentence, if the run failed or is orphaned.
+    """
 
     run: str
     status: Status
@@ -49,9 +60,12 @@ class AnswerState:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a chat's messages, in order; `before` is the cursor of the page before, if any.
+    """Some of a chat's messages.
 
-    `states` has the states of the answers, by the ids of the messages that were asked.
+    Attributes:
+        messages: The UI messages, the oldest first.
+        before: The argument with which `history` returns the page before; None on the first page.
+        states: The states of the answers, by the ids of the messages that were asked.
     """
 
     messages: list[Message]

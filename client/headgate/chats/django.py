@@ -36,11 +36,11 @@ def chat_router(
     """Return the routes by which a page uses its chats, for `urlpatterns`.
 
     Args:
-        chats: Where the chats are kept.
-        answering: Gives the source of an answer, of a `Turn`.
-        authorize: Is called with each request and the id of its chat, and may be async. It gives
-            who asks, for `Turn.user`, or True; anything false refuses the request with 403.
-        path: Where the page looks for them, as its `api`.
+        chats: The chats of the application.
+        answering: A function that returns the source of an answer for a `Turn`.
+        authorize: A function, which may be async, of each request and the id of its chat. It
+            returns the user, for `Turn.user`, or True; a false value refuses the request with 403.
+        path: The path of the routes, which the page has as its `api`.
     """
     requests = Requests(chats, answering, authorize)
 

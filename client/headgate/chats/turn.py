@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question of a chat: all that was said, with the question as the last message.
+    """A question of a chat, from which an application makes the source of its answer.
 
-    `run` is the id of the run that the answer is, for `runs.stopped`. `user` is what the
-    application's `authorize` gave, and `body` all that the page has sent.
+    Attributes:
+        chat: The id of the chat.
+        run: The id of the run that the answer is, for `runs.stopped`.
+        messages: The UI messages of the chat; the last one is the question.
+        user: The result of the application's `authorize`.
+        body: The whole JSON object that the page has sent.
     """
 
     chat: str
@@ -27,5 +31,5 @@ class Turn:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Makes the source of a run, of whatever the format `ai-sdk` takes.
 Answering: TypeAlias = Callable[[Turn], AsyncIterable[object]]
+"""A function that returns the source of an answer, which yields what the format `ai-sdk` takes."""

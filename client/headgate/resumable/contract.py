@@ -76,7 +76,12 @@ class Subscriber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A publisher with its subscriber; one object may be both."""
+    """A broker of your own for `ResumableStreams`; one object may be both of its halves.
+
+    Attributes:
+        publisher: The half that writes.
+        subscriber: The half that listens.
+    """
 
     publisher: Publisher
     subscriber: Subscriber

@@ -30,8 +30,10 @@ MAX_BUFFER_BYTES = 64 * 1024 * 1024
 class ResumableStreams:
     """Streams of text that are produced to their end, while readers come, leave and come back.
 
-        streams = ResumableStreams("redis://localhost")
-        text = await streams.resumable("answer-17", make_source)
+    ```python
+    streams = headgate.ResumableStreams("redis://localhost")
+    text = await streams.resumable("answer-17", make_source)
+    ```
 
     Args:
         backplane: The URL or client of a Redis, the `http` URL that streams of a log are made
@@ -116,7 +118,15 @@ class ResumableStreams:
         return await self._backplane.resume(stream_id, resume_at or 0)
 
     async def state(self, stream_id: str) -> State | None:
-        """Return `active` while the stream is produced, then `done` or `lost`; None if unknown."""
+        """Return what has become of a stream.
+
+        Args:
+            stream_id: The id of the stream.
+
+        Returns:
+            `active` while it is produced, then `done`, or `lost` if its producer is gone; None if
+            it is unknown, or no longer known.
+        """
         _check(stream_id)
         return await self._backplane.state(stream_id)
 

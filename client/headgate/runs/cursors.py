@@ -25,7 +25,13 @@ class Fields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in a long run: behind `count` items, the last `skip` of them behind `offset`."""
+    """A place in a long run, which `cursor` reads from a request.
+
+    Attributes:
+        count: Number of items before the place.
+        skip: Number of those that are behind `offset`.
+        offset: An offset of the run's stream, from which the place is found.
+    """
 
     count: int
     skip: int
@@ -47,7 +53,13 @@ def cursor(query: Fields, headers: Fields) -> int | Cursor | None:
 
     A page says `after`, and `WorkflowChatTransport` says `startIndex`. The `Last-Event-ID` of a
     browser's `EventSource` goes before either: it is sent with the URL that the reading began at.
-    ValueError for what is neither a whole number nor the id of an event.
+
+    Args:
+        query: The query parameters of the request.
+        headers: The header fields of the request.
+
+    Raises:
+        ValueError: A value is neither a whole number nor the id of an event.
     """
     told = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
     if told is None:

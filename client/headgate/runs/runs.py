@@ -59,8 +59,10 @@ HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 class Runs:
     """The runs below one URL of a Durable Streams server. Times are in seconds.
 
-        async with headgate.Runs("http://127.0.0.1:4437/runs") as runs:
-            answer = await runs.start("run-17", source)
+    ```python
+    async with headgate.Runs("http://127.0.0.1:4437/v1/stream/runs") as runs:
+        answer = await runs.start("run-17", source)
+    ```
 
     Args:
         url: The URL below which the streams of the runs are.
@@ -158,7 +160,7 @@ class Runs:
         Args:
             run_id: The id of the run.
             source: An async iterator of text, of JSON values or of an SDK's events.
-            format: How items are stored and sent to readers: `text`, `json`, `sse` or `ai-sdk`.
+            format: How items are stored and sent to readers: `text`, `ndjson`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
 

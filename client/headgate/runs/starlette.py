@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def send(answer: Answer | None) -> Response:
-    """Send the answer as it comes; 204 when there is none, so that the client stops asking."""
+    """Send an answer as it comes.
+
+    Args:
+        answer: The answer of a run; None is sent as 204, so that the client stops asking.
+    """
     if answer is None:
         return Response(status_code=204)
     return StreamingResponse(answer.body, status_code=answer.status, headers=answer.headers)
@@ -29,14 +33,13 @@ async def resume(
 
     Args:
         request: The request, whose URL or fields may hold a cursor.
-        runs: Where the run is looked for.
+        runs: The runs of the application.
         run_id: The id of the run.
-        only_active: Whether a client without a cursor gets the run only while it is under way.
-        wait: Seconds for which a run is waited for that has not been started yet.
+        only_active: Whether a client without a cursor gets the run only while it is produced.
+        wait: Seconds to wait for a run that has not been started yet.
 
     Returns:
-        The answer; 204 when there is nothing for the client, 400 for a cursor or an id that is
-        none.
+        The response: 204 if there is nothing for the client, 400 for an invalid cursor or id.
     """
     try:
         query, headers = request.query_params, request.headers

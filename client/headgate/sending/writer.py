@@ -40,9 +40,11 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
 class StreamWriter:
     """A buffered writer, which sends chunks in batches, one request at a time, each exactly once.
 
-        async with StreamWriter(url) as writer:
-            async for token in model:
-                await writer.write(token)
+    ```python
+    async with headgate.StreamWriter(url) as writer:
+        async for token in model:
+            await writer.write(token)
+    ```
 
     Entering the block asks the server for the stream's content type, unless `content_type` tells
     it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a

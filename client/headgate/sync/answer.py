@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer. To close the `body` early ends the reading, never the run."""
+    """An HTTP response with a streaming body, for web frameworks with threads.
+
+    Attributes:
+        status: The status code.
+        headers: The header fields.
+        body: The bytes as they come. To close it early ends the reading, never the run.
+    """
 
     status: int
     headers: Mapping[str, str]

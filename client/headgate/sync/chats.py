@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from headgate.sync.answer import Answer
     from headgate.sync.runs import InProcess, Runs
 
-# Makes the source of a run, which is iterated in a thread of its own.
 Answering: TypeAlias = Callable[[Turn], Iterable[object]]
+"""A function that returns the source of an answer, which is iterated in a thread of its own."""
 
 
 class Chats:
-    """The chats below the URL of `runs`, for threads. The options are those of `headgate.Chats`."""
+    """The chats below the URL of some `Runs`, for threads.
+
+    Args:
+        runs: The runs of the answers. Chats are deleted when their `ttl` is over: None keeps them.
+        busy_after: Seconds for which a message waits for the end of the answer under way before it
+            is refused.
+    """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
         self.runs = runs
@@ -51,9 +57,26 @@ class Chats:
         user: object = None,
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Take a message of a page, and answer it with a run, which `answering` is the source of.
+        """Answer a message of a page with a run, whose source `answering` returns.
 
-        As `send` of `headgate.Chats`. `answering` is called in the thread of its source.
+        Args:
+            chat: The id of the chat, which begins with its first message.
+            message: A UI message of the AI SDK. It takes the place of the message with its id.
+            answering: A function that returns the source of the answer for a `Turn`; it is called
+                in the thread of the source.
+            trigger: Why the page asks. `regenerate-message` asks anew for an answer that is there.
+            user: The `user` of the turn.
+            body: The `body` of the turn.
+
+        Returns:
+            The answer from its beginning. Where the same message comes twice, both have the same.
+
+        Raises:
+            ChatBusy: The newest answer is for another message, and goes on.
+            StreamClosed: The chat is being deleted.
+            BadRequest: The message is invalid, or the chat does not have it.
+            TooLarge: The message is larger than the server accepts.
+            Unavailable: The server is away.
         """
         here = self.runs.in_process()
         source = in_threads(here, answering)
@@ -68,7 +91,18 @@ class Chats:
     ) -> Answer | None:
         """Answer a page that comes back with the newest answer of the chat.
 
-        As `resume` of `headgate.Chats`.
+        Args:
+            chat: The id of the chat, or that of a run, whose answer is returned then.
+            after: Number of chunks of the answer that the page has. Without it the page has none,
+                and gets an answer only while it goes on.
+            wait: Seconds to wait for the next question if no answer goes on.
+
+        Returns:
+            The answer; None if there is nothing that the page lacks.
+
+        Raises:
+            BadRequest: The id is neither that of a chat nor that of a run.
+            Unavailable: The server is away.
         """
         here = self.runs.in_process()
         answer = here.thread.call(self._make(here.runs).resume, chat, after, wait=wait)
@@ -82,7 +116,14 @@ class Chats:
     def history(self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None) -> Page:
         """Return the last messages of a chat, without the answer under way, which `resume` gives.
 
-        As `history` of `headgate.Chats`.
+        Args:
+            chat: The id of the chat; one that has not begun has no messages.
+            limit: Number of messages at most.
+            before: The id of a message: only those before it are returned.
+
+        Raises:
+            BadRequest: The chat has no message with the id `before`, or not any more.
+            Unavailable: The server is away.
         """
         here = self.runs.in_process()
         return here.thread.call(self._make(here.runs).history, chat, limit=limit, before=before)
@@ -100,7 +141,8 @@ class Chats:
     def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.
 
-        As `delete` of `headgate.Chats`.
+        From the beginning of it on, the chat takes no question. If it was interrupted, call it
+        again.
         """
         here = self.runs.in_process()
         return here.thread.call(self._make(here.runs).delete, chat)

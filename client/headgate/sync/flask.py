@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def send(answer: Answer | None) -> Response:
-    """Send the answer as it comes; 204 when there is none, so that the client stops asking."""
+    """Send an answer as it comes.
+
+    Args:
+        answer: The answer of a run; None is sent as 204, so that the client stops asking.
+    """
     if answer is None:
         return Response(status=204)
     return Response(answer.body, answer.status, answer.headers)
@@ -35,14 +39,13 @@ def resume(
 
     Args:
         request: The request, whose URL or fields may hold a cursor.
-        runs: Where the run is looked for.
+        runs: The runs of the application.
         run_id: The id of the run.
-        only_active: Whether a client without a cursor gets the run only while it is under way.
-        wait: Seconds for which a run is waited for that has not been started yet.
+        only_active: Whether a client without a cursor gets the run only while it is produced.
+        wait: Seconds to wait for a run that has not been started yet.
 
     Returns:
-        The answer; 204 when there is nothing for the client, 400 for a cursor or an id that is
-        none.
+        The response: 204 if there is nothing for the client, 400 for an invalid cursor or id.
     """
     try:
         query, headers = request.args, request.headers
@@ -62,11 +65,11 @@ def chat_router(
     """Return the routes by which a page uses its chats, for `app.register_blueprint`.
 
     Args:
-        chats: Where the chats are kept.
-        answering: Gives the source of an answer, of a `Turn`.
-        authorize: Is called with each request and the id of its chat. It gives who asks, for
-            `Turn.user`, or True; anything false refuses the request with 403.
-        path: Where the page looks for them, as its `api`.
+        chats: The chats of the application.
+        answering: A function that returns the source of an answer for a `Turn`.
+        authorize: A function of each request and the id of its chat. It returns
+            the user, for `Turn.user`, or True; a false value refuses the request with 403.
+        path: The path of the routes, which the page has as its `api`.
     """
     requests = ChatRequests(chats, answering, authorize)
     routes = Blueprint("chats", __name__, url_prefix=path)

@@ -49,10 +49,30 @@ class InProcess:
 
 
 class Runs:
-    """The runs below one URL, for threads. The options are those of `headgate.Runs`.
+    """The runs below one URL of a Durable Streams server, for threads. Times are in seconds.
+
+    ```python
+    runs = headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs")
+    answer = runs.start("run-17", source)
+    ```
 
     Make one for all threads, where the program begins: a process that is forked has connections of
     its own. It is closed when the interpreter exits, unless it was before.
+
+    Args:
+        url: The URL below which the streams of the runs are.
+        authorization: The value of the `Authorization` field, or a function that returns it.
+        orphan_after: Seconds of silence after which a producer counts as gone.
+        ttl: Seconds after its last use until a run is deleted, but not while it is produced; None
+            for never.
+        stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
+        retry_for: Seconds for which a server that is away is retried.
+        error_text: Makes of a source's exception the text that readers get.
+        takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
+            before it ends as orphaned; 0 for none.
+
+    Raises:
+        ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
@@ -106,8 +126,22 @@ class Runs:
     ) -> Answer:
         """Produce a run from the source, in a thread of its own, and answer with what it gives.
 
-        As `start` of `headgate.Runs`. The source is closed once it has given what it was asked for
-        when the run is stopped: nothing can interrupt it while it waits for something itself.
+        A stop closes the source once it has returned its next item: nothing can interrupt it while
+        it waits for something itself.
+
+        Args:
+            run_id: The id of the run.
+            source: An iterable of text, of JSON values or of an SDK's events.
+            format: How items are stored and sent to readers: `text`, `ndjson`, `sse` or `ai-sdk`.
+            message_id: For `ai-sdk`, the id of the message that the run goes on with; by default
+                that of the run.
+
+        Returns:
+            The answer: status, header fields and a body that streams the run.
+
+        Raises:
+            StreamClosed: The run of this id has ended.
+            Unavailable: The server is away.
         """
         here = self.in_process()
         items = ThreadSource(source, here.thread)
@@ -128,6 +162,19 @@ class Runs:
 
         For workers, whose job the run is. What the source raises is raised here, too, once the run
         has ended; so is what interrupts it, such as a limit of the job's time.
+
+        Args:
+            run_id: The id of the run.
+            source: An iterable as for `start`.
+            format: As for `start`.
+            message_id: As for `start`.
+
+        Returns:
+            The state of the run; None if it has been deleted meanwhile.
+
+        Raises:
+            StreamClosed: The run of this id has ended before.
+            Unavailable: The server is away.
         """
         here = self.in_process()
         items = ThreadSource(source, here.thread)
@@ -157,9 +204,24 @@ class Runs:
     ) -> RunState | None:
         """Go on with a run that another process has left, or start it, and wait for the end of it.
 
-        As `take_over` of `headgate.Runs`. `make_source` is called, and its source is iterated, in
-        this thread; what they raise is raised here, too, once the run has ended or waits for the
-        next. Interrupted, as by KeyboardInterrupt, it leaves the run to the next at once.
+        `make_source` and its source run in this thread; their exceptions are raised here, too. An
+        interrupted call, as by KeyboardInterrupt, leaves the run to the next producer at once.
+
+        Args:
+            run_id: The id that the run was, or will be, started with.
+            make_source: A function that returns a source of what is not in the stream yet.
+            format: As for `start`; the same that the run was started with.
+            message_id: As for `start`, for a run that is not there yet.
+            only_orphaned: Whether to leave a run to another producer that has it.
+            closes: Whether the run ends with the source, or waits to be taken over again.
+
+        Returns:
+            The state of the run; None if another producer has it.
+
+        Raises:
+            StreamClosed: The run has ended.
+            Unavailable: The server is away.
+            ValueError: The run has another format, or `closes` is false without `takeover_within`.
         """
         here = self.in_process()
         items = ThreadSource((), here.thread)
@@ -179,18 +241,7 @@ class Runs:
             only_orphaned=only_orphaned,
             closes=closes,
         )
-        try:
-            either: set[Future[Any]] = {begun, ended}
-            wait(either, return_when=FIRST_COMPLETED)
-            if begun.done():
-                items.pump(lambda: make_source(begun.result()))
-            return ended.result()
-        except Exception:
-            wait({ended})
-            raise
-        except BaseException:
-            ended.cancel()
-            raise
+        return _pumped(items, make_source, begun, ended)
 
     def follow(
         self,
@@ -202,7 +253,19 @@ class Runs:
     ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
-        As `follow` of `headgate.Runs`.
+        Args:
+            run_id: The id that the run was, or will be, started with.
+            after: Number of items that the reader has, or a `Cursor`. A negative number begins so
+                many items before the newest one.
+            only_active: Whether a run that has ended already is of no use.
+            wait: Seconds to wait for a run that has not been started yet.
+
+        Returns:
+            The answer; None if there is no such run, or it has ended and the reader has it all.
+
+        Raises:
+            Unavailable: The server is away, or `close` was called during the wait.
+            ProtocolError: The stream is no run.
         """
         here = self.in_process()
         answer = here.thread.call(
@@ -222,7 +285,13 @@ class Runs:
         """Return an event for the source of a run, which is set when the run is to stop.
 
         A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
-        it gives then is written. LookupError if the run is not produced here.
+        it gives then is written.
+
+        Args:
+            run_id: The id of the run.
+
+        Raises:
+            LookupError: The run is not produced in this process.
         """
         here = self.in_process()
 
@@ -297,3 +366,24 @@ class Runs:
         except BaseException as error:
             items.give_up(error)
             raise
+
+
+def _pumped(
+    items: ThreadSource,
+    make_source: Callable[[Written], Iterable[object]],
+    begun: Future[Written],
+    ended: Future[RunState | None],
+) -> RunState | None:
+    """Iterate the source of a run in this thread once the run has begun; return how it ended."""
+    try:
+        either: set[Future[Any]] = {begun, ended}
+        wait(either, return_when=FIRST_COMPLETED)
+        if begun.done():
+            items.pump(lambda: make_source(begun.result()))
+        return ended.result()
+    except Exception:
+        wait({ended})
+        raise
+    except BaseException:
+        ended.cancel()
+        raise

@@ -29,11 +29,26 @@ log = logging.getLogger("headgate")
 class StreamWriter:
     """A buffered writer for threads, which sends chunks in batches, one request at a time.
 
-        with StreamWriter(url) as writer:
-            for token in model:
-                writer.write(token)
+    ```python
+    with headgate.sync.StreamWriter(url) as writer:
+        for token in model:
+            writer.write(token)
+    ```
 
-    The options are those of `headgate.StreamWriter`. Several threads may write by one.
+    Several threads may use one writer.
+
+    Args:
+        stream: The URL of the stream.
+        content_type: The content type of the stream, if it is known.
+        producer_id: The id under which the server counts this writer's appends.
+        epoch: The epoch of the producer.
+        flush_interval: Seconds that a chunk waits for others at most.
+        max_batch_bytes: Bytes of a batch at most.
+        max_batch_chunks: Chunks of a batch at most.
+        max_buffer_bytes: Bytes that wait for the server before `write` waits.
+        retry_for: Seconds for which a failed append is repeated.
+        authorization: The value of the `Authorization` field.
+        note: A function called with a sentence for each retry; by default it is logged.
     """
 
     def __init__(  # noqa: PLR0913 - one for each option
@@ -112,30 +127,49 @@ class StreamWriter:
             thread.forget(self._writer)
 
     def write(self, chunk: object) -> None:
-        """Take a chunk: bytes, str, or in a JSON stream any JSON value.
+        """Queue a chunk; wait while the buffer is full.
 
-        Waits while `max_buffer_bytes` wait for the server; interrupted then, it has not taken it.
-        A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
+        A call that is interrupted while it waits has not queued the chunk.
+
+        Args:
+            chunk: Bytes or str; in a JSON stream any JSON value, or bytes that are JSON text.
+
+        Raises:
+            TypeError: The stream cannot hold a chunk of this type; the writer goes on.
+            ValueError: The chunk has no encoding; the writer goes on.
+            StreamError: An earlier chunk could not be sent; the writer has ended.
+            RuntimeError: The writer is closed, or its block was not entered.
         """
         self._thread().call(self._writer.write, chunk)
 
     def flush(self) -> None:
-        """Wait until all that was taken is in the stream."""
+        """Send all queued chunks now, and wait until the server has stored them.
+
+        Raises:
+            StreamError: They could not be sent; the writer has ended.
+        """
         self._thread().call(self._writer.flush)
 
     def close(self) -> None:
-        """Flush, and write no more; the stream stays open.
+        """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was interrupted it waits for that; after `abort`, for nothing.
+        After an `end` that was interrupted, `close` waits for that end; after `abort`, for nothing.
+
+        Raises:
+            StreamError: The chunks could not all be sent.
         """
         self._thread().call(self._writer.close)
 
     def end(self) -> None:
-        """Flush, and close the stream with the last batch."""
+        """Flush, and close the stream with the last batch.
+
+        Raises:
+            StreamError: The chunks could not all be sent, or the stream could not be closed.
+        """
         self._thread().call(self._writer.end)
 
     def abort(self) -> None:
-        """Discard what was not sent; whether a request under way is stored stays open."""
+        """Discard the chunks that were not sent; a request under way may or may not be stored."""
         self._thread().call(self._writer.abort)
 
     def _thread(self) -> LoopThread:

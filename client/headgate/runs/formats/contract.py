@@ -9,6 +9,13 @@ if TYPE_CHECKING:
 
 # A literal, so that type checkers find a name that is none.
 FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]
+"""The format of a run: how its items are stored, and sent to readers.
+
+- `text`: pieces of text, one after the other.
+- `ndjson`: JSON values, each on a line.
+- `sse`: JSON values as server-sent events, which an `EventSource` resumes.
+- `ai-sdk`: the UI message stream of the AI SDK, for `useChat`.
+"""
 
 
 class NotAnItem(ValueError):

@@ -13,13 +13,16 @@ DELTA = "text-delta"  # the type of the chunks of a UI message that hold text
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Given by a source: what it gave before is the whole of a step, which is done.
+    """The end of a step of a run, yielded by its source behind the items of that step.
 
-    The source is asked for more when the stream has it. `key` names the step among those of its
-    run. `value` is any JSON, for whoever takes the run over. `items` are given as if before; up to
-    998 of them are in the stream at once with the step, or not at all, with the chunks that the
-    format adds, and up to 256 KiB with `value`. (A request has 1,000 chunks: the step is one, and a
-    mark may be another.)
+    The source is asked for more once the stream has the step.
+
+    Attributes:
+        key: The name of the step among those of its run.
+        value: Any JSON value, for the process that takes the run over.
+        items: More items of the step. Up to 998, with the chunks that the format adds, and up to
+            256 KiB with `value`, are in the stream at once with the step, or not at all. (A request
+            has 1,000 chunks: the step is one, and a mark may be another.)
     """
 
     key: str
@@ -29,13 +32,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Holds what is in the stream of a run as it is taken over; nothing, where it begins."""
+    """The content of a run's stream as the run is taken over; empty for a run that begins.
 
-    items: int = 0  # that readers are sent
-    steps: dict[str, Any] = field(default_factory=dict)  # their values by their keys
-    # Items behind the last of the steps: of one that was under way. None of more than 4 MiB.
+    Attributes:
+        items: Number of items that readers are sent.
+        steps: The values of the steps that are done, by their keys, in their order.
+        half: The items behind the last step: of one that was under way. None of more than 4 MiB.
+        format: The name of the format of the run.
+    """
+
+    items: int = 0
+    steps: dict[str, Any] = field(default_factory=dict)
     half: Sequence[Any] = ()
-    format: str = ""  # of the run
+    format: str = ""
 
     @property
     def last_step(self) -> str | None:
