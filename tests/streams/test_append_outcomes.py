@@ -28,7 +28,7 @@ def results(service: Service) -> dict[str, int]:
     return {name: getattr(figures, name) for name in names if getattr(figures, name)}
 
 
-async def test_each_append_counts_by_what_became_of_it() -> None:
+async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     service = Service()
     await service.create("s")
     await service.append("s", b"one", producer=Stamp("p", 0, 0))
@@ -44,7 +44,7 @@ async def test_each_append_counts_by_what_became_of_it() -> None:
     assert sum(service.appender.outcomes.figures.duration.counts) == 7
 
 
-async def test_what_the_log_could_not_take_is_no_mistake_of_a_client() -> None:
+async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
     log = GatedLog()
     service = Service(log, max_pending_bytes=10)
     await service.create("s")
@@ -76,7 +76,7 @@ async def test_the_items_of_a_json_array_are_messages(body: bytes, messages: int
     assert service.appender.outcomes.figures.bytes == len(body)
 
 
-async def test_an_append_takes_from_when_it_came_until_its_outcome_is_known() -> None:
+async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -94,7 +94,7 @@ async def test_an_append_takes_from_when_it_came_until_its_outcome_is_known() ->
     assert (traced.trace_id, traced.value) == (TRACE, took.sum)
 
 
-async def test_a_stream_knows_by_whose_trace_it_was_last_committed() -> None:
+async def test_a_stream_keeps_the_trace_of_its_latest_append() -> None:
     service = Service()
     await service.create("s")
     active = service.table.get("s")
@@ -124,7 +124,7 @@ async def test_a_stream_knows_by_whose_trace_it_was_last_committed() -> None:
         (None, None),
     ],
 )
-def test_the_trace_of_an_append_is_that_of_its_traceparent(
+def test_the_trace_of_an_append_comes_from_its_valid_traceparent(
     header: str | None, trace_id: str | None
 ) -> None:
     headers = {"Content-Type": "text/plain"}
@@ -134,7 +134,7 @@ def test_the_trace_of_an_append_is_that_of_its_traceparent(
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), max_size=30), st.floats(0, 200))
-def test_a_rate_is_between_none_and_all_of_the_last_two_minutes(
+def test_an_append_rate_lies_between_this_minutes_and_the_last_two_minutes_appends(
     steps: list[tuple[float, int]], later: float
 ) -> None:
     rate = AppendRate()
@@ -151,7 +151,7 @@ def test_a_rate_is_between_none_and_all_of_the_last_two_minutes(
     assert this_minute - 1e-6 <= told <= recent + 1e-6
 
 
-def test_an_even_rate_is_told_as_it_is_and_falls_to_nothing_in_two_minutes() -> None:
+def test_an_even_append_rate_is_exact_and_falls_to_zero_in_two_minutes() -> None:
     rate = AppendRate()
     for second in range(300):
         rate.count(5, 1000.0 + second)
@@ -160,7 +160,7 @@ def test_an_even_rate_is_told_as_it_is_and_falls_to_nothing_in_two_minutes() -> 
     assert rate.per_second(1299.0 + 2 * MINUTE_S) == 0
 
 
-async def test_only_what_was_stored_counts_towards_the_rate() -> None:
+async def test_only_stored_appends_count_towards_the_rate() -> None:
     service = Service(max_pending_bytes=PENDING)
     await service.create("s")
     active = service.table.get("s")

@@ -29,7 +29,7 @@ def stored(position: int, *, closed: bool = False) -> AppendOutcome:
     return AppendOutcome(format_offset(0, position), closed=closed, stored=True)
 
 
-async def test_appends_that_come_together_are_one_commit_in_their_order() -> None:
+async def test_simultaneous_appends_are_one_commit_in_order() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -40,7 +40,7 @@ async def test_appends_that_come_together_are_one_commit_in_their_order() -> Non
     assert await service.data("s") == b"012345678"
 
 
-async def test_appends_that_come_during_a_commit_are_the_next_one() -> None:
+async def test_appends_that_arrive_during_a_commit_form_the_next_commit() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -57,7 +57,7 @@ async def test_appends_that_come_during_a_commit_are_the_next_one() -> None:
     assert len(log.committed) == before + 2
 
 
-async def test_nobody_is_answered_before_it_is_durable() -> None:
+async def test_no_append_is_answered_before_its_batch_is_durable() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -81,7 +81,7 @@ def _note(answered: list[int], number: int, _: object) -> None:
     answered.append(number)
 
 
-async def test_those_who_are_answered_together_are_answered_in_turns(
+async def test_appends_that_complete_together_are_answered_in_several_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long each answer takes, others wait for no more of them than fit in a turn."""
@@ -123,7 +123,7 @@ async def test_streams_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.parametrize(("count", "commits"), [(MAX_BATCH, 1), (MAX_BATCH + 1, 2)])
-async def test_a_fold_takes_so_many_appends(
+async def test_a_batch_holds_a_bounded_number_of_appends(
     count: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(appender, "LONGEST_TURN_S", 3600.0)
@@ -136,7 +136,7 @@ async def test_a_fold_takes_so_many_appends(
     assert len(log.committed) == before + commits
 
 
-async def test_a_fold_takes_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appender, "LONGEST_TURN_S", 3600.0)
     log = GatedLog()
     service = Service(log, max_pending_bytes=4 * log.batch_bytes)
@@ -153,7 +153,7 @@ async def test_a_fold_takes_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     [(b"x", QUICK_BYTES // (LEAST_BYTES + 1) + 1), (b"x" * QUICK_BYTES, 1)],
     ids=["short", "long"],
 )
-async def test_a_fold_ends_with_its_turn(
+async def test_a_batch_ends_when_its_turn_is_over(
     body: bytes, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left comes in the next one; a few short appends are decided without a look."""
@@ -168,7 +168,7 @@ async def test_a_fold_ends_with_its_turn(
     assert batches == [most] * (20 // most) + [20 % most] * (20 % most > 0)
 
 
-async def test_a_lost_race_is_run_again_on_what_stands_now() -> None:
+async def test_an_append_that_lost_a_race_is_decided_again_on_the_present_state() -> None:
     log = GatedLog()
     one = Service(log)
     other = Service(log, one.clock)
@@ -180,7 +180,7 @@ async def test_a_lost_race_is_run_again_on_what_stands_now() -> None:
     assert sorted(await Service(log).data("s")) == sorted(b"ab0011223344!")
 
 
-async def test_a_duplicate_is_known_after_a_lost_race() -> None:
+async def test_a_duplicate_is_recognised_after_a_lost_race() -> None:
     """The other process has stored the very same append meanwhile."""
     log = GatedLog()
     one = Service(log)
@@ -198,7 +198,7 @@ async def test_a_duplicate_is_known_after_a_lost_race() -> None:
 
 
 @pytest.mark.parametrize(("races", "refused"), [(MAX_CONFLICTS, False), (MAX_CONFLICTS + 1, True)])
-async def test_so_many_races_are_lost_and_then_writers_are_told(races: int, refused: bool) -> None:
+async def test_an_append_is_refused_after_too_many_lost_races(races: int, refused: bool) -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -223,7 +223,7 @@ async def test_a_stream_another_process_deleted_is_not_found() -> None:
     assert isinstance(await one.submit("s", b"b"), StreamNotFound)
 
 
-async def test_a_failed_commit_refuses_everything_decided_with_it() -> None:
+async def test_a_failed_commit_refuses_every_append_of_its_batch() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -240,7 +240,7 @@ class Broken(Exception):
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-async def test_nobody_waits_for_ever_for_a_commit_that_raises_what_nobody_expects(
+async def test_an_unexpected_exception_in_a_commit_fails_its_appends_and_none_waits(
     when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = GatedLog()
@@ -263,7 +263,7 @@ def raising(*_: object) -> None:
     raise Broken
 
 
-async def test_what_was_committed_is_known_of_when_telling_of_it_raised(
+async def test_an_append_is_stored_although_a_notification_of_it_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service(GatedLog())
@@ -275,7 +275,9 @@ async def test_what_was_committed_is_known_of_when_telling_of_it_raised(
     assert await service.append("s", b"b") == stored(2)
 
 
-async def test_a_load_that_raised_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_append_after_a_load_that_raised_loads_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     log = GatedLog()
     await Service(log).create("s")
     service = Service(log)
@@ -285,7 +287,7 @@ async def test_a_load_that_raised_is_begun_anew(monkeypatch: pytest.MonkeyPatch)
     assert await service.append("s", b"b") == stored(1)
 
 
-async def test_a_close_holds_for_the_appends_behind_it() -> None:
+async def test_a_close_refuses_the_appends_behind_it_in_the_batch() -> None:
     service = Service()
     await service.create("s")
     first, second = await asyncio.gather(
@@ -296,7 +298,7 @@ async def test_a_close_holds_for_the_appends_behind_it() -> None:
     assert second.next_offset == format_offset(0, 1)
 
 
-async def test_an_append_to_a_cold_stream_waits_for_its_state() -> None:
+async def test_appends_to_a_stream_that_is_not_loaded_wait_for_its_state() -> None:
     log = GatedLog()
     await Service(log).create("s", b"a")
     service = Service(log)
@@ -310,7 +312,7 @@ async def test_an_append_to_a_cold_stream_waits_for_its_state() -> None:
     assert isinstance(outcomes[2], StreamNotFound)
 
 
-async def test_a_stream_forgotten_while_its_state_comes_is_not_taken_for_missing() -> None:
+async def test_an_append_loads_again_if_its_stream_was_dropped_during_the_load() -> None:
     """A conflict elsewhere makes the table forget just when an append's look-up is done."""
     log = GatedLog()
     service = Service(log)
@@ -326,7 +328,7 @@ async def test_a_stream_forgotten_while_its_state_comes_is_not_taken_for_missing
     assert await waiting == stored(2)
 
 
-async def test_a_change_under_way_makes_an_append_no_older() -> None:
+async def test_an_append_during_another_change_is_decided_on_the_changed_state() -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s")).state
@@ -344,7 +346,7 @@ async def test_a_change_under_way_makes_an_append_no_older() -> None:
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(9, True), (10, True), (11, False)])
-async def test_so_many_bytes_may_wait(size: int, accepted: bool) -> None:
+async def test_the_bytes_of_waiting_appends_are_bounded(size: int, accepted: bool) -> None:
     log = GatedLog()
     service = Service(log, max_pending_bytes=100)
     for name in "ab":
@@ -368,7 +370,7 @@ async def test_so_many_bytes_may_wait(size: int, accepted: bool) -> None:
     assert await service.append("b", b"z" * 100) == stored(size + 100 if accepted else 100)
 
 
-async def test_it_is_idle_when_nothing_is_under_way_and_only_then() -> None:
+async def test_the_appender_is_idle_only_when_no_append_is_under_way() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")

@@ -197,7 +197,7 @@ class Machine:
     ("seconds", "is_doubted"),
     [(HOUR_S, False), (HOUR_S + 1, True), (-HOUR_S - 1, False), (LEAST_JUMP_S, False)],
 )
-def test_a_clock_is_in_doubt_when_it_moves_on_by_more_than_the_grace(
+def test_a_clock_is_in_doubt_after_a_jump_ahead_by_more_than_the_grace(
     seconds: float, is_doubted: bool
 ) -> None:
     machine = Machine()
@@ -217,7 +217,7 @@ def test_a_doubt_is_over_after_the_grace_of_running() -> None:
 
 
 @pytest.mark.parametrize(("stopped", "is_doubted"), [(HOUR_S, False), (HOUR_S + 1, True)])
-def test_a_stop_counts_as_the_wall_clock_tells_it_and_one_longer_than_the_grace_is_in_doubt(
+def test_a_stop_longer_than_the_grace_puts_the_clock_in_doubt(
     stopped: float, is_doubted: bool
 ) -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
@@ -233,7 +233,7 @@ def test_a_stop_over_which_the_clock_went_back_counts_nothing() -> None:
     assert machine.clock() == (noted.wall - DAY_S, noted.steady)
 
 
-def test_a_clock_that_goes_back_takes_back_what_a_stop_in_doubt_had_counted() -> None:
+def test_a_clock_set_back_undoes_the_time_counted_for_a_doubtful_stop() -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
     machine = Machine(ClockNote(noted), noted.wall + 600 + 2 * DAY_S)
     machine.run(60)
@@ -243,7 +243,7 @@ def test_a_clock_that_goes_back_takes_back_what_a_stop_in_doubt_had_counted() ->
     assert machine.set(-2 * DAY_S).steady == noted.steady + 60
 
 
-def test_a_doubt_that_is_noted_goes_on_at_the_next_start() -> None:
+def test_a_recorded_doubt_continues_after_a_restart() -> None:
     machine = Machine()
     noted = machine.clock.to_note(machine.set(DAY_S))
     assert noted is not None
@@ -253,7 +253,7 @@ def test_a_doubt_that_is_noted_goes_on_at_the_next_start() -> None:
     assert again.clock().steady == noted.moment.steady + 5
 
 
-async def test_what_a_clock_in_doubt_ends_is_replaced_by_a_creation_of_its_name() -> None:
+async def test_a_stream_expired_by_a_doubtful_clock_returns_unless_it_was_recreated() -> None:
     wall, true = ManualClock(), ManualClock()
     service = Service(MemoryLog(), wall, running=true)
     ends = Lifetime(expires_at=wall() + 60, expires_text="soon")
@@ -267,7 +267,7 @@ async def test_what_a_clock_in_doubt_ends_is_replaced_by_a_creation_of_its_name(
     assert service.lifecycle.figures == {"created": 3, "expired": 1, "deleted": 0}
 
 
-async def test_what_has_expired_is_removed_when_the_doubt_is_over() -> None:
+async def test_expired_streams_are_removed_when_the_doubt_is_over() -> None:
     wall, true = ManualClock(), ManualClock()
     service = Service(MemoryLog(), wall, running=true)
     ends = Lifetime(expires_at=wall() + 60, expires_text="soon")
@@ -281,7 +281,7 @@ async def test_what_has_expired_is_removed_when_the_doubt_is_over() -> None:
     assert kept == [True, True, False]
 
 
-async def test_streams_that_end_by_the_other_clock_do_not_hide_one_that_has_expired(
+async def test_streams_with_a_deadline_by_the_other_clock_do_not_hide_an_expired_one(
     tmp_path: Path,
 ) -> None:
     log = SqliteLog(tmp_path)
@@ -302,7 +302,9 @@ async def test_streams_that_end_by_the_other_clock_do_not_hide_one_that_has_expi
         await log.close()
 
 
-async def test_a_log_notes_its_clocks_each_minute_and_when_one_was_set(tmp_path: Path) -> None:
+async def test_a_log_records_its_clocks_each_minute_and_after_a_clock_was_set(
+    tmp_path: Path,
+) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     written = []
@@ -332,7 +334,7 @@ def noted_in(folder: Path) -> tuple[float, float, int]:
     return *times, noted["clock_in_doubt"]
 
 
-async def test_a_file_that_never_noted_a_clock_was_last_in_use_when_it_was_written(
+async def test_a_data_file_without_a_recorded_clock_uses_its_modification_time(
     tmp_path: Path,
 ) -> None:
     log = SqliteLog(tmp_path)

@@ -69,7 +69,7 @@ class Asked:
         return [isinstance(it, Created) and it.new for it in outcomes]
 
 
-async def test_they_are_decided_in_the_order_in_which_they_came() -> None:
+async def test_creations_are_committed_in_the_order_of_their_requests() -> None:
     log = SlowForSome()
     asked = Asked(log)
     log.late["a"] = asyncio.Event()
@@ -84,7 +84,7 @@ async def test_they_are_decided_in_the_order_in_which_they_came() -> None:
     assert asked.creations.pending == 0
 
 
-async def test_a_turn_that_is_over_at_once_takes_one_and_goes_on_in_the_next(
+async def test_creations_are_committed_one_by_one_if_each_turn_is_over_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(creations, "LONGEST_TURN_S", 0.0)
@@ -100,7 +100,7 @@ async def test_a_turn_that_is_over_at_once_takes_one_and_goes_on_in_the_next(
     assert asked.new(paths) == [True] * 5
 
 
-async def test_of_several_for_one_path_one_creates_and_the_others_confirm_or_conflict() -> None:
+async def test_simultaneous_creations_of_one_path_create_once_and_confirm_or_conflict() -> None:
     asked = Asked()
     for close in (False, False, True):
         asked.ask("s", close=close)
@@ -113,7 +113,7 @@ async def test_of_several_for_one_path_one_creates_and_the_others_confirm_or_con
     assert isinstance(third, ConfigurationConflict)
 
 
-async def test_what_is_there_is_confirmed_without_a_look_at_the_log() -> None:
+async def test_a_creation_of_a_loaded_stream_is_confirmed_without_a_query_of_the_log() -> None:
     log = GatedLog()
     asked = Asked(log)
     await asked.outcome("s")
@@ -123,7 +123,7 @@ async def test_what_is_there_is_confirmed_without_a_look_at_the_log() -> None:
     assert (again.new, log.loaded, len(log.committed)) == (False, 0, 1)
 
 
-async def test_a_stream_whose_time_is_over_makes_way_for_a_new_one() -> None:
+async def test_a_creation_replaces_an_expired_stream() -> None:
     asked = Asked()
     await asked.outcome("s")
     asked.service.clock.advance(61)
@@ -133,7 +133,7 @@ async def test_a_stream_whose_time_is_over_makes_way_for_a_new_one() -> None:
     assert asked.ended == ["s", "s"]  # one has ended, one is not the first
 
 
-async def test_one_that_is_created_and_removed_meanwhile_leaves_its_generation() -> None:
+async def test_a_creation_after_a_removal_meanwhile_gets_the_next_generation() -> None:
     log = SlowForSome()
     asked = Asked(log)
     log.late["first"] = asyncio.Event()
@@ -149,7 +149,7 @@ async def test_one_that_is_created_and_removed_meanwhile_leaves_its_generation()
     assert (outcome.new, outcome.state.generation) == (True, 1)
 
 
-async def test_who_is_dropped_from_the_table_meanwhile_is_looked_up_again() -> None:
+async def test_a_creation_whose_entry_was_dropped_from_the_table_loads_again() -> None:
     log = SlowForSome()
     asked = Asked(log)
     log.late["first"] = asyncio.Event()
@@ -163,7 +163,7 @@ async def test_who_is_dropped_from_the_table_meanwhile_is_looked_up_again() -> N
     assert log.loaded == 3
 
 
-async def test_a_lost_race_is_decided_anew() -> None:
+async def test_a_creation_that_lost_a_race_is_decided_again() -> None:
     log = GatedLog()
     asked = Asked(log)
     log.failures.append(Conflict())
@@ -173,7 +173,7 @@ async def test_a_lost_race_is_decided_anew() -> None:
 
 
 @pytest.mark.parametrize("failure", [LogUnavailable("full"), RuntimeError("never")])
-async def test_what_cannot_be_stored_is_told_and_the_next_goes_on(failure: Exception) -> None:
+async def test_a_creation_that_cannot_be_stored_fails_alone(failure: Exception) -> None:
     log = GatedLog()
     asked = Asked(log)
     log.failures.append(failure)
@@ -181,7 +181,7 @@ async def test_what_cannot_be_stored_is_told_and_the_next_goes_on(failure: Excep
     assert isinstance(await asked.outcome("t"), Created)
 
 
-async def test_who_cannot_be_looked_up_does_not_hold_up_the_others() -> None:
+async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> None:
     log = SlowForSome()
     asked = Asked(log)
     log.unreadable.add("a")
@@ -202,5 +202,7 @@ async def test_who_cannot_be_looked_up_does_not_hold_up_the_others() -> None:
         ({"Stream-Forked-From": "/v1/stream/s"}, b"", False),
     ],
 )
-async def test_only_plain_ones_are_taken(headers: dict[str, str], body: bytes, takes: bool) -> None:
+async def test_only_short_creations_without_a_fork_are_handled_without_a_task(
+    headers: dict[str, str], body: bytes, takes: bool
+) -> None:
     assert Asked().creations.takes(headers, body) is takes

@@ -14,7 +14,7 @@ SOON_S = 0.5  # a deadline that moved by less than a second is not written
 
 
 @pytest.mark.parametrize("kept", [1, 1000], ids=["forgotten after each use", "kept in memory"])
-async def test_sweeps_do_not_keep_an_unused_stream_alive(kept: int) -> None:
+async def test_sweeps_do_not_extend_the_ttl_of_an_unused_stream(kept: int) -> None:
     """Looking whether a stream's time is over is no use of it."""
     service = Service(max_active=kept)
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
@@ -26,7 +26,7 @@ async def test_sweeps_do_not_keep_an_unused_stream_alive(kept: int) -> None:
     assert (await service.log.load("s")).place.state is None
 
 
-async def test_restarts_do_not_keep_an_unused_stream_alive() -> None:
+async def test_restarts_do_not_extend_the_ttl_of_an_unused_stream() -> None:
     log = MemoryLog()
     service = Service(log)
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
@@ -37,7 +37,7 @@ async def test_restarts_do_not_keep_an_unused_stream_alive() -> None:
     assert (await log.load("s")).place.state is None
 
 
-async def test_forks_do_not_keep_their_unused_source_alive() -> None:
+async def test_a_fork_does_not_extend_the_ttl_of_its_unused_source() -> None:
     """A reference is written down with the source's deadline, and nothing is added to that."""
     log = MemoryLog()
     service = Service(log)
@@ -50,7 +50,7 @@ async def test_forks_do_not_keep_their_unused_source_alive() -> None:
     assert (after.references, after.deadline) == (1, before.deadline)
 
 
-async def test_a_stream_that_is_gone_is_not_back_when_it_is_loaded_anew() -> None:
+async def test_an_expired_source_stays_gone_when_it_is_loaded_again() -> None:
     """Its forks keep its data, and the process that said so has seen every use of it."""
     service = Service()
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
@@ -62,7 +62,7 @@ async def test_a_stream_that_is_gone_is_not_back_when_it_is_loaded_anew() -> Non
         service.table.forget("s")
 
 
-async def test_a_use_that_is_not_written_counts_when_a_stream_is_loaded_anew() -> None:
+async def test_a_use_not_yet_written_counts_when_a_stream_is_loaded_again() -> None:
     service = Service()
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
     service.clock.advance(SOON_S)

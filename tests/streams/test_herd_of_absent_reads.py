@@ -13,7 +13,7 @@ HERD = 500
 MOST_LOADS = 3
 
 
-async def test_a_herd_that_reads_what_is_absent_is_answered_by_few_loads() -> None:
+async def test_a_herd_of_reads_of_an_absent_stream_causes_few_loads() -> None:
     log = SharedLog()
     table = Service(log).table
     log.loads.clear()
@@ -27,7 +27,7 @@ async def test_a_herd_that_reads_what_is_absent_is_answered_by_few_loads() -> No
     assert log.loaded <= MOST_LOADS
 
 
-async def test_a_herd_that_keeps_coming_keeps_nobody_waiting() -> None:
+async def test_a_continuous_herd_of_reads_does_not_delay_its_first_reader() -> None:
     log = SharedLog()
     table = Service(log).table
     first = asyncio.create_task(table.load("absent"))
@@ -40,7 +40,7 @@ async def test_a_herd_that_keeps_coming_keeps_nobody_waiting() -> None:
     assert log.loaded <= len(coming)
 
 
-async def test_those_of_a_herd_who_come_after_the_creation_see_the_stream() -> None:
+async def test_readers_of_a_herd_that_arrive_after_the_creation_see_the_stream() -> None:
     log = SharedLog()
     service, other = Service(log), Service(SharedLog(log))
     log.loads.clear()

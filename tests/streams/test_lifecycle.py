@@ -22,7 +22,7 @@ from tests.streams.service import Service
 MINUTE = Lifetime(ttl_s=60)
 
 
-async def test_of_two_creations_at_once_one_creates_and_one_confirms() -> None:
+async def test_simultaneous_creations_create_one_stream_and_confirm_it_to_the_others() -> None:
     log = GatedLog()
     one, other = Service(log), Service(log)
     created = await asyncio.gather(*[service.create("s") for service in (one, other, one)])
@@ -31,7 +31,7 @@ async def test_of_two_creations_at_once_one_creates_and_one_confirms() -> None:
 
 
 @pytest.mark.parametrize(("races", "refused"), [(MAX_RACES - 1, False), (MAX_RACES, True)])
-async def test_so_many_races_are_lost_and_then_clients_are_told(races: int, refused: bool) -> None:
+async def test_a_creation_is_refused_after_too_many_lost_races(races: int, refused: bool) -> None:
     log = GatedLog()
     service = Service(log)
     log.failures += [Conflict() for _ in range(races)]
@@ -42,7 +42,7 @@ async def test_so_many_races_are_lost_and_then_clients_are_told(races: int, refu
         assert (await service.create("s")).new
 
 
-async def test_a_client_that_leaves_does_not_undo_what_it_asked_for() -> None:
+async def test_a_creation_is_completed_although_its_client_disconnects() -> None:
     log = GatedLog()
     service = Service(log)
     log.commits.clear()
@@ -54,7 +54,7 @@ async def test_a_client_that_leaves_does_not_undo_what_it_asked_for() -> None:
     assert await service.data("s") == b"a"
 
 
-async def test_deletion_ends_a_stream_and_its_path_begins_anew() -> None:
+async def test_a_path_can_be_created_again_after_a_deletion() -> None:
     service = Service()
     first = (await service.create("s", b"old")).state
     await service.lifecycle.delete("s")
@@ -68,7 +68,7 @@ async def test_deletion_ends_a_stream_and_its_path_begins_anew() -> None:
     assert await service.data("s") == b"new"
 
 
-async def test_an_expired_stream_makes_way_at_once() -> None:
+async def test_an_expired_stream_can_be_created_again_at_once() -> None:
     service = Service()
     await service.create("s", b"old", lifetime=MINUTE)
     service.clock.advance(60)
@@ -116,7 +116,9 @@ async def test_a_fork_may_begin_inside_a_record(
 @pytest.mark.parametrize(
     ("position", "sub_offset"), [(0, 4), (3, 4), (6, 1), (1, 0), (4, 1), (7, 0)]
 )
-async def test_a_fork_does_not_begin_anywhere_else(position: int, sub_offset: int) -> None:
+async def test_a_fork_within_a_record_or_past_the_tail_is_refused(
+    position: int, sub_offset: int
+) -> None:
     service = Service()
     await service.create("s", b"one")
     await service.append("s", b"two")
@@ -126,7 +128,7 @@ async def test_a_fork_does_not_begin_anywhere_else(position: int, sub_offset: in
         await service.data("f")
 
 
-async def test_a_fork_that_races_an_append_holds_one_moment_of_its_source() -> None:
+async def test_a_fork_during_an_append_has_one_consistent_state_of_its_source() -> None:
     log = GatedLog()
     service, other = Service(log), Service(log)
     await service.create("s", b"a")
@@ -140,7 +142,7 @@ async def test_a_fork_that_races_an_append_holds_one_moment_of_its_source() -> N
     assert (source.references, await other.data("s")) == (2, b"abc")
 
 
-async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last() -> None:
+async def test_a_deleted_source_stays_until_its_last_fork_is_deleted() -> None:
     service = Service()
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -159,7 +161,7 @@ async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last() -> 
     assert (await service.create("s")).state.generation == 1
 
 
-async def test_the_end_of_a_line_of_forks_takes_the_whole_line() -> None:
+async def test_deleting_the_last_of_a_chain_of_forks_removes_the_whole_chain() -> None:
     service = Service()
     await service.create("s0", b"0")
     for level in range(1, 6):
@@ -183,7 +185,7 @@ async def test_an_alive_source_only_loses_a_reference() -> None:
     assert (await service.log.load("s")).place.state is None
 
 
-async def test_an_expired_source_stays_for_its_forks() -> None:
+async def test_an_expired_source_stays_until_its_fork_is_deleted() -> None:
     service = Service()
     await service.create("s", b"past", lifetime=MINUTE)
     await service.fork("f", "s", lifetime=Lifetime(ttl_s=6000))
@@ -199,7 +201,7 @@ async def test_an_expired_source_stays_for_its_forks() -> None:
     assert (await service.log.load("s")).place.state is None
 
 
-async def test_expiry_releases_what_the_stream_was_forked_from() -> None:
+async def test_expiry_of_a_fork_releases_its_deleted_source() -> None:
     service = Service()
     await service.create("s", b"past")
     await service.fork("f", "s", lifetime=MINUTE)
@@ -210,7 +212,7 @@ async def test_expiry_releases_what_the_stream_was_forked_from() -> None:
     assert service.sweeper.expired == 1
 
 
-async def test_a_sweep_takes_what_is_over_and_spares_what_was_used() -> None:
+async def test_a_sweep_removes_expired_streams_and_spares_used_ones() -> None:
     service = Service()
     await service.create("over", lifetime=MINUTE)
     await service.create("used", lifetime=MINUTE)
@@ -228,7 +230,7 @@ async def test_a_sweep_takes_what_is_over_and_spares_what_was_used() -> None:
     assert (await service.log.load("used")).place.state is None
 
 
-async def test_a_sweep_ends_streams_that_nobody_ever_asks_for() -> None:
+async def test_a_sweep_removes_expired_streams_that_this_process_never_loaded() -> None:
     log = GatedLog()
     first = Service(log)
     await first.create("s", lifetime=MINUTE)

@@ -353,7 +353,7 @@ async def playing(folder: Path, seed: int) -> AsyncIterator[Play]:
 
 
 @pytest.mark.timeout(60 + 10 * SEEDS)
-async def test_both_logs_tell_the_same_story(tmp_path: Path) -> None:
+async def test_memory_and_sqlite_logs_agree_on_any_history_of_a_stream(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     for seed in range(SEED, SEED + SEEDS):
         async with playing(tmp_path / str(seed), seed) as play:

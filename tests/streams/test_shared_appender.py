@@ -45,7 +45,7 @@ def position(outcome: object) -> int:
 # ---------------------------------------------------------------- from what is remembered
 
 
-async def test_an_append_to_what_is_remembered_is_one_question() -> None:
+async def test_an_append_to_a_loaded_stream_needs_no_further_query_of_the_log() -> None:
     service, log, _ = two()
     await service.create("s")
     asked = (log.loaded, log.confirmed)
@@ -53,7 +53,7 @@ async def test_an_append_to_what_is_remembered_is_one_question() -> None:
     assert (log.loaded, log.confirmed) == asked
 
 
-async def test_appends_of_several_processes_are_in_one_order() -> None:
+async def test_appends_of_two_processes_are_stored_in_one_order() -> None:
     service, _, other = two()
     await service.create("s")
     outcomes = await asyncio.gather(
@@ -63,7 +63,7 @@ async def test_appends_of_several_processes_are_in_one_order() -> None:
     assert await service.data("s") == await other.data("s") == b"x" * 40
 
 
-async def test_a_conflict_that_tells_what_stands_spares_a_question() -> None:
+async def test_a_conflict_with_the_present_state_needs_no_load() -> None:
     service, log, other = two()
     await service.create("s")
     await other.append("s", b"a")
@@ -72,7 +72,7 @@ async def test_a_conflict_that_tells_what_stands_spares_a_question() -> None:
     assert (log.loaded, log.confirmed) == asked
 
 
-async def test_a_conflict_that_tells_nothing_is_looked_into() -> None:
+async def test_a_conflict_without_a_state_is_followed_by_a_load() -> None:
     service, log, other = two()
     await service.create("s")
     log.tells = False
@@ -95,7 +95,7 @@ async def test_an_append_after_a_restart_is_decided_in_the_new_history() -> None
     assert state.generation == state.history + state.stream_id % 10**6
 
 
-async def test_followers_hear_what_an_append_met_and_then_the_append() -> None:
+async def test_followers_are_notified_of_a_foreign_append_before_their_own_append() -> None:
     service, _, other = two()
     await service.create("s")
     readers = service.table.get("s").follower = Readers()
@@ -107,14 +107,14 @@ async def test_followers_hear_what_an_append_met_and_then_the_append() -> None:
 # ---------------------------------------------------------------- refusals
 
 
-async def test_a_stream_that_was_closed_when_it_was_last_seen_may_be_another_now() -> None:
+async def test_an_append_to_a_stream_seen_closed_is_stored_if_it_was_recreated() -> None:
     service, _, other = two()
     await service.create("s", close=True)
     await recreate(other, "s")
     assert position(await service.submit("s", b"x")) == 1
 
 
-async def test_a_stream_that_was_missing_when_it_was_last_seen_may_be_there_now() -> None:
+async def test_an_append_to_a_stream_seen_absent_is_stored_if_it_was_created() -> None:
     service, log, other = two()
     assert isinstance(await service.submit("s", b"x"), StreamNotFound)
     await other.create("s")
@@ -123,14 +123,14 @@ async def test_a_stream_that_was_missing_when_it_was_last_seen_may_be_there_now(
     assert log.loaded == asked + 1
 
 
-async def test_a_stream_that_was_there_when_it_was_last_seen_may_be_gone() -> None:
+async def test_an_append_to_a_stream_deleted_elsewhere_is_not_found() -> None:
     service, _, other = two()
     await service.create("s")
     await other.lifecycle.delete("s")
     assert isinstance(await service.submit("s", b"x"), StreamNotFound)
 
 
-async def test_a_refusal_is_told_once_it_is_certain() -> None:
+async def test_a_refusal_is_confirmed_by_one_query_of_the_log() -> None:
     service, log, _ = two()
     await service.create("s", close=True)
     asked = log.loaded + log.confirmed
@@ -149,7 +149,7 @@ async def test_a_duplicate_of_an_earlier_stream_is_new_to_the_next() -> None:
     assert await other.data("s") == b"x"
 
 
-async def test_a_duplicate_that_another_process_stored_is_one() -> None:
+async def test_a_duplicate_of_an_append_stored_by_another_process_is_recognised() -> None:
     service, _, other = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)
@@ -162,7 +162,7 @@ async def test_a_duplicate_that_another_process_stored_is_one() -> None:
     assert await service.data("s") == b"x"
 
 
-async def test_a_producer_goes_on_in_another_process() -> None:
+async def test_a_producer_can_continue_in_another_process() -> None:
     service, _, other = two()
     await service.create("s")
     for seq, process in enumerate((service, other, other, service)):
@@ -179,7 +179,7 @@ async def test_a_producer_goes_on_in_another_process() -> None:
 # ---------------------------------------------------------------- while a question is under way
 
 
-async def test_appends_that_come_while_their_stream_is_loaded_are_one_commit() -> None:
+async def test_appends_during_the_load_of_their_stream_are_one_commit() -> None:
     service, log, other = two()
     await other.create("s")
     log.loads.clear()
@@ -194,7 +194,7 @@ async def test_appends_that_come_while_their_stream_is_loaded_are_one_commit() -
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["remembered", "unknown"])
-async def test_a_refusal_is_certain_only_for_those_who_came_before_it_was_asked_for(
+async def test_a_refusal_counts_only_for_appends_made_before_its_query(
     known: bool,
 ) -> None:
     """The stream is closed when the first is refused, and open when the second has come."""
@@ -214,7 +214,7 @@ async def test_a_refusal_is_certain_only_for_those_who_came_before_it_was_asked_
     assert await other.data("s") == b"b"
 
 
-async def test_nor_does_an_absence_count_for_those_who_came_later() -> None:
+async def test_an_absence_counts_only_for_appends_made_before_its_query() -> None:
     service, log, other = two()
     log.loads.clear()
     first = service.submit("s", b"a")
@@ -227,7 +227,7 @@ async def test_nor_does_an_absence_count_for_those_who_came_later() -> None:
     assert position(await second) == 1
 
 
-async def test_a_duplicate_in_a_stream_created_anew_is_decided_again() -> None:
+async def test_a_duplicate_in_a_recreated_stream_is_stored() -> None:
     service, log, other = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)
@@ -244,7 +244,7 @@ async def test_a_duplicate_in_a_stream_created_anew_is_decided_again() -> None:
     assert await other.data("s") == b"x"
 
 
-async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
+async def test_a_commit_confirms_the_refusals_decided_in_its_batch() -> None:
     """What was in a batch with an append that is stored rests on the very state that stood."""
     service, log, _ = two()
     await service.create("s")
@@ -267,7 +267,7 @@ async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
     assert log.loaded + log.confirmed == asked
 
 
-async def test_what_was_decided_with_a_commit_that_met_another_is_decided_anew() -> None:
+async def test_decisions_of_a_batch_that_met_a_conflict_are_made_again() -> None:
     service, log, other = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)
@@ -285,7 +285,7 @@ async def test_what_was_decided_with_a_commit_that_met_another_is_decided_anew()
 # ---------------------------------------------------------------- outages
 
 
-async def test_a_log_that_cannot_be_asked_refuses_what_it_would_have_been_asked_for() -> None:
+async def test_an_unreachable_log_refuses_an_append_that_needs_a_query() -> None:
     service, log, _ = two()
     await service.create("s", close=True)
     log.outages.append(LogUnavailable("the log is away"))
@@ -294,7 +294,7 @@ async def test_a_log_that_cannot_be_asked_refuses_what_it_would_have_been_asked_
     assert isinstance(await service.submit("s", b"x"), StreamClosed)
 
 
-async def test_a_commit_whose_answer_was_lost_is_stored_once_by_a_producer_that_repeats() -> None:
+async def test_a_repeated_append_after_a_lost_reply_is_stored_once() -> None:
     service, log, _ = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)
@@ -305,7 +305,7 @@ async def test_a_commit_whose_answer_was_lost_is_stored_once_by_a_producer_that_
     assert await service.data("s") == b"x"
 
 
-async def test_writers_who_meet_for_ever_are_told_to_come_back() -> None:
+async def test_an_append_that_meets_endless_conflicts_is_refused() -> None:
     service, log, _ = two()
     await service.create("s")
     log.failures += [Conflict() for _ in range(1000)]

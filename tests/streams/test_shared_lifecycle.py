@@ -56,7 +56,7 @@ def apart(request: pytest.FixtureRequest) -> bool:
     return chosen
 
 
-async def test_of_creations_that_meet_one_creates_and_the_others_confirm(apart: bool) -> None:
+async def test_simultaneous_creations_in_two_processes_create_one_stream(apart: bool) -> None:
     service, _, other = two(apart=apart)
     outcomes = await asyncio.gather(
         *[process.create("s") for process in (service, other, service, other)]
@@ -65,7 +65,7 @@ async def test_of_creations_that_meet_one_creates_and_the_others_confirm(apart: 
     assert len({outcome.state.stream_id for outcome in outcomes}) == 1
 
 
-async def test_a_creation_is_confirmed_from_what_stands_now(apart: bool) -> None:
+async def test_a_creation_is_confirmed_by_the_state_that_another_process_left(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s")
     await other.append("s", b"x", close=True)
@@ -75,7 +75,7 @@ async def test_a_creation_is_confirmed_from_what_stands_now(apart: bool) -> None
     assert (confirmed.new, confirmed.state.tail) == (False, 1)
 
 
-async def test_a_fork_branches_off_what_stands_now(apart: bool) -> None:
+async def test_a_fork_includes_data_appended_by_another_process(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"one")
     await other.append("s", b"two")
@@ -99,7 +99,7 @@ async def test_forks_that_meet_are_all_counted(apart: bool) -> None:
     assert await standing(service, "s" + names) == ""
 
 
-async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last(apart: bool) -> None:
+async def test_a_deleted_source_stays_until_its_last_fork_is_deleted(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -113,7 +113,7 @@ async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last(apart
     assert await standing(service, "sfg") == ""
 
 
-async def test_the_end_of_a_line_of_forks_takes_the_whole_line(apart: bool) -> None:
+async def test_deleting_the_last_of_a_chain_of_forks_removes_the_whole_chain(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("0", b"0")
     for level in range(1, 6):
@@ -126,7 +126,7 @@ async def test_the_end_of_a_line_of_forks_takes_the_whole_line(apart: bool) -> N
     assert await standing(service, "012345") == ""
 
 
-async def test_two_deletions_that_meet_release_the_source_once(apart: bool) -> None:
+async def test_two_simultaneous_deletions_of_a_fork_release_its_source_once(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -149,7 +149,7 @@ async def test_expiry_in_two_processes_ends_a_stream_once(apart: bool) -> None:
     assert service.sweeper.expired + other.sweeper.expired == 1
 
 
-async def test_an_expired_stream_makes_way_in_every_process(apart: bool) -> None:
+async def test_an_expired_stream_can_be_created_again_through_any_process(apart: bool) -> None:
     service, _, other = two(apart=apart)
     first = await service.create("s", b"old", lifetime=MINUTE)
     await other.present("s")
@@ -162,7 +162,7 @@ async def test_an_expired_stream_makes_way_in_every_process(apart: bool) -> None
 # ---------------------------------------------------------------- in two commits
 
 
-async def test_a_source_is_referred_to_before_there_is_a_fork() -> None:
+async def test_a_source_gets_its_reference_before_the_fork_is_created() -> None:
     service, log, _ = two(apart=True)
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -171,7 +171,7 @@ async def test_a_source_is_referred_to_before_there_is_a_fork() -> None:
     assert commits(log)[3:] == [["-f"], ["s"]]
 
 
-async def test_where_it_can_be_that_is_one_commit() -> None:
+async def test_a_fork_and_its_reference_are_one_commit_if_the_log_allows_it() -> None:
     service, log, _ = two()
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -179,7 +179,7 @@ async def test_where_it_can_be_that_is_one_commit() -> None:
     assert commits(log) == [["s"], ["s", "f"], ["-f", "s"]]
 
 
-async def test_a_line_of_forks_ends_from_its_end() -> None:
+async def test_a_chain_of_forks_is_removed_from_its_end() -> None:
     service, log, _ = two(apart=True)
     await service.create("0", b"0")
     for level in range(1, 4):
@@ -191,7 +191,7 @@ async def test_a_line_of_forks_ends_from_its_end() -> None:
     assert commits(log) == [["-3"], ["-2"], ["-1"], ["-0"]]
 
 
-async def test_a_fork_that_did_not_come_to_be_releases_its_source() -> None:
+async def test_a_fork_that_could_not_be_created_releases_its_source() -> None:
     """Between the two commits another process has created something else there."""
     service, log, other = two(apart=True)
     await service.create("s", b"past")
@@ -208,7 +208,9 @@ async def test_a_fork_that_did_not_come_to_be_releases_its_source() -> None:
 
 
 @pytest.mark.parametrize("tells", [True, False])
-async def test_a_fork_that_was_begun_in_another_history_keeps_its_source(tells: bool) -> None:
+async def test_a_fork_interrupted_by_a_new_history_leaves_one_reference_too_many(
+    tells: bool,
+) -> None:
     """It may come true yet; so the reference stays, besides that of the fork that is made then."""
     service, log, _ = two(apart=True)
     await service.create("s", b"past")
@@ -222,7 +224,7 @@ async def test_a_fork_that_was_begun_in_another_history_keeps_its_source(tells: 
     assert await references(service, "s") == 2
 
 
-async def test_two_equal_forks_that_meet_are_one_reference() -> None:
+async def test_two_equal_forks_at_once_leave_one_reference() -> None:
     service, log, other = two(apart=True)
     await service.create("s", b"past")
     log.commits.clear()
@@ -234,7 +236,7 @@ async def test_two_equal_forks_that_meet_are_one_reference() -> None:
     assert await references(service, "s") == 1
 
 
-async def test_the_release_of_a_source_is_repeated_until_it_succeeds() -> None:
+async def test_the_release_of_a_source_is_repeated_until_it_is_stored() -> None:
     service, log, other = two(apart=True)
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -248,7 +250,7 @@ async def test_the_release_of_a_source_is_repeated_until_it_succeeds() -> None:
     assert await references(service, "s") == 0
 
 
-async def test_a_fork_that_may_have_been_stored_keeps_its_source() -> None:
+async def test_a_fork_whose_commit_has_no_reply_keeps_its_reference() -> None:
     """The log could not say: one reference too many keeps data, one too few loses it."""
     service, log, other = two(apart=True)
     await service.create("s", b"past")
@@ -264,7 +266,7 @@ async def test_a_fork_that_may_have_been_stored_keeps_its_source() -> None:
     assert await other.data("f") == b"past"
 
 
-async def test_a_client_that_leaves_between_the_two_commits_leaves_no_half_of_a_fork() -> None:
+async def test_a_fork_is_completed_although_its_client_disconnects_between_its_commits() -> None:
     service, log, _ = two(apart=True)
     await service.create("s", b"past")
     log.commits.clear()
@@ -278,7 +280,7 @@ async def test_a_client_that_leaves_between_the_two_commits_leaves_no_half_of_a_
     assert await references(service, "s") == 1
 
 
-async def test_a_conflict_on_the_source_begins_anew() -> None:
+async def test_a_conflict_on_the_source_repeats_the_reference() -> None:
     service, log, _ = two(apart=True)
     await service.create("s", b"past")
     log.failures.append(Conflict())
@@ -294,7 +296,7 @@ KEPT = Retention(max_age_s=80)
 
 
 @pytest.mark.parametrize(("passed", "first"), [(79.9, 0), (80.0, 3)])
-async def test_a_sweep_trims_what_nobody_appends_to(passed: float, first: int) -> None:
+async def test_a_sweep_trims_a_stream_without_appends(passed: float, first: int) -> None:
     log = SharedLog()
     service = Service(log, retention=KEPT)
     other = Service(SharedLog(log), service.clock)
@@ -311,7 +313,7 @@ async def test_a_sweep_trims_what_nobody_appends_to(passed: float, first: int) -
     assert len(log.committed) == committed
 
 
-async def test_what_a_stream_was_created_with_is_kept_no_longer_than_what_was_appended() -> None:
+async def test_the_initial_data_of_a_stream_are_trimmed_like_appended_data() -> None:
     service = Service(SharedLog(), retention=KEPT)
     await service.create("s", b"old")
     service.clock.advance(80)
@@ -345,7 +347,7 @@ async def test_a_stream_that_expires_and_is_trimmed_at_once_expires() -> None:
     assert (await standing(service, "s"), service.sweeper.expired) == ("", 1)
 
 
-async def test_appends_trim_what_is_too_long_or_too_old() -> None:
+async def test_an_append_trims_data_over_the_size_limit() -> None:
     service = Service(SharedLog(), retention=Retention(max_bytes=80))
     await service.create("s")
     for _ in range(30):

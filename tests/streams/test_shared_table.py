@@ -49,7 +49,7 @@ def known(active: ActiveStream) -> StreamState:
 # ---------------------------------------------------------------- loading
 
 
-async def test_what_is_remembered_is_confirmed_and_not_loaded_again() -> None:
+async def test_a_known_state_is_confirmed_and_not_loaded_again() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
     asked = (log.loaded, log.confirmed)
@@ -58,7 +58,7 @@ async def test_what_is_remembered_is_confirmed_and_not_loaded_again() -> None:
     assert (log.loaded, log.confirmed) == (asked[0], asked[1] + 3)
 
 
-async def test_what_another_process_did_is_seen() -> None:
+async def test_changes_by_another_process_are_seen() -> None:
     service, _, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
@@ -70,7 +70,7 @@ async def test_what_another_process_did_is_seen() -> None:
     assert (await service.data("s")) == b"new"
 
 
-async def test_what_a_load_drops_is_dropped_from_the_caches() -> None:
+async def test_a_load_that_finds_a_change_drops_cached_chunks() -> None:
     service, _, other = two()
     stream = (await service.create("s", b"a")).state.stream_id
     await other.append("s", b"b")
@@ -79,7 +79,7 @@ async def test_what_a_load_drops_is_dropped_from_the_caches() -> None:
     assert service.dropped == [(stream, False)]
 
 
-async def test_a_load_joins_no_question_that_was_asked_before_it() -> None:
+async def test_a_load_joins_no_query_begun_before_it() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     log.loads.clear()
@@ -93,7 +93,7 @@ async def test_a_load_joins_no_question_that_was_asked_before_it() -> None:
     assert (await second).tail == 2
 
 
-async def test_nor_does_it_take_an_answer_that_there_is_nothing() -> None:
+async def test_a_load_does_not_use_an_absence_found_by_an_earlier_query() -> None:
     service, log, other = two()
     log.loads.clear()
     first = asyncio.create_task(service.table.load("s"))
@@ -106,7 +106,7 @@ async def test_nor_does_it_take_an_answer_that_there_is_nothing() -> None:
     await first
 
 
-async def test_nor_the_confirmation_that_another_has_asked_for() -> None:
+async def test_a_load_does_not_use_a_confirmation_requested_before_it() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     log.confirms.clear()
@@ -120,7 +120,7 @@ async def test_nor_the_confirmation_that_another_has_asked_for() -> None:
     await first
 
 
-async def test_equal_loads_that_wait_together_share_one_look_up() -> None:
+async def test_equal_waiting_loads_share_one_query() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     log.loads.clear()
@@ -131,7 +131,7 @@ async def test_equal_loads_that_wait_together_share_one_look_up() -> None:
     assert log.loaded == 1
 
 
-async def test_a_load_that_is_under_way_when_something_was_missed_is_asked_again() -> None:
+async def test_a_load_under_way_when_changes_were_missed_is_repeated() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     log.loads.clear()
@@ -144,7 +144,7 @@ async def test_a_load_that_is_under_way_when_something_was_missed_is_asked_again
     assert log.loaded == 2
 
 
-async def test_a_doubt_does_not_make_forget_what_was_learnt_meanwhile() -> None:
+async def test_a_failed_confirmation_does_not_drop_a_newer_known_state() -> None:
     """The old state is found to be old when its own commit has moved the stream on."""
     service, log, _ = two()
     state = (await service.create("s", b"a")).state
@@ -159,7 +159,7 @@ async def test_a_doubt_does_not_make_forget_what_was_learnt_meanwhile() -> None:
     assert log.loaded == asked
 
 
-async def test_a_log_that_cannot_be_asked_lets_nobody_believe_what_is_remembered() -> None:
+async def test_a_load_is_refused_while_the_log_is_unreachable() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
     log.outages.append(LogUnavailable("the log is away"))
@@ -170,7 +170,7 @@ async def test_a_log_that_cannot_be_asked_lets_nobody_believe_what_is_remembered
 # ---------------------------------------------------------------- lost races
 
 
-async def test_a_lost_race_leaves_what_stands_now() -> None:
+async def test_a_state_from_a_conflict_is_adopted() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
@@ -182,7 +182,7 @@ async def test_a_lost_race_leaves_what_stands_now() -> None:
     assert (active.state, active.absent) == (None, False)
 
 
-async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None:
+async def test_an_older_state_from_a_conflict_is_not_adopted() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
@@ -193,7 +193,7 @@ async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None
     assert known(active).tail == 3
 
 
-async def test_what_a_lost_race_tells_does_not_go_behind_notifications_under_way() -> None:
+async def test_an_older_state_from_a_conflict_does_not_undo_notifications() -> None:
     """A gap in the news is read when an older conflict is told: followers hear the latest."""
     service, log, other = two()
     await other.create("s", b"a")
@@ -209,7 +209,7 @@ async def test_what_a_lost_race_tells_does_not_go_behind_notifications_under_way
     assert known(active).version == readers.heard[-1] == 2
 
 
-async def test_who_lost_a_race_listens_to_the_others_for_a_while() -> None:
+async def test_a_stream_that_lost_a_race_is_followed_for_a_while() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
@@ -238,7 +238,7 @@ async def change_of(other: Service, path: str, data: bytes) -> Change:
     return change
 
 
-async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
+async def test_a_notification_is_applied_like_an_own_commit() -> None:
     service, log, other = two()
     stream = (await other.create("s", b"a")).state.stream_id
     active, readers = await followed(service, "s")
@@ -250,7 +250,7 @@ async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
     assert log.loaded == asked
 
 
-async def test_what_was_heard_already_is_heard_no_second_time() -> None:
+async def test_a_repeated_notification_is_ignored() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
@@ -285,7 +285,7 @@ async def test_news_that_overtake_an_own_commit_are_applied_once() -> None:
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
-async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
+async def test_an_own_commit_completed_after_a_restart_does_not_go_backwards(
     forgotten: bool,
 ) -> None:
     service, log, other = two()
@@ -310,7 +310,7 @@ async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
+async def test_a_late_removal_does_not_end_readers_of_the_next_stream(
     restarted: bool,
 ) -> None:
     service, log, other = two()
@@ -334,7 +334,7 @@ async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
+async def test_a_late_creation_does_not_hide_later_changes(
     restarted: bool,
 ) -> None:
     service, log, other = two()
@@ -360,7 +360,7 @@ async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
 
 
 @pytest.mark.parametrize("anew", [False, True])
-async def test_a_creation_that_is_told_of_late_takes_nobody_back_who_has_loaded_what_came_after_it(
+async def test_a_late_creation_does_not_replace_a_later_loaded_state(
     anew: bool,
 ) -> None:
     service, log, other = two()
@@ -381,7 +381,7 @@ async def test_a_creation_that_is_told_of_late_takes_nobody_back_who_has_loaded_
     assert all(version >= state.version for version in readers.heard)
 
 
-async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
+async def test_a_late_append_does_not_restore_a_removed_stream() -> None:
     service, log, other = two()
     await service.create("s")
     active, readers = await followed(service, "s")
@@ -422,7 +422,7 @@ async def test_news_under_another_history_follow_on_nothing() -> None:
     assert readers.heard == [1]
 
 
-async def test_notifications_of_a_new_stream_at_the_path_are_none_of_the_old() -> None:
+async def test_a_notification_of_a_new_stream_does_not_change_the_old_one() -> None:
     service, log, other = two()
     await other.create("s", b"old")
     active, readers = await followed(service, "s")
@@ -443,7 +443,7 @@ async def test_news_of_a_removal_end_the_stream() -> None:
     assert service.dropped == [(state.stream_id, True)]
 
 
-async def test_a_notification_of_a_trim_drops_all_that_is_kept_of_the_stream() -> None:
+async def test_a_notification_of_a_trim_drops_all_cached_chunks_of_the_stream() -> None:
     service, log, other = two()
     state = (await other.create("s", b"a")).state
     await followed(service, "s")
@@ -453,7 +453,7 @@ async def test_a_notification_of_a_trim_drops_all_that_is_kept_of_the_stream() -
     assert service.dropped == [(state.stream_id, True)]
 
 
-async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
+async def test_notifications_for_a_stream_not_in_use_are_ignored() -> None:
     service, log, _ = two()
     log.news.on_change(created(log, "s", b"a", history=log.server.history))
     log.news.on_missed_changes("s")
@@ -464,7 +464,7 @@ async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
 # ---------------------------------------------------------------- what was missed
 
 
-async def test_those_who_follow_hear_what_a_stream_is_when_notifications_were_missed() -> None:
+async def test_followers_get_the_present_state_after_missed_notifications() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
@@ -474,7 +474,7 @@ async def test_those_who_follow_hear_what_a_stream_is_when_notifications_were_mi
     assert (active.state, readers.news) == (change.state, [(1, b"")])
 
 
-async def test_those_who_follow_hear_of_an_end_that_was_missed() -> None:
+async def test_followers_are_ended_after_a_missed_removal() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     _, readers = await followed(service, "s")
@@ -484,7 +484,7 @@ async def test_those_who_follow_hear_of_an_end_that_was_missed() -> None:
     assert (readers.heard, readers.over) == ([], 1)
 
 
-async def test_what_nobody_follows_is_loaded_when_it_is_needed() -> None:
+async def test_an_unfollowed_stream_with_missed_changes_is_loaded_on_its_next_use() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
     asked = log.loaded
@@ -493,7 +493,7 @@ async def test_what_nobody_follows_is_loaded_when_it_is_needed() -> None:
     assert (service.table.get("s").state, log.loaded) == (None, asked)
 
 
-def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None:
+def test_a_load_for_followers_is_repeated_while_the_log_is_unreachable() -> None:
     async def main() -> None:
         service, log, other = two()
         await other.create("s", b"a")
@@ -508,13 +508,13 @@ def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None
     virtual_time.run(main())
 
 
-async def test_a_removal_drops_what_is_kept_of_a_stream_that_nobody_uses() -> None:
+async def test_a_removal_drops_cached_chunks_of_an_unused_stream() -> None:
     service, log, _ = two()
     log.news.on_removal("s", 4711)
     assert (service.dropped, len(service.table)) == ([(4711, True)], 0)
 
 
-async def test_a_removal_makes_forget_the_stream_itself_and_not_the_next_one() -> None:
+async def test_a_removal_ends_its_own_stream_and_not_the_next_one() -> None:
     service, log, other = two()
     old = (await other.create("s", b"old")).state
     active, readers = await followed(service, "s")
@@ -529,7 +529,7 @@ async def test_a_removal_makes_forget_the_stream_itself_and_not_the_next_one() -
     assert active.state == new
 
 
-async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> None:
+async def test_no_known_state_counts_after_a_change_of_history() -> None:
     service, log, other = two()
     await service.create("unused", b"a")
     state = (await other.create("s", b"a")).state
@@ -563,7 +563,7 @@ async def test_a_stream_is_followed_once() -> None:
     assert (log.followed, active.idle) == (["+s"], False)
 
 
-async def test_a_log_of_ones_own_is_not_followed() -> None:
+async def test_a_stream_of_a_private_log_is_not_followed() -> None:
     service = Service()
     await service.create("s")
     active = service.table.get("s")
@@ -571,7 +571,7 @@ async def test_a_log_of_ones_own_is_not_followed() -> None:
     assert (active.followed, active.idle) == (False, True)
 
 
-def test_a_stream_is_followed_a_little_longer_than_somebody_waits_for_it() -> None:
+def test_a_stream_is_followed_for_the_linger_time_after_its_last_reader() -> None:
     async def main() -> None:
         service, log, _ = two()
         await service.create("s")
@@ -588,7 +588,7 @@ def test_a_stream_is_followed_a_little_longer_than_somebody_waits_for_it() -> No
     virtual_time.run(main())
 
 
-def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
+def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> None:
     async def main() -> None:
         service, log, _ = two()
         await service.create("s")
@@ -608,7 +608,7 @@ def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
     virtual_time.run(main())
 
 
-async def test_followed_streams_make_no_room_for_others() -> None:
+async def test_a_followed_stream_is_not_evicted_from_the_table() -> None:
     log = SharedLog()
     service = Service(log, max_active=2)
     await service.create("s")
@@ -643,7 +643,7 @@ async def test_a_window_is_written_with_each_use_a_little_ahead(ttl: int, margin
     assert len(log.committed) == committed + 1
 
 
-async def test_a_use_in_any_process_keeps_a_stream_for_all() -> None:
+async def test_a_use_in_any_process_extends_the_ttl_for_all() -> None:
     service, _, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=60))
     for process in (service, other) * 3:
@@ -656,7 +656,7 @@ async def test_a_use_in_any_process_keeps_a_stream_for_all() -> None:
             await process.present("s")
 
 
-async def test_uses_that_meet_are_one_write_in_each_process() -> None:
+async def test_simultaneous_uses_write_the_deadline_once() -> None:
     service, log, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=60))
     await other.present("s")

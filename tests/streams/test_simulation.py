@@ -11,7 +11,7 @@ BATCH = 4  # `make torture` takes 5,000
 
 
 @pytest.mark.parametrize("first", cases(range(40, 52, BATCH), {44}, "other seeds"))
-def test_whatever_happens_to_redis_the_log_keeps_its_promises(first: int) -> None:
+def test_the_log_keeps_its_promises_in_simulated_runs_of_a_faulty_redis(first: int) -> None:
     for seed in range(first, first + BATCH):
         world = run(seed)
         assert not world.faults, (seed, world, world.faults)

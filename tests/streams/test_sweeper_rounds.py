@@ -41,7 +41,7 @@ def test_full_rounds_follow_each_other_at_once() -> None:
     virtual_time.run(run())
 
 
-def test_rounds_that_end_nothing_keep_their_distance() -> None:
+def test_sweeper_rounds_that_remove_nothing_keep_their_interval() -> None:
     """As of a log that refuses: it must not be asked again and again without a pause."""
 
     async def run() -> None:
@@ -58,7 +58,7 @@ def test_rounds_that_end_nothing_keep_their_distance() -> None:
     virtual_time.run(run())
 
 
-async def test_a_round_tells_whether_there_may_be_more() -> None:
+async def test_a_sweeper_round_reports_whether_more_may_be_due() -> None:
     service, _ = await late(EXPIRIES + 1)
     assert await service.sweeper.round()
     assert not await service.sweeper.round()

@@ -38,7 +38,7 @@ async def test_a_stream_in_use_is_nothing_that_the_collector_walks_over() -> Non
 # ---------------------------------------------------------------- loading
 
 
-async def test_equal_loads_share_one_look_up() -> None:
+async def test_simultaneous_loads_share_one_query() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s", b"a")
@@ -55,7 +55,7 @@ async def test_equal_loads_share_one_look_up() -> None:
     assert actives[0].state.tail == 1
 
 
-async def test_a_load_that_is_given_up_goes_on_for_the_others() -> None:
+async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s", b"a")
@@ -100,7 +100,7 @@ async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
     assert (active.state, active.retired, active.producers) == (None, 0, {})
 
 
-async def test_what_another_process_removed_leaves_no_producers_behind() -> None:
+async def test_a_recreated_stream_has_none_of_the_producers_of_the_removed_one() -> None:
     """Streams forgotten after a conflict are loaded anew, or created anew: both begin clean."""
     service = Service(GatedLog())
     await service.create("s")
@@ -118,7 +118,7 @@ async def test_what_another_process_removed_leaves_no_producers_behind() -> None
 
 
 @pytest.mark.parametrize(("streams", "kept"), [(2, 2), (3, 3), (4, 3)])
-async def test_so_many_streams_are_held_and_the_oldest_goes_first(streams: int, kept: int) -> None:
+async def test_the_table_is_bounded_and_evicts_the_oldest_stream(streams: int, kept: int) -> None:
     service = Service(GatedLog(), max_active=3)
     for number in range(streams):
         await service.create(f"s{number}")
@@ -126,7 +126,7 @@ async def test_so_many_streams_are_held_and_the_oldest_goes_first(streams: int, 
     assert (service.table.peek("s0") is None) == (streams > kept)
 
 
-async def test_a_stream_that_is_used_stays_and_a_look_changes_nothing() -> None:
+async def test_a_used_stream_stays_in_the_table_and_a_peek_does_not_count_as_use() -> None:
     service = Service(GatedLog(), max_active=3)
     for name in "abc":
         await service.create(name)
@@ -193,7 +193,7 @@ async def test_a_fixed_deadline_does_not_slide() -> None:
     ("ttl", "seconds", "written"),
     [(100, 10, False), (100, 10.1, True), (1000, 60, False), (1000, 60.1, True)],
 )
-async def test_a_deadline_is_written_once_it_moved_by_a_tenth_or_a_minute(
+async def test_a_deadline_is_written_after_it_moved_by_a_tenth_or_a_minute(
     ttl: int, seconds: float, written: bool
 ) -> None:
     service = Service()
@@ -207,7 +207,7 @@ async def test_a_deadline_is_written_once_it_moved_by_a_tenth_or_a_minute(
     assert state.deadline == (begun + seconds if written else begun) + ttl
 
 
-async def test_live_readers_keep_a_stream() -> None:
+async def test_live_readers_extend_the_ttl_of_a_stream() -> None:
     service = Service()
     await service.create("s", lifetime=MINUTE)
     active = service.table.get("s")
@@ -245,7 +245,7 @@ async def use_and_restart(service: Service, *steps: float) -> Service:
     ],
     ids=str,
 )
-async def test_a_restart_cuts_no_window_short_and_lengthens_it_by_a_little(
+async def test_a_restart_never_shortens_a_sliding_ttl_and_lengthens_it_little(
     steps: tuple[float, ...],
 ) -> None:
     service = Service()
@@ -260,7 +260,7 @@ async def test_a_restart_cuts_no_window_short_and_lengthens_it_by_a_little(
         late.table.present(await late.table.load("s"))
 
 
-async def test_a_stream_dropped_from_the_table_keeps_its_window() -> None:
+async def test_a_stream_evicted_from_the_table_keeps_its_sliding_ttl() -> None:
     service = Service(max_active=1)
     await service.create("s", lifetime=HUNDRED)
     service.clock.advance(50)
@@ -274,7 +274,7 @@ async def test_a_stream_dropped_from_the_table_keeps_its_window() -> None:
 # ---------------------------------------------------------------- followers and caches
 
 
-async def test_followers_hear_of_each_commit_in_order_and_of_the_end() -> None:
+async def test_followers_are_notified_of_each_commit_in_order_and_of_the_end() -> None:
     service = Service()
     stream = (await service.create("s")).state.stream_id
     readers = service.table.get("s").follower = Readers()
@@ -285,7 +285,7 @@ async def test_followers_hear_of_each_commit_in_order_and_of_the_end() -> None:
     assert service.dropped == [(stream, False)] * 4 + [(stream, True)]
 
 
-async def test_caches_forget_all_of_a_stream_that_only_its_forks_need() -> None:
+async def test_caches_drop_all_chunks_of_a_soft_deleted_stream() -> None:
     service = Service()
     stream = (await service.create("s", b"a")).state.stream_id
     await service.fork("f", "s")
@@ -294,7 +294,7 @@ async def test_caches_forget_all_of_a_stream_that_only_its_forks_need() -> None:
     assert service.dropped == [(stream, True)]
 
 
-async def test_the_table_has_moved_before_the_writer_is_told() -> None:
+async def test_the_table_and_followers_are_updated_before_the_writer_is_answered() -> None:
     service = Service()
     await service.create("s")
     readers = service.table.get("s").follower = Readers()
