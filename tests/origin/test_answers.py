@@ -26,7 +26,7 @@ async def then_close(wire: Wire, data: bytes) -> None:
     await wire.close()
 
 
-async def test_an_answer_comes_as_it_was_sent() -> None:
+async def test_a_response_is_returned_with_its_fields_and_body_unchanged() -> None:
     packed = gzip.compress(b"text")
     fields = ["b: 1", "A:  two  words ", "b: 3", "Set-Cookie: x", "Content-Encoding: gzip"]
     sent = answer(packed, *fields, status="299 Fine, thanks")
@@ -51,7 +51,7 @@ async def test_a_redirect_is_an_answer_like_any_other() -> None:
         assert server.lines() == [f"GET {TARGET}"]
 
 
-async def test_what_comes_before_the_answer_is_skipped() -> None:
+async def test_informational_responses_are_skipped() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     sent = hints + b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"done")
     async with RawOrigin(sent) as server, opened(server) as origin:
@@ -73,7 +73,9 @@ async def test_what_comes_before_the_answer_is_skipped() -> None:
         ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", True),
     ],
 )
-async def test_how_the_end_of_an_answer_is_known(method: str, sent: bytes, by_length: bool) -> None:
+async def test_the_end_of_a_body_is_found_by_length_chunks_or_connection_end(
+    method: str, sent: bytes, by_length: bool
+) -> None:
     async with RawOrigin(lambda wire: then_close(wire, sent)) as server, opened(server) as origin:
         got = await send(origin, method)
         assert got.complete_by_length == by_length
@@ -81,7 +83,7 @@ async def test_how_the_end_of_an_answer_is_known(method: str, sent: bytes, by_le
         assert await got.read(2) == (b"ab" if has_body else b"")
 
 
-async def test_parts_come_as_they_are_sent() -> None:
+async def test_body_parts_are_returned_as_they_arrive() -> None:
     steps = Steps(CHUNKED + b"1\r\na\r\n", b"2\r\nbc\r\n", b"0\r\n\r\n")
     async with RawOrigin(steps) as server, opened(server) as origin:
         got = []
@@ -146,7 +148,7 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
         b"\r\n",
     ],
 )
-async def test_what_follows_an_answer_is_not_the_next_one(extra: bytes) -> None:
+async def test_bytes_behind_a_response_are_not_used_as_the_next_response(extra: bytes) -> None:
     steps = Steps(answer(b"ok"), extra)
     async with RawOrigin(steps, answer(b"second")) as server, opened(server) as origin:
         assert (await ask(origin)).body == b"ok"
@@ -157,7 +159,7 @@ async def test_what_follows_an_answer_is_not_the_next_one(extra: bytes) -> None:
         assert [heard.connection for heard in server.heard] == [1, 2]
 
 
-async def test_a_second_answer_in_the_packet_of_the_first_is_not_the_next_one() -> None:
+async def test_a_second_response_in_one_packet_is_not_used_as_the_next_one() -> None:
     async with RawOrigin(answer(b"ok") + FORGED, answer(b"second")) as server:
         async with opened(server) as origin:
             assert (await ask(origin)).body == b"ok"
@@ -165,7 +167,7 @@ async def test_a_second_answer_in_the_packet_of_the_first_is_not_the_next_one() 
         assert server.connections == 2
 
 
-async def test_a_body_longer_than_said_spoils_its_own_answer_alone() -> None:
+async def test_a_body_longer_than_its_length_fails_only_its_own_request() -> None:
     scripts = (answer(b"ok") + b"more", answer(b"second"))
     async with RawOrigin(*scripts) as server, opened(server) as origin:
         with pytest.raises(OriginBroken):
@@ -208,7 +210,7 @@ BAD_HEADS = {
 
 
 @pytest.mark.parametrize("sent", BAD_HEADS.values(), ids=BAD_HEADS)
-async def test_what_is_no_answer_is_told_as_that(sent: bytes) -> None:
+async def test_a_malformed_response_is_an_origin_broken_error(sent: bytes) -> None:
     scripts = (lambda wire: then_close(wire, sent), answer(b"fine"))
     async with RawOrigin(*scripts) as server, opened(server) as origin:
         with pytest.raises(OriginBroken, match=r"^(what )?the origin"):
@@ -229,12 +231,12 @@ def head_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [HEAD_BYTES - 1, HEAD_BYTES])
-async def test_a_head_as_long_as_it_may_be_is_taken(size: int) -> None:
+async def test_a_response_head_up_to_the_limit_is_accepted(size: int) -> None:
     async with RawOrigin(head_of(size)) as server, opened(server) as origin:
         assert (await ask(origin)).status == 200
 
 
-async def test_a_head_that_is_longer_is_refused() -> None:
+async def test_a_response_head_over_the_limit_is_refused() -> None:
     async with RawOrigin(head_of(HEAD_BYTES + 1)) as server, opened(server) as origin:
         with pytest.raises(OriginBroken, match="its head is over 65536 bytes"):
             await ask(origin)
@@ -256,7 +258,9 @@ BROKEN_BODIES = {
 
 
 @pytest.mark.parametrize(("head", "more", "end"), BROKEN_BODIES.values(), ids=BROKEN_BODIES)
-async def test_a_body_that_breaks_off_is_told_as_that(head: bytes, more: bytes, end: Play) -> None:
+async def test_a_body_that_breaks_off_is_reported_as_cut_short(
+    head: bytes, more: bytes, end: Play
+) -> None:
     steps = Steps(head, more, then=end)
     async with RawOrigin(steps) as server, opened(server) as origin:
         parts = (await send(origin)).parts()
@@ -278,7 +282,7 @@ async def test_a_body_over_the_limit_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nA: "])
-async def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
+async def test_a_response_head_that_does_not_arrive_times_out(begun: bytes) -> None:
     async def play(wire: Wire) -> None:
         await wire.send(begun)
         await wire.rest()
@@ -290,7 +294,7 @@ async def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
         assert len(server.heard) == 1
 
 
-async def test_a_head_that_comes_in_drops_is_given_up() -> None:
+async def test_a_response_head_that_arrives_in_drops_times_out() -> None:
     async def drip(wire: Wire) -> None:
         while not wire.is_closing():
             await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -301,7 +305,7 @@ async def test_a_head_that_comes_in_drops_is_given_up() -> None:
             await ask(origin)
 
 
-async def test_a_poll_has_its_own_time() -> None:
+async def test_a_poll_has_a_timeout_of_its_own() -> None:
     async def late(wire: Wire) -> None:
         await asyncio.sleep(0.2)  # its slowness is what is tested
         await wire.send(answer(b"late"))
@@ -311,7 +315,7 @@ async def test_a_poll_has_its_own_time() -> None:
         assert (await ask(origin, poll=True)).body == b"late"
 
 
-async def test_a_body_that_stops_coming_is_given_up() -> None:
+async def test_a_body_that_stalls_times_out() -> None:
     stalling = Steps(OK + b"Content-Length: 3\r\n\r\na", then=silence)
     stalling.go()
     async with RawOrigin(stalling) as server, opened(server, read_timeout=0.1) as origin:
@@ -325,7 +329,7 @@ async def test_a_body_that_stops_coming_is_given_up() -> None:
 # ---------------------------------------------------------------- how many at once
 
 
-async def test_no_more_requests_than_may_are_at_the_origin() -> None:
+async def test_requests_over_max_requests_are_refused_and_polls_do_not_count() -> None:
     async with RawOrigin(silence) as server, opened(server, max_requests=2) as origin:
         waiting = [asyncio.create_task(ask(origin)) for _ in range(2)]
         polls = [asyncio.create_task(ask(origin, poll=True)) for _ in range(2)]
@@ -342,7 +346,7 @@ async def test_no_more_requests_than_may_are_at_the_origin() -> None:
 
 
 @pytest.mark.on_the_way("general")
-async def test_a_request_is_at_the_origin_until_its_answer_is_read_or_released() -> None:
+async def test_a_request_counts_until_its_body_is_read_or_released() -> None:
     async with RawOrigin(answer(b"ab")) as server, opened(server, max_requests=1) as origin:
         for way in ("read", "parts", "release"):
             got = await send(origin)

@@ -20,7 +20,7 @@ async def body() -> AsyncIterator[bytes]:
     yield b"two"
 
 
-async def test_a_body_that_goes_on_as_its_time_is_over_is_no_fault() -> None:
+async def test_an_upload_that_continues_after_its_timeout_raises_no_other_error() -> None:
     request = OriginRequest("POST", "/v1/stream/s", CIMultiDict(), body(), 0.0, is_poll=False)
     attempt = Attempt(request, OriginServer("http://o", "/v1/stream"))
     parts = attempt.data

@@ -96,7 +96,7 @@ def is_failure(told: tuple[object, ...]) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_whatever_is_answered_both_ways_tell_the_same() -> None:
+def test_any_response_has_the_same_outcome_with_both_clients() -> None:
     pieces: list[bytes] = []
     went = [0, 0]
 

@@ -40,7 +40,7 @@ def nobody() -> str:
 # ---------------------------------------------------------------- no connection
 
 
-async def test_a_refused_connection_is_told() -> None:
+async def test_a_refused_connection_is_reported() -> None:
     url = nobody()
     async with opened(url, health_interval=60) as origin:
         assert origin.why_unhealthy() is None
@@ -52,14 +52,14 @@ async def test_a_refused_connection_is_told() -> None:
         assert origin.describe() == (ServerState(url, up=False, why_unhealthy=why),)
 
 
-async def test_an_unknown_host_is_told() -> None:
+async def test_an_unresolvable_host_name_is_reported() -> None:
     async with opened("http://nowhere.invalid") as origin:
         with pytest.raises(OriginUnreachable, match="has a host name that cannot be resolved: "):
             await ask(origin)
 
 
 @pytest.mark.on_the_way("general")  # by which all connections are made
-async def test_a_server_that_takes_no_connection_is_given_up() -> None:
+async def test_a_server_that_accepts_no_connection_times_out() -> None:
     # A full queue of connections that nobody accepts: the kernel drops what comes next.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
@@ -86,7 +86,7 @@ async def test_while_no_server_is_up_requests_fail_at_once() -> None:
             await ask(origin, "POST", body=b"x")
 
 
-async def test_a_server_that_is_back_is_asked_again() -> None:
+async def test_a_recovered_server_is_used_again() -> None:
     port = free_port()
     async with opened(f"http://localhost:{port}") as origin:
         with pytest.raises(OriginUnreachable):
@@ -101,7 +101,7 @@ async def test_a_server_that_is_back_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> None:
+async def test_a_request_that_could_not_be_sent_goes_to_the_next_server(method: str) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
 
@@ -117,7 +117,7 @@ async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> No
         assert [server.up for server in origin.describe()] == [False, True]
 
 
-async def test_the_first_server_is_preferred_as_soon_as_it_is_up() -> None:
+async def test_the_first_server_is_used_again_as_soon_as_it_is_up() -> None:
     port = free_port()
     async with RawOrigin(answer(b"second")) as second:
         async with opened(f"http://localhost:{port}", second) as origin:
@@ -128,7 +128,7 @@ async def test_the_first_server_is_preferred_as_soon_as_it_is_up() -> None:
         assert second.lines() == [ASKED]
 
 
-async def test_the_last_server_that_failed_says_why() -> None:
+async def test_the_reason_of_every_failed_server_is_reported() -> None:
     async with opened(nobody(), nobody(), health_interval=60) as origin:
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin)
@@ -183,7 +183,7 @@ async def test_a_write_lost_on_a_used_connection_is_never_sent_again(
         assert [heard.connection for heard in server.heard] == [1, 1]
 
 
-async def test_a_read_lost_on_a_used_connection_is_repeated_there_on_a_new_one() -> None:
+async def test_a_read_lost_on_a_reused_connection_is_repeated_on_a_new_one() -> None:
     async with RawOrigin(answer(), close, answer(b"first")) as first, RawOrigin(close) as second:
         async with opened(first, second) as origin:
             await ask(origin)
@@ -211,7 +211,7 @@ async def test_a_write_that_meets_the_rest_of_an_earlier_answer_is_never_sent_ag
         assert [heard.connection for heard in server.heard] == [1, 1]
 
 
-async def test_a_read_that_gets_no_http_twice_is_told() -> None:
+async def test_a_read_that_gets_malformed_http_twice_is_an_error() -> None:
     async with RawOrigin(answer(), b"more\r\n\r\n") as server, opened(server) as origin:
         await ask(origin)
         with pytest.raises(OriginBroken, match="no HTTP"):
@@ -241,7 +241,7 @@ async def last_answer(wire: Wire) -> None:
     await wire.finish()
 
 
-async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+async def test_a_connection_closed_by_the_server_is_not_reused() -> None:
     async with RawOrigin(last_answer) as server, opened(server) as origin:
         for number in (1, 2, 3):
             assert (await ask(origin, "POST", body=b"x")).status == 200
@@ -249,7 +249,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
         assert [heard.connection for heard in server.heard] == [1, 2, 3]
 
 
-async def test_a_write_to_a_connection_that_closes_just_then_is_heard_once_or_told() -> None:
+async def test_a_write_to_a_connection_that_is_closing_is_sent_once_or_reported() -> None:
     async def play(wire: Wire) -> None:
         await wire.send(answer())
         await wire.close()
@@ -263,7 +263,7 @@ async def test_a_write_to_a_connection_that_closes_just_then_is_heard_once_or_to
         assert done == len(server.heard) > 0
 
 
-async def test_what_was_never_written_is_known_from_what_was_lost() -> None:
+async def test_an_unwritten_request_is_recognised_from_its_exception() -> None:
     writer = StreamWriter(BaseProtocol(asyncio.get_running_loop()), asyncio.get_running_loop())
     with pytest.raises(ClientConnectionResetError) as closed:
         await writer.write(b"x")
@@ -276,7 +276,7 @@ async def test_what_was_never_written_is_known_from_what_was_lost() -> None:
     assert not nothing_written(ServerDisconnectedError())
 
 
-async def test_no_answer_at_all_on_one_connection_says_nothing_about_the_server() -> None:
+async def test_a_connection_closed_without_a_response_does_not_mark_the_server_down() -> None:
     async with RawOrigin(close) as server, opened(server) as origin:
         for _ in range(3):
             with pytest.raises(OriginBroken):
@@ -287,7 +287,7 @@ async def test_no_answer_at_all_on_one_connection_says_nothing_about_the_server(
 # ---------------------------------------------------------------- silence
 
 
-async def test_a_read_that_is_not_answered_goes_to_the_next_server() -> None:
+async def test_a_read_that_times_out_goes_to_the_next_server() -> None:
     second = RawOrigin(answer(b"second"))
     async with RawOrigin(silence) as first, second:
         async with opened(first, second, response_timeout=0.5) as origin:
@@ -295,7 +295,7 @@ async def test_a_read_that_is_not_answered_goes_to_the_next_server() -> None:
         assert len(first.heard) == 1
 
 
-async def test_a_write_that_is_not_answered_goes_nowhere_else() -> None:
+async def test_a_write_that_times_out_goes_to_no_other_server() -> None:
     async with RawOrigin(silence) as first, RawOrigin(answer()) as second:
         async with opened(first, second, response_timeout=0.5) as origin:
             with pytest.raises(OriginTimeout):
@@ -303,7 +303,7 @@ async def test_a_write_that_is_not_answered_goes_nowhere_else() -> None:
         assert second.heard == []
 
 
-async def test_two_silences_in_a_row_mean_that_a_server_is_down(
+async def test_two_timeouts_in_a_row_mark_a_server_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(servers, "TRIED_EVERY_S", 60.0)
@@ -324,7 +324,7 @@ async def test_two_silences_in_a_row_mean_that_a_server_is_down(
         assert len(server.heard) == 4
 
 
-async def test_a_silent_server_has_to_say_something_to_be_up_again() -> None:
+async def test_a_silent_server_is_up_again_only_after_a_response() -> None:
     times = {"response_timeout": 0.05, "connect_timeout": 0.5}
     async with RawOrigin(silence) as server, opened(server, **times) as origin:
         for _ in range(2):
@@ -340,7 +340,7 @@ async def test_a_silent_server_has_to_say_something_to_be_up_again() -> None:
 # ---------------------------------------------------------------- health
 
 
-async def test_servers_are_asked_how_they_are_without_any_request() -> None:
+async def test_health_checks_mark_a_server_down_and_up_without_other_requests() -> None:
     health = {"health_path": "/health?deep=1", "health_interval": 0.02}
     sick, well = answer(status="503 Service Unavailable"), answer(status="204 No Content")
     async with RawOrigin(sick) as server, opened(server.url + "/base", **health) as origin:
@@ -357,7 +357,7 @@ async def test_servers_are_asked_how_they_are_without_any_request() -> None:
         assert set(server.lines()) == {"GET /health?deep=1"}
 
 
-async def test_a_health_check_that_is_not_answered_means_down() -> None:
+async def test_a_health_check_that_times_out_marks_a_server_down() -> None:
     health = {"health_path": "/health", "connect_timeout": 0.05}
     async with RawOrigin(silence) as server, opened(server, **health) as origin:
         # On a busy machine a connection may take longer than that, too.
@@ -365,7 +365,7 @@ async def test_a_health_check_that_is_not_answered_means_down() -> None:
         await until(lambda: origin.why_unhealthy() == why)
 
 
-async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
+async def test_a_server_without_a_health_path_is_checked_only_while_it_is_down() -> None:
     health = {"health_path": "/health", "health_interval": 0.01}
     async with (
         RawOrigin(answer()) as server,
@@ -378,7 +378,7 @@ async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
         assert (server.connections, server.lines()) == (1, [ASKED])
 
 
-async def test_a_server_that_stays_down_is_looked_at_ever_more_seldom() -> None:
+async def test_a_server_that_stays_down_is_checked_with_growing_pauses() -> None:
     loop = asyncio.get_running_loop()
     times: list[float] = []
 
@@ -425,7 +425,7 @@ async def test_a_server_that_stays_down_is_looked_at_ever_more_seldom() -> None:
         ("http://[::1]:1/x", "http://[::1]:1/x/y", f"{PREFIX}/y"),
     ],
 )
-async def test_a_location_is_told_as_the_gateways_path(
+async def test_a_location_at_a_server_is_mapped_to_the_gateway_path(
     base: str, given: str, path: str | None
 ) -> None:
     async with opened("http://first:1/unlike", base) as origin:

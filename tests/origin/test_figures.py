@@ -39,7 +39,7 @@ def timed(origin: Origin) -> int:
         ("503 Service Unavailable", "5xx"),
     ],
 )
-async def test_an_answer_counts_by_the_class_of_its_status(status: str, result: str) -> None:
+async def test_a_response_is_counted_by_its_status_class(status: str, result: str) -> None:
     async with RawOrigin(answer(status=status)) as server, opened(server) as origin:
         await ask(origin)
         assert counted(origin) == {result: 1}
@@ -60,7 +60,7 @@ async def test_a_request_without_an_answer_counts_by_why_and_is_not_timed(
         assert timed(origin) == 0
 
 
-async def test_a_server_that_is_known_to_be_down_counts_as_one_that_is_found_so() -> None:
+async def test_a_request_to_a_server_known_to_be_down_counts_as_unreachable() -> None:
     port = free_port()
     async with opened(f"http://localhost:{port}") as origin:
         for _ in range(2):
@@ -70,7 +70,7 @@ async def test_a_server_that_is_known_to_be_down_counts_as_one_that_is_found_so(
         assert origin.up() == {f"localhost:{port}": False}
 
 
-async def test_what_the_limit_refuses_is_counted_and_not_sent() -> None:
+async def test_a_request_refused_by_the_limit_is_counted_and_not_sent() -> None:
     script = Steps(b"", answer())
     async with RawOrigin(script) as server, opened(server, max_requests=1) as origin:
         first = asyncio.create_task(ask(origin))
@@ -93,7 +93,7 @@ async def test_a_request_that_was_tried_again_counts_once() -> None:
         assert counted(origin) == {"2xx": 2}
 
 
-async def test_a_request_that_is_given_up_is_not_counted() -> None:
+async def test_a_cancelled_request_is_not_counted() -> None:
     async with RawOrigin(Steps(b"")) as server, opened(server) as origin:
         asking = asyncio.create_task(ask(origin))
         await until(lambda: len(server.heard) == 1)
@@ -111,7 +111,7 @@ async def test_a_poll_is_counted_but_not_timed() -> None:
 
 
 @pytest.mark.parametrize(("flags", "traces"), [("01", [TRACE]), ("00", [])])
-async def test_the_exemplar_is_the_trace_of_a_request_that_is_recorded(
+async def test_the_exemplar_of_a_request_is_its_recorded_trace(
     flags: str, traces: list[str]
 ) -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
@@ -127,7 +127,7 @@ async def test_servers_are_named_by_host_and_port() -> None:
         assert origin.up() == {"a.test:80": True, "b.test:443": True, "[::1]:8080": True}
 
 
-async def test_of_two_urls_at_one_server_both_have_to_be_up() -> None:
+async def test_a_server_with_two_urls_is_up_only_if_both_are() -> None:
     async with RawOrigin(answer()) as server:
         urls = (f"{server.url}/x", f"{server.url}/y")
         async with opened(*urls, health_path="/", health_interval=30) as origin:

@@ -54,7 +54,7 @@ FRAMINGS = st.sampled_from(["Content-Length: 2", "Content-Length: 012", CHUNKED,
 
 @settings(max_examples=examples(300))
 @given(LINES, STATUSES, FRAMINGS, st.lists(st.sampled_from(VALUES), min_size=4, max_size=4))
-def test_what_a_head_says_does_not_depend_on_what_came_before(
+def test_a_response_head_is_parsed_independently_of_earlier_heads(
     lines: list[tuple[str, str, str]], status: str, framing: str, values: list[str]
 ) -> None:
     known = PlainHeads()
@@ -91,7 +91,7 @@ def test_a_head_that_has_come_often_is_matched_as_a_whole() -> None:
     assert heads.patterns.read(sent(77).replace(b'"77"', b"7\x007")) is None
 
 
-def test_those_that_came_last_stay_and_are_looked_at_first() -> None:
+def test_the_latest_head_patterns_are_retained_and_tried_first() -> None:
     heads = PlainHeads()
     kinds = range(MOST_PATTERNS + 1)
     for kind in kinds:
@@ -107,7 +107,9 @@ def test_those_that_came_last_stay_and_are_looked_at_first() -> None:
     assert heads.patterns._patterns[1] is first
 
 
-def test_what_is_long_or_differs_each_time_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_candidates_that_are_long_or_unique_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(head_patterns, "NOTED", 5)
     heads = PlainHeads()
     for number in range(20):

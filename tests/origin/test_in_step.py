@@ -47,7 +47,7 @@ def conduct(origin: Origin) -> ServerConduct:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
-async def test_a_connection_rests_behind_an_answer_without_a_body_while_others_are_used(
+async def test_a_connection_rests_after_a_bodiless_response_while_others_are_used(
     method: str,
 ) -> None:
     async with serving(as_asked) as (server, origin):
@@ -69,7 +69,7 @@ async def test_a_204_that_announces_a_body_closes_its_connection(kind: str) -> N
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
-async def test_a_server_that_sends_nothing_more_is_trusted_but_for_a_rest_a_second(
+async def test_a_server_without_surplus_bytes_is_trusted_but_for_one_rest_a_second(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
@@ -87,7 +87,7 @@ async def test_a_server_that_sends_nothing_more_is_trusted_but_for_a_rest_a_seco
         assert conduct(origin).resting == 1
 
 
-async def test_what_one_kind_of_answer_has_shown_says_nothing_of_another(
+async def test_trust_from_one_kind_of_response_does_not_count_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
@@ -101,7 +101,7 @@ async def test_what_one_kind_of_answer_has_shown_says_nothing_of_another(
 
 
 @pytest.mark.parametrize(("method", "kind"), [("HEAD", "HEAD"), ("POST", "204"), ("GET", "304")])
-async def test_a_body_in_the_packet_of_an_answer_without_one_spoils_nothing_and_marks_the_server(
+async def test_a_body_sent_with_a_bodiless_response_is_dropped_and_marks_the_server(
     method: str, kind: str
 ) -> None:
     async with serving(HEADS[kind] + SURPLUS, HEADS[kind]) as (server, origin):
@@ -114,7 +114,7 @@ async def test_a_body_in_the_packet_of_an_answer_without_one_spoils_nothing_and_
 
 
 @pytest.mark.parametrize("split", [1, 9, 20, len(HEADS["304"]) - 2, len(HEADS["304"])])
-async def test_a_head_that_comes_in_two_packets_ends_where_it_ends(split: int) -> None:
+async def test_a_bodiless_response_in_two_packets_is_parsed_to_its_end(split: int) -> None:
     steps = Steps(HEADS["304"][:split], HEADS["304"][split:] + SURPLUS)
     async with serving(steps) as (_, origin):
         steps.go()
@@ -144,7 +144,7 @@ async def test_a_surplus_behind_a_whole_answer_ends_the_use_of_connections() -> 
         assert origin.figures.surpluses == {"head": 0, "204": 0, "304": 0, "whole": 1}
 
 
-async def test_a_server_that_says_408_to_an_idle_connection_is_not_marked() -> None:
+async def test_a_408_on_an_idle_connection_does_not_mark_the_server() -> None:
     steps = Steps(WHOLE, answer(b"", status="408 Request Timeout"))
     async with serving(steps, WHOLE) as (server, origin):
         await ask(origin)
@@ -154,7 +154,7 @@ async def test_a_server_that_says_408_to_an_idle_connection_is_not_marked() -> N
         assert not any(origin.figures.surpluses.values())
 
 
-async def test_a_surplus_drops_what_came_on_its_connection_and_whatever_comes_too_late() -> None:
+async def test_surplus_bytes_drop_responses_of_their_connection_including_late_ones() -> None:
     dropped: list[int] = []
     spoilt = Steps(WHOLE, SURPLUS)
     async with serving(WHOLE, spoilt, WHOLE) as (_, origin):
@@ -173,7 +173,7 @@ async def test_a_surplus_drops_what_came_on_its_connection_and_whatever_comes_to
         assert dropped == [0, 1]
 
 
-async def test_an_answer_that_took_long_begins_a_history_of_its_own(
+async def test_a_slow_response_begins_a_new_connection_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.origin.raw_connection.REST_S", 0.0)
@@ -182,7 +182,7 @@ async def test_an_answer_that_took_long_begins_a_history_of_its_own(
         assert first.history is not second.history
 
 
-async def test_a_connection_that_is_in_use_for_long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_in_long_use_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_step, "LONGEST_UNKNOWN_S", 0.0)
     async with serving(as_asked) as (_, origin):
         await ask(origin)
@@ -190,14 +190,14 @@ async def test_a_connection_that_is_in_use_for_long_rests(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("is_more", [False, True])
-def test_a_history_has_so_many_entries_before_its_connection_rests(is_more: bool) -> None:
+def test_a_connection_rests_after_a_bounded_number_of_history_entries(is_more: bool) -> None:
     history = ConnectionHistory()
     for number in range(MOST_COPIES - 1 + is_more):
         history.note(number, lambda: None)
     assert history.is_over(history.began_at) == is_more
 
 
-def test_a_drop_that_fails_leaves_none_of_the_others_undone() -> None:
+def test_a_drop_that_raises_does_not_prevent_the_others() -> None:
     history = ConnectionHistory()
     dropped: list[int] = []
     for number in range(3):
@@ -208,7 +208,9 @@ def test_a_drop_that_fails_leaves_none_of_the_others_undone() -> None:
     assert sorted(dropped) == [0, 2]
 
 
-async def test_no_more_connections_rest_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_resting_connections_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(in_step, "MOST_RESTING", 2)
     # A busy machine takes longer for three answers than a rest takes.
     monkeypatch.setattr("gateway.origin.connections.REST_S", 60.0)
@@ -219,7 +221,7 @@ async def test_no_more_connections_rest_than_may(monkeypatch: pytest.MonkeyPatch
         await until(lambda: server.closed == 1)
 
 
-async def test_bytes_that_the_loop_has_not_read_keep_an_idle_connection_from_being_used(
+async def test_a_connection_with_unread_bytes_is_not_reused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving(WHOLE) as (server, origin):

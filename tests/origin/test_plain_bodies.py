@@ -56,7 +56,7 @@ def parsed(data: bytes) -> bytes | None:
 
 @settings(max_examples=examples(400))
 @given(CHUNKS, st.permutations(FORMS), st.lists(st.integers(0, 300), max_size=6))
-def test_chunks_are_put_together_wherever_they_are_cut(
+def test_chunks_are_decoded_however_they_are_split(
     chunks: list[bytes], forms: list[bytes], places: list[int]
 ) -> None:
     data = framed(chunks, forms)
@@ -75,7 +75,7 @@ def test_chunks_are_put_together_wherever_they_are_cut(
     ),
     st.lists(st.integers(0, 300), max_size=4),
 )
-def test_what_is_spoilt_is_taken_only_as_the_parser_takes_it(
+def test_a_malformed_chunked_body_is_decoded_only_as_the_parser_does(
     chunks: list[bytes], changes: list[tuple[int, int, bytes]], places: list[int]
 ) -> None:
     data = framed(chunks, [b"%x"])
@@ -119,13 +119,13 @@ def is_plain(data: bytes) -> bool:
         b"2\r\nok\r\n0\r\n\n",
     ],
 )
-def test_what_is_not_plain_is_for_the_parser(data: bytes) -> None:
+def test_an_unusual_chunked_body_is_left_to_the_parser(data: bytes) -> None:
     assert taken([data]) == (False, None)
     assert taken([bytes([byte]) for byte in data])[1] is None
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_so_many_bytes_and_chunks_are_taken(more: int) -> None:
+def test_a_gathered_body_is_bounded_in_bytes_and_chunks(more: int) -> None:
     size = GATHERED_BYTES + more
     chunks = [bytes(size // 2), bytes(size - size // 2)]
     assert taken([framed(chunks, [b"%x"])]) == (more <= 0, bytes(size) if more <= 0 else None)
@@ -146,7 +146,7 @@ def test_a_long_chunk_is_not_put_together_again_for_each_piece() -> None:
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=4), st.booleans())
-def test_a_body_by_length_is_whole_when_it_is_here(
+def test_a_body_with_a_length_is_complete_when_all_its_bytes_arrived(
     data: bytes, places: list[int], is_more: bool
 ) -> None:
     body = ByLength(len(data))

@@ -46,7 +46,7 @@ def kept(origin: Origin) -> int:
     return sum(map(len, connector_of(origin._pooled)._conns.values()))
 
 
-async def test_a_plain_answer_is_given_whole_and_its_connection_is_kept() -> None:
+async def test_a_plain_response_is_returned_whole_and_its_connection_reused() -> None:
     fields = ["b: 1", "A:  two  words ", 'ETag: "e"', "Stream-Next-Offset: 9", "é: x"]
     async with RawOrigin(answer(b"ab", *fields[:4])) as server, opened(server) as origin:
         got = await send(origin)
@@ -64,7 +64,7 @@ async def test_a_plain_answer_is_given_whole_and_its_connection_is_kept() -> Non
         assert (kept(origin), origin.in_flight) == (1, 0)
 
 
-async def test_what_is_alike_but_for_what_varies_is_the_same() -> None:
+async def test_responses_that_differ_only_in_volatile_fields_share_their_stable_head() -> None:
     one = answer(b"ab", "A: 1", 'ETag: "e"', "Stream-Next-Offset: 9")
     alike = answer(b"abc", "A: 1", 'ETag: "f"', "Stream-Next-Offset: 10")
     others = [
@@ -84,7 +84,7 @@ async def test_what_is_alike_but_for_what_varies_is_the_same() -> None:
     assert len(set(stable)) == 1 + len(others)
 
 
-def test_what_else_is_of_the_connection_is_no_small_difference() -> None:
+def test_a_different_connection_field_makes_a_different_stable_head() -> None:
     close, more = (
         PlainHeads().read(answer(b"", f"Connection: {said}", "X-Hop: 1"), is_head=False)
         for said in ("close", "close, X-Hop")
@@ -127,19 +127,19 @@ def test_what_else_is_of_the_connection_is_no_small_difference() -> None:
         OK + b"Content-Length: 0\r\n",
     ],
 )
-def test_what_is_not_plain_is_for_the_parser(wire: bytes) -> None:
+def test_an_unusual_response_head_is_left_to_the_parser(wire: bytes) -> None:
     assert PlainHeads().read(wire, is_head=False) is None
 
 
 @pytest.mark.parametrize("is_more", [False, True])
-def test_a_plain_head_has_so_many_lines_and_bytes(is_more: bool) -> None:
+def test_a_plain_response_head_is_bounded_in_lines_and_bytes(is_more: bool) -> None:
     lines = [f"A{number}: x" for number in range(MOST_LINES - 1 + is_more)]
     assert (PlainHeads().read(answer(b"", *lines), is_head=False) is None) == is_more
     size = LONGEST_HEAD - len(answer(b"", "A: ")) + is_more
     assert (PlainHeads().read(answer(b"", f"A: {'x' * size}"), is_head=False) is None) == is_more
 
 
-def test_lines_are_forgotten_before_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_head_lines_are_dropped_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_head, "REMEMBERED", 5)
     heads = PlainHeads()
     for number in range(20):
@@ -166,7 +166,7 @@ async def test_a_body_that_comes_in_pieces_is_gathered_up_to_a_bound(
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 40])
-async def test_what_comes_in_chunks_is_told_as_by_its_length(
+async def test_a_gathered_chunked_response_has_a_content_length(
     monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     monkeypatch.setattr(raw_connection, "GATHERING_S", 60)
@@ -196,7 +196,7 @@ async def test_many_small_chunks_are_relayed_in_parts() -> None:
         assert await got.read(LIMIT) == b"x" * (MOST_CHUNKS + 1)
 
 
-async def test_who_waits_for_a_slow_body_is_given_its_parts() -> None:
+async def test_a_slow_body_is_returned_in_parts() -> None:
     steps = Steps(answer(b"ab")[:-1], b"b")
     async with RawOrigin(steps) as server, opened(server) as origin:
         got = await send(origin)
@@ -208,7 +208,7 @@ async def test_who_waits_for_a_slow_body_is_given_its_parts() -> None:
         assert (kept(origin), origin.in_flight) == (1, 0)
 
 
-async def test_a_question_that_is_abandoned_is_over_at_once() -> None:
+async def test_an_abandoned_request_ends_at_once() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server) as origin:
         await ask(origin)
         asked = question(origin, Waiting())
@@ -222,7 +222,7 @@ async def test_a_question_that_is_abandoned_is_over_at_once() -> None:
         assert kept(origin) == 0
 
 
-async def test_one_that_is_abandoned_while_its_answer_is_looked_at_is_over_too() -> None:
+async def test_a_request_abandoned_while_its_response_is_parsed_ends() -> None:
     odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n")
     async with RawOrigin(answer(), odd) as server, opened(server) as origin:
         await ask(origin)
@@ -236,7 +236,7 @@ async def test_one_that_is_abandoned_while_its_answer_is_looked_at_is_over_too()
         assert not waiting.done()
 
 
-async def test_no_connection_or_no_place_or_no_server_means_another_way() -> None:
+async def test_a_request_without_connection_slot_or_server_is_left_to_the_general_client() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server, max_requests=1) as origin:
         assert question(origin, Waiting()) is None
         both = asyncio.Barrier(2)
@@ -259,7 +259,7 @@ async def test_no_connection_or_no_place_or_no_server_means_another_way() -> Non
         assert question(origin, Waiting()) is None
 
 
-async def test_what_only_a_url_can_spell_goes_another_way() -> None:
+async def test_a_target_or_field_that_cannot_be_sent_raw_is_left_to_the_general_client() -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin)
         assert origin.raw is not None
@@ -269,7 +269,7 @@ async def test_what_only_a_url_can_spell_goes_another_way() -> None:
             assert origin.raw.block(CIMultiDict([field])) is None
 
 
-async def test_who_waits_in_a_task_for_a_plain_answer_is_given_it_whole() -> None:
+async def test_a_task_that_sends_on_a_reused_connection_gets_a_whole_response() -> None:
     async with RawOrigin(answer(b"ab")) as server, opened(server) as origin:
         fields: CIMultiDict[str] = CIMultiDict()
         first = await origin.send("GET", TARGET, fields)
@@ -284,7 +284,7 @@ async def test_who_waits_in_a_task_for_a_plain_answer_is_given_it_whole() -> Non
         assert (kept(origin), origin.in_flight) == (1, 0)
 
 
-async def test_what_is_waited_for_no_more_is_given_up() -> None:
+async def test_a_cancelled_request_closes_its_connection() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server) as origin:
         await ask(origin)
         waiting = asyncio.create_task(origin.send("GET", TARGET, CIMultiDict()))
@@ -296,7 +296,7 @@ async def test_what_is_waited_for_no_more_is_given_up() -> None:
         await until(lambda: server.closed == 1)
 
 
-async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released(
+async def test_a_response_that_begins_as_its_task_is_cancelled_is_released(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\n")
@@ -320,7 +320,7 @@ async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released(
         await until(lambda: server.closed == 1)
 
 
-async def test_the_end_of_an_origin_is_the_end_of_its_questions() -> None:
+async def test_closing_an_origin_ends_its_requests() -> None:
     async with RawOrigin(answer(), silence) as server:
         async with opened(server) as origin:
             await ask(origin)
@@ -330,7 +330,7 @@ async def test_the_end_of_an_origin_is_the_end_of_its_questions() -> None:
         assert origin.in_flight == 0
 
 
-async def test_an_answer_before_its_request_was_taken_ends_the_connection() -> None:
+async def test_a_response_before_the_request_was_sent_closes_the_connection() -> None:
     async def play(wire: Wire) -> None:
         await wire.send(answer(b"no", status="413 Too Large"))
         await asyncio.Event().wait()

@@ -24,7 +24,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def test_a_request_goes_out_as_it_is_with_nothing_added() -> None:
+async def test_a_request_is_sent_unchanged_without_added_fields() -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
         target = f"{PREFIX}/a%2Fb/%C3%A9?b=%41&a=+&c&d=&b=;:@!$'()*,"
         fields = [("x-b", "1"), ("X-A", "  two  words"), ("x-b", "3"), ("Via", "1.1 é")]
@@ -55,13 +55,15 @@ async def test_a_request_goes_out_as_it_is_with_nothing_added() -> None:
         ("/base", f"{PREFIX}{PREFIX}/a", f"/base{PREFIX}/a"),
     ],
 )
-async def test_a_path_in_the_url_stands_for_the_prefix(path: str, target: str, sent: str) -> None:
+async def test_a_path_in_the_origin_url_replaces_the_route_prefix(
+    path: str, target: str, sent: str
+) -> None:
     async with RawOrigin(answer()) as server, opened(server.url + path) as origin:
         await ask(origin, target=target)
         assert server.lines() == [f"GET {sent}"]
 
 
-async def test_a_body_of_bytes_goes_out_with_its_length() -> None:
+async def test_a_body_of_bytes_is_sent_with_its_length() -> None:
     async def play(wire: Wire) -> None:
         assert await wire.read(3) == b"abc"
         await wire.send(answer())
@@ -72,7 +74,7 @@ async def test_a_body_of_bytes_goes_out_with_its_length() -> None:
 
 
 @pytest.mark.parametrize("body", [None, b""])
-async def test_a_write_without_a_body_says_so(body: bytes | None) -> None:
+async def test_a_write_without_a_body_is_sent_with_content_length_zero(body: bytes | None) -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin, "PUT", body=body)
         assert server.heard[0].fields[1:] == ["Content-Length: 0"]
@@ -88,7 +90,7 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
         assert server.heard[0].fields[1:] == ["Transfer-Encoding: chunked"]
 
 
-async def test_a_body_whose_length_is_given_goes_out_with_it() -> None:
+async def test_a_streamed_body_of_known_length_is_sent_with_its_length() -> None:
     async def play(wire: Wire) -> None:
         assert await wire.read(3) == b"abc"
         await wire.send(answer())
@@ -99,21 +101,23 @@ async def test_a_body_whose_length_is_given_goes_out_with_it() -> None:
         assert server.heard[0].fields[1:] == ["Content-Length: 3"]
 
 
-async def test_a_header_that_is_no_text_is_refused() -> None:
+async def test_a_header_with_undecodable_bytes_is_refused() -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
         with pytest.raises(BadRequest, match=r"^the header X-A is not UTF-8 text$"):
             await send(origin, "GET", TARGET, ("X-A", "a\udce9b"))
         assert server.connections == 0
 
 
-async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_variables_of_the_environment_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with RawOrigin(answer(b"here")) as server, opened(server) as origin:
         assert (await ask(origin)).body == b"here"
 
 
-async def test_no_cookie_is_kept() -> None:
+async def test_cookies_of_the_origin_are_not_sent_back() -> None:
     cookie = answer(b"", "Set-Cookie: a=b; Path=/")
     async with RawOrigin(cookie) as server, opened(server) as origin:
         await ask(origin)
@@ -125,7 +129,7 @@ class Broken(Exception):
     """What a client's upload ends with."""
 
 
-async def test_a_body_that_fails_is_told_as_it_is_and_never_looks_complete() -> None:
+async def test_an_upload_that_raises_reaches_the_origin_incomplete() -> None:
     async def failing() -> AsyncIterator[bytes]:
         yield b"ab"
         raise Broken
@@ -143,7 +147,7 @@ async def test_a_body_that_fails_is_told_as_it_is_and_never_looks_complete() -> 
         assert origin.why_unhealthy() is None
 
 
-async def test_a_request_that_is_given_up_closes_its_connection() -> None:
+async def test_a_cancelled_request_closes_its_connection() -> None:
     async with RawOrigin(Steps(b"")) as server, opened(server) as origin:
         asking = asyncio.create_task(ask(origin))
         await until(lambda: bool(server.heard))
@@ -168,7 +172,7 @@ async def test_a_slow_client_is_not_the_origins_fault() -> None:
         assert (await ask(origin, "POST", body=slow())).body == b"ok"
 
 
-async def test_an_origin_that_takes_no_more_of_a_body_is_given_up() -> None:
+async def test_an_origin_that_stops_reading_an_upload_times_out() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield bytes(1 << 20)
@@ -181,7 +185,7 @@ async def test_an_origin_that_takes_no_more_of_a_body_is_given_up() -> None:
             await ask(origin, "POST", body=endless())
 
 
-async def test_an_answer_that_does_not_wait_for_the_body_is_taken() -> None:
+async def test_a_response_before_the_end_of_an_upload_is_returned() -> None:
     sent = asyncio.Event()
 
     async def held() -> AsyncIterator[bytes]:

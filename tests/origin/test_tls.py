@@ -85,7 +85,7 @@ def server_tls(folder: Path, authority: str) -> Server:
     return made
 
 
-async def test_a_server_with_a_trusted_certificate_is_asked(
+async def test_a_server_with_a_trusted_certificate_is_used(
     server_tls: Server, authority: str
 ) -> None:
     tls = server_tls("localhost")
@@ -117,13 +117,13 @@ async def test_a_certificate_for_another_host_is_refused(
         assert server.heard == []
 
 
-async def test_without_verification_any_certificate_will_do(server_tls: Server) -> None:
+async def test_a_route_without_verification_accepts_any_certificate(server_tls: Server) -> None:
     server = RawOrigin(answer(b"unsafe"), tls=server_tls("other.example"))
     async with server, opened(server, tls_verify=False) as origin:
         assert await ask(origin) == (200, b"unsafe")
 
 
-async def test_a_server_that_speaks_no_tls_is_told_as_that() -> None:
+async def test_a_server_that_speaks_no_tls_is_reported() -> None:
     async def answer_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(status="400 Bad Request"))
 
@@ -133,7 +133,9 @@ async def test_a_server_that_speaks_no_tls_is_told_as_that() -> None:
             await ask(origin)
 
 
-async def test_a_check_goes_as_far_as_a_request_would(server_tls: Server, authority: str) -> None:
+async def test_a_connection_check_verifies_the_certificate(
+    server_tls: Server, authority: str
+) -> None:
     theirs, ours = ssl.create_default_context(), ssl.create_default_context(cafile=authority)
     async with RawOrigin(answer(), tls=server_tls("localhost")) as server:
         refused = await try_connection("localhost", server.port, theirs, PATIENCE_S)
@@ -142,7 +144,7 @@ async def test_a_check_goes_as_far_as_a_request_would(server_tls: Server, author
         assert await try_connection("localhost", server.port, ours, PATIENCE_S) is None
 
 
-async def test_a_server_behind_tls_that_is_back_is_asked_again(
+async def test_a_recovered_server_behind_tls_is_used_again(
     server_tls: Server, authority: str
 ) -> None:
     tls = server_tls("localhost")
@@ -175,7 +177,7 @@ async def test_authorities_that_cannot_be_read_end_the_start(
             pass
 
 
-async def test_a_server_started_anew_trusts_the_authorities_of_the_system(
+async def test_a_server_started_with_ssl_cert_file_trusts_its_authorities(
     server_tls: Server, authority: str
 ) -> None:
     def read(origin: str) -> Answer:
@@ -188,7 +190,7 @@ async def test_a_server_started_anew_trusts_the_authorities_of_the_system(
     assert (told.status, told.body) == (200, b"safe")
 
 
-def test_aiohttp_trusts_nobody_of_itself_and_the_environment_stays(authority: str) -> None:
+def test_aiohttp_loads_no_authorities_and_the_environment_stays_unchanged(authority: str) -> None:
     program = (
         "import os; from gateway import trust\n"
         "with trust.nobody(): import aiohttp.connector\n"
