@@ -165,7 +165,7 @@ def test_offset_of_a_stream_to_come_is_no_empty_answer(text: str, wire: Wire) ->
         b" [ ] ",
     ],
 )
-def test_body_that_is_no_json_message_is_refused(items: str, wire: Wire, body: bytes) -> None:
+def test_a_body_of_invalid_or_empty_json_is_refused(items: str, wire: Wire, body: bytes) -> None:
     answer = wire.request("POST", items, body, content_type="application/json")
     answer.assert_problem(400)
     _assert_goes_on(wire, answer)
@@ -289,7 +289,7 @@ def test_nonsense_at_the_admin_listener_is_answered_and_fills_no_log() -> None:
 
 
 @pytest.mark.parametrize("size", [100_000, 1_000_000])
-def test_header_that_is_too_long_is_refused(text: str, wire: Wire, size: int) -> None:
+def test_a_header_over_the_limit_is_refused(text: str, wire: Wire, size: int) -> None:
     with_long_header = _head("GET", text, "X-Long: " + "x" * size)
     answer = _refusal(wire, with_long_header)
     answer.assert_problem(431)
@@ -339,7 +339,7 @@ def _refusal(wire: Wire, data: bytes) -> Answer:
         "%u0041",
     ],
 )
-def test_path_that_could_mean_something_else_is_refused(wire: Wire, method: str, path: str) -> None:
+def test_an_ambiguous_path_is_refused(wire: Wire, method: str, path: str) -> None:
     body = b"x" if method in {"PUT", "POST"} else None
     answer = wire.request(method, f"/v1/stream/{path}", body, content_type="text/plain")
     if method == "HEAD":
@@ -452,14 +452,14 @@ def test_ambiguous_framing_is_refused_and_ends_the_connection(
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_line_that_is_no_request_is_refused(wire: Wire, line: bytes) -> None:
+def test_a_malformed_request_line_is_refused(wire: Wire, line: bytes) -> None:
     wire.send(line + b"\r\nHost: a\r\n\r\n")
     (answer,) = wire.remaining()
     answer.assert_problem(400)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "TRACE", "PROPFIND", "LINK"])
-def test_method_without_a_meaning_is_refused_with_those_that_have_one(
+def test_an_unsupported_method_is_refused_with_the_allowed_ones(
     text: str, wire: Wire, method: str
 ) -> None:
     answer = wire.request(method, text)
@@ -488,7 +488,7 @@ def test_head_that_does_not_come_is_cut(server: Headgate, start: bytes) -> None:
 
 
 @of_impatient_server
-def test_head_that_comes_in_drops_is_cut_all_the_same(server: Headgate) -> None:
+def test_a_head_sent_in_drops_is_cut_at_the_deadline(server: Headgate) -> None:
     began = time.monotonic()
     with Wire(server.port, timeout_s=DEADLINE_S / 10) as wire:
         wire.send(b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-Slow: ")
@@ -499,7 +499,7 @@ def test_head_that_comes_in_drops_is_cut_all_the_same(server: Headgate) -> None:
 
 
 @of_impatient_server
-def test_second_head_on_a_connection_has_the_same_deadline(wire: Wire, text: str) -> None:
+def test_a_second_head_on_a_connection_has_the_same_deadline(wire: Wire, text: str) -> None:
     assert wire.request("GET", text).status == 200
     began = time.monotonic()
     wire.send(b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\n")
@@ -516,7 +516,7 @@ def test_body_that_stalls_is_cut_and_not_written(text: str, wire: Wire, framing:
 
 
 @of_less_impatient_server
-def test_body_that_comes_slowly_but_steadily_is_taken(text: str, wire: Wire) -> None:
+def test_a_slow_but_steady_body_is_stored(text: str, wire: Wire) -> None:
     """Its whole takes longer than the time for each part, and is faster than `min_body_rate`."""
     parts = [b"%050d" % number for number in range(STEPS)]
     wire.send(_head("POST", text, "Content-Type: text/plain", f"Content-Length: {50 * STEPS}"))
@@ -584,7 +584,9 @@ def test_many_pipelined_requests_are_all_answered(
     assert ask(wire.port, "GET", text).body == kept
 
 
-def test_long_polls_that_clients_cut_leave_the_others_alone(text: str, server: Headgate) -> None:
+def test_long_polls_cut_by_their_clients_do_not_affect_the_others(
+    text: str, server: Headgate
+) -> None:
     tail = ask(server.port, "HEAD", text).next_offset
     poll = request("GET", f"{text}?offset={tail}&live=long-poll")
     with Wire(server.port) as staying:
@@ -597,7 +599,7 @@ def test_long_polls_that_clients_cut_leave_the_others_alone(text: str, server: H
         assert staying.answer().body == b" more"
 
 
-def test_head_has_no_body_and_the_connection_goes_on(text: str, wire: Wire) -> None:
+def test_a_head_response_has_no_body_and_its_connection_stays_usable(text: str, wire: Wire) -> None:
     for path, status in ((text, 200), ("/v1/stream/none", 404), (text, 200)):
         assert wire.request("HEAD", path).status == status
     assert wire.request("GET", text).body == b"content"
@@ -620,7 +622,7 @@ def test_http_1_0_event_stream_has_no_chunks(text: str, wire: Wire) -> None:
     assert wire.is_ended()
 
 
-def test_end_of_an_event_stream_leaves_a_connection_to_use_or_says_that_it_closes(
+def test_a_connection_is_usable_after_an_event_stream_or_says_that_it_closes(
     text: str, wire: Wire
 ) -> None:
     assert ask(wire.port, "POST", text, stream_closed="true").status == 204
@@ -630,7 +632,9 @@ def test_end_of_an_event_stream_leaves_a_connection_to_use_or_says_that_it_close
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_connection_close_is_kept(text: str, wire: Wire, method: str) -> None:
+def test_a_request_with_connection_close_closes_its_connection(
+    text: str, wire: Wire, method: str
+) -> None:
     body = b" more" if method == "POST" else None
     answer = wire.request(method, text, body, content_type="text/plain", connection="close")
     assert answer.status in {200, 204}

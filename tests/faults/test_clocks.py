@@ -95,7 +95,7 @@ def test_a_clock_set_two_days_on_while_the_server_runs_ends_no_stream_with_a_ttl
     assert found(server, "/file/idle", "/file/dated") == [b"data", 404]
 
 
-def test_what_a_wrong_clock_at_a_start_ends_is_there_when_it_is_right_again(
+def test_streams_expired_by_a_wrong_clock_at_a_start_return_with_the_right_clock(
     clock: WallClock, server: Headgate
 ) -> None:
     server.start()

@@ -55,7 +55,7 @@ def _folder(file: Path) -> None:
 @pytest.mark.parametrize(
     "write", [_random_bytes, _short_file, _empty_file, _other_application, _newer_version, _folder]
 )
-def test_foreign_data_file_is_refused_and_left_as_it_is(
+def test_a_foreign_data_file_is_refused_and_not_changed(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     file = tmp_path / DATA_FILE
@@ -67,7 +67,7 @@ def test_foreign_data_file_is_refused_and_left_as_it_is(
     _assert_one_sentence(refused.stderr, str(tmp_path))
 
 
-def test_folder_of_a_running_headgate_is_refused_and_goes_on(tmp_path: Path) -> None:
+def test_a_data_folder_in_use_is_refused_and_its_server_continues(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         # The server itself notes its clocks within a second, and then not for a minute.
         wait_until(lambda: b"clock_wall" in (tmp_path / f"{DATA_FILE}-wal").read_bytes())
@@ -90,7 +90,9 @@ data.close()
 """
 
 
-def test_a_backup_by_another_program_leaves_the_running_server_its_wal(tmp_path: Path) -> None:
+def test_a_backup_by_another_program_does_not_remove_the_wal_of_a_running_server(
+    tmp_path: Path,
+) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
     copy.mkdir()
     with headgate(f"file:{data}") as server:  # an existing data file is looked at first
@@ -110,7 +112,7 @@ def test_a_backup_by_another_program_leaves_the_running_server_its_wal(tmp_path:
         assert httpx.get(f"{server.url}/v1/stream/a?offset=-1", verify=False).text == "kept"
 
 
-def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
     refused = _start(tmp_path / "data")
     assert refused.returncode == 2

@@ -71,7 +71,7 @@ def _append_until_refused(server: Headgate, stream: str) -> None:
     assert_refused([next(answer for answer in appends if answer.status != 204)])
 
 
-def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
         ballast = disk.fill(place)
@@ -92,7 +92,7 @@ def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_p
         assert content(server, "log") == b"first second "
 
 
-def test_a_start_without_room_for_appends_is_told_and_its_end_too(tmp_path: Path) -> None:
+def test_a_start_without_room_for_appends_is_logged_and_so_is_its_end(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         server.kill()
         (place / "data" / "headgate.reserve").unlink()
@@ -107,7 +107,7 @@ def test_a_start_without_room_for_appends_is_told_and_its_end_too(tmp_path: Path
         assert _told(server) == [("log.failed", FULL), ("log.recovered", None)]
 
 
-def test_full_disk_takes_deletions_until_there_is_room_again(tmp_path: Path) -> None:
+def test_a_full_disk_accepts_deletions_until_there_is_room(tmp_path: Path) -> None:
     streams = [f"s{number}" for number in range(60)]
     with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
         for name in streams:
@@ -134,7 +134,7 @@ def test_full_disk_takes_deletions_until_there_is_room_again(tmp_path: Path) -> 
         assert content(server, streams[-1]) == b"x" * 500_000 + b"more"
 
 
-def test_full_disk_takes_as_many_small_deletions_as_there_are_streams(tmp_path: Path) -> None:
+def test_a_full_disk_accepts_the_deletion_of_every_small_stream(tmp_path: Path) -> None:
     """What they free is less than what they write: the reserve must not run out."""
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
@@ -150,7 +150,7 @@ def test_full_disk_takes_as_many_small_deletions_as_there_are_streams(tmp_path: 
 
 
 @pytest.mark.parametrize("has_reserve", [True, False])
-async def test_log_opens_on_a_full_disk_and_takes_removals(
+async def test_a_log_opens_on_a_full_disk_and_accepts_removals(
     has_reserve: bool, tmp_path: Path
 ) -> None:
     """As after a crash, and after a stop when somebody else took the room."""
@@ -179,7 +179,9 @@ async def test_log_opens_on_a_full_disk_and_takes_removals(
         assert not (place / "data" / "headgate.reserve").exists()
 
 
-async def test_log_survives_that_its_folder_is_away_while_the_disk_is_full(tmp_path: Path) -> None:
+async def test_a_log_whose_folder_is_away_on_a_full_disk_refuses_commits_and_closes(
+    tmp_path: Path,
+) -> None:
     """Nobody can tell then whether there is room again."""
     with disk.small_disk(tmp_path, "24m") as place:
         folder, away = place / "data", place / "away"
@@ -197,7 +199,7 @@ async def test_log_survives_that_its_folder_is_away_while_the_disk_is_full(tmp_p
         await log.close()
 
 
-def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
+def test_a_full_disk_removes_expired_streams_until_there_is_room(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
         for number in range(60):
@@ -217,7 +219,7 @@ def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_failing_commit_refuses_its_whole_group(
+def test_a_failing_commit_refuses_its_whole_group(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:
     create(server, "log", b"first ")
@@ -236,7 +238,7 @@ def test_failing_commit_refuses_its_whole_group(
 
 
 @pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
-def test_crash_after_a_failed_commit_keeps_it_whole_or_not_at_all(
+def test_a_crash_after_a_failed_commit_leaves_it_complete_or_absent(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:
     create(server, "log", b"first ")
@@ -252,7 +254,7 @@ def test_crash_after_a_failed_commit_keeps_it_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
-def test_orderly_stop_with_a_failing_disk_keeps_what_was_acknowledged(
+def test_an_orderly_stop_with_a_failing_disk_retains_acknowledged_appends(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:
     create(server, "log", b"first ")
@@ -302,7 +304,9 @@ def test_writers_that_repeat_refused_appends_get_each_in_exactly_once(
         _restart(server)
 
 
-def test_slow_disk_delays_appends_and_nothing_else(server: Headgate, faults: FaultyDisk) -> None:
+def test_a_slow_disk_delays_appends_and_no_other_request(
+    server: Headgate, faults: FaultyDisk
+) -> None:
     create(server, "log", b"first ")
     create(server, "other", b"content")
     with faults.slow(int(1000 * SLOW_S)), ThreadPoolExecutor(1) as pool:

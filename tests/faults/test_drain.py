@@ -86,7 +86,7 @@ def _control(answer: Answer) -> dict[str, object]:
     return found
 
 
-def test_drain_under_load_keeps_every_acknowledgement(tmp_path: Path) -> None:
+def test_a_drain_under_load_retains_every_acknowledged_append(tmp_path: Path) -> None:
     for round_ in range(ROUNDS):
         with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:
             load = _Load(server, round_)

@@ -20,7 +20,9 @@ WHOLE = ((1, 0), (2, 0), (2, 1), (1, 1), (1, 2), (2, 2))
 
 
 @pytest.mark.parametrize("unanswered", [(), ((2, 3),)])
-def test_an_unanswered_append_may_be_there_or_not(unanswered: tuple[tuple[int, int], ...]) -> None:
+def test_the_ledger_accepts_an_unanswered_append_that_is_there_or_not(
+    unanswered: tuple[tuple[int, int], ...],
+) -> None:
     ledger = _ledger()
     ends, faults = ledger.check(_content(ledger, *WHOLE, *unanswered))
     assert faults == Faults()
@@ -39,13 +41,15 @@ def test_an_unanswered_append_may_be_there_or_not(unanswered: tuple[tuple[int, i
         ((*WHOLE, (3, 0)), "misplaced"),
     ],
 )
-def test_each_broken_promise_is_counted(appends: tuple[tuple[int, int], ...], kind: str) -> None:
+def test_the_ledger_counts_each_kind_of_broken_promise(
+    appends: tuple[tuple[int, int], ...], kind: str
+) -> None:
     ledger = _ledger()
     _, faults = ledger.check(_content(ledger, *appends))
     assert getattr(faults, kind) > 0
 
 
-def test_half_an_append_is_torn() -> None:
+def test_the_ledger_counts_half_an_append_as_torn() -> None:
     ledger = _ledger()
     number = next(n for n in range(99) if len(ledger.messages(1, n)) == 3)
     ledger.acked = {1: number}
@@ -55,7 +59,7 @@ def test_half_an_append_is_torn() -> None:
     assert ledger.check(whole[:-1])[1].torn > 0
 
 
-def test_a_changed_byte_is_torn_and_its_append_lost() -> None:
+def test_the_ledger_counts_a_changed_byte_as_a_torn_and_lost_append() -> None:
     ledger = _ledger()
     found = _content(ledger, *WHOLE)
     found[0] = found[0].replace(b'"text":"', b'"text":"x')
@@ -69,13 +73,13 @@ def test_acknowledged_offsets_must_grow_with_the_content() -> None:
     assert ledger.check(_content(ledger, *WHOLE))[1].misplaced == 1
 
 
-def test_nothing_may_follow_the_append_that_closed_the_stream() -> None:
+def test_the_ledger_counts_an_append_after_the_closing_one_as_misplaced() -> None:
     ledger = _ledger()
     ledger.closer, ledger.is_closed = (1, 2), True
     assert ledger.check(_content(ledger, *WHOLE))[1].misplaced == 1
 
 
-def test_half_a_line_of_text_is_seen() -> None:
+def test_the_ledger_counts_half_a_line_of_text_as_torn() -> None:
     ledger = Ledger("t", is_json=False, closes_after=99, acked={1: 1})
     body = ledger.body(1, 0)
     assert ledger.check(ledger.split(body))[1] == Faults()

@@ -30,7 +30,7 @@ def _damaged_wals(server: Headgate) -> float:
     return float(line.split()[-1])
 
 
-def test_damaged_wal_is_told_to_operators_readers_and_producers(tmp_path: Path) -> None:
+def test_a_damaged_wal_is_reported_to_operators_readers_and_producers(tmp_path: Path) -> None:
     stamp = {"producer_id": "p", "producer_epoch": "0"}
     with headgate(f"file:{tmp_path}") as server:
         create(server, "log", b"first ")
@@ -101,7 +101,7 @@ def _replaced(file: Path) -> None:
 
 @pytest.mark.parametrize("name", [FILE, WAL])
 @pytest.mark.parametrize("lose", [_moved_away, _replaced])
-def test_lost_file_is_noticed_at_the_next_commit_and_may_be_put_back(
+def test_a_lost_data_file_is_noticed_at_the_next_commit_and_can_be_put_back(
     lose: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
     file = tmp_path / name
@@ -122,7 +122,7 @@ def test_lost_file_is_noticed_at_the_next_commit_and_may_be_put_back(
         assert content(server, "log") == b"first second "
 
 
-def test_data_file_that_is_cut_short_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
+def test_a_truncated_data_file_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         create(server, "log", b"x" * 100_000)
         assert server.terminate() == 0
@@ -136,7 +136,7 @@ def test_data_file_that_is_cut_short_is_noticed_at_the_next_commit(tmp_path: Pat
         assert "was cut short" in checks["log /v1/stream"]
 
 
-def test_restart_without_the_data_file_begins_no_empty_one_over_its_wal(tmp_path: Path) -> None:
+def test_a_restart_without_the_data_file_is_refused_until_it_is_back(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         create(server, "log", b"first ")
         (tmp_path / FILE).rename(tmp_path / "away")

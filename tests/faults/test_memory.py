@@ -28,7 +28,7 @@ def test_silent_readers_do_not_fill_the_memory(tmp_path: Path) -> None:
     assert cost.growth_bytes < BOUND_BYTES, cost
 
 
-def test_readers_of_the_swarm_notice_one_wrong_byte(tmp_path: Path) -> None:
+def test_the_swarm_of_readers_notices_one_wrong_byte(tmp_path: Path) -> None:
     content = memory.write_content(1 << 20, tmp_path, seed=1)
     with headgate() as server:
         ask(server.port, "PUT", memory.STREAM, content_type="text/plain")

@@ -58,7 +58,7 @@ def places(kind: str, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
-def test_a_kill_leaves_all_of_a_request_or_nothing(kind: str, tmp_path: Path) -> None:
+def test_a_kill_leaves_each_multi_append_complete_or_absent(kind: str, tmp_path: Path) -> None:
     writers = [Writer(name) for name in range(WRITERS)]
     with places(kind, tmp_path) as origin:
         server = Headgate(origin)

@@ -33,7 +33,7 @@ def _key(stream: str) -> str:
     return f"headgate:{{{stream}}}"
 
 
-def test_lost_node_refuses_its_streams_and_all_others_go_on(tmp_path: Path) -> None:
+def test_a_lost_cluster_node_refuses_only_its_own_streams(tmp_path: Path) -> None:
     with (
         ClusterServers(tmp_path, options=DURABLE) as cluster,
         redis_gateway(cluster.url) as gateway,
@@ -96,7 +96,7 @@ async def test_slots_move_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(TIMEOUT_S + 30)
-async def test_replica_takes_over_and_writers_go_on(tmp_path: Path) -> None:
+async def test_writers_continue_after_a_replica_takes_over(tmp_path: Path) -> None:
     with (
         ClusterServers(tmp_path, replicas=1) as cluster,
         redis_gateway(cluster.url) as gateway,

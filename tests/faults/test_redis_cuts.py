@@ -70,7 +70,7 @@ async def _fill_memory(redis: RedisServer, writers: Writers) -> None:
         (_fill_memory, {}, 8),
     ],
 )
-async def test_every_acknowledged_append_is_there_once(
+async def test_every_acknowledged_append_is_there_once_after_a_disturbance_of_redis(
     tmp_path: Path,
     disturb: Callable[[RedisServer, Writers], Awaitable[None]],
     options: dict[str, str],

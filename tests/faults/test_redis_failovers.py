@@ -79,7 +79,7 @@ class _Restored:
 
 @pytest.mark.torture("the same, as a ledger has it, below")
 @pytest.mark.timeout(240)
-def test_log_that_gives_offsets_again_is_found_out(tmp_path: Path) -> None:
+def test_the_checker_finds_a_log_that_issues_offsets_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     server = Headgate(f"file:{folder}", environment=QUICK)
     try:
@@ -98,7 +98,7 @@ def _trace(ledger: Ledger, messages: Sequence[bytes]) -> Trace:
 
 
 @pytest.mark.parametrize("offset", ["1_300", "2_300"])
-def test_offset_that_returns_two_contents_is_found_out(offset: str) -> None:
+def test_the_checker_finds_an_offset_that_returns_two_contents(offset: str) -> None:
     """A history in which append 1 of writer 1 is lost and append 0 of writer 2 comes instead."""
     ledger = Ledger("s", is_json=True, closes_after=99, acked={1: 1, 2: 1})
     first, lost, other = (ledger.messages(*append) for append in ((1, 0), (1, 1), (2, 0)))
@@ -204,7 +204,7 @@ async def _append(clients: aiohttp.ClientSession, url: str, text: bytes) -> str:
 
 
 @pytest.mark.timeout(240)
-async def test_server_that_is_primary_again_gives_no_offset_twice(tmp_path: Path) -> None:
+async def test_a_server_that_is_primary_again_issues_no_offset_twice(tmp_path: Path) -> None:
     trio = _Trio(tmp_path)
     try:
         await asyncio.to_thread(trio.start)
@@ -241,7 +241,7 @@ async def _check_hand_overs(trio: _Trio, clients: aiohttp.ClientSession, url: st
 
 
 @pytest.mark.timeout(240)
-def test_repeated_append_is_acknowledged_only_when_a_replica_has_it(tmp_path: Path) -> None:
+def test_a_repeated_append_is_acknowledged_only_after_a_replica_has_it(tmp_path: Path) -> None:
     with SentinelGroup(tmp_path) as group, edge(group.url, {"wait_replicas": 1}) as gateway:
         stream = "/v1/stream/s"
 

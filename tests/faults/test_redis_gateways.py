@@ -72,7 +72,7 @@ def polling(gateway: Headgate) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("reading", [following, polling])
-def test_a_reader_of_one_gateway_keeps_a_stream_that_nobody_uses_elsewhere(
+def test_a_reader_at_one_gateway_extends_a_ttl_seen_by_another(
     redis: RedisServer, reading: Callable[[Headgate], AbstractContextManager[None]]
 ) -> None:
     longer = {"HEADGATE_LONG_POLL_TIMEOUT": "1.5"}
@@ -111,7 +111,7 @@ def cache_first_chunk(gateway: Headgate) -> Answer:
     return cached
 
 
-def test_what_one_gateway_has_trimmed_is_not_served_from_the_cache_of_another(
+def test_data_trimmed_by_one_gateway_are_not_served_from_the_cache_of_another(
     redis: RedisServer,
 ) -> None:
     retention = {"retention_size": "600KiB"}

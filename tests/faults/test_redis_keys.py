@@ -38,7 +38,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("commands", WRONG_TYPES.values(), ids=WRONG_TYPES.keys())
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_wrong_type_at_a_key_refuses_its_stream_until_it_is_gone(
+def test_a_key_of_a_wrong_type_refuses_its_stream_until_it_is_removed(
     redis: RedisServer, commands: list[tuple[str, ...]], known: bool
 ) -> None:
     with redis_gateway(redis.url) as gateway, redis_gateway(redis.url) as other:
@@ -62,7 +62,7 @@ def test_wrong_type_at_a_key_refuses_its_stream_until_it_is_gone(
         assert content(gateway, "log") == content(other, "log") == b"new again"
 
 
-def test_lost_record_is_told_and_what_surrounds_it_is_served(redis: RedisServer) -> None:
+def test_a_lost_record_is_reported_and_those_around_it_are_served(redis: RedisServer) -> None:
     with redis_gateway(redis.url) as gateway:
         create(gateway, "log", b"first ")
         offsets = [append(gateway, "log", body).next_offset for body in (b"second ", b"third ")]
@@ -74,7 +74,7 @@ def test_lost_record_is_told_and_what_surrounds_it_is_served(redis: RedisServer)
         assert append(gateway, "log", b"fourth").next_offset > offsets[1]
 
 
-def test_state_that_cannot_be_read_refuses_its_stream_alone(redis: RedisServer) -> None:
+def test_an_unreadable_state_refuses_its_own_stream_only(redis: RedisServer) -> None:
     with redis_gateway(redis.url) as gateway, redis_gateway(redis.url) as other:
         for name in ("log", "well"):
             create(gateway, name, b"first ")
@@ -91,7 +91,7 @@ def test_state_that_cannot_be_read_refuses_its_stream_alone(redis: RedisServer) 
         assert "request.failed" not in complaints(other)
 
 
-def test_offset_of_flushed_data_is_not_taken_for_one_of_the_new_stream(redis: RedisServer) -> None:
+def test_an_offset_of_flushed_data_is_refused_by_the_new_stream(redis: RedisServer) -> None:
     with redis_gateway(redis.url) as gateway, redis_gateway(redis.url) as other:
         create(gateway, "log", b"first ")
         offset = append(gateway, "log", b"second ").next_offset

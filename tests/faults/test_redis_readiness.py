@@ -39,7 +39,7 @@ def assert_all_refused(gateway: Headgate, *words: str) -> None:
 
 
 @pytest.mark.parametrize(("limit", "word"), LIMITS.values(), ids=LIMITS.keys())
-def test_a_right_that_is_missing_is_told_until_it_is_given(
+def test_a_missing_right_is_reported_by_readyz_until_it_is_granted(
     tmp_path: Path, limit: tuple[str, ...], word: str
 ) -> None:
     with redis_server(tmp_path / "redis") as redis:
@@ -53,7 +53,7 @@ def test_a_right_that_is_missing_is_told_until_it_is_given(
             assert content(gateway, "log") == b"first "
 
 
-def test_a_node_of_a_cluster_that_is_given_as_a_server_of_its_own_is_refused(
+def test_a_cluster_node_configured_as_a_single_server_is_refused(
     tmp_path: Path,
 ) -> None:
     options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
@@ -64,7 +64,7 @@ def test_a_node_of_a_cluster_that_is_given_as_a_server_of_its_own_is_refused(
             assert_all_refused(gateway, "redis+cluster://")
 
 
-def test_a_cluster_is_served_once_it_is_there(tmp_path: Path) -> None:
+def test_a_cluster_that_starts_later_is_served(tmp_path: Path) -> None:
     cluster = ClusterServers(tmp_path)
     gateway = gateway_to(cluster.url)
     with starting(gateway) as started:

@@ -139,7 +139,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_appends_are_refused_while_redis_takes_none(redis: RedisServer, fault: Fault) -> None:
+def test_appends_are_refused_while_redis_accepts_none(redis: RedisServer, fault: Fault) -> None:
     with redis_gateway(redis.url) as gateway:
         create(gateway, "log", b"first ")
         fault.begin(redis)
@@ -169,7 +169,7 @@ def _starting(redis: RedisServer, gateway: Headgate) -> Iterator[Future[Headgate
         redis.kill()
 
 
-def test_gateway_starts_without_redis_and_serves_once_it_is_there(tmp_path: Path) -> None:
+def test_a_gateway_started_without_redis_serves_once_redis_is_up(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path / "redis")
     gateway = gateway_to(redis.url)
     with _starting(redis, gateway) as started:
@@ -188,7 +188,7 @@ def test_gateway_starts_without_redis_and_serves_once_it_is_there(tmp_path: Path
         assert_told_once(gateway, "log.failed", "refused")
 
 
-def test_wrong_password_is_refused_until_it_is_right(tmp_path: Path) -> None:
+def test_a_wrong_redis_password_is_refused_until_it_is_corrected(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path / "redis", options={"requirepass": "another"}).start()
     gateway = gateway_to(f"redis://:{SECRET}@{redis.address}")
     with _starting(redis, gateway) as started:
@@ -259,7 +259,7 @@ def test_refusals_come_soon_while_redis_is_paused(redis: RedisServer) -> None:
         assert_told_once(gateway, "log.failed")
 
 
-def test_password_is_told_to_nobody(redis: RedisServer) -> None:
+def test_the_redis_password_appears_in_no_response_or_log(redis: RedisServer) -> None:
     told: list[bytes] = []
 
     def ask_everything() -> None:
@@ -303,7 +303,9 @@ def test_password_is_told_to_nobody(redis: RedisServer) -> None:
         (f"radis://app:{SECRET}@127.0.0.1", False),
     ],
 )
-def test_check_of_an_origin_does_not_tell_its_password(origin: str, is_valid: bool) -> None:
+def test_the_check_command_does_not_print_the_password_of_an_origin(
+    origin: str, is_valid: bool
+) -> None:
     environment = {**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": origin}
     done = run([HEADGATE, "check"], environment=environment)
     assert (done.returncode == 0) is is_valid, done

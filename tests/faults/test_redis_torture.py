@@ -37,7 +37,7 @@ def _assert_clean(report: Report) -> None:
     assert report.gaps == 0, "\n".join([str(report), *report.faults.notes])
 
 
-def test_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
+def test_the_torture_checker_finds_a_redis_that_forgets(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         report = _run(server.url, [server], Kills(redis=1, gateways=0))
     assert not report.is_clean()

@@ -36,7 +36,9 @@ def in_one_go_ms() -> float:
 @pytest.mark.timeout(300)
 # What a body is taken apart by is the same for every log, and most is to be done in a file.
 @pytest.mark.parametrize("kind", cases(KINDS, {"file", "http"}, "file, and http for heads"))
-def test_nobody_stops_the_others(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_request_of_one_client_stops_the_others_for_long(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     shares: dict[str, float] = {}
     too_long: Container[str] | None = None
     for _ in range(TRIES):

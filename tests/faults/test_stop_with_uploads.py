@@ -49,7 +49,7 @@ def exit_status(server: Headgate, timeout_s: float) -> int:
     return server.process.wait(timeout_s)
 
 
-def test_an_upload_that_ends_within_the_grace_time_is_kept(tmp_path: Path) -> None:
+def test_an_upload_that_ends_within_the_grace_time_is_stored(tmp_path: Path) -> None:
     grace = {"HEADGATE_SHUTDOWN_GRACE": "60"}
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
@@ -65,7 +65,9 @@ def test_an_upload_that_ends_within_the_grace_time_is_kept(tmp_path: Path) -> No
         assert ask(server.port, "HEAD", "/v1/stream/s").next_offset == answer.next_offset
 
 
-def test_an_upload_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
+def test_an_upload_that_never_ends_does_not_delay_the_exit_past_the_grace_time(
+    tmp_path: Path,
+) -> None:
     # As long as it takes to be told that it stops, on a busy machine.
     grace = {"HEADGATE_SHUTDOWN_GRACE": "5"}
     with headgate(f"file:{tmp_path}", environment=grace) as server:

@@ -21,7 +21,7 @@ PATH = "/v1/stream/log"
 
 
 @pytest.mark.timeout(240)
-def test_offset_that_a_reader_was_given_is_never_past_the_tail(tmp_path: Path) -> None:
+def test_an_offset_that_a_reader_got_is_never_past_the_tail(tmp_path: Path) -> None:
     enough = threading.Event()
     with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:
         create(server, "log")

@@ -31,7 +31,7 @@ EXEC = b"*1\r\n$4\r\nEXEC\r\n"
         (4 * 12 + 3, MULTI + LARGE + SMALL + EXEC[:-1]),
     ],
 )
-def test_the_number_chooses_the_command_and_where_in_it_the_write_ends(
+def test_the_tear_number_selects_the_command_and_the_byte_where_the_write_ends(
     tmp_path: Path, number: int, torn: bytes
 ) -> None:
     with redis_server(tmp_path, tearable(tmp_path), **EVERY_WRITE) as server:

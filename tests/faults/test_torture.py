@@ -18,7 +18,7 @@ KILLS = 5
 SEED = 20
 
 
-def test_log_that_forgets_is_found_out() -> None:
+def test_the_torture_checker_finds_a_log_that_forgets() -> None:
     server = Headgate("memory:")
     try:
         report = asyncio.run(torture(server, 1, SEED))

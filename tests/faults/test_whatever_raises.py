@@ -12,12 +12,12 @@ SAMPLE = 5  # of each kind; `make torture` has all of them
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_nothing_is_left_of_a_request_in_which_something_goes_wrong(kind: str) -> None:
+async def test_a_request_that_raises_anywhere_leaves_nothing_behind(kind: str) -> None:
     faults = await faults_in(kind)
     assert await wrong_after(kind, random.sample(faults, min(SAMPLE, len(faults)))) == {}
 
 
-async def test_a_stream_is_followed_under_its_path_or_not_at_all() -> None:
+async def test_a_fault_while_a_feed_is_registered_leaves_it_in_no_table() -> None:
     """Where it was in one of two tables only, it could not be forgotten any more."""
     faults = await faults_in("a long-poll")
     reading = [fault for fault in faults if "CacheRequest.path#" in str(fault)]
@@ -34,7 +34,7 @@ async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_who
     assert await wrong_after(kind, faults) == {}
 
 
-async def test_nobody_joins_a_fetch_that_could_not_begin() -> None:
+async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
     kind = "a read that ends with its connection"
     faults = [fault for fault in await faults_in(kind) if not fault.leaves]
     beginning = [fault for fault in faults if fault.call.function == "SharedFetch.ask"]
@@ -42,7 +42,7 @@ async def test_nobody_joins_a_fetch_that_could_not_begin() -> None:
     assert await wrong_after(kind, beginning) == {}
 
 
-async def test_a_client_that_resets_its_connection_as_it_is_answered_is_no_error() -> None:
+async def test_a_client_that_resets_its_connection_during_its_response_is_no_error() -> None:
     kind = "an own append in parts"
     faults = [fault for fault in await faults_in(kind) if fault.leaves]
     leaving = [fault for fault in faults if fault.call.function == "Commits._settled"]
