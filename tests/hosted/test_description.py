@@ -24,7 +24,7 @@ async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | Non
     assert isinstance(outcomes[0], AppendOutcome)
 
 
-async def test_a_stream_tells_what_it_is() -> None:
+async def test_the_description_of_a_stream_has_its_metadata() -> None:
     async with serving() as gateway:
         asked = Create(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
         await gateway.route.lifecycle.create("s", asked, None)
@@ -50,7 +50,7 @@ async def test_a_stream_tells_what_it_is() -> None:
         assert (fork_told["forked from"], fork_told["closed"]) == ("s", "yes")
 
 
-async def test_a_stream_that_is_not_there_or_gone_is_not_described() -> None:
+async def test_an_absent_or_deleted_stream_is_not_described() -> None:
     async with serving() as gateway:
         with pytest.raises(StreamNotFound):
             await gateway.route.describe("none")
@@ -62,7 +62,7 @@ async def test_a_stream_that_is_not_there_or_gone_is_not_described() -> None:
 
 
 @pytest.mark.parametrize("producers", [MOST_PRODUCERS, MOST_PRODUCERS + 1])
-async def test_the_producers_that_were_used_last_are_told(producers: int) -> None:
+async def test_the_description_lists_the_producers_used_last(producers: int) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         for number in range(producers):
@@ -74,7 +74,7 @@ async def test_the_producers_that_were_used_last_are_told(producers: int) -> Non
         assert told.producers[0] == ProducerRow(f"<p{producers - 1}>", 3, 0)
 
 
-async def test_readers_are_told_with_what_they_lack() -> None:
+async def test_the_description_lists_readers_with_their_unsent_bytes() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         assert (await gateway.route.describe("s")).readers_by_mode == {}
@@ -108,7 +108,7 @@ async def test_readers_are_told_with_what_they_lack() -> None:
 
 
 @pytest.mark.parametrize("readers", [MOST_READERS, MOST_READERS + 1])
-async def test_only_so_many_readers_are_told_one_by_one(readers: int) -> None:
+async def test_the_number_of_readers_listed_singly_is_bounded(readers: int) -> None:
     async with serving(max_live_readers=readers, max_connections=readers + 9) as gateway:
         await gateway.ask(put("s"))
         for number in range(readers):

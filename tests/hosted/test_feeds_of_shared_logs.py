@@ -86,7 +86,7 @@ async def poll(sharing: Sharing) -> Client:
 
 
 @pytest.mark.parametrize("told", ["the last change", "that something was missed"])
-async def test_what_nobody_told_is_read(told: str) -> None:
+async def test_appends_without_a_notification_are_read_by_live_readers(told: str) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -105,7 +105,7 @@ async def test_what_nobody_told_is_read(told: str) -> None:
         assert answer.get("Stream-Next-Offset") == await shared.tail()
 
 
-async def test_what_was_missed_comes_in_chunks_and_only_the_last_is_up_to_date() -> None:
+async def test_missed_appends_arrive_in_chunks_of_which_only_the_last_is_up_to_date() -> None:
     async with sharing() as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -138,7 +138,7 @@ async def test_a_poll_gets_the_first_of_the_chunks_that_were_missed() -> None:
         assert 3 * BIG >= CHUNK_BYTES > 2 * BIG
 
 
-async def test_news_that_come_while_a_gap_is_read_come_after_it_and_once() -> None:
+async def test_appends_during_the_read_of_a_gap_arrive_after_it_and_once() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -174,7 +174,7 @@ async def test_an_end_that_was_missed_ends_the_answers_after_the_last_data() -> 
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
-async def test_a_stream_that_is_gone_ends_the_answers(replaced: bool) -> None:
+async def test_a_deleted_or_replaced_stream_ends_its_live_readers(replaced: bool) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -192,7 +192,7 @@ async def test_a_stream_that_is_gone_ends_the_answers(replaced: bool) -> None:
 
 
 @pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
-async def test_a_poll_from_now_on_is_told_where_now_is_after_a_loss(written: bytes) -> None:
+async def test_a_poll_from_now_gets_the_new_tail_after_a_loss(written: bytes) -> None:
     async with sharing(b"one ") as shared:
         log, other, gateway = shared.log, shared.other, shared.gateway
         kept = await shared.state()
@@ -209,7 +209,7 @@ async def test_a_poll_from_now_on_is_told_where_now_is_after_a_loss(written: byt
 
 
 @pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
-async def test_readers_of_what_was_lost_are_told_and_the_stream_goes_on(written: bytes) -> None:
+async def test_readers_of_lost_data_are_ended_and_polls_get_410(written: bytes) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         kept = await shared.state()
@@ -232,7 +232,7 @@ async def test_readers_of_what_was_lost_are_told_and_the_stream_goes_on(written:
         assert whole.body == b"one " + written
 
 
-async def test_a_restart_that_lost_nothing_is_noticed_by_nobody() -> None:
+async def test_live_readers_continue_after_a_restart_without_losses() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -250,7 +250,7 @@ async def test_a_restart_that_lost_nothing_is_noticed_by_nobody() -> None:
         assert (await shared.tail())[:16] > before[:16]
 
 
-async def test_what_was_cached_of_the_lost_tail_is_answered_no_more() -> None:
+async def test_a_cached_lost_tail_is_not_served() -> None:
     async with sharing(b"one ") as shared:
         gateway, log, other = shared.gateway, shared.log, shared.other
         kept = await shared.state()
@@ -265,7 +265,7 @@ async def test_what_was_cached_of_the_lost_tail_is_answered_no_more() -> None:
 # ---------------------------------------------------------------- trouble
 
 
-async def test_polls_are_told_that_the_log_fails_and_readers_wait_for_its_end() -> None:
+async def test_polls_get_503_while_the_log_fails_and_viewers_wait() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -278,7 +278,7 @@ async def test_polls_are_told_that_the_log_fails_and_readers_wait_for_its_end() 
         assert text(await up_to(client, await shared.tail())) == "one two"
 
 
-async def test_what_cannot_be_read_is_not_asked_for_all_the_time() -> None:
+async def test_an_unreadable_log_is_queried_with_pauses() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -326,7 +326,9 @@ async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
 
 
 @pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])
-async def test_news_answer_whoever_waits_where_they_begin(at: int, body: bytes | None) -> None:
+async def test_an_append_answers_a_poll_that_waits_at_one_of_its_record_boundaries(
+    at: int, body: bytes | None
+) -> None:
     async with sharing(b"onetwo") as shared:
         source, state = shared.gateway.route.feeds.source, await shared.state()
         news = [Record(3, b"one"), Record(6, b"two")]
@@ -355,7 +357,7 @@ async def test_a_poll_behind_the_feed_is_answered_from_the_log() -> None:
         assert shared.gateway.limits.live_readers == 0
 
 
-async def test_a_poll_behind_the_feed_is_answered_once_whatever_comes_meanwhile() -> None:
+async def test_a_poll_behind_the_feed_is_answered_once_although_appends_arrive() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         feed = await feed_of(shared)
@@ -376,7 +378,7 @@ async def test_a_poll_behind_the_feed_is_answered_once_whatever_comes_meanwhile(
         assert shared.gateway.limits.live_readers == 0
 
 
-async def test_a_poll_behind_the_feed_of_a_lost_tail_is_told() -> None:
+async def test_a_poll_at_a_lost_offset_behind_the_feed_gets_410() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         kept = await shared.state()
@@ -392,7 +394,7 @@ async def test_a_poll_behind_the_feed_of_a_lost_tail_is_told() -> None:
         assert waiting.answers[0].status == 410
 
 
-async def test_a_poll_that_left_is_not_answered() -> None:
+async def test_a_poll_whose_client_left_is_not_answered() -> None:
     async with sharing(b"one") as shared:
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
@@ -423,7 +425,7 @@ async def test_a_poll_at_the_tail_waits_on() -> None:
 # ---------------------------------------------------------------- between processes
 
 
-async def test_a_read_sees_what_another_process_was_acknowledged() -> None:
+async def test_a_read_includes_appends_acknowledged_by_another_process() -> None:
     """Nothing is followed and nobody told: what is remembered is confirmed first."""
     async with sharing(b"one ") as shared:
         gateway, other = shared.gateway, shared.other
@@ -450,7 +452,7 @@ async def test_a_whole_chunk_is_answered_without_a_question() -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["trimmed", "lost"])
-async def test_a_poll_ahead_of_a_feed_whose_tail_is_gone_is_not_told_that_its_own_is(
+async def test_a_poll_ahead_of_a_feed_does_not_get_410_when_the_tail_of_the_feed_is_gone(
     lost: bool,
 ) -> None:
     """It has heard elsewhere of what this gateway has still to read."""

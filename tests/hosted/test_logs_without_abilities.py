@@ -69,7 +69,7 @@ async def test_a_log_without_abilities_stores_and_serves_a_stream() -> None:
 
 
 @pytest.mark.parametrize("order", ["name", "size"])
-async def test_a_log_that_cannot_list_refuses_a_page_of_its_streams(order: StreamOrder) -> None:
+async def test_a_log_without_listing_refuses_a_page_of_its_streams(order: StreamOrder) -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway)
         refusal = await gateway.inspector.answer(ListStreams(PREFIX, order=order))
@@ -86,7 +86,7 @@ async def test_a_log_that_does_not_count_has_the_metrics_of_every_log() -> None:
         assert "headgate_commit_appends" not in numbers
 
 
-async def test_a_stream_of_a_log_without_abilities_ends_with_its_time() -> None:
+async def test_a_stream_of_a_log_without_abilities_expires() -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway, Stream_TTL="10")
         gateway.clock.advance(60)
@@ -95,7 +95,7 @@ async def test_a_stream_of_a_log_without_abilities_ends_with_its_time() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).status in {404, 410}
 
 
-async def test_a_log_without_abilities_has_no_losses_and_no_figures_of_others() -> None:
+async def test_a_log_without_abilities_reports_no_losses_and_shares_no_figures() -> None:
     async with serving(PlainLog()) as gateway:
         assert gateway.route.notes() == {}
         assert await gateway.route.share_figures("here", "{}") == {}

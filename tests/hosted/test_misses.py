@@ -63,7 +63,7 @@ async def asked(gateway: Serving, wire: bytes) -> tuple[object, Counter[str]]:
         *("long?offset=-1", f"long?offset={offset(CHUNK_BYTES)}", "closed", "ending", "window"),
     ],
 )
-async def test_an_answer_and_what_is_counted_are_the_same_with_known_fields(
+async def test_an_uncached_read_has_the_same_response_and_metrics_with_cached_fields(
     target: str, lines: list[str]
 ) -> None:
     async with serving() as gateway:
@@ -88,7 +88,9 @@ async def test_an_answer_and_what_is_counted_are_the_same_with_known_fields(
         *(f"s?offset={offset(9)}", f"s?offset={offset(0, generation=7)}", "gone"),
     ],
 )
-async def test_what_has_to_be_decided_is_the_same_with_known_fields(target: str) -> None:
+async def test_an_unusual_read_has_the_same_response_and_metrics_with_cached_fields(
+    target: str,
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(put("gone", body=b"one"))
@@ -100,7 +102,7 @@ async def test_what_has_to_be_decided_is_the_same_with_known_fields(target: str)
         assert known == parsed or known[0][0] >= 400  # type: ignore[index] # its body has its id
 
 
-async def test_what_is_kept_under_the_plain_target_is_a_hit() -> None:
+async def test_a_response_cached_for_offset_minus_1_is_a_hit_for_the_plain_target() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         assert (await gateway.ask(get("s?offset=-1"))).get("X-Cache") == "MISS"
@@ -118,7 +120,7 @@ async def three_who_wait(gateway: Serving, log: GatedLog) -> list[Client]:
     return clients
 
 
-async def test_a_reader_may_leave_and_the_last_one_ends_the_read() -> None:
+async def test_a_shared_read_continues_until_its_last_reader_disconnects() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         clients = await three_who_wait(gateway, log)
@@ -134,7 +136,7 @@ async def test_a_reader_may_leave_and_the_last_one_ends_the_read() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
 
 
-async def test_who_sends_ahead_is_answered_in_order() -> None:
+async def test_pipelined_reads_are_answered_in_order() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -164,7 +166,7 @@ class BrokenLog(GatedLog):
         raise ValueError("broken")
 
 
-async def test_all_who_wait_are_told_why_nothing_can_be_read() -> None:
+async def test_a_damaged_record_is_a_500_for_every_waiting_reader() -> None:
     log = DamagedLog()
     async with serving(log) as gateway:
         clients = await three_who_wait(gateway, log)
@@ -173,7 +175,7 @@ async def test_all_who_wait_are_told_why_nothing_can_be_read() -> None:
         assert gateway.route.traffic.request_count(0, 4) == 3
 
 
-async def test_nobody_waits_for_ever_when_a_read_raises() -> None:
+async def test_a_read_that_raises_is_a_500_and_logged_once() -> None:
     async with serving(BrokenLog()) as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()

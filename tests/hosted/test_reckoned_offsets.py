@@ -28,7 +28,7 @@ async def test_an_offset_inside_an_append_reads_from_where_that_begins() -> None
 
 
 @pytest.mark.parametrize("past", [1, 2, 1000])
-async def test_a_copy_of_the_answer_past_the_tail_goes_with_the_next_append(past: int) -> None:
+async def test_a_cached_response_past_the_tail_is_replaced_at_the_next_append(past: int) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         for _ in range(2):
@@ -43,7 +43,7 @@ async def test_a_copy_of_the_answer_past_the_tail_goes_with_the_next_append(past
 
 @pytest.mark.parametrize("past", [1, 1000])
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_long_poll_past_the_tail_gets_what_comes_next(past: int, times: int) -> None:
+async def test_a_long_poll_past_the_tail_gets_the_next_append(past: int, times: int) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = [await gateway.connect() for _ in range(times)]
@@ -57,7 +57,7 @@ async def test_a_long_poll_past_the_tail_gets_what_comes_next(past: int, times: 
             assert answer.get("Stream-Next-Offset") == offset(6)
 
 
-async def test_a_long_poll_past_the_end_of_a_closed_stream_is_told_of_it() -> None:
+async def test_a_long_poll_past_the_end_of_a_closed_stream_gets_its_closure() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
         answer = await gateway.ask(get(f"s?offset={offset(4)}&live=long-poll"))

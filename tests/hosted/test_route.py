@@ -31,7 +31,7 @@ def ages(cache_control: str | None) -> dict[str, int]:
 
 @pytest.mark.parametrize("passed", [0, 50, 95, 99])
 @pytest.mark.parametrize("validator", [False, True])
-async def test_a_cached_answer_does_not_outlive_its_stream_either(
+async def test_a_response_from_memory_has_a_lifetime_within_that_of_its_stream(
     passed: int, validator: bool
 ) -> None:
     """Kept once with much time ahead, and answered from memory when little is left."""
@@ -109,7 +109,7 @@ async def test_a_full_chunk_stays_when_the_stream_grows() -> None:
         assert again.same == first.same
 
 
-async def test_equal_reads_are_one_look_at_the_log() -> None:
+async def test_simultaneous_equal_reads_are_one_read_of_the_log() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -137,7 +137,7 @@ async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
     return client
 
 
-async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
+async def test_a_read_after_an_append_joins_no_read_begun_before_it() -> None:
     """A writer reads what it wrote, though an older read of the same range is under way."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -154,7 +154,7 @@ async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
 
 
-async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_stream() -> None:
+async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_forks() -> None:
     """The stream's data stay for them, but nobody else reads it any more."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -178,7 +178,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_
             assert (await gateway.ask(get(f"s{query}"))).status == 410
 
 
-async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
+async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_next_stream() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -192,7 +192,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
         assert gone.status == 410
 
 
-async def test_cursors_of_a_reader_never_go_backwards() -> None:
+async def test_the_cursors_of_a_reader_never_go_backwards() -> None:
     async with serving(long_poll_timeout=0.1) as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"one"))
@@ -219,7 +219,7 @@ async def test_cursors_of_a_reader_never_go_backwards() -> None:
     ("passed", "cache", "told"),
     [(0, "HIT", "public, max-age=20"), (20, "MISS", "no-cache, s-maxage=1")],
 )
-async def test_a_cached_poll_is_for_its_cursors_interval_only(
+async def test_a_cached_poll_is_served_only_within_its_cursor_interval(
     passed: int, cache: str, told: str
 ) -> None:
     """After it the URL is one that caches must not answer for long."""
@@ -235,7 +235,7 @@ async def test_a_cached_poll_is_for_its_cursors_interval_only(
         assert again.get("Cache-Control") == told
 
 
-async def test_a_poll_without_a_cursor_is_kept_here_until_the_next_append() -> None:
+async def test_a_poll_without_a_cursor_is_cached_until_the_next_append() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"one"))
@@ -248,7 +248,7 @@ async def test_a_poll_without_a_cursor_is_kept_here_until_the_next_append() -> N
                 await client.ask(post("s", b"two"))
 
 
-async def test_the_append_limit_holds_at_its_edge() -> None:
+async def test_the_append_limit_is_exact() -> None:
     async with serving(max_append=100, max_pending_appends=100) as gateway:
         client = await gateway.connect()
         await client.ask(put("s"))
@@ -262,7 +262,7 @@ def _waits(gateway: Serving, number: int) -> bool:
     return gateway.route.appender.outcomes.pending == number
 
 
-async def test_what_waits_for_the_log_is_bounded() -> None:
+async def test_the_bytes_of_appends_that_wait_for_the_log_are_bounded() -> None:
     log = GatedLog()
     async with serving(log, max_append=100, max_pending_appends=200) as gateway:
         await gateway.ask(put("s"))

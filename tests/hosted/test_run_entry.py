@@ -29,7 +29,7 @@ def test_items_are_counted_without_the_records_of_the_library() -> None:
     assert of(last, stored=3) == Brought(1, False, failed)
 
 
-def test_records_behind_items_are_none_in_a_long_append_either() -> None:
+def test_run_records_behind_items_are_not_counted_in_a_long_append() -> None:
     item = b'"' + b"x" * LONGEST_RECORD + b'"'
     step = records.step("1", msgspec.Raw(item))
     long = b",".join([item, records.mark("ndjson", 1000), item, step])
@@ -41,7 +41,7 @@ def test_an_item_that_only_mentions_a_record_is_an_item() -> None:
     assert of(b'"about data-headgate-run"', stored=1) == Brought(1, False, None)
 
 
-def test_what_was_not_stored_is_no_item() -> None:
+def test_an_append_that_was_not_stored_brings_no_item() -> None:
     assert of(stored=0) == Brought(0, False, None)
 
 
@@ -52,13 +52,13 @@ def padded(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("size", "end"), [(LONGEST_RECORD, FINISHED), (LONGEST_RECORD + 1, None)])
-def test_the_record_of_an_end_is_found_in_what_is_not_long(size: int, end: RunState | None) -> None:
+def test_the_end_record_of_a_run_is_found_up_to_a_length(size: int, end: RunState | None) -> None:
     assert len(padded(size)) == size
     assert found_in(padded(size)).end == end
     assert of(padded(size), stored=2).end == end
 
 
-def test_of_a_long_record_the_first_message_is_looked_at() -> None:
+def test_only_the_first_message_of_a_long_record_is_inspected() -> None:
     long = b'"' + b"\\u00e9x" * LONGEST_RECORD + b'"'
     failed = RunState("failed", "caf\u00e9 is closed")
     assert of(records.end(failed) + b"," + long, stored=2).end == failed
@@ -67,7 +67,7 @@ def test_of_a_long_record_the_first_message_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("before", "end"), [(MOST_PARSED - 1, FINISHED), (MOST_PARSED, None)])
-def test_so_many_messages_of_a_commit_are_looked_into_for_a_record(
+def test_a_bounded_number_of_messages_of_a_commit_is_searched_for_run_records(
     before: int, end: RunState | None
 ) -> None:
     mentions = [b'"data-headgate-run"'] * before

@@ -21,7 +21,7 @@ def ended(path: str) -> Change:
 
 
 @pytest.mark.parametrize(("is_shared", "left"), [(False, {"old", "new"}), (True, {"young", "new"})])
-def test_a_run_that_seems_to_go_on_stays_longest_only_where_all_ends_are_seen_here(
+def test_a_running_run_is_retained_before_ended_ones_only_on_a_private_log(
     monkeypatch: pytest.MonkeyPatch, is_shared: bool, left: set[str]
 ) -> None:
     monkeypatch.setattr(run_table, "MOST_RUNS", 2)
@@ -34,7 +34,7 @@ def test_a_run_that_seems_to_go_on_stays_longest_only_where_all_ends_are_seen_he
     assert table.figures.forgotten == 1
 
 
-def test_a_run_that_was_begun_anew_takes_the_place_of_the_one_before() -> None:
+def test_a_run_begun_again_replaces_the_one_before() -> None:
     table = RunTable("/r", lambda: 1_000.0, None, is_shared=False)
     table.on_settled(begun("r"))
     table.on_stored(ended("r"), ())

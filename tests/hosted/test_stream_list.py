@@ -44,7 +44,7 @@ async def create(
         await gateway.route.lifecycle.create(path, asked, None)
 
 
-async def test_a_row_tells_what_is_known_of_its_stream() -> None:
+async def test_a_listed_stream_has_its_size_type_and_times() -> None:
     async with serving() as gateway:
         now = gateway.clock()
         await create(gateway, "a", ttl_s=60, body=b"four")
@@ -74,21 +74,21 @@ async def test_a_row_tells_what_is_known_of_its_stream() -> None:
         ("\x00", []),
     ],
 )
-async def test_a_beginning_is_found_however_it_is_written(begins: str, found: list[str]) -> None:
+async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: list[str]) -> None:
     async with serving() as gateway:
         await create(gateway, "b/x", "b%C3%A9", "ba", "%25", "50%25%20off")
         assert names(await listed(gateway, begins=begins)) == found
 
 
 @pytest.mark.parametrize("begins", ["x" * 2049, "\ud800"])
-async def test_what_no_path_begins_with_is_refused(begins: str) -> None:
+async def test_a_prefix_filter_that_no_path_can_match_is_refused(begins: str) -> None:
     async with serving() as gateway:
         told = await answered(gateway, begins=begins)
     assert isinstance(told, NotAnswered)
     assert told.status == 400
 
 
-async def test_streams_that_are_over_are_not_listed_and_pages_are_full_all_the_same() -> None:
+async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:
     async with serving() as gateway:
         await create(gateway, *(f"old{number}" for number in range(6)), ttl_s=10)
         await create(gateway, "old-source", "z")
@@ -102,7 +102,7 @@ async def test_streams_that_are_over_are_not_listed_and_pages_are_full_all_the_s
         assert page.after is None
 
 
-async def test_a_stream_in_use_is_listed_though_its_use_is_not_written() -> None:
+async def test_a_stream_in_use_is_listed_although_its_deadline_is_not_yet_written() -> None:
     async with serving() as gateway:
         await create(gateway, "s", ttl_s=100)
         gateway.clock.advance(9)
@@ -145,7 +145,7 @@ class Surveyed(MemoryLog):
         self.listing: CountedListing = CountedListing(self._states)
 
 
-async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() -> None:
+async def test_the_largest_streams_are_listed_from_a_survey_cached_for_a_minute() -> None:
     log = Surveyed()
     async with serving(log) as gateway:
         for number in range(5):
@@ -167,7 +167,7 @@ async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() ->
         assert log.listing.surveys == 3
 
 
-async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
+async def test_the_number_of_surveys_of_a_log_is_bounded() -> None:
     log = Surveyed()
     async with serving(log) as gateway:
         await create(gateway, *(f"s{number}" for number in range(MOST_KEPT + 1)), body=b"x")
@@ -184,7 +184,7 @@ async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
         assert names(page) == [f"s{MOST_KEPT}"]
 
 
-async def test_one_removed_since_the_survey_is_left_out() -> None:
+async def test_a_stream_removed_since_the_survey_is_left_out() -> None:
     async with serving() as gateway:
         await create(gateway, "a", "b", body=b"x")
         await listed(gateway, order="size")
@@ -200,7 +200,7 @@ async def test_an_after_of_another_order_is_refused(order: str) -> None:
     assert told.status == 400
 
 
-async def test_those_with_most_readers_here_come_first_and_those_without_are_left_out() -> None:
+async def test_streams_with_readers_are_listed_with_the_most_readers_first() -> None:
     async with serving() as gateway:
         await create(gateway, "none", "one", "two", "two-more")
         for name in ("one", "two", "two", "two-more", "two-more"):

@@ -71,14 +71,14 @@ both = pytest.mark.parametrize("to", ["four", "one "])
 
 
 @both
-async def test_who_asks_for_the_beginning_gets_what_it_is_now(to: str) -> None:
+async def test_a_read_from_a_moved_beginning_gets_the_present_data(to: str) -> None:
     async with moving(to) as (gateway, _):
         answer = await gateway.ask(get("s?offset=-1"))
         assert (answer.status, answer.body) == (200, to.encode())
 
 
 @both
-async def test_and_so_does_who_follows_from_there(to: str) -> None:
+async def test_an_event_stream_from_a_moved_beginning_gets_the_present_data(to: str) -> None:
     async with moving(to) as (gateway, _):
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
@@ -86,7 +86,7 @@ async def test_and_so_does_who_follows_from_there(to: str) -> None:
 
 
 @both
-async def test_who_polls_from_the_beginning_gets_what_it_is_now(to: str) -> None:
+async def test_a_poll_from_a_moved_beginning_gets_the_present_data(to: str) -> None:
     async with moving(to) as (gateway, _):
         answer = await gateway.ask(get("s?offset=-1&live=long-poll"))
         assert (answer.status, answer.body) == (200, to.encode())
@@ -94,14 +94,14 @@ async def test_who_polls_from_the_beginning_gets_what_it_is_now(to: str) -> None
 
 @both
 @pytest.mark.parametrize("live", ["", "&live=long-poll", "&live=sse"])
-async def test_who_asks_for_what_is_gone_is_told(to: str, live: str) -> None:
+async def test_a_read_at_a_trimmed_offset_gets_410(to: str, live: str) -> None:
     async with moving(to) as (gateway, state):
         answer = await gateway.ask(get(f"s?offset={state.offset(THIRD)}{live}"))
         assert answer.status == 410
 
 
 @pytest.mark.parametrize("kept", [False, True])
-async def test_a_poll_that_waits_for_the_beginning_gets_it_wherever_it_is_by_then(
+async def test_a_poll_waiting_at_a_beginning_that_is_trimmed_gets_the_present_data(
     kept: bool,
 ) -> None:
     """What it waited for is gone before the gateway hears of it, but it asked for no offset."""
@@ -131,7 +131,7 @@ async def test_a_poll_that_waits_for_the_beginning_gets_it_wherever_it_is_by_the
         assert (answer.status, answer.body) == (200, b"kept")
 
 
-async def test_what_was_trimmed_while_it_was_read_is_not_kept() -> None:
+async def test_a_read_trimmed_while_under_way_is_not_cached() -> None:
     """Else all who begin anew would be led to where nothing is kept, again and again."""
     log = MovingLog()
     async with serving(log) as gateway:

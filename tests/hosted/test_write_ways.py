@@ -154,7 +154,7 @@ def forget(*_: object) -> None:
         {"max_client_creations": 3, "max_client_appends": 3, "max_append": 299},
     ],
 )
-def test_whatever_is_written_known_fields_mean_the_same(
+def test_any_write_has_the_same_result_with_and_without_cached_fields(
     options: dict[str, object], ahead: bool
 ) -> None:
     statuses: set[int] = set()
