@@ -34,6 +34,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
             placed.append(_file(f"docs/{file.src_uri}", file.dest_uri, config))
     for path in beside_docs(config.nav):
         placed.append(_file(path, address(path), config))
+        if path != "README.md":  # as which others would be the first page of their section
+            placed[-1].name = Path(path).parent.name
     return Files(placed)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import os
 import pkgutil
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -77,6 +75,19 @@ def place(document: str) -> str:
 PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not in NOT_IN_THE_SITE}
 
 
+def build(options: str) -> subprocess.CompletedProcess[str]:
+    """Run what `make lint` does, with other options behind it."""
+    command = subprocess.check_output(["make", "-n", "lint-docs"], cwd=ROOT, text=True)
+    return subprocess.run(
+        ["sh", "-c", f"{command.strip()} {options}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the site as `make docs` builds it; the first worker that asks builds it."""
@@ -85,12 +96,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             made = folder.with_suffix(".made")
-            subprocess.run(
-                [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", made],
-                cwd=ROOT,
-                env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-                check=True,
-            )
+            done = build(f"--site-dir {made}")
+            assert done.returncode == 0, done.stdout
             made.rename(folder)
     return folder
 
@@ -102,6 +109,21 @@ def pages(site: Path) -> dict[str, BuiltPage]:
         path.parent.relative_to(site).as_posix(): BuiltPage(path.read_text())
         for path in site.rglob("index.html")
     }
+
+
+def test_a_link_or_an_anchor_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text("# One\n\n[a](gone.md) [b](#two) [c](#one)\n")
+    (tmp_path / "mkdocs.yml").write_text(
+        f"{{INHERIT: {ROOT / 'mkdocs.yml'}, docs_dir: docs, nav: null, hooks: [], plugins: []}}"
+    )
+    done = build(f"--config-file {tmp_path / 'mkdocs.yml'} --site-dir {tmp_path / 'site'}")
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("WARNING")]
+    assert [("'gone.md'" in line, "'#two'" in line) for line in warnings] == [
+        (True, False),
+        (False, True),
+    ]
+    assert done.returncode == 1
 
 
 def test_the_site_has_every_page_of_the_repository_and_no_other(
