@@ -49,7 +49,7 @@ FIELD = frozenset(
         access address age alert background bound budget builder cache call change channel check
         claim client command connection connector content context copy count counter creation
         data deadline default delivery description descriptor detector directive distribution
-        driver entry event exchange explanation export field file folder gateway get group
+        driver entry event exchange explanation export field file folder frame gateway get group
         handler head histogram hook host index inspector issuer item kind length level lifecycle
         lifetime limit line list listener listing loader loop metric mistake name news observer
         outcome output owner panel part pattern pipeline poller progress proof proxy purge query
@@ -68,10 +68,10 @@ UNCLEAR = frozenset(
         """
         admission after answered around asker attempt before begin beginning brought conduct
         create created decided declaration deployment elsewhere end entrance fact fetched figure
-        following found freshness holder home how incarnation incoming kept lender listed load
-        loaded moment moved named note offer on other over parkable pending point purger reach
-        recording refuse refused relayed remain repeated sent serve shed shown standing started
-        stop stored taken traced trust unguarded unsent use vital waiting write wrote
+        following found freshness holder home how incarnation incoming kept lender moment moved
+        note offer on other over parkable pending point purger reach recording refuse refused
+        relayed repeated sent serve shed shown started stop stored traced trust unguarded unsent
+        use waiting write wrote
         """,
     )
 )

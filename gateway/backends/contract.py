@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     Settled = Callable[[int, Sequence[Exception | None]], None]
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class LoadedStream(msgspec.Struct, frozen=True):
     """The stream that a log has at a path, or none, and the stream's producers."""
 
     place: PathState
     producers: dict[str, ProducerState]
 
 
-class Listed(NamedTuple):
+class ListingPage(NamedTuple):
     """A page of a log's streams by path, with those that have ended and are not removed yet.
 
     `after` is the last path of the page, behind which the next page begins; None on the last page.
@@ -53,7 +53,7 @@ class Conflict(Exception):
     `found` is what is at the path of the first change instead, if the log's reply has it.
     """
 
-    def __init__(self, found: Loaded | None = None) -> None:
+    def __init__(self, found: LoadedStream | None = None) -> None:
         super().__init__()
         self.found = found
 
@@ -116,7 +116,7 @@ class Sharing(Protocol):
 class Listing(Protocol):
     """The ability of a log to list its streams. Every method may raise LogUnavailable."""
 
-    async def page(self, begins: str, after: str, limit: int) -> Listed:
+    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
         """Return the first streams, at most `limit`, that begin with `begins` and follow `after`.
 
         The cost depends on their number, not on how many streams the log has.
@@ -133,7 +133,7 @@ class Counts(Protocol):
     """The counts of a log, for the metrics."""
 
     def histograms(self) -> Mapping[str, Histogram]:
-        """Return the histograms of `CommitFigures` that the log fills, by name."""
+        """Return the histograms of `CommitHistograms` that the log fills, by name."""
 
     def numbers(self) -> Mapping[str, float]:
         """Return what this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
@@ -190,7 +190,7 @@ class Log(Protocol):
     def new_stream_id(self) -> int:
         """Return an id that no stream of this log ever had."""
 
-    def load(self, path: str) -> Awaitable[Loaded]:
+    def load(self, path: str) -> Awaitable[LoadedStream]:
         """Load the stream at `path` and its producers."""
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:

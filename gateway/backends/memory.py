@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.commit_figures import CommitFigures
-from gateway.backends.contract import Conflict, Counts, Listed, Listing, Loaded, Log
+from gateway.backends.commit_histograms import CommitHistograms
+from gateway.backends.contract import Conflict, Counts, Listing, ListingPage, LoadedStream, Log
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk, segments_from
@@ -48,11 +48,11 @@ class MemoryListing(Listing):
         self._states = states
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> Listed:
+    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
         paths = list(self._states)
         found = await asyncio.to_thread(_first_paths, paths, begins, after, limit + 1)
         states = [self._states[path] for path in found[:limit] if path in self._states]
-        return Listed(states, found[limit - 1] if len(found) > limit else None)
+        return ListingPage(states, found[limit - 1] if len(found) > limit else None)
 
     @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
@@ -63,13 +63,13 @@ class MemoryListing(Listing):
 class MemoryCounts(Counts):
     """The counts of a log in memory: its streams, and the sizes of commits, which never wait."""
 
-    def __init__(self, states: Mapping[str, StreamState], figures: CommitFigures) -> None:
+    def __init__(self, states: Mapping[str, StreamState], histograms: CommitHistograms) -> None:
         self._states = states
-        self._figures = figures
+        self._histograms = histograms
 
     @override
     def histograms(self) -> Mapping[str, Histogram]:
-        return self._figures.named("appends")
+        return self._histograms.by_name("appends")
 
     @override
     def numbers(self) -> Mapping[str, float]:
@@ -89,9 +89,9 @@ class MemoryLog(Log):
         self._retired: dict[str, int] = {}
         self._generation_floor: int | None = None
         self._max_retired = max_retired
-        self._figures = CommitFigures()
+        self._histograms = CommitHistograms()
         self.listing: MemoryListing = MemoryListing(self._states)
-        self.counts: MemoryCounts = MemoryCounts(self._states, self._figures)
+        self.counts: MemoryCounts = MemoryCounts(self._states, self._histograms)
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 
@@ -108,16 +108,16 @@ class MemoryLog(Log):
         return next(self._ids)
 
     @override
-    def load(self, path: str) -> Awaitable[Loaded]:
-        loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+    def load(self, path: str) -> Awaitable[LoadedStream]:
+        loaded: asyncio.Future[LoadedStream] = asyncio.get_running_loop().create_future()
         loaded.set_result(self._found(path))
         return loaded
 
-    def _found(self, path: str) -> Loaded:
+    def _found(self, path: str) -> LoadedStream:
         state = self._states.get(path)
         producers = dict(self._records[state.stream_id].producers) if state is not None else {}
         retired = self._retired.get(path, self._generation_floor)
-        return Loaded(PathState(state, retired), producers)
+        return LoadedStream(PathState(state, retired), producers)
 
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
@@ -149,7 +149,7 @@ class MemoryLog(Log):
                 return False
         for change in changes:
             self._apply(change)
-        self._figures.stored(changes)
+        self._histograms.stored(changes)
         return True
 
     def _version(self, change: Change) -> int | None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.backends.commit_figures import BOUNDS_S
+from gateway.backends.commit_histograms import BOUNDS_S
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable, RecordDamaged
 from gateway.later import together
 from gateway.protocol.appends import AppendOutcome

@@ -15,7 +15,7 @@ from gateway.protocol.lifecycle import touched
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import LoadedStream
     from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
@@ -36,7 +36,7 @@ class Deadlines(abc.ABC):
     def __init__(
         self,
         commit: Callable[[Sequence[Change]], asyncio.Future[None]],
-        adopt: Callable[[str, Loaded | None], None],
+        adopt: Callable[[str, LoadedStream | None], None],
         clock: Callable[[], Moment],
     ) -> None:
         """`commit` makes a moved deadline durable; `adopt` takes the state after a conflict."""

@@ -12,7 +12,7 @@ from gateway.streams.versions import is_same
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.contract import Loaded, Log, Sharing
+    from gateway.backends.contract import LoadedStream, Log, Sharing
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
 
@@ -23,7 +23,7 @@ class StreamLoader:
     def __init__(
         self,
         log: Log,
-        take: Callable[[ActiveStream, Loaded], None],
+        take: Callable[[ActiveStream, LoadedStream], None],
         forget: Callable[[ActiveStream], None],
     ) -> None:
         """`take` gets what a load found; `forget` gets a stream whose state is stale."""
@@ -88,7 +88,7 @@ class StreamLoader:
         loading: asyncio.Future[None],
         revision: int,
         question: int,
-        answer: asyncio.Future[Loaded],
+        answer: asyncio.Future[LoadedStream],
     ) -> None:
         error: Exception | None = None
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from gateway.backends.contract import Loaded, Log
+    from gateway.backends.contract import LoadedStream, Log
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import Caches
     from gateway.streams.stream_clock import StreamClock
@@ -101,7 +101,7 @@ class StreamTable(ActiveStreams):
         """Load a stream that is not loaded, without a task for who waits."""
         return self._loader.begin(self.get(path))
 
-    def _take(self, active: ActiveStream, loaded: Loaded) -> None:
+    def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:
         place = loaded.place
         known, found = active.known, place.state
         if found is not None and is_rewritten(known, found):
@@ -177,7 +177,7 @@ class StreamTable(ActiveStreams):
             self._caches.changed(active.state.stream_id, whole=False)
         active.forget()
 
-    def adopt(self, path: str, found: Loaded | None) -> None:
+    def adopt(self, path: str, found: LoadedStream | None) -> None:
         """Adopt the state that another process committed first: `found`, or load it if None.
 
         The stream of a shared log is followed for a while then: a process that knows of the

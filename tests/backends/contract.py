@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.contract import Conflict, Loaded
+from gateway.backends.contract import Conflict, LoadedStream
 from gateway.backends.memory import MemoryLog
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
@@ -105,9 +105,9 @@ def created(log: Log, path: str, *datas: bytes, **fields: object) -> Change:
     return Change(replace(state, **fields), None, records)
 
 
-def found(log: Log, state: StreamState | None, retired: int | None) -> Loaded:
+def found(log: Log, state: StreamState | None, retired: int | None) -> LoadedStream:
     """What a load tells of a place without producers."""
-    return Loaded(PathState(state, retired, HISTORIES[log]), {})
+    return LoadedStream(PathState(state, retired, HISTORIES[log]), {})
 
 
 def records_after(position: int, *datas: bytes) -> tuple[Record, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.contract import Conflict, Loaded
+from gateway.backends.contract import Conflict, LoadedStream
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.lifecycle import PathState
@@ -58,13 +58,13 @@ async def test_a_commit_is_visible_to_every_gateway_at_once(log: RedisLog, other
     assert not await log.sharing.is_current(change.state)
     assert await log.sharing.is_current(second.state)
     found = await log.load("s")
-    assert found == Loaded(
+    assert found == LoadedStream(
         PathState(second.state, None, second.state.history), dict(second.producers)
     )
     assert (await log.read(change.state, 0, 100)).records == (b"one", b"two")
     await log.commit([removed(second.state)])
     assert not await other.sharing.is_current(second.state)
-    assert await other.load("s") == Loaded(PathState(None, 0, second.state.history), {})
+    assert await other.load("s") == LoadedStream(PathState(None, 0, second.state.history), {})
 
 
 async def test_a_recreated_stream_does_not_count_as_the_old_one(
@@ -92,7 +92,9 @@ async def test_the_loser_of_two_commits_gets_a_conflict_with_the_present_state(
     (won,) = (number for number, outcome in enumerate(outcomes) if outcome is None)
     (conflict,) = (outcome for outcome in outcomes if outcome is not None)
     assert isinstance(conflict, Conflict)
-    stands = Loaded(PathState(changes[won].state, None, change.state.history), {"p": producer})
+    stands = LoadedStream(
+        PathState(changes[won].state, None, change.state.history), {"p": producer}
+    )
     assert conflict.found == stands == await log.load("s")
 
 
@@ -106,7 +108,7 @@ async def test_a_creation_overtaken_by_another_gets_a_conflict_with_the_retired_
     await other.commit([removed(first.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([late])
-    assert conflict.value.found == Loaded(PathState(None, 4, late.state.history), {})
+    assert conflict.value.found == LoadedStream(PathState(None, 4, late.state.history), {})
     assert await loaded(log, "s") is None
     await log.commit([created(log, "s", generation=5)])
 
@@ -148,7 +150,7 @@ async def test_a_commit_to_a_removed_stream_gets_a_conflict_without_a_state(
     await other.commit([removed(change.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(change.state, b"late")])
-    assert conflict.value.found == Loaded(PathState(None, 4, change.state.history), {})
+    assert conflict.value.found == LoadedStream(PathState(None, 4, change.state.history), {})
 
 
 async def test_a_commit_to_redis_changes_one_stream_only(log: RedisLog) -> None:

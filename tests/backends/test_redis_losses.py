@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.redis.commands import Standing
+from gateway.backends.redis.commands import CommitState
 from gateway.backends.redis.servers.losses import LOST, LastCommit
 from gateway.protocol.streams.state import PastGeneration, StreamState
 from tests.backends.contract import appended, created, removed
@@ -172,30 +172,30 @@ def raised_at(end: int, **fields: int) -> StreamState:
 
 
 @pytest.mark.parametrize(
-    ("standing", "lost"),
+    ("found", "lost"),
     [
-        (Standing(MADE, [b"8", b"7"], -1, -1), "no"),
-        (Standing(raised_at(30), [b"7"], -1, -1), "no"),
+        (CommitState(MADE, [b"8", b"7"], -1, -1), "no"),
+        (CommitState(raised_at(30), [b"7"], -1, -1), "no"),
         # Without its token: as many gateways as a stream remembers have written since, or nobody.
-        (Standing(replace(MADE, version=4), [], -1, -1), "no"),
-        (Standing(replace(MADE, version=2, tail=20), [b"6"], -1, -1), "yes"),
-        (Standing(raised_at(20, version=9), [], -1, -1), "yes"),
-        (Standing(raised_at(30, version=9), [], -1, -1), "unknown"),
+        (CommitState(replace(MADE, version=4), [], -1, -1), "no"),
+        (CommitState(replace(MADE, version=2, tail=20), [b"6"], -1, -1), "yes"),
+        (CommitState(raised_at(20, version=9), [], -1, -1), "yes"),
+        (CommitState(raised_at(30, version=9), [], -1, -1), "unknown"),
         # Without the stream: never created, removed after the commit, or perhaps before it.
-        (Standing(None, [], -1, -1), "yes"),
-        (Standing(None, [], 99, 8), "yes"),
-        (Standing(None, [], 105, 4), "no"),
-        (Standing(None, [], 105, 3), "no"),
-        (Standing(None, [], 205, 4), "unknown"),
-        (Standing(replace(MADE, stream_id=6, generation=106), [], 105, 4), "no"),
-        (Standing(replace(MADE, stream_id=6, generation=206), [], 205, 1), "unknown"),
+        (CommitState(None, [], -1, -1), "yes"),
+        (CommitState(None, [], 99, 8), "yes"),
+        (CommitState(None, [], 105, 4), "no"),
+        (CommitState(None, [], 105, 3), "no"),
+        (CommitState(None, [], 205, 4), "unknown"),
+        (CommitState(replace(MADE, stream_id=6, generation=106), [], 105, 4), "no"),
+        (CommitState(replace(MADE, stream_id=6, generation=206), [], 205, 1), "unknown"),
     ],
 )
-def test_a_commit_counts_as_lost_by_the_state_at_its_path(standing: Standing, lost: Lost) -> None:
-    assert LAST.is_lost(standing) == lost
+def test_a_commit_counts_as_lost_by_the_state_at_its_path(found: CommitState, lost: Lost) -> None:
+    assert LAST.is_lost(found) == lost
 
 
 def test_a_removal_counts_as_lost_if_its_stream_exists() -> None:
     removal = LAST._replace(version=4)
-    assert removal.is_lost(Standing(MADE, [b"6"], -1, -1)) == "yes"
-    assert removal.is_lost(Standing(None, [b"7"], 105, 4)) == "no"
+    assert removal.is_lost(CommitState(MADE, [b"6"], -1, -1)) == "yes"
+    assert removal.is_lost(CommitState(None, [b"7"], 105, 4)) == "no"

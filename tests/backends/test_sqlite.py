@@ -11,9 +11,9 @@ import apsw
 import msgspec
 import pytest
 
-from gateway.backends.contract import Conflict, Loaded
+from gateway.backends.contract import Conflict, LoadedStream
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
-from gateway.backends.sqlite.loads import MAX_LOADS
+from gateway.backends.sqlite.load_queue import MAX_LOADS
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.writing.writer import MAX_KNOWN
 from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
@@ -224,7 +224,7 @@ async def test_an_unreadable_row_fails_only_the_load_of_its_own_path(tmp_path: P
     async with opened("sqlite", tmp_path) as log:
         loads = [log.load(change.state.path) for change in changes]
         found = await asyncio.gather(*loads, return_exceptions=True)
-        assert [type(it) for it in found] == [Loaded, msgspec.DecodeError, Loaded]
+        assert [type(it) for it in found] == [LoadedStream, msgspec.DecodeError, LoadedStream]
 
 
 async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from headgate.events import EventDecoder
 from multidict import CIMultiDict
 
-from gateway.backends.sqlite.records import Taken, row_of
+from gateway.backends.sqlite.records import ChunkBuilder, row_of
 from gateway.cache.rules.directives import (
     parse_date,
     parse_dictionary,
@@ -201,14 +201,14 @@ def check_rows(data: bytes) -> None:
     was_damaged = head[3] % 2 == 1 and damaged != row[1 + place]
     if was_damaged:
         row[1 + place] = damaged
-    taken = Taken(state, 0)
+    builder = ChunkBuilder(state, 0)
     try:
-        taken.row(Segment(7, end, "s"), end, *row[1:])  # type: ignore[arg-type] # a row is untyped
+        builder.add_row(Segment(7, end, "s"), end, *row[1:])  # type: ignore[arg-type] # a row is untyped
     except RecordDamaged:
         assert was_damaged, "a row as it was written"
         return
     assert not was_damaged, "a damaged row was taken"
-    assert b"".join(taken.records) == body[:end]
+    assert b"".join(builder.records) == body[:end]
 
 
 def _damaged(value: object, by: int) -> object:

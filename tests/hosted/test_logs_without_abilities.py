@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Sequence
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import LoadedStream
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change, StreamState
@@ -39,7 +39,7 @@ class PlainLog(Log):
     def new_stream_id(self) -> int:
         return self._log.new_stream_id()
 
-    def load(self, path: str) -> Awaitable[Loaded]:
+    def load(self, path: str) -> Awaitable[LoadedStream]:
         return self._log.load(path)
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:

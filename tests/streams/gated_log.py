@@ -11,7 +11,7 @@ from gateway.backends.memory import MemoryLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import LoadedStream
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, StreamState
 
@@ -31,7 +31,7 @@ class GatedLog(MemoryLog):
         self.failures: list[Exception] = []  # outcomes of the next commits, instead of committing
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def load(self, path: str) -> Loaded:
+    async def load(self, path: str) -> LoadedStream:
         self.loaded += 1
         found = await super().load(path)
         await self.loads.wait()

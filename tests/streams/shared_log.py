@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded, Sharing
+from gateway.backends.contract import Conflict, LoadedStream, Sharing
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
@@ -68,7 +68,7 @@ class SharedLog(GatedLog, Sharing):
         assert self.listener is not None, "nobody listens"
         return self.listener
 
-    async def load(self, path: str) -> Loaded:
+    async def load(self, path: str) -> LoadedStream:
         self.loaded += 1
         self._fail()
         found = self._found(path)
@@ -95,11 +95,13 @@ class SharedLog(GatedLog, Sharing):
         if self.outages:
             raise self.outages.pop(0)
 
-    def _found(self, path: str) -> Loaded:
+    def _found(self, path: str) -> LoadedStream:
         stands = self._states.get(path)
         producers = {} if stands is None else dict(self._records[stands.stream_id].producers)
         state = None if stands is None else raised(stands, self.server.history)
-        return Loaded(PathState(state, self._retired.get(path), self.server.history), producers)
+        return LoadedStream(
+            PathState(state, self._retired.get(path), self.server.history), producers
+        )
 
     async def is_current(self, state: StreamState) -> bool:
         self.confirmed += 1

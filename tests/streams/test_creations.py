@@ -20,7 +20,7 @@ from tests.streams.service import TEXT, Service
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 Outcome = Created | HeadgateError
@@ -34,7 +34,7 @@ class SlowForSome(GatedLog):
         self.late: dict[str, asyncio.Event] = {}
         self.unreadable: set[str] = set()
 
-    async def load(self, path: str) -> Loaded:
+    async def load(self, path: str) -> LoadedStream:
         found = await super().load(path)
         if path in self.late:
             await self.late[path].wait()

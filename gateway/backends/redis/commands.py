@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.backends.contract import Loaded
+from gateway.backends.contract import LoadedStream
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
 from gateway.backends.redis.records import entry
@@ -173,7 +173,7 @@ def is_current(reply: Reply, state: StreamState) -> bool:
     return int(history) == state.history and version == _version(state, state.version).encode()
 
 
-def loaded(reply: Reply) -> Loaded:
+def decode_stream(reply: Reply) -> LoadedStream:
     """Return the stream in a reply to `load`, in the present history. Raises RecordDamaged."""
     history, words, retired = reply
     now = int(history)
@@ -182,18 +182,18 @@ def loaded(reply: Reply) -> Loaded:
     try:
         generation = None if retired is None else int(retired.split()[0])
         if not state:
-            return Loaded(PathState(None, generation, now), {})
+            return LoadedStream(PathState(None, generation, now), {})
         known = {
             name[len(PRODUCER) :].decode(): _decode_producer(value)
             for name, value in fields.items()
             if name.startswith(PRODUCER)
         }
-        return Loaded(PathState(raised(_decode_state(state), now), generation, now), known)
+        return LoadedStream(PathState(raised(_decode_state(state), now), generation, now), known)
     except (ValueError, IndexError) as error:  # msgspec's errors are ValueErrors
         raise RecordDamaged(UNREADABLE) from error
 
 
-class Standing(NamedTuple):
+class CommitState(NamedTuple):
     """The parts of the state of a path that show which commits were carried out.
 
     `tokens` are those of a gateway's latest commits to the stream, and of a removal by that
@@ -206,7 +206,7 @@ class Standing(NamedTuple):
     removed_version: int
 
 
-def standing_in(reply: Reply, gateway: str) -> Standing:
+def commit_state_in(reply: Reply, gateway: str) -> CommitState:
     """Return the state that `load` found, with the tokens of a gateway. Raises RecordDamaged."""
     _, words, retired = reply
     fields = dict(zip(words[::2], words[1::2], strict=True))
@@ -220,7 +220,7 @@ def standing_in(reply: Reply, gateway: str) -> Standing:
             tokens += [token] * (remover == gateway.encode())
     except ValueError as error:
         raise RecordDamaged(UNREADABLE) from error
-    return Standing(state, tokens, generation, version)
+    return CommitState(state, tokens, generation, version)
 
 
 def state_in(reply: Reply) -> StreamState | None:
@@ -251,10 +251,10 @@ def size_in(reply: Reply) -> int | None:
     return extent.tail - extent.first
 
 
-def found_instead(reply: Reply) -> Loaded | None:
+def found_instead(reply: Reply) -> LoadedStream | None:
     """Return the stream that a refused commit found instead, or None if the reply lacks it."""
     _, history, (fields, retired) = reply
-    return None if fields is None else loaded((history, fields, retired))
+    return None if fields is None else decode_stream((history, fields, retired))
 
 
 def change_in(message: bytes) -> Change | None:

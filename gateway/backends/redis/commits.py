@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.backends.commit_figures import CommitFigures
+from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.commands import found_instead
 from gateway.backends.redis.servers.call import RedisCall
@@ -30,7 +30,7 @@ AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be 
 
 
 class RedisCommits:
-    """The commits of one gateway, and their figures."""
+    """The commits of one gateway, and their histograms."""
 
     def __init__(  # noqa: PLR0913 - the parts of a log that a commit changes
         self,
@@ -51,7 +51,7 @@ class RedisCommits:
         self._losses = losses
         self._wait_replicas = wait_replicas
         self._tokens = itertools.count()
-        self.figures = CommitFigures()
+        self.histograms = CommitHistograms()
         self.stored = 0
         self.conflicts = 0
 
@@ -117,7 +117,7 @@ class RedisCommits:
             self._write(key, [self._commands.tidy(change)], lambda _: None)
         if reply[0] != 1:
             return
-        self.figures.stored([change])
+        self.histograms.stored([change])
         if change.expected is None or change.removes:
             self._paths.changed(change.state.path, stands=not change.removes)
 
@@ -126,8 +126,8 @@ class RedisCommits:
         primary = self._primaries.primary_of(key)
         if primary is not None:
             sent_at = max(requested_at, primary.commits.answered_sent_at)
-            self.figures.queue.observe(sent_at - requested_at)
-            self.figures.write.observe(monotonic() - sent_at)
+            self.histograms.queue.observe(sent_at - requested_at)
+            self.histograms.write.observe(monotonic() - sent_at)
 
 
 def _conflict(reply: Reply) -> Conflict | RecordDamaged:

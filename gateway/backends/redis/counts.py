@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.servers.losses import LossWatch
     from gateway.backends.redis.servers.notifications import Notifications
-    from gateway.backends.redis.servers.vitals import VitalsWatch
+    from gateway.backends.redis.servers.server_status import ServerStatusWatch
     from gateway.protocol.streams.moments import Moment
     from gateway.telemetry.metrics import Histogram
 
@@ -29,26 +29,26 @@ class RedisCounts(Counts):
         self,
         commits: RedisCommits,
         deadlines: DeadlineIndex,
-        vitals: VitalsWatch,
+        server_status: ServerStatusWatch,
         losses: LossWatch,
         notifications: Notifications,
     ) -> None:
         self._commits = commits
         self._deadlines = deadlines
-        self._vitals = vitals
+        self._server_status = server_status
         self._losses = losses
         self._notifications = notifications
 
     @override
     def histograms(self) -> Mapping[str, Histogram]:
         """Return the sizes of commits, how long they wait, and how long Redis takes."""
-        return self._commits.figures.named("appends", "queue", "write")
+        return self._commits.histograms.by_name("appends", "queue", "write")
 
     @override
     def numbers(self) -> Mapping[str, float]:
         """Return the counts; the servers' vital signs are those of the last look at them."""
         return {
-            **self._vitals.numbers,
+            **self._server_status.numbers,
             "commits": self._commits.stored,
             "conflicts": self._commits.conflicts,
             "followed": len(self._notifications),

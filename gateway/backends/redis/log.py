@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import Log
-from gateway.backends.redis.commands import Commands, loaded
+from gateway.backends.redis.commands import Commands, decode_stream
 from gateway.backends.redis.commits import RedisCommits
 from gateway.backends.redis.counts import RedisCounts
 from gateway.backends.redis.deadline_index import DeadlineIndex
@@ -20,15 +20,15 @@ from gateway.backends.redis.servers.call import RedisRequests
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.redis.servers.losses import LossWatch
 from gateway.backends.redis.servers.primaries import Primaries
+from gateway.backends.redis.servers.server_status import ServerStatusWatch
 from gateway.backends.redis.servers.topology import Topology
-from gateway.backends.redis.servers.vitals import VitalsWatch
 from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import LoadedStream
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import Moment
@@ -60,7 +60,7 @@ class RedisLog(Log):
         self._deadlines = DeadlineIndex(self._commands, self._ask)
         self._records = RecordReader(self._commands, self._topology, self._ask)
         self._search = PathSearch(self._commands, self.primaries.all, self._ask)
-        self._vitals = VitalsWatch(self._names, self.primaries.all)
+        self._server_status = ServerStatusWatch(self._names, self.primaries.all)
         self._losses = LossWatch(self._commands, self._ask, self.primaries.primary_of)
         self.listing: PathIndex = PathIndex(self._commands, self._ask, self._topology.together)
         self._commits = RedisCommits(
@@ -81,7 +81,11 @@ class RedisLog(Log):
             repeats_wait=settings.wait_replicas > 0,
         )
         self.counts: RedisCounts = RedisCounts(
-            self._commits, self._deadlines, self._vitals, self._losses, self._changes.notifications
+            self._commits,
+            self._deadlines,
+            self._server_status,
+            self._losses,
+            self._changes.notifications,
         )
 
     @override
@@ -95,12 +99,12 @@ class RedisLog(Log):
         await self.primaries.open()
         self._changes.notifications.open()
         self._search.start()
-        self._vitals.start()
+        self._server_status.start()
 
     @override
     async def close(self) -> None:
         """Close all connections."""
-        await self._vitals.stop()
+        await self._server_status.stop()
         await self._search.stop()
         await self.listing.close()
         await self._losses.close()
@@ -122,11 +126,11 @@ class RedisLog(Log):
         return secrets.randbits(ID_BITS)
 
     @override
-    async def load(self, path: str) -> Loaded:
+    async def load(self, path: str) -> LoadedStream:
         """Load the stream at `path`, with its generation raised to the server's history."""
         (reply,) = await self._ask(self._names.meta(path), self._commands.load(path))
         self.primaries.compare(int(reply[0]))
-        return loaded(reply)
+        return decode_stream(reply)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:

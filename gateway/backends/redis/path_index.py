@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import Listed, Listing
+from gateway.backends.contract import Listing, ListingPage
 from gateway.backends.redis.commands import size_in, state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 
@@ -79,7 +79,7 @@ class PathIndex(Listing):
     # Reads
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> Listed:
+    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
         paths = await self._paths(begins, after, limit + 1)
         shown = paths[:limit]
         replies = await self._each(shown, self._commands.state)
@@ -90,7 +90,7 @@ class PathIndex(Listing):
                 states.append(state)
             elif reply is not None:
                 self.changed(path, stands=False)
-        return Listed(states, shown[-1] if len(paths) > limit else None)
+        return ListingPage(states, shown[-1] if len(paths) > limit else None)
 
     @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:

@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.shared_figures import SharedFigures
+from gateway.backends.redis.shared_metrics import SharedMetrics
 from gateway.protocol.streams.moments import Moment
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RedisSharing(Sharing):
         self._primaries = primaries
         self._changes = changes
         self._deadlines = deadlines
-        self._figures = SharedFigures(commands.names, ask)
+        self._metrics = SharedMetrics(commands.names, ask)
         self._repeats_wait = repeats_wait
 
     @property
@@ -122,4 +122,4 @@ class RedisSharing(Sharing):
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
         """Store a gateway's figures for 15 s, and return the others'. Raises BadRequest if long."""
-        return await self._figures.share(instance, figures)
+        return await self._metrics.share(instance, figures)

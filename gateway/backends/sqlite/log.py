@@ -14,7 +14,7 @@ from typing_extensions import override
 from gateway.backends.contract import Log
 from gateway.backends.sqlite.data_folder import DataFolder, upgrade
 from gateway.backends.sqlite.expiry import ExpirySearch
-from gateway.backends.sqlite.loads import Loads
+from gateway.backends.sqlite.load_queue import LoadQueue
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
@@ -28,7 +28,7 @@ from gateway.settings.log_kinds.file import folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Loaded, Settled
+    from gateway.backends.contract import LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change, StreamState
@@ -49,7 +49,9 @@ class SqliteLog(Log):
         self._expiry = ExpirySearch()
         self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
         self._readers = RowReaders(self._folder, self._recent)
-        self._loads = Loads(lambda paths: self._readers.run(lambda reader: reader.load(paths)))
+        self._load_queue = LoadQueue(
+            lambda paths: self._readers.run(lambda reader: reader.load(paths))
+        )
         self.listing: RowListing = RowListing(self._readers)
         self.counts: FileCounts = FileCounts(
             self._folder, self._thread, self._readers, self._recent
@@ -118,8 +120,8 @@ class SqliteLog(Log):
         return next(self._ids)
 
     @override
-    def load(self, path: str) -> asyncio.Future[Loaded]:
-        return self._loads.load(path)
+    def load(self, path: str) -> asyncio.Future[LoadedStream]:
+        return self._load_queue.load(path)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:

@@ -35,8 +35,8 @@ def row_of(stream_id: int, records: Sequence[Record]) -> tuple[object, ...]:
     return stream_id, end, _checksum(stream_id, end, sizes, data), sizes, data
 
 
-class Taken:
-    """The records that a read has taken so far, checked row by row.
+class ChunkBuilder:
+    """A builder of the chunk that a read returns: its records are checked row by row.
 
     If `start` lies inside a record, `start` becomes the position where that record begins.
     """
@@ -48,7 +48,7 @@ class Taken:
         self.start = self.position = start
         self.records: list[bytes] = []
 
-    def row(
+    def add_row(
         self, segment: Segment, end: int, row_end: int, crc: int, sizes: bytes | None, data: bytes
     ) -> None:
         """Take the records of one row that end after the position, up to `end`."""
@@ -64,9 +64,9 @@ class Taken:
             self.position = row_end
         else:
             lengths = struct.unpack(f">{len(sizes) // 4}I", sizes)
-            self._take(lengths, data, at, min(end, segment.end))
+            self._add_records(lengths, data, at, min(end, segment.end))
 
-    def _take(self, lengths: Sequence[int], data: bytes, at: int, last: int) -> None:
+    def _add_records(self, lengths: Sequence[int], data: bytes, at: int, last: int) -> None:
         """Take records that begin at a position, up to the first that ends at or past `last`."""
         records, position, offset = self.records, self.position, 0
         for length in lengths:
@@ -81,7 +81,7 @@ class Taken:
             offset, at = offset + length, after
         self.position = position
 
-    def more(self, changes: Sequence[Change], end: int) -> None:
+    def add_changes(self, changes: Sequence[Change], end: int) -> None:
         """Take the records of changes that lie after the position, up to `end`."""
         for record in chain.from_iterable(change.records for change in changes):
             if self.position >= end:

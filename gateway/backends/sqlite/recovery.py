@@ -33,7 +33,7 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     A crash between any two of its steps does no harm: the next start finds the same.
     """
     page_size = connection.pragma("page_size")
-    found = wal.remains(folder.wal, _taken(connection), page_size)
+    found = wal.skipped_frames(folder.wal, _taken(connection), page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         _begin_history(connection)
@@ -104,7 +104,7 @@ def _begin_history(connection: apsw.Connection) -> None:
     )
 
 
-def _tell(folder: DataFolder, found: wal.Remains, kept: Path | None) -> None:
+def _tell(folder: DataFolder, found: wal.SkippedFrames, kept: Path | None) -> None:
     if kept is None:
         log.warning(
             "log.torn",

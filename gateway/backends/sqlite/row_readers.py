@@ -20,7 +20,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.contract import Listed
+    from gateway.backends.contract import ListingPage
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
 
@@ -85,7 +85,7 @@ class RowListing(Listing):
         self._readers = readers
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> Listed:
+    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
         return await self._readers.run(lambda reader: reader.list_streams(begins, after, limit))
 
     @override

@@ -6,9 +6,9 @@ from heapq import nlargest
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gateway.backends.contract import Listed, Loaded
+from gateway.backends.contract import ListingPage, LoadedStream
 from gateway.backends.sqlite.recent import is_ahead
-from gateway.backends.sqlite.records import Taken
+from gateway.backends.sqlite.records import ChunkBuilder
 from gateway.backends.sqlite.state_rows import COLUMNS, state_of
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
@@ -43,10 +43,10 @@ class RowReader:
         """Close the connection."""
         self._connection.close()
 
-    def load(self, paths: Sequence[str]) -> dict[str, Loaded | Exception]:
+    def load(self, paths: Sequence[str]) -> dict[str, LoadedStream | Exception]:
         """Load the stream at each path, its producers, and the generation last removed there.
 
-        There are at most MAX_LOADS paths (`loads`). A row that cannot be read fails only its path.
+        There are at most MAX_LOADS paths. A row that cannot be read fails only its path.
         """
         waiting = {path: self._recent.of(path) for path in paths}  # before the file is looked at
         places = f"path in ({','.join('?' * len(paths))})"
@@ -58,7 +58,7 @@ class RowReader:
             ids = [it.stream_id for it in states.values() if isinstance(it, StreamState)]
             producers = self._producers(ids) if ids else {}
         generation = None if floor is None else floor[0]
-        found: dict[str, Loaded | Exception] = {}
+        found: dict[str, LoadedStream | Exception] = {}
         for path in paths:
             state = states.get(path)
             if isinstance(state, Exception):
@@ -68,7 +68,7 @@ class RowReader:
             if state is not None and is_ahead(waiting[path], state):
                 state = waiting[path][-1].state
                 known.update(chain.from_iterable(it.producers for it in waiting[path]))
-            found[path] = Loaded(
+            found[path] = LoadedStream(
                 PathState(state, retired.get(path, generation), self._history), known
             )
         return found
@@ -105,18 +105,18 @@ class RowReader:
             if row is None:
                 raise StreamNotFound("the stream was deleted")
             state = self._state(row)
-            taken = Taken(state, start)
+            builder = ChunkBuilder(state, start)
             for segment in segments_from(state, start):
-                for row in self._rows(segment, taken.position, end):
-                    taken.row(segment, end, *row)
-                if taken.position < min(end, segment.end):
-                    raise taken.damage("missing")
-                if taken.position >= end:
+                for row in self._rows(segment, builder.position, end):
+                    builder.add_row(segment, end, *row)
+                if builder.position < min(end, segment.end):
+                    raise builder.damage("missing")
+                if builder.position >= end:
                     break
         if is_ahead(waiting, state):
             state = waiting[-1].state
-            taken.more(waiting, end)
-        return Chunk(state, taken.start, taken.position, tuple(taken.records))
+            builder.add_changes(waiting, end)
+        return Chunk(state, builder.start, builder.position, tuple(builder.records))
 
     def _rows(
         self, segment: Segment, start: int, end: int
@@ -151,7 +151,7 @@ class RowReader:
         assert isinstance(count, int), "count(*) is a number"
         return count
 
-    def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+    def list_streams(self, begins: str, after: str, limit: int) -> ListingPage:
         """Return the first streams after a path: one stretch of the index of paths."""
         waiting = self._recent.of_all()
         lower, compared = (begins, ">=") if begins > after else (after, ">")
@@ -160,7 +160,7 @@ class RowReader:
             (lower, begins + LAST, limit + 1),
         )
         states = [_latest(self._state(row), waiting) for row in rows]
-        return Listed(states[:limit], states[limit - 1].path if len(states) > limit else None)
+        return ListingPage(states[:limit], states[limit - 1].path if len(states) > limit else None)
 
     def largest(self, begins: str, most: int) -> list[tuple[int, str]]:
         """Return the largest streams; SQLite looks at all, and holds no more than these in memory.

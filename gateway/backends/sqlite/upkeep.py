@@ -44,7 +44,7 @@ class FileCounts(Counts):
 
     @override
     def histograms(self) -> Mapping[str, Histogram]:
-        return self._thread.figures.named("appends", "queue", "write", "sync")
+        return self._thread.histograms.by_name("appends", "queue", "write", "sync")
 
     @override
     def numbers(self) -> Mapping[str, float]:

@@ -27,7 +27,7 @@ _Checksum = tuple[int, int]
 _read_checksum = struct.Struct(">II").unpack
 
 
-class Remains(NamedTuple):
+class SkippedFrames(NamedTuple):
     """The frames of this WAL that SQLite did not take, and the commits among them.
 
     `is_torn` when they are more than the beginning of a transaction that a killed process left.
@@ -92,19 +92,19 @@ def bytes_of(frames: int, page_size: int) -> int:
     return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
 
 
-def remains(file: Path, taken: int, page_size: int) -> Remains:
+def skipped_frames(file: Path, taken: int, page_size: int) -> SkippedFrames:
     """Judge what follows the first `taken` frames, which SQLite could use, one page at a time."""
     with file.open("rb") as opened:
         header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
-            return Remains(0, 0, is_torn=False, is_damage=False)
+            return SkippedFrames(0, 0, is_torn=False, is_damage=False)
         wal = _Wal(opened, page_size, header)
         if taken or _is_sound(header, wal.order):
             before = _last(wal, taken, header)
             return _behind(wal, taken, before, header[16:24])
         salts = _salts(wal, header)
         if salts is None:
-            return Remains(0, 0, is_torn=False, is_damage=False)
+            return SkippedFrames(0, 0, is_torn=False, is_damage=False)
         found = _behind(wal, 0, (0, 0), salts)
     # The header is synced before the first frame is written: no cut damages it.
     return found._replace(is_damage=found.commits > 0)
@@ -117,7 +117,7 @@ def _last(wal: _Wal, taken: int, header: bytes) -> _Checksum:
     return _stored(header)
 
 
-def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> Remains:
+def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> SkippedFrames:
     frames = commits = 0
     is_whole = is_ours = True  # all frames so far; the frame before
     is_damage = False
@@ -136,7 +136,7 @@ def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> Remains:
         is_whole = is_whole and checks and bears_them
         frames += 1
         commits += frame.commits and (checks or frame.is_of_one_write)
-    return Remains(frames, commits, bool(frames and not is_whole) or commits > 0, is_damage)
+    return SkippedFrames(frames, commits, bool(frames and not is_whole) or commits > 0, is_damage)
 
 
 def _is_sound(header: bytes, order: str) -> bool:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gateway.backends.redis.commands import standing_in
+from gateway.backends.redis.commands import commit_state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.backends.redis.commands import Commands, Standing
+    from gateway.backends.redis.commands import Commands, CommitState
     from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.state import Change, StreamState
@@ -37,17 +37,17 @@ class LastCommit(NamedTuple):
     version: int  # at which the stream stood afterwards, or was removed
     token: int  # see headgate.lua
 
-    def is_lost(self, standing: Standing) -> Lost:
+    def is_lost(self, found: CommitState) -> Lost:
         """Return whether a server with this state of the path has lost the commit.
 
         That is "unknown" if somebody else removed the stream, or wrote to it, in a later history
         before the look.
         """
-        if str(self.token).encode() in standing.tokens:
+        if str(self.token).encode() in found.tokens:
             return "no"
-        state = standing.state
+        state = found.state
         if state is None or state.stream_id != self.state.stream_id:
-            return self._is_lost_without_stream(standing)
+            return self._is_lost_without_stream(found)
         if state.history == self.state.history:
             return "no" if state.version >= self.version else "yes"
         for past in state.past_generations:
@@ -55,12 +55,12 @@ class LastCommit(NamedTuple):
                 return "yes"
         return "unknown"
 
-    def _is_lost_without_stream(self, standing: Standing) -> Lost:
-        if standing.removed_generation > self.state.generation:
+    def _is_lost_without_stream(self, found: CommitState) -> Lost:
+        if found.removed_generation > self.state.generation:
             return "unknown"
         was_removed_later = (
-            standing.removed_generation == self.state.generation
-            and standing.removed_version >= self.version
+            found.removed_generation == self.state.generation
+            and found.removed_version >= self.version
         )
         return "no" if was_removed_later else "yes"
 
@@ -134,7 +134,7 @@ class LossWatch:
                 while True:
                     try:
                         (reply,) = await self._ask(key, load, commits=True)
-                        return last.is_lost(standing_in(reply, self._commands.gateway))
+                        return last.is_lost(commit_state_in(reply, self._commands.gateway))
                     except LogUnavailable:
                         await asyncio.sleep(AGAIN_S)
         except (TimeoutError, RecordDamaged):

@@ -26,7 +26,7 @@ TOGETHER_S = 0.3  # they answer from memory: the others of those that are well c
 AT_MOST_S = 2.0
 
 
-class Named(NamedTuple):
+class SentinelReply(NamedTuple):
     """A sentinel's reply; `epoch` counts the failovers that the sentinel knows of."""
 
     epoch: int
@@ -42,34 +42,34 @@ async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[st
     """Return the primary of a service; `options` are a connection's. Raises redis-py's errors."""
     asking = [asyncio.create_task(_ask(service, connection_to(node, options))) for node in nodes]
     try:
-        named = await _first_answers(asking)
+        replies = await _first_answers(asking)
     finally:
         for one in asking:
             one.cancel()
         failures = await asyncio.gather(*asking, return_exceptions=True)
-    if not named:
+    if not replies:
         why = next((words(one) for one in failures if isinstance(one, Exception)), "no answer")
         raise NoPrimary(f"no sentinel names a primary {service}: {why}")
-    latest = max(named)
+    latest = max(replies)
     if not latest.is_up:
         raise NoPrimary(f"the sentinels take the primary of {service} for down")
     return latest.address
 
 
-async def _first_answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
+async def _first_answers(asking: Sequence[asyncio.Task[SentinelReply]]) -> list[SentinelReply]:
     """Return the replies that arrive soon, or else the first."""
     loop = asyncio.get_running_loop()
     until = loop.time() + AT_MOST_S
     waiting = set(asking)
     _, waiting = await asyncio.wait(waiting, timeout=TOGETHER_S)
-    while not (named := _answers(asking)) and waiting and loop.time() < until:
+    while not (replies := _answers(asking)) and waiting and loop.time() < until:
         _, waiting = await asyncio.wait(
             waiting, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
         )
-    return named
+    return replies
 
 
-def _answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
+def _answers(asking: Sequence[asyncio.Task[SentinelReply]]) -> list[SentinelReply]:
     return [one.result() for one in asking if one.done() and one.exception() is None]
 
 
@@ -90,7 +90,7 @@ def _trusted(authorities: str | None, verify: bool) -> SSLContext:
     return trust.context(authorities or "", verify=verify)
 
 
-async def _ask(service: str, connection: Connection) -> Named:
+async def _ask(service: str, connection: Connection) -> SentinelReply:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
         await connection.send_command("SENTINEL", "MASTER", service)
@@ -99,7 +99,7 @@ async def _ask(service: str, connection: Connection) -> Named:
         await connection.disconnect(nowait=True)
     told = dict(zip(reply[::2], reply[1::2], strict=True))
     flags = told[b"flags"].decode().split(",")
-    return Named(
+    return SentinelReply(
         int(told[b"config-epoch"]),
         not {"s_down", "o_down"}.intersection(flags),
         (told[b"ip"].decode(), int(told[b"port"])),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from gateway.backends.commit_figures import CommitFigures
+from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
 from gateway.backends.sqlite.open_files import DataFileLost
 from gateway.backends.sqlite.recovery import cut_behind
@@ -79,7 +79,7 @@ class WriterThread:
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams have room to give back
         self.to_note: ClockNote | None = None  # how the clocks stand; the loop alone sets it
-        self.figures = CommitFigures()  # counted on the thread, of which the loop only reads
+        self.histograms = CommitHistograms()  # counted on the thread, of which the loop only reads
         self.groups = 0
         self.commits = 0
         self.failed_groups = 0
@@ -178,7 +178,7 @@ class WriterThread:
         commits = list(chain.from_iterable([job.commits for job in group]))
         for job in group:
             if job.commits:
-                self.figures.queue.observe(began - job.queued_at, len(job.commits))
+                self.histograms.queue.observe(began - job.queued_at, len(job.commits))
         writer, stood = self._commit_all(writer, commits)
         outcomes: list[Sequence[object]] = []
         first = 0
@@ -233,9 +233,9 @@ class WriterThread:
         self.groups += 1
         self.commits += len(commits)
         if writer is not None:
-            self.figures.write.observe(writer.written_at - began)
-            self.figures.sync.observe(time.monotonic() - writer.written_at)
-            self.figures.stored(writer.stored)
+            self.histograms.write.observe(writer.written_at - began)
+            self.histograms.sync.observe(time.monotonic() - writer.written_at)
+            self.histograms.stored(writer.stored)
             self._owes = self._owes or any(it.removes for it in writer.stored)
         assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
         return writer, [None if stood else Conflict() for stood in result]

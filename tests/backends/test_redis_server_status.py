@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.servers import vitals
-from gateway.backends.redis.servers.vitals import Vitals, read_info
+from gateway.backends.redis.servers import server_status
+from gateway.backends.redis.servers.server_status import ServerStatus, read_info
 from tests.backends.contract import created
 from tests.backends.redis_logs import connected
 from tests.support.redis_servers import redis_server
@@ -46,17 +46,17 @@ def test_the_info_reply_of_redis_is_parsed_into_vitals(
     enabled: str, rewrite: str, write: str, is_enabled: bool, is_ok: bool
 ) -> None:
     text = INFO.format(enabled=enabled, rewrite=rewrite, write=write)
-    assert read_info(text, 0.5) == Vitals(2, 30, is_enabled, is_ok, 1234567, 0.5)
+    assert read_info(text, 0.5) == ServerStatus(2, 30, is_enabled, is_ok, 1234567, 0.5)
 
 
 def test_an_empty_info_reply_gives_empty_vitals() -> None:
-    assert read_info("", 0.5) == Vitals(0, 0, False, True, 0, 0.5)
+    assert read_info("", 0.5) == ServerStatus(0, 0, False, True, 0, 0.5)
 
 
 async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vitals, "EVERY_S", 0.02)
+    monkeypatch.setattr(server_status, "EVERY_S", 0.02)
     options = {"appendonly": "yes"}
     with redis_server(tmp_path / "a", **options) as server, redis_server(tmp_path / "b") as replica:
         async with connected(server.url) as log:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.commit_figures import APPENDS
+from gateway.backends.commit_histograms import APPENDS
 from gateway.backends.contract import Conflict
 from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, opened, reclaimed, removed

@@ -19,8 +19,8 @@ BOUNDS_S = (
 )
 
 
-class CommitFigures:
-    """Histograms: appends per group (what a log stores in one step) and seconds per phase.
+class CommitHistograms:
+    """Histograms: appends per group (what a log stores in one step), and seconds per phase.
 
     A commit waits in `queue` until its group begins. `write` is until the log has all of the group,
     `sync` until that is durable, for logs which can tell the two apart.
@@ -40,6 +40,6 @@ class CommitFigures:
         if appends:
             self.appends.observe(appends)
 
-    def named(self, *names: str) -> Mapping[str, Histogram]:
+    def by_name(self, *names: str) -> Mapping[str, Histogram]:
         """Return the histograms of these names, the only ones that a kind of log fills."""
         return {name: getattr(self, name) for name in names}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.shared_figures import KEPT_S, MOST
+from gateway.backends.redis.shared_metrics import KEPT_S, MOST
 from gateway.errors import BadRequest
 from gateway.telemetry.inspection import LONGEST_FIGURES
 from tests.backends.redis_logs import connected

@@ -1,4 +1,4 @@
-"""Figures that gateways leave for each other, for a few seconds.
+"""Metrics that gateways leave for each other, for a few seconds.
 
 Each gateway has a key of its own, which runs out; a sorted set has their names. In a cluster these
 are on several servers, so the next gateway that reads a name whose key has expired drops it.
@@ -23,8 +23,8 @@ KEPT_S = 15  # three times the interval between two shares: one may be late
 MOST = 64  # other gateways; a reply is at most MOST * LONGEST_FIGURES bytes
 
 
-class SharedFigures:
-    """The figures of all gateways of one log, stored in Redis for KEPT_S."""
+class SharedMetrics:
+    """The metrics of all gateways of one log, stored in Redis for KEPT_S."""
 
     def __init__(self, names: RedisNames, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for its server."""

@@ -1,4 +1,4 @@
-"""Vital signs of the servers, read every few seconds so that a scrape waits for no server."""
+"""The status of the servers, read every few seconds so that a scrape waits for no server."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EVERY_S = 5.0
 INFO = pack("INFO", "replication", "persistence", "memory")
 
 
-class Vitals(NamedTuple):
-    """The vital signs of a server at one moment."""
+class ServerStatus(NamedTuple):
+    """The status of a server at one moment."""
 
     replicas: int
     lag: int  # bytes that the replica furthest behind has not acknowledged
@@ -33,7 +33,7 @@ class Vitals(NamedTuple):
     round_trip_s: float
 
 
-class VitalsWatch(Background):
+class ServerStatusWatch(Background):
     """Asks again and again; `numbers` are of the last time it asked.
 
     Of several servers it gives the sum of what adds up, and the worst of what does not. There are
@@ -59,10 +59,10 @@ class VitalsWatch(Background):
 
     async def _look(self) -> Mapping[str, float]:
         primaries = list(self._primaries())
-        all_vitals = await asyncio.gather(*map(_vitals, primaries))
-        if not all_vitals or None in all_vitals:
+        statuses = await asyncio.gather(*map(_status_of, primaries))
+        if not statuses or None in statuses:
             return {}
-        numbers = _together([vitals for vitals in all_vitals if vitals is not None])
+        numbers = _together([status for status in statuses if status is not None])
         streams = [await self._streams(primary) for primary in primaries]
         if any(count is not None for count in streams):
             numbers["streams"] = sum(count or 0 for count in streams)
@@ -74,22 +74,22 @@ class VitalsWatch(Background):
         return None if isinstance(count, Refusal) else int(count)
 
 
-async def _vitals(primary: Primary) -> Vitals | None:
-    """Return the vital signs of a server; None if it refuses INFO. Raises Unreachable."""
+async def _status_of(primary: Primary) -> ServerStatus | None:
+    """Return the status of a server; None if it refuses INFO. Raises Unreachable."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     (text,) = await primary.ask(INFO)
     return None if isinstance(text, Refusal) else read_info(text.decode(), loop.time() - began)
 
 
-def read_info(text: str, round_trip_s: float) -> Vitals:
+def read_info(text: str, round_trip_s: float) -> ServerStatus:
     """Parse a reply to INFO; lines that this version of Redis lacks count as 0 or True."""
     lines = (line.partition(":") for line in text.splitlines())
     told = {name: value for name, colon, value in lines if colon}
     replicas = [value for name, value in told.items() if _is_replica(name)]
     reached = int(told.get("master_repl_offset", 0))
     statuses = (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status"))
-    return Vitals(
+    return ServerStatus(
         len(replicas),
         max((reached - offset for each in replicas for offset in _offsets(each)), default=0),
         told.get("aof_enabled") == "1",
@@ -111,7 +111,7 @@ def _offsets(replica: str) -> Iterator[int]:
             yield int(value)
 
 
-def _together(servers: list[Vitals]) -> dict[str, float]:
+def _together(servers: list[ServerStatus]) -> dict[str, float]:
     return {
         "redis_connected_replicas": sum(it.replicas for it in servers),
         "redis_replica_lag_bytes": max(it.lag for it in servers),
