@@ -47,14 +47,14 @@ def config(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_all_targets_are_listed_with_their_state_and_what_they_are() -> None:
+def test_cdn_list_prints_every_target_with_its_state_and_title() -> None:
     status, listed, said = headgate("list")
     assert (status, said) == (0, "")
     rows = [re.split(r" {2,}", line, maxsplit=2) for line in listed.splitlines()]
     assert rows == [[one.name, one.state, one.title] for one in TARGETS.values()]
 
 
-def test_a_configuration_is_made_from_the_settings(config: str) -> None:
+def test_cdn_render_takes_addresses_and_times_from_the_settings(config: str) -> None:
     printed = headgate("render", "nginx", "--config", config, "--host", HOST)
     assert printed[0] == 0, printed
     assert "server 10.0.0.5:4000;" in printed[1]
@@ -62,7 +62,7 @@ def test_a_configuration_is_made_from_the_settings(config: str) -> None:
     assert "${http_x_shop}" in printed[1]
 
 
-def test_options_of_the_command_go_before_the_settings() -> None:
+def test_options_of_cdn_render_override_the_settings() -> None:
     status, printed, said = headgate(
         "render",
         "nginx-njs",
@@ -85,7 +85,7 @@ def test_options_of_the_command_go_before_the_settings() -> None:
     )
 
 
-def test_a_file_is_written_and_its_check_finds_nothing(tmp_path: Path) -> None:
+def test_a_file_just_written_by_cdn_render_passes_cdn_check(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", DEFAULTS)
     assert headgate("check", str(file)) == (
@@ -95,7 +95,7 @@ def test_a_file_is_written_and_its_check_finds_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_no_file_is_written_over_but_one_that_was_made_so(tmp_path: Path) -> None:
+def test_cdn_render_overwrites_only_files_it_has_made(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     file.write_text("mine")
     status, _, said = headgate("render", "nginx", "--host", HOST, "-o", str(file))
@@ -109,7 +109,7 @@ def test_no_file_is_written_over_but_one_that_was_made_so(tmp_path: Path) -> Non
     assert f"server_name other.{HOST};" in file.read_text()
 
 
-def test_a_folder_gets_the_file_and_those_that_lie_beside_it(tmp_path: Path) -> None:
+def test_cdn_render_writes_all_files_of_a_target_into_a_folder(tmp_path: Path) -> None:
     given = ("render", "cloudflare-durable", "--upstream", "gateway.example.com:443")
     names = {"worker.js", "wrangler.jsonc", "package.json"}
     for host in (HOST, f"other.{HOST}"):
@@ -121,7 +121,7 @@ def test_a_folder_gets_the_file_and_those_that_lie_beside_it(tmp_path: Path) -> 
             assert headgate("check", str(tmp_path / name))[0] == 0
 
 
-def test_a_folder_with_a_file_of_somebody_gets_none_of_them(tmp_path: Path) -> None:
+def test_cdn_render_writes_nothing_into_a_folder_with_a_foreign_file(tmp_path: Path) -> None:
     mine = tmp_path / "package.json"
     mine.write_text("{}")
     given = ("render", "cloudflare-worker", "--upstream", "gateway.example.com:443")
@@ -130,7 +130,7 @@ def test_a_folder_with_a_file_of_somebody_gets_none_of_them(tmp_path: Path) -> N
     assert said.startswith(f"headgate: {mine} was not made by headgate cdn render: move it")
 
 
-def test_whoever_names_the_settings_is_not_reminded_of_them(config: str) -> None:
+def test_cdn_render_with_a_named_config_prints_no_reminder_of_defaults(config: str) -> None:
     assert headgate("render", "nginx", "--config", config, "--host", HOST)[2] == ""
 
 
@@ -166,7 +166,7 @@ def test_whoever_names_the_settings_is_not_reminded_of_them(config: str) -> None
     ],
     ids=lambda value: " ".join(value).splitlines()[0] if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_made_is_refused_in_one_sentence_without_a_file(
+def test_cdn_render_refuses_bad_options_in_one_sentence_and_writes_no_file(
     tmp_path: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
     file = tmp_path / "new"
@@ -174,20 +174,20 @@ def test_what_cannot_be_made_is_refused_in_one_sentence_without_a_file(
     assert not file.exists()
 
 
-def test_a_refusal_leaves_the_file_that_is_there_as_it_is(tmp_path: Path) -> None:
+def test_a_refused_cdn_render_leaves_the_existing_file_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     file.write_text("before")
     assert headgate("render", "nginx", "-o", str(file))[0] == 2
     assert file.read_text() == "before"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_cdn_render_into_a_missing_folder_prints_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "none" / "headgate.conf"
     said = f"headgate: {file} cannot be written: No such file or directory.\n"
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (2, "", said)
 
 
-def test_a_check_prints_what_differs_and_what_the_checker_refuses(tmp_path: Path) -> None:
+def test_cdn_check_prints_the_differences_and_the_errors_of_the_checker(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     headgate("render", "nginx", "--host", HOST, "-o", str(file))
     made = file.read_text().replace("proxy_cache_lock on", "proxy_cache_lock maybe")
@@ -211,7 +211,7 @@ def test_a_check_prints_what_differs_and_what_the_checker_refuses(tmp_path: Path
     ],
     ids=["missing", "empty", "no text", "no target"],
 )
-def test_a_file_that_cannot_be_checked_is_told(
+def test_cdn_check_of_an_unreadable_or_unmarked_file_prints_one_line(
     tmp_path: Path, content: bytes | None, said: str
 ) -> None:
     file = tmp_path / "headgate.conf"
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_checked_is_told(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_target_is_explained_in_all_that_it_says_of_itself(name: str) -> None:
+def test_cdn_explain_prints_every_statement_of_a_target_in_80_columns(name: str) -> None:
     status, printed, said = headgate("explain", name)
     assert (status, said) == (0, "")
     assert max(map(len, printed.splitlines())) <= 80
@@ -236,5 +236,5 @@ def test_a_target_is_explained_in_all_that_it_says_of_itself(name: str) -> None:
     assert [item for item in sentences[1:] if not re.search(r"[^.]\.$", item)] == []
 
 
-def test_an_unknown_target_is_not_explained() -> None:
+def test_cdn_explain_of_an_unknown_target_exits_with_2() -> None:
     assert headgate("explain", "apache")[0] == 2

@@ -71,7 +71,7 @@ async def a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headga
     assert not any("secret" in one.saw or "hush" in one.saw for one in examination.findings)
 
 
-async def test_a_headgate_with_nothing_before_it_passes_everything(
+async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
     server: Headgate, cli: CommandLine
 ) -> None:
     at_once = [cli.start("doctor", *options, server.streams) for options in ((), ("--json",))]
@@ -103,7 +103,7 @@ async def test_a_headgate_with_nothing_before_it_passes_everything(
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
 )
-def test_who_is_interrupted_removes_the_streams_all_the_same(
+def test_an_interrupted_doctor_removes_its_streams(
     server: Headgate, cli: CommandLine, number: signal.Signals, status: int
 ) -> None:
     running = cli.start("doctor", server.streams)
@@ -115,7 +115,7 @@ def test_who_is_interrupted_removes_the_streams_all_the_same(
     assert names_of_streams(server) == []
 
 
-def test_who_is_nobody_is_not_examined(cli: CommandLine) -> None:
+def test_the_doctor_of_an_unreachable_server_exits_with_2(cli: CommandLine) -> None:
     at = f"http://127.0.0.1:{free_port()}/v1/stream"
     done = cli("doctor", at)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -126,7 +126,9 @@ def test_who_is_nobody_is_not_examined(cli: CommandLine) -> None:
     assert (done.returncode, json.loads(done.stdout)) == (2, {"url": at, "error": why})
 
 
-def test_a_gateway_that_does_not_answer_is_an_end(server: Headgate, cli: CommandLine) -> None:
+def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
+    server: Headgate, cli: CommandLine
+) -> None:
     at = f"http://127.0.0.1:{free_port()}"
     done = cli("doctor", server.streams, "--admin", at)
     assert done.returncode == 2
@@ -150,7 +152,7 @@ def test_a_gateway_that_does_not_answer_is_an_end(server: Headgate, cli: Command
         (["http://h/x?live=sse"], "the URL has live= in its query"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+def test_bad_arguments_of_the_doctor_are_refused_with_2(
     arguments: list[str], complaint: str
 ) -> None:
     status, output = invoke(*arguments)
@@ -158,14 +160,14 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(
     assert complaint in " ".join(output.split())
 
 
-def test_the_doctor_of_a_redis_is_where_it_was() -> None:
+def test_doctor_redis_is_a_command_of_its_own() -> None:
     status, output = invoke("redis", "--help")
     assert (status, output.startswith("Usage: cli doctor redis [OPTIONS] [URL]")) == (0, True)
     assert invoke("redis", "http://h")[0] == 2
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["http://h/x", "-h"]])
-def test_help_says_how_both_are_called(arguments: list[str]) -> None:
+def test_help_of_the_doctor_is_printed_with_and_without_a_url(arguments: list[str]) -> None:
     status, output = invoke(*arguments)
     assert status == 0
     assert "doctor" in output

@@ -156,7 +156,7 @@ async def examine(urls: dict[str, str]) -> dict[str, Examination]:
 
 
 @pytest.mark.timeout(120)
-async def test_faults_that_were_made_without_knowing_the_doctor_are_named(
+async def test_the_doctor_names_faults_of_configurations_written_blind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row for row in examination.CHECKS if WAITING.isdisjoint(row.finds)]
@@ -183,7 +183,7 @@ async def test_faults_that_were_made_without_knowing_the_doctor_are_named(
 
 
 @pytest.mark.timeout(120)
-async def test_readers_who_wait_in_all_connections_of_a_hop_are_named(
+async def test_the_doctor_names_waiting_readers_that_use_up_the_connections_of_a_hop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [row for row in examination.CHECKS if not {"equal polls", "HEAD"}.isdisjoint(row.finds)]

@@ -91,7 +91,7 @@ async def keep_alive(play: Play, heartbeat_s: float | None, max_age_s: float) ->
     return found[2]
 
 
-async def test_silence_is_a_fault_only_where_the_gateway_would_have_broken_it(
+async def test_the_doctor_judges_sse_silence_by_the_heartbeat_of_the_gateway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 3.0)

@@ -233,7 +233,7 @@ async def examine(ports: dict[str, int]) -> dict[str, Examination]:
 
 
 @pytest.mark.timeout(180)
-async def test_each_faulty_deployment_is_named_by_its_fault_and_no_other(
+async def test_the_doctor_names_exactly_the_fault_of_each_faulty_deployment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")

@@ -96,7 +96,7 @@ def gateway() -> Iterator[Headgate]:
 
 
 @pytest.mark.timeout(120)
-async def test_each_fault_is_found_and_no_other(
+async def test_the_doctor_names_exactly_the_faults_of_each_hop(
     gateway: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 3.0)  # as three of the gateway's heartbeats
@@ -150,7 +150,7 @@ async def test_each_fault_is_found_and_no_other(
         ),
     ],
 )
-async def test_who_has_no_credentials_is_told_so(
+async def test_the_doctor_without_valid_credentials_says_to_set_stream_auth(
     gateway: Headgate, environment: dict[str, str], why: str
 ) -> None:
     async with hop(gateway.url, Faults(wants="Bearer right")) as (url, met):
@@ -160,7 +160,7 @@ async def test_who_has_no_credentials_is_told_so(
         assert met.requests == ["PUT"]
 
 
-async def test_a_stream_that_cannot_be_removed_is_named(gateway: Headgate) -> None:
+async def test_the_doctor_names_each_stream_it_cannot_remove(gateway: Headgate) -> None:
     notes: list[str] = []
     async with hop(gateway.url, Faults(refuses=("DELETE",))) as (url, met):
         task = asyncio.create_task(examined(f"{url}/v1/stream", notes=notes))

@@ -80,7 +80,7 @@ async def refusal_of(script: bytes | Play) -> tuple[str, float, list[str]]:
         return str(refusal.value), loop.time() - began_s, [one.method for one in server.heard]
 
 
-async def test_what_is_no_durable_streams_server_is_told_in_a_line_and_in_time(
+async def test_the_doctor_refuses_other_servers_in_one_line_and_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(asker, "ANSWER_S", 3.0)
@@ -98,7 +98,7 @@ async def test_what_is_no_durable_streams_server_is_told_in_a_line_and_in_time(
         assert len(methods) <= 3, name
 
 
-async def test_what_refuses_to_make_a_stream_is_asked_to_remove_none() -> None:
+async def test_the_doctor_sends_no_delete_for_a_stream_whose_creation_was_refused() -> None:
     for name in ("nothing there", "no PUT", "no such method", "a redirect", "markup"):
         _, _, methods = await refusal_of(SERVERS[name][0])
         assert methods == ["PUT"], name
@@ -137,7 +137,9 @@ async def event_flood(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("play", [endless_body, event_flood, answer(b""), close])
-async def test_who_only_makes_streams_is_examined_within_the_budget(play: bytes | Play) -> None:
+async def test_the_doctor_stays_within_its_budget_at_a_server_that_only_creates_streams(
+    play: bytes | Play,
+) -> None:
     async with RawOrigin(only_put(play)) as server:
         try:
             examination = await examined(f"{server.url}/v1/stream")
@@ -165,7 +167,9 @@ async def test_who_only_makes_streams_is_examined_within_the_budget(play: bytes 
         (answer(b"[" * 100_000), "no gateway's admin listener is there"),
     ],
 )
-async def test_what_is_no_gateway_is_no_use(script: bytes | Play, words: str) -> None:
+async def test_the_doctor_refuses_an_admin_url_that_is_no_gateway(
+    script: bytes | Play, words: str
+) -> None:
     async with RawOrigin(script) as admin:
         with pytest.raises(Unusable, match=words):
             await examined("http://127.0.0.1:1/v1/stream", admin=admin.url)

@@ -118,7 +118,9 @@ async def examine(ports: dict[str, int]) -> dict[str, Examination]:
 
 
 @pytest.mark.timeout(120)
-async def test_each_fault_is_found_and_no_other(tmp_path: Path) -> None:
+async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
+    tmp_path: Path,
+) -> None:
     lines = {name: lines for name, (lines, _) in SERVERS.items()}
     with (
         headgate(arguments=ARGUMENTS, environment={"HEADGATE_SSE_HEARTBEAT": "4"}) as gateway,

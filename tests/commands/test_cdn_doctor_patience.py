@@ -34,20 +34,20 @@ class SlowStream:
             await asyncio.sleep(0)  # it is there, and then the read's answer
 
 
-async def test_what_comes_in_time_costs_no_read() -> None:
+async def test_an_event_in_time_costs_the_doctor_no_read() -> None:
     stream = SlowStream(event_is_first=True)
     stream.event.set()
     assert await given_time(stream.event.wait(), cast("OwnStream", stream), 10.0)
     assert stream.reads == []
 
 
-async def test_what_comes_before_a_later_read_is_not_held_back() -> None:
+async def test_an_event_that_arrives_before_a_later_read_is_not_late() -> None:
     stream = SlowStream(event_is_first=True)
     assert await given_time(stream.event.wait(), cast("OwnStream", stream), SOON_S)
     assert stream.reads == [{"offset": "-1"}]
 
 
-async def test_what_a_later_read_overtakes_is_held_back_and_waited_for_no_more() -> None:
+async def test_an_event_overtaken_by_a_later_read_times_out_and_is_cancelled() -> None:
     stream = SlowStream(event_is_first=False)
     cancelled = asyncio.Event()
 
@@ -63,7 +63,7 @@ async def test_what_a_later_read_overtakes_is_held_back_and_waited_for_no_more()
     assert len(stream.reads) == 1
 
 
-async def test_what_fails_meanwhile_says_why() -> None:
+async def test_an_event_that_fails_while_awaited_raises_its_error() -> None:
     async def event() -> None:
         raise ConnectionResetError("cut")
 

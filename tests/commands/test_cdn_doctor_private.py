@@ -59,7 +59,7 @@ async def examine(url: str, token: str | None) -> Examination:
 
 
 @pytest.mark.timeout(120)
-async def test_copies_of_those_who_may_read_are_examined_in_each_mode(
+async def test_the_doctor_examines_shared_copies_of_readers_in_each_credentials_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
@@ -103,7 +103,7 @@ async def test_copies_of_those_who_may_read_are_examined_in_each_mode(
         assert (one.verdict, words in one.saw) == (verdict, True), (name, one)
 
 
-async def test_a_token_of_no_kind_is_not_examined_and_goes_to_no_other_server() -> None:
+async def test_the_read_token_of_the_doctor_is_sent_only_to_its_own_server() -> None:
     environment = {"STREAM_URL": "http://home/v1/stream", "STREAM_READ_AUTH": "Bearer a.b.c"}
     assert reader_of("http://home/v1/stream", environment) == "Bearer a.b.c"
     assert reader_of("http://other/v1/stream", environment) is None

@@ -35,7 +35,7 @@ NAMES = get_args(Check)
 # ---------------------------------------------------------------- the budget
 
 
-def test_the_two_hundredth_request_is_the_last() -> None:
+def test_the_doctor_sends_at_most_200_requests() -> None:
     budget = RequestBudget()
     for _ in range(199):
         budget.spend()
@@ -45,7 +45,7 @@ def test_the_two_hundredth_request_is_the_last() -> None:
     assert (budget.spent, MOST_REQUESTS) == (200, 200)
 
 
-def test_a_stream_is_not_made_when_its_removal_would_be_one_request_too_many() -> None:
+def test_no_stream_is_created_when_its_removal_would_exceed_the_budget() -> None:
     budget = RequestBudget(most=2)
     budget.spend()
     with pytest.raises(BudgetSpent):
@@ -53,7 +53,7 @@ def test_a_stream_is_not_made_when_its_removal_would_be_one_request_too_many() -
     assert (budget.spent, budget.promised) == (1, 0)
 
 
-def test_what_is_promised_can_be_sent_when_all_else_is_spent() -> None:
+def test_a_promised_request_can_be_sent_when_the_budget_is_spent() -> None:
     budget = RequestBudget(most=3)
     budget.spend(promise=True)
     budget.spend()
@@ -66,7 +66,9 @@ def test_what_is_promised_can_be_sent_when_all_else_is_spent() -> None:
 
 
 @given(most=st.integers(0, 12), wants=st.lists(st.sampled_from(["spend", "promise", "redeem"])))
-def test_no_more_is_ever_sent_and_every_promise_is_kept(most: int, wants: list[str]) -> None:
+def test_the_request_budget_is_never_exceeded_and_every_promise_kept(
+    most: int, wants: list[str]
+) -> None:
     budget = RequestBudget(most)
     sent = made = 0
     for want in wants:
@@ -133,13 +135,13 @@ def reply(**headers: str) -> ProbeReply:
         (reply(), AnswerSource.UNKNOWN),
     ],
 )
-def test_an_answer_is_known_by_its_id_else_by_what_caches_say(
+def test_the_source_of_a_response_is_known_by_its_id_or_else_by_cache_headers(
     answer: ProbeReply, known: AnswerSource
 ) -> None:
     assert source(answer) is known
 
 
-def test_what_a_cache_says_is_shown_as_one_short_line() -> None:
+def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:
     said = told(reply(X_Cache="HIT\x1b[2J\u202e" + "x" * 100), reply(), reply(Age="3"))
     assert said.startswith(" (X-Cache: HIT [2J x")
     assert said.endswith("x, then Age: 3)")
@@ -150,20 +152,20 @@ def test_what_a_cache_says_is_shown_as_one_short_line() -> None:
 # ---------------------------------------------------------------- advice
 
 
-def test_every_check_is_made_once_and_has_advice() -> None:
+def test_every_doctor_check_is_made_once_and_has_advice() -> None:
     made = [*(name for row in CHECKS for name in row.finds), *BESIDE]
     assert sorted(made) == sorted(NAMES)
     assert set(EVERYWHERE) == {*NAMES, *get_args(Cause)}
 
 
 @pytest.mark.parametrize("vendor", AT)
-def test_advice_for_a_vendor_names_its_file(vendor: str) -> None:
+def test_doctor_advice_for_a_vendor_names_its_configuration_file(vendor: str) -> None:
     known = next(one for one in AT if one == vendor)
     for check in AT[known]:
         assert f"In {FILES[known]} ({known}): " in hint(check, (known,))
 
 
-def test_a_hop_that_is_not_known_could_be_any_of_the_usual_ones() -> None:
+def test_doctor_advice_for_an_unknown_hop_covers_the_usual_proxies() -> None:
     advice = hint("HEAD", ())
     assert [vendor for vendor in FILES if f"({vendor})" in advice] == list(LIKELY)
     assert "proxy_cache_convert_head off" in advice
@@ -184,7 +186,9 @@ def test_a_hop_that_is_not_known_could_be_any_of_the_usual_ones() -> None:
         ({"Server": "a thing of mine"}, ()),
     ],
 )
-def test_a_hop_is_known_by_what_it_adds(headers: dict[str, str], known: tuple[str, ...]) -> None:
+def test_the_vendor_of_a_hop_is_known_by_its_headers(
+    headers: dict[str, str], known: tuple[str, ...]
+) -> None:
     assert vendors(headers) == known
 
 
@@ -200,7 +204,9 @@ def test_a_hop_is_known_by_what_it_adds(headers: dict[str, str], known: tuple[st
         ("http://h", "http://h/headgate-doctor-", ""),
     ],
 )
-def test_streams_get_a_name_of_their_own_below_the_url(url: str, begins: str, ends: str) -> None:
+def test_streams_of_the_doctor_get_unique_names_below_the_url(
+    url: str, begins: str, ends: str
+) -> None:
     one, other = first_target(url, {}), first_target(url, {})
     assert one.url.startswith(begins)
     assert one.url.endswith(ends)
@@ -217,18 +223,18 @@ def test_streams_get_a_name_of_their_own_below_the_url(url: str, begins: str, en
         ("http://h/x?offset=-1", "the URL has offset= in its query"),
     ],
 )
-def test_what_is_no_url_of_streams_is_refused(url: str, complaint: str) -> None:
+def test_the_doctor_refuses_urls_that_are_no_base_of_streams(url: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=re.escape(complaint)):
         first_target(url, {})
 
 
-def test_authorization_is_for_its_own_server_only() -> None:
+def test_stream_auth_is_sent_by_the_doctor_only_to_its_own_server() -> None:
     environment = {"STREAM_URL": "http://home/v1/stream", "STREAM_AUTH": "Bearer x"}
     assert first_target("http://home/v1/stream", environment).authorization == "Bearer x"
     assert first_target("http://other/v1/stream", environment).authorization is None
 
 
-def test_the_admin_token_comes_from_a_file_else_from_the_environment(tmp_path: Path) -> None:
+def test_the_admin_token_of_the_doctor_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("of-the-file\n")
     environment = {"STREAM_ADMIN_TOKEN": "of-the-environment", "STREAM_AUTH": "Bearer x"}
@@ -240,14 +246,16 @@ def test_the_admin_token_comes_from_a_file_else_from_the_environment(tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"a\nb", b"\xff", b"x" * 4097])
-def test_a_file_without_a_token_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_admin_token_file_without_a_valid_token_is_refused(
+    tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="token"):
         admin_target("http://127.0.0.1:4439", file, {})
 
 
-def test_a_token_of_the_longest_length_is_taken(tmp_path: Path) -> None:
+def test_an_admin_token_of_the_longest_length_is_accepted(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("x" * 4096 + "\n")
     assert admin_target("http://127.0.0.1:4439", file, {}).authorization == f"Bearer {'x' * 4096}"

@@ -36,7 +36,7 @@ async def examine(edges: dict[str, Edge]) -> dict[str, Examination]:
 
 
 @pytest.mark.timeout(120)
-async def test_configurations_that_headgate_makes_have_no_fault(
+async def test_the_doctor_finds_no_fault_in_configurations_made_by_headgate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
@@ -57,7 +57,7 @@ async def test_configurations_that_headgate_makes_have_no_fault(
 
 @pytest.mark.torture("the same faults in test_cdn_doctor_faulty.py and test_cdn_doctor_blind.py")
 @pytest.mark.timeout(120)
-async def test_usual_configurations_are_found_out_behind_any_server(
+async def test_the_doctor_names_the_faults_of_usual_configurations_before_other_servers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 1.0)  # the reference server sends none

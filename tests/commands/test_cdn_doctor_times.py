@@ -38,7 +38,7 @@ CERTIFICATE = (
 
 
 @pytest.mark.timeout(120)
-async def test_a_copy_that_goes_before_its_time_is_found_when_it_is_looked_for_later() -> None:
+async def test_the_doctor_finds_a_chunk_evicted_too_early_when_it_looks_later() -> None:
     async def examine(faults: Faults, later_s: float) -> Examination:
         async with hop(gateway.url, faults) as (url, _):
             return await examined(f"{url}/v1/stream", later_s=later_s)
@@ -60,7 +60,7 @@ async def test_a_copy_that_goes_before_its_time_is_found_when_it_is_looked_for_l
 
 
 @pytest.mark.timeout(120)
-async def test_an_https_url_without_http_2_is_noted(
+async def test_the_doctor_notes_an_https_url_without_http_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 3.0)

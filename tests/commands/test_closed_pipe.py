@@ -42,13 +42,17 @@ def ended(closed_pipe: int, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_the_doctor_of_a_redis(closed_pipe: int, tmp_path: Path) -> None:
+def test_doctor_redis_exits_with_1_and_no_message_when_its_output_pipe_is_closed(
+    closed_pipe: int, tmp_path: Path
+) -> None:
     with redis_server(tmp_path) as server:
         server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")  # streams may vanish
         assert ended(closed_pipe, "doctor", "redis", server.url) == (1, "")
 
 
-def test_the_doctor_of_a_deployment(closed_pipe: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_exits_with_its_status_when_its_output_pipe_is_closed(
+    closed_pipe: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def examined(*_: object) -> Examination:
         return Examination((failed("HEAD", "it told the old tail"),), (), 1, 0.1, ())
 
@@ -60,7 +64,9 @@ def test_the_doctor_of_a_deployment(closed_pipe: int, monkeypatch: pytest.Monkey
             assert report.run(url, first_target(url, {}), None, as_json=as_json) == report.FAULTY
 
 
-def test_configurations(closed_pipe: int, tmp_path: Path) -> None:
+def test_cdn_render_and_check_exit_with_their_status_when_their_output_pipe_is_closed(
+    closed_pipe: int, tmp_path: Path
+) -> None:
     settings = tmp_path / "headgate.toml"
     settings.write_text('listen = "10.0.0.5:4000"\nauth = "none"\n')
     config = ("--config", str(settings))

@@ -32,14 +32,16 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS)])
-def test_help_is_there_under_both_names(arguments: tuple[str, ...]) -> None:
+def test_dash_h_and_dash_dash_help_print_the_same_for_every_command(
+    arguments: tuple[str, ...],
+) -> None:
     short, long = invoke(*arguments, "-h"), invoke(*arguments, "--help")
     assert short == long
     assert short[0] == 0
     assert short[1].startswith(f"Usage: headgate {' '.join(arguments)}".rstrip())
 
 
-def test_help_needs_no_network_library() -> None:
+def test_help_loads_no_network_library() -> None:
     program = (
         "import sys; from click import Context; from gateway.__main__ import cli;"
         "cli.list_commands(Context(cli));"
@@ -84,7 +86,7 @@ def test_help_needs_no_network_library() -> None:
         (["head", "http://host:99999/x"], "a port goes up to 65535"),
     ],
 )
-def test_a_command_line_that_makes_no_sense_is_explained(
+def test_a_wrong_command_line_is_explained_and_exits_with_2(
     arguments: list[str], complaint: str
 ) -> None:
     status, said = invoke(*arguments)
@@ -92,7 +94,7 @@ def test_a_command_line_that_makes_no_sense_is_explained(
     assert complaint in said
 
 
-def test_the_version_is_the_packages(cli: CommandLine) -> None:
+def test_version_prints_the_versions_of_the_packages(cli: CommandLine) -> None:
     versions = json.loads(cli.output("version", "--json"))
     assert sorted(versions) == [
         *("aiohttp", "apsw", "headgate", "hiredis", "python", "redis", "uvloop")
@@ -102,7 +104,7 @@ def test_the_version_is_the_packages(cli: CommandLine) -> None:
     assert cli.output("--version") == cli.output("version")
 
 
-def test_it_also_runs_as_a_module(cli: CommandLine) -> None:
+def test_python_dash_m_gateway_runs_the_same_commands(cli: CommandLine) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "version"], capture_output=True, check=True, cwd=ROOT
     )
@@ -112,7 +114,7 @@ def test_it_also_runs_as_a_module(cli: CommandLine) -> None:
 # ---------------------------------------------------------------- check
 
 
-def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> None:
+def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         """
@@ -141,7 +143,7 @@ def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> N
     )
 
 
-def test_check_reads_the_environment_and_the_file_it_names(
+def test_check_reads_the_environment_and_the_config_file_named_there(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"
@@ -158,7 +160,7 @@ def test_check_reads_the_environment_and_the_file_it_names(
     )
 
 
-def test_each_mistake_of_a_tokens_file_has_a_line_of_its_own(tmp_path: Path) -> None:
+def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text('[[tokens]]\nname = "ann"\n[[tokens]]\nname = "ben"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
@@ -169,7 +171,7 @@ def test_each_mistake_of_a_tokens_file_has_a_line_of_its_own(tmp_path: Path) -> 
     )
 
 
-def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
+def test_check_warns_of_a_revoked_name_without_a_token(tmp_path: Path) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text('[[revoked]]\nname = "ann"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\norigin = "memory:"\n')
@@ -189,7 +191,7 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "origin"), [(["check"], "https://h"), (["serve"], "rediss://h")]
 )
-def test_files_that_cannot_be_used_are_told_with_all_other_mistakes(
+def test_unusable_files_are_reported_together_with_all_other_mistakes(
     command: list[str], origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     authority, folder = tmp_path / "ca.pem", tmp_path / "streams"
@@ -228,7 +230,9 @@ headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 
 
 @pytest.mark.parametrize("name", ["check", "serve"])
-def test_every_mistake_is_one_sentence(name: str, cli: CommandLine, tmp_path: Path) -> None:
+def test_every_mistake_in_the_settings_is_one_sentence(
+    name: str, cli: CommandLine, tmp_path: Path
+) -> None:
     config = tmp_path / "h.toml"
     config.write_text("sse_heartbeat = 0\n")
     done = cli(name, "--config", str(config), environment={"HEADGATE_LISTN": "x"})
@@ -239,7 +243,7 @@ def test_every_mistake_is_one_sentence(name: str, cli: CommandLine, tmp_path: Pa
 # ---------------------------------------------------------------- serve
 
 
-def test_every_flag_of_serve_is_a_setting(cli: CommandLine) -> None:
+def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
     arguments = ["--listen", "--admin", "--origin", "--workers", "--long-poll-timeout"]
     arguments += ["--log-level", "--log-format"]
     done = cli("serve", *(f"{name}=?" for name in arguments))
@@ -248,7 +252,7 @@ def test_every_flag_of_serve_is_a_setting(cli: CommandLine) -> None:
     assert sorted(named) == sorted(arguments)
 
 
-def test_a_port_in_use_is_one_sentence(cli: CommandLine, server: Headgate) -> None:
+def test_serve_on_a_port_in_use_prints_one_sentence(cli: CommandLine, server: Headgate) -> None:
     taken = f"127.0.0.1:{server.port}"
     done = cli(
         "serve", "--listen", taken, "--admin", f"127.0.0.1:{free_port()}", "--origin=memory:"
@@ -263,7 +267,7 @@ def test_a_port_in_use_is_one_sentence(cli: CommandLine, server: Headgate) -> No
     )
 
 
-def test_an_address_of_another_machine_is_one_sentence(cli: CommandLine) -> None:
+def test_serve_on_an_address_of_another_machine_prints_one_sentence(cli: CommandLine) -> None:
     ports = ["--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"]
     done = cli("serve", *ports, "--listen", "192.0.2.1:4437", "--auth=none", "--origin=memory:")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -272,7 +276,9 @@ def test_an_address_of_another_machine_is_one_sentence(cli: CommandLine) -> None
     assert "; choose an address of this machine, or 0.0.0.0 for every IPv4 address" in sentence
 
 
-def test_a_folder_that_cannot_be_is_one_sentence(cli: CommandLine, tmp_path: Path) -> None:
+def test_serve_with_an_impossible_data_folder_prints_one_sentence(
+    cli: CommandLine, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     ports = [f"--{name}=127.0.0.1:{free_port()}" for name in ("listen", "admin")]
     done = cli("serve", *ports, "--origin", f"file:{tmp_path}/file/data")
@@ -300,7 +306,7 @@ def spellings(declared: click.Command) -> set[str]:
     }
 
 
-def test_the_document_names_every_command_and_option() -> None:
+def test_docs_commands_names_every_command_and_option() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     for name, declared in commands_of(command):
         if not name:
@@ -312,7 +318,7 @@ def test_the_document_names_every_command_and_option() -> None:
         assert set(re.findall(r"--[a-z-]+", section)) >= options, name
 
 
-def test_the_document_names_no_option_that_does_not_exist() -> None:
+def test_docs_commands_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     known = {option for _, declared in commands_of(command) for option in spellings(declared)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}

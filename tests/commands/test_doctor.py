@@ -112,7 +112,7 @@ def server(_server: RedisServer) -> RedisServer:
         ("protected-mode no", "rights", "warning", "whoever reaches the port"),
     ],
 )
-def test_a_setting_is_told_by_what_it_means(
+def test_doctor_redis_explains_each_redis_setting_at_its_level(
     server: RedisServer, settings: str, about: str, level: str, words: str
 ) -> None:
     """In the list a | stands for a space within a value."""
@@ -121,13 +121,13 @@ def test_a_setting_is_told_by_what_it_means(
     assert only(found(server.url), about, words).level == level
 
 
-def test_memory_that_is_nearly_full_is_a_warning(server: RedisServer) -> None:
+def test_doctor_redis_warns_of_nearly_full_memory(server: RedisServer) -> None:
     used = server.info("memory")["used_memory"]
     server.command("CONFIG", "SET", "maxmemory", int(used * 1.05))
     assert only(found(server.url), "memory", "beyond it appends are refused").level == "warning"
 
 
-def test_connections_that_run_out_are_a_warning(server: RedisServer) -> None:
+def test_doctor_redis_warns_when_connections_run_out(server: RedisServer) -> None:
     with server.client() as other:
         other.config_set("maxclients", 2)
         told = found(server.url)
@@ -135,7 +135,7 @@ def test_connections_that_run_out_are_a_warning(server: RedisServer) -> None:
     assert only(told, "connections", "2 clients of maxclients 2").level == "warning"
 
 
-def test_a_sound_redis_has_nothing_but_notes(server: RedisServer) -> None:
+def test_a_sound_redis_gets_only_ok_and_notes(server: RedisServer) -> None:
     server.command(
         *("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always", "maxmemory", "1gb")
     )
@@ -181,7 +181,7 @@ def test_a_sound_redis_has_nothing_but_notes(server: RedisServer) -> None:
         ),
     ],
 )
-def test_a_state_is_told_by_what_it_means(
+def test_doctor_redis_explains_versions_failed_saves_and_lagging_replicas(
     server: RedisServer, info: dict[str, object], about: str, level: str, words: str
 ) -> None:
     asked = facts(server.url)
@@ -189,7 +189,7 @@ def test_a_state_is_told_by_what_it_means(
     assert only([*access(other), *durability(other)], about, words).level == level
 
 
-def test_waiting_for_replicas_before_they_can_tell_of_their_disk_is_noted(
+def test_wait_replicas_on_a_redis_before_7_2_is_noted(
     server: RedisServer,
 ) -> None:
     asked = facts(server.url, wait_replicas=1)
@@ -204,7 +204,7 @@ def test_waiting_for_replicas_before_they_can_tell_of_their_disk_is_noted(
     assert told == {"7.0.15": "note", "7.2.0": "ok"}
 
 
-def test_what_may_not_be_asked_is_left_out(server: RedisServer) -> None:
+def test_doctor_redis_notes_what_its_user_may_not_query(server: RedisServer) -> None:
     server.command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-config", "-scan")
     told = found(f"redis://blind:pw@{server.address}")
     assert only(told, "rights", "CONFIG GET").level == "note"
@@ -230,7 +230,9 @@ def test_what_may_not_be_asked_is_left_out(server: RedisServer) -> None:
         ("resetchannels &other", "SPUBLISH: "),
     ],
 )
-def test_a_right_that_is_missing_is_named(server: RedisServer, rule: str, reason: str) -> None:
+def test_a_missing_redis_right_is_an_error_that_names_it(
+    server: RedisServer, rule: str, reason: str
+) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all")
     login = f"redis://app:pw@{server.address}"
     assert only(found(login), "rights", "may do all").level == "ok"
@@ -243,7 +245,7 @@ def test_a_right_that_is_missing_is_named(server: RedisServer, rule: str, reason
 
 
 @pytest.mark.parametrize("word", ["multi", "exec", "discard"])
-def test_what_no_gateway_needs_is_no_error(server: RedisServer, word: str) -> None:
+def test_a_redis_right_that_no_gateway_needs_is_no_error(server: RedisServer, word: str) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", f"-{word}")
     told = found(f"redis://app:pw@{server.address}")
     assert only(told, "rights", "What the user app may do was not tried").level == "note"
@@ -251,14 +253,14 @@ def test_what_no_gateway_needs_is_no_error(server: RedisServer, word: str) -> No
     assert server.command("DBSIZE") == 0
 
 
-def test_a_right_is_needed_where_it_is_used(server: RedisServer) -> None:
+def test_the_right_to_wait_is_needed_only_with_wait_replicas(server: RedisServer) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", "-wait")
     login = f"redis://app:pw@{server.address}"
     assert only(found(login), "rights", "may do all").level == "ok"
     assert only(found(login, wait_replicas=1), "rights", "WAIT: ").level == "error"
 
 
-def test_an_examination_changes_nothing_in_redis(server: RedisServer) -> None:
+def test_doctor_redis_changes_nothing_in_redis(server: RedisServer) -> None:
     server.command("SET", "headgate:other", "1")
     before = (server.command("DBSIZE"), server.command("FUNCTION", "LIST"))
     dirty = server.info("persistence")["rdb_changes_since_last_save"]
@@ -277,7 +279,7 @@ def load(server: RedisServer, *names: str) -> None:
 OTHERS = ("headgate_0123456789ab", "headgate_ba9876543210")
 
 
-def test_functions_of_this_version_are_what_a_gateway_loads(server: RedisServer) -> None:
+def test_the_functions_a_gateway_loads_are_those_of_this_version(server: RedisServer) -> None:
     load(server, "headgate_tools", "other")
     with headgate(server.url):
         told = facts(server.url)
@@ -286,7 +288,7 @@ def test_functions_of_this_version_are_what_a_gateway_loads(server: RedisServer)
 
 
 @pytest.mark.parametrize("others", [OTHERS[:1], OTHERS])
-def test_functions_of_other_versions_are_told_with_how_they_go(
+def test_functions_of_other_versions_are_noted_with_working_delete_commands(
     server: RedisServer, others: tuple[str, ...]
 ) -> None:
     load(server, *others, "headgate_tools", "other")
@@ -299,7 +301,7 @@ def test_functions_of_other_versions_are_told_with_how_they_go(
     assert [it for it in found(server.url) if it.about == "functions"] == []
 
 
-def test_functions_that_may_be_all_that_are_used_are_not_to_be_removed(
+def test_functions_of_other_versions_get_no_delete_advice_if_none_of_this_is_loaded(
     server: RedisServer,
 ) -> None:
     """Of a doctor that is newer than the gateways."""
@@ -308,7 +310,7 @@ def test_functions_that_may_be_all_that_are_used_are_not_to_be_removed(
     assert "FUNCTION DELETE" not in finding.advice
 
 
-def test_functions_that_are_removed_while_a_gateway_uses_them_come_back(
+def test_deleted_functions_are_reloaded_by_a_gateway_without_loss(
     server: RedisServer,
 ) -> None:
     """As docs/redis.md says: nothing is lost, and the streams are in a new generation."""
@@ -327,7 +329,7 @@ def test_functions_that_are_removed_while_a_gateway_uses_them_come_back(
 # ---------------------------------------------------------------- streams
 
 
-def test_the_memory_of_streams_is_measured(server: RedisServer) -> None:
+def test_doctor_redis_measures_the_memory_per_commit(server: RedisServer) -> None:
     for name, records in (("one", 10), ("two", 1000)):
         key = f"headgate:{{{name}}}"
         server.command("HSET", key, "v", "1.1", "s", "{}")
@@ -343,7 +345,7 @@ def test_the_memory_of_streams_is_measured(server: RedisServer) -> None:
     assert 100 < each < 200
 
 
-def test_of_many_streams_a_sample_is_measured(server: RedisServer) -> None:
+def test_doctor_redis_measures_a_sample_of_200_of_many_streams(server: RedisServer) -> None:
     with server.client() as client, client.pipeline(transaction=False) as pipeline:
         for i in range(2000):
             pipeline.hset(f"headgate:{{{i}}}", "v", "1.1")
@@ -351,7 +353,9 @@ def test_of_many_streams_a_sample_is_measured(server: RedisServer) -> None:
     assert only(found(server.url), "streams", "A sample of 200 streams with 0 commits: ")
 
 
-def test_many_short_streams_are_told_how_they_take_less(server: RedisServer) -> None:
+def test_doctor_redis_advises_a_smaller_node_size_for_many_short_streams(
+    server: RedisServer,
+) -> None:
     with server.client() as client, client.pipeline(transaction=False) as pipeline:
         for i in range(200):
             pipeline.hset(f"headgate:{{{i}}}", "v", "1.1")
@@ -362,7 +366,7 @@ def test_many_short_streams_are_told_how_they_take_less(server: RedisServer) -> 
     assert only(found(server.url), "streams", "All 200").advice == ""
 
 
-def test_streams_are_looked_for_under_the_prefix_and_database(server: RedisServer) -> None:
+def test_doctor_redis_counts_streams_of_the_given_prefix_and_database(server: RedisServer) -> None:
     with server.client() as client:
         client.select(3)
         client.hset("mine:{a}", "v", "1.1")
@@ -381,7 +385,9 @@ def cli() -> Iterator[CommandLine]:
     made.kill()
 
 
-def test_it_is_printed_to_be_read(server: RedisServer, cli: CommandLine) -> None:
+def test_doctor_redis_prints_a_readable_report_in_100_columns(
+    server: RedisServer, cli: CommandLine
+) -> None:
     server.command("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always")
     done = cli("doctor", "redis", server.url)
     printed = done.stdout.decode()
@@ -394,14 +400,16 @@ def test_it_is_printed_to_be_read(server: RedisServer, cli: CommandLine) -> None
     assert max(map(len, printed.splitlines())) <= 100
 
 
-def test_an_error_is_told_by_the_exit_status_too(server: RedisServer, cli: CommandLine) -> None:
+def test_doctor_redis_with_an_error_exits_with_1(server: RedisServer, cli: CommandLine) -> None:
     server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     done = cli("doctor", "redis", server.url)
     assert done.returncode == 1
     assert b"  error    eviction: maxmemory-policy allkeys-lru: " in done.stdout
 
 
-def test_json_has_the_same_in_it(server: RedisServer, cli: CommandLine) -> None:
+def test_doctor_redis_json_has_the_findings_of_the_report(
+    server: RedisServer, cli: CommandLine
+) -> None:
     (told,) = json.loads(cli.output("doctor", "redis", "--json", server.url))
     assert told["origin"] == server.url
     (part,) = told["parts"]
@@ -414,7 +422,7 @@ def test_json_has_the_same_in_it(server: RedisServer, cli: CommandLine) -> None:
     }
 
 
-def test_the_routes_of_the_settings_are_examined(
+def test_doctor_redis_examines_each_redis_route_of_the_settings(
     server: RedisServer, cli: CommandLine, tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"
@@ -440,13 +448,13 @@ def test_the_routes_of_the_settings_are_examined(
     assert "wait_replicas" not in json.dumps(second)
 
 
-def test_without_a_redis_there_is_nothing_to_examine(cli: CommandLine) -> None:
+def test_doctor_redis_without_a_redis_route_exits_with_2(cli: CommandLine) -> None:
     done = cli("doctor", "redis", environment={"HEADGATE_ORIGIN": "memory:"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"no route has its streams in Redis" in done.stderr
 
 
-def test_a_redis_that_is_not_there_is_told_by_a_status_of_its_own(cli: CommandLine) -> None:
+def test_doctor_redis_of_an_unreachable_redis_exits_with_69(cli: CommandLine) -> None:
     done = cli("doctor", "redis", f"redis://app:s3cret@127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (69, b"")
     assert done.stderr.startswith(b"headgate: redis://app:***@127.0.0.1:")
@@ -460,7 +468,7 @@ def test_a_redis_that_is_not_there_is_told_by_a_status_of_its_own(cli: CommandLi
         ("nobody:s3cret@", "it refuses the user or the password"),
     ],
 )
-def test_a_login_that_is_missing_or_wrong_is_told(
+def test_doctor_redis_with_a_missing_or_wrong_login_exits_with_69(
     login: str, why: str, tmp_path: Path, cli: CommandLine
 ) -> None:
     with redis_server(tmp_path, requirepass="s3cret") as guarded:
@@ -469,14 +477,14 @@ def test_a_login_that_is_missing_or_wrong_is_told(
     assert done.stderr.endswith(f" cannot be examined: {guarded.address}: {why}.\n".encode())
 
 
-def test_a_redis_without_tls_is_told(server: RedisServer) -> None:
+def test_doctor_redis_says_that_a_server_may_speak_no_tls(server: RedisServer) -> None:
     with pytest.raises(
         ServerUnreachable, match=r"; perhaps it speaks no TLS, which is redis rather "
     ):
         found(f"rediss://{server.address}", connect_timeout=0.2)
 
 
-def test_a_node_of_a_cluster_is_no_server_of_its_own(tmp_path: Path) -> None:
+def test_a_single_url_for_a_cluster_node_is_an_error(tmp_path: Path) -> None:
     options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
     with redis_server(tmp_path, **options) as node:
         told = only(found(node.url), "deployment", "This is a node of a cluster")
@@ -484,7 +492,7 @@ def test_a_node_of_a_cluster_is_no_server_of_its_own(tmp_path: Path) -> None:
     assert "redis+cluster://" in told.advice
 
 
-def test_a_password_is_never_shown(server: RedisServer, cli: CommandLine) -> None:
+def test_doctor_redis_never_prints_a_password(server: RedisServer, cli: CommandLine) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">s3cret", "~*", "&*", "+@all")
     for url in (
         f"redis://app:s3cret@{server.address}",
@@ -496,20 +504,22 @@ def test_a_password_is_never_shown(server: RedisServer, cli: CommandLine) -> Non
             assert b"s3cret" not in done.stdout + done.stderr
 
 
-def test_checking_the_settings_shows_no_password(cli: CommandLine) -> None:
+def test_check_never_prints_a_redis_password(cli: CommandLine) -> None:
     done = cli("check", environment={"HEADGATE_ORIGIN": "redis://app:s3cret@h/1"})
     assert b"  /v1/stream  redis://app:***@h:6379/1\n" in done.stdout
     assert b"s3cret" not in done.stdout + done.stderr
 
 
-def test_a_url_of_another_kind_is_told_which_there_are(cli: CommandLine) -> None:
+def test_doctor_redis_refuses_another_url_scheme_and_lists_its_own(cli: CommandLine) -> None:
     done = cli("doctor", "redis", "http://127.0.0.1:6379")
     assert done.returncode == 2
     for kind in (b"redis://", b"redis+unix://", b"redis+sentinel://", b"redis+cluster://"):
         assert kind in done.stderr
 
 
-def test_a_url_that_is_none_is_a_mistake_of_the_command_line(cli: CommandLine) -> None:
+def test_doctor_redis_refuses_a_malformed_url_without_showing_its_password(
+    cli: CommandLine,
+) -> None:
     done = cli("doctor", "redis", "redis://app:s3/cret@h")
     assert done.returncode == 2
     assert b"percent-encoded" in done.stderr
@@ -528,7 +538,9 @@ def documented_rights() -> tuple[str, str]:
     return f"{rule} {listing}", more
 
 
-def test_the_rights_in_the_document_are_all_that_a_gateway_uses(server: RedisServer) -> None:
+def test_the_documented_redis_rights_suffice_for_a_gateway_and_the_doctor(
+    server: RedisServer,
+) -> None:
     rule, more = documented_rights()
     server.command("ACL", "SETUSER", "headgate", "reset", *rule.split())
     server.command("ACL", "LOG", "RESET")

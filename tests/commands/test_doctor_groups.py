@@ -31,7 +31,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
         yield started
 
 
-def test_a_primary_under_sentinel_is_told_what_a_failover_loses(group: SentinelGroup) -> None:
+def test_doctor_redis_says_what_a_sentinel_failover_can_lose(group: SentinelGroup) -> None:
     told = found(group.url)
     assert only(told, "sentinels", "3 sentinels know the service").level == "ok"
     assert only(told, "replication", "wait_replicas 0: a failover loses").level == "note"
@@ -40,7 +40,7 @@ def test_a_primary_under_sentinel_is_told_what_a_failover_loses(group: SentinelG
 
 
 @pytest.mark.parametrize(("replicas", "level"), [(2, "ok"), (3, "error")])
-def test_replicas_that_are_waited_for_have_to_be_there(
+def test_wait_replicas_beyond_the_connected_replicas_is_an_error(
     group: SentinelGroup, replicas: int, level: str
 ) -> None:
     told = found(group.url, wait_replicas=replicas)
@@ -49,28 +49,28 @@ def test_replicas_that_are_waited_for_have_to_be_there(
     )
 
 
-def test_a_replica_is_no_server_for_streams(group: SentinelGroup) -> None:
+def test_the_url_of_a_replica_is_an_error(group: SentinelGroup) -> None:
     told = only(found(group.replicas()[0].url), "replication", "This is a replica of 127.0.0.1:")
     assert told.level == "error"
 
 
-def test_replicas_without_anybody_to_promote_them_are_noted(group: SentinelGroup) -> None:
+def test_replicas_without_a_sentinel_to_promote_them_are_noted(group: SentinelGroup) -> None:
     told = only(found(group.primary().url), "replication", "2 replicas, and nobody")
     assert told.level == "note"
 
 
-def test_a_sentinel_that_cannot_be_asked_is_a_warning(group: SentinelGroup) -> None:
+def test_an_unreachable_sentinel_is_a_warning(group: SentinelGroup) -> None:
     gone = f"127.0.0.1:{free_port()}"
     url = group.url.replace("redis+sentinel://", f"redis+sentinel://{gone},")
     assert only(found(url), "sentinels", f"{gone}: ").level == "warning"
 
 
-def test_a_service_that_no_sentinel_knows_cannot_be_reached(group: SentinelGroup) -> None:
+def test_a_service_unknown_to_its_sentinels_raises_server_unreachable(group: SentinelGroup) -> None:
     with pytest.raises(ServerUnreachable, match="No such master with that name"):
         found(group.url.replace("/headgate", "/other"))
 
 
-def test_sentinels_that_cannot_agree_are_an_error(group: SentinelGroup) -> None:
+def test_sentinels_without_a_quorum_are_an_error(group: SentinelGroup) -> None:
     views = ask(route_to(group.url)).sentinels
     torn = dataclasses.replace(views[0], why_no_quorum="NOQUORUM 1 usable Sentinels")
     assert only(sentinels((torn, *views[1:])), "sentinels", "NOQUORUM").level == "error"
@@ -80,7 +80,7 @@ def test_sentinels_that_cannot_agree_are_an_error(group: SentinelGroup) -> None:
     assert only(told, "sentinels", "The URL names one sentinel").level == "note"
 
 
-def test_each_primary_of_a_cluster_is_examined(tmp_path: Path) -> None:
+def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path: Path) -> None:
     with ClusterServers(tmp_path, nodes=3) as nodes:
         parts = list(examine(ask(route_to(nodes.url))))
         told = [it for part in parts for it in part.findings]
@@ -124,7 +124,7 @@ def test_each_primary_of_a_cluster_is_examined(tmp_path: Path) -> None:
         assert [it.level for it in told if it.about == "rights"] == ["ok"] * 2
 
 
-def test_a_cluster_with_replicas_loses_nobody(tmp_path: Path) -> None:
+def test_a_cluster_with_replicas_gets_no_warning_of_missing_replicas(tmp_path: Path) -> None:
     with ClusterServers(tmp_path, nodes=3, replicas=1) as nodes:
         wait_until(
             lambda: all(
@@ -143,13 +143,13 @@ def test_a_cluster_with_replicas_loses_nobody(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- ways to reach it
 
 
-def test_a_socket_is_a_way_to_reach_it(tmp_path: Path) -> None:
+def test_doctor_redis_reaches_a_redis_by_unix_socket(tmp_path: Path) -> None:
     with redis_server(tmp_path / "r", unixsocket=str(tmp_path / "s")):
         (part,) = examine(ask(route_to(f"redis+unix://{tmp_path}/s")))
         assert part.title == f"Redis at {tmp_path}/s"
 
 
-def test_tls_is_a_way_to_reach_it(tmp_path: Path) -> None:
+def test_doctor_redis_reaches_a_redis_by_tls(tmp_path: Path) -> None:
     subprocess.run(
         [
             *(

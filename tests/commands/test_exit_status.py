@@ -39,20 +39,22 @@ COMMANDS = (
         ("503 Service Unavailable", 69),
     ],
 )
-def test_refusals_by_a_server_are_told_apart(answered: str, status: int, cli: CommandLine) -> None:
+def test_refusals_by_a_server_have_distinct_exit_statuses(
+    answered: str, status: int, cli: CommandLine
+) -> None:
     with BlockingOrigin(lambda exchange: exchange.answer(status=answered)) as origin:
         for command in COMMANDS if status == 4 else COMMANDS[:1]:
             done = cli(*command, stdin=b"x\n", environment={"STREAM_URL": origin.url})
             assert (command, done.returncode) == (command, status), done.stderr
 
 
-def test_a_server_that_is_not_there_is_unavailable(cli: CommandLine) -> None:
+def test_a_command_without_a_server_exits_with_69(cli: CommandLine) -> None:
     nowhere = {"STREAM_URL": f"http://127.0.0.1:{free_port()}"}
     for command in COMMANDS[1:4]:
         done = cli(*command, environment=nowhere)
         assert (command, done.returncode) == (command, 69), done.stderr
 
 
-def test_what_is_no_durable_streams_server_is_a_failure_of_its_own(cli: CommandLine) -> None:
+def test_reading_from_another_kind_of_server_exits_with_1(cli: CommandLine) -> None:
     with BlockingOrigin(lambda exchange: exchange.answer(b"hello")) as origin:
         assert cli("read", "s", environment={"STREAM_URL": origin.url}).returncode == 1

@@ -114,7 +114,7 @@ async def play(aiohttp_server: AiohttpServer) -> Play:
 # ---------------------------------------------------------------- append
 
 
-async def test_ctrl_c_while_the_last_answer_is_waited_for_tells_how_much_is_in() -> None:
+async def test_ctrl_c_during_the_closing_append_prints_how_many_lines_are_stored() -> None:
     head = answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 0")
     stored = answer(b"", "Stream-Next-Offset: 1", "Producer-Seq: 0")
     async with RawOrigin(head, stored, silence) as origin:
@@ -141,7 +141,7 @@ async def test_ctrl_c_while_the_last_answer_is_waited_for_tells_how_much_is_in()
 # ---------------------------------------------------------------- tail
 
 
-async def test_data_is_printed_once_when_its_control_event_was_lost(play: Play) -> None:
+async def test_tail_prints_data_once_although_its_control_event_was_lost(play: Play) -> None:
     script = Script(
         [
             data("a") + control("1") + data("b"),
@@ -158,7 +158,7 @@ async def test_data_is_printed_once_when_its_control_event_was_lost(play: Play) 
     ]
 
 
-async def test_long_polls_go_on_from_offset_and_cursor(play: Play) -> None:
+async def test_tail_by_long_poll_sends_the_last_offset_and_cursor(play: Play) -> None:
     script = Script(
         [
             long_poll(204, "0", Stream_Cursor="4"),
@@ -178,7 +178,7 @@ async def test_long_polls_go_on_from_offset_and_cursor(play: Play) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_passing_refusal_is_waited_out_as_long_as_the_server_asks(
+async def test_tail_retries_a_passing_refusal_after_its_retry_after(
     status: int, play: Play
 ) -> None:
     script = Script(
@@ -206,7 +206,7 @@ async def test_a_passing_refusal_is_waited_out_as_long_as_the_server_asks(
     ],
     ids=["still refused", "refused for good", "well again", "refused otherwise"],
 )
-async def test_why_a_head_is_refused_is_told_although_its_answer_has_no_body(
+async def test_a_refused_head_is_explained_by_a_get_of_the_tail(
     status: int, then: web.Response, said: str, play: Play
 ) -> None:
     script = Script([then], head_status=status)
@@ -216,7 +216,7 @@ async def test_why_a_head_is_refused_is_told_although_its_answer_has_no_body(
     assert script.requests == [("GET", {"offset": "now"})]
 
 
-async def test_a_retry_after_that_is_a_date_is_counted_from_the_servers_clock(play: Play) -> None:
+async def test_a_retry_after_date_is_counted_from_the_date_of_the_server(play: Play) -> None:
     moments = {
         "Date": "Wed, 01 Jan 2020 00:00:00 GMT",
         "Retry-After": "Wed, 01 Jan 2020 00:00:02 GMT",
@@ -226,7 +226,7 @@ async def test_a_retry_after_that_is_a_date_is_counted_from_the_servers_clock(pl
     assert "; trying again in 2.0 s\n" in outcome.said
 
 
-async def test_a_server_that_ends_every_answer_at_once_is_not_hammered(play: Play) -> None:
+async def test_tail_waits_longer_each_time_a_response_ends_at_once(play: Play) -> None:
     script = Script([control("0"), control("0"), control("0"), control("0", closed=True)])
     outcome = await play(script, "tail")
     assert outcome.status == 0
@@ -236,12 +236,12 @@ async def test_a_server_that_ends_every_answer_at_once_is_not_hammered(play: Pla
     ] * 3
 
 
-async def test_a_refusal_that_stays_ends_it(play: Play) -> None:
+async def test_tail_ends_on_a_lasting_refusal(play: Play) -> None:
     script = Script([data("a") + control("1"), web.Response(status=410, text="trimmed")])
     assert await play(script, "tail") == Outcome(3, "a", "headgate: /s: trimmed (410 Gone).\n")
 
 
-async def test_being_connected_again_is_said_once_for_all_failures(play: Play) -> None:
+async def test_tail_reports_a_new_connection_once_for_all_failures(play: Play) -> None:
     script = Script(
         [
             web.Response(status=503),
@@ -256,7 +256,7 @@ async def test_being_connected_again_is_said_once_for_all_failures(play: Play) -
     assert kinds == ["trying again", "trying again", "headgate: connected again"]
 
 
-async def test_only_the_offset_that_was_given_is_called_so(play: Play) -> None:
+async def test_tail_names_its_offset_option_only_if_that_offset_is_refused(play: Play) -> None:
     script = Script([data("a") + control("1"), web.Response(status=410, text="trimmed")])
     outcome = await play(script, "tail", "--offset", "0")
     assert outcome == Outcome(3, "a", "headgate: /s: trimmed (410 Gone).\n")
@@ -267,21 +267,21 @@ async def test_only_the_offset_that_was_given_is_called_so(play: Play) -> None:
 
 
 @pytest.mark.parametrize("said", ["{}", "[", "1"])
-async def test_a_broken_control_event_ends_it(said: str, play: Play) -> None:
+async def test_tail_ends_on_a_broken_control_event(said: str, play: Play) -> None:
     script = Script([f"event: control\ndata: {said}\n\n".encode()])
     assert await play(script, "tail") == Outcome(
         1, "", "headgate: the server sent a control event without streamNextOffset.\n"
     )
 
 
-async def test_broken_base64_ends_it(play: Play) -> None:
+async def test_tail_ends_on_broken_base64(play: Play) -> None:
     script = Script([data("a") + control("1")], {"Stream-SSE-Data-Encoding": "base64"})
     assert await play(script, "tail") == Outcome(
         1, "", "headgate: the server sent a data event that is no base64.\n"
     )
 
 
-async def test_base64_may_be_spread_over_lines(play: Play) -> None:
+async def test_tail_decodes_base64_spread_over_lines(play: Play) -> None:
     script = Script(
         [data("AQ\ndata: I=\ndata: ") + control("1", closed=True)],
         {"Stream-SSE-Data-Encoding": "base64"},
@@ -306,7 +306,7 @@ async def test_base64_may_be_spread_over_lines(play: Play) -> None:
         ("x" * 10_000, "text/plain", "x" * 300),
     ],
 )
-async def test_an_error_is_one_harmless_sentence(
+async def test_an_error_response_is_printed_as_one_harmless_sentence(
     body: str, content_type: str, told: str, play: Play
 ) -> None:
     error = web.Response(status=400, text=body, content_type=content_type)
@@ -315,7 +315,7 @@ async def test_an_error_is_one_harmless_sentence(
     )
 
 
-async def test_a_redirect_is_not_followed_with_the_authorization(play: Play) -> None:
+async def test_read_does_not_follow_a_redirect(play: Play) -> None:
     script = Script([web.Response(status=302, headers={"Location": "http://other.invalid/"})])
     assert await play(script, "read") == Outcome(
         5, "", "headgate: /s: the server refused (302 Found).\n"
@@ -323,14 +323,16 @@ async def test_a_redirect_is_not_followed_with_the_authorization(play: Play) -> 
 
 
 @pytest.mark.parametrize("command", ["read", "close"])
-async def test_a_server_without_streams_is_recognised(command: str, play: Play) -> None:
+async def test_a_response_without_an_offset_is_reported_as_another_kind_of_server(
+    command: str, play: Play
+) -> None:
     script = Script([web.Response(text="<h1>It works!</h1>")])
     assert await play(script, command) == Outcome(
         1, "", "headgate: /s: this is no Durable Streams server: it sent no Stream-Next-Offset.\n"
     )
 
 
-async def test_the_authorization_is_sent_and_nothing_that_is_not_asked_for(play: Play) -> None:
+async def test_close_sends_the_authorization_and_no_content_type(play: Play) -> None:
     script = Script([web.Response(status=204, headers={"Stream-Next-Offset": "1"})])
     assert (await play(script, "close")).status == 0
     (sent,) = script.sent_headers
@@ -341,7 +343,7 @@ async def test_the_authorization_is_sent_and_nothing_that_is_not_asked_for(play:
 # ---------------------------------------------------------------- append
 
 
-async def test_a_producers_append_is_repeated_under_its_number(play: Play) -> None:
+async def test_an_append_of_a_producer_is_retried_with_the_same_number(play: Play) -> None:
     script = Script(
         [
             web.Response(status=503),
@@ -361,7 +363,7 @@ async def test_a_producers_append_is_repeated_under_its_number(play: Play) -> No
     assert [sent["Producer-Seq"] for sent in script.sent_headers] == ["0", "0", "1"]
 
 
-async def test_another_append_is_never_repeated(play: Play) -> None:
+async def test_an_append_without_a_producer_is_not_retried(play: Play) -> None:
     script = Script([web.Response(status=503, text="busy")])
     outcome = await play(script, "append", "--data", "x")
     assert outcome == Outcome(69, "", "headgate: /s: busy (503 Service Unavailable).\n")
@@ -382,7 +384,9 @@ def durable(tmp_path: Path) -> Iterator[Headgate]:
 
 
 @pytest.mark.parametrize("live", [[], ["--long-poll"]], ids=["sse", "long-poll"])
-def test_tail_survives_a_restart_and_misses_nothing(live: list[str], durable: Headgate) -> None:
+def test_tail_misses_nothing_across_restarts_of_the_server(
+    live: list[str], durable: Headgate
+) -> None:
     cli = CommandLine(durable.streams)
     stream = Stream(durable, "text/plain")
     tail = cli.start("tail", stream.name, "--from-start", *live)
@@ -402,7 +406,7 @@ def test_tail_survives_a_restart_and_misses_nothing(live: list[str], durable: He
 @pytest.mark.parametrize(
     "arguments", [["--data", "a\n"], ["--lines", "--close"]], ids=["data", "lines"]
 )
-def test_a_producer_waits_for_a_server_that_is_starting(
+def test_an_append_with_a_producer_retries_until_the_server_has_started(
     arguments: list[str], durable: Headgate
 ) -> None:
     cli = CommandLine(durable.streams)
@@ -428,7 +432,9 @@ def test_a_producer_waits_for_a_server_that_is_starting(
     assert stream.data == b"a\n"
 
 
-def test_a_producer_survives_a_restart_and_appends_once(durable: Headgate) -> None:
+def test_an_append_with_a_producer_stores_each_line_once_across_a_restart(
+    durable: Headgate,
+) -> None:
     cli = CommandLine(durable.streams)
     stream = Stream(durable, "text/plain")
     lines = b"".join(b"%d\n" % number for number in range(400))  # each is a commit on the disk
@@ -479,7 +485,7 @@ async def said_of(server: Listener, scheme: str) -> str:
     return said.removeprefix(f"headgate: {url}: ")
 
 
-async def test_a_certificate_of_an_unknown_authority_is_told(certificate: ssl.SSLContext) -> None:
+async def test_an_untrusted_certificate_is_reported_as_such(certificate: ssl.SSLContext) -> None:
     async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -489,7 +495,7 @@ async def test_a_certificate_of_an_unknown_authority_is_told(certificate: ssl.SS
         )
 
 
-async def test_a_server_without_tls_is_told() -> None:
+async def test_https_to_a_server_without_tls_is_reported_with_advice() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -500,7 +506,7 @@ async def test_a_server_without_tls_is_told() -> None:
     assert said.endswith("): perhaps its URL begins with http://.\n")
 
 
-async def test_a_reset_connection_is_one_sentence() -> None:
+async def test_a_reset_connection_is_reported_in_one_sentence() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)  # what is unread makes the kernel send a reset
         writer.transport.abort()
@@ -509,7 +515,7 @@ async def test_a_reset_connection_is_one_sentence() -> None:
         assert await said_of(server, "http") == "the connection was lost.\n"
 
 
-async def test_what_is_no_http_is_one_sentence() -> None:
+async def test_a_response_that_is_no_http_is_reported_in_one_sentence() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")

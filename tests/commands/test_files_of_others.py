@@ -26,7 +26,7 @@ def refused(*words: str, folder: Path) -> str:
     return done.stderr
 
 
-def test_a_relative_tokens_file_is_told_by_the_whole_path_that_was_tried(tmp_path: Path) -> None:
+def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path: Path) -> None:
     settings = tmp_path / "settings" / "headgate.toml"
     settings.parent.mkdir()
     settings.write_text('tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
@@ -37,7 +37,7 @@ def test_a_relative_tokens_file_is_told_by_the_whole_path_that_was_tried(tmp_pat
     )
 
 
-def test_an_unreadable_configuration_is_refused_in_the_words_for_a_missing_one(
+def test_unreadable_and_missing_configurations_are_refused_with_their_reason(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "headgate.toml").touch(mode=0o000)
@@ -52,9 +52,7 @@ def test_an_unreadable_configuration_is_refused_in_the_words_for_a_missing_one(
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444], ids=["unreadable", "read-only"])
-def test_a_data_file_of_another_user_is_named_itself_and_not_its_folder(
-    mode: int, tmp_path: Path
-) -> None:
+def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: Path) -> None:
     data = tmp_path / "data" / "headgate.db"
     data.parent.mkdir(mode=0o700)
     data.touch()

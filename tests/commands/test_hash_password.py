@@ -15,7 +15,7 @@ def hashed(typed: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_the_hash_of_stdin_is_one_that_the_settings_take(end: str) -> None:
+def test_hash_password_prints_a_hash_that_the_settings_accept(end: str) -> None:
     password = "correct hörse battery"
     status, printed, said = hashed(password + end)
     assert (status, said) == (0, "")
@@ -23,12 +23,12 @@ def test_the_hash_of_stdin_is_one_that_the_settings_take(end: str) -> None:
     assert PasswordHasher().verify(user.password_hash.reveal(), password)
 
 
-def test_two_hashes_of_one_password_differ() -> None:
+def test_hash_password_prints_a_different_hash_each_time() -> None:
     assert hashed("x" * 12) != hashed("x" * 12)
 
 
 @pytest.mark.parametrize("typed", ["", "x" * 11, "x" * 1025, "two lines\nof a password"])
-def test_what_is_no_password_is_refused_and_not_repeated(typed: str) -> None:
+def test_hash_password_refuses_an_invalid_password_without_showing_it(typed: str) -> None:
     assert hashed(typed) == (
         1,
         "",

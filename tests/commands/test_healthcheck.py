@@ -57,7 +57,7 @@ def check(admin: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_server_that_serves_is_alive(server: Headgate, cli: CommandLine) -> None:
+def test_healthcheck_of_a_serving_server_exits_with_0(server: Headgate, cli: CommandLine) -> None:
     done = cli("healthcheck", environment={"HEADGATE_ADMIN": f"127.0.0.1:{server.admin_port}"})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -66,12 +66,12 @@ def test_a_server_that_serves_is_alive(server: Headgate, cli: CommandLine) -> No
     ("listening", "asked"),
     [("127.0.0.1", "0.0.0.0"), ("::1", "::"), ("127.0.0.1", "localhost")],
 )
-def test_an_address_for_all_interfaces_is_asked_on_loopback(listening: str, asked: str) -> None:
+def test_healthcheck_asks_a_wildcard_address_on_loopback(listening: str, asked: str) -> None:
     with answering(OK, listening) as port:
         assert healthcheck.fault_of(Address(asked, port)) is None
 
 
-def test_where_nobody_listens_nobody_is_alive() -> None:
+def test_healthcheck_without_a_server_exits_with_1() -> None:
     admin = f"127.0.0.1:{free_port()}"
     assert check(admin) == (1, f"headgate: {admin} cannot be reached: Connection refused.\n")
 
@@ -85,13 +85,13 @@ def test_where_nobody_listens_nobody_is_alive() -> None:
         (b"", "does not answer in HTTP"),
     ],
 )
-def test_any_answer_but_200_is_a_fault(answer: bytes, why: str) -> None:
+def test_healthcheck_exits_with_1_on_any_response_but_200(answer: bytes, why: str) -> None:
     with answering(answer) as port:
         status, said = check(f"127.0.0.1:{port}")
         assert (status, said) == (1, f"headgate: 127.0.0.1:{port} {why}.\n")
 
 
-def test_a_server_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthcheck_of_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healthcheck, "TIMEOUT_S", 0.05)
     with answering(None) as port:
         status, said = check(f"127.0.0.1:{port}")
@@ -99,5 +99,5 @@ def test_a_server_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
         assert said == f"headgate: 127.0.0.1:{port} does not answer within 0.05 s.\n"
 
 
-def test_a_port_that_the_system_chose_cannot_be_asked() -> None:
+def test_healthcheck_of_port_0_exits_with_2() -> None:
     assert check("127.0.0.1:0")[0] == 2

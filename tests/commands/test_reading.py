@@ -23,7 +23,7 @@ BOTH = ("stdout", "stderr")
 # ---------------------------------------------------------------- read
 
 
-def test_read_prints_the_data_and_tells_the_next_offset(cli: CommandLine, text: Stream) -> None:
+def test_read_prints_the_data_and_on_stderr_the_next_offset(cli: CommandLine, text: Stream) -> None:
     text.append(b"a\nb")
     done = cli("read", text.name)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (
@@ -33,7 +33,7 @@ def test_read_prints_the_data_and_tells_the_next_offset(cli: CommandLine, text: 
     )
 
 
-def test_read_begins_at_an_offset(cli: CommandLine, text: Stream) -> None:
+def test_read_begins_at_the_given_offset(cli: CommandLine, text: Stream) -> None:
     text.append(b"a")
     starts = ["-1", text.offset, "now"]
     text.append(b"b")
@@ -41,7 +41,9 @@ def test_read_begins_at_an_offset(cli: CommandLine, text: Stream) -> None:
     assert read == [b"ab", b"b", b""]
 
 
-def test_read_goes_on_over_many_answers(cli: CommandLine, messages: Stream) -> None:
+def test_read_prints_a_stream_of_many_responses_completely(
+    cli: CommandLine, messages: Stream
+) -> None:
     # The server ends an answer after a quarter of a MiB or so; this is several of them.
     lines = [b'"%s"' % (b"%06d" % number * 1000) for number in range(300)]
     for start in range(0, 300, 50):
@@ -49,7 +51,9 @@ def test_read_goes_on_over_many_answers(cli: CommandLine, messages: Stream) -> N
     assert cli.output("read", messages.name) == b"".join(line + b"\n" for line in lines)
 
 
-def test_json_is_printed_one_message_a_line(cli: CommandLine, messages: Stream) -> None:
+def test_read_prints_json_one_message_per_line_unless_raw(
+    cli: CommandLine, messages: Stream
+) -> None:
     sent = '[{"a": 1.10, "b": "\\u2028 é"},\n [1,\n 2]]'.encode()
     messages.append(sent)
     lines = '{"a":1.10,"b":"\\u2028 é"}\n[1,2]\n'.encode()
@@ -58,20 +62,22 @@ def test_json_is_printed_one_message_a_line(cli: CommandLine, messages: Stream) 
     assert cli.output("read", "--raw", messages.name) == messages.data
 
 
-def test_numbers_are_printed_as_they_were_sent(cli: CommandLine, messages: Stream) -> None:
+def test_read_prints_json_numbers_as_they_were_sent(cli: CommandLine, messages: Stream) -> None:
     messages.append(b"[1.10,123456789012345678901234567890,2e400,-0,1E5]")
     assert cli.output("read", messages.name) == (
         b"1.10\n123456789012345678901234567890\n2e400\n-0\n1E5\n"
     )
 
 
-def test_an_empty_json_stream_prints_no_line(cli: CommandLine, messages: Stream) -> None:
+def test_read_of_an_empty_json_stream_prints_no_line(cli: CommandLine, messages: Stream) -> None:
     assert cli.output("read", messages.name) == b""
     assert cli.output("read", "--raw", messages.name) == b"[]"
 
 
 @pytest.mark.parametrize("name", ["read", "tail"])
-def test_json_cannot_be_had_of_text(name: str, cli: CommandLine, text: Stream) -> None:
+def test_json_option_on_a_text_stream_exits_with_1(
+    name: str, cli: CommandLine, text: Stream
+) -> None:
     done = cli(name, "--json", text.name)
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
@@ -80,7 +86,7 @@ def test_json_cannot_be_had_of_text(name: str, cli: CommandLine, text: Stream) -
     )
 
 
-def test_an_offset_file_resumes_where_the_last_read_ended(
+def test_read_with_an_offset_file_resumes_where_the_last_read_ended(
     cli: CommandLine, text: Stream, tmp_path: Path
 ) -> None:
     place = tmp_path / "offset"
@@ -94,7 +100,7 @@ def test_an_offset_file_resumes_where_the_last_read_ended(
     assert [path.name for path in tmp_path.iterdir()] == ["offset"]
 
 
-def test_an_offset_file_that_cannot_be_used_is_one_sentence(
+def test_an_unusable_offset_file_is_reported_in_one_sentence(
     cli: CommandLine, text: Stream, tmp_path: Path
 ) -> None:
     text.append(b"data")
@@ -118,7 +124,7 @@ def test_an_offset_file_that_cannot_be_used_is_one_sentence(
     )
 
 
-def test_an_offset_file_of_an_earlier_stream_is_named(
+def test_an_offset_refused_as_of_an_earlier_stream_is_reported_with_its_file(
     cli: CommandLine, text: Stream, tmp_path: Path
 ) -> None:
     read = ["read", text.name, "--offset-file", str(tmp_path / "offset")]
@@ -140,7 +146,7 @@ def test_an_offset_file_of_an_earlier_stream_is_named(
         "what follows offset is no longer kept: the stream begins at 1000_0060 now",
     ],
 )
-def test_an_offset_file_is_told_the_place_to_go_on_from(
+def test_a_refused_offset_file_is_reported_with_the_offset_to_put_into_it(
     detail: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "offset").write_text("1000_0090\n")
@@ -160,7 +166,7 @@ def test_an_offset_file_is_told_the_place_to_go_on_from(
 
 @pytest.mark.parametrize(("offset", "shown"), [("no/offset", "no/offset"), ("", "empty")])
 @pytest.mark.parametrize("name", ["read", "tail"])
-def test_an_offset_that_is_none_is_one_sentence(
+def test_a_malformed_offset_option_is_reported_with_its_value(
     name: str, offset: str, shown: str, cli: CommandLine, text: Stream
 ) -> None:
     done = cli(name, text.name, "--offset", offset)
@@ -168,7 +174,7 @@ def test_an_offset_that_is_none_is_one_sentence(
     assert done.stderr.decode().endswith(f" (400 Bad Request); --offset was {shown}.\n")
 
 
-def test_an_empty_offset_file_begins_nothing_again(
+def test_read_with_an_empty_offset_file_is_refused_and_does_not_start_over(
     cli: CommandLine, text: Stream, tmp_path: Path
 ) -> None:
     (tmp_path / "offset").touch()
@@ -183,7 +189,7 @@ def test_an_empty_offset_file_begins_nothing_again(
 
 
 @pytest.mark.parametrize("name", [["read"], ["tail", "--from-start"]])
-def test_a_reader_that_goes_away_ends_it_quietly(
+def test_read_and_tail_end_quietly_when_their_output_pipe_is_closed(
     name: list[str], cli: CommandLine, text: Stream
 ) -> None:
     # More than a pipe holds, so that something is still to be written when its reader ends.
@@ -213,7 +219,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(
         (">/dev/full", "stdout cannot be written: No space left on device"),
     ],
 )
-def test_output_that_cannot_be_written_is_one_sentence(
+def test_unwritable_output_is_reported_in_one_sentence(
     redirection: str, reason: str, cli: CommandLine, text: Stream
 ) -> None:
     text.append(b"x")
@@ -242,14 +248,14 @@ def on_terminal(cli: CommandLine, *arguments: str, streams: Sequence[str] = BOTH
 
 
 @pytest.mark.parametrize("data", ["a line\n", "a begun line"])
-def test_on_a_terminal_the_next_offset_has_a_line_of_its_own(
+def test_on_a_terminal_read_prints_the_next_offset_on_a_line_of_its_own(
     data: str, cli: CommandLine, text: Stream
 ) -> None:
     text.append(data.encode())
     assert on_terminal(cli, "read", text.name) == f"{data.strip()}\nnext offset: {text.offset}\n"
 
 
-def test_what_is_said_next_to_a_pipe_that_may_end_on_the_terminal_has_a_line_of_its_own(
+def test_read_into_a_pipe_prints_the_next_offset_on_a_new_terminal_line(
     cli: CommandLine, text: Stream
 ) -> None:
     text.append(b"begun")
@@ -259,7 +265,7 @@ def test_what_is_said_next_to_a_pipe_that_may_end_on_the_terminal_has_a_line_of_
 
 @pytest.mark.parametrize("name", [["read"], ["tail", "--from-start"]])
 @pytest.mark.parametrize("data", ["a line\n", "a begun line"])
-def test_data_on_a_terminal_ends_with_its_line(
+def test_data_on_a_terminal_ends_with_a_newline(
     data: str, name: list[str], cli: CommandLine, text: Stream
 ) -> None:
     text.append(data.encode(), close=True)
@@ -270,7 +276,9 @@ def test_data_on_a_terminal_ends_with_its_line(
 # ---------------------------------------------------------------- head
 
 
-def test_head_is_aligned_on_a_terminal_and_tabbed_in_a_pipe(cli: CommandLine, text: Stream) -> None:
+def test_head_prints_aligned_columns_on_a_terminal_and_tabs_in_a_pipe(
+    cli: CommandLine, text: Stream
+) -> None:
     text.append(b"all", close=True)
     rows = [
         ("url", text.url),
@@ -282,7 +290,7 @@ def test_head_is_aligned_on_a_terminal_and_tabbed_in_a_pipe(cli: CommandLine, te
     assert on_terminal(cli, "head", text.name) == "".join(f"{a:<12}  {b}\n" for a, b in rows)
 
 
-def test_head_as_json_has_every_field(cli: CommandLine, text: Stream) -> None:
+def test_head_json_prints_every_field(cli: CommandLine, text: Stream) -> None:
     assert json.loads(cli.output("head", "--json", text.name)) == {
         "url": text.url,
         "content_type": "text/plain",

@@ -27,7 +27,7 @@ def started_tail(cli: CommandLine, stream: Stream, *arguments: str) -> Process:
 
 
 @LIVE
-def test_tail_prints_what_comes_as_it_comes_until_the_end(
+def test_tail_prints_appends_at_once_until_the_stream_is_closed(
     live: list[str], cli: CommandLine, text: Stream
 ) -> None:
     tail = started_tail(cli, text, *live)
@@ -39,7 +39,7 @@ def test_tail_prints_what_comes_as_it_comes_until_the_end(
 
 
 @LIVE
-def test_tail_of_json_prints_one_message_a_line(
+def test_tail_of_json_prints_one_message_per_line(
     live: list[str], cli: CommandLine, messages: Stream
 ) -> None:
     tail = started_tail(cli, messages, *live, "--json")
@@ -53,7 +53,7 @@ def test_tail_of_json_prints_one_message_a_line(
     [([], b""), (["--from-start"], b"ab"), (["--offset", "AFTER-A"], b"b")],
     ids=["now", "start", "offset"],
 )
-def test_tail_begins_now_unless_told_otherwise(
+def test_tail_begins_at_the_tail_unless_an_option_says_otherwise(
     live: list[str], start: list[str], printed: bytes, cli: CommandLine, text: Stream
 ) -> None:
     text.append(b"a")
@@ -63,7 +63,7 @@ def test_tail_begins_now_unless_told_otherwise(
 
 
 @LIVE
-def test_tail_of_bytes_prints_them_as_they_are(
+def test_tail_of_a_binary_stream_prints_its_bytes_unchanged(
     live: list[str], cli: CommandLine, octets: Stream
 ) -> None:
     every = bytes(range(256)) * 4000
@@ -73,14 +73,14 @@ def test_tail_of_bytes_prints_them_as_they_are(
 
 
 @LIVE
-def test_ctrl_c_ends_tail_quietly(live: list[str], cli: CommandLine, text: Stream) -> None:
+def test_ctrl_c_ends_tail_quietly_with_130(live: list[str], cli: CommandLine, text: Stream) -> None:
     tail = started_tail(cli, text, *live)
     tail.send_signal(signal.SIGINT)
     assert (tail.wait(20), *tail.communicate()) == (130, b"", b"")
 
 
 @LIVE
-def test_tail_ends_when_its_reader_does_even_if_nothing_comes(
+def test_tail_ends_when_its_output_pipe_is_closed_although_nothing_is_appended(
     live: list[str], cli: CommandLine, text: Stream
 ) -> None:
     tail = started_tail(cli, text, *live)
@@ -91,7 +91,7 @@ def test_tail_ends_when_its_reader_does_even_if_nothing_comes(
 
 
 @LIVE
-def test_tail_ends_when_the_stream_is_deleted(
+def test_tail_ends_with_3_when_the_stream_is_deleted(
     live: list[str], cli: CommandLine, text: Stream
 ) -> None:
     tail = started_tail(cli, text, *live)

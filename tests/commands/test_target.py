@@ -28,7 +28,7 @@ BASE = "http://127.0.0.1:4437/v1/stream"
         ("http://other/é x?k=%20 #end", None, "http://other/%C3%A9%20x?k=%20%20"),
     ],
 )
-def test_a_name_is_below_the_base_and_a_url_is_itself(
+def test_a_stream_name_is_resolved_below_the_base_and_a_url_is_kept(
     name: str, base: str | None, url: str
 ) -> None:
     environment = {} if base is None else {"STREAM_URL": base}
@@ -39,7 +39,7 @@ def test_a_name_is_below_the_base_and_a_url_is_itself(
     ("name", "base"),
     [("", None), ("/", None), ("http://host", None), ("http://host/", None), ("http:///x", None)],
 )
-def test_what_names_no_stream_is_refused(name: str, base: str | None) -> None:
+def test_an_empty_stream_name_or_a_url_without_path_is_refused(name: str, base: str | None) -> None:
     with pytest.raises(ValueError, match=r"such as|as in"):
         resolve(name, {})
 
@@ -48,7 +48,7 @@ def test_what_names_no_stream_is_refused(name: str, base: str | None) -> None:
     "server",
     ["http://h:99999", "http://h:x", "http://h:0", "http://[::1", "http://a..b", "http://"],
 )
-def test_what_no_server_can_be_is_told_where_it_stands(server: str) -> None:
+def test_an_invalid_server_is_reported_as_argument_or_as_stream_url(server: str) -> None:
     example = re.escape(f"must be a URL such as {BASE}")
     with pytest.raises(ValueError, match=f"^it {example}"):
         resolve(f"{server}/x", {})
@@ -57,20 +57,20 @@ def test_what_no_server_can_be_is_told_where_it_stands(server: str) -> None:
             resolve(name, {"STREAM_URL": server})
 
 
-def test_a_password_that_looks_like_a_port_is_not_repeated() -> None:
+def test_a_password_that_looks_like_a_port_is_not_shown_in_the_error() -> None:
     with pytest.raises(ValueError, match="a port goes up to 65535") as refusal:
         resolve("http://me:pass/word@host/x", {})
     assert "pass" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("key", ["offset", "live", "cursor"])
-def test_a_query_that_a_command_makes_itself_is_refused(key: str) -> None:
+def test_a_url_with_a_reserved_query_parameter_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=f"the URL has {key}= in its query: give an offset by "):
         resolve(f"http://host/x?rk=1&{key}=now", {})
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\0", "\udcff"])
-def test_an_authorization_that_cannot_be_sent_is_refused_and_not_repeated(end: str) -> None:
+def test_a_stream_auth_with_control_characters_is_refused_without_showing_it(end: str) -> None:
     with pytest.raises(ValueError, match=r"^STREAM_AUTH has a line end or another") as refusal:
         resolve("chat", {"STREAM_AUTH": f"Bearer token{end}"})
     assert "token" not in str(refusal.value)
@@ -79,24 +79,24 @@ def test_an_authorization_that_cannot_be_sent_is_refused_and_not_repeated(end: s
 @pytest.mark.parametrize(
     "name", ["localhost:4437/x", "127.0.0.1:4437", "[::1]:4437/x", "stream.example:80/a/b"]
 )
-def test_a_host_with_a_port_is_told_how_urls_begin(name: str) -> None:
+def test_a_host_and_port_without_a_scheme_is_refused_with_the_url_to_write(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"write http://{name}, or /{name} for")):
         resolve(name, {})
 
 
 @pytest.mark.parametrize("name", ["ftp://host/x", "ws+unix://x", "http:/host/x", "https:host/x"])
-def test_a_url_of_another_scheme_is_told_how_urls_begin(name: str) -> None:
+def test_a_url_of_another_scheme_is_refused_with_advice(name: str) -> None:
     with pytest.raises(ValueError, match="no way to reach a stream: write http://"):
         resolve(name, {})
 
 
 @pytest.mark.parametrize("base", ["127.0.0.1:4437", "ftp://host/s", "/v1/stream"])
-def test_a_base_that_is_no_url_is_refused(base: str) -> None:
+def test_a_stream_url_that_is_no_url_is_refused(base: str) -> None:
     with pytest.raises(ValueError, match="STREAM_URL must be a URL such as"):
         resolve("chat", {"STREAM_URL": base})
 
 
-def test_what_is_shown_holds_no_secret() -> None:
+def test_the_shown_url_of_a_target_contains_no_secret() -> None:
     target = resolve("https://me:pass@host:8443/s/chat?rk=key", {"STREAM_AUTH": "Bearer token"})
     assert target.shown == "https://host:8443/s/chat"
     assert repr(target) == "StreamTarget()"
@@ -116,7 +116,7 @@ def test_what_is_shown_holds_no_secret() -> None:
         ("https://a.example:8443/s/chat", "https://a.example/s", False),
     ],
 )
-def test_the_authorization_goes_to_no_server_but_that_of_the_base(
+def test_stream_auth_is_sent_only_to_the_server_of_stream_url(
     name: str, base: str | None, is_sent: bool
 ) -> None:
     environment = {"STREAM_AUTH": "Bearer token"} | ({} if base is None else {"STREAM_URL": base})
@@ -143,7 +143,7 @@ def test_the_authorization_goes_to_no_server_but_that_of_the_base(
         ),
     ],
 )
-def test_who_is_refused_is_told_what_to_do_about_stream_auth(
+def test_a_401_is_reported_with_what_to_change_about_stream_auth(
     environment: dict[str, str], said: str
 ) -> None:
     target = resolve("http://host/s/chat", environment)
@@ -160,5 +160,7 @@ def test_who_is_refused_is_told_what_to_do_about_stream_auth(
         ("a", "https://127.0.0.1:4437/v1/stream/b", False),
     ],
 )
-def test_streams_are_beside_each_other_on_one_server(one: str, other: str, beside: bool) -> None:
+def test_two_targets_are_beside_each_other_only_on_the_same_server(
+    one: str, other: str, beside: bool
+) -> None:
     assert resolve(one, {}).is_beside(resolve(other, {})) is beside

@@ -54,7 +54,7 @@ def agree(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("play", [refuse, agree, mistype])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_what_a_server_says_is_printed_without_control_characters(
+def test_text_of_a_server_is_printed_without_control_characters(
     command: tuple[str, ...], play: object, cli: CommandLine
 ) -> None:
     with BlockingOrigin(play) as origin:  # type: ignore[arg-type] # one of the two
@@ -64,7 +64,7 @@ def test_what_a_server_says_is_printed_without_control_characters(
     assert done.stdout or done.stderr
 
 
-def test_a_cdn_file_is_compared_without_its_control_characters(tmp_path: Path) -> None:
+def test_cdn_check_prints_differences_without_control_characters(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     ours = [str(HEADGATE), "cdn"]
     run([*ours, "render", "caddy", "--host", "a.example", "-o", str(file)])
@@ -83,11 +83,11 @@ def test_a_cdn_file_is_compared_without_its_control_characters(tmp_path: Path) -
         ("\udcff", r"\udcff"),
     ],
 )
-def test_a_character_that_acts_is_printed_as_its_number(text: str, printed: str) -> None:
+def test_control_characters_are_printed_as_escapes(text: str, printed: str) -> None:
     assert safe(text) == printed
 
 
-def test_a_json_text_stays_the_same_json() -> None:
+def test_escaping_control_characters_keeps_json_equal() -> None:
     value = {"said": "\x9b\u202e\x1b"}
     assert json.loads(safe(json.dumps(value, ensure_ascii=False))) == value
 
@@ -96,9 +96,7 @@ def test_a_json_text_stays_the_same_json() -> None:
 
 
 @pytest.mark.parametrize("url", [r"http://a\@127.0.0.1:1/s", r"http://127.0.0.1:1\@x/s"])
-def test_a_url_with_a_backslash_before_its_path_is_refused_in_a_sentence(
-    url: str, cli: CommandLine
-) -> None:
+def test_a_url_with_a_backslash_before_its_path_is_refused(url: str, cli: CommandLine) -> None:
     commands = [("head", url), ("append", url, "--data", "x"), ("create", url), ("doctor", url)]
     for command in commands:
         done = cli(*command)
@@ -109,7 +107,7 @@ def test_a_url_with_a_backslash_before_its_path_is_refused_in_a_sentence(
     assert b"STREAM_URL must be a URL" in done.stderr
 
 
-def test_an_append_to_a_stream_of_a_type_that_cannot_be_sent_is_refused_in_a_sentence(
+def test_append_refuses_a_content_type_of_the_server_with_control_characters(
     cli: CommandLine,
 ) -> None:
     with BlockingOrigin(mistype) as origin:

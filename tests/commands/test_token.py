@@ -38,14 +38,14 @@ def config(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- hash
 
 
-def test_a_hash_is_what_the_file_of_tokens_takes() -> None:
+def test_token_hash_prints_the_digest_that_a_tokens_file_takes() -> None:
     token = "x" * 22
     digest = f"sha256:{sha256(token.encode()).hexdigest()}\n"
     for end in ("", "\n", "\r\n"):
         assert run("hash", typed=token + end) == (0, digest, "")
 
 
-def test_a_new_token_is_alone_on_stdout() -> None:
+def test_token_hash_new_prints_only_the_token_on_stdout() -> None:
     status, token, said = run("hash", "--new")
     digest = sha256(token.strip().encode()).hexdigest()
     assert (status, said) == (0, f'headgate: tokens_file has it as token = "sha256:{digest}".\n')
@@ -56,7 +56,7 @@ def test_a_new_token_is_alone_on_stdout() -> None:
 @pytest.mark.parametrize(
     "typed", ["", "x" * 21, "x" * 1025, "x" * 22 + "\ny", "é" * 22, "x y" * 22]
 )
-def test_what_is_no_token_is_refused_and_not_repeated(typed: str) -> None:
+def test_token_hash_refuses_an_invalid_token_without_showing_it(typed: str) -> None:
     said = "headgate: a token is one line of 22 to 1,024 visible ASCII characters.\n"
     assert run("hash", typed=typed) == (1, "", said)
 
@@ -64,7 +64,7 @@ def test_what_is_no_token_is_refused_and_not_repeated(typed: str) -> None:
 # ---------------------------------------------------------------- keys
 
 
-def test_a_file_of_keys_is_its_users_alone_and_not_overwritten(tmp_path: Path) -> None:
+def test_token_keys_makes_a_private_file_and_does_not_overwrite_it(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     before = os.umask(0)
     try:
@@ -82,7 +82,9 @@ def test_a_file_of_keys_is_its_users_alone_and_not_overwritten(tmp_path: Path) -
     assert path.read_bytes() == content
 
 
-def test_a_rotation_keeps_what_was_signed_before(config: Path, tmp_path: Path) -> None:
+def test_tokens_stay_valid_after_one_rotation_of_keys_and_end_with_the_second(
+    config: Path, tmp_path: Path
+) -> None:
     token = run("sign", "--config", config, STREAM, "--subject", "ann")[1]
     keys = tmp_path / "keys.json"
     for count in range(2):
@@ -98,7 +100,9 @@ def test_a_rotation_keeps_what_was_signed_before(config: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.toml", "keys.json"]
 
 
-def test_a_rotation_leaves_the_file_to_whom_it_belongs(config: Path, tmp_path: Path) -> None:
+def test_a_rotation_of_keys_keeps_owner_group_mode_and_link_of_the_file(
+    config: Path, tmp_path: Path
+) -> None:
     """Root's file that a group may read, which a link leads to, as it is mounted for a gateway."""
     group = 65534 if os.geteuid() == 0 else os.getegid()
     keys, real = tmp_path / "keys.json", tmp_path / "real.json"
@@ -119,7 +123,7 @@ def test_a_rotation_leaves_the_file_to_whom_it_belongs(config: Path, tmp_path: P
     assert run("sign", "--config", config, STREAM, "--subject", "ann")[0] == 0
 
 
-def test_a_key_that_signs_no_more_loses_its_private_half(config: Path, tmp_path: Path) -> None:
+def test_a_retired_key_loses_its_private_half(config: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     signed = json.loads(keys.read_bytes())["keys"][0]
     assert run("keys", keys, "--rotate")[:2] == (0, "")
@@ -128,7 +132,7 @@ def test_a_key_that_signs_no_more_loses_its_private_half(config: Path, tmp_path:
     assert (listed[2]["kid"], listed[2]["x"]) == (signed["kid"], signed["x"])
 
 
-def test_public_keys_are_printed_without_private_ones(config: Path, tmp_path: Path) -> None:
+def test_token_keys_public_prints_no_private_part(config: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     status, printed, said = run("keys", keys, "--public")
     assert (status, said) == (0, "")
@@ -140,14 +144,16 @@ def test_public_keys_are_printed_without_private_ones(config: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("options", [(), ("--rotate",), ("--public",)])
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_token_keys_in_a_missing_folder_prints_one_sentence(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
     path = tmp_path / "none" / "keys.json"
     said = f"headgate: {path} cannot be used: No such file or directory.\n"
     assert run("keys", path, *options) == (2, "", said)
 
 
 @pytest.mark.parametrize("options", [("--rotate",), ("--public",)])
-def test_keys_that_others_may_read_are_not_used(
+def test_token_keys_refuses_a_file_that_others_may_read(
     config: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     keys = tmp_path / "keys.json"
@@ -157,7 +163,7 @@ def test_keys_that_others_may_read_are_not_used(
     assert said.endswith(f"chmod 600 {keys}.\n")
 
 
-def test_a_file_without_a_next_key_is_not_rotated(tmp_path: Path, config: Path) -> None:
+def test_a_keys_file_without_a_next_key_is_not_rotated(tmp_path: Path, config: Path) -> None:
     keys = tmp_path / "keys.json"
     content = json.loads(keys.read_bytes())
     keys.write_text(json.dumps({"keys": content["keys"][:1]}))
@@ -168,7 +174,7 @@ def test_a_file_without_a_next_key_is_not_rotated(tmp_path: Path, config: Path) 
 # ---------------------------------------------------------------- sign and verify
 
 
-def test_a_token_is_alone_on_stdout_and_counts(config: Path) -> None:
+def test_token_sign_prints_only_a_token_on_stdout_which_verifies(config: Path) -> None:
     status, token, said = run("sign", "--config", config, STREAM, "--subject", "ann")
     assert status == 0
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
@@ -179,7 +185,7 @@ def test_a_token_is_alone_on_stdout_and_counts(config: Path) -> None:
     assert (status, printed.startswith(f"ann may read {STREAM} for ")) == (0, True)
 
 
-def test_a_token_may_permit_more_and_for_longer(config: Path) -> None:
+def test_token_sign_takes_several_operations_and_a_longer_lifetime(config: Path) -> None:
     operations = ("--operation", "append", "--operation", "read")
     token = run("sign", "--config", config, "/r/*", "--subject", "ann", *operations, "--for", 3600)[
         1
@@ -188,7 +194,7 @@ def test_a_token_may_permit_more_and_for_longer(config: Path) -> None:
     assert re.fullmatch(r"ann may append, read /r/\* for (3600|359\d) s\.\n", printed)
 
 
-def test_a_cookie_is_a_whole_line(config: Path) -> None:
+def test_token_sign_cookie_prints_a_whole_set_cookie_line(config: Path) -> None:
     arguments = ("sign", "--config", config, "/v1/stream/rooms/*", "--subject", "ann", "--cookie")
     status, printed, _ = run(*arguments)
     assert status == 0
@@ -199,7 +205,7 @@ def test_a_cookie_is_a_whole_line(config: Path) -> None:
     )
 
 
-def test_a_url_has_the_token_in_its_query(config: Path) -> None:
+def test_token_sign_query_prints_a_url_with_the_token(config: Path) -> None:
     arguments = ("sign", "--config", config, STREAM, "--subject", "ann", "--query")
     status, printed, _ = run(*arguments, "https://example.com/")
     assert status == 0
@@ -220,7 +226,7 @@ def test_a_url_has_the_token_in_its_query(config: Path) -> None:
         (("/a;b", "--subject", "ann", "--cookie"), 2, "the token cannot be a cookie"),
     ],
 )
-def test_what_cannot_be_signed_is_told(
+def test_token_sign_refuses_bad_arguments_with_the_reason(
     config: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
     found, printed, told = run("sign", "--config", config, *arguments)
@@ -228,7 +234,7 @@ def test_what_cannot_be_signed_is_told(
 
 
 @pytest.mark.parametrize("command", [("sign", STREAM, "--subject", "ann"), ("verify",)])
-def test_without_a_file_of_keys_there_is_nothing_to_do(
+def test_token_sign_and_verify_without_a_keys_file_exit_with_2(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HEADGATE_KEYS_FILE", raising=False)
@@ -237,7 +243,7 @@ def test_without_a_file_of_keys_there_is_nothing_to_do(
 
 
 @pytest.mark.parametrize("typed", ["", "canary", "a.b.c", "canary\nx"])
-def test_what_does_not_count_is_told_and_not_repeated(config: Path, typed: str) -> None:
+def test_token_verify_refuses_an_invalid_token_without_showing_it(config: Path, typed: str) -> None:
     status, printed, said = run("verify", "--config", config, typed=typed)
     assert (status, printed) == (1, "")
     assert said.startswith("headgate: the token ")
@@ -252,7 +258,7 @@ def checked(config: Path) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_path: Path) -> None:
+def test_check_reads_the_keys_file_and_the_tokens_file(config: Path, tmp_path: Path) -> None:
     assert checked(config) == (0, "")
     keys, tokens = tmp_path / "keys.json", tmp_path / "tokens.toml"
     keys.chmod(0o604)
@@ -276,7 +282,7 @@ def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_pat
     ("kind", "needed"),
     [("tokens", "tokens_file"), ("jwt", "jwt_issuers"), ("read-tokens", "keys_file")],
 )
-def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
+def test_check_refuses_an_auth_kind_without_the_setting_it_needs(
     tmp_path: Path, kind: str, needed: str
 ) -> None:
     config = tmp_path / "h.toml"
@@ -287,7 +293,9 @@ def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
     assert checked(config) == (2, told)
 
 
-def test_public_keys_may_be_read_by_all(config: Path, tmp_path: Path) -> None:
+def test_token_verify_accepts_a_public_keys_file_that_all_may_read(
+    config: Path, tmp_path: Path
+) -> None:
     token = run("sign", "--config", config, STREAM, "--subject", "ann")[1]
     public = tmp_path / "public.json"
     public.write_text(run("keys", tmp_path / "keys.json", "--public")[1])
@@ -304,21 +312,23 @@ def test_public_keys_may_be_read_by_all(config: Path, tmp_path: Path) -> None:
         ((STREAM, "--query", "http://h:x"), "--query must be what stands in front of"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told_as_one(
+def test_token_sign_refuses_a_query_option_that_is_no_origin(
     config: Path, options: tuple[str, ...], said: str
 ) -> None:
     status, printed, told = run("sign", "--config", config, "--subject", "ann", *options)
     assert (status, printed, said in told) == (2, "", True), told
 
 
-def test_every_line_of_the_help_is_whole() -> None:
+def test_no_line_of_the_token_help_is_cut() -> None:
     assert "..." not in run("--help")[1].replace("[OPTIONS] COMMAND [ARGS]...", "")
 
 
 # ---------------------------------------------------------------- rotate
 
 
-def test_a_rotation_raises_a_version_and_keeps_who_may_read_the_file(tmp_path: Path) -> None:
+def test_token_rotate_raises_the_version_and_keeps_mode_and_link_of_the_file(
+    tmp_path: Path,
+) -> None:
     real, link, config = tmp_path / "real.toml", tmp_path / "tokens.toml", tmp_path / "h.toml"
     real.write_text("# mine\n")
     real.chmod(0o640)
@@ -337,7 +347,7 @@ def test_a_rotation_raises_a_version_and_keeps_who_may_read_the_file(tmp_path: P
     ]
 
 
-def test_a_rotation_that_cannot_be_made_leaves_the_file(tmp_path: Path) -> None:
+def test_a_failed_token_rotate_leaves_the_tokens_file_unchanged(tmp_path: Path) -> None:
     file, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     file.write_text("wrong")
     config.write_text(f'auth = "tokens"\ntokens_file = "{file}"\n')

@@ -34,18 +34,18 @@ def settings(**environment: str) -> Settings:
         ("0.0.0.0:4437", None),
     ],
 )
-def test_what_to_export_is_said_unless_commands_find_the_server(
+def test_the_start_prints_an_export_unless_commands_use_that_address_anyway(
     listen: str, export: str | None
 ) -> None:
     assert export_for_commands(settings(listen=listen, auth="none")) == export
 
 
-def test_the_dashboard_of_all_addresses_is_said_to_be_on_this_machine() -> None:
+def test_the_start_prints_the_dashboard_url_of_the_admin_address() -> None:
     made = settings(admin="127.0.0.1:8081")
     assert console_url(made) == "http://127.0.0.1:8081/"
 
 
-def test_what_a_terminal_shows_at_the_start_leads_the_commands_and_a_browser(
+def test_the_urls_shown_at_the_start_work_for_commands_and_a_browser(
     tmp_path: Path,
 ) -> None:
     port, admin = free_port(), free_port()

@@ -84,19 +84,19 @@ def use(server: Headgate) -> None:
     assert ask(server.admin_port, "GET", "/readyz").status == 200
 
 
-def test_a_server_of_streams_in_memory_has_only_what_every_server_needs() -> None:
+def test_a_server_of_memory_streams_loads_no_optional_module() -> None:
     with telling("memory:") as server:
         use(server)
         assert loaded(server) == set()
 
 
-def test_a_server_of_streams_in_a_file_has_what_writes_it_besides(tmp_path: Path) -> None:
+def test_a_server_of_file_streams_loads_only_the_file_modules_besides(tmp_path: Path) -> None:
     with telling(f"file:{tmp_path}") as server:
         use(server)
         assert loaded(server) == OF_FILES
 
 
-def test_a_server_before_an_origin_has_what_serves_that_besides() -> None:
+def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> None:
     with headgate() as origin, telling(origin.url) as server:
         use(server)
         assert loaded(server) == OF_EDGES
@@ -109,13 +109,15 @@ def test_a_server_before_an_origin_has_what_serves_that_besides() -> None:
         ("/", OF_CONSOLE | {"gateway.access.signed.jws", "importlib.metadata", "joserfc"}),
     ],
 )
-def test_what_operators_ask_for_is_loaded_then(path: str, brought: set[str]) -> None:
+def test_metrics_and_console_load_their_modules_on_the_first_request(
+    path: str, brought: set[str]
+) -> None:
     with telling("memory:") as server:
         assert ask(server.admin_port, "GET", path).status == 200
         assert loaded(server) == brought
 
 
-def test_a_worker_has_nothing_of_the_console_either() -> None:
+def test_a_worker_loads_no_module_of_the_console() -> None:
     program = "import gateway.workers.worker, json, sys; print(json.dumps([*sys.modules]))"
     told = subprocess.check_output([sys.executable, "-c", program])
     modules = json.loads(told)

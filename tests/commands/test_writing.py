@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- create
 
 
-def test_create_makes_a_text_stream_unless_told_otherwise(
-    cli: CommandLine, server: Headgate
-) -> None:
+def test_create_makes_a_text_stream_by_default(cli: CommandLine, server: Headgate) -> None:
     done = cli("create", "made/deep")
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr.decode() == (
@@ -31,7 +29,9 @@ def test_create_makes_a_text_stream_unless_told_otherwise(
     )
 
 
-def test_create_again_says_that_it_is_there(cli: CommandLine, text: Stream) -> None:
+def test_create_of_an_existing_stream_says_so_and_exits_with_0(
+    cli: CommandLine, text: Stream
+) -> None:
     done = cli("create", text.name)
     assert done.returncode == 0
     assert done.stderr.decode() == (
@@ -39,14 +39,14 @@ def test_create_again_says_that_it_is_there(cli: CommandLine, text: Stream) -> N
     )
 
 
-def test_create_with_another_configuration_fails(cli: CommandLine, text: Stream) -> None:
+def test_create_with_another_content_type_exits_with_4(cli: CommandLine, text: Stream) -> None:
     done = cli("create", text.name, "--content-type", "application/json")
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode().startswith(f"headgate: {text.url}: ")
     assert done.stderr.decode().endswith(" (409 Conflict).\n")
 
 
-def test_create_takes_first_data_lifetime_and_closure(cli: CommandLine) -> None:
+def test_create_accepts_data_lifetime_and_closed(cli: CommandLine) -> None:
     done = cli("create", "short", "--ttl", "3600", "--data", "from the line", "--closed")
     assert b"/short (text/plain, closed); next offset " in done.stderr
     cli.output("create", "fixed", "--expires-at", "2099-01-01T00:00:00Z", "-d", "-", stdin=b"piped")
@@ -59,7 +59,9 @@ def test_create_takes_first_data_lifetime_and_closure(cli: CommandLine) -> None:
     assert (fixed["expires_at"], fixed["closed"]) == ("2099-01-01T00:00:00Z", "no")
 
 
-def test_a_fork_begins_with_its_sources_data_and_type(cli: CommandLine, messages: Stream) -> None:
+def test_create_fork_from_copies_the_data_up_to_the_fork_offset(
+    cli: CommandLine, messages: Stream
+) -> None:
     messages.append(b"1")
     half = messages.offset
     messages.append(b"2")
@@ -71,7 +73,9 @@ def test_a_fork_begins_with_its_sources_data_and_type(cli: CommandLine, messages
     assert [cli.output("read", "--json", fork) for fork in forks] == [b"1\n2\n", b"1\n"]
 
 
-def test_a_fork_may_begin_inside_an_append(cli: CommandLine, messages: Stream) -> None:
+def test_create_with_fork_sub_offset_forks_inside_an_append(
+    cli: CommandLine, messages: Stream
+) -> None:
     start = messages.offset
     messages.append(b"[1,2,3]")
     arguments = ["--fork-from", messages.name, "--fork-offset", start, "--fork-sub-offset", "2"]
@@ -79,7 +83,7 @@ def test_a_fork_may_begin_inside_an_append(cli: CommandLine, messages: Stream) -
     assert cli.output("read", f"{messages.name}-fork") == b"1\n2\n"
 
 
-def test_a_fork_in_the_middle_of_an_append_tells_the_option(
+def test_create_with_a_refused_fork_offset_names_the_option(
     cli: CommandLine, text: Stream, server: Headgate
 ) -> None:
     text.append(b"hello")
@@ -90,7 +94,9 @@ def test_a_fork_in_the_middle_of_an_append_tells_the_option(
     assert done.stderr.endswith(f"(400 Bad Request); --fork-offset was {inside}.\n".encode())
 
 
-def test_a_fork_without_a_source_names_the_source(cli: CommandLine, server: Headgate) -> None:
+def test_create_from_a_missing_fork_source_names_the_source(
+    cli: CommandLine, server: Headgate
+) -> None:
     done = cli("create", "fork", "--fork-from", "nowhere")
     assert (done.returncode, done.stderr.decode()) == (
         3,
@@ -108,7 +114,7 @@ def test_a_fork_without_a_source_names_the_source(cli: CommandLine, server: Head
         (["append", "--data", "x", "--producer", ""], "--producer must have"),
     ],
 )
-def test_what_the_server_refuses_is_called_what_was_typed(
+def test_a_refusal_by_the_server_names_the_option_as_typed(
     arguments: list[str], named: str, cli: CommandLine, text: Stream
 ) -> None:
     command, *options = [text.name if word == "STREAM" else word for word in arguments]
@@ -120,7 +126,7 @@ def test_what_the_server_refuses_is_called_what_was_typed(
 # ---------------------------------------------------------------- append
 
 
-def test_append_takes_an_argument_or_all_of_stdin(cli: CommandLine, text: Stream) -> None:
+def test_append_takes_its_data_from_an_option_or_from_stdin(cli: CommandLine, text: Stream) -> None:
     cli.output("append", text.name, "--data", "one, ")
     cli.output("append", text.name, stdin=b"two\nthree")
     done = cli("append", text.name, "--data", "-", stdin=b"!")
@@ -128,7 +134,9 @@ def test_append_takes_an_argument_or_all_of_stdin(cli: CommandLine, text: Stream
     assert text.data == b"one, two\nthree!"
 
 
-def test_append_sends_bytes_as_they_are(cli: CommandLine, octets: Stream, tmp_path: Path) -> None:
+def test_append_sends_the_bytes_of_stdin_unchanged(
+    cli: CommandLine, octets: Stream, tmp_path: Path
+) -> None:
     every = bytes(range(256)) * 400
     (tmp_path / "data").write_bytes(every)
     with (tmp_path / "data").open("rb") as file:
@@ -138,7 +146,7 @@ def test_append_sends_bytes_as_they_are(cli: CommandLine, octets: Stream, tmp_pa
 
 
 @pytest.mark.parametrize("arguments", [["--data", ""], []])
-def test_appending_nothing_is_an_error_that_says_so(
+def test_append_without_data_exits_with_1(
     arguments: list[str], cli: CommandLine, text: Stream
 ) -> None:
     done = cli("append", text.name, *arguments)
@@ -149,32 +157,34 @@ def test_appending_nothing_is_an_error_that_says_so(
     )
 
 
-def test_closing_with_nothing_to_append_is_none(cli: CommandLine, text: Stream) -> None:
+def test_append_close_without_data_closes_the_stream(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--close")
     assert done.stderr.decode() == f"Closed; next offset {text.offset}.\n"
     assert (text.is_closed, text.data) == (True, b"")
 
 
-def test_no_lines_and_one_line_are_counted(cli: CommandLine, text: Stream) -> None:
+def test_append_lines_reports_the_number_of_lines(cli: CommandLine, text: Stream) -> None:
     said = f"Appended 0 lines; next offset {text.offset}.\n"
     assert cli("append", text.name, "--lines").stderr.decode() == said
     assert cli("append", text.name, "--lines", stdin=b"a").stderr.startswith(b"Appended 1 line; ")
 
 
-def test_lines_are_appends_of_their_own(cli: CommandLine, text: Stream) -> None:
+def test_append_lines_stores_each_line_with_its_line_end(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--lines", stdin=b"a\n\nb\r\nc")
     assert done.stderr.decode() == f"Appended 4 lines; next offset {text.offset}.\n"
     assert text.data == b"a\n\nb\r\nc"
 
 
-def test_lines_of_a_json_stream_are_its_messages(cli: CommandLine, messages: Stream) -> None:
+def test_append_lines_to_a_json_stream_makes_each_line_a_message(
+    cli: CommandLine, messages: Stream
+) -> None:
     lines = b'{"a": 1.10}\n\n  [1,[2]]\r\n[]\n"x"\n123456789012345678901234567890\n2e400'
     cli.output("append", messages.name, "--lines", stdin=lines)
     assert messages.data == b'[{"a": 1.10},[1,[2]],[],"x",123456789012345678901234567890,2e400]'
 
 
 @pytest.mark.parametrize("wrong", [b'{"x":', b"[1],[2]", b"[1", b"\xff"])
-def test_a_line_that_is_no_json_ends_it_and_tells_which_it_is(
+def test_append_lines_stops_at_a_line_that_is_no_json_and_names_it(
     wrong: bytes, cli: CommandLine, messages: Stream
 ) -> None:
     done = cli("append", messages.name, "--lines", stdin=b"1\n\n" + wrong + b"\n3\n")
@@ -185,7 +195,7 @@ def test_a_line_that_is_no_json_ends_it_and_tells_which_it_is(
     assert messages.data == b"[1]"
 
 
-def test_a_line_that_only_the_server_refuses_is_told_with_those_that_are_blank_counted(
+def test_append_lines_names_the_line_the_server_refuses_counting_blank_ones(
     cli: CommandLine, messages: Stream
 ) -> None:
     deep = b"[" * 70 + b"]" * 70
@@ -196,7 +206,9 @@ def test_a_line_that_only_the_server_refuses_is_told_with_those_that_are_blank_c
     assert messages.data == b"[1,2]"
 
 
-def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Stream) -> None:
+def test_append_lines_appends_each_line_as_soon_as_it_arrives(
+    cli: CommandLine, text: Stream
+) -> None:
     appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
     assert appending.stdin is not None
     for so_far in (b"1\n", b"1\n2\n"):
@@ -207,13 +219,15 @@ def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Strea
     assert appending.wait(20) == 0
 
 
-def test_a_line_longer_than_any_buffer_is_one_append(cli: CommandLine, messages: Stream) -> None:
+def test_append_lines_stores_a_line_of_3_mb_as_one_message(
+    cli: CommandLine, messages: Stream
+) -> None:
     line = b'"' + b"x" * 3_000_000 + b'"'
     cli.output("append", messages.name, "--lines", stdin=line)
     assert messages.data == b"[" + line + b"]"
 
 
-def test_close_comes_with_the_last_append(cli: CommandLine, text: Stream) -> None:
+def test_append_close_closes_the_stream_with_its_data(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--data", "end", "--close")
     assert done.stderr.decode() == f"Appended and closed; next offset {text.offset}.\n"
     assert (text.is_closed, text.data) == (True, b"end")
@@ -223,25 +237,27 @@ def test_close_comes_with_the_last_append(cli: CommandLine, text: Stream) -> Non
     assert refused.stderr.decode().endswith(" (409 Conflict).\n")
 
 
-def test_close_comes_after_the_last_line(cli: CommandLine, text: Stream) -> None:
+def test_append_lines_close_closes_the_stream_after_the_last_line(
+    cli: CommandLine, text: Stream
+) -> None:
     cli.output("append", text.name, "--lines", "--close", stdin=b"a\nb\n")
     assert (text.is_closed, text.data) == (True, b"a\nb\n")
 
 
-def test_another_content_type_is_refused(cli: CommandLine, text: Stream) -> None:
+def test_append_with_another_content_type_exits_with_4(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--data", "1", "--content-type", "application/json")
     assert done.returncode == 4
     assert done.stderr.decode().endswith(" (409 Conflict).\n")
 
 
-def test_seq_refuses_what_is_not_greater(cli: CommandLine, text: Stream) -> None:
+def test_append_with_a_seq_that_is_not_greater_exits_with_4(cli: CommandLine, text: Stream) -> None:
     statuses = [
         cli("append", text.name, "--data", seq, "--seq", seq).returncode for seq in ("b", "a", "c")
     ]
     assert (statuses, text.data) == ([0, 4, 0], b"bc")
 
 
-def test_seq_is_told_to_be_compared_as_text(cli: CommandLine, text: Stream) -> None:
+def test_a_refused_seq_is_explained_by_comparison_as_text(cli: CommandLine, text: Stream) -> None:
     cli.output("append", text.name, "--data", "x", "--seq", "9")
     done = cli("append", text.name, "--data", "x", "--seq", "10")
     assert done.stderr.endswith(b"(409 Conflict); both are text, so that 10 is less than 9.\n")
@@ -250,7 +266,9 @@ def test_seq_is_told_to_be_compared_as_text(cli: CommandLine, text: Stream) -> N
 # ---------------------------------------------------------------- exactly once
 
 
-def test_the_same_input_again_adds_only_what_is_missing(cli: CommandLine, text: Stream) -> None:
+def test_repeating_append_lines_of_a_producer_adds_only_missing_lines(
+    cli: CommandLine, text: Stream
+) -> None:
     producer = ["append", text.name, "--lines", "--producer", "p"]
     cli.output(*producer, stdin=b"a\nb\n")
     done = cli(*producer, stdin=b"a\nb\nc\n")
@@ -260,7 +278,7 @@ def test_the_same_input_again_adds_only_what_is_missing(cli: CommandLine, text: 
     assert text.data == b"a\nb\nc\n"
 
 
-def test_the_same_input_again_after_closing_tells_what_may_be(
+def test_repeating_append_lines_after_closing_explains_the_refusal(
     cli: CommandLine, text: Stream
 ) -> None:
     producer = ["append", text.name, "--lines", "--close", "--producer", "p"]
@@ -276,14 +294,16 @@ def test_the_same_input_again_after_closing_tells_what_may_be(
     assert stranger.stderr.decode() == f"headgate: {text.url}: the stream is closed.\n"
 
 
-def test_a_repeated_append_says_that_it_is_one(cli: CommandLine, text: Stream) -> None:
+def test_repeating_an_append_of_a_producer_says_already_appended(
+    cli: CommandLine, text: Stream
+) -> None:
     producer = ["append", text.name, "--producer", "p", "--data", "a"]
     assert cli(*producer).stderr.startswith(b"Appended;")
     assert cli(*producer).stderr.startswith(b"Already appended")
     assert text.data == b"a"
 
 
-def test_a_new_epoch_takes_over_and_the_old_one_is_told_how_to(
+def test_an_append_in_an_old_epoch_is_refused_with_the_epoch_to_use(
     cli: CommandLine, text: Stream
 ) -> None:
     producer = ["append", text.name, "--producer", "p"]
@@ -297,7 +317,9 @@ def test_a_new_epoch_takes_over_and_the_old_one_is_told_how_to(
     assert text.data == b"newer"
 
 
-def test_a_killed_run_is_finished_by_another(cli: CommandLine, text: Stream) -> None:
+def test_repeating_a_killed_append_lines_completes_it_without_duplicates(
+    cli: CommandLine, text: Stream
+) -> None:
     producer = ["append", text.name, "--lines", "--producer", "p"]
     killed = cli.start(*producer, stdin=subprocess.PIPE)
     assert killed.stdin is not None
@@ -312,7 +334,7 @@ def test_a_killed_run_is_finished_by_another(cli: CommandLine, text: Stream) -> 
 # ---------------------------------------------------------------- close, delete
 
 
-def test_close_is_final_and_may_be_repeated(cli: CommandLine, text: Stream) -> None:
+def test_close_can_be_repeated_with_the_same_result(cli: CommandLine, text: Stream) -> None:
     said = [cli("close", text.name) for _ in range(2)]
     sentence = f"Closed {text.url}; final offset {text.offset}.\n"
     assert [(done.returncode, done.stdout, done.stderr.decode()) for done in said] == [
@@ -330,7 +352,7 @@ def test_delete_removes_the_stream(cli: CommandLine, text: Stream) -> None:
 @pytest.mark.parametrize(
     "arguments", [["append", "--data", "x"], ["close"], ["delete"], ["read"], ["tail"], ["head"]]
 )
-def test_a_stream_that_does_not_exist_is_one_sentence(
+def test_commands_on_an_unknown_stream_exit_with_3_and_one_sentence(
     arguments: list[str], cli: CommandLine, server: Headgate
 ) -> None:
     done = cli(*arguments, "nowhere")
@@ -345,7 +367,9 @@ def test_a_stream_that_does_not_exist_is_one_sentence(
 
 
 @pytest.mark.parametrize("arguments", [["create"], ["read"], ["tail"], ["append", "--data", "x"]])
-def test_a_server_that_is_not_there_is_one_sentence(arguments: list[str], cli: CommandLine) -> None:
+def test_commands_without_a_server_exit_with_69_and_one_sentence(
+    arguments: list[str], cli: CommandLine
+) -> None:
     nobody = {"STREAM_URL": "http://me:secret@127.0.0.1:1/v1/stream"}
     done = cli(*arguments, "chat", environment=nobody)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (
@@ -355,7 +379,7 @@ def test_a_server_that_is_not_there_is_one_sentence(arguments: list[str], cli: C
     )
 
 
-def test_stdin_that_is_closed_is_one_sentence(cli: CommandLine, text: Stream) -> None:
+def test_append_with_closed_stdin_prints_one_sentence(cli: CommandLine, text: Stream) -> None:
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" append {text.name} <&-', cli.program],
         env=cli.environment,
@@ -366,7 +390,7 @@ def test_stdin_that_is_closed_is_one_sentence(cli: CommandLine, text: Stream) ->
 
 
 @pytest.mark.parametrize("arguments", [[], ["--producer", "p"]], ids=["batches", "producer"])
-def test_ctrl_c_ends_appending_and_tells_how_much_is_in(
+def test_ctrl_c_ends_append_lines_and_prints_how_many_lines_are_stored(
     arguments: list[str], cli: CommandLine, text: Stream
 ) -> None:
     appending = cli.start("append", text.name, "--lines", *arguments, stdin=subprocess.PIPE)
@@ -385,7 +409,9 @@ def test_ctrl_c_ends_appending_and_tells_how_much_is_in(
     assert text.data == b"a\nb\n"
 
 
-def test_ctrl_c_counts_what_the_server_has_taken(cli: CommandLine, text: Stream) -> None:
+def test_ctrl_c_amid_many_lines_prints_exactly_the_number_stored(
+    cli: CommandLine, text: Stream
+) -> None:
     appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
     assert appending.stdin is not None
     number = 0
@@ -401,7 +427,7 @@ def test_ctrl_c_counts_what_the_server_has_taken(cli: CommandLine, text: Stream)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--producer", "p"]], ids=["batches", "producer"])
-def test_ctrl_c_while_the_server_is_away_tells_that_nothing_is_in(
+def test_ctrl_c_without_a_server_prints_that_0_lines_are_stored(
     arguments: list[str], cli: CommandLine
 ) -> None:
     nobody = {"STREAM_URL": "http://127.0.0.1:1/v1/stream"}
@@ -431,13 +457,15 @@ main()
 
 
 @pytest.mark.parametrize("module", ["click", "gateway.commands.one_stream.append_lines"])
-def test_ctrl_c_is_a_word_also_before_the_command_is_loaded(module: str, cli: CommandLine) -> None:
+def test_ctrl_c_while_modules_load_prints_interrupted_and_exits_with_130(
+    module: str, cli: CommandLine
+) -> None:
     program = [sys.executable, "-c", INTERRUPTED_PROGRAM, "append", "--lines", module]
     done = subprocess.run(program, env=cli.environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Interrupted.\n")
 
 
-def test_a_terminal_shows_how_far_it_is(cli: CommandLine, text: Stream) -> None:
+def test_append_lines_shows_its_progress_on_a_terminal(cli: CommandLine, text: Stream) -> None:
     terminal, stderr = pty.openpty()
     try:
         done = run(
