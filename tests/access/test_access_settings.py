@@ -31,7 +31,7 @@ def table(**more: str) -> str:
     return "\n".join(["[[jwt_issuers]]", *lines])
 
 
-def test_an_issuer_is_taken(tmp_path: Path) -> None:
+def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         'auth = "jwt"\n' + table() + "\n" + table(issuer='"other"', jwks='"jwks.json"')
@@ -85,20 +85,22 @@ def test_an_issuer_is_taken(tmp_path: Path) -> None:
         ({"audiences": '"x"'}, "is not a setting; the nearest is audience."),
     ],
 )
-def test_a_mistake_of_an_issuer_is_told(tmp_path: Path, more: dict[str, str], said: str) -> None:
+def test_a_mistake_in_the_settings_of_an_issuer_is_reported_with_its_place(
+    tmp_path: Path, more: dict[str, str], said: str
+) -> None:
     (sentence,) = refusals(tmp_path, table(**more))
     assert said in sentence
     assert sentence.startswith("h.toml:")
 
 
-def test_an_issuer_stands_once(tmp_path: Path) -> None:
+def test_an_issuer_configured_twice_is_refused(tmp_path: Path) -> None:
     assert refusals(tmp_path, f"{table()}\n{table()}") == (
         'h.toml:8: jwt_issuers[1].issuer is "https://id.example.com/", but must not be the issuer '
         "of jwt_issuers[0] too.",
     )
 
 
-def test_an_origin_that_decides_conceals_itself(tmp_path: Path) -> None:
+def test_conceal_is_refused_where_the_origin_decides_on_access(tmp_path: Path) -> None:
     route = '[[routes]]\nprefix = "/s"\norigin = "http://127.0.0.1:1"\nconceal = "on"\nauth = '
     (sentence,) = refusals(tmp_path, f'{route}"origin"')
     assert 'conceal is "on", but must be off: the origin refuses in its own words' in sentence
@@ -140,7 +142,7 @@ LEFT_OUT = "must be left out while no credential is asked for: say by which cred
         ),
     ],
 )
-def test_a_route_that_was_meant_to_be_guarded_is_not_open(
+def test_access_settings_without_effect_on_a_route_are_refused(
     tmp_path: Path, text: str, said: str
 ) -> None:
     (sentence,) = refusals(tmp_path, text)
@@ -156,7 +158,7 @@ def test_a_route_that_was_meant_to_be_guarded_is_not_open(
         f'auth = "tokens"\n{ROUTE}anonymous = "read"\nconceal = "on"\nvisibility = "private"',
     ],
 )
-def test_what_counts_is_taken(tmp_path: Path, text: str) -> None:
+def test_access_settings_with_an_effect_are_accepted(tmp_path: Path, text: str) -> None:
     config = tmp_path / "h.toml"
     config.write_text(text)
     assert load(config, {}, {}).routes[0].prefix == "/a"

@@ -71,7 +71,7 @@ def request_of(gateway: Serving) -> Request:
 
 
 @pytest.mark.parametrize(("prefix", "end", "framing"), list(product(ROUTES, ENDS, FRAMINGS)))
-async def test_who_may_no_more_when_the_body_ends_has_written_nothing(
+async def test_a_write_whose_token_ends_during_its_body_gets_401_and_stores_nothing(
     prefix: str, end: str, framing: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path) as gateway:
@@ -93,7 +93,7 @@ async def test_who_may_no_more_when_the_body_ends_has_written_nothing(
 
 
 @pytest.mark.parametrize(("end", "framing"), list(product(ENDS, FRAMINGS)))
-async def test_who_may_no_more_when_the_body_is_first_asked_for_has_written_nothing(
+async def test_a_multi_append_whose_token_ends_during_its_body_never_reaches_the_origin(
     end: str, framing: str, tmp_path: Path
 ) -> None:
     """The origin is asked first whether it knows multi-appends, and the body is whole by then."""
@@ -123,7 +123,7 @@ async def test_who_may_no_more_when_the_body_is_first_asked_for_has_written_noth
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_what_is_hidden_is_hidden_also_at_the_end_of_a_body(
+async def test_a_write_to_a_concealed_stream_revoked_during_its_body_gets_404(
     prefix: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
@@ -135,7 +135,7 @@ async def test_what_is_hidden_is_hidden_also_at_the_end_of_a_body(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_who_still_may_goes_on_though_the_file_has_changed(
+async def test_a_write_survives_a_change_of_the_tokens_file_that_keeps_its_token(
     prefix: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path) as gateway:

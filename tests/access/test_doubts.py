@@ -38,14 +38,14 @@ def granting(*patterns: str) -> str:
 @pytest.mark.parametrize(
     "pattern", ["/*", "/v1/*", "/v1/stream/*", "/v1/stream/a", "/v1/stream/a/b/*", "/other/*"]
 )
-def test_a_pattern_that_may_mean_a_stream_is_not_doubted(pattern: str) -> None:
+def test_a_pattern_that_can_match_a_stream_causes_no_warning(pattern: str) -> None:
     assert doubts(f'{granting(pattern)}[reader_keys]\n"{pattern}" = 1\n') == ()
 
 
 @pytest.mark.parametrize(
     "pattern", ["/v1", "/v1/stream", "/v1/streams/*", "/v1/straem/a", "/v2/*", "/stream/a/b"]
 )
-def test_a_pattern_below_no_route_is_told(pattern: str) -> None:
+def test_a_pattern_below_no_route_causes_a_warning(pattern: str) -> None:
     below = f"{pattern}, which is below no route:"
     assert doubts(f'{granting("/other/a", pattern)}[reader_keys]\n"{pattern}" = 1\n') == (
         f"t.toml: the token ann has a grant of {below} it grants nothing",
@@ -53,7 +53,7 @@ def test_a_pattern_below_no_route_is_told(pattern: str) -> None:
     )
 
 
-def test_a_revoked_name_that_no_token_has_is_told() -> None:
+def test_a_revoked_name_that_no_token_has_causes_a_warning() -> None:
     revoked = '[[revoked]]\nname = "ann"\n[[revoked]]\nname = "anne"\n[[revoked]]\nsub = "x"\n'
     assert doubts(granting("/other/a") + revoked) == (
         "t.toml: revoked has the name anne, which no token of the file has: it ends nothing",
@@ -61,7 +61,7 @@ def test_a_revoked_name_that_no_token_has_is_told() -> None:
 
 
 @pytest.mark.parametrize(("count", "last"), [(20, "n19"), (21, "1 more names and paths")])
-def test_no_more_than_so_many_are_told(count: int, last: str) -> None:
+def test_warnings_of_a_tokens_file_are_limited_to_21_lines(count: int, last: str) -> None:
     told = doubts("".join(f'[[revoked]]\nname = "n{number:02}"\n' for number in range(count)))
     assert len(told) <= 21
     assert last in told[-1]
@@ -86,12 +86,14 @@ def loaded(folder: Path, issuer_grants: str) -> Settings:
 
 
 @pytest.mark.parametrize("streams", ["/v1/{tenant}/*", "/{a}/{b}/{c}", "/v1/stream/{sub}"])
-def test_a_claim_may_be_a_part_of_a_prefix(streams: str, tmp_path: Path) -> None:
+def test_a_claim_within_a_route_prefix_causes_no_warning(streams: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.toml").write_text("")
     assert Authorities.check(loaded(tmp_path, streams)) == ()
 
 
-async def test_it_is_logged_at_the_start_and_when_the_file_has_changed(tmp_path: Path) -> None:
+async def test_warnings_of_a_tokens_file_are_logged_at_the_start_and_after_a_change(
+    tmp_path: Path,
+) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text('[[revoked]]\nname = "anne"\n')
     settings = loaded(tmp_path, "/v2/{sub}/*")

@@ -30,7 +30,7 @@ async def explained(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_it_tells_who_is_admitted_and_until_when(prefix: str, tmp_path: Path) -> None:
+async def test_explain_shows_who_is_admitted_and_until_when(prefix: str, tmp_path: Path) -> None:
     target = f"{prefix}/a/s?offset=-1"
     async with guarded(tmp_path) as gateway:
         for lines, who in (
@@ -55,7 +55,7 @@ async def test_it_tells_who_is_admitted_and_until_when(prefix: str, tmp_path: Pa
         assert written["The next answer"] == "403 forbidden"
 
 
-async def test_it_tells_what_is_concealed_and_what_all_may_do(tmp_path: Path) -> None:
+async def test_explain_shows_anonymous_reads_and_concealed_writes(tmp_path: Path) -> None:
     settings = {"conceal": "on", "anonymous": ["read"]}
     async with guarded(tmp_path, settings) as gateway:
         read = await explained(gateway, f"{ROUTES[0]}/a/s")

@@ -54,7 +54,7 @@ def is_refused(answer: Answer, status: int) -> bool:
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_each_operation_needs_a_token_that_lets_it(prefix: str, tmp_path: Path) -> None:
+async def test_each_operation_needs_a_token_that_permits_it(prefix: str, tmp_path: Path) -> None:
     cases = 0
     async with guarded(tmp_path) as gateway:
         # What is in the cache is the nearest to be given away.
@@ -93,7 +93,7 @@ async def test_each_operation_needs_a_token_that_lets_it(prefix: str, tmp_path: 
     assert cases == len(OPERATIONS) * len(WAYS) * 7
 
 
-async def test_a_fork_needs_its_source_to_be_read(tmp_path: Path) -> None:
+async def test_a_fork_needs_a_token_that_may_read_its_source(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         for source, who, status in (
             ("a/s", "all", 201),
@@ -111,7 +111,7 @@ async def test_a_fork_needs_its_source_to_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_preflight_has_no_credential_and_needs_none(prefix: str, tmp_path: Path) -> None:
+async def test_a_cors_preflight_needs_no_credential(prefix: str, tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         asked = ("Origin: https://a.example", "Access-Control-Request-Method: GET")
         answer = await gateway.ask(request("OPTIONS", f"{prefix}/a/s", *asked))
@@ -119,7 +119,7 @@ async def test_a_preflight_has_no_credential_and_needs_none(prefix: str, tmp_pat
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
+async def test_a_token_in_the_query_or_a_cookie_permits_reads_but_no_writes(
     prefix: str, way: str, tmp_path: Path
 ) -> None:
     target, lines = f"{prefix}/a/s", WAYS[way]
@@ -146,7 +146,7 @@ async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_paths_that_are_too_long_are_not_remembered(more: int, tmp_path: Path) -> None:
+async def test_admission_is_not_cached_for_paths_beyond_a_length(more: int, tmp_path: Path) -> None:
     """Those of 8 KB, as long as a head may be, would take more than what is said of them."""
     path = f"{EDGE}/a/".ljust(MAX_PATH_BYTES + more, "x")
     async with guarded(tmp_path) as gateway:
@@ -158,7 +158,7 @@ async def test_paths_that_are_too_long_are_not_remembered(more: int, tmp_path: P
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_appends_count_for_the_account_that_made_them(way: str, tmp_path: Path) -> None:
+async def test_append_quotas_count_per_account(way: str, tmp_path: Path) -> None:
     async with guarded(tmp_path, max_client_appends=20) as gateway:
         for who in ("writer", "all"):
             wire = request("POST", f"{PREFIX}/a/s", bearer(who), *APPEND[2], *WAYS[way], body=b"x")
@@ -168,7 +168,7 @@ async def test_appends_count_for_the_account_that_made_them(way: str, tmp_path: 
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_token_whose_name_is_encoded_is_refused_and_noted_nowhere(
+async def test_a_token_parameter_with_an_encoded_name_gets_400_and_is_not_logged(
     prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An origin would read a token there, and whoever compares names would not."""
@@ -193,7 +193,9 @@ async def test_a_token_whose_name_is_encoded_is_refused_and_noted_nowhere(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_heads_of_two_who_share_a_connection_stay_apart(prefix: str, tmp_path: Path) -> None:
+async def test_responses_of_two_clients_sharing_a_connection_never_mix(
+    prefix: str, tmp_path: Path
+) -> None:
     """A's answers never go to B, in whatever order they come, together or one by one."""
     mine = {who: get(f"{prefix}/{who[0]}/s?offset=-1", bearer(who)) for who in ("ann", "ben")}
     other = {
@@ -222,7 +224,9 @@ async def test_heads_of_two_who_share_a_connection_stay_apart(prefix: str, tmp_p
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_remembered_head_ends_with_its_token(prefix: str, tmp_path: Path) -> None:
+async def test_a_cached_request_head_gets_401_once_its_token_expires(
+    prefix: str, tmp_path: Path
+) -> None:
     wire = get(f"{prefix}/a/s?offset=-1", bearer("late"))
     last = wire[:-2] + b"Connection: close\r\n\r\n"
     async with guarded(tmp_path) as gateway:
@@ -240,7 +244,9 @@ async def test_a_remembered_head_ends_with_its_token(prefix: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_who_is_revoked_gets_nothing_more(prefix: str, tmp_path: Path) -> None:
+async def test_a_revoked_token_gets_401_although_its_request_head_is_cached(
+    prefix: str, tmp_path: Path
+) -> None:
     wire = get(f"{prefix}/a/s?offset=-1", bearer("ann"))
     async with guarded(tmp_path) as gateway:
         client = await gateway.connect()
@@ -258,7 +264,9 @@ def told(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_what_is_hidden_looks_as_if_it_were_not_there(prefix: str, tmp_path: Path) -> None:
+async def test_a_concealed_stream_is_indistinguishable_from_a_missing_one(
+    prefix: str, tmp_path: Path
+) -> None:
     """To each operation, on each way: 120 answers are compared."""
     pairs = 0
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
@@ -276,7 +284,7 @@ async def test_what_is_hidden_looks_as_if_it_were_not_there(prefix: str, tmp_pat
     assert pairs == len(OPERATIONS) * len(WAYS) * 6
 
 
-async def test_everybody_may_do_what_is_anonymous(tmp_path: Path) -> None:
+async def test_operations_permitted_to_anonymous_clients_need_no_token(tmp_path: Path) -> None:
     async with guarded(tmp_path, {"anonymous": ["read"]}) as gateway:
         for prefix in (PREFIX, EDGE):
             for _ in range(3):
@@ -289,7 +297,7 @@ async def test_everybody_may_do_what_is_anonymous(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
-async def test_what_one_may_write_counts_by_who_it_is(
+async def test_write_quotas_of_two_accounts_at_one_address_are_separate(
     tmp_path: Path, extra: tuple[str, ...]
 ) -> None:
     """Not by the address, which both have."""
@@ -306,7 +314,9 @@ async def test_what_one_may_write_counts_by_who_it_is(
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_a_close_without_a_body_is_no_append(prefix: str, way: str, tmp_path: Path) -> None:
+async def test_closing_without_a_body_needs_no_append_permission_unless_chunked(
+    prefix: str, way: str, tmp_path: Path
+) -> None:
     """However its head says that there is none; what comes in chunks could be anything."""
     framings: dict[tuple[str, ...], tuple[int, bytes]] = {
         (): (204, b""),
@@ -325,7 +335,7 @@ async def test_a_close_without_a_body_is_no_append(prefix: str, way: str, tmp_pa
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_what_everybody_may_adds_to_what_a_token_grants(
+async def test_anonymous_permissions_add_to_those_of_a_token(
     prefix: str, way: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
@@ -336,7 +346,7 @@ async def test_what_everybody_may_adds_to_what_a_token_grants(
         assert answer.status in {200, 204}, answer
 
 
-async def test_what_was_meant_as_a_token_is_not_noted_either(
+async def test_misspelt_token_parameters_are_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "headgate")
@@ -360,6 +370,8 @@ async def test_what_was_meant_as_a_token_is_not_noted_either(
         ("a%20b", "a%20b"),
     ],
 )
-def test_a_token_in_the_query_counts_as_urlsearchparams_writes_it(given: str, meant: str) -> None:
+def test_a_token_in_the_query_is_decoded_as_url_search_params_encodes_it(
+    given: str, meant: str
+) -> None:
     presented = request_credential("GET", f"/s?offset=-1&token={given}", CIMultiDict())
     assert presented == (meant, "/s?offset=-1")

@@ -351,13 +351,13 @@ NEGATIVES: dict[str, tuple[str, str]] = {
 }
 
 
-def test_there_are_enough_of_them() -> None:
+def test_the_table_of_bad_jwts_has_130_distinct_tokens() -> None:
     assert len(NEGATIVES) == 130
     assert len({token for token, _ in NEGATIVES.values()}) == len(NEGATIVES)
 
 
 @pytest.mark.parametrize("name", NEGATIVES)
-async def test_nobody_comes_in_with(name: str) -> None:
+async def test_each_bad_jwt_is_refused_for_its_reason(name: str) -> None:
     token, why = NEGATIVES[name]
     judge = verifier()
     with capture_logs() as lines, pytest.raises(Unauthenticated) as refusal:
@@ -386,7 +386,7 @@ async def test_nobody_comes_in_with(name: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_whoever_has_a_good_token_comes_in(key: object, algorithm: str) -> None:
+async def test_a_good_jwt_of_each_algorithm_is_accepted(key: object, algorithm: str) -> None:
     """So that a refusal above is one of what is wrong, and not of everything."""
     known, one = Known(), issuer(algorithms=[algorithm])
     known.keys = key_set(*ALL, algorithms=[algorithm])
@@ -411,18 +411,18 @@ async def test_whoever_has_a_good_token_comes_in(key: object, algorithm: str) ->
     ],
     ids=["exp", "nbf", "iat", "least", "aud", "at+jwt", "whole", "none", "header", "fraction"],
 )
-async def test_what_is_only_unusual_is_taken(token: str) -> None:
+async def test_unusual_but_valid_jwts_are_accepted(token: str) -> None:
     assert (await verifier().verify(token, NOW)).name == "ann"
 
 
-async def test_an_issuer_may_want_one_typ() -> None:
+async def test_an_issuer_that_requires_a_typ_refuses_other_jwts() -> None:
     judge = verifier(typ="at+jwt")
     assert await judge.verify(good(header={"typ": "at+JWT"}), NOW)
     with pytest.raises(Unauthenticated, match="another typ"):
         await judge.verify(good(), NOW)
 
 
-async def test_a_refusal_and_a_principal_hold_nothing_of_a_token() -> None:
+async def test_refusals_and_principals_contain_no_part_of_a_jwt() -> None:
     judge = verifier()
     token = good(header={"kid": CANARY}, secret=CANARY)
     with pytest.raises(Unauthenticated) as refusal:
@@ -433,5 +433,5 @@ async def test_a_refusal_and_a_principal_hold_nothing_of_a_token() -> None:
     assert all(part not in told for part in (*token.split("."), *good(secret=CANARY).split(".")))
 
 
-def test_the_signature_is_what_a_key_makes_of_the_first_two_parts() -> None:
+def test_the_test_signature_of_a_jwt_covers_its_first_two_parts() -> None:
     assert signature(f"{HEAD}.{PAYLOAD}", ED, "EdDSA") == signature_of(GOOD)

@@ -29,7 +29,9 @@ STREAMS = "/v1/stream/rooms/*"
         (f"[reader_keys]\n '{STREAMS}'=1\r\n", f"[reader_keys]\n '{STREAMS}'=2\r\n"),
     ],
 )  # fmt: skip
-def test_one_number_changes_and_the_rest_stays(before: str, after: str) -> None:
+def test_rotating_a_reader_key_changes_only_its_version_in_the_file(
+    before: str, after: str
+) -> None:
     made = rotated("t.toml", before.encode(), STREAMS)
     assert made.data.decode() == after
     assert parse_tokens("t.toml", made.data).reader_keys[STREAMS] == made.version
@@ -46,6 +48,8 @@ def test_one_number_changes_and_the_rest_stays(before: str, after: str) -> None:
         ("", "rooms", "rooms must be a canonical path"),
     ],
 )
-def test_what_cannot_be_changed_so_is_told(text: str, streams: str, told: str) -> None:
+def test_rotating_a_reader_key_in_an_unsupported_file_or_path_is_refused(
+    text: str, streams: str, told: str
+) -> None:
     with pytest.raises(ValueError, match=told):
         rotated("t.toml", text.encode(), streams)

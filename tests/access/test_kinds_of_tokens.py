@@ -70,7 +70,7 @@ def read_token(folder: Path, subject: str) -> str:
 
 
 @pytest.mark.parametrize("order", [*permutations(KINDS)], ids=", ".join)
-async def test_each_kind_is_taken_in_any_order(
+async def test_a_route_accepts_each_kind_of_token_in_any_order_of_auth(
     authorities: Authorities, tmp_path: Path, order: tuple[str, ...]
 ) -> None:
     tokens = (STATIC, DOTTED, good(), read_token(tmp_path, "reader"))
@@ -79,7 +79,7 @@ async def test_each_kind_is_taken_in_any_order(
     assert [who.name for who in came] == ["static", "dotted", "ann", "reader"]
 
 
-async def test_people_of_one_name_have_accounts_of_their_own(
+async def test_equal_names_of_different_token_kinds_and_issuers_are_separate_accounts(
     authorities: Authorities, tmp_path: Path
 ) -> None:
     """Else one could use up what another may do, or a name could be chosen for it."""

@@ -56,7 +56,9 @@ async def poll(gateway: Serving, prefix: str, who: str, *lines: str) -> Client:
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_poll_ends_with_its_token(prefix: str, how: str, tmp_path: Path) -> None:
+async def test_a_long_poll_ends_with_204_within_a_second_of_the_end_of_its_token(
+    prefix: str, how: str, tmp_path: Path
+) -> None:
     """Both that waits without a task and that of a task; who has another token waits on."""
     async with guarded(tmp_path) as gateway:
         by_task = await poll(gateway, prefix, "late", TASK)
@@ -81,7 +83,7 @@ async def test_a_poll_ends_with_its_token(prefix: str, how: str, tmp_path: Path)
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_remembered_poll_ends_with_its_token_too(
+async def test_a_long_poll_with_a_cached_head_ends_with_its_token(
     prefix: str, how: str, tmp_path: Path
 ) -> None:
     """Its bytes are kept nowhere, and admit nobody once the token counts no more."""
@@ -107,7 +109,9 @@ async def test_a_remembered_poll_ends_with_its_token_too(
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_events_end_with_their_token(prefix: str, how: str, tmp_path: Path) -> None:
+async def test_an_sse_response_ends_with_a_control_event_when_its_token_ends(
+    prefix: str, how: str, tmp_path: Path
+) -> None:
     """Properly: with a control event that tells where to go on, and on a connection that lasts."""
     wire = get(f"{prefix}/a/s?offset=-1&live=sse", bearer("late"))
     async with guarded(tmp_path) as gateway:
@@ -126,7 +130,9 @@ async def test_events_end_with_their_token(prefix: str, how: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ENDS)
-async def test_a_reader_who_does_not_read_is_cut_off(how: str, tmp_path: Path) -> None:
+async def test_a_stalled_sse_reader_is_disconnected_when_its_token_ends(
+    how: str, tmp_path: Path
+) -> None:
     async with guarded(tmp_path) as gateway:
         client = await gateway.connect(receive_buffer=4096)
         await client.send_all(get(f"{PREFIX}/a/s?offset=-1&live=sse", bearer("late")))
@@ -139,7 +145,7 @@ async def test_a_reader_who_does_not_read_is_cut_off(how: str, tmp_path: Path) -
         assert len(gateway.shared.admitted) == 0
 
 
-async def test_news_that_are_on_their_way_are_not_for_who_is_revoked(tmp_path: Path) -> None:
+async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         client = await poll(gateway, PREFIX, "late")
         await parked(gateway, 1)
@@ -156,7 +162,9 @@ async def test_news_that_are_on_their_way_are_not_for_who_is_revoked(tmp_path: P
         (await client.answer()).assert_problem(401, "counts no more")
 
 
-async def test_who_has_left_is_forgotten(tmp_path: Path) -> None:
+async def test_a_long_poll_that_disconnects_is_removed_from_the_waiting_readers(
+    tmp_path: Path,
+) -> None:
     async with guarded(tmp_path) as gateway:
         for lines in ((), (TASK,)):
             client = await poll(gateway, PREFIX, "late", *lines)
@@ -175,7 +183,7 @@ class Reading:
         self.principal = principal
 
 
-async def test_a_crowd_is_ended_in_turns() -> None:
+async def test_many_readers_of_one_token_are_ended_in_batches() -> None:
     """A loop that is busy with a crowd of one token serves others in between."""
     readers, clock = AdmittedReaders(ManualClock(0.0)), 0
     ended: list[int] = []
@@ -190,7 +198,7 @@ async def test_a_crowd_is_ended_in_turns() -> None:
     assert sorted({ended.count(turn) for turn in ended}) == [admitted.AT_ONCE]
 
 
-async def test_principals_without_readers_are_not_kept_for_their_whole_time() -> None:
+async def test_principals_without_readers_are_dropped_before_they_expire() -> None:
     clock = ManualClock(0.0)
     readers = AdmittedReaders(clock)
     for number in range(5 * admitted.FORGOTTEN):
@@ -201,7 +209,7 @@ async def test_principals_without_readers_are_not_kept_for_their_whole_time() ->
     assert len(readers) == 0
 
 
-async def test_who_is_vouched_for_again_goes_on() -> None:
+async def test_a_reader_whose_token_is_renewed_ends_at_the_later_time() -> None:
     """As an origin's yes is renewed while somebody waits."""
     clock, ended = ManualClock(0.0), list[str]()
     readers = AdmittedReaders(clock)
@@ -216,7 +224,7 @@ async def test_who_is_vouched_for_again_goes_on() -> None:
     assert ended == ["expired"]
 
 
-async def test_who_has_ended_before_he_waits_is_ended_at_once() -> None:
+async def test_a_reader_whose_token_has_ended_before_it_waits_ends_at_once() -> None:
     readers, ended = AdmittedReaders(ManualClock(10.0)), list[str]()
     readers.add(Reading(Somebody(10.0)), ended.append)
     readers.add(Reading(Somebody(0.0)), ended.append)

@@ -35,7 +35,7 @@ ANY_JSON = st.recursive(
 
 @settings(max_examples=examples(CASES))
 @given(NASTY | st.text(max_size=30), NASTY)
-def test_a_claim_reaches_one_folder_whatever_it_says(sub: str, rest: str) -> None:
+def test_a_claim_in_a_grant_covers_one_folder_whatever_its_text(sub: str, rest: str) -> None:
     try:
         pattern = fill(TEMPLATE, {"sub": sub})
     except ValueError:
@@ -55,7 +55,7 @@ def test_a_claim_reaches_one_folder_whatever_it_says(sub: str, rest: str) -> Non
 
 @settings(max_examples=examples(CASES))
 @given(NASTY, NASTY)
-def test_two_claims_reach_the_same_folder_only_if_they_are_the_same(one: str, two: str) -> None:
+def test_different_claims_never_cover_the_same_folder(one: str, two: str) -> None:
     try:
         first, second = (fill(TEMPLATE, {"sub": it}) for it in (one, two))
     except ValueError:
@@ -78,23 +78,23 @@ def test_two_claims_reach_the_same_folder_only_if_they_are_the_same(one: str, tw
         ("~a-b_c.d", "~a-b_c.d"),
     ],
 )
-def test_a_claim_is_one_segment(sub: str, segment: str) -> None:
+def test_a_claim_is_encoded_as_one_path_segment(sub: str, segment: str) -> None:
     assert fill(TEMPLATE, {"sub": sub}) == f"/v1/stream/users/{segment}/*"
 
 
 @pytest.mark.parametrize("sub", ["", ".", "..", None, 1, True, ["a"], {"a": 1}, "\ud800", "a\0b"])
-def test_what_can_be_no_segment_is_refused(sub: object) -> None:
+def test_a_claim_that_can_be_no_path_segment_is_refused(sub: object) -> None:
     with pytest.raises(ValueError, match="must"):
         fill(TEMPLATE, {"sub": sub})
 
 
-def test_without_its_claim_there_is_no_grant() -> None:
+def test_a_grant_whose_claim_is_missing_is_dropped() -> None:
     assert fill(TEMPLATE, {}) is None
 
 
 @settings(max_examples=examples(CASES))
 @given(st.sampled_from(["/", "/s", "/s/a", "/s/a/b"]) | NASTY, NASTY)
-def test_a_pattern_covers_what_it_names_and_nothing_beside_it(begin: str, end: str) -> None:
+def test_a_pattern_covers_its_paths_and_no_neighbours(begin: str, end: str) -> None:
     try:
         pattern = check_pattern(begin + end)
     except (ValueError, UnicodeEncodeError):
@@ -111,7 +111,7 @@ def test_a_pattern_covers_what_it_names_and_nothing_beside_it(begin: str, end: s
 
 @settings(max_examples=examples(CASES_OF_JSON))
 @given(ANY_JSON, ANY_JSON)
-def test_a_grant_of_any_json_is_a_grant_or_refused(streams: Any, operations: Any) -> None:
+def test_any_json_as_a_grant_is_valid_or_refused(streams: Any, operations: Any) -> None:
     try:
         grant = grant_of(streams, operations)
     except (ValueError, UnicodeEncodeError):
@@ -125,7 +125,7 @@ def test_a_grant_of_any_json_is_a_grant_or_refused(streams: Any, operations: Any
     st.lists(st.tuples(st.sampled_from(["/a", "/a/*", "/*"]), st.sampled_from(sorted(OPERATIONS)))),
     st.sets(st.sampled_from(sorted(OPERATIONS)), min_size=1),
 )
-def test_grants_add_up_and_give_nothing_else(
+def test_several_grants_permit_exactly_the_union_of_their_operations(
     given_: list[tuple[str, Any]], wanted: set[Any]
 ) -> None:
     ann = Principal("ann", [Grant(it, frozenset({one})) for it, one in given_], 1.0)
@@ -135,14 +135,14 @@ def test_grants_add_up_and_give_nothing_else(
 
 @settings(max_examples=examples(CASES_OF_JSON))
 @given(st.binary(max_size=64) | ANY_JSON.map(lambda it: json.dumps(it).encode()))
-def test_any_bytes_are_a_set_of_keys_or_refused(data: bytes) -> None:
+def test_random_bytes_as_a_key_set_are_refused_with_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(is|has)"):
         parse_keys(data, ["EdDSA", "ES256", "RS256"])
 
 
 @settings(max_examples=examples(CASES_OF_JSON))
 @given(st.sampled_from([ED, EC, RSA]), st.data())
-def test_a_key_that_is_spoilt_is_left_out_or_another_one(key: Any, data: st.DataObject) -> None:
+def test_a_spoilt_key_in_a_set_leaves_the_other_keys_usable(key: Any, data: st.DataObject) -> None:
     """Whatever an issuer publishes, its other keys go on."""
     spoilt = {**key.as_dict(private=False), "kid": "spoilt"}
     for name in data.draw(st.sets(st.sampled_from(sorted(spoilt)), min_size=1, max_size=2)):

@@ -32,7 +32,9 @@ def is_for_its_reader(answer: Answer) -> bool:
     return is_kept_from_all and not forbidden and not OF_SHARED_CACHES & answer.headers.keys()
 
 
-async def test_no_answer_of_a_private_log_is_for_a_shared_cache(tmp_path: Path) -> None:
+async def test_no_response_of_a_private_route_may_be_stored_by_a_shared_cache(
+    tmp_path: Path,
+) -> None:
     """Chunks, tails, polls, events, 304, what was written and what was refused."""
     chunk = b"x" * 100_000
     async with guarded(tmp_path, long_poll_timeout=0.1) as gateway:
@@ -85,7 +87,7 @@ async def test_no_answer_of_a_private_log_is_for_a_shared_cache(tmp_path: Path) 
     ("settings", "said"),
     [({"anonymous": ["read"]}, "public"), ({"visibility": "public"}, "public")],
 )
-async def test_answers_that_all_may_read_are_for_every_cache(
+async def test_responses_of_a_public_route_may_be_stored_by_every_cache(
     settings: dict[str, object], said: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, settings) as gateway:
@@ -94,7 +96,7 @@ async def test_answers_that_all_may_read_are_for_every_cache(
 
 
 @pytest.mark.parametrize("origins", [("*",), ("https://a.example",)])
-async def test_pages_read_with_cookies_only_where_they_are_named(
+async def test_cors_allows_credentials_only_for_listed_origins(
     origins: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, cors_origins=origins) as gateway:
@@ -109,7 +111,7 @@ async def test_pages_read_with_cookies_only_where_they_are_named(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_no_token_is_in_a_log_line_a_metric_or_a_key(
+async def test_no_token_is_in_logs_snapshots_or_cache_keys(
     prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "headgate")

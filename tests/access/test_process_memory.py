@@ -85,7 +85,7 @@ def _connections(gateway: Headgate) -> int:
     return int(float(line.rpartition(" ")[2]))
 
 
-def test_tokens_do_not_stay_in_memory_when_their_readers_have_left(gateway: Headgate) -> None:
+def test_tokens_do_not_stay_in_memory_after_their_readers_disconnect(gateway: Headgate) -> None:
     """1,000 tokens: in headers, cookies and queries, of polls and of events."""
     headers = {"Authorization": f"Bearer {WRITER}", "Content-Type": "text/plain"}
     with Wire(gateway.port) as wire:

@@ -164,12 +164,12 @@ NEGATIVES: dict[str, str] = {
 }
 
 
-def test_there_are_enough_of_them() -> None:
+def test_the_table_of_bad_read_tokens_has_54_distinct_tokens() -> None:
     assert len(NEGATIVES) == len(set(NEGATIVES.values())) == 54
 
 
 @pytest.mark.parametrize("name", NEGATIVES)
-async def test_nobody_comes_in_with(name: str, keys: keys_file.Keys) -> None:
+async def test_each_bad_read_token_is_refused(name: str, keys: keys_file.Keys) -> None:
     judge = verifier(keys)
     with pytest.raises(Unauthenticated) as refusal:
         await judge.verify(NEGATIVES[name], NOW)
@@ -180,7 +180,9 @@ async def test_nobody_comes_in_with(name: str, keys: keys_file.Keys) -> None:
         read_tokens.verified(NEGATIVES[name], keys, MAX_AGE, NOW)
 
 
-async def test_what_is_signed_here_is_taken_here(keys: keys_file.Keys) -> None:
+async def test_a_read_token_signed_here_is_accepted_for_its_stream_only(
+    keys: keys_file.Keys,
+) -> None:
     made = sign(REQUEST, keys, MAX_AGE, NOW)
     ann = await verifier(keys).verify(made.token, NOW + 899)
     assert (ann.name, ann.until, made.expires) == ("ann", NOW + 900, NOW + 900)
@@ -189,7 +191,7 @@ async def test_what_is_signed_here_is_taken_here(keys: keys_file.Keys) -> None:
     assert made.token not in f"{made!r}{ann!r}{ann.proof!r}"
 
 
-async def test_it_counts_to_the_second_that_it_says(keys: keys_file.Keys) -> None:
+async def test_a_read_token_expires_exactly_at_its_time(keys: keys_file.Keys) -> None:
     made = sign(REQUEST, keys, MAX_AGE, NOW)
     judge = verifier(keys)
     ann = await judge.verify(made.token, NOW + 899.9)
@@ -209,7 +211,9 @@ async def test_it_counts_to_the_second_that_it_says(keys: keys_file.Keys) -> Non
     ],
     ids=["good", "read by default", "the newer name", "a clock ahead"],
 )
-async def test_those_of_other_libraries_are_taken(token: str, keys: keys_file.Keys) -> None:
+async def test_read_tokens_of_other_libraries_are_accepted(
+    token: str, keys: keys_file.Keys
+) -> None:
     assert (await verifier(keys).verify(token, NOW)).may(Need("/s/chat", READ))
 
 
@@ -236,7 +240,7 @@ def test_a_request_that_cannot_be_met_is_refused_with_the_reason(
     assert said in str(refusal.value)
 
 
-def test_a_cookie_is_for_its_streams_only(keys: keys_file.Keys) -> None:
+def test_a_read_token_cookie_is_limited_to_the_path_of_its_streams(keys: keys_file.Keys) -> None:
     made = sign(REQUEST._replace(streams="/s/rooms/*"), keys, MAX_AGE, NOW)
     assert cookie(made, "/s/rooms/*", NOW) == (
         f"__Secure-headgate={made.token}; Path=/s/rooms; Max-Age=900; "
@@ -248,7 +252,7 @@ def test_a_cookie_is_for_its_streams_only(keys: keys_file.Keys) -> None:
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
-def test_a_token_is_for_one_stream_and_no_other(name: str, other: str) -> None:
+def test_a_read_token_permits_its_stream_and_no_other(name: str, other: str) -> None:
     known = keys_file.Keys(key_set(ED), ED, None)
     path, elsewhere = (f"/s/{quote(it, safe='')}" for it in (name, other))
     try:
@@ -263,7 +267,7 @@ def test_a_token_is_for_one_stream_and_no_other(name: str, other: str) -> None:
 # ---------------------------------------------------------------- the file of keys
 
 
-def test_new_keys_sign_and_verify(tmp_path: Path) -> None:
+def test_a_new_keys_file_signs_and_verifies_read_tokens(tmp_path: Path) -> None:
     data = keys_file.written(keys_file.new_keys())
     keys = keys_file.parse_keys_file(written(tmp_path, data), data)
     assert len(keys.verifying) == 2
@@ -273,7 +277,7 @@ def test_new_keys_sign_and_verify(tmp_path: Path) -> None:
     assert str(json.loads(data)["keys"][0]["d"]) not in repr(keys)
 
 
-def test_a_rotation_has_the_next_key_sign_and_the_last_one_verify(tmp_path: Path) -> None:
+def test_after_a_rotation_the_next_key_signs_and_the_last_one_verifies(tmp_path: Path) -> None:
     first = keys_file.new_keys()
     second = keys_file.rotated(first)
     kids = [[entry["kid"] for entry in it["keys"]] for it in (first, second)]  # type: ignore[attr-defined]
@@ -290,7 +294,7 @@ def test_a_rotation_has_the_next_key_sign_and_the_last_one_verify(tmp_path: Path
     assert len(third["keys"]) == 4  # type: ignore[arg-type]
 
 
-def test_the_public_keys_have_nothing_private(tmp_path: Path) -> None:
+def test_the_public_keys_contain_nothing_private_and_cannot_sign(tmp_path: Path) -> None:
     content = keys_file.new_keys()
     data = keys_file.written(keys_file.public(content))
     keys = keys_file.parse_keys_file(written(tmp_path, data), data)
@@ -302,14 +306,14 @@ def test_the_public_keys_have_nothing_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o666])
-def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_keys_file_that_others_may_access_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path, keys_file.written(keys_file.new_keys()), mode)
     with pytest.raises(StartError, match=f"chmod 600 {path}"):
         Authorities(Settings(keys_file=path), lambda: NOW)
 
 
 @pytest.mark.parametrize(("owner", "user"), [(0, 0), (0, 7), (7, 7)])
-def test_a_group_may_read_what_is_roots_and_not_what_is_its_users_own(
+def test_a_group_readable_keys_file_is_accepted_only_if_owned_by_root(
     monkeypatch: pytest.MonkeyPatch, owner: int, user: int
 ) -> None:
     held = SimpleNamespace(st_uid=owner, st_mode=0o640)
@@ -333,7 +337,9 @@ def test_a_group_may_read_what_is_roots_and_not_what_is_its_users_own(
     ],
     ids=["empty", "none", "another kind", "short secret", "no number"],
 )
-def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+def test_an_invalid_keys_file_is_refused_without_showing_a_key(
+    tmp_path: Path, data: bytes, said: str
+) -> None:
     path = written(tmp_path, data)
     with pytest.raises(StartError) as refusal:
         Authorities(Settings(keys_file=path), lambda: NOW)
@@ -341,7 +347,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, said: str) 
     assert str(ED.as_dict(private=True)["d"]) not in refusal.value.detail
 
 
-async def test_who_came_by_a_key_that_is_gone_or_revoked_is_ended(tmp_path: Path) -> None:
+async def test_readers_are_ended_when_their_key_is_removed_or_their_token_revoked(
+    tmp_path: Path,
+) -> None:
     path = written(tmp_path, content(ED))
     revoked = tmp_path / "tokens.toml"
     revoked.write_text("")

@@ -70,7 +70,7 @@ def is_shared(answer: Answer) -> bool:
 # ---------------------------------------------------------------- the key itself
 
 
-def test_a_key_is_of_one_path_one_secret_and_the_versions_of_what_covers_it() -> None:
+def test_a_reader_key_depends_on_path_secret_and_covering_versions_only() -> None:
     first = ReaderKeys(SECRET, {}).of("/v1/a/b")
     assert re.fullmatch(r"[A-Za-z0-9_-]{22}", first)
     others = {
@@ -87,7 +87,7 @@ def test_a_key_is_of_one_path_one_secret_and_the_versions_of_what_covers_it() ->
     assert ReaderKeys(SECRET, same).of("/v1/a/b") == first
 
 
-def test_who_keeps_what_has_a_key_is_told_of_a_rotation_and_of_nothing_else() -> None:
+def test_only_a_change_of_version_or_secret_notifies_of_a_rotation() -> None:
     keys = ReaderKeys(SECRET, {"/a/*": 1})
     told: list[str] = []
     keys.on_rotation.append(lambda: told.append(keys.of("/a/b")))
@@ -103,7 +103,7 @@ def test_who_keeps_what_has_a_key_is_told_of_a_rotation_and_of_nothing_else() ->
 # ---------------------------------------------------------------- at the gateway
 
 
-async def test_who_may_read_is_told_the_key_and_nobody_else(gateway: Serving) -> None:
+async def test_the_reader_key_is_sent_only_to_clients_that_may_read(gateway: Serving) -> None:
     key = await key_of(gateway)
     tail = await reach_tail(gateway, PATH, "ann")
     told = [
@@ -131,7 +131,9 @@ async def test_who_may_read_is_told_the_key_and_nobody_else(gateway: Serving) ->
     assert [one.status for one in answers] == [401, 403, 403, 401, 401, 403, 403, 204, 201]
 
 
-async def test_who_creates_a_stream_is_told_its_key_if_he_may_read_it(gateway: Serving) -> None:
+async def test_creating_a_stream_returns_its_reader_key_if_the_token_may_read(
+    gateway: Serving,
+) -> None:
     path = f"{PREFIX}/a/new"
     made = [await gateway.ask(put(path, bearer(name))) for name in ("all", "all", "writer")]
     key = await key_of(gateway, path)
@@ -141,7 +143,9 @@ async def test_who_creates_a_stream_is_told_its_key_if_he_may_read_it(gateway: S
     assert [(one.status, one.get(KEY)) for one in refused] == [(409, None), (403, None)]
 
 
-async def test_only_with_the_current_key_an_answer_is_for_shared_caches(gateway: Serving) -> None:
+async def test_only_responses_to_the_current_reader_key_may_be_stored_by_shared_caches(
+    gateway: Serving,
+) -> None:
     key, other = await key_of(gateway), await key_of(gateway, f"{PREFIX}/b/s")
     assert key != other
     await gateway.ask(post(PATH, b"end", bearer("all"), "Stream-Closed: true"))
@@ -167,7 +171,9 @@ async def test_only_with_the_current_key_an_answer_is_for_shared_caches(gateway:
             assert (again.status, is_shared(again)) == (401, False)
 
 
-async def test_a_key_of_before_is_told_that_nothing_is_kept_by_it(gateway: Serving) -> None:
+async def test_a_read_with_an_old_reader_key_gets_no_store_and_the_new_key(
+    gateway: Serving,
+) -> None:
     """Twice each, so that kept answers are among them."""
     for _ in range(2):
         answer = await gateway.ask(get(f"{PATH}?offset=-1&rk=old", bearer("ann")))
@@ -176,7 +182,7 @@ async def test_a_key_of_before_is_told_that_nothing_is_kept_by_it(gateway: Servi
         assert answer.get(KEY) == await key_of(gateway)
 
 
-async def test_polls_with_and_without_the_key_wait_together_and_are_told_apart(
+async def test_only_long_polls_with_the_current_reader_key_get_cacheable_204s(
     gateway: Serving,
 ) -> None:
     key = await key_of(gateway)
@@ -190,7 +196,9 @@ async def test_polls_with_and_without_the_key_wait_together_and_are_told_apart(
         assert [is_shared(one) for one in (mine, ours, stale)] == [False, True, False]
 
 
-async def test_sse_is_for_its_reader_alone_also_with_the_key(gateway: Serving) -> None:
+async def test_an_sse_response_is_private_although_the_reader_key_is_given(
+    gateway: Serving,
+) -> None:
     key = await key_of(gateway)
     client = await gateway.connect()
     client.send(get(f"{PATH}?offset=-1&live=sse&rk={key}", bearer("ann")))
@@ -198,7 +206,9 @@ async def test_sse_is_for_its_reader_alone_also_with_the_key(gateway: Serving) -
     assert (head.status, head.get("Cache-Control")) == (200, "private, no-cache, no-transform")
 
 
-async def test_a_rotation_makes_what_was_kept_old(gateway: Serving, tmp_path: Path) -> None:
+async def test_a_rotation_makes_responses_by_the_old_reader_key_uncacheable(
+    gateway: Serving, tmp_path: Path
+) -> None:
     """Of the stream, of all below a folder, and of no other; the gateway's own cache, too."""
     beside = f"{PREFIX}/b/s"
     old, others = await key_of(gateway), await key_of(gateway, beside)
@@ -218,7 +228,7 @@ async def test_a_rotation_makes_what_was_kept_old(gateway: Serving, tmp_path: Pa
     assert len({old, new, await key_of(gateway)}) == 3
 
 
-async def test_who_waited_over_a_rotation_is_told_that_nothing_is_kept_by_the_old_key(
+async def test_a_long_poll_that_waited_over_a_rotation_gets_no_store_and_the_new_key(
     gateway: Serving, tmp_path: Path
 ) -> None:
     """Beside a poll by the new key, which is told the same news."""
@@ -237,7 +247,7 @@ async def test_who_waited_over_a_rotation_is_told_that_nothing_is_kept_by_the_ol
     assert "private" not in ((await after).get("Cache-Control") or "")
 
 
-async def test_what_was_read_over_a_rotation_is_not_kept_by_the_old_key(
+async def test_a_read_under_way_during_a_rotation_gets_no_store_and_the_new_key(
     gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = await key_of(gateway)
@@ -260,7 +270,7 @@ async def test_what_was_read_over_a_rotation_is_not_kept_by_the_old_key(
     assert told == {(b"data", new, "private, no-store")}
 
 
-async def test_pages_may_read_the_key(tmp_path: Path) -> None:
+async def test_cors_exposes_the_reader_key_header(tmp_path: Path) -> None:
     site = "https://a.example"
     async with guarded(tmp_path, cors_origins=(site,)) as gateway:
         answer = await gateway.ask(get(f"{PATH}?offset=-1", bearer("ann"), f"Origin: {site}"))
@@ -275,7 +285,7 @@ async def test_pages_may_read_the_key(tmp_path: Path) -> None:
         ({"auth": "tokens", "reader_keys": "on"}, "reader_keys needs keys_file with a secret"),
     ],
 )
-async def test_keys_that_would_do_nothing_are_refused_at_the_start(
+async def test_reader_keys_on_a_public_route_or_without_a_secret_are_refused_at_the_start(
     own: dict[str, str], sentence: str, tmp_path: Path
 ) -> None:
     file = str(keys_file(tmp_path)) if own["auth"] == "none" else ""

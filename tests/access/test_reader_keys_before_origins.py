@@ -97,7 +97,9 @@ def rotate(gateway: Serving, number: int = 1) -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-async def test_one_fetch_is_told_each_as_it_is_for_him(guard: str, tmp_path: Path) -> None:
+async def test_one_origin_fetch_serves_readers_with_and_without_the_key_differently(
+    guard: str, tmp_path: Path
+) -> None:
     """All ways of an answer, with the current key, without, and with three that are not it."""
     origin = Origin()
     cases = 0
@@ -131,7 +133,7 @@ async def test_one_fetch_is_told_each_as_it_is_for_him(guard: str, tmp_path: Pat
     assert not any("rk=" in target for _, target in origin.asked)
 
 
-async def test_who_creates_a_stream_is_told_its_key_if_his_token_lets_him_read_it(
+async def test_creating_an_origin_stream_returns_its_reader_key_if_the_token_may_read(
     tmp_path: Path,
 ) -> None:
     async with keyed(tmp_path, Origin()) as gateway:
@@ -139,7 +141,7 @@ async def test_who_creates_a_stream_is_told_its_key_if_his_token_lets_him_read_i
         assert [one.get(KEY) for one in made] == [await key_of(gateway), None]
 
 
-async def test_who_creates_a_stream_is_told_its_key_if_the_origin_let_him_read_it(
+async def test_creating_an_origin_stream_returns_its_key_if_the_origin_permitted_a_read(
     tmp_path: Path,
 ) -> None:
     async with keyed(tmp_path, Origin(), "origin") as gateway:
@@ -149,7 +151,9 @@ async def test_who_creates_a_stream_is_told_its_key_if_the_origin_let_him_read_i
         assert [one.get(KEY) for one in (before, after, refused)] == [None, key, None]
 
 
-async def test_the_key_is_looked_for_in_the_query_alone(tmp_path: Path) -> None:
+async def test_the_reader_key_is_found_anywhere_in_the_query_by_its_exact_name(
+    tmp_path: Path,
+) -> None:
     """In any place of it; the key is no part of the stream, or of what the origin is asked."""
     origin = Origin()
     async with keyed(tmp_path, origin) as gateway:
@@ -165,7 +169,9 @@ async def test_the_key_is_looked_for_in_the_query_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-async def test_a_rotation_counts_at_once_for_what_is_kept(guard: str, tmp_path: Path) -> None:
+async def test_a_rotation_applies_at_once_to_cached_origin_responses(
+    guard: str, tmp_path: Path
+) -> None:
     """On both ways, and for a head that was remembered."""
     origin = Origin()
     async with keyed(tmp_path, origin, guard) as gateway:
@@ -200,7 +206,7 @@ async def test_a_rotation_counts_at_once_for_what_is_kept(guard: str, tmp_path: 
         ("Cache-Control: max-age=60", "Vary: Authorization"),
     ],
 )
-async def test_what_the_origin_gives_to_one_alone_is_so_by_the_key_too(
+async def test_private_responses_of_an_origin_stay_private_with_the_reader_key(
     says: tuple[str, ...], tmp_path: Path
 ) -> None:
     origin = Origin(*says)
@@ -212,7 +218,9 @@ async def test_what_the_origin_gives_to_one_alone_is_so_by_the_key_too(
             assert "private" in told.headers["cache-control"], told
 
 
-async def test_somebody_in_particular_has_his_answer_to_himself(tmp_path: Path) -> None:
+async def test_a_read_with_a_cookie_gets_a_private_response_despite_the_reader_key(
+    tmp_path: Path,
+) -> None:
     origin = Origin("Cache-Control: max-age=60")
     async with keyed(tmp_path, origin) as gateway:
         key = await key_of(gateway)
@@ -221,7 +229,9 @@ async def test_somebody_in_particular_has_his_answer_to_himself(tmp_path: Path) 
             assert "private" in told.headers["cache-control"]
 
 
-async def test_lifetimes_that_the_gateway_adds_are_for_all_by_the_key(tmp_path: Path) -> None:
+async def test_lifetimes_added_by_the_gateway_are_shared_only_with_the_reader_key(
+    tmp_path: Path,
+) -> None:
     """Of a whole chunk, and of what reached an open tail."""
     for is_open in (False, True):
         origin = Origin("X-Says: nothing")
@@ -234,7 +244,9 @@ async def test_lifetimes_that_the_gateway_adds_are_for_all_by_the_key(tmp_path: 
         assert origin.count() == 1
 
 
-async def test_stale_answers_and_what_is_joined_are_told_the_same_way(tmp_path: Path) -> None:
+async def test_collapsed_and_stale_responses_are_shared_only_with_the_reader_key(
+    tmp_path: Path,
+) -> None:
     origin = Origin(SAYS[0])
     async with keyed(tmp_path, origin) as gateway:
         key = await key_of(gateway)
@@ -248,7 +260,9 @@ async def test_stale_answers_and_what_is_joined_are_told_the_same_way(tmp_path: 
         assert stale[0].get("x-cache") == "STALE"
 
 
-async def test_polls_and_reads_of_what_is_followed_are_told_apart(tmp_path: Path) -> None:
+async def test_responses_of_a_followed_stream_are_shared_only_with_the_reader_key(
+    tmp_path: Path,
+) -> None:
     """In time, out of time, and at once for who is behind; the origin has one poll for all."""
     origin = Origin("Cache-Control: max-age=60")
     origin.is_open = True
@@ -273,7 +287,9 @@ async def test_polls_and_reads_of_what_is_followed_are_told_apart(tmp_path: Path
             assert [one.get(KEY) for one in answers] == [key] * 3
 
 
-async def test_sse_and_what_is_passed_on_are_for_their_reader_alone(tmp_path: Path) -> None:
+async def test_sse_and_passed_on_requests_stay_private_despite_the_reader_key(
+    tmp_path: Path,
+) -> None:
     origin = Origin()
     origin.is_open = True
     async with keyed(tmp_path, origin) as gateway:

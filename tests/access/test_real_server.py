@@ -107,7 +107,7 @@ def as_before(guarded: Guarded) -> Iterator[None]:
     wait_until(lambda: guarded.statuses(bearer(STATIC)) == {200})
 
 
-def test_a_token_that_is_revoked_is_refused_by_every_worker_within_a_second(
+def test_a_revoked_token_is_refused_by_every_worker_within_a_second(
     guarded: Guarded,
 ) -> None:
     assert guarded.statuses(bearer(STATIC)) == {200}
@@ -118,7 +118,7 @@ def test_a_token_that_is_revoked_is_refused_by_every_worker_within_a_second(
     assert time.monotonic() - began < PROMISE_S + SLACK_S
 
 
-def test_a_mistake_in_the_file_is_told_and_changes_nothing(guarded: Guarded) -> None:
+def test_a_mistake_in_the_tokens_file_is_reported_and_changes_nothing(guarded: Guarded) -> None:
     guarded.say("[[tokens]]\n")
     path = guarded.folder / "tokens.toml"
     wait_until(lambda: f"[-] {path} " in guarded.ready())
@@ -130,7 +130,7 @@ def test_a_mistake_in_the_file_is_told_and_changes_nothing(guarded: Guarded) -> 
     wait_until(lambda: guarded.server.output().count("access.file_refused") == 2)
 
 
-def test_a_read_token_comes_in_every_way_until_it_is_revoked(guarded: Guarded) -> None:
+def test_a_read_token_works_in_header_cookie_and_query_until_revoked(guarded: Guarded) -> None:
     token, token_id = guarded.made()
     other, _ = guarded.made()
     ways: tuple[tuple[dict[str, str], str], ...] = (
@@ -148,7 +148,7 @@ def test_a_read_token_comes_in_every_way_until_it_is_revoked(guarded: Guarded) -
     assert token_id in printed  # of the audit
 
 
-def test_a_read_token_ends_by_itself(guarded: Guarded) -> None:
+def test_a_read_token_is_refused_once_its_lifetime_is_over(guarded: Guarded) -> None:
     lifetime_s = 5
     token, _ = guarded.made(lifetime_s)
     began = time.time()  # noqa: TID251 - what is in the token is of this clock

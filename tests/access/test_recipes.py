@@ -36,7 +36,7 @@ OF_A_PAGE = "A browser app with EventSource"
 ISSUER = "https://id.example.com/"
 
 
-def test_every_recipe_is_tried() -> None:
+def test_every_documented_access_recipe_is_tested() -> None:
     text = DOCUMENT.read_text()
     listed = text.split("- Recipes: ")[1].split("\n\n")[0].replace("\n  ", " ")
     links = re.findall(r"\[[^\]]*\]\(#([\w-]+)\)", listed)
@@ -48,7 +48,7 @@ def test_every_recipe_is_tried() -> None:
 
 
 @pytest.mark.parametrize("title", RECIPES)
-def test_a_recipe_does_what_it_says(title: str, tmp_path: Path) -> None:
+def test_each_documented_access_recipe_does_what_it_says(title: str, tmp_path: Path) -> None:
     with Kitchen(tmp_path, {}, {}) as kitchen:
         assert kitchen.follow(title) >= 4
 
@@ -68,7 +68,7 @@ def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path
 
 
 @pytest.mark.timeout(180)  # a token has to expire, and three programs and a browser start
-def test_the_page_of_the_recipe_shows_news_for_longer_than_a_token_lasts(tmp_path: Path) -> None:
+def test_the_page_of_the_recipe_follows_a_stream_beyond_its_token_lifetime(tmp_path: Path) -> None:
     with (
         Kitchen(tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,
         sync_playwright() as tool,

@@ -103,20 +103,22 @@ async def issuer() -> AsyncIterator[Issuer]:
         yield made
 
 
-async def test_keys_are_fetched_in_the_background(issuer: Issuer) -> None:
+async def test_issuer_keys_are_fetched_in_the_background_at_the_start(issuer: Issuer) -> None:
     await until(lambda: issuer.keys.keys is not None)
     assert await issuer.is_known(good())
     assert issuer.asked == 1
     assert issuer.authorities.notes() == {f"http://127.0.0.1:{issuer.port}/jwks": None}
 
 
-async def test_who_comes_before_the_keys_waits_for_them(issuer: Issuer) -> None:
+async def test_a_token_verified_before_the_issuer_keys_arrive_waits_for_them(
+    issuer: Issuer,
+) -> None:
     assert issuer.keys.keys is None
     assert await issuer.is_known(good())
     assert issuer.asked == 1
 
 
-async def test_a_new_key_is_fetched_when_its_first_token_comes(
+async def test_a_new_issuer_key_is_fetched_when_its_first_token_arrives(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await until(lambda: issuer.keys.keys is not None)
@@ -129,7 +131,9 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes(
 
 
 @pytest.mark.parametrize("body", [jwks([EC]), jwks([OTHER_ED])], ids=["gone", "replaced"])
-async def test_a_key_that_has_vanished_ends_whoever_came_by_it(issuer: Issuer, body: bytes) -> None:
+async def test_a_removed_issuer_key_ends_readers_admitted_by_it(
+    issuer: Issuer, body: bytes
+) -> None:
     await until(lambda: issuer.keys.keys is not None)
     ann = await issuer.verifier.verify(good(), NOW)
     issuer.body = body
@@ -139,14 +143,14 @@ async def test_a_key_that_has_vanished_ends_whoever_came_by_it(issuer: Issuer, b
     assert not await issuer.is_known(good())
 
 
-async def test_tokens_with_made_up_keys_cannot_drive_the_fetches(issuer: Issuer) -> None:
+async def test_tokens_with_unknown_key_ids_cause_no_fetch_soon_after_one(issuer: Issuer) -> None:
     await until(lambda: issuer.keys.keys is not None)
     tokens = [good(header={"kid": f"made up {number}"}) for number in range(500)]
     assert not any(await asyncio.gather(*map(issuer.is_known, tokens)))
     assert issuer.asked == 1
 
 
-async def test_they_cause_one_fetch_in_a_while(
+async def test_tokens_with_unknown_key_ids_cause_one_fetch_per_interval(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await until(lambda: issuer.keys.keys is not None)
@@ -220,7 +224,7 @@ WITHDRAWN = {
 
 
 @pytest.mark.parametrize("name", [*TROUBLES, *WITHDRAWN])
-async def test_while_there_were_never_keys_nobody_knows(
+async def test_a_token_is_unavailable_rather_than_refused_before_any_keys_were_fetched(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 and not 401: a client would throw away a token that may be good."""
@@ -240,7 +244,9 @@ async def test_while_there_were_never_keys_nobody_knows(
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-async def test_the_last_good_keys_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_good_issuer_keys_stay_in_use_when_a_fetch_fails(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer, trouble = TROUBLES[name]
     if answer in {hang, drip}:
         monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
@@ -256,7 +262,7 @@ async def test_the_last_good_keys_go_on(name: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", WITHDRAWN)
-async def test_a_set_without_keys_withdraws_them_all(name: str) -> None:
+async def test_an_issuer_key_set_without_keys_withdraws_all_keys(name: str) -> None:
     answer, trouble = WITHDRAWN[name]
     async with issuing() as issuer:
         ann = await issuer.verifier.verify(good(), NOW)
@@ -272,7 +278,7 @@ async def test_a_set_without_keys_withdraws_them_all(name: str) -> None:
         assert await issuer.is_known(good())
 
 
-async def test_a_server_that_is_dead_ends_nobody_and_is_found_again(
+async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await until(lambda: issuer.keys.keys is not None)
@@ -289,7 +295,7 @@ async def test_a_server_that_is_dead_ends_nobody_and_is_found_again(
     assert await issuer.is_known(good(EC, "ES256"))
 
 
-async def test_a_failed_fetch_is_tried_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_keys, "FIRST_RETRY_S", 0.01)
     async with issuing(says(b"", 500)) as issuer:
         await until(lambda: issuer.asked > 3)
@@ -298,7 +304,7 @@ async def test_a_failed_fetch_is_tried_again_by_itself(monkeypatch: pytest.Monke
         assert await issuer.is_known(good())
 
 
-async def test_fetches_are_counted_by_what_became_of_them(issuer: Issuer) -> None:
+async def test_fetches_of_issuer_keys_are_counted_by_outcome(issuer: Issuer) -> None:
     await until(lambda: issuer.keys.keys is not None)
     issuer.answer = says(b"", 500)(issuer)
     await issuer.keys._fetch()
@@ -308,7 +314,7 @@ async def test_fetches_are_counted_by_what_became_of_them(issuer: Issuer) -> Non
     assert list(Authorities(Settings(), lambda: NOW).samples()) == [], "there is nothing to fetch"
 
 
-async def test_keys_of_a_file_are_read_again(tmp_path: Path) -> None:
+async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(KEYS)
     table = {

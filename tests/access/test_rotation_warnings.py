@@ -71,13 +71,13 @@ def found(text: str, *routes: KeyedRoute) -> dict[str, tuple[str, ...]]:
         ),
     ],
 )
-def test_a_revoked_reader_may_have_the_keys_of_what_it_might_read(
+def test_a_revocation_warns_of_every_reader_key_the_reader_may_know(
     more: str, streams: dict[str, tuple[str, ...]]
 ) -> None:
     assert found(TOKENS + more) == streams
 
 
-def test_a_revocation_tells_nothing_where_its_kind_reads_no_route_with_keys() -> None:
+def test_a_revocation_of_a_kind_without_keyed_routes_causes_no_warning() -> None:
     assert found(TOKENS + revoked(sub="x") + revoked(name="ben"), ELSEWHERE) == {}
     assert found(TOKENS + revoked(name="ben"), KeyedRoute(PREFIX, frozenset(("jwt",)))) == {}
     assert found(TOKENS + revoked(sub="x"), KeyedRoute(PREFIX, frozenset(("tokens",)))) == {}
@@ -93,7 +93,7 @@ def test_a_revocation_tells_nothing_where_its_kind_reads_no_route_with_keys() ->
         (f"{PREFIX}/a/*", {f"{PREFIX}/b": ("name ben",), f"{PREFIX}/*": ("sub x",)}),
     ],
 )
-def test_a_rotation_notes_whom_it_was_for_and_a_later_revocation_is_another(
+def test_a_rotation_settles_earlier_revocations_but_not_later_ones(
     streams: str, left: dict[str, tuple[str, ...]]
 ) -> None:
     text = TOKENS + revoked(name="ben") + revoked(sub="x")
@@ -109,14 +109,14 @@ def test_a_rotation_notes_whom_it_was_for_and_a_later_revocation_is_another(
     assert twice.data.decode().count("[rotated_for]") == 1
 
 
-def test_a_note_in_another_form_hinders_no_rotation() -> None:
+def test_a_rotation_note_in_another_form_does_not_prevent_a_rotation() -> None:
     text = f'rotated_for = {{ "{PREFIX}/*" = [] }}\n{TOKENS}{revoked(sub="x")}'
     made = rotated("t.toml", text.encode(), f"{PREFIX}/*", [BOTH])
     assert (made.version, made.unnoted) == (1, ("sub x",))
     assert parse_tokens("t.toml", made.data).reader_keys == {f"{PREFIX}/*": 1}
 
 
-def test_a_token_that_is_taken_out_is_revoked_unless_its_key_goes_with_it() -> None:
+def test_removing_a_token_warns_of_its_reader_keys_unless_they_are_rotated() -> None:
     before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
     (one,) = removal_warnings(before, after, [BOTH])
     assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
@@ -212,7 +212,7 @@ def of(streams: str, names: str) -> str:
     )
 
 
-def test_a_revocation_is_told_by_log_check_and_console_until_the_key_is_rotated(
+def test_a_revocation_is_shown_by_log_check_and_console_until_keys_are_rotated(
     tmp_path: Path,
 ) -> None:
     first, whole = of(f"{PREFIX}/b", "name ben"), f"{PREFIX}/*"
@@ -250,7 +250,7 @@ def test_a_revocation_is_told_by_log_check_and_console_until_the_key_is_rotated(
         wait_until(lambda: gateway.shown() == [(f"reader-keys: {third}", PREFIX)])
 
 
-def test_a_rotation_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_impossible_rotation_gets_an_error_and_leaves_the_tokens_file(tmp_path: Path) -> None:
     text = f'reader_keys = {{ "{PREFIX}/b" = 1 }}\n{TOKENS}'
     with guarded(tmp_path, text) as gateway:
         for streams, status, said in (
@@ -263,7 +263,7 @@ def test_a_rotation_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) ->
         assert gateway.tokens.read_text() == text
 
 
-def test_a_revocation_where_no_route_has_reader_keys_warns_of_nothing(tmp_path: Path) -> None:
+def test_a_revocation_without_reader_keys_on_any_route_causes_no_warning(tmp_path: Path) -> None:
     config = configuration(tmp_path)
     config.write_text(config.read_text().replace('reader_keys = "on"', ""))
     (tmp_path / "tokens.toml").write_text(TOKENS + revoked(name="ben"))

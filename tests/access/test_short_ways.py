@@ -54,7 +54,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 @pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
-async def test_fields_with_a_token_are_parsed_once(
+async def test_request_fields_with_a_token_are_parsed_once(
     path: str, tmp_path: Path, parsed: list[bytes]
 ) -> None:
     async with warm(tmp_path, APPENDED) as (origin, gateway):
@@ -66,7 +66,7 @@ async def test_fields_with_a_token_are_parsed_once(
         assert CANARY not in repr(origin.heard)
 
 
-async def test_a_token_is_in_nothing_that_is_remembered(tmp_path: Path) -> None:
+async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
     async with warm(tmp_path, MINUTE) as (origin, gateway):
         for number in range(3):
             read = await gateway.ask(get(f"{EDGE}/a/s?offset={number}", bearer("all")))
@@ -90,7 +90,7 @@ async def test_a_token_is_in_nothing_that_is_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ended", ["expired", "revoked"])
 @pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
-async def test_who_may_write_no_more_is_refused_though_his_fields_are_known(
+async def test_a_write_with_an_ended_token_gets_401_although_its_fields_are_cached(
     path: str, ended: str, tmp_path: Path
 ) -> None:
     async with warm(tmp_path, APPENDED) as (origin, gateway):
@@ -109,7 +109,7 @@ async def end(gateway: Serving, folder: Path, how: str) -> None:
         gateway.clock.advance(60)
 
 
-async def test_known_fields_let_do_what_their_token_lets_and_no_more(tmp_path: Path) -> None:
+async def test_cached_request_fields_permit_no_more_than_their_token(tmp_path: Path) -> None:
     async with warm(tmp_path, MINUTE) as (origin, gateway):
         for _ in range(2):
             assert (await gateway.ask(get(f"{EDGE}/a/s", bearer("ann")))).status == 200
@@ -120,7 +120,7 @@ async def test_known_fields_let_do_what_their_token_lets_and_no_more(tmp_path: P
         assert len(origin.heard) == heard
 
 
-async def test_a_cookie_that_lets_read_lets_nobody_write(tmp_path: Path) -> None:
+async def test_a_cached_cookie_that_permits_reads_permits_no_write(tmp_path: Path) -> None:
     async with warm(tmp_path, MINUTE) as (origin, gateway):
         for _ in range(2):
             assert (await gateway.ask(get(f"{EDGE}/a/s", COOKIE))).status == 200
@@ -130,7 +130,7 @@ async def test_a_cookie_that_lets_read_lets_nobody_write(tmp_path: Path) -> None
         assert len(origin.heard) == heard
 
 
-async def test_a_token_of_one_route_is_passed_on_on_another_that_has_no_guard(
+async def test_a_token_is_passed_on_to_the_origin_of_an_unguarded_route(
     tmp_path: Path,
 ) -> None:
     path = str(tokens_file(tmp_path))
@@ -149,7 +149,7 @@ async def test_a_token_of_one_route_is_passed_on_on_another_that_has_no_guard(
 
 
 @pytest.mark.parametrize("ended", ["expired", "revoked"])
-async def test_who_ends_while_his_read_waits_is_told_nothing_of_it(
+async def test_a_read_whose_token_ends_while_it_waits_gets_401_without_data(
     ended: str, tmp_path: Path
 ) -> None:
     steps = Steps(b"", MINUTE)
@@ -164,7 +164,7 @@ async def test_who_ends_while_his_read_waits_is_told_nothing_of_it(
         assert len(origin.heard) == 1
 
 
-async def test_what_is_not_there_is_the_same_404_as_for_who_may_not_read(tmp_path: Path) -> None:
+async def test_a_missing_origin_stream_and_a_concealed_one_get_the_same_404(tmp_path: Path) -> None:
     missing = answer(b"no such stream here", status="404 Not Found")
     async with warm(tmp_path, missing, conceal="on") as (_, gateway):
         absent = await gateway.ask(get(f"{EDGE}/a/none", bearer("ann")))
@@ -175,7 +175,7 @@ async def test_what_is_not_there_is_the_same_404_as_for_who_may_not_read(tmp_pat
     assert seen[0] == seen[1]
 
 
-async def test_fields_with_tokens_are_forgotten_before_they_are_too_many(
+async def test_the_cache_of_request_fields_with_tokens_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_block, "REMEMBERED", 3)
@@ -189,9 +189,7 @@ async def test_fields_with_tokens_are_forgotten_before_they_are_too_many(
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_fields_are_remembered_up_to_a_length_that_holds_a_token(
-    more: int, tmp_path: Path
-) -> None:
+async def test_request_fields_beyond_a_length_are_not_cached(more: int, tmp_path: Path) -> None:
     async with warm(tmp_path, APPENDED) as (_, gateway):
         path, line = f"{EDGE}/a/s", "X-Long: "
         known = len(gateway.fast.blocks)
@@ -204,7 +202,7 @@ async def test_fields_are_remembered_up_to_a_length_that_holds_a_token(
 @pytest.mark.parametrize(
     ("query", "status"), [("token={}", 204), ("%74oken={}", 400), ("token=a&token={}", 400)]
 )
-async def test_a_write_of_known_fields_tells_the_origin_no_token_of_its_query(
+async def test_a_write_with_cached_fields_sends_the_origin_no_token_of_its_query(
     query: str, status: int, tmp_path: Path
 ) -> None:
     async with warm(tmp_path, APPENDED) as (origin, gateway):

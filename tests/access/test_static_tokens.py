@@ -64,7 +64,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     await made.authorities.stop()
 
 
-async def test_a_token_is_verified_once_and_known_then(watched: Watched) -> None:
+async def test_a_static_token_is_verified_once_and_known_from_then_on(watched: Watched) -> None:
     assert watched.verifier.known(TOKEN, NOW) is None
     ann = await watched.verifier.verify(TOKEN, NOW)
     assert watched.verifier.known(TOKEN, NOW) is ann
@@ -88,7 +88,7 @@ async def test_a_token_is_verified_once_and_known_then(watched: Watched) -> None
         ("a.b.c", "the token is of no kind that this route takes"),
     ],
 )
-async def test_what_is_no_token_is_refused(watched: Watched, given: str, said: str) -> None:
+async def test_a_wrong_static_token_is_refused(watched: Watched, given: str, said: str) -> None:
     with pytest.raises(Unauthenticated) as refusal:
         await watched.verifier.verify(given, NOW)
     assert (refusal.value.detail, refusal.value.is_refused) == (said, True)
@@ -97,7 +97,7 @@ async def test_what_is_no_token_is_refused(watched: Watched, given: str, said: s
 EXPIRES = "expires = 2001-09-09T01:46:50Z"  # NOW + 10 s
 
 
-async def test_a_token_lasts_until_its_moment_and_no_longer() -> None:
+async def test_a_static_token_expires_exactly_at_its_time() -> None:
     file = parse_tokens("t.toml", entry(more=EXPIRES).encode())
     verifier = Verifier([StaticTokens(lambda: file)])
     ann = await verifier.verify(TOKEN, NOW + 9.9)
@@ -123,7 +123,7 @@ async def test_a_token_lasts_until_its_moment_and_no_longer() -> None:
     ],
     ids=["removed", "renamed", "expiry", "grants", "rotated", "revoked"],
 )
-async def test_whoever_the_file_says_something_else_of_is_ended_within_a_second(
+async def test_readers_of_a_changed_token_are_ended_within_a_second(
     watched: Watched, text: str
 ) -> None:
     ann = await watched.verifier.verify(TOKEN, NOW)
@@ -136,7 +136,9 @@ async def test_whoever_the_file_says_something_else_of_is_ended_within_a_second(
     assert watched.verifier.known(TOKEN, NOW) is None
 
 
-async def test_others_stay_who_they_are(watched: Watched) -> None:
+async def test_a_change_of_the_tokens_file_keeps_readers_of_unchanged_tokens(
+    watched: Watched,
+) -> None:
     ann = await watched.verifier.verify(TOKEN, NOW)
     bobs = "another-token-0123456789"
     watched.replace(entry() + entry(bobs, "bob"))
@@ -153,7 +155,7 @@ async def is_known(watched: Watched, token: str) -> bool:
     return True
 
 
-async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
+async def test_a_tokens_file_behind_a_switched_symlink_is_read_again(tmp_path: Path) -> None:
     """As a ConfigMap or Secret is mounted: a link to a file below a link to a folder."""
     for name, text in (("one", entry()), ("two", entry("another-token-0123456789"))):
         (tmp_path / name).mkdir()
@@ -183,7 +185,7 @@ async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     ],
     ids=["deleted", "half", "invalid", "invalid twice", "huge", "folder", "endless link"],
 )
-async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
+async def test_an_unusable_tokens_file_changes_nothing_and_is_logged_once(
     watched: Watched, spoil: Callable[[Path], object], why: str
 ) -> None:
     ann = await watched.verifier.verify(TOKEN, NOW)
@@ -201,7 +203,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
     assert watched.verifier.known(TOKEN, NOW) is ann
 
 
-async def test_a_file_that_is_mended_counts_again(watched: Watched) -> None:
+async def test_a_repaired_tokens_file_is_used_again(watched: Watched) -> None:
     watched.path.write_text("tokens = 1")
     await until(lambda: watched.trouble() is not None)
     watched.replace(entry())
@@ -209,7 +211,7 @@ async def test_a_file_that_is_mended_counts_again(watched: Watched) -> None:
     assert await is_known(watched, TOKEN)
 
 
-async def test_what_one_failed_read_did_not_see_the_next_one_sees(
+async def test_a_change_missed_by_a_failed_read_is_seen_by_the_next_read(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process may be out of descriptors for a moment; a revocation must not be lost by it."""
@@ -227,7 +229,7 @@ async def test_what_one_failed_read_did_not_see_the_next_one_sees(
     assert watched.trouble() is None
 
 
-async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched) -> None:
+async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: Watched) -> None:
     """Whoever writes in place may be between two writes when somebody looks."""
     ann = await watched.verifier.verify(TOKEN, NOW)
     file = watched.authorities._files._files[0]
@@ -241,7 +243,7 @@ async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched
     assert watched.verifier.known(TOKEN, NOW) is ann
 
 
-def test_who_cannot_read_its_file_does_not_start(tmp_path: Path) -> None:
+def test_a_gateway_without_its_tokens_file_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"tokens\.toml cannot be read: No such file"):
         Authorities(Settings(tokens_file=str(tmp_path / "tokens.toml")), lambda: NOW)
 
@@ -264,7 +266,7 @@ def test_who_cannot_read_its_file_does_not_start(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_absent_is_told_with_the_setting_that_names_it(
+def test_a_missing_file_is_reported_with_the_setting_that_names_it(
     setting: str, lines: list[str], tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"
@@ -277,7 +279,7 @@ def test_a_file_that_is_absent_is_told_with_the_setting_that_names_it(
     assert refusal.value.detail == f"{where}: {path} cannot be read: No such file or directory"
 
 
-async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:
+async def test_two_concurrent_requests_with_one_token_share_a_principal() -> None:
     """Else only the one that was verified last could be ended."""
 
     class Slow:
@@ -296,7 +298,7 @@ async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:
     assert first is second
 
 
-async def test_many_are_judged_in_turns(watched: Watched) -> None:
+async def test_many_principals_are_judged_in_batches_after_a_change(watched: Watched) -> None:
     """A change must not stall the loop, however many have come."""
     count = 20_000
     held = []

@@ -47,7 +47,7 @@ kid = "k1"
 """
 
 
-def test_a_file_says_who_may_what_and_what_is_revoked() -> None:
+def test_a_tokens_file_is_parsed_into_tokens_grants_and_revocations() -> None:
     file = parse_tokens("tokens.toml", WHOLE.encode())
     billing, auditor = file.tokens.values()
     assert billing.digest == hashlib.sha256(SECRET.encode()).digest()
@@ -77,7 +77,7 @@ EVE = 1795302000.0  # 2026-11-21T23:00:00Z
         ("k0", "t0", "eve", None, True),
     ],
 )
-def test_what_is_revoked_is_found(
+def test_revocations_match_by_key_id_token_id_and_subject_with_time(
     kid: str, token_id: str | None, subject: str | None, at: float | None, is_revoked: bool
 ) -> None:
     revocations = parse_tokens("tokens.toml", WHOLE.encode()).revocations
@@ -131,7 +131,9 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
         ("a = " + "[" * 100_000, "t.toml"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_without_any_secret(text: str, said: str) -> None:
+def test_a_mistake_in_a_tokens_file_is_reported_with_its_line_and_no_secret(
+    text: str, said: str
+) -> None:
     with pytest.raises(ValueError, match=r"t\.toml") as refusal:
         parse_tokens("t.toml", text.encode())
     assert str(refusal.value).startswith(said)
@@ -139,7 +141,7 @@ def test_a_mistake_is_told_with_its_line_and_without_any_secret(text: str, said:
     assert HASH not in repr(refusal.value)
 
 
-def test_each_of_several_mistakes_has_a_line_in_the_order_of_the_file() -> None:
+def test_mistakes_in_a_tokens_file_are_reported_line_by_line_in_order() -> None:
     entry = "[[tokens]]\nexpires = 1\nname = 'ann'\nsecret = 'x'\n"
     with pytest.raises(ValueError, match=r"t\.toml") as refusal:
         parse_tokens("t.toml", f"[[revoked]]\n{entry}[[roles]]\n".encode())
@@ -155,17 +157,19 @@ def test_each_of_several_mistakes_has_a_line_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(("mistakes", "last"), [(20, "t.toml:20: "), (21, "t.toml has 1 more")])
-def test_of_many_mistakes_the_first_are_told(mistakes: int, last: str) -> None:
+def test_only_the_first_20_mistakes_of_a_tokens_file_are_reported_in_full(
+    mistakes: int, last: str
+) -> None:
     with pytest.raises(ValueError, match=r"t\.toml") as refusal:
         parse_tokens("t.toml", b"[[revoked]]\n" * mistakes)
     lines = str(refusal.value).splitlines()
     assert (len(lines), lines[-1][: len(last)]) == (mistakes, last)
 
 
-def test_bytes_that_are_no_text_are_refused() -> None:
+def test_a_tokens_file_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(ValueError, match=r"t\.toml is not UTF-8"):
         parse_tokens("t.toml", b"\xff")
 
 
-def test_no_token_is_in_a_representation() -> None:
+def test_the_repr_of_a_tokens_file_contains_no_token() -> None:
     assert SECRET not in repr(parse_tokens("t.toml", WHOLE.encode()))

@@ -32,12 +32,12 @@ def loads_cryptography(settings: dict[str, object]) -> bool:
     return run.stdout == "True\n"
 
 
-def test_a_gateway_without_keys_does_not_load_what_verifies_signatures() -> None:
+def test_a_gateway_without_keys_does_not_load_cryptography() -> None:
     assert not loads_cryptography({})
 
 
 @pytest.mark.parametrize("kind", ["read tokens", "an issuer"])
-def test_a_gateway_with_keys_loads_it_as_it_starts(kind: str, tmp_path: Path) -> None:
+def test_a_gateway_with_keys_loads_cryptography_at_the_start(kind: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_bytes(jwks([ED]))
     keys.chmod(0o600)

@@ -31,14 +31,16 @@ def route(monkeypatch: pytest.MonkeyPatch) -> Verifier:
 
 
 @pytest.mark.parametrize(("length", "kept"), [(10, 8), (LEAST_BYTES, 8), (4 * LEAST_BYTES, 2)])
-async def test_those_who_came_last_are_remembered(route: Verifier, length: int, kept: int) -> None:
+async def test_a_verifier_caches_the_latest_tokens_up_to_its_bounds(
+    route: Verifier, length: int, kept: int
+) -> None:
     tokens = [f"{number:08}".ljust(length, "x") for number in range(10)]
     for token in tokens:
         await route.verify(token, NOW)
     assert [token for token in tokens if route.known(token, NOW)] == tokens[-kept:]
 
 
-async def test_who_comes_often_counts_once(route: Verifier) -> None:
+async def test_a_token_verified_repeatedly_occupies_one_cache_entry(route: Verifier) -> None:
     await route.verify("often", NOW)
     for number in range(100):
         assert route.known("often", NOW) is not None
@@ -47,7 +49,7 @@ async def test_who_comes_often_counts_once(route: Verifier) -> None:
     assert len(route._recent) == 8
 
 
-async def test_who_is_ended_counts_no_more(route: Verifier) -> None:
+async def test_ended_principals_free_their_memory_in_the_verifier(route: Verifier) -> None:
     for number in range(10):
         await route.verify(f"{number}", NOW)
     assert len([*route.judging(NOW)]) == 8
