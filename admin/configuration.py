@@ -6,12 +6,19 @@ import json
 from typing import TYPE_CHECKING
 
 from admin.model import Configuration, SettingView
-from gateway.settings import AdminToken, AdminUser, PurgedCache, Route, declarations, shown_origin
+from gateway.settings import (
+    AdminToken,
+    AdminUser,
+    PurgedCache,
+    Route,
+    describe_settings,
+    shown_origin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.settings import Declaration, Settings
+    from gateway.settings import SettingDescription, Settings
     from gateway.settings.reading.tables import Table
 
 MASKED = "***"
@@ -32,7 +39,7 @@ def configuration(settings: Settings) -> Configuration:
 
 def _views(settings: Settings) -> Iterator[SettingView]:
     sources = settings.sources
-    for declared in declarations():
+    for declared in describe_settings():
         key = declared.key
         if key not in _TABLES:
             yield _view(settings, declared, key, sources.get(key))
@@ -41,14 +48,14 @@ def _views(settings: Settings) -> Iterator[SettingView]:
         if not tables:
             yield SettingView(key, "[]", "[]", DEFAULT, declared.help, differs=False)
         for index, table in enumerate(tables):
-            for inner in declarations(_TABLES[key]):
+            for inner in describe_settings(_TABLES[key]):
                 path = f"{key}[{index}].{inner.key}"
                 given = inner.key in table.given
                 source = sources.get(path) or sources.get(key, "") if given else None
                 yield _view(table, inner, path, source)
 
 
-def _view(of: Table, declared: Declaration, path: str, source: str | None) -> SettingView:
+def _view(of: Table, declared: SettingDescription, path: str, source: str | None) -> SettingView:
     value = _shown(of, declared.key)
     default = _origin(declared.default) if declared.key == "origin" else declared.default
     # What an environment variable gives may be the default all the same.

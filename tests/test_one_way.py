@@ -193,7 +193,7 @@ def test_a_rule_is_called_by_the_listed_functions_only(name: str) -> None:
 COPIES = [
     ("counting of an answer", "route.traffic.answered(READ, 200, 0)"),
     ("lines that every answer has", "self._shared.lines.own(date=False)"),
-    ("note of the loop detector", "note = shared.repeats.note"),
+    ("note of the loop detector", "note = shared.loop_detector.note"),
     ("loop check", "from gateway.protocol.http.forwarding import check_loop as looped"),
     ("loop check", "check_loop(headers, via)"),
     ("judgment of an origin's answer", "self._rules.apply(request, 200, headers, times, b'')"),

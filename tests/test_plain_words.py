@@ -46,18 +46,20 @@ FIELD = frozenset(
     re.findall(
         r"\w+",
         """
-        access address age alert background bound budget builder cache call change channel check
-        claim client command connection connector content context copy count counter creation
-        data deadline default delivery description descriptor detector directive distribution
-        driver entry event exchange explanation export field file folder frame gateway get group
-        handler head histogram hook host index inspector issuer item kind length level lifecycle
-        lifetime limit line list listener listing loader loop metric mistake name news observer
-        outcome output owner panel part pattern pipeline poller progress proof proxy purge query
-        question queue quota rank rate receiver recipient registry relay reply report request
-        response result rotation router rule sample schedule scope search secret segment sender
-        server session set setting sharing size slot snapshot source span state status store
-        subscription supervisor sweeper table template thread timeout timer token tracer traffic
-        transport type user verification waiter warning watch writer
+        access address admission age alert attempt background bound budget builder cache
+        call change channel check claim client command connection connector content context
+        converter copy count counter creation data deadline default delivery description
+        descriptor detector directive distribution driver entry event exchange explanation
+        export field file folder frame freshness gateway get group handler head histogram
+        hook host index inspector issuer item kind length level lifecycle lifetime limit
+        line list listener listing loader loop metric mistake name news observer outcome
+        output owner panel part pattern pipeline point poller progress proof proxy purge
+        purger query question queue quota rank rate receiver recipient registry relay reply
+        report request response result rotation router rule sample schedule scope search
+        secret segment sender serializer server session set setting sharing size slot
+        snapshot source span state status store subscription supervisor sweeper table
+        template thread timeout timer token tracer traffic transport type user validator
+        verification waiter warning watch write writer
         """,
     )
 )
@@ -66,12 +68,10 @@ UNCLEAR = frozenset(
     re.findall(
         r"\w+",
         """
-        admission after answered around asker attempt before begin beginning brought conduct
-        create created decided declaration deployment elsewhere end entrance fact fetched figure
-        following found freshness holder home how incarnation incoming kept lender moment moved
-        note offer on other over parkable pending point purger reach recording refuse refused
-        relayed repeated sent serve shed shown started stop stored traced trust unguarded unsent
-        use waiting write wrote
+        answered asker beginning brought conduct create created decided deployment end
+        entrance fact fetched figure following found holder home how incarnation incoming
+        kept lender moment note offer on other over parkable reach refuse relayed sent serve
+        stored traced trust unsent use waiting
         """,
     )
 )

@@ -18,7 +18,7 @@ from gateway.settings import (
     Route,
     Settings,
     SettingsError,
-    declarations,
+    describe_settings,
     load,
     shown_origin,
 )
@@ -646,7 +646,7 @@ def test_each_setting_is_bounded_exactly(key: str, least: float, most: float) ->
         assert getattr(load(None, {}, {**others, key: value}), key) == value
     for value in (least - step, most + step):
         (problem,) = problems(flags={**others, key: value})
-        allowed = next(item.allowed for item in declarations() if item.key == key)
+        allowed = next(item.allowed for item in describe_settings() if item.key == key)
         assert problem == f"--{key.replace('_', '-')} is {value}, but must be {allowed}."
 
 
@@ -1386,7 +1386,7 @@ def documented(heading: str) -> list[list[str]]:
 def test_the_document_lists_every_setting_as_it_is_declared() -> None:
     declared = [
         [item.key, item.environment, item.default, item.allowed, item.help]
-        for item in declarations()
+        for item in describe_settings()
     ]
     assert documented("All settings") == declared
 
@@ -1394,7 +1394,7 @@ def test_the_document_lists_every_setting_as_it_is_declared() -> None:
 def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None:
     declared = [
         [item.key, item.default or "required", item.allowed, item.help]
-        for item in declarations(Route)
+        for item in describe_settings(Route)
     ]
     assert documented("Routes") == declared
 
@@ -1411,7 +1411,7 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
 def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[Table]) -> None:
     declared = [
         [item.key, item.default or "required", item.allowed, item.help]
-        for item in declarations(model)
+        for item in describe_settings(model)
     ]
     assert documented(heading) == declared
 

@@ -4,8 +4,15 @@ from typing import Annotated, Literal
 
 import pytest
 
-from gateway.settings.reading.tables import Around, Table, checks, setting
-from gateway.settings.reading.values import After, Before, Mistake, Mistaken, Secret, Shown
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.values import (
+    Converter,
+    Mistake,
+    Mistaken,
+    Secret,
+    Serializer,
+    Validator,
+)
 
 
 def _shout(word: str) -> str:
@@ -14,11 +21,13 @@ def _shout(word: str) -> str:
     return word.upper()
 
 
-Price = Annotated[int, Before(lambda it: 7 if it == "seven" else it), Shown(lambda it: f"{it} €")]
+Price = Annotated[
+    int, Converter(lambda it: 7 if it == "seven" else it), Serializer(lambda it: f"{it} €")
+]
 
 
 class Leg(Table):
-    name: Annotated[str, After(_shout)]
+    name: Annotated[str, Validator(_shout)]
     length: float = setting(1.0, ge=0.5, le=2)
 
 
@@ -28,13 +37,13 @@ class Chair(Table):
     price: Price = setting(1, ge=0, le=9)
     owner: str | None = None
     key: Secret = setting(Secret(""))
-    marks: dict[Annotated[str, After(_shout)], int] = setting({})
+    marks: dict[Annotated[str, Validator(_shout)], int] = setting({})
 
     @checks("price", "owner")
     @classmethod
-    def _fits(cls, value: object, around: Around) -> object:
-        if around.values.get("kind") == "stool" and value in {9, "king"}:
-            raise ValueError(f"must suit a stool, as {around.key} in {around.look}")
+    def _fits(cls, value: object, context: ValueContext) -> object:
+        if context.values.get("kind") == "stool" and value in {9, "king"}:
+            raise ValueError(f"must suit a stool, as {context.key} in {context.look}")
         return value
 
     def check_whole(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.monitoring import objective as objectives
 from gateway.monitoring import promql
 from gateway.monitoring.parts import parts_of
-from gateway.monitoring.rules import Alert, Recording
+from gateway.monitoring.rules import Alert, RecordingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,29 +22,29 @@ GIB = 1 << 30
 MIB = 1 << 20
 
 
-TARGET = Recording("headgate:served_without_origin:target", f"vector({promql.TARGET:g})")
-SERVED = Recording(
+TARGET = RecordingRule("headgate:served_without_origin:target", f"vector({promql.TARGET:g})")
+SERVED = RecordingRule(
     "job_route:headgate_served_without_origin:ratio_rate5m",
     promql.served_without_origin("job, route"),
 )
-COLLAPSED = Recording(
+COLLAPSED = RecordingRule(
     "job_route:headgate_collapsed_readers:mean_rate5m",
     promql.mean("headgate_collapsed_readers", "job, route"),
 )
-DELIVERY = Recording(
+DELIVERY = RecordingRule(
     "instance_route:headgate_delivery_seconds:p99_rate5m",
     promql.quantile(0.99, "headgate_delivery_seconds", "job, instance, route"),
 )
-LOOP_LAG = Recording(
+LOOP_LAG = RecordingRule(
     "instance:headgate_event_loop_lag_seconds:p99_rate5m",
     promql.quantile(0.99, "headgate_event_loop_lag_seconds", "job, instance"),
 )
-APPENDS = Recording(
+APPENDS = RecordingRule(
     "instance_route:headgate_append_duration_seconds:p99_rate5m",
     promql.quantile(0.99, "headgate_append_duration_seconds", "job, instance, route"),
     "log",
 )
-ORIGIN_FAILURES = Recording(
+ORIGIN_FAILURES = RecordingRule(
     "job_route:headgate_origin_failures:ratio_rate5m",
     promql.origin_failures("job, route"),
     "origin",
@@ -339,7 +339,7 @@ OF_PARTS = (
 )
 
 
-def recordings(settings: Settings) -> list[Recording]:
+def recordings(settings: Settings) -> list[RecordingRule]:
     """Return the recording rules that fit the configuration."""
     parts = parts_of(settings)
     return [one for one in RECORDINGS if one.part is None or one.part in parts]

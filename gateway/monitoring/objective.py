@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.monitoring import promql
-from gateway.monitoring.rules import Alert, Recording
+from gateway.monitoring.rules import Alert, RecordingRule
 
 OBJECTIVE = 99.9  # percent of the requests of a route
 LEAST_OBJECTIVE = 95.0  # below, the fastest burn that is looked for would be more than all requests
@@ -37,7 +37,7 @@ def errors(window: str) -> str:
 
 
 RECORDINGS = tuple(
-    Recording(errors(window), promql.server_errors("job, route", window=window))
+    RecordingRule(errors(window), promql.server_errors("job, route", window=window))
     for window in WINDOWS
 )
 

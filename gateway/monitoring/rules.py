@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingRule:
     """An expression recorded under a name of the form LEVEL:METRIC:OPERATION."""
 
     record: str

@@ -12,7 +12,7 @@ from gateway.settings.reached import console_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.monitoring.rules import Alert, Recording
+    from gateway.monitoring.rules import Alert, RecordingRule
     from gateway.settings import Settings
 
 
@@ -38,7 +38,7 @@ def _lines(settings: Settings, objective: float, runbooks: str) -> Iterator[str]
         yield from _alert(alert, f"{runbooks}#{alert.name.lower()}")
 
 
-def _recording(recording: Recording) -> Iterator[str]:
+def _recording(recording: RecordingRule) -> Iterator[str]:
     yield f"      - record: {_text(recording.record)}"
     yield f"        expr: {_text(recording.expr)}"
 

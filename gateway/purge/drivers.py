@@ -14,7 +14,7 @@ from gateway.purge import aws
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.purge.pending import Copies
+    from gateway.purge.purge_queue import Copies
     from gateway.settings import PurgedCache
 
 JSON: Final = {"Content-Type": "application/json"}

@@ -14,7 +14,7 @@ from headgate.backoff import Backoff
 from yarl import URL
 
 from gateway.origin.unreachable import why_unreachable
-from gateway.purge.pending import GIVE_UP_S, MOST_WAITING, SETTLE_S, Pending, PendingPurge
+from gateway.purge.purge_queue import GIVE_UP_S, MOST_WAITING, SETTLE_S, PendingPurge, PurgeQueue
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
     from gateway.purge.drivers import Driver
-    from gateway.purge.pending import Copies
+    from gateway.purge.purge_queue import Copies
 
 CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
 FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
@@ -53,7 +53,7 @@ class Purger:
         """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
-        self.pending = Pending(most)
+        self.queue = PurgeQueue(most)
         self._clock = clock
         self._settle_s = settle_s
         self._give_up_s = give_up_s
@@ -64,16 +64,16 @@ class Purger:
 
     def purge(self, copies: Copies) -> None:
         """Queue a purge of `copies`, which is made after the settling time."""
-        widened = self.pending.widened
-        self.pending.add(copies, PendingPurge.at(self._clock()))
-        if more := self.pending.widened - widened:
+        widened = self.queue.widened
+        self.queue.add(copies, PendingPurge.at(self._clock()))
+        if more := self.queue.widened - widened:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._labels(), route=copies.prefix)
         self._wanted.set()
 
     def why_unhealthy(self) -> str | None:
         """Return why purges were tried in vain, as the rest of a sentence; None if none was."""
-        failed = self.pending.failed
+        failed = self.queue.failed
         if not failed:
             return None
         streams = "1 purge waits" if failed == 1 else f"{failed:,} purges wait"
@@ -83,19 +83,19 @@ class Purger:
         """Make purges until `stop`, and then until all that wait were tried in vain."""
         while True:
             self._wanted.clear()
-            if not self.pending:
+            if not self.queue:
                 if self._stopping.is_set():
                     return
                 await self._wanted.wait()
                 continue
             until = self._clock() - self._settle_s
-            young_s = self.pending.next_since - until
+            young_s = self.queue.next_since - until
             if young_s > 0:
                 await asyncio.sleep(young_s)
                 continue
             wait_s = await self._attempt(session, until)
             if self._stopping.is_set():
-                if self.pending and self.pending.failed == len(self.pending):
+                if self.queue and self.queue.failed == len(self.queue):
                     return
             elif wait_s:
                 with contextlib.suppress(TimeoutError):
@@ -109,16 +109,16 @@ class Purger:
 
     def abandon(self, before: float) -> None:
         """Give up the purges without a cause since `before`."""
-        abandoned = self.pending.drop(before)
+        abandoned = self.queue.drop(before)
         if abandoned:
             self.counts["abandoned"] += abandoned
             log.error("purge.abandoned", **self._labels(), purges=abandoned, reason=self._reason)
-            if not self.pending.failed:
+            if not self.queue.failed:
                 self._reason = ""
 
     async def _attempt(self, session: ClientSession, until: float) -> float:
         """Make a call for purges older than `until`; return the pause after it in seconds."""
-        started = self.pending.start(self.driver.at_once, until)
+        started = self.queue.start(self.driver.at_once, until)
         reason, retry_after_s = "was not asked to the end", 0
         try:
             reason, retry_after_s = await self._call(session, started)
@@ -128,21 +128,19 @@ class Purger:
                 log.exception("purge.broken", **self._labels())
         finally:
             if reason:
-                self.pending.requeue()
+                self.queue.requeue()
         if not reason:
-            self.pending.finish()
+            self.queue.finish()
             self.counts["done"] += len(started)
             self._backoff.reset()
-            if self._reason and not self.pending.failed:
+            if self._reason and not self.queue.failed:
                 log.info("purge.recovered", **self._labels())
                 self._reason = ""
             return 0.0
         self.counts["failed"] += len(started)
         if reason != self._reason:
             self._reason = reason
-            log.warning(
-                "purge.failed", **self._labels(), reason=reason, waiting=self.pending.undone
-            )
+            log.warning("purge.failed", **self._labels(), reason=reason, waiting=self.queue.undone)
         self.abandon(self._clock() - self._give_up_s)
         return max(self._backoff.next_s(), float(retry_after_s))
 

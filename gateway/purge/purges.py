@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from gateway import trust
-from gateway.purge.pending import GIVE_UP_S, SETTLE_S, Copies
+from gateway.purge.purge_queue import GIVE_UP_S, SETTLE_S, Copies
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, gauge
 
@@ -94,7 +94,7 @@ class Purges:
         kind = purger.driver.kind
         for result in RESULTS:
             yield Sample(PURGES, (kind, result), purger.counts[result])
-        yield Sample(WAITING, (kind,), purger.pending.undone)
+        yield Sample(WAITING, (kind,), purger.queue.undone)
 
     def open(self) -> None:
         """Start a task for each cache."""

@@ -62,7 +62,7 @@ class Context:
         self.log = log
         self.timeouts = timeouts
         self.hosts = ServedHosts()  # any, unless the settings name some
-        self.repeats = LoopDetector(quotas.proxies)
+        self.loop_detector = LoopDetector(quotas.proxies)
         self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.add_lag)
         self.unrouted = Traffic()  # requests that fit no route

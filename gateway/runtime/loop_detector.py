@@ -26,7 +26,7 @@ _READS = frozenset({"GET", "HEAD"})  # equal writes mostly have new bodies
 _PLACES = ("If-None-Match", "Last-Event-ID", "Range")
 
 
-class Repeated(NamedTuple):
+class RepeatedRead(NamedTuple):
     """A read that one client has sent at least OFTEN times; `client` as in the access log.
 
     Without `forwarded_for` all came on one connection, which has the `port`.
@@ -52,7 +52,7 @@ class LoopDetector:
         self.noticed = 0
         self._turned_at: float | None = None
         self._times: dict[int, int] = {}  # by hash, since what clients send may be long
-        self._often: dict[int, Repeated] = {}
+        self._often: dict[int, RepeatedRead] = {}
 
     def turn(self, now: float) -> None:
         """Start or end a look, if it is time to; `now` is loop time."""
@@ -89,7 +89,7 @@ class LoopDetector:
             if address is not None:
                 address = self._proxies.client(address, headers)
             shown = None if forwarded_for is None else forwarded_for[:LONGEST_SHOWN]
-            self._often[key] = Repeated(
+            self._often[key] = RepeatedRead(
                 address, port, shown, method, redact(target)[:LONGEST_SHOWN]
             )
 

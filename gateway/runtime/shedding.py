@@ -24,7 +24,7 @@ CALM_IN_A_ROW = 10
 CALM_SHARE = 0.5
 
 
-class Shed(IntEnum):
+class SheddingLevel(IntEnum):
     """The steps of shedding; each also refuses what the steps before it refuse."""
 
     NOTHING = 0
@@ -33,7 +33,7 @@ class Shed(IntEnum):
     APPENDS = 3
 
 
-READS, LIVE, APPENDS = Shed.READS, Shed.LIVE, Shed.APPENDS
+READS, LIVE, APPENDS = SheddingLevel.READS, SheddingLevel.LIVE, SheddingLevel.APPENDS
 _WHAT = {READS: "reads that are not cached", LIVE: "live reads", APPENDS: "writes"}
 
 
@@ -41,12 +41,12 @@ class Shedding:
     """The step of shedding in force, `level`, by the latest lags; a limit of 0 sheds nothing."""
 
     def __init__(self, max_loop_lag_s: float, limits: ServerLimits) -> None:
-        self.level = Shed.NOTHING
+        self.level = SheddingLevel.NOTHING
         self._limits = limits
         self._begin_s = {
-            Shed.READS: max_loop_lag_s * READS_AT,
-            Shed.LIVE: max_loop_lag_s * LIVE_AT,
-            Shed.APPENDS: max_loop_lag_s * APPENDS_AT,
+            SheddingLevel.READS: max_loop_lag_s * READS_AT,
+            SheddingLevel.LIVE: max_loop_lag_s * LIVE_AT,
+            SheddingLevel.APPENDS: max_loop_lag_s * APPENDS_AT,
         }
         self._is_bounded = max_loop_lag_s > 0
         self._latest: list[float] = []  # lags in a row, the last ones
@@ -62,14 +62,14 @@ class Shedding:
             (step for step, at_s in self._begin_s.items() if lasting_s >= at_s), default=0
         )
         if reached > self.level:
-            self.level, self._calm = Shed(reached), 0
+            self.level, self._calm = SheddingLevel(reached), 0
         elif self.level:
             is_calm = lag_s < self._begin_s[self.level] * CALM_SHARE
             self._calm = self._calm + 1 if is_calm else 0
             if self._calm == CALM_IN_A_ROW:
-                self.level, self._calm = Shed(self.level - 1), 0
+                self.level, self._calm = SheddingLevel(self.level - 1), 0
 
-    def check(self, what: Shed) -> None:
+    def check(self, what: SheddingLevel) -> None:
         """Raise LimitReached if this kind of request is refused now."""
         if self.level >= what:
             self._limits.refused["max_loop_lag"] += 1

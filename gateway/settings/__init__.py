@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.settings.access import AdminToken, AdminUser, Role
-from gateway.settings.declarations import Declaration, declarations, variable
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import JwtIssuer
@@ -11,12 +10,12 @@ from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
 from gateway.settings.reading.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.route import Route
+from gateway.settings.setting_descriptions import SettingDescription, describe_settings, variable
 
 __all__ = [
     "Address",
     "AdminToken",
     "AdminUser",
-    "Declaration",
     "JwtIssuer",
     "LogFormat",
     "LogLevel",
@@ -24,9 +23,10 @@ __all__ = [
     "RequestLevel",
     "Role",
     "Route",
+    "SettingDescription",
     "Settings",
     "SettingsError",
-    "declarations",
+    "describe_settings",
     "is_loopback",
     "load",
     "shown_origin",

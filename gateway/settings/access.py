@@ -14,7 +14,7 @@ from gateway.settings.reading.token_hashes import (
     read_digest,
     token_digest,
 )
-from gateway.settings.reading.values import After, Secret
+from gateway.settings.reading.values import Secret, Validator
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
@@ -52,7 +52,7 @@ def _check_token(secret: Secret) -> Secret:
 
 
 class _Admitted(Table):
-    name: Annotated[str, After(check_name), ValueKind(NAME_KIND)] = setting(
+    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND)] = setting(
         description="Name at sign-in and in the log."
     )
     role: Role = setting(
@@ -64,7 +64,7 @@ class _Admitted(Table):
 class AdminUser(_Admitted):
     """A person who signs in with a password."""
 
-    password_hash: Annotated[Secret, After(_check_hash), ValueKind(HASH_KIND)] = setting(
+    password_hash: Annotated[Secret, Validator(_check_hash), ValueKind(HASH_KIND)] = setting(
         description="Hash of the password (Argon2id), which headgate hash-password prints."
     )
 
@@ -72,7 +72,7 @@ class AdminUser(_Admitted):
 class AdminToken(_Admitted):
     """A script, which sends its token with each request."""
 
-    token: Annotated[Secret, After(_check_token), ValueKind(TOKEN_KIND)] = setting(
+    token: Annotated[Secret, Validator(_check_token), ValueKind(TOKEN_KIND)] = setting(
         description="The token, or its SHA-256."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from gateway.settings.reading.kinds import ValueKind, split_list
-from gateway.settings.reading.values import Before, Shown
+from gateway.settings.reading.values import Converter, Serializer
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
 BY_ORIGIN = ("origin",)  # the HTTP origin decides
@@ -56,14 +56,14 @@ def _show(auth: tuple[str, ...]) -> object:
 # An empty tuple if the setting is not given.
 Auth = Annotated[
     tuple[str, ...],
-    Before(_parse_default),
-    Shown(_show),
+    Converter(_parse_default),
+    Serializer(_show),
     ValueKind(_kind(EVERYWHERE)),
 ]
 RouteAuth = Annotated[
     tuple[str, ...],
-    Before(_parse_route),
-    Shown(_show),
+    Converter(_parse_route),
+    Serializer(_show),
     ValueKind(_kind(OF_ROUTES)),
 ]
-Anonymous = Annotated[tuple[Allowed, ...], Before(_parse_anonymous), ValueKind(ANONYMOUS_KIND)]
+Anonymous = Annotated[tuple[Allowed, ...], Converter(_parse_anonymous), ValueKind(ANONYMOUS_KIND)]

@@ -39,8 +39,8 @@ from gateway.settings.reading.kinds import (
     show_size,
     shown_origin,
 )
-from gateway.settings.reading.tables import Around, checks, setting
-from gateway.settings.reading.values import Before, Mistaken
+from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.values import Converter, Mistaken
 from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
 
@@ -61,12 +61,12 @@ class Settings(LimitSettings):
     listen: Listen = setting(
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
-    admin_users: Annotated[tuple[AdminUser, ...], Before(read_json), ValueKind(USERS_KIND)] = (
+    admin_users: Annotated[tuple[AdminUser, ...], Converter(read_json), ValueKind(USERS_KIND)] = (
         setting((), description="Users who sign in to the admin listener with a password.")
     )
-    admin_tokens: Annotated[tuple[AdminToken, ...], Before(read_json), ValueKind(TOKENS_KIND)] = (
-        setting((), description="Scripts that use the admin listener with a bearer token.")
-    )
+    admin_tokens: Annotated[
+        tuple[AdminToken, ...], Converter(read_json), ValueKind(TOKENS_KIND)
+    ] = setting((), description="Scripts that use the admin listener with a bearer token.")
     admin: Listen = setting(
         Address("127.0.0.1", 4439),
         description="Address of the listener for the console, health checks and metrics. "
@@ -78,7 +78,7 @@ class Settings(LimitSettings):
         description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
         "not together with routes. Of several http(s) URLs the first is preferred.",
     )
-    routes: Annotated[tuple[Route, ...], Before(read_json), ValueKind(ROUTES_KIND)] = setting(
+    routes: Annotated[tuple[Route, ...], Converter(read_json), ValueKind(ROUTES_KIND)] = setting(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
     )
     auth: Auth = setting(
@@ -87,18 +87,20 @@ class Settings(LimitSettings):
         "none lets everybody read, write and delete. It must be given if listen is an address "
         "beyond loopback.",
     )
-    purges: Annotated[tuple[PurgedCache, ...], Before(read_json), ValueKind(PURGES_KIND)] = setting(
-        (),
-        longest=MOST_PURGED,
-        description="Caches in front that are purged of a stream when it is deleted, has expired "
-        "or is created again.",
+    purges: Annotated[tuple[PurgedCache, ...], Converter(read_json), ValueKind(PURGES_KIND)] = (
+        setting(
+            (),
+            longest=MOST_PURGED,
+            description="Caches in front that are purged of a stream when it is deleted, has "
+            "expired or is created again.",
+        )
     )
     tokens_file: FilePath = setting(
         "",
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes. A relative path begins at the working directory.",
     )
-    jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), ValueKind(ISSUERS_KIND)] = (
+    jwt_issuers: Annotated[tuple[JwtIssuer, ...], Converter(read_json), ValueKind(ISSUERS_KIND)] = (
         setting((), longest=16, description="Issuers whose JWTs are accepted.")
     )
     keys_file: FilePath = setting(
@@ -224,14 +226,14 @@ class Settings(LimitSettings):
 
     @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, around: Around) -> str:
-        if isinstance(around.look, files.Look) and around.look.only_route:
-            files.check_place(origin, around.look)
+    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
+        if isinstance(context.look, files.Look) and context.look.only_route:
+            files.check_place(origin, context.look)
         return origin
 
     @checks("routes")
     @classmethod
-    def _routes_differ(cls, routes: tuple[Route, ...], _around: Around) -> tuple[Route, ...]:
+    def _routes_differ(cls, routes: tuple[Route, ...], _context: ValueContext) -> tuple[Route, ...]:
         twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
         if twice:
             raise Mistaken(twice)
@@ -240,7 +242,7 @@ class Settings(LimitSettings):
     @checks("jwt_issuers")
     @classmethod
     def _issuers_differ(
-        cls, issuers: tuple[JwtIssuer, ...], _around: Around
+        cls, issuers: tuple[JwtIssuer, ...], _context: ValueContext
     ) -> tuple[JwtIssuer, ...]:
         twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
         if twice:
@@ -249,10 +251,10 @@ class Settings(LimitSettings):
 
     @checks("workers")
     @classmethod
-    def _streams_can_be_shared(cls, workers: int, around: Around) -> int:
+    def _streams_can_be_shared(cls, workers: int, context: ValueContext) -> int:
         """Raise ValueError if several processes cannot serve the same streams."""
-        routes = around.values.get("routes")
-        origin = around.values.get("origin")
+        routes = context.values.get("routes")
+        origin = context.values.get("origin")
         if workers == 1 or routes is None or (origin is None and not routes):
             return workers
         for route in routes or (Route(prefix=DEFAULT_PREFIX, origin=origin),):
@@ -269,26 +271,26 @@ class Settings(LimitSettings):
     @checks("admin_users", "admin_tokens")
     @classmethod
     def _names_differ(
-        cls, admitted: tuple[AdminUser | AdminToken, ...], around: Around
+        cls, admitted: tuple[AdminUser | AdminToken, ...], context: ValueContext
     ) -> tuple[AdminUser | AdminToken, ...]:
-        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(around.key))]
+        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(context.key))]
         if twice:
             raise Mistaken(twice)
         return admitted
 
     @checks("admin")
     @classmethod
-    def _admin_is_apart(cls, admin: Address, around: Around) -> Address:
-        listen = around.values.get("listen")
+    def _admin_is_apart(cls, admin: Address, context: ValueContext) -> Address:
+        listen = context.values.get("listen")
         if listen is not None and clash(listen, admin):
             raise ValueError(f"must not share the port of listen, which is {listen}")
         return admin
 
     @checks("admin")
     @classmethod
-    def _admin_is_guarded(cls, admin: Address, around: Around) -> Address:
+    def _admin_is_guarded(cls, admin: Address, context: ValueContext) -> Address:
         """Raise ValueError if the console is open to the network without credentials."""
-        credentials = [around.values.get(key) for key in ("admin_users", "admin_tokens")]
+        credentials = [context.values.get(key) for key in ("admin_users", "admin_tokens")]
         if not any(credentials) and None not in credentials and not is_loopback(admin.host):
             raise ValueError(
                 "must be on loopback, such as 127.0.0.1:4439, while there are no admin_users "
@@ -299,10 +301,10 @@ class Settings(LimitSettings):
     @checks("auth")
     @classmethod
     def _strangers_are_let_in_on_purpose(
-        cls, auth: tuple[str, ...], around: Around
+        cls, auth: tuple[str, ...], context: ValueContext
     ) -> tuple[str, ...]:
         """Raise ValueError if streams are open to the network without an explicit auth."""
-        listen, routes = around.values.get("listen"), around.values.get("routes")
+        listen, routes = context.values.get("listen"), context.values.get("routes")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
         silent = [route.prefix for route in routes if not route.auth]
@@ -317,8 +319,8 @@ class Settings(LimitSettings):
 
     @checks("write_origins")
     @classmethod
-    def _writers_read(cls, origins: tuple[str, ...], around: Around) -> tuple[str, ...]:
-        readers = around.values.get("cors_origins", ("*",))
+    def _writers_read(cls, origins: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+        readers = context.values.get("cors_origins", ("*",))
         for origin in origins:
             if "*" not in readers and origin not in readers:
                 raise ValueError(f"must not name {origin}, which cors_origins does not name")
@@ -326,8 +328,8 @@ class Settings(LimitSettings):
 
     @checks("max_pending_appends")
     @classmethod
-    def _one_append_fits(cls, size: int, around: Around) -> int:
-        longest = around.values.get("max_append", 0)
+    def _one_append_fits(cls, size: int, context: ValueContext) -> int:
+        longest = context.values.get("max_append", 0)
         if size < longest:
             raise ValueError(f"must not be less than max_append, {show_size(longest)}")
         return size

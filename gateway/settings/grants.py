@@ -9,7 +9,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_path
 from gateway.settings.reading.kinds import ValueKind
 from gateway.settings.reading.tables import Table, setting
-from gateway.settings.reading.values import After, Before
+from gateway.settings.reading.values import Converter, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ def check_template(template: str) -> str:
     return template
 
 
-def some_of(names: Collection[str], kind: str) -> Before:
+def some_of(names: Collection[str], kind: str) -> Converter:
     """Return a check for a list of some `names`, which calls the list `kind` in its error."""
 
     def check(value: object) -> object:
@@ -58,7 +58,7 @@ def some_of(names: Collection[str], kind: str) -> Before:
             raise ValueError(f"must be {kind}")
         return value
 
-    return Before(check)
+    return Converter(check)
 
 
 Operations = Annotated[
@@ -69,7 +69,7 @@ Operations = Annotated[
 class GrantTemplate(Table):
     """Operations on streams whose path may name claims of a token."""
 
-    streams: Annotated[str, After(check_template), ValueKind(TEMPLATE_KIND)] = setting(
+    streams: Annotated[str, Validator(check_template), ValueKind(TEMPLATE_KIND)] = setting(
         description="Path of the streams."
     )
     operations: Operations = setting(description="Operations on these streams that are permitted.")

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading.kinds import ValueKind, WholeSeconds
-from gateway.settings.reading.tables import Around, Table, checks, setting
-from gateway.settings.reading.values import After
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.values import Validator
 
 Algorithm = Literal[
     "ES256", "ES384", "ES512", "Ed25519", "EdDSA",
@@ -60,13 +60,13 @@ class JwtIssuer(Table):
 
     checks_defaults = True
 
-    issuer: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
+    issuer: Annotated[str, Validator(_check_text), ValueKind(TEXT_KIND)] = setting(
         description="The exact iss of the issuer's tokens."
     )
-    audience: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
+    audience: Annotated[str, Validator(_check_text), ValueKind(TEXT_KIND)] = setting(
         description="The exact aud for this gateway; a token may have others, too."
     )
-    jwks: Annotated[str, After(_check_jwks), ValueKind(JWKS_KIND)] = setting(
+    jwks: Annotated[str, Validator(_check_jwks), ValueKind(JWKS_KIND)] = setting(
         description=(
             "Where the issuer's public keys are. A URL is requested every five "
             "minutes, and for an unknown key; a file is read again when it changes."
@@ -82,10 +82,10 @@ class JwtIssuer(Table):
     leeway: WholeSeconds = setting(
         30, ge=0, le=300, description="How far the issuer's clock may be from this gateway's."
     )
-    typ: Annotated[str, After(_check_claim), ValueKind(TYP_KIND)] = setting(
+    typ: Annotated[str, Validator(_check_claim), ValueKind(TYP_KIND)] = setting(
         "", description="The typ that tokens must have; without it JWT, at+jwt or none."
     )
-    grants_claim: Annotated[str, After(_check_claim), ValueKind(CLAIM_KIND)] = setting(
+    grants_claim: Annotated[str, Validator(_check_claim), ValueKind(CLAIM_KIND)] = setting(
         "",
         description="Claim with a list of grants, each with streams and operations like those of "
         "grants.",
@@ -99,9 +99,9 @@ class JwtIssuer(Table):
     @checks("grants")
     @classmethod
     def _grant_something(
-        cls, grants: tuple[GrantTemplate, ...], around: Around
+        cls, grants: tuple[GrantTemplate, ...], context: ValueContext
     ) -> tuple[GrantTemplate, ...]:
-        if not grants and around.values.get("grants_claim") == "":
+        if not grants and context.values.get("grants_claim") == "":
             raise ValueError("must be given, or grants_claim: else no token would permit anything")
         return grants
 

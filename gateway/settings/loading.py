@@ -9,14 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
-from gateway.settings.declarations import (
-    ENVIRONMENT_PREFIX,
-    allowed,
-    declarations,
-    hint,
-    variable,
-)
 from gateway.settings.declared import Settings
+from gateway.settings.ineffective_settings import ineffective_settings
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.own_listener import leading_back
@@ -26,7 +20,13 @@ from gateway.settings.reading.kinds import ROUTE_KIND
 from gateway.settings.reading.toml_file import TomlFile, spell
 from gateway.settings.reading.values import Mistaken
 from gateway.settings.route import Route
-from gateway.settings.unguarded import unguarded
+from gateway.settings.setting_descriptions import (
+    ENVIRONMENT_PREFIX,
+    allowed,
+    describe_settings,
+    hint,
+    variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,7 +151,10 @@ def load(
     except Mistaken as refusal:
         problems += [_problem(mistake, given) for mistake in refusal.mistakes]
         raise SettingsError(_in_order(problems)) from refusal
-    for found in (*unguarded(settings), *(leading_back(settings) if look_at_files else ())):
+    for found in (
+        *ineffective_settings(settings),
+        *(leading_back(settings) if look_at_files else ()),
+    ):
         item = given[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))
@@ -236,7 +239,7 @@ def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
         if path == (key,) and key in TABLES and isinstance(item.value, dict):
             sentence = f"{sentence[:-1]}; each begins with [[{key}]]."
         return _Problem(item.line(path), sentence)
-    default = next(it.default for it in declarations() if it.key == key)
+    default = next(it.default for it in describe_settings() if it.key == key)
     shown = f"{default} unless it is given"
     if key == "auth":  # its default is an empty list, which cannot be written
         shown = "not given"

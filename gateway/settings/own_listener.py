@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.settings.hosts import is_loopback
+from gateway.settings.ineffective_settings import IneffectiveSetting
 from gateway.settings.reading.kinds import shown_origin
-from gateway.settings.unguarded import Unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PORTS = {"http": 80, "https": 443}
 
 
-def leading_back(settings: Settings) -> Iterator[Unguarded]:
+def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each origin whose URL is known to lead to a listener of these settings."""
     for index, route in enumerate(settings.route_table):
         path: tuple[str | int, ...] = ("routes", index, "origin")
@@ -29,7 +29,7 @@ def leading_back(settings: Settings) -> Iterator[Unguarded]:
         for url in route.origins if route.is_http else ():
             for key, listener in (("listen", settings.listen), ("admin", settings.admin)):
                 if _is_at(listener, url):
-                    yield Unguarded(
+                    yield IneffectiveSetting(
                         path,
                         shown_origin(url),
                         f"must be another server: this gateway listens on {listener} itself "

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
-from gateway.settings.reading.tables import Around, Table, checks, setting
-from gateway.settings.reading.values import After, Secret
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.values import Secret, Validator
 
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
@@ -65,12 +65,12 @@ class PurgedCache(Table):
     checks_defaults = True
 
     kind: Driver = setting(description="What kind of cache it is.")
-    url: Annotated[str, After(_check_url), ValueKind(URL_KIND)] = setting(
+    url: Annotated[str, Validator(_check_url), ValueKind(URL_KIND)] = setting(
         "",
         description="URL of the server, for nginx and varnish: one table for each server. For "
         "cloudflare-worker the address that readers use; for others the vendor's API by default.",
     )
-    host: Annotated[str, After(_check_name), ValueKind(NAME_KIND)] = setting(
+    host: Annotated[str, Validator(_check_name), ValueKind(NAME_KIND)] = setting(
         "",
         description="Host in the requests of clients to nginx, if its cache key has it; by default "
         "that of url.",
@@ -80,7 +80,7 @@ class PurgedCache(Table):
         description="Id of the service of fastly, the zone of cloudflare, the distribution of "
         "cloudfront or the pull zone of bunny.",
     )
-    token: Annotated[Secret, After(_check_token), ValueKind(TOKEN_KIND)] = setting(
+    token: Annotated[Secret, Validator(_check_token), ValueKind(TOKEN_KIND)] = setting(
         Secret(""),
         description="Token of the vendor's API, which should only be allowed to purge; for "
         "cloudfront ACCESS_KEY_ID:SECRET_ACCESS_KEY, for cloudflare-worker its PURGE_TOKEN.",
@@ -91,8 +91,8 @@ class PurgedCache(Table):
 
     @checks("url")
     @classmethod
-    def _is_where_it_is(cls, url: str, around: Around) -> str:
-        kind = around.values.get("kind")
+    def _is_where_it_is(cls, url: str, context: ValueContext) -> str:
+        kind = context.values.get("kind")
         if kind is not None and kind not in APIS and not url:
             raise ValueError(f"must be the {URL_KIND} of the server")
         if (
@@ -105,15 +105,15 @@ class PurgedCache(Table):
 
     @checks("host")
     @classmethod
-    def _is_for_nginx(cls, host: str, around: Around) -> str:
-        if host and around.values.get("kind") not in {"nginx", None}:
-            raise ValueError(f"must be left out: {around.values['kind']} goes by tags")
+    def _is_for_nginx(cls, host: str, context: ValueContext) -> str:
+        if host and context.values.get("kind") not in {"nginx", None}:
+            raise ValueError(f"must be left out: {context.values['kind']} goes by tags")
         return host
 
     @checks("zone")
     @classmethod
-    def _is_of_the_vendor(cls, zone: str, around: Around) -> str:
-        kind = around.values.get("kind")
+    def _is_of_the_vendor(cls, zone: str, context: ValueContext) -> str:
+        kind = context.values.get("kind")
         if kind in APIS:
             words, pattern = ZONES[kind]
             if re.fullmatch(pattern, zone, re.ASCII) is None:
@@ -124,8 +124,8 @@ class PurgedCache(Table):
 
     @checks("token_file")
     @classmethod
-    def _has_one_token(cls, path: str, around: Around) -> str:
-        kind, token = around.values.get("kind"), around.values.get("token")
+    def _has_one_token(cls, path: str, context: ValueContext) -> str:
+        kind, token = context.values.get("kind"), context.values.get("token")
         given = bool(path) + bool(token)
         if kind is None or token is None:
             return path
@@ -133,7 +133,7 @@ class PurgedCache(Table):
             raise ValueError(f"must be left out, as must token: {kind} asks for none")
         if kind in TAKE_TOKENS and given != 1:
             raise ValueError(f"must be given for {kind}, or token, but not both")
-        if path and isinstance(around.look, files.Look):
+        if path and isinstance(context.look, files.Look):
             read_token(path)
         return path
 

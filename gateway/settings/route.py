@@ -22,7 +22,7 @@ from gateway.settings.reading.kinds import (
     shown_origin,
     split_origins,
 )
-from gateway.settings.reading.tables import Around, Table, checks, setting
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 
 if TYPE_CHECKING:
     from gateway.settings.log_kinds.declaration import LogKind
@@ -232,17 +232,17 @@ class Route(Table):
         "health_interval",
     )
     @classmethod
-    def _is_for_http(cls, value: object, around: Around) -> object:
+    def _is_for_http(cls, value: object, context: ValueContext) -> object:
         """Raise ValueError if the origin is a log; defaults are not checked."""
-        origin = around.values.get("origin")
+        origin = context.values.get("origin")
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {shown_origin(origin)} is no http origin")
         return value
 
     @checks("auth")
     @classmethod
-    def _origin_can_be_asked(cls, auth: tuple[str, ...], around: Around) -> tuple[str, ...]:
-        origin = around.values.get("origin")
+    def _origin_can_be_asked(cls, auth: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+        origin = context.values.get("origin")
         if "origin" in auth and origin is not None and not split_origins(origin):
             raise ValueError(
                 f"must not have origin: {shown_origin(origin)} is no http origin that decides"
@@ -251,35 +251,35 @@ class Route(Table):
 
     @checks("conceal")
     @classmethod
-    def _is_ours_to_conceal(cls, value: str, around: Around) -> str:
-        if value == "on" and "origin" in (around.values.get("auth") or ()):
+    def _is_ours_to_conceal(cls, value: str, context: ValueContext) -> str:
+        if value == "on" and "origin" in (context.values.get("auth") or ()):
             raise ValueError("must be off: the origin refuses in its own words, and can conceal")
         return value
 
     @checks("anonymous")
     @classmethod
-    def _is_ours_to_say(cls, allowed: tuple[str, ...], around: Around) -> tuple[str, ...]:
-        if allowed and around.values.get("auth") == BY_ORIGIN:
+    def _is_ours_to_say(cls, allowed: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+        if allowed and context.values.get("auth") == BY_ORIGIN:
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
 
     @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, around: Around) -> str:
-        files.check_place(origin, around.look)
+    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
+        files.check_place(origin, context.look)
         return origin
 
     @checks("tls_ca")
     @classmethod
-    def _has_authorities(cls, path: str, around: Around) -> str:
-        files.check_authorities(path, around.look)
+    def _has_authorities(cls, path: str, context: ValueContext) -> str:
+        files.check_authorities(path, context.look)
         return path
 
     @checks("drop_headers")
     @classmethod
-    def _are_not_known_by(cls, names: tuple[str, ...], around: Around) -> tuple[str, ...]:
+    def _are_not_known_by(cls, names: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
         """Raise ValueError if a dropped header is to identify readers to the origin."""
-        known_by = {name.lower() for name in around.values.get("identity_headers", ())}
+        known_by = {name.lower() for name in context.values.get("identity_headers", ())}
         for name in names:
             if name.lower() in known_by:
                 raise ValueError(f"must not have {name}, which identity_headers has: choose one")
@@ -287,8 +287,8 @@ class Route(Table):
 
     @checks("runs")
     @classmethod
-    def _is_for_logs(cls, value: bool, around: Around) -> bool:
-        origin = around.values.get("origin")
+    def _is_for_logs(cls, value: bool, context: ValueContext) -> bool:
+        origin = context.values.get("origin")
         if origin is not None and split_origins(origin):
             raise ValueError(
                 f"must be left out: {origin} is no log; a Headgate there shows its runs itself"
@@ -297,16 +297,16 @@ class Route(Table):
 
     @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
-    def _is_for_servers(cls, value: object, around: Around) -> object:
-        origin = around.values.get("origin")
-        if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(around.key):
+    def _is_for_servers(cls, value: object, context: ValueContext) -> object:
+        origin = context.values.get("origin")
+        if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(context.key):
             return value
         raise ValueError(f"must be left out: {shown_origin(origin)} is no server")
 
     @checks("retention_age", "retention_size", "wait_replicas")
     @classmethod
-    def _is_for_some_logs(cls, value: object, around: Around) -> object:
-        origin, kinds = around.values.get("origin"), kinds_with(around.key)
+    def _is_for_some_logs(cls, value: object, context: ValueContext) -> object:
+        origin, kinds = context.values.get("origin"), kinds_with(context.key)
         if origin is None or kind_of(origin) in kinds:
             return value
         titles = " or ".join(kind.title for kind in kinds)

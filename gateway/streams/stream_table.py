@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream, ActiveStreams
-from gateway.streams.changes_elsewhere import ChangesElsewhere
 from gateway.streams.commits import Commits
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.following import LogSubscriptions
 from gateway.streams.reload_queue import ReloadQueue
+from gateway.streams.remote_changes import RemoteChangeListener
 from gateway.streams.stream_loader import StreamLoader
 from gateway.streams.versions import is_behind, is_rewritten
 from gateway.turns import Turns
@@ -46,7 +46,7 @@ class StreamTable(ActiveStreams):
         self._caches = caches
         self._max_active = max_active
         self.is_shared = log.sharing is not None
-        elsewhere = ChangesElsewhere(self, caches)
+        elsewhere = RemoteChangeListener(self, caches)
         if log.sharing is not None:
             log.sharing.listen(elsewhere)
         self.commits = Commits(log, self, elsewhere.on_change)

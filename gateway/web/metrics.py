@@ -32,7 +32,7 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
         lambda at: at.limits.connections
     ),
     counter("headgate_repeated_reads_total", "Clients that were seen to repeat a read."): (
-        lambda at: at.repeats.noticed
+        lambda at: at.loop_detector.noticed
     ),
     counter(
         "headgate_missed_writes_total",

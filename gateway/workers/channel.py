@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 64 << 20  # bytes; settings with many routes are the longest
 
 
-class Begin(msgspec.Struct, tag=True, frozen=True):
+class StartMessage(msgspec.Struct, tag=True, frozen=True):
     """A message that begins a worker, with its settings as JSON.
 
     The settings may hold passwords, so they are no argument of the process. `console` is the hash
@@ -46,15 +46,15 @@ class WorkerQuestion(msgspec.Struct, tag=True, frozen=True):
     question: Question
 
 
-class Stop(msgspec.Struct, tag=True, frozen=True):
+class StopMessage(msgspec.Struct, tag=True, frozen=True):
     """A message to a worker: drain, and end."""
 
 
-class Started(msgspec.Struct, tag=True, frozen=True):
+class ReadyMessage(msgspec.Struct, tag=True, frozen=True):
     """A message from a worker: it serves."""
 
 
-class WorkerRefused(msgspec.Struct, tag=True, frozen=True):
+class StartFailureMessage(msgspec.Struct, tag=True, frozen=True):
     """A message from a worker: it cannot start, with the reason as a sentence."""
 
     sentence: str
@@ -74,11 +74,11 @@ class WorkerAnswer(msgspec.Struct, tag=True, frozen=True):
     answer: Answer
 
 
-class Wrote(msgspec.Struct, tag=True, frozen=True):
+class JournalWrittenMessage(msgspec.Struct, tag=True, frozen=True):
     """A message from a worker: its journal has something new."""
 
 
-class JournalMoved(msgspec.Struct, tag=True, frozen=True):
+class PeerJournalMessage(msgspec.Struct, tag=True, frozen=True):
     """A message to a worker: the journal of another one has something new.
 
     Requests do not need it, since a worker looks at the journals before each. Readers that wait do.
@@ -86,16 +86,16 @@ class JournalMoved(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Begin
+    StartMessage
     | ReportStatus
     | WorkerQuestion
-    | Stop
-    | Started
-    | WorkerRefused
+    | StopMessage
+    | ReadyMessage
+    | StartFailureMessage
     | WorkerReport
     | WorkerAnswer
-    | Wrote
-    | JournalMoved
+    | JournalWrittenMessage
+    | PeerJournalMessage
 )
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

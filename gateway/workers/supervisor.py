@@ -17,7 +17,7 @@ from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
-from gateway.workers.channel import Begin
+from gateway.workers.channel import StartMessage
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class Supervisor:
 
     def __init__(self, settings: Settings, console: bytes) -> None:
         self._settings = settings
-        begin = Begin(of_workers(settings), console, share_memory(settings.workers))
+        start_message = StartMessage(of_workers(settings), console, share_memory(settings.workers))
         numbers = range(1, settings.workers + 1)
-        self._slots = [WorkerSlot(number, begin, self._wake_others) for number in numbers]
+        self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
         self._stop = asyncio.Event()
         self._status = 0
 

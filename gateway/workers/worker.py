@@ -21,16 +21,16 @@ from gateway.settings import Settings
 from gateway.telemetry.logs import log
 from gateway.telemetry.plain_structlog import structlog
 from gateway.workers.channel import (
-    Begin,
     Channel,
+    JournalWrittenMessage,
+    ReadyMessage,
     ReportStatus,
-    Started,
-    Stop,
+    StartFailureMessage,
+    StartMessage,
+    StopMessage,
     WorkerAnswer,
     WorkerQuestion,
-    WorkerRefused,
     WorkerReport,
-    Wrote,
 )
 
 if TYPE_CHECKING:
@@ -48,18 +48,18 @@ def main() -> None:
 
 async def _work(number: int, end: socket.socket) -> int:
     channel = await Channel.over(end)
-    begin = await channel.receive()
-    if not isinstance(begin, Begin):  # the supervisor is gone already
+    first = await channel.receive()
+    if not isinstance(first, StartMessage):  # the supervisor is gone already
         return 0
-    settings = Settings.of(json.loads(begin.settings))
+    settings = Settings.of(json.loads(first.settings))
     serve.prepare(settings)
-    journal = WriteJournal(begin.journal, settings.workers, number)
-    journal.on_announced = _once_a_turn(lambda: channel.send(Wrote()))
+    journal = WriteJournal(first.journal, settings.workers, number)
+    journal.on_announced = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
     try:
-        gateway = serve.Gateway(settings, journal=journal, console=begin.console)
+        gateway = serve.Gateway(settings, journal=journal, console=first.console)
         await _serve(channel, gateway)
     except StartError as refusal:
-        channel.send(WorkerRefused(refusal.detail))
+        channel.send(StartFailureMessage(refusal.detail))
         return REFUSED
     finally:
         await channel.close()
@@ -93,7 +93,7 @@ async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
     try:
         if await serve.is_started(gateway, stop):
             log.info("worker.started", pid=os.getpid())
-            channel.send(Started())
+            channel.send(ReadyMessage())
             await stop.wait()
     finally:
         await gateway.stop()
@@ -111,7 +111,7 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
                 task = asyncio.create_task(_answer(channel, gateway, message))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
-            elif isinstance(message, Stop):
+            elif isinstance(message, StopMessage):
                 stop.set()
         log.warning("worker.supervisor_gone")
     finally:

@@ -13,19 +13,19 @@ from headgate.backoff import Backoff
 
 from admin.source import STARTING
 from gateway.errors import StartError
-from gateway.settings.declarations import ENVIRONMENT_PREFIX
+from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
-    Begin,
     Channel,
-    JournalMoved,
-    Started,
-    Stop,
+    JournalWrittenMessage,
+    PeerJournalMessage,
+    ReadyMessage,
+    StartFailureMessage,
+    StartMessage,
+    StopMessage,
     WorkerAnswer,
-    WorkerRefused,
     WorkerReport,
-    Wrote,
 )
 from gateway.workers.pending_answers import PendingAnswers
 
@@ -54,15 +54,20 @@ class WorkerSlot:
     ones that had hung.
     """
 
-    def __init__(self, number: int, begin: Begin, on_wrote: Callable[[WorkerSlot], None]) -> None:
-        """Send each worker `begin` first; call `on_wrote` when the worker has passed on writes."""
-        self._on_wrote = on_wrote
+    def __init__(
+        self,
+        number: int,
+        start_message: StartMessage,
+        on_journal_written: Callable[[WorkerSlot], None],
+    ) -> None:
+        """Send each worker `start_message` first; call `on_journal_written` after its writes."""
+        self._on_journal_written = on_journal_written
         self.number = number
         self.why_unhealthy: str | None = STARTING
         self.started = asyncio.Event()
         self.restarts = 0
         self.hangs = 0
-        self._begin = begin
+        self._start_message = start_message
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._channel: Channel | None = None
@@ -112,7 +117,7 @@ class WorkerSlot:
                 *COMMAND,
                 str(self.number),
                 stdin=theirs.fileno(),
-                pass_fds=(self._begin.journal,),
+                pass_fds=(self._start_message.journal,),
                 start_new_session=True,
                 env=_environment(),
             )
@@ -122,9 +127,9 @@ class WorkerSlot:
         finally:
             theirs.close()
         self._channel = await Channel.over(ours)
-        self._channel.send(self._begin)
+        self._channel.send(self._start_message)
         if self._stopping.is_set():
-            self._channel.send(Stop())
+            self._channel.send(StopMessage())
         asking = asyncio.create_task(self._keep_asking())
         try:
             await self._listen(self._channel)
@@ -149,13 +154,13 @@ class WorkerSlot:
 
     async def _listen(self, channel: Channel) -> None:
         while (message := await channel.receive()) is not None:
-            if isinstance(message, Started):
+            if isinstance(message, ReadyMessage):
                 self.why_unhealthy = None
                 self.started.set()
-            elif isinstance(message, WorkerRefused):
+            elif isinstance(message, StartFailureMessage):
                 self._refusal = message.sentence
-            elif isinstance(message, Wrote):
-                self._on_wrote(self)
+            elif isinstance(message, JournalWrittenMessage):
+                self._on_journal_written(self)
             elif isinstance(message, WorkerAnswer):
                 self._pending.answer(message.number, message.answer)
             elif isinstance(message, WorkerReport):
@@ -187,13 +192,13 @@ class WorkerSlot:
     def wake(self) -> None:
         """Have the worker look at the journals, as it does at each message."""
         if self._channel is not None and not self._channel.unsent:
-            self._channel.send(JournalMoved())
+            self._channel.send(PeerJournalMessage())
 
     def stop(self) -> None:
         """Let the worker drain and end, and have no other one."""
         self._stopping.set()
         if self._channel is not None:
-            self._channel.send(Stop())
+            self._channel.send(StopMessage())
 
     def _end_hung(self, how: str) -> None:
         if self._hung is None:

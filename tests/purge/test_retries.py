@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.purge import purger as of_purger
 from gateway.purge.drivers import Call, driver_of
-from gateway.purge.pending import GIVE_UP_S, Copies
+from gateway.purge.purge_queue import GIVE_UP_S, Copies
 from gateway.purge.purger import ANSWER_BYTES, Purger
 from gateway.purge.purges import Purges, longest_kept_s
 from gateway.settings import PurgedCache, Route
@@ -293,7 +293,7 @@ async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:
             await until(lambda: len(double.calls) == 1)
             for number in range(4):
                 cache.purger.purge(Copies("/r", f"/r/{number}"))
-                assert len(cache.purger.pending) <= 2
+                assert len(cache.purger.queue) <= 2
             double.goes.set()
             await until(lambda: cache.counts["done"] == 2)
             assert double.calls[1].json == {"tags": [Copies("/r").tag]}
@@ -323,7 +323,7 @@ async def test_a_stop_waits_for_the_time_of_a_second_deletion() -> None:
             await until(lambda: cache.counts["done"] == 1)
             cache.purger.stop()
             await turns()
-            assert cache.purger.pending.undone == 1
+            assert cache.purger.queue.undone == 1
             cache.clock.advance(settle_s)
         assert cache.counts["done"] == len(double.calls) == 2
 
@@ -392,8 +392,8 @@ async def test_a_second_deletion_has_its_whole_time_and_the_first_is_not_put_off
         cache.purger.purge(X)
         cache.clock.advance(settle_s / 2)
         await until(lambda: cache.counts["done"] == 1)
-        assert cache.purger.pending.undone == 1
+        assert cache.purger.queue.undone == 1
         cache.clock.advance(settle_s / 2)
         await until(lambda: cache.counts["done"] == 2)
-        assert cache.purger.pending.undone == 0
+        assert cache.purger.queue.undone == 0
         assert len(double.calls) == 2

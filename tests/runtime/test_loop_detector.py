@@ -36,14 +36,14 @@ Lines = list["MutableMapping[str, object]"]
 def look(gateway: Serving) -> None:
     """Begin, to be ended by `found` alone."""
     gateway.server.stop_sweeping()
-    gateway.shared.repeats.looking = True
+    gateway.shared.loop_detector.looking = True
 
 
 def found(gateway: Serving, looked_s: float = LOOK_S) -> Lines:
     """End the look; the log lines of it."""
     with capture_logs() as lines:
-        gateway.shared.repeats._tell(looked_s)
-    gateway.shared.repeats.looking = False
+        gateway.shared.loop_detector._tell(looked_s)
+    gateway.shared.loop_detector.looking = False
     return lines
 
 
@@ -82,7 +82,7 @@ async def test_so_many_equal_reads_are_a_loop_whatever_is_answered(
         await repeat(gateway, asked, times)
         lines = found(gateway)
         assert [line["times"] for line in lines] == ([times] if times >= OFTEN else [])
-        assert gateway.shared.repeats.noticed == len(lines)
+        assert gateway.shared.loop_detector.noticed == len(lines)
 
 
 async def test_the_line_says_who_asks_what_how_often() -> None:
@@ -271,7 +271,7 @@ async def test_a_running_server_looks_by_itself_and_counts(monkeypatch: pytest.M
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
         async with asyncio.timeout(PATIENCE_S * 3):
-            while not gateway.shared.repeats.noticed:
+            while not gateway.shared.loop_detector.noticed:
                 for _ in range(100):
                     await client.ask(get("s?offset=-1"))
         client.close()

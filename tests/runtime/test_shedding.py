@@ -21,8 +21,8 @@ from gateway.runtime.shedding import (
     LIVE_AT,
     READS,
     READS_AT,
-    Shed,
     Shedding,
+    SheddingLevel,
 )
 from gateway.web.metrics import snapshot
 from tests.support.waiting import until
@@ -97,7 +97,7 @@ async def test_a_lag_about_the_bound_does_not_come_and_go() -> None:
 async def test_without_a_bound_nothing_is_refused() -> None:
     async with serving(max_loop_lag=0.0) as gateway:
         shedding(gateway, 1e6)
-        assert gateway.shared.shedding.level == Shed.NOTHING
+        assert gateway.shared.shedding.level == SheddingLevel.NOTHING
 
 
 # ---------------------------------------------------------------- what each refuses
@@ -174,7 +174,7 @@ async def test_a_loop_that_is_really_late_refuses_and_then_lets_in_again() -> No
         assert tells(gateway) == 1
         assert_shed(await gateway.ask(get("s?offset=-1")))
         stalls = False
-        await until(lambda: gateway.shared.shedding.level == Shed.NOTHING)
+        await until(lambda: gateway.shared.shedding.level == SheddingLevel.NOTHING)
         assert (await gateway.ask(get("s?offset=-1"))).status == 200
         assert tells(gateway) == 0
         gateway.shared.lag.stop()

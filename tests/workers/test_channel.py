@@ -9,16 +9,16 @@ from admin.source import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (
-    Begin,
     Channel,
-    JournalMoved,
+    JournalWrittenMessage,
     Message,
+    PeerJournalMessage,
+    ReadyMessage,
     ReportStatus,
-    Started,
-    Stop,
-    WorkerRefused,
+    StartFailureMessage,
+    StartMessage,
+    StopMessage,
     WorkerReport,
-    Wrote,
 )
 
 REPORT = WorkerReport(
@@ -35,13 +35,13 @@ async def ends() -> tuple[Channel, Channel]:
 @pytest.mark.parametrize(
     "message",
     [
-        Begin('{"a": "\\n"}', b"\0\xff", 3),
+        StartMessage('{"a": "\\n"}', b"\0\xff", 3),
         ReportStatus(),
-        Stop(),
-        Started(),
-        WorkerRefused("The port\nis taken."),
-        Wrote(),
-        JournalMoved(),
+        StopMessage(),
+        ReadyMessage(),
+        StartFailureMessage("The port\nis taken."),
+        JournalWrittenMessage(),
+        PeerJournalMessage(),
         REPORT,
     ],
     ids=lambda message: type(message).__name__,
@@ -49,8 +49,8 @@ async def ends() -> tuple[Channel, Channel]:
 async def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
     here, there = await ends()
     here.send(message)
-    here.send(Stop())
-    assert [await there.receive(), await there.receive()] == [message, Stop()]
+    here.send(StopMessage())
+    assert [await there.receive(), await there.receive()] == [message, StopMessage()]
     await here.close()
     assert await there.receive() is None
     await there.close()
@@ -78,7 +78,7 @@ async def test_half_a_message_between_processes_is_none() -> None:
     ours, theirs = socket.socketpair()
     here = await Channel.over(ours)
     with theirs:
-        theirs.sendall(b'{"type": "Stop"}')
+        theirs.sendall(b'{"type": "StopMessage"}')
     assert await here.receive() is None
     await here.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from admin.source import Health
 from gateway.workers import worker
-from gateway.workers.channel import Channel, JournalMoved, ReportStatus, WorkerReport
+from gateway.workers.channel import Channel, PeerJournalMessage, ReportStatus, WorkerReport
 
 if TYPE_CHECKING:
     from gateway import serve
@@ -40,7 +40,7 @@ async def test_a_worker_looks_at_the_journals_at_each_message_since_one_may_stan
     here.send(ReportStatus())
     assert await here.receive() == WorkerReport(Health({}, {}), ())
     assert gateway.looks == 1
-    here.send(JournalMoved())
+    here.send(PeerJournalMessage())
     here.send(ReportStatus())
     assert await here.receive() == WorkerReport(Health({}, {}), ())
     assert gateway.looks == 3

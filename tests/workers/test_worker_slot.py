@@ -19,7 +19,7 @@ from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
 from gateway.workers import pending_answers
 from gateway.workers import worker_slot as slots
-from gateway.workers.channel import Begin, Channel, ReportStatus, Started, WorkerReport
+from gateway.workers.channel import Channel, ReadyMessage, ReportStatus, StartMessage, WorkerReport
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 async def test_a_worker_that_takes_nothing_is_woken_no_more() -> None:
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, Begin("{}", b"", 0), lambda _: None)
+    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
     with theirs:
         slot._channel = channel = await Channel.over(ours)
         slot.wake()
@@ -75,7 +75,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(pending_answers, "REPORT_S", QUICK_S)
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, Begin("{}", b"", 0), lambda _: None)
+    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
     channel = slot._channel = await Channel.over(ours)
     there = await Channel.over(theirs)
     process = slot._process = await asyncio.create_subprocess_exec(
@@ -84,7 +84,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     assert process.stdout is not None
     listening = asyncio.create_task(slot._listen(channel))
     asking = asyncio.create_task(slot._keep_asking())
-    there.send(Started())
+    there.send(ReadyMessage())
     try:
         yield Held(slot, there, asyncio.create_task(process.stdout.read()))
     finally:
@@ -156,7 +156,7 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
         workers=2,
     )
     given = json.dumps(settings.plain(given_only=True, secrets=True))
-    slot = WorkerSlot(1, Begin(given, b"", share_memory(2)), lambda _: None)
+    slot = WorkerSlot(1, StartMessage(given, b"", share_memory(2)), lambda _: None)
     keeping = asyncio.create_task(slot.keep())
     async with asyncio.timeout(60):
         await slot.started.wait()

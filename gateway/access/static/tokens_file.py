@@ -18,7 +18,7 @@ from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.reading.tables import Table, setting
 from gateway.settings.reading.token_hashes import DIGEST, read_digest
 from gateway.settings.reading.toml_file import TomlFile, spell
-from gateway.settings.reading.values import After, Before, Mistaken, Secret
+from gateway.settings.reading.values import Converter, Mistaken, Secret, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -173,25 +173,25 @@ def _moment(value: object) -> float:
     return value.timestamp()
 
 
-Name = Annotated[str, After(check_name)]
-Moment = Annotated[float, Before(_moment)]
-Version = Annotated[int, Before(_check_version)]
-Text = Annotated[str, After(_check_text)]
+Name = Annotated[str, Validator(check_name)]
+Moment = Annotated[float, Converter(_moment)]
+Version = Annotated[int, Converter(_check_version)]
+Text = Annotated[str, Validator(_check_text)]
 
 
 class _Grant(Table):
-    streams: Annotated[str, After(check_pattern)]
+    streams: Annotated[str, Validator(check_pattern)]
     operations: Operations
 
 
 class _Role(Table):
     name: Name
-    grants: Annotated[tuple[_Grant, ...], After(_check_some)]
+    grants: Annotated[tuple[_Grant, ...], Validator(_check_some)]
 
 
 class _Token(Table):
     name: Name
-    token: Annotated[Secret, After(_check_digest)]
+    token: Annotated[Secret, Validator(_check_digest)]
     role: Name | None = None
     grants: tuple[_Grant, ...] = ()
     expires: Moment = inf
@@ -230,8 +230,8 @@ class _File(Table):
     roles: tuple[_Role, ...] = ()
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
-    reader_keys: dict[Annotated[str, After(check_pattern)], Version] = setting({})
-    rotated_for: dict[Annotated[str, After(check_pattern)], tuple[str, ...]] = setting({})
+    reader_keys: dict[Annotated[str, Validator(check_pattern)], Version] = setting({})
+    rotated_for: dict[Annotated[str, Validator(check_pattern)], tuple[str, ...]] = setting({})
 
     def mistakes(self) -> Iterator[_Mistake]:
         """Yield the mistakes by which the file's tables contradict each other."""

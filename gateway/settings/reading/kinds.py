@@ -15,7 +15,7 @@ from gateway.protocol.http.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.log_kinds import KINDS, kind_of
 from gateway.settings.reading import hints
-from gateway.settings.reading.values import After, Before, Shown
+from gateway.settings.reading.values import Converter, Serializer, Validator
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -280,29 +280,29 @@ def read_json(value: object) -> object:
 Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
 WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
 Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
-Size = Annotated[int, Before(parse_size), Shown(show_size), ValueKind(SIZE_KIND)]
+Size = Annotated[int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND)]
 Listen = Annotated[
-    Address, Before(parse_address), Shown(str), ValueKind(ADDRESS_KIND, hints.of_address)
+    Address, Converter(parse_address), Serializer(str), ValueKind(ADDRESS_KIND, hints.of_address)
 ]
-Origin = Annotated[str, Before(check_origin), ValueKind(ORIGIN_KIND, hints.of_origin)]
-Prefix = Annotated[str, After(check_prefix), ValueKind(PREFIX_KIND)]
-CorsOrigin = Annotated[str, After(check_cors_origin)]
+Origin = Annotated[str, Converter(check_origin), ValueKind(ORIGIN_KIND, hints.of_origin)]
+Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND)]
+CorsOrigin = Annotated[str, Validator(check_cors_origin)]
 CorsOrigins = Annotated[
-    tuple[CorsOrigin, ...], Before(split_list), ValueKind(f"a list, each item {CORS_KIND}")
+    tuple[CorsOrigin, ...], Converter(split_list), ValueKind(f"a list, each item {CORS_KIND}")
 ]
-ServedHost = Annotated[str, After(check_host)]
+ServedHost = Annotated[str, Validator(check_host)]
 Hosts = Annotated[
-    tuple[ServedHost, ...], Before(split_list), ValueKind(f"a list, each item {HOST_KIND}")
+    tuple[ServedHost, ...], Converter(split_list), ValueKind(f"a list, each item {HOST_KIND}")
 ]
-Network = Annotated[str, After(check_network)]
+Network = Annotated[str, Validator(check_network)]
 Networks = Annotated[
-    tuple[Network, ...], Before(split_list), ValueKind(f"a list, each item {NETWORK_KIND}")
+    tuple[Network, ...], Converter(split_list), ValueKind(f"a list, each item {NETWORK_KIND}")
 ]
-QueryKey = Annotated[str, After(check_query_key)]
-QueryKeys = Annotated[tuple[QueryKey, ...], Before(split_list), ValueKind(QUERY_KEYS_KIND)]
-HeaderName = Annotated[str, After(check_header_name)]
-HeaderNames = Annotated[tuple[HeaderName, ...], Before(split_list), ValueKind(HEADER_NAMES_KIND)]
-HealthPath = Annotated[str, After(check_health_path), ValueKind(HEALTH_PATH_KIND)]
+QueryKey = Annotated[str, Validator(check_query_key)]
+QueryKeys = Annotated[tuple[QueryKey, ...], Converter(split_list), ValueKind(QUERY_KEYS_KIND)]
+HeaderName = Annotated[str, Validator(check_header_name)]
+HeaderNames = Annotated[tuple[HeaderName, ...], Converter(split_list), ValueKind(HEADER_NAMES_KIND)]
+HealthPath = Annotated[str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND)]
 FilePath = Annotated[str, ValueKind("the path of a file")]
 Flag = Annotated[bool, ValueKind("true or false")]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -29,7 +29,7 @@ from gateway.settings.reading.values import (
     Mistaken,
     Read,
     Secret,
-    Shown,
+    Serializer,
     bare_type,
     noting,
     of_other_type,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-class Around(NamedTuple):
+class ValueContext(NamedTuple):
     """The context of a value: its key, the valid values before it, what may be looked at."""
 
     key: str
@@ -71,8 +71,8 @@ class Setting:
 
     def plain(self, value: object, *, secrets: bool = False, given_only: bool = False) -> object:
         """Return the value as it is written in JSON."""
-        show = next((it.show for it in self.metadata if isinstance(it, Shown)), None)
-        shown = value if show is None else show(value)
+        serialize = next((it.serialize for it in self.metadata if isinstance(it, Serializer)), None)
+        shown = value if serialize is None else serialize(value)
         return _plain(shown, secrets=secrets, given_only=given_only)
 
     def declare(self, hint: object) -> None:
@@ -118,7 +118,7 @@ class Table:
 
     settings: ClassVar[Mapping[str, Setting]] = {}
     checks_defaults: ClassVar[bool] = False  # True to apply the checks to defaults, too
-    _checks: ClassVar[Mapping[str, list[Callable[[type, Any, Around], object]]]] = {}
+    _checks: ClassVar[Mapping[str, list[Callable[[type, Any, ValueContext], object]]]] = {}
     given: frozenset[str]  # the keys that were given
 
     @override
@@ -175,7 +175,7 @@ class Table:
     def _read(self, key: str, value: object, look: object) -> object:
         read: object = self.settings[key].read(value, look)
         for check in self._checks.get(key, ()):
-            read = check(type(self), read, Around(key, vars(self), look))
+            read = check(type(self), read, ValueContext(key, vars(self), look))
         return read
 
     def check_whole(self) -> None:

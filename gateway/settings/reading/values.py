@@ -75,22 +75,22 @@ class Mistaken(ValueError):
         return (it._replace(place=(step, *it.place)) for it in self.mistakes)
 
 
-class Before(NamedTuple):
+class Converter(NamedTuple):
     """A conversion before the type check; raises ValueError in words that continue the value."""
 
-    read: Callable[[object], object]
+    convert: Callable[[object], object]
 
 
-class After(NamedTuple):
-    """A check or conversion after the type check, with errors like those of Before."""
+class Validator(NamedTuple):
+    """A check or conversion after the type check, with errors like those of Converter."""
 
-    read: Callable[[Any], object]
+    validate: Callable[[Any], object]
 
 
-class Shown(NamedTuple):
+class Serializer(NamedTuple):
     """The function that turns a value into its written form."""
 
-    show: Callable[[Any], object]
+    serialize: Callable[[Any], object]
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def bare_type(hint: object) -> tuple[object, tuple[object, ...]]:
 def reader(hint: object, check: Callable[[Any], None] | None = None) -> Read:
     """Return the function that reads values of an annotated type; `check` follows the type."""
     bare, metadata = bare_type(hint)
-    before = [it.read for it in metadata if isinstance(it, Before)]
-    after = [it.read for it in metadata if isinstance(it, After)]
+    before = [it.convert for it in metadata if isinstance(it, Converter)]
+    after = [it.validate for it in metadata if isinstance(it, Validator)]
     typed = _typed(bare)
 
     def read(value: object, look: object) -> object:

@@ -61,4 +61,4 @@ class Entrance:
                 refused["body_timeout"] += 1
             elif connection.is_idle_for_long(now):
                 connection.force_close()
-        self._shared.repeats.turn(now)
+        self._shared.loop_detector.turn(now)

@@ -84,7 +84,7 @@ class FastPath:
         self._clock = shared.clock
         self._limits = shared.limits
         self._shedding = shared.shedding
-        self._repeats = shared.repeats
+        self._repeats = shared.loop_detector
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)

@@ -71,7 +71,7 @@ class Handlers:
         self._shared = shared
         self._clock = shared.clock
         self._lines = shared.lines
-        self._repeats = shared.repeats
+        self._repeats = shared.loop_detector
         self._operations = operations
         self._found = lru_cache(REMEMBERED)(self._find)
 

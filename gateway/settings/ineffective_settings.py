@@ -17,7 +17,7 @@ NOBODY_IS_ASKED = (
 VERIFIED = frozenset({"tokens", "jwt", "read-tokens"})
 
 
-class Unguarded(NamedTuple):
+class IneffectiveSetting(NamedTuple):
     """A setting without effect: where it stands, its value, and words that continue "it is"."""
 
     path: tuple[str | int, ...]
@@ -25,13 +25,13 @@ class Unguarded(NamedTuple):
     must: str
 
 
-def unguarded(settings: Settings) -> Iterator[Unguarded]:
+def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each setting that only has an effect with a guard, where there is none."""
     asked: set[str] = set()
     for index, route in enumerate(settings.routes):
         asked |= {*settings.auth_of(route)}
         for key, must in _of_route(settings, route):
-            yield Unguarded(("routes", index, key), getattr(route, key), must)
+            yield IneffectiveSetting(("routes", index, key), getattr(route, key), must)
     if not settings.routes:
         asked |= {*settings.auth}
     # The file also has revocations and versions of reader keys.
@@ -57,6 +57,6 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
             yield "reader_keys", "must be off without keys_file, which has the secret they need"
 
 
-def _unused(key: str, value: object, kinds: str, kind: str) -> Unguarded:
+def _unused(key: str, value: object, kinds: str, kind: str) -> IneffectiveSetting:
     must = f'must be left out, or used: auth of no route has {kinds}, as in auth = ["{kind}"]'
-    return Unguarded((key,), value, must)
+    return IneffectiveSetting((key,), value, must)

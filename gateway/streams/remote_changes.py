@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.streams.active_stream import ActiveStreams, Caches
 
 
-class ChangesElsewhere(LogListener):
+class RemoteChangeListener(LogListener):
     """The listener of one table to its log."""
 
     def __init__(self, streams: ActiveStreams, caches: Caches) -> None:

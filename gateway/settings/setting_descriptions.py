@@ -17,7 +17,7 @@ ENVIRONMENT_PREFIX = "HEADGATE_"
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class SettingDescription:
     """The description of a setting in documents and error messages."""
 
     key: str
@@ -27,11 +27,11 @@ class Declaration:
     help: str
 
 
-def declarations(model: type[Table] = Settings) -> tuple[Declaration, ...]:
+def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
     """Return the settings in the order of their declaration; limits come last."""
     fields = sorted(model.settings.items(), key=lambda it: it[0] in LimitSettings.settings)
     return tuple(
-        Declaration(
+        SettingDescription(
             key=key,
             environment=variable(key) if model is Settings else "",
             default="" if field.is_required else _default(field.plain(field.default)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.protocol import tags
-from gateway.purge.pending import Copies, Pending, PendingPurge
+from gateway.purge.purge_queue import Copies, PendingPurge, PurgeQueue
 
 A, B = "/a", "/b"
 
@@ -14,8 +14,8 @@ def one(name: str, prefix: str = A) -> Copies:
     return Copies(prefix, f"{prefix}/{name}")
 
 
-def pending(*copies: Copies, most: int = 3) -> Pending:
-    made = Pending(most)
+def queue(*copies: Copies, most: int = 3) -> PurgeQueue:
+    made = PurgeQueue(most)
     for moment, each in enumerate(copies):
         made.add(each, PendingPurge.at(float(moment)))
     return made
@@ -28,13 +28,13 @@ def test_a_stream_is_found_by_its_tag_and_by_how_its_urls_begin() -> None:
 
 
 def test_what_is_purged_twice_before_it_is_told_waits_once_and_lives_as_long_as_the_later() -> None:
-    waiting = pending(one("x"), one("y"), one("x"))
+    waiting = queue(one("x"), one("y"), one("x"))
     assert waiting.drop(1.5) == 1
     assert waiting.start(9) == [one("x")]
 
 
 def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off() -> None:
-    waiting = pending()
+    waiting = queue()
     for moment in (0.0, 0.2, 0.49):
         waiting.add(one("x"), PendingPurge.at(moment))
     assert waiting.start(9, until=0.0) == [one("x")]
@@ -46,7 +46,7 @@ def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off()
 
 
 def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
-    waiting = pending(one("x"))
+    waiting = queue(one("x"))
     waiting.add(one("x"), PendingPurge.at(0.4))
     assert waiting.start(9, until=0.0) == [one("x")]
     assert (waiting.undone, waiting.failed) == (2, 0)
@@ -56,7 +56,7 @@ def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
 
 
 def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
-    waiting = pending(one("1"), one("2"), one("3"), one("4"))  # the fourth comes at 3.0
+    waiting = queue(one("1"), one("2"), one("3"), one("4"))  # the fourth comes at 3.0
     waiting.add(one("5"), PendingPurge.at(3.3))
     waiting.add(one("6"), PendingPurge.at(3.6))
     assert waiting.start(9, until=3.3) == [Copies(A)]  # and the fifth with it
@@ -66,7 +66,7 @@ def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
 
 
 def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -> None:
-    waiting = pending(*(one(str(number)) for number in range(6)))  # the last at 5.0, with the route
+    waiting = queue(*(one(str(number)) for number in range(6)))  # the last at 5.0, with the route
     waiting.add(one("6"), PendingPurge.at(6.0))
     assert (len(waiting), waiting.widened) == (3, 4)
     assert waiting.start(9, until=5.5) == [Copies(A)]
@@ -76,7 +76,7 @@ def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -
 
 
 def test_what_comes_while_the_same_is_told_waits_again() -> None:
-    waiting = pending(one("x"))
+    waiting = queue(one("x"))
     assert waiting.start(1) == [one("x")]
     assert (len(waiting), waiting.undone) == (0, 1)
     waiting.add(one("x"), PendingPurge.at(5.0))
@@ -88,7 +88,7 @@ def test_what_comes_while_the_same_is_told_waits_again() -> None:
 
 
 def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_done() -> None:
-    waiting = pending(one("x"))
+    waiting = queue(one("x"))
     waiting.start(1)
     assert waiting.failed == 0
     waiting.requeue()
@@ -99,7 +99,7 @@ def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_do
 
 
 def test_what_failed_waits_behind_the_others() -> None:
-    waiting = pending(one("x"), one("y"))
+    waiting = queue(one("x"), one("y"))
     waiting.start(1)
     waiting.requeue()
     assert waiting.start(9) == [one("y"), one("x")]
@@ -107,20 +107,20 @@ def test_what_failed_waits_behind_the_others() -> None:
 
 @pytest.mark.parametrize(("count", "kept", "widened"), [(2, 2, 0), (3, 3, 0), (4, 1, 4)])
 def test_beyond_the_bound_the_whole_route_is_purged(count: int, kept: int, widened: int) -> None:
-    waiting = pending(*(one(str(number)) for number in range(count)))
+    waiting = queue(*(one(str(number)) for number in range(count)))
     assert (len(waiting), waiting.widened) == (kept, widened)
     if widened:
         assert waiting.start(9) == [Copies(A)]
 
 
 def test_a_route_that_is_widened_leaves_others_alone_and_covers_what_follows() -> None:
-    waiting = pending(one("x", B), one("1"), one("2"), one("3"), one("4"))
+    waiting = queue(one("x", B), one("1"), one("2"), one("3"), one("4"))
     assert waiting.start(9) == [one("x", B), Copies(A)]
     assert waiting.widened == 3
 
 
 def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
-    waiting = pending(one("0"))
+    waiting = queue(one("0"))
     waiting.start(1)
     for number in range(4):
         waiting.add(one(str(number)), PendingPurge.at(9.0))
@@ -131,6 +131,6 @@ def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
 
 @pytest.mark.parametrize(("before", "left"), [(1.0, 2), (1.5, 1), (9.0, 0)])
 def test_what_is_too_old_is_let_go_of(before: float, left: int) -> None:
-    waiting = pending(one("x"), one("y"), one("z"))
+    waiting = queue(one("x"), one("y"), one("z"))
     assert waiting.drop(before) == 3 - left
     assert len(waiting) == left

@@ -54,7 +54,7 @@ class PendingPurge(NamedTuple):
         return PendingPurge(since, last, self.failed or other.failed)
 
 
-class Pending:
+class PurgeQueue:
     """The purges of one cache that wait, in order of arrival, and those of the present call.
 
     `widened` counts purges of streams that became the purge of a whole route.
