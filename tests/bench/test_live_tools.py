@@ -92,14 +92,14 @@ CHUNKED_HEAD = STREAM_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("render", [one_by_one, with_control, joined])
-async def test_events_are_counted_however_they_are_joined(
+async def test_bench_readers_count_events_however_they_are_joined(
     render: Callable[[int, list[bytes]], bytes],
 ) -> None:
     figures = await fan_out(render)
     assert (figures["readers"], figures["deliveries"]) == (3, 3 * EVENTS)
 
 
-async def test_events_are_counted_however_they_are_chunked() -> None:
+async def test_bench_readers_count_events_however_they_are_chunked() -> None:
     figures = await fan_out(in_odd_chunks, CHUNKED_HEAD)
     assert figures["deliveries"] == 3 * EVENTS
 
@@ -139,7 +139,7 @@ def torn(last: int, events: list[bytes]) -> bytes:
         (torn, "a line ends within an event"),
     ],
 )
-async def test_a_wrong_delivery_ends_the_run(
+async def test_a_wrong_event_ends_the_bench_run(
     render: Callable[[int, list[bytes]], bytes], complaint: str
 ) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
@@ -147,7 +147,7 @@ async def test_a_wrong_delivery_ends_the_run(
 
 
 @pytest.mark.parametrize("head", [with_length(b"", "404 Not Found"), with_length(b"hello")])
-async def test_a_reader_that_gets_no_event_stream_ends_the_run(head: bytes) -> None:
+async def test_a_response_that_is_no_event_stream_ends_the_bench_run(head: bytes) -> None:
     with pytest.raises(tools.ToolFailed, match=r"answered with|no event stream"):
         await fan_out(one_by_one, head)
 
@@ -198,7 +198,7 @@ async def poll(batch: int, twist: Callable[[bytes], bytes] = bytes) -> tools.Fig
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-async def test_pollers_follow_offset_and_cursor(batch: int) -> None:
+async def test_bench_pollers_send_the_last_offset_and_cursor(batch: int) -> None:
     figures = await poll(batch)
     assert figures["deliveries"] == 3 * EVENTS
     assert figures["answers_200"] <= 3 * EVENTS // batch
@@ -213,7 +213,7 @@ async def test_pollers_follow_offset_and_cursor(batch: int) -> None:
     ],
     ids=["altered", "no next offset", "refused"],
 )
-async def test_a_wrong_answer_to_a_poll_ends_the_run(
+async def test_a_wrong_long_poll_response_ends_the_bench_run(
     twist: Callable[[bytes], bytes], complaint: str
 ) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
@@ -249,13 +249,13 @@ async def follow_each(tool: str, **twist: Callable[[str], str]) -> tools.Figures
 
 
 @pytest.mark.parametrize("tool", ["fanout", "longpoll"])
-async def test_each_reader_gets_the_events_of_its_own_stream(tool: str) -> None:
+async def test_each_bench_reader_gets_the_events_of_its_own_stream(tool: str) -> None:
     figures = await follow_each(tool)
     assert (figures["readers"], figures["deliveries"]) == (3, EVENTS)
     assert 0 < figures["answer_p50_ms"] <= figures["answer_p99_ms"]
 
 
 @pytest.mark.parametrize("tool", ["fanout", "longpoll"])
-async def test_an_event_of_another_stream_ends_the_run(tool: str) -> None:
+async def test_an_event_of_another_stream_ends_the_bench_run(tool: str) -> None:
     with pytest.raises(tools.ToolFailed, match=r"event \d of 6 was expected"):
         await follow_each(tool, posted_to=lambda number: {"0": "1", "1": "0"}.get(number, number))

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     ],
     ids=["all alike", "thirty", "one"],
 )
-def test_median_is_told_with_its_bounds(ratios: list[float], told: str) -> None:
+def test_a_paired_median_is_shown_with_its_confidence_bounds(
+    ratios: list[float], told: str
+) -> None:
     assert spread(ratios[::-1]) == told
 
 
-def test_each_turn_counts_once() -> None:
+def test_each_turn_of_a_paired_bench_gives_one_ratio_without_the_warm_up() -> None:
     turns = itertools.count(1)
 
     def load(_: ExitStack, program: Path) -> Callable[[], Figures]:

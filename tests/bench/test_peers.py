@@ -21,13 +21,13 @@ def none_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(kind.variable, raising=False)
 
 
-def test_a_peer_that_no_variable_names_is_left_out_and_the_report_says_so(tmp_path: Path) -> None:
+def test_a_bench_peer_without_its_variable_is_reported_as_not_measured(tmp_path: Path) -> None:
     assert peers.at_hand() == []
     assert peers.on_disk(lambda: tmp_path) == []
     assert set(peers.facts().values()) == {"not measured: the variable names no program"}
 
 
-def test_a_variable_that_names_no_program_is_an_error(
+def test_a_bench_peer_variable_that_names_no_program_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(Caddy.variable, str(tmp_path / "caddy"))
@@ -35,7 +35,7 @@ def test_a_variable_that_names_no_program_is_an_error(
         peers.at_hand()
 
 
-def test_a_named_peer_is_measured_in_memory_and_with_a_new_folder_each_time(
+def test_a_named_bench_peer_is_measured_in_memory_and_in_fresh_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(Electric.variable, sys.executable)
@@ -84,7 +84,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("kind", peers.PEERS)
-def test_a_peer_is_run_on_the_given_port_and_folder_and_is_patient(
+def test_a_bench_peer_runs_on_its_port_and_folder_with_long_timeouts(
     kind: type[peers.Peer], tmp_path: Path, notes: Path
 ) -> None:
     data = str(tmp_path / "data")
@@ -96,6 +96,6 @@ def test_a_peer_is_run_on_the_given_port_and_folder_and_is_patient(
         assert data not in notes.read_text()
 
 
-def test_caddy_counts_no_core_but_its_own(notes: Path) -> None:
+def test_the_caddy_peer_runs_with_gomaxprocs_1(notes: Path) -> None:
     with Caddy():
         assert notes.read_text().endswith("GOMAXPROCS=1")

@@ -29,24 +29,26 @@ def _told(
     return told.out, told.err
 
 
-def test_a_quiet_machine_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bench_on_a_quiet_machine_starts_without_a_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert _told([0.1], 20.0, capsys) == ("", "")
 
 
-def test_a_wait_is_told_once_with_what_it_is_for_and_how_long_at_most(
+def test_a_bench_that_waits_for_a_quiet_machine_says_so_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert _told([1.5, 1.4, 0.2, 0.05], 20.0, capsys) == ("", WAITS.format(20))
 
 
-def test_a_machine_that_does_not_become_quiet_is_told_too(
+def test_a_bench_on_a_busy_machine_says_that_it_measures_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = f"{WAITS.format(0)}it is not quiet, 1.25 cores are busy: measuring all the same\n"
     assert _told(chain([1.5], repeat(1.25)), 0.0, capsys) == ("", told)
 
 
-def test_its_help_says_that_it_waits() -> None:
+def test_the_bench_help_mentions_the_wait_for_a_quiet_machine() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--help"],
         cwd=ROOT,

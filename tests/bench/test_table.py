@@ -40,7 +40,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
     return status, output, errors
 
 
-def test_every_verdict_and_every_figure_is_in_the_tables(
+def test_the_bench_tables_contain_every_verdict_and_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = wrote(tmp_path / "a.json", longpoll=POLLS)
@@ -69,7 +69,7 @@ def test_every_verdict_and_every_figure_is_in_the_tables(
     ]
 
 
-def test_several_files_are_one_report_and_the_last_figure_counts(
+def test_several_bench_files_make_one_report_in_which_the_last_figure_wins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = wrote(tmp_path / "a.json", longpoll=POLLS, catchup=READS)
@@ -81,7 +81,7 @@ def test_several_files_are_one_report_and_the_last_figure_counts(
     assert "| all | 9 |" not in output
 
 
-def test_figures_of_two_machines_are_not_put_into_one_table(
+def test_bench_files_of_different_machines_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [wrote(tmp_path / f"{name}.json", {"cpu": name}, catchup=READS) for name in ("a", "b")]
@@ -90,7 +90,7 @@ def test_figures_of_two_machines_are_not_put_into_one_table(
     assert "different machines" in errors
 
 
-def test_a_page_has_the_new_figures_where_the_old_ones_stood(
+def test_new_bench_figures_replace_the_old_ones_in_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, page = wrote(tmp_path / "a.json", catchup=READS), tmp_path / "page.md"
@@ -104,7 +104,7 @@ def test_a_page_has_the_new_figures_where_the_old_ones_stood(
         assert "old" not in end
 
 
-def test_a_page_without_a_place_for_figures_stays_as_it_is(
+def test_a_page_without_markers_for_bench_figures_is_refused_unchanged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, page = wrote(tmp_path / "a.json", catchup=READS), tmp_path / "page.md"
@@ -114,14 +114,14 @@ def test_a_page_without_a_place_for_figures_stays_as_it_is(
     assert "no place for figures" in errors
 
 
-def test_the_report_of_programs_is_json_that_names_each_benchmark(tmp_path: Path) -> None:
+def test_the_bench_json_names_each_benchmark_and_column(tmp_path: Path) -> None:
     told = json.loads((tmp_path / wrote(tmp_path / "a.json", longpoll=POLLS)).read_text())
     (benchmark,) = told["benchmarks"]
     assert benchmark["name"] == "longpoll"
     assert [column["key"] for column in benchmark["columns"]] == ["per_s", "p50_ms"]
 
 
-def test_a_server_that_was_not_measured_is_left_out_of_what_is_judged() -> None:
+def test_an_unmeasured_server_gets_no_bench_verdict() -> None:
     found = {name: {"reads": {"per_s": rate}} for name, rate in (("ours", 6.0), ("theirs", 2.0))}
     required = {"theirs": 4, "absent": 1}
     (verdict,) = against(at_least, found, "ours", "reads", ("rate", "per_s"), required)

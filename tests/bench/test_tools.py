@@ -52,7 +52,9 @@ async def get(
 
 @pytest.mark.parametrize("piece", [1, 3, 1 << 20])
 @pytest.mark.parametrize("answer", [with_length(BODY), in_chunks(BODY)], ids=["length", "chunks"])
-async def test_reads_are_counted_however_an_answer_is_cut(answer: bytes, piece: int) -> None:
+async def test_the_load_tool_counts_reads_however_responses_are_split(
+    answer: bytes, piece: int
+) -> None:
     figures = await get(answer, piece)
     assert figures["requests"] >= 2
     assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
@@ -74,18 +76,18 @@ async def test_reads_are_counted_however_an_answer_is_cut(answer: bytes, piece: 
         (b"HTTP/1.0 200 OK\r\n", "not a response"),
     ],
 )
-async def test_a_wrong_answer_to_a_read_ends_the_run(answer: bytes, complaint: str) -> None:
+async def test_a_wrong_read_response_ends_the_load_run(answer: bytes, complaint: str) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
         await get(answer)
 
 
-async def test_a_tool_that_sleeps_while_it_waits_counts_the_same() -> None:
+async def test_the_load_tool_counts_reads_in_its_sleeping_mode() -> None:
     figures = await get(with_length(BODY), mode="asleep get")
     assert figures["requests"] >= 2
 
 
 @pytest.mark.parametrize("piece", [3, 1 << 20])
-async def test_a_fresh_connection_is_over_when_the_server_ends_it(piece: int) -> None:
+async def test_the_load_tool_counts_each_fresh_connection_ended_by_the_server(piece: int) -> None:
     asked: list[str] = []
     figures = await get(with_length(BODY), piece, mode="fresh", asked=asked)
     assert figures["requests"] == len(asked) >= 2
@@ -100,7 +102,7 @@ async def test_a_fresh_connection_is_over_when_the_server_ends_it(piece: int) ->
         (with_length(BODY[:-1]), "16 bytes instead of 17"),
     ],
 )
-async def test_a_wrong_answer_on_a_fresh_connection_ends_the_run(
+async def test_a_wrong_response_on_a_fresh_connection_ends_the_load_run(
     answer: bytes, complaint: str
 ) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
@@ -111,7 +113,7 @@ OFFSET = "Stream-Next-Offset: 1"
 HEAD_ONLY = with_length(BODY, "200 OK", OFFSET)[: -len(BODY)]
 
 
-async def test_parts_and_heads_are_counted() -> None:
+async def test_the_load_tool_counts_range_and_head_requests() -> None:
     part = with_length(BODY, "206 Partial Content")
     for answer, mode in ((part, "with Range:x part"), (HEAD_ONLY, "head")):
         assert (await get(answer, mode=mode))["requests"] >= 2
@@ -129,14 +131,14 @@ async def test_parts_and_heads_are_counted() -> None:
     ],
     ids=["whole", "short", "not asked for", "with a body", "no next offset", "refused"],
 )
-async def test_a_wrong_answer_to_a_part_or_a_head_ends_the_run(
+async def test_a_wrong_range_or_head_response_ends_the_load_run(
     answer: bytes, mode: str, complaint: str
 ) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
         await get(answer, mode=mode)
 
 
-async def test_misses_ask_for_something_else_each_time() -> None:
+async def test_the_miss_mode_of_the_load_tool_requests_a_new_url_each_time() -> None:
     asked: list[str] = []
     figures = await get(with_length(BODY), mode="miss", asked=asked)
     assert figures["requests"] == len(set(asked)) == len(asked) >= 2
@@ -153,7 +155,7 @@ async def post(log: dict[str, bytes], answer: bytes) -> tools.Figures:
         return await asyncio.to_thread(tools.run, *load)
 
 
-async def test_acknowledged_appends_are_the_records_of_the_log() -> None:
+async def test_appends_counted_by_the_load_tool_equal_the_stored_records() -> None:
     log: dict[str, bytes] = {}
     figures = await post(log, with_length(b"", "204 No Content", "Stream-Next-Offset: 1"))
     assert log.keys() == {"/a", "/b"}
@@ -168,12 +170,12 @@ async def test_acknowledged_appends_are_the_records_of_the_log() -> None:
     ],
     ids=["no next offset", "refused"],
 )
-async def test_an_append_that_is_not_acknowledged_ends_the_run(answer: bytes) -> None:
+async def test_an_unacknowledged_append_ends_the_load_run(answer: bytes) -> None:
     with pytest.raises(tools.ToolFailed, match="an append was answered with"):
         await post({}, answer)
 
 
-async def test_a_connection_appends_in_turn_to_the_paths_that_are_its_own() -> None:
+async def test_each_load_connection_appends_to_its_own_paths_in_turn() -> None:
     log: dict[str, list[bytes]] = {}
 
     def keep(_: str, path: str, body: bytes, __: Wire) -> bytes:
@@ -196,7 +198,7 @@ async def test_a_connection_appends_in_turn_to_the_paths_that_are_its_own() -> N
     assert abs(len(log["/0"]) - len(log["/4"])) <= 1
 
 
-async def test_two_servers_of_the_same_streams_have_half_of_the_writers_each() -> None:
+async def test_two_servers_get_half_of_the_load_writers_each() -> None:
     log: dict[str, list[bytes]] = {"first": [], "second": []}
 
     def keep(name: str) -> Callable[[str, str, bytes, Wire], bytes]:
@@ -214,7 +216,7 @@ async def test_two_servers_of_the_same_streams_have_half_of_the_writers_each() -
     assert len(log["first"]) + len(log["second"]) == figures["requests"]
 
 
-async def test_many_streams_are_created_in_turn_until_all_are_there() -> None:
+async def test_the_load_tool_creates_each_of_many_streams_once() -> None:
     asked: list[tuple[str, str, bytes]] = []
 
     def note(method: str, path: str, body: bytes, _: Wire) -> bytes:
@@ -228,14 +230,14 @@ async def test_many_streams_are_created_in_turn_until_all_are_there() -> None:
     assert figures["requests"] == 50
 
 
-async def test_a_creation_that_is_refused_ends_the_run() -> None:
+async def test_a_refused_creation_ends_the_load_run() -> None:
     async with server(lambda *_: with_length(b"")) as origin:
         load = ("put", origin.port, 3, 30_000, os.getpid(), 0, "/many-*50")
         with pytest.raises(tools.ToolFailed, match="a creation was answered with 200"):
             await asyncio.to_thread(tools.run, "load", *load)
 
 
-async def test_appends_to_many_streams_go_where_their_numbers_say() -> None:
+async def test_the_load_tool_appends_each_record_to_the_stream_of_its_number() -> None:
     numbers: dict[int, str] = {}
 
     def keep(_: str, path: str, body: bytes, __: Wire) -> bytes:
@@ -268,7 +270,7 @@ def record(writer: int, number: int) -> bytes:
     ],
     ids=["gap", "twice", "out of order", "cut", "altered"],
 )
-def test_a_log_that_is_not_what_was_appended_is_noticed(records: list[bytes]) -> None:
+def test_counting_records_raises_on_a_gap_duplicate_or_altered_record(records: list[bytes]) -> None:
     with pytest.raises(tools.ToolFailed, match="belongs"):
         count_records(b"".join(records), "/a")
 
@@ -308,7 +310,9 @@ async def walk(
 
 
 @pytest.mark.parametrize("piece", [70, 1 << 20])
-async def test_a_walk_goes_from_beginning_to_tail_again_and_again(piece: int) -> None:
+async def test_the_walk_of_the_load_tool_reads_from_beginning_to_tail_repeatedly(
+    piece: int,
+) -> None:
     walked, figures = await walk(piece=piece)
     for name in ("/0", "/1"):
         offsets = [path.partition("=")[2] for path in walked.asked if path.startswith(name)]
@@ -335,14 +339,14 @@ async def test_a_walk_goes_from_beginning_to_tail_again_and_again(piece: int) ->
     ],
     ids=["altered", "no next offset", "refused", "cut"],
 )
-async def test_a_wrong_answer_to_a_walk_ends_the_run(
+async def test_a_wrong_response_to_a_walk_ends_the_load_run(
     twist: Callable[[int, bytes], bytes], complaint: str
 ) -> None:
     with pytest.raises(tools.ToolFailed, match=complaint):
         await walk(twist)
 
 
-async def test_a_stream_that_loses_its_end_ends_the_walk() -> None:
+async def test_a_stream_that_shrinks_ends_the_walk_of_the_load_tool() -> None:
     tails = 0
 
     def shorten(first: int, answer: bytes) -> bytes:

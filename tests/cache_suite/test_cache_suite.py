@@ -34,7 +34,7 @@ def documented(of_npm: bool) -> dict[str, int]:
 
 
 @pytest.mark.timeout(TIMEOUT_S + 60)
-def test_what_fails_is_what_is_documented() -> None:
+def test_the_cache_tests_that_fail_are_exactly_those_documented() -> None:
     results = run(FOLDER, behind_headgate)
     of_npm = FOLDER == NPM_COPY
     known = FAILS | (FAILS_ON_NPM if of_npm else {})
@@ -46,7 +46,7 @@ def test_what_fails_is_what_is_documented() -> None:
     assert {kind: counts[kind] for kind in TOTALS} == documented(of_npm)
 
 
-def test_the_figures_that_are_documented_follow_from_what_fails() -> None:
+def test_the_documented_figures_of_the_cache_suite_follow_from_its_failures() -> None:
     failing = Counter(FAILS.values())
     passing = {kind: total - failing[kind] for kind, total in TOTALS.items()}
     assert passing == documented(of_npm=False)

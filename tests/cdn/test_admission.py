@@ -107,7 +107,9 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_fifty_readers_share_one_copy(edge: Edge, origin: GuardedOrigin) -> None:
+async def test_fifty_readers_with_tokens_share_one_cached_chunk_at_the_edge(
+    edge: Edge, origin: GuardedOrigin
+) -> None:
     stream = origin.stream()
     path, target = stream.path, stream.target
     tokens = [origin.signer.token(path, f"user-{number}") for number in range(READERS)]
@@ -127,7 +129,9 @@ async def test_fifty_readers_share_one_copy(edge: Edge, origin: GuardedOrigin) -
     assert READERS <= asked <= 2 * READERS if edge.asks else asked == 0
 
 
-async def test_fifty_readers_who_wait_are_one(edge: Edge, origin: GuardedOrigin) -> None:
+async def test_fifty_long_polls_with_tokens_are_collapsed_into_one_at_the_gateway(
+    edge: Edge, origin: GuardedOrigin
+) -> None:
     path = origin.path(PREFIX)
     assert origin.write("PUT", path, b"before").status == 201
     tail = origin.write("HEAD", path, None).next_offset
@@ -143,7 +147,7 @@ async def test_fifty_readers_who_wait_are_one(edge: Edge, origin: GuardedOrigin)
     assert origin.asked(PREFIX).polls - before == 1
 
 
-async def test_who_may_not_read_is_answered_by_the_gateway_each_time(
+async def test_each_read_with_a_bad_token_is_refused_by_the_gateway_and_never_cached(
     edge: Edge, origin: GuardedOrigin
 ) -> None:
     """Sixteen tokens that do not count, in three places, twice each: 96 requests."""
@@ -180,7 +184,9 @@ async def test_who_may_not_read_is_answered_by_the_gateway_each_time(
         assert problems == {"application/problem+json"}, token
 
 
-async def test_a_route_that_tells_readers_apart_is_known_in_every_spelling(edge: Edge) -> None:
+async def test_a_route_with_per_reader_responses_is_recognized_in_every_encoding(
+    edge: Edge,
+) -> None:
     """Five spellings of one path below it, each read by two, and then by nobody."""
     letter = NESTED.index("users")
     spelled = (
@@ -196,7 +202,7 @@ async def test_a_route_that_tells_readers_apart_is_known_in_every_spelling(edge:
         assert said == [(200, b"Bearer bob"), (200, b"Bearer alice"), (200, b"nobody")], prefix
 
 
-async def test_a_token_that_is_taken_back_counts_for_no_longer_than_is_said(
+async def test_a_revoked_or_expired_token_is_refused_by_the_edge_in_the_promised_time(
     edge: Edge, origin: GuardedOrigin
 ) -> None:
     stream, now = origin.stream(), int(epoch_seconds())
@@ -214,7 +220,9 @@ async def test_a_token_that_is_taken_back_counts_for_no_longer_than_is_said(
     assert [one.status for one in answers] == [401] * 3
 
 
-async def test_no_credential_is_in_a_key_or_a_file(edge: Edge, origin: GuardedOrigin) -> None:
+async def test_no_token_is_stored_in_a_cache_key_log_or_file_of_the_edge(
+    edge: Edge, origin: GuardedOrigin
+) -> None:
     stream = origin.stream()
     path = stream.path
     tokens = [origin.signer.token(path, f"user-{number}") for number in range(3)]

@@ -89,14 +89,18 @@ def assert_away(answer: Answer, who: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-async def test_a_page_can_read_that_the_gateway_is_away(name: str, edges: dict[str, int]) -> None:
+async def test_a_cross_origin_page_can_read_the_error_while_the_gateway_is_away(
+    name: str, edges: dict[str, int]
+) -> None:
     cases = OTHERS.values()
     answers = await asyncio.gather(*(asked(edges[name], *case) for case in cases))
     for who, answer in zip(OTHERS, answers, strict=True):
         assert_away(answer, who)
 
 
-async def test_an_event_source_is_told_to_ask_again(edges: dict[str, int]) -> None:
+async def test_an_event_source_gets_a_retry_time_while_the_gateway_is_away(
+    edges: dict[str, int],
+) -> None:
     loop = asyncio.get_running_loop()
 
     async def told(name: str) -> float:
@@ -113,7 +117,7 @@ async def test_an_event_source_is_told_to_ask_again(edges: dict[str, int]) -> No
     assert held == HOLDING, waited_s
 
 
-async def test_a_request_for_events_waits_until_the_gateway_is_back(
+async def test_an_sse_request_is_held_until_the_gateway_is_back(
     gateway: LastingGateway, edges: dict[str, int]
 ) -> None:
     stream = "/v1/stream/held"
@@ -142,7 +146,7 @@ async def test_a_request_for_events_waits_until_the_gateway_is_back(
 
 
 @pytest.mark.torture("the same for pages of all sites")
-async def test_a_page_with_cookies_is_told_to_ask_again(
+async def test_a_page_with_cookies_can_read_the_error_while_the_gateway_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the name of its site, a browser takes the answer for one that it may not see."""
@@ -176,7 +180,7 @@ SOME: Sequence[Reader] = (
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("away_s", AWAY_S)
-async def test_no_reader_loses_or_repeats_anything_while_the_gateway_is_away(
+async def test_no_reader_loses_or_repeats_a_message_across_an_outage_of_the_gateway(
     away_s: float, gateway: LastingGateway, edges: dict[str, int]
 ) -> None:
     every = [(name, read, mode) for name in ENGINES for read, mode in EVERY]

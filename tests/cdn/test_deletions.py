@@ -28,7 +28,7 @@ GONE = 404
 
 
 @pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
-def test_a_copy_outlives_its_deleted_stream_by_its_lifetime_at_most(edge: Edge) -> None:
+def test_a_cached_response_outlives_its_deleted_stream_by_its_lifetime_at_most(edge: Edge) -> None:
     chunk = whole_chunk(edge, BRIEF)
     path = chunk.partition("?")[0]
     beginning = f"{path}?offset=-1"
@@ -49,7 +49,7 @@ def _is_gone(edge: Edge, target: str) -> bool:
 
 
 @pytest.mark.parametrize("folder", sorted({one.folder for one in TARGETS.values()}))
-def test_the_page_of_a_target_says_for_how_long_what_is_deleted_stays(folder: str) -> None:
+def test_the_page_of_each_target_states_how_long_deleted_streams_stay_cached(folder: str) -> None:
     page = (ROOT / "cdn_configs" / folder / "README.md").read_text()
     (section,) = re.findall(r"^## What you delete\n\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.M)
     paragraph = " ".join(section.split())

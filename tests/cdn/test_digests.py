@@ -35,7 +35,7 @@ STREAM = "/v1/stream/s"
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS.keys() - BESIDE - SILENT))
-def test_the_digest_is_of_the_options_and_what_is_made_of_them(name: str) -> None:
+def test_the_digest_of_a_rendered_file_changes_with_its_options(name: str) -> None:
     def digest(**options: object) -> str:
         made = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **options)
         text = render(target(name), made)
@@ -83,7 +83,9 @@ def rendered(name: str, gateway: Headgate, port: int, **options: object) -> str:
 @pytest.mark.parametrize(
     "name", ["nginx", "varnish", "haproxy", "caddy", "cloudflare-worker", "vercel"]
 )
-def test_every_answer_of_a_deployed_file_has_its_digest(name: str, gateway: Headgate) -> None:
+def test_every_response_through_a_deployed_file_has_its_digest(
+    name: str, gateway: Headgate
+) -> None:
     port = free_port()
     text = rendered(name, gateway, port)
     digest = digest_of(target(name), text)
@@ -99,7 +101,7 @@ def test_every_answer_of_a_deployed_file_has_its_digest(name: str, gateway: Head
 
 
 @pytest.mark.parametrize("name", ["nginx", "varnish"])
-def test_what_an_event_source_is_told_while_the_gateway_is_away_has_the_digest(name: str) -> None:
+def test_the_sse_response_while_the_gateway_is_away_has_the_digest(name: str) -> None:
     port, nobody = free_port(), free_port()
     upstream = f"127.0.0.1:{nobody}"
     text = render(
@@ -129,7 +131,7 @@ def test_what_an_event_source_is_told_while_the_gateway_is_away_has_the_digest(n
     ],
     ids=["same", "changed", "older"],
 )
-def test_the_doctor_says_that_a_deployed_nginx_has_drifted(
+def test_the_doctor_finds_that_a_deployed_nginx_file_has_drifted(
     change: dict[str, object] | None,
     verdict: str,
     said: str,
@@ -153,7 +155,7 @@ def test_the_doctor_says_that_a_deployed_nginx_has_drifted(
     assert ("Render the file again" in found["change"]) is (verdict == "fail")
 
 
-def test_a_file_that_answers_nothing_is_no_help_to_the_doctor(tmp_path: Path) -> None:
+def test_the_doctor_refuses_a_rendered_file_without_a_digest(tmp_path: Path) -> None:
     for text, why in (
         (
             render(

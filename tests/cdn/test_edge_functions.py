@@ -114,7 +114,9 @@ END = b"0\r\n\r\n"
 # ---------------------------------------------------------------- generated and transformed
 
 
-async def test_a_generated_body_is_sent_while_it_is_made(scripted: tuple[int, int]) -> None:
+async def test_an_edge_function_streams_a_generated_body_part_by_part(
+    scripted: tuple[int, int],
+) -> None:
     loop = asyncio.get_running_loop()
     async with asked(scripted[0], "/generated?parts=5&wait_ms=200") as client:
         head = await client.head()
@@ -128,13 +130,17 @@ async def test_a_generated_body_is_sent_while_it_is_made(scripted: tuple[int, in
     assert took > 0.6  # four waits of 200 ms came after the first part
 
 
-async def test_a_generated_body_is_bounded_whatever_is_asked(scripted: tuple[int, int]) -> None:
+async def test_an_edge_function_bounds_its_generated_body_at_1000_parts(
+    scripted: tuple[int, int],
+) -> None:
     async with asked(scripted[0], "/generated?parts=1e9&wait_ms=0") as client:
         answer = await client.whole(await client.head())
     assert answer.body.count(b"\n") == 1000
 
 
-async def test_a_body_is_transformed_on_its_way(scripted: tuple[int, int]) -> None:
+async def test_an_edge_function_transforms_a_body_while_it_streams(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     parts = Parts(TEXT_HEAD)
     async with RawOrigin(parts.play, port=origin_port), asked(port, "/transformed/s") as client:
@@ -146,7 +152,9 @@ async def test_a_body_is_transformed_on_its_way(scripted: tuple[int, int]) -> No
         assert b"".join(await client.chunks()) == "SPÄTER".encode()
 
 
-async def test_no_cache_is_told_to_keep_what_was_transformed(scripted: tuple[int, int]) -> None:
+async def test_a_transformed_response_is_no_store_and_loses_cache_headers(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     told = {
         "Cache-Control": "public, max-age=60",
@@ -167,7 +175,9 @@ async def test_no_cache_is_told_to_keep_what_was_transformed(scripted: tuple[int
     assert kept == {"Cache-Control": "no-store", "Stream-Next-Offset": "7"}
 
 
-async def test_characters_that_come_in_pieces_are_kept_whole(scripted: tuple[int, int]) -> None:
+async def test_characters_split_across_chunks_are_transformed_whole(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     text = "ä€🎉ﬁ"
     pieces = [bytes([byte]) for byte in text.encode()]
@@ -186,7 +196,7 @@ async def test_characters_that_come_in_pieces_are_kept_whole(scripted: tuple[int
     assert whole.body.decode() == text.upper()
 
 
-async def test_a_character_that_never_ends_is_not_lost_in_silence(
+async def test_an_incomplete_last_character_becomes_a_replacement_character(
     scripted: tuple[int, int],
 ) -> None:
     port, origin_port = scripted
@@ -196,7 +206,7 @@ async def test_a_character_that_never_ends_is_not_lost_in_silence(
     assert whole.body.decode() == "CUT \N{REPLACEMENT CHARACTER}"
 
 
-async def test_what_was_of_the_bytes_before_is_not_said_of_those_after(
+async def test_a_transformed_response_has_no_etag_of_the_original_bytes(
     gateway: tuple[int, Headgate],
 ) -> None:
     port, server = gateway
@@ -208,7 +218,9 @@ async def test_what_was_of_the_bytes_before_is_not_said_of_those_after(
     assert answer.get("stream-up-to-date") == "true"
 
 
-async def test_a_refusal_of_the_gateway_is_passed_on(gateway: tuple[int, Headgate]) -> None:
+async def test_an_edge_function_passes_on_a_404_of_the_gateway(
+    gateway: tuple[int, Headgate],
+) -> None:
     port, _ = gateway
     for target in ("/transformed/absent", "/events/absent?offset=-1"):
         answer = ask(port, "GET", target)
@@ -218,7 +230,7 @@ async def test_a_refusal_of_the_gateway_is_passed_on(gateway: tuple[int, Headgat
 # ---------------------------------------------------------------- events
 
 
-async def test_events_begin_with_a_comment_and_may_not_be_held_back(
+async def test_sse_through_an_edge_function_begins_with_a_comment_and_is_not_buffered(
     gateway: tuple[int, Headgate],
 ) -> None:
     port, server = gateway
@@ -232,7 +244,7 @@ async def test_events_begin_with_a_comment_and_may_not_be_held_back(
         await client.events_until(lambda events: any(one.data == "there" for one in events))
 
 
-async def test_silence_is_filled_with_comments_but_not_within_an_event(
+async def test_an_edge_function_sends_keep_alive_comments_only_between_events(
     scripted: tuple[int, int],
 ) -> None:
     port, origin_port = scripted
@@ -248,7 +260,7 @@ async def test_silence_is_filled_with_comments_but_not_within_an_event(
     assert received.endswith(b":\n\nevent: data\ndata:whole\n\n" + CONTROL)
 
 
-async def test_an_event_that_is_under_way_when_its_time_is_over_comes_whole(
+async def test_an_edge_function_completes_the_current_event_at_its_time_limit(
     scripted: tuple[int, int],
 ) -> None:
     port, origin_port = scripted
@@ -270,7 +282,9 @@ async def test_an_event_that_is_under_way_when_its_time_is_over_comes_whole(
     assert took < END_S + GRACE_S
 
 
-async def test_an_event_that_does_not_end_in_time_is_cut(scripted: tuple[int, int]) -> None:
+async def test_an_edge_function_cuts_an_event_that_exceeds_the_grace_time(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     parts = Parts(EVENTS_HEAD)
     loop = asyncio.get_running_loop()
@@ -287,7 +301,9 @@ async def test_an_event_that_does_not_end_in_time_is_cut(scripted: tuple[int, in
     assert END_S + GRACE_S - SOON_S < took < END_S + GRACE_S + SOON_S
 
 
-async def test_an_origin_is_left_when_its_reader_has_gone(scripted: tuple[int, int]) -> None:
+async def test_an_edge_function_disconnects_from_its_origin_when_its_reader_leaves(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     parts = Parts(EVENTS_HEAD)
     loop = asyncio.get_running_loop()
@@ -308,7 +324,7 @@ def offset_of(events: list[Event]) -> str:
     return offset
 
 
-async def test_a_reader_of_many_short_answers_gets_every_message_once(
+async def test_a_reader_of_many_short_sse_responses_gets_every_message_once(
     gateway: tuple[int, Headgate],
 ) -> None:
     port, server = gateway

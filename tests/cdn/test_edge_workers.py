@@ -110,20 +110,20 @@ async def asked(port: int, path: str, **headers: str) -> Answer:
 # ---------------------------------------------------------------- before a Headgate
 
 
-def test_a_stream_is_located_where_its_writer_asked(edge: int) -> None:
+def test_the_location_of_a_stream_created_through_a_worker_is_the_requested_url(edge: int) -> None:
     path = f"{PATH}/located-{edge}"
     made = ask(edge, "PUT", path, None, Content_Type=TEXT)
     assert (made.status, made.get("location")) == (201, f"http://localhost{path}")
 
 
-def test_a_stream_is_found_as_soon_as_it_is_there(edge: int) -> None:
+def test_a_404_through_a_worker_is_not_cached_once_the_stream_exists(edge: int) -> None:
     path = f"{PATH}/found-{edge}"
     assert ask(edge, "GET", f"{path}?offset=-1").status == 404
     assert ask(edge, "PUT", path, b"here", Content_Type=TEXT).status == 201
     assert ask(edge, "GET", f"{path}?offset=-1").body == b"here"
 
 
-def test_each_site_is_told_what_it_may_read(edge: int) -> None:
+def test_each_origin_gets_its_own_cors_header_through_a_worker(edge: int) -> None:
     path = f"{PATH}/sites-{edge}"
     ask(edge, "PUT", path, b"shown", Content_Type=TEXT)
     sites = ("https://one.example", "https://two.example", "https://one.example")
@@ -134,7 +134,9 @@ def test_each_site_is_told_what_it_may_read(edge: int) -> None:
     assert told == list(sites)
 
 
-def test_a_gateway_is_never_cached_itself(worker: int, server: Headgate) -> None:
+def test_responses_to_a_worker_are_never_cached_before_the_worker(
+    worker: int, server: Headgate
+) -> None:
     path = f"{PATH}/gateway-{worker}"
     ask(server.port, "PUT", path, b"kept", Content_Type=TEXT)
     reads = [ask(worker, "GET", f"{path}?offset=-1") for _ in range(2)]
@@ -143,11 +145,13 @@ def test_a_gateway_is_never_cached_itself(worker: int, server: Headgate) -> None
 
 
 @pytest.mark.parametrize("query", ["offset=-1&offset=now", "live=sse&live=long-poll&offset=-1"])
-def test_a_query_that_says_two_things_is_shared_with_nobody(worker: int, query: str) -> None:
+def test_a_query_with_a_repeated_parameter_bypasses_the_worker_cache(
+    worker: int, query: str
+) -> None:
     assert ask(worker, "GET", f"{PATH}/twice?{query}").get("x-cache") == "BYPASS"
 
 
-def test_an_origin_that_is_not_there_is_said_to_be_out_of_reach() -> None:
+def test_a_worker_answers_502_while_its_origin_is_unreachable() -> None:
     for name in (*WORKERS, "vercel"):
         with serving(name, free_port()) as port:
             for method in ("GET", "POST"):
@@ -165,7 +169,7 @@ def test_an_origin_that_is_not_there_is_said_to_be_out_of_reach() -> None:
     "field",
     ["Set-Cookie: id=1", "Cache-Control: private", "Vary: Accept-Language", "Vary: *"],
 )
-async def test_what_is_for_one_reader_is_given_to_no_other(
+async def test_a_worker_shares_no_response_that_is_for_one_reader(
     scripted: tuple[int, int], field: str
 ) -> None:
     port, origin_port = scripted
@@ -183,7 +187,9 @@ async def test_what_is_for_one_reader_is_given_to_no_other(
     assert {one.result().body for one in reads} == {b"%d" % one for one in range(1, READERS + 1)}
 
 
-async def test_each_reader_has_his_own_copies(scripted: tuple[int, int]) -> None:
+async def test_a_worker_keeps_private_responses_apart_by_authorization(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     path = f"{PATH}/private?offset=-1"
 
@@ -202,7 +208,7 @@ async def test_each_reader_has_his_own_copies(scripted: tuple[int, int]) -> None
     assert "headgate-" not in said.lower()
 
 
-async def test_an_answer_of_unknown_length_is_passed_on_as_it_comes(
+async def test_a_worker_streams_a_response_of_unknown_length_without_sharing_it(
     scripted: tuple[int, int],
 ) -> None:
     port, origin_port = scripted
@@ -226,7 +232,9 @@ async def test_an_answer_of_unknown_length_is_passed_on_as_it_comes(
 
 
 @pytest.mark.parametrize(("length", "how"), [(MOST_HELD, "MISS"), (MOST_HELD + 1, "BYPASS")])
-async def test_what_would_fill_the_memory_is_not_shared(length: int, how: str) -> None:
+async def test_a_worker_does_not_share_a_response_beyond_its_memory_limit(
+    length: int, how: str
+) -> None:
     large = answer(bytes(length), "Cache-Control: no-cache")
     async with RawOrigin(large) as origin:
         with serving("cloudflare-worker", origin.port) as port:
@@ -234,7 +242,7 @@ async def test_what_would_fill_the_memory_is_not_shared(length: int, how: str) -
     assert (read.get("x-cache"), len(read.body)) == (how, length)
 
 
-def test_a_worker_has_only_so_many_reads_under_way() -> None:
+def test_a_worker_shares_at_most_10000_reads_at_once() -> None:
     module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
     script = f"""
         const {{ SharedReads }} = await import("{module.as_uri()}")
@@ -252,7 +260,9 @@ def test_a_worker_has_only_so_many_reads_under_way() -> None:
     assert json.loads(said) == [None, "BYPASS", None, "COLLAPSED"]
 
 
-async def test_who_waits_in_vain_for_another_asks_again(scripted: tuple[int, int]) -> None:
+async def test_a_worker_read_that_waits_too_long_for_another_sends_its_own_request(
+    scripted: tuple[int, int],
+) -> None:
     port, origin_port = scripted
     asking = asyncio.Event()
 
@@ -276,7 +286,7 @@ async def test_who_waits_in_vain_for_another_asks_again(scripted: tuple[int, int
 # ---------------------------------------------------------------- Vercel
 
 
-def test_vercel_is_told_to_keep_whole_chunks_and_nothing_else() -> None:
+def test_only_whole_chunks_for_anonymous_readers_are_cacheable_by_vercel() -> None:
     with headgate() as server, serving("vercel", server.port) as port:
         path = f"{PATH}/chunks"
         first = ask(server.port, "PUT", path, b"first", Content_Type=TEXT)
@@ -298,7 +308,7 @@ def test_vercel_is_told_to_keep_whole_chunks_and_nothing_else() -> None:
     assert kept == "public, max-age=60, stale-while-revalidate=300"
 
 
-async def test_vercel_ends_events_before_the_platform_does() -> None:
+async def test_the_vercel_function_ends_sse_before_the_time_limit_of_the_platform() -> None:
     values = {'"end_s": 240': '"end_s": 1'}
     with headgate() as server, serving("vercel", server.port, values=values) as port:
         path = f"{PATH}/events"

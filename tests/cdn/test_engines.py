@@ -54,7 +54,9 @@ APART = {polls_of_users_with_copies, users_apart}
 
 
 @pytest.mark.parametrize(("edge", "case"), SUITE, indirect=["edge"])
-async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case) -> None:
+async def test_each_configuration_has_exactly_the_faults_documented_for_its_target(
+    edge: Edge, case: Case
+) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
@@ -65,14 +67,18 @@ async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case)
     cases(OF_CREDENTIALS.values(), APART, "the same without credentials"),
     ids=OF_CREDENTIALS,
 )
-async def test_has_no_other_faults_with_a_copy_for_each_reader(edge: Edge, case: Case) -> None:
+async def test_a_per_credential_configuration_has_exactly_its_documented_faults(
+    edge: Edge, case: Case
+) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
 
 @pytest.mark.parametrize("edge", SHARING, indirect=True, ids=str)
 @pytest.mark.parametrize("case", OF_SHARING.values(), ids=OF_SHARING)
-async def test_has_no_other_faults_where_those_who_may_read_share(edge: Edge, case: Case) -> None:
+async def test_a_configuration_sharing_among_readers_has_exactly_its_documented_faults(
+    edge: Edge, case: Case
+) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
@@ -80,12 +86,16 @@ async def test_has_no_other_faults_where_those_who_may_read_share(edge: Edge, ca
 @pytest.mark.torture("the same with few")
 @pytest.mark.parametrize("edge", COLLAPSING, indirect=True, ids=str)
 @pytest.mark.parametrize("case", MANY.values(), ids=MANY)
-async def test_collapses_a_thousand(edge: Edge, case: Case) -> None:
+async def test_each_collapsing_configuration_collapses_a_thousand_requests(
+    edge: Edge, case: Case
+) -> None:
     found = await case(edge)
     assert not found.faults, found.figures
 
 
-async def test_holds_polls_for_longer_than_a_cache_waits_by_default() -> None:
+async def test_long_polls_beyond_the_default_wait_of_caches_are_held_by_each_configuration() -> (
+    None
+):
     prefixes = [f"/v1/{number}" for number in range(len(COLLAPSING))]
     with headgate_origin(LONG_POLL_S, *prefixes) as origin, contextlib.ExitStack() as stack:
         edges = [

@@ -37,6 +37,6 @@ def edge(origin: HeadgateOrigin) -> Iterator[Edge]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_its_rules_have_no_fault(edge: Edge, case: Case) -> None:
+async def test_the_fastly_rules_translated_to_varnish_have_no_fault(edge: Edge, case: Case) -> None:
     found = await case(edge)
     assert not found.faults, found.figures

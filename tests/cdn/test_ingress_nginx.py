@@ -74,7 +74,7 @@ def ports(origin: HeadgateOrigin) -> Iterator[Ports]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_with_the_annotations_streams_have_just_the_faults_of_what_passes_on(
+async def test_ingress_nginx_with_the_annotations_lacks_only_what_a_cache_adds(
     ports: Ports, origin: HeadgateOrigin, case: Case
 ) -> None:
     passes_on = frozenset().union(*LACKS.values())
@@ -83,7 +83,7 @@ async def test_with_the_annotations_streams_have_just_the_faults_of_what_passes_
     assert found.faults == found.looked_for & passes_on, found.figures
 
 
-def test_without_the_annotations_an_append_above_1_mb_is_refused(
+def test_ingress_nginx_without_the_annotations_refuses_an_append_above_1_mb(
     ports: Ports, origin: HeadgateOrigin
 ) -> None:
     path, body = origin.path(), os.urandom(ABOVE_1_MB)
@@ -93,7 +93,7 @@ def test_without_the_annotations_an_append_above_1_mb_is_refused(
     assert ask(ports.annotated, "POST", path, body, **sent).status in {200, 204}
 
 
-def test_a_read_time_out_below_the_long_poll_ends_it_with_504(
+def test_an_ingress_read_timeout_below_the_long_poll_gives_504(
     ports: Ports, origin: HeadgateOrigin
 ) -> None:
     stream = Edge(ports.annotated, origin).stream(b"before")
@@ -113,14 +113,14 @@ def test_a_read_time_out_below_the_long_poll_ends_it_with_504(
     ],
     ids=["default", "poll", "heartbeat"],
 )
-def test_the_time_outs_outlive_long_polls_and_lost_heartbeats(
+def test_ingress_timeouts_exceed_long_polls_and_lost_heartbeats(
     settings: Settings, seconds: str
 ) -> None:
     annotated = ingress_nginx.annotations_of(made(settings))
     assert annotated["proxy-read-timeout"] == annotated["proxy-send-timeout"] == seconds
 
 
-async def test_an_append_reaches_the_gateway_while_its_body_comes() -> None:
+async def test_ingress_nginx_streams_an_append_to_the_gateway_while_it_is_sent() -> None:
     seen, port = asyncio.Event(), free_port()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,7 +141,7 @@ async def test_an_append_reaches_the_gateway_while_its_body_comes() -> None:
             client.close()
 
 
-async def test_a_made_up_forwarded_is_taken_out_by_the_config_map_of_the_file() -> None:
+async def test_the_ingress_config_map_removes_a_forged_forwarded_header() -> None:
     resources, port = ingress_nginx.documents(made(Settings())), free_port()
     async with RawOrigin(answer(b"data", "Cache-Control: no-store")) as origin:
         annotated = ingress_nginx.annotations_of(made(Settings()))
@@ -159,7 +159,7 @@ async def test_a_made_up_forwarded_is_taken_out_by_the_config_map_of_the_file() 
         assert named["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_the_backend_is_the_service_that_the_upstream_names() -> None:
+def test_the_ingress_backend_is_the_service_named_by_the_upstream() -> None:
     (rule,) = ingress_nginx.documents(made(Settings()))["Ingress"]["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     assert rule["host"] == "streams.example.com"

@@ -31,18 +31,20 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
 
 @pytest.mark.parametrize("edge", PATIENTS, indirect=True, ids=str)
 @pytest.mark.parametrize("case", OF_PATIENTS.values(), ids=OF_PATIENTS)
-async def test_names_just_the_faults_that_it_has(edge: Edge, case: Case) -> None:
+async def test_the_suite_names_exactly_the_faults_of_each_naive_configuration(
+    edge: Edge, case: Case
+) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
 
-async def test_sees_that_polls_wait_for_each_other() -> None:
+async def test_the_suite_finds_long_polls_that_wait_for_each_other() -> None:
     with started_edge(LOCKED, POLL_S) as edge:
         found = await polls_without_news(edge)
     assert found.faults == LOCKED.faults, found.figures
 
 
-async def test_sees_that_readers_are_mixed(origin: HeadgateOrigin) -> None:
+async def test_the_suite_finds_responses_mixed_between_readers(origin: HeadgateOrigin) -> None:
     """A cookie is not in the usual key."""
     with telling_who() as server, before(PATIENTS[0], server) as port:
         found = await users_apart(Edge(port, origin))

@@ -25,7 +25,7 @@ OTHERS = [one for one in WITH_PURGE if one not in ABLE]
 
 
 @pytest.mark.parametrize("edge", ABLE, indirect=True, ids=str)
-async def test_a_purge_drops_the_copy_of_a_url_and_no_other(edge: Edge) -> None:
+async def test_a_purge_evicts_the_cached_response_of_its_url_and_no_other(edge: Edge) -> None:
     one, other = whole_chunk(edge), whole_chunk(edge)
     for target in (one, other, one, other):
         edge.ask("GET", target)
@@ -37,7 +37,7 @@ async def test_a_purge_drops_the_copy_of_a_url_and_no_other(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("edge", ABLE, indirect=True, ids=str)
-async def test_a_purge_drops_the_copy_of_an_answer_to_a_poll(edge: Edge) -> None:
+async def test_a_purge_evicts_the_cached_response_of_a_long_poll(edge: Edge) -> None:
     stream = edge.stream(b"first")
     stream.append(b"second")
     cursor = edge.at_origin(stream.poll(stream.tail)).get("Stream-Cursor")
@@ -56,7 +56,7 @@ async def test_a_purge_drops_the_copy_of_an_answer_to_a_poll(edge: Edge) -> None
 
 
 @pytest.mark.parametrize("candidate", OTHERS, ids=str)
-async def test_what_cannot_be_purged_is_not_made_for_it(
+async def test_a_configuration_that_cannot_be_purged_is_refused_with_purge(
     candidate: Candidate, origin: HeadgateOrigin
 ) -> None:
     with pytest.raises(Refused, match="takes no purges"):

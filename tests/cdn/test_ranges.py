@@ -16,7 +16,7 @@ DATA = b"0123456789"
 
 @pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
 @pytest.mark.parametrize("asked", ["bytes=0-3", "bytes=-4", "bytes=1000-"])
-async def test_a_tail_is_whole_for_a_client_that_asks_for_a_part(edge: Edge, asked: str) -> None:
+async def test_a_range_request_for_a_tail_gets_the_whole_tail(edge: Edge, asked: str) -> None:
     target = f"{edge.stream(DATA).path}?offset=-1"
     for _ in range(2):
         answer = edge.ask("GET", target, Range=asked)

@@ -87,7 +87,7 @@ async def get(port: int, url: str, token: str) -> Answer:
         client.close()
 
 
-def test_fifty_readers_with_the_key_share_one_copy(edge: Edge) -> None:
+def test_fifty_readers_with_the_reader_key_share_one_cached_response(edge: Edge) -> None:
     origin, stream = edge.origin, edge.origin.stream()
     url = f"{stream.target}&rk={origin.reader_key(stream.path)}"
     tokens = [origin.signer.token(stream.path, f"user-{number}") for number in range(READERS)]
@@ -98,7 +98,7 @@ def test_fifty_readers_with_the_key_share_one_copy(edge: Edge) -> None:
     assert origin.asked(PREFIX).reads - before == 1
 
 
-async def test_fifty_readers_who_wait_with_the_key_are_one(edge: Edge) -> None:
+async def test_fifty_long_polls_with_the_reader_key_are_collapsed_into_one(edge: Edge) -> None:
     origin, path = edge.origin, edge.origin.path(PREFIX)
     assert origin.write("PUT", path, b"before").status == 201
     tail = origin.write("HEAD", path, None).next_offset
@@ -114,7 +114,7 @@ async def test_fifty_readers_who_wait_with_the_key_are_one(edge: Edge) -> None:
     assert origin.asked(PREFIX).polls - before == 1
 
 
-def test_without_the_current_key_nothing_is_kept(edge: Edge) -> None:
+def test_reads_without_the_current_reader_key_are_never_cached(edge: Edge) -> None:
     origin, stream = edge.origin, edge.origin.stream()
     key = origin.reader_key(stream.path)
     token = origin.signer.token(stream.path, "friend")
@@ -129,7 +129,7 @@ def test_without_the_current_key_nothing_is_kept(edge: Edge) -> None:
     assert origin.asked(PREFIX).reads - before >= 6 * len(urls)
 
 
-def test_the_key_is_no_credential_where_there_is_no_copy(edge: Edge) -> None:
+def test_the_reader_key_alone_does_not_permit_an_uncached_read(edge: Edge) -> None:
     origin, stream = edge.origin, edge.origin.stream()
     url = f"{stream.target}&rk={origin.reader_key(stream.path)}"
     stranger = origin.signer.token(f"{PREFIX}/other", "stranger")
@@ -140,7 +140,7 @@ def test_the_key_is_no_credential_where_there_is_no_copy(edge: Edge) -> None:
     assert edge.read(url, origin.signer.token(stream.path, "friend")).body == BODY
 
 
-def test_a_token_that_no_header_can_have_is_refused_by_the_gateway(edge: Edge) -> None:
+def test_a_query_token_that_no_header_can_hold_gets_401(edge: Edge) -> None:
     """Four that are odd once they are decoded, with the key in the URL."""
     origin, stream = edge.origin, edge.origin.stream()
     url = f"{stream.target}&rk={origin.reader_key(stream.path)}"
@@ -150,7 +150,7 @@ def test_a_token_that_no_header_can_have_is_refused_by_the_gateway(edge: Edge) -
     assert edge.read(f"{url}&token={token}").body == BODY
 
 
-def test_what_one_reader_is_told_of_his_request_is_told_to_no_other(edge: Edge) -> None:
+def test_a_refused_request_with_the_reader_key_does_not_affect_the_next_reader(edge: Edge) -> None:
     """Five wrong requests that do not wait, each for another stream, and a right one after it."""
     origin = edge.origin
     wrong = (
@@ -171,7 +171,7 @@ def test_what_one_reader_is_told_of_his_request_is_told_to_no_other(edge: Edge) 
         assert (right.status, right.body) == (200, BODY), lines
 
 
-def test_events_are_passed_on_to_each_reader(edge: Edge) -> None:
+def test_sse_with_the_reader_key_is_passed_on_for_each_reader(edge: Edge) -> None:
     origin, stream = edge.origin, edge.origin.stream()
     url = f"{stream.target}&live=sse&rk={origin.reader_key(stream.path)}"
     before = origin.asked(PREFIX).sse
@@ -182,7 +182,7 @@ def test_events_are_passed_on_to_each_reader(edge: Edge) -> None:
     assert origin.asked(PREFIX).sse - before == 3
 
 
-def test_a_rotation_is_a_purge_for_all_who_have_the_new_key(edge: Edge) -> None:
+def test_a_rotated_reader_key_causes_one_fetch_and_no_store_for_the_old_key(edge: Edge) -> None:
     """The old copy is found by its old URL only, until its time is over: nobody is told that."""
     origin, stream = edge.origin, edge.origin.stream()
     token = origin.signer.token(stream.path, "friend")
@@ -200,7 +200,7 @@ def test_a_rotation_is_a_purge_for_all_who_have_the_new_key(edge: Edge) -> None:
     )
 
 
-async def test_a_revoked_reader_gets_nothing_that_is_appended_after_the_rotation(
+async def test_a_revoked_reader_gets_no_data_appended_after_a_rotation(
     edge: Edge,
 ) -> None:
     """But what its poll under way is given: until then others' polls go on feeding it."""
@@ -262,7 +262,7 @@ async def test_a_revoked_reader_gets_nothing_that_is_appended_after_the_rotation
 
 
 @pytest.mark.parametrize("edge", cases(TARGETS, {"varnish"}, "one edge"), indirect=True)
-async def test_the_official_client_sends_the_key_with_each_request(edge: Edge) -> None:
+async def test_the_official_client_sends_the_reader_key_with_each_request(edge: Edge) -> None:
     """Two readers from the beginning to the end: the chunks of the first are the second's."""
     origin, path = edge.origin, edge.origin.path(PREFIX)
     records = [bytes([letter]) * RECORD for letter in b"abcdefgh"]

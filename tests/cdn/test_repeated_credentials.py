@@ -24,7 +24,7 @@ def verdict(edge: Edge, target: str, *cookies: str) -> str | None:
 
 
 @pytest.mark.parametrize("edge", PER_CREDENTIAL, indirect=True, ids=str)
-async def test_two_lines_are_another_reader_than_the_first_alone(edge: Edge) -> None:
+async def test_two_cookie_lines_have_another_cache_key_than_the_first_alone(edge: Edge) -> None:
     target = whole_chunk(edge)
     assert verdict(edge, target, "sid=a", "sid=b") == "MISS"
     assert verdict(edge, target, "sid=a") == "MISS"

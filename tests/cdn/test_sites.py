@@ -39,7 +39,7 @@ def edge(request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edg
 
 
 @pytest.mark.parametrize("edge", SHARED, indirect=True, ids=str)
-async def test_polls_from_one_site_do_not_wait_for_those_from_another(edge: Edge) -> None:
+async def test_long_polls_of_one_origin_do_not_wait_for_those_of_another(edge: Edge) -> None:
     stream = edge.stream(b"before")
     before = edge.polls()
     async with contextlib.AsyncExitStack() as stack:

@@ -63,7 +63,7 @@ async def at_all(edges: Mapping[str, int], query: str) -> dict[str, Answer]:
     return dict(zip(edges, await asyncio.gather(*asked), strict=True))
 
 
-async def test_a_new_viewer_is_served_while_the_gateway_is_away(
+async def test_stale_if_error_serves_new_viewers_while_the_gateway_is_away(
     gateway: LastingGateway, edges: Mapping[str, int]
 ) -> None:
     gateway.start()
@@ -107,7 +107,7 @@ async def test_a_new_viewer_is_served_while_the_gateway_is_away(
     gateway.kill()
 
 
-async def test_a_gateway_that_answers_is_believed(
+async def test_stale_if_error_does_not_hide_appends_and_deletions(
     gateway: LastingGateway, edges: Mapping[str, int]
 ) -> None:
     gateway.start()

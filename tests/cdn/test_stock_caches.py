@@ -66,7 +66,7 @@ def tail_of(origin: HeadgateOrigin, prefix: str) -> str:
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_a_cache_keeps_a_tail_and_a_204_by_the_spelling_that_it_knows(
+def test_stock_caches_store_tails_and_204s_by_the_directives_they_know(
     origin: HeadgateOrigin, name: str
 ) -> None:
     patient, *expected = STOCK[name]
@@ -83,7 +83,7 @@ def test_a_cache_keeps_a_tail_and_a_204_by_the_spelling_that_it_knows(
     assert found == expected
 
 
-async def test_equal_polls_become_one_at_a_cache_that_goes_by_s_maxage(
+async def test_equal_long_polls_are_collapsed_by_a_cache_that_honours_s_maxage(
     origin: HeadgateOrigin,
 ) -> None:
     with before(LOCKED, origin.port) as port:
@@ -95,7 +95,7 @@ async def test_equal_polls_become_one_at_a_cache_that_goes_by_s_maxage(
     assert not found[MAX_AGE].faults, found
 
 
-async def test_a_browser_asks_again_for_a_tail_in_either_spelling(origin: HeadgateOrigin) -> None:
+async def test_a_browser_revalidates_a_tail_with_either_directive(origin: HeadgateOrigin) -> None:
     targets = {prefix: tail_of(origin, prefix) for prefix in SPELLED}
     before = {prefix: origin.asked(prefix).reads for prefix in SPELLED}
     async with site(page="<!doctype html>") as url, chromium() as browser:

@@ -37,9 +37,7 @@ async def followers_are_told(edge: Edge, stream: Stream) -> None:
 
 @pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
 @pytest.mark.parametrize("body", ["Content-Length: 9", "Transfer-Encoding: chunked"])
-async def test_a_poll_that_announces_a_body_holds_nobody_who_polls_after_it(
-    edge: Edge, body: str
-) -> None:
+async def test_a_long_poll_with_an_unsent_body_delays_no_later_poll(edge: Edge, body: str) -> None:
     stream = edge.stream(b"before")
     with Wire(edge.port) as stranger:
         stranger.send(poll(stream, body))
@@ -47,7 +45,7 @@ async def test_a_poll_that_announces_a_body_holds_nobody_who_polls_after_it(
 
 
 @pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
-async def test_a_poll_that_is_refused_for_its_headers_is_refused_for_nobody_else(
+async def test_a_long_poll_with_bad_headers_fails_no_later_poll(
     edge: Edge,
 ) -> None:
     stream = edge.stream(b"before")

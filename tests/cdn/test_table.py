@@ -11,7 +11,7 @@ from tests.cdn.patients import PATIENTS
 from tests.cdn.table import PAGE
 
 
-def test_the_page_has_each_case_of_each_candidate() -> None:
+def test_the_page_of_measurements_has_each_case_of_each_configuration() -> None:
     tables = PAGE.read_text().split("## ")[1:]
     expected = (
         ([*CASES, *MANY], list(map(str, CANDIDATES))),
@@ -30,7 +30,7 @@ def assert_has(text: str, head: list[str], titles: list[str]) -> None:
     assert [row[0] for row in rows[2:]] == titles
 
 
-def test_the_targets_that_say_that_they_are_run_are_those_that_the_suite_runs() -> None:
+def test_the_targets_marked_as_run_are_exactly_those_the_suite_runs() -> None:
     parts = {part for name in ENGINES for part in TARGETS[name].beside}
     # And by tests/cdn/test_ingress_nginx.py.
     run = {

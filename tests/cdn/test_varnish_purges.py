@@ -39,14 +39,14 @@ def is_kept(edge: Edge, target: str) -> bool:
 
 
 @PURGING
-async def test_a_ban_drops_all_copies_of_the_streams_with_these_tags(edge: Edge) -> None:
+async def test_a_varnish_ban_evicts_all_responses_with_its_tags_and_no_others(edge: Edge) -> None:
     (target, tag), (second, other), (third, _) = (kept(edge) for _ in range(3))
     assert edge.ask("BAN", "/", Surrogate_Key=f"{tag}|{other}").status == 200
     assert [is_kept(edge, one) for one in (target, second, third)] == [False, False, True]
 
 
 @PURGING
-async def test_a_purge_drops_the_copy_of_one_url_whatever_its_order(edge: Edge) -> None:
+async def test_a_varnish_purge_evicts_a_url_in_any_order_of_its_query(edge: Edge) -> None:
     target, _ = kept(edge)
     edge.ask("GET", f"{target}&cursor=5")
     path, _, offset = target.partition("?")
@@ -57,7 +57,7 @@ async def test_a_purge_drops_the_copy_of_one_url_whatever_its_order(edge: Edge) 
 
 @PURGING
 @pytest.mark.parametrize("tags", ["", ".", "s-0|.*", "s-0 || obj.status == 200", "s-0)|(.*"])
-async def test_what_is_no_tag_gets_into_no_ban(edge: Edge, tags: str) -> None:
+async def test_an_invalid_tag_in_a_varnish_ban_gets_400(edge: Edge, tags: str) -> None:
     target, _ = kept(edge)
     assert edge.ask("BAN", "/", Surrogate_Key=tags).status == 400
     assert is_kept(edge, target)
@@ -66,7 +66,9 @@ async def test_what_is_no_tag_gets_into_no_ban(edge: Edge, tags: str) -> None:
 @PURGING
 @pytest.mark.parametrize("method", ["BAN", "PURGE"])
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
-async def test_what_a_proxy_passed_on_is_refused(edge: Edge, method: str, header: str) -> None:
+async def test_a_varnish_purge_relayed_by_a_proxy_gets_403(
+    edge: Edge, method: str, header: str
+) -> None:
     target, tag = kept(edge)
     relayed = {header: "192.0.2.1", "Surrogate-Key": tag}
     assert edge.ask(method, target, None, **relayed).status == 403
@@ -75,7 +77,9 @@ async def test_what_a_proxy_passed_on_is_refused(edge: Edge, method: str, header
 
 @PURGING
 @pytest.mark.parametrize("proxy", ["haproxy", "caddy"])
-async def test_nobody_may_purge_through_a_proxy_on_the_same_machine(edge: Edge, proxy: str) -> None:
+async def test_a_varnish_purge_through_a_proxy_on_the_same_machine_gets_405(
+    edge: Edge, proxy: str
+) -> None:
     """To Varnish, each of its clients is that machine."""
     target, tag = kept(edge)
     port, front = free_port(), shipped(proxy)
@@ -88,7 +92,7 @@ async def test_nobody_may_purge_through_a_proxy_on_the_same_machine(edge: Edge, 
 
 @PURGING
 @pytest.mark.parametrize("method", ["BAN", "PURGE"])
-async def test_nobody_else_may_purge(edge: Edge, method: str) -> None:
+async def test_a_varnish_purge_from_another_address_gets_403(edge: Edge, method: str) -> None:
     target, tag = kept(edge)
     with socket.create_connection(("127.0.0.1", edge.port), 10, (STRANGER, 0)) as wire:
         wire.sendall(request(method, target, None, Surrogate_Key=tag))

@@ -55,9 +55,7 @@ def worker(
         yield port
 
 
-def test_copies_are_where_they_can_be_purged_and_nowhere_else(
-    server: Headgate, worker: int
-) -> None:
+def test_a_worker_made_for_purges_does_not_use_the_cache_api(server: Headgate, worker: int) -> None:
     path = f"{PREFIX}/purged-{worker}"
     first = ask(server.port, "PUT", path, b"first", Content_Type="text/plain")
     ask(server.port, "POST", path, b"second", Content_Type="text/plain")
@@ -86,7 +84,7 @@ def test_copies_are_where_they_can_be_purged_and_nowhere_else(
         ("GET", None, f"Bearer {TOKEN}", 405),
     ],
 )
-def test_a_purge_is_taken_of_the_gateway_alone(
+def test_a_worker_accepts_purges_only_with_its_token_and_valid_tags(
     worker: int, method: str, body: bytes | None, authorization: str, status: int
 ) -> None:
     told = ask(worker, method, PURGES, body, Authorization=authorization)
@@ -95,7 +93,7 @@ def test_a_purge_is_taken_of_the_gateway_alone(
     assert TOKEN.encode() not in told.body
 
 
-async def test_the_gateway_says_that_a_worker_without_workers_cache_takes_no_purges(
+async def test_the_gateway_reports_a_worker_without_workers_cache_as_taking_no_purges(
     worker: int,
 ) -> None:
     url = f"http://127.0.0.1:{worker}"
@@ -112,6 +110,6 @@ async def test_the_gateway_says_that_a_worker_without_workers_cache_takes_no_pur
         await purges.close()
 
 
-def test_a_worker_that_was_not_made_for_purges_has_no_way_in(server: Headgate) -> None:
+def test_a_worker_not_made_for_purges_has_no_purge_path(server: Headgate) -> None:
     text = render(run_here("cloudflare-worker"), Options(upstream=f"127.0.0.1:{server.port}"))
     assert PURGES not in text

@@ -78,7 +78,7 @@ async def read(page: Page, url: str, offset: str = "-1") -> dict[str, Any]:
     return told
 
 
-async def test_what_is_read_again_at_once_has_what_was_appended_between(
+async def test_a_browser_read_repeated_after_an_append_has_the_appended_data(
     browser: Browser, client: Path, streams: str
 ) -> None:
     url = f"{streams}/s"
@@ -94,7 +94,7 @@ async def test_what_is_read_again_at_once_has_what_was_appended_between(
             assert (again["text"], again["upToDate"]) == (text, True)
 
 
-async def test_what_is_confirmed_after_the_stream_has_grown_does_not_say_that_it_is_all(
+async def test_a_chunk_revalidated_by_a_browser_after_growth_is_not_up_to_date(
     browser: Browser, client: Path, tmp_path: Path
 ) -> None:
     """A whole chunk at the tail has the same bytes later, when there is more."""

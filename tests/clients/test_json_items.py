@@ -28,7 +28,7 @@ FIRST_CUT_BYTES = 4 << 10
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
 @pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "a file"))
-async def test_producer_writes_each_item_once_though_it_is_cut_off(
+async def test_the_typescript_producer_stores_each_item_once_over_cut_connections(
     scheme: str, mode: str, tmp_path: Path
 ) -> None:
     items = make_items()

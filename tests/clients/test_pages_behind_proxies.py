@@ -65,11 +65,11 @@ async def holds(page: Page, condition: str) -> None:
     await page.wait_for_function(condition, timeout=SERVER_PATIENCE_S * 1000)
 
 
-async def test_the_pages_that_follow_a_stream_show_one_example() -> None:
+async def test_readme_and_http_page_show_the_same_event_source_example() -> None:
     assert of_stream("README.md") == of_stream("docs/http.md")
 
 
-async def test_the_examples_read_on_after_a_proxy_has_answered_502(
+async def test_the_documented_event_source_examples_resume_after_a_502(
     tmp_path: Path, window: BrowserContext
 ) -> None:
     port, upstream = free_port(), free_port()
@@ -108,7 +108,7 @@ async def test_the_examples_read_on_after_a_proxy_has_answered_502(
                 await holds(page, f"opened.at(-1).readyState === {CLOSED}")
 
 
-async def test_the_example_with_statuses_asks_no_more_for_a_stream_that_is_gone(
+async def test_the_documented_example_with_statuses_stops_after_a_404(
     window: BrowserContext,
 ) -> None:
     with headgate() as server:
@@ -145,7 +145,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
             connection.transport.abort()  # as the end of its process would
 
 
-async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
+async def test_the_documented_example_of_a_run_resumes_after_a_502(
     tmp_path: Path, window: BrowserContext
 ) -> None:
     goes_on = asyncio.Event()
@@ -180,7 +180,7 @@ async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
 
 
 @pytest.mark.torture("the same tabs by HTTP/2, below")
-async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_tabs_hang(
+async def test_with_http1_a_seventh_tab_waits_without_an_error_and_all_posts_hang(
     browser: Browser,
 ) -> None:
     with headgate(environment={"HEADGATE_SSE_MAX_AGE": "600"}) as server:
@@ -204,7 +204,7 @@ async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_
 
 
 @pytest.mark.torture("the tabs of tests/client/js/test_tabs.py, and HTTP/2 in test_tls.py")
-async def test_by_http2_many_tabs_follow_and_their_posts_are_answered(
+async def test_with_http2_many_tabs_follow_and_their_posts_are_answered(
     tmp_path: Path, browser: Browser
 ) -> None:
     tls_port = free_port()

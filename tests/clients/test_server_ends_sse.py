@@ -38,7 +38,7 @@ READERS: Sequence[tuple[Read, Mode]] = (
 
 
 @pytest.mark.timeout(120)
-async def test_clients_follow_on_after_the_server_ends_an_sse_answer() -> None:
+async def test_official_clients_resume_after_each_end_of_an_sse_response() -> None:
     tokens = cut_into_tokens(make_text(SEED, 1 << 20), SEED, 13)
     written: list[bytes] = []
     with headgate(environment={"HEADGATE_SSE_MAX_AGE": str(SSE_MAX_AGE_S)}) as server:

@@ -62,7 +62,9 @@ def serving(scheme: str, folder: Path) -> Iterator[tuple[Headgate, Headgate]]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_every_client_gets_every_byte_once(scheme: str, tmp_path: Path) -> None:
+async def test_every_official_client_gets_every_byte_once_over_cut_connections(
+    scheme: str, tmp_path: Path
+) -> None:
     text = make_text(SEED, TEXT_BYTES)
     tokens = cut_into_tokens(text, SEED, MAX_TOKEN_CHARACTERS)
     assert len(tokens) >= MIN_TOKENS

@@ -57,7 +57,7 @@ def url(edge: Edge, path: str) -> str:
     return f"http://127.0.0.1:{edge.port}{path}"
 
 
-async def test_the_typescript_client_gets_each_item_that_its_producer_writes(
+async def test_the_typescript_client_behind_a_cdn_gets_each_written_item(
     edge: Edge, tmp_path: Path
 ) -> None:
     items = [{"at": at, "word": WORDS[at % len(WORDS)]} for at in range(300)]
@@ -88,7 +88,7 @@ async def test_the_typescript_client_gets_each_item_that_its_producer_writes(
         await until(is_caught_up, "the same bytes by catch-up")
 
 
-async def test_the_python_client_follows_what_it_writes(edge: Edge) -> None:
+async def test_the_python_client_behind_a_cdn_follows_its_own_appends(edge: Edge) -> None:
     path, before = edge.origin.path(), edge.origin.asked(STREAMS)
 
     def both_wait() -> bool:
@@ -115,7 +115,7 @@ async def test_the_python_client_follows_what_it_writes(edge: Edge) -> None:
 
 @pytest.mark.torture("a chat, and each client, read through the same edge")
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
-async def test_two_databases_of_one_stream_agree(edge: Edge) -> None:
+async def test_two_stream_databases_behind_a_cdn_agree(edge: Edge) -> None:
     """StreamDB: an action is done when what it wrote has come back."""
     users = [[f"{at}", word] for at, word in enumerate(WORDS)]
 
@@ -131,7 +131,7 @@ async def test_two_databases_of_one_stream_agree(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
-async def test_a_chat_is_read_as_it_is_written_and_again_after_a_reload(edge: Edge) -> None:
+async def test_an_ai_sdk_chat_behind_a_cdn_is_read_live_and_after_a_reload(edge: Edge) -> None:
     """The transport of the AI SDK: no word is written before the one before it was read."""
     path = edge.origin.path()
     async with asyncio.timeout(MOST_S):
@@ -142,7 +142,7 @@ async def test_a_chat_is_read_as_it_is_written_and_again_after_a_reload(edge: Ed
 
 
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
-async def test_a_document_opens_after_it_was_compacted(edge: Edge) -> None:
+async def test_a_yjs_document_behind_a_cdn_opens_after_compaction(edge: Edge) -> None:
     """The server of Yjs keeps its documents behind the edge, and reads them through it."""
     async with asyncio.timeout(MOST_S):
         report, _ = await run_script("yjs.mjs", url(edge, ""))

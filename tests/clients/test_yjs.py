@@ -40,7 +40,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
 
 @pytest.mark.timeout(TIMEOUT_S + 30)
 @pytest.mark.parametrize("kind", cases(KINDS, {"file", "reference"}, "a file, and an origin"))
-def test_a_document_opens_after_it_was_compacted(kind: str, tmp_path: Path) -> None:
+def test_a_yjs_document_opens_after_compaction_on_every_log(kind: str, tmp_path: Path) -> None:
     with served(kind, tmp_path) as url:
         run = subprocess.run(
             [NODE, SCRIPT, url.removesuffix("/v1/stream")],

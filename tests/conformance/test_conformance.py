@@ -38,7 +38,9 @@ PASSED_OF_PART = 134
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 @pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "file"))
-def test_official_suite_passes(scheme: str, tmp_path: Path) -> None:
+def test_the_official_conformance_suite_passes_on_memory_and_file(
+    scheme: str, tmp_path: Path
+) -> None:
     origin = "memory:" if scheme == "memory" else f"file:{tmp_path / 'log'}"
     with headgate(origin, arguments=ARGUMENTS) as server:
         results = run_suite(server.url, tmp_path / "report.json")

@@ -48,7 +48,9 @@ def documented(column: int) -> set[str]:
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-def test_what_fails_is_what_is_documented(tmp_path: Path) -> None:
+def test_the_conformance_tests_failing_behind_a_gateway_are_those_documented(
+    tmp_path: Path,
+) -> None:
     with behind(1, 1) as url:
         results = run_suite(url, tmp_path / "report.json")
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
@@ -58,7 +60,7 @@ def test_what_fails_is_what_is_documented(tmp_path: Path) -> None:
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 @pytest.mark.torture("one gateway of one worker before it")
 @pytest.mark.parametrize(("gateways", "workers", "column"), [(0, 1, 1), (2, 1, 2), (1, 2, 2)])
-def test_what_fails_behind_none_or_several_is_what_is_documented(
+def test_the_conformance_tests_failing_with_0_or_2_gateways_or_workers_are_documented(
     tmp_path: Path, gateways: int, workers: int, column: int
 ) -> None:
     with behind(gateways, workers) as url:

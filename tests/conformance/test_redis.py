@@ -58,7 +58,7 @@ def three_node_cluster(folder: Path) -> Iterator[str]:
 
 @pytest.mark.torture("two gateways that share it")
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-def test_official_suite_passes(tmp_path: Path) -> None:
+def test_the_official_conformance_suite_passes_on_redis(tmp_path: Path) -> None:
     with one_gateway(tmp_path) as url:
         results = run_suite(url, tmp_path / "report.json")
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
@@ -69,7 +69,7 @@ def test_official_suite_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "started", cases([two_gateways, three_node_cluster], {two_gateways}, "one server of Redis")
 )
-def test_what_depends_on_who_is_asked_passes(
+def test_the_conformance_tests_that_depend_on_the_gateway_pass_on_several(
     started: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
 ) -> None:
     with started(tmp_path) as url:

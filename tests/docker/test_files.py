@@ -32,23 +32,23 @@ def assert_passes(tool: str, *arguments: str | Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-def test_the_image_file_has_no_fault_that_a_linter_knows() -> None:
+def test_the_dockerfile_passes_its_linter() -> None:
     assert_passes("hadolint", DOCKER / "Dockerfile")
 
 
-def test_the_compose_file_fits_its_schema() -> None:
+def test_the_compose_file_matches_its_schema() -> None:
     schema = ("--builtin-schema", "vendor.compose-spec")
     assert_passes("check-jsonschema", *schema, DOCKER / "compose.yaml")
 
 
-def test_the_gateway_tells_the_clients_of_nginx_apart() -> None:
+def test_the_compose_gateway_trusts_only_container_networks_as_proxies() -> None:
     told = SERVICES["gateway"]["environment"]["HEADGATE_TRUSTED_PROXIES"]
     trusted = load(None, {"HEADGATE_TRUSTED_PROXIES": told}, {}).trusted_proxies
     assert [str(network) for network in trusted] == ["172.16.0.0/12", "192.168.0.0/16"]
     assert not any(port.endswith(":4437") for port in SERVICES["gateway"]["ports"])
 
 
-def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_compose_configuration(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.place("prometheus")
     promtool("check", "config", machine.file("/etc/prometheus/prometheus.yml"))
@@ -65,14 +65,14 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_a_command_prints_is_what_the_file_has(command: str, file: str) -> None:
+def test_generated_docker_files_equal_the_output_of_their_commands(command: str, file: str) -> None:
     origin = SERVICES["gateway"]["environment"]["HEADGATE_ORIGIN"]
     printed = CliRunner().invoke(cli, command.split(), env={"HEADGATE_ORIGIN": origin}).stdout
     told = f"HEADGATE_ORIGIN={origin} headgate {command} > docker/{file}"
     assert (DOCKER / file).read_text() == printed, told
 
 
-def test_the_image_is_not_roots_and_its_programs_get_signals_themselves() -> None:
+def test_the_image_runs_as_a_user_and_without_a_shell() -> None:
     assert instructions("USER") == ["10001"]
     assert json.loads(instructions("ENTRYPOINT")[0]) == ["headgate"]
     assert json.loads(instructions("CMD")[0]) == ["serve"]
@@ -81,7 +81,7 @@ def test_the_image_is_not_roots_and_its_programs_get_signals_themselves() -> Non
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_can_change_nothing_but_its_data(name: str) -> None:
+def test_each_compose_service_is_read_only_except_its_data(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -92,7 +92,7 @@ def test_a_service_can_change_nothing_but_its_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_has_bounds_on_its_memory_and_its_log(name: str) -> None:
+def test_each_compose_service_has_memory_and_log_limits(name: str) -> None:
     service = SERVICES[name]
     folders = [size_of(folder.partition("size=")[2]) for folder in service.get("tmpfs", ())]
     assert sum(folders) < size_of(service["mem_limit"]) <= size_of("1280m")
@@ -100,7 +100,7 @@ def test_a_service_has_bounds_on_its_memory_and_its_log(name: str) -> None:
     assert size_of(log["max-size"]) * int(log["max-file"]) == size_of("100m")
 
 
-def test_redis_is_full_before_it_is_killed_for_its_memory_and_then_loses_nothing() -> None:
+def test_compose_redis_reaches_maxmemory_before_its_memory_limit_and_evicts_nothing() -> None:
     redis = SERVICES["redis"]
     options = dict(itertools.pairwise(redis["command"]))
     assert options["--maxmemory-policy"] == "noeviction"
@@ -113,7 +113,7 @@ def size_of(text: str) -> int:
     return int(number) << {"m": 20, "g": 30}[unit]
 
 
-def test_the_bounds_on_memory_are_above_what_the_settings_let_be_kept() -> None:
+def test_compose_memory_limits_exceed_the_cache_sizes_of_the_settings() -> None:
     defaults = load(None, {}, {})
     kept = defaults.cache_size + defaults.max_pending_appends
     assert size_of(SERVICES["gateway"]["mem_limit"]) >= 2 * kept
@@ -122,7 +122,7 @@ def test_the_bounds_on_memory_are_above_what_the_settings_let_be_kept() -> None:
     assert size_of(SERVICES["nginx"]["tmpfs"][0].partition("size=")[2]) > int(edge[1])
 
 
-def test_only_the_streams_can_be_reached_from_elsewhere() -> None:
+def test_only_nginx_is_published_beyond_this_machine_by_compose() -> None:
     ports = {name: service.get("ports", []) for name, service in SERVICES.items()}
     published = {
         name for name, told in ports.items() if any("127.0.0.1:" not in port for port in told)
@@ -135,14 +135,14 @@ def test_only_the_streams_can_be_reached_from_elsewhere() -> None:
     }
 
 
-def test_no_image_is_whatever_is_the_latest() -> None:
+def test_every_image_has_a_version_tag() -> None:
     images = [it["image"] for it in SERVICES.values() if "build" not in it]
     images += [line.split()[0] for line in instructions("FROM")]
     assert len(images) == 6
     assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
 
 
-def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
+def test_the_compose_file_contains_no_secret_and_no_default_for_one() -> None:
     assert all(list(secret) == ["environment"] for secret in compose()["secrets"].values())
     text = (DOCKER / "compose.yaml").read_text()
     filled_in = re.findall(r"\$\{(?!REVISION:-)[^}]*\}", text)
@@ -152,7 +152,7 @@ def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
     assert re.findall(words, text, re.MULTILINE) == []
 
 
-def test_grafana_finds_its_board_and_its_data() -> None:
+def test_the_compose_grafana_is_provisioned_with_board_and_datasource() -> None:
     service, folder = SERVICES["grafana"], DOCKER / "grafana/provisioning"
     targets = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
     (provider,) = read_yaml(folder / "dashboards/headgate.yaml")["providers"]

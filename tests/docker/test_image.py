@@ -73,7 +73,7 @@ def container(image: Image, tmp_path: Path) -> Container:
     return Container(image, tmp_path)
 
 
-def test_the_image_answers_an_append_and_a_read_and_passes_its_health_check(
+def test_the_image_serves_appends_and_reads_and_passes_its_health_check(
     container: Container,
 ) -> None:
     checking = container.image.checking_words()
@@ -91,7 +91,7 @@ def test_the_image_answers_an_append_and_a_read_and_passes_its_health_check(
         assert ask(port, "GET", f"{path}?offset={made.next_offset}").body == b"one"
 
 
-def test_a_running_image_writes_to_nothing_but_its_volume(container: Container) -> None:
+def test_a_running_image_writes_only_to_its_volume(container: Container) -> None:
     def files() -> set[str]:
         root = container.image.path("/")
         names = {str(path.relative_to(root)) for path in root.rglob("*")}
@@ -108,7 +108,7 @@ def test_a_running_image_writes_to_nothing_but_its_volume(container: Container) 
     assert instructions("VOLUME") == ["/data"] == [container.image.folder]
 
 
-def test_the_image_does_not_start_before_it_is_said_who_may_use_it(container: Container) -> None:
+def test_the_image_does_not_start_without_an_auth_setting(container: Container) -> None:
     del container.environment["HEADGATE_AUTH"]
     container.environment["HEADGATE_LISTEN"] = container.image.environment["HEADGATE_LISTEN"]
     done = container.run(container.image.words())
@@ -116,7 +116,7 @@ def test_the_image_does_not_start_before_it_is_said_who_may_use_it(container: Co
     assert b"auth" in done.stderr
 
 
-def test_the_console_is_reached_with_a_user_whose_hash_the_image_makes(
+def test_the_console_admits_a_user_whose_password_hash_the_image_made(
     container: Container,
 ) -> None:
     made = container.run(container.image.words("hash-password"), PASSWORD.encode())
@@ -132,7 +132,7 @@ def test_the_console_is_reached_with_a_user_whose_hash_the_image_makes(
         assert ask(port, "GET", "/api/overview", Cookie=cookie).status == 200
 
 
-def test_the_documented_commands_start_a_console_for_a_user_on_this_machine_only(
+def test_the_documented_docker_commands_publish_a_console_on_this_machine_only(
     tmp_path: Path,
 ) -> None:
     """A stand-in for `docker` hashes as the image does, and writes down its other arguments."""
@@ -163,13 +163,13 @@ def shell_blocks(name: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
 
 
-def test_nothing_that_installs_packages_is_left_in_the_image(image: Image) -> None:
+def test_the_image_contains_no_package_installer(image: Image) -> None:
     found = re.compile(r"pip[\d.]*|pip-[\d.]+\.dist-info|ensurepip|uv|easy_install|setuptools")
     left = [path for path in image.path("/").rglob("*") if found.fullmatch(path.name)]
     assert left == []
 
 
-def test_the_image_has_the_packages_that_headgate_needs_and_no_others(image: Image) -> None:
+def test_the_image_has_exactly_the_packages_that_headgate_needs(image: Image) -> None:
     (folder,) = image.path("/opt/headgate/lib").glob("python*/site-packages")
     there = {canonicalize_name(one.name): one for one in distributions(path=[str(folder)])}
     assert {"headgate", "headgate-client"} <= there.keys()
@@ -192,7 +192,7 @@ def needed(name: str, there: Mapping[NormalizedName, Distribution]) -> set[str]:
     return {package for package, _ in found}
 
 
-def test_the_image_is_labelled_as_the_package_is_and_with_its_revision(image: Image) -> None:
+def test_the_image_labels_match_the_package_and_its_revision(image: Image) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert image.labels == {
         "org.opencontainers.image.title": "Headgate",
@@ -203,7 +203,7 @@ def test_the_image_is_labelled_as_the_package_is_and_with_its_revision(image: Im
     }
 
 
-def test_a_build_is_sent_only_what_it_installs(tmp_path: Path) -> None:
+def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None:
     """Without tests, streams and git, no layer can contain a secret of the folder."""
     source = tmp_path / "source"
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]

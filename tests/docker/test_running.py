@@ -58,7 +58,7 @@ def running(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Running(machine, redis)
 
 
-def test_an_append_through_nginx_is_read_through_it_and_the_second_read_is_its_own(
+def test_a_chunk_read_twice_through_compose_nginx_is_cached(
     running: Running,
 ) -> None:
     made = running.ask("PUT", "/v1/stream/s", Content_Type="text/plain", Host="streams.test:81")
@@ -72,7 +72,7 @@ def test_an_append_through_nginx_is_read_through_it_and_the_second_read_is_its_o
     assert [read.get("X-Cache-Status") for read in reads] == ["MISS", "HIT"]
 
 
-def test_what_browsers_ask_for_again_is_kept_as_the_gateway_says(running: Running) -> None:
+def test_a_tail_read_twice_through_compose_nginx_is_cached_or_revalidated(running: Running) -> None:
     """For a second, after which nginx asks whether it is still so: only what is kept can be old."""
     running.ask("PUT", "/v1/stream/tail", b"one", Content_Type="text/plain")
     reads = [running.ask("GET", "/v1/stream/tail?offset=-1") for _ in range(2)]
@@ -83,7 +83,7 @@ def test_what_browsers_ask_for_again_is_kept_as_the_gateway_says(running: Runnin
     assert reads[1].get("X-Cache-Status") in {"HIT", "REVALIDATED"}
 
 
-def test_long_polls_that_wait_at_nginx_are_one_at_the_gateway(running: Running) -> None:
+def test_long_polls_through_compose_nginx_are_collapsed_into_one(running: Running) -> None:
     offset = running.ask("PUT", "/v1/stream/p", b"0", Content_Type="text/plain").next_offset
     path = f"/v1/stream/p?offset={offset}&live=long-poll"
     with contextlib.ExitStack() as stack:
@@ -99,7 +99,7 @@ def test_long_polls_that_wait_at_nginx_are_one_at_the_gateway(running: Running) 
     ]
 
 
-def test_redis_runs_with_a_bound_at_which_it_refuses_and_deletes_nothing(running: Running) -> None:
+def test_compose_redis_runs_with_512_mib_and_without_eviction(running: Running) -> None:
     with redis.Redis(port=running.machine.ports["redis"]) as client:
         told = client.config_get("maxmemory*")
     assert int(told["maxmemory"]) == 512 << 20
@@ -125,7 +125,7 @@ def live_readers(running: Running) -> float:
         ("GET", "?offset=-1", {"Cookie": "me=1"}),
     ],
 )
-def test_what_is_for_one_reader_goes_past_the_cache(
+def test_reads_that_may_not_be_shared_bypass_the_compose_nginx_cache(
     method: str, query: str, header: dict[str, str], running: Running
 ) -> None:
     running.ask("PUT", "/v1/stream/own", b"0", Content_Type="text/plain")
@@ -134,7 +134,7 @@ def test_what_is_for_one_reader_goes_past_the_cache(
     assert [answer.get("X-Cache-Status") for answer in answers] == ["BYPASS", "BYPASS"]
 
 
-def test_server_sent_events_come_at_once_through_nginx(running: Running) -> None:
+def test_sse_arrives_at_once_through_compose_nginx(running: Running) -> None:
     running.ask("PUT", "/v1/stream/e", b"news", Content_Type="text/plain")
     with Wire(running.machine.ports["edge"], timeout_s=5) as wire:
         wire.send(b"GET /v1/stream/e?offset=-1&live=sse HTTP/1.1\r\nHost: streams.test\r\n\r\n")
@@ -142,14 +142,14 @@ def test_server_sent_events_come_at_once_through_nginx(running: Running) -> None
         assert b"data:news" in wire.chunk()
 
 
-def test_a_stream_that_is_not_there_is_not_kept_as_such(running: Running) -> None:
+def test_a_404_is_not_cached_by_compose_nginx(running: Running) -> None:
     path = "/v1/stream/late?offset=-1"
     assert running.ask("GET", path).status == 404
     running.ask("PUT", "/v1/stream/late", b"here", Content_Type="text/plain")
     assert running.ask("GET", path).body == b"here"
 
 
-def test_prometheus_scrapes_the_gateway_and_has_the_rules(running: Running) -> None:
+def test_compose_prometheus_scrapes_the_gateway_and_loads_the_rules(running: Running) -> None:
     def health() -> list[tuple[str, str]]:
         targets = running.prometheus("targets?state=active")["activeTargets"]
         return [(target["labels"]["job"], target["health"]) for target in targets]
@@ -174,7 +174,9 @@ def firing(running: Running) -> set[tuple[str, str]]:
     }
 
 
-def test_an_alert_fires_while_redis_is_gone(running: Running) -> None:
+def test_the_log_down_alert_fires_while_compose_redis_is_away_and_resolves_after(
+    running: Running,
+) -> None:
     alert = ("HeadgateLogDown", "/v1/stream")
 
     def told() -> str:

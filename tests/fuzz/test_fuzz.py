@@ -20,18 +20,20 @@ SECONDS = 8.0
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", ["file", "http", "spoilt", "admin"])
-async def test_a_gateway_bears_what_nobody_should_send(kind: Kind, tmp_path: Path) -> None:
+async def test_a_gateway_withstands_fuzzed_requests_and_origin_responses(
+    kind: Kind, tmp_path: Path
+) -> None:
     account = await run(kind, SECONDS, random.randrange(1 << 32), tmp_path)
     assert account.findings == [], str(account)
     assert sum(account.statuses.values()) > 50, str(account)
 
 
-def test_the_same_seed_sends_the_same_bytes() -> None:
+def test_the_fuzz_corpus_is_the_same_for_the_same_seed() -> None:
     said = [corpus.conversation(random.Random(7), spoilt=True) for _ in range(2)]
     assert said[0] == said[1]
 
 
-def test_segments_are_the_bytes_that_were_cut() -> None:
+def test_fuzz_segments_join_to_the_original_bytes() -> None:
     chance = random.Random(7)
     for size in (0, 1, 2, 3, 1000):
         data = chance.randbytes(size)

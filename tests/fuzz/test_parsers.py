@@ -13,7 +13,7 @@ EXAMPLES = 150
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_parser_keeps_its_promise_whatever_it_is_given(name: str) -> None:
+def test_each_parser_keeps_its_promise_on_fuzzed_bytes(name: str) -> None:
     parser = PARSERS[name]
     for seed in parser.seeds:
         parser.check(seed)

@@ -540,13 +540,13 @@ def play(case: Case) -> list[dict[str, object]]:
     ]
 
 
-def test_every_alert_is_played() -> None:
+def test_every_declared_alert_has_a_test_case() -> None:
     declared = {one.name for settings in (EVERYTHING, WORKERS) for one in alerts(settings)}
     assert {case.name for case in CASES} == declared
 
 
 @pytest.mark.parametrize("settings", [EVERYTHING, WORKERS], ids=["everything", "workers"])
-def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_path: Path) -> None:
+def test_each_alert_fires_exactly_under_its_conditions(settings: Settings, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(rules_file(settings))
     promtool("check", "rules", rules)
@@ -586,14 +586,14 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
         ("[::]:4439", "http://[::1]:4439/alerts"),
     ],
 )
-def test_alerts_link_to_the_page_of_the_console(admin: str, page: str) -> None:
+def test_alerts_link_to_the_runbook_page_of_the_console(admin: str, page: str) -> None:
     token = AdminToken.of({"name": "watch", "role": "viewer", "token": "t" * 32})
     made = rules_file(Settings(origin="memory:", admin=admin, admin_tokens=(token,)))
     assert len(links(made)) == len(alerts(MEMORY))
     assert f"{page}#headgatedown" in links(made)
 
 
-def test_alerts_link_to_the_runbooks_that_are_named() -> None:
+def test_alerts_link_to_the_given_runbooks_url() -> None:
     own = "https://wiki.test/headgate?view=all"
     made = run([HEADGATE, "alerts", "--runbooks", own]).stdout.decode()
     assert f"{own}#headgatelogdown" in links(made)
@@ -601,24 +601,24 @@ def test_alerts_link_to_the_runbooks_that_are_named() -> None:
 
 
 @pytest.mark.parametrize("url", ["wiki.test/a", "https://a#b", "https://a/{{ x }}", "ftp://a/b"])
-def test_runbooks_that_are_no_page_are_refused(url: str) -> None:
+def test_an_invalid_runbooks_url_is_refused(url: str) -> None:
     done = run([HEADGATE, "alerts", "--runbooks", url])
     assert (done.returncode, b"--runbooks" in done.stderr) == (2, True)
 
 
-def test_the_error_budget_is_what_the_objective_leaves() -> None:
+def test_the_error_budget_alerts_follow_the_given_objective() -> None:
     made = run([HEADGATE, "alerts", "--objective", "99"]).stdout.decode()
     assert [made.count(f"ratio_rate1h > {bound} and") for bound in (0.144, 0.0144)] == [1, 0]
     assert "The objective is that 99 % get another answer" in made
 
 
 @pytest.mark.parametrize("objective", ["100", "94.9", "all"])
-def test_an_objective_that_leaves_no_budget_or_too_much_is_refused(objective: str) -> None:
+def test_an_objective_of_100_or_below_95_percent_is_refused(objective: str) -> None:
     done = run([HEADGATE, "alerts", "--objective", objective])
     assert (done.returncode, b"--objective" in done.stderr) == (2, True)
 
 
-def test_a_disk_with_room_is_not_said_to_fill_minutes_after_the_first_scrape(
+def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
     tmp_path: Path,
 ) -> None:
     """A log is created on the disk, with a WAL of some MiB, and 69 GiB are left."""
@@ -669,13 +669,13 @@ def test_a_disk_with_room_is_not_said_to_fill_minutes_after_the_first_scrape(
     ],
     ids=["memory", "files", "redis", "origin", "workers", "everything"],
 )
-def test_a_configuration_has_no_alerts_about_what_it_has_not(
+def test_each_configuration_gets_only_alerts_for_its_parts(
     settings: Settings, of_parts: set[str]
 ) -> None:
     assert {one.name for one in alerts(settings)} == OF_ALL | of_parts
 
 
-def test_the_table_of_alerts_is_that_of_the_code() -> None:
+def test_the_documented_table_of_alerts_matches_the_code() -> None:
     told = {
         cells[0].strip("`"): (cells[2], cells[3])
         for cells in rows(section(document("operating.md"), "Alerts"))

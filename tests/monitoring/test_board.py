@@ -49,13 +49,13 @@ def targets(settings: Settings) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("settings", [EVERYTHING, MEMORY, FILES, REDIS, ORIGIN, WORKERS])
-def test_there_are_the_twelve_panels_each_with_a_query(settings: Settings) -> None:
+def test_the_board_has_its_twelve_panels_each_with_a_query(settings: Settings) -> None:
     panels = shown(settings)["panels"]
     assert [panel["title"] for panel in panels] == TITLES
     assert all(panel["targets"] for panel in panels)
 
 
-def test_panels_differ_and_do_not_lie_on_each_other() -> None:
+def test_board_panels_have_unique_ids_and_do_not_overlap() -> None:
     panels = shown(EVERYTHING)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [
@@ -69,7 +69,7 @@ def test_panels_differ_and_do_not_lie_on_each_other() -> None:
 
 
 @pytest.mark.parametrize("panel", shown(EVERYTHING)["panels"], ids=TITLES)
-def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict[str, Any]) -> None:
+def test_each_board_panel_has_a_description_and_a_unit(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["datasource"] == SOURCE
@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict[str, Any]) -> 
     assert all(target["datasource"] == SOURCE for target in panel["targets"])
 
 
-def test_its_place_and_its_choices_are_fixed() -> None:
+def test_the_board_has_a_fixed_uid_and_variables() -> None:
     told = shown(MEMORY)
     assert told["uid"] == "headgate"
     assert "id" not in told  # which a Grafana gives it
@@ -87,7 +87,7 @@ def test_its_place_and_its_choices_are_fixed() -> None:
     assert [(one["multi"], one["includeAll"]) for one in variables[1:]] == [(True, True)] * 3
 
 
-def test_a_result_has_the_same_colour_in_every_panel() -> None:
+def test_each_result_has_the_same_colour_in_every_board_panel() -> None:
     fixed = {
         panel["title"]: {
             override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
@@ -102,7 +102,7 @@ def test_a_result_has_the_same_colour_in_every_panel() -> None:
     )
 
 
-def test_a_configuration_has_no_queries_about_what_it_has_not() -> None:
+def test_each_configuration_gets_only_board_queries_for_its_parts() -> None:
     memory, redis, origin = targets(MEMORY), targets(REDIS), targets(ORIGIN)
     assert not [name for name in memory["Saturation"] if "Redis" in name or "disk" in name]
     assert "Redis memory {{route}}" in redis["Saturation"]
@@ -110,7 +110,9 @@ def test_a_configuration_has_no_queries_about_what_it_has_not() -> None:
     assert not [name for name in origin["States"] if name.startswith("log")]
 
 
-def test_every_query_is_promql_and_keeps_to_what_is_chosen(tmp_path: Path) -> None:
+def test_every_board_query_is_valid_promql_and_uses_the_chosen_job_and_instance(
+    tmp_path: Path,
+) -> None:
     queries = [query.expr for panel in PANELS for query in panel.queries]
     for expr in queries:
         chosen = re.findall(r"\{[^{}]*\}", expr)

@@ -93,32 +93,32 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         yield Drill(gateway, watch, redis, tokens)
 
 
-def test_a_planned_restart_of_a_redis_that_keeps_everything_fires_nothing(drill: Drill) -> None:
+def test_a_restart_of_redis_without_loss_fires_no_alert(drill: Drill) -> None:
     assert drill.write(KEPT) == [204]
     drill.change_history(KEPT)
     assert drill.watch.fired(KEPT) == set()
 
 
-def test_a_restart_of_a_redis_that_loses_its_streams_is_critical(drill: Drill) -> None:
+def test_a_restart_of_redis_that_loses_streams_fires_a_critical_alert(drill: Drill) -> None:
     assert drill.write(LOST) == [204]
     drill.change_history(LOST)
     drill.wait_for("HeadgateHistoryLost", "critical", LOST)
 
 
-def test_a_restart_that_no_gateway_can_judge_is_a_warning(drill: Drill) -> None:
+def test_a_restart_of_redis_with_unknown_loss_fires_a_warning(drill: Drill) -> None:
     drill.change_history(IDLE)
     drill.wait_for("HeadgateHistoryChanged", "warning", IDLE)
     assert drill.watch.fired(IDLE) == {"HeadgateHistoryChanged"}
 
 
-def test_appends_that_a_full_redis_refuses_fire(drill: Drill) -> None:
+def test_appends_refused_by_a_full_redis_fire_a_warning(drill: Drill) -> None:
     assert drill.write(FULL) == [204]
     drill.redis[FULL].command("CONFIG", "SET", "maxmemory", "1")
     assert set(drill.write(FULL, 5)) == {503}
     drill.wait_for("HeadgateAppendsFail", "warning", FULL)
 
 
-def test_answers_of_5xx_fire_as_a_share_and_as_an_error_budget_that_burns(drill: Drill) -> None:
+def test_responses_with_5xx_fire_the_server_error_and_error_budget_alerts(drill: Drill) -> None:
     port = drill.gateway.port
     statuses = {ask(port, "GET", f"{BROKEN}/s?offset=-1").status for _ in range(ENOUGH)}
     assert statuses == {502}
@@ -127,7 +127,7 @@ def test_answers_of_5xx_fire_as_a_share_and_as_an_error_budget_that_burns(drill:
     drill.wait_for("HeadgateErrorBudgetBurns", "warning", BROKEN)
 
 
-def test_a_tokens_file_that_is_refused_fires_until_it_is_mended(drill: Drill) -> None:
+def test_a_refused_tokens_file_fires_an_alert_until_repaired(drill: Drill) -> None:
     alert = ("HeadgateAccessFileRefused", "warning", "")
     text = drill.tokens.read_text()
     drill.tokens.write_text("[[tokens]\n")
@@ -136,6 +136,6 @@ def test_a_tokens_file_that_is_refused_fires_until_it_is_mended(drill: Drill) ->
     wait_until(lambda: Firing(*alert) not in drill.watch.firing())
 
 
-def test_the_rules_are_valid_in_the_prometheus_that_has_them(drill: Drill) -> None:
+def test_the_alert_rules_are_healthy_in_a_running_prometheus(drill: Drill) -> None:
     drill.watch.evaluate_again()
     assert drill.watch.unhealthy_rules() == []

@@ -44,13 +44,13 @@ def labels(metric: Metric) -> set[str]:
 BY_SERIES = {name: metric for metric in DECLARED for name in series(metric)}
 
 
-def test_every_metric_that_is_asked_for_is_declared() -> None:
+def test_every_metric_used_by_alerts_and_board_is_declared() -> None:
     asked = {name for expr in EXPRESSIONS for name in NAME.findall(expr)}
     assert len(asked) > 30
     assert sorted(asked - BY_SERIES.keys()) == []
 
 
-def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
+def test_every_label_used_by_alerts_and_board_belongs_to_its_metric() -> None:
     asked = set()
     for expr in EXPRESSIONS:
         for names, metric in AGGREGATION.findall(expr):

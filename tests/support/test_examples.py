@@ -10,16 +10,16 @@ OF_TWO = cases(["here", "there"], {"here"}, "the other one")
 
 
 @pytest.mark.parametrize("where", OF_TWO)
-def test_cases_left_to_torture_are_played_there_alone(where: str) -> None:
+def test_cases_left_to_torture_run_only_there(where: str) -> None:
     assert where == "here" or IS_WHOLE
 
 
 @pytest.mark.torture("the one above")
-def test_torture_plays_what_is_left_to_it() -> None:
+def test_a_test_marked_torture_runs_only_in_torture() -> None:
     assert IS_WHOLE
 
 
-def test_a_mark_says_what_stands_for_the_test(request: pytest.FixtureRequest) -> None:
+def test_a_torture_mark_without_a_reason_is_refused(request: pytest.FixtureRequest) -> None:
     request.node.add_marker(pytest.mark.torture("another"))
     kept, left = leave_to_torture([request.node])
     assert (kept or left) == [request.node]

@@ -53,7 +53,7 @@ def kinds_of_files(server: Headgate) -> list[str]:
 
 
 @pytest.mark.parametrize("name", cases(NAMES, ONE_THAT, "one of each kind"))
-def test_each_command_says_and_ends_the_same(name: str) -> None:
+def test_each_forked_command_prints_and_exits_like_a_fresh_one(name: str) -> None:
     command = [str(HEADGATE), name, *ENDING.get(name, ("--help",))]
     environment = {**os.environ, **AT_ONCE, "HEADGATE_ADMIN": f"127.0.0.1:{free_port()}"}
     forked, anew = (
@@ -68,7 +68,9 @@ def test_each_command_says_and_ends_the_same(name: str) -> None:
 @pytest.mark.parametrize(
     "number", cases([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], {signal.SIGTERM}, "SIGTERM")
 )
-def test_a_signal_ends_both_alike(number: signal.Signals) -> None:
+def test_a_signal_ends_forked_and_fresh_servers_with_the_same_status(
+    number: signal.Signals,
+) -> None:
     statuses = []
     for preface in ((), ANEW):
         with headgate(preface=preface) as server:
@@ -80,13 +82,13 @@ def test_a_signal_ends_both_alike(number: signal.Signals) -> None:
     assert statuses[0] == statuses[1] == (-9 if number == signal.SIGKILL else 0)
 
 
-def test_it_has_nothing_open_that_the_other_has_not() -> None:
+def test_a_forked_server_has_the_same_open_files_as_a_fresh_one() -> None:
     with headgate() as forked, headgate(preface=ANEW) as anew:
         # The connection by which each was found to be ready may not be closed yet.
         wait_until(lambda: kinds_of_files(forked) == kinds_of_files(anew))
 
 
-def test_it_works_in_the_folder_and_the_environment_that_are_asked_for(tmp_path: Path) -> None:
+def test_a_forked_command_uses_the_given_folder_and_environment(tmp_path: Path) -> None:
     process = start(
         [HEADGATE, "check"],
         environment={**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": "file:here"},
@@ -99,14 +101,14 @@ def test_it_works_in_the_folder_and_the_environment_that_are_asked_for(tmp_path:
     assert "HEADGATE_ORIGIN" not in os.environ
 
 
-def test_another_environment_of_its_imports_is_a_start_anew() -> None:
+def test_variables_read_at_import_cause_a_fresh_start_instead_of_a_fork() -> None:
     for name in ("PYTHONHASHSEED", "SSL_CERT_FILE", "LD_PRELOAD"):
         process = start([HEADGATE, "version"], environment={**os.environ, **AT_ONCE, name: "1"})
         process.communicate(timeout=20)
         assert isinstance(process, subprocess.Popen), name
 
 
-def test_who_waits_too_short_is_told() -> None:
+def test_waiting_too_short_for_a_forked_process_raises_timeout_expired() -> None:
     with headgate() as server:
         assert server.process is not None
         with pytest.raises(subprocess.TimeoutExpired):
@@ -114,7 +116,7 @@ def test_who_waits_too_short_is_told() -> None:
         assert server.process.poll() is None
 
 
-def test_all_end_with_the_process_that_asked() -> None:
+def test_forked_processes_end_with_the_process_that_started_them() -> None:
     program = (
         "import os, sys; from tests.support import processes;"
         "server = processes.Headgate().start();"
@@ -135,7 +137,7 @@ def test_all_end_with_the_process_that_asked() -> None:
     wait_until(lambda: not any(map(is_there, pids)), "both have ended")
 
 
-def test_all_end_with_the_fork_server() -> None:
+def test_forked_processes_end_with_the_fork_server() -> None:
     forks = Forks({**os.environ, **AT_ONCE}, ROOT)
     arguments = Headgate().arguments
     forked = Forked(forks, arguments, environment=os.environ, stderr=subprocess.DEVNULL)

@@ -16,7 +16,7 @@ async def hold(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_connections_are_over_on_leaving_however_far_they_have_come(turns: int) -> None:
+async def test_leaving_a_test_listener_closes_its_connections_in_every_state(turns: int) -> None:
     with contextlib.ExitStack() as stack:
         async with Listener(hold) as listener:
             clients = [
@@ -32,7 +32,7 @@ async def test_connections_are_over_on_leaving_however_far_they_have_come(turns:
                 assert client.recv(1) == b""
 
 
-async def test_what_a_server_of_a_test_raises_is_raised_on_leaving() -> None:
+async def test_an_exception_in_a_test_listener_is_raised_on_leaving_it() -> None:
     async def fail(*_: object) -> None:
         raise ValueError("no such answer")
 

@@ -10,13 +10,13 @@ OTHERS = ["a", "b", "c", "d", "e", "f", "g", "h"]
 LONG = [["K1", "K2"], ["L1"], ["M1"]]
 
 
-def test_half_of_the_workers_begin_with_long_modules_in_one_piece() -> None:
+def test_half_of_the_test_workers_begin_with_whole_long_modules() -> None:
     ordered = long_first(LONG, OTHERS, 4)
     parts = [ordered[start : start + 3] for start in range(0, len(ordered), 3)]
     assert parts == [["K1", "K2", "M1"], ["L1", "a", "b"], ["c", "d", "e"], ["f", "g", "h"]]
 
 
-def test_no_test_is_lost_where_the_parts_are_not_even() -> None:
+def test_ordering_long_modules_first_loses_no_test() -> None:
     for workers in range(1, 20):
         ordered = long_first(LONG, OTHERS, workers)
         assert sorted(ordered) == sorted([*OTHERS, *chain.from_iterable(LONG)]), workers

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torture("what leans on them")
 
 
-def test_failover_loses_what_was_written_after_the_cut_and_nothing_before(tmp_path: Path) -> None:
+def test_a_sentinel_failover_loses_only_writes_after_the_replication_cut(tmp_path: Path) -> None:
     with SentinelGroup(tmp_path) as group:
         for turn in range(2):  # the second time with the first one's loser as a replica
             kept, missing = f"kept {turn}", f"missing {turn}"
@@ -36,7 +36,7 @@ def test_failover_loses_what_was_written_after_the_cut_and_nothing_before(tmp_pa
             assert len(group.replicas()) == 2
 
 
-def test_cluster_takes_every_key_at_the_node_of_its_slot(tmp_path: Path) -> None:
+def test_a_redis_cluster_stores_every_key_at_the_node_of_its_slot(tmp_path: Path) -> None:
     with ClusterServers(tmp_path, replicas=1) as cluster:
         names = [f"key {number}" for number in range(60)]
         for name in names:

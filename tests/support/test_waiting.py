@@ -9,12 +9,12 @@ from tests.support.waiting import until, wait_until
 IN_VAIN = r"waited 0\.\d s in vain: the end of the world"
 
 
-async def test_a_wait_ends_when_it_is_so() -> None:
+async def test_a_wait_ends_when_its_condition_is_true() -> None:
     seen = iter([False, False, True])
     await until(lambda: next(seen))
 
 
-async def test_a_wait_takes_a_condition_that_waits_itself() -> None:
+async def test_a_wait_accepts_an_asynchronous_condition() -> None:
     seen = iter([False, True])
 
     async def is_so() -> bool:
@@ -23,7 +23,7 @@ async def test_a_wait_takes_a_condition_that_waits_itself() -> None:
     await until(is_so)
 
 
-async def test_a_wait_in_vain_says_for_what_and_how_long() -> None:
+async def test_a_wait_that_times_out_says_for_what_and_how_long() -> None:
     with pytest.raises(AssertionError, match=IN_VAIN):
         await until(lambda: False, "the end of the world", within_s=0.01)
     never: list[int] = []
@@ -31,7 +31,7 @@ async def test_a_wait_in_vain_says_for_what_and_how_long() -> None:
         await until(lambda: len(never) == 1, within_s=0.01)
 
 
-def test_a_wait_for_a_server_outlasts_its_absence() -> None:
+def test_a_wait_for_a_server_ignores_refused_connections() -> None:
     seen = iter([ConnectionRefusedError(), None])
 
     def answers() -> bool:
@@ -42,6 +42,6 @@ def test_a_wait_for_a_server_outlasts_its_absence() -> None:
     wait_until(answers)
 
 
-def test_a_wait_for_a_server_in_vain_says_what_it_told() -> None:
+def test_a_wait_for_a_server_that_times_out_shows_its_log() -> None:
     with pytest.raises(AssertionError, match=rf"{IN_VAIN}\nits log"):
         wait_until(lambda: False, "the end of the world", lambda: "its log", within_s=0.01)
