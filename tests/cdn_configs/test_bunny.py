@@ -70,7 +70,9 @@ def strays(value: dict[str, Any], model: type) -> list[str]:
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_the_pull_zone_has_fields_of_the_published_model(changes: dict[str, Any]) -> None:
+def test_the_bunny_pull_zone_uses_only_fields_of_the_published_model(
+    changes: dict[str, Any],
+) -> None:
     zone = made(**changes)["pull_zone"]
     kind = zone.pop("Type")
     assert PullZoneType(kind) is PullZoneType.PREMIUM
@@ -78,7 +80,7 @@ def test_the_pull_zone_has_fields_of_the_published_model(changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_each_edge_rule_has_fields_and_numbers_of_the_published_model(
+def test_each_bunny_edge_rule_uses_fields_and_numbers_of_the_published_model(
     changes: dict[str, Any],
 ) -> None:
     rules = made(**changes)["edge_rules"]
@@ -98,7 +100,7 @@ def test_each_edge_rule_has_fields_and_numbers_of_the_published_model(
             assert strays(named, EdgeRuleTrigger) == []
 
 
-def test_the_comparison_finds_a_wrong_name_and_type() -> None:
+def test_the_comparison_with_the_bunny_model_finds_a_wrong_name_and_type() -> None:
     zone = {"OriginUrl": 7, "EnableQueryStringOrdering": True, "Colour": "red"}
     wrong, unknown = strays(zone, PullZone)
     assert wrong.startswith("OriginUrl: 7 is no ")
@@ -108,7 +110,7 @@ def test_the_comparison_finds_a_wrong_name_and_type() -> None:
 # ---------------------------------------------------------------- what it avoids
 
 
-def test_nothing_is_kept_otherwise_than_the_gateway_says() -> None:
+def test_the_bunny_pull_zone_overrides_no_lifetime_of_the_gateway() -> None:
     zone = made()["pull_zone"]
     assert zone["CacheControlMaxAgeOverride"] == zone["CacheControlPublicMaxAgeOverride"] == -1
     off = {
@@ -125,14 +127,14 @@ def test_nothing_is_kept_otherwise_than_the_gateway_says() -> None:
     assert zone["EnableQueryStringOrdering"] is zone["EnableHostnameVary"] is True
 
 
-def test_no_write_is_sent_twice() -> None:
+def test_the_bunny_pull_zone_retries_no_request() -> None:
     zone = made()["pull_zone"]
     assert zone["OriginRetries"] == 0
     assert not any(zone[name] for name in zone if name.startswith("OriginRetry"))
 
 
 @pytest.mark.parametrize("poll_s", [1, 50])
-def test_those_who_wait_for_an_equal_poll_wait_longer_than_it_lasts(poll_s: int) -> None:
+def test_bunny_timeouts_exceed_the_long_poll(poll_s: int) -> None:
     zone = made(poll_s=poll_s)["pull_zone"]
     assert zone["RequestCoalescingTimeout"] == poll_s + 45
     assert zone["OriginResponseTimeout"] > poll_s
@@ -141,7 +143,9 @@ def test_those_who_wait_for_an_equal_poll_wait_longer_than_it_lasts(poll_s: int)
 @pytest.mark.parametrize(
     "names", [("Authorization", "Cookie"), ("Authorization", "X-Api-Key"), ()], ids=str
 )
-def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple[str, ...]) -> None:
+def test_bunny_rules_exclude_readers_with_credentials_from_cache_and_coalescing(
+    names: tuple[str, ...],
+) -> None:
     digest, *uncached, shared = made(identity_headers=names)["edge_rules"]
     assert EdgeRuleActionType(digest["ActionType"]) is EdgeRuleActionType.SET_RESPONSE_HEADER
     of_readers = [rule for rule in uncached if rule["Triggers"][0]["Type"] == HAS_HEADER]
@@ -164,7 +168,7 @@ def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple
     assert (method["PatternMatches"], method["PatternMatchingType"]) == (["GET"], ANY_MATCHES)
 
 
-def test_a_head_for_the_tail_finds_no_stored_get() -> None:
+def test_bunny_rules_store_no_head_and_no_get_without_offset() -> None:
     of_head, without_offset = made()["edge_rules"][-3:-1]
     for rule in (of_head, without_offset):
         assert (rule["ActionType"], rule["ActionParameter1"]) == (SETS_CACHE_TIME, "0")
@@ -184,7 +188,7 @@ def test_a_head_for_the_tail_finds_no_stored_get() -> None:
         ("[2001:db8::1]:443", "https://[2001:db8::1]:443"),
     ],
 )
-def test_port_443_is_spoken_to_by_tls(upstream: str, url: str) -> None:
+def test_bunny_connects_to_port_443_by_https(upstream: str, url: str) -> None:
     zone = made(upstream=upstream)["pull_zone"]
     assert zone["OriginUrl"] == url
     assert zone["VerifyOriginSSL"] is url.startswith("https:")
@@ -200,6 +204,8 @@ def test_port_443_is_spoken_to_by_tls(upstream: str, url: str) -> None:
         ({"sites": True}, "cannot keep the answers for one web site apart"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+def test_options_beyond_the_limits_of_bunny_are_refused_with_the_reason(
+    changes: dict[str, Any], told: str
+) -> None:
     with pytest.raises(Refused, match=told):
         made(**changes)

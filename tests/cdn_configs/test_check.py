@@ -18,7 +18,7 @@ NGINX = TARGETS["nginx"]
 HERE = from_settings(Settings(), host="streams.example.com", purge=True)
 
 
-def test_a_file_that_is_as_rendered_is_fine_and_nginx_takes_it() -> None:
+def test_checking_an_unchanged_nginx_file_finds_nothing() -> None:
     report = check(render(NGINX, HERE), Settings())
     assert (report.target, report.difference, report.checker) == ("nginx", "", "nginx")
     assert report.accepted, report.said
@@ -27,14 +27,14 @@ def test_a_file_that_is_as_rendered_is_fine_and_nginx_takes_it() -> None:
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy"])
 @pytest.mark.parametrize("standalone", [False, True], ids=["part", "standalone"])
-def test_its_own_checker_takes_each_file(name: str, standalone: bool) -> None:
+def test_the_checker_of_each_proxy_accepts_its_rendered_file(name: str, standalone: bool) -> None:
     host = "" if standalone else "streams.example.com"
     text = render(TARGETS[name], Options(host=host, standalone=standalone))
     report = check(text, Settings())
     assert (report.accepted, report.difference) == (True, ""), report.said
 
 
-def test_settings_that_have_changed_show_as_a_difference() -> None:
+def test_checking_a_file_after_a_change_of_settings_shows_a_difference() -> None:
     report = check(render(NGINX, HERE), Settings(long_poll_timeout=40))
     assert "\n-    proxy_read_timeout 65s;" in report.difference
     assert "\n+    proxy_read_timeout 85s;" in report.difference
@@ -42,23 +42,23 @@ def test_settings_that_have_changed_show_as_a_difference() -> None:
     assert not report.is_fine
 
 
-def test_a_port_at_which_nobody_listens_any_more_shows_as_a_difference() -> None:
+def test_checking_a_file_after_a_change_of_the_listen_port_shows_a_difference() -> None:
     report = check(render(NGINX, HERE), Settings(listen=Address("127.0.0.1", 5000)))
     assert "\n-    server 127.0.0.1:4437;" in report.difference
     assert "\n+    server 127.0.0.1:5000;" in report.difference
 
 
-def test_an_upstream_that_was_given_stays_also_where_it_is_the_usual_one() -> None:
+def test_an_explicit_upstream_equal_to_the_default_is_kept_by_a_check() -> None:
     given = from_settings(Settings(), host="a.example", upstream="127.0.0.1:4437")
     moved = Settings(listen=Address("127.0.0.1", 5000))
     assert check(render(NGINX, given), moved).difference == ""
 
 
-def test_what_decides_nothing_in_the_file_is_no_difference() -> None:
+def test_a_changed_setting_unused_by_the_file_is_no_difference() -> None:
     assert check(render(NGINX, HERE), Settings(sse_max_age=300)).difference == ""
 
 
-def test_what_was_chosen_on_the_command_line_is_no_difference() -> None:
+def test_options_of_the_command_line_are_no_difference() -> None:
     chosen = from_settings(
         Settings(),
         upstream="192.0.2.1:80",
@@ -70,7 +70,7 @@ def test_what_was_chosen_on_the_command_line_is_no_difference() -> None:
     assert check(render(TARGETS["nginx-njs"], chosen), Settings()).difference == ""
 
 
-def test_a_file_that_was_edited_differs_and_its_checker_says_what_is_wrong() -> None:
+def test_checking_an_edited_file_shows_the_difference_and_the_checker_error() -> None:
     text = render(NGINX, HERE).replace("proxy_cache_lock on;", "proxy_cache_lock maybe;", 1)
     report = check(text, Settings())
     assert "-        proxy_cache_lock maybe;\n+        proxy_cache_lock on;\n" in report.difference
@@ -81,7 +81,7 @@ def test_a_file_that_was_edited_differs_and_its_checker_says_what_is_wrong() -> 
 CLEARING = [name for name, target in TARGETS.items() if target.clears_forwarded]
 
 
-def test_all_targets_take_a_made_up_forwarded_out_but_those_that_change_no_headers() -> None:
+def test_every_target_that_can_change_headers_removes_a_forged_forwarded() -> None:
     parts_of_another = {"nginx-njs-script", "cloudfront", "cloudflare-package"}
     parts_of_another |= {"cloudflare-worker-wrangler", "cloudflare-durable-wrangler"}
     change_no_headers = {"bunny", "cloudflare-rules", "aws-alb", "google-load-balancer"}
@@ -89,7 +89,7 @@ def test_all_targets_take_a_made_up_forwarded_out_but_those_that_change_no_heade
 
 
 @pytest.mark.parametrize("name", CLEARING)
-def test_a_file_that_passes_a_made_up_forwarded_on_is_warned_of(name: str) -> None:
+def test_checking_a_file_that_passes_on_a_forged_forwarded_warns(name: str) -> None:
     options = from_settings(Settings(), host="a.example", upstream="gateway.example.com:4437")
     text = render(TARGETS[name], options)
     assert check(text, Settings()).warning == ""
@@ -100,7 +100,7 @@ def test_a_file_that_passes_a_made_up_forwarded_on_is_warned_of(name: str) -> No
     assert not report.is_fine
 
 
-def test_a_checker_that_is_not_installed_is_no_fault_of_the_file(
+def test_a_file_is_fine_although_its_checker_is_not_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -128,17 +128,17 @@ def test_a_checker_that_is_not_installed_is_no_fault_of_the_file(
     ],
     ids=lambda text: text[:40],
 )
-def test_a_file_that_is_none_of_ours_is_refused(text: str, sentence: str) -> None:
+def test_checking_a_file_without_a_valid_mark_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         check(text, Settings())
 
 
-def test_a_file_of_a_target_that_there_is_not_is_refused() -> None:
+def test_checking_a_file_of_an_unknown_target_is_refused() -> None:
     with pytest.raises(UnknownTarget, match="there is no target 'apache'"):
         check("# headgate cdn apache {}\n", Settings())
 
 
-def test_the_mark_of_a_json_file_is_found_wherever_it_is() -> None:
+def test_the_mark_of_a_json_file_is_found_at_any_depth() -> None:
     said = mark(NGINX, HERE)
     text = json.dumps({"rules": [{"enabled": True, "description": said}, None, 1]})
     assert check(text, Settings()).target == "nginx"

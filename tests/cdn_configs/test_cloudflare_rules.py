@@ -60,7 +60,7 @@ def published() -> ModuleType:
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_each_ruleset_is_what_the_published_types_describe(
+def test_each_cloudflare_ruleset_matches_the_published_types(
     changes: dict[str, Any], published: ModuleType
 ) -> None:
     made = rulesets(**changes)
@@ -73,7 +73,7 @@ def test_each_ruleset_is_what_the_published_types_describe(
         assert len(set(refs)) == len(refs)
 
 
-def test_tiered_cache_is_switched_on_by_the_calls_of_the_published_client(
+def test_cloudflare_tiered_cache_settings_match_the_published_client(
     published: ModuleType,
 ) -> None:
     kinds = {
@@ -89,7 +89,7 @@ def test_tiered_cache_is_switched_on_by_the_calls_of_the_published_client(
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_each_expression_is_what_cloudflares_parser_takes(changes: dict[str, Any]) -> None:
+def test_each_cloudflare_expression_is_accepted_by_its_parser(changes: dict[str, Any]) -> None:
     made = rulesets(**changes)
     for phase in PHASES:
         for rule in made[phase]["rules"]:
@@ -99,7 +99,9 @@ def test_each_expression_is_what_cloudflares_parser_takes(changes: dict[str, Any
             assert phase == RESPONSE or not about_answers
 
 
-def test_the_comparison_finds_a_wrong_name_type_choice_and_operator(published: ModuleType) -> None:
+def test_the_comparison_with_cloudflare_types_finds_wrong_names_types_and_operators(
+    published: ModuleType,
+) -> None:
     made = rulesets()
     share, tail = made[REQUEST]["rules"][1], made[RESPONSE]["rules"][1]
     share["action_parameters"] |= {"cache": "yes", "colour": "red"}
@@ -167,7 +169,7 @@ KEYS = ("Authorization", "Cookie", "X-Api-Key")
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_a_read_that_is_the_same_for_all_may_be_stored(name: str) -> None:
+def test_cloudflare_rules_allow_storing_shared_reads(name: str) -> None:
     said = settled(rulesets(identity_headers=KEYS), REQUEST, SHARED[name])
     assert said["cache"] is True
     assert said["cache_key"] == {"ignore_query_strings_order": True}
@@ -176,17 +178,17 @@ def test_a_read_that_is_the_same_for_all_may_be_stored(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PASSED)
-def test_every_other_request_passes(name: str) -> None:
+def test_cloudflare_rules_bypass_the_cache_for_all_other_requests(name: str) -> None:
     assert settled(rulesets(identity_headers=KEYS), REQUEST, PASSED[name]) == {"cache": False}
 
 
 @pytest.mark.parametrize("name", NOT_OURS)
-def test_the_rest_of_the_zone_is_left_alone(name: str) -> None:
+def test_cloudflare_rules_do_not_apply_to_the_rest_of_the_zone(name: str) -> None:
     made = rulesets()
     assert [settled(made, phase, {**NOT_OURS[name], **answer(200)}) for phase in PHASES] == [{}] * 3
 
 
-def test_no_body_of_a_stream_is_held_back_or_rewritten() -> None:
+def test_cloudflare_rules_disable_buffering_and_rewriting_of_stream_bodies() -> None:
     for facts in (*SHARED.values(), *PASSED.values()):
         said = settled(rulesets(), CONFIG, facts)
         assert said["request_body_buffering"] == said["response_body_buffering"] == "none"
@@ -238,7 +240,7 @@ AS_THE_GATEWAY_SAYS = {
 
 
 @pytest.mark.parametrize("name", KEPT_A_MOMENT)
-def test_what_has_no_news_is_kept_for_a_moment_by_cloudflare_only(name: str) -> None:
+def test_cloudflare_rules_store_responses_without_news_for_a_moment(name: str) -> None:
     asked, answered, forbidden = KEPT_A_MOMENT[name]
     said = settled(rulesets(), RESPONSE, {**asked, **answered})
     assert said["s-maxage"] == MOMENT
@@ -247,12 +249,12 @@ def test_what_has_no_news_is_kept_for_a_moment_by_cloudflare_only(name: str) -> 
 
 
 @pytest.mark.parametrize("name", AS_THE_GATEWAY_SAYS)
-def test_all_else_is_kept_as_the_gateway_says(name: str) -> None:
+def test_cloudflare_rules_change_no_other_lifetime_of_the_gateway(name: str) -> None:
     asked, answered = AS_THE_GATEWAY_SAYS[name]
     assert settled(rulesets(), RESPONSE, {**asked, **answered}) == {}
 
 
-def test_purging_has_a_tag_for_all_streams_of_the_zone() -> None:
+def test_cloudflare_rules_for_purges_add_a_tag_for_all_streams() -> None:
     facts = {**CATCH_UP, **answer(200, CHUNK)}
     tagged = {"operation": "add", "values": ["headgate"]}
     assert settled(rulesets(purge=True), RESPONSE, facts) == tagged
@@ -268,6 +270,8 @@ def test_purging_has_a_tag_for_all_streams_of_the_zone() -> None:
         ({"sites": True}, "cannot keep the answers for one web site apart"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+def test_options_beyond_the_limits_of_cloudflare_rules_are_refused_with_the_reason(
+    changes: dict[str, Any], told: str
+) -> None:
     with pytest.raises(Refused, match=told):
         rulesets(**changes)

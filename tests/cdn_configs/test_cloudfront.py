@@ -85,7 +85,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_what_is_made_is_what_the_published_model_describes(
+def test_cloudfront_policies_and_distribution_match_the_published_model(
     changes: dict[str, Any], model: ServiceModel
 ) -> None:
     for call, given in calls(parts(**changes)).items():
@@ -95,7 +95,9 @@ def test_what_is_made_is_what_the_published_model_describes(
         assert list(strays(given, shape)) == [], call
 
 
-def test_the_comparison_finds_a_wrong_name_type_choice_and_count(model: ServiceModel) -> None:
+def test_the_comparison_with_the_aws_model_finds_wrong_names_types_and_counts(
+    model: ServiceModel,
+) -> None:
     given = calls(parts())["CreateDistribution"]
     shape = model.operation_model("CreateDistribution").input_shape
     assert shape is not None
@@ -115,7 +117,7 @@ def test_the_comparison_finds_a_wrong_name_type_choice_and_count(model: ServiceM
 # ---------------------------------------------------------------- what it avoids
 
 
-def test_nothing_is_stored_or_forwarded_otherwise_than_the_gateway_says() -> None:
+def test_cloudfront_policies_override_no_lifetime_and_forward_the_whole_query() -> None:
     made = parts()
     policy = made["cache_policy"]
     assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
@@ -131,20 +133,20 @@ def test_nothing_is_stored_or_forwarded_otherwise_than_the_gateway_says() -> Non
     assert {404, 503} < {error["ErrorCode"] for error in errors}
 
 
-def test_cookies_that_do_not_matter_to_the_gateway_do_not_part_its_readers() -> None:
+def test_the_cloudfront_cache_key_ignores_cookies_without_cookie_identity() -> None:
     made = parts(identity_headers=("Authorization",))
     key = made["cache_policy"]["ParametersInCacheKeyAndForwardedToOrigin"]
     assert key["CookiesConfig"] == {"CookieBehavior": "none"}
 
 
 @pytest.mark.parametrize("sites", [False, True])
-def test_answers_that_differ_from_site_to_site_have_the_site_in_their_key(sites: bool) -> None:
+def test_the_cloudfront_cache_key_contains_the_origin_header_only_with_sites(sites: bool) -> None:
     key = parts(sites=sites)["cache_policy"]["ParametersInCacheKeyAndForwardedToOrigin"]
     assert ("Origin" in key["HeadersConfig"]["Headers"]["Items"]) is sites
 
 
 @pytest.mark.parametrize(("poll_s", "wait_s"), [(1, 46), (20, 65), (75, LONGEST_READ_TIMEOUT_S)])
-def test_it_waits_longer_than_a_poll(poll_s: int, wait_s: int) -> None:
+def test_the_cloudfront_read_timeout_exceeds_the_long_poll(poll_s: int, wait_s: int) -> None:
     origin = parts(poll_s=poll_s)["distribution"]["Origins"]["Items"][0]
     assert origin["CustomOriginConfig"]["OriginReadTimeout"] == wait_s
 
@@ -152,7 +154,7 @@ def test_it_waits_longer_than_a_poll(poll_s: int, wait_s: int) -> None:
 @pytest.mark.parametrize(
     ("port", "policy", "plain"), [(443, "https-only", 80), (81, "http-only", 81)]
 )
-def test_port_443_is_spoken_to_by_tls(port: int, policy: str, plain: int) -> None:
+def test_cloudfront_connects_to_port_443_by_https(port: int, policy: str, plain: int) -> None:
     made = parts(upstream=f"gateway.example.com:{port}")
     origin = made["distribution"]["Origins"]["Items"][0]
     assert origin["DomainName"] == "gateway.example.com"
@@ -160,7 +162,7 @@ def test_port_443_is_spoken_to_by_tls(port: int, policy: str, plain: int) -> Non
     assert (custom["OriginProtocolPolicy"], custom["HTTPPort"]) == (policy, plain)
 
 
-def test_its_copies_are_dropped_by_the_tags_that_the_gateway_sends() -> None:
+def test_cloudfront_uses_a_cache_tag_header_that_the_gateway_sends() -> None:
     made = parts(purge=True)["distribution"]
     (header,) = made["CacheTagConfig"].values()
     assert (header, ",") in tags.HEADERS  # AWS wants commas between tags
@@ -168,7 +170,7 @@ def test_its_copies_are_dropped_by_the_tags_that_the_gateway_sends() -> None:
     assert re.fullmatch(r"[!-+\--@\[-~]{1,256}", tags.of_stream("/v1/stream/A%2Fb"))
 
 
-def test_one_region_asks_for_all_others_only_where_it_is_named() -> None:
+def test_cloudfront_uses_an_origin_shield_only_with_a_named_region() -> None:
     (own,), (shielded,) = (
         parts(**changes)["distribution"]["Origins"]["Items"]
         for changes in ({}, {"shield": "ap-northeast-1"})
@@ -187,7 +189,7 @@ def test_one_region_asks_for_all_others_only_where_it_is_named() -> None:
         ({"shield": "frankfurt-de"}, "takes a region of AWS such as eu-central-1 as --shield"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_the_reason(
+def test_options_beyond_the_limits_of_cloudfront_are_refused_with_the_reason(
     name: str, changes: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(Refused, match=told):
@@ -279,20 +281,22 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_a_read_that_is_the_same_for_all_has_the_same_key(
+def test_the_cloudfront_function_gives_shared_reads_one_cache_key(
     name: str, keys: dict[str, str | None]
 ) -> None:
     assert keys[name] is None
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_a_request_that_must_not_be_shared_has_a_key_of_its_own(
+def test_the_cloudfront_function_gives_unshared_requests_a_cache_key_of_their_own(
     name: str, keys: dict[str, str | None]
 ) -> None:
     assert keys[name] == REQUEST
 
 
-def test_the_query_of_what_is_shared_is_sorted_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+def test_the_cloudfront_function_sorts_the_query_of_shared_reads_without_loss(
+    tmp_path: Path,
+) -> None:
     (one, other, twice, none) = ran(
         file("cloudfront-function"),
         tmp_path,
@@ -307,7 +311,9 @@ def test_the_query_of_what_is_shared_is_sorted_and_nothing_of_it_is_lost(tmp_pat
     assert none["querystring"] == ""
 
 
-def test_a_reader_cannot_choose_a_key(tmp_path: Path) -> None:
+def test_the_cloudfront_function_overwrites_a_cache_key_header_of_the_client(
+    tmp_path: Path,
+) -> None:
     shared = event("/v1/stream/a?offset=-1", x_headgate_alone="mine")
     alone = event("/v1/stream/a?offset=-1&live=sse", x_headgate_alone="mine")
     answers = ran(file("cloudfront-function"), tmp_path, shared, alone)
@@ -315,7 +321,9 @@ def test_a_reader_cannot_choose_a_key(tmp_path: Path) -> None:
     assert answers[1]["headers"]["x-headgate-alone"] == {"value": REQUEST}
 
 
-def test_nothing_else_of_a_request_changes(tmp_path: Path) -> None:
+def test_the_cloudfront_function_changes_only_the_cache_key_header_of_a_post(
+    tmp_path: Path,
+) -> None:
     asked = event("/v1/stream/a%2Fb", "POST", content_type="text/plain", cookie="a=b")
     (answer,) = ran(file("cloudfront-function"), tmp_path, asked)
     expected = asked["request"]
@@ -323,7 +331,7 @@ def test_nothing_else_of_a_request_changes(tmp_path: Path) -> None:
     assert answer == expected
 
 
-def test_a_cookie_that_does_not_matter_to_the_gateway_does_not_part_a_reader(
+def test_the_cloudfront_function_ignores_cookies_without_cookie_identity(
     tmp_path: Path,
 ) -> None:
     source = file("cloudfront-function", identity_headers=("Authorization",))
@@ -331,7 +339,7 @@ def test_a_cookie_that_does_not_matter_to_the_gateway_does_not_part_a_reader(
     assert "x-headgate-alone" not in answer["headers"]
 
 
-def test_the_function_needs_nothing_that_its_runtime_does_not_have() -> None:
+def test_the_cloudfront_function_uses_only_syntax_of_its_runtime() -> None:
     source = file("cloudfront-function", identity_headers=("Authorization", "Cookie", *"ABC"))
     assert len(source.encode()) < LONGEST_FUNCTION
     code = re.sub(r"//.*", "", source)
@@ -340,7 +348,7 @@ def test_the_function_needs_nothing_that_its_runtime_does_not_have() -> None:
         assert missing not in code
 
 
-def test_what_only_the_account_knows_is_named_as_the_readme_fills_it_in() -> None:
+def test_the_placeholders_of_the_cloudfront_file_are_those_of_its_readme() -> None:
     text = file("cloudfront")
     open_places = set(re.findall(r'"([A-Z_]+_(?:ID|ARN))"', text))
     readme = (ROOT / "cdn_configs/cloudfront/README.md").read_text()

@@ -56,7 +56,9 @@ def passes(file: Path) -> bool:
     ],
     ids=["usual", "longest", "no-credentials", "other-credentials", "reader-key", "shield"],
 )
-def test_the_linter_finds_no_error_and_no_doubt(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_the_fastly_vcl_passes_its_linter_without_warnings(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
     file = tmp_path / "headgate.vcl"
     file.write_text(fastly(**changes))
     report = linted(file)
@@ -65,7 +67,7 @@ def test_the_linter_finds_no_error_and_no_doubt(changes: dict[str, Any], tmp_pat
     assert passes(file)
 
 
-def test_the_naive_file_is_refused_because_it_is_written_for_another_program() -> None:
+def test_the_naive_varnish_file_fails_the_fastly_linter() -> None:
     report = linted(NAIVE)
     assert (report["Errors"], report["Warnings"]) == (10, 2)
     assert not passes(NAIVE)
@@ -92,7 +94,9 @@ def test_the_naive_file_is_refused_because_it_is_written_for_another_program() -
         ({"shield": "1-a"}, "takes a shield of Fastly such as frankfurt-de as --shield, not 1-a"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+def test_options_beyond_the_limits_of_fastly_are_refused_with_the_reason(
+    changes: dict[str, Any], told: str
+) -> None:
     with pytest.raises(Refused) as refusal:
         fastly(**changes)
     assert told in refusal.value.detail
@@ -100,7 +104,9 @@ def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any],
 
 
 @pytest.mark.parametrize(("poll_s", "wait_s"), [(1, 46), (13, 58), (14, 59), (50, 59)])
-def test_it_waits_longer_than_a_poll_and_less_than_its_cluster(poll_s: int, wait_s: int) -> None:
+def test_fastly_timeouts_exceed_the_long_poll_up_to_the_cluster_limit(
+    poll_s: int, wait_s: int
+) -> None:
     text = fastly(poll_s=poll_s)
     assert f".first_byte_timeout = {wait_s}s;" in text
     assert f".between_bytes_timeout = {wait_s}s;" in text
@@ -112,7 +118,7 @@ def sub(name: str) -> str:
     return " ".join(re.sub(r"(?m)^ *# .*", "", body).split())
 
 
-def test_a_shield_is_asked_for_every_request_that_begins_anew() -> None:
+def test_the_fastly_shield_is_selected_for_every_unrestarted_request() -> None:
     own, shielded = fastly(), fastly(shield="iad-va-us")
     assert "shield" not in own
     chosen = "set req.backend = fastly.try_select_shield(ssl_shield_iad_va_us, F_headgate);"
@@ -121,7 +127,7 @@ def test_a_shield_is_asked_for_every_request_that_begins_anew() -> None:
     assert shielded.index(guard) < shielded.index("return(pass)")
 
 
-def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:
+def test_the_fastly_vcl_adds_what_varnish_does_by_itself() -> None:
     # Without it, anybody may purge; and the key of a purge is that of the read.
     asked = 'if (req.method == "FASTLYPURGE") { set req.http.Fastly-Purge-Requires-Auth = "1"; }'
     assert asked in sub("vcl_recv")
@@ -139,12 +145,12 @@ def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:
         assert f"#FASTLY {macro}" in sub(f"vcl_{macro}")
 
 
-def test_copies_of_reads_that_are_not_live_may_outlive_the_gateway() -> None:
+def test_the_fastly_vcl_sets_stale_if_error_only_for_reads_that_are_not_live() -> None:
     rule = '  if (req.url !~ "[?&]live=") {\n    set beresp.stale_if_error = 30s;\n  }\n'
     assert rule in fastly(stale_if_error_s=30)
     assert rule not in fastly()
 
 
-def test_an_event_source_is_told_to_ask_again() -> None:
+def test_the_fastly_vcl_sends_an_event_source_a_retry_time_while_the_gateway_is_away() -> None:
     assert 'synthetic {": the gateway is away\nretry: 2000\n\n"};' in fastly()
     assert 'set obj.http.Content-Type = "text/event-stream";' in fastly()

@@ -149,7 +149,9 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_answer_is_kept_for_as_long_as_the_rules_say(name: str, edge: Edge) -> None:
+def test_fastly_and_varnish_store_each_response_for_the_lifetime_of_the_rules(
+    name: str, edge: Edge
+) -> None:
     case = CASES[name]
     first, second = (edge.ask(f"/{name}{case.query}") for _ in range(2))
     assert first.status == second.status == case.answer.status
@@ -161,40 +163,40 @@ def test_an_answer_is_kept_for_as_long_as_the_rules_say(name: str, edge: Edge) -
 
 
 @pytest.mark.parametrize("name", PASSES)
-def test_a_request_that_is_its_own_reaches_the_gateway_as_it_is(name: str, edge: Edge) -> None:
+def test_an_unshared_request_bypasses_fastly_and_varnish_unchanged(name: str, edge: Edge) -> None:
     method, query, headers = PASSES[name]
     for _ in range(2):
         assert edge.ask(f"/{name}{query}", method, **headers).status == 200
     assert edge.origin.requests(f"/{name}") == {method: 2}
 
 
-def test_a_reader_with_credentials_gets_nothing_of_what_was_kept_for_others(edge: Edge) -> None:
+def test_a_reader_with_credentials_gets_no_cached_response_of_others(edge: Edge) -> None:
     anonymous = edge.ask(f"/shared{CATCH_UP}")
     known = edge.ask(f"/shared{CATCH_UP}", Authorization="Bearer a")
     again = edge.ask(f"/shared{CATCH_UP}")
     assert anonymous.body == again.body != known.body
 
 
-def test_a_reader_of_events_who_comes_back_gets_none_of_another_place(edge: Edge) -> None:
+def test_sse_requests_with_different_last_event_ids_share_no_response(edge: Edge) -> None:
     places = ("0_1", "0_2", "0_1")
     bodies = [edge.ask(f"/resumed{SSE}", **{"Last-Event-ID": at}).body for at in places]
     assert bodies == [b"1", b"2", b"1"]
 
 
-def test_the_order_of_a_query_makes_no_other_question(edge: Edge) -> None:
+def test_queries_in_different_order_share_a_cached_response(edge: Edge) -> None:
     one = edge.ask("/order?offset=0_1&live=long-poll&cursor=7")
     other = edge.ask("/order?cursor=7&offset=0_1&live=long-poll")
     assert one.body == other.body
     assert edge.origin.requests("/order") == {"GET": 1}
 
 
-def test_two_hosts_are_kept_apart(edge: Edge) -> None:
+def test_two_hosts_share_no_cached_response(edge: Edge) -> None:
     one = edge.ask(f"/hosts{CATCH_UP}")
     other = edge.ask(f"/hosts{CATCH_UP}", Host="other.example")
     assert (one.body, other.body) == (b"1", b"2")
 
 
-def test_two_sites_are_kept_apart_and_what_is_no_site_makes_no_copy(edge: Edge) -> None:
+def test_two_origins_share_no_cached_response_and_bad_origins_count_as_none(edge: Edge) -> None:
     sites = ("https://a.example", "https://b.example", "https://a.example")
     bodies = [edge.ask(f"/sites{CATCH_UP}", Origin=site).body for site in sites]
     nobody = [
@@ -217,7 +219,7 @@ def give_stale_copies(edge: Edge, target: str, failures: Callable[[], int]) -> N
     wait_until(has_failed)
 
 
-def test_a_stale_copy_stays_while_the_gateway_cannot_be_reached(edge: Edge) -> None:
+def test_a_stale_response_is_served_while_the_gateway_is_unreachable(edge: Edge) -> None:
     target = f"/away{CATCH_UP}"
     edge.ask(target)
     with edge.origin.away():
@@ -225,7 +227,7 @@ def test_a_stale_copy_stays_while_the_gateway_cannot_be_reached(edge: Edge) -> N
     wait_until(lambda: edge.ask(target).body == b"2", "a new copy, as the gateway is back")
 
 
-def test_a_stale_copy_stays_while_the_gateway_answers_503(edge: Edge) -> None:
+def test_a_stale_response_is_served_while_the_gateway_answers_503(edge: Edge) -> None:
     target = f"/failing{CATCH_UP}"
     edge.ask(target)
     edge.origin.answers["/failing"] = FAILING

@@ -17,7 +17,7 @@ UPSTREAM = "gateway.example.com:4437"
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_golden_file_is_what_its_command_prints(name: str) -> None:
+def test_each_golden_file_equals_the_output_of_its_command(name: str) -> None:
     target = TARGETS[name]
     golden = Path("cdn_configs", target.folder, "golden", name + Path(target.file_name).suffix)
     again = f"headgate cdn render {name} --host {HOST} --upstream {UPSTREAM} -o {golden}"

@@ -45,7 +45,7 @@ def njs(origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
         ("offset=-1&cursor=1", "cursor=1&offset=-1"),
     ],
 )
-def test_the_order_of_the_protocols_parameters_makes_no_other_key(
+def test_the_nginx_cache_key_ignores_the_order_of_protocol_parameters(
     nginx: int, origin: Origin, one: str, other: str
 ) -> None:
     url = origin.will_say(Said(one, 200, ("Cache-Control: public, max-age=60",)))
@@ -63,7 +63,7 @@ def test_the_order_of_the_protocols_parameters_makes_no_other_key(
         ("offset=5&cursor=1", "offset=5&cursor=2"),
     ],
 )
-def test_queries_that_servers_may_understand_otherwise_have_keys_apart(
+def test_ambiguous_queries_have_nginx_cache_keys_of_their_own(
     nginx: int, njs: int, origin: Origin, one: str, other: str
 ) -> None:
     for port in (nginx, njs):
@@ -72,14 +72,18 @@ def test_queries_that_servers_may_understand_otherwise_have_keys_apart(
         assert results(port, url, {}) + results(port, f"{path}?{other}", {}) == ["MISS", "MISS"]
 
 
-def test_with_njs_the_order_of_all_parameters_makes_no_other_key(njs: int, origin: Origin) -> None:
+def test_the_nginx_cache_key_with_njs_ignores_the_order_of_all_parameters(
+    njs: int, origin: Origin
+) -> None:
     url = origin.will_say(Said("b=2&offset=5&a=1", 200, ("Cache-Control: public, max-age=60",)))
     path = url.partition("?")[0]
     assert results(njs, url, {}) == ["MISS"]
     assert results(njs, f"{path}?a=1&&b=2&offset=5", {}) == ["HIT"]
 
 
-def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin) -> None:
+def test_an_nginx_purge_evicts_the_response_of_its_url_and_no_other(
+    nginx: int, origin: Origin
+) -> None:
     fields = ("Cache-Control: public, max-age=60",)
     url, other = (origin.will_say(Said("offset=5&cursor=1", 200, fields)) for _ in range(2))
     path = url.partition("?")[0]
@@ -89,7 +93,7 @@ def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin
     assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
 
 
-def test_the_machine_itself_may_not_purge_where_the_gateway_is_another() -> None:
+def test_an_nginx_purge_from_its_own_machine_gets_403_with_a_remote_gateway() -> None:
     """A proxy in front of nginx may be on it, and everybody is behind that."""
     port = free_port()
     options = Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True)
@@ -100,14 +104,16 @@ def test_the_machine_itself_may_not_purge_where_the_gateway_is_another() -> None
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
-def test_a_purge_that_a_proxy_passed_on_is_refused(nginx: int, origin: Origin, header: str) -> None:
+def test_an_nginx_purge_relayed_by_a_proxy_gets_403(
+    nginx: int, origin: Origin, header: str
+) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
     assert results(nginx, url, {}) == ["MISS"]
     assert ask(nginx, "PURGE", url, None, **{header: "192.0.2.1"}).status == 403
     assert results(nginx, url, {}) == ["HIT"]
 
 
-def test_a_host_has_one_copy_however_it_is_written_and_one_purge_drops_it(
+def test_spellings_of_a_host_share_an_nginx_response_and_one_purge_evicts_it(
     named: int, origin: Origin
 ) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
@@ -117,7 +123,9 @@ def test_a_host_has_one_copy_however_it_is_written_and_one_purge_drops_it(
     assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
 
 
-def test_a_host_that_was_made_up_gets_no_copy(named: int, origin: Origin) -> None:
+def test_an_unknown_host_gets_421_from_nginx_and_never_reaches_the_gateway(
+    named: int, origin: Origin
+) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
     assert [asked(named, url, {"Host": host}).status for host in ("evil", f"{NAME}.evil")] == [
         421,
@@ -127,7 +135,7 @@ def test_a_host_that_was_made_up_gets_no_copy(named: int, origin: Origin) -> Non
 
 
 @pytest.mark.parametrize("path", ["/v1/stream/%61bc", "/v1/stream/%2fa", "/v1/stream/a|b"])
-def test_a_path_that_the_gateway_writes_otherwise_has_no_copy(
+def test_a_path_that_is_not_canonical_bypasses_the_nginx_cache(
     nginx: int, origin: Origin, path: str
 ) -> None:
     """A purge, which has the gateway's own spelling, would not drop it."""
@@ -137,13 +145,13 @@ def test_a_path_that_the_gateway_writes_otherwise_has_no_copy(
 
 
 @pytest.mark.parametrize("path", ["/v1/stream/a%2Fb", "/v1/stream/%C3%A4!~", "/v1/stream/a%7Cb"])
-def test_a_path_as_the_gateway_writes_it_has_one(nginx: int, origin: Origin, path: str) -> None:
+def test_a_canonical_path_is_cached_by_nginx(nginx: int, origin: Origin, path: str) -> None:
     origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
     assert canonical_path(path) == path
     assert results(nginx, f"{path}?{READ}", {}, {}) == ["MISS", "HIT"]
 
 
-def test_what_needs_no_encoding_is_taken_as_the_gateway_takes_it(
+def test_nginx_judges_percent_encoded_characters_as_the_gateway_does(
     nginx: int, origin: Origin
 ) -> None:
     for character in EDGES:

@@ -75,7 +75,9 @@ def own_words(said: Said) -> str | None:
 
 
 @pytest.mark.parametrize("said", KEPT, ids=str)
-def test_what_may_be_kept_answers_the_next_who_asks(nginx: int, origin: Origin, said: Said) -> None:
+def test_nginx_serves_cacheable_responses_to_the_next_readers(
+    nginx: int, origin: Origin, said: Said
+) -> None:
     url = origin.will_say(said)
     answers = [ask(nginx, "GET", url) for _ in range(3)]
     assert [one.get("X-Cache-Status") for one in answers] == ["MISS", "HIT", "HIT"]
@@ -85,7 +87,9 @@ def test_what_may_be_kept_answers_the_next_who_asks(nginx: int, origin: Origin, 
 
 
 @pytest.mark.parametrize("said", NOT_KEPT, ids=str)
-def test_what_may_not_be_kept_is_asked_each_time(nginx: int, origin: Origin, said: Said) -> None:
+def test_nginx_fetches_uncacheable_responses_each_time(
+    nginx: int, origin: Origin, said: Said
+) -> None:
     url = origin.will_say(said)
     answers = [ask(nginx, "GET", url) for _ in range(2)]
     assert [one.get("X-Cache-Status") for one in answers] == ["MISS", "MISS"]
@@ -107,7 +111,7 @@ def test_what_may_not_be_kept_is_asked_each_time(nginx: int, origin: Origin, sai
     ],
     ids=str,
 )
-def test_what_has_no_copy_goes_past_the_cache(
+def test_requests_that_may_not_be_cached_bypass_the_nginx_cache(
     nginx: int, origin: Origin, method: str, query: str, reader: dict[str, str]
 ) -> None:
     url = origin.will_say(Said(query, 200, ("Cache-Control: public, max-age=60",)))
@@ -125,7 +129,7 @@ def test_what_has_no_copy_goes_past_the_cache(
     ],
     ids=str,
 )
-def test_a_reader_has_copies_that_nobody_else_gets(
+def test_nginx_caches_per_credential_and_shares_nothing_between_readers(
     readers_apart: int, origin: Origin, said: Said
 ) -> None:
     url = origin.will_say(said)
@@ -136,14 +140,14 @@ def test_a_reader_has_copies_that_nobody_else_gets(
     assert bodies == [b"Bearer A", b"Bearer A", b"Bearer B", b"Bearer B", b"anybody"]
 
 
-def test_what_is_private_to_nobody_in_particular_is_kept_for_nobody(
+def test_nginx_does_not_store_a_private_response_without_a_credential(
     readers_apart: int, origin: Origin
 ) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: private, max-age=60",)))
     assert results(readers_apart, url, {}, {}) == ["MISS", "MISS"]
 
 
-def test_headers_of_who_a_reader_is_do_not_run_into_one_another(
+def test_credentials_split_differently_over_headers_have_nginx_keys_of_their_own(
     readers_apart: int, origin: Origin
 ) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: private, max-age=60",)))
@@ -168,7 +172,7 @@ def first_after_hits(port: int, url: str) -> Answer:
     [("Cache-Control: public, max-age=1",), ("Cache-Control: no-cache, s-maxage=1",)],
     ids=str,
 )
-def test_what_is_old_is_not_served_where_nothing_allows_it(
+def test_nginx_serves_no_expired_response_without_stale_while_revalidate(
     nginx: int, origin: Origin, fields: tuple[str, ...]
 ) -> None:
     url = origin.will_say(Said(READ, 200, fields))
@@ -179,9 +183,7 @@ def test_what_is_old_is_not_served_where_nothing_allows_it(
     assert origin.asked[url.partition("?")[0]] == 2
 
 
-def test_what_is_old_is_served_while_it_is_renewed_where_the_answer_allows_it(
-    nginx: int, origin: Origin
-) -> None:
+def test_nginx_serves_a_stale_response_while_it_revalidates(nginx: int, origin: Origin) -> None:
     url = origin.will_say(
         Said(READ, 200, ("Cache-Control: public, max-age=1, stale-while-revalidate=60",))
     )

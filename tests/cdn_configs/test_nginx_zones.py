@@ -34,7 +34,7 @@ PAGE = ROOT / "cdn_configs" / "nginx" / "README.md"
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
 @pytest.mark.parametrize("asked", [False, True])
-def test_copies_of_history_stay_for_a_day_and_answers_to_polls_for_a_minute(
+def test_nginx_keeps_unused_history_for_a_day_and_long_polls_for_a_minute(
     name: str, asked: bool
 ) -> None:
     modes = TARGETS[name].credentials
@@ -48,14 +48,14 @@ def test_copies_of_history_stay_for_a_day_and_answers_to_polls_for_a_minute(
         assert cache == ("headgate_polls" if "poll" in place else "headgate"), place
 
 
-def test_both_caches_of_nginx_have_the_size_that_was_asked_for() -> None:
+def test_the_sizes_of_both_nginx_caches_add_up_to_cache_size() -> None:
     text = render(TARGETS["nginx"], Options(host="streams.example.com", cache_size=1 << 30))
     assert sum(map(int, re.findall(r"max_size=(\d+)", text))) == 1 << 30
 
 
 @pytest.mark.timeout(300)  # 10,000 requests, one after the other
 @pytest.mark.torture("the page has the figure, which changes with releases of nginx only")
-def test_a_megabyte_of_a_zone_holds_as_many_keys_as_the_page_says() -> None:
+def test_an_nginx_zone_holds_as_many_keys_per_megabyte_as_documented() -> None:
     page = " ".join(PAGE.read_text().split())
     (told,) = re.findall(r"A megabyte of a zone held ([\d,]+) keys", page)
     keys, port, origin = int(told.replace(",", "")), free_port(), free_port()

@@ -37,7 +37,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
+def test_cdn_options_take_times_prefixes_and_upstream_from_the_settings() -> None:
     settings = Settings(
         listen=Address("0.0.0.0", 4000),
         auth=("none",),
@@ -66,7 +66,7 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
         ("/http/own/s", True), ("/http/s", False), ("/x/a/s", False),
     ],
 )  # fmt: skip
-def test_the_paths_of_own_logs_are_told_from_those_of_origins(path: str, is_own: bool) -> None:
+def test_the_pattern_of_own_logs_matches_no_path_of_an_http_origin(path: str, is_own: bool) -> None:
     own, http = ("/a", "/a.b", "/http/own"), ("/a/http", "/http")
     routes = [Route(prefix=one, origin="memory:") for one in own]
     routes += [Route(prefix=one, origin="http://127.0.0.1:1") for one in http]
@@ -76,19 +76,19 @@ def test_the_paths_of_own_logs_are_told_from_those_of_origins(path: str, is_own:
 
 
 @pytest.mark.parametrize("kid", ["", "a b", 'a"', "a" * (LONGEST_ID + 1)])
-def test_what_is_no_key_id_is_refused(kid: str) -> None:
+def test_an_invalid_key_id_is_refused(kid: str) -> None:
     assert ReadKey("2026-11", PUBLIC_KEY).kid == "2026-11"
     with pytest.raises(Refused, match="is no id of a key"):
         ReadKey(kid, PUBLIC_KEY)
 
 
 @pytest.mark.parametrize("x", ["", PUBLIC_KEY[:-1], PUBLIC_KEY + "A", PUBLIC_KEY[:-1] + "="])
-def test_what_is_no_public_key_is_refused(x: str) -> None:
+def test_an_invalid_public_key_is_refused(x: str) -> None:
     with pytest.raises(Refused, match="is no public key"):
         ReadKey("a", x)
 
 
-def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: Path) -> None:
+def test_cdn_options_take_only_public_keys_from_the_keys_file(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     content = new_keys()
     keys = content["keys"]
@@ -108,7 +108,7 @@ def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: P
     assert [secret for secret in private if secret in text] == []
 
 
-def test_only_an_edge_that_verifies_knows_keys(tmp_path: Path) -> None:
+def test_cdn_options_read_the_keys_file_only_with_credentials_verified(tmp_path: Path) -> None:
     """So that no other file is another after a rotation; nor is the file of keys looked at."""
     settings = Settings(keys_file=str(tmp_path / "none.json"), read_token_max_age=60)
     for credentials in CREDENTIAL_MODES:
@@ -118,7 +118,7 @@ def test_only_an_edge_that_verifies_knows_keys(tmp_path: Path) -> None:
             )
 
 
-def test_what_only_an_edge_that_asks_has_is_refused_for_others() -> None:
+def test_the_remember_option_is_refused_without_credentials_asked() -> None:
     for credentials in (None, *CREDENTIAL_MODES):
         if credentials != "asked":
             with pytest.raises(Refused, match="--remember is for --credentials asked"):
@@ -127,14 +127,16 @@ def test_what_only_an_edge_that_asks_has_is_refused_for_others() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"keys": 1}', '{"keys": [1]}'])
-def test_a_file_without_a_set_of_keys_is_refused(content: str, tmp_path: Path) -> None:
+def test_a_keys_file_without_a_key_set_is_refused_for_cdn_options(
+    content: str, tmp_path: Path
+) -> None:
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(Refused, match="cannot be read as a set of keys"):
         keys_of(str(file))
 
 
-def test_the_defaults_are_those_of_the_settings() -> None:
+def test_default_cdn_options_equal_those_of_default_settings() -> None:
     assert from_settings(Settings()) == Options()
 
 
@@ -147,20 +149,20 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     ],
     ids=str,
 )
-def test_the_gateway_is_reached_where_it_listens(listen: Address, upstream: str) -> None:
+def test_the_default_upstream_is_the_listen_address(listen: Address, upstream: str) -> None:
     assert from_settings(Settings(listen=listen, auth=("none",))).upstream == upstream
 
 
 @pytest.mark.parametrize(
     ("allowed", "sites"), [(("*",), False), (("https://a.example",), True), ((), False)]
 )
-def test_answers_tell_sites_apart_where_some_may_read(
+def test_sites_is_set_only_if_cors_allows_some_origins(
     allowed: tuple[str, ...], sites: bool
 ) -> None:
     assert from_settings(Settings(cors_origins=allowed)).sites is sites
 
 
-def test_readers_are_told_apart_by_an_http_origin_that_may_know_them() -> None:
+def test_told_apart_is_set_if_an_http_origin_gets_identity_headers() -> None:
     known = (*ALWAYS_IDENTITY, *ORIGINS_IDENTITY)
 
     def told_apart(*dropped: str) -> bool:
@@ -175,12 +177,12 @@ def test_readers_are_told_apart_by_an_http_origin_that_may_know_them() -> None:
     assert not told_apart(*known)
 
 
-def test_what_is_given_goes_before_the_settings_and_what_is_not_counts_for_nothing() -> None:
+def test_explicit_cdn_options_override_the_settings_unless_none() -> None:
     options = from_settings(Settings(), upstream="b:1", host=None, listen=None, purge=True)
     assert options == Options(upstream="b:1", is_upstream_given=True, purge=True)
 
 
-def test_streams_of_an_origin_are_kept_apart_by_the_headers_that_it_may_know_readers_by() -> None:
+def test_identity_headers_of_an_origin_route_exclude_the_dropped_ones() -> None:
     route = Route(
         prefix="/v1",
         origin="https://streams.example.com",
@@ -191,7 +193,7 @@ def test_streams_of_an_origin_are_kept_apart_by_the_headers_that_it_may_know_rea
     assert known == ("Authorization", *ORIGINS_IDENTITY, "X-Shop")
 
 
-def test_a_header_that_one_route_drops_still_counts_for_another() -> None:
+def test_an_identity_header_dropped_by_one_route_still_counts_for_another() -> None:
     routes = (
         Route(prefix="/a", origin="https://one.example", drop_headers=("Cookie",)),
         Route(prefix="/b", origin="memory:"),
@@ -200,13 +202,13 @@ def test_a_header_that_one_route_drops_still_counts_for_another() -> None:
     assert sorted(known) == sorted(("Authorization", "Cookie", *ORIGINS_IDENTITY))
 
 
-def test_the_headers_of_origins_are_such_as_the_gateway_knows_readers_by() -> None:
+def test_the_identity_headers_for_cdns_are_known_to_the_gateway() -> None:
     identity = IdentityHeaders()
     assert [name for name in ORIGINS_IDENTITY if not identity.has(name)] == []
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_a_value_that_could_break_out_of_a_file_is_refused(text: str) -> None:
+def test_a_hostile_cdn_option_is_refused_with_a_printable_error(text: str) -> None:
     for values in (
         {"host": text},
         {"upstream": f"{text}:80"},
@@ -228,7 +230,7 @@ LONG_HOST = ".".join([LONG_LABEL] * 3 + ["a" * 61])
 @pytest.mark.parametrize(
     "host", ["a", "a.b", "1.example", "xn--bcher-kva.example", LONG_LABEL, LONG_HOST]
 )
-def test_a_host_name_is_taken(host: str) -> None:
+def test_valid_host_names_are_accepted(host: str) -> None:
     assert len(LONG_HOST) == LONGEST_HOST
     assert Options(host=host).host == host
 
@@ -239,13 +241,13 @@ def test_a_host_name_is_taken(host: str) -> None:
      "::1", "0.0.0.0", "a:80", "*.a", "a_b",
      LONG_LABEL + "a", f"a{LONG_HOST}"],
 )  # fmt: skip
-def test_what_is_no_host_name_is_refused(host: str) -> None:
+def test_invalid_host_names_are_refused(host: str) -> None:
     with pytest.raises(Refused, match="is no host name in lower case"):
         Options(host=host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]"])
-def test_a_host_of_this_machine_alone_is_for_a_file_to_try(host: str) -> None:
+def test_a_loopback_host_is_accepted_only_for_standalone_files(host: str) -> None:
     assert Options(host=host, standalone=True).is_host_here
     with pytest.raises(Refused) as refusal:
         Options(host=host)
@@ -258,7 +260,7 @@ def test_a_host_of_this_machine_alone_is_for_a_file_to_try(host: str) -> None:
     "upstream",
     ["127.0.0.1:4437", "[::1]:1", "[2001:db8::1]:65535", "gateway:80", "a.b.example:8080"],
 )
-def test_an_upstream_is_taken(upstream: str) -> None:
+def test_valid_upstreams_are_accepted(upstream: str) -> None:
     assert Options(upstream=upstream).upstream == upstream
 
 
@@ -267,7 +269,7 @@ def test_an_upstream_is_taken(upstream: str) -> None:
     ["", "gateway", "gateway:", "gateway:0", "gateway:65536", ":80", "[::1]", "[::g]:80", "[:]:1",
      "http://gateway:80", "gateway:80/", "user@gateway:80", "gateway:80:80", "gateway:٣"],
 )  # fmt: skip
-def test_what_is_no_upstream_is_refused(upstream: str) -> None:
+def test_invalid_upstreams_are_refused(upstream: str) -> None:
     with pytest.raises(Refused, match="--upstream"):
         Options(upstream=upstream)
 
@@ -285,7 +287,9 @@ def test_what_is_no_upstream_is_refused(upstream: str) -> None:
         ("token_age_s", 1, 24 * 3600),
     ],
 )
-def test_a_number_has_bounds(name: str, least: int, most: int) -> None:
+def test_numeric_cdn_options_are_refused_beyond_their_bounds(
+    name: str, least: int, most: int
+) -> None:
     for number in (least, most):
         assert getattr(Options(**{name: number}), name) == number  # type: ignore[arg-type]
     for number in (least - 1, most + 1):
@@ -293,7 +297,7 @@ def test_a_number_has_bounds(name: str, least: int, most: int) -> None:
             Options(**{name: number})  # type: ignore[arg-type]
 
 
-def test_lists_are_bounded() -> None:
+def test_lists_in_cdn_options_are_refused_beyond_their_bounds() -> None:
     most = tuple(f"X-{number}" for number in range(MOST_LISTED))
     assert Options(identity_headers=most).identity_headers == most
     with pytest.raises(Refused, match="at most"):
@@ -308,16 +312,16 @@ def test_lists_are_bounded() -> None:
         Options(prefixes=(longest + "a",))
 
 
-def test_an_edge_waits_longer_than_any_long_poll() -> None:
+def test_the_edge_timeout_exceeds_the_long_poll() -> None:
     assert Options(poll_s=30).edge_timeout_s == 75
 
 
-def test_a_connection_may_be_silent_for_a_poll_and_for_two_lost_heartbeats() -> None:
+def test_the_silence_limit_covers_a_long_poll_and_two_lost_heartbeats() -> None:
     assert Options(poll_s=30, heartbeat_s=25).silence_s == 75
     assert Options(poll_s=30, heartbeat_s=26).silence_s == 78
 
 
 @pytest.mark.parametrize("shield", ["a b", "A-b", 'a-b";', "a", "-a", f"a-{'b' * 64}", "a-b\n"])
-def test_a_shield_is_a_name_that_cannot_break_out_of_a_file(shield: str) -> None:
+def test_an_invalid_shield_name_is_refused(shield: str) -> None:
     with pytest.raises(Refused, match="is no name of a place"):
         Options(shield=shield)

@@ -67,7 +67,7 @@ def traefik_resources(dynamic: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_kubernetes_and_the_gateway_api_know_each_field_of_their_files() -> None:
+def test_ingress_and_gateway_api_files_match_the_published_schemas() -> None:
     names = ("ingress-nginx", "gateway-api")
     resources = [one for name in names for one in yaml.safe_load_all(made(name))]
     assert [one["kind"] for one in resources] == ["Ingress", "ConfigMap", "HTTPRoute"]
@@ -79,7 +79,7 @@ def test_kubernetes_and_the_gateway_api_know_each_field_of_their_files() -> None
 
 
 @pytest.mark.parametrize("standalone", [False, True], ids=["part", "standalone"])
-def test_traefik_knows_each_field_of_its_file(standalone: bool) -> None:
+def test_the_traefik_file_matches_the_published_schema(standalone: bool) -> None:
     dynamic = yaml.safe_load(made("traefik", standalone=standalone))
     resources = traefik_resources(dynamic)
     misspelt = json.loads(json.dumps(resources[2]))
@@ -89,7 +89,7 @@ def test_traefik_knows_each_field_of_its_file(standalone: bool) -> None:
     assert fault["unknown"] == ["spec.forwardingTimeouts.readTimeout"]
 
 
-def test_aws_knows_each_attribute_of_its_load_balancer() -> None:
+def test_the_attributes_of_the_aws_load_balancer_are_published_ones() -> None:
     words = made("aws-alb").replace("Key=", " Key=").split()
     used = [word[4:].split(",")[0] for word in words if word.startswith("Key=")]
     model = botocore.session.get_session().get_service_model("elbv2")

@@ -122,7 +122,7 @@ NARROW = Target(
         "tail",
     ],
 )
-def test_what_a_target_cannot_do_is_refused_in_one_sentence(
+def test_options_that_a_target_does_not_support_are_refused_in_one_sentence(
     options: Options, sentence: str
 ) -> None:
     with pytest.raises(Refused) as refusal:
@@ -134,7 +134,7 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     "name",
     ["nginx", "nginx-njs", "haproxy", "caddy", "varnish", "envoy", "traefik", "gateway-api"],
 )
-def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: str) -> None:
+def test_targets_that_speak_plain_http_refuse_an_upstream_at_port_443(name: str) -> None:
     with pytest.raises(Refused) as refusal:
         render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
     assert refusal.value.detail == (
@@ -152,19 +152,21 @@ def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: s
         ("envoy", ["stream_idle_timeout: 360s"]),
     ],
 )
-def test_sse_may_be_silent_for_longer_than_a_long_poll(name: str, lines: list[str]) -> None:
+def test_proxy_timeouts_exceed_a_heartbeat_longer_than_the_long_poll(
+    name: str, lines: list[str]
+) -> None:
     text = render(TARGETS[name], Options(host=HOST, heartbeat_s=120))
     assert [line for line in lines if line not in text] == []
 
 
-def test_the_longest_times_that_a_target_holds_are_taken() -> None:
+def test_the_longest_times_of_a_target_are_accepted() -> None:
     check_fit(NARROW, Options(host=HOST, poll_s=20, heartbeat_s=30))
 
 
 @pytest.mark.parametrize(
     "here", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost", "0.0.0.0", "[::]"]
 )
-def test_a_vendor_is_given_no_address_that_is_its_own_machine_to_it(here: str) -> None:
+def test_a_loopback_upstream_is_refused_for_targets_at_a_vendor(here: str) -> None:
     far = msgspec.structs.replace(NARROW, is_elsewhere=True)
     with pytest.raises(Refused) as refusal:
         check_fit(far, Options(host=HOST, upstream=f"{here}:4437"))
@@ -174,7 +176,7 @@ def test_a_vendor_is_given_no_address_that_is_its_own_machine_to_it(here: str) -
         check_fit(far, Options(host=HOST, upstream=f"{there}:4437"))
 
 
-def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
+def test_each_target_is_at_a_vendor_or_can_make_a_standalone_file() -> None:
     for one in TARGETS.values():
         assert one.is_elsewhere or one.can_stand_alone, one.name
         if one.is_elsewhere:
@@ -184,7 +186,7 @@ def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
 
 
 @pytest.mark.parametrize("name", ["cloudflare-worker", "cloudflare-durable"])
-def test_a_local_try_of_a_worker_has_a_gateway_of_this_machine(name: str) -> None:
+def test_a_standalone_worker_uses_a_gateway_of_this_machine(name: str) -> None:
     tried = Options(upstream="127.0.0.1:4437", host="127.0.0.1", listen=8787, standalone=True)
     assert '"origin": "http://127.0.0.1:4437"' in render(TARGETS[name], tried)
     for host, ip in (("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("", "127.0.0.1")):
@@ -195,13 +197,13 @@ def test_a_local_try_of_a_worker_has_a_gateway_of_this_machine(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy", "caddy", "varnish"])
-def test_a_standalone_file_may_be_for_an_address_of_this_machine(name: str) -> None:
+def test_a_standalone_file_accepts_127_0_0_1_but_no_ipv6_host(name: str) -> None:
     assert "127.0.0.1" in render(TARGETS[name], Options(host="127.0.0.1", standalone=True))
     with pytest.raises(Refused, match=r"listens at addresses of IPv4: give --host 127\.0\.0\.1$"):
         render(TARGETS[name], Options(host="[::1]", standalone=True))
 
 
-def test_wrangler_is_told_of_the_host_name_the_cache_and_the_objects() -> None:
+def test_the_wrangler_file_declares_host_name_cache_and_durable_objects() -> None:
     options = Options(host=HOST, upstream="gateway.example.com:443")
     worker, durable = (
         commented(render(TARGETS[f"cloudflare-{kind}-wrangler"], options))
@@ -230,7 +232,7 @@ def commented(text: str) -> Any:
 
 
 @pytest.mark.parametrize("upstream", ["192.0.2.1:4437", "[2001:db8::1]:4437", "8gateways:4437"])
-def test_what_runs_in_a_cluster_is_given_the_name_of_a_service(upstream: str) -> None:
+def test_in_cluster_targets_refuse_an_upstream_that_is_no_service_name(upstream: str) -> None:
     for one in (each for each in TARGETS.values() if each.in_cluster):
         with pytest.raises(Refused) as refusal:
             render(one, Options(host=HOST, upstream=upstream))
@@ -241,7 +243,7 @@ def test_what_runs_in_a_cluster_is_given_the_name_of_a_service(upstream: str) ->
         assert "name: gateway\n" in render(one, Options(host=HOST, upstream="Gateway.prod.svc:80"))
 
 
-def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> None:
+def test_targets_with_shared_cache_lookup_refuse_per_reader_http_origins() -> None:
     options = Options(host=HOST, upstream="192.0.2.1:443", told_apart=True)
     early = [one for one in TARGETS.values() if not one.keeps_readers_apart]
     assert [one.name for one in early] == ["bunny", "vercel"]
@@ -250,13 +252,13 @@ def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> 
             check_fit(one, options)
 
 
-def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_target_is_refused_with_the_list_of_targets() -> None:
     with pytest.raises(UnknownTarget) as refusal:
         target("apache\n")
     assert refusal.value.detail == rf"there is no target 'apache\n': {', '.join(TARGETS)}"
 
 
-def test_names_are_those_of_the_table_and_files_of_one_folder_differ() -> None:
+def test_target_names_match_the_table_and_their_templates_exist() -> None:
     assert [name for name, one in TARGETS.items() if name != one.name] == []
     assert [one.name for one in TARGETS.values() if not _template(one).is_file()] == []
     for one in TARGETS.values():
@@ -268,7 +270,7 @@ def _template(one: Target) -> Path:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_people_are_told_what_a_target_does_and_does_not_and_how_it_is_checked(name: str) -> None:
+def test_each_target_documents_what_it_does_and_does_not_and_its_limits(name: str) -> None:
     one = TARGETS[name]
     assert all((one.title, one.does, one.does_not, one.checked))
     assert [text for text in (*one.does, *one.does_not) if not text.endswith(".")] == []
@@ -287,7 +289,7 @@ def test_people_are_told_what_a_target_does_and_does_not_and_how_it_is_checked(n
         ({}, "has nothing to verify read tokens by: set keys_file"),
     ],
 )
-def test_no_file_verifies_read_tokens_for_nothing(
+def test_credentials_verified_without_keys_or_own_logs_is_refused(
     values: dict[str, tuple[str, ...]], sentence: str
 ) -> None:
     upstream = "gateway.example.com:443"
@@ -296,7 +298,7 @@ def test_no_file_verifies_read_tokens_for_nothing(
         render(TARGETS["cloudflare-worker"], options)
 
 
-def test_a_mark_is_one_line_of_ascii_and_leaves_defaults_out() -> None:
+def test_the_mark_of_a_file_is_one_line_and_omits_default_options() -> None:
     options = Options(host=HOST, poll_s=30)
     said = mark(TARGETS["nginx"], options)
     assert said == f'{MARK}nginx {{"host":"{HOST}","poll_s":30}}'
@@ -306,7 +308,7 @@ def test_a_mark_is_one_line_of_ascii_and_leaves_defaults_out() -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_file_begins_with_its_mark(name: str) -> None:
+def test_every_rendered_file_contains_its_mark_and_ends_cleanly(name: str) -> None:
     one, options = TARGETS[name], Options(host=HOST, upstream="gateway.example.com:4437")
     text = render(one, options)
     if one.comment == "json":
@@ -318,7 +320,9 @@ def test_every_file_begins_with_its_mark(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
-def test_nginx_takes_each_variant(name: str, tmp_path: Path) -> None:
+def test_nginx_accepts_its_file_with_each_mode_of_credentials_and_purge(
+    name: str, tmp_path: Path
+) -> None:
     one = TARGETS[name]
     variants = product(one.credentials, (False, True))
     for number, (credentials, purge) in enumerate(variants):
@@ -349,7 +353,7 @@ def _nginx(one: Target, options: Options, folder: Path) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("credentials", TARGETS["nginx-njs"].credentials)
-def test_a_credential_is_in_no_key_of_nginx_but_as_its_hash(credentials: CredentialMode) -> None:
+def test_nginx_cache_keys_contain_credentials_only_hashed(credentials: CredentialMode) -> None:
     text = render(
         TARGETS["nginx-njs"],
         Options(host=HOST, credentials=credentials, identity_headers=("Authorization", "X-Shop")),

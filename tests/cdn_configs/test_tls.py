@@ -90,7 +90,7 @@ def chosen(port: int, *offered: str) -> str | None:
 @pytest.mark.parametrize(
     ("name", "spoken"), [("nginx", of_nginx), ("haproxy", of_haproxy), ("caddy", of_caddy)]
 )
-def test_a_proxy_speaks_http2_by_the_lines_on_its_page(
+def test_the_documented_tls_lines_make_each_proxy_speak_http2(
     origin: Origin, folder: Path, name: str, spoken: Callable[[str, int, Path], str]
 ) -> None:
     port = free_port()
