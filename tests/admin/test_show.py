@@ -59,6 +59,7 @@ class Shown(NamedTuple):
         Shown(show.machine, NOW, "2026-03-01T12:05:10Z"),
         Shown(show.clock, NOW, "12:05:10"),
     ],
+    ids=lambda row: f"{row.how.__name__} {row.text}",
 )
 def test_values_are_shown_with_three_digits_and_their_unit(row: Shown) -> None:
     assert row.how(row.value) == row.text

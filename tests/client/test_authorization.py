@@ -153,6 +153,7 @@ async def test_streams_writers_and_resumable_streams_accept_an_authorization_fun
         (lambda: "Bearer s3cret\n", "ValueError"),
         (lambda: int("s3cret"), "ValueError"),
     ],
+    ids=["none", "line end", "raises"],
 )
 async def test_a_failing_authorization_function_raises_an_error_without_secrets(
     given: Any, cause: str

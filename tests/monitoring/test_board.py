@@ -48,7 +48,11 @@ def targets(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("settings", [EVERYTHING, MEMORY, FILES, REDIS, ORIGIN, WORKERS])
+@pytest.mark.parametrize(
+    "settings",
+    [EVERYTHING, MEMORY, FILES, REDIS, ORIGIN, WORKERS],
+    ids=["everything", "memory", "files", "redis", "origin", "workers"],
+)
 def test_the_board_has_its_twelve_panels_each_with_a_query(settings: Settings) -> None:
     panels = shown(settings)["panels"]
     assert [panel["title"] for panel in panels] == TITLES

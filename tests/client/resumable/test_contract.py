@@ -167,7 +167,11 @@ async def coroutine() -> str:
     return "text"
 
 
-@pytest.mark.parametrize("make", [coroutine, lambda: chunks("text"), lambda: None])
+@pytest.mark.parametrize(
+    "make",
+    [coroutine, lambda: chunks("text"), lambda: None],
+    ids=["coroutine", "async generator", "none"],
+)
 async def test_passing_a_called_source_instead_of_its_function_raises_and_uses_no_id(
     replicas: MakeStreams, make: Callable[[], Any]
 ) -> None:

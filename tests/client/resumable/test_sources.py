@@ -36,7 +36,11 @@ def generated() -> Iterator[str]:
     yield "b"
 
 
-@pytest.mark.parametrize("make_source", [lambda: ["a", "", "b"], generated, Events])
+@pytest.mark.parametrize(
+    "make_source",
+    [lambda: ["a", "", "b"], generated, Events],
+    ids=["list", "generator", "async iterator"],
+)
 async def test_iterables_of_text_are_sources(in_memory: MakeStreams, make_source: Any) -> None:
     reader = await in_memory().create("a", make_source)
     assert await whole(reader) == "ab"
@@ -61,6 +65,7 @@ def raising() -> Iterator[str]:
         (lambda: ["ok", {"delta": "x"}], "a source must give str, not .* of type dict"),
         (raising, "LookupError$"),
     ],
+    ids=["none", "str", "dict", "coroutine", "chunks of bytes", "chunk of dict", "raises"],
 )
 async def test_a_source_of_a_wrong_type_fails_its_stream_with_an_error_that_names_it(
     in_memory: MakeStreams, make_source: Any, told: str
