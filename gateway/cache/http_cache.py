@@ -16,6 +16,7 @@ from gateway.cache.decision import Decision
 from gateway.cache.fetches.fetch import SharedFetch
 from gateway.cache.fetches.fetch_table import FetchTable
 from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
+from gateway.cache.fetches.origin_exchange import AnswerRules
 from gateway.cache.rules import policy
 from gateway.cache.rules.hit_for_pass import HitForPass
 from gateway.cache.rules.judged_heads import JudgedHeads
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.reach import Reach
     from gateway.telemetry.traffic import Traffic
 
-LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
+REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 ASKS = decision.Fetch, decision.Validate
 
 
@@ -68,10 +69,10 @@ class HttpCache:
         self.responses = CachedVariants(store, clock, self, traffic)
         self.is_tail = is_tail  # of a Home
         self.recipient_of = recipient_of
-        self.heads = JudgedHeads(rules)
         self.send = send
         self._clock = clock
-        self.fetches = FetchTable(self._settled, traffic.collapsed)
+        self.answers = AnswerRules(JudgedHeads(rules), clock)
+        self.fetches = FetchTable(self.answers, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Told the path of an answer that may be somebody else's, and has been dropped.
@@ -164,7 +165,7 @@ class HttpCache:
                     self.fetches.start(fetch, partial(self.send, request), shared=shared)
                 cached = await fetch.begun
                 if not is_collapsed or self._is_for(fetch, request, cached):
-                    if fetch.told is None:
+                    if fetch.whole is None:
                         await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
                     return self._brought(fetch, part, old, resources, is_collapsed=is_collapsed)
             finally:
@@ -213,9 +214,8 @@ class HttpCache:
         is_asked_for = old is not None and old.is_asked_for
         if is_asked_for or key in self.fetches or now < rests_until:
             return
-        fetch = self._made(key, request, old)
-        fetch.is_wanted = True
-        self.fetches.start(fetch, partial(self.send, request), shared=True)
+        fetch, send = self._made(key, request, old), partial(self.send, request)
+        self.fetches.start(fetch, send, shared=True, is_wanted=True)
 
     @staticmethod
     def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
@@ -236,7 +236,7 @@ class HttpCache:
     ) -> CacheResult:
         """Return the response of a fetch: whole, or its head with the body to read."""
         fetch.given += 1
-        fetched, source = fetch.told, None
+        fetched, source = fetch.whole, None
         if fetched is None:
             resources().callback(self.fetches.left, fetch, part)
             part.is_held = True
@@ -260,20 +260,20 @@ class HttpCache:
         lines = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
-        is_current = not fetch.outdated or fetch.is_current
+        is_current = fetch.passed_by is None or fetch.is_current
         return CacheResult(cached, lines, is_current, is_current, source, fetch.number)
 
     def _made(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
         self.fetched += 1
-        return SharedFetch(key, request, old, self.heads, self._clock, LONGEST_KEPT)
+        return SharedFetch(key, request, old)
 
-    def _settled(self, fetch: SharedFetch) -> None:
+    def _settled(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.error
         if error is None:
-            if not self.is_of_now(fetch, fetch.fetched):
-                fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetch.fetched)
+            if not self.is_of_now(fetch, fetched):
+                fetch.outdate(None)
+            self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self.is_behind(fetch, error.end)
@@ -281,21 +281,21 @@ class HttpCache:
             # An offset that a client made up proves nothing.
             if self.responses.reaches(fetch.request.path, fetch.request.start):
                 self.another(fetch.request.path)
-        elif not fetch.given_up:
-            fetch.let_rest()
+        elif not fetch.is_given_up:
+            _let_rest(fetch.old, self._clock())
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is STOOD_IN
-        if fetch.old is not None and (stood_in or policy.is_error(cached.status)):
-            fetch.let_rest()
+        if stood_in or policy.is_error(cached.status):
+            _let_rest(fetch.old, self._clock())
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
             if fetch.old is not None and not policy.is_error(cached.status):
                 self.responses.remove(fetch.request.key, fetch.old)
         elif not stood_in:
-            keeps = not fetch.outdated and fetch.trusts_connection(self._distrust)
+            keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
             fetch.is_stored = keeps and self._store(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
@@ -336,3 +336,9 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
+
+
+def _let_rest(old: Variant | None, now: float) -> None:
+    """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
+    if old is not None:
+        old.rests_until = now + REST_S

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.http_cache import LONGEST_KEPT
+from gateway.cache.fetches.origin_exchange import LONGEST_KEPT
 from gateway.errors import OriginBroken
 from tests.cache.stage import PATH, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.cache.fetches.origin_exchange import LONGEST_KEPT
 from gateway.cache.fetches.shared_body import AHEAD_BYTES
-from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.cache.rules import hit_for_pass
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.stage import staged, told
@@ -168,7 +168,7 @@ async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.cache.fetches.fetch.FINISH_S", 0.2)
+    monkeypatch.setattr("gateway.cache.fetches.origin_exchange.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -186,7 +186,7 @@ async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_respo
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
-    monkeypatch.setattr("gateway.cache.fetches.fetch.FINISH_S", 0.0)
+    monkeypatch.setattr("gateway.cache.fetches.origin_exchange.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)

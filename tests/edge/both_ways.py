@@ -95,7 +95,7 @@ class Side:
         A copy may be renewed when its reader has been answered.
         """
         client, fetches = self.gateway.edge.origin._pooled, self.gateway.edge.cache.fetches
-        if fetches._of_path or fetches._steps:
+        if fetches._of_path or fetches._under_way:
             return False
         assert client is not None, "open"
         kept = connector_of(client)._conns.values()

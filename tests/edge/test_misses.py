@@ -67,7 +67,7 @@ def has_sent_ahead(gateway: Serving) -> bool:
 def at_rest(gateway: Serving) -> bool:
     """Whether nothing is held for a fetch."""
     fetches = gateway.edge.cache.fetches
-    held = (fetches._joinable, fetches._of_path, fetches._steps)
+    held = (fetches._joinable, fetches._of_path, fetches._under_way)
     return not any(held) and gateway.edge.origin.in_flight == 0
 
 

@@ -160,7 +160,7 @@ class Walk:
         await self.advance(400)
         got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         if not self.strict:
-            await until(lambda: not self.edge.edge.cache.fetches._steps)
+            await until(lambda: not self.edge.edge.cache.fetches._under_way)
             got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         whole = self.contents[self.generation]
         assert got.body == whole

@@ -111,7 +111,7 @@ GUARDS = STEPS | frozenset(
         "HttpConnection._on_replied",
         "HttpConnection.resume",
         "RawConnection.data_received",
-        "SharedFetch._asked_in_task",  # is given a coroutine, and has to await it
+        "OriginExchange._asked_in_task",  # is given a coroutine, and has to await it
         "SingleFlight._over",
         "SseReader._read",
         "SseReader.advance",

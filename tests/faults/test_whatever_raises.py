@@ -37,7 +37,7 @@ async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_who
 async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
     kind = "a read that ends with its connection"
     faults = [fault for fault in await faults_in(kind) if not fault.leaves]
-    beginning = [fault for fault in faults if fault.call.function == "SharedFetch.ask"]
+    beginning = [fault for fault in faults if fault.call.function == "OriginExchange.ask"]
     assert beginning
     assert await wrong_after(kind, beginning) == {}
 

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.cache.fetches.fetch import UNUSABLE
+from gateway.cache.fetches.origin_exchange import UNUSABLE, AnswerRules, OriginExchange
 from gateway.errors import OriginBroken
 from gateway.later import Later
 from gateway.stepped import Step
@@ -16,9 +16,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.cache.fetches.fetch import Doubt, Send, SharedFetch
-    from gateway.cache.fetches.fetched import FetchPart
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.fetches.fetch import SharedFetch
+    from gateway.cache.fetches.fetched import Fetched, FetchPart
+    from gateway.cache.fetches.origin_exchange import Send
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.streams.reach import Reach
     from gateway.telemetry.metrics import Histogram
@@ -27,19 +27,23 @@ if TYPE_CHECKING:
 class FetchTable:
     """The fetches of a route that are under way; equal requests find those that may be joined.
 
-    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
+    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it;
+    with the whole answer if it may be kept for others.
     """
 
-    def __init__(self, on_settled: Callable[[SharedFetch], None], collapsed: Histogram) -> None:
+    def __init__(
+        self,
+        rules: AnswerRules,
+        on_settled: Callable[[SharedFetch, Fetched | None], None],
+        collapsed: Histogram,
+    ) -> None:
+        self._rules = rules
         self._on_settled = on_settled
         self._collapsed = collapsed
         self._joinable: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
-        self._steps: dict[SharedFetch, Step[Any]] = {}
+        self._under_way: set[OriginExchange] = set()
         self._idle: Later[None] | None = None  # somebody waits until none is under way
-        # What may stand in for an answer besides a kept one, by whoever knows of anything.
-        self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
-        self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
 
     def __contains__(self, key: Hashable) -> bool:
         """Return whether a fetch that can be joined is under way."""
@@ -48,35 +52,40 @@ class FetchTable:
     def joinable(self, key: Hashable) -> SharedFetch | None:
         """Return the fetch that an equal request may join, or None."""
         fetch = self._joinable.get(key)
-        return None if fetch is None or fetch.given_up else fetch
+        return None if fetch is None or fetch.is_given_up else fetch
 
-    def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
-        """Carry one out in a step of its own; if it is to be `shared`, let others join."""
+    def start(
+        self, fetch: SharedFetch, send: Send, *, shared: bool, is_wanted: bool = False
+    ) -> None:
+        """Carry one out in a step of its own; if it is to be `shared`, let others join.
+
+        One that `is_wanted` goes on until its head is there though nobody waits for it.
+        """
+        exchange = OriginExchange(fetch, send, self._rules, self._settled)
         try:
-            self._begin(fetch, shared=shared)
-            fetch.context = context = tracing.own_context()
-            asked: Callable[[], Any] = partial(fetch.ask, send)
-            step: Step[AnyAnswer] = Step(asked, partial(self._answered, fetch, send), context)
-            fetch.step = self._steps[fetch] = step
+            if fetch.old is not None:
+                fetch.old.is_asked_for = True
+            if shared:
+                self._joinable[fetch.key] = fetch
+            path = fetch.request.read.path
+            others = self._of_path.get(path)
+            if others is None:
+                self._of_path[path] = {fetch}
+            else:
+                others.add(fetch)
+            fetch.exchange = exchange
+            if is_wanted:
+                exchange.is_wanted = True
+            exchange.context = context = tracing.own_context()
+            asked: Callable[[], Any] = exchange.ask
+            step: Step[AnyAnswer] = Step(asked, partial(self._answered, exchange), context)
+            exchange.step = step
+            self._under_way.add(exchange)
             step.run()
         except BaseException:
+            fetch.exchange = None
             self._take_out(fetch)  # a reader that joined it would wait for ever
             raise
-
-    def _begin(self, fetch: SharedFetch, *, shared: bool) -> None:
-        if fetch.old is not None:
-            fetch.old.is_asked_for = True
-        if shared:
-            self._joinable[fetch.key] = fetch
-        path = fetch.request.read.path
-        others = self._of_path.get(path)
-        if others is None:
-            self._of_path[path] = {fetch}
-        else:
-            others.add(fetch)
-        fetch.on_settled = self._settled
-        fetch.in_place = self.in_place
-        fetch.on_heard = self.on_heard
 
     def outdate(self, path: str, reach: Reach | None) -> None:
         """Let no request join the fetches of a path that began before a write.
@@ -84,11 +93,7 @@ class FetchTable:
         Without a `reach`, another stream may be at the path.
         """
         for fetch in self._of_path.get(path, ()):
-            if reach is None:
-                fetch.of_the_past = True
-            else:
-                fetch.passed_by = fetch.passed_by.together(reach)
-            fetch.outdated = True
+            fetch.outdate(reach)
             self._close(fetch)
 
     def outdate_all(self) -> None:
@@ -99,57 +104,54 @@ class FetchTable:
     def left(self, fetch: SharedFetch, part: FetchPart) -> None:
         """Remove a request from a fetch, and count the fetch after the last one."""
         fetch.leave(part)
-        if fetch.is_over:
+        if fetch.exchange is None and not fetch.parts:
             self._count(fetch)
 
     def _count(self, fetch: SharedFetch) -> None:
-        if fetch.given and not fetch.parts:
+        if fetch.given:
             self._collapsed.observe(fetch.given)
             fetch.given = 0
 
     async def close(self) -> None:
         """End what is under way."""
-        for step in tuple(self._steps.values()):
-            step.cancel()
-        if self._steps:
+        for exchange in tuple(self._under_way):
+            if exchange.step is not None:
+                exchange.step.cancel()
+        if self._under_way:
             self._idle = self._idle or Later()
             await self._idle
 
-    def _settled(self, fetch: SharedFetch) -> None:
+    def _settled(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         self._take_out(fetch)
-        self._on_settled(fetch)
+        self._on_settled(fetch, fetched)
 
     def _answered(
-        self,
-        fetch: SharedFetch,
-        send: Send,
-        answer: AnyAnswer | None,
-        error: BaseException | None,
+        self, exchange: OriginExchange, answer: AnyAnswer | None, error: BaseException | None
     ) -> None:
         """Take the answer at once, or in a step of its own where that takes time."""
         try:
             if answer is not None:
-                fetch.unread = answer
+                exchange.answer = answer
             is_taken = answer is None and error is None
-            rest = None if is_taken else fetch.answered(send, answer, error)
+            rest = None if is_taken else exchange.answered(answer, error)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - nobody waits for ever
-            self._carried_out(fetch, None, failure)
+            self._carried_out(exchange, None, failure)
             return
         if rest is None:
-            self._carried_out(fetch, None, None)
+            self._carried_out(exchange, None, None)
         else:
-            step = Step(rest, partial(self._carried_out, fetch), fetch.context)
-            fetch.step = self._steps[fetch] = step
-            step.run()
+            exchange.step = Step(rest, partial(self._carried_out, exchange), exchange.context)
+            exchange.step.run()
 
-    def _carried_out(self, fetch: SharedFetch, _: None, error: BaseException | None) -> None:
+    def _carried_out(self, exchange: OriginExchange, _: None, error: BaseException | None) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""
-        del self._steps[fetch]
-        fetch.step = None
-        if fetch.unread is not None:
-            fetch.unread.release()
-        if fetch.ending is not None:
-            fetch.ending.cancel()
+        fetch = exchange.fetch
+        self._under_way.discard(exchange)
+        exchange.step = None
+        if exchange.answer is not None:
+            exchange.answer.release()
+        if exchange.ending is not None:
+            exchange.ending.cancel()
         try:
             if fetch in self._of_path.get(fetch.request.read.path, ()):
                 self._take_out(fetch)
@@ -157,11 +159,12 @@ class FetchTable:
                 if not isinstance(error, asyncio.CancelledError):
                     log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
                 fetch.fail(OriginBroken(UNUSABLE))
-            fetch.is_over = True
-            self._count(fetch)
+            if not fetch.parts:
+                self._count(fetch)
         finally:
+            fetch.exchange = None
             idle = self._idle
-            if idle is not None and not self._steps:
+            if idle is not None and not self._under_way:
                 self._idle = None
                 idle.set_result(None)
 

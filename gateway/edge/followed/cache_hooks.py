@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.fetch import REST_S
 from gateway.cache.fetches.fetched import STOOD_IN, Fetched
+from gateway.cache.http_cache import REST_S
 from gateway.cache.rules.incarnations import Incarnations
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.snapshots import is_variant
@@ -51,8 +51,8 @@ class CacheHooks:
         cache.distrusted = self._distrust
         cache.is_of_now = self._is_of_now
         cache.is_behind = self._is_behind
-        cache.fetches.in_place = self._in_place
-        cache.fetches.on_heard = self._doubts.comparison_before
+        cache.answers.in_place = self._in_place
+        cache.answers.on_heard = self._doubts.comparison_before
 
     def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
         """Return whether a read has found the stream that is there, and not one before it."""
@@ -63,7 +63,7 @@ class CacheHooks:
     def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
         """Judge a read, and drop what it shows to be outdated: a followed stream, or responses."""
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
-        if fetch.of_the_past or (fetched is not None and fetched.how is STOOD_IN):
+        if fetch.is_of_the_past or (fetched is not None and fetched.how is STOOD_IN):
             return True
         stream = self._table.by_key.get(key := request.stream_key)
         if cached.status == 404 and stream is not None and not request.admitted_as:
@@ -114,5 +114,5 @@ class CacheHooks:
 
 def _doubt_if_shorter(stream: FollowedStream, fetch: SharedFetch, end: str) -> None:
     """Doubt a stream if a read ends before the stream's expected end."""
-    if not fetch.outdated and end < stream.state.expected_end:
+    if fetch.passed_by is None and end < stream.state.expected_end:
         stream.doubt(is_shorter=True)

@@ -215,10 +215,10 @@ class Doubts:
 
     def note(self, fetch: SharedFetch, fetched: Fetched | None, *, is_of_now: bool) -> None:
         """Note the evidence of a read; one that is outdated may be of another stream."""
-        whole = fetched or fetch.told
+        whole = fetched or fetch.whole
         if whole is not None and whole.how is not STOOD_IN:
             request = fetch.request
-            server = fetch.server if is_of_now and not fetch.of_the_past else unknown_server()
+            server = fetch.server if is_of_now and not fetch.is_of_the_past else unknown_server()
             at_path = self._of_path(request.read.path)
             in_doubt = bool(at_path) and any(
                 one.verification.is_in_doubt for one in at_path if one.key == request.stream_key

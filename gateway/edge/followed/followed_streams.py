@@ -69,9 +69,9 @@ class FollowedStreams:
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.is_down = origin.servers.are_down
-        self.stand_ins = StandIns(cache.heads.rules, shared.clock)
+        self.stand_ins = StandIns(cache.answers.heads.rules, shared.clock)
         self.table = FollowedTable()
-        lost = cache.heads.rules.lost
+        lost = cache.answers.heads.rules.lost
         self.doubts = Doubts(self.table.of_path, lost, shared.clock, self._compare)
         self.writes = FollowedWrites(self.table, self.doubts)
         self.apart = ApartStreams(shared.clock)

@@ -1,0 +1,304 @@
+"""The request that a fetch sends to the origin, and what is taken of its answers."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import override
+
+from gateway.cache.fetches.fetch import FetchExchange, SharedFetch
+from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
+from gateway.cache.rules import conditional, policy
+from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.origin.waiting import Waiting, answer_of
+from gateway.origin.whole_answer import WholeAnswer
+from gateway.protocol.http.header_names import NEXT_OFFSET
+from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.stepped import in_task
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from contextvars import Context
+
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.rules.judged_heads import JudgedHeads
+    from gateway.cache.variants import Variant
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.stepped import Step
+
+    # Asks the origin, under these conditions if there are any.
+    Send = Callable[[list[tuple[str, str]]], Awaitable[AnyAnswer]]
+    Doubt = Callable[[], Awaitable[None]]
+    Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
+
+NO_CONDITIONS = ()  # what will be kept is whole
+LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
+# For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
+# come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
+FINISH_S = 10.0
+UNUSABLE = "the origin's answer could not be used"
+NOBODY = "nobody waited for the origin's answer any more"
+
+
+class AnswerRules:
+    """The rules by which a route takes the answers of its origin."""
+
+    def __init__(self, heads: JudgedHeads, clock: Callable[[], float]) -> None:
+        self.heads = heads
+        self.clock = clock
+        # What may stand in for an answer besides a kept one, by whoever knows of anything.
+        self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
+        # Called when a server has begun to answer with data; returns what is to be waited for
+        # before anybody may have them. That raises where nobody may.
+        self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
+
+    def stand_in(self, request: CacheRequest, old: Variant | None) -> CachedResponse | None:
+        """Return the cached response that may do instead of the origin's answer, or None."""
+        cached = None if self.in_place is None else self.in_place(request)
+        if cached is None and old is not None and policy.serves_error(old.stored, self.clock()):
+            return old.cached
+        return cached
+
+
+class OriginExchange(FetchExchange):
+    """The exchange of a fetch with its origin, which goes on for as long as somebody wants it.
+
+    The `step` that carries it out, in its `context`, is None once that has to come to its end.
+    """
+
+    # What few exchanges come to have stands here: so to make one is cheap.
+    is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+    given_up = False  # nobody waited any more: it says nothing of the origin, and is not joined
+    answer: AnyAnswer | None = None  # the last one; it may be read until the exchange is over
+    context: Context | None = None  # of the request for which it is made, if that is traced
+    step: Step[Any] | None = None
+    _conditions: list[tuple[str, str]] | tuple[()] = NO_CONDITIONS
+    ending: asyncio.TimerHandle | None = None  # of one that nobody waits for, but that is kept
+    _question: Awaitable[AnyAnswer] | None = None  # that is out
+    _came_whole: tuple[CachedResponse, bytes] | None = None  # an answer that came as one
+
+    def __init__(
+        self,
+        fetch: SharedFetch,
+        send: Send,
+        rules: AnswerRules,
+        on_settled: Callable[[SharedFetch, Fetched | None], object],
+    ) -> None:
+        self.fetch = fetch
+        # Called as soon as it is known what becomes of the answer, before anybody has it; with the
+        # whole answer if it may be kept for others.
+        self.on_settled = on_settled
+        self._send = send
+        self._rules = rules
+        self._asked_at = 0.0  # epoch seconds
+
+    # Its life
+
+    @override
+    def keep_up(self) -> None:
+        if self.ending is not None:
+            self.ending.cancel()
+            self.ending = None
+
+    @override
+    def check_wanted(self) -> None:
+        """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
+
+        Before its head is there nothing of it has come, nor is it known whether it may be kept: an
+        origin that is slow to begin would be kept busy by whoever asks and leaves.
+        """
+        fetch = self.fetch
+        if self.step is None or self.given_up or fetch.parts:
+            return  # it has not begun, or is over, or wanted
+        if not fetch.begun.done():
+            if not self.is_wanted:
+                self._end()
+        elif fetch.body.passed_on or fetch.passed_by is not None or not fetch.begun.result().keep:
+            self._end()
+        elif self.ending is None:
+            self.ending = asyncio.get_running_loop().call_later(FINISH_S, self._end)
+
+    def _end(self) -> None:
+        self.given_up = True
+        if self.step is not None:
+            self.step.cancel()
+
+    # The request
+
+    def ask(self) -> Awaitable[AnyAnswer | None]:
+        """Ask the origin, and return what its answer is awaited by; None once that is taken."""
+        old = self.fetch.old
+        self._conditions = conditions = [] if old is None else old.cached.validators
+        self._asked_at = self._rules.clock()
+        sent = self._question = self._send(conditions)
+        return sent if isinstance(sent, Waiting) else self._asked_in_task(sent)
+
+    async def _asked_in_task(self, sent: Awaitable[AnyAnswer]) -> None:
+        """Take an answer in its own task: before a cut, what has come can still be read."""
+        self.answer = answer = await sent
+        rest = self.answered(answer, None)
+        if rest is not None:
+            await rest()
+
+    # The answer
+
+    def answered(self, answer: AnyAnswer | None, error: BaseException | None) -> Rest | None:
+        """Take the answer, or why there is none; return what is still to be done, if anything."""
+        if answer is None:
+            self.step = None
+            if isinstance(error, asyncio.CancelledError) and isinstance(self._question, Waiting):
+                self._question.leave()
+            self._fail_by(error)
+            return None
+        if not isinstance(answer, WholeAnswer) or (answer.status == 304 and self._conditions):
+            return partial(self._go_on, answer)
+        try:
+            doubt = self._take(answer)
+            return None if doubt is None else partial(self._when_sure, doubt)
+        except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
+            self._fail_by(failure)
+            return None
+
+    async def _when_sure(self, doubt: Doubt) -> None:
+        """Tell what has come whole once it is known to go on what readers have."""
+        try:
+            await doubt()
+        except Exception as error:  # noqa: BLE001 - as of `answered`
+            self._fail_by(error)
+        else:
+            self._tell()
+
+    async def _go_on(self, first: AnyAnswer) -> None:
+        """Take an answer that comes in parts, or confirms what is kept."""
+        answer: AnyAnswer | None = first
+        try:
+            if first.status == 304 and self._conditions:
+                answer = await self._confirmed(first)
+            if isinstance(answer, WholeAnswer):
+                doubt = self._take(answer)
+                if doubt is not None:
+                    await self._when_sure(doubt)
+            elif answer is not None and not self._is_settled_by(answer):
+                await self._gather(answer)
+        except (Exception, asyncio.CancelledError) as error:
+            self.step = None
+            self._fail_by(error)
+            if isinstance(error, asyncio.CancelledError) and not self.given_up:
+                raise
+
+    async def _confirmed(self, answer: AnyAnswer) -> AnyAnswer | None:
+        """Take a 304; if another answer has not changed, ask again and return what comes."""
+        fetch, rules = self.fetch, self._rules.heads.rules
+        assert fetch.old is not None, "it had validators"
+        answer.release()
+        cached = fetch.old.cached
+        if rules.confirms(cached, answer.headers):
+            times = policy.Times(self._asked_at, self._rules.clock())
+            new = rules.confirmed(fetch.request, cached, answer.headers, times)
+            fetch.shared &= new.joinable  # what the 304 says may be for one reader alone
+            fetch.finish(Fetched(new, CONFIRMED))
+            return None
+        self._asked_at = self._rules.clock()
+        self.answer = await answer_of(self._send([]))
+        return self.answer
+
+    def _is_settled_by(self, answer: AnyAnswer) -> bool:
+        """Return whether a cached response covers a failure. Raises OriginBroken if 304 or 206."""
+        status = answer.status
+        conditional.check_asked_for(status, NO_CONDITIONS)
+        return status >= 400 and policy.is_error(status) and self._stands_in()
+
+    def _take(self, answer: WholeAnswer) -> Doubt | None:
+        """Take an answer that came as one; return what to wait for before it is told, if so."""
+        if self._is_settled_by(answer):
+            return None
+        rules, body = self._rules, answer.body
+        times = policy.Times(self._asked_at, rules.clock())
+        cached = rules.heads.judge(self.fetch.request, answer, times, body[: EMPTY_BYTES + 1])
+        self._came_whole = cached, body
+        doubt = self._doubt(cached)
+        if doubt is None:
+            self._tell()
+        return doubt
+
+    def _doubt(self, cached: CachedResponse) -> Doubt | None:
+        """Return what to wait for until the answer is known to go on what readers have, or None."""
+        on_heard = None if cached.facts is None else self._rules.on_heard
+        return None if on_heard is None else on_heard(self.fetch)
+
+    def _tell(self) -> None:
+        """Tell an answer that has come whole, also if it must not be kept."""
+        assert self._came_whole is not None, "it has come"
+        fetch, (cached, body) = self.fetch, self._came_whole
+        if cached.joinable and len(body) <= LONGEST_KEPT:
+            fetch.finish(Fetched(cached.with_body(body), FETCHED))
+        else:
+            fetch.whole = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
+            fetch.begun.set_result(cached)
+            fetch.pass_on()
+
+    async def _gather(self, answer: OriginAnswer) -> None:
+        """Take an answer as it comes."""
+        await in_task()
+        fetch, rules = self.fetch, self._rules
+        times = policy.Times(self._asked_at, rules.clock())
+        body, parts = fetch.body, answer.parts()
+        for part in fetch.parts:
+            part.reader = body.reader()
+        if NEXT_OFFSET in answer.headers:
+            await self._begin(parts)
+        cached = rules.heads.judge(fetch.request, answer, times, body.whole())
+        doubt = self._doubt(cached)
+        if doubt is not None:
+            await doubt()
+        too_long = cached.length is not None and cached.length > LONGEST_KEPT
+        fetch.begun.set_result(cached)
+        if too_long or not (cached.joinable and answer.complete_by_length):
+            fetch.pass_on()
+        self.check_wanted()
+        async for data in parts:
+            body.add(data)
+            if body.size > LONGEST_KEPT:
+                fetch.pass_on()
+            await body.kept_up()
+        if not fetch.is_settled:
+            fetch.finish(Fetched(cached.with_body(body.whole()), FETCHED))
+            await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
+        body.end()
+
+    async def _begin(self, parts: AsyncIterator[bytes]) -> None:
+        """Read as much of the body as tells whether it is empty."""
+        body = self.fetch.body
+        while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
+            body.add(part)
+
+    # Its failure
+
+    def _fail_by(self, error: BaseException | None) -> None:
+        """Let what is kept stand in for an answer that failed, or tell those who wait."""
+        fetch = self.fetch
+        if isinstance(error, asyncio.CancelledError):
+            fetch.fail(OriginBroken(NOBODY))
+            return
+        if not isinstance(error, HeadgateError):
+            log.error("origin.answer_unusable", target=fetch.request.path, exc_info=error)
+            fetch.fail(OriginBroken(UNUSABLE))
+            return
+        is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
+        if fetch.is_settled or is_of_the_past or not self._stands_in():
+            fetch.fail(error)
+        else:
+            fetch.cut(error)
+
+    def _stands_in(self) -> bool:
+        """Let what is kept do instead of the origin's answer, if it may."""
+        cached = self._rules.stand_in(self.fetch.request, self.fetch.old)
+        if cached is None:
+            return False
+        self.fetch.finish(Fetched(cached, STOOD_IN))
+        return True
