@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.settings.credential_kinds import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Route
 
-_CREDENTIALS = {
-    "tokens": "a token of the tokens file",
-    "jwt": "a JWT of an issuer",
-    "read-tokens": "a read token",
-}
 _UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -39,7 +36,7 @@ def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
     elif "origin" in auth:
         yield "The origin decides who may read and write."
     else:
-        yield f"Who reads or writes has one of: {_listed(tuple(_CREDENTIALS[it] for it in auth))}."
+        yield f"Who reads or writes has one of: {_listed(tuple(KINDS[it].title for it in auth))}."
     if auth and route.anonymous:
         yield f"Everybody may {_listed(route.anonymous)}."
     if auth and route.conceal == "on":

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.access.console import ConsoleAuthority
-from gateway.access.credential_files import CredentialFiles
+from gateway.access.credential_files import AuthorityParts, CredentialFiles
 from gateway.access.judging import Judging
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static import doubts
 from gateway.access.static.pending_rotations import PendingRotations
 from gateway.access.static.rotation_warnings import keyed_routes, rotation_warnings
-from gateway.access.static.static_tokens import StaticTokens
 from gateway.access.static.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError
+from gateway.settings.credential_kinds import KINDS, ranked
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
-# The kinds of credentials, and the setting that each needs, in the order in which the authorities
-# are asked whether a token is theirs. JWTs are recognised by two dots only, which tokens of the
-# other kinds may have, too, so they come last.
-NEEDED = {"tokens": "tokens_file", "read-tokens": "keys_file", "jwt": "jwt_issuers"}
 EMPTY = TokensFile({}, NOTHING, {})
 
 
@@ -60,27 +57,17 @@ class Authorities:
         self._rotations = PendingRotations(tokens_path, tokens, keyed)
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None
-        issuers = {
-            one.issuer: (one, self._files.keys_of(one, f"jwt_issuers[{index}].jwks"))
-            for index, one in enumerate(settings.jwt_issuers)
-        }
-        self._by_kind: dict[str, Authority] = {}
-        if settings.tokens_file:
-            self._by_kind["tokens"] = StaticTokens(tokens)
-        # Each kind imports what it needs, and only where it is used.
-        if issuers:
-            from gateway.access.signed.jwt_issuers import JwtIssuers
-
-            self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
             # Imported at the start: the library for signatures takes 10 MB.
             from gateway.access.signed.keys_file import parse_keys_file
-            from gateway.access.signed.read_tokens import ReadTokens
 
-            self._keys = keys = self._files.watch("keys_file", settings.keys_file, parse_keys_file)
-            self._by_kind["read-tokens"] = ReadTokens(
-                keys, lambda: tokens().revocations, settings.read_token_max_age
-            )
+            self._keys = self._files.watch("keys_file", settings.keys_file, parse_keys_file)
+        parts = AuthorityParts(settings, self._files, tokens, self._keys)
+        self._by_kind: dict[str, Authority] = {
+            kind.name: pkgutil.resolve_name(kind.make)(parts)
+            for kind in ranked()
+            if getattr(settings, kind.setting)
+        }
 
     @classmethod
     def check(cls, settings: Settings) -> tuple[str, ...]:
@@ -90,7 +77,7 @@ class Authorities:
         """
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
-            authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
+            authorities.verifier(kind for kind in settings.auth_of(route) if kind in KINDS)
             if route.reader_keys == "on":
                 authorities.reader_keys()
         return (*authorities.without_effect(), *authorities.not_rotated())
@@ -103,8 +90,13 @@ class Authorities:
         wanted = [*kinds]
         for kind in wanted:
             if kind not in self._by_kind:
-                raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {NEEDED[kind]}")
-        in_turn = [self._by_kind[kind] for kind in NEEDED if kind in wanted]
+                needed = KINDS[kind].setting
+                raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {needed}")
+        in_turn = [
+            self._by_kind[kind.name]
+            for kind in sorted(ranked(), key=lambda kind: kind.goes_by_form)
+            if kind.name in wanted
+        ]
         return self._judging.include(Verifier([*self._always, *in_turn]))
 
     def reader_keys(self) -> ReaderKeys:

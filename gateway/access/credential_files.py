@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway.access.watched_file import FILE_OK, WatchedFile
 from gateway.errors import StartError
@@ -13,11 +13,14 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from gateway.access.revocations import Revocations
     from gateway.access.signed.jwt_issuers import KeySource
     from gateway.access.signed.key_sets import KeySet
+    from gateway.access.signed.keys_file import Keys
     from gateway.access.signed.remote_keys import RemoteKeys
+    from gateway.access.static.tokens_file import TokensFile
     from gateway.background import Background
-    from gateway.settings import JwtIssuer
+    from gateway.settings import JwtIssuer, Settings
 
 T = TypeVar("T")
 
@@ -99,6 +102,23 @@ class CredentialFiles:
 
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
+
+
+class AuthorityParts(NamedTuple):
+    """The parts of which an authority for a kind of credential is made.
+
+    `tokens` and `keys` return the present content of the tokens_file, which may be empty, and of
+    the keys_file, if there is one.
+    """
+
+    settings: Settings
+    files: CredentialFiles
+    tokens: Callable[[], TokensFile]
+    keys: Callable[[], Keys] | None
+
+    def revocations(self) -> Revocations:
+        """Return what is revoked at present."""
+        return self.tokens().revocations
 
 
 class _KeysOfFile:

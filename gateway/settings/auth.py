@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
+from gateway.settings.credential_kinds import names
 from gateway.settings.reading.kinds import ValueKind, split_list
 from gateway.settings.reading.values import Converter, Serializer
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
 BY_ORIGIN = ("origin",)  # the HTTP origin decides
-EVERYWHERE = ("tokens", "jwt", "read-tokens")
-OF_ROUTES = (*EVERYWHERE, *BY_ORIGIN)
 Allowed = Literal["read", "append", "create", "close", "delete"]
 ANONYMOUS_KIND = f"a list of {', '.join(get_args(Allowed))}"
 Visibility = Literal["auto", "public", "private"]
@@ -34,11 +33,11 @@ def _parse(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def _parse_default(value: object) -> tuple[object, ...]:
-    return _parse(value, EVERYWHERE)
+    return _parse(value, names())
 
 
 def _parse_route(value: object) -> tuple[object, ...]:
-    return _parse(value, OF_ROUTES)
+    return _parse(value, (*names(), *BY_ORIGIN))
 
 
 def _parse_anonymous(value: object) -> object:
@@ -58,12 +57,12 @@ Auth = Annotated[
     tuple[str, ...],
     Converter(_parse_default),
     Serializer(_show),
-    ValueKind(_kind(EVERYWHERE)),
+    ValueKind(_kind(names())),
 ]
 RouteAuth = Annotated[
     tuple[str, ...],
     Converter(_parse_route),
     Serializer(_show),
-    ValueKind(_kind(OF_ROUTES)),
+    ValueKind(_kind((*names(), *BY_ORIGIN))),
 ]
 Anonymous = Annotated[tuple[Allowed, ...], Converter(_parse_anonymous), ValueKind(ANONYMOUS_KIND)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.settings.credential_kinds import KINDS, names, ranked
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,7 +16,6 @@ NOBODY_IS_ASKED = (
     "must be left out while no credential is asked for: say by which credentials users are known, "
     'such as auth = ["tokens"], in the route or before all routes'
 )
-VERIFIED = frozenset({"tokens", "jwt", "read-tokens"})
 
 
 class IneffectiveSetting(NamedTuple):
@@ -34,11 +35,15 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
             yield IneffectiveSetting(("routes", index, key), getattr(route, key), must)
     if not settings.routes:
         asked |= {*settings.auth}
-    # The file also has revocations and versions of reader keys.
-    if settings.tokens_file and not asked & VERIFIED:
-        yield _unused("tokens_file", settings.tokens_file, "tokens, jwt or read-tokens", "tokens")
-    if settings.jwt_issuers and "jwt" not in asked:
-        yield _unused("jwt_issuers", [one.issuer for one in settings.jwt_issuers], "jwt", "jwt")
+    # The file also has revocations of all kinds, and versions of reader keys.
+    if settings.tokens_file and not asked & KINDS.keys():
+        *others, last = names()
+        kinds = f"{', '.join(others)} or {last}"
+        yield _unused("tokens_file", settings.tokens_file, kinds, "tokens")
+    for kind in ranked():
+        value = getattr(settings, kind.setting)
+        if kind.owns_setting and value and kind.name not in asked:
+            yield _unused(kind.setting, kind.shown(value), kind.name, kind.name)
 
 
 def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:

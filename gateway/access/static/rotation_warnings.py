@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.revocations import RotationWarning
 from gateway.access.static.doubts import meets
+from gateway.settings.credential_kinds import KINDS
 from gateway.settings.grants import BELOW
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from gateway.access.revocations import Revocations
     from gateway.access.static.tokens_file import StaticToken, TokensFile
     from gateway.settings import Settings
-
-_SIGNED = frozenset({"jwt", "read-tokens"})
 
 
 class KeyedRoute(NamedTuple):
@@ -91,7 +90,7 @@ def _revoked(file: TokensFile, routes: Iterable[KeyedRoute]) -> Iterator[_Reader
             for token in named:
                 for streams in _readable(token, route.prefix):
                     yield _Reader(route.prefix, streams, f"name {token.name}")
-        if _SIGNED & route.kinds:
+        if any(it.name in route.kinds for it in KINDS.values() if it.is_signed):
             for name in signed:
                 yield _Reader(route.prefix, _all_below(route.prefix), name)
 

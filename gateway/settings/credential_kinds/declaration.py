@@ -1,0 +1,40 @@
+"""The declaration of a kind of credential, usable before the libraries that verify it are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _as_it_is(value: object) -> object:
+    """Return a setting's value as it is."""
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialKind:
+    """A kind of token, as settings, guards, console and commands know it.
+
+    `name` is its word in `auth`, `title` describes one such token in a sentence. `setting` is the
+    setting without which no token of the kind can be verified.
+
+    `make` names a function as `module:function`, which is imported when `setting` is given: the
+    library for signatures takes 10 MB. It takes `gateway.access.credential_files.AuthorityParts`
+    and returns the Authority for the kind.
+    """
+
+    name: str
+    title: str
+    setting: str
+    make: str
+    rank: int = 0  # the place in lists, and among the kinds that are asked whose a token is
+    # Tokens are recognised by a form that those of other kinds may have, too: it is asked last.
+    goes_by_form: bool = False
+    is_signed: bool = False  # tokens_file revokes its tokens by their claims
+    # The setting serves nothing else, so that it is refused where no route asks for the kind.
+    owns_setting: bool = True
+    # Returns the value of the setting as it is shown if it is refused, without secrets.
+    shown: Callable[[Any], object] = _as_it_is

@@ -1,0 +1,16 @@
+"""JWTs of the issuers in `jwt_issuers`."""
+
+from __future__ import annotations
+
+from gateway.settings.credential_kinds.declaration import CredentialKind
+
+KIND = CredentialKind(
+    name="jwt",
+    title="a JWT of an issuer",
+    setting="jwt_issuers",
+    make="gateway.access.kinds.jwt:authority",
+    rank=2,
+    goes_by_form=True,  # two dots
+    is_signed=True,
+    shown=lambda issuers: [one.issuer for one in issuers],
+)

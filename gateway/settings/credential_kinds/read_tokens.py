@@ -1,0 +1,15 @@
+"""Read tokens, which a key of `keys_file` signs."""
+
+from __future__ import annotations
+
+from gateway.settings.credential_kinds.declaration import CredentialKind
+
+KIND = CredentialKind(
+    name="read-tokens",
+    title="a read token",
+    setting="keys_file",
+    make="gateway.access.kinds.read_tokens:authority",
+    rank=3,
+    is_signed=True,
+    owns_setting=False,  # the file also has the secret of reader keys
+)
