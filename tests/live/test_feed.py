@@ -70,7 +70,7 @@ async def test_a_reader_catches_up_and_then_lives() -> None:
         assert text(events) == "onetwo"
 
 
-async def test_a_reader_at_the_tail_is_told_where_it_is_at_once() -> None:
+async def test_a_reader_at_the_tail_gets_a_control_event_at_once() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await follow(gateway, "s?offset=now&live=sse")
@@ -78,7 +78,7 @@ async def test_a_reader_at_the_tail_is_told_where_it_is_at_once() -> None:
         assert [event.name for event in events] == ["control"]
 
 
-async def test_appends_that_come_together_are_one_event_for_everybody() -> None:
+async def test_appends_that_are_committed_together_are_one_event_for_every_reader() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s"))
@@ -112,7 +112,7 @@ async def test_messages_of_a_json_stream_come_as_arrays() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"last"])
-async def test_closing_tells_the_last_data_and_ends_the_answer(body: bytes) -> None:
+async def test_closing_a_stream_sends_the_last_data_and_ends_the_sse_response(body: bytes) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -128,7 +128,9 @@ async def test_closing_tells_the_last_data_and_ends_the_answer(body: bytes) -> N
 
 
 @pytest.mark.parametrize("start", ["-1", "now", offset(3)])
-async def test_a_closed_stream_is_told_to_its_end_at_once(start: str) -> None:
+async def test_a_reader_of_a_closed_stream_gets_the_rest_and_the_response_ends_at_once(
+    start: str,
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
         client = await follow(gateway, f"s?offset={start}&live=sse")
@@ -166,7 +168,7 @@ async def test_http_1_0_readers_get_events_without_chunks() -> None:
         assert rest.endswith(b'"streamClosed":true,"upToDate":true}\n\n')
 
 
-async def test_a_slow_reader_leaves_the_rounds_and_loses_nothing() -> None:
+async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
     async with serving(max_append=1 << 20) as gateway:
         await gateway.ask(put("s"))
         slow = await follow(gateway, "s?offset=-1&live=sse")
@@ -200,7 +202,7 @@ async def test_heartbeats_come_to_idle_readers() -> None:
         assert text(await up_to(client, 3)) == "one"
 
 
-async def test_an_old_answer_ends_with_where_its_reader_is() -> None:
+async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_reader() -> None:
     async with serving(sse_max_age=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -212,7 +214,7 @@ async def test_an_old_answer_ends_with_where_its_reader_is() -> None:
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_the_cursor_of_a_reader_stays_ahead_of_the_one_it_came_with() -> None:
+async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         ahead = 10**9
@@ -231,7 +233,7 @@ async def test_the_cursor_of_a_reader_stays_ahead_of_the_one_it_came_with() -> N
 # ---------------------------------------------------------------- hand-over
 
 
-async def test_nothing_is_lost_between_catching_up_and_living() -> None:
+async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost() -> None:
     """The log has answered a reader's catch-up, and an append comes before it joins the rounds."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -253,7 +255,7 @@ async def test_nothing_is_lost_between_catching_up_and_living() -> None:
         assert {event.name for event in events[1::2]} == {"control"}
 
 
-async def test_the_first_reader_of_a_stream_misses_nothing_while_its_start_is_read() -> None:
+async def test_the_first_reader_of_a_stream_gets_an_append_made_while_its_start_is_read() -> None:
     """Nobody else follows the stream, so no feed hears of the append that comes meanwhile."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -270,7 +272,7 @@ async def test_the_first_reader_of_a_stream_misses_nothing_while_its_start_is_re
         assert text(await up_to(client, 7)) == "onetwo!"
 
 
-async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
+async def test_data_that_the_log_has_not_yet_published_is_not_sent_to_a_new_reader() -> None:
     """An offset past what the gateway knows would be refused when its reader comes back."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -294,7 +296,9 @@ async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
 
 
 @pytest.mark.parametrize("closing", [False, True])
-async def test_a_reader_ahead_of_the_rounds_is_told_when_they_have_come_up(closing: bool) -> None:
+async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds_catch_up(
+    closing: bool,
+) -> None:
     """Every reader at the tail must be told so, and every reader of a closed stream of its end."""
     log = GatedLog()
     async with serving(log) as gateway:
@@ -319,7 +323,7 @@ async def test_a_reader_ahead_of_the_rounds_is_told_when_they_have_come_up(closi
         assert text(events) == "onetwo"
 
 
-async def test_readers_who_come_and_go_while_appends_pour_in_miss_nothing() -> None:
+async def test_readers_that_come_and_go_during_many_appends_miss_no_data() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         total = 150
@@ -350,7 +354,7 @@ async def test_readers_who_come_and_go_while_appends_pour_in_miss_nothing() -> N
 # ---------------------------------------------------------------- long-poll
 
 
-async def test_a_poll_is_answered_once_with_what_it_waited_for() -> None:
+async def test_a_long_poll_is_answered_once_with_the_first_append_after_its_offset() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
@@ -366,7 +370,7 @@ async def test_a_poll_is_answered_once_with_what_it_waited_for() -> None:
         assert gateway.limits.live_readers == 0
 
 
-async def test_a_polls_answer_is_what_a_later_read_gets_too() -> None:
+async def test_a_long_poll_and_a_later_read_of_its_url_get_equal_responses() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         target = f"s?offset={offset(3)}&live=long-poll&cursor=5"
@@ -380,7 +384,7 @@ async def test_a_polls_answer_is_what_a_later_read_gets_too() -> None:
 
 
 @pytest.mark.parametrize("start", ["now", "-1"])
-async def test_a_poll_without_an_offset_of_its_own_shares_no_answer_that_caches_keep(
+async def test_a_long_poll_at_now_or_minus_one_is_not_answered_with_a_cacheable_response(
     start: str,
 ) -> None:
     """Its URL means another place in the stream soon, which the other's never does."""
@@ -407,7 +411,9 @@ async def test_a_poll_without_an_offset_of_its_own_shares_no_answer_that_caches_
     ],
     ids=["close", "append and close", "delete"],
 )
-async def test_a_poll_hears_of_the_end(change: bytes, status: int, closed: str | None) -> None:
+async def test_a_long_poll_gets_the_close_or_deletion_of_its_stream(
+    change: bytes, status: int, closed: str | None
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
@@ -419,7 +425,7 @@ async def test_a_poll_hears_of_the_end(change: bytes, status: int, closed: str |
         assert gateway.limits.live_readers == 0
 
 
-async def test_a_poll_that_hears_nothing_ends_in_its_time() -> None:
+async def test_a_long_poll_without_an_append_ends_with_204_at_its_timeout() -> None:
     async with serving(long_poll_timeout=0.1) as gateway:
         await gateway.ask(put("s", body=b"one"))
         answer = await gateway.ask(get(f"s?offset={offset(3)}&live=long-poll"))
@@ -432,7 +438,7 @@ async def test_a_poll_that_hears_nothing_ends_in_its_time() -> None:
 # ---------------------------------------------------------------- limits and stopping
 
 
-async def test_so_many_readers_may_wait_and_no_more() -> None:
+async def test_live_readers_beyond_max_live_readers_are_refused_with_503() -> None:
     async with serving(max_live_readers=2) as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(put("t", body=b"one"))
@@ -452,7 +458,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
         assert gateway.limits.live_readers == 2
 
 
-async def test_draining_answers_polls_and_ends_readers_after_their_first_second() -> None:
+async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_first_second() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         loop = asyncio.get_running_loop()
@@ -478,7 +484,7 @@ async def test_draining_answers_polls_and_ends_readers_after_their_first_second(
         assert gateway.limits.live_readers == 0
 
 
-async def test_draining_waits_for_appends_under_way() -> None:
+async def test_draining_waits_for_appends_in_progress() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s"))
@@ -494,7 +500,7 @@ async def test_draining_waits_for_appends_under_way() -> None:
         assert (await writer.answer()).status == 204
 
 
-async def test_a_stream_nobody_watches_has_no_feed() -> None:
+async def test_a_stream_whose_last_reader_left_has_no_feed() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(3)]

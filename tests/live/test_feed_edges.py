@@ -67,7 +67,7 @@ async def park(gateway: Serving, position: int, *lines: str) -> Client:
 
 @pytest.mark.parametrize("start", [-1, 3], ids=["from the beginning", "from the old tail"])
 @pytest.mark.parametrize("passes", range(16))
-async def test_a_reader_that_joins_around_a_round_hears_everything_once(
+async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
     passes: int, start: int
 ) -> None:
     """The request is parsed so many passes of the loop before the append is published."""
@@ -97,7 +97,7 @@ async def test_a_reader_that_joins_around_a_round_hears_everything_once(
         assert text(await up_to(client, 7)) == text(events) + "!"
 
 
-async def test_a_reader_who_read_past_the_rounds_waits_for_them() -> None:
+async def test_a_reader_that_read_past_the_last_round_gets_the_next_data_once() -> None:
     """The feed is busy, so its next round comes later than the reader's catch-up."""
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -116,7 +116,7 @@ async def test_a_reader_who_read_past_the_rounds_waits_for_them() -> None:
 
 
 @pytest.mark.parametrize("passes", range(4))
-async def test_a_close_that_is_heard_of_around_a_round_is_told(passes: int) -> None:
+async def test_a_close_that_arrives_around_a_round_is_sent_to_every_reader(passes: int) -> None:
     """It is heard of so many passes of the loop after the append, as of another gateway's."""
     log = PublishingLog()
     async with serving(log) as gateway:
@@ -146,7 +146,7 @@ async def test_a_close_that_is_heard_of_around_a_round_is_told(passes: int) -> N
         assert (await poll.answer()).get("Stream-Closed") == "true"
 
 
-async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_next() -> None:
+async def test_a_long_poll_between_an_append_and_its_round_waits_for_the_next_round() -> None:
     log = PublishingLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -171,7 +171,7 @@ async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_n
         assert (answer.status, answer.body) == (200, b"three")
 
 
-async def test_a_poll_whose_time_is_over_when_data_is_due_gets_the_data() -> None:
+async def test_a_long_poll_that_times_out_while_data_is_due_gets_the_data() -> None:
     log = PublishingLog()
     async with serving(log, long_poll_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -185,7 +185,7 @@ async def test_a_poll_whose_time_is_over_when_data_is_due_gets_the_data() -> Non
         assert gateway.limits.live_readers == 0
 
 
-async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> None:
+async def test_a_long_poll_that_times_out_gets_no_data_from_before_its_request() -> None:
     """One poll came before the append and one after it; the round is due, and the time of both."""
     log = PublishingLog()
     async with serving(log, long_poll_timeout=1.0) as gateway:
@@ -208,7 +208,7 @@ async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> N
         assert (answer.status, answer.get("Stream-Next-Offset")) == (204, offset(6))
 
 
-async def test_each_reader_of_a_round_has_cursors_ahead_of_its_own() -> None:
+async def test_each_reader_of_a_round_gets_cursors_ahead_of_the_cursor_it_sent() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         floors = (0, AHEAD, 2 * AHEAD, AHEAD)
@@ -227,7 +227,7 @@ async def test_each_reader_of_a_round_has_cursors_ahead_of_its_own() -> None:
 # ---------------------------------------------------------------- heartbeats
 
 
-async def test_a_heartbeat_goes_to_no_reader_that_is_catching_up() -> None:
+async def test_a_heartbeat_is_not_sent_to_a_reader_that_is_catching_up() -> None:
     """Its first chunk is at hand, and the log takes its time with the second."""
     log = GatedLog()
     async with serving(log, heartbeat=0.05) as gateway:
@@ -245,7 +245,7 @@ async def test_a_heartbeat_goes_to_no_reader_that_is_catching_up() -> None:
         assert await late.event_bytes_until(b"}\n\n:\n\n")
 
 
-async def test_a_heartbeat_goes_to_no_reader_that_was_just_told_something() -> None:
+async def test_a_heartbeat_is_not_sent_to_a_reader_that_just_got_data() -> None:
     beat = 0.4
     async with serving(heartbeat=beat) as gateway:
         await gateway.ask(put("s"))
@@ -261,7 +261,7 @@ async def test_a_heartbeat_goes_to_no_reader_that_was_just_told_something() -> N
         assert loop.time() >= told + beat - 0.01
 
 
-async def test_a_heartbeat_goes_to_no_reader_that_takes_nothing() -> None:
+async def test_a_heartbeat_is_not_sent_to_a_reader_whose_buffer_is_full() -> None:
     """What a client does not take is not added to."""
     async with serving(heartbeat=0.3) as gateway:  # two of them fit between no two appends
         await gateway.ask(put("s"))
@@ -285,7 +285,7 @@ async def test_a_heartbeat_goes_to_no_reader_that_takes_nothing() -> None:
 # ---------------------------------------------------------------- HTTP/1.0
 
 
-async def test_an_http_1_0_reader_gets_the_same_bytes_without_chunks() -> None:
+async def test_an_http_1_0_reader_gets_the_event_stream_without_chunked_encoding() -> None:
     async with serving(heartbeat=0.05) as gateway:
         await gateway.ask(put("s", body=b"one"))
         old = await gateway.connect()
@@ -317,7 +317,7 @@ async def test_an_http_1_0_reader_gets_the_same_bytes_without_chunks() -> None:
 # ---------------------------------------------------------------- draining
 
 
-async def test_draining_waits_for_no_reader_that_takes_nothing() -> None:
+async def test_draining_does_not_wait_for_a_reader_that_takes_no_data() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         slow = await follow(gateway, "s?offset=-1&live=sse")
@@ -349,7 +349,7 @@ async def ended_properly(client: Client) -> bool:
         return False
 
 
-async def test_a_fresh_reader_is_told_what_comes_while_the_server_drains() -> None:
+async def test_a_fresh_reader_gets_an_append_that_comes_while_the_server_drains() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         writer = await gateway.connect()
@@ -410,7 +410,7 @@ async def test_pages_of_chosen_origins_alone_may_read_answers(asked: bytes, stat
         assert page.same.decode() == unsaid.same.decode().replace(vary, own + vary + exposed)
 
 
-async def test_the_short_ways_are_taken_for_clients_without_an_origin_alone() -> None:
+async def test_the_fast_path_is_taken_only_for_requests_without_an_origin_header() -> None:
     """Or the test above would compare an ordinary answer with itself."""
     async with serving(cors_origins=(PAGE,), write_origins=(PAGE,)) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -427,7 +427,7 @@ async def test_the_short_ways_are_taken_for_clients_without_an_origin_alone() ->
 @pytest.mark.parametrize(
     ("lines", "allowed"), [(NOT_SAID, None), (ALLOWED, PAGE), (OTHER, None)], ids=str
 )
-async def test_event_streams_are_for_pages_of_chosen_origins_too(
+async def test_event_streams_have_cors_headers_only_for_the_configured_origins(
     lines: tuple[str, ...], allowed: str | None
 ) -> None:
     async with serving(cors_origins=(PAGE,)) as gateway:
@@ -524,7 +524,7 @@ async def is_drained(gateway: Serving, sse: Client, poll: Client) -> None:
     "leave",
     [goes_away, hears_the_end, hears_of_the_deletion, goes_away_with_a_round_due, is_drained],
 )
-async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
+async def test_a_feed_leaves_no_object_task_or_timer_when_its_last_reader_leaves(
     leave: Callable[[Serving, Client, Client], Awaitable[None]],
 ) -> None:
     """No timer, task or table refers to it: heartbeats and timeouts would be half a minute away."""

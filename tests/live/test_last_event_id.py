@@ -30,7 +30,9 @@ async def fill(gateway: Serving) -> None:
 
 @pytest.mark.parametrize("asked", ["-1", "now", offset(3), offset(6), offset(99)])
 @pytest.mark.parametrize(("seen", "rest"), [(0, "onetwo"), (3, "two"), (6, "")])
-async def test_a_browser_goes_on_where_it_was(asked: str, seen: int, rest: str) -> None:
+async def test_a_browser_with_last_event_id_resumes_at_that_offset(
+    asked: str, seen: int, rest: str
+) -> None:
     async with serving() as gateway:
         await fill(gateway)
         client = await resume(gateway, f"s?offset={asked}&live=sse", offset(seen))
@@ -50,7 +52,7 @@ async def test_a_malformed_last_event_id_is_named(value: str) -> None:
 
 
 @pytest.mark.parametrize("past", [7, 8, 100])
-async def test_a_last_event_id_past_the_tail_waits_there(past: int) -> None:
+async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(past: int) -> None:
     async with serving() as gateway:
         await fill(gateway)
         client = await resume(gateway, "s?offset=-1&live=sse", offset(past))
@@ -60,7 +62,9 @@ async def test_a_last_event_id_past_the_tail_waits_there(past: int) -> None:
 
 
 @pytest.mark.parametrize("asked", ["-1", offset(6)])
-async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(asked: str) -> None:
+async def test_a_browser_whose_last_event_id_is_the_end_of_a_closed_stream_gets_204(
+    asked: str,
+) -> None:
     """An EventSource takes every 200 that ends for a reason to connect again."""
     async with serving() as gateway:
         await fill(gateway)
@@ -94,7 +98,7 @@ def assert_ids(stream: bytes, count: int) -> None:
     assert found == count
 
 
-async def test_every_control_event_has_its_offset_as_its_id() -> None:
+async def test_every_control_event_has_its_offset_as_its_event_id() -> None:
     async with serving() as gateway:
         await fill(gateway)
         live = await follow(gateway, "s?offset=-1&live=sse")
@@ -109,7 +113,7 @@ async def test_every_control_event_has_its_offset_as_its_id() -> None:
         assert_ids(late.received, 1)
 
 
-async def test_the_last_words_of_an_old_answer_have_an_id() -> None:
+async def test_the_last_control_event_of_an_sse_response_past_its_max_age_has_an_event_id() -> None:
     async with serving(sse_max_age=1.0) as gateway:
         await fill(gateway)
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -140,7 +144,9 @@ async def assert_goes_on(gateway: Serving, client: Client) -> None:
     [post("s", b"", "Stream-Closed: true"), request("DELETE", "s")],
     ids=["closed", "deleted"],
 )
-async def test_a_connection_goes_on_when_its_stream_ends(change: bytes) -> None:
+async def test_a_connection_is_reused_after_its_sse_stream_is_closed_or_deleted(
+    change: bytes,
+) -> None:
     async with serving() as gateway:
         await fill(gateway)
         await gateway.ask(put("t", body=b"next"))
@@ -152,7 +158,7 @@ async def test_a_connection_goes_on_when_its_stream_ends(change: bytes) -> None:
         await assert_goes_on(gateway, client)
 
 
-async def test_a_connection_goes_on_when_its_answer_is_old() -> None:
+async def test_a_connection_is_reused_after_its_sse_response_reaches_max_age() -> None:
     async with serving(sse_max_age=1.0) as gateway:
         await fill(gateway)
         await gateway.ask(put("t", body=b"next"))

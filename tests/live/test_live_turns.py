@@ -50,7 +50,7 @@ def turns_of(gateway: Serving) -> LiveTurns:  # type: ignore[type-arg] # of what
     return feed.sse_readers.turns
 
 
-async def test_an_append_is_answered_while_others_are_still_told_of_the_one_before() -> None:
+async def test_an_append_is_answered_before_all_readers_got_the_append_before_it() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()
@@ -60,7 +60,7 @@ async def test_an_append_is_answered_while_others_are_still_told_of_the_one_befo
         assert pieces(events[-1]) == 1, "its turn comes when all three are answered"
 
 
-async def test_who_comes_later_in_a_turn_is_told_what_has_come_since_with_it() -> None:
+async def test_readers_later_in_a_turn_get_two_appends_as_one_event() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()
@@ -76,7 +76,7 @@ async def test_who_comes_later_in_a_turn_is_told_what_has_come_since_with_it() -
         assert live.collapsed.sum == live.sse.deliveries
 
 
-async def test_what_everybody_was_told_is_not_kept() -> None:
+async def test_a_round_that_every_reader_got_is_not_kept() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         await gateway.ask(post("s", b"one"))
@@ -87,7 +87,7 @@ async def test_what_everybody_was_told_is_not_kept() -> None:
         assert turns._rounds._rounds == []
 
 
-async def test_those_who_lack_too_much_by_their_turn_read_it_themselves() -> None:
+async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()
@@ -101,7 +101,7 @@ async def test_those_who_lack_too_much_by_their_turn_read_it_themselves() -> Non
         assert most <= 6  # three that may be told, and what comes between two parts
 
 
-async def test_a_stream_that_goes_during_a_turn_tells_the_others_what_there_was() -> None:
+async def test_a_stream_deleted_during_a_turn_still_sends_its_last_data_to_the_rest() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()
@@ -111,7 +111,7 @@ async def test_a_stream_that_goes_during_a_turn_tells_the_others_what_there_was(
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_closing_ends_each_answer_in_its_turn() -> None:
+async def test_closing_a_stream_ends_each_sse_response_with_the_last_data() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         await gateway.ask(post("s", b"last", "Stream-Closed: true"))
@@ -119,7 +119,7 @@ async def test_closing_ends_each_answer_in_its_turn() -> None:
             assert text(await reader.events_to_the_end()) == "last"
 
 
-async def test_readers_who_come_and_go_during_a_turn_are_told_everything_once() -> None:
+async def test_readers_that_come_and_go_during_a_turn_get_all_data_once() -> None:
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()

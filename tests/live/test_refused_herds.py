@@ -88,7 +88,7 @@ async def test_polls_that_a_failing_log_ends() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_whose_time_is_over_while_the_log_fails() -> None:
+async def test_long_polls_that_end_while_the_log_fails_get_different_retry_after_values() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         reader = await gateway.connect()

@@ -83,7 +83,7 @@ async def told(clients: list[Client]) -> set[tuple[int, bytes, str | None]]:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_so_many_are_answered_before_others_have_their_turn(more: int) -> None:
+async def test_long_polls_beyond_the_first_batch_are_answered_in_a_later_turn(more: int) -> None:
     async with crowd(AT_ONCE + more) as herd:
         herd.hold()
         await herd.tell(b"two")
@@ -94,7 +94,7 @@ async def test_so_many_are_answered_before_others_have_their_turn(more: int) -> 
         assert herd.late == 0
 
 
-async def test_who_has_his_turn_later_is_told_what_came_meanwhile_in_the_same_answer() -> None:
+async def test_long_polls_in_a_later_turn_get_data_that_came_meanwhile_in_one_response() -> None:
     async with crowd(AT_ONCE + 5) as herd:
         herd.hold()
         await herd.tell(b"two")
@@ -103,7 +103,7 @@ async def test_who_has_his_turn_later_is_told_what_came_meanwhile_in_the_same_an
         assert await told(herd.clients[AT_ONCE:]) == {(200, b"twothree", offset(11))}
 
 
-async def test_who_comes_back_has_his_turn_after_the_others_and_is_not_read_for() -> None:
+async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_read() -> None:
     async with crowd(AT_ONCE + 1) as herd:
         herd.hold()
         await herd.tell(b"two")
@@ -121,7 +121,9 @@ async def test_who_comes_back_has_his_turn_after_the_others_and_is_not_read_for(
 
 
 @pytest.mark.parametrize("size", [HERD - 1, HERD, HERD + 1])
-async def test_what_a_herd_may_lack_is_kept_for_those_who_come_back_late(size: int) -> None:
+async def test_data_that_returning_long_polls_of_a_large_herd_lack_is_kept_for_them(
+    size: int,
+) -> None:
     async with crowd(size) as herd:
         await herd.tell(b"two")
         assert await told(herd.clients) == {(200, b"two", offset(6))}
@@ -134,7 +136,7 @@ async def test_what_a_herd_may_lack_is_kept_for_those_who_come_back_late(size: i
         assert (herd.gateway.ordinary == ordinary) is (size >= HERD)
 
 
-async def test_a_feed_is_kept_for_a_herd_for_a_while_and_no_longer() -> None:
+async def test_a_feed_is_kept_for_a_herd_of_long_polls_only_for_a_short_time() -> None:
     async with crowd(HERD) as herd:
         feeds = herd.gateway.route.feeds
         await herd.tell(b"two")
@@ -156,7 +158,7 @@ async def test_draining_waits_for_no_herd_to_come_back() -> None:
         assert herd.gateway.route.feeds.count == 0
 
 
-async def test_a_herd_that_was_told_of_one_stream_is_told_nothing_of_the_next_at_its_path() -> None:
+async def test_a_herd_of_a_deleted_stream_gets_410_from_the_next_stream_at_its_path() -> None:
     async with crowd(HERD) as herd:
         await herd.tell(b"two")
         await told(herd.clients)
@@ -168,7 +170,7 @@ async def test_a_herd_that_was_told_of_one_stream_is_told_nothing_of_the_next_at
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_so_much_is_kept_for_a_herd(more: int) -> None:
+async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: int) -> None:
     async with crowd(HERD) as herd:
         await herd.tell(b"x" * (KEPT_BYTES - PIECE_BYTES + more))
         await told(herd.clients)
@@ -176,7 +178,7 @@ async def test_so_much_is_kept_for_a_herd(more: int) -> None:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_when_too_much_has_come_for_those_who_wait_all_are_answered_at_once(
+async def test_all_waiting_long_polls_are_answered_at_once_when_too_many_bytes_wait(
     more: int,
 ) -> None:
     async with crowd(AT_ONCE + 1) as herd:
@@ -198,7 +200,7 @@ async def test_when_too_much_has_come_for_those_who_wait_all_are_answered_at_onc
     ],
     ids=["close", "append and close", "delete"],
 )
-async def test_who_waits_for_his_turn_hears_of_the_end(
+async def test_a_long_poll_that_waits_for_its_turn_gets_the_close_or_deletion(
     change: bytes, status: int, body: bytes | None
 ) -> None:
     async with crowd(AT_ONCE + 3) as herd:
@@ -213,7 +215,7 @@ async def test_who_waits_for_his_turn_hears_of_the_end(
         assert herd.late == 0
 
 
-async def test_who_leaves_or_is_out_of_time_before_his_turn_holds_up_nobody() -> None:
+async def test_a_waiting_long_poll_that_leaves_or_times_out_does_not_delay_the_others() -> None:
     async with crowd(AT_ONCE + 3) as herd:
         herd.hold()
         await herd.tell(b"two")
@@ -227,7 +229,7 @@ async def test_who_leaves_or_is_out_of_time_before_his_turn_holds_up_nobody() ->
         assert await told(others) == {(200, b"two", offset(6))}
 
 
-async def test_answers_by_turns_are_counted_as_one_that_all_were_given() -> None:
+async def test_deliveries_to_a_herd_answered_in_turns_are_counted_as_one_round() -> None:
     async with crowd(AT_ONCE + 10) as herd:
         live = herd.gateway.route.traffic.live
         await herd.tell(b"two")
