@@ -103,7 +103,7 @@ def messages() -> Iterator[tuple[LogOutput, socket.socket]]:
         yield LogOutput(theirs.fileno()), ours
 
 
-async def test_the_lines_of_a_turn_are_written_together_at_its_end(
+async def test_log_lines_of_one_loop_turn_are_written_together_at_its_end(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages
@@ -115,7 +115,7 @@ async def test_the_lines_of_a_turn_are_written_together_at_its_end(
     assert written.recv(AT_ONCE) == b"0\n1\n2\n"
 
 
-async def test_no_write_is_longer_than_a_pipe_takes_whole_unless_one_line_is(
+async def test_log_writes_are_no_longer_than_a_pipe_takes_at_once_except_for_a_longer_line(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages
@@ -132,7 +132,7 @@ async def test_no_write_is_longer_than_a_pipe_takes_whole_unless_one_line_is(
     assert len(found) < 8
 
 
-async def test_an_event_is_written_at_once_with_the_lines_before_it(
+async def test_an_event_is_written_at_once_together_with_the_lines_before_it(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages
@@ -150,7 +150,7 @@ def test_a_line_without_an_event_loop_is_written_at_once(
     assert written.recv(AT_ONCE) == b"one\n"
 
 
-def test_lines_that_nobody_reads_wait_up_to_the_bound_and_others_are_dropped(
+def test_unread_log_lines_wait_up_to_the_limit_and_further_lines_are_dropped(
     channel: Channel,
 ) -> None:
     recovered: list[int] = []
@@ -170,7 +170,7 @@ def test_lines_that_nobody_reads_wait_up_to_the_bound_and_others_are_dropped(
     assert recovered == [3]
 
 
-async def test_lines_are_written_when_their_reader_goes_on_although_no_other_comes(
+async def test_waiting_log_lines_are_written_when_the_reader_resumes_without_a_new_line(
     channel: Channel,
 ) -> None:
     channel.fill()
@@ -188,7 +188,7 @@ async def test_lines_are_written_when_their_reader_goes_on_although_no_other_com
     assert os.get_blocking(channel.inlet), "others who write there would lose lines"
 
 
-def test_lines_whose_reader_has_gone_are_counted_as_dropped(channel: Channel) -> None:
+def test_log_lines_are_counted_as_dropped_when_their_reader_is_gone(channel: Channel) -> None:
     output = LogOutput(channel.inlet)
     channel.end_reading()
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_lines_whose_reader_has_gone_are_counted_as_dropped(channel: Channel) ->
     assert output.dropped == 2
 
 
-def test_a_process_that_ends_waits_a_moment_for_the_reader_of_its_lines(channel: Channel) -> None:
+def test_closing_the_log_output_waits_a_moment_for_a_slow_reader(channel: Channel) -> None:
     channel.fill()
     output = LogOutput(channel.inlet)
     output.write_soon(str, "one\n")
@@ -208,7 +208,7 @@ def test_a_process_that_ends_waits_a_moment_for_the_reader_of_its_lines(channel:
     assert channel.lines() == ["one"] or found[0].endswith(b"one\n")
 
 
-def test_a_process_that_ends_does_not_wait_for_ever(
+def test_closing_the_log_output_does_not_wait_forever_for_a_reader(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.telemetry.log_output.LAST_S", 0.05)
@@ -218,7 +218,7 @@ def test_a_process_that_ends_does_not_wait_for_ever(
     output.close()
 
 
-def test_a_server_whose_log_nobody_reads_answers_all_the_same() -> None:
+def test_a_server_whose_log_is_not_read_still_answers_requests() -> None:
     outlet, inlet = os.pipe()
     fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, ROOM)
     server = _Logging(inlet)

@@ -47,7 +47,7 @@ def logged(program: str) -> list[dict[str, Any]]:
     return events
 
 
-def test_a_request_is_one_line_with_its_fields() -> None:
+def test_a_request_is_logged_as_one_line_with_its_fields() -> None:
     assert logged('logs.configure("info", "json"); request("info")') == [
         {
             "level": "info",
@@ -68,7 +68,7 @@ def test_a_request_is_one_line_with_its_fields() -> None:
 
 
 @pytest.mark.parametrize("shape", ["json", "console"])
-def test_a_line_of_a_request_is_written_as_others_are(shape: str) -> None:
+def test_a_request_line_is_equal_in_both_ways_of_writing_lines(shape: str) -> None:
     """They are written in two ways, which differ in nothing but the time that they take."""
     lines = stderr_of(
         f"""
@@ -113,11 +113,11 @@ def test_the_json_of_a_request_has_the_fields_of_other_formats(
         (2.000001, "1970-01-01T00:00:02.000001Z"),
     ],
 )
-def test_the_time_of_a_line_is_told_to_the_microsecond(moment: float, shown: str) -> None:
+def test_the_timestamp_of_a_log_line_is_exact_to_the_microsecond(moment: float, shown: str) -> None:
     assert logs._Stamp().at(moment) == shown
 
 
-def test_lines_of_requests_and_of_errors_come_in_their_order_also_when_the_process_fails() -> None:
+def test_request_and_error_lines_keep_their_order_also_when_the_process_exits() -> None:
     program = """
 import asyncio
 logs.configure("info", "json")
@@ -132,7 +132,7 @@ asyncio.run(serve())
     assert [event["event"] for event in logged(program)] == ["request", "one", "request", "request"]
 
 
-def test_a_reader_of_lines_that_has_gone_costs_no_request_its_answer() -> None:
+def test_a_request_is_completed_although_stderr_is_closed() -> None:
     program = 'import os; logs.configure("info", "json"); os.close(2); request("info"); print("on")'
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + program], stdout=subprocess.PIPE, text=True, check=False
@@ -141,7 +141,9 @@ def test_a_reader_of_lines_that_has_gone_costs_no_request_its_answer() -> None:
 
 
 @pytest.mark.parametrize("length", [200, 201])
-def test_what_proxies_say_of_whom_they_ask_for_is_told_beside_the_client(length: int) -> None:
+def test_the_forwarded_for_value_is_logged_beside_the_client_and_cut_at_200_characters(
+    length: int,
+) -> None:
     (event,) = logged(
         f'logs.configure("info", "json"); request("info", forwarded_for="9" * {length})'
     )
@@ -152,7 +154,7 @@ def test_what_proxies_say_of_whom_they_ask_for_is_told_beside_the_client(length:
     ("log_level", "request_level", "lines"),
     [("info", "debug", 0), ("info", "info", 1), ("debug", "debug", 1), ("debug", "off", 0)],
 )
-def test_requests_are_logged_at_the_level_that_is_set(
+def test_requests_are_logged_at_the_configured_level(
     log_level: str, request_level: str, lines: int
 ) -> None:
     program = f"""
@@ -240,7 +242,7 @@ def test_secret_parameters_are_redacted(target: str, shown: str) -> None:
     assert redact(target) == shown
 
 
-def test_targets_are_remembered_as_harmless_up_to_a_bound_and_never_with_a_secret() -> None:
+def test_targets_remembered_as_harmless_are_limited_and_never_have_a_secret() -> None:
     secret, escaped = "/a?token=abc", "/a?to%6Ben=abc"
     long = f"/{'a' * logs.SHORT_TARGET}"
     for target in (secret, escaped, long):

@@ -74,7 +74,7 @@ def scraped(server: Headgate) -> dict[str, float]:
 # ---------------------------------------------------------------- snapshots
 
 
-def test_numbers_of_the_same_metric_and_labels_add_up() -> None:
+def test_samples_with_equal_metric_and_labels_are_summed() -> None:
     one = (Sample(READS, ("/a",), 1), Sample(OPEN, (), 10))
     other = (Sample(READS, ("/b",), 2), Sample(OPEN, (), 20), Sample(READS, ("/a",), 4))
     assert together([one, other]) == (
@@ -85,7 +85,9 @@ def test_numbers_of_the_same_metric_and_labels_add_up() -> None:
 
 
 @pytest.mark.parametrize(("ups", "whole"), [((1, 1), 1), ((1, 0), 0), ((0, 1), 0), ((0, 0), 0)])
-def test_all_is_well_only_where_all_say_so(ups: tuple[int, int], whole: int) -> None:
+def test_an_up_metric_is_1_only_if_every_process_reports_1(
+    ups: tuple[int, int], whole: int
+) -> None:
     (sample,) = together((Sample(UP, (), up),) for up in ups)
     assert sample.number == whole
 
@@ -94,12 +96,12 @@ def test_no_processes_have_no_samples() -> None:
     assert together([]) == ()
 
 
-def test_counters_are_what_is_kept_of_a_process_that_is_gone() -> None:
+def test_only_counters_are_kept_of_a_process_that_is_gone() -> None:
     kept = Sample(READS, ("/a",), 1)
     assert counters((kept, Sample(OPEN, (), 2), Sample(UP, (), 1))) == (kept,)
 
 
-def test_the_system_tells_of_this_process() -> None:
+def test_process_metrics_report_the_memory_and_cpu_of_this_process() -> None:
     told = {sample.metric.name: sample.number for sample in metrics.of_this_process()}
     assert set(told) == {metric.name for metric in metrics.OF_PROCESSES}
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -126,7 +128,7 @@ def test_every_name_is_declared_once_and_by_prometheus_conventions() -> None:
         assert metric.help.endswith(".")
 
 
-def test_the_document_lists_every_metric_with_its_kind_and_no_other() -> None:
+def test_the_operating_page_lists_exactly_the_declared_metrics_with_their_kinds() -> None:
     section = OPERATING.split("## Metrics\n", 1)[1].split("\n## ", 1)[0]
     listed = re.findall(r"^\| `(\w+)`(?: by ([a-z, ]+))? \| (\w+) \|", section, re.MULTILINE)
     told = {(name, labels.replace(",", ""), kind) for name, labels, kind in listed}
@@ -136,7 +138,7 @@ def test_the_document_lists_every_metric_with_its_kind_and_no_other() -> None:
 # ---------------------------------------------------------------- a server's
 
 
-def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
+def test_a_server_with_a_file_log_reports_its_cache_and_log_metrics(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         ask(server.port, "PUT", "/v1/stream/s", b"one", content_type="text/plain")
         for _ in range(3):
@@ -153,7 +155,7 @@ def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
     assert numbers["headgate_worker_restarts_total"] == 0
 
 
-def test_errors_are_counted_from_zero_before_there_is_one() -> None:
+def test_error_counters_are_exported_as_zero_before_the_first_error() -> None:
     """Otherwise the first error would be the first sample, and `increase` would not see it."""
     with headgate("http://127.0.0.1:9") as server:
         numbers = scraped(server)
@@ -169,7 +171,7 @@ def names_told(server: Headgate) -> set[str]:
     return {name.partition("{")[0].removesuffix("_bucket") for name in scraped(server)}
 
 
-def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path: Path) -> None:
+def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_path: Path) -> None:
     names = set()
     with redis_server(tmp_path / "redis") as redis:
         before = {
@@ -191,6 +193,8 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
 
 
 @pytest.mark.parametrize(("lags", "whole"), [((1, 5), 5), ((5, 1), 5), ((0, 0), 0)])
-def test_it_is_as_bad_as_for_any(lags: tuple[int, int], whole: int) -> None:
+def test_a_lag_metric_of_several_processes_is_their_maximum(
+    lags: tuple[int, int], whole: int
+) -> None:
     (sample,) = together((Sample(BEHIND, (), lag),) for lag in lags)
     assert sample.number == whole

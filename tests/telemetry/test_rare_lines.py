@@ -20,7 +20,7 @@ def told(lines: Any) -> list[tuple[str, int]]:
     return [(line["path"], line["times"]) for line in lines]
 
 
-async def test_the_first_is_told_at_once_and_the_others_together(
+async def test_the_first_rare_event_is_logged_at_once_and_later_events_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rare_lines, "EVERY_S", 0.05)
@@ -36,7 +36,7 @@ async def test_the_first_is_told_at_once_and_the_others_together(
     assert told(lines)[2:] == [("/d", 1)]
 
 
-async def test_what_is_left_is_told_at_the_end() -> None:
+async def test_rare_events_not_yet_logged_are_logged_at_close() -> None:
     line = RareLine("it.happened")
     with capture_logs() as lines:
         line.close()
@@ -57,7 +57,7 @@ class Answers:
         return self.number
 
 
-def test_an_outage_is_told_at_once_then_more_and_more_rarely_and_its_end_once() -> None:
+def test_an_outage_is_logged_at_once_then_ever_more_rarely_and_its_end_once() -> None:
     """The server fails each tenth of a second for an hour, and then answers."""
     answers = Answers()
 
@@ -86,7 +86,7 @@ def test_an_outage_is_told_at_once_then_more_and_more_rarely_and_its_end_once() 
     assert 3590 < ended[0]["lasted_s"] < 3601
 
 
-def test_an_outage_is_not_over_while_there_are_failures_between_answers_or_no_answers() -> None:
+def test_an_outage_lasts_while_failures_alternate_with_answers_or_answers_are_missing() -> None:
     answers = Answers()
 
     async def flapping() -> list[Any]:

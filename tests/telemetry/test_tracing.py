@@ -56,7 +56,7 @@ async def test_a_read_is_a_span_by_the_conventions(collector: Collector) -> None
         assert not span.is_error
 
 
-async def test_an_answer_of_the_fast_path_has_the_same_span(collector: Collector) -> None:
+async def test_a_response_of_the_fast_path_has_an_equal_span(collector: Collector) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put("s", body=b"data"))
         await gateway.ask(get("s?offset=-1"))
@@ -71,7 +71,7 @@ async def test_an_answer_of_the_fast_path_has_the_same_span(collector: Collector
         assert len({span.trace_id for span in (first, *others)}) == 5
 
 
-async def test_an_unchanged_answer_and_a_refusal_of_the_fast_path_have_their_status(
+async def test_fast_path_304_and_404_responses_have_their_status_in_the_span(
     collector: Collector,
 ) -> None:
     refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
@@ -92,7 +92,9 @@ async def test_an_unchanged_answer_and_a_refusal_of_the_fast_path_have_their_sta
             assert sorted(map(int, found)) == statuses
 
 
-async def test_writes_and_refusals_are_spans_with_their_status(collector: Collector) -> None:
+async def test_writes_and_refused_requests_are_spans_with_their_status(
+    collector: Collector,
+) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put("s"))
         await gateway.ask(post("s", b"data"))
@@ -122,7 +124,7 @@ async def test_writes_and_refusals_are_spans_with_their_status(collector: Collec
         ("a b", None, None),
     ],
 )
-async def test_the_server_is_the_host_that_was_asked(
+async def test_the_server_address_of_a_span_is_the_host_of_the_request(
     collector: Collector, host: str, address: str | None, port: int | None
 ) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
@@ -132,7 +134,7 @@ async def test_the_server_is_the_host_that_was_asked(
         assert span.attributes.get("server.port") == port
 
 
-async def test_live_reads_are_spans_of_their_heads(collector: Collector) -> None:
+async def test_the_spans_of_live_reads_end_with_their_response_heads(collector: Collector) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put("s"))
         reader, poller = await gateway.connect(), await gateway.connect()
@@ -154,7 +156,9 @@ async def test_live_reads_are_spans_of_their_heads(collector: Collector) -> None
         assert len(collector.named(READ)) == 2
 
 
-async def test_what_a_client_sends_is_cut_and_can_always_be_exported(collector: Collector) -> None:
+async def test_span_attributes_from_a_client_are_cut_and_always_exportable(
+    collector: Collector,
+) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         name = "%3Cb%3E" * 200
         hostile = "User-Agent: <b>\"'\xe9\xff" + "x" * 5000
@@ -183,7 +187,7 @@ async def test_no_secret_of_a_request_is_exported(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize(("flags", "exported"), [("01", 1), ("00", 0)])
-async def test_the_caller_says_whether_a_trace_is_recorded(
+async def test_the_traceparent_flag_of_the_caller_decides_if_a_span_is_exported(
     collector: Collector, flags: str, exported: int
 ) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
@@ -204,7 +208,7 @@ async def test_a_header_that_names_no_span_begins_a_trace(collector: Collector) 
 # ---------------------------------------------------------------- origins
 
 
-async def test_a_request_at_an_origin_is_a_span_below_its_clients_and_is_named_there(
+async def test_a_request_to_an_origin_is_a_child_span_and_its_traceparent_is_sent(
     collector: Collector,
 ) -> None:
     async with (
@@ -229,7 +233,7 @@ async def test_a_request_at_an_origin_is_a_span_below_its_clients_and_is_named_t
         assert [one.trace_id for one in traced_ids] == [TRACE]
 
 
-async def test_the_state_of_a_trace_that_is_not_continued_goes_no_further(
+async def test_the_tracestate_of_a_trace_that_is_not_continued_is_not_forwarded(
     collector: Collector,
 ) -> None:
     async with (
@@ -243,7 +247,9 @@ async def test_the_state_of_a_trace_that_is_not_continued_goes_no_further(
         assert "tracestate" not in origin.heard[0].named
 
 
-async def test_who_joins_a_request_is_linked_to_it(collector: Collector) -> None:
+async def test_the_span_of_a_collapsed_request_links_to_the_span_of_the_first(
+    collector: Collector,
+) -> None:
     script = Steps(b"", answer(b"x", *KEPT))
     async with (
         RawOrigin(script) as origin,
@@ -278,7 +284,9 @@ async def test_a_failure_of_the_origin_is_an_error_of_both_spans(collector: Coll
         assert server.attributes["error.type"] == "502"
 
 
-async def test_a_client_that_leaves_ends_its_spans_without_a_status(collector: Collector) -> None:
+async def test_a_client_that_disconnects_ends_its_spans_without_a_status(
+    collector: Collector,
+) -> None:
     async with (
         RawOrigin(Steps(b"")) as origin,
         traced() as tracer,
@@ -294,7 +302,7 @@ async def test_a_client_that_leaves_ends_its_spans_without_a_status(collector: C
         await collector.one("GET")
 
 
-async def test_the_poll_of_a_feed_is_nobodys_span(collector: Collector) -> None:
+async def test_the_long_poll_of_a_feed_at_the_origin_has_no_span(collector: Collector) -> None:
     fields = ("Stream-Next-Offset: 1", "Stream-Up-To-Date: true", "Content-Type: text/plain")
     read = answer(b"x", *fields)
     async with (
@@ -311,7 +319,7 @@ async def test_the_poll_of_a_feed_is_nobodys_span(collector: Collector) -> None:
         assert len(await collector.several("GET", 1)) == 1
 
 
-async def test_a_head_that_names_a_trace_takes_no_room_among_those_that_come_again() -> None:
+async def test_a_request_head_with_a_traceparent_is_not_remembered_for_the_fast_path() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"data"))
         await gateway.ask(get("s?offset=-1"))
@@ -321,7 +329,7 @@ async def test_a_head_that_names_a_trace_takes_no_room_among_those_that_come_aga
         assert (gateway.fast.answered, len(gateway.fast.heads)) == (2, 1)
 
 
-async def test_without_a_tracer_the_headers_pass_as_they_came() -> None:
+async def test_trace_headers_are_forwarded_unchanged_without_a_tracer() -> None:
     async with RawOrigin(answer(b"x", *KEPT)) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/s", PARENT, "Tracestate: a=1"))
         assert origin.heard[0].named["traceparent"] == f"00-{TRACE}-{SPAN}-01"
@@ -334,7 +342,7 @@ APPEND = f"POST {PREFIX}/{{stream}}"
 
 
 @pytest.mark.parametrize("live", ["sse", "long-poll"])
-async def test_a_delivery_is_found_from_the_trace_of_its_append(
+async def test_a_delivery_span_is_in_the_trace_of_its_append(
     collector: Collector, live: str
 ) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
@@ -351,7 +359,7 @@ async def test_a_delivery_is_found_from_the_trace_of_its_append(
         assert delivery.duration_s < 5.0
 
 
-async def test_a_round_is_one_delivery_that_links_to_its_latest_appends(
+async def test_a_round_has_one_delivery_span_that_links_to_its_latest_appends(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What waits is one commit, and so one round, however slow the machine is.
@@ -381,7 +389,7 @@ async def test_a_round_is_one_delivery_that_links_to_its_latest_appends(
         assert last.attributes["headgate.live_readers"] == 3
 
 
-async def test_an_append_that_is_not_recorded_has_no_delivery(collector: Collector) -> None:
+async def test_an_append_that_is_not_recorded_has_no_delivery_span(collector: Collector) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put("s"))
         reader = await gateway.connect()
@@ -415,7 +423,7 @@ async def test_writes_that_are_sent_ahead_have_each_a_span_and_an_answer(
 # ---------------------------------------------------------------- runs
 
 
-async def test_a_run_is_a_span_in_the_trace_that_started_it(collector: Collector) -> None:
+async def test_a_run_is_a_span_in_the_trace_that_started_the_run(collector: Collector) -> None:
     async def words() -> AsyncIterator[str]:
         yield "one"
         yield "two"

@@ -51,7 +51,7 @@ READ = f"GET {PREFIX}/{{stream}}"
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "no"}, True),
     ],
 )
-def test_the_environment_says_whether_there_are_spans(
+def test_the_environment_decides_if_spans_are_recorded(
     environment: dict[str, str], wanted: bool
 ) -> None:
     assert tracing.is_wanted(environment) is wanted
@@ -67,7 +67,7 @@ def test_the_environment_says_whether_there_are_spans(
         ),
     ],
 )
-def test_an_export_that_is_not_offered_is_refused_at_the_start(
+def test_an_unsupported_exporter_or_protocol_is_refused_at_the_start(
     environment: dict[str, str], why: str
 ) -> None:
     with pytest.raises(StartError, match=why):
@@ -86,7 +86,7 @@ def python(program: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_nothing_is_imported_unless_the_environment_asks() -> None:
+def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_tracing() -> None:
     program = """if True:
         import asyncio, sys
         from gateway.serve import Gateway
@@ -149,7 +149,7 @@ async def test_a_process_names_itself(
     assert len({span.resource["service.instance.id"] for span in (one, other)}) == 2
 
 
-async def test_each_worker_is_an_instance_and_exports_what_is_left_as_it_stops(
+async def test_each_worker_is_an_instance_of_its_own_and_exports_remaining_spans_at_its_stop(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
@@ -178,7 +178,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.usefixtures("port")
-async def test_a_collector_that_is_away_holds_nothing_up(
+async def test_an_unreachable_collector_does_not_delay_requests_or_the_stop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The queue has room for some of the spans only, and the exporter tries for 10 s."""
@@ -197,7 +197,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(
     assert "Connection refused" in told[0]["reason"]
 
 
-async def test_an_export_that_fails_is_logged_once_and_so_is_its_recovery(
+async def test_failed_exports_and_their_recovery_are_each_logged_once(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.05")

@@ -20,7 +20,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(("offset", "kind"), [(None, START), ("now", NOWHERE), ("0001", OFFSET)])
-def test_a_read_begins_where_its_offset_says(offset: str | None, kind: int) -> None:
+def test_the_kind_of_a_read_follows_from_its_offset(offset: str | None, kind: int) -> None:
     assert begins(offset) == kind
 
 
@@ -29,7 +29,9 @@ HALVES = st.lists(st.integers(0, 12).map(lambda half: half / 2), min_size=1, max
 
 
 @given(since=HALVES)
-def test_moments_are_counted_together_as_they_are_one_by_one(since: list[float]) -> None:
+def test_a_histogram_of_many_moments_equals_one_with_each_moment_observed_alone(
+    since: list[float],
+) -> None:
     together, apart = (Histogram((0.5, 1.0, 2.5, 5.0)) for _ in range(2))
     together.observe_since([100.0 - seconds for seconds in sorted(since, reverse=True)], 100.0)
     for seconds in since:
@@ -37,7 +39,7 @@ def test_moments_are_counted_together_as_they_are_one_by_one(since: list[float])
     assert together.distribution() == apart.distribution()
 
 
-def test_kept_answers_take_as_long_as_the_last_one_that_was_measured() -> None:
+def test_unmeasured_hits_count_with_the_duration_of_the_last_measured_hit() -> None:
     traffic = Traffic()
     hits = traffic.hits(READ, START)
     for seconds in (0.0001, None, None, 0.0002, None, 1.0):
@@ -51,7 +53,7 @@ def test_kept_answers_take_as_long_as_the_last_one_that_was_measured() -> None:
 
 
 @given(st.lists(st.none() | st.sampled_from([0.0001, 0.0004, *SECONDS, 0.03, 20.0])))
-def test_sum_and_buckets_of_kept_answers_agree_and_only_grow(took: list[float | None]) -> None:
+def test_the_sum_and_buckets_of_hit_durations_agree_and_only_grow(took: list[float | None]) -> None:
     hits, before = Traffic().hits(READ, OFFSET), Distribution((0,) * (len(SECONDS) + 1), 0.0)
     latest, buckets, seconds = 0.0, [0] * (len(SECONDS) + 1), 0.0
     for one in took:
@@ -69,7 +71,7 @@ def test_sum_and_buckets_of_kept_answers_agree_and_only_grow(took: list[float | 
         before = told
 
 
-def test_a_delivery_counts_what_each_reader_was_written() -> None:
+def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None:
     told, traffic = Delivery([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
     told.pieces = [(http1.chunk(b"data1"), "1", False), (http1.chunk(b"more data2"), "2", True)]
     told.size = 15
@@ -88,7 +90,7 @@ def test_a_delivery_counts_what_each_reader_was_written() -> None:
     ("traceparent", "trace_id"),
     [(f"00-{TRACE}-00f067aa0ba902b7-01", TRACE), ("00-nonsense", None), (None, None)],
 )
-def test_an_append_is_part_of_the_trace_that_its_header_names(
+def test_an_append_has_the_trace_id_of_a_valid_traceparent_header(
     traceparent: str | None, trace_id: str | None
 ) -> None:
     headers = {"Content-Type": "text/plain"}
