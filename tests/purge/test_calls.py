@@ -124,7 +124,9 @@ async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_comes_during_a_call_goes_into_as_few_as_the_maker_allows(kind: str) -> None:
+async def test_purges_that_arrive_during_a_call_are_sent_in_as_few_calls_as_the_api_allows(
+    kind: str,
+) -> None:
     most = AT_ONCE[kind]
     async with purging(kind) as (double, purges):
         double.goes.clear()
@@ -142,7 +144,7 @@ async def test_what_comes_during_a_call_goes_into_as_few_as_the_maker_allows(kin
         assert [name in told for name in named] == [True] * most + [False]
 
 
-async def test_tags_are_one_expression_for_varnish() -> None:
+async def test_several_tags_are_sent_to_varnish_as_one_expression() -> None:
     async with purging("varnish") as (double, purges):
         double.goes.clear()
         purges.purge(PREFIX, PATH)
@@ -181,7 +183,7 @@ async def test_tags_are_one_expression_for_varnish() -> None:
         ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "broke off"),
     ],
 )
-async def test_any_other_answer_is_a_failure_that_is_shown(
+async def test_any_response_other_than_success_is_a_failed_purge_with_its_reason_shown(
     kind: str, refused: bytes, reason: str
 ) -> None:
     async with purging(kind) as (double, purges):
@@ -207,7 +209,7 @@ async def test_any_other_answer_is_a_failure_that_is_shown(
         ("nginx", "host", "a.test", "b.test"),
     ],
 )
-async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_told(
+async def test_of_two_caches_of_one_kind_at_one_server_the_failing_one_is_shown_and_logged(
     kind: str, field: str, one: str, other: str, failing: int
 ) -> None:
     async with Double() as double:
@@ -232,7 +234,7 @@ async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_to
         assert (lines[0]["event"], lines[0]["place"]) == ("purge.failed", places[failing])
 
 
-async def test_one_cache_named_twice_is_well_when_both_have_been_told() -> None:
+async def test_a_cache_configured_twice_is_healthy_only_when_both_purges_succeeded() -> None:
     async with Double() as double:
         double.answers, double.last = [answer(SUCCESS)], refusal("500 Oops")
         purges = Purges(
@@ -247,14 +249,14 @@ async def test_one_cache_named_twice_is_well_when_both_have_been_told() -> None:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
-async def test_bunny_says_with_any_2xx_that_it_is_done(status: str) -> None:
+async def test_any_2xx_response_of_bunny_is_a_done_purge(status: str) -> None:
     async with purging("bunny") as (double, purges):
         double.last = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
         purges.purge(PREFIX, PATH)
         await until(lambda: counted(purges, "bunny")["done"] == 1)
 
 
-async def test_the_call_to_cloudfront_is_what_awss_own_client_sends() -> None:
+async def test_the_call_to_cloudfront_is_equal_to_that_of_the_aws_client() -> None:
     async with purging("cloudfront") as (double, purges):
         purges.purge(PREFIX, PATH)
         await until(lambda: counted(purges, "cloudfront")["done"] == 1)
@@ -284,14 +286,14 @@ async def test_the_call_to_cloudfront_is_what_awss_own_client_sends() -> None:
 
 
 @pytest.mark.parametrize("token", ["s3cret", ":s3cret", "AKID:"])
-def test_an_access_key_that_is_none_keeps_the_gateway_from_starting(token: str) -> None:
+def test_an_invalid_cloudfront_access_key_keeps_the_gateway_from_starting(token: str) -> None:
     given = {"kind": "cloudfront", "zone": "EDFDVBD6EXAMPLE", "token": token}
     with pytest.raises(StartError, match="must be ACCESS_KEY_ID:SECRET_ACCESS_KEY") as refused:
         driver_of(PurgedCache.of(given), lambda: NOW_S)
     assert "s3cret" not in str(refused.value)
 
 
-async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
+async def test_a_purge_sends_the_token_from_the_token_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
@@ -304,7 +306,7 @@ async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
         await purges.close()
 
 
-def test_a_file_without_a_token_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
+def test_a_missing_token_file_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
     given = {"kind": "bunny", "zone": "1", "token_file": str(tmp_path / "absent")}
     with pytest.raises(StartError, match="must be a file that can be read"):
         driver_of(PurgedCache.of(given), lambda: NOW_S)

@@ -21,19 +21,19 @@ def queue(*copies: Copies, most: int = 3) -> PurgeQueue:
     return made
 
 
-def test_a_stream_is_found_by_its_tag_and_by_how_its_urls_begin() -> None:
+def test_copies_of_a_stream_or_route_have_a_tag_and_a_url_prefix() -> None:
     assert one("x").tag == tags.of_stream("/a/x")
     assert one("x").urls == "/a/x?"
     assert (Copies(A).tag, Copies(A).urls) == (tags.of_route(A), "/a/")
 
 
-def test_what_is_purged_twice_before_it_is_told_waits_once_and_lives_as_long_as_the_later() -> None:
+def test_a_stream_purged_twice_waits_once_and_lives_as_long_as_the_later_purge() -> None:
     waiting = queue(one("x"), one("y"), one("x"))
     assert waiting.drop(1.5) == 1
     assert waiting.start(9) == [one("x")]
 
 
-def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off() -> None:
+def test_a_second_purge_of_a_stream_has_its_own_time_and_does_not_delay_the_first() -> None:
     waiting = queue()
     for moment in (0.0, 0.2, 0.49):
         waiting.add(one("x"), PendingPurge.at(moment))
@@ -45,7 +45,7 @@ def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off()
     assert waiting.undone == 0
 
 
-def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
+def test_a_requeued_purge_is_joined_with_the_second_purge_of_its_stream() -> None:
     waiting = queue(one("x"))
     waiting.add(one("x"), PendingPurge.at(0.4))
     assert waiting.start(9, until=0.0) == [one("x")]
@@ -55,7 +55,7 @@ def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
     assert waiting.drop(0.4) == 0
 
 
-def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
+def test_purges_of_streams_added_after_their_route_have_their_own_time() -> None:
     waiting = queue(one("1"), one("2"), one("3"), one("4"))  # the fourth comes at 3.0
     waiting.add(one("5"), PendingPurge.at(3.3))
     waiting.add(one("6"), PendingPurge.at(3.6))
@@ -75,7 +75,7 @@ def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -
     assert waiting.start(9, until=6.0) == [Copies(A)]
 
 
-def test_what_comes_while_the_same_is_told_waits_again() -> None:
+def test_a_stream_purged_again_during_its_call_waits_again() -> None:
     waiting = queue(one("x"))
     assert waiting.start(1) == [one("x")]
     assert (len(waiting), waiting.undone) == (0, 1)
@@ -87,7 +87,7 @@ def test_what_comes_while_the_same_is_told_waits_again() -> None:
     assert waiting.drop(5.1) == 1
 
 
-def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_done() -> None:
+def test_a_failed_purge_counts_as_failed_until_a_retry_is_done() -> None:
     waiting = queue(one("x"))
     waiting.start(1)
     assert waiting.failed == 0
@@ -98,7 +98,7 @@ def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_do
     assert (waiting.failed, waiting.undone) == (0, 0)
 
 
-def test_what_failed_waits_behind_the_others() -> None:
+def test_a_failed_purge_waits_behind_the_others() -> None:
     waiting = queue(one("x"), one("y"))
     waiting.start(1)
     waiting.requeue()
@@ -106,20 +106,22 @@ def test_what_failed_waits_behind_the_others() -> None:
 
 
 @pytest.mark.parametrize(("count", "kept", "widened"), [(2, 2, 0), (3, 3, 0), (4, 1, 4)])
-def test_beyond_the_bound_the_whole_route_is_purged(count: int, kept: int, widened: int) -> None:
+def test_the_whole_route_is_purged_beyond_the_limit_of_waiting_purges(
+    count: int, kept: int, widened: int
+) -> None:
     waiting = queue(*(one(str(number)) for number in range(count)))
     assert (len(waiting), waiting.widened) == (kept, widened)
     if widened:
         assert waiting.start(9) == [Copies(A)]
 
 
-def test_a_route_that_is_widened_leaves_others_alone_and_covers_what_follows() -> None:
+def test_a_purge_widened_to_its_route_leaves_other_routes_alone_and_covers_later_purges() -> None:
     waiting = queue(one("x", B), one("1"), one("2"), one("3"), one("4"))
     assert waiting.start(9) == [one("x", B), Copies(A)]
     assert waiting.widened == 3
 
 
-def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
+def test_a_purge_that_fails_stays_marked_as_failed_when_its_route_is_widened_meanwhile() -> None:
     waiting = queue(one("0"))
     waiting.start(1)
     for number in range(4):
@@ -130,7 +132,7 @@ def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
 
 
 @pytest.mark.parametrize(("before", "left"), [(1.0, 2), (1.5, 1), (9.0, 0)])
-def test_what_is_too_old_is_let_go_of(before: float, left: int) -> None:
+def test_purges_older_than_the_limit_are_dropped(before: float, left: int) -> None:
     waiting = queue(one("x"), one("y"), one("z"))
     assert waiting.drop(before) == 3 - left
     assert len(waiting) == left

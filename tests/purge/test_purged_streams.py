@@ -32,7 +32,7 @@ async def hosting(log: Log | None = None) -> AsyncIterator[tuple[Serving, Purged
         yield gateway, purged
 
 
-async def test_a_deletion_purges_and_so_does_what_is_created_after_it() -> None:
+async def test_deleting_a_stream_and_creating_it_again_both_purge() -> None:
     async with hosting() as (gateway, purged):
         await gateway.ask(put("s", body=b"one"))
         assert purged == []  # nothing was there before
@@ -54,21 +54,21 @@ async def test_a_deletion_purges_and_so_does_what_is_created_after_it() -> None:
         request("DELETE", "absent"),
     ],
 )
-async def test_nothing_else_purges(asked: bytes) -> None:
+async def test_operations_that_end_no_stream_do_not_purge(asked: bytes) -> None:
     async with hosting() as (gateway, purged):
         await gateway.ask(put("s"))
         await gateway.ask(asked)
         assert purged == []
 
 
-async def test_the_path_is_the_canonical_one_that_answers_are_tagged_by() -> None:
+async def test_a_purge_names_the_canonical_path_of_the_stream() -> None:
     async with hosting() as (gateway, purged):
         await gateway.ask(put("%61%2fb"))
         await gateway.ask(request("DELETE", "a%2Fb"))
         assert purged == [(PREFIX, f"{PREFIX}/a%2Fb")]
 
 
-async def test_an_expired_stream_is_purged_when_it_is_swept_away() -> None:
+async def test_an_expired_stream_is_purged_when_it_is_swept() -> None:
     async with hosting() as (gateway, purged):
         ends = datetime.fromtimestamp(gateway.clock() + 100, UTC).isoformat()
         await gateway.ask(put("s", f"Stream-Expires-At: {ends.replace('+00:00', 'Z')}"))
@@ -80,7 +80,7 @@ async def test_an_expired_stream_is_purged_when_it_is_swept_away() -> None:
         assert purged == [S]
 
 
-async def test_an_expired_stream_in_the_way_of_a_creation_is_purged_with_it() -> None:
+async def test_creating_a_stream_over_an_expired_one_purges() -> None:
     async with hosting() as (gateway, purged):
         await gateway.ask(put("s", "Stream-TTL: 10"))
         gateway.clock.advance(10)
@@ -88,7 +88,7 @@ async def test_an_expired_stream_in_the_way_of_a_creation_is_purged_with_it() ->
         assert purged == [S, S]
 
 
-async def test_a_stream_that_forks_keep_alive_is_purged_and_again_at_its_end() -> None:
+async def test_a_deleted_stream_with_a_fork_is_purged_and_again_when_the_fork_is_deleted() -> None:
     async with hosting() as (gateway, purged):
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(put("fork", f"Stream-Forked-From: {PREFIX}/s"))
@@ -107,7 +107,7 @@ async def test_a_fork_at_the_path_of_a_deleted_stream_purges() -> None:
         assert purged == [S, S]
 
 
-async def test_a_purge_comes_after_the_commit_though_the_client_has_gone() -> None:
+async def test_a_deletion_purges_after_its_commit_although_the_client_disconnected() -> None:
     log = GatedLog()
     async with hosting(log) as (gateway, purged):
         await gateway.ask(put("s"))
@@ -158,7 +158,7 @@ async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
         ("HEAD", "404 Not Found", False),
     ],
 )
-async def test_writes_to_an_origin_purge_what_they_may_have_ended(
+async def test_writes_to_an_origin_purge_by_method_and_status(
     method: str, status: str, is_purged: bool
 ) -> None:
     async with before(RawOrigin(says(status))) as (gateway, purged):
@@ -169,7 +169,7 @@ async def test_writes_to_an_origin_purge_what_they_may_have_ended(
 @pytest.mark.parametrize(
     ("method", "is_purged"), [("DELETE", True), ("PUT", True), ("POST", False)]
 )
-async def test_a_write_of_which_nobody_knows_whether_it_was_done_purges(
+async def test_a_deletion_or_creation_with_unknown_outcome_purges(
     method: str, is_purged: bool
 ) -> None:
     async with before(RawOrigin(close)) as (gateway, purged):

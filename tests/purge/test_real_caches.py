@@ -67,7 +67,7 @@ def noted(port: int) -> str:
     return answer.body.decode()
 
 
-def test_what_varnish_kept_of_a_stream_is_gone_when_a_worker_deleted_it() -> None:
+def test_a_stream_deleted_by_one_worker_is_gone_from_varnish() -> None:
     """The streams are another server's, so that several workers may serve them."""
     port = free_port()
     workers, environment = ("--workers", "2"), purging("varnish", port)
@@ -108,7 +108,7 @@ def test_a_purge_that_failed_is_shown_until_varnish_is_back() -> None:
         assert gateway.output().count("purge.abandoned") == 1
 
 
-def test_the_module_of_debian_is_told_to_be_too_old() -> None:
+def test_the_debian_nginx_purge_module_is_reported_as_too_old() -> None:
     """It looks for an answer whose URL has the very `*` that stands for all of a stream's."""
     port = free_port()
     with (

@@ -70,7 +70,7 @@ async def working(
             task.cancel()
 
 
-async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
+async def test_a_failed_purge_is_retried_until_it_is_done_and_logged_once() -> None:
     with capture_logs() as lines:
         async with Double() as double, working(double.url) as cache:
             double.answers = [refusal("500 Oops")] * 3
@@ -101,7 +101,7 @@ async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
     assert "t0ken" not in str(lines)
 
 
-async def test_a_server_that_is_not_there_is_asked_again_when_it_is() -> None:
+async def test_a_purge_is_retried_until_the_server_of_the_cache_is_up() -> None:
     port = free_port()
     async with working(f"http://localhost:{port}") as cache:
         cache.purger.purge(X)
@@ -113,7 +113,7 @@ async def test_a_server_that_is_not_there_is_asked_again_when_it_is() -> None:
             await until(lambda: cache.counts["done"] == 1)
 
 
-async def test_a_cache_that_does_not_answer_is_given_up_on_in_time(
+async def test_a_purge_call_without_a_response_fails_at_its_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(of_purger, "CALL_S", 0.05)
@@ -125,7 +125,7 @@ async def test_a_cache_that_does_not_answer_is_given_up_on_in_time(
         double.goes.set()
 
 
-async def test_what_comes_while_it_waits_to_try_again_goes_into_the_next_call() -> None:
+async def test_purges_that_arrive_before_a_retry_are_sent_in_the_same_call() -> None:
     async with Double() as double, working(double.url) as cache:
         double.answers = [refusal("503 Later")]
         cache.purger.purge(X)
@@ -139,7 +139,7 @@ async def test_what_comes_while_it_waits_to_try_again_goes_into_the_next_call() 
         assert sorted(told["tags"]) == sorted([X.tag, Y.tag, Z.tag])
 
 
-async def test_what_is_deleted_again_while_its_purge_is_told_is_purged_again() -> None:
+async def test_a_stream_deleted_again_during_its_purge_is_purged_again() -> None:
     async with Double() as double, working(double.url) as cache:
         double.goes.clear()
         cache.purger.purge(X)
@@ -150,7 +150,7 @@ async def test_what_is_deleted_again_while_its_purge_is_told_is_purged_again() -
         assert [call.json for call in double.calls] == [{"tags": [X.tag]}] * 2
 
 
-async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
+async def test_a_retry_after_header_delays_the_next_purge_call() -> None:
     async with Double() as double, working(double.url) as cache:
         double.answers = [refusal("429 Slow Down", "Retry-After: 1")]
         began = asyncio.get_running_loop().time()
@@ -162,7 +162,7 @@ async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
 @pytest.mark.parametrize(
     "text", ["soon", "-5", "²", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999", "123456789x"]
 )
-async def test_nonsense_in_its_stead_is_not_waited_for_long(text: str) -> None:
+async def test_an_invalid_retry_after_header_does_not_delay_the_retry_for_long(text: str) -> None:
     field = f"Retry-After: {text}".encode().decode("latin-1")
     async with Double() as double, working(double.url) as cache:
         double.answers = [refusal("429 Slow Down", field)]
@@ -187,7 +187,7 @@ WEEK_S = 7 * 86_400.0
         (WEEK_S, WEEK_S + 1, 1),
     ],
 )
-async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
+async def test_a_failed_purge_is_abandoned_when_the_cached_copies_have_expired(
     give_up_s: float, passed: float, abandoned: int
 ) -> None:
     with capture_logs() as lines:
@@ -206,7 +206,7 @@ async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
     )
 
 
-async def test_what_is_deleted_again_lives_on_when_its_first_purge_would_be_given_up() -> None:
+async def test_a_second_deletion_keeps_a_purge_from_being_abandoned() -> None:
     async with Double() as double, working(double.url) as cache:
         double.goes.clear()
         double.answers = [refusal("500 Oops")]
@@ -233,14 +233,14 @@ async def test_what_is_deleted_again_lives_on_when_its_first_purge_would_be_give
         ([{"origin": "memory:", "stale_while_revalidate": 604_800}], WEEK_S + 60),
     ],
 )
-def test_copies_are_kept_as_long_as_the_route_with_the_longest_lifetime_says(
+def test_cached_copies_last_as_long_as_the_route_with_the_longest_lifetime(
     routes: list[dict[str, object]], kept_s: float
 ) -> None:
     given = [Route.of({"prefix": f"/{number}", **route}) for number, route in enumerate(routes)]
     assert longest_kept_s(given) == kept_s
 
 
-async def test_what_nobody_has_foreseen_is_a_failure_with_its_trace_once_and_it_goes_on() -> None:
+async def test_an_unexpected_exception_is_a_failed_purge_logged_once_and_is_retried() -> None:
     def fail(_copies: object) -> Call:
         raise ZeroDivisionError
 
@@ -273,7 +273,7 @@ async def test_an_answer_may_come_in_pieces() -> None:
         await until(lambda: cache.counts["done"] == 1)
 
 
-async def test_of_an_endless_answer_no_more_is_read_than_counts() -> None:
+async def test_reading_an_endless_purge_response_stops_at_the_limit() -> None:
     async def play(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
         while not wire.is_closing():
@@ -285,7 +285,7 @@ async def test_of_an_endless_answer_no_more_is_read_than_counts() -> None:
         assert (cache.purger.why_unhealthy() or "").startswith("it answers with what is no JSON")
 
 
-async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:
+async def test_beyond_the_limit_the_whole_route_is_purged_and_a_line_is_logged() -> None:
     with capture_logs() as lines:
         async with Double() as double, working(double.url, most=2) as cache:
             double.goes.clear()
@@ -301,7 +301,7 @@ async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:
     assert [line["event"] for line in lines] == ["purge.widened"]
 
 
-async def test_a_stop_waits_for_what_is_to_be_purged() -> None:
+async def test_a_stop_waits_for_pending_purges() -> None:
     async with Double() as double:
         async with working(double.url) as cache:
             double.goes.clear()
@@ -313,7 +313,7 @@ async def test_a_stop_waits_for_what_is_to_be_purged() -> None:
         assert cache.counts["done"] == 2
 
 
-async def test_a_stop_waits_for_the_time_of_a_second_deletion() -> None:
+async def test_a_stop_waits_for_the_settle_time_of_a_second_deletion() -> None:
     settle_s = 1 / 16
     async with Double() as double:
         async with working(double.url, settle_s=settle_s) as cache:
@@ -328,7 +328,7 @@ async def test_a_stop_waits_for_the_time_of_a_second_deletion() -> None:
         assert cache.counts["done"] == len(double.calls) == 2
 
 
-async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> None:
+async def test_a_stop_retries_a_failed_purge_once_and_logs_what_is_abandoned() -> None:
     with capture_logs() as lines:
         async with Double() as double:
             double.last = refusal("500 Oops")
@@ -344,7 +344,7 @@ async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> No
     assert told == [("purge.failed", None), ("purge.abandoned", 1)]
 
 
-async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
+async def test_a_purge_call_cut_by_a_stop_is_logged_as_abandoned() -> None:
     with capture_logs() as lines:
         async with Double() as double:
             double.goes.clear()
@@ -358,7 +358,7 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
     assert [(line["event"], line["purges"]) for line in lines] == [("purge.abandoned", 1)]
 
 
-async def test_without_caches_there_is_nothing_to_do() -> None:
+async def test_without_configured_caches_a_purge_does_nothing() -> None:
     purges = Purges((), lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
     purges.open()
     purges.purge("/r", "/r/x")
@@ -367,7 +367,7 @@ async def test_without_caches_there_is_nothing_to_do() -> None:
     assert (purges.notes(), purges.samples()) == ({}, ())
 
 
-async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
+async def test_a_purge_call_waits_for_the_settle_time() -> None:
     settle_s, loop = 0.3, asyncio.get_running_loop()
     async with Double() as double:
         given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
@@ -384,7 +384,7 @@ async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
         await purges.close()
 
 
-async def test_a_second_deletion_has_its_whole_time_and_the_first_is_not_put_off() -> None:
+async def test_a_second_deletion_has_its_full_settle_time_and_does_not_delay_the_first() -> None:
     settle_s = 1 / 16
     async with Double() as double, working(double.url, settle_s=settle_s) as cache:
         cache.purger.purge(X)

@@ -30,7 +30,7 @@ def problems(*caches: dict[str, Any], look_at_files: bool = False) -> list[str]:
     return [problem.removeprefix("HEADGATE_PURGES") for problem in refusal.value.problems]
 
 
-def test_every_kind_has_what_it_needs_and_the_address_of_its_api() -> None:
+def test_every_cache_kind_is_loaded_with_its_url_and_secret() -> None:
     cloudflare = {"kind": "cloudflare", "zone": "023e105f", "token": SECRET}
     bunny = {"kind": "bunny", "zone": "42", "token": SECRET, "url": "http://127.0.0.1:9"}
     caches = loaded(FASTLY, cloudflare, bunny, VARNISH, NGINX).purges
@@ -124,12 +124,14 @@ def test_every_kind_has_what_it_needs_and_the_address_of_its_api() -> None:
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_without_the_token(cache: dict[str, Any], expected: str) -> None:
+def test_an_invalid_cache_is_reported_in_one_sentence_without_the_token(
+    cache: dict[str, Any], expected: str
+) -> None:
     assert problems(cache) == [expected]
 
 
 @pytest.mark.parametrize(("count", "fits"), [(32, True), (33, False)])
-def test_there_are_at_most_32_caches(count: int, fits: bool) -> None:
+def test_more_than_32_caches_are_refused(count: int, fits: bool) -> None:
     if fits:
         assert len(loaded(*[VARNISH] * count).purges) == count
     else:
@@ -137,7 +139,9 @@ def test_there_are_at_most_32_caches(count: int, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(("size", "fits"), [(1, True), (1024, True), (1025, False), (0, False)])
-def test_a_token_of_a_file_has_the_same_bounds(tmp_path: Path, size: int, fits: bool) -> None:
+def test_a_token_from_a_file_is_limited_to_1024_characters(
+    tmp_path: Path, size: int, fits: bool
+) -> None:
     file = tmp_path / "token"
     file.write_text("t" * size + "\n")
     cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}
@@ -153,7 +157,9 @@ def test_a_token_of_a_file_has_the_same_bounds(tmp_path: Path, size: int, fits: 
 @pytest.mark.parametrize(
     ("name", "why"), [("absent", "No such file or directory"), ("", "Is a directory")]
 )
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, why: str) -> None:
+def test_an_unreadable_token_file_is_reported_with_its_reason(
+    tmp_path: Path, name: str, why: str
+) -> None:
     cache = {"kind": "fastly", "zone": "z", "token_file": str(tmp_path / name)}
     (problem,) = problems(cache, look_at_files=True)
     assert problem.endswith(f"but must be a file that can be read: {why}.")

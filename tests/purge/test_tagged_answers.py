@@ -26,7 +26,7 @@ def ours(path: str, prefix: str) -> list[str | None]:
     return [between.join(pair) for _, between in tags.HEADERS]
 
 
-async def test_chunks_of_a_log_are_tagged_when_made_when_kept_and_when_confirmed() -> None:
+async def test_chunks_of_a_log_are_tagged_on_a_miss_on_a_hit_and_in_a_304() -> None:
     async with serving() as gateway:
         await gateway.ask(put("a%2fb", body=b"one"))
         wanted = ours(f"{PREFIX}/a%2Fb", PREFIX)
@@ -61,13 +61,13 @@ async def test_data_for_a_waiting_poll_are_tagged() -> None:
         request("OPTIONS", "s"),
     ],
 )
-async def test_what_no_cache_keeps_is_not_tagged(asked: bytes) -> None:
+async def test_responses_that_no_cache_stores_are_not_tagged(asked: bytes) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         assert told(await gateway.ask(asked)) == NOTHING
 
 
-async def test_an_ended_poll_is_not_tagged_as_it_is_over_in_a_second() -> None:
+async def test_a_long_poll_that_times_out_is_not_tagged() -> None:
     async with serving(long_poll_timeout=0.05) as gateway:
         await gateway.ask(put("s", body=b"one"))
         tail = (await gateway.ask(get("s?offset=-1"))).get("Stream-Next-Offset")
@@ -92,7 +92,7 @@ def says(*lines: str, status: str = "200 OK") -> bytes:
         (("Set-Cookie: a=b", "Cache-Control: max-age=60"), False),
     ],
 )
-async def test_answers_of_an_origin_are_tagged_where_they_are_for_everybody(
+async def test_origin_responses_are_tagged_only_if_shared_caches_may_store_them(
     lines: tuple[str, ...], is_tagged: bool
 ) -> None:
     async def play(wire: Wire) -> None:
@@ -108,7 +108,7 @@ async def test_answers_of_an_origin_are_tagged_where_they_are_for_everybody(
 @pytest.mark.parametrize(
     ("control", "is_tagged"), [("public, max-age=60", True), ("max-age=60", False)]
 )
-async def test_what_somebody_was_given_is_tagged_only_where_it_is_public(
+async def test_a_response_to_an_authorized_request_is_tagged_only_if_it_is_public(
     control: str, is_tagged: bool
 ) -> None:
     async def play(wire: Wire) -> None:
