@@ -46,7 +46,7 @@ async def ends() -> tuple[Channel, Channel]:
     ],
     ids=lambda message: type(message).__name__,
 )
-async def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+async def test_a_message_between_processes_arrives_unchanged(message: Message) -> None:
     here, there = await ends()
     here.send(message)
     here.send(StopMessage())
@@ -56,7 +56,7 @@ async def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
     await there.close()
 
 
-async def test_nobody_hears_what_is_said_to_one_who_is_gone() -> None:
+async def test_messages_to_a_closed_channel_raise_nothing_and_receive_returns_none() -> None:
     here, there = await ends()
     await there.close()
     for _ in range(3):
@@ -65,7 +65,7 @@ async def test_nobody_hears_what_is_said_to_one_who_is_gone() -> None:
     await here.close()
 
 
-async def test_one_who_speaks_otherwise_is_as_good_as_gone() -> None:
+async def test_a_channel_that_gets_an_unknown_message_receives_none() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         here = await Channel.over(ours)
@@ -74,7 +74,7 @@ async def test_one_who_speaks_otherwise_is_as_good_as_gone() -> None:
         await here.close()
 
 
-async def test_half_a_message_between_processes_is_none() -> None:
+async def test_half_a_message_before_the_end_of_a_channel_is_received_as_none() -> None:
     ours, theirs = socket.socketpair()
     here = await Channel.over(ours)
     with theirs:
@@ -83,7 +83,7 @@ async def test_half_a_message_between_processes_is_none() -> None:
     await here.close()
 
 
-def test_settings_arrive_as_they_were_given() -> None:
+def test_settings_are_equal_after_they_were_sent_to_a_worker() -> None:
     """Also those that may be given only where they have a meaning."""
     settings = Settings.of(
         {

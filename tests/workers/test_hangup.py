@@ -68,7 +68,7 @@ def test_sighup_without_a_terminal_is_logged_and_changes_nothing(workers: int) -
 
 
 @pytest.mark.parametrize("workers", cases([1, 2], {2}, "two workers"))
-def test_the_loss_of_its_terminal_stops_a_server(workers: int) -> None:
+def test_a_server_that_loses_its_terminal_stops_with_status_0(workers: int) -> None:
     ours, theirs = pty.openpty()
     with contextlib.ExitStack() as opened:
         opened.callback(os.close, theirs)

@@ -34,7 +34,7 @@ _numbers = count()
 
 
 @pytest.mark.parametrize("kind", cases(ORIGINS, {"file", "reference"}, "a file, and an origin"))
-def test_reads_right_after_an_append_have_it_while_workers_stop_and_go_on(
+def test_reads_right_after_an_append_return_the_append_while_workers_are_stopped_and_resumed(
     kind: str, tmp_path: Path
 ) -> None:
     with ORIGINS[kind](tmp_path) as url, several(url, route=KEPT) as server:
@@ -97,7 +97,7 @@ def written(path: str, write: str, wire: Wire) -> Answer:
         ("delete and create", (200, b"new", None)),
     ],
 )
-def test_a_worker_that_was_stopped_reads_a_write_before_it_answers_what_came_meanwhile(
+def test_a_resumed_worker_applies_a_write_before_it_answers_requests_that_waited(
     server: Several,
     workers: dict[int, list[Wire]],
     path: str,
@@ -123,7 +123,7 @@ def test_a_write_through_another_worker_makes_no_other_stream_old(
     assert reader.request("GET", f"{path}?offset=-1").headers["x-cache"] == "HIT"
 
 
-def test_a_last_request_of_a_new_connection_reads_a_write_as_well(
+def test_the_last_request_of_a_new_connection_to_a_resumed_worker_reads_the_write(
     server: Several, workers: dict[int, list[Wire]], path: str
 ) -> None:
     """Such a request is answered by the listener, without a connection object."""
@@ -202,7 +202,9 @@ def silent_workers() -> Iterator[Several]:
         yield started
 
 
-def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere(silent_workers: Several) -> None:
+def test_a_feed_does_not_answer_with_its_old_tail_after_a_write_through_another_worker(
+    silent_workers: Several,
+) -> None:
     path = "/v1/stream/appended"
     with connections(silent_workers, 2) as workers:
         live, reader = workers[2]
@@ -214,7 +216,7 @@ def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere(silent_worker
         assert reader.answer().body == b" two"
 
 
-def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(
+def test_a_long_poll_ends_with_404_after_a_deletion_through_another_worker(
     silent_workers: Several,
 ) -> None:
     path = "/v1/stream/deleted"
@@ -233,7 +235,7 @@ def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(
 LONG = "/v1/stream/" + "x" * 2_000
 
 
-def test_a_worker_that_missed_writes_drops_every_copy_and_asks_where_its_streams_end(
+def test_a_worker_that_missed_writes_drops_all_cached_copies_and_known_tails(
     server: Several, workers: dict[int, list[Wire]], path: str
 ) -> None:
     """More is written through the other worker than the shared memory has room for."""

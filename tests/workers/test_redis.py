@@ -59,14 +59,14 @@ def log_up(server: Several) -> float:
     return server.metrics()['headgate_log_up{route="/v1/stream"}']
 
 
-def test_what_is_appended_through_one_worker_is_read_through_the_other(server: Several) -> None:
+def test_an_append_through_one_worker_is_read_through_the_other(server: Several) -> None:
     for number in range(1, MANY):
         append(server, number)
         assert ask(server.port, "GET", READ).body == content(range(number + 1))
     assert {ask(server.port, "GET", READ).body for _ in range(MANY)} == {content(range(MANY))}
 
 
-def test_what_is_deleted_through_one_worker_is_not_read_through_the_other(
+def test_a_stream_deleted_through_one_worker_is_not_read_through_the_other(
     redis: RedisServer,
 ) -> None:
     """Redis never reports the removal here, and a whole chunk is served for a while unchecked."""
@@ -84,7 +84,7 @@ def test_what_is_deleted_through_one_worker_is_not_read_through_the_other(
         assert reader.request("GET", READ).status == 404
 
 
-def test_readers_of_all_workers_get_what_one_of_them_takes(server: Several) -> None:
+def test_long_polls_at_all_workers_get_an_append_taken_by_one_worker(server: Several) -> None:
     tail = ask(server.port, "HEAD", STREAM).next_offset
     with ExitStack() as opened:
         wires = [opened.enter_context(Wire(server.port)) for _ in range(MANY)]
@@ -109,7 +109,9 @@ def test_workers_that_are_killed_take_nothing_acknowledged_along(server: Several
     wait_until(lambda: server.metrics()["headgate_worker_restarts_total"] == 4, "all are counted")
 
 
-def test_readiness_tells_that_no_worker_has_its_redis(redis: RedisServer, server: Several) -> None:
+def test_readiness_and_metrics_report_that_no_worker_reaches_redis(
+    redis: RedisServer, server: Several
+) -> None:
     redis.kill()
     wait_until(
         lambda: server.check("log /v1/stream").startswith("worker 1, 2: "),
@@ -123,7 +125,7 @@ def test_readiness_tells_that_no_worker_has_its_redis(redis: RedisServer, server
     assert ask(server.port, "GET", READ).body == b"0,"
 
 
-def test_workers_end_when_told_so_while_they_wait_for_a_silent_redis(redis: RedisServer) -> None:
+def test_workers_that_wait_for_a_silent_redis_end_at_a_stop_signal(redis: RedisServer) -> None:
     """Before its first answer, or the time to wait for it is over, nothing is served."""
     redis.pause()
     with starting(redis.url) as server:

@@ -108,7 +108,7 @@ def uploading(server: Several) -> Iterator[list[Wire]]:
 # ---------------------------------------------------------------- one server
 
 
-def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: Several) -> None:
+def test_each_worker_has_its_own_cache_and_their_metrics_are_summed(server: Several) -> None:
     """New connections go to one or the other: each has to fetch the answer once."""
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.body for answer in answers} == {b"one"}
@@ -123,7 +123,7 @@ def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: S
     assert numbers["headgate_workers"] == 2
 
 
-def test_a_gauge_counts_what_all_workers_have_at_the_moment(lasting: Several) -> None:
+def test_the_connections_gauge_is_the_sum_over_all_workers(lasting: Several) -> None:
     with connected(lasting) as wires:
         for wire in wires:
             assert wire.request("GET", "/v1/stream/nothing").status == 404
@@ -159,23 +159,25 @@ def test_readiness_names_the_workers_that_find_the_origin_away() -> None:
 # ---------------------------------------------------------------- start
 
 
-def test_a_port_that_somebody_listens_on_is_one_sentence(log: Headgate) -> None:
+def test_a_listen_port_in_use_is_reported_in_one_sentence(log: Headgate) -> None:
     sentence = refusal(f"--origin={NOBODY}", listen=log.port)
     taken = f"headgate: cannot listen on 127.0.0.1:{log.port} (listen): address already in use; "
     assert sentence.casefold().startswith(taken)
 
 
-def test_workers_do_not_join_those_of_another_headgate(lasting: Several) -> None:
+def test_workers_refuse_a_listen_port_that_another_headgate_uses(lasting: Several) -> None:
     sentence = refusal(f"--origin={NOBODY}", listen=lasting.port)
     assert " (listen): address already in use; end what listens there" in sentence.casefold()
 
 
-def test_an_admin_port_in_use_is_one_sentence(lasting: Several) -> None:
+def test_an_admin_port_in_use_is_reported_in_one_sentence(lasting: Several) -> None:
     sentence = refusal(f"--origin={lasting.url}", admin=lasting.admin_port)
     assert " (admin): address already in use; end what listens there" in sentence.casefold()
 
 
-def test_what_no_worker_can_start_with_ends_them_all(origin: Headgate, tmp_path: Path) -> None:
+def test_an_error_at_the_start_of_a_worker_ends_the_server_with_that_error(
+    origin: Headgate, tmp_path: Path
+) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         f'[[routes]]\nprefix = "/v1/stream"\norigin = "https://127.0.0.1:{origin.port}"\n'
@@ -185,7 +187,7 @@ def test_what_no_worker_can_start_with_ends_them_all(origin: Headgate, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["memory:", "file:"])
-def test_streams_of_one_process_are_not_served_by_two(kind: str, tmp_path: Path) -> None:
+def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: Path) -> None:
     sentence = refusal(f"--origin={kind}{tmp_path if kind == 'file:' else ''}")
     assert re.match(r"headgate: --workers is 2, but must be 1 ", sentence)
     assert list(tmp_path.iterdir()) == []
@@ -200,7 +202,7 @@ def test_workers_share_a_port_that_the_kernel_chose(origin: Headgate) -> None:
         assert answers.count("MISS") == 2
 
 
-def test_workers_have_no_settings_in_their_environment(lasting: Several) -> None:
+def test_workers_have_no_headgate_settings_in_their_environment(lasting: Several) -> None:
     """There whoever may look at a process would see also those that are not for workers."""
     for pid in lasting.workers().values():
         environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -211,7 +213,9 @@ def test_workers_have_no_settings_in_their_environment(lasting: Several) -> None
 # ---------------------------------------------------------------- one that does not answer
 
 
-def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> None:
+def test_a_worker_that_hangs_is_named_in_the_checks_and_its_counters_are_kept(
+    server: Several,
+) -> None:
     for _ in range(READS):
         ask(server.port, "GET", READ)
     before = server.counters()
@@ -233,7 +237,7 @@ def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> 
 # ---------------------------------------------------------------- one that dies
 
 
-def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Several) -> None:
+def test_a_killed_worker_is_replaced_while_the_other_one_serves(server: Several) -> None:
     for _ in range(READS):
         ask(server.port, "GET", READ)
     before, pids = server.counters(), server.workers()
@@ -251,7 +255,7 @@ def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Se
     assert after[HITS] >= before[HITS] + READS - 2
 
 
-def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:
+def test_a_worker_that_gets_sigterm_is_replaced(server: Several) -> None:
     pids = server.workers()
     os.kill(pids[2], signal.SIGTERM)
     wait_until(lambda: len({*server.workers().values()} | {*pids.values()}) == 3, "a new one runs")
@@ -260,7 +264,9 @@ def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:
     assert (line["worker"], line["reason"]) == (2, "ended with status 0")
 
 
-def test_one_that_dies_young_again_and_again_is_started_ever_later(server: Several) -> None:
+def test_a_worker_that_dies_again_soon_after_each_start_is_restarted_after_growing_pauses(
+    server: Several,
+) -> None:
     killed: set[int] = set()
     for _ in range(4):
         wait_until(lambda: server.workers().get(1) not in {None, *killed}, "worker 1 runs")
@@ -310,7 +316,9 @@ def is_cut(server: Several) -> bool:
 
 
 @pytest.mark.parametrize("workers", [2, 1])
-def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, workers: int) -> None:
+def test_a_second_signal_well_after_the_first_ends_the_server_at_once(
+    origin: Headgate, workers: int
+) -> None:
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server):
         pids = server.workers()
         server.begin_stop()
@@ -323,7 +331,7 @@ def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, wor
 @pytest.mark.parametrize(
     "signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 )
-def test_signals_to_stop_that_come_in_one_moment_are_one(
+def test_several_stop_signals_in_one_moment_count_as_one(
     origin: Headgate, workers: int, signals: tuple[signal.Signals, ...]
 ) -> None:
     """`timeout` and make pass on what the terminal or they themselves sent to the whole group."""
@@ -337,7 +345,7 @@ def test_signals_to_stop_that_come_in_one_moment_are_one(
         assert server.exit_status(30) == 0
 
 
-def test_under_nohup_it_outlives_its_terminal() -> None:
+def test_a_server_under_nohup_keeps_serving_after_sighup() -> None:
     with contextlib.closing(Headgate(preface=["nohup"])) as server:
         server.start()
         assert server.process is not None
@@ -347,7 +355,7 @@ def test_under_nohup_it_outlives_its_terminal() -> None:
         assert server.terminate() == 0
 
 
-def test_a_worker_that_hangs_does_not_keep_the_others_from_ending(origin: Headgate) -> None:
+def test_a_worker_that_hangs_is_killed_at_a_stop_and_the_others_end(origin: Headgate) -> None:
     with several(origin.url, shutdown_grace="0.1") as server:
         pids = server.workers()
         os.kill(pids[1], signal.SIGSTOP)

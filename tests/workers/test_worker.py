@@ -30,9 +30,7 @@ class LookingGateway:
         return ()
 
 
-async def test_a_worker_looks_at_the_journals_at_each_message_since_one_may_stand_for_others() -> (
-    None
-):
+async def test_a_worker_reads_the_write_journals_at_every_message() -> None:
     ours, theirs = socket.socketpair()
     here, there = await Channel.over(ours), await Channel.over(theirs)
     gateway, stop = LookingGateway(), asyncio.Event()

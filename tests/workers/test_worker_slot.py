@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_worker_that_takes_nothing_is_woken_no_more() -> None:
+async def test_a_worker_that_reads_no_messages_is_sent_no_more_wake_messages() -> None:
     ours, theirs = socket.socketpair()
     slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
     with theirs:
@@ -97,7 +97,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
 
 
 @pytest.mark.parametrize("most", [1, 3])
-async def test_one_who_serves_and_does_not_answer_is_ended_at_the_bound(
+async def test_a_serving_worker_that_does_not_answer_is_killed_at_the_limit(
     monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     with capture_logs() as lines:
@@ -111,7 +111,9 @@ async def test_one_who_serves_and_does_not_answer_is_ended_at_the_bound(
     ]
 
 
-async def test_one_who_answers_late_each_time_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_answers_late_each_time_is_not_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     most = 20
     async with held(monkeypatch, most) as worker:
         for _ in range(2 * most):
@@ -122,7 +124,7 @@ async def test_one_who_answers_late_each_time_lives(monkeypatch: pytest.MonkeyPa
         assert worker.slot.hangs == 0
 
 
-async def test_a_pause_of_everything_is_one_question_that_was_missed(
+async def test_a_pause_of_the_whole_process_counts_as_one_missed_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with held(monkeypatch, 20) as worker:
@@ -134,7 +136,7 @@ async def test_a_pause_of_everything_is_one_question_that_was_missed(
         assert worker.slot.hangs == 0
 
 
-async def test_one_who_does_not_serve_yet_may_take_its_time(
+async def test_a_worker_that_does_not_serve_yet_is_not_killed_for_missing_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with held(monkeypatch, 2) as worker:
@@ -145,7 +147,7 @@ async def test_one_who_does_not_serve_yet_may_take_its_time(
         assert worker.slot.hangs == 0
 
 
-async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
+async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A real worker, of which less patience is had."""

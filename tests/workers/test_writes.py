@@ -77,7 +77,7 @@ def test_a_deletion_holds_at_every_worker(server: Several) -> None:
     )
 
 
-def test_a_write_makes_nothing_else_old(server: Several) -> None:
+def test_a_write_to_one_stream_leaves_other_streams_cached_at_all_workers(server: Several) -> None:
     assert ask(server.port, "PUT", OTHER, b"1", content_type="text/plain").status == 201
     kept_everywhere(server)
     assert ask(server.port, "POST", OTHER, b"2", content_type="text/plain").status == 204
