@@ -102,7 +102,9 @@ class Stage:
 
 
 @pytest.mark.timeout(240)
-def test_what_is_appended_is_data_and_nothing_else(tell: Callable[[str], None]) -> None:
+def test_appended_text_cannot_inject_events_into_an_event_stream(
+    tell: Callable[[str], None],
+) -> None:
     seen: list[bytes] = []
     wanted: list[tuple[str, bytes]] = []
 
@@ -140,7 +142,9 @@ def test_what_is_appended_is_data_and_nothing_else(tell: Callable[[str], None]) 
 
 
 @pytest.mark.parametrize("offset", ['9","streamClosed":true', "9\\", "9 9", "9&a=1", "", "x" * 257])
-async def test_an_offset_of_an_origin_that_could_end_its_event_is_no_offset(offset: str) -> None:
+async def test_an_origin_offset_that_could_end_its_event_starts_no_event_stream(
+    offset: str,
+) -> None:
     said = answer(b"x", "Content-Type: text/plain", f"Stream-Next-Offset: {offset}")
     async with RawOrigin(said) as origin, edge_serving(origin) as gateway:
         told = await gateway.ask(get(f"{EDGE}/s?offset=-1&live=sse"))

@@ -39,7 +39,7 @@ async def gateway(origin: RawOrigin) -> AsyncIterator[Serving]:
 
 
 @pytest.mark.parametrize("source", [*NOT_OF_THE_ROUTE, *UNCLEAR])
-async def test_an_origin_is_not_asked_to_copy_what_its_route_does_not_serve(
+async def test_a_fork_source_outside_the_route_is_refused_and_not_sent_to_the_origin(
     gateway: Serving, origin: RawOrigin, source: str
 ) -> None:
     told = await gateway.ask(put(f"{ABOVE}/copy", f"Stream-Forked-From: {source}"))
@@ -48,7 +48,7 @@ async def test_an_origin_is_not_asked_to_copy_what_its_route_does_not_serve(
 
 
 @pytest.mark.parametrize("source", ["/v1/other/s", "/v1/s%2Fstream", "/v1/%73", "/v1/streams/s"])
-async def test_an_origin_is_told_the_source_in_the_form_of_its_target(
+async def test_a_fork_source_is_sent_to_the_origin_in_canonical_form(
     gateway: Serving, origin: RawOrigin, source: str
 ) -> None:
     assert (await gateway.ask(put(source))).status == 201
@@ -58,7 +58,7 @@ async def test_an_origin_is_told_the_source_in_the_form_of_its_target(
     assert copied.named["stream-forked-from"] == made.target
 
 
-async def test_an_own_log_copies_nothing_of_another_route(gateway: Serving) -> None:
+async def test_a_hosted_route_forks_no_stream_of_another_route(gateway: Serving) -> None:
     for source in (f"{ABOVE}/s", *UNCLEAR):
         told = await gateway.ask(put("copy", f"Stream-Forked-From: {source}"))
         assert told.status == 400, source

@@ -25,7 +25,7 @@ def asked(method: str, target: str, host: str, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_only_a_host_that_is_named_is_answered_on_every_way(prefix: str) -> None:
+async def test_a_host_that_is_not_configured_is_refused_with_421_on_both_paths(prefix: str) -> None:
     kept = answer(b"kept", "Cache-Control: max-age=60", status="200 OK")
     named = ("streams.example", "Other.Example")
     async with RawOrigin(kept) as origin, edge_serving(origin, hosts=named) as gateway:
@@ -43,14 +43,14 @@ async def test_only_a_host_that_is_named_is_answered_on_every_way(prefix: str) -
         assert (await gateway.ask(asked("GET", f"{prefix}/s", "localhost"))).status == 200
 
 
-async def test_any_host_is_answered_unless_some_are_named() -> None:
+async def test_any_host_is_answered_when_no_hosts_are_configured() -> None:
     async with RawOrigin(answer(b"x")) as origin, edge_serving(origin) as gateway:
         for host in (*SERVED, *NOT_SERVED):
             assert (await gateway.ask(asked("GET", f"{EDGE}/s", host))).status == 200
 
 
 @pytest.mark.parametrize("host", ["10.0.0.5", "fd00::5", "::1"])
-def test_the_host_of_listen_is_answered_too(host: str) -> None:
+def test_the_listen_host_is_served_beside_the_configured_hosts(host: str) -> None:
     served = ServedHosts(("a",), host)
     shown = f"[{host}]" if ":" in host else host
     assert served.serves(shown)

@@ -103,7 +103,7 @@ def _new(server: Headgate) -> str:
     return path
 
 
-def test_what_breaks_parsers_is_refused_and_leaves_nothing(
+def test_json_that_breaks_parsers_is_refused_with_400_and_nothing_is_stored(
     server: Headgate, tell: Callable[[str], None]
 ) -> None:
     path = _new(server)
@@ -119,7 +119,7 @@ def test_what_breaks_parsers_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_is_taken_is_kept_byte_for_byte(server: Headgate, name: str) -> None:
+def test_unusual_but_valid_json_is_stored_byte_for_byte(server: Headgate, name: str) -> None:
     body = TAKEN[name]
     for way in WAYS.values():
         path = _new(server) if way.method == "POST" else f"{_new(server)}-created"

@@ -54,7 +54,7 @@ def _requests() -> list[bytes]:
 
 
 @pytest.mark.parametrize("shape", ["json", "console"])
-def test_one_request_is_one_line_in_which_nothing_speaks(
+def test_a_request_with_control_characters_is_one_printable_log_line(
     shape: str, tell: Callable[[str], None]
 ) -> None:
     told = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_FORMAT": shape}

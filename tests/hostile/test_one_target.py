@@ -116,7 +116,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.timeout(240)
-def test_before_an_origin_all_is_taken_of_one_target(
+def test_a_route_to_an_origin_uses_one_canonical_target_for_all_parts(
     stage: Stage, tell: Callable[[str], None]
 ) -> None:
     tried, taken = [0], [0]
@@ -159,7 +159,7 @@ def test_before_an_origin_all_is_taken_of_one_target(
 
 
 @pytest.mark.timeout(240)
-def test_of_an_own_log_all_is_taken_of_one_target(
+def test_a_hosted_route_uses_one_canonical_path_for_all_parts(
     stage: Stage, tell: Callable[[str], None]
 ) -> None:
     tried, taken = [0], [0]
@@ -196,7 +196,9 @@ def test_of_an_own_log_all_is_taken_of_one_target(
 
 @settings(max_examples=examples(200))
 @given(fronts, names, queries, hosts)
-def test_the_one_form_stays_as_it_is(front: str, name: str, query: str, host: str) -> None:
+def test_canonical_target_of_a_canonical_target_is_unchanged(
+    front: str, name: str, query: str, host: str
+) -> None:
     try:
         once = canonical_target(f"{front.format(host=host)}/{name}{query}", host)
     except BadRequest:
@@ -212,7 +214,7 @@ NOT_OF_THIS_HOST = (
 
 
 @pytest.mark.parametrize("target", NOT_OF_THIS_HOST)
-def test_a_target_that_is_neither_a_path_nor_of_this_host_is_refused(target: str) -> None:
+def test_a_target_that_is_neither_a_path_nor_a_url_of_this_host_is_refused(target: str) -> None:
     with pytest.raises(BadRequest):
         canonical_target(target, "a")
 
@@ -228,11 +230,11 @@ OF_THIS_HOST = {
 
 
 @pytest.mark.parametrize("target", OF_THIS_HOST)
-def test_a_url_of_this_host_is_its_path(target: str) -> None:
+def test_a_url_of_this_host_is_reduced_to_its_path(target: str) -> None:
     assert canonical_target(target, "a") == OF_THIS_HOST[target]
 
 
 @given(st.text(max_size=30), st.text(max_size=10))
-def test_whatever_is_sent_is_a_target_or_a_bad_request(target: str, host: str) -> None:
+def test_canonical_target_of_any_text_is_a_path_or_a_bad_request(target: str, host: str) -> None:
     with contextlib.suppress(BadRequest):
         assert canonical_target(target, host).startswith("/")

@@ -68,7 +68,7 @@ def _cpu_s(server: Headgate) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def test_a_body_that_unpacks_to_more_is_refused_as_it_comes(
+def test_a_compressed_body_is_refused_with_415_without_growing_the_memory(
     server: Headgate, tell: Callable[[str], None]
 ) -> None:
     path = _new(server)
@@ -89,7 +89,7 @@ def test_a_body_that_unpacks_to_more_is_refused_as_it_comes(
     tell(f"{len(CODINGS) * 6} bodies")
 
 
-def test_a_body_that_is_not_packed_may_say_so(server: Headgate) -> None:
+def test_a_body_with_content_encoding_identity_is_appended(server: Headgate) -> None:
     path = _new(server)
     for coding in ("identity", "Identity"):
         told = ask(
@@ -101,7 +101,7 @@ def test_a_body_that_is_not_packed_may_say_so(server: Headgate) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"00000001;a=b;c\r\nx\r\n"])
-def test_a_body_in_chunks_of_a_byte_costs_little(
+def test_a_body_in_one_byte_chunks_uses_little_cpu_and_memory(
     server: Headgate, method: str, chunk: bytes, tell: Callable[[str], None]
 ) -> None:
     path = _new(server)
@@ -116,7 +116,9 @@ def test_a_body_in_chunks_of_a_byte_costs_little(
     tell(f"{CHUNKS} chunks, {_cpu_s(server) - cpu_s:.2f} s of a processor")
 
 
-def test_chunks_are_counted_as_they_come(server: Headgate) -> None:
+def test_a_chunked_body_beyond_max_append_is_refused_with_413_as_it_arrives(
+    server: Headgate,
+) -> None:
     """No length was announced that could be refused."""
     path = _new(server)
     head = _head("POST", path, "Content-Type: text/plain", "Transfer-Encoding: chunked")
@@ -136,7 +138,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_what_never_ends_between_chunks_is_cut_off(server: Headgate, name: str) -> None:
+def test_endless_lines_between_chunks_are_cut_off_with_4xx(server: Headgate, name: str) -> None:
     path = _new(server)
     head = _head("POST", path, "Content-Type: text/plain", "Transfer-Encoding: chunked")
     memory = server.resident_bytes()
@@ -150,7 +152,9 @@ LINES = 128  # with Host
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_a_head_has_so_many_lines_and_no_more(server: Headgate, more: int) -> None:
+def test_a_request_head_beyond_the_limit_of_lines_is_refused_with_431(
+    server: Headgate, more: int
+) -> None:
     path = _new(server)
     lines = [f"X-{number}: a" for number in range(LINES - 1 + more)]
     told = _told(server, _head("GET", path, *lines))
@@ -168,7 +172,7 @@ def test_a_url_of_64_kib_is_refused(server: Headgate, target: str) -> None:
     told.assert_problem(431, "line")
 
 
-def test_many_requests_of_each_kind_leave_no_memory_behind(server: Headgate) -> None:
+def test_many_refused_requests_do_not_grow_the_memory(server: Headgate) -> None:
     """Each refusal above has closed its connection, or the next request was answered on it."""
     before = server.resident_bytes()
     for _ in range(20):

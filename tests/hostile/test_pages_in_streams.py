@@ -36,7 +36,9 @@ PAGES = {
 }
 
 
-async def test_a_page_in_a_stream_acts_for_nobody(tell: Callable[[str], None]) -> None:
+async def test_a_page_stored_in_a_stream_cannot_write_from_a_browser(
+    tell: Callable[[str], None],
+) -> None:
     """Its browser would let it write: it is a page of the host itself."""
     async with serving() as gateway, async_playwright() as tool:
         browser = await launch(tool)
@@ -56,7 +58,7 @@ async def test_a_page_in_a_stream_acts_for_nobody(tell: Callable[[str], None]) -
 
 
 @pytest.mark.parametrize("content_type", PAGES)
-async def test_what_a_browser_would_run_is_sandboxed(content_type: str) -> None:
+async def test_html_and_xml_streams_are_served_with_a_sandbox_policy(content_type: str) -> None:
     is_page = content_type.lower().startswith("text/html") or content_type.endswith("xml")
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=content_type, body=b"[]"))

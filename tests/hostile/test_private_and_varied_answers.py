@@ -36,7 +36,7 @@ async def _echo(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("not_kept", NOT_KEPT)
-async def test_what_is_private_is_not_kept_whatever_it_looks_like(not_kept: str) -> None:
+async def test_a_private_response_is_not_cached_whatever_its_path_looks_like(not_kept: str) -> None:
     async with RawOrigin(_echo) as origin, edge_serving(origin) as gateway:
         for look in LOOKS:
             asked = f"X-Keeps: {not_kept}"
@@ -48,14 +48,14 @@ async def test_what_is_private_is_not_kept_whatever_it_looks_like(not_kept: str)
         assert len(origin.heard) == 3 * len(LOOKS)
 
 
-async def test_a_path_that_is_another_one_to_somebody_else_is_not_asked_for() -> None:
+async def test_a_path_that_other_servers_may_read_differently_is_refused_with_400() -> None:
     async with RawOrigin(_echo) as origin, edge_serving(origin) as gateway:
         for look in UNCLEAR:
             assert (await gateway.ask(get(f"{EDGE}/{look}", OWNER))).status == 400
         assert origin.heard == []
 
 
-async def test_a_word_for_all_is_kept_for_one_who_is_somebody_only_where_it_says_so() -> None:
+async def test_a_max_age_response_to_an_authorized_request_is_not_reused_for_others() -> None:
     async with RawOrigin(_echo) as origin, edge_serving(origin) as gateway:
         kept = "X-Keeps: Cache-Control: max-age=60"
         for look in LOOKS:
@@ -64,7 +64,7 @@ async def test_a_word_for_all_is_kept_for_one_who_is_somebody_only_where_it_says
         assert len(origin.heard) == 2 * len(LOOKS)
 
 
-async def test_what_an_answer_varies_by_may_change_and_never_mixes_readers() -> None:
+async def test_responses_with_vary_are_cached_apart_and_never_mixed_between_readers() -> None:
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
         for vary in ("Accept", "Accept, Accept-Language", "Accept-Language", "accept,,", "*"):
             fields = ("Cache-Control: max-age=60", f"Vary: {vary}")
@@ -78,7 +78,7 @@ async def test_what_an_answer_varies_by_may_change_and_never_mixes_readers() -> 
                 assert again.body == (b"other" if vary == "*" else told.body)
 
 
-async def test_a_url_has_few_variants_however_many_are_asked_for(
+async def test_the_cached_variants_of_one_url_are_limited(
     tell: Callable[[str], None],
 ) -> None:
     fields = ("Cache-Control: max-age=60", "Vary: Accept-Language")

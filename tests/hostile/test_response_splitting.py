@@ -72,7 +72,7 @@ def creation(path: str, name: str, value: bytes) -> bytes:
     return head + host + name.encode() + b": " + value + b"\r\n\r\n"
 
 
-async def test_what_a_stream_is_created_with_splits_no_answer(
+async def test_header_values_stored_with_a_stream_cannot_split_a_response(
     gateway: Serving, tell: Callable[[str], None]
 ) -> None:
     for number, name in enumerate(KEPT_OF_A_CREATION):
@@ -94,7 +94,7 @@ async def test_what_a_stream_is_created_with_splits_no_answer(
     tell(f"{len(KEPT_OF_A_CREATION) * len(SPLITS)} creations")
 
 
-async def test_what_an_origin_says_splits_no_answer_and_is_not_kept(
+async def test_header_values_of_an_origin_cannot_split_a_response_and_invalid_ones_are_not_cached(
     gateway: Serving, origin: RawOrigin, tell: Callable[[str], None]
 ) -> None:
     right = answer(b"right", "Content-Type: text/plain", "Cache-Control: max-age=60")

@@ -74,7 +74,7 @@ def leaking(source: str) -> list[str]:
     return found
 
 
-def test_no_secret_is_compared_by_its_beginning(tell: Callable[[str], None]) -> None:
+def test_no_source_module_compares_a_secret_in_variable_time(tell: Callable[[str], None]) -> None:
     files = [
         file
         for package in (gateway, admin)
@@ -103,7 +103,7 @@ def test_no_secret_is_compared_by_its_beginning(tell: Callable[[str], None]) -> 
         "x if csrf_token == y else z",
     ],
 )
-def test_such_a_comparison_is_found(source: str) -> None:
+def test_leaking_finds_a_comparison_of_a_secret(source: str) -> None:
     assert leaking(source)
 
 
@@ -122,5 +122,5 @@ def test_such_a_comparison_is_found(source: str) -> None:
         "token.token_id in known",
     ],
 )
-def test_what_tells_nothing_is_let_be(source: str) -> None:
+def test_leaking_accepts_a_comparison_that_reveals_no_secret(source: str) -> None:
     assert leaking(source) == []

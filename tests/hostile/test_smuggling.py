@@ -143,7 +143,7 @@ def _arrived(links: Chain, kind: str, path: str) -> list[Arrived]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_ambiguous_is_refused_and_none_of_it_arrives(
+def test_an_ambiguous_request_is_refused_with_400_and_does_not_reach_the_origin(
     links: Chain, kind: str, tell: Callable[[str], None]
 ) -> None:
     for name, rest in REFUSED.items():
@@ -155,7 +155,7 @@ def test_what_is_ambiguous_is_refused_and_none_of_it_arrives(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_odd_but_clear_arrives_once(
+def test_an_odd_but_unambiguous_request_reaches_the_origin_once(
     links: Chain, kind: str, tell: Callable[[str], None]
 ) -> None:
     for name, rest in ONCE.items():
@@ -171,9 +171,7 @@ def test_what_is_odd_but_clear_arrives_once(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_request_in_a_body_where_none_belongs_is_a_body(
-    links: Chain, kind: str, method: str
-) -> None:
+def test_a_request_hidden_in_a_body_is_not_executed(links: Chain, kind: str, method: str) -> None:
     path = _path(kind)
     hidden = request("DELETE", f"{path}/smuggled")
     for framing in (
@@ -191,7 +189,7 @@ def test_a_request_in_a_body_where_none_belongs_is_a_body(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pipelined_requests_arrive_one_by_one_in_order(links: Chain, kind: str) -> None:
+def test_pipelined_requests_reach_the_origin_one_by_one_in_order(links: Chain, kind: str) -> None:
     path = _path(kind)
     sent = [("POST", f"{path}/{number}") for number in range(20)]
     last = request("GET", f"{path}/last", connection="close")
@@ -203,7 +201,7 @@ def test_pipelined_requests_arrive_one_by_one_in_order(links: Chain, kind: str) 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rest", [b"Content-Length: 40\r\n\r\nmore", CHUNKED + b"40\r\nmore"])
-def test_a_request_that_is_cut_within_its_body_is_not_made_whole_by_the_next(
+def test_a_request_cut_within_its_body_does_not_reach_the_origin(
     links: Chain, kind: str, rest: bytes
 ) -> None:
     path = _path(kind)
@@ -213,7 +211,7 @@ def test_a_request_that_is_cut_within_its_body_is_not_made_whole_by_the_next(
     assert _arrived(links, kind, path) == []
 
 
-def test_the_parser_is_the_one_that_was_tested() -> None:
+def test_aiohttp_uses_its_compiled_http_parser() -> None:
     """The one that is written in Python, for where aiohttp was not compiled, differs in details."""
     compiled = aiohttp.http_parser.HttpRequestParserC
     assert aiohttp.http_parser.HttpRequestParser is compiled

@@ -114,7 +114,9 @@ async def test_no_name_is_anything_to_the_file_system(
     tell(f"{len(kept)} names, seed {seed}")
 
 
-def test_what_a_request_names_leads_nowhere_either(tell: Callable[[str], None]) -> None:
+def test_canonical_paths_of_hostile_names_have_no_dot_segments_and_differ_by_name(
+    tell: Callable[[str], None],
+) -> None:
     seed = random.randrange(1 << 32)
     names = drawn(seed)
     taken: dict[str, str] = {}

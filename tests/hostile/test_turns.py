@@ -139,7 +139,9 @@ def worst_turn(content_type: str, sent: bytes, longest: list[float]) -> tuple[in
 
 
 @pytest.mark.timeout(240)
-def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], None]) -> None:
+def test_no_body_takes_a_turn_of_the_event_loop_longer_than_the_limit(
+    longest: list[float], tell: Callable[[str], None]
+) -> None:
     found = {}
     for name, (content_type, body) in bodies().items():
         for way, sent in appends(content_type, body).items():
@@ -151,7 +153,7 @@ def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], N
 
 
 @pytest.mark.timeout(120)
-def test_no_multi_append_takes_a_long_turn(
+def test_no_multi_append_takes_a_turn_of_the_event_loop_longer_than_the_limit(
     longest: list[float], tell: Callable[[str], None]
 ) -> None:
     found = {}
