@@ -28,13 +28,15 @@ def let_in(rate: ClientRate, who: str, tries: int) -> int:
 
 @pytest.mark.parametrize("most", [1, 3, 10, 1000])
 @pytest.mark.parametrize("period_s", [1.0, 3600.0])
-def test_so_many_at_once_and_not_one_more(most: int, period_s: float) -> None:
+def test_a_client_gets_exactly_the_allowed_number_of_requests_at_once(
+    most: int, period_s: float
+) -> None:
     rate = ClientRate(most, period_s, Clock())
     assert let_in(rate, "a", most + 5) == most
     assert let_in(rate, "b", 1) == 1
 
 
-def test_room_comes_back_as_time_goes_by() -> None:
+def test_a_client_regains_its_allowance_as_time_passes() -> None:
     clock = Clock()
     rate = ClientRate(10, 1.0, clock)
     assert let_in(rate, "a", 11) == 10
@@ -47,13 +49,13 @@ def test_room_comes_back_as_time_goes_by() -> None:
 @pytest.mark.parametrize(
     ("amount", "again_s"), [(9, 0), (10, 1), (15, 1), (19, 1), (20, 2), (110, 11)]
 )
-def test_after_something_large_the_wait_is_the_longer(amount: int, again_s: int) -> None:
+def test_a_larger_amount_makes_the_client_wait_longer(amount: int, again_s: int) -> None:
     rate = ClientRate(10, 1.0, Clock())
     rate.count("a", amount)
     assert rate.again_s("a") == again_s
 
 
-def test_who_waits_as_long_as_it_is_told_has_room() -> None:
+def test_a_client_that_waits_as_long_as_again_s_says_has_room() -> None:
     clock = Clock()
     rate = ClientRate(100, 3600.0, clock)
     let_in(rate, "a", 101)
@@ -62,14 +64,14 @@ def test_who_waits_as_long_as_it_is_told_has_room() -> None:
     assert rate.again_s("a") == 0
 
 
-def test_without_a_bound_nothing_is_noted() -> None:
+def test_without_a_limit_no_client_is_remembered() -> None:
     rate = ClientRate(0, 1.0, Clock())
     assert not rate
     assert let_in(rate, "a", 1000) == 1000
     assert len(rate) == 0
 
 
-def test_the_clients_who_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_clients_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_rate, "MOST_CLIENTS", 100)
     rate = ClientRate(1, 1.0, Clock())
     for number in range(1000):

@@ -72,7 +72,7 @@ async def repeat(gateway: Serving, asked: bytes, times: int = OFTEN) -> None:
     ids=["hit", "empty", "304", "now", "400", "404", "204", "HEAD"],
 )
 @pytest.mark.parametrize("times", [OFTEN - 1, OFTEN, OFTEN + 1])
-async def test_so_many_equal_reads_are_a_loop_whatever_is_answered(
+async def test_many_equal_reads_on_one_connection_are_reported_as_a_loop(
     asked: bytes, times: int
 ) -> None:
     async with serving() as gateway:
@@ -85,7 +85,7 @@ async def test_so_many_equal_reads_are_a_loop_whatever_is_answered(
         assert gateway.shared.loop_detector.noticed == len(lines)
 
 
-async def test_the_line_says_who_asks_what_how_often() -> None:
+async def test_the_loop_line_names_client_path_and_number_of_reads() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -108,7 +108,7 @@ async def test_the_line_says_who_asks_what_how_often() -> None:
         ]
 
 
-async def test_who_moves_on_is_in_no_loop() -> None:
+async def test_reads_whose_cursor_or_headers_change_are_no_loop() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -121,7 +121,7 @@ async def test_who_moves_on_is_in_no_loop() -> None:
         assert found(gateway) == []
 
 
-async def test_writes_are_new_each_time() -> None:
+async def test_repeated_writes_are_no_loop() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         look(gateway)
@@ -131,7 +131,7 @@ async def test_writes_are_new_each_time() -> None:
         assert found(gateway) == []
 
 
-async def test_polls_that_an_origins_news_answer_at_once() -> None:
+async def test_long_polls_answered_at_once_by_an_origin_are_reported_as_a_loop() -> None:
     async def two_pieces(wire: Wire) -> None:
         await wire.send(
             answer(
@@ -151,7 +151,7 @@ async def test_polls_that_an_origins_news_answer_at_once() -> None:
 # ---------------------------------------------------------------- who is a client
 
 
-async def test_two_connections_are_two_clients() -> None:
+async def test_equal_reads_on_two_connections_are_counted_apart() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -161,7 +161,9 @@ async def test_two_connections_are_two_clients() -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
-async def test_one_connection_of_a_proxy_has_many_clients(name: str) -> None:
+async def test_equal_reads_of_two_forwarded_clients_on_one_connection_are_counted_apart(
+    name: str,
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -174,7 +176,9 @@ async def test_one_connection_of_a_proxy_has_many_clients(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
 @pytest.mark.parametrize("ending", ["keep-alive", "close"])
-async def test_a_client_of_a_proxy_is_one_on_whatever_connection(name: str, ending: str) -> None:
+async def test_equal_reads_of_one_forwarded_client_on_many_connections_are_counted_together(
+    name: str, ending: str
+) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -187,7 +191,7 @@ async def test_a_client_of_a_proxy_is_one_on_whatever_connection(name: str, endi
         assert "port" not in line
 
 
-async def test_a_proxy_that_names_nobody_is_no_client() -> None:
+async def test_reads_through_a_proxy_that_names_no_client_are_no_loop() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         look(gateway)
@@ -205,7 +209,7 @@ def read(repeated: LoopDetector, target: str, client: str = "10.0.0.1", times: i
 
 
 @pytest.mark.parametrize(("others", "loops"), [(MOST_NOTED - 1, 1), (MOST_NOTED, 0)])
-def test_so_many_reads_are_noted_in_a_look_and_no_more(others: int, loops: int) -> None:
+def test_the_reads_noted_in_one_sample_are_limited(others: int, loops: int) -> None:
     repeated = LoopDetector()
     for number in range(others):
         read(repeated, f"/{number}")
@@ -217,7 +221,7 @@ def test_so_many_reads_are_noted_in_a_look_and_no_more(others: int, loops: int) 
     assert repeated.noticed == loops + 1
 
 
-def test_who_was_noted_is_counted_on_when_there_is_no_more_room() -> None:
+def test_a_read_noted_before_the_sample_was_full_is_still_counted() -> None:
     repeated = LoopDetector()
     read(repeated, "/loop", times=OFTEN - 1)
     for number in range(MOST_NOTED):
@@ -230,7 +234,7 @@ def test_who_was_noted_is_counted_on_when_there_is_no_more_room() -> None:
 @pytest.mark.parametrize(
     ("looked_s", "loops"), [(LOOK_S, 1), (LOOK_S * 1.01, 1), (LOOK_S * 1.2, 0)]
 )
-def test_a_look_that_took_longer_asks_for_more(looked_s: float, loops: int) -> None:
+def test_a_longer_sample_needs_more_reads_for_a_loop(looked_s: float, loops: int) -> None:
     """The timer of a busy process comes late."""
     repeated = LoopDetector()
     read(repeated, "/loop", times=OFTEN)
@@ -238,7 +242,7 @@ def test_a_look_that_took_longer_asks_for_more(looked_s: float, loops: int) -> N
     assert repeated.noticed == loops
 
 
-def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
+def test_several_loops_are_logged_in_one_line_with_shortened_values() -> None:
     repeated = LoopDetector()
     read(repeated, "/a", times=OFTEN)
     read(repeated, "/" + "b" * 1000, client="x" * 1000, times=OFTEN + 1)
@@ -255,7 +259,7 @@ def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
 # ---------------------------------------------------------------- when is it looked for
 
 
-def test_half_a_second_of_every_ten() -> None:
+def test_the_loop_detector_samples_half_a_second_of_every_ten() -> None:
     repeated = LoopDetector()
     looks = []
     for tick in range(43):

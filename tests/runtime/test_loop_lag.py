@@ -11,7 +11,7 @@ from tests.support.waiting import until
 STALL_S = 0.03
 
 
-async def test_a_turn_that_takes_long_makes_what_is_due_late() -> None:
+async def test_a_long_turn_of_the_loop_is_measured_as_lag() -> None:
     told: list[float] = []
     lag = LoopLag(told.append)
     lag.start()
@@ -24,7 +24,7 @@ async def test_a_turn_that_takes_long_makes_what_is_due_late() -> None:
     assert sum(lag.late.counts[: bound + 1]) == 0
 
 
-async def test_it_is_measured_again_and_again_until_it_is_stopped() -> None:
+async def test_loop_lag_is_measured_repeatedly_until_stop() -> None:
     told: list[float] = []
     lag = LoopLag(told.append)
     lag.start()

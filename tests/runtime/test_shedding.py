@@ -64,7 +64,7 @@ def _levels(shed: Shedding, lags: list[float]) -> list[int]:
 # ---------------------------------------------------------------- the steps
 
 
-async def test_each_step_begins_where_the_lag_lasts() -> None:
+async def test_the_shed_level_rises_to_the_step_of_two_late_measurements_in_a_row() -> None:
     just_below = [0.999 * READS_AT] * 20
     assert set(await levels(just_below)) == {0}
     assert await levels([READS_AT, READS_AT]) == [0, 1]
@@ -73,11 +73,11 @@ async def test_each_step_begins_where_the_lag_lasts() -> None:
     assert await levels([APPENDS_AT, READS_AT, LIVE_AT, LIVE_AT, 99]) == [0, 1, 1, 2, 2]
 
 
-async def test_one_long_turn_refuses_nothing() -> None:
+async def test_one_late_measurement_does_not_raise_the_shed_level() -> None:
     assert set(await levels([60.0, 0.0, 60.0, 0.0])) == {0}
 
 
-async def test_a_step_is_taken_back_after_a_second_of_calm_and_not_before() -> None:
+async def test_the_shed_level_falls_by_one_after_a_second_of_calm() -> None:
     calm = [0.0] * (CALM_IN_A_ROW - 1)
     half = MOST_S * CALM_SHARE
     assert await levels([2.0, 2.0, *calm]) == [0, *[2] * CALM_IN_A_ROW]
@@ -88,13 +88,13 @@ async def test_a_step_is_taken_back_after_a_second_of_calm_and_not_before() -> N
     assert (await levels([1.0, 1.0, *calm, half, *calm, 0.0]))[-1] == 0
 
 
-async def test_a_lag_about_the_bound_does_not_come_and_go() -> None:
+async def test_a_lag_around_the_limit_does_not_toggle_the_shed_level() -> None:
     found = await levels([0.9, 1.1, 1.1, 0.9, 0.6, 1.1] * 50)
     changes = sum(one != other for one, other in pairwise(found))
     assert changes == 1
 
 
-async def test_without_a_bound_nothing_is_refused() -> None:
+async def test_without_max_loop_lag_nothing_is_shed() -> None:
     async with serving(max_loop_lag=0.0) as gateway:
         shedding(gateway, 1e6)
         assert gateway.shared.shedding.level == SheddingLevel.NOTHING
@@ -111,7 +111,7 @@ def assert_shed(answer: Answer) -> None:
 
 @pytest.mark.parametrize("extra", [(), (ORDINARY,)], ids=["fast", "ordinary"])
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_reads_go_first_then_live_readers_then_writes(
+async def test_reads_are_shed_first_then_live_readers_then_writes(
     prefix: str, extra: tuple[str, ...]
 ) -> None:
     async with serving() as origin:
@@ -141,7 +141,7 @@ async def test_reads_go_first_then_live_readers_then_writes(
             assert gateway.limits.refused["max_loop_lag"] == sum(map(len, refused))
 
 
-async def test_what_is_kept_and_who_waits_already_are_served_on() -> None:
+async def test_cached_reads_waiting_polls_and_appends_are_served_while_live_is_shed() -> None:
     async with serving(max_loop_lag=MOST_S) as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(get("s?offset=-1"))
@@ -157,7 +157,7 @@ async def test_what_is_kept_and_who_waits_already_are_served_on() -> None:
         assert (await gateway.ask(request("HEAD", "s"))).status == 503  # a read of the log
 
 
-async def test_a_loop_that_is_really_late_refuses_and_then_lets_in_again() -> None:
+async def test_a_late_event_loop_sheds_reads_and_serves_them_again_when_it_is_calm() -> None:
     async with serving(max_loop_lag=0.05) as gateway:
         await gateway.ask(put("s", body=b"one"))
         loop = asyncio.get_running_loop()
@@ -180,7 +180,7 @@ async def test_a_loop_that_is_really_late_refuses_and_then_lets_in_again() -> No
         gateway.shared.lag.stop()
 
 
-async def test_a_refusal_names_what_is_refused() -> None:
+async def test_a_shed_request_is_refused_with_its_kind_in_the_message() -> None:
     async with serving(max_loop_lag=MOST_S) as gateway:
         shedding(gateway, APPENDS_AT)
         for what, words in ((READS, "not cached"), (LIVE, "live"), (APPENDS, "writes")):

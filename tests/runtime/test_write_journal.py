@@ -55,7 +55,7 @@ def worker(memory: int, number: int) -> Worker:
     return made
 
 
-def test_a_worker_sees_what_the_others_have_written_and_not_what_it_has_itself(
+def test_a_worker_sees_each_write_of_the_others_once_and_not_its_own(
     workers: list[Worker],
 ) -> None:
     one, other, third = workers
@@ -71,7 +71,7 @@ def test_a_worker_sees_what_the_others_have_written_and_not_what_it_has_itself(
     assert third.tails() == ["7", "1"]  # once is enough
 
 
-def test_writes_of_several_workers_are_seen_in_the_order_in_which_they_were_made(
+def test_writes_of_several_workers_are_seen_in_the_order_of_their_announcement(
     workers: list[Worker],
 ) -> None:
     one, other, third = workers
@@ -89,7 +89,7 @@ def test_a_ring_is_written_again_and_again(workers: list[Worker]) -> None:
     assert other.losses == []
 
 
-def test_what_fits_is_told_and_one_write_more_is_a_loss(workers: list[Worker]) -> None:
+def test_one_write_more_than_fits_the_journal_is_reported_as_a_loss(workers: list[Worker]) -> None:
     one, other, third = workers
     one.journal.announce(write(0, LONG))
     size = len(one.journal._get(0, 0, one.journal._marks[0]))
@@ -115,7 +115,9 @@ def test_a_write_that_fits_no_ring_is_a_loss(workers: list[Worker]) -> None:
     assert other.tails() == ["2"]
 
 
-def test_a_record_that_is_overwritten_while_it_is_read_is_a_loss(workers: list[Worker]) -> None:
+def test_a_journal_record_overwritten_during_its_read_is_reported_as_a_loss(
+    workers: list[Worker],
+) -> None:
     one, other, _ = workers
     one.journal.announce(write(1))
     begin = one.journal._begin_of(0)
@@ -124,14 +126,16 @@ def test_a_record_that_is_overwritten_while_it_is_read_is_a_loss(workers: list[W
     assert other.losses == [1]
 
 
-def test_an_offset_that_is_no_text_leaves_the_write_told(workers: list[Worker]) -> None:
+def test_a_write_with_an_offset_that_cannot_be_encoded_is_announced_without_the_offset(
+    workers: list[Worker],
+) -> None:
     one, other, _ = workers
     one.journal.announce(Write(prefix="/s", path="/s/a", only_grown=True, tail="\udc80"))
     assert other.tails() == [None]
     assert other.writes == [Write(prefix="/s", path="/s/a")]
 
 
-def test_a_worker_in_the_place_of_another_goes_on_where_that_ended(
+def test_a_replacement_worker_continues_in_the_journal_of_the_killed_one(
     memory: int, workers: list[Worker]
 ) -> None:
     one, other, _ = workers
@@ -146,7 +150,7 @@ def test_a_worker_in_the_place_of_another_goes_on_where_that_ended(
     assert new.tails() == ["3"]
 
 
-def test_a_system_without_shared_memory_is_told_to_have_one_worker(
+def test_share_memory_on_a_system_without_memfd_create_asks_for_one_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr("os.memfd_create")
