@@ -108,7 +108,7 @@ def layers() -> list[str]:
     return [name.strip() for row in rows for name in row.split("|")]
 
 
-def test_importing_a_module_does_nothing_else(tmp_path: Path) -> None:
+def test_importing_a_module_has_no_side_effects(tmp_path: Path) -> None:
     libraries = ("asyncio", "aiohttp.web", "apsw", "structlog")
     run = subprocess.run(
         [sys.executable, "-B", "-c", WATCH_IMPORTS, json.dumps(modules()), *libraries],
@@ -127,7 +127,7 @@ def test_every_part_of_the_gateway_is_on_a_layer() -> None:
     assert parts == set(layers())
 
 
-def test_the_map_in_contributing_names_what_exists() -> None:
+def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     tree = re.search(r"```text\n(.*?)```", text, re.DOTALL)
     assert tree is not None
@@ -139,7 +139,7 @@ def test_the_map_in_contributing_names_what_exists() -> None:
 
 
 @pytest.mark.parametrize("top", PACKAGES)
-def test_a_module_fits_one_idea(top: str) -> None:
+def test_no_module_is_longer_than_the_limit_of_lines(top: str) -> None:
     lines = {
         str(path): len((ROOT / path).read_text().splitlines())
         for path in sources(top)
@@ -149,7 +149,7 @@ def test_a_module_fits_one_idea(top: str) -> None:
 
 
 @pytest.mark.parametrize("top", PACKAGES)
-def test_a_package_has_no_more_modules_than_one_takes_in(top: str) -> None:
+def test_no_package_has_more_modules_than_the_limit(top: str) -> None:
     folders = Counter(
         str(path.parent)
         for path in sources(top)
@@ -159,7 +159,7 @@ def test_a_package_has_no_more_modules_than_one_takes_in(top: str) -> None:
 
 
 @pytest.mark.parametrize("top", PACKAGES)
-def test_a_package_says_what_belongs_in_it(top: str) -> None:
+def test_every_package_has_a_docstring(top: str) -> None:
     silent = [
         str(path)
         for path in sources(top)
@@ -169,7 +169,7 @@ def test_a_package_says_what_belongs_in_it(top: str) -> None:
     assert silent == []
 
 
-def test_a_class_is_known_by_its_name() -> None:
+def test_class_names_are_unique_except_for_the_listed_ones() -> None:
     """Readers find one class by its name, in an editor and in a traceback."""
     places: dict[str, list[str]] = {}
     for package in PACKAGES:

@@ -15,18 +15,18 @@ def output(*found: object) -> str:
     return json.dumps({"dependencies": found, "fixes": []})
 
 
-def test_a_known_vulnerability_fails_and_is_named() -> None:
+def test_a_known_vulnerability_fails_the_audit_and_is_named() -> None:
     assert judged(output(CLEAN, HOLED, SKIPPED)) == (True, "c 2: CVE-1, mended in 3")
 
 
-def test_nothing_known_is_said_with_what_was_not_looked_up() -> None:
+def test_an_audit_without_findings_passes_and_counts_the_packages_not_looked_up() -> None:
     assert judged(output(CLEAN)) == (False, "pip-audit: 1 packages without a known vulnerability")
     fails, line = judged(output(CLEAN, SKIPPED))
     assert not fails
     assert line.endswith("vulnerability, 1 that it could not look up")
 
 
-def test_who_cannot_be_asked_fails_nothing_and_is_told() -> None:
+def test_an_unusable_audit_output_passes_and_is_reported_as_left_out() -> None:
     for said in ("", "Traceback", "{}", output(SKIPPED)):
         fails, line = judged(said)
         assert not fails

@@ -204,7 +204,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 @pytest.mark.timeout(120)
-def test_the_session_of_the_readme_goes_as_printed(desk: Desk) -> None:
+def test_the_first_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
     """The server is killed in it, and the tail goes on where it was."""
     steps = sessions(README)[0]
     beginnings = " ".join(step.command.split()[0] for step in steps)
@@ -219,7 +219,7 @@ def test_the_session_of_the_readme_goes_as_printed(desk: Desk) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_the_http_session_of_the_readme_works(desk: Desk) -> None:
+def test_the_http_session_of_the_readme_gives_the_documented_responses(desk: Desk) -> None:
     desk.server.start()
     steps = sessions(README)[1]
     answers = []
@@ -257,7 +257,7 @@ def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- docs/http.md
 
 
-def test_the_table_of_errors_has_every_code_with_its_status_and_no_other() -> None:
+def test_the_table_of_errors_lists_exactly_the_codes_with_their_statuses() -> None:
     told = {
         (int(status), code)
         for status, codes, _ in rows(section(document("http.md"), "Errors"))
@@ -271,7 +271,7 @@ def test_the_table_of_errors_has_every_code_with_its_status_and_no_other() -> No
     assert told == known
 
 
-def test_the_problem_that_is_shown_is_what_is_answered() -> None:
+def test_the_problem_shown_in_the_document_is_equal_to_the_response() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", document("http.md"), re.DOTALL)
     assert json.loads(shown) == json.loads(responses.problem(SequenceGap(5, 7), 1).body)
 
@@ -298,7 +298,7 @@ FRESHNESS = cache_headers.Freshness()
         (r"Cursors count (\d+) s intervals", 1, cursors.INTERVAL_S),
     ],
 )
-def test_the_limits_that_are_named_are_those_in_force(
+def test_the_limits_named_in_the_http_document_are_those_of_the_code(
     sentence: str, number: int, known: float
 ) -> None:
     text = " ".join(document("http.md").split())
@@ -306,7 +306,7 @@ def test_the_limits_that_are_named_are_those_in_force(
     assert number * int(told.replace(",", "") if told[0].isdigit() else 1) == known
 
 
-async def test_a_long_header_value_is_refused_where_the_document_says() -> None:
+async def test_a_header_value_longer_than_the_documented_limit_is_refused_with_431() -> None:
     (told,) = re.findall(r"value over ([\d,]+) bytes", document("http.md"))
     most = int(told.replace(",", ""))
     async with serving() as gateway:
@@ -318,7 +318,7 @@ async def test_a_long_header_value_is_refused_where_the_document_says() -> None:
         assert [answer.status for answer in answers] == [200, 200, 431]
 
 
-async def test_many_header_lines_are_refused_where_the_document_says() -> None:
+async def test_more_header_lines_than_the_documented_limit_are_refused_with_431() -> None:
     (told,) = re.findall(r"more than (\d+) lines", document("http.md"))
     most = int(told)
     async with serving() as gateway:
@@ -340,7 +340,7 @@ async def test_many_header_lines_are_refused_where_the_document_says() -> None:
     ],
     ids=["read", "long-poll", "sse", "error"],
 )
-async def test_an_answer_carries_the_id_that_its_request_did(asked: bytes) -> None:
+async def test_a_response_has_the_request_id_of_its_request(asked: bytes) -> None:
     async with serving(long_poll_timeout=0.05) as gateway:
         await gateway.ask(put("s", body=b"one"))
         answer = await gateway.ask(asked)
@@ -357,7 +357,7 @@ async def test_an_answer_carries_the_id_that_its_request_did(asked: bytes) -> No
     ],
     ids=["not found", "bad", "too large", "not HTTP"],
 )
-async def test_every_error_carries_an_id(asked: bytes, status: int) -> None:
+async def test_every_error_response_has_a_request_id(asked: bytes, status: int) -> None:
     async with serving() as gateway:
         answer = await gateway.ask(asked)
         assert answer.status == status
@@ -367,19 +367,19 @@ async def test_every_error_carries_an_id(asked: bytes, status: int) -> None:
 # ---------------------------------------------------------------- docs/performance.md
 
 
-def test_every_benchmark_is_described_and_what_limits_it_told() -> None:
+def test_every_benchmark_is_described_with_the_resource_that_limits_it() -> None:
     limited = section(document("performance.md"), "What limits it")
     described = (ROOT / "tests/bench/README.md").read_text()
     for told in (limited, section(described, "What is measured")):
         assert {name for row in rows(told) for name in quoted(row[0])} >= set(BENCHMARKS)
 
 
-def test_the_page_has_a_place_for_figures() -> None:
+def test_the_performance_page_has_a_place_for_figures() -> None:
     figures = section(document("performance.md"), "Figures")
     assert 0 < figures.index(table.BEGIN) < figures.index(table.END)
 
 
-def test_the_variables_that_name_other_servers_are_told() -> None:
+def test_the_variables_that_name_other_servers_are_documented() -> None:
     for text in (document("performance.md"), (ROOT / "tests/bench/README.md").read_text()):
         assert [kind.variable for kind in PEERS if kind.variable not in text] == []
 
@@ -399,7 +399,7 @@ def test_the_variables_that_name_other_servers_are_told() -> None:
         "redis.md",
     ],
 )
-def test_what_looks_like_a_setting_is_one(name: str) -> None:
+def test_every_word_in_a_document_that_looks_like_a_setting_is_a_known_name(name: str) -> None:
     codes = {kind.code for kind in HeadgateError.__subclasses__()} | {"internal_error"}
     words = {word.partition(" = ")[0] for word in quoted(document(name))}
     named = {word for word in words if re.fullmatch(r"[a-z]+(_[a-z]+)+", word)}
@@ -420,7 +420,7 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
     assert named - told - codes - keys == set()
 
 
-def test_defaults_that_are_named_are_those_in_force() -> None:
+def test_default_seconds_named_in_documents_are_those_of_the_settings() -> None:
     route = Route(prefix="/r", origin="memory:")
     defaults = {**route.plain(), **Settings().plain()}
     told = []
@@ -432,7 +432,7 @@ def test_defaults_that_are_named_are_those_in_force() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_every_relative_link_leads_somewhere(path: Path) -> None:
+def test_every_relative_link_in_a_document_has_a_target(path: Path) -> None:
     text = (ROOT / path).read_text()
     links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     relative = {link.partition("#")[0] for link in links if "://" not in link} - {""}
@@ -441,12 +441,12 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_nothing_is_left_to_be_filled_in(path: Path) -> None:
+def test_no_document_has_a_placeholder_such_as_todo(path: Path) -> None:
     assert re.findall(r"\b(?:FIGURES|FIXME|TBD|TODO|XXX)\b", (ROOT / path).read_text()) == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_every_file_that_is_named_exists(path: Path) -> None:
+def test_every_file_named_in_a_document_exists(path: Path) -> None:
     named = {
         word
         for word in quoted((ROOT / path).read_text())
@@ -455,7 +455,7 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
     assert [word for word in named if not (ROOT / word).exists()] == []
 
 
-def test_the_table_of_layers_names_what_exists_from_top_to_bottom() -> None:
+def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
     table = rows(section(document("architecture.md"), "Layers"))
     named = [name for cells in table for name in quoted(cells[0])]
     assert set(layers()) == set(named)
@@ -463,7 +463,7 @@ def test_the_table_of_layers_names_what_exists_from_top_to_bottom() -> None:
     assert order == sorted(order)
 
 
-def test_the_parts_that_are_explained_exist() -> None:
+def test_the_dotted_names_in_the_architecture_document_can_be_imported() -> None:
     """A dotted name is below `gateway` unless it says so; those of the picture count too."""
     text = document("architecture.md")
     (picture,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)

@@ -62,7 +62,7 @@ HANGING = """
 """
 
 
-def test_each_test_is_run_once_and_when_a_worker_dies_another_goes_on(tmp_path: Path) -> None:
+def test_each_test_is_run_once_although_a_pytest_worker_dies(tmp_path: Path) -> None:
     project(tmp_path, {"many": MANY})
     with start(tmp_path, "-n", "3", "-p", "no:randomly", program=RECORDED) as process:
         told, _ = process.communicate(timeout=50)
@@ -81,7 +81,7 @@ def test_each_test_is_run_once_and_when_a_worker_dies_another_goes_on(tmp_path: 
         assert set(shown.splitlines()[1:3]) == {f"said by {number}", f"written by {number}"}
 
 
-def test_ctrl_c_ends_all_workers_and_what_their_tests_have_started(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_pytest_workers_and_the_processes_of_their_tests(tmp_path: Path) -> None:
     project(tmp_path, {"hanging": HANGING})
     with start(tmp_path, "-n", "2", program=RECORDED) as process:
         assert process.stdout is not None

@@ -30,7 +30,7 @@ def commands(text: str) -> list[str]:
     return [command.partition("  #")[0].strip() for command in found]
 
 
-def test_the_commands_of_installing_are_those_of_the_image() -> None:
+def test_the_documented_install_commands_are_those_of_the_docker_image() -> None:
     built = [line for line in instructions("RUN") if line.startswith(PIP)]
     in_image = [commands(line.replace(PIP, "pip install "))[0] for line in built]
     in_image = [command.partition(" &&")[0].strip() for command in in_image]
@@ -39,7 +39,7 @@ def test_the_commands_of_installing_are_those_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_nothing_is_installed_by_a_name_that_the_index_does_not_have(path: Path) -> None:
+def test_no_documented_install_command_uses_an_unpublished_package_name(path: Path) -> None:
     for command in commands((ROOT / path).read_text()):
         words = command.replace("'", "").split()
         assert [word for word in words if re.fullmatch(UNPUBLISHED, word)] == []
@@ -48,7 +48,7 @@ def test_nothing_is_installed_by_a_name_that_the_index_does_not_have(path: Path)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_the_server_is_installed_in_an_environment_of_its_own_and_the_page_says_why(
+def test_documents_install_the_server_in_an_environment_of_its_own_and_say_why(
     path: Path,
 ) -> None:
     text = (ROOT / path).read_text()
@@ -58,7 +58,7 @@ def test_the_server_is_installed_in_an_environment_of_its_own_and_the_page_says_
         assert "environment of its own" in " ".join(text.split())
 
 
-def test_the_page_of_installing_names_what_would_collide_with_an_application() -> None:
+def test_the_install_page_names_every_top_level_package_of_the_wheel() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     top_level = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     installing = document("operating.md").split("## Installing")[1].split("\n## ")[0]

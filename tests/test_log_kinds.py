@@ -40,7 +40,7 @@ def refusal(**values: object) -> str:
     return str(refused.value)
 
 
-def test_a_route_gets_the_log_that_its_kind_makes() -> None:
+def test_a_route_gets_the_log_class_and_formats_of_its_kind() -> None:
     log = log_for(toy())
     assert isinstance(log, ToyLog)
     assert log.shelf == "blocks"
@@ -54,14 +54,14 @@ def test_an_origin_is_checked_by_its_kind_and_shown_without_its_password() -> No
     assert "s3cret" not in told
 
 
-def test_two_routes_on_one_shelf_are_refused_in_the_words_of_the_kind() -> None:
+def test_two_routes_to_one_log_are_refused_in_the_words_of_their_kind() -> None:
     routes = [{"prefix": "/a", "origin": ORIGIN}, {"prefix": "/b", "origin": "toy://:k@blocks"}]
     told = refusal(routes=routes)
     assert "both are on the shelf blocks" in told
     assert "s3cret" not in told
 
 
-def test_settings_that_some_logs_have_are_taken_for_those_alone() -> None:
+def test_a_setting_of_some_log_kinds_is_accepted_for_those_kinds_only() -> None:
     assert toy(wait_replicas=1).wait_replicas == 1
     told = refusal(routes=[{"prefix": "/a", "origin": ORIGIN, "retention_age": 60}])
     assert "must be left out: toy://:***@blocks is no Redis" in told
@@ -69,7 +69,7 @@ def test_settings_that_some_logs_have_are_taken_for_those_alone() -> None:
     assert "memory: is no Redis or a toy" in told
 
 
-def test_as_many_workers_are_allowed_as_can_share_a_log() -> None:
+def test_several_workers_are_refused_for_a_log_kind_that_one_process_opens() -> None:
     told = refusal(origin=ORIGIN, workers=2)
     assert "as one process alone can open a shelf" in told
     assert "s3cret" not in told
@@ -78,19 +78,19 @@ def test_as_many_workers_are_allowed_as_can_share_a_log() -> None:
 @pytest.mark.parametrize(
     ("keeps", "lifetime"), [(True, Route.settings["chunk_max_age"].default), (False, 60)]
 )
-def test_chunks_are_kept_for_long_where_offsets_stay_what_they_are(
+def test_the_chunk_lifetime_is_long_only_for_a_log_kind_that_keeps_its_offsets(
     monkeypatch: pytest.MonkeyPatch, keeps: bool, lifetime: int
 ) -> None:
     monkeypatch.setitem(KINDS, KIND.name, replace(KIND, keeps_offsets=keeps))
     assert toy().chunk_lifetime == lifetime
 
 
-def test_the_console_tells_the_kind_its_libraries_and_how_long_streams_last() -> None:
+def test_the_console_names_the_log_kind_its_libraries_and_how_long_streams_last() -> None:
     assert policy.kind(toy()) == "toy"
     assert KIND.lasts in policy.sentences(toy())
     assert "click" in about.versions()
 
 
-def test_what_is_watched_depends_on_the_kinds_that_routes_have() -> None:
+def test_the_watched_parts_depend_on_the_log_kinds_of_the_routes() -> None:
     assert parts_of(Settings(origin=ORIGIN)) == {"log", "toy"}
     assert parts_of(Settings(origin="memory:")) == {"log", "memory"}

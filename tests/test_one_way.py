@@ -203,6 +203,6 @@ COPIES = [
 
 
 @pytest.mark.parametrize(("name", "copy"), COPIES)
-def test_another_caller_of_a_rule_is_seen(name: str, copy: str) -> None:
+def test_a_second_caller_of_a_rule_is_counted(name: str, copy: str) -> None:
     tree = ast.parse(f"class Another:\n    def answer(self):\n        {copy}\n")
     assert counted(RULES[name], {"web.another": list(_uses(tree, ()))}) == {"web.another": 1}

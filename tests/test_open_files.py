@@ -17,7 +17,7 @@ from tests.support.processes import HEADGATE, Headgate
     ("limit", "is_warned"),
     [(128, True), (1023, True), (1024, False), (resource.RLIM_INFINITY, False)],
 )
-def test_fewer_than_1024_files_are_warned_of(
+def test_an_open_file_limit_below_1024_is_logged_as_a_warning(
     limit: int, is_warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
@@ -26,13 +26,13 @@ def test_fewer_than_1024_files_are_warned_of(
     assert [line["event"] for line in lines] == ["server.few_open_files"] * is_warned
 
 
-def test_fewer_than_128_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_file_limit_below_128_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (127, 4096))
     with pytest.raises(StartError, match="at least 128 files"):
         check_open_files()
 
 
-def test_a_server_that_could_serve_nobody_does_not_start() -> None:
+def test_a_server_with_too_few_open_files_allowed_does_not_start() -> None:
     for workers in ("1", "2"):
         command = ["prlimit", "--nofile=40", str(HEADGATE), "serve", "--workers", workers]
         ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]

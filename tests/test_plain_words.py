@@ -89,7 +89,7 @@ def docstrings(package: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("package", PLAIN)
-def test_a_docstring_names_its_subject(package: str) -> None:
+def test_no_docstring_begins_with_a_pronoun_or_question_word(package: str) -> None:
     found = list(docstrings(package))
     assert found
     assert [place for place, said in found if LEANS_ON_ANOTHER.match(said)] == []
@@ -133,12 +133,12 @@ def glossary() -> set[str]:
     return {singular(word) for row in rows for word in re.findall("[a-z]+", row.lower())}
 
 
-def test_the_noun_of_a_class_name_is_a_word_that_can_be_looked_up() -> None:
+def test_the_noun_of_every_class_name_is_in_the_glossary_or_a_listed_word() -> None:
     known = glossary() | FIELD | UNCLEAR
     assert sorted(name for name in classes() if noun(name) not in known) == []
 
 
-def test_a_listed_word_is_in_use_and_an_unclear_one_is_explained_nowhere_else() -> None:
+def test_listed_words_are_in_use_and_unclear_ones_are_explained_nowhere_else() -> None:
     in_use = {noun(name) for name in classes()}
     assert sorted(UNCLEAR - in_use) == []
     assert sorted(UNCLEAR & (FIELD | glossary())) == []

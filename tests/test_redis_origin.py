@@ -79,7 +79,7 @@ def origin(**fields: object) -> RedisOrigin:
         ("rediss+cluster://a/", origin(kind="cluster", nodes=(("a", 6379),), tls=True), None),
     ],
 )
-def test_a_url_is_understood_and_shown_without_its_secrets(
+def test_a_redis_url_is_parsed_and_shown_without_its_secrets(
     url: str, meant: RedisOrigin, shown: str | None
 ) -> None:
     assert kind_of(url) is KIND
@@ -92,7 +92,7 @@ def test_a_url_is_understood_and_shown_without_its_secrets(
 
 
 @pytest.mark.parametrize("url", ["redis:host", "redis+tcp://h", "REDIS://h", "http://redis://h"])
-def test_what_is_no_redis_url_is_not_taken_for_one(url: str) -> None:
+def test_a_url_that_is_not_redis_is_refused_by_parse_redis(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a redis:// URL"):
         parse_redis(url)
 
@@ -170,7 +170,7 @@ A_HOST = "must have HOST or HOST:PORT for each server, an IPv6 HOST in brackets"
         ("rediss+unix:///s", "must be redis+unix:// for a socket, which knows no TLS"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_without_repeating_a_secret(url: str, must: str) -> None:
+def test_an_invalid_redis_url_is_refused_without_repeating_a_secret(url: str, must: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(must)}$") as refusal:
         parse_redis(url)
     assert refusal.value.__cause__ is None or "s3cret" not in str(refusal.value.__cause__)

@@ -95,7 +95,7 @@ def closing(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.rstrip().splitlines()[-1].strip("= ")
 
 
-def test_a_run_without_failures_is_one_run_and_ends_as_pytest_does(runner: Runner) -> None:
+def test_a_test_run_without_failures_is_one_run_and_exits_with_0(runner: Runner) -> None:
     done = runner(green=GREEN)
     assert done.returncode == 0
     assert re.fullmatch(r"1 passed in [\d.]+s", closing(done)), done.stdout
@@ -103,7 +103,7 @@ def test_a_run_without_failures_is_one_run_and_ends_as_pytest_does(runner: Runne
 
 
 @pytest.mark.parametrize("workers", cases(["0", "1"], {"1"}, "a worker"))
-def test_what_passes_alone_is_flaky_and_told_last(
+def test_a_test_that_passes_when_run_again_is_listed_last_as_flaky(
     runner: Runner, workers: str, tmp_path: Path
 ) -> None:
     done = runner("-n", workers, flaky=FLAKY, green=GREEN)
@@ -119,7 +119,7 @@ def test_what_passes_alone_is_flaky_and_told_last(
     assert summary.strip("= ") == "2 passed, 1 flaky"
 
 
-def test_what_fails_twice_is_red_beside_what_is_flaky(runner: Runner) -> None:
+def test_a_test_that_fails_twice_makes_the_run_red_beside_flaky_tests(runner: Runner) -> None:
     done = runner(flaky=FLAKY, red=RED, green=GREEN, teardown=TEARDOWN)
     assert done.returncode == 1
     twice, flaky = done.stdout.split("FAILED TWICE")[1].split("FLAKY")
@@ -128,7 +128,7 @@ def test_what_fails_twice_is_red_beside_what_is_flaky(runner: Runner) -> None:
     assert closing(done) == "2 passed, 2 failed, 1 flaky"
 
 
-def test_options_choose_the_tests_of_the_first_run_alone(runner: Runner) -> None:
+def test_options_select_the_tests_of_the_first_run_only(runner: Runner) -> None:
     done = runner("-k", "second", "-p", "no:randomly", flaky=FLAKY, red=RED)
     assert done.returncode == 0, done.stdout
     assert "    -p no:randomly, first log: " in done.stdout
@@ -154,7 +154,7 @@ def test_options_choose_the_tests_of_the_first_run_alone(runner: Runner) -> None
         ),
     ],
 )
-def test_whatever_else_goes_wrong_is_red_and_not_tried_again(
+def test_a_run_with_errors_other_than_failed_tests_is_red_and_not_run_again(
     runner: Runner,
     arguments: tuple[str, ...],
     modules: dict[str, str],
@@ -170,7 +170,7 @@ def failed(number: int) -> Outcomes:
     return Outcomes(passed=5000, failures=failures, is_whole=True, seed=1)
 
 
-def test_many_failures_are_no_matter_of_chance() -> None:
+def test_more_failures_than_the_limit_are_not_run_again() -> None:
     assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN - 1)) is None
     assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN)) is None
     assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN + 1)) == (
@@ -178,7 +178,9 @@ def test_many_failures_are_no_matter_of_chance() -> None:
     )
 
 
-def test_the_folder_of_logs_stays_small(runner: Runner, tmp_path: Path) -> None:
+def test_the_number_and_size_of_kept_failure_logs_are_limited(
+    runner: Runner, tmp_path: Path
+) -> None:
     logs = tmp_path / "test-failures"
     logs.mkdir()
     for number in range(rerun.MAX_LOGS):
@@ -194,7 +196,7 @@ def test_the_folder_of_logs_stays_small(runner: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_try", cases(["first", "second"], {"second"}, "the second try"))
-def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
+def test_ctrl_c_ends_pytest_and_the_run(tmp_path: Path, at_try: str) -> None:
     hanging = """
         import sys, time
         from pathlib import Path
@@ -218,7 +220,7 @@ def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
 @pytest.mark.parametrize(
     "handler", cases(["hear_the_second", "signal.SIG_IGN"], {"signal.SIG_IGN"}, "the deafer one")
 )
-def test_ctrl_c_ends_a_run_that_does_not_hear_it(tmp_path: Path, handler: str) -> None:
+def test_ctrl_c_ends_a_test_run_that_ignores_sigint(tmp_path: Path, handler: str) -> None:
     """As where the signal comes just before a call that waits: it is told again, then killed."""
     deaf = """
         import signal, time

@@ -56,14 +56,14 @@ def problems(
 # ---------------------------------------------------------------- values and their order
 
 
-def test_nothing_given_means_the_defaults() -> None:
+def test_settings_without_any_input_have_the_defaults() -> None:
     assert load(None, {}, {}) == Settings()
     assert Settings().listen == Address("127.0.0.1", 4437)
     assert Settings().admin == Address("127.0.0.1", 4439)
     assert Settings().route_table == (Route(prefix="/v1/stream", origin="file:./headgate-data"),)
 
 
-def test_a_flag_goes_before_the_environment_which_goes_before_the_file(tmp_path: Path) -> None:
+def test_a_flag_overrides_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text("sse_heartbeat = 1\nsse_max_age = 2\nbody_timeout = 3\n")
     environment = {"HEADGATE_SSE_MAX_AGE": "20", "HEADGATE_BODY_TIMEOUT": "30"}
@@ -80,7 +80,7 @@ def test_settings_cannot_be_changed() -> None:
         Settings().log_level = "debug"
 
 
-def test_the_process_environment_is_not_read_behind_the_callers_back(
+def test_load_does_not_read_the_process_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADGATE_LOG_LEVEL", "error")
@@ -122,7 +122,7 @@ def test_routes_of_a_file_are_a_table_with_the_longest_prefix_first(tmp_path: Pa
         ('["https://a.example"]', ("https://a.example",)),
     ],
 )
-def test_lists_in_the_environment_are_comma_separated_or_json(
+def test_lists_in_the_environment_may_be_comma_separated_or_json(
     text: str, origins: tuple[str, ...]
 ) -> None:
     assert load(None, {"HEADGATE_CORS_ORIGINS": text}, {}).cors_origins == origins
@@ -136,13 +136,15 @@ def test_lists_in_the_environment_are_comma_separated_or_json(
         ("http://app.example:80", "http://app.example"),
     ],
 )
-def test_a_web_origin_is_written_as_browsers_send_it(given: str, sent: str) -> None:
+def test_a_web_origin_not_written_as_browsers_send_it_is_refused_with_the_right_form(
+    given: str, sent: str
+) -> None:
     with pytest.raises(SettingsError) as refusal:
         load(None, {"HEADGATE_CORS_ORIGINS": f'["{given}"]'}, {})
     assert f"must be as browsers send it: {sent}" in str(refusal.value.problems)
 
 
-def test_routes_in_the_environment_are_json() -> None:
+def test_routes_in_the_environment_are_parsed_as_json() -> None:
     routes = '[{"prefix": "/a", "origin": "memory:"}]'
     assert load(None, {"HEADGATE_ROUTES": routes}, {}).routes == (
         Route(prefix="/a", origin="memory:"),
@@ -158,7 +160,7 @@ def test_routes_in_the_environment_are_json() -> None:
         ("[::1]:80", Address("::1", 80)),
     ],
 )
-def test_an_address_is_read_and_printed_alike(text: str, address: Address) -> None:
+def test_an_address_is_parsed_and_printed_in_one_spelling(text: str, address: Address) -> None:
     assert parse_address(text) == address
     assert str(address) == text
 
@@ -174,19 +176,19 @@ def test_an_address_is_read_and_printed_alike(text: str, address: Address) -> No
         ("stream.example", "stream.example"),
     ],
 )
-def test_a_listener_on_all_addresses_is_reached_on_loopback(host: str, reached_at: str) -> None:
+def test_a_listener_on_all_addresses_is_addressed_on_loopback(host: str, reached_at: str) -> None:
     assert Address(host, 80).reached_at == reached_at
 
 
 @pytest.mark.parametrize("text", ["host", "host:", "::1:80", "[x]:1", "h:-1", ":0", "65536"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_listen_address_is_refused(text: str) -> None:
     assert problems(flags={"listen": text}) == [
         f'--listen is "{text}", but must be HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437.'
     ]
 
 
 @pytest.mark.parametrize("text", ["host:65536", "127.0.0.1:70000", "[::]:99999"])
-def test_a_port_that_is_none_is_told_which_there_are(text: str) -> None:
+def test_a_port_beyond_65535_is_refused_with_the_allowed_range(text: str) -> None:
     assert problems(environment={"HEADGATE_ADMIN": text}) == [
         f'HEADGATE_ADMIN is "{text}", but must have a port from 0, which is any that is free, '
         "to 65535."
@@ -221,7 +223,9 @@ def test_a_port_that_is_none_is_told_which_there_are(text: str) -> None:
         ("log_level", "", "must be one of debug, info, warning, error."),
     ],
 )
-def test_what_was_probably_meant_is_told(key: str, text: str, hint: str) -> None:
+def test_an_invalid_value_is_refused_with_a_hint_at_the_probable_meaning(
+    key: str, text: str, hint: str
+) -> None:
     for given in (
         problems(flags={key: text}),
         problems(environment={f"HEADGATE_{key.upper()}": text}),
@@ -241,7 +245,7 @@ def test_what_was_probably_meant_is_told(key: str, text: str, hint: str) -> None
         ('log_level = "2"', False),
     ],
 )
-def test_a_number_in_quotes_that_could_stand_without_is_told_to_have_none(
+def test_a_quoted_number_gets_a_hint_only_if_it_is_valid_without_quotes(
     line: str, is_told: bool, tmp_path: Path
 ) -> None:
     (problem,) = problems(line, folder=tmp_path)
@@ -252,12 +256,12 @@ def test_a_number_in_quotes_that_could_stand_without_is_told_to_have_none(
     ("text", "size"),
     [("1", 1), ("1B", 1), ("2KiB", 2048), ("3 MiB", 3 << 20), ("1GiB", GIB), (17, 17)],
 )
-def test_a_size_has_a_unit_or_is_in_bytes(text: object, size: int) -> None:
+def test_a_size_without_a_unit_is_in_bytes(text: object, size: int) -> None:
     assert load(None, {}, {"cache_size": text}).cache_size == size
 
 
 @pytest.mark.parametrize("text", ["MiB", "1 TiB", "1.5", "1.5MB", "10 MBs", "1e9"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     assert problems(flags={"max_append": text}) == [
         f'--max-append is "{text}", but must be a size such as 16MiB, in B, KiB, MiB or GiB, '
         "from 1B to 512MiB."
@@ -274,11 +278,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         ("1.5GiB", "must have no fraction: write it in a smaller unit"),
     ],
 )
-def test_a_size_in_another_notation_is_told_how_it_is_written(text: str, must: str) -> None:
+def test_a_size_in_another_notation_is_refused_with_the_right_spelling(
+    text: str, must: str
+) -> None:
     assert problems(flags={"cache_size": text}) == [f'--cache-size is "{text}", but {must}.']
 
 
-def test_a_size_below_its_bounds_is_told_them() -> None:
+def test_a_negative_size_is_refused_with_the_allowed_range() -> None:
     assert problems(flags={"max_append": "-1"}) == [
         "--max-append is -1, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
         "from 1B to 512MiB."
@@ -314,7 +320,7 @@ ORIGIN_KIND = (
         "rediss+cluster://user:pass@a,b:6380?prefix=chat",
     ],
 )
-def test_origins_that_exist_are_taken(origin: str) -> None:
+def test_an_origin_of_a_known_kind_is_accepted(origin: str) -> None:
     assert load(None, {}, {"origin": origin}).route_table[0].origin == origin
 
 
@@ -341,7 +347,7 @@ def test_origins_that_exist_are_taken(origin: str) -> None:
         "memory:,http://a",
     ],
 )
-def test_other_origins_are_refused_with_those_that_exist(origin: str) -> None:
+def test_an_invalid_origin_is_refused_with_the_list_of_kinds(origin: str) -> None:
     assert problems(flags={"origin": origin}) == [
         f'--origin is "{origin}", but must be {ORIGIN_KIND}.'
     ]
@@ -367,7 +373,9 @@ def test_other_origins_are_refused_with_those_that_exist(origin: str) -> None:
         ("http://host,http://host", "must not name a server twice"),
     ],
 )
-def test_a_url_with_more_than_a_base_in_it_is_told_as_the_fault(url: str, must: str) -> None:
+def test_an_origin_url_with_user_query_or_fragment_is_refused_with_that_reason(
+    url: str, must: str
+) -> None:
     shown = url.replace("user:pass", "***")
     assert problems(flags={"origin": url}) == [f'--origin is "{shown}", but {must}.']
 
@@ -387,7 +395,7 @@ def test_several_origins_in_a_file_are_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", ["memory:", "file:/a,http://b"])
-def test_a_log_is_no_server(origin: str) -> None:
+def test_a_route_to_a_log_has_no_http_origins(origin: str) -> None:
     route = Route(prefix="/a", origin=origin)
     assert (route.origins, route.is_http) == ((), False)
 
@@ -404,13 +412,13 @@ def test_a_log_is_no_server(origin: str) -> None:
         '["memory:", 2]',
     ],
 )
-def test_a_list_of_origins_is_of_urls_alone(origins: str, tmp_path: Path) -> None:
+def test_a_list_of_origins_accepts_only_http_urls(origins: str, tmp_path: Path) -> None:
     (problem,) = problems(f'[[routes]]\nprefix = "/a"\norigin = {origins}\n', folder=tmp_path)
     assert problem == f"h.toml:3: routes[0].origin is {origins}, but must be {ORIGIN_KIND}."
 
 
 @pytest.mark.parametrize("origins", [("http://a/a", "http://a/b"), ("memory:", "memory:")])
-def test_two_routes_may_have_one_server_or_both_live_in_memory(origins: tuple[str, str]) -> None:
+def test_two_routes_may_share_an_http_server_or_both_be_in_memory(origins: tuple[str, str]) -> None:
     routes = [
         {"prefix": f"/{name}", "origin": origin} for name, origin in zip("ab", origins, strict=True)
     ]
@@ -421,7 +429,7 @@ def http_route(lines: str) -> str:
     return f'[[routes]]\nprefix = "/a"\norigin = "http://b"\n{lines}\n'
 
 
-def test_a_route_to_a_server_says_how_it_is_asked(tmp_path: Path) -> None:
+def test_a_route_to_an_http_origin_is_loaded_with_all_its_settings(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         http_route(
@@ -462,13 +470,15 @@ def test_a_route_to_a_server_says_how_it_is_asked(tmp_path: Path) -> None:
     )
 
 
-def test_a_server_is_asked_alike_whoever_has_the_defaults() -> None:
+def test_origin_settings_of_a_route_with_defaults_are_the_defaults() -> None:
     route = Route(prefix="/a", origin="http://b")
     assert OriginSettings.of(route) == OriginSettings(urls=("http://b",), prefix="/a")
 
 
 @pytest.mark.parametrize("origin", ["memory:", "file:./data"])
-def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Path) -> None:
+def test_settings_of_http_origins_are_refused_for_memory_and_file_routes(
+    origin: str, tmp_path: Path
+) -> None:
     toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\ndrop_headers = []\n'
     shown = shown_origin(origin)
     assert problems(toml, folder=tmp_path) == [
@@ -487,7 +497,7 @@ FOR_ALL = {
 }
 
 
-def test_every_setting_for_servers_is_refused_without_one() -> None:
+def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() -> None:
     for key in Route.settings.keys() - FOR_ALL:
         default = Route.settings[key].default
         with pytest.raises(Mistaken, match=r"must be left out: memory: is no "):
@@ -498,7 +508,7 @@ FOR_REDIS = {"retention_age", "retention_size", "wait_replicas"}
 FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
 
 
-def test_a_route_to_redis_says_what_it_keeps_and_waits_for(tmp_path: Path) -> None:
+def test_a_route_to_redis_is_loaded_with_its_retention_and_replica_settings(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         """
@@ -525,14 +535,14 @@ def test_a_route_to_redis_says_what_it_keeps_and_waits_for(tmp_path: Path) -> No
     assert (route.connect_timeout, route.tls_ca, route.tls_verify) == (2, "/etc/ca.pem", "off")
 
 
-def test_every_setting_for_redis_is_refused_without_it() -> None:
+def test_every_setting_of_redis_is_refused_for_an_http_route() -> None:
     for key in FOR_REDIS:
         default = Route.settings[key].default
         with pytest.raises(Mistaken, match=r"must be left out: http://b is no Redis"):
             Route.of({"prefix": "/a", "origin": "http://b", key: default})
 
 
-def test_runs_are_of_logs(tmp_path: Path) -> None:
+def test_runs_are_refused_for_an_http_route(tmp_path: Path) -> None:
     toml = '[[routes]]\nprefix = "/a"\norigin = "http://b"\nruns = true\n'
     assert problems(toml, folder=tmp_path) == [
         "h.toml:4: routes[0].runs is true, but must be left out: http://b is no log; a Headgate "
@@ -546,7 +556,7 @@ def test_runs_are_of_logs(tmp_path: Path) -> None:
     assert not route.runs
 
 
-def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> None:
+def test_every_setting_of_http_origins_is_refused_for_redis_without_its_password() -> None:
     for key in Route.settings.keys() - FOR_ALL - FOR_REDIS - FOR_BOTH:
         default = Route.settings[key].default
         with pytest.raises(Mistaken) as refusal:
@@ -583,12 +593,14 @@ def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> N
         ("tls_verify = true", " is true, but must be one of on, off"),
     ],
 )
-def test_what_a_route_to_a_server_cannot_be_told(line: str, problem: str, tmp_path: Path) -> None:
+def test_an_invalid_setting_of_an_http_route_is_refused_with_its_line(
+    line: str, problem: str, tmp_path: Path
+) -> None:
     key = line.partition(" = ")[0]
     assert problems(http_route(line), folder=tmp_path) == [f"h.toml:4: routes[0].{key}{problem}."]
 
 
-def test_a_header_cannot_tell_readers_apart_and_be_dropped(tmp_path: Path) -> None:
+def test_a_header_in_both_identity_headers_and_drop_headers_is_refused(tmp_path: Path) -> None:
     toml = http_route('identity_headers = ["X-Who"]\ndrop_headers = ["Cookie", "x-who"]')
     assert problems(toml, folder=tmp_path) == [
         'h.toml:5: routes[0].drop_headers is ["Cookie", "x-who"], but must not have x-who, '
@@ -597,14 +609,14 @@ def test_a_header_cannot_tell_readers_apart_and_be_dropped(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("prefix", ["/a", "/a/b", "/v1/stream", "/-._~"])
-def test_prefixes_in_their_plain_spelling_are_taken(prefix: str) -> None:
+def test_a_prefix_in_canonical_spelling_is_accepted(prefix: str) -> None:
     assert Route(prefix=prefix, origin="memory:").prefix == prefix
 
 
 @pytest.mark.parametrize(
     "prefix", ["", "/", "a", "/a/", "//a", "/a//b", "/.", "/a/..", "/%61", "/a b"]
 )
-def test_prefixes_in_another_spelling_are_refused(prefix: str) -> None:
+def test_a_prefix_not_in_canonical_spelling_is_refused(prefix: str) -> None:
     with pytest.raises(Mistaken):
         Route(prefix=prefix, origin="memory:")
 
@@ -619,7 +631,9 @@ def bounded(model: type[Table]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("key", "least", "most"), bounded(Route))
-def test_bounds_of_a_route_are_exact(key: str, least: float, most: float) -> None:
+def test_each_numeric_route_setting_accepts_exactly_its_documented_range(
+    key: str, least: float, most: float
+) -> None:
     origin = "redis://b" if key in FOR_REDIS else "http://b"
     values: dict[str, object] = {"prefix": "/a", "origin": origin}
     whole = isinstance(Route.settings[key].default, int)
@@ -634,7 +648,9 @@ def test_bounds_of_a_route_are_exact(key: str, least: float, most: float) -> Non
 
 
 @pytest.mark.parametrize(("key", "least", "most"), bounded(Settings))
-def test_each_setting_is_bounded_exactly(key: str, least: float, most: float) -> None:
+def test_each_numeric_setting_accepts_exactly_its_documented_range(
+    key: str, least: float, most: float
+) -> None:
     # Room for the largest append, which the waiting ones must not be less than.
     others: dict[str, object]
     others = {"max_pending_appends": 1024 * GIB} if key == "max_append" else {"max_append": 1}
@@ -653,7 +669,7 @@ def test_each_setting_is_bounded_exactly(key: str, least: float, most: float) ->
 @pytest.mark.parametrize(
     ("limit", "open_files", "connections"), [(0, 1000, 900), (0, 1024, 921), (5, 1000, 5)]
 )
-def test_connections_leave_a_tenth_of_the_open_files(
+def test_the_default_connection_limit_leaves_a_tenth_of_the_open_files(
     limit: int, open_files: int, connections: int
 ) -> None:
     assert Settings(max_connections=limit).connection_limit(open_files) == connections
@@ -662,13 +678,15 @@ def test_connections_leave_a_tenth_of_the_open_files(
 @pytest.mark.parametrize(
     ("limit", "connections", "of_one"), [(0, 900, 450), (0, 1, 1), (5, 900, 5), (2000, 900, 2000)]
 )
-def test_an_address_has_half_of_the_connections(limit: int, connections: int, of_one: int) -> None:
+def test_the_connection_limit_of_one_client_address_follows_its_setting(
+    limit: int, connections: int, of_one: int
+) -> None:
     settings = Settings(max_client_connections=limit)
     assert settings.client_connection_limit(connections) == of_one
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/8, 2001:DB8::1", '["10.0.0.0/8", "2001:db8::1/128"]'])
-def test_proxies_are_networks_in_one_spelling(text: str) -> None:
+def test_trusted_proxies_are_stored_as_networks_in_canonical_spelling(text: str) -> None:
     settings = load(None, {"HEADGATE_TRUSTED_PROXIES": text}, {})
     assert settings.trusted_proxies == ("10.0.0.0/8", "2001:db8::1/128")
 
@@ -682,7 +700,7 @@ def test_proxies_are_networks_in_one_spelling(text: str) -> None:
         ("1", ""),
     ],
 )
-def test_what_is_no_network_is_no_proxy(text: str, hint: str) -> None:
+def test_a_trusted_proxy_that_is_not_a_network_is_refused(text: str, hint: str) -> None:
     (problem,) = problems(environment={"HEADGATE_TRUSTED_PROXIES": text})
     must = "must be an address or a network such as 10.0.0.0/8"
     assert problem.endswith(f'{text}", but {must}{hint}.')
@@ -691,7 +709,7 @@ def test_what_is_no_network_is_no_proxy(text: str, hint: str) -> None:
 # ---------------------------------------------------------------- mistakes
 
 
-def test_all_mistakes_of_all_sources_are_told_together(tmp_path: Path) -> None:
+def test_mistakes_in_file_environment_and_flags_are_reported_together(tmp_path: Path) -> None:
     toml = """\
 listn = "127.0.0.1:80"
 long_poll_timeout = 301
@@ -720,7 +738,7 @@ tail_max_agee = 3
     ]
 
 
-def test_origin_and_routes_exclude_each_other_wherever_they_stand(tmp_path: Path) -> None:
+def test_origin_and_routes_together_are_refused(tmp_path: Path) -> None:
     toml = '\n[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
     assert problems(toml, {}, {"origin": "memory:"}, folder=tmp_path) == [
         "--origin and h.toml:2: routes exclude each other: "
@@ -728,7 +746,7 @@ def test_origin_and_routes_exclude_each_other_wherever_they_stand(tmp_path: Path
     ]
 
 
-def test_routes_that_share_a_prefix_or_a_folder_are_each_told_with_their_line(
+def test_routes_that_share_a_prefix_or_a_folder_are_each_reported_with_their_line(
     tmp_path: Path,
 ) -> None:
     routes = [("/a", "file:./x"), ("/a", "memory:"), ("/b", "file:x/"), ("/a", "memory:")]
@@ -743,7 +761,7 @@ def test_routes_that_share_a_prefix_or_a_folder_are_each_told_with_their_line(
     ]
 
 
-def test_two_routes_cannot_share_a_folder_under_two_names(tmp_path: Path) -> None:
+def test_two_routes_to_one_folder_under_two_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "link").symlink_to("x")
     (problem,) = problems(
@@ -753,7 +771,7 @@ def test_two_routes_cannot_share_a_folder_under_two_names(tmp_path: Path) -> Non
     assert problem.endswith(" must not be the origin of routes[0] too: both are x.")
 
 
-def test_a_default_folder_that_is_a_file_is_told(
+def test_a_file_at_the_path_of_the_default_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -784,7 +802,7 @@ def two_routes(first: str, second: str) -> str:
         ("redis+cluster://a,b", "redis://b"),
     ],
 )
-def test_two_routes_cannot_share_their_keys_in_redis(
+def test_two_routes_to_one_redis_database_and_prefix_are_refused(
     first: str, second: str, tmp_path: Path
 ) -> None:
     (problem,) = problems(two_routes(first, second), folder=tmp_path)
@@ -805,7 +823,9 @@ def test_two_routes_cannot_share_their_keys_in_redis(
         ("redis+sentinel://a,b/s", "redis+sentinel://a,b/t"),
     ],
 )
-def test_two_routes_may_share_a_redis(first: str, second: str, tmp_path: Path) -> None:
+def test_two_routes_to_one_redis_with_separate_keys_are_accepted(
+    first: str, second: str, tmp_path: Path
+) -> None:
     config = tmp_path / "h.toml"
     config.write_text(two_routes(first, second))
     assert len(load(config, {}, {}).routes) == 2
@@ -818,7 +838,7 @@ def test_two_routes_may_share_a_redis(first: str, second: str, tmp_path: Path) -
         ("file:./data", "one process alone can keep its data in a folder"),
     ],
 )
-def test_streams_that_live_here_are_served_by_one_worker(origin: str, why: str) -> None:
+def test_several_workers_are_refused_for_memory_and_file_origins(origin: str, why: str) -> None:
     assert load(None, {}, {"origin": origin, "workers": "1"}).workers == 1
     assert problems(flags={"origin": origin, "workers": "2"}) == [
         f"--workers is 2, but must be 1 while streams live in {shown_origin(origin)}, as {why}; "
@@ -826,7 +846,7 @@ def test_streams_that_live_here_are_served_by_one_worker(origin: str, why: str) 
     ]
 
 
-def test_one_route_that_lives_here_is_enough_for_one_worker(tmp_path: Path) -> None:
+def test_several_workers_are_refused_if_one_of_the_routes_is_in_memory(tmp_path: Path) -> None:
     toml = "workers = 2\n" + two_routes("redis://h", "memory:")
     (problem,) = problems(toml, folder=tmp_path)
     assert problem.startswith(
@@ -835,16 +855,16 @@ def test_one_route_that_lives_here_is_enough_for_one_worker(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("origin", ["redis://h", "http://h"])
-def test_streams_that_live_elsewhere_are_served_by_several_workers(origin: str) -> None:
+def test_several_workers_are_accepted_for_redis_and_http_origins(origin: str) -> None:
     assert load(None, {}, {"origin": origin, "workers": "8"}).workers == 8
 
 
-def test_workers_are_no_mistake_of_their_own_beside_a_broken_origin() -> None:
+def test_several_workers_are_not_reported_beside_an_invalid_origin() -> None:
     (problem,) = problems(flags={"origin": "nfs:", "workers": "2"})
     assert problem.startswith("--origin is ")
 
 
-def test_appends_that_wait_must_have_room_for_the_longest() -> None:
+def test_max_pending_appends_below_max_append_is_refused() -> None:
     assert problems(environment={"HEADGATE_MAX_APPEND": "257MiB"}) == [
         "HEADGATE_MAX_APPEND: max_pending_appends is 256MiB unless it is given, but must not be "
         "less than max_append, 257MiB."
@@ -864,11 +884,11 @@ def test_appends_that_wait_must_have_room_for_the_longest() -> None:
         ('["x"]', 'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.'),
     ],
 )
-def test_routes_in_the_environment_that_are_none_are_refused(text: str, problem: str) -> None:
+def test_an_invalid_headgate_routes_variable_is_refused(text: str, problem: str) -> None:
     assert problems(environment={"HEADGATE_ROUTES": text}) == [problem]
 
 
-def test_a_password_in_an_origin_is_not_repeated() -> None:
+def test_a_password_in_an_invalid_origin_is_not_repeated() -> None:
     for url in ('redis://user:p@ss/w "ord@host/0', "nfs://user:pass@host/0"):
         (problem,) = problems(flags={"origin": url})
         assert problem.startswith(f'--origin is "{url.split(":")[0]}://***@host/0", but must ')
@@ -876,12 +896,14 @@ def test_a_password_in_an_origin_is_not_repeated() -> None:
     assert '"redis+sentinel://h/s?sentinel_password=***&db=1"' in problem
 
 
-def test_a_long_value_is_cut() -> None:
+def test_a_long_value_is_shortened_in_its_mistake() -> None:
     (problem,) = problems(flags={"log_level": "x" * 5000})
     assert len(problem) < 360
 
 
-def test_service_links_of_kubernetes_and_the_config_variable_are_no_settings() -> None:
+def test_kubernetes_service_links_and_headgate_config_are_not_reported_as_unknown_settings() -> (
+    None
+):
     environment = {
         "HEADGATE_CONFIG": "h.toml",
         "HEADGATE_SERVICE_HOST": "10.0.0.1",
@@ -896,7 +918,9 @@ def test_service_links_of_kubernetes_and_the_config_variable_are_no_settings() -
     assert load(None, environment, {}) == Settings()
 
 
-def test_a_file_that_is_missing_is_told_with_the_other_mistakes(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_reported_together_with_the_other_mistakes(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(SettingsError) as refusal:
         load(tmp_path / "none.toml", {}, {"log_level": "loud"})
     assert refusal.value.problems == (
@@ -906,17 +930,17 @@ def test_a_file_that_is_missing_is_told_with_the_other_mistakes(tmp_path: Path) 
     )
 
 
-def test_a_file_that_is_no_toml_is_told_with_the_place(tmp_path: Path) -> None:
+def test_a_settings_file_that_is_not_toml_is_reported_with_line_and_column(tmp_path: Path) -> None:
     (problem,) = problems("listen = \n", folder=tmp_path)
     assert re.fullmatch(r"h\.toml:1: this is not TOML: [\w ]+ at column 10\.", problem)
 
 
-def test_a_file_that_ends_too_soon_is_told_with_its_last_line(tmp_path: Path) -> None:
+def test_a_settings_file_that_ends_too_early_is_reported_with_its_last_line(tmp_path: Path) -> None:
     (problem,) = problems('# one\nroutes = ["a",\n', folder=tmp_path)
     assert re.fullmatch(r"h\.toml:2: this is not TOML: .*\.", problem)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_settings_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_bytes(b"# one\n# two \xff\n")
     with pytest.raises(SettingsError) as refusal:
@@ -924,7 +948,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     assert refusal.value.problems == (f"{config}:2: this is not UTF-8 text, hence not TOML.",)
 
 
-def test_a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_does(
+def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "h.toml"
@@ -954,7 +978,7 @@ def test_a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_do
         ),
     ],
 )
-def test_what_stands_twice_in_a_file_is_told_with_both_lines(
+def test_a_setting_given_twice_in_a_file_is_reported_with_both_lines(
     toml: str, sentence: str, tmp_path: Path
 ) -> None:
     assert problems(toml, folder=tmp_path) == [f"h.toml:{sentence}"]
@@ -967,7 +991,7 @@ def test_what_stands_twice_in_a_file_is_told_with_both_lines(
         ('[routes.a]\nprefix = "/a"\n', '{"a": {"prefix": "/a"}}'),
     ],
 )
-def test_one_table_where_several_may_be_is_told_how_each_begins(
+def test_a_single_routes_table_is_refused_with_the_right_heading(
     toml: str, shown: str, tmp_path: Path
 ) -> None:
     assert problems(toml, folder=tmp_path) == [
@@ -976,14 +1000,16 @@ def test_one_table_where_several_may_be_is_told_how_each_begins(
     ]
 
 
-def test_a_mistake_inside_a_table_of_a_route_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_mistake_inside_a_subtable_of_a_route_is_reported_with_its_line(tmp_path: Path) -> None:
     toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n\n[routes.headers]\na = 1\n'
     assert problems(toml, folder=tmp_path) == [
         "h.toml:5: routes[0].headers is not a setting; the nearest is drop_headers."
     ]
 
 
-def test_settings_in_a_table_are_told_to_stand_by_themselves(tmp_path: Path) -> None:
+def test_settings_inside_a_table_are_reported_as_belonging_before_all_tables(
+    tmp_path: Path,
+) -> None:
     assert problems("[server]\nworkers = 1", folder=tmp_path) == [
         "h.toml:1: server is not a setting: what is in it stands by itself, before all tables."
     ]
@@ -1000,7 +1026,9 @@ def test_settings_in_a_table_are_told_to_stand_by_themselves(tmp_path: Path) -> 
         ("cache.size = 1", "h.toml:1: cache"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_line(toml: str, place: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_file_is_reported_with_its_line(
+    toml: str, place: str, tmp_path: Path
+) -> None:
     (problem,) = problems(toml, folder=tmp_path)
     assert problem.startswith(f"{place} is ")
 
@@ -1009,14 +1037,14 @@ def test_a_mistake_in_a_file_is_told_with_its_line(toml: str, place: str, tmp_pa
     ("listen", "admin"),
     [("h:1", "h:1"), ("0.0.0.0:1", "127.0.0.1:1"), ("127.0.0.1:1", "0.0.0.0:1")],
 )
-def test_the_listeners_cannot_share_a_port(listen: str, admin: str) -> None:
+def test_a_shared_port_of_both_listeners_is_refused(listen: str, admin: str) -> None:
     flags = {"listen": listen, "admin": admin}
     assert problems(environment={"HEADGATE_AUTH": "none"}, flags=flags) == [
         f'--admin is "{admin}", but must not share the port of listen, which is {listen}.'
     ]
 
 
-def test_a_default_that_is_in_the_way_is_named_too() -> None:
+def test_a_default_that_clashes_with_a_given_listen_address_is_named() -> None:
     assert problems(environment={"HEADGATE_LISTEN": "127.0.0.1:4439"}) == [
         "HEADGATE_LISTEN: admin is 127.0.0.1:4439 unless it is given, but must not share the port "
         "of listen, which is 127.0.0.1:4439."
@@ -1032,14 +1060,14 @@ def test_a_default_that_is_in_the_way_is_named_too() -> None:
         ("127.0.0.1:0", "127.0.0.1:0"),
     ],
 )
-def test_listeners_apart_are_taken(listen: str, admin: str) -> None:
+def test_different_listen_and_admin_addresses_are_accepted(listen: str, admin: str) -> None:
     given = {"HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"x" * 22}"}}]'}
     given |= {"HEADGATE_AUTH": "none"}
     assert str(load(None, given, {"listen": listen, "admin": admin}).admin) == admin
 
 
 @pytest.mark.parametrize("key", ["long_poll_timeout", "max_live_readers"])
-def test_a_number_in_quotes_is_none_in_a_file_but_one_in_the_environment(
+def test_a_quoted_number_is_refused_in_a_file_and_accepted_in_the_environment(
     key: str, tmp_path: Path
 ) -> None:
     (problem,) = problems(f'{key} = "20"', folder=tmp_path)
@@ -1048,14 +1076,14 @@ def test_a_number_in_quotes_is_none_in_a_file_but_one_in_the_environment(
     assert getattr(load(None, {}, {key: "20"}), key) == 20
 
 
-def test_a_home_folder_is_not_expanded() -> None:
+def test_a_tilde_in_an_origin_is_not_expanded_to_the_home_folder() -> None:
     assert problems(flags={"origin": "file:~/data"}) == [
         '--origin is "file:~/data", but must have its folder written out: ~ is not expanded here.'
     ]
 
 
 @pytest.mark.parametrize("origin", ["https://app.example/", "http://localhost:8080/"])
-def test_a_slash_after_a_web_origin_is_told_as_the_fault(origin: str) -> None:
+def test_a_web_origin_with_a_trailing_slash_is_refused_with_that_reason(origin: str) -> None:
     (problem,) = problems(environment={"HEADGATE_CORS_ORIGINS": f"*,{origin}"})
     assert problem == (
         f'HEADGATE_CORS_ORIGINS[1] is "{origin}", but must not end with a slash, '
@@ -1064,7 +1092,9 @@ def test_a_slash_after_a_web_origin_is_told_as_the_fault(origin: str) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(Route.settings.keys() - Settings.settings.keys()))
-def test_a_setting_of_a_route_is_told_to_be_one(key: str, tmp_path: Path) -> None:
+def test_a_route_setting_outside_a_route_is_reported_as_a_route_setting(
+    key: str, tmp_path: Path
+) -> None:
     environment = {f"HEADGATE_{key.upper()}": "1"}
     assert problems(f"{key} = 1", environment, folder=tmp_path) == [
         f"h.toml:1: {key} is a setting of a route: give it in [[routes]], with the origin.",
@@ -1072,14 +1102,14 @@ def test_a_setting_of_a_route_is_told_to_be_one(key: str, tmp_path: Path) -> Non
     ]
 
 
-def test_a_setting_of_all_routes_is_told_to_be_one(tmp_path: Path) -> None:
+def test_a_global_setting_inside_a_route_is_reported_as_a_global_setting(tmp_path: Path) -> None:
     toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\nmax_append = 1\n'
     assert problems(toml, folder=tmp_path) == [
         "h.toml:4: routes[0].max_append is no setting of a route: give it before all of the routes."
     ]
 
 
-def test_a_default_that_clashes_is_told_with_the_line_of_what_it_clashes_with(
+def test_a_default_that_clashes_is_reported_with_the_line_of_the_other_setting(
     tmp_path: Path,
 ) -> None:
     assert problems('\nlisten = "127.0.0.1:4439"', folder=tmp_path) == [
@@ -1088,7 +1118,7 @@ def test_a_default_that_clashes_is_told_with_the_line_of_what_it_clashes_with(
     ]
 
 
-def test_a_value_is_shown_as_it_was_given(tmp_path: Path) -> None:
+def test_an_invalid_value_is_shown_as_it_was_written(tmp_path: Path) -> None:
     toml = 'max_append = "1GiB"\n[[routes]]\nprefix = "/a"\norigin = "redis://h"\n'
     told = problems(f'{toml}retention_size = "1025GiB"\n', folder=tmp_path)
     assert [sentence.partition(",")[0] for sentence in told] == [
@@ -1097,7 +1127,7 @@ def test_a_value_is_shown_as_it_was_given(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_has_no_host() -> None:
+def test_a_file_origin_with_a_host_is_refused() -> None:
     assert problems(flags={"origin": "file://tmp/x"}) == [
         '--origin is "file://tmp/x", but must be file:PATH without a host, '
         "such as file:/var/lib/headgate."
@@ -1106,14 +1136,14 @@ def test_a_file_has_no_host() -> None:
 
 
 @pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_PASSWORD"])
-def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
+def test_no_setting_is_suggested_for_a_name_unlike_all_settings(name: str, tmp_path: Path) -> None:
     assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
         "h.toml:1: server is not a setting.",
         f"{name} is not a setting.",
     ]
 
 
-def test_an_origin_is_shown_with_the_folder_that_is_meant(
+def test_a_file_origin_is_shown_with_its_absolute_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -1121,7 +1151,7 @@ def test_an_origin_is_shown_with_the_folder_that_is_meant(
     assert shown == ["memory:", f"file:{tmp_path}/data", "file:/a/b"]
 
 
-def test_a_redis_is_shown_without_its_password() -> None:
+def test_a_redis_origin_is_shown_without_its_password() -> None:
     assert shown_origin("redis://app:s3cret@h/1") == "redis://app:***@h:6379/1"
 
 
@@ -1141,7 +1171,9 @@ def admitted(users: object = (), tokens: object = ()) -> dict[str, str]:
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "localhost.example:1", "128.0.0.1:1"]
 )
-def test_a_console_for_everybody_is_on_loopback(address: str) -> None:
+def test_an_admin_address_beyond_loopback_is_refused_without_admin_users_and_tokens(
+    address: str,
+) -> None:
     assert problems(flags={"admin": address}) == [
         f'--admin is "{address}", but must be on loopback, such as 127.0.0.1:4439, while there are '
         "no admin_users and no admin_tokens: everybody who reaches it would be an operator."
@@ -1153,11 +1185,11 @@ def test_a_console_for_everybody_is_on_loopback(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:1", "127.255.0.3:1", "[::1]:1", "localhost:1", "LOCALHOST:1"]
 )
-def test_loopback_needs_no_credentials(address: str) -> None:
+def test_an_admin_address_on_loopback_needs_no_credentials(address: str) -> None:
     assert str(load(None, {}, {"admin": address}).admin) == address
 
 
-def test_a_token_is_known_by_its_hash_however_it_is_given() -> None:
+def test_an_admin_token_is_stored_as_its_hash_however_it_is_written() -> None:
     token = "a token of many characters".replace(" ", "-")
     digest = hashlib.sha256(token.encode()).digest()
     given = [{**DEPLOY, "token": token}, {**DEPLOY, "name": "b", "token": f"sha256:{digest.hex()}"}]
@@ -1239,13 +1271,13 @@ def test_a_token_is_known_by_its_hash_however_it_is_given() -> None:
         ),
     ],
 )
-def test_who_is_not_described_well_is_told_without_a_secret(
+def test_an_invalid_admin_user_or_token_is_reported_without_its_secret(
     users: object, tokens: object, problem: str
 ) -> None:
     assert problems(environment=admitted(users, tokens)) == [problem]
 
 
-def test_where_each_value_came_from_is_remembered(tmp_path: Path) -> None:
+def test_the_source_of_each_given_setting_is_remembered(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text('workers = 1\n\n[[routes]]\nprefix = "/a"\norigin = "memory:"\n')
     sources = load(config, {"HEADGATE_LOG_LEVEL": "info"}, {"listen": "[::1]:1"}).sources
@@ -1259,7 +1291,7 @@ def test_where_each_value_came_from_is_remembered(tmp_path: Path) -> None:
     }
 
 
-def test_the_file_of_the_settings_is_known_where_there_is_one(tmp_path: Path) -> None:
+def test_the_settings_file_is_remembered_if_there_is_one(tmp_path: Path) -> None:
     config = tmp_path / "headgate.toml"
     config.write_text('log_level = "debug"\n')
     assert load(config, {"HEADGATE_LOG_FORMAT": "json"}, {}).file == str(config)
@@ -1272,7 +1304,7 @@ BEYOND = ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "localhost.example:1", 
 
 
 @pytest.mark.parametrize("address", BEYOND)
-def test_nobody_listens_beyond_this_machine_without_saying_who_may_use_it(address: str) -> None:
+def test_a_listen_address_beyond_loopback_is_refused_without_auth(address: str) -> None:
     assert problems(flags={"listen": address}) == [
         "--listen: auth is not given, but must say who may use /v1/stream, since others than this "
         f'machine reach {address}: auth = ["tokens"] asks for tokens, auth = "none", '
@@ -1282,7 +1314,7 @@ def test_nobody_listens_beyond_this_machine_without_saying_who_may_use_it(addres
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.255.0.3:1", "[::1]:1", "LOCALHOST:1"])
-def test_this_machine_need_not_say_so(address: str) -> None:
+def test_a_listen_address_on_loopback_needs_no_auth(address: str) -> None:
     settings = load(None, {}, {"listen": address})
     assert settings.auth_of(settings.route_table[0]) == ()
 
@@ -1297,7 +1329,7 @@ def test_this_machine_need_not_say_so(address: str) -> None:
     ],
 )
 @pytest.mark.parametrize("address", BEYOND)
-def test_whoever_says_who_may_use_it_listens_anywhere(
+def test_a_listen_address_beyond_loopback_is_accepted_with_auth(
     address: str, said: str, auth: tuple[str, ...]
 ) -> None:
     settings = load(None, {"HEADGATE_AUTH": said}, {"listen": address})
@@ -1319,14 +1351,14 @@ origin = "memory:"
 """
 
 
-def test_each_route_that_says_nothing_is_named(tmp_path: Path) -> None:
+def test_every_route_without_auth_is_named(tmp_path: Path) -> None:
     (problem,) = problems(ROUTES, folder=tmp_path)
     assert problem.startswith(
         "h.toml:2: auth is not given, but must say who may use /a and /c, since "
     )
 
 
-def test_routes_say_it_for_themselves(tmp_path: Path) -> None:
+def test_auth_of_a_route_overrides_the_global_auth(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text('auth = ["tokens"]\n' + ROUTES + 'auth = "none"')
     settings = load(config, {}, {})
@@ -1351,11 +1383,11 @@ def test_routes_say_it_for_themselves(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_in_auth_is_told(said: str, problem: str, tmp_path: Path) -> None:
+def test_an_invalid_auth_is_reported(said: str, problem: str, tmp_path: Path) -> None:
     assert problems(f"auth = {said}", folder=tmp_path) == [f"h.toml:1: auth is {problem}."]
 
 
-def test_a_log_of_our_own_decides_nothing(tmp_path: Path) -> None:
+def test_auth_origin_is_refused_for_a_hosted_route(tmp_path: Path) -> None:
     toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth = "origin"\n'
     assert problems(toml, folder=tmp_path) == [
         'h.toml:4: routes[0].auth is "origin", but must not have origin: memory: is no http '
@@ -1363,7 +1395,7 @@ def test_a_log_of_our_own_decides_nothing(tmp_path: Path) -> None:
     ]
 
 
-def test_pages_that_write_are_among_those_that_read(tmp_path: Path) -> None:
+def test_a_write_origin_that_is_not_a_cors_origin_is_refused(tmp_path: Path) -> None:
     toml = 'cors_origins = ["https://a.test"]\nwrite_origins = ["https://b.test"]\n'
     assert problems(toml, folder=tmp_path) == [
         'h.toml:2: write_origins is ["https://b.test"], but must not name https://b.test, which '
@@ -1383,7 +1415,7 @@ def documented(heading: str) -> list[list[str]]:
     return [[cell.strip().replace("`", "") for cell in row.strip("|").split("|")] for row in rows]
 
 
-def test_the_document_lists_every_setting_as_it_is_declared() -> None:
+def test_the_document_lists_every_setting_as_declared() -> None:
     declared = [
         [item.key, item.environment, item.default, item.allowed, item.help]
         for item in describe_settings()
@@ -1391,7 +1423,7 @@ def test_the_document_lists_every_setting_as_it_is_declared() -> None:
     assert documented("All settings") == declared
 
 
-def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None:
+def test_the_document_lists_every_route_setting_as_declared() -> None:
     declared = [
         [item.key, item.default or "required", item.allowed, item.help]
         for item in describe_settings(Route)
@@ -1408,7 +1440,9 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
         ("JWT issuers", JwtIssuer),
     ],
 )
-def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[Table]) -> None:
+def test_the_document_lists_the_keys_of_each_table_as_declared(
+    heading: str, model: type[Table]
+) -> None:
     declared = [
         [item.key, item.default or "required", item.allowed, item.help]
         for item in describe_settings(model)
@@ -1416,7 +1450,7 @@ def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[Tab
     assert documented(heading) == declared
 
 
-def test_the_examples_of_the_document_are_valid(tmp_path: Path) -> None:
+def test_the_example_settings_of_the_document_are_valid(tmp_path: Path) -> None:
     examples = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert examples
     for example in examples:

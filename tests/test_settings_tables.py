@@ -57,7 +57,7 @@ def mistakes(values: object) -> list[Mistake]:
     return list(refusal.value.mistakes)
 
 
-def test_a_table_has_what_is_given_and_its_defaults() -> None:
+def test_a_table_has_the_given_values_and_its_defaults() -> None:
     chair = Chair.of({"kind": "stool", "price": "seven", "legs": [{"name": "a", "length": 2}]})
     assert (chair.kind, chair.price, chair.owner, chair.marks) == ("stool", 7, None, {})
     assert chair.legs == (Leg(name="a", length=2.0),)
@@ -65,7 +65,7 @@ def test_a_table_has_what_is_given_and_its_defaults() -> None:
     assert chair.given == {"kind", "price", "legs"}
 
 
-def test_every_mistake_is_told_in_the_order_of_the_declaration() -> None:
+def test_mistakes_in_a_table_are_reported_in_the_order_of_its_declaration() -> None:
     found = mistakes(
         {
             "colour": 1,
@@ -105,12 +105,12 @@ def test_every_mistake_is_told_in_the_order_of_the_declaration() -> None:
         ("marks", []),
     ],
 )
-def test_a_value_is_of_its_type_and_within_its_bounds(key: str, value: object) -> None:
+def test_a_value_of_the_wrong_type_or_out_of_range_is_a_mistake(key: str, value: object) -> None:
     assert [it.place for it in mistakes({"kind": "stool", key: value})] == [(key,)]
 
 
 @pytest.mark.parametrize("length", [True, "1", 0.49, 2.01, float("nan"), float("inf"), 10**400])
-def test_a_number_is_finite_and_no_text(length: object) -> None:
+def test_a_number_that_is_infinite_or_text_is_a_mistake(length: object) -> None:
     assert [
         it.place for it in mistakes({"kind": "stool", "legs": [{"name": "a", "length": length}]})
     ]
@@ -119,24 +119,24 @@ def test_a_number_is_finite_and_no_text(length: object) -> None:
 
 
 @pytest.mark.parametrize("bound", ["ge", "le"])
-def test_a_setting_has_both_bounds_or_none(bound: str) -> None:
+def test_a_setting_with_only_one_bound_is_refused(bound: str) -> None:
     with pytest.raises(AssertionError):
         setting(1, **{bound: 1})  # type: ignore[arg-type] # a number
 
 
-def test_a_check_sees_what_stands_before_and_what_may_be_looked_at() -> None:
+def test_a_check_of_a_value_sees_the_values_declared_before() -> None:
     (found,) = mistakes({"kind": "stool", "price": 9})
     assert found.must == "must suit a stool, as price in the shop"
     assert Chair.of({"kind": "throne", "price": 9}).price == 9
     assert [it.place for it in mistakes({"kind": "sofa", "price": 9})] == [("kind",)]
 
 
-def test_a_table_as_a_whole_is_looked_at_when_its_values_are_right() -> None:
+def test_a_table_is_checked_as_a_whole_after_its_values() -> None:
     with pytest.raises(ValueError, match=r"^must have no key while it costs nothing$"):
         Chair.of({"kind": "stool", "price": 0, "key": "k"})
 
 
-def test_a_secret_is_shown_to_nobody_who_does_not_ask_for_it() -> None:
+def test_a_secret_is_shown_only_when_asked_for() -> None:
     chair = Chair(kind="stool", key="s3cret")
     assert "s3cret" not in f"{chair} {chair!r} {chair.plain()}"
     assert chair.plain(secrets=True)["key"] == chair.key.reveal() == "s3cret"
@@ -145,7 +145,7 @@ def test_a_secret_is_shown_to_nobody_who_does_not_ask_for_it() -> None:
     assert "s3cret" not in str(refusal.value)
 
 
-def test_a_table_is_written_as_it_can_be_read_again() -> None:
+def test_a_table_written_as_plain_values_is_read_back_equal() -> None:
     chair = Chair(kind="stool", legs=[{"name": "a"}], owner="ann")
     assert chair.plain(given_only=True) == {
         "kind": "stool",
@@ -160,7 +160,7 @@ def test_a_table_is_written_as_it_can_be_read_again() -> None:
     }
 
 
-def test_a_table_stays_as_it_is() -> None:
+def test_a_table_is_immutable_and_hashable() -> None:
     leg = Leg(name="a")
     with pytest.raises(AttributeError):
         leg.name = "b"

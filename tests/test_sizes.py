@@ -68,7 +68,7 @@ def attributes(found: ast.ClassDef) -> set[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_class_has_more_methods_than_a_reader_takes_in(package: str) -> None:
+def test_no_class_has_more_methods_than_the_limit(package: str) -> None:
     classes = [(path, it) for path, it in definitions(package) if isinstance(it, ast.ClassDef)]
     assert classes
     assert {
@@ -79,7 +79,7 @@ def test_no_class_has_more_methods_than_a_reader_takes_in(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_class_but_a_declaration_has_more_attributes_than_a_reader_takes_in(
+def test_no_class_but_a_declaration_has_more_attributes_than_the_limit(
     package: str,
 ) -> None:
     classes = [(path, it) for path, it in definitions(package) if isinstance(it, ast.ClassDef)]
@@ -99,7 +99,7 @@ def test_no_function_is_longer_than_a_screen(package: str) -> None:
     assert {place: lines for place, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
-def test_each_exemption_is_needed() -> None:
+def test_every_exemption_from_the_size_limits_is_needed() -> None:
     classes = [
         it for package in PACKAGES for _, it in definitions(package) if isinstance(it, ast.ClassDef)
     ]

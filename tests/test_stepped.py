@@ -86,7 +86,7 @@ def nobody_is_left() -> Iterator[None]:
 # ---------------------------------------------------------------- results
 
 
-async def test_a_handler_that_waits_for_nothing_has_ended_when_it_was_started() -> None:
+async def test_a_handler_that_awaits_nothing_is_done_when_run_returns() -> None:
     async def answer() -> int:
         return 1
 
@@ -101,7 +101,7 @@ async def test_a_handler_that_waits_for_nothing_has_ended_when_it_was_started() 
     assert run.step.task is None
 
 
-async def test_the_error_of_a_handler_is_its_end() -> None:
+async def test_an_error_raised_by_a_handler_is_passed_to_on_done() -> None:
     async def fail() -> None:
         raise KeyError("key")
 
@@ -122,7 +122,9 @@ def _raises_at_once() -> int:
 
 
 @pytest.mark.parametrize("begin", [_returns_one, _raises, _raises_at_once])
-async def test_an_error_behind_a_handler_has_nothing_of_its_end(begin: Callable[[], Any]) -> None:
+async def test_an_error_in_on_done_has_no_context_from_the_handler(
+    begin: Callable[[], Any],
+) -> None:
     """What is behind it is the next request of a connection, and may be another client's."""
     behind: list[Exception] = []
 
@@ -150,7 +152,9 @@ async def _raises_marked(marks: list[weakref.ref[_Marked]]) -> None:
 
 
 @pytest.mark.parametrize("is_coroutine", [True, False])
-async def test_the_error_of_a_handler_goes_without_garbage_collection(is_coroutine: bool) -> None:
+async def test_the_error_of_a_handler_is_freed_without_garbage_collection(
+    is_coroutine: bool,
+) -> None:
     marks: list[weakref.ref[_Marked]] = []
 
     def at_once() -> None:
@@ -165,7 +169,7 @@ async def test_the_error_of_a_handler_goes_without_garbage_collection(is_corouti
         gc.enable()
 
 
-async def test_all_who_wait_for_a_later_have_its_value_when_it_is_set() -> None:
+async def test_all_waiters_of_a_later_get_its_value_when_it_is_set() -> None:
     later: Later[int] = Later()
     steps = [await started(waiting(later)) for _ in range(2)]
     task = asyncio.create_task(waiting(later))
@@ -178,7 +182,7 @@ async def test_all_who_wait_for_a_later_have_its_value_when_it_is_set() -> None:
     assert [run.step.task for run in steps] == [None, None]
 
 
-async def test_all_who_wait_have_the_error_of_a_later_without_each_others_frames() -> None:
+async def test_all_waiters_of_a_later_get_its_error_without_a_growing_traceback() -> None:
     later: Later[int] = Later()
     error = ValueError("no")
     runs = [await started(waiting(later)) for _ in range(50)]
@@ -190,7 +194,7 @@ async def test_all_who_wait_have_the_error_of_a_later_without_each_others_frames
     assert frames < 10
 
 
-async def test_a_later_is_set_once() -> None:
+async def test_setting_a_later_twice_is_refused() -> None:
     later: Later[int] = Later()
     later.set_result(1)
     for again in (partial(later.set_result, 2), partial(later.set_exception, ValueError())):
@@ -200,9 +204,7 @@ async def test_a_later_is_set_once() -> None:
     assert run.ends == [(1, None)]
 
 
-async def test_a_handler_that_awaits_asyncio_goes_on_as_a_task_without_being_started_again() -> (
-    None
-):
+async def test_a_handler_that_awaits_asyncio_continues_as_a_task_and_runs_once() -> None:
     later: Later[int] = Later()
     begun: list[None] = []
 
@@ -242,7 +244,7 @@ async def after(later: Later[None], handler: Handler) -> Any:
 @pytest.mark.parametrize(
     ("handler", "error"), [(needs_a_task, RuntimeError), (asks_for_its_task, AssertionError)]
 )
-async def test_what_needs_a_task_fails_in_a_step_that_a_task_resumes(
+async def test_a_call_that_needs_a_task_fails_in_a_step_that_another_task_resumes(
     handler: Callable[[], Handler], error: type[Exception]
 ) -> None:
     later: Later[None] = Later()
@@ -254,7 +256,7 @@ async def test_what_needs_a_task_fails_in_a_step_that_a_task_resumes(
 
 
 @pytest.mark.parametrize("handler", [needs_a_task, asks_for_its_task])
-async def test_what_needs_a_task_has_one_behind_in_task(handler: Callable[[], Handler]) -> None:
+async def test_a_call_that_needs_a_task_works_after_in_task(handler: Callable[[], Handler]) -> None:
     async def goes_on() -> Any:
         await in_task()
         return await handler()
@@ -264,14 +266,14 @@ async def test_what_needs_a_task_has_one_behind_in_task(handler: Callable[[], Ha
     assert [error for _, error in run.ends] == [None]
 
 
-async def test_in_task_does_nothing_in_a_task() -> None:
+async def test_in_task_inside_a_task_returns_without_a_pass_of_the_loop() -> None:
     passes: list[None] = []
     asyncio.get_running_loop().call_soon(passes.append, None)
     await in_task()
     assert passes == []
 
 
-async def test_a_step_that_is_started_in_a_task_begins_outside_of_it() -> None:
+async def test_a_step_started_inside_a_task_begins_outside_of_that_task() -> None:
     run = Run(asks_for_its_task())
     run.step.run()
     assert run.ends == []
@@ -282,7 +284,7 @@ async def test_a_step_that_is_started_in_a_task_begins_outside_of_it() -> None:
 # ---------------------------------------------------------------- order
 
 
-async def test_steps_are_resumed_in_the_order_of_waiting_and_who_leaves_changes_nothing() -> None:
+async def test_steps_are_resumed_in_waiting_order_without_a_cancelled_one() -> None:
     later: Later[None] = Later()
     order: list[int] = []
 
@@ -296,7 +298,7 @@ async def test_steps_are_resumed_in_the_order_of_waiting_and_who_leaves_changes_
     assert order == [0, 1, 3, 4]
 
 
-async def test_who_waits_for_what_a_step_sets_goes_on_behind_it_and_behind_who_was_ready() -> None:
+async def test_a_step_that_another_step_wakes_is_resumed_after_the_ready_ones() -> None:
     first: Later[None] = Later()
     second: Later[None] = Later()
     order: list[str] = []
@@ -319,7 +321,7 @@ async def test_who_waits_for_what_a_step_sets_goes_on_behind_it_and_behind_who_w
     assert all(run.step.done() for run in runs)
 
 
-async def test_a_chain_of_steps_is_no_recursion() -> None:
+async def test_a_long_chain_of_steps_does_not_recurse() -> None:
     laters: list[Later[None]] = [Later() for _ in range(5001)]
 
     async def link(number: int) -> None:
@@ -333,7 +335,7 @@ async def test_a_chain_of_steps_is_no_recursion() -> None:
 
 
 @pytest.mark.parametrize("others", [0, 5])
-async def test_steps_let_the_loop_have_its_turn_after_two_milliseconds(others: int) -> None:
+async def test_steps_yield_to_the_loop_after_two_milliseconds(others: int) -> None:
     """However many others there are in a pass, whose steps resume steps as well."""
     later: Later[None] = Later()
     each_s = TURN_S / 4
@@ -375,7 +377,7 @@ async def test_steps_let_the_loop_have_its_turn_after_two_milliseconds(others: i
 # ---------------------------------------------------------------- contexts
 
 
-async def test_a_step_has_its_own_context_whoever_resumes_it_and_in_its_task() -> None:
+async def test_a_step_keeps_its_own_context_when_resumed_and_in_its_task() -> None:
     later: Later[None] = Later()
 
     async def handler(name: str) -> list[str]:
@@ -404,7 +406,7 @@ async def at_once(call: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("is_outside", [True, False])
-async def test_a_step_that_waits_to_begin_is_cancelled_without_beginning(is_outside: bool) -> None:
+async def test_a_step_cancelled_before_it_begins_does_not_begin(is_outside: bool) -> None:
     begun: list[None] = []
 
     async def handler() -> None:
@@ -422,7 +424,7 @@ async def test_a_step_that_waits_to_begin_is_cancelled_without_beginning(is_outs
 
 
 @pytest.mark.parametrize("cancel", [outside, at_once])
-async def test_a_step_that_waits_for_a_later_is_cancelled_and_waits_no_more(
+async def test_a_cancelled_step_that_waited_for_a_later_is_no_longer_its_waiter(
     cancel: Callable[[Callable[[], object]], Awaitable[object]],
 ) -> None:
     later: Later[None] = Later()
@@ -437,7 +439,7 @@ async def test_a_step_that_waits_for_a_later_is_cancelled_and_waits_no_more(
     assert run.is_cancelled
 
 
-async def test_a_step_whose_later_is_set_already_can_be_cancelled_before_it_goes_on() -> None:
+async def test_a_step_whose_later_is_already_set_can_still_be_cancelled() -> None:
     later: Later[None] = Later()
     runs: list[Run] = []
 
@@ -450,7 +452,7 @@ async def test_a_step_whose_later_is_set_already_can_be_cancelled_before_it_goes
     assert runs[1].is_cancelled
 
 
-async def test_what_a_cancelled_step_does_at_last_may_wait() -> None:
+async def test_the_cleanup_of_a_cancelled_step_may_await() -> None:
     first: Later[None] = Later()
     second: Later[str] = Later()
 
@@ -470,7 +472,7 @@ async def test_what_a_cancelled_step_does_at_last_may_wait() -> None:
     assert seen == ["cleaned up"]
 
 
-async def test_two_cancels_of_a_waiting_step_are_seen_as_one() -> None:
+async def test_two_cancels_of_a_waiting_step_count_as_one() -> None:
     first: Later[None] = Later()
     second: Later[None] = Later()
 
@@ -491,7 +493,7 @@ async def test_two_cancels_of_a_waiting_step_are_seen_as_one() -> None:
 
 
 @pytest.mark.parametrize("what", ["a later", "asyncio", "a task", "nothing"])
-async def test_a_step_that_is_cancelled_while_it_runs_sees_it_where_it_waits_next(
+async def test_a_step_cancelled_while_it_runs_is_cancelled_at_its_next_await(
     what: str,
 ) -> None:
     later: Later[None] = Later()
@@ -518,7 +520,7 @@ async def test_a_step_that_is_cancelled_while_it_runs_sees_it_where_it_waits_nex
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
-async def test_a_step_is_cancelled_in_its_task_with_all_that_it_does_at_last(
+async def test_cancelling_a_step_in_its_task_runs_its_cleanup_to_the_end(
     has_begun: bool,
 ) -> None:
     other = asyncio.create_task(asyncio.sleep(FOR_EVER_S))
@@ -549,7 +551,7 @@ async def test_a_step_is_cancelled_in_its_task_with_all_that_it_does_at_last(
     assert other.cancelled(), "as of a task that awaits another"
 
 
-async def test_a_task_that_leaves_a_later_takes_nothing_from_the_others() -> None:
+async def test_a_task_that_stops_waiting_for_a_later_leaves_the_other_waiters() -> None:
     later: Later[int] = Later()
     leaves, stays = (asyncio.create_task(waiting(later)) for _ in range(2))
     run = await started(waiting(later))
@@ -563,7 +565,7 @@ async def test_a_task_that_leaves_a_later_takes_nothing_from_the_others() -> Non
 # ---------------------------------------------------------------- on_done
 
 
-async def test_an_error_in_on_done_reaches_neither_who_sets_nor_the_other_steps() -> None:
+async def test_an_error_in_on_done_reaches_neither_the_setter_nor_other_steps() -> None:
     later: Later[int] = Later()
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -714,7 +716,7 @@ class World:
     deeds=st.lists(st.tuples(st.booleans(), _DEED), max_size=15),
 )
 @settings(max_examples=150)
-def test_every_step_of_any_program_ends_once_in_its_order_and_leaves_nothing(
+def test_every_step_of_a_random_program_ends_once_and_in_order(
     run: Callable[[Coroutine[Any, Any, None]], None],
     programs: list[list[tuple[str, int]]],
     deeds: list[tuple[bool, tuple[str, int]]],

@@ -31,7 +31,7 @@ def setting(name: str) -> str:
     return str(value)
 
 
-def test_the_unit_is_hardened(tmp_path: Path) -> None:
+def test_the_unit_has_a_low_exposure_by_systemd_analyze(tmp_path: Path) -> None:
     unit = tmp_path / "headgate.service"
     unit.write_text(UNIT)
     told = subprocess.run(
@@ -44,7 +44,7 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
     assert float(exposed) <= MOST_EXPOSED, told
 
 
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+def test_systemd_analyze_finds_no_mistake_in_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "headgate.service"
     unit.write_text(UNIT.replace("/opt/headgate/bin/headgate", str(HEADGATE)))
     checked = subprocess.run(
@@ -57,12 +57,12 @@ def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
     assert lines == []
 
 
-def test_the_service_is_started_again_however_it_ended() -> None:
+def test_the_unit_restarts_the_service_except_after_status_2() -> None:
     assert setting("Restart") == "always"
     assert setting("RestartPreventExitStatus") == "2"
 
 
-def test_the_command_of_the_unit_serves_as_its_user_with_a_folder_that_is_its_own(
+def test_the_command_of_the_unit_serves_as_its_user_with_its_own_folder(
     tmp_path: Path,
 ) -> None:
     """The test does what systemd does before: user, umask, data folder, configuration."""
@@ -127,7 +127,9 @@ def reach(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_a_data_folder_is_its_users_alone_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+def test_a_new_data_folder_and_its_files_are_private_whatever_the_umask(
+    umask: int, tmp_path: Path
+) -> None:
     folder, port, admin = tmp_path / "new", free_port(), free_port()
     process = subprocess.Popen(
         [
@@ -148,7 +150,7 @@ def test_a_data_folder_is_its_users_alone_whatever_the_umask(umask: int, tmp_pat
         process.wait()
 
 
-def test_a_folder_that_others_may_look_into_keeps_its_mode_and_is_warned_of(
+def test_a_data_folder_open_to_others_keeps_its_mode_and_a_warning_is_logged(
     tmp_path: Path,
 ) -> None:
     folder, port, admin = tmp_path / "open", free_port(), free_port()

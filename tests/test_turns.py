@@ -44,7 +44,7 @@ async def most_in_a_pass(work: Work, tasks: list[asyncio.Task[str]]) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 10])
-async def test_others_wait_for_one_step_however_many_have_long_work(workers: int) -> None:
+async def test_other_tasks_wait_for_one_step_however_many_have_long_work(workers: int) -> None:
     turns, work = Turns(), Work()
     names = [f"worker {number}" for number in range(workers)]
     tasks = [asyncio.create_task(turns.take(work.steps(name))) for name in names]
@@ -53,14 +53,16 @@ async def test_others_wait_for_one_step_however_many_have_long_work(workers: int
     assert work.done == names * STEPS  # in turns
 
 
-async def test_short_steps_share_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_short_steps_share_one_pass_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("gateway.turns.LONGEST_TURN_S", 10.0)  # on a busy machine, too
     turns, work = Turns(), Work(step_s=0.0)
     task = asyncio.create_task(turns.take(work.steps("worker")))
     assert await most_in_a_pass(work, [task]) == STEPS
 
 
-async def test_who_leaves_amid_its_work_stops_nobody() -> None:
+async def test_a_task_cancelled_during_long_work_does_not_stop_the_others() -> None:
     turns, work = Turns(), Work()
     gone, stays = (asyncio.create_task(turns.take(work.steps(name))) for name in ("gone", "stays"))
     while "stays" not in work.done:
@@ -70,7 +72,7 @@ async def test_who_leaves_amid_its_work_stops_nobody() -> None:
     assert work.done.count("stays") == STEPS
 
 
-async def test_work_that_fails_fails_for_its_owner_alone() -> None:
+async def test_an_error_in_long_work_is_raised_only_to_its_owner() -> None:
     def fails() -> Generator[None, None, str]:
         yield
         raise ValueError("no JSON")
