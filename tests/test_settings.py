@@ -493,7 +493,7 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    "runs",
+    *("runs", "retention_age", "retention_size"),
 }
 
 
@@ -504,7 +504,8 @@ def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() 
             Route.of({"prefix": "/a", "origin": "memory:", key: default})
 
 
-FOR_REDIS = {"retention_age", "retention_size", "wait_replicas"}
+FOR_REDIS = {"wait_replicas"}
+FOR_LOGS = {"retention_age", "retention_size"}
 FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
 
 
@@ -540,6 +541,14 @@ def test_every_setting_of_redis_is_refused_for_an_http_route() -> None:
         default = Route.settings[key].default
         with pytest.raises(Mistaken, match=r"must be left out: http://b is no Redis"):
             Route.of({"prefix": "/a", "origin": "http://b", key: default})
+
+
+@pytest.mark.parametrize("key", sorted(FOR_LOGS))
+def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> None:
+    with pytest.raises(Mistaken, match=r"http://b is no log; the server there decides what it"):
+        Route.of({"prefix": "/a", "origin": "http://b", key: 0})
+    for origin in ("memory:", "file:/x", "redis://h"):
+        assert getattr(Route.of({"prefix": "/a", "origin": origin, key: 7}), key) == 7
 
 
 def test_runs_are_refused_for_an_http_route(tmp_path: Path) -> None:
@@ -634,7 +643,7 @@ def bounded(model: type[Table]) -> list[Any]:
 def test_each_numeric_route_setting_accepts_exactly_its_documented_range(
     key: str, least: float, most: float
 ) -> None:
-    origin = "redis://b" if key in FOR_REDIS else "http://b"
+    origin = "redis://b" if key in FOR_REDIS | FOR_LOGS else "http://b"
     values: dict[str, object] = {"prefix": "/a", "origin": origin}
     whole = isinstance(Route.settings[key].default, int)
     for value in (least, most):

@@ -198,7 +198,8 @@ class Log(Protocol):
 
         A `start` inside a record is where that record begins. The chunk's state is the stream as
         it stood when the records were read; that of a shared log may be a moment younger. Raises
-        StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
+        StreamNotFound when the stream is gone, StreamGone when it begins after `start` by now,
+        RecordDamaged when a checksum does not match.
         """
 
     def can_commit_together(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - for logs of several servers
@@ -207,6 +208,8 @@ class Log(Protocol):
 
     def commit(self, changes: Sequence[Change]) -> Future[None]:
         """Compare and commit: all changes, durably, or none.
+
+        A change that `trims` frees the stream's own records before its `first`, then or later.
 
         The future fails with Conflict when a version is not as expected, with LogUnavailable when
         the log could not write, or cannot say whether it has. It is never done when it is
@@ -229,7 +232,7 @@ class Log(Protocol):
                 commit.add_done_callback(partial(_settle_one, settled, number))
 
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
-        """Return the paths, at most `limit`, of streams with a deadline at or before `now`."""
+        """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
 
 
 def listing_of(log: Log) -> Listing:

@@ -16,7 +16,7 @@ from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict, Counts, Listing, ListingPage, LoadedStream, Log
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk, segments_from
+from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -39,6 +39,11 @@ class _Records:
         self.ends: list[int] = []
         self.datas: list[bytes] = []
         self.producers: dict[str, ProducerState] = {}
+
+    def trim(self, first: int) -> None:
+        """Drop the records before a position."""
+        gone = bisect_right(self.ends, first)
+        del self.ends[:gone], self.datas[:gone]
 
 
 class MemoryListing(Listing):
@@ -172,6 +177,8 @@ class MemoryLog(Log):
         for record in change.records:
             records.ends.append(record.end)
             records.datas.append(record.data)
+        if change.trims:
+            records.trim(state.first)
         for name in change.forgotten:
             records.producers.pop(name, None)
         records.producers.update(change.producers)
@@ -188,6 +195,7 @@ class MemoryLog(Log):
         stands = self._states.get(state.path)
         if stands is None or stands.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
+        check_kept(stands, start)
         position = start
         found: list[list[bytes]] = []
         for segment in segments_from(stands, start):
@@ -206,7 +214,7 @@ class MemoryLog(Log):
 
     @override
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
-        late = (path for path, state in self._states.items() if state.expired(now))
+        late = (path for path, state in self._states.items() if state.is_due(now))
         return list(itertools.islice(late, limit))
 
     @override

@@ -268,4 +268,5 @@ class AppendBatch:
             appends=self._appends,
             traced=tuple(self._traced[-MOST_TRACED:]),
             grown=self.size if only_grows else 0,
+            trims=state.first > before.first,
         )

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
 from gateway.settings.log_kinds import kind_of, kinds_with
+from gateway.settings.log_settings import LogSettings
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     Count,
     FilePath,
-    Flag,
     HeaderNames,
     HealthPath,
-    Origin,
-    Prefix,
     QueryKeys,
     Seconds,
-    Size,
     WholeSeconds,
     shown_origin,
     split_origins,
 )
-from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-
-if TYPE_CHECKING:
-    from gateway.settings.log_kinds.declaration import LogKind
+from gateway.settings.reading.tables import ValueContext, checks, setting
 
 MINUTE_S, DAY_S = 60, 24 * 3600
 YEAR_S = 365 * DAY_S
 LONGEST_S = 3600
-GIB = 1 << 30
 
 
-class Route(Table):
+class Route(LogSettings):
     """A path prefix with the origin of its streams."""
 
-    prefix: Prefix = setting(description="Path that the URLs of the route's streams start with.")
-    origin: Origin = setting(
-        description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
-        "preferred one first."
-    )
     auth: RouteAuth = setting(
         (),
         description="Credentials that clients of the route's streams need; none lets everybody "
@@ -191,31 +179,6 @@ class Route(Table):
         "on", description="Whether the certificates of servers are checked."
     )
 
-    runs: Flag = setting(
-        False,
-        description="Whether applications store runs of headgate.runs below the prefix, which the "
-        "console then shows.",
-    )
-
-    retention_age: WholeSeconds = setting(
-        0,
-        ge=0,
-        le=10 * YEAR_S,
-        description="How long records are kept in Redis; 0 means for ever.",
-    )
-    retention_size: Size = setting(
-        0,
-        ge=0,
-        le=1024 * GIB,
-        description="How much of each stream is kept in Redis; 0 means all.",
-    )
-    wait_replicas: Count = setting(
-        0,
-        ge=0,
-        le=10,
-        description="Replicas of Redis that must have an append before it is acknowledged.",
-    )
-
     @checks(
         "auth_ttl",
         "stale_if_error",
@@ -263,12 +226,6 @@ class Route(Table):
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
 
-    @checks("origin")
-    @classmethod
-    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
-        files.check_place(origin, context.look)
-        return origin
-
     @checks("tls_ca")
     @classmethod
     def _has_authorities(cls, path: str, context: ValueContext) -> str:
@@ -285,16 +242,6 @@ class Route(Table):
                 raise ValueError(f"must not have {name}, which identity_headers has: choose one")
         return names
 
-    @checks("runs")
-    @classmethod
-    def _is_for_logs(cls, value: bool, context: ValueContext) -> bool:
-        origin = context.values.get("origin")
-        if origin is not None and split_origins(origin):
-            raise ValueError(
-                f"must be left out: {origin} is no log; a Headgate there shows its runs itself"
-            )
-        return value
-
     @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
     def _is_for_servers(cls, value: object, context: ValueContext) -> object:
@@ -302,15 +249,6 @@ class Route(Table):
         if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(context.key):
             return value
         raise ValueError(f"must be left out: {shown_origin(origin)} is no server")
-
-    @checks("retention_age", "retention_size", "wait_replicas")
-    @classmethod
-    def _is_for_some_logs(cls, value: object, context: ValueContext) -> object:
-        origin, kinds = context.values.get("origin"), kinds_with(context.key)
-        if origin is None or kind_of(origin) in kinds:
-            return value
-        titles = " or ".join(kind.title for kind in kinds)
-        raise ValueError(f"must be left out: {shown_origin(origin)} is no {titles}")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
         """Return whether shared caches must not store responses, if `auth` is in force."""
@@ -329,18 +267,3 @@ class Route(Table):
         if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.given:
             return self.chunk_max_age
         return MINUTE_S
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """The http(s) servers, the preferred one first; none if the origin is a log."""
-        return split_origins(self.origin)
-
-    @property
-    def is_http(self) -> bool:
-        """True when the streams are on http(s) servers."""
-        return bool(self.origins)
-
-    @property
-    def log_kind(self) -> LogKind | None:
-        """The kind of log that has the streams; None if they are on http(s) servers."""
-        return kind_of(self.origin)

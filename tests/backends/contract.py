@@ -17,7 +17,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.errors import StreamNotFound
+from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.state import (
@@ -571,6 +571,64 @@ async def test_a_soft_deleted_stream_is_still_read_by_its_fork(log: Log) -> None
     await log.commit([appended(root.state, soft_deleted=True)])
     await reclaimed(log)
     assert b"".join((await log.read(fork.state, 0, 99)).records) == b"aabb"
+
+
+# ---------------------------------------------------------------- retention
+
+
+async def test_records_before_the_beginning_are_refused_and_the_others_are_read(log: Log) -> None:
+    first = created(log, "s", b"abcde")
+    await log.commit([first])
+    state = appended(first.state, b"fghi", b"jk").state
+    await log.commit([appended(first.state, b"fghi", b"jk")])
+    trimmed = replace(appended(state, first=5), trims=True)
+    await log.commit([trimmed])
+    await reclaimed(log)
+    for start in (0, 4):
+        with pytest.raises(StreamGone):
+            await log.read(state, start, 11)
+    assert await log.read(state, 5, 11) == Chunk(trimmed.state, 5, 11, (b"fghi", b"jk"))
+    assert await loaded(log, "s") == trimmed.state
+
+
+async def test_an_append_may_trim_all_that_was_there_before(log: Log) -> None:
+    first = created(log, "s", *[b"%03d" % number for number in range(300)])
+    await log.commit([first])
+    later = replace(appended(first.state, b"new", first=900), trims=True)
+    await log.commit([later])
+    await reclaimed(log)
+    assert (await log.read(later.state, 900, 903)).records == (b"new",)
+    await log.commit([appended(later.state, b"er")])
+    assert (await log.read(later.state, 900, 905)).records == (b"new", b"er")
+
+
+async def test_a_trimmed_fork_leaves_the_records_of_its_source(log: Log) -> None:
+    source = created(log, "s", b"abc", b"def", references=1)
+    await log.commit([source])
+    lineage = (Segment(source.state.stream_id, 6, "s"),)
+    fork = created(log, "f", b"ghi", lineage=lineage)
+    await log.commit([fork])
+    trimmed = replace(appended(fork.state, first=3), trims=True)
+    await log.commit([trimmed])
+    await reclaimed(log)
+    assert (await log.read(source.state, 0, 6)).records == (b"abc", b"def")
+    assert (await log.read(trimmed.state, 3, 9)).records == (b"def", b"ghi")
+    with pytest.raises(StreamGone):
+        await log.read(trimmed.state, 0, 9)
+
+
+@pytest.mark.parametrize("deadline", [None, 150.0])
+async def test_a_stream_is_due_from_the_time_of_its_next_trim_on(
+    log: Log, deadline: float | None
+) -> None:
+    lifetime = Lifetime() if deadline is None else Lifetime(expires_at=deadline)
+    first = created(log, "s", b"abc", trim_at=100.0, deadline=deadline, lifetime=lifetime)
+    await log.commit([first])
+    assert list(await log.expired(at(99.9), 10)) == []
+    assert list(await log.expired(at(100.0), 10)) == ["s"]
+    later = appended(first.state, trim_at=None)
+    await log.commit([later])
+    assert list(await log.expired(at(120.0), 10)) == []
 
 
 # ---------------------------------------------------------------- producers

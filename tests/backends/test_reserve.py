@@ -36,16 +36,18 @@ def test_a_reserve_left_by_a_crash_is_used_again(tmp_path: Path) -> None:
         assert Reserve(place / "reserve").make()
 
 
-def test_only_a_commit_that_removes_streams_and_adds_nothing_may_use_the_reserve() -> None:
+def test_only_a_commit_that_removes_and_adds_nothing_may_use_the_reserve() -> None:
     log = MemoryLog()
     new = created(log, "s", b"x")
     closing = appended(new.state, closed=True)
     hidden = appended(new.state, soft_deleted=True)
     assert removes([removed(new.state)])
     assert removes([hidden])
+    assert removes([msgspec.structs.replace(appended(new.state, first=1), trims=True)])
     assert removes([removed(new.state), closing])  # as of a fork, with its source
     assert not removes([closing])
     assert not removes([new])
     assert not removes([removed(new.state), new])
     assert not removes([removed(new.state), appended(new.state, b"y")])
     assert not removes([msgspec.structs.replace(new, expected=0)])
+    assert not removes([msgspec.structs.replace(appended(new.state, b"y"), trims=True)])

@@ -115,7 +115,7 @@ def test_a_stream_without_appends_is_trimmed_by_a_change_of_its_own() -> None:
     state = appended(EMPTY, 5, NOW, AGE)
     assert trim(state, NOW + 79.9, AGE) == ()
     left = replace(state, version=2, first=5, marks=(), trim_at=None)
-    assert trim(state, NOW + 80, AGE) == (Change(left, 1),)
+    assert trim(state, NOW + 80, AGE) == (Change(left, 1, trims=True),)
     assert trim(left, NOW + 1000, AGE) == ()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.commands import state_in
 from gateway.backends.redis.records import Run, stretches
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
-from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.chunks import Chunk, check_kept
 from gateway.protocol.streams.generations import agreed
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class RecordReader:
             raise StreamNotFound("the stream was deleted")
         if start > now.tail or now.offset(start) != state.offset(start):
             raise StreamGone("the log has lost what was before this offset")
-        if start < now.first:
-            raise StreamGone("what follows offset is no longer kept")
+        check_kept(now, start)
         run = Run(start)
         for place, entries in read:
             await run.extend(place, entries, was.tail)

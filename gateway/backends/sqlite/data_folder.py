@@ -62,6 +62,13 @@ create table recent (
     end integer not null, crc integer not null, sizes blob, data blob not null, producers text
 ) strict;
 """
+# Retention: when records are too old, and where streams begin whose earlier records are not freed
+# yet. It is no format of its own, as a Headgate that knows neither can use the file.
+RETENTION = """
+alter table streams add column trim_at real;
+create index streams_trim on streams (trim_at) where trim_at is not null;
+create table trimmed (stream integer primary key, first integer not null) strict;
+"""
 
 
 class DataFolder:
@@ -187,7 +194,7 @@ class DataFolder:
         connection = apsw.Connection(str(new), vfs=self._vfs)
         connection.execute(
             f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"
-            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} {RECENT} commit"
+            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} {RECENT} {RETENTION} commit"
         )
         connection.close()
         new.rename(self.file)
@@ -253,6 +260,8 @@ def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
             f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
         )
         log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
+    if not connection.execute("select 1 from sqlite_schema where name='trimmed'").fetchall():
+        connection.execute(f"begin immediate; {RETENTION} commit")
     # An older Headgate reads the version in the data file without its WAL, and must then refuse
     # the file. After a start that was killed, only the WAL may have the new version.
     if folder.version_in_file < SCHEMA_VERSION:

@@ -27,7 +27,7 @@ class ExpirySearch:
         self._after: Deadline = FIRST
 
     def find(self, reader: RowReader, now: Moment, limit: int) -> list[str]:
-        """Return paths of expired streams in the next stretch."""
+        """Return paths of expired streams in the next stretch, and of streams to trim."""
         most = ROWS_FOR_EACH * limit
         rows = reader.with_deadline(self._after, max(now), most)
         found = [
@@ -37,4 +37,6 @@ class ExpirySearch:
         ]
         if len(found) < limit:
             self._after = rows[-1][0] if len(rows) == most else FIRST
+        if len(found) < limit:
+            found += reader.to_trim(now, limit - len(found))
         return found[:limit]

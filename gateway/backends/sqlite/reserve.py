@@ -32,9 +32,11 @@ FULL = (
 
 
 def removes(changes: Sequence[Change]) -> bool:
-    """Return whether a commit removes a stream and adds nothing."""
+    """Return whether a commit removes a stream, or records of one, and adds nothing."""
     grows = any(change.records or change.expected is None for change in changes)
-    return not grows and any(change.removes or change.state.soft_deleted for change in changes)
+    return not grows and any(
+        change.removes or change.trims or change.state.soft_deleted for change in changes
+    )
 
 
 class Reserve:

@@ -12,7 +12,7 @@ from gateway.backends.sqlite.records import ChunkBuilder
 from gateway.backends.sqlite.state_rows import COLUMNS, state_of
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk, segments_from
+from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
 from gateway.protocol.streams.generations import raised
 from gateway.protocol.streams.state import ProducerState, Segment, StreamState
 
@@ -105,6 +105,7 @@ class RowReader:
             if row is None:
                 raise StreamNotFound("the stream was deleted")
             state = self._state(row)
+            check_kept(state, start)
             builder = ChunkBuilder(state, start)
             for segment in segments_from(state, start):
                 for row in self._rows(segment, builder.position, end):
@@ -140,6 +141,15 @@ class RowReader:
             (*after, until, limit),
         )
         return [((deadline, id_), path, bool(slides)) for deadline, id_, path, slides in rows]
+
+    def to_trim(self, now: Moment, limit: int) -> list[str]:
+        """Return the paths of the first streams with records that have expired."""
+        rows = self._all(
+            "select path from streams where trim_at is not null and trim_at<=?"
+            " order by trim_at limit ?",
+            (now.wall, limit),
+        )
+        return [path for (path,) in rows]
 
     def count_expired(self, now: Moment) -> int:
         """Return how many streams have a deadline that has passed."""

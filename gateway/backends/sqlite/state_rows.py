@@ -29,13 +29,14 @@ FIELDS = {
     "deadline": "deadline",
     "soft_deleted": "soft_deleted",
     "refs": "references",
+    "trim_at": "trim_at",
 }
 COLUMNS = ", ".join([*FIELDS, "detail"])
 UPSERT = (
     " on conflict (id) do update set generation=excluded.generation, version=excluded.version,"
     " tail=excluded.tail,"
     " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
-    " refs=excluded.refs, detail=excluded.detail"
+    " refs=excluded.refs, trim_at=excluded.trim_at, detail=excluded.detail"
 )
 UPSERT_PRODUCER = (
     " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
@@ -61,7 +62,6 @@ class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     past_generations: tuple[PastGeneration, ...] = ()
     first: int = 0
     marks: tuple[Mark, ...] = ()
-    trim_at: float | None = None
     created_at: int | None = None
 
 

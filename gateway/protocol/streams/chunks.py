@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.errors import StreamGone
 from gateway.protocol.streams.generations import reckoned_position
 from gateway.protocol.streams.state import Segment, StreamState
 
@@ -65,6 +66,12 @@ def start_position(state: StreamState, offset: Offset | str | None) -> int:
     if isinstance(offset, str):
         return state.tail
     return min(reckoned_position(state, offset), state.tail)
+
+
+def check_kept(state: StreamState, start: int) -> None:
+    """Raise StreamGone if retention has removed records after `start`."""
+    if start < state.first:
+        raise StreamGone("what follows offset is no longer kept")
 
 
 def empty(state: StreamState) -> Chunk:

@@ -79,4 +79,5 @@ def trim(state: StreamState, now: float, retention: Retention) -> tuple[Change, 
     left = trimmed(state, now, retention)
     if left == state or state.references:
         return ()
-    return (Change(msgspec.structs.replace(left, version=state.version + 1), state.version),)
+    later = msgspec.structs.replace(left, version=state.version + 1)
+    return (Change(later, state.version, trims=later.first > state.first),)

@@ -139,6 +139,10 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Return whether the stream has expired."""
         return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
 
+    def is_due(self, now: Moment) -> bool:
+        """Return whether the stream has expired, or records of it by its retention."""
+        return self.expired(now) or (self.trim_at is not None and now.wall >= self.trim_at)
+
     def ends_at(self, now: Moment) -> float | None:
         """Return when the stream ends by the present wall clock, unless it is used before."""
         if self.deadline is None:
@@ -173,7 +177,8 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `expected` is the version that the log must still have, None if it must have no stream. With
     `removes` the stream is removed and its path remembers the generation. `appends` is the number
     of appends, and `traced` names their spans; a log need not store either. `grown` is how many
-    bytes longer the stream is if only version and tail of its state differ; else 0.
+    bytes longer the stream is if only version and tail of its state differ; else 0. With `trims`
+    the stream begins later than before.
     """
 
     state: StreamState
@@ -185,3 +190,4 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     appends: int = 0
     traced: tuple[TraceContext, ...] = ()
     grown: int = 0
+    trims: bool = False

@@ -269,8 +269,6 @@ KIND = LogKind(
             "connect_timeout",
             "tls_ca",
             "tls_verify",
-            "retention_age",
-            "retention_size",
             "wait_replicas",
         }
     ),

@@ -99,6 +99,11 @@ class PlaceRows:
                 tuple(chain.from_iterable(part)),
             )
 
+    def trim(self, states: Sequence[StreamState]) -> None:
+        """Note where streams begin; their earlier records are freed later."""
+        rows: list[tuple[object, ...]] = [(state.stream_id, state.first) for state in states]
+        self.insert("trimmed", rows, " on conflict (stream) do update set first=excluded.first")
+
     def remove(self, state: StreamState) -> None:
         """Remove a stream's row; its records are freed later, and its generation is remembered."""
         if self._retired < 0:

@@ -1,10 +1,11 @@
-"""Room of removed streams, freed in steps of a few milliseconds of the writer's time."""
+"""Room of what is not kept any more, freed in steps of a few milliseconds of the writer's time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from gateway.backends.sqlite.writing.place_rows import number
+from gateway.protocol.streams.offsets import MAX_POSITION
 
 if TYPE_CHECKING:
     import apsw
@@ -16,25 +17,36 @@ SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
 
 def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> bool:
-    """Free some records of a removed stream, or some pages; return True if more remains."""
-    row = connection.execute("select stream from doomed limit 1").fetchone()
-    if row is None:
-        return _give_back(connection, spare_pages)
+    """Free some records that are not kept, or some pages; return True if more remains."""
+    removed: list[Any] = connection.execute("select stream from doomed limit 1").fetchall()
+    for (stream,) in removed:
+        with connection:
+            if _free_records(connection, stream, MAX_POSITION):
+                for table in ("producers", "trimmed", "doomed"):
+                    connection.execute(f"delete from {table} where stream=?", (stream,))
+        return True
+    places: list[Any] = connection.execute("select stream, first from trimmed limit 1").fetchall()
+    for stream, first in places:
+        with connection:
+            if _free_records(connection, stream, first):
+                connection.execute("delete from trimmed where stream=?", (stream,))
+        return True
+    return _give_back(connection, spare_pages)
+
+
+def _free_records(connection: apsw.Connection, stream: int, first: int) -> bool:
+    """Delete some rows of a stream that end at or before `first`; return whether all are."""
     places: list[Any] = connection.execute(
-        "select end, length(data) from messages where stream=? order by end limit ?",
-        (*row, RECLAIM_ROWS),
+        "select end, length(data) from messages where stream=? and end<=? order by end limit ?",
+        (stream, first, RECLAIM_ROWS),
     ).fetchall()
     size, last = 0, 0
     for end, length in places:
         size, last = size + length, end
         if size >= RECLAIM_BYTES:
             break
-    with connection:
-        connection.execute("delete from messages where stream=? and end<=?", (*row, last))
-        if size < RECLAIM_BYTES and len(places) < RECLAIM_ROWS:
-            connection.execute("delete from producers where stream=?", row)
-            connection.execute("delete from doomed where stream=?", row)
-    return True
+    connection.execute("delete from messages where stream=? and end<=?", (stream, last))
+    return size < RECLAIM_BYTES and len(places) < RECLAIM_ROWS
 
 
 def _give_back(connection: apsw.Connection, spare_pages: int) -> bool:

@@ -168,6 +168,7 @@ class Writer:
         if others:
             whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
             self._rows.write(others, whole)
+            self._rows.trim([change.state for change in others if change.trims])
         self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
         if step.deleted_up_to is not None:
             self._connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
@@ -187,7 +188,7 @@ class Writer:
         )
 
     def reclaim(self, spare_pages: int = SPARE_PAGES) -> bool:
-        """Free some records of a removed stream, or some pages; return True if more remains."""
+        """Free some records that are not kept, or some pages; return True if more remains."""
         return reclaim(self._connection, spare_pages)
 
     def empty_wal(self) -> None:

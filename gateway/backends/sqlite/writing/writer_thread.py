@@ -77,7 +77,7 @@ class WriterThread:
         self._why_unhealthy: str | None = None
         self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
-        self._owes = False  # removed streams have room to give back
+        self._owes = False  # removed streams and records have room to give back
         self.to_note: ClockNote | None = None  # how the clocks stand; the loop alone sets it
         self.histograms = CommitHistograms()  # counted on the thread, of which the loop only reads
         self.groups = 0
@@ -123,7 +123,7 @@ class WriterThread:
         return done
 
     def reclaim(self, writer: Writer) -> bool:
-        """On the thread: free a little of what removed streams left; whether more remains."""
+        """On the thread: free a little of what was removed; whether more remains."""
         if self._reserve.make():
             writer.clocks.note(self.to_note)
             self._owes = writer.reclaim()
@@ -236,7 +236,7 @@ class WriterThread:
             self.histograms.write.observe(writer.written_at - began)
             self.histograms.sync.observe(time.monotonic() - writer.written_at)
             self.histograms.stored(writer.stored)
-            self._owes = self._owes or any(it.removes for it in writer.stored)
+            self._owes = self._owes or any(it.removes or it.trims for it in writer.stored)
         assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
         return writer, [None if stood else Conflict() for stood in result]
 

@@ -1,0 +1,113 @@
+"""The settings of a route's origin, and of what a log there keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.log_kinds import kind_of, kinds_with
+from gateway.settings.reading import files
+from gateway.settings.reading.kinds import (
+    Count,
+    Flag,
+    Origin,
+    Prefix,
+    Size,
+    WholeSeconds,
+    shown_origin,
+    split_origins,
+)
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+
+if TYPE_CHECKING:
+    from gateway.settings.log_kinds.declaration import LogKind
+
+YEAR_S = 365 * 24 * 3600
+GIB = 1 << 30
+
+
+class RouteOrigin(Table):
+    """A path prefix with the origin of its streams."""
+
+    prefix: Prefix = setting(description="Path that the URLs of the route's streams start with.")
+    origin: Origin = setting(
+        description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
+        "preferred one first."
+    )
+
+    @checks("origin")
+    @classmethod
+    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
+        files.check_place(origin, context.look)
+        return origin
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The http(s) servers, the preferred one first; none if the origin is a log."""
+        return split_origins(self.origin)
+
+    @property
+    def is_http(self) -> bool:
+        """True when the streams are on http(s) servers."""
+        return bool(self.origins)
+
+    @property
+    def log_kind(self) -> LogKind | None:
+        """The kind of log that has the streams; None if they are on http(s) servers."""
+        return kind_of(self.origin)
+
+
+class LogSettings(RouteOrigin):
+    """The settings of a route whose streams are in a log."""
+
+    runs: Flag = setting(
+        False,
+        description="Whether applications store runs of headgate.runs below the prefix, which the "
+        "console then shows.",
+    )
+    retention_age: WholeSeconds = setting(
+        0,
+        ge=0,
+        le=10 * YEAR_S,
+        description="How long records are kept; 0 means for ever.",
+    )
+    retention_size: Size = setting(
+        0,
+        ge=0,
+        le=1024 * GIB,
+        description="How much of each stream is kept; 0 means all.",
+    )
+    wait_replicas: Count = setting(
+        0,
+        ge=0,
+        le=10,
+        description="Replicas of Redis that must have an append before it is acknowledged.",
+    )
+
+    @checks("runs")
+    @classmethod
+    def _is_for_logs(cls, value: bool, context: ValueContext) -> bool:
+        origin = context.values.get("origin")
+        if origin is not None and split_origins(origin):
+            raise ValueError(
+                f"must be left out: {origin} is no log; a Headgate there shows its runs itself"
+            )
+        return value
+
+    @checks("retention_age", "retention_size")
+    @classmethod
+    def _is_kept_by_logs(cls, value: object, context: ValueContext) -> object:
+        origin = context.values.get("origin")
+        if origin is not None and split_origins(origin):
+            raise ValueError(
+                f"must be left out: {origin} is no log; the server there decides what it keeps"
+            )
+        return value
+
+    @checks("wait_replicas")
+    @classmethod
+    def _is_for_some_logs(cls, value: object, context: ValueContext) -> object:
+        origin, kinds = context.values.get("origin"), kinds_with(context.key)
+        if origin is None or kind_of(origin) in kinds:
+            return value
+        titles = " or ".join(kind.title for kind in kinds)
+        raise ValueError(f"must be left out: {shown_origin(origin)} is no {titles}")

@@ -1,0 +1,105 @@
+"""Retention over HTTP: a stream begins later, the same on every log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends.conftest import _redis  # noqa: F401 - a fixture of the whole session
+from tests.backends.contract import FACTORIES, MANY, reclaimed
+from tests.web.serving import PREFIX, Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORD = 100
+KEPT = 800  # bytes; marks are an eighth apart
+OWN = ("memory", "sqlite")  # logs without a clock of their own
+
+
+def numbered(number: int) -> bytes:
+    return b"%03d" % number * (RECORD // 3) + b"."
+
+
+async def filled(gateway: Serving, name: str, records: range) -> None:
+    for number in records:
+        assert (await gateway.ask(post(name, numbered(number)))).status == 204
+
+
+async def beginning(gateway: Serving, name: str) -> bytes:
+    """Return the first three bytes of a stream."""
+    answer = await gateway.ask(get(f"{name}?offset=-1"))
+    assert answer.status == 200
+    return answer.body[:3]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_get_410(
+    kind: str, tmp_path: Path
+) -> None:
+    log = FACTORIES[kind](tmp_path, MANY)
+    async with serving(log, own={"retention_size": KEPT}) as gateway:
+        created = await gateway.ask(put("s"))
+        await filled(gateway, "s", range(8))
+        assert await beginning(gateway, "s") == b"000"
+        await filled(gateway, "s", range(8, 40))
+        await reclaimed(log)
+        assert b"030" <= await beginning(gateway, "s") <= b"032"
+        answer = await gateway.ask(get(f"s?offset={created.next_offset}"))
+        answer.assert_problem(410, "the stream begins at")
+        tail = await gateway.ask(get("s?offset=now"))
+        assert tail.status == 200
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retained_size(
+    kind: str, tmp_path: Path
+) -> None:
+    log = FACTORIES[kind](tmp_path, MANY)
+    async with serving(log, own={"retention_size": KEPT}) as gateway:
+        await gateway.ask(put("s"))
+        await filled(gateway, "s", range(4))
+        fork = await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
+        assert fork.status == 201
+        await filled(gateway, "s", range(4, 40))
+        await reclaimed(log)
+        assert (await gateway.ask(get("f?offset=-1"))).body == b"".join(map(numbered, range(4)))
+        assert await beginning(gateway, "s") == b"000"
+        assert (await gateway.ask(request("DELETE", "f"))).status == 204
+        await filled(gateway, "s", range(40, 41))
+        await reclaimed(log)
+        assert b"031" <= await beginning(gateway, "s") <= b"033"
+
+
+@pytest.mark.parametrize("kind", OWN)
+async def test_a_fork_is_trimmed_beyond_what_it_inherited(kind: str, tmp_path: Path) -> None:
+    log = FACTORIES[kind](tmp_path, MANY)
+    async with serving(log, own={"retention_size": KEPT}) as gateway:
+        await gateway.ask(put("s"))
+        await filled(gateway, "s", range(4))
+        await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
+        await filled(gateway, "f", range(4, 40))
+        await reclaimed(log)
+        assert b"030" <= await beginning(gateway, "f") <= b"032"
+        (await gateway.ask(get(f"f?offset={offset(0)}"))).assert_problem(410)
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"".join(map(numbered, range(4)))
+
+
+@pytest.mark.parametrize("kind", OWN)
+async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
+    kind: str, tmp_path: Path
+) -> None:
+    log = FACTORIES[kind](tmp_path, MANY)
+    async with serving(log, own={"retention_age": 80}) as gateway:
+        await gateway.ask(put("s", body=numbered(0)))
+        gateway.clock.advance(79)
+        await gateway.route.sweeper.round()
+        assert await beginning(gateway, "s") == b"000"
+        gateway.clock.advance(1)
+        gateway.elapsed.advance(80)
+        await gateway.route.sweeper.round()
+        assert (await gateway.ask(get("s?offset=-1"))).body == b""
+        (await gateway.ask(get(f"s?offset={offset(0)}"))).assert_problem(410)
+        await filled(gateway, "s", range(1, 2))
+        assert await beginning(gateway, "s") == b"001"
