@@ -158,14 +158,14 @@ async def test_loading_a_path_where_nothing_was_created_finds_nothing(log: Log) 
     assert await log.load("s") == found(log, None, None)
 
 
-async def test_a_created_stream_is_loaded_and_read(log: Log) -> None:
+async def test_a_created_stream_loads_with_its_state_and_reads_its_records(log: Log) -> None:
     change = created(log, "s", b"one", b"two")
     await log.commit([change])
     assert await log.load("s") == found(log, change.state, None)
     assert await log.read(change.state, 0, 100) == Chunk(change.state, 0, 6, (b"one", b"two"))
 
 
-async def test_every_field_of_a_state_comes_back(log: Log) -> None:
+async def test_every_field_of_a_stream_state_survives_a_commit_and_a_load(log: Log) -> None:
     base = created(log, "base", b"0123456789")
     state = StreamState(
         path="a/b%2F%C3%A9",
@@ -205,7 +205,7 @@ async def test_every_field_of_a_state_comes_back(log: Log) -> None:
     assert [await loaded(log, one.path) for one in (state, other)] == [state, other]
 
 
-async def test_every_field_that_may_change_comes_back_changed(log: Log) -> None:
+async def test_every_changed_field_of_a_stream_state_survives_a_commit_and_a_load(log: Log) -> None:
     change = created(log, "s", b"a")
     await log.commit([change])
     moved = replace(
@@ -257,7 +257,9 @@ async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong
 
 @pytest.mark.parametrize("kind", ATOMIC, indirect=True)
 @pytest.mark.parametrize("position", [0, 1, 2])
-async def test_a_commit_of_several_changes_is_all_or_nothing(log: Log, position: int) -> None:
+async def test_a_commit_with_one_conflicting_change_stores_no_change(
+    log: Log, position: int
+) -> None:
     standing = created(log, "standing", b"a")
     doomed = created(log, "doomed", b"b")
     await log.commit([standing, doomed])
@@ -336,7 +338,7 @@ async def test_separate_commits_are_reported_in_the_order_of_all_commits(log: Lo
     assert await loaded(log, "s") == steps[3].state
 
 
-async def test_commits_that_wait_together_build_on_each_other(log: Log) -> None:
+async def test_fifty_commits_queued_at_once_are_stored_in_order(log: Log) -> None:
     change = created(log, "s", b"0")
     futures = [log.commit([change])]
     state = change.state
@@ -404,7 +406,7 @@ async def test_a_cancelled_commit_is_stored_completely_or_not_at_all(log: Log) -
     assert await loaded(log, "s") in (None, change.state)
 
 
-async def test_large_commits_and_records_come_back(log: Log) -> None:
+async def test_a_commit_of_1501_records_and_3_mb_reads_back_whole(log: Log) -> None:
     datas = [b"x" * 3_000_000, *(b"%d," % number for number in range(1500))]
     change = created(log, "s", *datas)
     await log.commit([change])
@@ -466,7 +468,7 @@ async def test_a_read_ends_at_the_first_record_boundary_at_or_after_its_end(
     ],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["one commit", "three"])
-async def test_a_read_from_inside_a_record_begins_with_that_record(
+async def test_a_read_from_inside_a_record_returns_that_whole_record(
     log: Log,
     start: int,
     end: int,
@@ -493,7 +495,7 @@ async def test_a_read_returns_the_present_state_of_its_stream(log: Log) -> None:
     assert (chunk.at_tail, chunk.closed) == (True, True)
 
 
-async def test_a_removed_stream_is_not_read(log: Log) -> None:
+async def test_a_read_of_a_removed_stream_raises_not_found_after_recreation_too(log: Log) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
     await log.commit([removed(change.state)])
@@ -550,7 +552,7 @@ async def test_a_fork_reads_the_records_of_each_level_of_its_lineage(log: Log) -
     assert b"".join((await log.read(two.state, 0, 99)).records) == whole["two"]
 
 
-async def test_a_deep_line_of_forks_is_read_through(log: Log) -> None:
+async def test_a_fork_of_a_hundred_levels_reads_the_records_of_every_level(log: Log) -> None:
     changes = [created(log, "0", b"0,")]
     for level in range(1, 101):
         below = changes[-1].state
@@ -680,7 +682,7 @@ async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
     assert (await log.load("s")).producers == {"a": state}
 
 
-async def test_a_new_stream_at_an_old_path_has_no_producers(log: Log) -> None:
+async def test_a_stream_recreated_at_a_removed_path_has_no_producers(log: Log) -> None:
     state = ProducerState(0, 0, 1.0)
     change = with_producers(created(log, "s"), a=state)
     await log.commit([change])
@@ -798,12 +800,12 @@ async def test_reclaiming_ends_and_removes_no_data_of_existing_streams(log: Log)
     assert [(await log.read(one.state, 0, 9)).records for one in again] == [(b"new",)] * 3
 
 
-async def test_a_log_at_ease_is_healthy(log: Log) -> None:
+async def test_a_log_after_a_successful_commit_reports_no_fault(log: Log) -> None:
     await log.commit([created(log, "s")])
     assert log.why_unhealthy() is None
 
 
-async def test_reads_and_commits_may_meet(log: Log) -> None:
+async def test_reads_during_commits_see_an_unbroken_prefix_of_the_records(log: Log) -> None:
     """Whatever a read sees is a prefix of what was written, of one moment."""
     change = created(log, "s", b"%08d" % 0)
     await log.commit([change])

@@ -180,7 +180,7 @@ async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
 
 
 @pytest.mark.parametrize("filler", ["zeros", "noise"])
-async def test_a_last_transaction_of_which_parts_never_came_is_no_damage(
+async def test_a_torn_last_transaction_in_the_wal_is_reported_as_no_loss(
     filler: str, crash: Crash, tmp_path: Path
 ) -> None:
     chance = random.Random(5)

@@ -102,7 +102,7 @@ async def test_the_last_listed_page_has_no_successor(log: Log, limit: int) -> No
     assert listed.after == ("a" if limit == 1 else None)
 
 
-async def test_an_empty_log_lists_nothing(log: Log) -> None:
+async def test_an_empty_log_lists_no_streams(log: Log) -> None:
     assert await needed(log.listing).page("", "", 50) == ([], None)
     assert await needed(log.listing).largest("", 10) == []
 

@@ -207,7 +207,7 @@ def base(log: SqliteLog, path: str) -> Change:
 @pytest.mark.parametrize("once", [True, False], ids=["once", "until it is mended"])
 @pytest.mark.parametrize("error", [apsw.FullError, apsw.IOError])
 @pytest.mark.parametrize("nth", cases(range(1, 31), range(1, 31, 3), "every third"))
-async def test_a_disk_that_refuses_refuses_whole_commits(
+async def test_a_commit_that_meets_a_full_or_failing_disk_is_refused_whole(
     nth: int, error: type[apsw.Error], once: bool, tmp_path: Path
 ) -> None:
     with PowerLossVFS() as vfs:

@@ -132,7 +132,9 @@ def move(gateways: Gateways, path: str) -> None:
 # ---------------------------------------------------------------- streams on every node
 
 
-async def test_streams_of_every_node_are_served_through_every_gateway(gateways: Gateways) -> None:
+async def test_streams_on_every_cluster_node_are_written_and_read_through_both_gateways(
+    gateways: Gateways,
+) -> None:
     service, beside = Service(gateways.log), Service(gateways.other)
     paths = gateways.on_each_node()
     assert len(set(paths)) == 3
@@ -172,7 +174,9 @@ async def test_a_chain_of_forks_across_all_nodes_reads_each_level(gateways: Gate
         assert gateways.owner(path).command("EXISTS", gateways.names.records(path)) == 0
 
 
-async def test_forks_that_meet_across_nodes_are_all_counted(gateways: Gateways) -> None:
+async def test_simultaneous_forks_across_cluster_nodes_are_all_counted_as_references(
+    gateways: Gateways,
+) -> None:
     services = [Service(gateways.log), Service(gateways.other)]
     source, *_ = gateways.on_each_node()
     await services[0].create(source, b"past")
@@ -191,7 +195,9 @@ async def test_forks_that_meet_across_nodes_are_all_counted(gateways: Gateways) 
     assert state.references == 0
 
 
-async def test_streams_of_every_node_expire(gateways: Gateways) -> None:
+async def test_streams_on_every_cluster_node_are_removed_when_they_expire(
+    gateways: Gateways,
+) -> None:
     service = Service(gateways.log)
     paths = gateways.on_each_node()
     for path in paths:

@@ -239,7 +239,7 @@ async def test_a_commit_sent_twice_is_stored_once(
             assert data.endswith(b"".join(record.data for record in change.records))
 
 
-async def test_appends_that_share_a_lost_connection_are_all_stored_once(
+async def test_two_hundred_commits_over_connections_that_are_lost_are_all_stored(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):

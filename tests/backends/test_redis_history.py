@@ -51,7 +51,7 @@ async def test_all_gateways_and_streams_of_a_server_have_one_history(tmp_path: P
         assert before <= histories.pop() <= clock(server)
 
 
-async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None:
+async def test_a_redis_restart_without_data_begins_a_later_history(tmp_path: Path) -> None:
     subscriptions = Hearing()
     with redis_server(tmp_path) as server:
         async with connected(server.url, subscriptions) as log:

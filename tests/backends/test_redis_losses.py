@@ -54,7 +54,9 @@ async def restart_as_planned(server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("kept", [IN_A_FILE, IN_A_SNAPSHOT], ids=["file", "snapshot"])
-async def test_a_planned_restart_loses_nothing(kept: dict[str, str], tmp_path: Path) -> None:
+async def test_a_planned_restart_with_persistence_is_reported_as_no_loss(
+    kept: dict[str, str], tmp_path: Path
+) -> None:
     async with with_a_stream(tmp_path, **kept) as (server, log, _):
         await restart_as_planned(server)
         assert await found(log) == ["no"]
@@ -122,7 +124,7 @@ async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
         assert await found(log) == ["yes"]
 
 
-async def test_appends_right_after_the_crash_do_not_hide_that_nothing_is_lost(
+async def test_appends_after_a_restart_without_loss_do_not_change_the_report_of_no_loss(
     tmp_path: Path,
 ) -> None:
     async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, _):

@@ -170,7 +170,9 @@ async def test_the_creation_of_a_stream_followed_in_advance_is_notified(pair: Pa
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 500])
-async def test_many_streams_are_followed_at_once(pair: Pair, count: int) -> None:
+async def test_streams_followed_in_one_turn_beyond_a_batch_are_all_notified(
+    pair: Pair, count: int
+) -> None:
     paths = [f"s{number}" for number in range(count)]
     await pair.follow(*paths)
     change = created(pair.other, paths[-1], b"x")

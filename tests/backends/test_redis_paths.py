@@ -36,7 +36,7 @@ async def written_before_there_was_a_list(
     assert await everything(log) == []
 
 
-async def test_streams_that_are_older_than_the_list_are_found(
+async def test_streams_written_before_the_path_list_existed_are_found_by_a_search(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     paths = {f"s/{number}" for number in range(300)}
@@ -46,7 +46,7 @@ async def test_streams_that_are_older_than_the_list_are_found(
         await until(lambda: server.command("TTL", names.paths_searched) > 60)
 
 
-async def test_streams_of_another_log_are_not_found(
+async def test_streams_of_a_log_with_a_longer_prefix_are_not_listed(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     longer = f"{names.prefix}:a"
@@ -80,7 +80,7 @@ async def test_an_index_entry_without_a_stream_is_not_listed_and_is_removed(
     await until(lambda: server.command("ZRANGE", names.paths, 0, -1) == [b"s"])
 
 
-async def test_a_foreign_value_at_a_stream_hides_no_other(
+async def test_a_key_without_a_valid_stream_state_hides_no_other_stream_in_the_list(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     for path in ("a", "c"):
@@ -126,7 +126,7 @@ async def test_gateways_that_create_and_remove_one_stream_leave_a_correct_list(
         await until(lambda: server.command("ZCARD", names.paths) == len(stands))
 
 
-async def test_streams_of_all_nodes_of_a_cluster_are_listed(
+async def test_streams_on_all_cluster_nodes_are_listed(
     tmp_path_factory: pytest.TempPathFactory, names: RedisNames
 ) -> None:
     paths = {f"s{number}" for number in range(40)}

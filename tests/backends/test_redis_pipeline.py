@@ -211,7 +211,7 @@ async def test_requests_with_an_epilogue_complete_after_it() -> None:
 
 
 @pytest.mark.parametrize("are_long", ["commands", "replies"])
-async def test_a_pipeline_is_bounded_by_bytes(
+async def test_a_redis_pipeline_over_the_byte_limit_waits_for_earlier_replies(
     monkeypatch: pytest.MonkeyPatch, are_long: str
 ) -> None:
     monkeypatch.setattr(pipeline, "MAX_PIPELINE_BYTES", 10_000)

@@ -58,7 +58,9 @@ def user(server: RedisServer, names: RedisNames) -> Iterator[User]:
     server.command("ACL", "DELUSER", one.name)
 
 
-async def test_the_documented_rights_are_enough(user: User) -> None:
+async def test_the_documented_redis_rights_allow_create_append_read_follow_and_delete(
+    user: User,
+) -> None:
     async with connected(user.origin) as log:
         service = Service(log)
         await service.create("s")

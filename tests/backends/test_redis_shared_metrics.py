@@ -51,7 +51,7 @@ async def test_the_number_of_gateways_whose_figures_are_returned_is_bounded(
     assert len(await log.sharing.share_figures("a", "{}")) == MOST
 
 
-async def test_figures_have_a_longest(
+async def test_shared_metrics_over_the_longest_size_are_refused_and_not_read(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await log.sharing.share_figures("a", "x" * LONGEST_FIGURES)

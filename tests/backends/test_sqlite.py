@@ -142,9 +142,7 @@ async def test_a_valid_record_at_a_wrong_position_is_refused_as_damage(tmp_path:
 
 
 @pytest.mark.parametrize("end", [3, 6, 9])
-async def test_a_missing_record_is_damage_and_not_the_readers_fault(
-    end: int, tmp_path: Path
-) -> None:
+async def test_a_read_of_a_missing_record_raises_record_damaged(end: int, tmp_path: Path) -> None:
     """A 4xx would make clients stop for good, and a short answer would make them spin."""
     change = await written(tmp_path, b"abc", b"def", b"ghi")
     damage(tmp_path, "delete from messages where end=?", end)
@@ -156,7 +154,7 @@ async def test_a_missing_record_is_damage_and_not_the_readers_fault(
 # ---------------------------------------------------------------- groups
 
 
-async def test_commits_that_wait_share_a_sync(tmp_path: Path) -> None:
+async def test_commits_that_wait_together_share_disk_syncs(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     count = 3 * MAX_GROUP
@@ -240,7 +238,9 @@ async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> 
 # ---------------------------------------------------------------- the file
 
 
-async def test_reopening_finds_everything(tmp_path: Path) -> None:
+async def test_a_reopened_sqlite_log_has_all_states_records_and_retired_generations(
+    tmp_path: Path,
+) -> None:
     async with opened("sqlite", tmp_path) as log:
         change = created(log, "s", b"one")
         gone = created(log, "gone", b"x" * 100, generation=3)
@@ -353,7 +353,7 @@ async def test_a_half_made_data_file_left_by_a_crash_is_made_again(tmp_path: Pat
         assert (await log.load("s")).place.state == change.state
 
 
-async def test_reclaiming_gives_space_back_to_the_disk(tmp_path: Path) -> None:
+async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         doomed = created(log, "doomed", *[b"x" * 100_000] * 100)
         await log.commit([doomed])

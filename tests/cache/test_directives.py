@@ -49,7 +49,7 @@ def fields(*pairs: tuple[str, str]) -> CIMultiDict[str]:
         (['a="', '", b'], ['a="', '"', "b"]),
     ],
 )
-def test_a_list_is_split_at_commas_outside_of_quotes_that_close(
+def test_a_list_field_is_split_at_commas_outside_of_closed_quotes(
     lines: list[str], expected: list[str]
 ) -> None:
     assert members(lines) == expected
@@ -84,7 +84,7 @@ def test_hostile_cache_fields_are_parsed_in_linear_time(unit: str) -> None:
         (["=60"], {"": "60"}),
     ],
 )
-def test_cache_control_gives_each_directive_once(
+def test_repeated_cache_control_directives_are_parsed_into_one_value_each(
     lines: list[str], expected: dict[str, str]
 ) -> None:
     assert parse_directives(lines) == expected
@@ -153,7 +153,7 @@ def test_a_malformed_number_of_seconds_is_ignored(argument: str, seconds: int) -
         (["max-age=1234567890123456"], {}),
     ],
 )
-def test_a_targeted_field_is_a_dictionary_or_nothing(
+def test_a_targeted_field_that_is_no_valid_dictionary_parses_as_empty(
     lines: list[str], expected: dict[str, str]
 ) -> None:
     assert parse_dictionary(lines) == expected
@@ -333,7 +333,7 @@ def test_spellings_of_one_header_value_select_one_variant(
         ("accept-encoding", ["gzip"], ["gzip, *"]),
     ],
 )
-def test_different_values_of_a_varying_header_are_different_variants(
+def test_different_values_of_a_varying_header_do_not_normalise_to_the_same_variant(
     name: str, one: list[str], other: list[str]
 ) -> None:
     wishes = [fields(*((name.title(), line) for line in lines)) for lines in (one, other)]

@@ -73,7 +73,9 @@ async def test_the_age_of_a_response_from_the_origin_counts_towards_its_lifetime
 
 
 @pytest.mark.parametrize(("after", "x_cache"), [(59.9, "HIT"), (60.0, "MISS"), (60.1, "MISS")])
-async def test_a_copy_is_fresh_for_so_long(after: float, x_cache: str) -> None:
+async def test_a_cached_response_is_a_hit_until_its_lifetime_ends(
+    after: float, x_cache: str
+) -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         await stage.get()
         stage.clock.advance(after)
@@ -212,7 +214,7 @@ JAN, FEB = (f"Sat, 01 {month} 2025 00:00:00 GMT" for month in ("Jan", "Feb"))
         (['ETag: "a"', OFFSET], ['ETag: "a"', "Stream-Next-Offset: 8"]),
     ],
 )
-async def test_a_304_for_another_answer_confirms_nothing(
+async def test_a_304_with_another_validator_discards_the_cached_response_and_fetches_again(
     kept_with: list[str], unchanged: list[str]
 ) -> None:
     scripts = [
@@ -527,7 +529,7 @@ async def test_readers_do_not_wait_for_each_other_for_a_while_after_a_private_re
         assert (await waits).body == b"1"
 
 
-async def test_equal_reads_wait_again_when_hit_for_pass_is_over() -> None:
+async def test_equal_reads_share_one_fetch_again_after_hit_for_pass_expires() -> None:
     cached = Steps(b"", answer(b"1", MINUTE))
     async with (
         RawOrigin(answer(b"0", "Cache-Control: private"), cached, answer(b"2")) as raw,
@@ -658,7 +660,7 @@ SOMEBODY = [("Authorization", "Bearer a"), ("Cookie", "session=a")]
 
 
 @pytest.mark.parametrize("credential", SOMEBODY)
-async def test_readers_with_credentials_do_not_wait_for_each_other(
+async def test_reads_with_different_credentials_do_not_share_a_fetch(
     credential: tuple[str, str],
 ) -> None:
     gate = asyncio.Event()
@@ -744,7 +746,7 @@ async def test_a_fetch_under_way_at_a_write_is_neither_stored_nor_joined(
         assert len(raw.heard) == 2
 
 
-async def test_a_refresh_under_way_at_a_write_is_not_stored() -> None:
+async def test_a_refresh_under_way_during_a_write_is_not_cached() -> None:
     old = Steps(b"", answer(b"old", SWR))
     async with (
         RawOrigin(answer(b"first", SWR), old, answer(b"new", SWR)) as raw,
@@ -847,7 +849,7 @@ async def test_a_response_begun_before_a_stream_was_dropped_is_not_current() -> 
         assert not (await reading).current
 
 
-async def test_a_write_elsewhere_changes_nothing() -> None:
+async def test_a_write_at_another_path_leaves_the_cached_response() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         await stage.get()
         stage.cache.forget(f"{PATH}2")

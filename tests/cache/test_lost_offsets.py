@@ -28,11 +28,13 @@ def lost() -> LostOffsets:
     ("offset", "is_refused"),
     [("-1", False), ("now", False), ("01", False), ("02", False), ("03", True), ("10", False)],
 )
-def test_offsets_beyond_the_common_point_are_refused(offset: str, is_refused: bool) -> None:
+def test_offsets_of_the_lost_stream_beyond_the_common_point_are_refused(
+    offset: str, is_refused: bool
+) -> None:
     assert lost().refuses(KEY, offset, 100.0) is is_refused
 
 
-def test_an_offset_of_the_new_stream_is_not_refused() -> None:
+def test_an_offset_sent_from_the_new_stream_is_not_refused() -> None:
     offsets = lost()
     offsets.tell(KEY, "04")
     assert not offsets.refuses(KEY, "04", 100.0)
@@ -50,7 +52,7 @@ def test_an_offset_of_both_streams_is_refused_until_old_readers_have_returned(
 
 
 @pytest.mark.parametrize(("after_s", "is_refused"), [(REFUSED_S - 1, True), (REFUSED_S, False)])
-def test_offsets_are_refused_as_long_as_readers_may_come_back(
+def test_offsets_of_a_lost_stream_are_refused_until_refused_s_has_passed(
     after_s: float, is_refused: bool
 ) -> None:
     offsets = lost()
@@ -84,7 +86,7 @@ def test_offsets_lost_in_either_of_two_losses_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
-def test_lost_streams_are_bounded(more: int, is_refused: bool) -> None:
+def test_lost_streams_over_the_limit_drop_the_oldest_loss(more: int, is_refused: bool) -> None:
     offsets = lost()
     for number in range(MAX_STREAMS - 1 + more):
         offsets.lose(("h", f"/{number}", (), ""), "", "09", frozenset(), 100.0)
@@ -94,7 +96,9 @@ def test_lost_streams_are_bounded(more: int, is_refused: bool) -> None:
 
 
 @pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
-def test_the_offsets_of_the_new_stream_are_bounded(more: int, is_refused: bool) -> None:
+def test_an_offset_of_the_new_stream_over_the_limit_ends_all_refusals(
+    more: int, is_refused: bool
+) -> None:
     offsets = lost()
     for number in range(MAX_TOLD + more):
         offsets.tell(KEY, f"a{number}")
@@ -103,7 +107,7 @@ def test_the_offsets_of_the_new_stream_are_bounded(more: int, is_refused: bool) 
 
 
 @pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
-def test_the_offsets_that_readers_may_hold_are_bounded_over_many_losses(
+def test_offsets_held_by_readers_over_the_limit_are_dropped_across_losses(
     more: int, is_refused: bool
 ) -> None:
     offsets = LostOffsets()

@@ -30,7 +30,7 @@ def test_a_response_of_any_final_status_is_stored_with_an_explicit_lifetime(
 
 
 @pytest.mark.parametrize("status", [499, 500, 502, 503, 504, 599])
-def test_an_error_is_stored_with_an_explicit_lifetime(status: int) -> None:
+def test_a_5xx_or_499_with_an_explicit_lifetime_is_cached_for_that_lifetime(status: int) -> None:
     assert kept("Cache-Control: max-age=60", status=status).lifetime == 60
 
 
@@ -165,7 +165,9 @@ def test_a_response_with_a_cookie_is_stored_only_with_an_explicit_lifetime() -> 
         (f"Expires: 0 | Last-Modified: {YEAR_AGO}", 0),
     ],
 )
-def test_the_most_specific_lifetime_counts(response: str, lifetime: float) -> None:
+def test_the_most_specific_lifetime_directive_decides_the_lifetime(
+    response: str, lifetime: float
+) -> None:
     assert kept(f'ETag: "a" | {response}').lifetime == lifetime
 
 
@@ -197,9 +199,7 @@ def test_other_statuses_get_a_guessed_lifetime_only_if_public(status: int) -> No
     ("modified", "lifetime"),
     [(YEAR_AGO, 24 * 3600), (DATE, 0), (IN_AN_HOUR, 0)],
 )
-def test_a_guessed_lifetime_is_a_day_at_most_and_never_negative(
-    modified: str, lifetime: float
-) -> None:
+def test_a_heuristic_lifetime_is_between_zero_and_a_day(modified: str, lifetime: float) -> None:
     assert kept(f"Date: {DATE} | Last-Modified: {modified}").lifetime == lifetime
 
 
@@ -241,7 +241,7 @@ def test_a_targeted_field_can_forbid_storing(targeted: str) -> None:
 
 
 @pytest.mark.parametrize("targeted", ["", "max-age=60, &&", 'max-age="60"', "Max-Age=60"])
-def test_a_targeted_field_that_does_not_parse_is_ignored(targeted: str) -> None:
+def test_a_targeted_field_that_does_not_parse_leaves_cache_control_in_force(targeted: str) -> None:
     assert keep(f"CDN-Cache-Control: {targeted} | Cache-Control: no-store") is None
     assert kept(f"CDN-Cache-Control: {targeted} | Cache-Control: max-age=5").lifetime == 5
 
@@ -281,5 +281,5 @@ def test_the_age_of_a_response_is_the_highest_that_any_source_gives(
 @pytest.mark.parametrize(
     ("after", "age"), [(-5, 0), (0, 0), (0.99, 0), (1, 1), (59.5, 59), (2**40, LONGEST_S)]
 )
-def test_age_is_in_whole_seconds_and_bounded(after: float, age: int) -> None:
+def test_age_is_whole_seconds_between_zero_and_longest_s(after: float, age: int) -> None:
     assert kept("Cache-Control: max-age=60").age(NOW + after) == age

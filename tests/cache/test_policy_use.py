@@ -68,7 +68,7 @@ def failing(one: Variant) -> Variant:
         (360, Validate, Validate),
     ],
 )
-def test_a_response_is_served_then_served_stale_then_validated(
+def test_a_cached_response_is_served_fresh_then_stale_then_validated_as_it_ages(
     after: float, decision: Callable[[Variant], object], when_it_fails: Callable[[Variant], object]
 ) -> None:
     variant, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
@@ -390,7 +390,7 @@ def test_a_single_satisfiable_range_is_used_and_others_are_ignored(
 
 
 @pytest.mark.parametrize("text", ["bytes=10-", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused_with_the_size(text: str) -> None:
+def test_a_range_behind_the_end_raises_range_not_satisfiable_with_the_size(text: str) -> None:
     with pytest.raises(RangeNotSatisfiable) as refusal:
         byte_range(fields(f"Range: {text}"), fields(""), 10)
     assert refusal.value.size == 10
@@ -418,7 +418,7 @@ def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
         (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", "yesterday", False),
     ],
 )
-def test_a_range_of_another_representation_is_not_served(
+def test_a_range_with_an_if_range_of_another_representation_is_ignored(
     response: str, condition: str, holds: bool
 ) -> None:
     asked = fields(f"Range: bytes=0-1 | If-Range: {condition}")

@@ -24,7 +24,9 @@ from gateway.cache.rules.private_fields import make_private, private_lines
         (['x="public, s-maxage=1", public'], 'private, x="public, s-maxage=1"'),
     ],
 )
-def test_lifetimes_stay_for_the_browser(given: list[str], left: str) -> None:
+def test_private_responses_keep_browser_lifetimes_and_lose_shared_cache_directives(
+    given: list[str], left: str
+) -> None:
     fields = CIMultiDict([("cache-control", value) for value in given])
     make_private(fields)
     assert fields.getall("Cache-Control") == [left]

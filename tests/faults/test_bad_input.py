@@ -113,14 +113,16 @@ def _assert_goes_on(wire: Wire, answer: Answer) -> None:
         ("offset=%ff", "query"),
     ],
 )
-def test_bad_parameter_is_named(text: str, wire: Wire, query: str, parameter: str) -> None:
+def test_a_bad_parameter_is_answered_400_and_named(
+    text: str, wire: Wire, query: str, parameter: str
+) -> None:
     answer = wire.request("GET", f"{text}?{query}")
     answer.assert_problem(400, parameter)
     assert answer.headers["cache-control"] == "no-store"
     _assert_goes_on(wire, answer)
 
 
-def test_offset_past_the_tail_waits_at_the_tail(text: str, wire: Wire) -> None:
+def test_an_offset_past_the_tail_is_answered_empty_with_the_tail(text: str, wire: Wire) -> None:
     tail = wire.request("HEAD", text).next_offset
     generation, position = tail.split("_")
     answer = wire.request("GET", f"{text}?offset={generation}_{int(position) + 1:016d}")
@@ -128,7 +130,7 @@ def test_offset_past_the_tail_waits_at_the_tail(text: str, wire: Wire) -> None:
     assert answer.headers["stream-up-to-date"] == "true"
 
 
-def test_offset_of_a_stream_to_come_is_no_empty_answer(text: str, wire: Wire) -> None:
+def test_an_offset_of_a_later_generation_is_answered_400(text: str, wire: Wire) -> None:
     generation, position = wire.request("HEAD", text).next_offset.split("_")
     answer = wire.request("GET", f"{text}?offset={int(generation) + 1:016d}_{position}")
     answer.assert_problem(400, "offset")
@@ -172,7 +174,7 @@ def test_a_body_of_invalid_or_empty_json_is_refused(items: str, wire: Wire, body
     assert ask(wire.port, "GET", items).body == b"[1]"
 
 
-def test_empty_append_is_refused(text: str, wire: Wire) -> None:
+def test_an_empty_append_is_answered_400(text: str, wire: Wire) -> None:
     answer = wire.request("POST", text, b"", content_type="text/plain")
     answer.assert_problem(400, "empty")
     _assert_goes_on(wire, answer)
@@ -180,7 +182,7 @@ def test_empty_append_is_refused(text: str, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json", "text/plainer"])
-def test_append_of_another_content_type_is_refused(
+def test_an_append_of_another_content_type_is_answered_409(
     text: str, wire: Wire, content_type: str
 ) -> None:
     answer = wire.request("POST", text, b"1", content_type=content_type)
@@ -189,7 +191,7 @@ def test_append_of_another_content_type_is_refused(
     assert ask(wire.port, "GET", text).body == b"content"
 
 
-def test_append_without_content_type_is_refused(text: str, wire: Wire) -> None:
+def test_an_append_without_content_type_is_answered_400(text: str, wire: Wire) -> None:
     wire.request("POST", text, b"more").assert_problem(400, "Content-Type")
     assert ask(wire.port, "GET", text).body == b"content"
 
@@ -197,7 +199,7 @@ def test_append_without_content_type_is_refused(text: str, wire: Wire) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("chunks", [0, 1, 7])
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1, 10 * LIMIT])
-def test_body_may_be_as_long_as_max_append(
+def test_a_body_over_max_append_is_answered_413_and_a_body_at_the_limit_stored(
     server: Headgate, wire: Wire, method: str, chunks: int, size: int
 ) -> None:
     path = f"/v1/stream/stream{next(_numbers)}"
@@ -228,14 +230,14 @@ def _chunked(method: str, path: str, body: bytes, count: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 10**12, 10**30])
-def test_announced_length_is_refused_before_the_body_is_sent(
+def test_a_content_length_over_max_append_is_answered_413_before_the_body_is_sent(
     text: str, wire: Wire, size: int
 ) -> None:
     wire.send(_head("POST", text, f"Content-Length: {size}", "Content-Type: text/plain"))
     assert wire.answer().status in ({413} if size < 10**19 else {400, 413})
 
 
-def test_expect_100_continue_is_answered_before_the_body(text: str, wire: Wire) -> None:
+def test_expect_100_continue_is_answered_100_or_413_before_the_body(text: str, wire: Wire) -> None:
     common = ("Content-Type: text/plain", "Expect: 100-continue")
     wire.send(_head("POST", text, "Content-Length: 4", *common))
     assert wire.answer().status == 100
@@ -262,7 +264,7 @@ def _head(method: str, path: str, *lines: str) -> bytes:
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n0\r\n",
     ],
 )
-def test_body_that_never_ends_is_not_written(
+def test_a_body_cut_off_by_the_client_is_not_stored(
     text: str, wire: Wire, unfinished: bytes, leave: str
 ) -> None:
     wire.send(f"POST {text} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode())
@@ -279,7 +281,7 @@ def test_body_that_never_ends_is_not_written(
 # ---------------------------------------------------------------- heads
 
 
-def test_nonsense_at_the_admin_listener_is_answered_and_fills_no_log() -> None:
+def test_nonsense_at_the_admin_listener_is_answered_4xx_without_a_traceback() -> None:
     with headgate() as server:
         for nonsense, status in ((b"nonsense\r\n\r\n", 400), (b"GET /" + b"x" * 20_000, 431)):
             with Wire(server.admin_port) as wire:
@@ -296,7 +298,7 @@ def test_a_header_over_the_limit_is_refused(text: str, wire: Wire, size: int) ->
     assert ask(wire.port, "GET", text).body == b"content"
 
 
-def test_too_many_headers_are_refused(text: str, wire: Wire) -> None:
+def test_a_request_with_5000_headers_is_answered_431(text: str, wire: Wire) -> None:
     answer = _refusal(wire, _head("GET", text, *(f"X-{n}: {n}" for n in range(5000))))
     answer.assert_problem(431)
 
@@ -350,7 +352,7 @@ def test_an_ambiguous_path_is_refused(wire: Wire, method: str, path: str) -> Non
 
 
 @pytest.mark.parametrize("byte", [b"\0", b"\x01", b"\x7f", b"\r", b"\xff", b"\xc0\xaf"])
-def test_raw_byte_that_no_path_may_have_is_refused(wire: Wire, byte: bytes) -> None:
+def test_a_raw_byte_that_is_invalid_in_a_path_is_answered_400(wire: Wire, byte: bytes) -> None:
     wire.send(b"PUT /v1/stream/a" + byte + b"b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     wire.answer().assert_problem(400)
 
@@ -358,7 +360,7 @@ def test_raw_byte_that_no_path_may_have_is_refused(wire: Wire, byte: bytes) -> N
 @pytest.mark.parametrize(
     ("size", "status"), [(MAX_PATH - 1, 201), (MAX_PATH, 201), (MAX_PATH + 1, 400)]
 )
-def test_path_may_have_2048_bytes(wire: Wire, size: int, status: int) -> None:
+def test_a_path_over_2048_bytes_is_answered_400(wire: Wire, size: int, status: int) -> None:
     start = f"/v1/stream/long{next(_numbers)}-"
     path = start + "x" * (size - len(start))
     answer = wire.request("PUT", path, b"", content_type="text/plain")
@@ -386,7 +388,9 @@ def test_path_may_have_2048_bytes(wire: Wire, size: int, status: int) -> None:
         b"text/" + b"x" * 300,
     ],
 )
-def test_content_type_that_could_split_an_answer_is_refused(wire: Wire, value: bytes) -> None:
+def test_a_content_type_with_control_characters_is_answered_400_and_creates_no_stream(
+    wire: Wire, value: bytes
+) -> None:
     path = f"/v1/stream/stream{next(_numbers)}"
     head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Type: ".encode()
     wire.send(head + value + b"\r\n\r\n")
@@ -428,7 +432,7 @@ def test_content_type_that_could_split_an_answer_is_refused(wire: Wire, value: b
         b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore",
     ],
 )
-def test_ambiguous_framing_is_refused_and_ends_the_connection(
+def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
     text: str, wire: Wire, framing: bytes
 ) -> None:
     wire.send(f"POST {text} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode())
@@ -480,7 +484,9 @@ def _seconds_until_ended(wire: Wire, began: float) -> float:
 
 @of_impatient_server
 @pytest.mark.parametrize("start", [b"", b"G", b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-A: b"])
-def test_head_that_does_not_come_is_cut(server: Headgate, start: bytes) -> None:
+def test_a_connection_whose_head_stays_incomplete_is_closed_at_the_deadline(
+    server: Headgate, start: bytes
+) -> None:
     began = time.monotonic()
     with Wire(server.port) as wire:
         wire.send(start)
@@ -508,7 +514,9 @@ def test_a_second_head_on_a_connection_has_the_same_deadline(wire: Wire, text: s
 
 @of_impatient_server
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
-def test_body_that_stalls_is_cut_and_not_written(text: str, wire: Wire, framing: str) -> None:
+def test_a_connection_whose_body_stalls_is_closed_at_the_deadline_and_nothing_is_stored(
+    text: str, wire: Wire, framing: str
+) -> None:
     began = time.monotonic()
     wire.send(_head("POST", text, "Content-Type: text/plain", framing) + b"4\r\n")
     assert 0.9 * DEADLINE_S <= _seconds_until_ended(wire, began) < IN_TIME_S
@@ -573,7 +581,7 @@ def test_pipelined_requests_are_answered_in_order(text: str, wire: Wire, piece: 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("count", [31, 32, 33, 64, 65, 500])
-def test_many_pipelined_requests_are_all_answered(
+def test_five_hundred_pipelined_requests_are_all_answered(
     text: str, wire: Wire, method: str, count: int
 ) -> None:
     body = b"x" if method == "POST" else None
@@ -605,7 +613,7 @@ def test_a_head_response_has_no_body_and_its_connection_stays_usable(text: str, 
     assert wire.request("GET", text).body == b"content"
 
 
-def test_http_1_0_is_answered_whole_and_closed(text: str, wire: Wire) -> None:
+def test_an_http_1_0_read_is_answered_without_chunks_and_closed(text: str, wire: Wire) -> None:
     wire.send(f"GET {text} HTTP/1.0\r\n\r\n".encode())
     answer = wire.answer()
     assert (answer.status, answer.body) == (200, b"content")
@@ -613,7 +621,7 @@ def test_http_1_0_is_answered_whole_and_closed(text: str, wire: Wire) -> None:
     assert wire.is_ended()
 
 
-def test_http_1_0_event_stream_has_no_chunks(text: str, wire: Wire) -> None:
+def test_an_http_1_0_sse_read_is_answered_without_chunks_and_closed(text: str, wire: Wire) -> None:
     assert ask(wire.port, "POST", text, stream_closed="true").status == 204
     wire.send(f"GET {text}?offset=-1&live=sse HTTP/1.0\r\n\r\n".encode())
     answer = wire.answer()

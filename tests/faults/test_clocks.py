@@ -66,7 +66,7 @@ def wait_for(server: Headgate, event: str, times: int) -> None:
     wait_until(lambda: len(lines(server, event)) == times, told=server.output)
 
 
-def test_a_clock_set_two_days_on_while_the_server_runs_ends_no_stream_with_a_ttl(
+def test_a_running_servers_clock_set_two_days_ahead_ends_no_stream_with_a_ttl(
     clock: WallClock, server: Headgate
 ) -> None:
     server.start()
@@ -119,7 +119,7 @@ def test_streams_expired_by_a_wrong_clock_at_a_start_return_with_the_right_clock
     assert found(server, *names) == [b"data", b"data", b"another", b"data"]
 
 
-def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_redis(
+def test_streams_in_redis_expire_by_the_gateways_clock_whatever_the_clock_of_redis_is(
     clock: WallClock, tmp_path: Path
 ) -> None:
     (tmp_path / "redis").mkdir()
@@ -162,7 +162,7 @@ def seconds_of(redis: RedisServer) -> int:
     return int(redis.command("TIME")[0])
 
 
-def test_a_gateway_that_starts_with_a_clock_ahead_removes_no_stream_from_redis(
+def test_a_gateway_started_with_a_clock_two_days_ahead_deletes_no_stream_from_redis(
     clock: WallClock, tmp_path: Path
 ) -> None:
     redis = RedisServer(tmp_path / "redis").start()

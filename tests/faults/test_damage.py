@@ -21,7 +21,9 @@ APPENDS = 30
 
 
 @pytest.mark.parametrize("seed", cases(range(5), {1, 2}, "other seeds"))
-def test_flipped_bit_is_never_served_and_hurts_no_other_stream(tmp_path: Path, seed: int) -> None:
+def test_a_flipped_bit_on_disk_is_not_served_and_other_streams_stay_readable(
+    tmp_path: Path, seed: int
+) -> None:
     chance = random.Random(seed)
     # So long that each is a row of its own: short ones are filed together.
     bodies = [chance.randbytes(chance.randint(1100, 4000)).hex().encode() for _ in range(APPENDS)]

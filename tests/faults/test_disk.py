@@ -266,7 +266,7 @@ def test_an_orderly_stop_with_a_failing_disk_retains_acknowledged_appends(
 
 
 @pytest.mark.parametrize(("fault", "every"), [("sync-fails", 5), ("write-fails", 199)])
-def test_writers_that_repeat_refused_appends_get_each_in_exactly_once(
+def test_appends_repeated_after_disk_faults_are_each_stored_exactly_once(
     server: Headgate, faults: FaultyDisk, fault: str, every: int
 ) -> None:
     ledgers = [Ledger(f"log{number}", is_json=False, closes_after=0) for number in range(4)]

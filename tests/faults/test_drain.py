@@ -101,7 +101,7 @@ def test_a_drain_under_load_retains_every_acknowledged_append(tmp_path: Path) ->
                 assert ledger.check(found)[1] == Faults()
 
 
-def test_drain_ends_live_readers_cleanly_at_once(tmp_path: Path) -> None:
+def test_a_drain_ends_live_readers_cleanly_at_once(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:
         create(server, "quiet", b"content")
         tail = ask(server.port, "HEAD", "/v1/stream/quiet").next_offset
@@ -130,7 +130,7 @@ def test_drain_ends_live_readers_cleanly_at_once(tmp_path: Path) -> None:
     assert all("streamCursor" in end for end in ends)
 
 
-def test_idle_server_stops_at_once(tmp_path: Path) -> None:
+def test_a_server_with_only_an_idle_connection_stops_at_once(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server, Wire(server.port) as idle:
         assert idle.request("GET", "/v1/stream/none").status == 404
         assert server.terminate(timeout_s=AT_ONCE_S) == 0

@@ -67,7 +67,7 @@ def test_the_ledger_counts_a_changed_byte_as_a_torn_and_lost_append() -> None:
     assert (faults.torn, faults.lost) >= (1, 1)
 
 
-def test_acknowledged_offsets_must_grow_with_the_content() -> None:
+def test_the_ledger_reports_an_offset_acknowledged_twice_as_misplaced() -> None:
     ledger = _ledger()
     ledger.offsets = {(1, 0): "0_5", (2, 0): "0_5"}
     assert ledger.check(_content(ledger, *WHOLE))[1].misplaced == 1

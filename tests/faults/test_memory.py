@@ -21,7 +21,7 @@ BOUND_BYTES = (30 << 20) + LOAD.readers * (20 << 10)
 
 
 @pytest.mark.timeout(240)
-def test_silent_readers_do_not_fill_the_memory(tmp_path: Path) -> None:
+def test_live_readers_that_do_not_read_keep_memory_growth_under_the_bound(tmp_path: Path) -> None:
     cost = measure(LOAD, tmp_path)
     reading = LOAD.readers - LOAD.silent
     assert (cost.live.complete, cost.herd.complete) == (reading, reading), cost

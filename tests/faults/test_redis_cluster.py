@@ -83,7 +83,9 @@ def _nodes(node: RedisServer) -> list[str]:
 
 @pytest.mark.torture("slots that move under one stream, in tests/backends/test_redis_cluster.py")
 @pytest.mark.timeout(TIMEOUT_S + 30)
-async def test_slots_move_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+async def test_appends_while_cluster_slots_move_are_neither_lost_nor_stored_twice(
+    tmp_path: Path,
+) -> None:
     with ClusterServers(tmp_path) as cluster, redis_gateway(cluster.url) as gateway:
         writers = Writers(gateway)
         async with asyncio.timeout(TIMEOUT_S), writers.at_work():

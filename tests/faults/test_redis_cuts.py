@@ -86,7 +86,9 @@ async def test_every_acknowledged_append_is_there_once_after_a_disturbance_of_re
 
 
 @pytest.mark.timeout(TIMEOUT_S + 30)
-async def test_replies_cut_in_the_middle_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_appends_over_redis_replies_cut_midway_are_neither_lost_nor_stored_twice(
+    tmp_path: Path,
+) -> None:
     with redis_server(tmp_path) as redis:
         async with CuttingProxy(redis.port, seed=SEED, at_most=64 << 10) as proxy:
             gateway = gateway_to(f"redis://127.0.0.1:{proxy.port}")

@@ -111,7 +111,7 @@ def test_the_checker_finds_an_offset_that_returns_two_contents(offset: str) -> N
 
 
 @pytest.mark.timeout(200 + 20 * LOSSES)
-def test_restarts_with_an_older_snapshot_never_give_an_offset_twice(tmp_path: Path) -> None:
+def test_redis_restarts_with_an_older_snapshot_reuse_no_offset(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         report = _run(server.url, [Rollback(server)] * LOSSES)
     _assert_kept_its_word(report, LOSSES)
@@ -120,7 +120,7 @@ def test_restarts_with_an_older_snapshot_never_give_an_offset_twice(tmp_path: Pa
 
 @pytest.mark.torture("restarts with an older snapshot, and each loss alone in tests/backends")
 @pytest.mark.timeout(200 + 20 * LOSSES)
-def test_restarts_with_nothing_never_give_an_offset_twice(tmp_path: Path) -> None:
+def test_redis_restarts_without_data_reuse_no_offset(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         report = _run(server.url, [Oblivion(server)] * LOSSES)
     _assert_kept_its_word(report, LOSSES)
@@ -128,7 +128,7 @@ def test_restarts_with_nothing_never_give_an_offset_twice(tmp_path: Path) -> Non
 
 @pytest.mark.torture("restarts with less, and each way to lose a primary, alone")
 @pytest.mark.timeout(200 + 20 * LOSSES)
-def test_failovers_without_the_last_writes_never_give_an_offset_twice(tmp_path: Path) -> None:
+def test_redis_failovers_without_the_last_writes_reuse_no_offset(tmp_path: Path) -> None:
     with SentinelGroup(tmp_path) as group:
         disasters: list[Disaster] = [Failover(group) for _ in range(LOSSES)]
         disasters[LOSSES // 2] = SplitBrain(group)

@@ -136,7 +136,7 @@ def test_data_trimmed_by_one_gateway_are_not_served_from_the_cache_of_another(
         ask(other.port, "GET", f"{LOG}?offset={cached.next_offset}").assert_problem(410)
 
 
-def test_a_deleted_stream_that_forks_need_is_not_served_from_the_cache_of_another(
+def test_a_deleted_stream_with_forks_is_not_served_from_another_gateways_cache(
     redis: RedisServer,
 ) -> None:
     with redis_gateway(redis.url) as gateway, redis_gateway(redis.url) as other:

@@ -116,7 +116,7 @@ def _publish(redis: RedisServer, *messages: bytes) -> None:
         pipeline.execute()
 
 
-async def test_foreign_messages_on_the_channels_disturb_no_reader(redis: RedisServer) -> None:
+async def test_foreign_messages_on_the_redis_channels_disturb_no_reader(redis: RedisServer) -> None:
     with redis_gateway(redis.url) as gateway, redis_gateway(redis.url) as other:
         create(gateway, "log")
         url = f"{other.streams}/log"

@@ -201,7 +201,9 @@ def test_a_wrong_redis_password_is_refused_until_it_is_corrected(tmp_path: Path)
         assert_told_once(gateway, "log.failed", "user name or password")
 
 
-def test_loading_redis_is_waited_for(tmp_path: Path) -> None:
+def test_a_gateway_refuses_appends_while_redis_loads_and_accepts_them_afterwards(
+    tmp_path: Path,
+) -> None:
     slow = {"key_load_delay": "100", "loading_process_events_interval_bytes": "1024"}
     with redis_server(tmp_path / "redis", **slow) as redis, redis_gateway(redis.url) as gateway:
         create(gateway, "log", b"first ")
@@ -224,7 +226,7 @@ def test_loading_redis_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["FUNCTION", "SCRIPT"])
-def test_flushed_functions_are_loaded_again_and_nothing_is_refused(
+def test_flushed_redis_functions_are_loaded_again_without_a_refused_request(
     redis: RedisServer, command: str
 ) -> None:
     with redis_gateway(redis.url) as gateway:
@@ -237,7 +239,7 @@ def test_flushed_functions_are_loaded_again_and_nothing_is_refused(
         assert set(complaints(gateway)) <= {"log.history_changed", "log.notifications_lost"}
 
 
-def test_refusals_come_soon_while_redis_is_paused(redis: RedisServer) -> None:
+def test_appends_while_redis_is_paused_are_refused_soon(redis: RedisServer) -> None:
     with redis_gateway(redis.url) as gateway:
         create(gateway, "log", b"first ")
         redis.pause()

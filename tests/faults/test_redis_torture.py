@@ -44,7 +44,9 @@ def test_the_torture_checker_finds_a_redis_that_forgets(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -> None:
+def test_appends_through_kills_of_redis_and_gateway_are_neither_lost_nor_stored_twice(
+    tmp_path: Path,
+) -> None:
     with redis_server(tmp_path, tearable(tmp_path), **EVERY_WRITE) as server:
         report = _run(server.url, [server], Kills(redis=1, gateways=2, tears=1))
     _assert_clean(report)
@@ -57,7 +59,9 @@ def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -
 
 @pytest.mark.torture("one server, and each loss of a node alone in test_redis_cluster.py")
 @pytest.mark.timeout(180)
-def test_node_of_a_cluster_that_dies_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_appends_through_kills_of_a_cluster_node_are_neither_lost_nor_stored_twice(
+    tmp_path: Path,
+) -> None:
     environment = tearable(tmp_path)
     with ClusterServers(tmp_path, options=EVERY_WRITE, environment=environment) as cluster:
         report = _run(cluster.url, cluster.nodes, Kills(redis=1, gateways=1, tears=1))

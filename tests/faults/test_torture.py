@@ -28,7 +28,7 @@ def test_the_torture_checker_finds_a_log_that_forgets() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_every_acknowledged_append_survives_every_kill(tmp_path: Path) -> None:
+def test_acknowledged_appends_survive_repeated_kills_of_the_server(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
     try:
         report = asyncio.run(torture(server, KILLS, SEED))

@@ -25,7 +25,7 @@ async def test_a_fault_while_a_feed_is_registered_leaves_it_in_no_table() -> Non
     assert await wrong_after("a long-poll", reading) == {}
 
 
-async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_whole() -> None:
+async def test_a_fault_while_a_bodys_end_is_read_never_passes_a_part_off_as_the_whole() -> None:
     """An answer without a length ends with its connection, and faults end that, too."""
     kind = "a read that ends with its connection"
     parsing = ("RawConnection._leave_to_parser#", "ParsedAnswer.is_bodyless#")

@@ -125,7 +125,7 @@ async def test_missed_appends_arrive_in_chunks_of_which_only_the_last_is_up_to_d
         assert caught_up == [True, False, False, True]
 
 
-async def test_a_poll_gets_the_first_of_the_chunks_that_were_missed() -> None:
+async def test_a_poll_after_missed_notifications_gets_the_first_chunk_of_the_missed_data() -> None:
     async with sharing() as shared:
         log, other = shared.log, shared.other
         waiting = await poll(shared)
@@ -160,7 +160,7 @@ async def test_appends_during_the_read_of_a_gap_arrive_after_it_and_once() -> No
         assert text(await up_to(client, await shared.tail())) == "one two three four five"
 
 
-async def test_an_end_that_was_missed_ends_the_answers_after_the_last_data() -> None:
+async def test_a_close_that_was_missed_ends_sse_readers_after_the_last_data() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
@@ -337,7 +337,7 @@ async def test_an_append_answers_a_poll_that_waits_at_one_of_its_record_boundari
         assert (None if answer is None else answer.body) == body
 
 
-async def test_news_that_begin_later_do_not_answer() -> None:
+async def test_a_notification_that_begins_after_a_polls_offset_does_not_answer_the_poll() -> None:
     async with sharing(b"onetwo") as shared:
         source, state = shared.gateway.route.feeds.source, await shared.state()
         offset = state.offset(0)
@@ -346,7 +346,7 @@ async def test_news_that_begin_later_do_not_answer() -> None:
         assert source.poll_data(state, parked, []) is None
 
 
-async def test_a_poll_behind_the_feed_is_answered_from_the_log() -> None:
+async def test_a_poll_from_before_the_feed_is_answered_from_the_log() -> None:
     async with sharing(b"one") as shared:
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
@@ -408,7 +408,7 @@ async def test_a_poll_whose_client_left_is_not_answered() -> None:
         assert (waiting.answers, shared.gateway.limits.live_readers) == ([], 0)
 
 
-async def test_a_poll_at_the_tail_waits_on() -> None:
+async def test_a_poll_at_the_tail_waits_for_the_next_append() -> None:
     async with sharing(b"one ") as shared:
         feed = await feed_of(shared)
         tail = await shared.tail()
@@ -440,7 +440,7 @@ async def test_a_read_includes_appends_acknowledged_by_another_process() -> None
             assert head.get("Stream-Next-Offset") == await shared.tail()
 
 
-async def test_a_whole_chunk_is_answered_without_a_question() -> None:
+async def test_a_cached_full_chunk_is_answered_without_a_query_to_the_log() -> None:
     async with sharing(b"x" * CHUNK_BYTES) as shared:
         gateway, log, other = shared.gateway, shared.log, shared.other
         await other.append("s", b"more")

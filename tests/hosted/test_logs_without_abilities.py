@@ -77,7 +77,7 @@ async def test_a_log_without_listing_refuses_a_page_of_its_streams(order: Stream
         assert "cannot list its streams" in refusal.reason
 
 
-async def test_a_log_that_does_not_count_has_the_metrics_of_every_log() -> None:
+async def test_a_log_without_counts_has_the_common_metrics_and_no_commit_metrics() -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway)
         numbers = {it.metric.name: it.number for it in gateway.route.samples()}

@@ -9,7 +9,7 @@ from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving
 
 
-async def test_an_offset_inside_an_append_reads_from_where_that_begins() -> None:
+async def test_an_offset_inside_an_append_reads_from_the_start_of_that_append() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(post("s", b"two"))

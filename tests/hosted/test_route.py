@@ -47,7 +47,7 @@ async def test_a_response_from_memory_has_a_lifetime_within_that_of_its_stream(
         assert sum(ages(answer.get("Cache-Control")).values()) <= ends - gateway.clock()
 
 
-async def test_an_expired_stream_is_not_answered_from_memory() -> None:
+async def test_a_read_of_an_expired_stream_is_answered_404_although_it_was_cached() -> None:
     async with serving() as gateway:
         ends = gateway.clock() + 100
         client = await gateway.connect()
@@ -57,7 +57,7 @@ async def test_an_expired_stream_is_not_answered_from_memory() -> None:
         assert (await client.ask(get("s?offset=-1"))).status == 404
 
 
-async def test_reads_of_a_sliding_window_are_never_answered_from_memory() -> None:
+async def test_reads_of_a_stream_with_a_sliding_ttl_are_not_cached() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", "Stream-TTL: 60", body=b"one"))
@@ -79,7 +79,9 @@ async def test_reads_of_a_sliding_window_are_never_answered_from_memory() -> Non
     ],
     ids=["append", "close", "delete", "fork"],
 )
-async def test_a_cached_answer_is_as_fresh_as_the_log(change: bytes) -> None:
+async def test_a_cached_response_after_a_change_equals_the_response_of_an_empty_cache(
+    change: bytes,
+) -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"one"))
@@ -95,7 +97,7 @@ async def test_a_cached_answer_is_as_fresh_as_the_log(change: bytes) -> None:
         assert [answer.same for answer in kept] == [answer.same for answer in rendered]
 
 
-async def test_a_full_chunk_stays_when_the_stream_grows() -> None:
+async def test_a_full_chunk_stays_cached_when_the_stream_grows() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"x" * CHUNK_BYTES))

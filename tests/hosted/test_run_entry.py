@@ -20,7 +20,7 @@ def of(*appended: bytes, stored: int) -> Brought:
     return brought(change, [AppendOutcome("1", False, stored)])
 
 
-def test_items_are_counted_without_the_records_of_the_library() -> None:
+def test_items_of_a_run_are_counted_without_its_own_records() -> None:
     assert of(b'{"n":1},{"n":2}', b'{"n":3}', stored=3) == Brought(3, False, None)
     assert of(records.claim() + b',{"type":"start"}', stored=2) == Brought(1, True, None)
     assert of(b"1", records.mark("ndjson", 1000), b"2", stored=3) == Brought(2, False, None)
@@ -37,7 +37,7 @@ def test_run_records_behind_items_are_not_counted_in_a_long_append() -> None:
     assert of(step, stored=1) == Brought(0, False, None)
 
 
-def test_an_item_that_only_mentions_a_record_is_an_item() -> None:
+def test_an_item_that_only_mentions_a_run_record_is_counted_as_an_item() -> None:
     assert of(b'"about data-headgate-run"', stored=1) == Brought(1, False, None)
 
 

@@ -29,7 +29,7 @@ def counted(server: Headgate) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("origin", ["memory:", "file:"])
-def test_streams_are_counted_once_when_created_when_expired_and_when_deleted(
+def test_each_creation_expiry_and_deletion_of_a_stream_is_counted_once(
     origin: str, tmp_path: Path
 ) -> None:
     with headgate(origin if origin == "memory:" else f"file:{tmp_path / 'data'}") as server:

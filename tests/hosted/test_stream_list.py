@@ -117,7 +117,9 @@ async def test_a_stream_in_use_is_listed_although_its_deadline_is_not_yet_writte
 @pytest.mark.parametrize(
     ("limit", "rows"), [(-1, 1), (0, 1), (LARGEST_PAGE, LARGEST_PAGE), (10**9, LARGEST_PAGE)]
 )
-async def test_a_page_has_a_largest_size(limit: int, rows: int) -> None:
+async def test_a_stream_list_limit_is_bounded_by_one_and_largest_page(
+    limit: int, rows: int
+) -> None:
     async with serving() as gateway:
         await create(gateway, *(f"{number:03}" for number in range(LARGEST_PAGE + 1)))
         page = await listed(gateway, limit=limit)
@@ -193,7 +195,7 @@ async def test_a_stream_removed_since_the_survey_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("order", ["size", "readers", "rate"])
-async def test_an_after_of_another_order_is_refused(order: str) -> None:
+async def test_an_after_name_in_an_order_other_than_by_name_is_answered_400(order: str) -> None:
     async with serving() as gateway:
         told = await answered(gateway, order=order, after="chat/1")
     assert isinstance(told, NotAnswered)

@@ -84,7 +84,7 @@ async def listed(log: Log) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-async def test_no_name_is_anything_to_the_file_system(
+async def test_stream_names_of_any_characters_create_no_files_of_their_own(
     tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     """The log is given what no request could name, too."""
@@ -138,7 +138,9 @@ def test_canonical_paths_of_hostile_names_have_no_dot_segments_and_differ_by_nam
 
 @pytest.mark.parametrize("name", sorted(LEFT))
 @pytest.mark.parametrize("is_there", [True, False])
-async def test_a_planted_link_is_not_followed(tmp_path: Path, name: str, is_there: bool) -> None:
+async def test_a_symbolic_link_at_a_data_file_is_refused_and_its_target_unchanged(
+    tmp_path: Path, name: str, is_there: bool
+) -> None:
     data, victim = tmp_path / "data", tmp_path / "victim"
     async with opened("sqlite", tmp_path / "other"):
         pass
@@ -159,7 +161,7 @@ async def test_a_planted_link_is_not_followed(tmp_path: Path, name: str, is_ther
     assert (data / name).is_symlink()
 
 
-async def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+async def test_a_data_folder_that_is_a_symbolic_link_is_used(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     async with opened("sqlite", tmp_path / "data") as log:

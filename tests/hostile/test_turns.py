@@ -166,7 +166,7 @@ def test_no_multi_append_takes_a_turn_of_the_event_loop_longer_than_the_limit(
     assert {name: turn for name, turn in found.items() if turn > LONGEST_TURN_S} == {}
 
 
-def test_messages_of_a_byte_take_no_long_turn(
+def test_an_append_in_one_byte_chunks_blocks_the_event_loop_only_shortly(
     longest: list[float], tell: Callable[[str], None]
 ) -> None:
     head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode()

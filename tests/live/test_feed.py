@@ -53,7 +53,7 @@ async def up_to(client: Client, position: int) -> list[Event]:
 # ---------------------------------------------------------------- SSE
 
 
-async def test_a_reader_catches_up_and_then_lives() -> None:
+async def test_an_sse_reader_gets_the_past_and_then_live_appends() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -98,7 +98,7 @@ async def test_appends_that_are_committed_together_are_one_event_for_every_reade
             assert len(events) in {3, 5}
 
 
-async def test_messages_of_a_json_stream_come_as_arrays() -> None:
+async def test_messages_of_a_json_stream_are_sent_as_json_arrays() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type="application/json"))
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -142,7 +142,7 @@ async def test_a_reader_of_a_closed_stream_gets_the_rest_and_the_response_ends_a
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_deletion_ends_the_answer() -> None:
+async def test_a_deletion_ends_the_sse_answer() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await follow(gateway, "s?offset=-1&live=sse")
@@ -153,7 +153,7 @@ async def test_deletion_ends_the_answer() -> None:
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_http_1_0_readers_get_events_without_chunks() -> None:
+async def test_an_http_1_0_sse_reader_gets_events_without_chunks() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
@@ -192,7 +192,7 @@ async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
         assert text(events) == expected.decode() + "live again"
 
 
-async def test_heartbeats_come_to_idle_readers() -> None:
+async def test_an_idle_sse_reader_gets_heartbeats() -> None:
     async with serving(heartbeat=0.05) as gateway:
         await gateway.ask(put("s"))
         client = await follow(gateway, "s?offset=-1&live=sse")

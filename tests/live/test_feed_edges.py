@@ -365,7 +365,7 @@ async def test_a_fresh_reader_gets_an_append_that_comes_while_the_server_drains(
         await draining
 
 
-async def test_draining_without_readers_is_over_at_once() -> None:
+async def test_draining_without_live_readers_ends_at_once() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await gateway.route.drain()
@@ -390,7 +390,9 @@ NOT_SAID: tuple[str, ...] = ()
     ],
     ids=["read", "bad read", "poll", "head", "preflight"],
 )
-async def test_pages_of_chosen_origins_alone_may_read_answers(asked: bytes, status: int) -> None:
+async def test_cors_headers_allow_reads_by_pages_of_the_chosen_origins_only(
+    asked: bytes, status: int
+) -> None:
     """Without Origin an answer may come by a short way, with it by the ordinary one."""
     async with serving(cors_origins=(PAGE,), long_poll_timeout=0.05) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -441,7 +443,7 @@ async def test_event_streams_have_cors_headers_only_for_the_configured_origins(
 
 
 @pytest.mark.parametrize("lines", [NOT_SAID, ALLOWED], ids=["without origin", "with origin"])
-async def test_no_page_reads_answers_when_no_origin_is_chosen(lines: tuple[str, ...]) -> None:
+async def test_no_cors_headers_are_sent_without_cors_origins(lines: tuple[str, ...]) -> None:
     async with serving(cors_origins=()) as gateway:
         await gateway.ask(put("s", body=b"one"))
         for asked in (
@@ -460,7 +462,9 @@ async def test_no_page_reads_answers_when_no_origin_is_chosen(lines: tuple[str, 
 
 @pytest.mark.parametrize("kind", ["long-poll", "long-poll with an id", "sse"])
 @pytest.mark.parametrize("waiting", [2, 3, 4], ids=["n-1", "n", "n+1"])
-async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
+async def test_live_readers_beyond_the_limit_are_refused_and_counted_once(
+    waiting: int, kind: str
+) -> None:
     """Every reader beyond it is refused, counted once, and leaves nothing behind."""
     live = kind.split()[0]
     lines = ["X-Request-Id:mine"] if kind.endswith("id") else []
@@ -567,7 +571,7 @@ def living(*kinds: type) -> list[object]:
     ],
     ids=["empty", "refused", "append", "delete"],
 )
-async def test_pages_of_chosen_origins_alone_may_write(asked: bytes, status: int) -> None:
+async def test_writes_by_pages_of_other_origins_are_answered_403(asked: bytes, status: int) -> None:
     """A browser sends text without asking first, and other than a page anybody may write."""
     async with serving(cors_origins=(PAGE,), write_origins=(PAGE,)) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -586,7 +590,7 @@ async def test_pages_of_chosen_origins_alone_may_write(asked: bytes, status: int
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_news_of_every_length_come_once_and_in_order(more: int) -> None:
+async def test_appends_around_longest_round_reach_live_readers_once_and_in_order(more: int) -> None:
     """Over LONGEST_ROUND everybody leaves the round for them, and comes back for what follows."""
     long = b"x" * (LONGEST_ROUND + more)
     async with serving() as gateway:

@@ -42,7 +42,7 @@ async def test_a_browser_with_last_event_id_resumes_at_that_offset(
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "now", "3", f"{offset(3)}x", offset(3)[1:]])
-async def test_a_malformed_last_event_id_is_named(value: str) -> None:
+async def test_a_malformed_last_event_id_is_answered_400_and_named(value: str) -> None:
     async with serving() as gateway:
         await fill(gateway)
         answer = await gateway.ask(get("s?offset=-1&live=sse", f"Last-Event-ID: {value}"))

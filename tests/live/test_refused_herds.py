@@ -42,7 +42,7 @@ def follower(gateway: Serving) -> HostedFollower:
     return active.follower
 
 
-async def test_connections_beyond_the_limit() -> None:
+async def test_connections_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving(max_connections=1) as gateway:
         await (await gateway.connect()).ask(put("s"))
         clients = [await gateway.connect() for _ in range(HERD)]
@@ -51,7 +51,7 @@ async def test_connections_beyond_the_limit() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_readers_beyond_the_limit() -> None:
+async def test_live_readers_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving(max_live_readers=0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         answers = [await gateway.ask(get("s?offset=now&live=sse")) for _ in range(HERD)]
@@ -59,7 +59,7 @@ async def test_readers_beyond_the_limit() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_appends_beyond_the_limit() -> None:
+async def test_appends_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving(max_pending_appends=1) as gateway:
         await gateway.ask(put("s"))
         answers = [await gateway.ask(post("s", b"12")) for _ in range(HERD)]
@@ -67,7 +67,7 @@ async def test_appends_beyond_the_limit() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_that_a_failing_origin_ends() -> None:
+async def test_polls_ended_by_a_failing_origin_are_told_to_retry_in_turn() -> None:
     async with live(b"a") as (origin, gateway):
         clients = [await polling(gateway, "0001") for _ in range(HERD)]
         await origin.polled(1)
@@ -78,7 +78,7 @@ async def test_polls_that_a_failing_origin_ends() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_that_a_failing_log_ends() -> None:
+async def test_polls_ended_by_a_failing_log_are_told_to_retry_in_turn() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = await herd(gateway)

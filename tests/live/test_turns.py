@@ -148,7 +148,7 @@ async def test_a_feed_is_kept_for_a_herd_of_long_polls_only_for_a_short_time() -
         assert active.idle
 
 
-async def test_draining_waits_for_no_herd_to_come_back() -> None:
+async def test_draining_does_not_wait_for_the_turns_of_polls_that_return() -> None:
     async with crowd(HERD) as herd:
         await herd.tell(b"two")
         await told(herd.clients)
@@ -242,7 +242,7 @@ async def test_deliveries_to_a_herd_answered_in_turns_are_counted_as_one_round()
         assert live.long_poll.now == 0
 
 
-async def test_events_are_not_behind_the_turns_of_polls() -> None:
+async def test_sse_readers_do_not_wait_behind_the_turns_of_polls() -> None:
     async with crowd(AT_ONCE + 10) as herd:
         reader = await herd.gateway.connect()
         herd.gateway.limits.max_live_readers += 1

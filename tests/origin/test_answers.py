@@ -44,7 +44,7 @@ async def test_a_response_is_returned_with_its_fields_and_body_unchanged() -> No
         assert await got.read(LIMIT) == packed
 
 
-async def test_a_redirect_is_an_answer_like_any_other() -> None:
+async def test_a_redirect_of_the_origin_is_returned_and_not_followed() -> None:
     moved = answer(b"", "Location: /elsewhere", status="307 Temporary Redirect")
     async with RawOrigin(moved) as server, opened(server) as origin:
         assert (await ask(origin)).status == 307
@@ -97,7 +97,7 @@ async def test_body_parts_are_returned_as_they_arrive() -> None:
 
 
 @pytest.mark.parametrize("sent", [answer(b"ab"), CHUNKED + b"2\r\nab\r\n0\r\n\r\n"])
-async def test_a_connection_is_used_again_when_all_is_read(sent: bytes) -> None:
+async def test_a_connection_is_reused_after_its_answer_was_read_whole(sent: bytes) -> None:
     async with RawOrigin(sent) as server, opened(server) as origin:
         for _ in range(3):
             got = await send(origin)
@@ -106,7 +106,7 @@ async def test_a_connection_is_used_again_when_all_is_read(sent: bytes) -> None:
         assert [heard.connection for heard in server.heard] == [1, 1, 1]
 
 
-async def test_a_connection_with_something_unread_is_closed() -> None:
+async def test_a_connection_with_unread_bytes_of_an_answer_is_closed() -> None:
     unfinished = Steps(OK + b"Content-Length: 9\r\n\r\nab", b"")
     async with RawOrigin(unfinished, answer(b"next")) as server, opened(server) as origin:
         got = await send(origin)
@@ -116,7 +116,7 @@ async def test_a_connection_with_something_unread_is_closed() -> None:
         assert [heard.connection for heard in server.heard] == [1, 2]
 
 
-async def test_an_idle_connection_is_closed_before_the_origin_would(
+async def test_an_idle_origin_connection_is_closed_after_keep_alive_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.origin.connections.KEEP_ALIVE_S", 0.05)
@@ -271,7 +271,7 @@ async def test_a_body_that_breaks_off_is_reported_as_cut_short(
             assert [part async for part in parts] in ([], [b"b"])
 
 
-async def test_a_body_over_the_limit_is_not_read() -> None:
+async def test_an_origin_answer_over_the_limit_raises_origin_broken() -> None:
     async with RawOrigin(answer(b"abc")) as server, opened(server) as origin:
         assert await (await send(origin)).read(3) == b"abc"
         with pytest.raises(OriginBroken, match="the origin's answer is over 2 bytes"):
@@ -362,7 +362,9 @@ async def test_a_request_counts_until_its_body_is_read_or_released() -> None:
 
 
 @pytest.mark.parametrize("script", [close, answer(b"abc")])
-async def test_a_request_that_failed_is_no_longer_at_the_origin(script: Play | bytes) -> None:
+async def test_a_request_that_failed_frees_its_place_under_max_requests(
+    script: Play | bytes,
+) -> None:
     async with RawOrigin(script) as server, opened(server, max_requests=1) as origin:
         for _ in range(2):
             with pytest.raises(OriginBroken):

@@ -74,7 +74,7 @@ async def test_a_server_that_accepts_no_connection_times_out() -> None:
             one.close()
 
 
-async def test_while_no_server_is_up_requests_fail_at_once() -> None:
+async def test_requests_fail_at_once_while_no_origin_server_is_up() -> None:
     async with RawOrigin(answer()) as server:
         port = server.port
     async with opened(f"http://localhost:{port}", health_interval=60) as origin:
@@ -142,7 +142,9 @@ async def test_the_reason_of_every_failed_server_is_reported() -> None:
 
 @pytest.mark.parametrize("end", [close, reset])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_read_that_was_lost_is_repeated_once(method: str, end: Play) -> None:
+async def test_a_read_whose_connection_ended_without_an_answer_is_repeated_once(
+    method: str, end: Play
+) -> None:
     async with RawOrigin(end, answer()) as server, opened(server) as origin:
         assert (await ask(origin, method)).status == 200
         assert len(server.heard) == 2
@@ -153,7 +155,9 @@ async def test_a_read_that_was_lost_is_repeated_once(method: str, end: Play) -> 
 
 
 @pytest.mark.on_the_way("general")  # the other one asks on connections that were used before
-async def test_a_read_that_was_lost_is_repeated_on_the_next_server() -> None:
+async def test_a_read_whose_connection_ended_without_an_answer_is_repeated_on_the_next_server() -> (
+    None
+):
     async with RawOrigin(close) as first, RawOrigin(answer(b"second")) as second:
         async with opened(first, second) as origin:
             assert (await ask(origin)).body == b"second"
@@ -162,7 +166,9 @@ async def test_a_read_that_was_lost_is_repeated_on_the_next_server() -> None:
 
 @pytest.mark.parametrize("end", [close, reset])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-async def test_a_write_that_was_lost_is_never_sent_again(method: str, end: Play) -> None:
+async def test_a_write_whose_connection_ended_without_an_answer_is_not_repeated(
+    method: str, end: Play
+) -> None:
     async with RawOrigin(end) as first, RawOrigin(answer()) as second:
         async with opened(first, second) as origin:
             with pytest.raises(OriginBroken):
@@ -173,7 +179,7 @@ async def test_a_write_that_was_lost_is_never_sent_again(method: str, end: Play)
 @pytest.mark.parametrize("end", [close, reset])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("body", [None, b"x"])
-async def test_a_write_lost_on_a_used_connection_is_never_sent_again(
+async def test_a_write_lost_on_a_reused_connection_is_not_repeated(
     method: str, end: Play, body: bytes | None
 ) -> None:
     async with RawOrigin(answer(), end, answer()) as server, opened(server) as origin:
@@ -192,7 +198,7 @@ async def test_a_read_lost_on_a_reused_connection_is_repeated_on_a_new_one() -> 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_read_that_meets_the_rest_of_an_earlier_answer_is_repeated_on_a_new_connection(
+async def test_a_read_that_meets_bytes_of_an_earlier_answer_is_repeated_on_a_new_connection(
     method: str,
 ) -> None:
     late = b"more" + answer()
@@ -202,7 +208,7 @@ async def test_a_read_that_meets_the_rest_of_an_earlier_answer_is_repeated_on_a_
         assert [heard.connection for heard in server.heard] == [1, 1, 2]
 
 
-async def test_a_write_that_meets_the_rest_of_an_earlier_answer_is_never_sent_again() -> None:
+async def test_a_write_that_meets_bytes_of_an_earlier_answer_fails_and_is_not_repeated() -> None:
     late = b"more" + answer()
     async with RawOrigin(answer(b"ok"), late, answer()) as server, opened(server) as origin:
         await ask(origin)
@@ -219,7 +225,7 @@ async def test_a_read_that_gets_malformed_http_twice_is_an_error() -> None:
         assert [heard.connection for heard in server.heard] == [1, 1, 2]
 
 
-async def test_a_repeated_read_does_not_take_another_used_connection() -> None:
+async def test_a_repeated_read_opens_a_new_connection_instead_of_an_idle_one() -> None:
     both = asyncio.Barrier(2)
 
     async def play(wire: Wire) -> None:

@@ -50,7 +50,7 @@ async def test_a_response_is_counted_by_its_status_class(status: str, result: st
     ("script", "result"),
     [(silence, "timeout"), (close, "broken"), (b"no HTTP\r\n\r\n", "broken")],
 )
-async def test_a_request_without_an_answer_counts_by_why_and_is_not_timed(
+async def test_a_request_without_an_answer_is_counted_by_its_failure_and_not_timed(
     script: bytes | Play, result: str
 ) -> None:
     async with RawOrigin(script) as server, opened(server, response_timeout=0.2) as origin:
@@ -84,7 +84,7 @@ async def test_a_request_refused_by_the_limit_is_counted_and_not_sent() -> None:
         assert len(server.heard) == 1
 
 
-async def test_a_request_that_was_tried_again_counts_once() -> None:
+async def test_a_request_that_was_repeated_is_counted_once() -> None:
     """The server ends its connection with the second request, which goes out anew."""
     async with RawOrigin(answer(), close, answer()) as server, opened(server) as origin:
         await ask(origin)
@@ -103,7 +103,7 @@ async def test_a_cancelled_request_is_not_counted() -> None:
         assert counted(origin) == {}
 
 
-async def test_a_poll_is_counted_but_not_timed() -> None:
+async def test_a_long_poll_at_the_origin_is_counted_and_not_timed() -> None:
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin, poll=True)
         assert counted(origin) == {"2xx": 1}
@@ -121,7 +121,7 @@ async def test_the_exemplar_of_a_request_is_its_recorded_trace(
         assert [traced.trace_id for traced in told] == traces
 
 
-async def test_servers_are_named_by_host_and_port() -> None:
+async def test_origin_servers_are_labelled_by_host_and_port() -> None:
     urls = ("http://a.test/x", "https://b.test", "http://[::1]:8080", "http://a.test:80/y")
     async with opened(*urls) as origin:
         assert origin.up() == {"a.test:80": True, "b.test:443": True, "[::1]:8080": True}

@@ -80,7 +80,7 @@ def sent(number: int, of: int = 0) -> bytes:
     return answer(b"ab", f"Kind: {of}", f'ETag: "{number}"', f"Stream-Next-Offset: {number}")
 
 
-def test_a_head_that_has_come_often_is_matched_as_a_whole() -> None:
+def test_a_head_read_worth_times_is_matched_by_a_pattern_from_then_on() -> None:
     heads = PlainHeads()
     for number in range(WORTH + 1):
         assert len(heads.patterns) == (number >= WORTH)

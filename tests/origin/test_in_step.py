@@ -121,7 +121,7 @@ async def test_a_bodiless_response_in_two_packets_is_parsed_to_its_end(split: in
         assert (await send(origin, "HEAD")).status == 304
 
 
-async def test_a_surplus_behind_a_whole_answer_ends_the_use_of_connections() -> None:
+async def test_bytes_behind_a_whole_answer_close_every_connection_after_use() -> None:
     steps = Steps(WHOLE, SURPLUS)
     async with serving(steps, WHOLE) as (server, origin):
         with capture_logs() as lines:

@@ -135,7 +135,7 @@ def test_a_gathered_body_is_bounded_in_bytes_and_chunks(more: int) -> None:
     assert taken([framed(chunks, [b"%x"])]) == (more <= 0, whole)
 
 
-def test_a_long_chunk_is_not_put_together_again_for_each_piece() -> None:
+def test_a_long_chunk_that_comes_in_pieces_is_joined_once_at_its_end() -> None:
     body = InChunks()
     assert body.take(b"%x\r\n" % GATHERED_BYTES)
     for _ in range(GATHERED_BYTES // 1024):

@@ -151,7 +151,7 @@ def test_cached_head_lines_are_dropped_at_the_bound(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("size", [GATHERED_BYTES, GATHERED_BYTES + 1])
-async def test_a_body_that_comes_in_pieces_is_gathered_up_to_a_bound(
+async def test_a_body_that_comes_in_pieces_is_one_answer_only_up_to_gathered_bytes(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(raw_connection, "GATHERING_S", 60)
@@ -187,7 +187,7 @@ async def test_a_gathered_chunked_response_has_a_content_length(
         assert (kept(origin), origin.in_flight) == (1, 0)
 
 
-async def test_many_small_chunks_are_relayed_in_parts() -> None:
+async def test_a_body_of_more_than_most_chunks_is_relayed_in_parts() -> None:
     wire = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     wire += b"1\r\nx\r\n" * (MOST_CHUNKS + 1) + b"0\r\n\r\n"
     async with RawOrigin(wire) as server, opened(server) as origin:

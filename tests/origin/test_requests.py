@@ -80,7 +80,7 @@ async def test_a_write_without_a_body_is_sent_with_content_length_zero(body: byt
         assert server.heard[0].fields[1:] == ["Content-Length: 0"]
 
 
-async def test_a_body_of_unknown_length_is_chunked() -> None:
+async def test_a_request_body_of_unknown_length_is_sent_in_chunks() -> None:
     async def play(wire: Wire) -> None:
         assert await wire.read_until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
         await wire.send(answer())
@@ -157,7 +157,7 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
         await until(lambda: server.closed == 1)
 
 
-async def test_a_slow_client_is_not_the_origins_fault() -> None:
+async def test_a_slow_request_body_does_not_count_against_the_response_timeout() -> None:
     async def slow() -> AsyncIterator[bytes]:
         await asyncio.sleep(0.8)  # the time that is tested
         yield b"a"

@@ -97,7 +97,9 @@ async def test_a_server_with_a_trusted_certificate_is_used(
         assert server.heard[0].fields == [f"Host: localhost:{server.port}"]
 
 
-async def test_a_certificate_of_an_unknown_authority_is_refused(server_tls: Server) -> None:
+async def test_an_origin_certificate_of_an_unknown_authority_is_refused_and_nothing_is_sent(
+    server_tls: Server,
+) -> None:
     why = "the origin has a certificate that is not trusted: unable to get local issuer certificate"
     async with RawOrigin(answer(), tls=server_tls("localhost")) as server:
         async with opened(server) as origin:
@@ -107,7 +109,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(server_tls: Serv
         assert server.heard == []
 
 
-async def test_a_certificate_for_another_host_is_refused(
+async def test_an_origin_certificate_for_another_host_is_refused_and_nothing_is_sent(
     server_tls: Server, authority: str
 ) -> None:
     async with RawOrigin(answer(), tls=server_tls("other.example")) as server:
@@ -166,7 +168,7 @@ async def test_a_recovered_server_behind_tls_is_used_again(
         ("x", "no certificate in it"),
     ],
 )
-async def test_authorities_that_cannot_be_read_end_the_start(
+async def test_a_tls_ca_file_without_a_certificate_ends_the_start_with_its_reason(
     written: str | None, why: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "ca.pem"

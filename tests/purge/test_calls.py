@@ -107,7 +107,7 @@ EXPECTED: dict[str, tuple[str, dict[str, str], object]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
+async def test_a_stream_purge_sends_the_documented_call_of_each_cache(kind: str) -> None:
     line, fields, body = EXPECTED[kind]
     async with purging(kind) as (double, purges):
         purges.purge(PREFIX, PATH)
@@ -312,5 +312,5 @@ def test_a_missing_token_file_keeps_the_gateway_from_starting(tmp_path: Path) ->
         driver_of(PurgedCache.of(given), lambda: NOW_S)
 
 
-def test_the_answer_of_cloudflare_is_as_documented() -> None:
+def test_the_documented_success_answer_of_cloudflare_counts_as_success() -> None:
     assert driver_of(configured("cloudflare"), lambda: NOW_S).why_not(200, SUCCESS) is None

@@ -43,7 +43,7 @@ async def sent(settings: Settings, requests: Sequence[bytes]) -> list[int]:
     return statuses
 
 
-async def test_a_deletion_is_purged_though_the_server_is_stopped_at_once() -> None:
+async def test_a_deletion_just_before_the_stop_is_still_purged() -> None:
     async with Double() as double:
         settings = settings_of(double, grace_s=10)
         gateway = Gateway(settings)
@@ -54,7 +54,7 @@ async def test_a_deletion_is_purged_though_the_server_is_stopped_at_once() -> No
         assert [call.json for call in double.calls] == [{"CacheTag": tags.of_stream(f"{PREFIX}/s")}]
 
 
-async def test_a_cache_that_does_not_answer_holds_a_stop_up_for_the_grace_and_no_longer() -> None:
+async def test_a_cache_that_does_not_answer_delays_the_stop_by_the_grace_period_only() -> None:
     with capture_logs() as lines:
         async with Double() as double:
             double.goes.clear()

@@ -65,7 +65,7 @@ def test_purges_of_streams_added_after_their_route_have_their_own_time() -> None
     assert waiting.start(9, until=3.6) == [one("6")]
 
 
-def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -> None:
+def test_a_route_purge_with_a_later_cause_waits_for_a_second_purge() -> None:
     waiting = queue(*(one(str(number)) for number in range(6)))  # the last at 5.0, with the route
     waiting.add(one("6"), PendingPurge.at(6.0))
     assert (len(waiting), waiting.widened) == (3, 4)

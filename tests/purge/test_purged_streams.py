@@ -98,7 +98,7 @@ async def test_a_deleted_stream_with_a_fork_is_purged_and_again_when_the_fork_is
         assert sorted(purged) == sorted([S, S, (PREFIX, f"{PREFIX}/fork")])
 
 
-async def test_a_fork_at_the_path_of_a_deleted_stream_purges() -> None:
+async def test_a_fork_created_at_the_path_of_a_deleted_stream_purges_that_path() -> None:
     async with hosting() as (gateway, purged):
         for name in ("s", "source"):
             await gateway.ask(put(name))

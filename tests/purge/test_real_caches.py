@@ -89,7 +89,7 @@ def test_a_stream_deleted_by_one_worker_is_gone_from_varnish() -> None:
         assert metric(gateway.admin_port, done) == 3  # two began there, as far as is known here
 
 
-def test_a_purge_that_failed_is_shown_until_varnish_is_back() -> None:
+def test_a_failed_purge_is_shown_as_waiting_until_varnish_is_back() -> None:
     port = free_port()
     note = f"purge varnish 127.0.0.1:{port}"
     with headgate(environment=purging("varnish", port)) as gateway:

@@ -261,7 +261,7 @@ async def test_an_unexpected_exception_is_a_failed_purge_logged_once_and_is_retr
     assert told == [("purge.broken", True), ("purge.failed", False), ("purge.recovered", False)]
 
 
-async def test_an_answer_may_come_in_pieces() -> None:
+async def test_a_purge_answer_in_two_pieces_counts_as_done() -> None:
     whole = answer(SUCCESS)
     played = Steps(whole[:-20], whole[-20:])
     async with RawOrigin(played) as origin, working(origin.url) as cache:

@@ -165,7 +165,7 @@ def test_an_unreadable_token_file_is_reported_with_its_reason(
     assert problem.endswith(f"but must be a file that can be read: {why}.")
 
 
-def test_a_file_of_other_bytes_is_no_token(tmp_path: Path) -> None:
+def test_a_token_file_with_other_bytes_is_a_problem_that_hides_its_content(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_bytes(b"\xff\x00 two words")
     cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}

@@ -38,7 +38,7 @@ async def test_chunks_of_a_log_are_tagged_on_a_miss_on_a_hit_and_in_a_304() -> N
         assert (confirmed.status, told(confirmed)) == (304, wanted)
 
 
-async def test_data_for_a_waiting_poll_are_tagged() -> None:
+async def test_the_answer_of_a_waiting_poll_carries_the_cache_tags() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         tail = (await gateway.ask(get("s?offset=-1"))).get("Stream-Next-Offset")

@@ -269,7 +269,9 @@ def test_the_loop_detector_samples_half_a_second_of_every_ten() -> None:
     assert looks == [LOOK_EVERY_S, 2 * LOOK_EVERY_S + LOOK_S]
 
 
-async def test_a_running_server_looks_by_itself_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_server_detects_a_client_loop_and_counts_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(loop_detector, "LOOK_EVERY_S", 0.0)
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))

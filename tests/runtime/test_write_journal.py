@@ -80,7 +80,9 @@ def test_writes_of_several_workers_are_seen_in_the_order_of_their_announcement(
     assert third.tails() == [str(number) for number in range(10)]
 
 
-def test_a_ring_is_written_again_and_again(workers: list[Worker]) -> None:
+def test_a_write_journal_ring_delivers_a_thousand_writes_in_order_without_loss(
+    workers: list[Worker],
+) -> None:
     one, other, _ = workers
     for number in range(1000):
         one.journal.announce(write(number, LONG[: number % 100]))
@@ -106,7 +108,9 @@ def test_one_write_more_than_fits_the_journal_is_reported_as_a_loss(workers: lis
     assert third.losses == [1]
 
 
-def test_a_write_that_fits_no_ring_is_a_loss(workers: list[Worker]) -> None:
+def test_a_write_over_the_ring_size_is_reported_as_a_loss_and_later_writes_arrive(
+    workers: list[Worker],
+) -> None:
     one, other, _ = workers
     one.journal.announce(write(1, "/s/" + "x" * RING_BYTES))
     assert other.tails() == []

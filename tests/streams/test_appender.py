@@ -106,7 +106,7 @@ async def test_appends_that_complete_together_are_answered_in_several_turns(
     await asyncio.wait_for(service.appender.outcomes.idle.wait(), 1)
 
 
-async def test_streams_do_not_wait_for_each_other() -> None:
+async def test_an_append_to_one_stream_commits_while_another_streams_commit_waits() -> None:
     log = GatedLog()
     service = Service(log)
     for name in "ab":
@@ -213,7 +213,7 @@ async def test_an_append_is_refused_after_too_many_lost_races(races: int, refuse
     assert await service.data("s") == (b"b" if refused else b"ab")
 
 
-async def test_a_stream_another_process_deleted_is_not_found() -> None:
+async def test_an_append_to_a_stream_that_another_process_deleted_raises_not_found() -> None:
     log = GatedLog()
     one = Service(log)
     other = Service(log, one.clock)

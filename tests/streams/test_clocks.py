@@ -160,13 +160,13 @@ async def outcome(steps: list[Step]) -> Counter[str]:
 
 @settings(max_examples=examples(40))
 @given(STEPS)
-def test_no_stream_is_lost_however_the_clock_is_set_and_the_server_restarted(
+def test_random_clock_changes_and_restarts_remove_no_stream_before_its_time(
     steps: list[Step],
 ) -> None:
     asyncio.run(outcome(steps))
 
 
-def test_the_model_sees_streams_that_live_and_that_end() -> None:
+def test_the_clock_model_removes_an_expired_stream_unless_the_clock_is_in_doubt() -> None:
     create = [Step("create", "a", 30), Step("create until", "b", 1800)]
     set_, back = Step("set", error=2 * DAY_S), Step("restart", seconds=1)
     seen = asyncio.run(outcome([*create, set_, back, *[Step("pass", seconds=61)] * 2, back]))
@@ -207,7 +207,7 @@ def test_a_clock_is_in_doubt_after_a_jump_ahead_by_more_than_the_grace(
     assert (machine.clock.in_doubt_since is not None) is is_doubted
 
 
-def test_a_doubt_is_over_after_the_grace_of_running() -> None:
+def test_clock_doubt_ends_after_an_hour_of_running() -> None:
     machine = Machine()
     machine.set(DAY_S)
     machine.run(HOUR_S - 1)
@@ -227,7 +227,7 @@ def test_a_stop_longer_than_the_grace_puts_the_clock_in_doubt(
     assert (machine.clock.to_note(machine.clock()) is None) is is_doubted
 
 
-def test_a_stop_over_which_the_clock_went_back_counts_nothing() -> None:
+def test_a_restart_with_the_clock_behind_the_saved_note_adds_no_steady_time() -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
     machine = Machine(ClockNote(noted), noted.wall - DAY_S)
     assert machine.clock() == (noted.wall - DAY_S, noted.steady)

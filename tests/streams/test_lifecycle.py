@@ -79,7 +79,7 @@ async def test_an_expired_stream_can_be_created_again_at_once() -> None:
     assert await service.data("s") == b"new"
 
 
-async def test_a_fork_shares_the_past_and_not_the_future() -> None:
+async def test_appends_to_a_fork_and_to_its_source_stay_apart() -> None:
     service = Service()
     await service.create("s", b"one")
     await service.append("s", b"two")
@@ -101,7 +101,7 @@ async def test_a_fork_shares_the_past_and_not_the_future() -> None:
         (6, 0, b"onetwo"),
     ],
 )
-async def test_a_fork_may_begin_inside_a_record(
+async def test_a_fork_inside_a_record_holds_the_source_up_to_that_byte(
     position: int, sub_offset: int, data: bytes
 ) -> None:
     service = Service()
@@ -174,7 +174,7 @@ async def test_deleting_the_last_of_a_chain_of_forks_removes_the_whole_chain() -
     assert states == [None] * 6
 
 
-async def test_an_alive_source_only_loses_a_reference() -> None:
+async def test_deleting_a_fork_of_a_live_source_only_drops_a_reference() -> None:
     service = Service()
     await service.create("s", b"past")
     await service.fork("f", "s")
@@ -240,7 +240,7 @@ async def test_a_sweep_removes_expired_streams_that_this_process_never_loaded() 
     assert (await log.load("s")).place.state is None
 
 
-async def test_a_source_that_was_recreated_is_not_released() -> None:
+async def test_deleting_a_fork_of_a_deleted_source_leaves_the_recreated_source_alone() -> None:
     """The fork's source is a stream, and not whatever stands at its path today."""
     log = GatedLog()
     service = Service(log)

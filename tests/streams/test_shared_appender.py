@@ -82,7 +82,7 @@ async def test_a_conflict_without_a_state_is_followed_by_a_load() -> None:
     assert log.loaded == asked + 1
 
 
-async def test_an_append_after_a_restart_is_decided_in_the_new_history() -> None:
+async def test_an_append_after_a_redis_restart_gets_an_offset_in_the_new_history() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
     log.server.history += 10**15
@@ -138,7 +138,7 @@ async def test_a_refusal_is_confirmed_by_one_query_of_the_log() -> None:
     assert log.loaded + log.confirmed == asked + 1
 
 
-async def test_a_duplicate_of_an_earlier_stream_is_new_to_the_next() -> None:
+async def test_a_producer_sequence_of_a_deleted_stream_is_stored_in_the_recreated_stream() -> None:
     service, _, other = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)

@@ -84,7 +84,9 @@ async def test_a_fork_includes_data_appended_by_another_process(apart: bool) -> 
     assert await references(service, "s") == 1
 
 
-async def test_forks_that_meet_are_all_counted(apart: bool) -> None:
+async def test_simultaneous_forks_by_two_processes_are_all_counted_as_references(
+    apart: bool,
+) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
     names = "abcdef"
@@ -138,7 +140,7 @@ async def test_two_simultaneous_deletions_of_a_fork_release_its_source_once(apar
     assert await references(service, "s") == 1
 
 
-async def test_expiry_in_two_processes_ends_a_stream_once(apart: bool) -> None:
+async def test_a_stream_swept_by_two_processes_at_once_expires_once(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
     await service.fork("f", "s", lifetime=MINUTE)
@@ -323,7 +325,7 @@ async def test_the_initial_data_of_a_stream_are_trimmed_like_appended_data() -> 
     assert (state.first, state.tail) == (3, 3)
 
 
-async def test_a_sweep_of_a_source_that_cannot_be_trimmed_writes_nothing() -> None:
+async def test_a_sweep_of_a_fork_source_that_cannot_be_trimmed_commits_nothing() -> None:
     log = SharedLog()
     service = Service(log, retention=KEPT)
     await service.create("s", b"past")
@@ -337,7 +339,7 @@ async def test_a_sweep_of_a_source_that_cannot_be_trimmed_writes_nothing() -> No
     assert len(log.committed) == committed
 
 
-async def test_a_stream_that_expires_and_is_trimmed_at_once_expires() -> None:
+async def test_a_stream_due_for_expiry_and_for_trimming_expires() -> None:
     log = SharedLog()
     service = Service(log, retention=KEPT)
     await service.create("s", lifetime=MINUTE)

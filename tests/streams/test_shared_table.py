@@ -260,7 +260,7 @@ async def test_a_repeated_notification_is_ignored() -> None:
     assert (active.state, readers.heard) == (second.state, [1, 2])
 
 
-async def test_own_commits_come_back_as_notifications_that_change_nothing() -> None:
+async def test_a_notification_of_an_own_commit_is_not_delivered_twice() -> None:
     service, log, _ = two()
     await service.create("s")
     active, readers = await followed(service, "s")
@@ -270,7 +270,7 @@ async def test_own_commits_come_back_as_notifications_that_change_nothing() -> N
     assert readers.news == [(1, b"a")]
 
 
-async def test_news_that_overtake_an_own_commit_are_applied_once() -> None:
+async def test_a_notification_that_overtakes_its_own_commit_is_delivered_once() -> None:
     service, log, _ = two()
     await service.create("s")
     active, readers = await followed(service, "s")
@@ -397,7 +397,7 @@ async def test_a_late_append_does_not_restore_a_removed_stream() -> None:
     assert (active.state, active.absent, readers.heard) == (None, True, [])
 
 
-async def test_a_gap_in_the_notifications_is_read() -> None:
+async def test_a_gap_in_the_notifications_reloads_the_stream() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
@@ -409,7 +409,7 @@ async def test_a_gap_in_the_notifications_is_read() -> None:
     assert readers.news == [(2, b"")]
 
 
-async def test_news_under_another_history_follow_on_nothing() -> None:
+async def test_a_notification_under_another_history_reloads_the_stream() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
@@ -433,7 +433,7 @@ async def test_a_notification_of_a_new_stream_does_not_change_the_old_one() -> N
     assert (active.state, readers.heard) == (state, [0])
 
 
-async def test_news_of_a_removal_end_the_stream() -> None:
+async def test_a_notification_of_a_removal_closes_the_streams_readers() -> None:
     service, log, other = two()
     state = (await other.create("s", b"a")).state
     active, readers = await followed(service, "s")
@@ -553,7 +553,7 @@ async def test_no_known_state_counts_after_a_change_of_history() -> None:
 # ---------------------------------------------------------------- following
 
 
-async def test_a_stream_is_followed_once() -> None:
+async def test_following_a_stream_three_times_subscribes_once() -> None:
     service, log, _ = two()
     await service.create("s")
     active = service.table.get("s")
@@ -624,7 +624,9 @@ async def test_a_followed_stream_is_not_evicted_from_the_table() -> None:
 @pytest.mark.parametrize(
     ("ttl", "margin"), [(1, LEAST_MARGIN_S), (20, 0.2), (100, MOST_MARGIN_S), (1000, MOST_MARGIN_S)]
 )
-async def test_a_window_is_written_with_each_use_a_little_ahead(ttl: int, margin: float) -> None:
+async def test_a_sliding_deadline_is_written_once_per_margin_with_the_margin_added(
+    ttl: int, margin: float
+) -> None:
     service, log, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=ttl))
     service.clock.advance(0.5)
@@ -670,7 +672,7 @@ async def test_simultaneous_uses_write_the_deadline_once() -> None:
     assert state.deadline == pytest.approx(service.clock() + 60 + 0.6)
 
 
-async def test_a_write_that_failed_is_tried_with_the_next_use() -> None:
+async def test_a_deadline_write_that_failed_is_repeated_at_the_next_use() -> None:
     service, log, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=60))
     service.clock.advance(30)
@@ -683,7 +685,7 @@ async def test_a_write_that_failed_is_tried_with_the_next_use() -> None:
     assert (await stood(other, "s")).deadline == pytest.approx(service.clock() + 60.6)
 
 
-async def test_a_deadline_that_another_process_wrote_counts() -> None:
+async def test_a_stream_expires_by_a_shorter_deadline_that_another_process_wrote() -> None:
     """A shorter one too: what is written is what everybody goes by."""
     service, log, other = two()
     state = (await service.create("s", lifetime=Lifetime(ttl_s=60))).state

@@ -17,5 +17,5 @@ def test_the_log_keeps_its_promises_in_simulated_runs_of_a_faulty_redis(first: i
         assert not world.faults, (seed, world, world.faults)
 
 
-def test_a_seed_of_the_simulation_can_be_repeated() -> None:
+def test_two_simulation_runs_with_one_seed_have_equal_diaries() -> None:
     assert run(7).diary == run(7).diary

@@ -28,7 +28,7 @@ async def late(count: int) -> tuple[Service, GatedLog]:
     return service, log
 
 
-def test_full_rounds_follow_each_other_at_once() -> None:
+def test_full_sweeper_rounds_follow_each_other_without_an_interval() -> None:
     async def run() -> None:
         service, _ = await late(3 * EXPIRIES + 1)
         service.sweeper.start()
@@ -75,7 +75,7 @@ class BehindLog(SharedLog):
         return Moment(now.wall - self.behind_s, now.steady - self.behind_s)
 
 
-async def test_a_stream_that_has_not_expired_by_the_clock_of_the_log_is_not_removed() -> None:
+async def test_a_stream_not_expired_by_the_clock_of_the_log_is_not_removed() -> None:
     log = BehindLog()
     service = Service(log)
     for name, ttl_s in (("short", TTL_S), ("long", 100 * TTL_S)):

@@ -24,7 +24,7 @@ HUNDRED = Lifetime(ttl_s=100)
 # ---------------------------------------------------------------- memory
 
 
-async def test_a_stream_in_use_is_nothing_that_the_collector_walks_over() -> None:
+async def test_the_objects_of_a_stream_in_use_are_not_tracked_by_the_collector() -> None:
     service = Service()
     await service.create("s", b"a")
     await service.append("s", b"b")
@@ -71,7 +71,7 @@ async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
     assert first.cancelled()
 
 
-async def test_a_load_overtaken_by_an_append_is_done_again() -> None:
+async def test_a_load_overtaken_by_an_append_returns_the_new_state() -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s", b"old")).state
@@ -86,7 +86,7 @@ async def test_a_load_overtaken_by_an_append_is_done_again() -> None:
     assert active.state == change.state
 
 
-async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
+async def test_a_load_overtaken_by_a_removal_returns_no_state() -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s", b"old")).state
@@ -136,7 +136,7 @@ async def test_a_used_stream_stays_in_the_table_and_a_peek_does_not_count_as_use
     assert [name for name in "abcd" if service.table.peek(name) is not None] == ["a", "c", "d"]
 
 
-async def test_streams_in_use_are_never_dropped() -> None:
+async def test_a_followed_stream_is_not_dropped_from_a_full_table() -> None:
     log = GatedLog()
     service = Service(log, max_active=1)
     await service.create("followed")
@@ -161,7 +161,7 @@ async def test_streams_in_use_are_never_dropped() -> None:
 # ---------------------------------------------------------------- sliding windows
 
 
-async def test_a_window_slides_with_each_use() -> None:
+async def test_a_sliding_ttl_counts_from_the_last_use() -> None:
     service = Service()
     await service.create("s", lifetime=MINUTE)
     for _ in range(5):
@@ -178,7 +178,7 @@ async def test_a_window_slides_with_each_use() -> None:
         service.table.present(service.table.get("s"))
 
 
-async def test_a_fixed_deadline_does_not_slide() -> None:
+async def test_a_fixed_deadline_stays_after_a_use_and_expires_the_stream() -> None:
     service = Service()
     at = service.clock() + 60
     await service.create("s", lifetime=Lifetime(expires_at=at, expires_text="then"))
@@ -313,7 +313,7 @@ async def test_the_table_and_followers_are_updated_before_the_writer_is_answered
     assert heard == [(1, [1], 2)]
 
 
-async def test_a_commit_that_fails_moves_nothing() -> None:
+async def test_an_append_whose_commit_failed_reaches_no_reader_and_gets_the_offset_again() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")

@@ -142,7 +142,7 @@ async def test_an_event_is_written_at_once_together_with_the_lines_before_it(
     assert written.recv(AT_ONCE) == b"request\nerror\n"
 
 
-def test_a_line_without_an_event_loop_is_written_at_once(
+def test_a_log_line_without_an_event_loop_is_written_at_once(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages

@@ -98,7 +98,7 @@ TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
     ),
 )
 @settings(max_examples=examples(200))
-def test_the_json_of_a_request_has_the_fields_of_other_formats(
+def test_the_json_line_of_a_request_has_the_fields_of_the_other_formats(
     asked: LoggedRequest, outcome: Outcome
 ) -> None:
     assert "{" + _json_of(asked, outcome) + "}" == json.dumps(fields_of(asked, outcome))
@@ -166,14 +166,14 @@ assert logs.requests_logged("{request_level}") is {bool(lines)}
 
 
 @pytest.mark.parametrize("shape", ["json", "console", "auto"])
-def test_control_characters_of_a_client_cannot_end_a_line(shape: str) -> None:
+def test_control_characters_in_a_request_path_stay_on_one_log_line(shape: str) -> None:
     hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85\\u202eb"
     lines = stderr_of(f'logs.configure("info", "{shape}"); request("info", "{hostile}")')
     assert len(lines) == 1
     assert lines[0].isprintable()
 
 
-def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
+def test_log_format_auto_is_json_unless_stderr_is_a_terminal() -> None:
     program = 'logs.configure("info", "auto"); request("info")'
     (event,) = logged(program)
     assert event["event"] == "request"
@@ -187,7 +187,7 @@ def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
     assert not shown.startswith("{")
 
 
-def test_lines_of_libraries_and_warnings_join() -> None:
+def test_library_log_lines_and_warnings_are_logged_as_json() -> None:
     events = logged(
         """
 logs.configure("info", "json")
@@ -199,7 +199,7 @@ warnings.warn("old")
     assert (events[1]["logger"], events[1]["level"]) == ("py.warnings", "warning")
 
 
-def test_aiohttps_own_request_lines_are_silent() -> None:
+def test_aiohttps_access_log_writes_no_lines() -> None:
     program = 'logging.getLogger("aiohttp.access").error("GET /?token=1")'
     assert stderr_of(f'logs.configure("debug", "json"); {program}') == []
 
@@ -238,7 +238,7 @@ except ZeroDivisionError:
         ("/a?keys=1", "/a?keys=1"),
     ],
 )
-def test_secret_parameters_are_redacted(target: str, shown: str) -> None:
+def test_secret_query_parameters_are_redacted_in_log_lines(target: str, shown: str) -> None:
     assert redact(target) == shown
 
 

@@ -92,7 +92,7 @@ def test_an_up_metric_is_1_only_if_every_process_reports_1(
     assert sample.number == whole
 
 
-def test_no_processes_have_no_samples() -> None:
+def test_metrics_of_no_processes_combine_to_no_samples() -> None:
     assert together([]) == ()
 
 
@@ -111,7 +111,7 @@ def test_process_metrics_report_the_memory_and_cpu_of_this_process() -> None:
     assert told["process_cpu_seconds_total"] == pytest.approx(sum(os.times()[:2]), abs=0.5)
 
 
-def test_label_values_are_quoted() -> None:
+def test_quotes_and_backslashes_in_metric_labels_are_escaped() -> None:
     shown = generate_latest(registry((Sample(READS, ('/a"\\',), 1),))).decode()
     assert shown.splitlines()[-1] == 'reads_total{route="/a\\"\\\\"} 1.0'
 
@@ -119,7 +119,7 @@ def test_label_values_are_quoted() -> None:
 # ---------------------------------------------------------------- what is declared
 
 
-def test_every_name_is_declared_once_and_by_prometheus_conventions() -> None:
+def test_metric_names_are_unique_and_follow_prometheus_conventions() -> None:
     names = [metric.name for metric in DECLARED]
     assert len(set(names)) == len(names)
     for metric in DECLARED:

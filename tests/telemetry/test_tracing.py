@@ -34,7 +34,9 @@ KEPT = ("Cache-Control: max-age=600", "Stream-Next-Offset: 1", "Content-Type: te
 # ---------------------------------------------------------------- requests
 
 
-async def test_a_read_is_a_span_by_the_conventions(collector: Collector) -> None:
+async def test_a_read_is_exported_as_a_server_span_with_the_standard_attributes(
+    collector: Collector,
+) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put(f"{PREFIX}/a/b", body=b"data"))
         await gateway.ask(get(f"{PREFIX}/a/b?offset=-1&token=hush", PARENT, "User-Agent: test/1"))
@@ -171,7 +173,9 @@ async def test_span_attributes_from_a_client_are_cut_and_always_exportable(
         assert span.attributes["url.query"] == "a=%00%E2%80%AE"
 
 
-async def test_no_secret_of_a_request_is_exported(collector: Collector) -> None:
+async def test_tokens_cookies_and_credentials_of_a_request_are_not_exported(
+    collector: Collector,
+) -> None:
     async with (
         RawOrigin(answer(b"x", *KEPT)) as origin,
         traced() as tracer,
@@ -197,7 +201,7 @@ async def test_the_traceparent_flag_of_the_caller_decides_if_a_span_is_exported(
         assert [span.trace_id for span in collector.spans].count(TRACE) == exported
 
 
-async def test_a_header_that_names_no_span_begins_a_trace(collector: Collector) -> None:
+async def test_a_malformed_traceparent_header_begins_a_new_trace(collector: Collector) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(get("s", f"Traceparent: 00-{TRACE}-{SPAN}", "Tracestate: a=1"))
         span = await collector.one(READ)
@@ -271,7 +275,7 @@ async def test_the_span_of_a_collapsed_request_links_to_the_span_of_the_first(
         assert (first.links, second.links) == ([], [client.span_id])
 
 
-async def test_a_failure_of_the_origin_is_an_error_of_both_spans(collector: Collector) -> None:
+async def test_an_unreachable_origin_marks_both_spans_as_errors(collector: Collector) -> None:
     port = free_port()
     async with (
         traced() as tracer,
@@ -404,7 +408,7 @@ async def test_an_append_that_is_not_recorded_has_no_delivery_span(collector: Co
         assert append.trace_id != TRACE
 
 
-async def test_writes_that_are_sent_ahead_have_each_a_span_and_an_answer(
+async def test_pipelined_writes_each_get_a_span_and_an_answer(
     collector: Collector,
 ) -> None:
     log = GatedLog()

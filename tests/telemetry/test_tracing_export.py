@@ -100,7 +100,7 @@ def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_trac
     assert python(program) == "[]"
 
 
-def test_spans_without_opentelemetry_are_refused_in_a_sentence() -> None:
+def test_tracing_without_opentelemetry_installed_raises_a_start_error_in_one_sentence() -> None:
     program = """if True:
         import os, sys
         sys.modules["opentelemetry"] = None  # as where it is not installed
@@ -117,7 +117,7 @@ def test_spans_without_opentelemetry_are_refused_in_a_sentence() -> None:
     )
 
 
-def test_a_server_that_cannot_export_does_not_start() -> None:
+def test_a_server_with_an_unknown_traces_exporter_does_not_start() -> None:
     arguments = ("--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}")
     done = subprocess.run(
         [HEADGATE, "serve", *arguments, "--origin", "memory:"],
@@ -134,7 +134,7 @@ def test_a_server_that_cannot_export_does_not_start() -> None:
 # ---------------------------------------------------------------- the export
 
 
-async def test_a_process_names_itself(
+async def test_spans_carry_service_name_and_instance_id_of_their_process(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")

@@ -53,7 +53,7 @@ def in_own_session(
 
 
 @pytest.mark.parametrize("workers", cases([1, 2], {2}, "two workers"))
-def test_sighup_without_a_terminal_is_logged_and_changes_nothing(workers: int) -> None:
+def test_sighup_without_a_terminal_is_logged_and_ends_no_process(workers: int) -> None:
     with in_own_session(workers) as server:
         pids = {server.pid, *server.workers().values()}
         for pid in pids:

@@ -113,7 +113,7 @@ def test_a_resumed_worker_applies_a_write_before_it_answers_requests_that_waited
     assert (read.status, body, read.get("stream-closed")) == expected
 
 
-def test_a_write_through_another_worker_makes_no_other_stream_old(
+def test_a_write_to_one_stream_through_another_worker_leaves_other_streams_cached(
     workers: dict[int, list[Wire]], path: str
 ) -> None:
     writer, reader = workers[1][0], workers[2][0]

@@ -97,7 +97,7 @@ def test_long_polls_at_all_workers_get_an_append_taken_by_one_worker(server: Sev
         }
 
 
-def test_workers_that_are_killed_take_nothing_acknowledged_along(server: Several) -> None:
+def test_killed_workers_lose_no_acknowledged_append_in_redis(server: Several) -> None:
     for times in range(4):
         end = MANY * (times + 1) + 1
         for number in range(end - MANY, end):

@@ -131,14 +131,14 @@ def test_the_connections_gauge_is_the_sum_over_all_workers(lasting: Several) -> 
     wait_until(lambda: lasting.metrics()["headgate_connections"] == 0, "no connection is left")
 
 
-def test_log_lines_name_the_worker(lasting: Several) -> None:
+def test_log_lines_of_started_workers_name_worker_and_process(lasting: Several) -> None:
     (together,) = lasting.told("server.started")
     assert (together["workers"], together["pid"]) == (2, lasting.pid)
     started = lasting.events("worker.started")
     assert {line["worker"]: line["pid"] for line in started} == lasting.workers()
 
 
-def test_readiness_names_the_workers_that_find_the_origin_away() -> None:
+def test_readiness_names_the_workers_whose_origin_is_down() -> None:
     with headgate() as origin, several(origin.url) as server:
         assert server.readyz().json()["checks"] == {
             "server": "ok",
@@ -193,7 +193,7 @@ def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_share_a_port_that_the_kernel_chose(origin: Headgate) -> None:
+def test_workers_share_a_port_chosen_by_the_kernel(origin: Headgate) -> None:
     with several(origin.url, listen="127.0.0.1:0") as server:
         (line,) = server.told("server.started")
         (url,) = line["routes"]
@@ -285,7 +285,9 @@ def test_a_worker_that_dies_again_soon_after_each_start_is_restarted_after_growi
 # ---------------------------------------------------------------- stop
 
 
-def test_sigterm_drains_all_workers(origin: Headgate, server: Several) -> None:
+def test_sigterm_drains_the_polls_and_uploads_of_all_workers(
+    origin: Headgate, server: Several
+) -> None:
     tail = ask(origin.port, "HEAD", STREAM).next_offset
     with waiting(server, tail) as polls, uploading(server) as uploads:
         pids = server.workers()
@@ -366,7 +368,7 @@ def test_a_worker_that_hangs_is_killed_at_a_stop_and_the_others_end(origin: Head
         assert line["workers"] == 1
 
 
-def test_no_worker_outlives_a_supervisor_that_was_killed(origin: Headgate, server: Several) -> None:
+def test_workers_end_when_their_supervisor_is_killed(origin: Headgate, server: Several) -> None:
     with waiting(server, ask(origin.port, "HEAD", STREAM).next_offset) as polls:
         pids = server.workers()
         assert len(pids) == 2

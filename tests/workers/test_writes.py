@@ -51,7 +51,7 @@ def kept_everywhere(server: Several) -> None:
     wait_until(is_kept, "all workers answer from what they keep")
 
 
-def test_an_append_is_read_through_every_worker(server: Several) -> None:
+def test_an_append_is_soon_read_through_every_worker(server: Several) -> None:
     kept_everywhere(server)
     assert ask(server.port, "POST", STREAM, b" two", content_type="text/plain").status == 204
     wait_until(
@@ -61,7 +61,7 @@ def test_an_append_is_read_through_every_worker(server: Several) -> None:
     )
 
 
-def test_a_deletion_holds_at_every_worker(server: Several) -> None:
+def test_a_deletion_soon_holds_at_every_worker(server: Several) -> None:
     kept_everywhere(server)
     assert ask(server.port, "DELETE", STREAM).status == 204
     wait_until(
