@@ -16,6 +16,7 @@ from headgate.sending.backlog import Backlog, Limits
 from headgate.sending.framing import media_type
 from headgate.sending.producer import Producer
 from headgate.sending.sender import Sender
+from headgate.sending.sender_task import SenderTask
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
@@ -101,11 +102,8 @@ class StreamWriter:
         self._content_type = content_type
         self._metadata = metadata
         self._block = contextlib.AsyncExitStack()
-        self._sender: Sender | None = None
-        self._sending: asyncio.Task[None] | None = None
+        self._task = SenderTask()
         self._clock: Callable[[], float] = float  # the loop's, inside of the block
-        self._is_open = False  # takes chunks, as far as is known
-        self._over: str | None = None  # why there is no writing any more
         self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
 
@@ -132,8 +130,9 @@ class StreamWriter:
     @property
     def next_offset(self) -> str | None:
         """The last offset behind the stream's end that this writer got; None before the first."""
-        if self._sender is not None and self._sender.next_offset is not None:
-            return self._sender.next_offset
+        sender = self._task.sender
+        if sender is not None and sender.next_offset is not None:
+            return sender.next_offset
         return self._metadata.next_offset if self._metadata is not None else None
 
     async def __aenter__(self) -> Self:
@@ -147,15 +146,11 @@ class StreamWriter:
                 self._check_stream(metadata)
                 self._metadata, self._content_type = metadata, metadata.content_type
             self._block = block.pop_all()
-        self._sender = Sender(
-            self._backlog,
-            self._producer,
-            self.content_type,
-            takes_multi=metadata is not None and metadata.takes_multi,
-        )
+        takes_multi = metadata is not None and metadata.takes_multi
         self._clock = asyncio.get_running_loop().time
-        self._sending = asyncio.create_task(self._send(self._sender))
-        self._is_open = True
+        self._task.start(
+            Sender(self._backlog, self._producer, self.content_type, takes_multi=takes_multi)
+        )
         return self
 
     async def __aexit__(
@@ -187,9 +182,9 @@ class StreamWriter:
             StreamError: An earlier chunk could not be sent; the writer has ended.
             RuntimeError: The writer is closed, or its block was not entered.
         """
-        sender = self._sender
-        if not self._is_open or sender is None:
-            sender = self._opened()
+        sender = self._task.open_sender
+        if sender is None:
+            sender = self._task.opened()
         data = sender.framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
@@ -207,7 +202,7 @@ class StreamWriter:
         Raises:
             StreamError: They could not be sent; the writer has ended.
         """
-        await self._flush(self._opened())
+        await self._flush(self._task.opened())
 
     async def close(self) -> None:
         """Flush, and end the writer; the stream stays open.
@@ -217,13 +212,14 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        self._check_failure()
-        self._finish("the writer is closed")
-        sender = self._sender
-        if sender is None or self._is_done():
+        task = self._task
+        task.check_failure()
+        task.finish("the writer is closed")
+        sender = task.sender
+        if sender is None or task.is_done():
             return
         if sender.is_ending:
-            await self._until(sender, self._is_done)
+            await task.wait(sender, task.is_done)
         else:
             await self._flush(sender)
 
@@ -233,47 +229,31 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent, or the stream could not be closed.
         """
-        sender = self._opened()
-        self._finish("the writer has ended the stream")
+        task = self._task
+        sender = task.opened()
+        task.finish("the writer has ended the stream")
         sender.end()
-        await self._until(sender, self._is_done)
+        await task.wait(sender, task.is_done)
 
     async def abort(self) -> None:
         """Discard the chunks that were not sent; a request under way may or may not be stored."""
-        self._finish("the writer was aborted")
-        if self._sending is not None and not self._sending.done():
-            self._sending.cancel()
-            await asyncio.wait({self._sending})
+        self._task.finish("the writer was aborted")
+        await self._task.cancel()
         self._backlog.discard()
-
-    async def _send(self, sender: Sender) -> None:
-        try:
-            await sender.run()
-        finally:
-            self._finish("the writer was aborted")
 
     async def _wait_for_room(self, sender: Sender, size: int) -> None:
         self._waiting += 1
         try:
             async with self._turn:
-                await self._until(sender, lambda: self._backlog.has_room(size))
-                self._opened()
+                await self._task.wait(sender, lambda: self._backlog.has_room(size))
+                self._task.opened()
         finally:
             self._waiting -= 1
 
     async def _flush(self, sender: Sender) -> None:
         target = self._backlog.taken
         sender.flush()
-        await self._until(sender, lambda: self._backlog.acknowledged >= target)
-
-    async def _until(self, sender: Sender, is_so: Callable[[], bool]) -> None:
-        """Wait until `is_so`; raise the error that the sender failed with."""
-        while not is_so():
-            self._check_failure()
-            if self._is_done():
-                raise RuntimeError(self._over)
-            await sender.moved()
-        self._check_failure()
+        await self._task.wait(sender, lambda: self._backlog.acknowledged >= target)
 
     async def _close_after(self, error: Exception) -> None:
         """Flush as the block ends by an error, which stays the error of the block."""
@@ -282,30 +262,6 @@ class StreamWriter:
         except StreamError as failure:
             if failure is not error:
                 error.add_note(f"What was written before could not all be sent: {failure}")
-
-    def _is_done(self) -> bool:
-        return self._sending is not None and self._sending.done()
-
-    def _finish(self, why: str) -> None:
-        self._is_open = False
-        self._over = self._over or why
-
-    def _opened(self) -> Sender:
-        """Return the sender; raise RuntimeError before the block is entered and after its end."""
-        self._check_failure()
-        if self._over is not None:
-            raise RuntimeError(self._over)
-        if self._sender is None:
-            raise RuntimeError("a writer is used as: async with StreamWriter(url) as writer")
-        return self._sender
-
-    def _check_failure(self) -> None:
-        sending = self._sending
-        if sending is not None and sending.done() and not sending.cancelled():
-            failure = sending.exception()
-            if failure is not None:
-                # Raised again and again, it would grow by each of these calls.
-                raise failure.with_traceback(None)
 
     def _check_stream(self, metadata: Metadata) -> None:
         if metadata.is_closed:
