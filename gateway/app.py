@@ -123,7 +123,7 @@ def hosted_route(
         route.prefix,
         log,
         _freshness(route, is_private=access.is_private),
-        Retention(route.retention_age, route.retention_size),
+        Retention(route.retention_age, route.retention_size, route.retention_messages),
         _feeds(settings),
         shared,
         access,

@@ -493,7 +493,7 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("runs", "retention_age", "retention_size"),
+    *("runs", "retention_age", "retention_size", "retention_messages"),
 }
 
 
@@ -505,7 +505,7 @@ def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() 
 
 
 FOR_REDIS = {"wait_replicas"}
-FOR_LOGS = {"retention_age", "retention_size"}
+FOR_LOGS = {"retention_age", "retention_size", "retention_messages"}
 FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
 
 

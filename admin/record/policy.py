@@ -90,6 +90,8 @@ def _keeping(route: Route) -> Iterator[str]:
         yield f"Records are removed after {spell(route.retention_age)}."
     if route.retention_size:
         yield f"Of each stream the newest {route.retention_size:,} bytes are kept."
+    if route.retention_messages:
+        yield f"Of each stream the newest {route.retention_messages:,} messages are kept."
     if route.wait_replicas:
         yield f"An append is acknowledged when {_replicas(route.wait_replicas)} it."
 

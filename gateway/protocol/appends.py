@@ -59,8 +59,8 @@ class AppendBatch:
         "_forgotten",
         "_known",
         "_media_type",
+        "_messages",
         "_moment",
-        "_now",
         "_producers",
         "_records",
         "_retention",
@@ -83,7 +83,6 @@ class AppendBatch:
         self._retention = retention
         self._known = producers
         self._moment = now
-        self._now = now.wall
         self._media_type = media_type(state.content_type)
         self._tail = state.tail
         self._seq = state.stream_seq
@@ -91,6 +90,7 @@ class AppendBatch:
         self.closed_by = state.closed_by
         self._records: list[Record] = []
         self._appends = 0  # that brought records
+        self._messages = 0  # in them
         self._producers: dict[str, ProducerState] = {}
         self._forgotten: set[str] = set()
         self._changed = False
@@ -127,7 +127,7 @@ class AppendBatch:
             if not append.body:  # closing again is idempotent
                 return self._outcome(None, stored=0)
         elif stamp == self.closed_by:
-            return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._now), stored=0)
+            return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._moment.wall), stored=0)
         raise StreamClosed(self._next_offset())
 
     def _checked_records(self, append: Append) -> Records:
@@ -188,6 +188,7 @@ class AppendBatch:
         if datas:
             self._keep(datas)
             self._appends += 1
+            self._messages += number
             if append.traced is not None:
                 self._traced.append(append.traced)
         if append.close:
@@ -209,7 +210,7 @@ class AppendBatch:
         near = len(self._known) + len(self._producers) >= MAX_PRODUCERS  # counting them takes long
         if near and self._producer(stamp) is None and self._producer_count() >= MAX_PRODUCERS:
             self._forget_idle()
-        state = ProducerState(stamp.epoch, stamp.seq, self._now)
+        state = ProducerState(stamp.epoch, stamp.seq, self._moment.wall)
         self._producers[stamp.producer_id] = state
         return state
 
@@ -218,7 +219,7 @@ class AppendBatch:
         return len(self._known) - len(self._forgotten) + new
 
     def _forget_idle(self) -> None:
-        before = self._now - PRODUCER_IDLE_S
+        before = self._moment.wall - PRODUCER_IDLE_S
         self._forgotten.update(
             name
             for name, state in self._known.items()
@@ -252,7 +253,7 @@ class AppendBatch:
             deadline=deadline,
         )
         if self._retention and self._records:
-            state = marked(state, self._now, self._retention)
+            state = marked(state, self._moment.wall, self._retention, self._messages)
         only_grows = (
             state.marks is before.marks
             and deadline == before.deadline

@@ -76,6 +76,13 @@ class LogSettings(RouteOrigin):
         le=1024 * GIB,
         description="How much of each stream is kept; 0 means all.",
     )
+    retention_messages: Count = setting(
+        0,
+        ge=0,
+        le=1_000_000_000,
+        description="How many messages of each stream are kept; 0 means all. An append is one "
+        "message, except in JSON streams, where it may bring several.",
+    )
     wait_replicas: Count = setting(
         0,
         ge=0,
@@ -93,7 +100,7 @@ class LogSettings(RouteOrigin):
             )
         return value
 
-    @checks("retention_age", "retention_size")
+    @checks("retention_age", "retention_size", "retention_messages")
     @classmethod
     def _is_kept_by_logs(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")

@@ -53,6 +53,22 @@ async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_several(
+    kind: str, tmp_path: Path
+) -> None:
+    log = FACTORIES[kind](tmp_path, MANY)
+    json = "application/json"
+    async with serving(log, own={"retention_messages": 16}) as gateway:
+        await gateway.ask(put("s", content_type=json))
+        for number in range(100):
+            body = b"[%d,%d]" % (2 * number, 2 * number + 1)
+            assert (await gateway.ask(post("s", body, content_type=json))).status == 204
+        kept = (await gateway.ask(get("s?offset=-1"))).json()
+        assert kept == list(range(kept[0], 200))
+        assert 16 <= len(kept) <= 18
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retained_size(
     kind: str, tmp_path: Path
 ) -> None:

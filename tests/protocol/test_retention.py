@@ -18,19 +18,22 @@ NOW = 1_000_000.0
 EMPTY = StreamState("s", 9, 0, TEXT)
 AGE = Retention(max_age_s=80)
 SIZE = Retention(max_bytes=80)
+COUNT = Retention(max_messages=80)
 MOST_MARKS = 2 * PARTS + 4  # those of what is kept, and one on either side
 replace = msgspec.structs.replace
 
 
-def appended(state: StreamState, size: int, now: float, retention: Retention) -> StreamState:
+def appended(
+    state: StreamState, size: int, now: float, retention: Retention, messages: int = 0
+) -> StreamState:
     """The stream after an append."""
     grown = replace(state, version=state.version + 1, tail=state.tail + size)
-    return marked(grown, now, retention)
+    return marked(grown, now, retention, messages)
 
 
 def test_everything_is_retained_without_a_retention_limit() -> None:
     assert not EVERYTHING
-    assert [bool(retention) for retention in (AGE, SIZE, Retention(1, 1))] == [True] * 3
+    assert all([AGE, SIZE, COUNT, Retention(1, 1)])
     state = replace(EMPTY, tail=10**9)
     assert trim(state, NOW, EVERYTHING) == ()
     # Kept no longer than that it was asked otherwise once.
@@ -69,6 +72,14 @@ def test_marks_by_size_are_an_eighth_of_the_limit_apart(apart: int, marks: int) 
     assert len(state.marks) == marks
 
 
+@pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
+def test_marks_by_messages_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
+    state = appended(EMPTY, 1, NOW, COUNT, messages=7)
+    for messages in (1, apart - 1):
+        state = appended(state, 1, NOW, COUNT, messages)
+    assert len(state.marks) == marks
+
+
 # ---------------------------------------------------------------- trimming
 
 
@@ -93,6 +104,14 @@ def test_data_over_the_size_limit_are_trimmed_from_the_front(tail: int, first: i
     state = replace(EMPTY, tail=tail, marks=(Mark(NOW, 10), Mark(NOW, 20), Mark(NOW, tail)))
     assert trimmed(state, NOW, SIZE).first == first
     assert trimmed(state, NOW, SIZE).trim_at is None
+
+
+@pytest.mark.parametrize(("more", "first"), [(69, 0), (70, 10), (79, 10), (80, 20), (81, 20)])
+def test_messages_over_the_limit_are_trimmed_from_the_front(more: int, first: int) -> None:
+    tail = Mark(NOW, 30, more)
+    state = replace(EMPTY, tail=30, marks=(Mark(NOW, 10, 99), Mark(NOW, 20, 10), tail))
+    assert trimmed(state, NOW, COUNT).first == first
+    assert trimmed(state, NOW, COUNT).trim_at is None
 
 
 def test_the_stricter_of_age_and_size_limits_trims_the_stream() -> None:
@@ -173,7 +192,7 @@ def lived(steps: list[tuple[int, float]], retention: Retention) -> list[tuple[St
     moments = []
     for size, passed in steps:
         now += passed
-        state = appended(state, size, now, retention)
+        state = appended(state, size, now, retention, messages=1)
         moments.append((state, now))
     return moments
 
@@ -197,6 +216,18 @@ def test_data_within_the_limits_are_retained_and_at_most_an_eighth_more(
             after = next((end for end in ends if end >= begin + size / PARTS), state.tail)
             assert is_gone or not by_age
             assert is_gone or state.tail - max(after, row.end) < size
+
+
+@given(APPENDS, st.sampled_from([1, 2, 7, 8, 9, 80]))
+def test_messages_within_the_limit_are_retained_and_at_most_an_eighth_more(
+    steps: list[tuple[int, float]], limit: int
+) -> None:
+    ends = []
+    for state, _ in lived(steps, Retention(max_messages=limit)):
+        ends.append(state.tail)
+        kept = len([end for end in ends if end > state.first])
+        assert kept >= min(limit, len(ends))
+        assert kept <= limit + max(1, limit // PARTS)
 
 
 @given(APPENDS, st.sampled_from([AGE, SIZE, Retention(80, 80)]))

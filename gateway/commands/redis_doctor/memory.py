@@ -89,7 +89,7 @@ def _headroom(used: int, limit: int, *, evicts: bool) -> RedisFinding:
                 if evicts
                 else "appends are refused, and the gateways answer 503."
             ),
-            "Raise maxmemory, delete streams, or set retention_age or retention_size.",
+            "Raise maxmemory, delete streams, or set retention_size or another retention.",
         )
     if used > FULL * limit:
         return RedisFinding(

@@ -14,24 +14,27 @@ PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked f
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """The retention of a stream: seconds and bytes that are kept; 0 means all."""
+    """The retention of a stream: seconds, bytes and messages that are kept; 0 means all."""
 
     max_age_s: int = 0
     max_bytes: int = 0
+    max_messages: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.max_age_s or self.max_bytes)
+        return bool(self.max_age_s or self.max_bytes or self.max_messages)
 
 
 EVERYTHING = Retention()
 
 
-def marked(state: StreamState, now: float, retention: Retention) -> StreamState:
-    """Return a stream with a mark at its tail, after records were appended at `now`."""
-    tail = Mark(now, state.tail)
+def marked(state: StreamState, now: float, retention: Retention, messages: int = 0) -> StreamState:
+    """Return a stream with a mark at its tail, after `messages` were appended at `now`."""
+    tail = Mark(now, state.tail, messages)
     marks = state.marks
-    if len(marks) >= 2 and not _apart(marks[-2], tail, retention):
-        marks = marks[:-1]
+    if len(marks) >= 2:
+        moved = Mark(now, state.tail, marks[-1].messages + messages)
+        if not _apart(marks[-2], moved, retention):
+            marks, tail = marks[:-1], moved
     return trimmed(msgspec.structs.replace(state, marks=(*marks, tail)), now, retention)
 
 
@@ -47,7 +50,11 @@ def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
     by_size = (
         retention.max_bytes and (later.position - earlier.position) * PARTS >= retention.max_bytes
     )
-    return bool(by_age or by_size)
+    return bool(by_age or by_size or _reaches(later.messages * PARTS, retention.max_messages))
+
+
+def _reaches(number: int, limit: int) -> bool:
+    return 0 < limit <= number
 
 
 def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState:
@@ -56,7 +63,12 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
         return msgspec.structs.replace(state, marks=(), trim_at=None)
     marks = state.marks
     over = 0
-    while over < len(marks) and _is_over(state, marks[over], now, retention):
+    after = sum(mark.messages for mark in marks)  # messages after the mark
+    for mark in marks:
+        after -= mark.messages
+        is_over = _is_over(state, mark, now, retention)
+        if not is_over and not _reaches(after, retention.max_messages):
+            break
         over += 1
     if state.references:
         # The last one tells where it will begin once there are no forks.
@@ -68,7 +80,7 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
 
 
 def _is_over(state: StreamState, mark: Mark, now: float, retention: Retention) -> bool:
-    """Return whether all records before the mark have expired."""
+    """Return whether all records before the mark are too old, or too far from the tail."""
     if retention.max_age_s and mark.time + retention.max_age_s <= now:
         return True
     return bool(retention.max_bytes) and mark.position <= state.tail - retention.max_bytes

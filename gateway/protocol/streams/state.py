@@ -81,10 +81,14 @@ class PastGeneration(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """A boundary between records: what is before `position` was there at `time`."""
+    """A boundary between records: what is before `position` was there at `time`.
+
+    `messages` is how many lie between it and the mark before; it is not known of the first mark.
+    """
 
     time: float
     position: int
+    messages: int = 0
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
