@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.runs.formats import steps, ui_protocol
-from headgate.runs.ui_assembly import COPIED, known
+from headgate.runs.ui_assembly import COPIED
+from headgate.runs.ui_calls import known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
