@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headgate.runs.adapters.openai_items import CALLED_AT_ONCE, output, source, whole_call
@@ -25,7 +24,7 @@ from headgate.runs.adapters.plain import known
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.adapters.parts import Part
+    from headgate.runs.adapters.parts import Part, ToolTraits
 
 REASONS = {"max_output_tokens": "length", "content_filter": "content-filter"}
 
@@ -34,17 +33,96 @@ REASONS = {"max_output_tokens": "length", "content_filter": "content-filter"}
 FUNCTIONS = {"function_call": ("arguments", FUNCTION), "custom_tool_call": ("input", FREE)}
 
 
-@dataclass(slots=True)
+class _Call:
+    """The call of a tool, whose beginning need not have been given."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._called: tuple[str, str] | None = None  # id and name
+        self._has_input = False
+
+    def begin(self, id_: str, name: str, text: str, traits: ToolTraits) -> list[Part]:
+        """Return the call; `text` is the first of its input."""
+        self._called = (id_, name)
+        return [ToolInput(self._part, id_, name, text, traits)]
+
+    def extend(self, text: str, traits: ToolTraits = FUNCTION) -> list[Part]:
+        """Return more of the input of a call that has begun."""
+        if self._called is None:
+            return []
+        self._has_input = True
+        return [ToolInput(self._part, *self._called, text, traits)]
+
+    def end_code(self) -> list[Part]:
+        """Return the end of an input whose text is code, and of its call."""
+        ended = self.extend('"}', EXECUTED)
+        return [*ended, Done(self._part)] if ended else []
+
+    def end(self, told: dict[str, Any]) -> list[Part]:
+        """Return the end of a call of the application's, from its whole item."""
+        # Some services send the input with the end alone.
+        field, traits = FUNCTIONS[told["type"]]
+        call = (told["call_id"], told["name"])
+        missing = [] if self._has_input else [ToolInput(self._part, *call, told[field], traits)]
+        more = known(namespace=told.get("namespace"))
+        return [*missing, Done(self._part, {"openai": {"itemId": told.get("id"), **more}})]
+
+
+class _Reasoning:
+    """The reasoning of an item: the parts of its summary, or its text as the first of them."""
+
+    def __init__(self, part: str, about: dict[str, Any]) -> None:
+        self._part = part
+        self._about = about
+        self._encrypted: str | None = None  # as the provider keeps it
+        self._open: dict[int, str] = {}  # parts by their index
+
+    def begin(self, encrypted: str | None) -> list[Part]:
+        """Return the first part, which begins with its item."""
+        self._encrypted = encrypted
+        return [self._begun(0)]
+
+    def begin_next(self, index: int) -> list[Part]:
+        """Return the ends of the parts before, and the beginning of the part `index`."""
+        if index == 0:
+            return []  # it has begun with its item
+        ended: list[Part] = [Done(part, {"openai": self._about}) for part in self._open.values()]
+        self._open.clear()
+        return [*ended, self._begun(index)]
+
+    def extend(self, index: int, text: str) -> list[Part]:
+        """Return more of a part of the summary."""
+        return [Text(self._opened(index), text, "reasoning", {"openai": self._about})]
+
+    def extend_text(self, text: str) -> list[Part]:
+        """Return more of the reasoning itself."""
+        return [Text(self._opened(0), text, "reasoning")]
+
+    def end(self, encrypted: str | None) -> list[Part]:
+        """Return the ends of all parts that are open."""
+        return [Done(part, self._sealed(encrypted)) for part in self._open.values()]
+
+    def _begun(self, index: int) -> Text:
+        part = self._open[index] = f"{self._part}/{index}"
+        return Text(part, "", "reasoning", self._sealed(self._encrypted))
+
+    def _opened(self, index: int) -> str:
+        return self._open.setdefault(index, f"{self._part}/{index}")
+
+    def _sealed(self, encrypted: str | None) -> dict[str, Any]:
+        return {"openai": {**self._about, "reasoningEncryptedContent": encrypted}}
+
+
 class _Item:
     """An item of the output that has begun."""
 
-    part: str
-    told: dict[str, Any]  # of its metadata: its id, and what else the next request needs
-    call: tuple[str, str] | None = None  # id and name of the tool that it calls
-    has_input: bool = False
-    encrypted: str | None = None  # the reasoning, as the provider keeps it
-    annotations: list[Any] = field(default_factory=list)
-    summaries: dict[int, str] = field(default_factory=dict)  # their parts that are open
+    def __init__(self, part: str, id_: str | None) -> None:
+        self.part = part
+        # Metadata: what else the next request needs is added.
+        self.about: dict[str, Any] = {"itemId": id_}
+        self.annotations: list[Any] = []
+        self.call = _Call(part)
+        self.reasoning = _Reasoning(part, self.about)
 
 
 class OpenAIResponses:
@@ -60,14 +138,22 @@ class OpenAIResponses:
             "output_item.done": self._finished,
             "output_text.delta": self._said,
             "refusal.delta": self._refused,
-            "reasoning_text.delta": self._thought,
-            "reasoning_summary_part.added": self._summary_begun,
-            "reasoning_summary_text.delta": self._summary,
+            "reasoning_text.delta": lambda event: self._item(event).reasoning.extend_text(
+                event["delta"]
+            ),
+            "reasoning_summary_part.added": lambda event: self._item(event).reasoning.begin_next(
+                event["summary_index"]
+            ),
+            "reasoning_summary_text.delta": lambda event: self._item(event).reasoning.extend(
+                event["summary_index"], event["delta"]
+            ),
             "output_text.annotation.added": self._annotated,
             "function_call_arguments.delta": self._input,
             "custom_tool_call_input.delta": self._input,
-            "code_interpreter_call_code.delta": self._code,
-            "code_interpreter_call_code.done": self._code_ended,
+            "code_interpreter_call_code.delta": lambda event: self._item(event).call.extend(
+                json.dumps(event["delta"])[1:-1], EXECUTED
+            ),
+            "code_interpreter_call_code.done": lambda event: self._item(event).call.end_code(),
             "image_generation_call.partial_image": self._image,
             "completed": self._ended,
             "incomplete": self._ended,
@@ -97,8 +183,8 @@ class OpenAIResponses:
         """Return the item that an event is about; its first event need not have been given."""
         index = event.get("output_index", 0)
         if index not in self._items:
-            told = {"itemId": (event.get("item") or {}).get("id") or event.get("item_id")}
-            self._items[index] = _Item(f"{self._response}/{index}", told)
+            id_ = (event.get("item") or {}).get("id") or event.get("item_id")
+            self._items[index] = _Item(f"{self._response}/{index}", id_)
         return self._items[index]
 
     def _added(self, event: dict[str, Any]) -> list[Part]:
@@ -106,18 +192,15 @@ class OpenAIResponses:
         type_ = told["type"]
         if type_ == "message":
             if told.get("phase") is not None:
-                item.told["phase"] = told["phase"]
-            return [Text(item.part, "", metadata={"openai": item.told})]
+                item.about["phase"] = told["phase"]
+            return [Text(item.part, "", metadata={"openai": item.about})]
         if type_ == "reasoning":
-            item.encrypted = told.get("encrypted_content")
-            return [self._summary_part(item, 0)]
+            return item.reasoning.begin(told.get("encrypted_content"))
         if type_ in FUNCTIONS:
-            item.call = (told["call_id"], told["name"])
-            return [ToolInput(item.part, *item.call, "", FUNCTIONS[type_][1])]
+            return item.call.begin(told["call_id"], told["name"], "", FUNCTIONS[type_][1])
         if type_ == "code_interpreter_call":
-            item.call = (told["id"], "code_interpreter")
             first = f'{{"containerId":{json.dumps(told["container_id"])},"code":"'
-            return [ToolInput(item.part, *item.call, first, EXECUTED)]
+            return item.call.begin(told["id"], "code_interpreter", first, EXECUTED)
         if type_ in CALLED_AT_ONCE:
             name = CALLED_AT_ONCE[type_]
             return [ToolInput(item.part, told["id"], name, "", EXECUTED), Done(item.part)]
@@ -128,23 +211,14 @@ class OpenAIResponses:
         self._items.pop(event.get("output_index", 0))
         type_ = told["type"]
         if type_ in FUNCTIONS:
-            return self._called(item, told)
+            self._has_call = True
+            return item.call.end(told)
         if type_ == "reasoning":
-            sealed = {**item.told, "reasoningEncryptedContent": told.get("encrypted_content")}
-            return [Done(part, {"openai": sealed}) for part in item.summaries.values()]
+            return item.reasoning.end(told.get("encrypted_content"))
         if type_ == "message":
             cited = {"annotations": item.annotations} if item.annotations else {}
-            return [Done(item.part, {"openai": {**item.told, **cited}})]
+            return [Done(item.part, {"openai": {**item.about, **cited}})]
         return [*whole_call(item.part, told), *output(told)]
-
-    def _called(self, item: _Item, told: dict[str, Any]) -> list[Part]:
-        self._has_call = True
-        call = (told["call_id"], told["name"])
-        # Some services send the input with the end alone.
-        field_, traits = FUNCTIONS[told["type"]]
-        missing = [] if item.has_input else [ToolInput(item.part, *call, told[field_], traits)]
-        more = known(namespace=told.get("namespace"))
-        return [*missing, Done(item.part, {"openai": {"itemId": told.get("id"), **more}})]
 
     def _said(self, event: dict[str, Any]) -> list[Part]:
         return [Text(self._item(event).part, event["delta"])]
@@ -153,51 +227,12 @@ class OpenAIResponses:
         self._has_refusal = True
         return self._said(event)
 
-    def _thought(self, event: dict[str, Any]) -> list[Part]:
-        item = self._item(event)
-        item.summaries.setdefault(0, f"{item.part}/0")
-        return [Text(item.summaries[0], event["delta"], "reasoning")]
-
-    def _summary_part(self, item: _Item, index: int) -> Text:
-        part = item.summaries[index] = f"{item.part}/{index}"
-        sealed = {**item.told, "reasoningEncryptedContent": item.encrypted}
-        return Text(part, "", "reasoning", {"openai": sealed})
-
-    def _summary_begun(self, event: dict[str, Any]) -> list[Part]:
-        item, index = self._item(event), event["summary_index"]
-        if index == 0:
-            return []  # it has begun with its item
-        ended: list[Part] = [Done(part, {"openai": item.told}) for part in item.summaries.values()]
-        item.summaries.clear()
-        return [*ended, self._summary_part(item, index)]
-
-    def _summary(self, event: dict[str, Any]) -> list[Part]:
-        item, index = self._item(event), event["summary_index"]
-        part = item.summaries.setdefault(index, f"{item.part}/{index}")
-        return [Text(part, event["delta"], "reasoning", {"openai": item.told})]
-
     def _annotated(self, event: dict[str, Any]) -> list[Part]:
         self._item(event).annotations.append(event["annotation"])
         return source(event["annotation"])
 
     def _input(self, event: dict[str, Any]) -> list[Part]:
-        item = self._item(event)
-        if item.call is None:
-            return []
-        item.has_input = True
-        return [ToolInput(item.part, *item.call, event["delta"])]
-
-    def _code(self, event: dict[str, Any]) -> list[Part]:
-        item = self._item(event)
-        if item.call is None:
-            return []
-        return [ToolInput(item.part, *item.call, json.dumps(event["delta"])[1:-1], EXECUTED)]
-
-    def _code_ended(self, event: dict[str, Any]) -> list[Part]:
-        item = self._item(event)
-        if item.call is None:
-            return []
-        return [ToolInput(item.part, *item.call, '"}', EXECUTED), Done(item.part)]
+        return self._item(event).call.extend(event["delta"])
 
     def _image(self, event: dict[str, Any]) -> list[Part]:
         image = {"result": event["partial_image_b64"]}
