@@ -11,11 +11,12 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.hosted.route import HostedRoute
+from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
+from gateway.protocol.streams.lifetimes import LifetimeLimits
 from gateway.protocol.streams.retention import Retention
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
@@ -123,7 +124,10 @@ def hosted_route(
         route.prefix,
         log,
         _freshness(route, is_private=access.is_private),
-        Retention(route.retention_age, route.retention_size, route.retention_messages),
+        StreamRules(
+            Retention(route.retention_age, route.retention_size, route.retention_messages),
+            LifetimeLimits(route.default_ttl, route.max_ttl),
+        ),
         _feeds(settings),
         shared,
         access,

@@ -493,7 +493,7 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("runs", "retention_age", "retention_size", "retention_messages"),
+    *("runs", "retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl"),
 }
 
 
@@ -505,7 +505,10 @@ def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() 
 
 
 FOR_REDIS = {"wait_replicas"}
-FOR_LOGS = {"retention_age", "retention_size", "retention_messages"}
+FOR_LOGS = {
+    *("retention_age", "retention_size", "retention_messages"),
+    *("default_ttl", "max_ttl"),
+}
 FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
 
 
@@ -549,6 +552,14 @@ def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> N
         Route.of({"prefix": "/a", "origin": "http://b", key: 0})
     for origin in ("memory:", "file:/x", "redis://h"):
         assert getattr(Route.of({"prefix": "/a", "origin": origin, key: 7}), key) == 7
+
+
+def test_a_longest_lifetime_shorter_than_the_default_is_refused() -> None:
+    log = {"prefix": "/a", "origin": "memory:"}
+    with pytest.raises(Mistaken, match="max_ttl must not be shorter than default_ttl, which is 8"):
+        Route.of({**log, "default_ttl": 8, "max_ttl": 7})
+    assert Route.of({**log, "default_ttl": 8, "max_ttl": 8}).max_ttl == 8
+    assert Route.of({**log, "default_ttl": 8, "max_ttl": 0}).max_ttl == 0
 
 
 def test_runs_are_refused_for_an_http_route(tmp_path: Path) -> None:

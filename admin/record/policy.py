@@ -92,6 +92,11 @@ def _keeping(route: Route) -> Iterator[str]:
         yield f"Of each stream the newest {route.retention_size:,} bytes are kept."
     if route.retention_messages:
         yield f"Of each stream the newest {route.retention_messages:,} messages are kept."
+    if route.default_ttl or route.max_ttl:
+        shortest = route.default_ttl or route.max_ttl
+        yield f"A stream ends after {spell(shortest)} without use, unless its creation says when."
+    if route.max_ttl:
+        yield f"No stream is created to live longer than {spell(route.max_ttl)}."
     if route.wait_replicas:
         yield f"An append is acknowledged when {_replicas(route.wait_replicas)} it."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 from typing_extensions import override
@@ -22,7 +22,9 @@ from gateway.protocol import responses
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams import chunks
+from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.offsets import Offset
+from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.writes import Write
 from gateway.streams.appender import Appender
@@ -43,12 +45,18 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.protocol.streams.retention import Retention
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess, RunsLike
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
+
+
+class StreamRules(NamedTuple):
+    """The rules for a route's streams: how much of each is kept, how long new ones live."""
+
+    retention: Retention = EVERYTHING
+    lifetimes: LifetimeLimits = UNLIMITED
 
 
 class HostedRoute(StreamRoute):
@@ -61,7 +69,7 @@ class HostedRoute(StreamRoute):
         prefix: str,
         log: Log,
         freshness: Freshness,
-        retention: Retention,
+        rules: StreamRules,
         settings: FeedSettings,
         shared: Context,
         access: RouteAccess = OPEN,
@@ -78,12 +86,12 @@ class HostedRoute(StreamRoute):
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
-        self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
-        self.lifecycle = Lifecycle(self.table, retention, self._ended)
+        self.appender = Appender(self.table, shared.limits.max_pending_appends, rules.retention)
+        self.lifecycle = Lifecycle(self.table, *rules, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)
         self.reads = HostedReads(
-            self.table, reader, freshness, shared, access, self.traffic, trims=bool(retention)
+            self.table, reader, freshness, shared, access, self.traffic, trims=bool(rules.retention)
         )
         self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
         self.feeds.source.reader_keys = access.reader_keys

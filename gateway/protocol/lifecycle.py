@@ -19,10 +19,10 @@ from gateway.errors import (
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.requests import ForkRequest
 from gateway.protocol.streams.generations import MICROSECONDS, inherited, position_of
+from gateway.protocol.streams.lifetimes import FOR_EVER, UNLIMITED
 from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
-    Lifetime,
     Record,
     Segment,
     StreamState,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.protocol.requests import Create
+    from gateway.protocol.streams.lifetimes import LifetimeLimits
     from gateway.protocol.streams.moments import Moment
 
 MAX_FORK_DEPTH = 100  # a read may have to visit each level
@@ -75,14 +76,20 @@ def present(state: StreamState | None, now: Moment) -> StreamState:
 
 
 def decide_create(
-    place: PathState, path: str, request: Create, stream_id: int, now: Moment
+    place: PathState,
+    path: str,
+    request: Create,
+    stream_id: int,
+    now: Moment,
+    limits: LifetimeLimits = UNLIMITED,
 ) -> tuple[Created, tuple[Change, ...]]:
     """Decide a plain PUT: creation, confirmation of the same stream (200), or conflict (5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
     existing = _in_the_way(place, now)
     if existing is not None:
-        _check_same(existing, request, content_type, None)
+        _check_same(existing, request, content_type, None, limits)
         return Created(existing, new=False), ()
+    lifetime = limits.of_new(request.lifetime, now)
     records, tail = _records(0, _body_of(content_type, request))
     state = StreamState(
         path=path,
@@ -91,8 +98,8 @@ def decide_create(
         content_type=content_type,
         tail=tail,
         closed=request.close,
-        lifetime=request.lifetime,
-        deadline=request.lifetime.deadline(now),
+        lifetime=lifetime,
+        deadline=lifetime.deadline(now),
         history=place.history,
         created_at=int(now.wall),
     )
@@ -146,13 +153,14 @@ def fork_prefix(
     return prefix
 
 
-def decide_fork(
+def decide_fork(  # noqa: PLR0913 - what a fork depends on
     place: PathState,
     path: str,
     request: Create,
     branch: Branch,
     stream_id: int,
     now: Moment,
+    limits: LifetimeLimits = UNLIMITED,
 ) -> tuple[Created, tuple[Change, ...]]:
     """Decide a PUT with Stream-Forked-From: the fork and the source's reference in one commit."""
     source = branch.source
@@ -162,7 +170,7 @@ def decide_fork(
     point = ForkPoint(source.path, source.stream_id, asked, branch.request.sub_offset)
     existing = _in_the_way(place, now)
     if existing is not None:
-        _check_same(existing, request, content_type, point)
+        _check_same(existing, request, content_type, point, limits)
         return Created(existing, new=False), ()
     if media_type(content_type) != media_type(source.content_type):
         raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
@@ -171,7 +179,7 @@ def decide_fork(
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep", "fork_depth")
     own = [branch.prefix] if branch.prefix else []
     records, tail = _records(position, [*own, *_body_of(content_type, request)])
-    lifetime = _fork_lifetime(source.lifetime, request.lifetime)
+    lifetime = limits.of_fork(source.lifetime, request.lifetime, now)
     generation = _generation(place, source.generation, stream_id, now)
     state = StreamState(
         path=path,
@@ -254,7 +262,11 @@ def _generation(place: PathState, at_least: int, stream_id: int, now: Moment) ->
 
 
 def _check_same(
-    existing: StreamState, request: Create, content_type: str, fork: ForkPoint | None
+    existing: StreamState,
+    request: Create,
+    content_type: str,
+    fork: ForkPoint | None,
+    limits: LifetimeLimits,
 ) -> None:
     if media_type(existing.content_type) != media_type(content_type):
         raise ConfigurationConflict(f"a stream of type {existing.content_type} exists here")
@@ -265,8 +277,8 @@ def _check_same(
     if existing.fork != fork:
         raise ConfigurationConflict("the existing stream has another origin: its fork differs")
     asked = request.lifetime
-    inherited = fork is not None and asked == Lifetime()
-    if not inherited and not existing.lifetime.same_as(asked):
+    inherited = fork is not None and asked == FOR_EVER
+    if not inherited and not limits.is_same(existing.lifetime, asked):
         raise ConfigurationConflict("the existing stream has another TTL or expiry")
 
 
@@ -290,8 +302,3 @@ def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...],
 
 def _body_of(content_type: str, request: Create) -> Sequence[bytes]:
     return records_of(content_type, request.body, request.records)[0] if request.body else ()
-
-
-def _fork_lifetime(source: Lifetime, asked: Lifetime) -> Lifetime:
-    """Return the lifetime that is asked for, else the source's (table in section 4.2)."""
-    return asked if asked != Lifetime() else source

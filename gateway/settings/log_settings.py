@@ -83,6 +83,20 @@ class LogSettings(RouteOrigin):
         description="How many messages of each stream are kept; 0 means all. An append is one "
         "message, except in JSON streams, where it may bring several.",
     )
+    default_ttl: WholeSeconds = setting(
+        0,
+        ge=0,
+        le=10 * YEAR_S,
+        description="Stream-TTL of a stream whose creation names no lifetime; 0 means that it "
+        "lives for ever, or for max_ttl.",
+    )
+    max_ttl: WholeSeconds = setting(
+        0,
+        ge=0,
+        le=10 * YEAR_S,
+        description="Longest lifetime with which a stream may be created: a longer Stream-TTL or "
+        "Stream-Expires-At gets 400; 0 means no limit.",
+    )
     wait_replicas: Count = setting(
         0,
         ge=0,
@@ -100,7 +114,7 @@ class LogSettings(RouteOrigin):
             )
         return value
 
-    @checks("retention_age", "retention_size", "retention_messages")
+    @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")
     @classmethod
     def _is_kept_by_logs(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")
@@ -108,6 +122,14 @@ class LogSettings(RouteOrigin):
             raise ValueError(
                 f"must be left out: {origin} is no log; the server there decides what it keeps"
             )
+        return value
+
+    @checks("max_ttl")
+    @classmethod
+    def _is_no_shorter(cls, value: int, context: ValueContext) -> int:
+        default = context.values.get("default_ttl", 0)
+        if value and value < default:
+            raise ValueError(f"must not be shorter than default_ttl, which is {default}")
         return value
 
     @checks("wait_replicas")

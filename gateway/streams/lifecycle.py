@@ -13,6 +13,7 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, trim
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ class Lifecycle:
         self,
         table: StreamTable,
         retention: Retention = EVERYTHING,
+        lifetimes: LifetimeLimits = UNLIMITED,
         ended: Callable[[str, int], None] = lambda _path, _stream_id: None,
     ) -> None:
         """Call `ended` with path and id of each stream that this process has ended or replaced."""
         self._table = table
         self._retention = retention
+        self._lifetimes = lifetimes
         self._ended = ended
         # Called with each committed change; None without an observer.
         self.on_stored: Callable[[Change], None] | None = None
@@ -84,6 +87,7 @@ class Lifecycle:
             request,
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
+            self._lifetimes,
         )
         return created, self._begun(changes)
 
@@ -105,6 +109,7 @@ class Lifecycle:
             rules.Branch(source, fork, prefix),
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
+            self._lifetimes,
         )
         await self._commit(self._begun(changes), anew=active.retired is not None)
         return created

@@ -1,0 +1,65 @@
+"""The lifetimes that new streams may have, and the one that they get by default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.protocol.streams.state import Lifetime
+
+if TYPE_CHECKING:
+    from gateway.protocol.streams.moments import Moment
+
+FOR_EVER = Lifetime()
+
+
+class LifetimeLimits(msgspec.Struct, frozen=True):
+    """The lifetimes of new streams in seconds; 0 means that there is no default, or no limit.
+
+    A longer lifetime is refused, not shortened: the client would not know that its stream ends
+    before the time that it named.
+    """
+
+    default_s: int = 0
+    max_s: int = 0
+
+    @property
+    def default(self) -> Lifetime:
+        """The lifetime of a stream whose creation names none; with a limit it is no longer."""
+        ttl_s = self.default_s or self.max_s
+        return Lifetime(ttl_s=ttl_s) if ttl_s else FOR_EVER
+
+    def of_new(self, asked: Lifetime, now: Moment) -> Lifetime:
+        """Return the lifetime of a new stream. Raises BadRequest if it may not be so long."""
+        if asked == FOR_EVER:
+            return self.default
+        if self._is_too_long(asked, now):
+            named = "Stream-TTL" if asked.ttl_s is not None else "Stream-Expires-At"
+            raise BadRequest(
+                f"{named} is too far away: streams live for {self.max_s} seconds at most here"
+            )
+        return asked
+
+    def of_fork(self, source: Lifetime, asked: Lifetime, now: Moment) -> Lifetime:
+        """Return the lifetime of a fork: without one of its own the source's (section 4.2)."""
+        if asked == FOR_EVER and source != FOR_EVER and not self._is_too_long(source, now):
+            return source
+        return self.of_new(asked, now)
+
+    def is_same(self, existing: Lifetime, asked: Lifetime) -> bool:
+        """Return whether a stream that exists has the lifetime that its creation names.
+
+        One that names none fits a stream for ever, too: there may have been no default then.
+        """
+        if asked == FOR_EVER:
+            return existing in (FOR_EVER, self.default)
+        return existing.same_as(asked)
+
+    def _is_too_long(self, lifetime: Lifetime, now: Moment) -> bool:
+        remaining = lifetime.remaining(now.wall)
+        return bool(self.max_s) and remaining is not None and remaining > self.max_s
+
+
+UNLIMITED = LifetimeLimits()
