@@ -55,7 +55,9 @@ async def test_the_doctor_finds_no_fault_in_configurations_made_by_headgate(
     }
 
 
-@pytest.mark.torture("the same faults in test_cdn_doctor_faulty.py and test_cdn_doctor_blind.py")
+@pytest.mark.torture(
+    "the same faults in test_cdn_doctor_faulty.py and test_cdn_doctor_independent_cases.py"
+)
 @pytest.mark.timeout(120)
 async def test_the_doctor_names_the_faults_of_usual_configurations_before_other_servers(
     monkeypatch: pytest.MonkeyPatch,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.access.guarded import bearer, token, tokens_file
 from tests.edge.both_ways import EXAMPLES, running_pair
-from tests.edge.test_append_ways import HOW, played
+from tests.edge.test_raw_appends import HOW, played
 from tests.support.examples import at_least
 from tests.web.serving import EDGE, get
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.edge.both_ways import Pair, Told
-    from tests.edge.test_append_ways import Answered
+    from tests.edge.test_raw_appends import Answered
 
     Asked = tuple[int, str, list[str], Answered]
     Exchange = tuple[Asked, str]
