@@ -52,6 +52,8 @@ _OF_SOME_LOGS = (
     least("headgate_log_streams", "Streams that the log has.", "route"),
     least("headgate_log_size_bytes", "Bytes of its files.", "route"),
     least("headgate_log_free_bytes", "Bytes that their disk has left.", "route"),
+    least("headgate_log_unused_bytes", "Bytes of its files that hold nothing.", "route"),
+    counter("headgate_log_returned_bytes_total", "Bytes given back to the disk.", "route"),
     least("headgate_log_recent_rows", "Rows of short appends that are not filed yet.", "route"),
     least("headgate_redis_connected_replicas", "Replicas of the primaries.", "route"),
     most("headgate_redis_replica_lag_bytes", "What the slowest replica lacks.", "route"),

@@ -34,12 +34,15 @@ class FileCounts(Counts):
         self._streams = 0
         self._size = 0  # bytes of the data file and its WAL
         self._free = 0  # free bytes on the disk
+        self._unused = 0  # bytes of the data file that hold nothing
+        self.returned = 0  # bytes that went back to the disk
         self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
 
     def look(self, writer: Writer) -> None:
         """Take the counts of the streams and the disk."""
         self.damaged = self._folder.damaged()
         self._size, self._free = self._folder.size(), self._folder.free()
+        self._unused = writer.unused_bytes()
         self._streams = writer.streams
 
     @override
@@ -52,6 +55,8 @@ class FileCounts(Counts):
             "streams": self._streams,
             "size_bytes": self._size,
             "free_bytes": self._free,
+            "unused_bytes": self._unused,
+            "returned_bytes": self.returned,
             "recent_rows": self._recent.rows,
             "commits": self._thread.commits,
             "damaged_wals": len(self.damaged),
@@ -101,7 +106,9 @@ class FileUpkeep(Upkeep):
 
     def _reclaim(self, writer: Writer) -> bool:
         self._counts.look(writer)
-        return self._thread.reclaim(writer)
+        returned, more = self._thread.reclaim(writer)
+        self._counts.returned += returned
+        return more
 
     @override
     def takes_removals(self) -> bool:

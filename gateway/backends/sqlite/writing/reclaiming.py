@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.backends.sqlite.writing.place_rows import number
 from gateway.protocol.streams.offsets import MAX_POSITION
@@ -16,21 +16,33 @@ VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
 
-def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> bool:
-    """Free some records that are not kept, or some pages; return True if more remains."""
+class ReclaimStep(NamedTuple):
+    """The result of one step: the bytes that went back to the disk, and whether more remains."""
+
+    returned_bytes: int
+    more: bool
+
+
+def unused_bytes(connection: apsw.Connection) -> int:
+    """Return the bytes of the data file that hold nothing: for appends, or for the disk."""
+    return number(connection, "pragma freelist_count") * number(connection, "pragma page_size")
+
+
+def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
+    """Free some records that are not kept, or give some pages back to the disk."""
     removed: list[Any] = connection.execute("select stream from doomed limit 1").fetchall()
     for (stream,) in removed:
         with connection:
             if _free_records(connection, stream, MAX_POSITION):
                 for table in ("producers", "trimmed", "doomed"):
                     connection.execute(f"delete from {table} where stream=?", (stream,))
-        return True
+        return ReclaimStep(0, more=True)
     places: list[Any] = connection.execute("select stream, first from trimmed limit 1").fetchall()
     for stream, first in places:
         with connection:
             if _free_records(connection, stream, first):
                 connection.execute("delete from trimmed where stream=?", (stream,))
-        return True
+        return ReclaimStep(0, more=True)
     return _give_back(connection, spare_pages)
 
 
@@ -49,9 +61,11 @@ def _free_records(connection: apsw.Connection, stream: int, first: int) -> bool:
     return size < RECLAIM_BYTES and len(places) < RECLAIM_ROWS
 
 
-def _give_back(connection: apsw.Connection, spare_pages: int) -> bool:
+def _give_back(connection: apsw.Connection, spare_pages: int) -> ReclaimStep:
     free = number(connection, "pragma freelist_count")
     if free <= spare_pages:
-        return False
+        return ReclaimStep(0, more=False)
     connection.execute(f"pragma incremental_vacuum({VACUUM_PAGES})").fetchall()
-    return free - VACUUM_PAGES > spare_pages
+    left = number(connection, "pragma freelist_count")
+    returned = (free - left) * number(connection, "pragma page_size")
+    return ReclaimStep(returned, more=left > spare_pages)

@@ -13,7 +13,12 @@ from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
 from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
-from gateway.backends.sqlite.writing.reclaiming import SPARE_PAGES, reclaim
+from gateway.backends.sqlite.writing.reclaiming import (
+    SPARE_PAGES,
+    ReclaimStep,
+    reclaim,
+    unused_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,8 +192,12 @@ class Writer:
             not change.state.history or change.state.stream_id in self._known
         )
 
-    def reclaim(self, spare_pages: int = SPARE_PAGES) -> bool:
-        """Free some records that are not kept, or some pages; return True if more remains."""
+    def unused_bytes(self) -> int:
+        """Return the bytes of the data file that hold nothing."""
+        return unused_bytes(self._connection)
+
+    def reclaim(self, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
+        """Free some records that are not kept, or give some pages back to the disk."""
         return reclaim(self._connection, spare_pages)
 
     def empty_wal(self) -> None:

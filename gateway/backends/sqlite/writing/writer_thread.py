@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.reserve import Reserve
+    from gateway.backends.sqlite.writing.reclaiming import ReclaimStep
     from gateway.protocol.streams.moments import ClockNote
     from gateway.protocol.streams.state import Change
 
@@ -122,16 +123,17 @@ class WriterThread:
         self._jobs.put(_Job(partial(_resolve, done), task=step))
         return done
 
-    def reclaim(self, writer: Writer) -> bool:
-        """On the thread: free a little of what was removed; whether more remains."""
+    def reclaim(self, writer: Writer) -> ReclaimStep:
+        """On the thread: free a little of what was removed."""
         if self._reserve.make():
             writer.clocks.note(self.to_note)
-            self._owes = writer.reclaim()
+            reclaimed = writer.reclaim()
         else:
-            self._owes = writer.reclaim(spare_pages=0)
+            reclaimed = writer.reclaim(spare_pages=0)
             writer.empty_wal()
             self._reserve.make()
-        return self._owes
+        self._owes = reclaimed.more
+        return reclaimed
 
     def why_unhealthy(self) -> str | None:
         """Return the last failure, until a commit of the reopened file went through."""
