@@ -234,7 +234,10 @@ async def test_stream_ids_are_never_issued_twice(kind: str, tmp_path: Path) -> N
     assert len(set(ids)) == 200
 
 
-@pytest.mark.parametrize("wrong", ["older", "newer", "none stands", "one stands", "another stands"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["older", "newer", "no stream at the path", "creation over a stream", "another stream id"],
+)
 async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong: str) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
@@ -244,9 +247,9 @@ async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong
     bad = {
         "older": appended(change.state, b"X"),
         "newer": Change(replace(state, version=9), 8, records_after(state.tail, b"X")),
-        "none stands": appended(created(log, "t", b"X").state, b"X"),
-        "one stands": created(log, "s", b"X"),
-        "another stands": appended(replace(state, stream_id=log.new_stream_id()), b"X"),
+        "no stream at the path": appended(created(log, "t", b"X").state, b"X"),
+        "creation over a stream": created(log, "s", b"X"),
+        "another stream id": appended(replace(state, stream_id=log.new_stream_id()), b"X"),
     }[wrong]
     with pytest.raises(Conflict):
         await log.commit([bad])

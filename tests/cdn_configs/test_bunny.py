@@ -69,7 +69,7 @@ def strays(value: dict[str, Any], model: type) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_the_bunny_pull_zone_uses_only_fields_of_the_published_model(
     changes: dict[str, Any],
 ) -> None:
@@ -79,7 +79,7 @@ def test_the_bunny_pull_zone_uses_only_fields_of_the_published_model(
     assert strays(zone, PullZone) == []
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_each_bunny_edge_rule_uses_fields_and_numbers_of_the_published_model(
     changes: dict[str, Any],
 ) -> None:

@@ -59,7 +59,7 @@ def published() -> ModuleType:
     return importlib.import_module("tests.cdn_configs.cloudflare_types")
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_each_cloudflare_ruleset_matches_the_published_types(
     changes: dict[str, Any], published: ModuleType
 ) -> None:
@@ -88,7 +88,7 @@ def test_cloudflare_tiered_cache_settings_match_the_published_client(
     assert f"for SETTING in {' '.join(kinds)}; do" in readme
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_each_cloudflare_expression_is_accepted_by_its_parser(changes: dict[str, Any]) -> None:
     made = rulesets(**changes)
     for phase in PHASES:

@@ -84,7 +84,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_cloudfront_policies_and_distribution_match_the_published_model(
     changes: dict[str, Any], model: ServiceModel
 ) -> None:

@@ -26,7 +26,7 @@ SAYS = (
 )
 OF_THE_ORIGIN = (PAGE, "true", "Stream-Next-Offset")
 OURS = ("*", None, "*")
-ORDINARY = "X-Request-Id:mine"  # goes no short way
+ORDINARY = "X-Request-Id:mine"  # is never answered by the fast path
 
 
 def said(got: Answer) -> tuple[str | None, ...]:
@@ -43,7 +43,7 @@ async def saying(*lines: str) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
         yield origin, gateway
 
 
-@pytest.mark.parametrize("lines", [(), (ORDINARY,)], ids=["short way", "ordinary way"])
+@pytest.mark.parametrize("lines", [(), (ORDINARY,)], ids=["fast path", "with a request id"])
 async def test_poll_responses_have_the_cors_headers_of_the_origin(lines: tuple[str, ...]) -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001", *lines)

@@ -41,7 +41,12 @@ async def test_news_around_the_longest_round_arrive_once_and_in_order(more: int)
         b'"%b"' % (b"x" * LONGEST_ROUND),
         b",".join([b'"xx"'] * LONGEST_ROUND),
     ],
-    ids=["many messages", "a long message", "longer than a round", "many of them"],
+    ids=[
+        "more messages than are counted",
+        "a message too long to count",
+        "a message as long as a round",
+        "as many messages as a round has bytes",
+    ],
 )
 async def test_long_json_arrives_once_and_later_polls_are_answered(piece: bytes) -> None:
     async with live(b"0", content_type=JSON) as (origin, gateway):

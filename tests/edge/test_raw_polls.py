@@ -206,14 +206,14 @@ CASES: dict[str, list[bytes | Play]] = {
 
 
 @pytest.mark.parametrize("scripts", CASES.values(), ids=CASES)
-async def test_a_followed_stream_has_the_same_transcript_with_both_clients(
+async def test_a_followed_stream_is_read_equally_by_both_origin_clients(
     scripts: list[bytes | Play],
 ) -> None:
     raw, general = [await followed(*scripts, END, is_raw=is_raw) for is_raw in (True, False)]
     assert raw == general
 
 
-async def test_a_late_origin_is_reported_equally_by_both_clients() -> None:
+async def test_a_late_origin_is_reported_equally_by_both_origin_clients() -> None:
     async def late(to: Wire) -> None:
         await asyncio.sleep(follower.HOLDS_S + 0.3)
         await to.send(news("6"))

@@ -73,7 +73,9 @@ def test_board_panels_have_unique_ids_and_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("panel", shown(EVERYTHING)["panels"], ids=TITLES)
-def test_each_board_panel_has_a_description_and_a_unit(panel: dict[str, Any]) -> None:
+def test_each_board_panel_has_a_description_a_unit_and_distinct_queries(
+    panel: dict[str, Any],
+) -> None:
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["datasource"] == SOURCE

@@ -127,7 +127,7 @@ async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
         ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
         ("sse", [msgspec.Raw(FORGED_END)], "what the source gave is not JSON: there is a line"),
         ("ndjson", object(), "what the source gave is not JSON"),
-        ("sse", float, "what the source gave is not JSON"),
+        pytest.param("sse", float, "what the source gave is not JSON", id="sse-the class float"),
     ],
 )
 async def test_an_item_that_the_format_does_not_take_fails_the_run_and_closes_its_source(

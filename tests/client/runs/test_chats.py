@@ -552,6 +552,16 @@ async def test_the_longest_allowed_chat_id_is_accepted(chats: Chats) -> None:
         {"id": "1", "role": ["user"], "parts": []},
         user("1", "\ud800"),
     ],
+    ids=[
+        "without an id",
+        "empty id",
+        "system role",
+        "without parts",
+        "part without a type",
+        "text part without text",
+        "role in a list",
+        "lone surrogate",
+    ],
 )
 async def test_a_malformed_chat_message_is_refused(chats: Chats, message: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
