@@ -38,7 +38,7 @@ def edge_route(
         Defaults(route.stale_if_error),
         shared.via,
         _identity(route, access),
-        origin.location,
+        origin.servers.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )

@@ -74,7 +74,7 @@ OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
         "headgate_origin_requests_in_flight",
         "Requests at the origin, of max_origin_requests.",
         "route",
-    ): lambda origin: origin.in_flight,
+    ): lambda origin: origin.requests.count,
     counter(
         "headgate_origin_distrusted_total",
         "Cached responses and answers to polls that were dropped, or are compared again, since "
@@ -105,7 +105,7 @@ def samples(
         yield Sample(COMPARISONS, (prefix, verdict.value), float(comparisons[verdict.value]))
     for bound in BOUNDS:
         yield Sample(FORGOTTEN, (prefix, bound), float(forgotten[bound]))
-    for server, is_up in origin.up().items():
+    for server, is_up in origin.servers.up().items():
         yield Sample(UP, (prefix, server), float(is_up))
     for result, count in origin.figures.results.items():
         yield Sample(REQUESTS, (prefix, result), float(count))

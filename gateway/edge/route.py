@@ -214,7 +214,7 @@ class EdgeRoute(StreamRoute):
     @override
     def notes(self) -> Checks:
         """Return a check that says why no server of the origin can be reached, if so."""
-        return {f"origin {self.prefix}": self.origin.why_unhealthy()}
+        return {f"origin {self.prefix}": self.origin.servers.why_unhealthy()}
 
     @override
     def samples(self) -> Iterator[Sample]:
@@ -226,7 +226,9 @@ class EdgeRoute(StreamRoute):
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
-        yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
+        yield Sample(
+            traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.requests.refused
+        )
         for name in (*reads.repairs(), END_OF_APPEND):
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 

@@ -13,7 +13,6 @@ from gateway import trust
 from gateway.errors import (
     BadRequest,
     HeadgateError,
-    LimitReached,
     OriginBroken,
     OriginTimeout,
     OriginUnreachable,
@@ -25,12 +24,12 @@ from gateway.origin.connections import (
     session,
     try_connection,
 )
-from gateway.origin.figures import OriginFigures
+from gateway.origin.figures import OriginFigures, RequestsInFlight
 from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import InStep
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
-from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
+from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
 from gateway.origin.unreachable import why_unreachable
 from gateway.origin.waiting import Waiting, answer_of, ask
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.telemetry.spans import Tracer
 
-__all__ = ["Origin", "OriginAnswer", "OriginSettings", "ServerState"]
+__all__ = ["Origin", "OriginAnswer", "OriginSettings"]
 
 
 class Origin:
@@ -60,9 +59,8 @@ class Origin:
         self._checks = HealthChecks(
             self.servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
-        self.refused = 0  # requests beyond max_origin_requests
-        self.in_flight = 0  # requests, each from before it is sent until its answer is released
         self.figures = OriginFigures()
+        self.requests = RequestsInFlight(settings.max_requests, self.figures)
         self._in_step = InStep(self.figures)
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
@@ -73,7 +71,7 @@ class Origin:
 
     @override
     def __repr__(self) -> str:
-        return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self.servers!r})"
+        return f"Origin({self._settings.prefix!r}, {self.requests!r}, {self.servers!r})"
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
@@ -98,32 +96,6 @@ class Origin:
             if client is not None:
                 await client.close()
         self._in_step.close()
-
-    def why_unhealthy(self) -> str | None:
-        """Return why no server can be reached now, or None."""
-        return self.servers.why_unhealthy()
-
-    def describe(self) -> tuple[ServerState, ...]:
-        """Return the state of each server."""
-        return self.servers.describe()
-
-    def up(self) -> dict[str, bool]:
-        """Return whether requests go to each server, by host and port."""
-        return self.servers.up()
-
-    @property
-    def incarnation(self) -> str:
-        """The name of the server that is asked now, or "" where none is up."""
-        server = self.servers.next()
-        return "" if server is None else server.incarnation
-
-    def path(self, path: str) -> str | None:
-        """Return the origin's path for a path of the gateway; None outside the route's prefix."""
-        return self.servers.path(path)
-
-    def location(self, url: str) -> str | None:
-        """Return the gateway's path for a URL of the origin; None outside its base URL."""
-        return self.servers.location(url)
 
     async def send(
         self,
@@ -199,8 +171,8 @@ class Origin:
         began = asyncio.get_running_loop().time()
         with ExitStack() as held:
             if not poll:
-                self.enter()
-                held.callback(self.leave)
+                self.requests.enter()
+                held.callback(self.requests.leave)
             return await self._counted(request, began, held)
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
@@ -231,27 +203,6 @@ class Origin:
             held,
             is_repetition=attempt.is_repetition,
         )
-
-    @property
-    def is_full(self) -> bool:
-        """True if one more request would be too many."""
-        return self.in_flight >= self._settings.max_requests
-
-    def enter(self) -> None:
-        """Be one of the requests that may be at the origin. Raises LimitReached."""
-        if self.is_full:
-            self.refused += 1
-            most = self._settings.max_requests
-            refusal = LimitReached(
-                f"as many requests wait for the origin as may: max_origin_requests, {most}"
-            )
-            self.figures.failed(refusal)
-            raise refusal
-        self.in_flight += 1
-
-    def leave(self) -> None:
-        """Count one request less at the origin."""
-        self.in_flight -= 1
 
     async def _answer(
         self, request: OriginRequest, held: ExitStack, attempt: Attempt | None

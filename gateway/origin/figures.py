@@ -1,6 +1,8 @@
-"""Counts of requests at an origin, by result, and the times until their responses began."""
+"""Counts of requests at an origin: those in flight, and by result; times until responses began."""
 
 from __future__ import annotations
+
+from typing_extensions import override
 
 from gateway.errors import (
     HeadgateError,
@@ -47,3 +49,40 @@ class OriginFigures:
         result = _FAILURES.get(type(error))
         if result is not None:
             self.results[result] += 1
+
+
+class RequestsInFlight:
+    """The requests at an origin, of which there may be `most`.
+
+    Each counts from before it is sent until its answer is released.
+    """
+
+    def __init__(self, most: int, figures: OriginFigures) -> None:
+        self.most = most
+        self._figures = figures
+        self.count = 0
+        self.refused = 0  # requests beyond max_origin_requests
+
+    @override
+    def __repr__(self) -> str:
+        return f"{self.count} in flight"
+
+    @property
+    def is_full(self) -> bool:
+        """True if one more request would be too many."""
+        return self.count >= self.most
+
+    def enter(self) -> None:
+        """Count one request more. Raises LimitReached."""
+        if self.is_full:
+            self.refused += 1
+            refusal = LimitReached(
+                f"as many requests wait for the origin as may: max_origin_requests, {self.most}"
+            )
+            self._figures.failed(refusal)
+            raise refusal
+        self.count += 1
+
+    def leave(self) -> None:
+        """Count one request less."""
+        self.count -= 1

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.origin.connections import Connector
-    from gateway.origin.figures import OriginFigures
+    from gateway.origin.figures import OriginFigures, RequestsInFlight
     from gateway.origin.head_patterns import PlainHead
     from gateway.origin.response import OriginAnswer
     from gateway.origin.servers import OriginServers
@@ -60,14 +60,7 @@ class OriginTraffic(Protocol):
 
     servers: OriginServers
     figures: OriginFigures
-    in_flight: int  # requests
-
-    @property
-    def is_full(self) -> bool:
-        """True if one more request would be too many."""
-
-    def leave(self) -> None:
-        """Count one request fewer."""
+    requests: RequestsInFlight
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
         """Return the answer to a request that has been sent."""
@@ -219,7 +212,7 @@ class RawWay:
         origin = self.origin
         now = self.loop.time()
         server = origin.servers.up_now(now)
-        if server is None or (origin.is_full and not self.is_for_polls):
+        if server is None or (origin.requests.is_full and not self.is_for_polls):
             return None
         place = self.places[server]
         line = place.line(method, target)
@@ -230,7 +223,7 @@ class RawWay:
             self, server, method, target, fields, body, asker, now, heads, is_head, connection
         )
         if not self.is_for_polls:
-            origin.in_flight += 1
+            origin.requests.count += 1
         self._out[question] = None
         if self._timer is None:
             self._timer = self.loop.call_at(now + self.wait_s, self._look)
@@ -261,11 +254,11 @@ class RawWay:
         """Count a request less that is out."""
         del self._out[question]
         if not self.is_for_polls:
-            self.origin.in_flight -= 1
+            self.origin.requests.count -= 1
 
     def _leave(self) -> None:
         if not self.is_for_polls:
-            self.origin.leave()
+            self.origin.requests.leave()
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""

@@ -57,14 +57,6 @@ class OriginSettings(msgspec.Struct, frozen=True):
         )
 
 
-class ServerState(msgspec.Struct, frozen=True):
-    """The state of a server: whether it gets requests, and why not."""
-
-    url: str
-    up: bool
-    why_unhealthy: str | None
-
-
 class OriginServer:
     """A server of an origin, by its base URL, and its health."""
 
@@ -201,6 +193,12 @@ class OriginServers:
         """Return whether no server is up."""
         return self.next() is None
 
+    @property
+    def incarnation(self) -> str:
+        """The name of the server that is asked now, or "" where none is up."""
+        server = self.next()
+        return "" if server is None else server.incarnation
+
     def _note_change(self) -> None:
         """Give all servers new incarnations if another one is asked from now on."""
         asked, self._asked = self._asked, self.next()
@@ -236,10 +234,6 @@ class OriginServers:
         if self.next() is not None:
             return None
         return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)
-
-    def describe(self) -> tuple[ServerState, ...]:
-        """Return the state of all servers."""
-        return tuple(ServerState(one.url, one.up, one.why_unhealthy) for one in self._servers)
 
     def up(self) -> dict[str, bool]:
         """Return whether each server is up, by host and port; of two URLs there, both must be."""

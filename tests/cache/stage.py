@@ -151,7 +151,7 @@ async def staged(
         Defaults(stale_if_error),
         "1.1 test",
         IDENTITY,
-        origin.location,
+        origin.servers.location,
         ignore_no_store=ignore_no_store,
     )
     await origin.open()

@@ -114,9 +114,9 @@ async def test_a_pending_fetch_continues_until_its_last_reader_leaves(left: int)
             reader.cancel()
         await asyncio.wait(readers[:left])
         if left == len(readers):
-            await until(lambda: stage.origin.in_flight == 0)
+            await until(lambda: stage.origin.requests.count == 0)
         else:
-            assert stage.origin.in_flight == 1
+            assert stage.origin.requests.count == 1
         steps.go()
         bodies = [(await reader).body for reader in readers[left:]]
         assert bodies == [b"data"] * (len(readers) - left)
@@ -129,7 +129,7 @@ async def test_a_reader_that_arrives_as_the_last_one_leaves_starts_a_new_fetch()
         leader.cancel()
         await asyncio.wait([leader])
         assert (await stage.get()).body == b"data"
-        assert stage.origin.in_flight == 0
+        assert stage.origin.requests.count == 0
 
 
 async def test_a_refresh_continues_without_a_waiting_reader() -> None:
@@ -174,7 +174,7 @@ async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only
         await begun_and_left(stage, steps)
         again = asyncio.create_task(stage.get()) if comes_back else None
         await asyncio.sleep(0.3)  # longer than that: the time is what is tested
-        assert stage.origin.in_flight == comes_back
+        assert stage.origin.requests.count == comes_back
         steps.go()
         if again is not None:
             assert (await again).body == b"data"
@@ -207,7 +207,7 @@ async def test_a_response_that_will_not_be_cached_ends_with_its_last_reader(fiel
         assert given.source is not None
         stage.cache.forget(stage.request().path)
         stage.cached.close()
-        await until(lambda: stage.origin.in_flight == 0)
+        await until(lambda: stage.origin.requests.count == 0)
 
 
 async def test_an_uncacheable_response_is_not_read_on_without_readers() -> None:

@@ -100,7 +100,7 @@ class Side:
         assert client is not None, "open"
         kept = connector_of(client)._conns.values()
         idle = sum(one.is_connected() for connections in kept for one, _ in connections)
-        return self.origin.open == idle and not self.gateway.edge.origin.in_flight
+        return self.origin.open == idle and not self.gateway.edge.origin.requests.count
 
     def heard(self, since: int = 0) -> list[bytes]:
         """The heads of requests that came to the origin, as if its port were 0.
@@ -137,8 +137,8 @@ class Side:
         """What has become of the last requests besides."""
         edge = self.gateway.edge
         return {
-            "in flight": edge.origin.in_flight,
-            "why unhealthy": edge.origin.why_unhealthy(),
+            "in flight": edge.origin.requests.count,
+            "why unhealthy": edge.origin.servers.why_unhealthy(),
             "offers multi-appends": edge.multi_append.is_known,
             "writes": list(self.told_others),
             "kept": len(self.gateway.shared.store),

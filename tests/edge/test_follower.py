@@ -25,6 +25,7 @@ from gateway.edge.polls.follower import (
 from gateway.edge.polls.following import Following, PollTimer
 from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
+from gateway.origin.figures import OriginFigures, RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
@@ -77,7 +78,7 @@ class Play:
     """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
 
     raw = raw_polls = None
-    is_full = False
+    requests = RequestsInFlight(1, OriginFigures())
 
     def __init__(self, *steps: Step, chance: float = 0.5) -> None:
         self._steps = list(steps)

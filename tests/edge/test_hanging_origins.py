@@ -59,7 +59,7 @@ async def asked_in_vain(gateway: Serving, hanging: Hanging, target: str, way: st
         for _ in range(3):  # and who comes meanwhile
             assert target in hanging.waiting
             assert part(await gateway.ask(get(target, way))) == "hit"
-        if gateway.edge.origin.why_unhealthy() is not None:
+        if gateway.edge.origin.servers.why_unhealthy() is not None:
             return
         await until(lambda: target not in hanging.waiting)
 
@@ -78,7 +78,7 @@ async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_the_stal
         gateway.clock.advance(20)
         origin.instead = hanging = Hanging()
         await asked_in_vain(gateway, hanging, FIRST, way)
-        await until(lambda: gateway.edge.origin.why_unhealthy() is not None)
+        await until(lambda: gateway.edge.origin.servers.why_unhealthy() is not None)
         # By now it is known to be silent, so that this needs no reader who waits.
         assert part(await gateway.ask(get(SECOND, way))) == "hit"
 

@@ -143,10 +143,10 @@ async def test_a_read_at_the_origin_ends_when_its_only_client_disconnects(read: 
         client = await gateway.connect()
         client.send(read)
         await until(lambda: len(origin.heard) == 1)
-        assert gateway.edge.origin.in_flight == 1
+        assert gateway.edge.origin.requests.count == 1
         assert (await gateway.ask(get(f"{EDGE}/other"))).status == 503
         client.close()
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
         await until(lambda: origin.closed == 1)
 
 
@@ -167,9 +167,9 @@ async def test_a_read_admitted_by_the_origin_ends_when_its_client_disconnects() 
         client = await gateway.connect()
         client.send(get(f"{EDGE}/s?offset=-1", who))
         await until(lambda: len(origin.heard) == 2)
-        assert gateway.edge.origin.in_flight == 1
+        assert gateway.edge.origin.requests.count == 1
         client.close()
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
 
 
 async def test_a_shared_read_continues_while_one_client_waits() -> None:
@@ -182,10 +182,10 @@ async def test_a_shared_read_continues_while_one_client_waits() -> None:
         for client in clients[:2]:
             client.close()
         await until(lambda: gateway.limits.connections == 1)
-        assert gateway.edge.origin.in_flight == 1
+        assert gateway.edge.origin.requests.count == 1
         steps.go()
         assert (await clients[2].answer()).body == b"data"
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
 
 
 def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -208,9 +208,9 @@ async def test_a_write_continues_when_its_client_disconnects(
         await until(lambda: steps.sent == 1)
         client.close()
         await until(lambda: gateway.limits.connections == 0)
-        assert gateway.edge.origin.in_flight == 1
+        assert gateway.edge.origin.requests.count == 1
         steps.go()
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
         assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"
 
 
@@ -237,9 +237,9 @@ async def test_a_write_without_a_response_frees_its_origin_slot_after_its_client
         client = await gateway.connect()
         client.send(request(method, f"{EDGE}/s", line))
         await until(lambda: len(origin.heard) == 1 + len(scripts))
-        assert gateway.edge.origin.in_flight == 1
+        assert gateway.edge.origin.requests.count == 1
         client.close()
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
         await until(lambda: origin.closed == 1)
         assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"
         assert sum(gateway.edge.traffic.requests) == 3
@@ -272,6 +272,6 @@ async def test_a_catch_up_for_events_ends_when_its_reader_disconnects(
         reader = await gateway.connect()
         reader.send(get(f"{EDGE}/s?offset=0001&live=sse"))
         await until(lambda: any("=0002" in heard.line for heard in origin.heard))
-        assert gateway.edge.origin.in_flight
+        assert gateway.edge.origin.requests.count
         reader.abort()
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)

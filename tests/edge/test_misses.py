@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec.structs import replace
 
 from gateway.edge import askers
 from gateway.web.connections.connection import Connection
@@ -68,7 +67,7 @@ def at_rest(gateway: Serving) -> bool:
     """Whether nothing is held for a fetch."""
     fetches = gateway.edge.cache.fetches
     held = (fetches._joinable, fetches._of_path, fetches._under_way)
-    return not any(held) and gateway.edge.origin.in_flight == 0
+    return not any(held) and gateway.edge.origin.requests.count == 0
 
 
 async def test_equal_misses_at_once_share_one_origin_request() -> None:
@@ -187,10 +186,10 @@ async def test_origin_requests_over_the_limit_are_refused_and_counted_once() -> 
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (_, gateway):
         origin = gateway.edge.origin
-        origin._settings = replace(origin._settings, max_requests=1)  # with connections to spare
+        origin.requests.most = 1  # with connections to spare
         clients = await readers(gateway, 1)
         assert (await gateway.ask(get(f"{EDGE}/other?offset=a"))).status == 503
-        assert (origin.refused, origin.figures.results["refused"]) == (1, 1)
+        assert (origin.requests.refused, origin.figures.results["refused"]) == (1, 1)
         steps.go()
         assert await told(clients) == [(200, "MISS", b"data")]
 

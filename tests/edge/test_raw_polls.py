@@ -141,7 +141,7 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
 
         await keep_one(origin)
         yield Stage(server, origin, watcher, begin)
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
 
 
 async def followed(*scripts: bytes | Play, is_raw: bool) -> tuple[object, ...]:
@@ -154,7 +154,7 @@ async def followed(*scripts: bytes | Play, is_raw: bool) -> tuple[object, ...]:
         port = b":%d\r\n" % server.port
         heard = [one.head.replace(port, b":0\r\n") for one in server.heard]
         counted = dict(figures.results), sum(figures.duration.counts)
-        return watcher.transcript, heard, counted, origin.why_unhealthy()
+        return watcher.transcript, heard, counted, origin.servers.why_unhealthy()
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +237,7 @@ async def test_the_raw_client_delivers_news_without_a_task() -> None:
         begin()
         await until(lambda: len(server.heard) == 1)
         assert len(asyncio.all_tasks()) == tasks
-        assert origin.in_flight == 0, "polls take no places"
+        assert origin.requests.count == 0, "polls take no places"
         steps.go()
         await until(lambda: len(server.heard) == 2)
         assert len(asyncio.all_tasks()) == tasks

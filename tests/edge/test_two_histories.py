@@ -254,9 +254,9 @@ async def two_servers() -> AsyncIterator[tuple[LiveOrigin, LiveOrigin, Serving]]
 async def takes_over(gateway: Serving, other: LiveOrigin, one: LiveOrigin) -> None:
     """Let one server of the two be asked, instead of the other."""
     other.instead, one.instead = reset, None
-    up = gateway.edge.origin.describe
+    servers = gateway.edge.origin.servers
     await until(
-        lambda: {server.url: server.up for server in up()} == {other.url: False, one.url: True}
+        lambda: {server.url: server.up for server in servers} == {other.url: False, one.url: True}
     )
 
 

@@ -156,7 +156,7 @@ GIVES_BACK = frozenset(
         "HostedFeeds._end",
         "HostedFeeds.feed_empty",
         "HostedFeeds.reader_left",
-        "Origin.leave",
+        "RequestsInFlight.leave",
         "RawWay._leave",
         "OriginAnswer.release",
         "RecentNews.__bool__",

@@ -63,7 +63,7 @@ class Stage:
             "bytes in flight": limits.receiving_bytes,
             "appends": self.gateway.route.appender.outcomes.pending,
             "bytes of appends": self.gateway.route.appender.outcomes.pending_bytes,
-            "at the origin": self.gateway.edge.origin.in_flight,
+            "at the origin": self.gateway.edge.origin.requests.count,
             "the origin is busy": self.origin.busy,
             "tasks": sum(_is_ours(task) for task in asyncio.all_tasks()),
             "files": len(list(FILES.iterdir())) - 2 * self.origin.open,

@@ -13,7 +13,6 @@ from aiohttp.http_writer import StreamWriter
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.origin import servers
-from gateway.origin.client import ServerState
 from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.servers import OriginServer
@@ -43,13 +42,13 @@ def nobody() -> str:
 async def test_a_refused_connection_is_reported() -> None:
     url = nobody()
     async with opened(url, health_interval=60) as origin:
-        assert origin.why_unhealthy() is None
-        assert origin.describe() == (ServerState(url, up=True, why_unhealthy=None),)
+        assert origin.servers.why_unhealthy() is None
+        assert [server.up for server in origin.servers] == [True]
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin)
         why = REFUSED.removeprefix("the origin ")
-        assert origin.why_unhealthy() == f"{url} {why}"
-        assert origin.describe() == (ServerState(url, up=False, why_unhealthy=why),)
+        assert origin.servers.why_unhealthy() == f"{url} {why}"
+        assert [(it.url, it.up, it.why_unhealthy) for it in origin.servers] == [(url, False, why)]
 
 
 async def test_an_unresolvable_host_name_is_reported() -> None:
@@ -80,7 +79,7 @@ async def test_requests_fail_at_once_while_no_origin_server_is_up() -> None:
     async with opened(f"http://localhost:{port}", health_interval=60) as origin:
         with pytest.raises(OriginUnreachable):
             await ask(origin)
-        assert origin.why_unhealthy() is not None
+        assert origin.servers.why_unhealthy() is not None
         # A check may bring it back at any time; until then nothing is sent to it.
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin, "POST", body=b"x")
@@ -92,7 +91,7 @@ async def test_a_recovered_server_is_used_again() -> None:
         with pytest.raises(OriginUnreachable):
             await ask(origin)
         async with RawOrigin(answer(b"back"), port=port) as server:
-            await until(lambda: origin.why_unhealthy() is None)
+            await until(lambda: origin.servers.why_unhealthy() is None)
             assert await ask(origin) == (200, b"back")
             assert server.lines() == [ASKED]
 
@@ -113,8 +112,8 @@ async def test_a_request_that_could_not_be_sent_goes_to_the_next_server(method: 
     async with RawOrigin(play) as second, opened(nobody(), second) as origin:
         sent = body() if method == "POST" else None
         assert await ask(origin, method, body=sent) == (200, b"second")
-        assert origin.why_unhealthy() is None
-        assert [server.up for server in origin.describe()] == [False, True]
+        assert origin.servers.why_unhealthy() is None
+        assert [server.up for server in origin.servers] == [False, True]
 
 
 async def test_the_first_server_is_used_again_as_soon_as_it_is_up() -> None:
@@ -123,7 +122,7 @@ async def test_the_first_server_is_used_again_as_soon_as_it_is_up() -> None:
         async with opened(f"http://localhost:{port}", second) as origin:
             assert (await ask(origin)).body == b"second"
             async with RawOrigin(answer(b"first"), port=port):
-                await until(lambda: origin.describe()[0].up)
+                await until(lambda: next(iter(origin.servers)).up)
                 assert (await ask(origin)).body == b"first"
         assert second.lines() == [ASKED]
 
@@ -132,7 +131,7 @@ async def test_the_reason_of_every_failed_server_is_reported() -> None:
     async with opened(nobody(), nobody(), health_interval=60) as origin:
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin)
-        why_unhealthy = origin.why_unhealthy()
+        why_unhealthy = origin.servers.why_unhealthy()
         assert why_unhealthy is not None
         assert why_unhealthy.count("Connection refused") == 2
 
@@ -287,7 +286,7 @@ async def test_a_connection_closed_without_a_response_does_not_mark_the_server_d
         for _ in range(3):
             with pytest.raises(OriginBroken):
                 await ask(origin)
-        assert origin.why_unhealthy() is None
+        assert origin.servers.why_unhealthy() is None
 
 
 # ---------------------------------------------------------------- silence
@@ -321,10 +320,10 @@ async def test_two_timeouts_in_a_row_mark_a_server_down(
         await ask(origin)
         with pytest.raises(OriginTimeout):
             await ask(origin)
-        assert origin.why_unhealthy() is None
+        assert origin.servers.why_unhealthy() is None
         with pytest.raises(OriginTimeout):
             await ask(origin)
-        assert origin.why_unhealthy() == f"{server.url} did not answer within 0.5 s"
+        assert origin.servers.why_unhealthy() == f"{server.url} did not answer within 0.5 s"
         with pytest.raises(OriginUnreachable, match=r"^the origin did not answer within 0\.5 s$"):
             await ask(origin)
         assert len(server.heard) == 4
@@ -338,9 +337,9 @@ async def test_a_silent_server_is_up_again_only_after_a_response() -> None:
                 await ask(origin)
         # It takes connections, and yet it is down.
         await until(lambda: server.lines().count("GET /") >= 2)
-        assert origin.why_unhealthy() is not None
+        assert origin.servers.why_unhealthy() is not None
         server.scripts = [answer(status="404 Not Found")]
-        await until(lambda: origin.why_unhealthy() is None)
+        await until(lambda: origin.servers.why_unhealthy() is None)
 
 
 # ---------------------------------------------------------------- health
@@ -350,16 +349,18 @@ async def test_health_checks_mark_a_server_down_and_up_without_other_requests() 
     health = {"health_path": "/health?deep=1", "health_interval": 0.02}
     sick, well = answer(status="503 Service Unavailable"), answer(status="204 No Content")
     async with RawOrigin(sick) as server, opened(server.url + "/base", **health) as origin:
-        await until(lambda: origin.why_unhealthy() is not None)
-        assert origin.why_unhealthy() == f"{server.url}/base answers its health check with 503"
+        await until(lambda: origin.servers.why_unhealthy() is not None)
+        assert (
+            origin.servers.why_unhealthy() == f"{server.url}/base answers its health check with 503"
+        )
         with pytest.raises(
             OriginUnreachable, match=r"^the origin answers its health check with 503$"
         ):
             await ask(origin)
         server.scripts = [well]
-        await until(lambda: origin.why_unhealthy() is None)
+        await until(lambda: origin.servers.why_unhealthy() is None)
         server.scripts = [sick]
-        await until(lambda: origin.why_unhealthy() is not None)
+        await until(lambda: origin.servers.why_unhealthy() is not None)
         assert set(server.lines()) == {"GET /health?deep=1"}
 
 
@@ -368,7 +369,7 @@ async def test_a_health_check_that_times_out_marks_a_server_down() -> None:
     async with RawOrigin(silence) as server, opened(server, **health) as origin:
         # On a busy machine a connection may take longer than that, too.
         why = f"{server.url} did not answer its health check within 0.05 s"
-        await until(lambda: origin.why_unhealthy() == why)
+        await until(lambda: origin.servers.why_unhealthy() == why)
 
 
 async def test_a_server_without_a_health_path_is_checked_only_while_it_is_down() -> None:
@@ -435,4 +436,4 @@ async def test_a_location_at_a_server_is_mapped_to_the_gateway_path(
     base: str, given: str, path: str | None
 ) -> None:
     async with opened("http://first:1/unlike", base) as origin:
-        assert origin.location(given) == path
+        assert origin.servers.location(given) == path

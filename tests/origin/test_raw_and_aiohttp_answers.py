@@ -117,7 +117,7 @@ def test_any_response_has_the_same_outcome_with_both_clients() -> None:
         # Of what is wrong in pieces, how much has come when it is found out is luck.
         if len(pieces) == 1 or not any(map(is_failure, seen)):
             assert seen[0] == seen[1]
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = contextlib.AsyncExitStack()

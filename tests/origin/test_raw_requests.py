@@ -61,7 +61,7 @@ async def test_a_plain_response_is_returned_whole_and_its_connection_reused() ->
             ("Content-Length", "2"),
         ]
         assert whole.volatile == {"etag": '"e"', "stream-next-offset": "9", "content-length": "2"}
-        assert (kept(origin), origin.in_flight) == (1, 0)
+        assert (kept(origin), origin.requests.count) == (1, 0)
 
 
 async def test_responses_that_differ_only_in_volatile_fields_share_their_stable_head() -> None:
@@ -184,7 +184,7 @@ async def test_a_gathered_chunked_response_has_a_content_length(
         assert got.body == b"abc"
         assert list(got.headers.items()) == [("ETag", "x"), ("Content-Length", "3")]
         assert got.volatile == {"etag": "x", "content-length": "3"}
-        assert (kept(origin), origin.in_flight) == (1, 0)
+        assert (kept(origin), origin.requests.count) == (1, 0)
 
 
 async def test_a_body_of_more_than_most_chunks_is_relayed_in_parts() -> None:
@@ -202,10 +202,10 @@ async def test_a_slow_body_is_returned_in_parts() -> None:
         got = await send(origin)
         parts = got.parts()
         assert await anext(parts) == b"a"
-        assert origin.in_flight == 1
+        assert origin.requests.count == 1
         steps.go()
         assert [part async for part in parts] == [b"b"]
-        assert (kept(origin), origin.in_flight) == (1, 0)
+        assert (kept(origin), origin.requests.count) == (1, 0)
 
 
 async def test_an_abandoned_request_ends_at_once() -> None:
@@ -213,11 +213,11 @@ async def test_an_abandoned_request_ends_at_once() -> None:
         await ask(origin)
         asked = question(origin, Waiting())
         assert asked is not None
-        assert origin.in_flight == 1
+        assert origin.requests.count == 1
         asked.abandon()
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
         asked.abandon()
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
         await until(lambda: server.closed == 1)
         assert kept(origin) == 0
 
@@ -231,7 +231,7 @@ async def test_a_request_abandoned_while_its_response_is_parsed_ends() -> None:
         assert asked is not None
         await until(lambda: asked.task is not None)
         asked.abandon()
-        await until(lambda: origin.in_flight == 0)
+        await until(lambda: origin.requests.count == 0)
         await until(lambda: server.closed == 1)
         assert not waiting.done()
 
@@ -253,7 +253,7 @@ async def test_a_request_without_connection_slot_or_server_is_left_to_the_genera
         first = question(origin, Waiting())
         assert first is not None
         assert question(origin, Waiting()) is None, "max_requests"
-        assert (kept(origin), origin.refused) == (1, 0)
+        assert (kept(origin), origin.requests.refused) == (1, 0)
         first.abandon()
         next(iter(origin.servers)).failed("is away")
         assert question(origin, Waiting()) is None
@@ -281,18 +281,18 @@ async def test_a_task_that_sends_on_a_reused_connection_gets_a_whole_response() 
         assert await got.read(2) == b"ab"
         with pytest.raises(OriginBroken):
             await got.read(1)
-        assert (kept(origin), origin.in_flight) == (1, 0)
+        assert (kept(origin), origin.requests.count) == (1, 0)
 
 
 async def test_a_cancelled_request_closes_its_connection() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server) as origin:
         await ask(origin)
         waiting = asyncio.create_task(origin.send("GET", TARGET, CIMultiDict()))
-        await until(lambda: origin.in_flight == 1)
+        await until(lambda: origin.requests.count == 1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert (kept(origin), origin.in_flight) == (0, 0)
+        assert (kept(origin), origin.requests.count) == (0, 0)
         await until(lambda: server.closed == 1)
 
 
@@ -316,7 +316,7 @@ async def test_a_response_that_begins_as_its_task_is_cancelled_is_released(
         monkeypatch.setattr(Waiting, "began", began_and_left)
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
         await until(lambda: server.closed == 1)
 
 
@@ -327,7 +327,7 @@ async def test_closing_an_origin_ends_its_requests() -> None:
             waiting = Waiting()
             assert question(origin, waiting) is not None
         assert not waiting.done()
-        assert origin.in_flight == 0
+        assert origin.requests.count == 0
 
 
 async def test_a_response_before_the_request_was_sent_closes_the_connection() -> None:

@@ -144,7 +144,7 @@ async def test_an_upload_that_raises_reaches_the_origin_incomplete() -> None:
             await ask(origin, "POST", body=failing())
         await until(lambda: bool(taken))
         assert taken == [b"2\r\nab\r\n"]
-        assert origin.why_unhealthy() is None
+        assert origin.servers.why_unhealthy() is None
 
 
 async def test_a_cancelled_request_closes_its_connection() -> None:

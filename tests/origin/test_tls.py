@@ -105,7 +105,7 @@ async def test_an_origin_certificate_of_an_unknown_authority_is_refused_and_noth
         async with opened(server) as origin:
             with pytest.raises(OriginUnreachable, match=f"^{why}$"):
                 await ask(origin, "POST", body=b"x")
-            assert origin.describe()[0].up is False
+            assert next(iter(origin.servers)).up is False
         assert server.heard == []
 
 
@@ -156,7 +156,7 @@ async def test_a_recovered_server_behind_tls_is_used_again(
         with pytest.raises(OriginUnreachable):
             await ask(origin)
         async with RawOrigin(answer(b"back"), port=port, tls=tls):
-            await until(lambda: origin.why_unhealthy() is None)
+            await until(lambda: origin.servers.why_unhealthy() is None)
             assert (await ask(origin)).body == b"back"
 
 

@@ -52,7 +52,7 @@ async def test_a_forwarded_append_is_completed_after_its_client_disconnects() ->
         steps.go()
         await until(lambda: appends(gateway, CUT) == 1)
         assert [write.tail for write in told] == ["9"]
-        assert gateway.edge.origin.in_flight == 0
+        assert gateway.edge.origin.requests.count == 0
 
 
 async def test_appends_pipelined_behind_a_forwarded_one_are_answered_in_order() -> None:
@@ -90,7 +90,7 @@ async def test_a_long_response_to_an_append_is_read_no_faster_than_the_client_re
         assert sent < 60
         client.resume()
         assert len((await client.whole(head)).body) == 64 * len(part)
-        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.requests.count == 0)
         assert (await client.ask(get(f"{S}?offset=1"))).status == 200
         assert gateway.edge.traffic.response_bytes >= 64 * len(part)
 

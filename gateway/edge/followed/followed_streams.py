@@ -140,7 +140,7 @@ class FollowedStreams:
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
-        self.doubts.compare_new(stream, self.origin.client.incarnation)
+        self.doubts.compare_new(stream, self.origin.client.servers.incarnation)
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
     from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
+    from gateway.origin.figures import RequestsInFlight
     from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
@@ -48,8 +49,8 @@ class PollSender(Protocol):
         """The raw way for polls, if there is one."""
 
     @property
-    def is_full(self) -> bool:
-        """True if one more request would exceed the limit; polls do not count."""
+    def requests(self) -> RequestsInFlight:
+        """The requests in flight, and whether they are full; polls do not count."""
 
     async def send(
         self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
@@ -262,7 +263,7 @@ class Following:
         if request.waits:
             self._poll_timer.add(self)
         # Otherwise readers that wait for this very answer might use up the limit.
-        takes_no_place = request.waits or self._origin.is_full
+        takes_no_place = request.waits or self._origin.requests.is_full
         raw = self._origin.raw_polls if takes_no_place else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
         if raw is not None and block is not None:

@@ -363,7 +363,7 @@ class EdgeHandlers:
 
         Another route may begin below a longer prefix, even if the origin has streams there.
         """
-        path = route.origin.path(source)
+        path = route.origin.servers.path(source)
         if path is None or self._routes.find(source)[0] is not route:
             raise BadRequest("Stream-Forked-From must name a stream of the same route")
         return path

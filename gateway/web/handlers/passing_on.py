@@ -169,7 +169,7 @@ def fields_to_client(
         no_store(fields)
     elif passed.method != "GET":
         repair.of_no_read(fields)
-    forwarding.relocate(fields, route.origin.location, passed.base_url)
+    forwarding.relocate(fields, route.origin.servers.location, passed.base_url)
     if route.access.is_private:
         make_private(fields)
     keys = route.access.reader_keys

@@ -93,7 +93,7 @@ class Edge:
             "readers": limits.live_readers,
             "connections": limits.connections,
             "fetches": len(fetches._joinable) + len(fetches._of_path) + len(fetches._under_way),
-            "in flight": self.route.origin.in_flight,
+            "in flight": self.route.origin.requests.count,
         }
         store = self.shared.store
         entries = [*store._new.values(), *store._used.values()]

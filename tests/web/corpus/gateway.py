@@ -103,7 +103,7 @@ class CorpusGateway(Serving):
         if not self.edges or self.origin is None or isinstance(self.origin, LiveOrigin):
             return True
         pool, fetches = self.edge.origin._pooled, self.edge.cache.fetches
-        if fetches._of_path or fetches._under_way or self.edge.origin.in_flight:
+        if fetches._of_path or fetches._under_way or self.edge.origin.requests.count:
             return False
         assert pool is not None, "open"
         kept = connector_of(pool)._conns.values()

@@ -30,7 +30,7 @@ def nothing_is_held(world: World) -> None:
         "readers": limits.live_readers,
         "feeds": limits.feeds,
         "feeds of": limits.feeds_of,
-        "in flight": world.edge.origin.in_flight,
+        "in flight": world.edge.origin.requests.count,
         "appends": world.own.appender.outcomes.pending,
         "append bytes": world.own.appender.outcomes.pending_bytes,
         "creations": world.own.creations.pending,

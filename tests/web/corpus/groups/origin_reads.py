@@ -311,7 +311,9 @@ TOGETHER = [
         Send((READ,), origin=(Reply((KEPT,), is_held=True),)),
         heard(1),
         Leave(),
-        Until("the request is given up", lambda player: not player.gateway.edge.origin.in_flight),
+        Until(
+            "the request is given up", lambda player: not player.gateway.edge.origin.requests.count
+        ),
         Go(),
         Ask(READ, by="b", origin=(KEPT,)),
     ),
