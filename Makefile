@@ -106,7 +106,7 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs format bench paired torture soak
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs man format bench paired torture soak
 LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js lint-docs
 # Lint goes before the tests (it would disturb those that measure time), while what only they need
 # is fetched; they run even when it fails, so that one run tells everything. What fails once is run
@@ -146,6 +146,9 @@ lint-docs:
 
 docs: $(TEST_READY)  ## Build the documentation as a site, in build/site
 	@$(MAKE) --no-print-directory lint-docs
+
+man: setup  ## Make man pages from the help of the commands, in build/man
+	@$(BIN)/python scripts/man_pages.py build/man
 
 # It also leaves every test compiled, and the SDKs that tests import late, while mypy has but one
 # core: else each worker of `make test` would compile all of them.

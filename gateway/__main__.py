@@ -49,6 +49,7 @@ class CommandGroup(click.Group):
 
     def _add_others(self) -> None:
         from gateway.commands.cdn import cdn
+        from gateway.commands.completion import completion
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
@@ -56,7 +57,8 @@ class CommandGroup(click.Group):
         from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.token import token
 
-        for other in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password, token):
+        of_server = (cdn, completion, doctor, healthcheck, alerts, grafana, hash_password, token)
+        for other in (*COMMANDS, *of_server):
             self.add_command(other)
 
     @override

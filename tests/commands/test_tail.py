@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.commands.conftest import CommandLine, Stream
     from tests.support.processes import Process
 
@@ -102,3 +106,32 @@ def test_tail_ends_with_3_when_the_stream_is_deleted(
         f"headgate: {text.url}: the stream is no longer there: deleted, expired, or lost by its "
         "server.\n"
     )
+
+
+@LIVE
+def test_tail_with_an_offset_file_goes_on_behind_what_an_earlier_run_printed(
+    live: list[str], cli: CommandLine, text: Stream, tmp_path: Path
+) -> None:
+    place = tmp_path / "offset"
+    command = ["tail", text.name, *live, "--offset-file", str(place)]
+    text.append(b"before\n")
+    first = cli.start(*command)
+    wait_until(place.exists, "the tail has begun")
+    first.kill()
+    first.wait()
+    text.append(b"between\n")
+    second = cli.start(*command)
+    assert read_line(second) == b"between\n"
+    wait_until(lambda: place.read_text() == f"{text.offset}\n", "the offset is kept")
+    second.kill()
+    text.append(b"after\n", close=True)
+    assert cli.output(*command) == b"after\n"
+    assert cli.output(*command) == b""
+
+
+def test_tail_from_start_with_an_offset_file_prints_everything_once(
+    cli: CommandLine, text: Stream, tmp_path: Path
+) -> None:
+    command = ["tail", text.name, "--from-start", "--offset-file", str(tmp_path / "offset")]
+    text.append(b"all", close=True)
+    assert [cli.output(*command) for _ in range(2)] == [b"all", b""]

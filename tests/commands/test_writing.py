@@ -59,6 +59,18 @@ def test_create_accepts_data_lifetime_and_closed(cli: CommandLine) -> None:
     assert (fixed["expires_at"], fixed["closed"]) == ("2099-01-01T00:00:00Z", "no")
 
 
+def test_data_of_a_file_are_taken_byte_for_byte(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(bytes(range(256)))
+    cli.output("create", "of-file", "--data", f"@{file}", "-t", "application/octet-stream")
+    cli.output("append", "of-file", "--data", f"@{file}")
+    assert cli.output("read", "of-file") == bytes(range(256)) * 2
+    for command in ("create", "append"):
+        refused = cli(command, "of-file", "--data", f"@{tmp_path}/none")
+        said = f"headgate: {tmp_path}/none cannot be read: No such file or directory.\n"
+        assert (refused.returncode, refused.stderr.decode()) == (1, said)
+
+
 def test_create_fork_from_copies_the_data_up_to_the_fork_offset(
     cli: CommandLine, messages: Stream
 ) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from contextlib import aclosing
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from headgate.errors import RequestRefused
@@ -16,6 +15,7 @@ from headgate.following import catch_up, follow, long_poll, sse
 
 from gateway.commands.one_stream.append import begun, closed, leading_to
 from gateway.commands.one_stream.client import connect, in_words, status_of
+from gateway.commands.one_stream.offset_file import OffsetFile
 from gateway.commands.shell import input as stdin
 from gateway.commands.shell.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.shell.output import (
@@ -31,7 +31,6 @@ from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-    from pathlib import Path
 
     from headgate.stream import Stream
 
@@ -46,8 +45,6 @@ T = TypeVar("T")
 INTERRUPTED = 130
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
-# What Headgate names of a stream that has lost a part.
-PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
 
 
 def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
@@ -115,10 +112,8 @@ async def read(
     target: StreamTarget, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
 ) -> None:
     """Print from the offset to the tail, and tell where the next read begins."""
-    hint = _of_option(offset)
-    if offset_file is not None:
-        offset = _kept_offset(offset_file)
-        hint = None if offset is None else partial(_of_file, offset_file)
+    place = None if offset_file is None else OffsetFile(offset_file)
+    offset, hint = _begin(offset, place)
     async with connect(target) as stream:
         batches = catch_up(
             stream,
@@ -132,29 +127,43 @@ async def read(
                     write(lines(body) if by_line else body)
                 offset = batch.position.offset
                 # Only what has been printed is never asked for again.
-                if offset_file is not None:
-                    _keep_offset(offset_file, offset)
-    if offset_file is None:
+                if place is not None:
+                    place.save(offset)
+    if place is None:
         note(f"next offset: {offset}")
 
 
 async def tail(
-    target: StreamTarget, offset: str | None, *, by_poll: bool, as_lines: bool | None
+    target: StreamTarget,
+    offset: str | None,
+    offset_file: Path | None,
+    *,
+    by_poll: bool,
+    as_lines: bool | None,
 ) -> None:
-    """Print what comes until the stream is closed or nobody reads any more."""
-    hint = _of_option(offset)
+    """Print what comes until the stream is closed or nobody reads any more.
+
+    An offset in the file goes before `offset`, at which a reader without one begins.
+    """
+    place = None if offset_file is None else OffsetFile(offset_file)
+    offset, hint = _begin(offset, place)
     with cancelled_when_closed():
         async with connect(target) as stream:
             # Its answer tells a wrong name from a passing fault, and where "now" is.
             metadata = await stream.head()
             by_line = wants_lines(metadata.content_type, asked=as_lines)
             begin = metadata.next_offset if offset is None else offset
+            if place is not None:  # else a run that is ended before any news would lose them
+                place.save(begin)
             live = long_poll if by_poll else sse
             batches = follow(stream, begin, live, backoff=backoff(), note=tell)
             async with aclosing(_explained(batches, hint)) as told:
                 async for batch in told:
                     for body in batch.bodies:
                         write(lines(body) if by_line else body)
+                    # Also behind what has no data: its offset may be of a later place.
+                    if place is not None:
+                        place.save(batch.position.offset)
 
 
 async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGenerator[T]:
@@ -172,14 +181,12 @@ async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGene
         raise Failed(f"{refusal}; {hint(refusal)}") from refusal
 
 
-def _of_option(offset: str | None) -> Hint | None:
-    return None if offset is None else lambda _: f"--offset was {offset or 'empty'}"
-
-
-def _of_file(path: Path, refusal: RequestRefused) -> str:
-    if named := PLACE_TO_GO_ON.search(str(refusal)):
-        return f"to go on there, put {named[1]} into {path}; to begin again, remove it"
-    return f"the offset is that in {path}: remove it to begin again"
+def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hint | None]:
+    """Return the offset to begin at, that of the file first, and what to say if it is refused."""
+    loaded = None if place is None else place.load()
+    if place is not None and loaded is not None:
+        return loaded, place.hint
+    return offset, None if offset is None else lambda _: f"--offset was {offset or 'empty'}"
 
 
 async def head(target: StreamTarget, *, as_json: bool) -> None:
@@ -217,7 +224,9 @@ async def delete(target: StreamTarget) -> None:
 
 
 async def _data(text: str) -> bytes:
-    """Return the bytes of the text, or all of stdin for "-"."""
+    """Return the bytes of the text, of the file for "@FILE", or all of stdin for "-"."""
+    if text.startswith("@"):
+        return _file_bytes(Path(text[1:]))
     if text != "-":
         # Arguments that are no UTF-8 come as surrogates, and leave as the bytes they were.
         return os.fsencode(text)
@@ -226,26 +235,8 @@ async def _data(text: str) -> bytes:
     return b"".join([piece async for piece in stdin.pieces()])
 
 
-def _kept_offset(path: Path) -> str | None:
-    """Return the offset in the file, or None; check before any output that it can be written."""
-    if not os.access(path.parent, os.W_OK):
-        reason = "it cannot be written to" if path.parent.is_dir() else "there is no such folder"
-        raise Failed(f"{path} cannot be kept in {path.parent}: {reason}")
+def _file_bytes(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return None
-    except UnicodeError as cause:
-        raise Failed(f"{path} holds no offset: remove it to begin again") from cause
+        return path.read_bytes()
     except OSError as cause:
         raise Failed(f"{path} cannot be read: {cause.strerror}") from cause
-
-
-def _keep_offset(path: Path, offset: str) -> None:
-    """Replace the file at once, so that a crash leaves the old offset or the new one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(f"{offset}\n", encoding="ascii")
-        draft.replace(path)
-    except OSError as cause:
-        raise Failed(f"{path} cannot be written: {cause.strerror}") from cause

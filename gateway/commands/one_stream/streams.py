@@ -33,6 +33,13 @@ raw_option = click.option(
     "--raw", "as_bytes", is_flag=True, help="The bytes as they are sent; so for others anyway."
 )
 
+offset_file_option = click.option(
+    "--offset-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Begin at the offset in FILE, when it exists, and keep the next one there.",
+)
+
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
@@ -43,7 +50,9 @@ raw_option = click.option(
     metavar="TYPE",
     help=f"Its content type.  [default: {DEFAULT_CONTENT_TYPE}; for a fork, the source's]",
 )
-@click.option("-d", "--data", metavar="TEXT", help='First data; "-" reads it from stdin.')
+@click.option(
+    "-d", "--data", metavar="TEXT", help="First data; @FILE is that of a file, - of stdin."
+)
 @click.option("--ttl", type=SecondsType(), metavar="SECONDS", help="Idle time to live.")
 @click.option(
     "--expires-at",
@@ -104,7 +113,12 @@ def create(  # noqa: PLR0913 - one for each option
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-@click.option("-d", "--data", metavar="TEXT", help="What to append.  [default: all of stdin]")
+@click.option(
+    "-d",
+    "--data",
+    metavar="TEXT",
+    help="What to append; @FILE is what is in a file.  [default: all of stdin]",
+)
 @click.option("--lines", is_flag=True, help="Append each line of stdin by itself, as it comes.")
 @click.option(
     "-t", "--content-type", type=FieldType(), metavar="TYPE", help="[default: the stream's]"
@@ -172,12 +186,7 @@ def append(  # noqa: PLR0913 - one for each option
     metavar="OFFSET",
     help="Where to begin.  [default: -1, the start]",
 )
-@click.option(
-    "--offset-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Begin at the offset in FILE, when it exists, and keep the next one there.",
-)
+@offset_file_option
 @json_option
 @raw_option
 def read(
@@ -208,13 +217,15 @@ def read(
     help="Begin at this offset.  [default: the tail]",
 )
 @click.option("--from-start", is_flag=True, help="Begin with everything that is there.")
+@offset_file_option
 @click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
 @json_option
 @raw_option
-def tail(
+def tail(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     offset: str | None,
     from_start: bool,
+    offset_file: Path | None,
     long_poll: bool,
     as_json: bool,
     as_bytes: bool,
@@ -225,11 +236,14 @@ def tail(
     """
     if from_start and offset is not None:
         raise click.UsageError("--from-start and --offset exclude each other.")
+    if offset is not None and offset_file is not None:
+        raise click.UsageError("--offset and --offset-file exclude each other.")
     as_lines = _form(as_json, as_bytes)
     from gateway.commands.one_stream import operations
 
     begin = "-1" if from_start else offset
-    operations.run(stream, operations.tail(stream, begin, by_poll=long_poll, as_lines=as_lines))
+    work = operations.tail(stream, begin, offset_file, by_poll=long_poll, as_lines=as_lines)
+    operations.run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
