@@ -44,7 +44,7 @@ async def test_news_around_the_longest_round_arrive_once_and_in_order(more: int)
     ids=[
         "more messages than are counted",
         "a message too long to count",
-        "a message as long as a round",
+        "a message longer than a round",
         "as many messages as a round has bytes",
     ],
 )
