@@ -281,7 +281,9 @@ def test_a_304_updates_stored_fields_except_those_that_describe_the_body() -> No
     ("status", "does"),
     [(199, False), (200, True), (204, True), (303, True), (399, True), (400, False), (500, False)],
 )
-def test_a_successful_write_invalidates_its_target(method: str, status: int, does: bool) -> None:
+def test_only_a_write_answered_2xx_or_3xx_invalidates_its_target(
+    method: str, status: int, does: bool
+) -> None:
     assert invalidates(method, status) == does
 
 

@@ -270,7 +270,7 @@ def _template(one: Target) -> Path:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_each_target_documents_what_it_does_and_does_not_and_its_limits(name: str) -> None:
+def test_each_target_states_what_it_does_its_limits_and_is_in_its_readme(name: str) -> None:
     one = TARGETS[name]
     assert all((one.title, one.does, one.does_not, one.checked))
     assert [text for text in (*one.does, *one.does_not) if not text.endswith(".")] == []

@@ -158,7 +158,9 @@ async def test_draining_does_not_wait_for_the_turns_of_polls_that_return() -> No
         assert herd.gateway.route.feeds.count == 0
 
 
-async def test_a_herd_of_a_deleted_stream_gets_410_from_the_next_stream_at_its_path() -> None:
+async def test_a_poll_with_an_offset_of_a_deleted_stream_gets_410_from_the_recreated_stream() -> (
+    None
+):
     async with crowd(HERD) as herd:
         await herd.tell(b"two")
         await told(herd.clients)

@@ -103,8 +103,23 @@ async def test_writes_that_differ_only_in_lengths_and_sequence_numbers_are_not_p
         (stamped("1\r\nTransfer-Encoding: chunked"), 400),
         (stamped("1\r\nStream-Closed: true"), 200),
     ],
+    ids=[
+        "number with a leading zero",
+        "negative number",
+        "number with a plus",
+        "number with a blank behind it",
+        "number given twice",
+        "folded number",
+        "blank before the colon",
+        "length given twice",
+        "folded length",
+        "length with a plus",
+        "without a length",
+        "length and chunks",
+        "append that closes",
+    ],
 )
-async def test_unusual_number_lines_get_the_same_response_with_and_without_cached_fields(
+async def test_unusual_producer_and_length_fields_are_answered_alike_with_and_without_cached_fields(
     wire: bytes, status: int
 ) -> None:
     async with serving() as knowing, serving() as other:
