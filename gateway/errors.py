@@ -233,6 +233,12 @@ class LogUnavailable(HeadgateError):
     code = "log_unavailable"
 
 
+class LogFull(HeadgateError):
+    """The log has reached its quota. Nothing was written; reads, closes and deletes go on."""
+
+    code = "log_full"
+
+
 class RecordDamaged(HeadgateError):
     """A stored record does not match its checksum, so it is not served."""
 

@@ -498,13 +498,14 @@ FOR_ALL = {
 
 
 def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() -> None:
-    for key in Route.settings.keys() - FOR_ALL:
+    for key in Route.settings.keys() - FOR_ALL - FOR_OWN:
         default = Route.settings[key].default
         with pytest.raises(Mistaken, match=r"must be left out: memory: is no "):
             Route.of({"prefix": "/a", "origin": "memory:", key: default})
 
 
 FOR_REDIS = {"wait_replicas"}
+FOR_OWN = {"max_log_size"}  # logs of this process alone
 FOR_LOGS = {
     *("retention_age", "retention_size", "retention_messages"),
     *("default_ttl", "max_ttl"),
@@ -546,6 +547,12 @@ def test_every_setting_of_redis_is_refused_for_an_http_route() -> None:
             Route.of({"prefix": "/a", "origin": "http://b", key: default})
 
 
+@pytest.mark.parametrize("origin", ["http://b", "redis://b"])
+def test_a_quota_is_refused_for_a_log_that_others_may_fill(origin: str) -> None:
+    with pytest.raises(Mistaken, match="is no folder or memory"):
+        Route.of({"prefix": "/a", "origin": origin, "max_log_size": 1})
+
+
 @pytest.mark.parametrize("key", sorted(FOR_LOGS))
 def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> None:
     with pytest.raises(Mistaken, match=r"http://b is no log; the server there decides what it"):
@@ -577,7 +584,7 @@ def test_runs_are_refused_for_an_http_route(tmp_path: Path) -> None:
 
 
 def test_every_setting_of_http_origins_is_refused_for_redis_without_its_password() -> None:
-    for key in Route.settings.keys() - FOR_ALL - FOR_REDIS - FOR_BOTH:
+    for key in Route.settings.keys() - FOR_ALL - FOR_REDIS - FOR_OWN - FOR_BOTH:
         default = Route.settings[key].default
         with pytest.raises(Mistaken) as refusal:
             Route.of({"prefix": "/a", "origin": "redis://:pw@b", key: default})
@@ -655,6 +662,7 @@ def test_each_numeric_route_setting_accepts_exactly_its_documented_range(
     key: str, least: float, most: float
 ) -> None:
     origin = "redis://b" if key in FOR_REDIS | FOR_LOGS else "http://b"
+    origin = "memory:" if key in FOR_OWN else origin
     values: dict[str, object] = {"prefix": "/a", "origin": origin}
     whole = isinstance(Route.settings[key].default, int)
     for value in (least, most):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from gateway.backends.quota import Quota
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockNote, Moment
     from gateway.protocol.streams.state import Change, StreamState
@@ -177,6 +178,7 @@ class Log(Protocol):
     listing: Listing | None = None
     counts: Counts | None = None
     upkeep: Upkeep | None = None
+    quota: Quota | None = None  # None: the log does not know how much it takes
 
     async def open(self) -> None:
         """Make ready, recovering what a crash left. Raises StartError with one clear sentence."""
@@ -211,9 +213,10 @@ class Log(Protocol):
 
         A change that `trims` frees the stream's own records before its `first`, then or later.
 
-        The future fails with Conflict when a version is not as expected, with LogUnavailable when
-        the log could not write, or cannot say whether it has. It is never done when it is
-        returned, and the futures of one stream are resolved in the order of their commits.
+        The future fails with Conflict when a version is not as expected, with LogFull when the
+        changes do not fit into the log's quota, with LogUnavailable when the log could not write,
+        or cannot say whether it has. It is never done when it is returned, and the futures of one
+        stream are resolved in the order of their commits.
         """
 
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict, Counts, Listing, ListingPage, LoadedStream, Log
+from gateway.backends.quota import RECORD_BYTES, STREAM_BYTES, Quota
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from gateway.backends.contract import Settled
+    from gateway.errors import LogFull
     from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change, ProducerState, StreamState
     from gateway.settings import Route
@@ -35,15 +37,22 @@ class _Records:
 
     __slots__ = ("datas", "ends", "producers")
 
+    @property
+    def size(self) -> int:
+        """The bytes that they take, as a quota counts them."""
+        return sum(map(len, self.datas)) + RECORD_BYTES * len(self.datas)
+
     def __init__(self) -> None:
         self.ends: list[int] = []
         self.datas: list[bytes] = []
         self.producers: dict[str, ProducerState] = {}
 
-    def trim(self, first: int) -> None:
-        """Drop the records before a position."""
+    def trim(self, first: int) -> int:
+        """Drop the records before a position; return the bytes that they took."""
         gone = bisect_right(self.ends, first)
+        size = sum(map(len, self.datas[:gone])) + RECORD_BYTES * gone
         del self.ends[:gone], self.datas[:gone]
+        return size
 
 
 class MemoryListing(Listing):
@@ -88,13 +97,14 @@ class MemoryCounts(Counts):
 class MemoryLog(Log):
     """A log of streams in dicts."""
 
-    def __init__(self, max_retired: int = MAX_RETIRED) -> None:
+    def __init__(self, max_retired: int = MAX_RETIRED, max_bytes: int = 0) -> None:
         self._states: dict[str, StreamState] = {}
         self._records: dict[int, _Records] = {}
         self._retired: dict[str, int] = {}
         self._generation_floor: int | None = None
         self._max_retired = max_retired
         self._histograms = CommitHistograms()
+        self.quota: Quota = Quota(max_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
         self.counts: MemoryCounts = MemoryCounts(self._states, self._histograms)
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
@@ -128,34 +138,38 @@ class MemoryLog(Log):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        if self._stands(changes):
+        failure = self._failure(changes)
+        if failure is None:
             loop.call_soon(done.set_result, None)
         else:
-            loop.call_soon(done.set_exception, Conflict())
+            loop.call_soon(done.set_exception, failure)
         return done
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        failures = list(map(self._failure, changes))
+        failures = [self._caught_failure(change) for change in changes]
         loop = asyncio.get_running_loop()
         # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
         loop.call_soon(loop.call_soon, settled, 0, failures)
 
-    def _failure(self, change: Change) -> Exception | None:
+    def _caught_failure(self, change: Change) -> Exception | None:
         try:
-            return None if self._stands((change,)) else Conflict()
+            return self._failure((change,))
         except Exception as error:  # noqa: BLE001 - the others go on
             return error
 
-    def _stands(self, changes: Sequence[Change]) -> bool:
-        """Apply all changes if the versions are as expected."""
+    def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
+        """Apply all changes if the versions are as expected and the quota has room for them."""
         for change in changes:
             if self._version(change) != change.expected:
-                return False
+                return Conflict()
+        refusal = self.quota.refusal(changes)
+        if refusal is not None:
+            return refusal
         for change in changes:
             self._apply(change)
         self._histograms.stored(changes)
-        return True
+        return None
 
     def _version(self, change: Change) -> int | None:
         stands = self._states.get(change.state.path)
@@ -169,7 +183,9 @@ class MemoryLog(Log):
         state = change.state
         if change.removes:
             del self._states[state.path]
-            del self._records[state.stream_id]
+            removed = self._records.pop(state.stream_id)
+            if self.quota.max_bytes:
+                self.quota.used -= STREAM_BYTES + removed.size
             self._retire(state.path, state.generation)
             return
         records = self._records.setdefault(state.stream_id, _Records())
@@ -178,7 +194,9 @@ class MemoryLog(Log):
             records.ends.append(record.end)
             records.datas.append(record.data)
         if change.trims:
-            records.trim(state.first)
+            trimmed = records.trim(state.first)
+            if self.quota.max_bytes:
+                self.quota.used -= trimmed
         for name in change.forgotten:
             records.producers.pop(name, None)
         records.producers.update(change.producers)
@@ -233,6 +251,6 @@ def _largest(states: list[StreamState], begins: str, most: int) -> list[tuple[in
     )
 
 
-def log_of(_route: Route) -> MemoryLog:
+def log_of(route: Route) -> MemoryLog:
     """Return a log in memory, which is every route's own."""
-    return MemoryLog()
+    return MemoryLog(max_bytes=route.max_log_size)

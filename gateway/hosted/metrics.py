@@ -67,6 +67,10 @@ OF_SOME_LOGS = {
     for metric in _OF_SOME_LOGS
 }
 
+# Of a log with a quota.
+USED = gauge("headgate_log_used_bytes", "Bytes that count for max_log_size.", "route")
+MOST = gauge("headgate_log_max_bytes", "The max_log_size of the route.", "route")
+
 OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
     counter("headgate_streams_created_total", "Streams that were created.", "route"): (
         lambda figures: figures["created"]
@@ -129,6 +133,8 @@ DECLARED = (
     DURATION,
     *COMMITS.values(),
     *OF_SOME_LOGS.values(),
+    USED,
+    MOST,
     HISTORIES,
 )
 

@@ -197,10 +197,13 @@ class HostedRoute(StreamRoute):
 
     @override
     def notes(self) -> Checks:
-        """Return a loss of the log as a note: no other server has more than what is left."""
-        upkeep = self.table.log.upkeep
-        loss = None if upkeep is None else upkeep.loss()
-        return {} if loss is None else {f"loss {self.prefix}": loss}
+        """Return a loss of the log and a full one as notes: it serves what it has."""
+        upkeep, quota = self.table.log.upkeep, self.table.log.quota
+        notes = {
+            f"loss {self.prefix}": None if upkeep is None else upkeep.loss(),
+            f"quota {self.prefix}": None if quota is None else quota.note(),
+        }
+        return {name: note for name, note in notes.items() if note is not None}
 
     @override
     def samples(self) -> Iterator[Sample]:
@@ -215,6 +218,11 @@ class HostedRoute(StreamRoute):
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
+        quota = self.table.log.quota
+        if quota is not None and quota.max_bytes:
+            yield Sample(traffic_metrics.REFUSALS, ("max_log_size",), quota.refused)
+            yield Sample(metrics.USED, (self.prefix,), quota.used)
+            yield Sample(metrics.MOST, (self.prefix,), quota.max_bytes)
 
     @override
     async def list_streams(self, question: ListStreams) -> StreamPage:

@@ -81,10 +81,12 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.OriginUnreachable: 502,
     errors.NotCached: 504,
     errors.OriginTimeout: 504,
+    errors.LogFull: 507,
     errors.LoopDetected: 508,
 }
 # Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
 RETRY_AFTER_S = (1, 2, 3)
+FULL_AGAIN_S = 60  # retention or an operator has to make room before another try is worth it
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -327,6 +329,8 @@ def _again(error: errors.HeadgateError, again_s: int) -> str:
             | errors.OriginUnreachable()
         ):
             return f"Retry-After: {again_s}\r\n"
+        case errors.LogFull():
+            return f"Retry-After: {FULL_AGAIN_S + again_s}\r\n"
         case errors.ClientLimitReached() | errors.OriginBusy():
             wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
             return f"Retry-After: {wait_s}\r\n"

@@ -97,6 +97,13 @@ class LogSettings(RouteOrigin):
         description="Longest lifetime with which a stream may be created: a longer Stream-TTL or "
         "Stream-Expires-At gets 400; 0 means no limit.",
     )
+    max_log_size: Size = setting(
+        0,
+        ge=0,
+        le=1024 * GIB,
+        description="Most bytes that the route's streams may take in memory or in the data file, "
+        "about; then creations and appends get 507. 0 means as many as there is room for.",
+    )
     wait_replicas: Count = setting(
         0,
         ge=0,
@@ -132,7 +139,7 @@ class LogSettings(RouteOrigin):
             raise ValueError(f"must not be shorter than default_ttl, which is {default}")
         return value
 
-    @checks("wait_replicas")
+    @checks("max_log_size", "wait_replicas")
     @classmethod
     def _is_for_some_logs(cls, value: object, context: ValueContext) -> object:
         origin, kinds = context.values.get("origin"), kinds_with(context.key)

@@ -456,6 +456,7 @@ REFUSALS = [
         lines=LATER,
     ),
     Refusal(errors.NotCached("why"), 504, "not_cached", "Not cached"),
+    Refusal(errors.LogFull("why"), 507, "log_full", "Log full", lines=("Retry-After: 62",)),
     Refusal(errors.LoopDetected("why"), 508, "loop_detected", "Loop detected"),
     Refusal(errors.BadRequest("why"), 400, "bad_request", "Bad request"),
     Refusal(

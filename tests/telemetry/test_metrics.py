@@ -184,7 +184,10 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             with headgate(origin, environment=before) as server:
                 names |= names_told(server)
         with closing(Headgate()) as server:
-            server.serve_routes({"prefix": "/v1/stream", "origin": redis.url, "runs": True})
+            server.serve_routes(
+                {"prefix": "/v1/stream", "origin": redis.url, "runs": True},
+                {"prefix": "/small", "origin": "memory:", "max_log_size": "1MiB"},
+            )
             server.start()  # which asks Redis how it is just after its start
             wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")
             names |= names_told(server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import apsw
 from typing_extensions import override
 
 from gateway.backends.contract import Log
+from gateway.backends.quota import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, upgrade
 from gateway.backends.sqlite.expiry import ExpirySearch
 from gateway.backends.sqlite.load_queue import LoadQueue
@@ -40,14 +42,24 @@ MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 b
 class SqliteLog(Log):
     """A log in a data file, `headgate.db` in a folder that one process holds (`file:PATH`)."""
 
-    def __init__(self, folder: Path, *, vfs: str | None = None, max_retired: int = MAX_RETIRED):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        vfs: str | None = None,
+        max_retired: int = MAX_RETIRED,
+        max_bytes: int = 0,
+    ) -> None:
         self._folder = DataFolder(folder, vfs)
-        self._max_retired = max_retired
+        self.quota: Quota = Quota(max_bytes)
         self._ids = itertools.count()
         self._reserve = Reserve(folder / "headgate.reserve")
         self._recent = Recent()
         self._expiry = ExpirySearch()
-        self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
+        self._make_writer = partial(
+            Writer, max_retired=max_retired, recent=self._recent, quota=self.quota
+        )
+        self._thread = WriterThread(self._folder, self._reserve, self._make_writer)
         self._readers = RowReaders(self._folder, self._recent)
         self._load_queue = LoadQueue(
             lambda paths: self._readers.run(lambda reader: reader.load(paths))
@@ -94,7 +106,7 @@ class SqliteLog(Log):
             recover(self._folder, connection)
             self._folder.open_files.hold()
             upgrade(self._folder, connection)
-            writer = Writer(connection, self._max_retired, self._recent)
+            writer = self._make_writer(connection)
             self.upkeep.after_opening(writer)
         except BaseException:
             connection.close()
@@ -145,4 +157,4 @@ class SqliteLog(Log):
 
 def log_of(route: Route) -> SqliteLog:
     """Return the log in the folder of a route's origin."""
-    return SqliteLog(Path(folder(route.origin)))
+    return SqliteLog(Path(folder(route.origin)), max_bytes=route.max_log_size)

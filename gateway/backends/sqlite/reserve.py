@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from gateway.backends.quota import grows
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ FULL = (
 
 def removes(changes: Sequence[Change]) -> bool:
     """Return whether a commit removes a stream, or records of one, and adds nothing."""
-    grows = any(change.records or change.expected is None for change in changes)
-    return not grows and any(
+    return not grows(changes) and any(
         change.removes or change.trims or change.state.soft_deleted for change in changes
     )
 

@@ -43,6 +43,7 @@ class FileCounts(Counts):
         self.damaged = self._folder.damaged()
         self._size, self._free = self._folder.size(), self._folder.free()
         self._unused = writer.unused_bytes()
+        writer.count_used()
         self._streams = writer.streams
 
     @override

@@ -51,5 +51,6 @@ KIND = LogKind(
     shown=_shown,
     places=lambda origin: (_place(origin),),
     apart=lambda origin: f"both are {_place(origin)}",
+    settings=frozenset({"max_log_size"}),
     why_alone="one process alone can keep its data in a folder",
 )

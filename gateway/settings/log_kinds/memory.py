@@ -12,6 +12,7 @@ KIND = LogKind(
     form=re.compile("memory:"),
     words="memory:",
     make="gateway.backends.memory:log_of",
+    settings=frozenset({"max_log_size"}),
     why_alone="each process would have streams of its own",
     keeps_offsets=False,  # streams start empty with each process
     lasts="Streams last as long as the process.",

@@ -28,6 +28,12 @@ def unused_bytes(connection: apsw.Connection) -> int:
     return number(connection, "pragma freelist_count") * number(connection, "pragma page_size")
 
 
+def used_bytes(connection: apsw.Connection) -> int:
+    """Return the bytes of the data file that hold something."""
+    pages = number(connection, "pragma page_count") - number(connection, "pragma freelist_count")
+    return pages * number(connection, "pragma page_size")
+
+
 def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
     """Free some records that are not kept, or give some pages back to the disk."""
     removed: list[Any] = connection.execute("select stream from doomed limit 1").fetchall()

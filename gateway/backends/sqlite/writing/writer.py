@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
@@ -18,12 +19,15 @@ from gateway.backends.sqlite.writing.reclaiming import (
     ReclaimStep,
     reclaim,
     unused_bytes,
+    used_bytes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from gateway.backends.quota import Quota
     from gateway.backends.sqlite.recent import Recent, RecentStep
+    from gateway.errors import LogFull
     from gateway.protocol.streams.moments import ClockNote
     from gateway.protocol.streams.state import Change
 
@@ -35,10 +39,13 @@ MAX_KNOWN = 10_000
 class Writer:
     """Writes over one connection, for one thread."""
 
-    def __init__(self, connection: apsw.Connection, max_retired: int, recent: Recent) -> None:
+    def __init__(
+        self, connection: apsw.Connection, max_retired: int, recent: Recent, quota: Quota
+    ) -> None:
         """Compact what an earlier connection left in the table `recent`."""
         self._connection = connection
         self._recent = recent
+        self._quota = quota
         compact_all(connection)
         recent.clear()
         self._rows = PlaceRows(connection, max_retired)
@@ -47,6 +54,7 @@ class Writer:
         self.streams = number(connection, "select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
+        self.count_used()
 
     def close(self) -> None:
         """Close the connection; what it cannot take into the file now stays in the WAL."""
@@ -82,13 +90,19 @@ class Writer:
             " on conflict (name) do update set value=value+1; commit"
         )
 
-    def commit(self, commits: Sequence[Sequence[Change]]) -> list[bool]:
-        """Write a group in one transaction; return for each commit whether its versions matched."""
+    def count_used(self) -> None:
+        """Count what the data file holds, if there is a quota for that."""
+        if self._quota.max_bytes:
+            self._quota.used = used_bytes(self._connection)
+
+    def commit(self, commits: Sequence[Sequence[Change]]) -> list[Conflict | LogFull | None]:
+        """Write a group in one transaction; return for each commit why nothing of it is there."""
         connection = self._connection
         connection.execute("begin immediate")
         try:
-            stood, changes = self._compare(commits)
+            outcomes, changes = self._compare(commits)
             step = self._write(changes)
+            self.count_used()
             self.written_at = time.monotonic()
             connection.execute("commit")
         except BaseException:
@@ -101,7 +115,7 @@ class Writer:
         self._recent.note(step)
         self.stored = changes
         self.streams += sum((it.expected is None) - it.removes for it in changes)
-        return stood
+        return outcomes
 
     def _note(self, changes: Sequence[Change]) -> None:
         """Know the versions as they are now."""
@@ -113,22 +127,29 @@ class Writer:
         for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
             del known[stream_id]
 
-    def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
+    def _compare(
+        self, commits: Sequence[Sequence[Change]]
+    ) -> tuple[list[Conflict | LogFull | None], list[Change]]:
         versions = self._versions(list(chain.from_iterable(commits)))
-        stood: list[bool] = []
+        outcomes: list[Conflict | LogFull | None] = []
         changes: list[Change] = []
         for commit in commits:
-            for change in commit:
-                if versions.get(_key(change)) != change.expected:
-                    stood.append(False)
-                    break
-            else:
-                stood.append(True)
+            outcome = self._failure(commit, versions)
+            outcomes.append(outcome)
+            if outcome is None:
                 changes.extend(commit)
                 for change in commit:
                     version = None if change.removes else change.state.version
                     versions[change.state.path] = versions[change.state.stream_id] = version
-        return stood, changes
+        return outcomes, changes
+
+    def _failure(
+        self, commit: Sequence[Change], versions: Mapping[str | int, int | None]
+    ) -> Conflict | LogFull | None:
+        for change in commit:
+            if versions.get(_key(change)) != change.expected:
+                return Conflict()
+        return self._quota.refusal(commit)
 
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
         """Return the present versions, by id for changes and by path for creations."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Settled
     from gateway.backends.sqlite.data_folder import DataFolder
-    from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.reserve import Reserve
     from gateway.backends.sqlite.writing.reclaiming import ReclaimStep
     from gateway.protocol.streams.moments import ClockNote
@@ -66,12 +65,14 @@ class WriterThread:
     """
 
     def __init__(
-        self, folder: DataFolder, reserve: Reserve, max_retired: int, recent: Recent
+        self,
+        folder: DataFolder,
+        reserve: Reserve,
+        make_writer: Callable[[apsw.Connection], Writer],
     ) -> None:
         self._folder = folder
         self._reserve = reserve
-        self._max_retired = max_retired
-        self._recent = recent
+        self._make_writer = make_writer
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -239,8 +240,8 @@ class WriterThread:
             self.histograms.sync.observe(time.monotonic() - writer.written_at)
             self.histograms.stored(writer.stored)
             self._owes = self._owes or any(it.removes or it.trims for it in writer.stored)
-        assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
-        return writer, [None if stood else Conflict() for stood in result]
+        assert isinstance(result, list), "Writer.commit tells of each commit why it failed"
+        return writer, result
 
     def _guarded(
         self, writer: Writer | None, step: Callable[[Writer], object]
@@ -274,7 +275,7 @@ class WriterThread:
         connection = self._folder.connect()
         try:
             cut_behind(self._folder, connection)
-            writer = Writer(connection, self._max_retired, self._recent)
+            writer = self._make_writer(connection)
             writer.prove()
         except BaseException:
             connection.close()
