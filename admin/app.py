@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from admin.cdn_doctor import CdnDoctor
     from admin.source import ProcessSource, Setup
+    from gateway.settings import Settings
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -66,8 +67,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     settings = setup.settings
     listeners = Listeners(setup.bounds.most_connections)
     sign_in = SignIn(settings.admin_users, setup.clock, listeners.end)
-    is_open = not settings.admin_users and not settings.admin_tokens
-    access = Access(sign_in, settings.admin_tokens, is_open=is_open)
+    access = Access(sign_in, settings.admin_tokens, is_open=is_open(settings))
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
     streams = StreamClient(settings, setup.console)
     console = OnDemand(setup.clock)
@@ -75,6 +75,15 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
     app[CONSOLE] = shown = Console(source, setup, recorder, streams)
+
+    def follow(settings: Settings) -> None:
+        sign_in.admit(settings.admin_users)
+        access.admit(settings.admin_tokens, is_open=is_open(settings))
+        recorder.use_settings(settings)
+        streams.use_settings(settings)
+        shown.use_settings(settings)
+
+    setup.reloader.on_reload.append(follow)
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
@@ -85,6 +94,11 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app.router.add_get("/metrics", show_metrics)
     app.router.register_resource(console)
     return app
+
+
+def is_open(settings: Settings) -> bool:
+    """Return whether everybody on this machine is an operator: there are no credentials."""
+    return not settings.admin_users and not settings.admin_tokens
 
 
 def _running(

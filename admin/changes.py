@@ -20,6 +20,10 @@ class ConsoleRoutes:
     """The prefixes of the routes, by which the console finds streams."""
 
     def __init__(self, settings: Settings) -> None:
+        self.use_settings(settings)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Know the routes of these settings alone."""
         self._prefixes = {route.prefix for route in settings.route_table}
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
 
@@ -48,6 +52,10 @@ class ConsoleChanges:
         self._clock = clock
         self._streams = streams
         self._routes = routes
+
+    def use_settings(self, settings: Settings) -> None:
+        """Make tokens and rotate keys by these settings from now on."""
+        self._settings = settings
 
     async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
         """Append to a stream; return the next offset."""

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
+    from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question, RunStatus
 
 A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)
@@ -70,6 +71,7 @@ class Console:
         self._source = source
         self._settings = settings = setup.settings
         self._formats = setup.formats
+        self._reloader = setup.reloader
         self._clock = setup.clock
         self._recorder = recorder
         self._streams = streams
@@ -77,6 +79,23 @@ class Console:
         self.doctor = CdnDoctor(settings, setup.clock)
         self._routes = ConsoleRoutes(settings)
         self.changes = ConsoleChanges(settings, setup.clock, streams, self._routes)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Show and change what these settings say, after a reload."""
+        self._settings = settings
+        self._routes.use_settings(settings)
+        self.changes.use_settings(settings)
+        self.doctor.use_settings(settings)
+
+    async def reload(self) -> tuple[str, ...]:
+        """Put the settings in force as they are written now; return the routes.
+
+        Raises NotTold with a sentence for each reason why those before stay in force.
+        """
+        problems = await self._reloader.reload()
+        if problems:
+            raise NotTold(409, " ".join(problems))
+        return tuple(route.prefix for route in self._settings.route_table)
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""
@@ -182,7 +201,7 @@ class Console:
 
     def about(self) -> About:
         """Versions, formats, limits."""
-        return about(self._settings, self._formats)
+        return about(self._settings, self._formats())
 
     async def _ask(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""

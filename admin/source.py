@@ -45,17 +45,32 @@ class ClientBounds(Protocol):
         """Return the listener's numbers as they are now."""
 
 
+class SettingsSource(Protocol):
+    """The settings in force, which a reload replaces."""
+
+    settings: Settings
+    on_reload: list[Callable[[Settings], None]]  # called with new settings
+
+    async def reload(self) -> tuple[str, ...]:
+        """Put the settings in force as they are written now; return why not, or nothing."""
+
+
 class Setup(NamedTuple):
-    """The admin listener's constants: the formats that logs write, the clock, its bounds.
+    """The admin listener's environment: its settings, the formats that logs write, the clock.
 
     `console` is the token with which the guards of streams admit it.
     """
 
-    settings: Settings
-    formats: Mapping[str, str]
+    reloader: SettingsSource
+    formats: Callable[[], Mapping[str, str]]
     clock: Callable[[], float]  # epoch seconds
     console: ConsoleToken
     bounds: ClientBounds
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.reloader.settings
 
 
 class ProcessSource(Protocol):

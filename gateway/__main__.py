@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import override
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import (
+    UNUSABLE,
+    complain,
+    config_option,
+    load_settings,
+    reread_settings,
+)
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -55,10 +61,11 @@ class CommandGroup(click.Group):
         from gateway.commands.healthcheck import healthcheck
         from gateway.commands.monitoring import alerts, grafana
         from gateway.commands.one_stream.streams import COMMANDS
+        from gateway.commands.reload import reload
         from gateway.commands.token import token
 
-        of_server = (cdn, completion, doctor, healthcheck, alerts, grafana, hash_password, token)
-        for other in (*COMMANDS, *of_server):
+        of_server = (cdn, completion, doctor, healthcheck, alerts, grafana, hash_password)
+        for other in (*COMMANDS, *of_server, reload, token):
             self.add_command(other)
 
     @override
@@ -128,7 +135,7 @@ def serve(config: Path | None, **flags: str | None) -> None:
     gc.freeze()
     gc.enable()
     try:
-        status = run(settings)
+        status = run(settings, lambda: reread_settings(config, flags))
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)

@@ -16,19 +16,20 @@ from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
+from gateway.protocol.renewal import renew
 from gateway.protocol.streams.lifetimes import LifetimeLimits
 from gateway.protocol.streams.retention import Retention
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
-from gateway.runtime.limits import ServerLimits
+from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.telemetry.access_log import AccessLog
-from gateway.web.connections.server import ConnectionServer
+from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.inspector import Inspector
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
-    from gateway.web.connections.fast_path import FastPath
+    from gateway.web.connections.http_connection import RequestHandlers
     from gateway.web.handlers.dispatch import Operate
     from gateway.web.router import Router
 
@@ -65,23 +66,46 @@ def shared_by_all(
     of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
     cannot be set either.
     """
-    lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
+    bounds = _bounds(settings)
+    limits = ServerLimits(bounds)
+    rates = ClientRates(
+        ClientRate(settings.max_client_appends, 1, elapsed),
+        ClientRate(settings.max_client_append_bytes, 1, elapsed),
+        ClientRate(settings.max_client_creations, HOUR_S, elapsed),
+    )
+    shedding = Shedding(settings.max_loop_lag, limits)
     shared = Context(
         clock,
         Store(settings.cache_size),
-        _quotas(settings, elapsed),
-        lines,
+        Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates),
+        CommonHeaders(clock, settings.cors_origins, settings.write_origins),
         AccessLog(settings.log_requests),
-        Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
+        _timeouts(settings),
     )
     shared.expire_by(running or clock, settings.expiry_grace)
-    shared.serve_hosts(ServedHosts(settings.hosts, settings.listen.reached_at))
+    shared.serve_hosts(_hosts(settings))
     return shared
 
 
-def _quotas(settings: Settings, elapsed: Callable[[], float]) -> Quotas:
+def reconfigure(shared: Context, settings: Settings) -> None:
+    """Let the context of a running process follow new settings."""
+    set_level(settings.log_level)
+    shared.bound_requests(_timeouts(settings), AccessLog(settings.log_requests))
+    shared.serve_hosts(_hosts(settings))
+    shared.lines.allow_origins(settings.cors_origins, settings.write_origins)
+    shared.limits.set_bounds(_bounds(settings))
+    shared.shedding.limit_lag(settings.max_loop_lag)
+    shared.quotas.limit_rates(
+        settings.max_client_appends,
+        settings.max_client_append_bytes,
+        settings.max_client_creations,
+    )
+    shared.store.resize(settings.cache_size)
+
+
+def _bounds(settings: Settings) -> Bounds:
     connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    limits = ServerLimits(
+    return Bounds(
         max_connections=connections,
         max_client_connections=settings.client_connection_limit(connections),
         max_live_readers=settings.max_live_readers,
@@ -89,31 +113,27 @@ def _quotas(settings: Settings, elapsed: Callable[[], float]) -> Quotas:
         max_append=settings.max_append,
         max_pending_appends=settings.max_pending_appends,
     )
-    rates = ClientRates(
-        ClientRate(settings.max_client_appends, 1, elapsed),
-        ClientRate(settings.max_client_append_bytes, 1, elapsed),
-        ClientRate(settings.max_client_creations, HOUR_S, elapsed),
-    )
-    shedding = Shedding(settings.max_loop_lag, limits)
-    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate)
+
+
+def _hosts(settings: Settings) -> ServedHosts:
+    return ServedHosts(settings.hosts, settings.listen.reached_at)
 
 
 def route_of(
-    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+    settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess
 ) -> StreamRoute:
     """Make the route that these settings describe."""
-    made = _route_of(settings, route, authorities, shared)
+    made: StreamRoute
+    if route.is_http:
+        made = edge_route(settings, route, shared, access)
+    else:
+        made = hosted_route(settings, route, log_for(route), shared, access)
     made.traffic.kept.share = route.cache_share
     return made
-
-
-def _route_of(
-    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
-) -> StreamRoute:
-    access = access_of(settings, route, authorities, shared)
-    if route.is_http:
-        return edge_route(settings, route, shared, access)
-    return hosted_route(settings, route, log_for(route), shared, access)
 
 
 def hosted_route(
@@ -124,19 +144,63 @@ def hosted_route(
         route.prefix,
         log,
         _freshness(route, is_private=access.is_private),
-        StreamRules(
-            Retention(route.retention_age, route.retention_size, route.retention_messages),
-            LifetimeLimits(route.default_ttl, route.max_ttl),
-        ),
+        _stream_rules(route),
         _feeds(settings),
         shared,
         access,
     )
-    if route.runs:
+    _set_runs(made, route, shared)
+    return made
+
+
+def _set_runs(route: HostedRoute, wanted: RouteSettings, shared: Context) -> None:
+    """Give a route its runs, if the settings say that there are some."""
+    if not wanted.runs:
+        route.runs = None  # the reads under way for the dashboard end by themselves
+    elif route.runs is None:
         from gateway.hosted.runs import RouteRuns  # imports parts of the client library
 
-        made.runs = RouteRuns(made, shared)
-    return made
+        route.runs = RouteRuns(route, shared)
+
+
+def renew_route(
+    route: StreamRoute,
+    settings: Settings,
+    wanted: RouteSettings,
+    access: RouteAccess,
+    shared: Context,
+) -> None:
+    """Let a route that goes on serving follow its new settings and access, after a reload."""
+    freshness, feeds = _freshness(wanted, is_private=access.is_private), _feeds(settings)
+    if isinstance(access.guard, TokenGuard):
+        access.guard.take_over(route.access.guard)
+    if isinstance(route, HostedRoute):
+        is_other = renew(route.freshness, freshness)
+        rules = _stream_rules(wanted)
+        renew(route.lifecycle.retention, rules.retention)
+        renew(route.lifecycle.lifetimes, rules.lifetimes)
+        if route.table.log.quota is not None:
+            route.table.log.quota.limit(wanted.max_log_size)
+        renew(route.feeds.source.settings, feeds)
+        route.access = access
+        route.reads.reader_keys = route.feeds.source.reader_keys = access.reader_keys
+        if access.reader_keys is not None:
+            access.reader_keys.routes.add(route)
+        _set_runs(route, wanted, shared)
+    else:
+        from gateway import edge_parts  # 1 MB, for HTTP origins only
+
+        is_other = edge_parts.renew_route(route, wanted, freshness, feeds, access)
+    kept = route.traffic.kept
+    if is_other or kept.share != wanted.cache_share:
+        shared.store.clear(kept)
+        kept.share = wanted.cache_share
+
+
+def end_readers(route: StreamRoute) -> None:
+    """End the live readers of a route that goes on at an event: they come back and are judged."""
+    assert isinstance(route, HostedRoute), "a route of another kind is set up anew"
+    route.feeds.end_readers()
 
 
 def edge_route(
@@ -148,10 +212,9 @@ def edge_route(
     return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
 
 
-def connection_server(
-    settings: Settings, routes: Router, fast: FastPath, shared: Context
-) -> ConnectionServer:
-    """Make the server of the connections to these routes."""
+def handlers_of(routes: Router, shared: Context) -> RequestHandlers:
+    """Make the handlers of the requests to these routes, and the lines of all responses."""
+    shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
     }
@@ -160,10 +223,9 @@ def connection_server(
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
     handlers = Handlers(routes, operations, shared)
-    traced = None
-    if shared.tracer is not None:
-        traced = TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
-    return ConnectionServer(traced or handlers, fast, shared, settings.keepalive_timeout)
+    if shared.tracer is None:
+        return handlers
+    return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
 
 
 def inspector(routes: Router) -> Inspector:
@@ -186,8 +248,6 @@ def access_of(
     """Return the access to a route by its settings."""
     guard: Guard | None = None
     kinds = settings.auth_of(route)
-    if kinds:
-        shared.lines.guard()
     if kinds and kinds != BY_ORIGIN:  # with BY_ORIGIN the route makes its own guard
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
@@ -197,6 +257,13 @@ def access_of(
     if reader_keys is not None and not is_private:
         raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
     return RouteAccess(guard, is_private, route.conceal == "on", reader_keys)
+
+
+def _stream_rules(route: RouteSettings) -> StreamRules:
+    return StreamRules(
+        Retention(route.retention_age, route.retention_size, route.retention_messages),
+        LifetimeLimits(route.default_ttl, route.max_ttl),
+    )
 
 
 def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:

@@ -11,6 +11,7 @@ from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess
+    from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route as RouteSettings
 
-__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "steps"]
+__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route", "steps"]
 
 
 def edge_route(
@@ -46,6 +47,24 @@ def edge_route(
     if route.auth == BY_ORIGIN:
         edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
     return edge
+
+
+def renew_route(
+    route: StreamRoute,
+    wanted: RouteSettings,
+    freshness: Freshness,
+    feeds: FeedSettings,
+    access: RouteAccess,
+) -> bool:
+    """Let a route follow its new settings; return whether its responses are other ones now."""
+    assert isinstance(route, EdgeRoute), "the only other kind of route"
+    renew(route.feeds.source.settings, feeds)
+    route.origin.renew(OriginSettings.of(wanted))
+    if route.requests.guard is None:  # else the origin decides, as before
+        route.access = access
+    return route.renew_rules(
+        freshness, Defaults(wanted.stale_if_error), shares_s_maxage=wanted.s_maxage == "share"
+    )
 
 
 def _identity(route: RouteSettings, access: RouteAccess) -> IdentityHeaders:

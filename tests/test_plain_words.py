@@ -47,16 +47,16 @@ FIELD = frozenset(
         r"\w+",
         """
         access address admission age alert attempt background bound budget builder cache
-        call change channel check claim client command connection connector content context
-        converter copy count counter creation data deadline default delivery description
+        call change channel check claim client command configuration connection connector content
+        context converter copy count counter creation data deadline default delivery description
         descriptor detector directive distribution driver entry event exchange explanation
         export field file folder frame freshness gateway get group handler head histogram
         hook host index inspector issuer item kind length level lifecycle lifetime limit
-        line list listener listing loader loop metric mistake name news observer outcome
+        line list listener listing loader maker loop metric mistake name news observer outcome
         output owner panel part pattern pipeline point poller progress proof proxy purge
-        purger query question queue quota rank rate receiver recipient registry relay reply
-        report request response result rotation router rule sample schedule scope search
-        secret segment sender serializer server session set setting sharing size slot
+        purger query question queue quota rank rate receiver recipient registry relay reload
+        reloader reply report request response result rotation router rule sample schedule
+        scope search secret segment sender serializer server session set setting sharing size slot
         snapshot source span state status store subscription supervisor sweeper table
         template thread timeout timer token tracer traffic transport type user validator
         verification waiter warning watch write writer

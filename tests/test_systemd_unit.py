@@ -83,7 +83,7 @@ def test_the_command_of_the_unit_serves_as_its_user_with_its_own_folder(
             os.chown(path, user, user)
         reach(tmp_path)
     line = setting("ExecStart").replace("/opt/headgate/bin/headgate", str(HEADGATE))
-    command = shlex.split(line.replace("${CREDENTIALS_DIRECTORY}", str(credentials)))
+    command = shlex.split(line.replace("/etc/headgate", str(credentials)))
     process = subprocess.Popen(
         [*as_user(user), *command],
         umask=int(setting("UMask"), 8),

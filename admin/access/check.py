@@ -59,8 +59,12 @@ class Access:
     def __init__(self, sign_in: SignIn, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
         """Treat every local client as an operator if `is_open`: there are no credentials."""
         self._sign_in = sign_in
-        self._tokens = {token.digest: token for token in tokens}
         self._everybody = Viewer("everybody", "operator", secrets.token_urlsafe(32))
+        self.admit(tokens, is_open=is_open)
+
+    def admit(self, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
+        """Admit these tokens from now on, or every local client if `is_open`."""
+        self._tokens = {token.digest: token for token in tokens}
         self._is_open = is_open
 
     @web.middleware

@@ -23,11 +23,15 @@ class Passwords:
     """The users, who may be none."""
 
     def __init__(self, users: Sequence[AdminUser]) -> None:
+        self.admit(users)
+        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "password")
+        self._checking = 0
+
+    def admit(self, users: Sequence[AdminUser]) -> None:
+        """Check the passwords of these users from now on."""
         self._users = {user.name: user for user in users}
         # Checked for a name that nobody has, so that no user's name takes longer than one.
         self._dearest = max(users, key=_cost, default=None)
-        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "password")
-        self._checking = 0
 
     def close(self) -> None:
         """End the threads."""

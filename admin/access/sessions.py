@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.settings.reading.token_hashes import token_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gateway.settings import AdminUser, Role
 
@@ -71,6 +71,11 @@ class Sessions:
         """Note that a session was used: it is not idle."""
         session.used_at = self._clock()
         self._table.move_to_end(session.key)
+
+    def end_all_but(self, names: Collection[str]) -> None:
+        """End the sessions of all users but these."""
+        for session in [one for one in self._table.values() if one.name not in names]:
+            self.end(session)
 
     def end(self, session: Session) -> None:
         """End a session."""

@@ -35,10 +35,18 @@ class SignIn:
         ended: Callable[[Session], None],
     ) -> None:
         """Call `ended` for each session that is over."""
+        self._users = tuple(users)
         self.passwords = Passwords(users)
         self.sessions = Sessions(clock, ended)
         self._of_names = Attempts(OF_A_NAME, clock)
         self._of_addresses = Attempts(OF_AN_ADDRESS, clock)
+
+    def admit(self, users: Sequence[AdminUser]) -> None:
+        """Let these users sign in; the sessions of users that are changed or removed end."""
+        unchanged = {user.name for user in users if user in self._users}
+        self._users = tuple(users)
+        self.passwords.admit(users)
+        self.sessions.end_all_but(unchanged)
 
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, Session]:
         """Return the cookie's value and the session. Raises NotTold with 401, 429 or 503."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
+from admin.api import changes
 from admin.api.values import (
     AppendBody,
     ChangeMade,
@@ -23,6 +23,7 @@ from admin.api.values import (
     OfStream,
     OfTail,
     ReadToken,
+    ReloadDone,
     RequestToExplain,
     RotatedKeys,
     Routes,
@@ -47,7 +48,6 @@ from admin.model import (
     RunsView,
     Viewer,
 )
-from gateway.access.signed.read_tokens import TokenRequest
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -176,55 +176,6 @@ async def _about(request: web.Request, _query: None, _body: None) -> About:
     return request.app[CONSOLE].about()
 
 
-# ---------------------------------------------------------------- what is done
-
-
-async def _append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
-    with audited(request[VIEWER], "append", body.route, body.name):
-        offset = await request.app[CONSOLE].changes.append(
-            body.route, body.name, body.content_type, body.data.encode()
-        )
-    return ChangeMade(offset)
-
-
-async def _close(request: web.Request, _query: None, body: OfStream) -> ChangeMade:
-    with audited(request[VIEWER], "close", body.route, body.name):
-        offset = await request.app[CONSOLE].changes.close_stream(body.route, body.name)
-    return ChangeMade(offset)
-
-
-async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
-    with audited(request[VIEWER], "delete", query.route, query.name):
-        await request.app[CONSOLE].changes.delete(query.route, query.name)
-
-
-async def _stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:
-    with audited(request[VIEWER], "stop", body.route, body.name):
-        return Stopping(await request.app[CONSOLE].changes.stop_run(body.route, body.name))
-
-
-async def _make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
-    token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
-    with audited(request[VIEWER], "token", "", body.streams) as told:
-        told["subject"] = body.subject
-        issued, cookie = await request.app[CONSOLE].changes.make_token(token_request)
-        told |= {"jti": issued.token_id, "expires": issued.expires}
-    return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
-
-
-async def _rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
-    with audited(request[VIEWER], "rotate", "", body.streams) as told:
-        rotated = await request.app[CONSOLE].changes.rotate_keys(body.streams)
-        told["version"] = rotated.version
-    return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
-
-
-async def _begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
-    with audited(request[VIEWER], "doctor", body.route or "", "") as told:
-        told["host"] = body.host
-        return request.app[CONSOLE].doctor.begin(body, request[VIEWER].name)
-
-
 # ---------------------------------------------------------------- sessions
 
 
@@ -311,7 +262,7 @@ OPERATIONS = (
         OfStream,
         answer=StreamDescription,
     ),
-    Operation("DELETE", "/api/stream", "Delete a stream.", _delete, OfStream),
+    Operation("DELETE", "/api/stream", "Delete a stream.", changes.delete, OfStream),
     Operation(
         "GET",
         "/api/stream/messages",
@@ -330,28 +281,50 @@ OPERATIONS = (
         events=True,
     ),
     Operation(
-        "POST", "/api/stream/append", "Append text.", _append, body=AppendBody, answer=ChangeMade
+        "POST",
+        "/api/stream/append",
+        "Append text.",
+        changes.append,
+        body=AppendBody,
+        answer=ChangeMade,
     ),
     Operation(
-        "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=ChangeMade
+        "POST",
+        "/api/stream/close",
+        "Close a stream.",
+        changes.close,
+        body=OfStream,
+        answer=ChangeMade,
     ),
     Operation("GET", "/api/runs", "A page of a route's runs.", _runs, OfRuns, answer=RunsView),
     Operation(
         "POST",
         "/api/runs/stop",
         "Ask the producer of a run to stop.",
-        _stop_run,
+        changes.stop_run,
         body=OfStream,
         answer=Stopping,
     ),
     Operation(
-        "POST", "/api/tokens", "Make a read token.", _make_token, body=TokenWish, answer=ReadToken
+        "POST",
+        "/api/tokens",
+        "Make a read token.",
+        changes.make_token,
+        body=TokenWish,
+        answer=ReadToken,
+    ),
+    Operation(
+        "POST",
+        "/api/reload",
+        "Put the settings in force as they are now.",
+        changes.reload,
+        answer=ReloadDone,
     ),
     Operation(
         "POST",
         "/api/reader-keys/rotate",
         "Give streams other reader keys.",
-        _rotate_keys,
+        changes.rotate_keys,
         body=KeyRotation,
         answer=RotatedKeys,
     ),
@@ -389,7 +362,7 @@ OPERATIONS = (
         "POST",
         "/api/cdn/doctor",
         "Have it examine a host that the settings name.",
-        _begin_doctor,
+        changes.begin_doctor,
         body=DoctorWish,
         answer=DoctorView,
     ),

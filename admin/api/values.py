@@ -162,6 +162,12 @@ class RotatedKeys(msgspec.Struct, frozen=True):
     unnoted: tuple[str, ...] = ()
 
 
+class ReloadDone(msgspec.Struct, frozen=True):
+    """The routes in force after a reload."""
+
+    routes: tuple[str, ...]
+
+
 class Problem(msgspec.Struct, frozen=True):
     """A description of what went wrong (RFC 9457)."""
 

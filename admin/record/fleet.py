@@ -55,8 +55,12 @@ class Fleet:
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:
         self._instance = instance
-        self._shared = frozenset(shared)
+        self.share(shared)
         self._others: dict[str, Counting] = {}
+
+    def share(self, prefixes: Iterable[str]) -> None:
+        """Share what is counted of these routes."""
+        self._shared = frozenset(prefixes)
 
     @property
     def size(self) -> int:

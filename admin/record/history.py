@@ -68,14 +68,21 @@ class History:
     """The rings of all routes, whose number is that of the settings."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
-        self.routes: dict[str, dict[Span, Ring]] = {
-            prefix: {span: Ring(step(span)) for span in SPANS_S} for prefix in prefixes
+        self.routes: dict[str, dict[Span, Ring]] = {}
+        self.keep(prefixes)
+
+    def keep(self, prefixes: Iterable[str]) -> None:
+        """Have rings for these routes alone; those of routes that were there before go on."""
+        self.routes = {
+            prefix: self.routes.get(prefix) or {span: Ring(step(span)) for span in SPANS_S}
+            for prefix in prefixes
         }
 
     def add(self, at: float, rows: Mapping[str, Row]) -> None:
         """Count the rows of routes at a moment."""
         for prefix, row in rows.items():
-            for ring in self.routes[prefix].values():
+            # A route that a reload has removed may have been counted before.
+            for ring in self.routes.get(prefix, {}).values():
                 ring.add(at, row)
 
     def of(self, prefix: str, span: Span, until: float) -> list[Row | None]:

@@ -15,6 +15,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from admin.record.figures import Row
     from admin.source import ProcessSource, Setup
+    from gateway.settings import Settings
     from gateway.telemetry.inspection import ShareFigures
     from gateway.telemetry.metrics import Snapshot
 
@@ -31,21 +32,26 @@ class Recorder:
 
     def __init__(self, source: ProcessSource, setup: Setup, instance: str) -> None:
         """`instance` is a name that no other gateway has."""
-        routes = setup.settings.route_table
         self._source = source
         self._clock = setup.clock
-        self._prefixes = tuple(route.prefix for route in routes)
-        self.history = History(self._prefixes)
+        self.history = History(())
+        self.fleet = Fleet(instance, ())
+        self.use_settings(setup.settings)
         self.watch = Watch()
-        self.fleet = Fleet(
-            instance,
-            (route.prefix for route in routes if route.log_kind and route.log_kind.is_shared),
-        )
         self.samples: Snapshot = ()
         self.health = Health({}, {})
         self._growing = Growing()
         self._own = Counting()
         self.looked_at: float | None = None
+
+    def use_settings(self, settings: Settings) -> None:
+        """Record the routes of these settings from now on."""
+        routes = settings.route_table
+        self._prefixes = tuple(route.prefix for route in routes)
+        self.history.keep(self._prefixes)
+        self.fleet.share(
+            route.prefix for route in routes if route.log_kind and route.log_kind.is_shared
+        )
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""

@@ -76,6 +76,10 @@ class StreamClient:
         self._tail_session: aiohttp.ClientSession | None = None
         self._tails = 0
 
+    def use_settings(self, settings: Settings) -> None:
+        """Send the credentials that the routes of these settings need."""
+        self._credentials.use_settings(settings)
+
     async def open(self) -> None:
         """Make ready to ask."""
         self._session = _session(MOST_CONNECTIONS, self._own_address)

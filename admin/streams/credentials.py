@@ -22,6 +22,10 @@ class Credentials:
         self._settings = settings
         self._token = token
 
+    def use_settings(self, settings: Settings) -> None:
+        """Know the routes of these settings, and which of them take tokens."""
+        self._settings = settings
+
     def of(self, path: str) -> Mapping[str, str]:
         """Return the header fields with the credentials for a canonical path."""
         route = self._route(path)

@@ -41,9 +41,16 @@ class Authorities:
     """
 
     def __init__(
-        self, settings: Settings, clock: Callable[[], float], console: bytes = b""
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        console: bytes = b"",
+        earlier: Authorities | None = None,
     ) -> None:
-        """Read the files of the settings; raise StartError for one that cannot be used."""
+        """Read the files of the settings; raise StartError for one that cannot be used.
+
+        `earlier` are those before a reload: what they have fetched, and their reader keys, go on.
+        """
         self._prefixes = tuple(route.prefix for route in settings.route_table)
         self._issuers = settings.jwt_issuers
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
@@ -56,7 +63,7 @@ class Authorities:
         tokens_path = str(Path(settings.tokens_file).absolute())
         self._rotations = PendingRotations(tokens_path, tokens, keyed)
         self._keys: Callable[[], Keys] | None = None
-        self._reader_keys: ReaderKeys | None = None
+        self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.keys_file:
             # Imported at the start: the library for signatures takes 10 MB.
             from gateway.access.signed.keys_file import parse_keys_file
@@ -68,6 +75,8 @@ class Authorities:
             for kind in ranked()
             if getattr(settings, kind.setting)
         }
+        if earlier is not None:
+            self._files.take_over(earlier._files)
 
     @classmethod
     def check(cls, settings: Settings) -> tuple[str, ...]:
@@ -101,13 +110,13 @@ class Authorities:
 
     def reader_keys(self) -> ReaderKeys:
         """Return the reader keys of all streams. Raises StartError if keys_file has no secret."""
+        secret = None if self._keys is None else self._keys().reader_secret
+        if secret is None:
+            raise StartError(
+                "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
+                "makes"
+            )
         if self._reader_keys is None:
-            secret = None if self._keys is None else self._keys().reader_secret
-            if secret is None:
-                raise StartError(
-                    "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
-                    "makes"
-                )
             self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
         return self._reader_keys
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hmac
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from weakref import WeakSet
 
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from gateway.access.operations import READ, Grant
 from gateway.protocol.http.target import taken_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from gateway.protocol.requests import Read
 
@@ -28,17 +29,24 @@ _PURPOSE = b"headgate reader key"
 _R = TypeVar("_R", bound="Read")
 
 
+class ClearableRoute(Protocol):
+    """A route whose responses have reader keys."""
+
+    def clear(self) -> None:
+        """Drop every cached response."""
+
+
 class ReaderKeys:
     """The keys of all streams, each made from a secret, the path, and the versions that cover it.
 
     `versions` are by pattern: a path, or a path with `/*` for all streams below it. Another number
-    makes another key. Each callback in `on_rotation` is called after such a change.
+    makes another key. After such a change each of the `routes` drops what is cached.
     """
 
     def __init__(self, secret: bytes, versions: Mapping[str, int]) -> None:
         self._secret = secret
         self._versions: list[tuple[Grant, int]] = []
-        self.on_rotation: list[Callable[[], None]] = []
+        self.routes: WeakSet[ClearableRoute] = WeakSet()  # a reload may remove some
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
         self.update(secret, versions)
 
@@ -50,8 +58,8 @@ class ReaderKeys:
             return
         self._secret, self._versions = secret, new
         self.of.cache_clear()
-        for on_rotation in self.on_rotation:
-            on_rotation()
+        for route in self.routes:
+            route.clear()
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""

@@ -33,6 +33,11 @@ class TokenGuard(Guard):
         self._verifier = verifier
         self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
+    def take_over(self, earlier: Guard | None) -> None:
+        """Know the principals that the route's guard before a reload knows."""
+        if isinstance(earlier, TokenGuard):
+            self._verifier.take_over(earlier._verifier)
+
     @override
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float

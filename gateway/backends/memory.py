@@ -104,7 +104,7 @@ class MemoryLog(Log):
         self._generation_floor: int | None = None
         self._max_retired = max_retired
         self._histograms = CommitHistograms()
-        self.quota: Quota = Quota(max_bytes)
+        self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
         self.counts: MemoryCounts = MemoryCounts(self._states, self._histograms)
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
@@ -200,6 +200,10 @@ class MemoryLog(Log):
         for name in change.forgotten:
             records.producers.pop(name, None)
         records.producers.update(change.producers)
+
+    def _used_bytes(self) -> int:
+        records = self._records.values()
+        return sum(one.size for one in records) + STREAM_BYTES * len(records)
 
     def _retire(self, path: str, generation: int) -> None:
         self._retired.pop(path, None)

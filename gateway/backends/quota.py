@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import LogFull
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.protocol.streams.state import Change
 
@@ -34,11 +34,19 @@ def size_of(changes: Sequence[Change]) -> int:
 class Quota:
     """The bytes that a log takes, and the most that it may take; 0 means any number."""
 
-    def __init__(self, max_bytes: int = 0) -> None:
+    def __init__(self, max_bytes: int = 0, count: Callable[[], int] | None = None) -> None:
+        """`count` returns the bytes taken now, for a log that counts none while it has no limit."""
         self.max_bytes = max_bytes
+        self._count = count
         self.used = 0
         self.refused = 0  # commits
         self._full_at: int | None = None  # bytes taken when a commit was refused
+
+    def limit(self, max_bytes: int) -> None:
+        """Take at most so many bytes from the next commit on."""
+        if self._count is not None and not self.max_bytes:
+            self.used = self._count()
+        self.max_bytes = max_bytes
 
     def refusal(self, changes: Sequence[Change]) -> LogFull | None:
         """Return why a commit that grows the log does not fit; else count it as taken."""

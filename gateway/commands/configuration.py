@@ -31,14 +31,21 @@ config_option = click.option(
 
 def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
     """Load the settings; if they have mistakes, print each and end the program."""
-    from gateway.settings import SettingsError, load
+    from gateway.settings import SettingsError
 
     try:
-        return load(config, os.environ, flags, look_at_files=True)
+        return reread_settings(config, flags)
     except SettingsError as refusal:
         for problem in refusal.problems:
             complain(problem)
         sys.exit(UNUSABLE)
+
+
+def reread_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
+    """Return the settings as they are written now. Raises SettingsError."""
+    from gateway.settings import load
+
+    return load(config, os.environ, flags, look_at_files=True)
 
 
 def complain(sentence: str) -> None:

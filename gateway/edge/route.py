@@ -27,6 +27,7 @@ from gateway.live.feed import park
 from gateway.protocol import http1
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
+from gateway.protocol.renewal import renew
 from gateway.protocol.streams.reach import Reach
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.principal import Principal
+    from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
@@ -118,6 +121,19 @@ class EdgeRoute(StreamRoute):
         )
         self.requests.guard = guard
         self.access = self.access._replace(guard=guard)
+
+    def renew_rules(
+        self, freshness: Freshness, defaults: Defaults, *, shares_s_maxage: bool
+    ) -> bool:
+        """Judge responses by these from now on; return whether any of them is another one."""
+        rules, of_feeds = self._rules, self.feeds.origin.freshness
+        renew(of_feeds, replace(freshness, is_private=of_feeds.is_private))
+        is_other = renew(rules.freshness, replace(freshness, is_private=False))
+        is_other |= (rules.defaults, rules.shares_s_maxage) != (defaults, shares_s_maxage)
+        rules.defaults, rules.shares_s_maxage = defaults, shares_s_maxage
+        if is_other:
+            self.cache.answers.heads.clear()
+        return is_other
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log a failure of the origin: at once, then more and more rarely while it lasts."""

@@ -230,6 +230,14 @@ class HostedFeeds:
                 self._end(feed)
         await self._none.wait()
 
+    def end_readers(self) -> None:
+        """End every live reader at an event, while the route goes on with those that come then."""
+        for feed in list(self._feeds):
+            self._detach(feed)
+            feed.drain()
+            if not feed.has_readers:
+                self._end(feed)
+
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
         if not feed.expects_readers:
@@ -251,6 +259,10 @@ class HostedFeeds:
         self._feeds.discard(feed)
         if not self._feeds:
             self._none.set()
+        self._detach(feed)
+
+    def _detach(self, feed: Feed[StreamState, Record]) -> None:
+        """Send the feed no more news; the stream's next reader gets another one."""
         active = self._table.peek(feed.stream.path)
         if (
             active is not None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.retention import Retention
     from gateway.protocol.streams.state import StreamState
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
@@ -48,19 +49,17 @@ class HostedReads:
         shared: Context,
         access: RouteAccess,
         traffic: Traffic,
-        *,
-        trims: bool,
+        retention: Retention,
     ) -> None:
-        """`trims` says that retention removes the beginnings of streams."""
         self._table = table
         self._reader = reader
         self._freshness = freshness
-        self._reader_keys = access.reader_keys
+        self.reader_keys = access.reader_keys
         self._traffic = traffic
         self._clock = shared.clock
         self._shedding = shared.shedding
         self._store: Store[RenderedChunk] = shared.store  # under targets
-        self._trims = trims
+        self._retention = retention
         # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
@@ -77,7 +76,7 @@ class HostedReads:
             return RouteAnswer(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self._table.load(name)
-        read = renewed(self._reader_keys, read)
+        read = renewed(self.reader_keys, read)
         state = self._table.present(active)
         self._table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
@@ -118,7 +117,7 @@ class HostedReads:
         """Render a chunk as bytes, and cache it if it may be."""
         state = chunk.state
         now = self._clock()
-        read = renewed(self._reader_keys, read)
+        read = renewed(self.reader_keys, read)
         response = responses.data(chunk, read, self._freshness, now)
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
@@ -135,7 +134,7 @@ class HostedReads:
             expires_at=until,
         )
         if self._table.is_shared:
-            trims = self._trims or state.marks or state.first  # here, or by another gateway
+            trims = self._retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
         is_current = self._reader.is_current(chunk, until_change=until_change)

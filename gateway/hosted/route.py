@@ -79,19 +79,21 @@ class HostedRoute(StreamRoute):
         self.identity = IdentityHeaders()
         self.freshness = freshness
         if access.reader_keys is not None:
-            access.reader_keys.on_rotation.append(self.clear)
+            access.reader_keys.routes.add(self)
         self.traffic = Traffic()
         self._shared = shared
         self.clock = shared.clock
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
-        self.appender = Appender(self.table, shared.limits.max_pending_appends, rules.retention)
+        self.appender = Appender(
+            self.table, lambda: shared.limits.max_pending_appends, rules.retention
+        )
         self.lifecycle = Lifecycle(self.table, *rules, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)
         self.reads = HostedReads(
-            self.table, reader, freshness, shared, access, self.traffic, trims=bool(rules.retention)
+            self.table, reader, freshness, shared, access, self.traffic, rules.retention
         )
         self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
         self.feeds.source.reader_keys = access.reader_keys

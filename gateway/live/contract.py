@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 from gateway.protocol.bodies import sse
 from gateway.telemetry.traffic import NOWHERE
 
@@ -163,7 +165,7 @@ class DataEvent(NamedTuple):
     end: str
 
 
-class FeedSettings(NamedTuple):
+class FeedSettings(msgspec.Struct):
     """The durations that a feed keeps to, in seconds."""
 
     long_poll_timeout: float

@@ -33,6 +33,7 @@ from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
 from gateway.origin.unreachable import why_unreachable
 from gateway.origin.waiting import Waiting, answer_of, ask
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
+from gateway.protocol.renewal import renew
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
 
@@ -85,6 +86,10 @@ class Origin:
             self.raw = RawWay(self, connector, settings.response_timeout)
             self.raw_polls = RawWay(self, connector, settings.poll_timeout, is_for_polls=True)
         self._checks.start()
+
+    def renew(self, settings: OriginSettings) -> None:
+        """Bound requests by these settings from now on; the others need another Origin."""
+        renew(self._settings, settings)
 
     async def close(self) -> None:
         """Close every connection."""

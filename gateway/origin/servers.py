@@ -24,7 +24,7 @@ SILENCES = 2
 TRIED_EVERY_S = 0.25  # where no server is up: the others are refused at once meanwhile
 
 
-class OriginSettings(msgspec.Struct, frozen=True):
+class OriginSettings(msgspec.Struct):
     """The servers of a route's origin, and their timeouts."""
 
     urls: tuple[str, ...]  # in order of preference

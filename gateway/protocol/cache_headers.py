@@ -34,7 +34,7 @@ TailDirective = Literal["no-cache", "max-age=0"]
 _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
 
-class Freshness(msgspec.Struct, frozen=True):
+class Freshness(msgspec.Struct):
     """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
 
     With a `route_tag` caches in front can be told to forget its answers before they are over. What

@@ -21,10 +21,15 @@ class ClientRate:
     """
 
     def __init__(self, most: int, period_s: float, clock: Callable[[], float]) -> None:
-        self._most = most
-        self._per_s = most / period_s
+        self._period_s = period_s
         self._clock = clock
+        self.limit(most)
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # amount, and when
+
+    def limit(self, most: int) -> None:
+        """Set the limit from now on; what the clients have used counts on."""
+        self._most = most
+        self._per_s = most / self._period_s
 
     def __bool__(self) -> bool:
         return self._most > 0

@@ -26,20 +26,28 @@ class CommonHeaders:
         write_origins: Sequence[str] = (),
     ) -> None:
         self._clock = clock
-        self._origins = frozenset(cors_origins)
-        self._writers = frozenset(write_origins)
+        self.allow_origins(cors_origins, write_origins)
         self.is_guarded = False
         self.referrer = b""
-        self._second = -1
         self._date = ""
         self._shared = self._shared_date = self._shared_cors = b""
         self._instance = secrets.token_hex(4)
         self._numbers = count(1)
 
-    def guard(self) -> None:
-        """Add `Referrer-Policy` to all responses: URLs of a route with a guard may have a token."""
-        self.is_guarded = True
-        self.referrer = _NO_REFERRER.encode()
+    def allow_origins(self, cors_origins: Sequence[str], write_origins: Sequence[str]) -> None:
+        """Let pages of these web origins read, and write without a token; `*` stands for all."""
+        self._origins = frozenset(cors_origins)
+        self._writers = frozenset(write_origins)
+        self._second = -1  # nothing is rendered yet
+
+    def guard(self, *, is_guarded: bool) -> None:
+        """Add `Referrer-Policy` to all responses if some route has a guard.
+
+        URLs of such a route may have a token.
+        """
+        self.is_guarded = is_guarded
+        self.referrer = _NO_REFERRER.encode() if is_guarded else b""
+        self._second = -1
 
     @property
     def any_origin(self) -> bool:

@@ -94,6 +94,10 @@ class Context:
         self.journal = journal or self.journal
         self.purge = purge or self.purge
 
+    def bound_requests(self, timeouts: Timeouts, log: AccessLog) -> None:
+        """Bound and log the requests that begin from now on by these."""
+        self.timeouts, self.log = timeouts, log
+
     def serve_hosts(self, hosts: ServedHosts) -> None:
         """Refuse requests for other hosts than these."""
         self.hosts = hosts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached, HeadTooLarge, LimitReached, StreamLimit
 
@@ -26,36 +26,42 @@ LIMITS = (
 CLIENTS_SHARE = 4
 
 
+class Bounds(NamedTuple):
+    """The bounds of a process, by the settings; appends in bytes, the others in number."""
+
+    max_connections: int
+    max_client_connections: int
+    max_live_readers: int
+    max_feeds: int
+    max_append: int
+    max_pending_appends: int
+
+
 class ServerLimits:
     """The limits of a process, and counts of what is in use, without locks.
 
     `refused` counts, for each of LIMITS, the requests and connections that it has turned away.
     """
 
-    def __init__(
-        self,
-        *,
-        max_connections: int,
-        max_client_connections: int,
-        max_live_readers: int,
-        max_feeds: int,
-        max_append: int,
-        max_pending_appends: int,
-    ) -> None:
-        self.max_connections = max_connections
-        self.max_client_connections = max_client_connections
-        self.max_live_readers = max_live_readers
-        self.max_feeds = max_feeds
-        self.max_append = max_append
-        self.max_pending_appends = max_pending_appends
+    def __init__(self, bounds: Bounds) -> None:
+        self.set_bounds(bounds)
         self.connections = 0
         self.connections_of: dict[str, int] = {}  # by client, while it has any
         self.live_readers = 0
         self.feeds = 0  # streams followed at origins
-        self.max_client_feeds = max(1, max_feeds // CLIENTS_SHARE)
         self.feeds_of: dict[str, int] = {}  # by the client that began them, while it has any
         self.receiving_bytes = 0
         self.refused = dict.fromkeys(LIMITS, 0)
+
+    def set_bounds(self, bounds: Bounds) -> None:
+        """Refuse what is beyond these from now on; what is in use already stays."""
+        self.max_connections = bounds.max_connections
+        self.max_client_connections = bounds.max_client_connections
+        self.max_live_readers = bounds.max_live_readers
+        self.max_feeds = bounds.max_feeds
+        self.max_client_feeds = max(1, bounds.max_feeds // CLIENTS_SHARE)
+        self.max_append = bounds.max_append
+        self.max_pending_appends = bounds.max_pending_appends
 
     def refused_by_rule(self, error: HeadgateError) -> None:
         """Count a refusal by a limit that is checked where there are no counts."""

@@ -44,7 +44,18 @@ class Quotas:
         self.shedding = shedding
         self.proxies = proxies
         self._rates = rates
-        self._bounds_appends = bool(rates.appends or rates.append_bytes)
+        self._note_bounds()
+
+    def limit_rates(self, appends: int, append_bytes: int, creations: int) -> None:
+        """Set the most appends and bytes a second, and creations an hour, of each client."""
+        self._rates.appends.limit(appends)
+        self._rates.append_bytes.limit(append_bytes)
+        self._rates.creations.limit(creations)
+        self._note_bounds()
+
+    def _note_bounds(self) -> None:
+        """Note whether appends have a limit at all: mostly they have none."""
+        self._bounds_appends = bool(self._rates.appends or self._rates.append_bytes)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""

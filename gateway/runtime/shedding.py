@@ -43,14 +43,20 @@ class Shedding:
     def __init__(self, max_loop_lag_s: float, limits: ServerLimits) -> None:
         self.level = SheddingLevel.NOTHING
         self._limits = limits
+        self._latest: list[float] = []  # lags in a row, the last ones
+        self._calm = 0
+        self.limit_lag(max_loop_lag_s)
+
+    def limit_lag(self, max_loop_lag_s: float) -> None:
+        """Shed by this limit from the next measurement on; 0 sheds nothing."""
         self._begin_s = {
             SheddingLevel.READS: max_loop_lag_s * READS_AT,
             SheddingLevel.LIVE: max_loop_lag_s * LIVE_AT,
             SheddingLevel.APPENDS: max_loop_lag_s * APPENDS_AT,
         }
         self._is_bounded = max_loop_lag_s > 0
-        self._latest: list[float] = []  # lags in a row, the last ones
-        self._calm = 0
+        if not self._is_bounded:
+            self.level = SheddingLevel.NOTHING
 
     def add_lag(self, lag_s: float) -> None:
         """Add a measurement of the lag, which comes ten times a second, and adjust the level."""

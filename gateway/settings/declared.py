@@ -36,9 +36,9 @@ from gateway.settings.reading.kinds import (
     WholeSeconds,
     clash,
     read_json,
-    show_size,
     shown_origin,
 )
+from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.values import Converter, Mistaken
 from gateway.settings.repeated import places, prefixes, repeated
@@ -59,33 +59,46 @@ class Settings(LimitSettings):
     checks_defaults = True
 
     listen: Listen = setting(
-        Address("127.0.0.1", 4437), description="Address of the listener for streams."
+        Address("127.0.0.1", 4437), description="Address of the listener for streams.", reload=FIXED
     )
     admin_users: Annotated[tuple[AdminUser, ...], Converter(read_json), ValueKind(USERS_KIND)] = (
-        setting((), description="Users who sign in to the admin listener with a password.")
+        setting(
+            (),
+            description="Users who sign in to the admin listener with a password.",
+            reload="yes; who is changed or removed has to sign in again",
+        )
     )
     admin_tokens: Annotated[
         tuple[AdminToken, ...], Converter(read_json), ValueKind(TOKENS_KIND)
-    ] = setting((), description="Scripts that use the admin listener with a bearer token.")
+    ] = setting(
+        (),
+        description="Scripts that use the admin listener with a bearer token.",
+        reload="yes, at once",
+    )
     admin: Listen = setting(
         Address("127.0.0.1", 4439),
         description="Address of the listener for the console, health checks and metrics. "
         "Everybody who reaches it is an operator while there are no admin_users and "
         "admin_tokens, so it is then on loopback.",
+        reload=FIXED,
     )
     origin: Origin = setting(
         "file:./headgate-data",
         description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
         "not together with routes. Of several http(s) URLs the first is preferred.",
+        reload=SET_UP_ANEW,
     )
     routes: Annotated[tuple[Route, ...], Converter(read_json), ValueKind(ROUTES_KIND)] = setting(
-        (), description="Path prefixes and their origins; the longest prefix that fits is taken."
+        (),
+        description="Path prefixes and their origins; the longest prefix that fits is taken.",
+        reload="yes; live readers of a route that is removed end at an event",
     )
     auth: Auth = setting(
         (),
         description="Credentials that clients of streams need, on routes without their own auth; "
         "none lets everybody read, write and delete. It must be given if listen is an address "
         "beyond loopback.",
+        reload="yes; live readers of the routes concerned end at an event, and are judged anew",
     )
     purges: Annotated[tuple[PurgedCache, ...], Converter(read_json), ValueKind(PURGES_KIND)] = (
         setting(
@@ -93,28 +106,35 @@ class Settings(LimitSettings):
             longest=MOST_PURGED,
             description="Caches in front that are purged of a stream when it is deleted, has "
             "expired or is created again.",
+            reload="yes; what waits for a cache that is removed is purged first",
         )
     )
     tokens_file: FilePath = setting(
         "",
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes. A relative path begins at the working directory.",
+        reload=CREDENTIALS,
     )
     jwt_issuers: Annotated[tuple[JwtIssuer, ...], Converter(read_json), ValueKind(ISSUERS_KIND)] = (
-        setting((), longest=16, description="Issuers whose JWTs are accepted.")
+        setting((), longest=16, description="Issuers whose JWTs are accepted.", reload=CREDENTIALS)
     )
     keys_file: FilePath = setting(
         "",
         description="JSON Web Key Set of the keys that sign and verify read tokens, which headgate "
         "token keys makes; it is read again when it changes. A relative path begins at the working "
         "directory.",
+        reload=CREDENTIALS,
     )
     # A read token in a link or cookie works for anybody who gets hold of it, so it lasts briefly.
     read_token_max_age: WholeSeconds = setting(
-        900, ge=1, le=24 * LONGEST_S, description="How long a read token may last at most."
+        900,
+        ge=1,
+        le=24 * LONGEST_S,
+        description="How long a read token may last at most.",
+        reload=NEXT,
     )
     workers: Count = setting(
-        1, ge=1, le=1024, description="Processes that serve the streams on one port."
+        1, ge=1, le=1024, description="Processes that serve the streams on one port.", reload=FIXED
     )
     # In an hour NTP can correct the clock, and an operator can see the log line.
     expiry_grace: Seconds = setting(
@@ -124,9 +144,14 @@ class Settings(LimitSettings):
         description="How long the data of expired streams stay while the clock may be wrong: when "
         "it moved on by more than this at once, or between the last commit and a start. Streams of "
         "http(s) origins are not affected.",
+        reload=FIXED,
     )
     long_poll_timeout: Seconds = setting(
-        20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
+        20.0,
+        ge=0.1,
+        le=300,
+        description="How long a long-poll at the tail waits for data.",
+        reload="yes, for polls that begin then",
     )
     sse_heartbeat: Seconds = setting(
         15.0,
@@ -134,6 +159,7 @@ class Settings(LimitSettings):
         le=LONGEST_S,
         description="How often an idle SSE reader is sent a comment, so that proxies keep the "
         "connection.",
+        reload="yes, for open responses too",
     )
     # Clients stop using SSE after a few connections that end within their first second.
     sse_max_age: Seconds = setting(
@@ -141,42 +167,21 @@ class Settings(LimitSettings):
         ge=1,
         le=24 * LONGEST_S,
         description="How long an SSE response lasts before the client has to reconnect.",
-    )
-    # A body is in memory until it is committed. A row of the log holds all that one commit appends
-    # to a stream, and SQLite's rows have at most 10^9 bytes.
-    max_append: Size = setting(
-        16 << 20, ge=1, le=GIB // 2, description="Longest body of one append or create."
-    )
-    max_pending_appends: Size = setting(
-        256 << 20,
-        ge=1,
-        le=1024 * GIB,
-        description="Bytes of appends that may wait for the log of a route, and of bodies that are "
-        "being received; not less than max_append.",
-    )
-    max_connections: Count = setting(
-        0,
-        ge=0,
-        le=10_000_000,
-        description="Most connections at once; 0 means nine tenths of the open-file limit.",
-    )
-    max_live_readers: Count = setting(
-        100_000, ge=1, le=10_000_000, description="Most long-polls and SSE readers at once."
-    )
-    max_feeds: Count = setting(
-        10_000,
-        ge=1,
-        le=10_000_000,
-        description="Most streams that are followed at http(s) origins at once.",
+        reload="yes, for responses that begin then",
     )
     cache_size: Size = setting(
-        256 << 20, ge=0, le=1024 * GIB, description="Memory for cached answers; 0 means no cache."
+        256 << 20,
+        ge=0,
+        le=1024 * GIB,
+        description="Memory for cached answers; 0 means no cache.",
+        reload="yes; what no longer fits is dropped, the least used first",
     )
     header_timeout: Seconds = setting(
         10.0,
         ge=0.1,
         le=LONGEST_S,
         description="How long a client may take to send the head of a request.",
+        reload=NEXT,
     )
     body_timeout: Seconds = setting(
         30.0,
@@ -184,6 +189,7 @@ class Settings(LimitSettings):
         le=LONGEST_S,
         description="Longest wait for more of a request's body, and for a client to receive more "
         "of its response.",
+        reload=NEXT,
     )
     min_body_rate: Size = setting(
         100,
@@ -191,34 +197,48 @@ class Settings(LimitSettings):
         le=GIB,
         description="Bytes a second at which a body must come after the first 10 s of waiting, or "
         "body_timeout if that is less; 0 means no limit.",
+        reload=NEXT,
     )
     keepalive_timeout: Seconds = setting(
-        75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle."
+        75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle.", reload=NEXT
     )
     shutdown_grace: Seconds = setting(
-        10.0, ge=0, le=LONGEST_S, description="How long requests may go on after SIGTERM."
+        10.0,
+        ge=0,
+        le=LONGEST_S,
+        description="How long requests may go on after SIGTERM.",
+        reload="yes, for the next stop",
     )
     hosts: Hosts = setting(
         (),
         description="Values of Host that are accepted; requests with others are refused. Empty "
         "accepts any. Loopback names, and the host of listen, are always accepted.",
+        reload=NEXT,
     )
     cors_origins: CorsOrigins = setting(
         ("*",),
         description="Web origins whose pages may read the streams; * means all. They may write, "
         "too, with a token in Authorization that the route accepts.",
+        reload=NEXT,
     )
     write_origins: CorsOrigins = setting(
         (),
         description="Web origins whose pages may write without a token in Authorization, besides "
         "those of the host itself; * means all. cors_origins has to name them, too.",
+        reload=NEXT,
     )
-    log_level: LogLevel = setting("info", description="Least severe level that is logged.")
+    log_level: LogLevel = setting(
+        "info", description="Least severe level that is logged.", reload="yes, at once"
+    )
     log_format: LogFormat = setting(
-        "auto", description="Shape of a log line; auto means console on a terminal, else json."
+        "auto",
+        description="Shape of a log line; auto means console on a terminal, else json.",
+        reload=FIXED,
     )
     log_requests: RequestLevel = setting(
-        "debug", description="Level at which each request writes one line; off means never."
+        "debug",
+        description="Level at which each request writes one line; off means never.",
+        reload="yes, at once",
     )
 
     # The source of each given value, by its path, such as routes[0].prefix.
@@ -233,7 +253,7 @@ class Settings(LimitSettings):
 
     @checks("routes")
     @classmethod
-    def _routes_differ(cls, routes: tuple[Route, ...], _context: ValueContext) -> tuple[Route, ...]:
+    def _routes_differ(cls, routes: tuple[Route, ...], _around: ValueContext) -> tuple[Route, ...]:
         twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
         if twice:
             raise Mistaken(twice)
@@ -242,7 +262,7 @@ class Settings(LimitSettings):
     @checks("jwt_issuers")
     @classmethod
     def _issuers_differ(
-        cls, issuers: tuple[JwtIssuer, ...], _context: ValueContext
+        cls, issuers: tuple[JwtIssuer, ...], _around: ValueContext
     ) -> tuple[JwtIssuer, ...]:
         twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
         if twice:
@@ -326,14 +346,6 @@ class Settings(LimitSettings):
                 raise ValueError(f"must not name {origin}, which cors_origins does not name")
         return origins
 
-    @checks("max_pending_appends")
-    @classmethod
-    def _one_append_fits(cls, size: int, context: ValueContext) -> int:
-        longest = context.values.get("max_append", 0)
-        if size < longest:
-            raise ValueError(f"must not be less than max_append, {show_size(longest)}")
-        return size
-
     @property
     def route_table(self) -> tuple[Route, ...]:
         """The routes in force, the longest prefix first."""
@@ -364,8 +376,3 @@ class Settings(LimitSettings):
         made = self.but()
         vars(made)["_sources"] = sources
         return made
-
-    def connection_limit(self, open_files: int) -> int:
-        """Return the most connections at once for a process that may open `open_files`."""
-        # A tenth remains for the log, the listeners and the files that libraries open.
-        return self.max_connections or open_files * 9 // 10

@@ -1,24 +1,64 @@
-"""The settings that limit what one client may use."""
+"""The settings that limit what clients may use, all together and each one of them."""
 
 from __future__ import annotations
 
-from gateway.settings.reading.kinds import Count, Networks, Seconds, Size
-from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.kinds import Count, Networks, Seconds, Size, show_size
+from gateway.settings.reading.reload_effects import FIXED, NEXT, OPEN_STAYS
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 
 GIB = 1 << 30
 
 
 class LimitSettings(Table):
-    """The limits in the settings.
+    """The limits on what all clients, and each one of them, can make a process hold or do.
 
     A client is a principal by name, or else an address; IPv6 addresses with the same first 64 bits
     are one client. A rate permits a burst as large as its limit for the whole period.
     """
 
+    # A body is in memory until it is committed. A row of the log holds all that one commit appends
+    # to a stream, and SQLite's rows have at most 10^9 bytes.
+    max_append: Size = setting(
+        16 << 20,
+        ge=1,
+        le=GIB // 2,
+        description="Longest body of one append or create.",
+        reload=NEXT,
+    )
+    max_pending_appends: Size = setting(
+        256 << 20,
+        ge=1,
+        le=1024 * GIB,
+        description="Bytes of appends that may wait for the log of a route, and of bodies that are "
+        "being received; not less than max_append.",
+        reload=NEXT,
+    )
+    max_connections: Count = setting(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Most connections at once; 0 means nine tenths of the open-file limit.",
+        reload=OPEN_STAYS,
+    )
+    max_live_readers: Count = setting(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Most long-polls and SSE readers at once.",
+        reload=OPEN_STAYS,
+    )
+    max_feeds: Count = setting(
+        10_000,
+        ge=1,
+        le=10_000_000,
+        description="Most streams that are followed at http(s) origins at once.",
+        reload=OPEN_STAYS,
+    )
     trusted_proxies: Networks = setting(
         (),
         description="Proxies that are trusted to send the addresses of their clients in "
         "X-Forwarded-For or Forwarded; from others these fields are ignored.",
+        reload=FIXED,
     )
     # By default one address cannot use up the connections of all others. A proxy in front, or a
     # company behind one address, seldom comes near half of them.
@@ -28,6 +68,7 @@ class LimitSettings(Table):
         le=10_000_000,
         description="Most connections of one address at once, unless it is a trusted proxy's; "
         "0 means half of max_connections.",
+        reload=OPEN_STAYS,
     )
     # No limit by default: a token of a model's answer, or a sensor's value, may be an append, and a
     # backend writes for all of its users.
@@ -36,19 +77,22 @@ class LimitSettings(Table):
         ge=0,
         le=10_000_000,
         description="Most appends of one client in a second; 0 means no limit.",
+        reload=NEXT,
     )
     max_client_append_bytes: Size = setting(
         0,
         ge=0,
         le=GIB,
         description="Most bytes of one client's appends in a second; 0 means no limit.",
+        reload=NEXT,
     )
-    # 28 a second around the clock: two and a half million a day by one client.
+    # 28 a second context the clock: two and a half million a day by one client.
     max_client_creations: Count = setting(
         100_000,
         ge=0,
         le=100_000_000,
         description="Most requests of one client in an hour to create a stream; 0 means no limit.",
+        reload=NEXT,
     )
     # The lag of two measurements in a row: the loop has served nobody for two seconds. Clients that
     # are refused can retry elsewhere. A full garbage collection takes a tenth of it.
@@ -58,7 +102,21 @@ class LimitSettings(Table):
         le=3600,
         description="Lag of the event loop at which uncached reads are refused; at twice as "
         "much live readers, too, and at four times as much writes, too. 0 means never.",
+        reload="yes, at once",
     )
+
+    @checks("max_pending_appends")
+    @classmethod
+    def _one_append_fits(cls, size: int, context: ValueContext) -> int:
+        longest = context.values.get("max_append", 0)
+        if size < longest:
+            raise ValueError(f"must not be less than max_append, {show_size(longest)}")
+        return size
+
+    def connection_limit(self, open_files: int) -> int:
+        """Return the most connections at once for a process that may open `open_files`."""
+        # A tenth remains for the log, the listeners and the files that libraries open.
+        return self.max_connections or open_files * 9 // 10
 
     def client_connection_limit(self, connections: int) -> int:
         """Return the most connections of one address, out of `connections` in all."""

@@ -16,6 +16,7 @@ from gateway.settings.reading.kinds import (
     shown_origin,
     split_origins,
 )
+from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 
 if TYPE_CHECKING:
@@ -28,10 +29,14 @@ GIB = 1 << 30
 class RouteOrigin(Table):
     """A path prefix with the origin of its streams."""
 
-    prefix: Prefix = setting(description="Path that the URLs of the route's streams start with.")
+    prefix: Prefix = setting(
+        description="Path that the URLs of the route's streams start with.",
+        reload="yes; it is another route then",
+    )
     origin: Origin = setting(
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
-        "preferred one first."
+        "preferred one first.",
+        reload=SET_UP_ANEW,
     )
 
     @checks("origin")
@@ -63,18 +68,21 @@ class LogSettings(RouteOrigin):
         False,
         description="Whether applications store runs of headgate.runs below the prefix, which the "
         "console then shows.",
+        reload="yes, at once",
     )
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
         le=10 * YEAR_S,
         description="How long records are kept; 0 means for ever.",
+        reload="yes, at each stream's next append",
     )
     retention_size: Size = setting(
         0,
         ge=0,
         le=1024 * GIB,
         description="How much of each stream is kept; 0 means all.",
+        reload="yes, at each stream's next append",
     )
     retention_messages: Count = setting(
         0,
@@ -82,6 +90,7 @@ class LogSettings(RouteOrigin):
         le=1_000_000_000,
         description="How many messages of each stream are kept; 0 means all. An append is one "
         "message, except in JSON streams, where it may bring several.",
+        reload="yes, at each stream's next append",
     )
     default_ttl: WholeSeconds = setting(
         0,
@@ -89,6 +98,7 @@ class LogSettings(RouteOrigin):
         le=10 * YEAR_S,
         description="Stream-TTL of a stream whose creation names no lifetime; 0 means that it "
         "lives for ever, or for max_ttl.",
+        reload="yes, for streams that are created then",
     )
     max_ttl: WholeSeconds = setting(
         0,
@@ -96,6 +106,7 @@ class LogSettings(RouteOrigin):
         le=10 * YEAR_S,
         description="Longest lifetime with which a stream may be created: a longer Stream-TTL or "
         "Stream-Expires-At gets 400; 0 means no limit.",
+        reload="yes, for streams that are created then",
     )
     max_log_size: Size = setting(
         0,
@@ -103,12 +114,14 @@ class LogSettings(RouteOrigin):
         le=1024 * GIB,
         description="Most bytes that the route's streams may take in memory or in the data file, "
         "about; then creations and appends get 507. 0 means as many as there is room for.",
+        reload="yes, from the next append on",
     )
     wait_replicas: Count = setting(
         0,
         ge=0,
         le=10,
         description="Replicas of Redis that must have an append before it is acknowledged.",
+        reload=SET_UP_ANEW,
     )
 
     @checks("runs")

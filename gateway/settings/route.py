@@ -19,6 +19,7 @@ from gateway.settings.reading.kinds import (
     shown_origin,
     split_origins,
 )
+from gateway.settings.reading.reload_effects import JUDGED_ANEW, NEXT, RENDERED_ANEW, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 
 MINUTE_S, DAY_S = 60, 24 * 3600
@@ -33,19 +34,24 @@ class Route(LogSettings):
         (),
         description="Credentials that clients of the route's streams need; none lets everybody "
         "read, write and delete. By default those of auth before all of the routes.",
+        reload=JUDGED_ANEW,
     )
     anonymous: Anonymous = setting(
-        (), description="Operations that need no credential, on a route that otherwise needs one."
+        (),
+        description="Operations that need no credential, on a route that otherwise needs one.",
+        reload=JUDGED_ANEW,
     )
     visibility: Visibility = setting(
         "auto",
         description="Whether shared caches may store responses: private forbids it. auto is public "
         "where everybody may read, else private.",
+        reload=JUDGED_ANEW,
     )
     conceal: Literal["on", "off"] = setting(
         "off",
         description="Whether clients that the route does not admit get the 404 of a stream that "
         "does not exist.",
+        reload=JUDGED_ANEW,
     )
     auth_ttl: Seconds = setting(
         30.0,
@@ -55,11 +61,13 @@ class Route(LogSettings):
         "meanwhile cached responses and new data are sent without asking again, and a revoked "
         "permission ends after this time at the latest. The gateway asks with a HEAD of the "
         "stream that has the reader's credentials.",
+        reload=SET_UP_ANEW,
     )
     reader_keys: Literal["on", "off"] = setting(
         "off",
         description="Whether readers of a private route get a key; shared caches may then store "
         "what is read by a URL with the key as rk.",
+        reload=JUDGED_ANEW,
     )
     chunk_max_age: WholeSeconds = setting(
         DAY_S,
@@ -68,6 +76,7 @@ class Route(LogSettings):
         description="How long caches may store a whole chunk. Where an offset may come to mean "
         "other data, that is for any origin but file:PATH, the default is 60. What an http(s) "
         "origin says itself takes precedence, except for reads from the beginning.",
+        reload=RENDERED_ANEW,
     )
     stale_while_revalidate: WholeSeconds = setting(
         300,
@@ -75,6 +84,7 @@ class Route(LogSettings):
         le=YEAR_S,
         description="How long after its max-age caches may serve a stale response while they "
         "revalidate it.",
+        reload=RENDERED_ANEW,
     )
     tail_max_age: WholeSeconds = setting(
         1,
@@ -83,12 +93,14 @@ class Route(LogSettings):
         description="How long shared caches may store a response that reached the tail of an open "
         "stream, or was read from the beginning (-1); browsers revalidate each time. A shorter "
         "time that an http(s) origin gives takes precedence.",
+        reload=RENDERED_ANEW,
     )
     tail_directive: Literal["no-cache", "max-age=0"] = setting(
         "no-cache",
         description="How Cache-Control makes browsers revalidate what shared caches store for "
         "tail_max_age, and the 204 of a long-poll: max-age=0 is for caches that do not store "
         "no-cache responses at all, such as CloudFront.",
+        reload=RENDERED_ANEW,
     )
     stale_if_error: WholeSeconds = setting(
         300,
@@ -96,6 +108,7 @@ class Route(LogSettings):
         le=YEAR_S,
         description="How long after its max-age a stale response may be served while the origin "
         "cannot be reached.",
+        reload=RENDERED_ANEW,
     )
     # By default a route may use the whole cache; with several routes, operators set their shares.
     cache_share: Count = setting(
@@ -103,48 +116,60 @@ class Route(LogSettings):
         ge=1,
         le=100,
         description="Most of cache_size, in percent, that responses of this route may take.",
+        reload=RENDERED_ANEW,
     )
     drop_query: QueryKeys = setting(
         ("utm_*",),
         description="Query keys that are not sent to the origin and are no part of the cache key; "
         "a * at the end matches anything.",
+        reload=SET_UP_ANEW,
     )
     identity_headers: HeaderNames = setting(
         (),
         description="Request headers that identify readers to the origin, besides those whose "
         "names say so, such as Authorization, Cookie, X-Api-Key, X-Session-Id and X-Tenant-Id. "
         "Readers with such a header share only responses that the origin marks as public.",
+        reload=SET_UP_ANEW,
     )
     drop_headers: HeaderNames = setting(
         (),
         description="Request headers of reads that are not sent to the origin and do not tell "
         "readers apart, such as Cookie where the streams do not depend on cookies.",
+        reload=SET_UP_ANEW,
     )
     no_store: Literal["keep", "ignore"] = setting(
         "keep",
         description="What a no-store of the origin does for reads of streams: keep obeys it, "
         "ignore caches the response as if it were not there.",
+        reload=SET_UP_ANEW,
     )
     s_maxage: Literal["keep", "share"] = setting(
         "keep",
         description="What an s-maxage of the origin means for a response to a request with "
         "identity headers: keep sends the response to that reader only, share sends it to all, as "
         "public does.",
+        reload=RENDERED_ANEW,
     )
     connect_timeout: Seconds = setting(
-        5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
+        5.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="How long connecting to one server may take.",
+        reload=SET_UP_ANEW,
     )
     response_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
         description="How long the origin may take until the head of its response.",
+        reload=SET_UP_ANEW,
     )
     read_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
         description="Longest wait for more of the body of the origin's response.",
+        reload=NEXT,
     )
     # Servers answer a long-poll after 20 to 60 s at the latest.
     poll_timeout: Seconds = setting(
@@ -153,6 +178,7 @@ class Route(LogSettings):
         le=LONGEST_S,
         description="How long the origin may take until the head of its response to a long-poll, "
         "which waits there for new data.",
+        reload=SET_UP_ANEW,
     )
     max_origin_requests: Count = setting(
         512,
@@ -160,23 +186,30 @@ class Route(LogSettings):
         le=1_000_000,
         description="Most requests to the origin at once, besides one long-poll for each followed "
         "stream.",
+        reload=NEXT,
     )
     health_path: HealthPath = setting(
         "",
         description="Path that is requested from each server to check its health. Without it, a "
         "server that could not be reached is up again when it accepts a connection, and one that "
         "did not respond is up again when it responds to a request for /.",
+        reload=SET_UP_ANEW,
     )
     health_interval: Seconds = setting(
-        5.0, ge=0.1, le=LONGEST_S, description="Time between two health checks of a server."
+        5.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="Time between two health checks of a server.",
+        reload=SET_UP_ANEW,
     )
     tls_ca: FilePath = setting(
         "",
         description="PEM file of the certificate authorities to trust for TLS, instead of the "
         "system's.",
+        reload=SET_UP_ANEW,
     )
     tls_verify: Literal["on", "off"] = setting(
-        "on", description="Whether the certificates of servers are checked."
+        "on", description="Whether the certificates of servers are checked.", reload=SET_UP_ANEW
     )
 
     @checks(

@@ -25,6 +25,7 @@ class SettingDescription:
     default: str
     allowed: str
     help: str
+    reload: str
 
 
 def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
@@ -37,6 +38,7 @@ def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription
             default="" if field.is_required else _default(field.plain(field.default)),
             allowed=allowed(field),
             help=field.description,
+            reload=field.reload,
         )
         for key, field in fields
     )

@@ -48,8 +48,12 @@ class Appender:
     """The queue of appends of one log; each stream has one commit under way at a time."""
 
     def __init__(
-        self, table: StreamTable, max_pending_bytes: int, retention: Retention = EVERYTHING
+        self,
+        table: StreamTable,
+        max_pending_bytes: Callable[[], int],
+        retention: Retention = EVERYTHING,
     ) -> None:
+        """Let appends of `max_pending_bytes` wait, a bound that may change."""
         self._table = table
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
@@ -70,7 +74,7 @@ class Appender:
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
         outcomes = self.outcomes
-        if outcomes.pending_bytes + len(append.body) > self._max_pending_bytes:
+        if outcomes.pending_bytes + len(append.body) > self._max_pending_bytes():
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             outcomes.figures.count([(append, done, 0.0)], [refusal], 0.0)

@@ -44,8 +44,8 @@ class Lifecycle:
     ) -> None:
         """Call `ended` with path and id of each stream that this process has ended or replaced."""
         self._table = table
-        self._retention = retention
-        self._lifetimes = lifetimes
+        self.retention = retention
+        self.lifetimes = lifetimes
         self._ended = ended
         # Called with each committed change; None without an observer.
         self.on_stored: Callable[[Change], None] | None = None
@@ -87,7 +87,7 @@ class Lifecycle:
             request,
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
-            self._lifetimes,
+            self.lifetimes,
         )
         return created, self._begun(changes)
 
@@ -109,7 +109,7 @@ class Lifecycle:
             rules.Branch(source, fork, prefix),
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
-            self._lifetimes,
+            self.lifetimes,
         )
         await self._commit(self._begun(changes), anew=active.retired is not None)
         return created
@@ -119,10 +119,10 @@ class Lifecycle:
         return rules.source_of(active.state, self._table.deadlines.now(active))
 
     def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        if not self._retention:
+        if not self.retention:
             return changes
         now = self._table.clock.wall()
-        return tuple(begun(change, now, self._retention) for change in changes)
+        return tuple(begun(change, now, self.retention) for change in changes)
 
     async def _prefix(self, source: StreamState, fork: ForkRequest) -> bytes:
         """Return the bytes before a sub-offset; the read at the fork's position also checks it."""
@@ -162,7 +162,7 @@ class Lifecycle:
                 if active.state.expired(now):
                     await self._commit(rules.remove(active.state), ends="expired")
                     return True
-            rest = trim(active.state, now.wall, self._retention)
+            rest = trim(active.state, now.wall, self.retention)
             if not rest and not active.state.expired(now):
                 rest = rules.touched(active.state)
             await self._commit(rest)

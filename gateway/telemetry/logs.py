@@ -89,13 +89,18 @@ def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the s
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS[level.upper()])
+    set_level(level)
     bound = structlog.contextvars.get_contextvars()
     render = None if _is_json(format) else partial(_rendered, _console())
     _written = _Written(output.write_soon, bound, render)
     # It writes whole URLs, tokens included; `access_log` stands in its place.
     logging.getLogger("aiohttp.access").disabled = True
     logging.captureWarnings(capture=True)
+
+
+def set_level(level: LogLevel) -> None:
+    """Write no lines below this level from now on."""
+    logging.getLogger().setLevel(LEVELS[level.upper()])
 
 
 def requests_logged(level: RequestLevel) -> bool:

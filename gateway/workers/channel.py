@@ -46,6 +46,24 @@ class WorkerQuestion(msgspec.Struct, tag=True, frozen=True):
     question: Question
 
 
+class PrepareReload(msgspec.Struct, tag=True, frozen=True):
+    """A message to a worker: prepare a reload with these settings, as JSON."""
+
+    settings: str
+
+
+class ReloadOutcome(msgspec.Struct, tag=True, frozen=True):
+    """A message from a worker: a reload is prepared, or why it cannot be, as a sentence."""
+
+    refusal: str | None
+
+
+class FinishReload(msgspec.Struct, tag=True, frozen=True):
+    """A message to a worker: put in force what is prepared, or abandon it."""
+
+    commits: bool
+
+
 class StopMessage(msgspec.Struct, tag=True, frozen=True):
     """A message to a worker: drain, and end."""
 
@@ -89,6 +107,9 @@ Message = (
     StartMessage
     | ReportStatus
     | WorkerQuestion
+    | PrepareReload
+    | ReloadOutcome
+    | FinishReload
     | StopMessage
     | ReadyMessage
     | StartFailureMessage

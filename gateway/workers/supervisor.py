@@ -8,43 +8,62 @@ import socket
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
 
+import msgspec
 import uvloop
 
 from admin.source import Health
 from gateway import serve
 from gateway.access.console import ConsoleToken
+from gateway.errors import StartError
+from gateway.process.listening import explaining, open_admin
+from gateway.process.reconfiguration import check_fixed
+from gateway.process.reloader import Reloader
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics
-from gateway.telemetry.logs import log
+from gateway.telemetry.logs import log, set_level
 from gateway.workers.channel import StartMessage
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from gateway.process.reloader import Reread
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
-    from gateway.telemetry.metrics import Snapshot
+    from gateway.telemetry.metrics import Sample, Snapshot
     from gateway.workers.channel import WorkerReport
 
 
-def run(settings: Settings) -> int:
-    """Serve by workers until a signal to stop; the exit status. Raises StartError."""
+def run(settings: Settings, reread: Reread) -> int:
+    """Serve by workers until a signal to stop; the exit status. Raises StartError.
+
+    `reread` returns the settings anew, for a reload; raises SettingsError.
+    """
     serve.prepare(settings)
     serve.check_open_files()
-    return uvloop.run(_run(settings))
+    return uvloop.run(_run(settings, reread))
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, reread: Reread) -> int:
     async with AsyncExitStack() as opened:
-        with serve.explaining(settings.listen, "listen"):
+        with explaining(settings.listen, "listen"):
             port = hold(settings.listen, opened)
-        settings = settings.but(listen=Address(settings.listen.host, port))
+        given = settings.listen
+
+        def at_port(settings: Settings) -> Settings:
+            """Return the settings with the port that the system has chosen, if it was to."""
+            chosen = Address(given.host, port)
+            return settings.but(listen=chosen) if settings.listen == given else settings
+
+        settings = at_port(settings)
         console = ConsoleToken()
         supervisor = Supervisor(settings, console.digest)
-        await serve.open_admin(supervisor, settings, console, opened)
+        reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
+        supervisor.count(reloader)
+        await open_admin(supervisor, reloader, console, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
+        serve.on_hangup(supervisor.ask_to_stop, reloader.begin)
         return await supervisor.supervise()
 
 
@@ -92,8 +111,10 @@ class Supervisor:
     def __init__(self, settings: Settings, console: bytes) -> None:
         self._settings = settings
         start_message = StartMessage(of_workers(settings), console, share_memory(settings.workers))
+        self._start_message = start_message
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
+        self._reloads: Callable[[], Iterable[Sample]] = tuple
         self._stop = asyncio.Event()
         self._status = 0
 
@@ -133,6 +154,23 @@ class Supervisor:
         for slot in self._slots:
             if slot is not writer:
                 slot.wake()
+
+    def count(self, reloader: Reloader) -> None:
+        """Measure the reloads of this reloader, too."""
+        self._reloads = reloader.samples
+
+    async def reload(self, settings: Settings) -> None:
+        """Have all workers serve by these settings. Raises StartError, and changes none."""
+        check_fixed(self._settings, settings)
+        message = msgspec.structs.replace(self._start_message, settings=of_workers(settings))
+        refusals = await asyncio.gather(*(slot.prepare_reload(message) for slot in self._slots))
+        refusal = next((why for why in refusals if why is not None), None)
+        for slot in self._slots:
+            slot.finish_reload(None if refusal is not None else message)
+        if refusal is not None:
+            raise StartError(refusal)
+        set_level(settings.log_level)
+        self._start_message, self._settings = message, settings
 
     def ask_to_stop(self) -> None:
         """Drain."""
@@ -179,7 +217,11 @@ class Supervisor:
             restarts=sum(slot.restarts for slot in self._slots),
             hangs=sum(slot.hangs for slot in self._slots),
         )
-        return (*whole, *metrics.together([*snapshots, metrics.of_this_process()]))
+        return (
+            *whole,
+            *self._reloads(),
+            *metrics.together([*snapshots, metrics.of_this_process()]),
+        )
 
     async def ask(self, question: Question) -> list[Answer]:
         """Return the answers of the workers that answer in time."""

@@ -16,14 +16,18 @@ import uvloop
 
 from gateway import serve
 from gateway.errors import StartError
+from gateway.process.gateway import Gateway
 from gateway.runtime.write_journal import WriteJournal
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
 from gateway.telemetry.plain_structlog import structlog
 from gateway.workers.channel import (
     Channel,
+    FinishReload,
     JournalWrittenMessage,
+    PrepareReload,
     ReadyMessage,
+    ReloadOutcome,
     ReportStatus,
     StartFailureMessage,
     StartMessage,
@@ -35,6 +39,8 @@ from gateway.workers.channel import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.process.reconfiguration import Reload
 
 REFUSED = 2  # the exit status, as of a process that cannot start alone
 
@@ -56,7 +62,7 @@ async def _work(number: int, end: socket.socket) -> int:
     journal = WriteJournal(first.journal, settings.workers, number)
     journal.on_announced = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
     try:
-        gateway = serve.Gateway(settings, journal=journal, console=first.console)
+        gateway = Gateway(settings, journal=journal, console=first.console)
         await _serve(channel, gateway)
     except StartError as refusal:
         channel.send(StartFailureMessage(refusal.detail))
@@ -85,7 +91,7 @@ def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:
     return begin
 
 
-async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
+async def _serve(channel: Channel, gateway: Gateway) -> None:
     stop = asyncio.Event()
     # To be ended at once is the supervisor's to say, who kills.
     serve.on_stop_signals(stop.set)
@@ -100,7 +106,37 @@ async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
         listening.cancel()
 
 
-async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event) -> None:
+class WorkerReload:
+    """The reload of a worker, in two steps, so that all workers change together or none does."""
+
+    def __init__(self, channel: Channel, gateway: Gateway) -> None:
+        self._channel = channel
+        self._gateway = gateway
+        self._prepared: Reload | None = None
+
+    async def prepare(self, settings: str) -> None:
+        """Prepare a reload with these settings, and tell the supervisor whether that worked."""
+        await self.finish(commits=False)  # one that the supervisor has given up
+        refusal = None
+        try:
+            self._prepared = await self._gateway.prepare(Settings.of(json.loads(settings)))
+        except StartError as error:
+            refusal = error.detail
+        self._channel.send(ReloadOutcome(refusal))
+
+    async def finish(self, *, commits: bool) -> None:
+        """Put in force what is prepared, or abandon it."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        if commits:
+            self._gateway.commit(prepared)
+        else:
+            await prepared.abandon()
+
+
+async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> None:
+    reload = WorkerReload(channel, gateway)
     answering: set[asyncio.Task[None]] = set()  # as many as questions that the supervisor waits for
     try:
         while (message := await channel.receive()) is not None:
@@ -111,6 +147,10 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
                 task = asyncio.create_task(_answer(channel, gateway, message))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
+            elif isinstance(message, PrepareReload):
+                await reload.prepare(message.settings)
+            elif isinstance(message, FinishReload):
+                await reload.finish(commits=message.commits)
             elif isinstance(message, StopMessage):
                 stop.set()
         log.warning("worker.supervisor_gone")
@@ -118,7 +158,7 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
         stop.set()
 
 
-async def _answer(channel: Channel, gateway: serve.Gateway, asked: WorkerQuestion) -> None:
+async def _answer(channel: Channel, gateway: Gateway, asked: WorkerQuestion) -> None:
     try:
         for answer in await gateway.ask(asked.question):
             channel.send(WorkerAnswer(asked.number, answer))

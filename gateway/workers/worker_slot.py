@@ -18,9 +18,11 @@ from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
     Channel,
+    FinishReload,
     JournalWrittenMessage,
     PeerJournalMessage,
     ReadyMessage,
+    ReloadOutcome,
     StartFailureMessage,
     StartMessage,
     StopMessage,
@@ -161,6 +163,8 @@ class WorkerSlot:
                 self._refusal = message.sentence
             elif isinstance(message, JournalWrittenMessage):
                 self._on_journal_written(self)
+            elif isinstance(message, ReloadOutcome):
+                self._pending.reload_prepared(message.refusal)
             elif isinstance(message, WorkerAnswer):
                 self._pending.answer(message.number, message.answer)
             elif isinstance(message, WorkerReport):
@@ -188,6 +192,19 @@ class WorkerSlot:
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
+
+    async def prepare_reload(self, start_message: StartMessage) -> str | None:
+        """Return why the worker cannot be reloaded, or None if it can, or if there is none now."""
+        if self._channel is None:
+            return None
+        return await self._pending.prepare_reload(self._channel, start_message.settings)
+
+    def finish_reload(self, start_message: StartMessage | None) -> None:
+        """Put a prepared reload in force, also for later workers; with None, abandon it."""
+        if start_message is not None:
+            self._start_message = start_message
+        if self._channel is not None:
+            self._channel.send(FinishReload(commits=start_message is not None))
 
     def wake(self) -> None:
         """Have the worker look at the journals, as it does at each message."""

@@ -87,17 +87,28 @@ def test_a_reader_key_depends_on_path_secret_and_covering_versions_only() -> Non
     assert ReaderKeys(SECRET, same).of("/v1/a/b") == first
 
 
-def test_only_a_change_of_version_or_secret_notifies_of_a_rotation() -> None:
+class ClearedRoute:
+    """A route that notes the key of a stream whenever its cached responses are dropped."""
+
+    def __init__(self, keys: ReaderKeys) -> None:
+        self._keys = keys
+        self.noted: list[str] = []
+
+    def clear(self) -> None:
+        self.noted.append(self._keys.of("/a/b"))
+
+
+def test_only_a_change_of_version_or_secret_clears_the_routes() -> None:
     keys = ReaderKeys(SECRET, {"/a/*": 1})
-    told: list[str] = []
-    keys.on_rotation.append(lambda: told.append(keys.of("/a/b")))
+    route = ClearedRoute(keys)
+    keys.routes.add(route)
     first = keys.of("/a/b")
     keys.update(SECRET, {"/a/*": 1})
     keys.update(None, {"/a/*": 1})
-    assert told == []
+    assert route.noted == []
     keys.update(SECRET, {"/a/*": 2})
     keys.update(b"t" * 32, {"/a/*": 2})
-    assert len({first, *told}) == 3
+    assert len({first, *route.noted}) == 3
 
 
 # ---------------------------------------------------------------- at the gateway

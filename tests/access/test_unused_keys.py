@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 START = """
 import json, sys
-from gateway.serve import Gateway
+from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 
 Gateway(Settings.of(json.loads(sys.argv[1])))

@@ -9,6 +9,7 @@ from admin.source import Health, Setup
 from gateway.access.console import ConsoleToken
 from gateway.admin_listener import AdminBounds, with_admin_bounds
 from gateway.app import shared_by_all
+from gateway.process.reloader import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
@@ -44,11 +45,16 @@ class Switchboard:
 NOW = 1_800_000_000.0
 
 
+async def _nothing(_settings: Settings) -> None:
+    """Apply nothing: no process serves by these settings."""
+
+
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
     made = Settings(**settings)
     shared = shared_by_all(with_admin_bounds(made), clock)
-    return Setup(made, {"data file": "1"}, clock, ConsoleToken(), AdminBounds(shared))
+    reloader = Reloader(made, lambda: made, _nothing)
+    return Setup(reloader, lambda: {"data file": "1"}, clock, ConsoleToken(), AdminBounds(shared))
 
 
 # The metrics of the catalogue that the record is made from.

@@ -19,7 +19,7 @@ from admin.api import openapi
 from admin.api.table import OPERATIONS
 from admin.app import build
 from admin.streams import client
-from gateway.serve import Gateway
+from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import Switchboard, setup
 from tests.support.ports import free_port

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from admin.streams import client
-from gateway.serve import Gateway
+from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.access.guarded import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
@@ -67,7 +67,7 @@ class Running(NamedTuple):
 
     @property
     def secret(self) -> str:
-        return self.gateway._console._secret
+        return self.gateway.console._secret
 
     async def console(
         self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
@@ -170,7 +170,7 @@ async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
         async with at.http.get(url, params=query, headers=headers) as events:
             assert await next_texts(events.content) == ["one"]
             # A change of the file judges everybody again: the console is not in it.
-            at.gateway._authorities.judge_again()
+            at.gateway._configuration.authorities.judge_again()
             for text in ("two", "three"):
                 assert await at.stream("POST", f"{PREFIX}/a/s", text.encode(), **WRITER) == 204
                 assert await next_texts(events.content) == [text]

@@ -17,7 +17,7 @@ from headgate.runs import Runs, Step
 
 from gateway.hosted import run_list, run_table
 from gateway.hosted.stream_list import StreamList
-from gateway.serve import Gateway
+from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.access.guarded import token, tokens_file
 from tests.support.ports import free_port

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
+from gateway.process.gateway import Gateway
 from gateway.protocol import tags
 from gateway.purge.purger import CALL_S
-from gateway.serve import Gateway
 from gateway.settings import Address, Settings
 from tests.purge.double import Double
 from tests.support.http1 import Client

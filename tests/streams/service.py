@@ -53,7 +53,7 @@ class Service:
             self.clock, running or self.clock, follows_wall=self.log.sharing is not None
         )
         self.table = StreamTable(self.log, self.steady, self, max_active)
-        self.appender = Appender(self.table, max_pending_bytes, retention)
+        self.appender = Appender(self.table, lambda: max_pending_bytes, retention)
         self.lifecycle = Lifecycle(self.table, retention)
         self.sweeper = Sweeper(self.table, self.lifecycle)
 

@@ -89,7 +89,7 @@ def python(program: str, **environment: str) -> str:
 def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_tracing() -> None:
     program = """if True:
         import asyncio, sys
-        from gateway.serve import Gateway
+        from gateway.process.gateway import Gateway
         from gateway.settings import Settings
         async def main():
             gateway = Gateway(Settings(origin="memory:"))

@@ -14,6 +14,7 @@ from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
@@ -139,7 +140,9 @@ class Serving:
         self.routes = routes = Router([self.route, *self.edges])
         self.inspector = app.inspector(routes)
         self.fast = FastPath(routes, self.shared)
-        self.server = app.connection_server(settings, routes, self.fast, self.shared)
+        self.server = ConnectionServer(
+            app.handlers_of(routes, self.shared), self.fast, self.shared, settings.keepalive_timeout
+        )
         self.port = 0
         self._sockets: asyncio.Server | None = None
         self._clients: list[Client] = []
@@ -176,7 +179,7 @@ class Serving:
             *(edge.feeds.source for edge in self.edges),
         ]
         for source in sources:
-            source.settings = source.settings._replace(long_poll_timeout=seconds)
+            source.settings.long_poll_timeout = seconds
 
     @property
     def edge(self) -> EdgeRoute:

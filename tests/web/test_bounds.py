@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
-from gateway.runtime.limits import ServerLimits
+from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.incoming import AT_ONCE
@@ -173,7 +173,7 @@ async def test_a_creation_body_counts_towards_the_bytes_being_received() -> None
 
 
 def some_limits() -> ServerLimits:
-    return ServerLimits(
+    bounds = Bounds(
         max_connections=1,
         max_client_connections=1,
         max_live_readers=1,
@@ -181,6 +181,7 @@ def some_limits() -> ServerLimits:
         max_append=1,
         max_pending_appends=10,
     )
+    return ServerLimits(bounds)
 
 
 @pytest.mark.parametrize("parts", [[9], [10], [4, 6], [0, 10, 0]])

@@ -306,5 +306,6 @@ def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
     route = Route(prefix="/a", origin=origin, cache_share=10)
     settings = Settings(routes=(route,))
     shared = app.shared_by_all(settings, ManualClock())
-    made = app.route_of(settings, route, Authorities(settings, ManualClock()), shared)
+    access = app.access_of(settings, route, Authorities(settings, ManualClock()), shared)
+    made = app.route_of(settings, route, shared, access)
     assert made.traffic.kept.share == 10

@@ -12,7 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
 from gateway.runtime.context import Timeouts
-from gateway.runtime.limits import ServerLimits
+from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request
 from tests.support import virtual_time
@@ -27,7 +27,7 @@ RATE = 100  # bytes a second
 
 
 def some_limits() -> ServerLimits:
-    return ServerLimits(
+    bounds = Bounds(
         max_connections=1,
         max_client_connections=1,
         max_live_readers=1,
@@ -35,6 +35,7 @@ def some_limits() -> ServerLimits:
         max_append=1,
         max_pending_appends=1,
     )
+    return ServerLimits(bounds)
 
 
 def take(

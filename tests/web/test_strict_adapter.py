@@ -47,7 +47,7 @@ class Streams(NamedTuple):
         """From now on."""
         route = self.gateway.edge if self.prefix == EDGE else self.gateway.route
         source = route.feeds.source
-        source.settings = source.settings._replace(sse_max_age=seconds)
+        source.settings.sse_max_age = seconds
 
     async def drain(self) -> None:
         """End all windows, as before a restart."""

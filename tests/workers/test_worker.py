@@ -11,7 +11,7 @@ from gateway.workers import worker
 from gateway.workers.channel import Channel, PeerJournalMessage, ReportStatus, WorkerReport
 
 if TYPE_CHECKING:
-    from gateway import serve
+    from gateway.process.gateway import Gateway
 
 
 class LookingGateway:
@@ -34,7 +34,7 @@ async def test_a_worker_reads_the_write_journals_at_every_message() -> None:
     ours, theirs = socket.socketpair()
     here, there = await Channel.over(ours), await Channel.over(theirs)
     gateway, stop = LookingGateway(), asyncio.Event()
-    listening = asyncio.create_task(worker._listen(there, cast("serve.Gateway", gateway), stop))
+    listening = asyncio.create_task(worker._listen(there, cast("Gateway", gateway), stop))
     here.send(ReportStatus())
     assert await here.receive() == WorkerReport(Health({}, {}), ())
     assert gateway.looks == 1

@@ -57,6 +57,10 @@ class RemoteKeys(Background):
         self.trouble: str | None = None
         self.fetches = dict.fromkeys(RESULTS, 0)
 
+    def take_over(self, earlier: RemoteKeys) -> None:
+        """Use the keys that were fetched from the same URL before, until others are."""
+        self.keys, self._content = earlier.keys, earlier._content
+
     async def look_again(self) -> None:
         """Fetch the keys again for an unknown one, unless the last fetch was just now.
 

@@ -79,6 +79,10 @@ class JudgedHeads:
     def __len__(self) -> int:
         return len(self._patterns)
 
+    def clear(self) -> None:
+        """Forget what was judged, because the rules have changed."""
+        self._patterns.clear()
+
     def judge(
         self, request: CacheRequest, answer: AnyAnswer, times: Times, begin: bytes
     ) -> CachedResponse:

@@ -15,6 +15,7 @@ from gateway.cache.rules.directives import (
     parse_directives,
 )
 from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.origins.repair import LIFETIMES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.protocol.cache_headers import Freshness, TailDirective
+    from gateway.protocol.cache_headers import TailDirective
 
 _AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 _NEVER_FRESH = frozenset({"no-store", "no-cache"})
@@ -119,11 +120,16 @@ def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, s
     return said
 
 
-@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
 def shortened_lines(said: str, freshness: Freshness) -> str:
     """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
+    return _shortened_lines(said, freshness.tail_max_age, freshness.tail_directive)
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def _shortened_lines(said: str, tail_max_age: int, tail_directive: TailDirective) -> str:
     if not said:
         return ""
     fields = CIMultiDict(cache_headers.fields(said))
+    freshness = Freshness(tail_max_age=tail_max_age, tail_directive=tail_directive)
     shorten(fields, freshness)
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

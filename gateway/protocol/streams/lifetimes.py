@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FOR_EVER = Lifetime()
 
 
-class LifetimeLimits(msgspec.Struct, frozen=True):
+class LifetimeLimits(msgspec.Struct):
     """The lifetimes of new streams in seconds; 0 means that there is no default, or no limit.
 
     A longer lifetime is refused, not shortened: the client would not know that its stream ends

@@ -13,7 +13,7 @@ from gateway.protocol.streams.state import Change, Mark, StreamState
 PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked for stays
 
 
-class Retention(msgspec.Struct, frozen=True):
+class Retention(msgspec.Struct):
     """The retention of a stream: seconds, bytes and messages that are kept; 0 means all."""
 
     max_age_s: int = 0

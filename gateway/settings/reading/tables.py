@@ -51,13 +51,22 @@ class ValueContext(NamedTuple):
 
 
 class Setting:
-    """A declared key: its type with annotations, its default, bounds and description."""
+    """A declared key: its type with annotations, its default, bounds and description.
+
+    `reload` says what a reload of the settings does with it; "" in tables within another setting.
+    """
 
     def __init__(
-        self, default: object, description: str, bounds: tuple[float, float] | None, longest: int
+        self,
+        default: object,
+        description: str,
+        bounds: tuple[float, float] | None,
+        longest: int,
+        reload: str,
     ) -> None:
         self.default = default
         self.description = description
+        self.reload = reload
         self.bounds = bounds
         self.longest = longest
         self.type: object = None
@@ -96,11 +105,15 @@ def setting(
     ge: float | None = None,
     le: float | None = None,
     longest: int = 0,
+    reload: str = "",
 ) -> Any:  # noqa: ANN401 - stands where the annotated type is wanted
-    """Declare a key; `ge` and `le` are given together, `longest` bounds the items of a list."""
+    """Declare a key; `ge` and `le` are given together, `longest` bounds the items of a list.
+
+    `reload` says what a reload does with it, in words for the documentation.
+    """
     assert (ge is None) == (le is None), "one bound alone would not count"
     bounds = None if ge is None or le is None else (ge, le)
-    return Setting(default, description, bounds, longest)
+    return Setting(default, description, bounds, longest, reload)
 
 
 def checks(*keys: str) -> Callable[[M], M]:

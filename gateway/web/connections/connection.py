@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 class StreamOwner(Owner, ReaderServer, Protocol):
     """The server that accepted a connection, as the connection uses it."""
 
-    fast: FastPath
+    fast: FastPath  # another one after a reload
     descriptors: Descriptors
 
 
 class Connection(BoundedConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
-    __slots__ = ("_ahead", "_counted", "_fast", "_on_lost", "principal")
+    __slots__ = ("_ahead", "_counted", "_on_lost", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
@@ -47,7 +47,6 @@ class Connection(BoundedConnection):
         """Parse `early` bytes, received before; or send the `late` response and end."""
         super().__init__(owner, early, late)
         self.principal: Principal | None = None  # the reader of the parked long-poll
-        self._fast = owner.fast
         self._ahead: Answers | None = None  # the pending responses to pipelined writes
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # the counters of the parked long-poll
@@ -77,21 +76,22 @@ class Connection(BoundedConnection):
         # The lookup of a long body would cost more than it saves.
         if self.writing_paused or self.shared.closing:
             return False
-        known = self._fast.known(data) if data.startswith(b"GET ") else None
-        if known is not None and self._fast.answer(self, known):
+        fast = self.owner.fast
+        known = fast.known(data) if data.startswith(b"GET ") else None
+        if known is not None and fast.answer(self, known):
             self.note_answered(should_close=known.is_last)
             return True
-        read = self._fast.blocks.read(data)
+        read = fast.blocks.read(data)
         if read is None:
-            return sent_ahead.start_writes(self, self._fast, data)
+            return sent_ahead.start_writes(self, fast, data)
         request, body = read
         if request.method == "GET":
             if body:
                 return False
-            if self._fast.answer_get(self, data, request):
+            if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
-        is_admitted = self._fast.admits_known(request)
+        is_admitted = fast.admits_known(request)
         if is_admitted:
             self._deadline = None
             self.start_request(Request(request, body, self))
@@ -107,10 +107,10 @@ class Connection(BoundedConnection):
         if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
             return False
         if head is not None:
-            self._fast.remember_block(head, message, payload.total_bytes)
+            self.owner.fast.remember_block(head, message, payload.total_bytes)
         if message.method != "GET" or payload is not EMPTY_PAYLOAD:
             return False
-        taken = self._fast.answer_get(self, head, message)
+        taken = self.owner.fast.answer_get(self, head, message)
         if taken:
             self.note_answered(should_close=message.should_close)
         return taken

@@ -58,14 +58,14 @@ class Owner(Protocol):
 
     @property
     def handlers(self) -> RequestHandlers:
-        """The handlers of the requests."""
+        """The handlers of the requests; others after a reload."""
 
 
 class HttpConnection(ClosingConnection):
     """A connection whose handlers answer one `request` at a time."""
 
     __slots__ = (
-        *("_drained", "_idle_until", "_is_parsing", "_leaving", "_step", "handlers"),
+        *("_drained", "_idle_until", "_is_parsing", "_leaving", "_step"),
         *("owner", "request"),
     )
 
@@ -73,7 +73,6 @@ class HttpConnection(ClosingConnection):
         super().__init__(owner.shared)
         self._parser = request_parser(self, self._loop)
         self.owner = owner
-        self.handlers = owner.handlers
         self.request: Request | None = None
         self._step: Step[Any] | None = None
         self._leaving: asyncio.TimerHandle | None = None  # cancels the handler after its grace
@@ -170,7 +169,7 @@ class HttpConnection(ClosingConnection):
     ) -> Step[Any]:
         """Return the Step that handles a request, in its own context if requests are traced."""
         context = None if self.shared.tracer is None else contextvars.copy_context()
-        return Step(partial(self.handlers.handle, request), on_done, context)
+        return Step(partial(self.owner.handlers.handle, request), on_done, context)
 
     def _on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
         """Send the reply; a step of its own sends what cannot be written at once."""
@@ -178,9 +177,9 @@ class HttpConnection(ClosingConnection):
         assert request is not None, "its step has ended"
         try:
             reply = (
-                self.handlers.answer(request, outcome)
+                self.owner.handlers.answer(request, outcome)
                 if error is None
-                else self.handlers.refuse(request, error)
+                else self.owner.handlers.refuse(request, error)
             )
             is_sent = reply is not None and reply.write(self)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over

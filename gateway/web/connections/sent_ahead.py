@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.stepped import Step
     from gateway.web.connections.connection_state import State
     from gateway.web.connections.fast_path import FastPath
-    from gateway.web.connections.http_connection import RequestHandlers
+    from gateway.web.connections.http_connection import Owner
 
 MOST = 32  # writes started before other connections have their turn: 0.5 ms
 
@@ -41,7 +41,9 @@ class AheadConnection(Protocol):
     def defer_pipelined(self, answers: Answers) -> None:
         """Reserve the connection for the responses."""
 
-    handlers: RequestHandlers
+    @property
+    def owner(self) -> Owner:
+        """The server that accepted the connection."""
 
     def step_of(
         self, request: Request, on_done: Callable[[Any, BaseException | None], object]
@@ -123,7 +125,7 @@ class Answers:
     ) -> None:
         try:
             try:
-                handlers = self.connection.handlers
+                handlers = self.connection.owner.handlers
                 reply = (
                     handlers.answer(request, outcome)
                     if error is None

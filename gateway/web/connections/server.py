@@ -12,10 +12,15 @@ from gateway.web.connections.entrance import Entrance
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Collection
 
     from gateway.runtime.context import Context
+    from gateway.telemetry.traffic import Traffic
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.http_connection import HttpConnection, RequestHandlers
+
+
+LOOK_S = 0.05  # between two looks at the requests that a reload waits for
 
 
 class ConnectionServer:
@@ -35,6 +40,20 @@ class ConnectionServer:
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections: Connections[HttpConnection] = Connections()
         self._entrance = Entrance(shared, self.connections)
+
+    def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
+        """Serve the next request of each connection by these, after a reload."""
+        self.handlers, self.fast, self.keepalive_s = handlers, fast, keepalive_s
+
+    async def requests_end(self, of: Collection[Traffic]) -> None:
+        """Wait until no request is under way that counts in one of these traffics."""
+        while any(  # noqa: ASYNC110 - looked at by reloads only, so that no request pays for it
+            connection.request is not None
+            and connection.request.exchange is not None
+            and connection.request.exchange.traffic in of
+            for connection in self.connections
+        ):
+            await asyncio.sleep(LOOK_S)
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return the response to the only request of a connection, if it is cached."""

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
 from admin.app import build
-from gateway.serve import Gateway
+from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
 from gateway.telemetry.inspection import DescribeStream, NotAnswered, StreamDescription, StreamRow
 from tests.admin.browser.serving import HASH, PASSWORD, Tab

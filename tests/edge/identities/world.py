@@ -12,6 +12,7 @@ from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
@@ -95,7 +96,9 @@ class Gateway:
         fast = FastPath(self.routes, self.shared)
         self.fast = fast
         self.inspector = app.inspector(self.routes)
-        self._server = app.connection_server(settings, self.routes, fast, self.shared)
+        self._server = ConnectionServer(
+            app.handlers_of(self.routes, self.shared), fast, self.shared, settings.keepalive_timeout
+        )
         self._idle: list[Line] = []
 
     def _clock(self) -> float:

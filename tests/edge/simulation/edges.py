@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway import app
 from gateway.settings import Route
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.web.serving import Options, settings_of
 
@@ -60,7 +61,9 @@ class Edge:
         self.route = app.edge_route(settings, route, self.shared)
         routes = Router([self.route])
         fast = FastPath(routes, self.shared)
-        self._server = app.connection_server(settings, routes, fast, self.shared)
+        self._server = ConnectionServer(
+            app.handlers_of(routes, self.shared), fast, self.shared, settings.keepalive_timeout
+        )
 
     def _clock(self) -> float:
         return EPOCH_S + self._loop.time()

@@ -13,6 +13,7 @@ from gateway.backends.redis.servers.topology import Topology
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.backends.abilities import needed
 from tests.streams.simulation.link import Link
@@ -93,7 +94,9 @@ class Gateway:
         self.route = app.hosted_route(settings, route, self.log, self.shared)
         routes = Router([self.route])
         fast = FastPath(routes, self.shared)
-        self.server = app.connection_server(settings, routes, fast, self.shared)
+        self.server = ConnectionServer(
+            app.handlers_of(routes, self.shared), fast, self.shared, settings.keepalive_timeout
+        )
         self.pipes: dict[Pipe, None] = {}
 
     async def start(self) -> None:

@@ -16,6 +16,7 @@ from gateway.settings import Route
 from gateway.stepped import Step
 from gateway.web.connections import http_connection, incoming, sent_ahead
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
 from tests.streams.gated_log import GatedLog
@@ -89,8 +90,11 @@ class World:
         self.edge = app.edge_route(settings, edge, self.shared)
         self.routes: list[StreamRoute] = [self.own, self.edge]
         routes = Router(self.routes)
-        self.server = app.connection_server(
-            settings, routes, FastPath(routes, self.shared), self.shared
+        self.server = ConnectionServer(
+            app.handlers_of(routes, self.shared),
+            FastPath(routes, self.shared),
+            self.shared,
+            settings.keepalive_timeout,
         )
         self.clients: list[Client] = []
 

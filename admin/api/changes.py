@@ -1,0 +1,85 @@
+"""The operations of the JSON API that change something; each leaves a line in the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.access.audit import audited
+from admin.access.check import VIEWER
+from admin.api.values import (
+    AppendBody,
+    ChangeMade,
+    KeyRotation,
+    OfStream,
+    ReadToken,
+    ReloadDone,
+    RotatedKeys,
+    Stopping,
+    TokenWish,
+)
+from admin.console import CONSOLE
+from gateway.access.signed.read_tokens import TokenRequest
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from admin.model import DoctorView, DoctorWish
+
+
+async def append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
+    """Append text to a stream, and return the next offset."""
+    with audited(request[VIEWER], "append", body.route, body.name):
+        offset = await request.app[CONSOLE].changes.append(
+            body.route, body.name, body.content_type, body.data.encode()
+        )
+    return ChangeMade(offset)
+
+
+async def close(request: web.Request, _query: None, body: OfStream) -> ChangeMade:
+    """Close a stream, and return its final offset."""
+    with audited(request[VIEWER], "close", body.route, body.name):
+        offset = await request.app[CONSOLE].changes.close_stream(body.route, body.name)
+    return ChangeMade(offset)
+
+
+async def delete(request: web.Request, query: OfStream, _body: None) -> None:
+    """Delete a stream."""
+    with audited(request[VIEWER], "delete", query.route, query.name):
+        await request.app[CONSOLE].changes.delete(query.route, query.name)
+
+
+async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:
+    """Ask the producer of a run to stop."""
+    with audited(request[VIEWER], "stop", body.route, body.name):
+        return Stopping(await request.app[CONSOLE].changes.stop_run(body.route, body.name))
+
+
+async def make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
+    """Make a read token."""
+    token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
+    with audited(request[VIEWER], "token", "", body.streams) as told:
+        told["subject"] = body.subject
+        issued, cookie = await request.app[CONSOLE].changes.make_token(token_request)
+        told |= {"jti": issued.token_id, "expires": issued.expires}
+    return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
+
+
+async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
+    """Give streams other reader keys."""
+    with audited(request[VIEWER], "rotate", "", body.streams) as told:
+        rotated = await request.app[CONSOLE].changes.rotate_keys(body.streams)
+        told["version"] = rotated.version
+    return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
+
+
+async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:
+    """Put the settings in force as they are written now."""
+    with audited(request[VIEWER], "reload", "", ""):
+        return ReloadDone(await request.app[CONSOLE].reload())
+
+
+async def begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
+    """Begin to examine a deployment."""
+    with audited(request[VIEWER], "doctor", body.route or "", "") as told:
+        told["host"] = body.host
+        return request.app[CONSOLE].doctor.begin(body, request[VIEWER].name)

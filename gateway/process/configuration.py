@@ -1,0 +1,44 @@
+"""The configuration in force: settings, and what is made from them to serve requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway import app
+from gateway.web.connections.fast_path import FastPath
+from gateway.web.router import Router
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.access.authorities import Authorities
+    from gateway.purge.purges import Purges
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import StreamRoute
+    from gateway.settings import Settings
+
+
+class ActiveConfiguration:
+    """Settings, with the authorities, purges and routes that follow them.
+
+    The routes are in the order of the settings. A reload replaces the whole object; authorities,
+    purges and routes may go on into the next one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        authorities: Authorities,
+        purges: Purges,
+        routes: Sequence[StreamRoute],
+        shared: Context,
+    ) -> None:
+        self.settings = settings
+        self.authorities = authorities
+        self.purges = purges
+        self.routes = tuple(routes)
+        shared.connect(purge=purges.purge)
+        self.router = Router(self.routes)
+        self.fast_path = FastPath(self.router, shared)
+        self.handlers = app.handlers_of(self.router, shared)
+        self.inspector = app.inspector(self.router)

@@ -1,0 +1,243 @@
+"""A gateway in this process, from its start to its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from admin.source import STARTING, Health
+from gateway import app
+from gateway.access.authorities import Authorities
+from gateway.access.console import ConsoleToken
+from gateway.process import reconfiguration
+from gateway.process.configuration import ActiveConfiguration
+from gateway.process.listening import explaining, open_admin
+from gateway.process.reloader import Reloader
+from gateway.telemetry import metrics, tracing
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, gauge
+from gateway.web.connections.listener import ConnectionListener
+from gateway.web.connections.server import ConnectionServer
+from gateway.web.metrics import snapshot
+from gateway.web.requests.request_parser import check_parser
+
+if TYPE_CHECKING:
+    from gateway.process.reloader import Reread
+    from gateway.purge.purges import Purges
+    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.write_journal import WriteJournal
+    from gateway.runtime.writes import Write
+    from gateway.settings import Settings
+    from gateway.telemetry.inspection import Answer, Question
+
+LAST_WAIT_S = 0.1
+# This clock runs on while the machine is suspended, so that a stream expires after the same time
+# whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
+RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+CONFIGURATIONS = gauge(
+    "headgate_configurations_in_use",
+    "Configurations that serve or are let go of: 1, and each one before a reload whose requests "
+    "and readers have not ended yet.",
+)
+
+
+def _running_s() -> float:
+    """Return the seconds since an arbitrary moment, by a clock that nobody sets."""
+    return time.clock_gettime(RUNNING)
+
+
+class Gateway:
+    """A gateway in this process, from its start to its drain.
+
+    As one of several `workers` it shares its port with the others, and has no admin listener.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        journal: WriteJournal | None = None,
+        console: bytes = b"",
+        reread: Reread | None = None,
+    ) -> None:
+        """Build all parts from the settings, which `reread` returns anew for a reload.
+
+        A worker has the `journal` of all workers' writes, and `console`, the hash of the console
+        token, which the supervisor made. Raises StartError if the libraries for tracing are
+        missing, or a cache's token or the tokens_file cannot be read.
+        """
+        self.console = ConsoleToken()
+        self._console = console or self.console.digest
+        self._journal = journal
+        self._shared = shared = app.shared_by_all(settings, time.time, running=_running_s)
+        shared.connect(tracer=tracing.begin(os.environ), journal=journal)
+        if journal is not None:
+            journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
+        authorities = self._authorities(settings)
+        routes = [
+            app.route_of(settings, it, shared, app.access_of(settings, it, authorities, shared))
+            for it in settings.route_table
+        ]
+        purges = self._purges(settings)
+        self._configuration = ActiveConfiguration(settings, authorities, purges, routes, shared)
+        self._makers = reconfiguration.Makers(self._authorities, self._purges)
+        self._retiring: set[asyncio.Task[None]] = set()  # configurations before reloads
+        self._connections: ConnectionServer | None = None  # once it listens
+        self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
+        self._opened: list[StreamRoute] = []  # to be closed at the stop
+        self._open = AsyncExitStack()
+
+    def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
+        return Authorities(settings, time.time, self._console, earlier)
+
+    def _purges(self, settings: Settings) -> Purges:
+        return reconfiguration.purges_of(settings, time.monotonic, time.time)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._configuration.settings
+
+    @property
+    def _routes(self) -> tuple[StreamRoute, ...]:
+        return self._configuration.routes
+
+    def catch_up(self) -> None:
+        """Process the writes of other workers, for live readers, whose waits no request ends."""
+        if self._journal is not None:
+            self._journal.catch_up()
+
+    def _invalidate(self, write: Write) -> None:
+        for route in self._routes:
+            if route.prefix == write.prefix:
+                route.invalidate(write)
+
+    def _invalidate_all(self) -> None:
+        log.warning("worker.writes_missed")
+        self._shared.store.clear()
+        for route in self._routes:
+            route.invalidate_all()
+
+    async def health(self) -> Health:
+        """Return the health of this process and of its routes."""
+        server = STARTING if self._connections is None else None
+        if self._shared.closing:
+            server = "stopping"
+        health = Health({"server": server}, {})
+        for route in self._routes:
+            health.checks.update(route.readiness())
+            health.notes.update(route.notes())
+        health.notes.update(self._configuration.purges.notes())
+        health.notes.update(self._configuration.authorities.notes())
+        return health
+
+    def numbers(self) -> metrics.Snapshot:
+        """Return the metrics of this process."""
+        configuration = self._configuration
+        return (
+            *snapshot(self._shared, configuration.router),
+            *configuration.purges.samples(),
+            *configuration.authorities.samples(),
+            Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
+            *metrics.of_this_process(),
+        )
+
+    async def measure(self) -> metrics.Snapshot:
+        """Return the metrics of the whole gateway, for a process that serves alone."""
+        return (*metrics.of_all(), *self.reloader.samples(), *self.numbers())
+
+    async def ask(self, question: Question) -> list[Answer]:
+        """Return the answer of this process to a question of the console."""
+        return [await self._configuration.inspector.answer(question)]
+
+    async def start(self) -> None:
+        """Open the routes, then the listeners; `stop` closes them in reverse order."""
+        check_parser(asyncio.get_running_loop())
+        configuration, shared = self._configuration, self._shared
+        settings = configuration.settings
+        shared.lag.start()
+        self._open.callback(shared.lag.stop)
+        configuration.authorities.start()
+        configuration.purges.open()
+        self._open.push_async_callback(self._close_configuration)
+        for route in configuration.routes:
+            await route.open()
+            self._opened.append(route)
+        if self._journal is None:
+            await open_admin(self, self.reloader, self.console, self._open)
+        fast, handlers = configuration.fast_path, configuration.handlers
+        connections = ConnectionServer(handlers, fast, shared, settings.keepalive_timeout)
+        self._open.callback(connections.stop_sweeping)
+        # The drain has waited for the requests already.
+        self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
+        self._listener = ConnectionListener(connections)
+        listen = settings.listen
+        with explaining(listen, "listen"):
+            await self._listener.open(listen.host, listen.port, shared=self._journal is not None)
+        self._open.push_async_callback(self._drain, connections)
+        self._connections = connections
+
+    async def reload(self, settings: Settings) -> None:
+        """Serve by these settings from the next request on. Raises StartError, and changes nothing.
+
+        Readers stay connected, as far as their routes go on.
+        """
+        self.commit(await self.prepare(settings))
+
+    async def prepare(self, settings: Settings) -> reconfiguration.Reload:
+        """Return what a reload needs, beside what serves. Raises StartError, and leaves nothing."""
+        prepared = reconfiguration.Reload(self._configuration, settings, self._shared, self._makers)
+        await prepared.prepare()
+        return prepared
+
+    def commit(self, prepared: reconfiguration.Reload) -> None:
+        """Put a prepared configuration in force, and let go of the one before behind that."""
+        assert self._connections is not None, "only what serves is reloaded"
+        grace_s = self.settings.shutdown_grace
+        self._configuration = new = prepared.commit()
+        self._opened = [*new.routes]
+        self._connections.serve(new.handlers, new.fast_path, new.settings.keepalive_timeout)
+        task = asyncio.create_task(prepared.retire(self._connections, grace_s))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _close_configuration(self) -> None:
+        """Close the routes in reverse order, then the purges and the authorities."""
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        while self._opened:
+            await self._opened.pop().close()
+        await self._configuration.purges.close()
+        await self._configuration.authorities.stop()
+
+    async def _drain(self, connections: ConnectionServer) -> None:
+        """Stop listening for streams, and wait for requests under way for shutdown_grace.
+
+        The admin listener stays open, and reports that this process is stopping.
+        """
+        self._listener.close()
+        grace_s = self.settings.shutdown_grace
+        try:
+            async with asyncio.timeout(grace_s):
+                for route in self._routes:
+                    await route.drain()
+                await connections.connections.all_idle()
+                await self._configuration.purges.drain()
+                if self._shared.tracer is not None:
+                    await self._shared.tracer.close()
+        except TimeoutError:
+            log.warning("server.drain_incomplete", grace_s=grace_s)
+
+    async def stop(self) -> None:
+        """Drain, then close everything that was opened."""
+        was_serving = self._connections is not None
+        self._shared.begin_closing()
+        if was_serving:
+            log.info("server.stopping")
+        await self._open.aclose()
+        if was_serving:
+            log.info("server.stopped")

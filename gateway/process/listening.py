@@ -1,0 +1,69 @@
+"""The addresses that a process listens on: messages when that fails, and the admin listener."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from admin.source import Setup
+from gateway import app
+from gateway.backends.registry import formats
+from gateway.errors import StartError
+from gateway.settings import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AsyncExitStack
+
+    from admin.source import ProcessSource
+    from gateway.access.console import ConsoleToken
+    from gateway.process.reloader import Reloader
+    from gateway.settings import Address
+
+# Advice for an address that cannot be listened on, by errno.
+WAYS_OUT = {
+    errno.EADDRINUSE: "end what listens there, or choose another address",
+    errno.EADDRNOTAVAIL: "choose an address of this machine, or 0.0.0.0 for every IPv4 address",
+    errno.EACCES: "choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE",
+}
+
+
+async def open_admin(
+    source: ProcessSource, reloader: Reloader, console: ConsoleToken, opened: AsyncExitStack
+) -> None:
+    """Open the admin listener: console, health checks and metrics. Raises StartError."""
+    from admin import app as application  # 1 MB, which workers do not need
+    from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
+
+    settings = reloader.settings
+    shared = app.shared_by_all(with_admin_bounds(settings), time.time)
+    shared.add_to_refusals(application.REFUSAL_LINES)
+    bounds = AdminBounds(shared)
+
+    def current_formats() -> dict[str, str]:
+        return formats(reloader.settings.route_table)
+
+    setup = Setup(reloader, current_formats, time.time, console, bounds)
+    address = settings.admin
+    listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
+    opened.push_async_callback(listener.close)
+    with explaining(address, "admin"):
+        await listener.open(address)
+
+
+@contextmanager
+def explaining(address: Address, key: str) -> Iterator[None]:
+    """Turn an OSError into a StartError that names the setting and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if isinstance(error, socket.gaierror):  # its errno is not one of the system's
+            reason = error.strerror or reason
+        if error.errno in WAYS_OUT:
+            reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or --{key}"
+        raise StartError(f"cannot listen on {address} ({key}): {reason}") from error

@@ -1,0 +1,173 @@
+"""A reload: from the configuration in force to another one, while readers stay connected.
+
+Everything that may fail is prepared first, beside the configuration in force. Then the change is
+made in one call, without a wait, so that no request meets half of it. What is no longer used is
+drained and closed behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway import app
+from gateway.errors import StartError
+from gateway.process.configuration import ActiveConfiguration
+from gateway.purge.purges import Purges, longest_kept_s
+from gateway.settings import Route
+from gateway.settings.reading.reload_effects import JUDGED_ANEW, SET_UP_ANEW, fixed_changes
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.access.authorities import Authorities
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RouteAccess, StreamRoute
+    from gateway.settings import Settings
+    from gateway.web.connections.server import ConnectionServer
+
+
+def check_fixed(current: Settings, wanted: Settings) -> None:
+    """Raise StartError with a sentence for each setting that differs and needs a restart."""
+    refused = []
+    for change in fixed_changes(current, wanted):
+        source = wanted.sources.get(change.key)
+        subject = change.key if source is None else f"{source}: {change.key}"
+        refused.append(
+            f"{subject} cannot be changed by a reload: it is {change.current} until a restart"
+        )
+    if refused:
+        raise StartError(".\n".join(refused))
+
+
+class Makers(NamedTuple):
+    """The functions that make parts of a configuration for this process."""
+
+    authorities: Callable[[Settings, Authorities | None], Authorities]
+    purges: Callable[[Settings], Purges]
+
+
+class _KeptRoute(NamedTuple):
+    """A route that goes on, its new settings and access, and whether its readers are judged."""
+
+    route: StreamRoute
+    wanted: Route
+    access: RouteAccess
+    is_judged_anew: bool
+
+
+class Reload:
+    """The change from one configuration to another; its methods are called in their order."""
+
+    def __init__(
+        self, current: ActiveConfiguration, settings: Settings, shared: Context, makers: Makers
+    ) -> None:
+        self._current = current
+        self._settings = settings
+        self._shared = shared
+        self._makers = makers
+        self._authorities: Authorities
+        self._purges: Purges
+        self._kept: list[_KeptRoute] = []
+        self._opened: list[StreamRoute] = []
+        self._routes: list[StreamRoute] = []  # all of the new configuration, in its order
+
+    async def prepare(self) -> None:
+        """Make what the new configuration needs. Raises StartError, and then leaves nothing."""
+        current, settings = self._current, self._settings
+        check_fixed(current.settings, settings)
+        self._purges = current.purges
+        if settings.purges != current.settings.purges:
+            self._purges = self._makers.purges(settings)
+        self._authorities = self._makers.authorities(settings, current.authorities)
+        earlier = {
+            route.prefix: (made, route)
+            for made, route in zip(current.routes, current.settings.route_table, strict=True)
+        }
+        try:
+            for route in settings.route_table:
+                await self._prepare_route(route, *earlier.get(route.prefix, (None, None)))
+        except BaseException:
+            await self.abandon()
+            raise
+
+    async def _prepare_route(
+        self, wanted: Route, made: StreamRoute | None, present: Route | None
+    ) -> None:
+        settings = self._settings
+        access = app.access_of(settings, wanted, self._authorities, self._shared)
+        if made is not None and present is not None:
+            effects = self._effects(present, wanted)
+            is_judged_anew = JUDGED_ANEW in effects
+            if SET_UP_ANEW not in effects and not (wanted.is_http and is_judged_anew):
+                self._kept.append(_KeptRoute(made, wanted, access, is_judged_anew))
+                self._routes.append(made)
+                return
+        route = app.route_of(settings, wanted, self._shared, access)
+        await route.open()
+        self._opened.append(route)
+        self._routes.append(route)
+
+    def _effects(self, present: Route, wanted: Route) -> set[str]:
+        """Return what a reload does with the settings that differ for a route."""
+        effects = {
+            one.reload
+            for key, one in Route.settings.items()
+            if getattr(present, key) != getattr(wanted, key)
+        }
+        if self._current.settings.auth_of(present) != self._settings.auth_of(wanted):
+            effects.add(JUDGED_ANEW)
+        return effects
+
+    async def abandon(self) -> None:
+        """Close what was prepared, and leave the configuration in force as it is."""
+        while self._opened:
+            await self._opened.pop().close()
+
+    def commit(self) -> ActiveConfiguration:
+        """Return the new configuration, in force from the next request on."""
+        settings, current = self._settings, self._current
+        app.reconfigure(self._shared, settings)
+        for kept in self._kept:
+            app.renew_route(kept.route, settings, kept.wanted, kept.access, self._shared)
+        new = ActiveConfiguration(
+            settings, self._authorities, self._purges, self._routes, self._shared
+        )
+        if self._purges is not current.purges:
+            self._purges.open()
+        self._authorities.start()
+        self._authorities.judge_again()
+        for kept in self._kept:
+            if kept.is_judged_anew:
+                app.end_readers(kept.route)
+        return new
+
+    async def retire(self, connections: ConnectionServer, grace_s: float) -> None:
+        """Let go of what the new configuration does not use.
+
+        Requests that began before have `grace_s` seconds to end, as at a stop.
+        """
+        current = self._current
+        removed = [route for route in current.routes if route not in self._routes]
+        await current.authorities.stop()
+        try:
+            async with asyncio.timeout(grace_s):
+                for route in removed:
+                    await route.drain()
+                await connections.requests_end([route.traffic for route in removed])
+                if self._purges is not current.purges:
+                    await current.purges.drain()
+        except TimeoutError:
+            log.warning("server.drain_incomplete", grace_s=grace_s)
+        for route in removed:
+            self._shared.store.clear(route.traffic.kept)
+            await route.close()
+        if self._purges is not current.purges:
+            await current.purges.close()
+
+
+def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
+    """Make the purges of the caches in front. Raises StartError if a token is missing."""
+    kept_s = longest_kept_s(settings.route_table)
+    return Purges(settings.purges, clock, wall_clock=wall, give_up_s=kept_s)

@@ -1,0 +1,94 @@
+"""Reloads on request: the settings are read again, checked, and put in force as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import StartError
+from gateway.settings import SettingsError
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, counter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from typing import TypeAlias
+
+    from gateway.settings import Settings
+
+    Reread: TypeAlias = Callable[[], Settings]
+
+# A file that an editor or a script is writing may be valid in the middle.
+SETTLED_S = 0.25
+RESULTS = ("done", "refused")
+RELOADS = counter(
+    "headgate_reloads_total", "Reloads of the settings, by what became of them.", "result"
+)
+
+
+class Reloader:
+    """The reloads of a process, one after the other.
+
+    `reread` returns the settings as they are written now; raises SettingsError. `apply` puts them
+    in force; raises StartError, and then leaves the former ones in force.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Reread,
+        apply: Callable[[Settings], Awaitable[None]],
+    ) -> None:
+        self.settings = settings  # in force
+        self._reread = reread
+        self._apply = apply
+        self._lock = asyncio.Lock()
+        self._begun: asyncio.Task[object] | None = None
+        self.counts = dict.fromkeys(RESULTS, 0)
+        # Called after each reload that was put in force.
+        self.on_reload: list[Callable[[Settings], None]] = []
+
+    def begin(self) -> None:
+        """Reload in the background: what comes of it is logged."""
+        self._begun = asyncio.get_running_loop().create_task(self.reload())
+
+    async def reload(self) -> tuple[str, ...]:
+        """Read the settings again, and put them in force.
+
+        Return a sentence for each reason why the former ones stay in force, or none. A call during
+        a reload waits for it, and reads the settings once more.
+        """
+        async with self._lock:
+            try:
+                settings = await self._settled()
+                await self._apply(settings)
+            except SettingsError as refusal:
+                return self._refused(refusal.problems)
+            except StartError as refusal:
+                return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
+            self.settings = settings
+            for on_reload in self.on_reload:
+                on_reload(settings)
+            self.counts["done"] += 1
+            log.info("server.reloaded", routes=[route.prefix for route in settings.route_table])
+            return ()
+
+    async def _settled(self) -> Settings:
+        """Return the settings once two looks in a row find the same."""
+        seen = None
+        while True:
+            settings = await asyncio.to_thread(self._reread)
+            if settings == seen or settings.file is None:
+                return settings
+            seen = settings
+            await asyncio.sleep(SETTLED_S)
+
+    def _refused(self, problems: tuple[str, ...]) -> tuple[str, ...]:
+        self.counts["refused"] += 1
+        log.error("server.reload_refused", problems=problems, instead="the settings in force")
+        return problems
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how many reloads were done and refused."""
+        for result in RESULTS:
+            yield Sample(RELOADS, (result,), self.counts[result])

@@ -1,0 +1,35 @@
+"""The effects of a reload on settings, in words for the documentation, and the fixed settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gateway.settings.reading.tables import Table
+
+FIXED = "no: restart"
+NEXT = "yes, from the next request on"
+OPEN_STAYS = "yes; what is open above a lower limit stays"
+CREDENTIALS = "yes; readers end whose credential is no longer accepted"
+JUDGED_ANEW = "yes; live readers of the route end at an event, and are judged anew"
+RENDERED_ANEW = "yes; cached responses of the route are dropped"
+SET_UP_ANEW = (
+    "yes; the route is set up anew: its live readers end at an event, its cached responses are "
+    "dropped"
+)
+
+
+class FixedChange(NamedTuple):
+    """A setting that a reload would change, but cannot: its key, and what it is now."""
+
+    key: str
+    current: object
+
+
+def fixed_changes(current: Table, wanted: Table) -> list[FixedChange]:
+    """Return the settings that differ between the two, and that only a restart changes."""
+    return [
+        FixedChange(key, one.plain(getattr(current, key)))
+        for key, one in current.settings.items()
+        if one.reload == FIXED and getattr(current, key) != getattr(wanted, key)
+    ]

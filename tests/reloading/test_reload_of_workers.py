@@ -1,0 +1,127 @@
+"""Reloads of several workers and by the command: all change together, or none does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.processes import HEADGATE, run
+from tests.support.waiting import wait_until
+from tests.workers.several import Several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ORIGIN = "http://127.0.0.1:9"  # which nothing is asked of
+TRIES = 20  # requests, each on a connection of its own: both workers get some
+
+
+class Configured:
+    """A server with a file of settings, which a test writes anew."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.file = folder / "headgate.toml"
+        self.server = Several("memory:", arguments=["--config", str(self.file)])
+        at = self.server.arguments.index("--origin")
+        del self.server.arguments[at : at + 2]
+        self._workers = workers
+
+    def write(self, *prefixes: str, **settings: object) -> None:
+        """Write routes with these prefixes, and other settings."""
+        given = {"workers": self._workers, **settings}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+        for prefix in prefixes:
+            lines += ["[[routes]]", f'prefix = "{prefix}"', f'origin = "{ORIGIN}{prefix}"']
+        self.file.write_text("\n".join(lines) + "\n")
+
+    def statuses(self, path: str) -> set[int]:
+        """The statuses of TRIES reads."""
+        return {ask(self.server.port, "GET", path).status for _ in range(TRIES)}
+
+    def reload(self, *options: str) -> subprocess.CompletedProcess[bytes]:
+        """What the command prints, and its status."""
+        environment = {
+            **self.server.environment,
+            "HEADGATE_CONFIG": str(self.file),
+            "HEADGATE_LISTEN": f"127.0.0.1:{self.server.port}",
+            "HEADGATE_ADMIN": f"127.0.0.1:{self.server.admin_port}",
+        }
+        return run([HEADGATE, "reload", *options], environment=environment)
+
+
+@contextlib.contextmanager
+def configured(folder: Path, workers: int, **environment: str) -> Iterator[Configured]:
+    """A server with one route, /a."""
+    made = Configured(folder, workers)
+    made.server.environment |= environment
+    made.write("/a")
+    try:
+        made.server.start()
+        wait_until(made.server.is_ready, "all workers serve")
+        yield made
+    finally:
+        made.server.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_command_puts_new_settings_in_force_in_all_workers(
+    tmp_path: Path, workers: int
+) -> None:
+    with configured(tmp_path, workers) as at:
+        assert at.statuses("/b/s") == {404}
+        at.write("/a", "/b")
+        done = at.reload()
+        assert (done.returncode, done.stdout) == (0, b"In force: /a /b\n")
+        assert at.statuses("/b/s") == {502}
+        assert at.server.metrics()['headgate_reloads_total{result="done"}'] == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, workers: int) -> None:
+    with configured(tmp_path, workers) as at:
+        at.write("/a", "/b", expiry_grace=1)
+        refused = at.reload()
+        assert refused.returncode == 1
+        assert b"expiry_grace cannot be changed by a reload" in refused.stderr
+        at.write("/a", "/b", tokens_file="/nowhere/tokens.toml", auth=["tokens"])
+        assert b"/nowhere/tokens.toml" in at.reload().stderr
+        assert at.statuses("/b/s") == {404}
+
+
+def test_a_worker_that_starts_after_a_reload_has_the_new_settings(tmp_path: Path) -> None:
+    with configured(tmp_path, 2) as at:
+        at.write("/a", "/b")
+        assert at.reload().returncode == 0
+        for pid in at.server.workers().values():
+            subprocess.run(["kill", "-9", str(pid)], check=True)
+        wait_until(lambda: len(at.server.told("worker.ended")) == 2, "both have ended")
+        wait_until(at.server.is_ready, "both are replaced")
+        assert at.statuses("/b/s") == {502}
+
+
+def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> None:
+    at = Configured(tmp_path, 1)
+    at.write("/a")
+    failed = at.reload()
+    assert failed.returncode == 1
+    assert b"cannot be reached" in failed.stderr
+
+
+def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> None:
+    roles = {"ops": "operator", "eye": "viewer"}
+    tables = []
+    for name, role in roles.items():
+        (tmp_path / name).write_text(f"{name * 12}\n")
+        digest = hashlib.sha256((name * 12).encode()).hexdigest()
+        tables.append({"name": name, "role": role, "token": f"sha256:{digest}"})
+    with configured(tmp_path, 1, HEADGATE_ADMIN_TOKENS=json.dumps(tables)) as at:
+        assert at.reload().returncode == 1
+        assert at.reload("--token-file", str(tmp_path / "eye")).returncode == 1
+        assert at.reload("--token-file", str(tmp_path / "ops")).returncode == 0
