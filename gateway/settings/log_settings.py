@@ -114,7 +114,7 @@ class LogSettings(RouteOrigin):
         le=1024 * GIB,
         description="Most bytes that the route's streams may take in memory or in the data file, "
         "about; then creations and appends get 507. 0 means as many as there is room for.",
-        reload="yes, from the next append on",
+        reload="yes, behind the next commit",
     )
     wait_replicas: Count = setting(
         0,
