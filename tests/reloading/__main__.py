@@ -1,0 +1,47 @@
+"""`python -m tests.reloading`: reloads under load, while thousands of readers follow a stream.
+
+Each reload adds or removes a route, and changes the limits. No reader may lose its connection or a
+message, and no request may fail. It prints what was measured, and exits with 1 if any of that was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.reloading.under_load import Load, Measured
+
+
+def main() -> int:
+    """The exit status: 1 if a reader, a message or a request was lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reloading")
+    parser.add_argument("--reloads", type=int, default=100)
+    parser.add_argument("--readers", type=int, default=5000)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        load = Load(Path(folder), arguments.readers)
+        measured = asyncio.run(load.play(arguments.reloads))
+    _tell(arguments, measured, time.monotonic() - began)
+    return 0 if measured.lost == 0 else 1
+
+
+def _tell(arguments: argparse.Namespace, measured: Measured, seconds: float) -> None:
+    megabytes = [size / 1e6 for size in measured.resident]
+    sys.stdout.write(
+        f"{arguments.reloads} reloads in {seconds:.0f} s, {arguments.readers} live readers\n"
+        f"readers that lost their connection or a message: {measured.readers_lost}\n"
+        f"requests: {measured.requests}, failed: {measured.failed}\n"
+        f"hit ratio before: {measured.ratio_before:.4f}, during: {measured.ratio_during:.4f}\n"
+        f"a reload: median {measured.median_ms:.0f} ms, longest {measured.longest_ms:.0f} ms, "
+        "of which 250 ms wait for the file to be whole\n"
+        f"memory: {megabytes[0]:.1f} MB before, {megabytes[-1]:.1f} MB after\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
