@@ -56,6 +56,7 @@ class CommandGroup(click.Group):
     def _add_others(self) -> None:
         from gateway.commands.cdn import cdn
         from gateway.commands.completion import completion
+        from gateway.commands.context import context
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
@@ -64,8 +65,8 @@ class CommandGroup(click.Group):
         from gateway.commands.reload import reload
         from gateway.commands.token import token
 
-        of_server = (cdn, completion, doctor, healthcheck, alerts, grafana, hash_password)
-        for other in (*COMMANDS, *of_server, reload, token):
+        of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
+        for other in (*COMMANDS, *of_server, completion, context):
             self.add_command(other)
 
     @override

@@ -14,6 +14,7 @@ import uvloop
 
 from gateway.errors import StartError
 from gateway.process.gateway import Gateway
+from gateway.running_servers import published
 from gateway.settings import shown_origin
 from gateway.settings.reached import console_url, export_for_commands
 from gateway.telemetry.logs import configure, log
@@ -32,9 +33,9 @@ CUT_SHORT = 1  # the exit status after a second signal to stop
 INSISTS_AFTER_S = 1.0
 
 
-def announce_start(settings: Settings) -> None:
-    """Print or log the URLs of streams and console, and what the commands need."""
-    export = export_for_commands(settings)
+def announce_start(settings: Settings, *, is_found: bool) -> None:
+    """Print or log the URLs of streams and console, and what commands need if they find neither."""
+    export = None if is_found else export_for_commands(settings)
     routes = {
         f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
         for route in settings.route_table
@@ -80,8 +81,9 @@ async def _run(settings: Settings, reread: Reread) -> int:
     on_hangup(stop.set, gateway.reloader.begin)
     try:
         if await is_started(gateway, stop):
-            announce_start(settings)
-            await stop.wait()
+            with published(settings, os.environ) as is_found:
+                announce_start(settings, is_found=is_found)
+                await stop.wait()
     finally:
         await gateway.stop()
     return 0

@@ -32,15 +32,17 @@ def nobody() -> Iterator[None]:
         os.environ.update(before)
 
 
-def context(authorities: str = "", *, verify: bool = True) -> ssl.SSLContext:
+def context(
+    authorities: str = "", *, named_by: str = "tls_ca", verify: bool = True
+) -> ssl.SSLContext:
     """Return a context that trusts only the authorities in a PEM file; without one, the system's.
 
-    Raises StartError if the file cannot be used.
+    Raises StartError if the file cannot be used, with the setting or option that it is `named_by`.
     """
     try:
         made = ssl.create_default_context(cafile=authorities or None)
     except OSError as cause:
-        raise StartError(f"cannot use {authorities} (tls_ca): {why_not(cause)}") from cause
+        raise StartError(f"cannot use {authorities} ({named_by}): {why_not(cause)}") from cause
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE

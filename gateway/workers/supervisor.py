@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from gateway.errors import StartError
 from gateway.process.listening import explaining, open_admin
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
+from gateway.running_servers import published
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics
@@ -137,7 +139,9 @@ class Supervisor:
     async def _started(self) -> None:
         for slot in self._slots:
             await slot.started.wait()
-        serve.announce_start(self._settings)
+        with published(self._settings, os.environ) as is_found:
+            serve.announce_start(self._settings, is_found=is_found)
+            await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()

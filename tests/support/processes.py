@@ -27,12 +27,13 @@ HEADGATE = Path(sys.executable).with_name("headgate")
 NODE = Path(sys.executable).with_name("node")  # as the development lock has it
 START_TIMEOUT_S = 30.0
 # Else a part of each start is for what no test needs: as it is imported, aiohttp reads the
-# system's certificate authorities.
-AT_ONCE = {"SSL_CERT_FILE": os.devnull}
+# system's certificate authorities. And commands would find the servers of other tests, and the
+# contexts of whoever runs them.
+AT_ONCE = dict.fromkeys(("SSL_CERT_FILE", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"), os.devnull)
 # A program to put before a command that is to be started anew: it changes nothing.
 ANEW = ("env",)
 # Variables that are read when a command runs, if at all; any other may be as it is imported.
-READ_LATE = ("HEADGATE_", "STREAM_", "PYTEST_")
+READ_LATE = ("HEADGATE_", "STREAM_", "PYTEST_", "XDG_")
 _OURS = {**os.environ, **AT_ONCE}
 
 Process: TypeAlias = subprocess.Popen[bytes] | Forked

@@ -11,9 +11,12 @@ from headgate.errors import RequestRefused
 from headgate.stream import Stream
 
 from gateway import trust
+from gateway.commands.shell.failure import Failed
+from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from gateway.commands.one_stream.target import StreamTarget
@@ -45,8 +48,7 @@ async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterat
     With `as_sent` requests are sent as they are: none is repeated after a lost
     connection, and none has a cookie that was set before.
     """
-    tls = trust.context() if target.url.startswith("https:") else True
-    connector = aiohttp.TCPConnector(ssl=tls)
+    connector = aiohttp.TCPConnector(ssl=_tls(target))
     headers = {"User-Agent": "headgate"}
     jar = aiohttp.DummyCookieJar() if as_sent else None
     async with aiohttp.ClientSession(
@@ -55,6 +57,16 @@ async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterat
         if as_sent:
             session._retry_connection = False  # there is no public way to say so
         yield Stream(target.url, authorization=target.authorization, session=session)
+
+
+def _tls(target: StreamTarget) -> ssl.SSLContext | bool:
+    """Return whom to trust; aiohttp's own default where TLS is not spoken."""
+    if not target.url.startswith("https:"):
+        return True
+    try:
+        return trust.context(target.ca_file, named_by="--cacert")
+    except StartError as refusal:
+        raise Failed(refusal.detail) from refusal
 
 
 def in_words(failure: Exception, target: StreamTarget) -> str:

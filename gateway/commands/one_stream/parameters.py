@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime
 
 import click
 from typing_extensions import override
 
-from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
+from gateway.commands.one_stream.home import target_of
+from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget
 
 TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -29,7 +29,7 @@ class StreamType(click.ParamType[StreamTarget]):
         if isinstance(value, StreamTarget):
             return value
         try:
-            return resolve(str(value), os.environ)
+            return target_of(str(value), ctx)
         except ValueError as cause:
             self.fail(str(cause), param, ctx)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.one_stream.home import server_options
 from gateway.commands.one_stream.parameters import FieldType, MomentType, SecondsType, StreamType
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM
 from gateway.settings.reached import DEFAULT_BASE
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""
-STREAM is a URL, or a name below the URL in STREAM_URL ({DEFAULT_BASE} unless set).
+STREAM is a URL, or a name below the URL in STREAM_URL. Unless that is set, it is that of the
+context in use, of a server that you run on this machine, or {DEFAULT_BASE}.
 The value of STREAM_AUTH is sent as the Authorization of each request.
 """
 
@@ -74,6 +76,7 @@ offset_file_option = click.option(
     metavar="N",
     help="And N messages (JSON) or bytes more.",
 )
+@server_options
 def create(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     content_type: str | None,
@@ -142,6 +145,7 @@ def create(  # noqa: PLR0913 - one for each option
     help="The producer's epoch; a new one for new data.  [default: 0]",
 )
 @click.option("--close", is_flag=True, help="Close the stream with it.")
+@server_options
 def append(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     data: str | None,
@@ -189,6 +193,7 @@ def append(  # noqa: PLR0913 - one for each option
 @offset_file_option
 @json_option
 @raw_option
+@server_options
 def read(
     stream: StreamTarget,
     offset: str | None,
@@ -221,6 +226,7 @@ def read(
 @click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
 @json_option
 @raw_option
+@server_options
 def tail(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     offset: str | None,
@@ -249,6 +255,7 @@ def tail(  # noqa: PLR0913 - one for each option
 @click.command(epilog=STREAM_HELP)
 @stream_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@server_options
 def head(stream: StreamTarget, as_json: bool) -> None:
     """Print what is known of a stream without reading it."""
     from gateway.commands.one_stream import operations
@@ -258,6 +265,7 @@ def head(stream: StreamTarget, as_json: bool) -> None:
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
+@server_options
 def close(stream: StreamTarget) -> None:
     """Close a stream to further appends.
 
@@ -270,6 +278,7 @@ def close(stream: StreamTarget) -> None:
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
+@server_options
 def delete(stream: StreamTarget) -> None:
     """Delete a stream and all its data."""
     from gateway.commands.one_stream import operations

@@ -23,21 +23,54 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
 
 @dataclass(frozen=True, slots=True)
+class HomeServer:
+    """The server that names of streams mean, and the credentials for it.
+
+    Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`). An
+    `auth_file` is what the authorization was read from, where that was no variable. The `ca_file`
+    has the authorities to trust. `admin` is the URL of the admin listener, where it is known.
+    """
+
+    base: str = field(default=DEFAULT_BASE, repr=False)
+    authorization: str | None = field(default=None, repr=False)
+    is_bound: bool = False
+    named_by: str = BASE_VARIABLE
+    auth_file: str = ""
+    ca_file: str = ""
+    admin: str = field(default="", repr=False)
+    admin_token_file: str = ""
+
+    @property
+    def authorization_name(self) -> str:
+        """The variable or file with the authorization, for sentences."""
+        return self.auth_file or AUTHORIZATION_VARIABLE
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> HomeServer:
+        """Return the server of STREAM_URL, or the default. Raises ValueError for what is no URL."""
+        given = environment.get(BASE_VARIABLE)
+        base = _server_url(given or DEFAULT_BASE, BASE_VARIABLE)
+        return cls(base, authorization_of(environment), is_bound=bool(given))
+
+
+@dataclass(frozen=True, slots=True)
 class StreamTarget:
     """A stream's URL, which may hold secrets, and the value of `Authorization`.
 
-    It `is_elsewhere` where there is one that is for another server.
+    It `is_elsewhere` where there is one that is for another server, that of `home`. With a
+    `ca_file` only the authorities in it are trusted.
     """
 
     url: str = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
     is_elsewhere: bool = field(default=False, repr=False)
+    home: HomeServer = field(default=HomeServer(), repr=False)
+    ca_file: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
         """The URL as it may be printed: without password and query."""
-        parts = urlsplit(self.url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return without_secrets(self.url)
 
     @property
     def has_credentials(self) -> bool:
@@ -47,13 +80,14 @@ class StreamTarget:
     @property
     def advice(self) -> str:
         """The advice for a 401: what to do about the authorization."""
+        source = self.home.authorization_name
         if self.is_elsewhere:
-            return f"{AUTHORIZATION_VARIABLE} is sent to the server of {BASE_VARIABLE} only"
+            return f"{source} is sent to the server of {self.home.named_by} only"
         if self.authorization is None:
             return f"set {LIKE_THIS} in the environment"
         if " " not in self.authorization.strip():
-            return f"{AUTHORIZATION_VARIABLE} must be a scheme and a token, as in {LIKE_THIS}"
-        return f"set another {AUTHORIZATION_VARIABLE}"
+            return f"{source} must be a scheme and a token, as in {LIKE_THIS}"
+        return f"put another into {source}" if self.home.auth_file else f"set another {source}"
 
     @property
     def path(self) -> str:
@@ -68,13 +102,21 @@ class StreamTarget:
 
 def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
     """Return the stream called `name`: a whole URL, or a name below the base URL."""
-    home = environment.get(BASE_VARIABLE)
-    base = _server_url(home or DEFAULT_BASE, BASE_VARIABLE)
-    if re.match("https?://", name, re.IGNORECASE):
+    return stream_at(name, HomeServer.of_environment(environment))
+
+
+def is_whole_url(name: str) -> bool:
+    """Return whether the name of a stream is a URL, which needs no base."""
+    return re.match("https?://", name, re.IGNORECASE) is not None
+
+
+def stream_at(name: str, home: HomeServer) -> StreamTarget:
+    """Return the stream called `name`, a whole URL or a name at home. Raises ValueError."""
+    if is_whole_url(name):
         url = _server_url(name, "it")
     else:
         _check_name(name)
-        url = f"{base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
+        url = f"{home.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
     parts = urlsplit(url)
     if not parts.path.strip("/") or not name.strip("/"):
         raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
@@ -83,11 +125,26 @@ def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
             f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
             "to the command"
         )
-    target = StreamTarget(url, _authorization(environment))
+    target = StreamTarget(url, home.authorization, home=home, ca_file=home.ca_file)
     # The authorization belongs to the server at the base URL; another one must not learn it.
-    if not home or target.is_beside(StreamTarget(home)):
+    if not home.is_bound or target.is_beside(StreamTarget(home.base)):
         return target
-    return StreamTarget(url, is_elsewhere=target.authorization is not None)
+    is_elsewhere = home.authorization is not None
+    return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def checked_base(url: str, subject: str) -> str:
+    """Return a URL that names can be put behind. Raises ValueError about `subject` for others."""
+    checked = _server_url(url, subject)
+    if "?" in url or "#" in url or NOT_IN_FIELDS.search(url):
+        raise ValueError(f"{subject} has a query or fragment, behind which no name can be put")
+    return checked.rstrip("/")
 
 
 def _server_url(url: str, subject: str) -> str:
@@ -112,14 +169,21 @@ def _server_url(url: str, subject: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
-def _authorization(environment: Mapping[str, str]) -> str | None:
-    value = environment.get(AUTHORIZATION_VARIABLE) or None
-    if value is not None and NOT_IN_FIELDS.search(value):
+def authorization_of(environment: Mapping[str, str]) -> str | None:
+    """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
+    return checked_authorization(
+        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
+    )
+
+
+def checked_authorization(value: str, source: str) -> str | None:
+    """Return the value of a header field, None for an empty one. Raises ValueError."""
+    if NOT_IN_FIELDS.search(value):
         raise ValueError(
-            f"{AUTHORIZATION_VARIABLE} has a line end or another character in it that cannot be "
+            f"{source} has a line end or another character in it that cannot be "
             "sent: it must be one line of text"
         )
-    return value
+    return value or None
 
 
 def _check_name(name: str) -> None:

@@ -1,0 +1,132 @@
+"""The server that a command means: by its flags, the environment, a context, or what runs here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gateway.commands.contexts import ServerContext, load_contexts
+from gateway.commands.one_stream.target import (
+    HomeServer,
+    authorization_of,
+    checked_authorization,
+    is_whole_url,
+    stream_at,
+)
+from gateway.settings.reached import BASE_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.commands.one_stream.target import StreamTarget
+
+CONTEXT, CA_FILE = "headgate.context", "headgate.cacert"  # keys of click's meta
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(command: F) -> F:
+    """Add the options that say which server a command goes to; `home_of` reads them."""
+    for option in (
+        click.option(
+            "--cacert",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            is_eager=True,
+            expose_value=False,
+            callback=_keep(CA_FILE),
+            help="Trust the authorities in this PEM file alone.",
+        ),
+        click.option(
+            "--context",
+            metavar="NAME",
+            is_eager=True,
+            expose_value=False,
+            callback=_keep(CONTEXT),
+            help="Go to the server of this context.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def keep(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.meta[key] = value
+
+    return keep
+
+
+def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
+    """Return the stream called `name` for a command with these options. Raises ValueError."""
+    home = home_of(os.environ, ctx, needs_base=not is_whole_url(name))
+    target = stream_at(name, home)
+    given = _meta(ctx).get(CA_FILE)  # the context's is for its server alone
+    return replace(target, ca_file=given) if given else target
+
+
+def home_of(
+    environment: Mapping[str, str], ctx: click.Context | None, *, needs_base: bool = True
+) -> HomeServer:
+    """Return the server that names mean. Raises ValueError if the sources make no sense.
+
+    The flag goes before the environment, which goes before the context in use, before a server
+    that runs here, before the default.
+    """
+    named = _meta(ctx).get(CONTEXT)
+    if named is not None:
+        return _of_context(named, load_contexts(environment).of_name(named))
+    if environment.get(BASE_VARIABLE):
+        return HomeServer.of_environment(environment)
+    known = load_contexts(environment)
+    if known.use:
+        home = _of_context(known.use, known.of_name(known.use))
+        given = authorization_of(environment)
+        return home if given is None else replace(home, authorization=given, auth_file="")
+    home = HomeServer.of_environment(environment)
+    return _running_here(home, environment) if needs_base else home
+
+
+def _meta(ctx: click.Context | None) -> Mapping[str, str]:
+    return {} if ctx is None else ctx.meta
+
+
+def _of_context(name: str, context: ServerContext) -> HomeServer:
+    authorization = None
+    if context.auth_file:
+        try:
+            text = Path(context.auth_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as cause:
+            reason = cause.strerror if isinstance(cause, OSError) else "it is no text"
+            raise ValueError(f"context {name}: {context.auth_file}: {reason}") from cause
+        authorization = checked_authorization(text, context.auth_file)
+    return HomeServer(
+        context.url,
+        authorization,
+        is_bound=True,
+        named_by=f"context {name}",
+        auth_file=context.auth_file,
+        ca_file=context.cacert,
+        admin=context.admin,
+        admin_token_file=context.admin_token_file,
+    )
+
+
+def _running_here(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
+    """Return the one server that runs here, else `home`. Raises ValueError if there are several."""
+    from gateway.running_servers import running_servers
+
+    servers = running_servers(environment)
+    if not servers:
+        return home
+    if len(servers) > 1:
+        bases = ", ".join(server.streams[0] for server in servers)
+        raise ValueError(
+            f"several servers run here: say which by {BASE_VARIABLE}, or a whole URL: {bases}"
+        )
+    return replace(home, base=servers[0].streams[0], admin=servers[0].admin)

@@ -1,0 +1,45 @@
+"""--cacert, before a server whose authority the system does not know."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.commands.conftest import CommandLine
+from tests.commands.nginx import nginx
+from tests.commands.test_cdn_doctor_times import CERTIFICATE, TLS
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+
+def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
+    server: Headgate, tmp_path: Path
+) -> None:
+    subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
+    port = free_port()
+    lines = {"tls": TLS.format(port=port, protocol="", folder=tmp_path)}
+    authority = str(tmp_path / "tls.pem")
+    base = f"https://127.0.0.1:{port}/v1/stream"
+    cli = CommandLine(base)
+    cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    with nginx(tmp_path, server.port, lines):
+        refused = cli("create", "secure")
+        assert refused.returncode == 69
+        assert b"certificate of the server is not trusted" in refused.stderr
+        cli.output("create", "secure", "--data", "safe", "--cacert", authority)
+        cli.output("context", "add", "tls", base, "--cacert", authority)
+        assert cli.output("read", "secure", "--context", "tls") == b"safe"
+
+
+def test_a_cacert_file_that_is_none_is_reported(tmp_path: Path) -> None:
+    cli = CommandLine("https://127.0.0.1:9/s")
+    (tmp_path / "words").write_text("words")
+    for name, why in (("none", "No such file or directory"), ("words", "no certificate in it")):
+        done = cli("head", "x", "--cacert", str(tmp_path / name))
+        assert done.returncode == 1
+        said = f"headgate: cannot use {tmp_path / name} (--cacert): {why}.\n"
+        assert done.stderr.decode() == said

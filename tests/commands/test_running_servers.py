@@ -1,0 +1,95 @@
+"""Commands find the server that runs on this machine."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.running_servers import running_servers
+from tests.commands.conftest import CommandLine
+from tests.support.processes import headgate
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+
+@contextmanager
+def running(folder: Path, origin: str = "memory:", workers: int = 1) -> Iterator[Headgate]:
+    """A server whose user has this folder for what runs."""
+    environment = {"XDG_RUNTIME_DIR": str(folder), "HEADGATE_WORKERS": str(workers)}
+    with headgate(origin, environment=environment) as server:
+        wait_until(lambda: server.pid in found(folder), "it is found")
+        yield server
+
+
+def found(folder: Path) -> list[int]:
+    """The pids of the servers that are found."""
+    return [it.pid for it in running_servers({"XDG_RUNTIME_DIR": str(folder)})]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line without STREAM_URL."""
+    made = CommandLine("")
+    made.environment |= {"XDG_RUNTIME_DIR": str(tmp_path)}
+    yield made
+    made.kill()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_command_finds_the_server_on_another_port(
+    workers: int, plain: CommandLine, tmp_path: Path
+) -> None:
+    with headgate() as origin, running(tmp_path, origin.url, workers) as server:
+        plain.output("create", "story", "--data", "found")
+        assert plain.output("read", f"{server.streams}/story") == b"found"
+        assert "export STREAM_URL" not in server.output()
+        assert server.terminate() == 0
+        assert list((tmp_path / "headgate").iterdir()) == []
+
+
+def test_a_killed_server_is_not_found_and_found_again_after_its_start(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with running(tmp_path) as server:
+        server.kill()
+        assert found(tmp_path) == []
+        server.start()
+        wait_until(lambda: found(tmp_path) == [server.pid], "it is found again")
+        assert plain("create", "story").returncode == 0
+
+
+def test_with_several_servers_a_name_is_refused_and_a_url_is_not(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with ExitStack() as opened:
+        one, other = (opened.enter_context(running(tmp_path)) for _ in range(2))
+        done = plain("create", "story")
+        assert done.returncode == 2
+        said = done.stderr.decode()
+        assert "several servers run here: say which by STREAM_URL, or a whole URL: " in said
+        assert one.streams in said
+        assert other.streams in said
+        plain.output("create", f"{one.streams}/story")
+        by_variable = plain("create", "story", environment={"STREAM_URL": other.streams})
+        assert by_variable.returncode == 0
+
+
+def test_a_folder_that_others_can_write_to_is_not_believed(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        assert found(tmp_path) == [server.pid]
+        (tmp_path / "headgate").chmod(0o777)
+        assert found(tmp_path) == []
+
+
+def test_a_server_that_cannot_be_found_says_what_to_export() -> None:
+    with headgate(environment={"XDG_RUNTIME_DIR": os.devnull}) as server:
+        wait_until(lambda: "server.started" in server.output(), "it has started")
+        assert f"export STREAM_URL={server.streams}" in server.output()
