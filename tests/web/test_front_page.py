@@ -171,3 +171,16 @@ async def test_the_front_page_fits_a_small_screen_without_browser_errors() -> No
             await browser.close()
     assert complaints == []
     assert [one for one in requests if not one.startswith("data:")] == [url]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?verbose"])
+async def test_the_stream_listener_says_that_it_is_up_to_whoever_probes_it(path: str) -> None:
+    response = await asked(path=path)
+    assert (response.status, response.body) == (200, b"ok\n")
+    assert response.get("Cache-Control") == "no-store"
+
+
+async def test_a_probe_of_health_by_post_gets_405() -> None:
+    response = await asked(method="POST", path="/healthz")
+    response.assert_problem(405, "/healthz")
+    assert response.get("Allow") == "GET, HEAD"

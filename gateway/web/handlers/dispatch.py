@@ -26,7 +26,7 @@ from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, web_origins
 from gateway.web.admission import RoutedTarget, admit, admit_at_once, check_again, conceal
 from gateway.web.handlers import event_sources
-from gateway.web.handlers.front_page import front_page
+from gateway.web.handlers.front_page import HEALTH_PATH, front_page, health
 from gateway.web.requests import charges, request_head
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import (
@@ -199,6 +199,8 @@ class Handlers:
         raw, mark, query = request.target.partition("?")
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
         if is_path and request.method != "OPTIONS":
+            if raw == HEALTH_PATH:
+                return RouteAnswer(health(request.method), cache_status.BYPASS)
             place = self._found(raw)
             if not mark:
                 return place

@@ -1,4 +1,4 @@
-"""The page at `/`: HTML for a person with a browser, and JSON for programs."""
+"""The pages beside the streams: `/`, HTML for a browser and JSON for programs, and `/healthz`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 METHODS = "GET, HEAD"
+# The path that load balancers probe by habit. No stream has it: a stream's name follows its prefix.
+HEALTH_PATH = "/healthz"
 PROTOCOL = "Durable Streams"
 UNKNOWN_HOST = "http://HOST"  # for an HTTP/1.0 client without a Host
 
@@ -94,6 +96,13 @@ def front_page(method: str, prefixes: Sequence[str], base_url: str, accept: str)
         protocol=PROTOCOL,
     )
     return Response(200, f"{fields}Content-Type: text/html; charset=utf-8\r\n", page.encode())
+
+
+def health(method: str) -> Response:
+    """Return the answer of a server that is alive, for those in front. Raises MethodNotAllowed."""
+    if method not in {"GET", "HEAD"}:
+        raise MethodNotAllowed(f"{HEALTH_PATH} says that this server is up: {METHODS}", METHODS)
+    return Response(200, f"{SECURITY}{NO_STORE}Content-Type: text/plain\r\n", b"ok\n")
 
 
 def prefers_html(accept: str) -> bool:
