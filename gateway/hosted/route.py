@@ -86,9 +86,7 @@ class HostedRoute(StreamRoute):
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
-        self.appender = Appender(
-            self.table, lambda: shared.limits.max_pending_appends, rules.retention
-        )
+        self.appender = Appender(self.table, shared.limits, rules.retention)
         self.lifecycle = Lifecycle(self.table, *rules, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)

@@ -7,7 +7,7 @@ from collections import deque
 from functools import partial
 from itertools import islice
 from time import perf_counter  # the loop's clock has milliseconds, and takes longer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
@@ -44,19 +44,24 @@ TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
 UNKNOWN = "something failed here: it is not known whether this request was stored"
 
 
+class AppendBounds(Protocol):
+    """The bound on what waits, which a reload may change."""
+
+    max_pending_appends: int  # bytes of appends that wait for the log
+
+
 class Appender:
     """The queue of appends of one log; each stream has one commit under way at a time."""
 
     def __init__(
         self,
         table: StreamTable,
-        max_pending_bytes: Callable[[], int],
+        bounds: AppendBounds,
         retention: Retention = EVERYTHING,
     ) -> None:
-        """Let appends of `max_pending_bytes` wait, a bound that may change."""
         self._table = table
         self._retention = retention
-        self._max_pending_bytes = max_pending_bytes
+        self._bounds = bounds
         self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
@@ -74,7 +79,7 @@ class Appender:
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
         outcomes = self.outcomes
-        if outcomes.pending_bytes + len(append.body) > self._max_pending_bytes():
+        if outcomes.pending_bytes + len(append.body) > self._bounds.max_pending_appends:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             outcomes.figures.count([(append, done, 0.0)], [refusal], 0.0)

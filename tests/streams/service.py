@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
@@ -31,6 +32,13 @@ NONE = Lifetime()
 PENDING = 1 << 20
 
 
+@dataclass
+class Pending:
+    """The bound on the appends that wait."""
+
+    max_pending_appends: int
+
+
 class Service:
     """One process' view of a log. Several may share one."""
 
@@ -53,7 +61,7 @@ class Service:
             self.clock, running or self.clock, follows_wall=self.log.sharing is not None
         )
         self.table = StreamTable(self.log, self.steady, self, max_active)
-        self.appender = Appender(self.table, lambda: max_pending_bytes, retention)
+        self.appender = Appender(self.table, Pending(max_pending_bytes), retention)
         self.lifecycle = Lifecycle(self.table, retention)
         self.sweeper = Sweeper(self.table, self.lifecycle)
 
