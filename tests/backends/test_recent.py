@@ -202,6 +202,30 @@ async def _assert_all(
         assert b"".join(half.records) == bodies[path][half.start :]
 
 
+@pytest.mark.parametrize("bound", ["MOST_ROWS", "MOST_BYTES"])
+async def test_the_table_is_bounded_although_every_stream_is_closed_before_much_waits(
+    bound: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    per_row = 1 if bound == "MOST_ROWS" else recent.RECORD_BYTES + 1
+    monkeypatch.setattr(recent, bound, 20 * per_row)
+    async with opened("sqlite", tmp_path) as log:
+        quiet = created(log, "quiet", b"-")
+        await log.commit([quiet])
+        quiet = appended(quiet.state, b"q")  # which waits while others come and go
+        await log.commit([quiet])
+        for number in range(60):
+            change = created(log, f"s{number}", b"-")
+            await log.commit([change])
+            for _ in range(4):
+                change = appended(change.state, b"x")
+                await log.commit([change])
+            change = appended(change.state, closed=True)
+            await log.commit([change])
+            assert counted(tmp_path) <= (recent.TABLE_LAPS + 1) * 20
+            assert await read(log, change.state) == b"-xxxx"
+        assert await read(log, quiet.state) == b"-q"
+
+
 @pytest.mark.parametrize("split", [1, 5])
 async def test_recent_records_are_counted_with_their_memory_overhead(
     split: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -41,6 +41,10 @@ MOST_BYTES = 8 * 1024 * 1024
 RECORD_BYTES = 100  # memory of a record besides its data
 # Bytes of a row. A longer record costs less in its own place: here it would be written twice.
 LONGEST = 2048
+# Rows and bytes of the table, of changes that wait or are compacted already, in what is allowed to
+# wait. At a steady pace a lap takes as many rows as may wait, and old rows go within two or three.
+# Where streams are compacted before there are so many, as each is closed soon, no lap would end.
+TABLE_LAPS = 3
 COMPACTED_BYTES = 64 * 1024  # most bytes of a compacted row: to read a part of it, all is read
 STEP = 2000  # rows compacted in one transaction when a file is opened: its WAL stays small
 
@@ -99,6 +103,9 @@ class Recent:
         self._lap: list[Changes] = []  # still to be compacted in this lap, the next one last
         self._lap_began = 0  # id of the last row when the lap began
         self._compacted_up_to = 0  # row id
+        self._written = 0  # bytes of all rows, as `_bytes` counts them, and at the same rows:
+        self._lap_written = 0
+        self._compacted_written = 0
         self._deleted_up_to = 0  # row id, at most _compacted_up_to
 
     # For any thread, which calls these before it reads the file: a change is in memory, in the
@@ -141,7 +148,7 @@ class Recent:
         streams = self._streams
         found = [streams[path] for path in whole - dropped if path in streams]
         seen = {id(streams[path]) for path in whole | dropped if path in streams}
-        rows = self.rows + len(added) - MOST_ROWS
+        rows = max(self.rows + len(added) - MOST_ROWS, self._rows_to_hasten(len(added)))
         size = self._bytes + _bytes_of(added) - MOST_BYTES
         while (rows > 0 or size > 0) and (changes := self._next(seen)) is not None:
             seen.add(id(changes))
@@ -149,6 +156,12 @@ class Recent:
             rows -= len(changes)
             size -= _bytes_of(changes)
         return RecentStep(added, found, dropped, self._rows_to_remove(len(added)))
+
+    def _rows_to_hasten(self, added: int) -> int:
+        """Return how many rows to compact so that laps end while the table is over its bounds."""
+        is_long = self._last - self._deleted_up_to > TABLE_LAPS * MOST_ROWS
+        is_large = self._written - self._compacted_written > TABLE_LAPS * MOST_BYTES
+        return added + 1 if is_long or is_large else 0
 
     def _next(self, seen: Set[int]) -> Changes | None:
         """Return the next waiting stream of this lap, or of a new one, that is not in `seen`."""
@@ -158,8 +171,8 @@ class Recent:
                 stands = self._streams.get(changes[0].state.path)
                 if stands is changes and id(changes) not in seen:
                     return changes
-            self._compacted_up_to = self._lap_began
-            self._lap_began = self._last
+            self._compacted_up_to, self._compacted_written = self._lap_began, self._lap_written
+            self._lap_began, self._lap_written = self._last, self._written
             self._lap = sorted(self._streams.values(), key=_id_of, reverse=True)
         return None
 
@@ -180,7 +193,9 @@ class Recent:
             else:
                 self._streams[change.state.path] = [change]
         self.rows += len(step.added)
-        self._bytes += _bytes_of(step.added)
+        added = _bytes_of(step.added)
+        self._bytes += added
+        self._written += added
         self._last += len(step.added)
         if step.deleted_up_to is not None:
             self._deleted_up_to = step.deleted_up_to
