@@ -253,9 +253,11 @@ class AppendBatch:
             deadline=deadline,
         )
         if self._retention and self._records:
-            state = marked(state, self._moment.wall, self._retention, self._messages)
+            now = self._moment.wall
+            state = marked(state, before.tail, now, self._retention, self._messages)
         only_grows = (
             state.marks is before.marks
+            and state.trim_at == before.trim_at
             and deadline == before.deadline
             and self._seq is before.stream_seq
             and not self.closed

@@ -185,7 +185,7 @@ async def test_every_field_of_a_stream_state_survives_a_commit_and_a_load(log: L
         history=HISTORIES[log],
         past_generations=(PastGeneration(3, 5), PastGeneration(2**53 - 2, 7)),
         first=4,
-        marks=(Mark(1_700_000_000.25, 6), Mark(1_700_000_001.5, 7, 3)),
+        marks=(Mark(1_700_000_000.25, 6), Mark(1_700_000_001.5, 7, 3, 2.5)),
         trim_at=1_800_000_001.125,
         created_at=1_700_000_000,
     )

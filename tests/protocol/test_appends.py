@@ -34,6 +34,7 @@ from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import (
     Change,
     Lifetime,
+    Mark,
     ProducerState,
     Record,
     Stamp,
@@ -141,6 +142,11 @@ def test_an_accepted_append_changes_the_state_as_listed(
             0,
         ),
         (OPEN, Retention(max_bytes=1000), 0),
+        (
+            msgspec.structs.replace(OPEN, marks=(Mark(NOW, OPEN.tail, 0, 9.0),), trim_at=NOW + 72),
+            Retention(max_age_s=72),
+            6,
+        ),
     ],
 )
 def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_stream(

@@ -10,6 +10,8 @@ import msgspec
 
 from gateway.protocol.streams.state import Change, Mark, StreamState
 
+# An age may be set later, when it must be known how old records are.
+OPEN_S = 24 * 3600.0
 PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked for stays
 
 
@@ -27,22 +29,53 @@ class Retention(msgspec.Struct):
 EVERYTHING = Retention()
 
 
-def marked(state: StreamState, now: float, retention: Retention, messages: int = 0) -> StreamState:
-    """Return a stream with a mark at its tail, after `messages` were appended at `now`."""
-    tail = Mark(now, state.tail, messages)
+def marked(
+    state: StreamState, before: int, now: float, retention: Retention, messages: int = 0
+) -> StreamState:
+    """Return a stream with marks up to its tail, after `messages` were appended at `now`.
+
+    The tail was at `before`. What closely follows the last mark needs none of its own, so that most
+    appends make a stream longer and change nothing else. Messages are counted in marks alone.
+    """
     marks = state.marks
+    if not marks or not _is_close(marks[-1], state.tail, now, retention):
+        marks = _with_tail(
+            _complete(marks, before, now), Mark(now, state.tail, messages), retention
+        )
+        state = msgspec.structs.replace(state, marks=marks)
+    return trimmed(state, now, retention)
+
+
+def _is_close(last: Mark, tail: int, now: float, retention: Retention) -> bool:
+    is_short = not _reaches((tail - last.position) * PARTS, retention.max_bytes)
+    return is_short and not retention.max_messages and 0 <= now - last.time < last.open_s
+
+
+def _complete(marks: tuple[Mark, ...], tail: int, now: float) -> tuple[Mark, ...]:
+    """Return the marks with one at the tail, after the last record that had none of its own."""
+    if not marks or marks[-1].position >= tail:
+        return marks
+    last = marks[-1]
+    return (*marks, Mark(max(last.time, min(last.time + last.open_s, now)), tail))
+
+
+def _with_tail(marks: tuple[Mark, ...], tail: Mark, retention: Retention) -> tuple[Mark, ...]:
+    """Return the marks with one at the tail, which replaces the last if that is not needed."""
     if len(marks) >= 2:
-        moved = Mark(now, state.tail, marks[-1].messages + messages)
+        moved = Mark(tail.time, tail.position, marks[-1].messages + tail.messages)
         if not _apart(marks[-2], moved, retention):
             marks, tail = marks[:-1], moved
-    return trimmed(msgspec.structs.replace(state, marks=(*marks, tail)), now, retention)
+    open_s = 0.0
+    if not retention.max_messages:
+        open_s = retention.max_age_s / PARTS if retention.max_age_s else OPEN_S
+    return (*marks, msgspec.structs.replace(tail, open_s=open_s))
 
 
 def begun(change: Change, now: float, retention: Retention) -> Change:
     """Return the creation of a stream with a mark behind its first records."""
     if change.expected is not None or not change.records:
         return change
-    return msgspec.structs.replace(change, state=marked(change.state, now, retention))
+    return msgspec.structs.replace(change, state=marked(change.state, 0, now, retention))
 
 
 def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
@@ -61,7 +94,7 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
     """Return the stream without what has expired at `now`; a forked stream keeps all."""
     if not retention:  # not any more
         return msgspec.structs.replace(state, marks=(), trim_at=None)
-    marks = state.marks
+    marks = _complete(state.marks, state.tail, now)
     over = 0
     after = sum(mark.messages for mark in marks)  # messages after the mark
     for mark in marks:
@@ -72,9 +105,10 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
         over += 1
     if state.references:
         # The last one tells where it will begin once there are no forks.
-        return msgspec.structs.replace(state, marks=marks[max(0, over - 1) :], trim_at=None)
+        kept = marks[over - 1 :] if over > 1 else state.marks
+        return msgspec.structs.replace(state, marks=kept, trim_at=None)
     first = marks[over - 1].position if over else state.first
-    marks = marks[over:]
+    marks = marks[over:] if over else state.marks
     trim_at = marks[0].time + retention.max_age_s if marks and retention.max_age_s else None
     return msgspec.structs.replace(state, first=first, marks=marks, trim_at=trim_at)
 

@@ -84,11 +84,13 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     """A boundary between records: what is before `position` was there at `time`.
 
     `messages` is how many lie between it and the mark before; it is not known of the first mark.
+    For `open_s` seconds records may follow it without a mark of their own.
     """
 
     time: float
     position: int
     messages: int = 0
+    open_s: float = 0.0
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
