@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
-from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS
+from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS, RECLAIM_STREAMS
 from gateway.protocol.streams.state import Lifetime
 from tests.backends.abilities import needed
-from tests.backends.contract import appended, created, loaded, opened, reclaimed
+from tests.backends.contract import appended, created, loaded, opened, reclaimed, removed
 from tests.streams.clock import at
 
 if TYPE_CHECKING:
@@ -68,6 +68,18 @@ async def test_more_rows_than_one_step_frees_are_freed_in_several(tmp_path: Path
         assert await upkeep.reclaim()
         assert ends(tmp_path) == [state.tail]
         assert await upkeep.reclaim()
+        assert ends(tmp_path) == []
+
+
+async def test_one_step_frees_rows_of_many_streams(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        count = 2 * RECLAIM_STREAMS
+        states = [created(log, f"s{number}", b"0123456789") for number in range(count)]
+        await log.commit(states)
+        await log.commit([removed(change.state) for change in states[1::2]])
+        for change in states[::2]:
+            await trim(log, change.state, 10)
+        assert await reclaimed(log) == 2
         assert ends(tmp_path) == []
 
 

@@ -10,8 +10,11 @@ from gateway.protocol.streams.offsets import MAX_POSITION
 if TYPE_CHECKING:
     import apsw
 
-RECLAIM_ROWS = 1000  # freed in one step, together with
-RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
+# Freed in one step, whatever of these comes first: a few milliseconds of the writer's time. Each
+# stream has pages of its own.
+RECLAIM_STREAMS = 50
+RECLAIM_ROWS = 1000
+RECLAIM_BYTES = 4 * 1024 * 1024
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
@@ -36,35 +39,49 @@ def used_bytes(connection: apsw.Connection) -> int:
 
 def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
     """Free some records that are not kept, or give some pages back to the disk."""
-    removed: list[Any] = connection.execute("select stream from doomed limit 1").fetchall()
-    for (stream,) in removed:
-        with connection:
-            if _free_records(connection, stream, MAX_POSITION):
-                for table in ("producers", "trimmed", "doomed"):
-                    connection.execute(f"delete from {table} where stream=?", (stream,))
-        return ReclaimStep(0, more=True)
-    places: list[Any] = connection.execute("select stream, first from trimmed limit 1").fetchall()
-    for stream, first in places:
-        with connection:
-            if _free_records(connection, stream, first):
-                connection.execute("delete from trimmed where stream=?", (stream,))
-        return ReclaimStep(0, more=True)
-    return _give_back(connection, spare_pages)
+    with connection:
+        frees = _free_some(connection)
+    return ReclaimStep(0, more=True) if frees else _give_back(connection, spare_pages)
 
 
-def _free_records(connection: apsw.Connection, stream: int, first: int) -> bool:
-    """Delete some rows of a stream that end at or before `first`; return whether all are."""
+def _free_some(connection: apsw.Connection) -> bool:
+    """Free records of removed streams, then trimmed ones; return whether there were any."""
+    streams: list[Any] = connection.execute(
+        "select * from (select stream, null from doomed limit ?1)"
+        " union all select * from (select stream, first from trimmed limit ?1) limit ?1",
+        (RECLAIM_STREAMS,),
+    ).fetchall()
+    room = _Room(RECLAIM_ROWS, RECLAIM_BYTES)
+    for stream, first in streams:
+        is_removed = first is None
+        room = _free_records(connection, stream, MAX_POSITION if is_removed else first, room)
+        if room.rows <= 0 or room.size <= 0:
+            break
+        for table in ("producers", "trimmed", "doomed") if is_removed else ("trimmed",):
+            connection.execute(f"delete from {table} where stream=?", (stream,))
+    return bool(streams)
+
+
+class _Room(NamedTuple):
+    """The rows and bytes that may still be freed in a step."""
+
+    rows: int
+    size: int
+
+
+def _free_records(connection: apsw.Connection, stream: int, first: int, room: _Room) -> _Room:
+    """Delete rows of a stream up to `first`, all of them or until there is no room left."""
     places: list[Any] = connection.execute(
         "select end, length(data) from messages where stream=? and end<=? order by end limit ?",
-        (stream, first, RECLAIM_ROWS),
+        (stream, first, room.rows),
     ).fetchall()
     size, last = 0, 0
     for end, length in places:
         size, last = size + length, end
-        if size >= RECLAIM_BYTES:
+        if size >= room.size:
             break
     connection.execute("delete from messages where stream=? and end<=?", (stream, last))
-    return size < RECLAIM_BYTES and len(places) < RECLAIM_ROWS
+    return _Room(room.rows - len(places), room.size - size)
 
 
 def _give_back(connection: apsw.Connection, spare_pages: int) -> ReclaimStep:
