@@ -32,7 +32,7 @@ from gateway.web.requests.request_parser import LONGEST_LINE, MOST_HEADER_LINES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.runtime.context import Context
     from gateway.settings import Address, Settings
@@ -133,11 +133,14 @@ class AdminListener:
         self._listener = ConnectionListener(self)
         self._entrance: Entrance | None = None
 
-    async def open(self, address: Address) -> None:
-        """Start listening. Raises OSError."""
+    async def open(self, address: Address, inherited: Sequence[socket.socket] = ()) -> None:
+        """Start listening, at `inherited` sockets if there are any. Raises OSError."""
         await self._runner.setup()
         self._entrance = Entrance(self.shared, self.connections)
-        await self._listener.open(address.host, address.port)
+        if inherited:
+            self._listener.adopt(inherited)
+        else:
+            await self._listener.open(address.host, address.port)
 
     async def close(self) -> None:
         """Stop listening, and close every connection."""

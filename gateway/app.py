@@ -278,4 +278,9 @@ def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
 
 
 def _feeds(settings: Settings) -> FeedSettings:
-    return FeedSettings(settings.long_poll_timeout, settings.sse_heartbeat, settings.sse_max_age)
+    return FeedSettings(
+        settings.long_poll_timeout,
+        settings.sse_heartbeat,
+        settings.sse_max_age,
+        settings.drain_time,
+    )

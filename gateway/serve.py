@@ -14,6 +14,7 @@ import uvloop
 
 from gateway.errors import StartError
 from gateway.process.gateway import Gateway
+from gateway.process.inherited_sockets import InheritedSockets
 from gateway.running_servers import published
 from gateway.settings import shown_origin
 from gateway.settings.reached import console_url, export_for_commands
@@ -65,7 +66,9 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     prepare(settings)
     check_open_files()
-    return uvloop.run(_run(settings, reread))
+    inherited = InheritedSockets.take(os.environ)
+    inherited.check(settings)
+    return uvloop.run(_run(settings, reread, inherited))
 
 
 def prepare(settings: Settings) -> None:
@@ -74,8 +77,8 @@ def prepare(settings: Settings) -> None:
     _raise_open_file_limit()
 
 
-async def _run(settings: Settings, reread: Reread) -> int:
-    gateway = Gateway(settings, reread=reread)
+async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:
+    gateway = Gateway(settings, reread=reread, inherited=inherited)
     stop = asyncio.Event()
     on_stop_signals(stop.set, lambda: os._exit(CUT_SHORT))
     on_hangup(stop.set, gateway.reloader.begin)

@@ -59,6 +59,7 @@ need_test_tools() {
     have curl || missing+=(curl)
     have openssl || missing+=(openssl)
     have faketime || missing+=(faketime)
+    have systemd-socket-activate || missing+=(systemd)
     echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     have redis-server || install_without_service redis-server

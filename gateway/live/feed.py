@@ -231,7 +231,7 @@ class Feed(Generic[V, N]):
             self._timer.set(self.sse_readers.due(now))
 
     def drain(self) -> None:
-        """Answer all polls and end the SSE responses, new ones a little later: the server stops."""
+        """Answer all polls and end the SSE responses, in lots, new ones last: the server stops."""
         now = self.loop.time()
         self.long_polls.hurry(now)
         self.sse_readers.hurry(now)

@@ -89,7 +89,7 @@ class LongPolls(Generic[V, N]):
         return deadline
 
     def hurry(self, now: float) -> None:
-        """End the time of all waiters now, because the server stops."""
+        """End the time of all waiters soon, because the server stops."""
         self._hurries = True
         self.waiting.hurry(now)
 

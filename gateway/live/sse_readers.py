@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
+from gateway.live.drain_times import drain_times
 from gateway.live.live_turns import LiveTurns
 from gateway.protocol import http1
 from gateway.protocol.bodies import sse
@@ -185,11 +186,13 @@ class SseReaders(Generic[V, N]):
             self._last_write = now
 
     def hurry(self, now: float) -> None:
-        """End the time of every response now, or of a new one when it is FRESH_S old."""
+        """End the time of every response soon, in lots; of a new one when it is FRESH_S old."""
         self._hurries = True
-        begun_before = now - FRESH_S + self.source.settings.sse_max_age
-        for reader, end in list(self.ends.items()):
-            self.ends[reader] = min(end, now if end <= begun_before else now + FRESH_S)
+        settings = self.source.settings
+        begun_before = now - FRESH_S + settings.sse_max_age
+        times = drain_times(now, len(self.ends), settings.drain_time)
+        for (reader, end), at in zip(list(self.ends.items()), times, strict=True):
+            self.ends[reader] = min(end, at if end <= begun_before else max(at, now + FRESH_S))
 
 
 class SseReader(asyncio.Protocol):

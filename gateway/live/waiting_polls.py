@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, V
+from gateway.live.drain_times import drain_times
 from gateway.live.poll_answers import UncountedAnswers, answer_of, refusal_of
 from gateway.telemetry.logs import log
 
@@ -84,9 +85,10 @@ class WaitingPolls(Generic[V, N]):
         self.uncounted.count()
 
     def hurry(self, now: float) -> None:
-        """End the time of all waiters now, because the server stops."""
-        for waiter, parked in list(self.parked.items()):
-            self.parked[waiter] = parked._replace(deadline=now)
+        """End the time of all waiters soon, in lots, because the server stops."""
+        times = drain_times(now, len(self.parked), self._source.settings.drain_time)
+        for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
+            self.parked[waiter] = parked._replace(deadline=min(parked.deadline, at))
 
     def answer(self, waiter: Waiter, answer: PollAnswer) -> None:
         """End a wait with a response; the caller has `uncounted` count it afterwards."""

@@ -15,6 +15,7 @@ from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
 from gateway.process import reconfiguration
 from gateway.process.configuration import ActiveConfiguration
+from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin
 from gateway.process.reloader import Reloader
 from gateway.telemetry import metrics, tracing
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
 
 LAST_WAIT_S = 0.1
+NO_SOCKETS = InheritedSockets()
 # This clock runs on while the machine is suspended, so that a stream expires after the same time
 # whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
 RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
@@ -63,6 +65,7 @@ class Gateway:
         journal: WriteJournal | None = None,
         console: bytes = b"",
         reread: Reread | None = None,
+        inherited: InheritedSockets = NO_SOCKETS,
     ) -> None:
         """Build all parts from the settings, which `reread` returns anew for a reload.
 
@@ -89,6 +92,7 @@ class Gateway:
         self._connections: ConnectionServer | None = None  # once it listens
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
         self._opened: list[StreamRoute] = []  # to be closed at the stop
+        self._inherited = inherited
         self._open = AsyncExitStack()
 
     def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
@@ -168,7 +172,8 @@ class Gateway:
             await route.open()
             self._opened.append(route)
         if self._journal is None:
-            await open_admin(self, self.reloader, self.console, self._open)
+            at_admin = self._inherited.at(settings.admin)
+            await open_admin(self, self.reloader, self.console, self._open, at_admin)
         fast, handlers = configuration.fast_path, configuration.handlers
         connections = ConnectionServer(handlers, fast, shared, settings.keepalive_timeout)
         self._open.callback(connections.stop_sweeping)
@@ -176,8 +181,12 @@ class Gateway:
         self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listener = ConnectionListener(connections)
         listen = settings.listen
-        with explaining(listen, "listen"):
-            await self._listener.open(listen.host, listen.port, shared=self._journal is not None)
+        if inherited := self._inherited.at(listen):
+            self._listener.adopt(inherited)
+        else:
+            is_shared = self._journal is not None
+            with explaining(listen, "listen"):
+                await self._listener.open(listen.host, listen.port, shared=is_shared)
         self._open.push_async_callback(self._drain, connections)
         self._connections = connections
 
@@ -223,8 +232,7 @@ class Gateway:
         grace_s = self.settings.shutdown_grace
         try:
             async with asyncio.timeout(grace_s):
-                for route in self._routes:
-                    await route.drain()
+                await asyncio.gather(*(route.drain() for route in self._routes))
                 await connections.connections.all_idle()
                 await self._configuration.purges.drain()
                 if self._shared.tracer is not None:

@@ -16,7 +16,7 @@ from gateway.errors import StartError
 from gateway.settings import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AsyncExitStack
 
     from admin.source import ProcessSource
@@ -33,7 +33,11 @@ WAYS_OUT = {
 
 
 async def open_admin(
-    source: ProcessSource, reloader: Reloader, console: ConsoleToken, opened: AsyncExitStack
+    source: ProcessSource,
+    reloader: Reloader,
+    console: ConsoleToken,
+    opened: AsyncExitStack,
+    inherited: Sequence[socket.socket] = (),
 ) -> None:
     """Open the admin listener: console, health checks and metrics. Raises StartError."""
     from admin import app as application  # 1 MB, which workers do not need
@@ -52,7 +56,7 @@ async def open_admin(
     listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
     opened.push_async_callback(listener.close)
     with explaining(address, "admin"):
-        await listener.open(address)
+        await listener.open(address, inherited)
 
 
 @contextmanager

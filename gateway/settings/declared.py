@@ -209,6 +209,15 @@ class Settings(LimitSettings):
         description="How long requests may go on after SIGTERM.",
         reload="yes, for the next stop",
     )
+    # While they are ended, those that come back wait for the next process: so it is short.
+    drain_time: Seconds = setting(
+        1.5,
+        ge=0,
+        le=LONGEST_S,
+        description="Over which time the live readers of a stream are ended before a stop, a "
+        "thousand in a second at least, so that they do not all come back at once.",
+        reload="yes, for the next stop",
+    )
     hosts: Hosts = setting(
         (),
         description="Values of Host that are accepted; requests with others are refused. Empty "

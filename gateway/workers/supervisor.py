@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import os
 import socket
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from admin.source import Health
 from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
@@ -44,6 +46,11 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     serve.prepare(settings)
     serve.check_open_files()
+    if InheritedSockets.take(os.environ):
+        raise StartError(
+            "the service manager passes sockets, which several workers cannot share: have workers "
+            "= 1, or no socket unit"
+        )
     return uvloop.run(_run(settings, reread))
 
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.telemetry.logs import log
 from gateway.web.requests.responses import JOINED_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
 AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
@@ -56,6 +59,11 @@ class ConnectionListener:
                 address[:2], family=family, backlog=BACKLOG, reuse_port=shared
             )
             listener.setblocking(False)
+            self.adopt([listener])
+
+    def adopt(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept connections from sockets that listen already."""
+        for listener in listeners:
             self._listeners.append(listener)
             self._watch(listener)
 

@@ -1,0 +1,81 @@
+"""Listening sockets that the service manager holds open across restarts (sd_listen_fds(3)).
+
+While a process ends and the next one starts, clients wait in the backlog of such a socket, and none
+is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from gateway.settings import Address, Settings
+
+FIRST = 3  # the first descriptor that is passed
+VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+
+class InheritedSockets:
+    """The sockets that were passed to this process; none unless a service manager did so."""
+
+    def __init__(self, sockets: tuple[socket.socket, ...] = ()) -> None:
+        self._sockets = sockets
+
+    def __bool__(self) -> bool:
+        """Return whether any socket was passed."""
+        return bool(self._sockets)
+
+    @classmethod
+    def take(cls, environment: MutableMapping[str, str]) -> InheritedSockets:
+        """Return the sockets that the environment names, and remove their variables from it.
+
+        Raises StartError for a descriptor that is no listening socket.
+        """
+        given = {name: environment.pop(name, "") for name in VARIABLES}
+        if given["LISTEN_PID"] != str(os.getpid()):  # they are for a parent of this process
+            return cls()
+        count = int(given["LISTEN_FDS"]) if given["LISTEN_FDS"].isdecimal() else 0
+        return cls(tuple(map(_listening, range(FIRST, FIRST + count))))
+
+    def at(self, address: Address) -> list[socket.socket]:
+        """Return the sockets for an address of the settings."""
+        return [one for one in self._sockets if _is_at(one, address)]
+
+    def check(self, settings: Settings) -> None:
+        """Raise StartError for a socket that is for no address of the settings."""
+        for one in self._sockets:
+            if not (_is_at(one, settings.listen) or _is_at(one, settings.admin)):
+                where = _shown(one)
+                raise StartError(
+                    f"the service manager passes a socket for {where}, but listen is "
+                    f"{settings.listen} and admin is {settings.admin}: give them the same address"
+                )
+
+
+def _listening(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    try:
+        one = socket.socket(fileno=descriptor)
+        is_listening = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as cause:
+        raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which is no socket") from cause
+    if not is_listening or one.type != socket.SOCK_STREAM:
+        raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which does not listen")
+    one.setblocking(False)
+    return one
+
+
+def _is_at(one: socket.socket, address: Address) -> bool:
+    """Return whether a socket listens at an address: the port decides, as hosts may be names."""
+    return one.family != socket.AF_UNIX and one.getsockname()[1] == address.port
+
+
+def _shown(one: socket.socket) -> str:
+    name = one.getsockname()
+    return str(name) if one.family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
