@@ -74,7 +74,7 @@ RULES = {
     ),
     "note of the loop detector": rule(
         "note",
-        "repeats",
+        "loop_detector",
         web__handlers__dispatch=(1, "every request with a handler"),
         web__connections__fast_path=(1, "cached reads, and long-polls that park"),
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import os
 import socket
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING

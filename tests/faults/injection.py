@@ -161,7 +161,7 @@ GIVES_BACK = frozenset(
         "OriginAnswer.release",
         "RecentNews.__bool__",
         "SharedBody.left",
-        "Store._forget",
+        "Store._remove",
         "SharedBodyReader.release",
         "LongPolls.are_coming_back",
         "WaitingPolls.remove",

@@ -14,6 +14,8 @@ from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.hosted import run_figures
+from gateway.process.gateway import CONFIGURATIONS
+from gateway.process.reloader import RELOADS
 from gateway.purge import purges
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
@@ -56,6 +58,8 @@ DECLARED = (
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,
+    CONFIGURATIONS,
+    RELOADS,
     FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,

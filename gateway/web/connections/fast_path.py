@@ -84,7 +84,7 @@ class FastPath:
         self._clock = shared.clock
         self._limits = shared.limits
         self._shedding = shared.shedding
-        self._repeats = shared.loop_detector
+        self._loop_detector = shared.loop_detector
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
@@ -116,7 +116,7 @@ class FastPath:
 
     def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
         """Return a read with its own lines, or None while the loop detector needs its tag."""
-        if own.tag is not None and self._repeats.looking:
+        if own.tag is not None and self._loop_detector.looking:
             return None
         return replace(get, request_id=own.id, tag=own.tag)
 
@@ -288,8 +288,8 @@ class FastPath:
                     self._spans.cached(get, transport, _status(answer[0]), now)
                 hits.count += 1
                 hits.bytes += size
-                if self._repeats.looking:
-                    _note(self._repeats, client, get)
+                if self._loop_detector.looking:
+                    _note(self._loop_detector, client, get)
                 if get.tag is not None and answer[0].startswith(_UNCHANGED):
                     hits.unchanged += 1
                 if began:
@@ -305,8 +305,8 @@ class FastPath:
         """Return whether a long-poll was parked or answered."""
         if not self._park(client, get):
             return False
-        if self._repeats.looking:
-            _note(self._repeats, client, get)
+        if self._loop_detector.looking:
+            _note(self._loop_detector, client, get)
         return True
 
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
@@ -346,10 +346,10 @@ class FastPath:
         return route, name, read, long_over_at(read.cursor)
 
 
-def _note(repeats: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
+def _note(loop_detector: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
     """Show the loop detector a read that no handler sees; `client` is None before it has one."""
     transport = None if client is None else client.transport
-    repeats.note(transport, "GET", get.target, get.headers)
+    loop_detector.note(transport, "GET", get.target, get.headers)
 
 
 def _status(head: bytes) -> int:
