@@ -57,7 +57,7 @@ FIELD = frozenset(
         purger query question queue quota rank rate receiver recipient registry relay reload
         reloader reply report request response result rotation router rule sample schedule
         scope search secret segment sender serializer server session set setting sharing size slot
-        snapshot source span state status store subscription supervisor sweeper table
+        snapshot socket source span state status store subscription supervisor sweeper table
         template thread timeout timer token tracer traffic transport type user validator
         verification waiter warning watch write writer
         """,
