@@ -60,13 +60,14 @@ class CommandGroup(click.Group):
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
+        from gateway.commands.many_streams.commands import COMMANDS as ON_MANY
         from gateway.commands.monitoring import alerts, grafana
         from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.reload import reload
         from gateway.commands.token import token
 
         of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
-        for other in (*COMMANDS, *of_server, completion, context):
+        for other in (*COMMANDS, *ON_MANY, *of_server, completion, context):
             self.add_command(other)
 
     @override

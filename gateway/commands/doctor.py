@@ -99,8 +99,8 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     if digest is not None and _DIGEST.fullmatch(digest) is None:
         raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
     from gateway.commands.cdn_doctor import report
-    from gateway.commands.cdn_doctor.gateway_counters import admin_target
     from gateway.commands.cdn_doctor.streams import first_target, reader_of
+    from gateway.commands.one_stream.admin_target import admin_target
 
     try:
         target = first_target(url, os.environ)

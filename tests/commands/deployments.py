@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor.examination import CHECKS, Examination, examine
 from gateway.commands.cdn_doctor.finding import CheckVerdict
-from gateway.commands.cdn_doctor.gateway_counters import admin_target
 from gateway.commands.cdn_doctor.streams import first_target
+from gateway.commands.one_stream.admin_target import admin_target
 from tests.support.http1 import ask
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from gateway.commands.cdn_doctor.asker import ProbeReply
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
 from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, AnswerSource, source, told
 from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
-from gateway.commands.cdn_doctor.gateway_counters import admin_target
 from gateway.commands.cdn_doctor.hints import (
     AT,
     EVERYWHERE,
@@ -25,6 +24,7 @@ from gateway.commands.cdn_doctor.hints import (
     vendors,
 )
 from gateway.commands.cdn_doctor.streams import first_target
+from gateway.commands.one_stream.admin_target import admin_target
 
 if TYPE_CHECKING:
     from pathlib import Path

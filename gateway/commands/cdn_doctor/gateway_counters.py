@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
+from gateway.commands.one_stream.admin_target import TOKEN_VARIABLE
 from gateway.commands.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from headgate.stream import Stream
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 T = TypeVar("T")
-
-TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
-TOKEN_BYTES = 4096  # no header field may be longer at most servers
 
 
 class _Setting(msgspec.Struct):
@@ -102,27 +98,3 @@ class GatewayCounters:
 
     def _is_none(self) -> Failed:
         return Failed(f"{self._admin.shown}: no gateway's admin listener is there")
-
-
-def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
-    """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
-    if re.match(r"https?://", url, re.IGNORECASE) is None:
-        raise ValueError("it must be a URL such as http://127.0.0.1:4439")
-    api = resolve(f"{url.partition('?')[0].rstrip('/')}/api", {}).url
-    token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
-    if NOT_IN_FIELDS.search(token):
-        raise ValueError("the token must be one line of text")
-    return StreamTarget(api, f"Bearer {token}" if token else None)
-
-
-def _token(path: Path) -> str:
-    try:
-        with path.open(encoding="ascii") as file:
-            token = file.read(TOKEN_BYTES + 1).strip()
-    except OSError as cause:
-        raise ValueError(f"the token in {path} cannot be read: {cause.strerror}") from cause
-    except UnicodeError as cause:
-        raise ValueError(f"what is in {path} is no token") from cause
-    if not token or len(token) > TOKEN_BYTES:
-        raise ValueError(f"what is in {path} is no token")
-    return token

@@ -66,8 +66,13 @@ def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     """Return the stream called `name` for a command with these options. Raises ValueError."""
     home = home_of(os.environ, ctx, needs_base=not is_whole_url(name))
     target = stream_at(name, home)
-    given = _meta(ctx).get(CA_FILE)  # the context's is for its server alone
+    given = ca_file_of(ctx)  # the context's is for its server alone
     return replace(target, ca_file=given) if given else target
+
+
+def ca_file_of(ctx: click.Context | None) -> str:
+    """Return the file of --cacert, "" without one."""
+    return _meta(ctx).get(CA_FILE, "")
 
 
 def home_of(
@@ -82,7 +87,7 @@ def home_of(
     if named is not None:
         return _of_context(named, load_contexts(environment).of_name(named))
     if environment.get(BASE_VARIABLE):
-        return HomeServer.of_environment(environment)
+        return _with_admin(HomeServer.of_environment(environment), environment)
     known = load_contexts(environment)
     if known.use:
         home = _of_context(known.use, known.of_name(known.use))
@@ -115,6 +120,15 @@ def _of_context(name: str, context: ServerContext) -> HomeServer:
         admin=context.admin,
         admin_token_file=context.admin_token_file,
     )
+
+
+def _with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
+    """Return the server with the URL of its admin listener if it runs here."""
+    from gateway.running_servers import running_servers
+
+    base = home.base.rstrip("/")
+    admins = [it.admin for it in running_servers(environment) if base in it.streams]
+    return replace(home, admin=admins[0]) if len(admins) == 1 else home
 
 
 def _running_here(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:

@@ -1,0 +1,1 @@
+"""The commands on many streams, which ask the admin listener of a Headgate for them."""

@@ -1,0 +1,144 @@
+"""The list of a server's streams, page by page, from the API of its admin listener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import msgspec
+from headgate.errors import RequestRefused
+
+from gateway.commands.one_stream.admin_target import TOKEN_VARIABLE
+from gateway.commands.shell.failure import Failed
+from gateway.commands.shell.output import note
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from headgate.stream import Stream
+
+T = TypeVar("T")
+
+PAGE = 500  # streams, as many as the API gives at once
+# 500 names of 8 KiB each, with all that is said of them; a longer answer is no page.
+LONGEST_ANSWER = 16 << 20
+NO_API = {404, 405, 501}
+
+
+class ListedStream(msgspec.Struct, frozen=True):
+    """A stream of a page, with the fields of the API's own row."""
+
+    name: str
+    content_type: str | None = None
+    closed: bool = False
+    tail: str | None = None
+    size: int | None = None
+    readers: int = 0
+    expires_at: float | None = None
+
+
+class _Page(msgspec.Struct):
+    rows: list[ListedStream]
+    after: str | None = None
+    known_only: bool = False
+
+
+class _RoutePrefix(msgspec.Struct):
+    prefix: str
+
+
+class _RouteList(msgspec.Struct):
+    routes: list[_RoutePrefix]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPath:
+    """A stream with its whole path, and its name below the base URL as a command takes it."""
+
+    url: str
+    name: str
+    row: ListedStream
+
+
+async def streams_below(admin: Stream, base: str, prefix: str) -> AsyncIterator[ListedPath]:
+    """Yield the streams below `base` whose names begin with `prefix`, by route and name.
+
+    Only one page is in memory. Raises Failed where there is no such API, or no such route.
+    """
+    parts = urlsplit(base)
+    home = parts.path.rstrip("/") + "/"
+    begins = home + quote(prefix, safe="/%")
+    for route, rest in _places(await _routes(admin), begins):
+        async for row in _rows(admin, route, rest):
+            path = f"{route}/{row.name}"
+            if not path.startswith(begins):  # such as a name that is written in another way
+                raise Failed(f"{admin.shown}: it lists {path}, which does not begin with {begins}")
+            url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
+            name = unquote(path.removeprefix(home))
+            yield ListedPath(url, name if quote(name, safe="/") in path else url, row)
+
+
+def _places(routes: list[str], begins: str) -> list[tuple[str, str]]:
+    """Return each route that has such streams, and how their names in it begin."""
+    found = []
+    for route in routes:
+        inside = f"{route}/"
+        if begins.startswith(inside):
+            found.append((route, begins.removeprefix(inside)))
+        elif inside.startswith(begins):
+            found.append((route, ""))
+    if not found:
+        has = ", ".join(routes[:10])
+        raise Failed(
+            f"the server has no route for {begins}, so no list of its streams: it has {has}"
+        )
+    return found
+
+
+async def _routes(admin: Stream) -> list[str]:
+    answer = await _get(admin, "routes", {}, _RouteList)
+    return sorted(route.prefix for route in answer.routes)
+
+
+async def _rows(admin: Stream, route: str, begins: str) -> AsyncIterator[ListedStream]:
+    query = {"route": route, "begins": begins, "limit": str(PAGE)}
+    page = await _get(admin, "streams", query, _Page)
+    if page.known_only:
+        note(
+            f"headgate: {route} is before an origin: only streams that it was asked for are known."
+        )
+    while True:
+        for row in page.rows:
+            yield row
+        if page.after is None:
+            return
+        page = await _get(admin, "streams", query | {"after": page.after}, _Page)
+
+
+async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
+    """Return an answer of the API. Raises Failed if there is none, RequestRefused for others."""
+    body = bytearray()
+    try:
+        async with admin.beside(f"{admin.url}/{name}").request("GET", query=query) as answer:
+            async for piece in answer.content.iter_chunked(1 << 16):
+                body += piece
+                if len(body) > LONGEST_ANSWER:
+                    raise _is_none(admin)
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as cause:
+        raise _is_none(admin) from cause
+    except RequestRefused as refusal:
+        if refusal.status in {401, 403}:
+            wanted = f"it wants a token: set {TOKEN_VARIABLE}, or give --admin-token FILE"
+            raise Failed(f"{refusal}; {wanted}") from refusal
+        if refusal.status in NO_API:  # of another server, and no word about a stream
+            raise _is_none(admin) from None
+        raise
+
+
+def _is_none(admin: Stream) -> Failed:
+    return Failed(
+        f"{admin.shown}: there is no list of streams: it is not the admin listener of a Headgate, "
+        "and the protocol has no such list"
+    )

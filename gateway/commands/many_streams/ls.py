@@ -1,0 +1,58 @@
+"""Listing streams, one a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gateway.commands.many_streams.listing import streams_below
+from gateway.commands.one_stream.client import connect
+from gateway.commands.shell.output import write
+from gateway.commands.shell.terminal import safe
+
+if TYPE_CHECKING:
+    from gateway.commands.many_streams.listing import ListedPath
+    from gateway.commands.one_stream.target import StreamTarget
+
+# Lines are written as they come, so each column is as wide as what is usual in it.
+COLUMNS = "{:<6}  {:>12}  {:>7}  {:<20}  {}\n"
+
+
+async def ls(target: StreamTarget, base: str, prefix: str, *, as_json: bool) -> None:
+    """Print the streams below `base` whose names begin with `prefix`."""
+    form = (
+        COLUMNS if sys.stdout is not None and sys.stdout.isatty() else "\t".join(["{}"] * 5) + "\n"
+    )
+    async with connect(target) as admin:
+        async for found in streams_below(admin, base, prefix):
+            line = json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found))
+            write(safe(line).encode())
+
+
+def _fields(found: ListedPath) -> dict[str, object]:
+    row = found.row
+    return {
+        "name": found.name,
+        "url": found.url,
+        "content_type": row.content_type,
+        "next_offset": row.tail,
+        "closed": row.closed,
+        "size": row.size,
+        "readers": row.readers,
+        "expires_at": _moment(row.expires_at),
+    }
+
+
+def _cells(found: ListedPath) -> tuple[str, ...]:
+    row = found.row
+    size = "-" if row.size is None else str(row.size)
+    state = "closed" if row.closed else "open"
+    return state, size, str(row.readers), _moment(row.expires_at) or "-", found.name
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.many_streams import listing
+from tests.commands.conftest import CommandLine
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.http1 import ask
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+ADMIN_TOKEN = "admin-token-of-32-characters-0001"
+
+
+@pytest.fixture
+def lister(server: Headgate) -> Iterator[CommandLine]:
+    """The command line, to which the admin listener is known."""
+    made = CommandLine(server.streams)
+    made.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+    yield made
+    made.kill()
+
+
+def names(output: bytes) -> list[str]:
+    return [line.split("\t")[-1] for line in output.decode().splitlines()]
+
+
+def test_ls_prints_state_size_readers_expiry_and_name(
+    lister: CommandLine, server: Headgate
+) -> None:
+    lister.output("create", "ls/open", "--data", "12345")
+    lister.output("create", "ls/closed", "--closed", "--expires-at", "2099-01-01T00:00:00Z")
+    lister.output("create", "other")
+    assert lister.output("ls", "ls/").decode() == (
+        "closed\t0\t0\t2099-01-01T00:00:00Z\tls/closed\nopen\t5\t0\t-\tls/open\n"
+    )
+    first, second = map(json.loads, lister.output("ls", "/ls/", "--json").splitlines())
+    assert first["closed"]
+    assert first["expires_at"] == "2099-01-01T00:00:00Z"
+    offset = second.pop("next_offset")
+    assert re.fullmatch(r"0{16}_0{15}5", offset)
+    assert second == {
+        "name": "ls/open",
+        "url": f"{server.streams}/ls/open",
+        "content_type": "text/plain",
+        "closed": False,
+        "size": 5,
+        "readers": 0,
+        "expires_at": None,
+    }
+
+
+def test_ls_counts_live_readers(lister: CommandLine) -> None:
+    lister.output("create", "watched")
+    tail = lister.start("tail", "watched", "--from-start")
+    deadline = time.monotonic() + 20
+    while lister.output("ls", "watched").split(b"\t")[2] != b"1":
+        assert time.monotonic() < deadline
+    tail.kill()
+
+
+def test_ls_asks_for_every_page_and_prints_names_sorted(
+    lister: CommandLine, server: Headgate
+) -> None:
+    made = sorted(f"pages/{number}" for number in range(listing.PAGE + 20))
+    for name in made:
+        assert ask(server.port, "PUT", f"/v1/stream/{name}", b"").status == 201
+    assert names(lister.output("ls", "pages/")) == made
+
+
+def test_a_listed_name_can_be_given_to_a_command(lister: CommandLine) -> None:
+    for name in ("odd/é x", "odd/a%2Fb", "odd/a?b"):
+        lister.output("create", name, "--data", name)
+        assert name in names(lister.output("ls", "odd/"))
+    for name in names(lister.output("ls", "odd/")):
+        assert lister.output("read", name).decode() == name
+
+
+def test_ls_of_a_base_inside_a_route_lists_what_is_below_it(
+    lister: CommandLine, server: Headgate
+) -> None:
+    lister.output("create", "team/a")
+    inside = {"STREAM_URL": f"{server.streams}/team"}
+    assert names(lister("ls", environment=inside).stdout) == ["a"]
+    elsewhere = lister("ls", environment={"STREAM_URL": f"{server.url}/v2"})
+    assert elsewhere.returncode == 1
+    assert (
+        b"has no route for /v2/, so no list of its streams: it has /v1/stream" in elsewhere.stderr
+    )
+
+
+def test_ls_without_a_list_of_streams_says_so(lister: CommandLine, server: Headgate) -> None:
+    refused = lister("ls", "--admin", server.url)
+    assert refused.returncode == 1
+    assert b"there is no list of streams: it is not the admin listener of a" in refused.stderr
+    unknown = lister("ls", environment={"STREAM_ADMIN_URL": ""})
+    assert unknown.returncode == 2
+    assert b"say where its admin listener is, by --admin URL or STREAM_ADMIN_URL" in unknown.stderr
+    away = lister("ls", "--admin", "http://127.0.0.1:9")
+    assert away.returncode == 69
+
+
+def test_ls_of_a_server_that_is_no_gateway_says_so(lister: CommandLine) -> None:
+    with BlockingOrigin() as origin:
+        origin.play = lambda exchange: exchange.answer(b"<html>")
+        done = lister("ls", "--admin", origin.url)
+    assert done.returncode == 1
+    assert b"there is no list of streams" in done.stderr
+
+
+def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(ADMIN_TOKEN)
+    digest = CommandLine("").output("token", "hash", stdin=ADMIN_TOKEN.encode()).decode().strip()
+    tokens = json.dumps([{"name": "ops", "token": digest, "role": "viewer"}])
+    with headgate(environment={"HEADGATE_ADMIN_TOKENS": tokens}) as server:
+        cli = CommandLine(server.streams)
+        cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+        cli.output("create", "a")
+        refused = cli("ls", "--admin", server.admin_url)
+        assert refused.returncode == 5
+        assert b"set STREAM_ADMIN_TOKEN, or give --admin-token FILE" in refused.stderr
+        asked = ("ls", "--admin", server.admin_url)
+        assert names(cli.output(*asked, "--admin-token", str(token))) == ["a"]
+        by_variable = cli(*asked, environment={"STREAM_ADMIN_TOKEN": ADMIN_TOKEN})
+        assert names(by_variable.stdout) == ["a"]
+        files = ("--admin", server.admin_url, "--admin-token", str(token))
+        cli.output("context", "add", "here", server.streams, *files)
+        assert names(cli.output("ls", "--context", "here")) == ["a"]
