@@ -173,6 +173,11 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
         )
 
 
+def fill(template: str, **values: object) -> str:
+    """Return a template, named by its path below this package, filled in with these values."""
+    return _environment().get_template(template).render(rules=RULES, **values)
+
+
 @cache
 def _environment() -> Environment:
     # 2 MB, which a gateway whose console nobody opens does without.

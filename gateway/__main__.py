@@ -109,6 +109,12 @@ def cli() -> None:
     metavar="KINDS",
     help="Who may use the streams: none for everybody, or a list of credentials, such as tokens.",
 )
+@click.option(
+    "--front",
+    metavar="HOSTS",
+    help="Host names that Caddy serves with TLS, HTTP/2 and HTTP/3; it needs headgate[front].",
+)
+@click.option("--front-listen", metavar="HOST:PORT", help="Address of the front; [::]:443.")
 @click.option("--workers", metavar="N", help="Processes that serve the streams on one port.")
 @click.option("--long-poll-timeout", metavar="SECONDS", help="How long a long-poll waits.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")

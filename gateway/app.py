@@ -120,7 +120,8 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 
 def _hosts(settings: Settings) -> ServedHosts:
-    return ServedHosts(settings.hosts, settings.listen.reached_at)
+    hosts = (*settings.hosts, *settings.front) if settings.hosts else ()
+    return ServedHosts(hosts, settings.listen.reached_at)
 
 
 def route_of(

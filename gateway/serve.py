@@ -17,7 +17,7 @@ from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.running_servers import published
 from gateway.settings import shown_origin
-from gateway.settings.reached import console_url, export_for_commands
+from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.logs import configure, log
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
         f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
         for route in settings.route_table
     }
+    front = front_urls(settings)
     if sys.stderr.isatty():
         lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
+        lines += [f"The same by Caddy at {url}" for url in front]
         lines.append(f"Dashboard at {console_url(settings)}")
         if export is not None:
             lines.append(f"For the commands, in each other terminal: {export}")
@@ -53,6 +55,7 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
             admin=str(settings.admin),
             dashboard=console_url(settings),
             routes=routes,
+            **({"front": front} if front else {}),
             **({} if export is None else {"for_commands": export}),
             workers=settings.workers,
             pid=os.getpid(),

@@ -23,6 +23,7 @@ PLAIN = (
     "gateway/cache",
     "gateway/commands",
     "gateway/edge",
+    "gateway/front",
     "gateway/hosted",
     "gateway/live",
     "gateway/monitoring",
@@ -53,7 +54,7 @@ FIELD = frozenset(
         export field file folder frame freshness gateway get group handler head histogram
         hook host index inspector issuer item kind length level lifecycle lifetime limit
         line list listener listing loader maker loop metric mistake name news observer outcome
-        output owner panel part pattern pipeline point poller progress proof proxy purge
+        output owner panel part pattern pipeline point poller process progress proof proxy purge
         purger query question queue quota rank rate receiver recipient registry relay reload
         reloader reply report request response result rotation router rule sample schedule
         scope search secret segment sender serializer server session set setting sharing size slot

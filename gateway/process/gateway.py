@@ -16,7 +16,7 @@ from gateway.access.console import ConsoleToken
 from gateway.process import reconfiguration
 from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin
+from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reloader import Reloader
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import log
@@ -27,6 +27,7 @@ from gateway.web.metrics import snapshot
 from gateway.web.requests.request_parser import check_parser
 
 if TYPE_CHECKING:
+    from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.purge.purges import Purges
     from gateway.runtime.route import StreamRoute
@@ -69,9 +70,10 @@ class Gateway:
     ) -> None:
         """Build all parts from the settings, which `reread` returns anew for a reload.
 
-        A worker has the `journal` of all workers' writes, and `console`, the hash of the console
-        token, which the supervisor made. Raises StartError if the libraries for tracing are
-        missing, or a cache's token or the tokens_file cannot be read.
+        A worker has the `journal` of all workers' writes, `console`, the hash of the console
+        token, which the supervisor made, and `upstream`, the socket by which a front reaches it.
+        Raises StartError if the libraries for tracing are missing, or a cache's token or the
+        tokens_file cannot be read.
         """
         self.console = ConsoleToken()
         self._console = console or self.console.digest
@@ -91,6 +93,7 @@ class Gateway:
         self._retiring: set[asyncio.Task[None]] = set()  # configurations before reloads
         self._connections: ConnectionServer | None = None  # once it listens
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
+        self._front: Front | None = None
         self._opened: list[StreamRoute] = []  # to be closed at the stop
         self._inherited = inherited
         self._open = AsyncExitStack()
@@ -135,6 +138,8 @@ class Gateway:
         for route in self._routes:
             health.checks.update(route.readiness())
             health.notes.update(route.notes())
+        if self._front is not None:
+            health.checks["front"] = self._front.why_unhealthy
         health.notes.update(self._configuration.purges.notes())
         health.notes.update(self._configuration.authorities.notes())
         return health
@@ -152,7 +157,9 @@ class Gateway:
 
     async def measure(self) -> metrics.Snapshot:
         """Return the metrics of the whole gateway, for a process that serves alone."""
-        return (*metrics.of_all(), *self.reloader.samples(), *self.numbers())
+        restarts = 0 if self._front is None else self._front.restarts
+        of_all = metrics.of_all(front_restarts=restarts)
+        return (*of_all, *self.reloader.samples(), *self.numbers())
 
     async def ask(self, question: Question) -> list[Answer]:
         """Return the answer of this process to a question of the console."""
@@ -179,6 +186,7 @@ class Gateway:
         self._open.callback(connections.stop_sweeping)
         # The drain has waited for the requests already.
         self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
+        self._listen_for_front(connections)
         self._listener = ConnectionListener(connections)
         listen = settings.listen
         if inherited := self._inherited.at(listen):
@@ -188,7 +196,20 @@ class Gateway:
             with explaining(listen, "listen"):
                 await self._listener.open(listen.host, listen.port, shared=is_shared)
         self._open.push_async_callback(self._drain, connections)
+        if self._front is not None:
+            await self._front.start()
         self._connections = connections
+
+    def _listen_for_front(self, connections: ConnectionServer) -> None:
+        """Accept connections of the front until it has ended, so it loses none while it stops."""
+        if self._journal is None:
+            self._front = open_front(self.settings, self._open)
+        listener = ConnectionListener(connections)
+        self._open.callback(listener.close)
+        listener.adopt(self._inherited.upstream)
+        if self._front is not None:
+            listener.adopt([self._front.upstream.dup()])
+            self._open.push_async_callback(self._front.stop)
 
     async def reload(self, settings: Settings) -> None:
         """Serve by these settings from the next request on. Raises StartError, and changes nothing.
@@ -244,6 +265,8 @@ class Gateway:
         """Drain, then close everything that was opened."""
         was_serving = self._connections is not None
         self._shared.begin_closing()
+        if self._front is not None:
+            self._front.begin_stop()
         if was_serving:
             log.info("server.stopping")
         await self._open.aclose()

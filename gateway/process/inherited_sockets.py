@@ -47,6 +47,11 @@ class InheritedSockets:
         """Return the sockets for an address of the settings."""
         return [one for one in self._sockets if _is_at(one, address)]
 
+    @property
+    def upstream(self) -> list[socket.socket]:
+        """The Unix socket by which the front reaches a worker; its supervisor passes it on."""
+        return [one for one in self._sockets if one.family == socket.AF_UNIX]
+
     def check(self, settings: Settings) -> None:
         """Raise StartError for a socket that is for no address of the settings."""
         for one in self._sockets:

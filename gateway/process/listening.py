@@ -1,4 +1,4 @@
-"""The addresses that a process listens on: messages when that fails, and the admin listener."""
+"""The addresses that a process listens on: messages when that fails, admin listener and front."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from admin.source import ProcessSource
     from gateway.access.console import ConsoleToken
+    from gateway.front.front import Front
     from gateway.process.reloader import Reloader
-    from gateway.settings import Address
+    from gateway.settings import Address, Settings
 
 # Advice for an address that cannot be listened on, by errno.
 WAYS_OUT = {
@@ -59,6 +60,18 @@ async def open_admin(
         await listener.open(address, inherited)
 
 
+def open_front(settings: Settings, opened: AsyncExitStack) -> Front | None:
+    """Open the sockets of the front, if there is one; `opened` closes them. Raises StartError."""
+    if not settings.front:
+        return None
+    from gateway.front.front import Front  # for those who have one only
+
+    with explaining(settings.front_listen, "front_listen"):
+        front = Front(settings)
+    opened.callback(front.close)
+    return front
+
+
 @contextmanager
 def explaining(address: Address, key: str) -> Iterator[None]:
     """Turn an OSError into a StartError that names the setting and says what to do."""
@@ -69,5 +82,6 @@ def explaining(address: Address, key: str) -> Iterator[None]:
         if isinstance(error, socket.gaierror):  # its errno is not one of the system's
             reason = error.strerror or reason
         if error.errno in WAYS_OUT:
-            reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or --{key}"
+            flag = f"--{key.replace('_', '-')}"
+            reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or {flag}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached
-from gateway.protocol.http.client_address import TrustedProxies, counted_as
+from gateway.protocol.http.client_address import FRONT, TrustedProxies, counted_as
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.runtime.client_rate import ClientRate
     from gateway.runtime.limits import ServerLimits
     from gateway.runtime.shedding import Shedding
+
+UNIX_PEER = ""  # as the system names a peer without an address
 
 
 class ClientRates(NamedTuple):
@@ -26,8 +28,10 @@ class ClientRates(NamedTuple):
 
 
 def peer_of(transport: BaseTransport | None) -> str | None:
-    """Return the address at the other end of a connection."""
+    """Return the address at the other end of a connection; FRONT for that of a Unix socket."""
     peer = None if transport is None else transport.get_extra_info("peername")
+    if peer == UNIX_PEER:
+        return FRONT
     return peer[0] if isinstance(peer, tuple) else None
 
 
@@ -67,9 +71,7 @@ class Quotas:
     ) -> str | None:
         """Return the client's address, as far as the proxies that name it are trusted."""
         peer = peer_of(transport)
-        if peer is None or not self.proxies:
-            return peer
-        return self.proxies.client(peer, headers)
+        return None if peer is None else self.proxies.client(peer, headers)
 
     def append(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""

@@ -12,9 +12,9 @@ from gateway.settings.access import (
     AdminUser,
 )
 from gateway.settings.auth import NONE, Auth
+from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
-from gateway.settings.limits import LimitSettings
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.reading import files
@@ -53,7 +53,7 @@ GIB = 1 << 30
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
 
-class Settings(LimitSettings):
+class Settings(FrontSettings):
     """The settings of a gateway."""
 
     checks_defaults = True
@@ -334,6 +334,8 @@ class Settings(LimitSettings):
     ) -> tuple[str, ...]:
         """Raise ValueError if streams are open to the network without an explicit auth."""
         listen, routes = context.values.get("listen"), context.values.get("routes")
+        if listen is not None and is_loopback(listen.host) and context.values.get("front"):
+            listen = context.values.get("front_listen")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
         silent = [route.prefix for route in routes if not route.auth]

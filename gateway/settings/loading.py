@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
+from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
+from gateway.settings.cross_checks.own_listener import leading_back
 from gateway.settings.declared import Settings
-from gateway.settings.ineffective_settings import ineffective_settings
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.log_kinds import KINDS
-from gateway.settings.own_listener import leading_back
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.reading.files import Look
 from gateway.settings.reading.kinds import ROUTE_KIND
@@ -42,7 +42,11 @@ SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
 # Settings whose defaults may conflict with the given value of another one.
-DEPENDS_ON = {"admin": "listen", "auth": "listen", "max_pending_appends": "max_append"}
+DEPENDS_ON = {
+    "admin": ("listen",),
+    "auth": ("front", "listen"),
+    "max_pending_appends": ("max_append",),
+}
 # The settings that are arrays of tables: the class of a table, and its words in messages.
 TABLES: dict[str, tuple[type[Table], str]] = {
     "routes": (Route, ROUTE_KIND),
@@ -246,7 +250,7 @@ def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
     if key not in DEPENDS_ON:  # the default itself is wrong, such as a missing folder
         return _Problem(AFTER_THE_FILE, _sentence(mistake, key, shown))
     # The default conflicts with another setting.
-    cause = DEPENDS_ON[key]
+    cause = next(one for one in DEPENDS_ON[key] if one in given)
     subject = f"{given[cause].where((cause,))}: {key}"
     return _Problem(given[cause].line((cause,)), _sentence(mistake, subject, shown))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.settings.front import HTTPS_PORT
 from gateway.settings.reading.kinds import Address
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ def stream_bases(settings: Settings) -> list[str]:
 def console_url(settings: Settings) -> str:
     """Return the URL of the console's first page."""
     return f"{_url(settings.admin)}/"
+
+
+def front_urls(settings: Settings) -> list[str]:
+    """Return the URL of each host of the front; none without a front."""
+    port = settings.front_listen.port
+    suffix = "" if port == HTTPS_PORT else f":{port}"
+    return [f"https://{host}{suffix}" for host in settings.front]
 
 
 def export_for_commands(settings: Settings) -> str | None:

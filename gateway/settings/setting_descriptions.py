@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from gateway.settings.declared import Settings
-from gateway.settings.limits import LimitSettings
+from gateway.settings.front import FrontSettings
 from gateway.settings.reading.kinds import SIZE_KIND, ValueKind, show_size
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class SettingDescription:
 
 
 def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
-    """Return the settings in the order of their declaration; limits come last."""
-    fields = sorted(model.settings.items(), key=lambda it: it[0] in LimitSettings.settings)
+    """Return the settings in the order of their declaration; limits and the front come last."""
+    fields = sorted(model.settings.items(), key=lambda it: it[0] in FrontSettings.settings)
     return tuple(
         SettingDescription(
             key=key,

@@ -143,6 +143,7 @@ BUILD = gauge("headgate_build_info", "1, with what runs here.", "version", "pyth
 WORKERS = gauge("headgate_workers", "Processes that are to serve the streams.")
 SILENT = gauge("headgate_workers_silent", "Workers that did not answer, their gauges left out.")
 RESTARTS = counter("headgate_worker_restarts_total", "Workers that ended and were replaced.")
+FRONT_RESTARTS = counter("headgate_front_restarts_total", "Caddys that ended and were replaced.")
 HANGS = counter("headgate_worker_hangs_total", "Of these, workers that hung and were killed.")
 OF_PROCESSES = (
     counter("process_cpu_seconds_total", "User and system CPU time."),
@@ -154,13 +155,21 @@ OF_PROCESSES = (
 )
 
 
-def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int = 0) -> Snapshot:
+def of_all(
+    *,
+    workers: int = 1,
+    silent: int = 0,
+    restarts: int = 0,
+    hangs: int = 0,
+    front_restarts: int = 0,
+) -> Snapshot:
     """Return the metrics of the whole gateway, however many processes it has."""
     return (
         Sample(WORKERS, (), workers),
         Sample(SILENT, (), silent),
         Sample(RESTARTS, (), restarts),
         Sample(HANGS, (), hangs),
+        Sample(FRONT_RESTARTS, (), front_restarts),
     )
 
 

@@ -27,12 +27,18 @@ class StartMessage(msgspec.Struct, tag=True, frozen=True):
 
     The settings may hold passwords, so they are no argument of the process. `console` is the hash
     of the console's token, and `journal` the descriptor of the memory in which the workers announce
-    writes to each other.
+    writes to each other. `upstream` is that of the socket by which the front reaches all workers.
     """
 
     settings: str
     console: bytes
     journal: int
+    upstream: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that the worker inherits."""
+        return (self.journal,) if self.upstream is None else (self.journal, self.upstream)
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):

@@ -17,7 +17,7 @@ from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin
+from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
 from gateway.running_servers import published
@@ -31,6 +31,7 @@ from gateway.workers.worker_slot import LAST_S, WorkerSlot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
@@ -65,8 +66,12 @@ async def _run(settings: Settings, reread: Reread) -> int:
             return settings.but(listen=chosen) if settings.listen == given else settings
 
         settings = at_port(settings)
+        front = open_front(settings, opened)
+        if front is not None:
+            opened.push_async_callback(front.stop)
+            await front.start()  # requests wait at its upstream until a worker takes them
         console = ConsoleToken()
-        supervisor = Supervisor(settings, console.digest)
+        supervisor = Supervisor(settings, console.digest, front)
         reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
         supervisor.count(reloader)
         await open_admin(supervisor, reloader, console, opened)
@@ -116,9 +121,15 @@ def of_workers(settings: Settings) -> str:
 class Supervisor:
     """Its workers, each in its slot, which let in the console by the hash of its token."""
 
-    def __init__(self, settings: Settings, console: bytes) -> None:
+    def __init__(self, settings: Settings, console: bytes, front: Front | None = None) -> None:
         self._settings = settings
-        start_message = StartMessage(of_workers(settings), console, share_memory(settings.workers))
+        self._front = front
+        start_message = StartMessage(
+            of_workers(settings),
+            console,
+            share_memory(settings.workers),
+            None if front is None else front.upstream.fileno(),
+        )
         self._start_message = start_message
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
@@ -151,6 +162,8 @@ class Supervisor:
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()
+        if self._front is not None:
+            self._front.begin_stop()
         for slot in self._slots:
             slot.stop()
         grace_s = self._settings.shutdown_grace + LAST_S
@@ -211,6 +224,8 @@ class Supervisor:
             logs.append((slot.number, of_worker))
             notes.append((slot.number, report.health.notes))
         checks, noted = {"server": stopping, **_merged(logs)}, _merged(notes)
+        if self._front is not None:
+            checks["front"] = self._front.why_unhealthy
         if None in workers.values():
             return Health(checks, {**workers, **noted})
         return Health({**checks, **workers}, noted)
@@ -226,6 +241,7 @@ class Supervisor:
             silent=reports.count(None),
             restarts=sum(slot.restarts for slot in self._slots),
             hangs=sum(slot.hangs for slot in self._slots),
+            front_restarts=0 if self._front is None else self._front.restarts,
         )
         return (
             *whole,

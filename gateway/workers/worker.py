@@ -17,6 +17,7 @@ import uvloop
 from gateway import serve
 from gateway.errors import StartError
 from gateway.process.gateway import Gateway
+from gateway.process.inherited_sockets import InheritedSockets
 from gateway.runtime.write_journal import WriteJournal
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
@@ -62,7 +63,8 @@ async def _work(number: int, end: socket.socket) -> int:
     journal = WriteJournal(first.journal, settings.workers, number)
     journal.on_announced = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
     try:
-        gateway = Gateway(settings, journal=journal, console=first.console)
+        inherited = _inherited(first)
+        gateway = Gateway(settings, journal=journal, console=first.console, inherited=inherited)
         await _serve(channel, gateway)
     except StartError as refusal:
         channel.send(StartFailureMessage(refusal.detail))
@@ -70,6 +72,15 @@ async def _work(number: int, end: socket.socket) -> int:
     finally:
         await channel.close()
     return 0
+
+
+def _inherited(first: StartMessage) -> InheritedSockets:
+    """Return the socket of the front, if there is one."""
+    if first.upstream is None:
+        return InheritedSockets()
+    upstream = socket.socket(fileno=first.upstream)
+    upstream.setblocking(False)
+    return InheritedSockets((upstream,))
 
 
 def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:

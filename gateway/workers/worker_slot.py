@@ -119,7 +119,7 @@ class WorkerSlot:
                 *COMMAND,
                 str(self.number),
                 stdin=theirs.fileno(),
-                pass_fds=(self._start_message.journal,),
+                pass_fds=self._start_message.descriptors,
                 start_new_session=True,
                 env=_environment(),
             )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 REMEMBERED = 4096  # texts of addresses: 1 MB
 LONGEST_ADDRESS = 64  # an IPv6 address with its zone has less
 CLIENT_BITS = 64  # of IPv6: so much is one subscriber's, who has all addresses below it
+# The peer of a connection over the server's own Unix socket: the front, which is trusted by itself.
+FRONT = "front"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Blanks stand in one place of the pattern at a time: in two, a long run of them takes seconds.
 _PAIR = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*)?([;,]|\Z)')
@@ -33,12 +35,10 @@ class TrustedProxies:
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
 
-    def __bool__(self) -> bool:
-        """Return whether any proxy is believed."""
-        return bool(self._networks)
-
     def has(self, address: str) -> bool:
         """Return whether the address is a trusted proxy's."""
+        if address == FRONT or not self._networks:
+            return address == FRONT
         known = _parsed(address)
         return known is not None and any(known in network for network in self._networks)
 
@@ -49,7 +49,7 @@ class TrustedProxies:
         two headers name different clients (a proxy passes on the one that it does not set), it
         is the peer's own.
         """
-        if not self._networks or not self.has(peer):
+        if not self.has(peer):
             return peer
         chains = (
             _forwarded_for(headers.getall("Forwarded", ())),

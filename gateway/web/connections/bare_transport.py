@@ -55,7 +55,7 @@ class Descriptors:
         if not is_plain or transport.is_closing() or transport.get_write_buffer_size():
             return transport
         peer = transport.get_extra_info("peername")
-        bare = BareTransport(self, transport, peer[0] if isinstance(peer, tuple) else "")
+        bare = BareTransport(self, transport, peer[0] if isinstance(peer, tuple) else peer)
         try:
             descriptor = os.dup(found.fileno())
         except OSError:  # such as too many open files
@@ -110,11 +110,14 @@ class BareTransport(asyncio.Transport):
         "descriptor",
     )
 
-    def __init__(self, descriptors: Descriptors, before: asyncio.Transport, peer: str) -> None:
+    def __init__(
+        self, descriptors: Descriptors, before: asyncio.Transport, peer: str | None
+    ) -> None:
         self._descriptors = descriptors
         self._before: asyncio.Transport | None = before  # aborted once this one has a protocol
         self.descriptor = -1  # -1 before it has one, and once that is closed or given away
-        self._peer = sys.intern(peer)  # interned: many clients share an address
+        # Interned: many clients share an address. Over a Unix socket it is empty.
+        self._peer = None if peer is None else sys.intern(peer)
         self._protocol: asyncio.BaseProtocol | None = None
         self._unsent: UnsentParts | None = None
         self._high = HIGH_WATER
@@ -127,7 +130,9 @@ class BareTransport(asyncio.Transport):
     @override
     def get_extra_info(self, name: str, default: object = None) -> object:
         """Return the client's address as `peername`; nothing else is known."""
-        return (self._peer,) if name == "peername" and self._peer else default
+        if name != "peername" or self._peer is None:
+            return default
+        return (self._peer,) if self._peer else self._peer
 
     @override
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
 from gateway.settings.hosts import is_loopback
-from gateway.settings.ineffective_settings import IneffectiveSetting
 from gateway.settings.reading.kinds import shown_origin
 
 if TYPE_CHECKING:

@@ -1,0 +1,27 @@
+"""Become another program that ends with the process that started it, whatever ends that.
+
+`python -I -S bound_child.py PARENT PROGRAM ARGUMENT…`: a program of its own, which imports little.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    """Have the kernel kill this process when its parent ends, and execute the program."""
+    parent, *command = sys.argv[1:]
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != int(parent):  # it ended before it could be bound to
+        sys.exit(1)
+    os.execv(command[0], command)  # noqa: S606 - the program is of the caller's choice
+
+
+if __name__ == "__main__":
+    main()

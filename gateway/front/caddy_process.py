@@ -1,0 +1,109 @@
+"""A process of Caddy, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from gateway.front import bound_child
+from gateway.front.log_lines import LONGEST_LINE, relay
+from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+READY = b"READY=1"  # sd_notify(3), as Caddy tells a systemd that it serves
+NOTIFY = "notify.sock"  # in the folder of the front, which is Caddy's working directory
+LONGEST_NOTE = 4096  # bytes of a message to systemd
+LAST_S = 1.0  # for Caddy to exit after its own time for requests is over
+# What systemd gives to Headgate: Caddy may not take it for its own.
+OF_SYSTEMD = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
+
+
+class CaddyProcess:
+    """Caddy with the file `Caddyfile` in its folder. `ready` is set once it serves."""
+
+    def __init__(self, program: Path, folder: Path, descriptors: Iterable[int]) -> None:
+        self._program = program
+        self._folder = folder
+        self._descriptors = tuple(descriptors)
+        self._process: Process | None = None
+
+    async def run(self, on_ready: Callable[[], None]) -> str:
+        """Start Caddy, and wait for its end; return how it ended. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        notes = _listen_for_notes(self._folder)
+        try:
+            loop.add_reader(notes, _read_notes, notes, on_ready)
+            self._process = process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", bound_child.__file__, str(os.getpid())),
+                *(str(self._program), "run", "--adapter", "caddyfile", "--config", "Caddyfile"),
+                cwd=self._folder,
+                env=_environment(self._folder),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                limit=LONGEST_LINE,
+                pass_fds=self._descriptors,
+                start_new_session=True,  # the keys of a terminal are for Headgate alone
+            )
+            assert process.stderr is not None
+            last = await relay(process.stderr)
+            status = await process.wait()
+        finally:
+            loop.remove_reader(notes)
+            notes.close()
+            self.kill()
+        if status < 0:
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"ended with status {status}: {last}"
+
+    def terminate(self) -> None:
+        """Have Caddy take no more connections, and end once its requests are answered."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End Caddy at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+
+def _listen_for_notes(folder: Path) -> socket.socket:
+    """Return the socket at which Caddy says that it serves."""
+    # Named by a descriptor, as the path of a Unix socket is short (unix(7)).
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        (folder / NOTIFY).unlink(missing_ok=True)
+        notes.bind(f"/proc/self/fd/{descriptor}/{NOTIFY}")
+    except OSError:
+        notes.close()
+        raise
+    finally:
+        os.close(descriptor)
+    return notes
+
+
+def _read_notes(notes: socket.socket, on_ready: Callable[[], None]) -> None:
+    if READY in notes.recv(LONGEST_NOTE).split(b"\n"):
+        on_ready()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return our environment without the settings, and without what systemd gave to Headgate."""
+    others = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith((ENVIRONMENT_PREFIX, *OF_SYSTEMD))
+    }
+    home = str(folder)
+    return {**others, "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home} | {
+        "NOTIFY_SOCKET": NOTIFY
+    }

@@ -1,0 +1,128 @@
+"""Keep Caddy running before the streams, as long as this server runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.backoff import Backoff
+
+from gateway.errors import StartError
+from gateway.front.binary import caddy
+from gateway.front.caddy_process import LAST_S, CaddyProcess
+from gateway.front.caddyfile import caddyfile
+from gateway.front.sockets import UPSTREAM, open_public, open_upstream
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.settings import Settings
+
+FIRST_PAUSE_S = 0.1  # before Caddy is started again, doubled as long as it dies young
+LONGEST_PAUSE_S = 15.0
+STEADY_S = 10.0  # a Caddy that lived so long is replaced at once
+STARTING = "starting"
+OURS = 0o700  # of the folder, which has private keys
+
+
+class Front:
+    """Caddy, its sockets, and the Unix socket `upstream` by which it reaches this server.
+
+    `why_unhealthy` says why it does not serve. `restarts` counts how often it was started again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the sockets, and write Caddy's file. Raises StartError, or OSError of a socket."""
+        self.why_unhealthy: str | None = STARTING
+        self.restarts = 0
+        self._opened = ExitStack()
+        self._grace_s = settings.shutdown_grace
+        program, folder = caddy(), Path(settings.front_data).absolute()
+        try:
+            folder.mkdir(mode=OURS, exist_ok=True)
+            folder.chmod(OURS)
+        except OSError as error:
+            raise StartError(f"cannot use {folder} (front_data): {error.strerror}") from error
+        with ExitStack() as opened:
+            sockets = open_public(settings.front_listen, opened)
+            self.upstream: socket.socket = open_upstream(folder)
+            opened.callback(self.upstream.close)
+            (folder / "Caddyfile").write_text(caddyfile(settings, sockets, UPSTREAM))
+            self._opened = opened.pop_all()
+        self._caddy = CaddyProcess(program, folder, sockets.descriptors)
+        self._served = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start Caddy, and wait until it serves. Raises StartError if it cannot."""
+        self._keeping = asyncio.create_task(self._keep())
+        served = asyncio.create_task(self._served.wait())
+        try:
+            await asyncio.wait([self._keeping, served], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            served.cancel()
+        if self._keeping.done():
+            await self._keeping
+
+    def begin_stop(self) -> None:
+        """Have Caddy take no more connections, and answer what it has."""
+        self._stopping.set()
+        self._caddy.terminate()
+
+    async def stop(self) -> None:
+        """End Caddy when it has answered what it has, or when shutdown_grace is over.
+
+        What nobody in another process accepts from `upstream` any more is reset.
+        """
+        self.begin_stop()
+        self.upstream.close()
+        if self._keeping is not None:
+            _, late = await asyncio.wait([self._keeping], timeout=self._grace_s + LAST_S)
+            if late:
+                self._caddy.kill()
+                await asyncio.wait(late)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._opened.close()
+
+    async def _keep(self) -> None:
+        """Keep Caddy running. Raises StartError if the first one ends before it served."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while not self._stopping.is_set():
+            began = loop.time()
+            ended = await self._run()
+            if self._stopping.is_set():
+                break
+            if not self._served.is_set():
+                raise StartError(f"cannot start the front: Caddy {ended}")
+            if loop.time() - began >= STEADY_S:
+                backoff.reset()
+            pause_s = backoff.next_s()
+            self.restarts += 1
+            self.why_unhealthy = f"Caddy {ended}, starting again"
+            log.error("front.ended", reason=ended, pause_s=pause_s)
+            await self._pause(pause_s)
+        self.why_unhealthy = "stopped"
+
+    async def _run(self) -> str:
+        try:
+            return await self._caddy.run(self._on_ready)
+        except OSError as error:
+            return f"cannot be started: {error.strerror}"
+
+    async def _pause(self, pause_s: float) -> None:
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _on_ready(self) -> None:
+        self.why_unhealthy = None
+        self._served.set()

@@ -1,0 +1,90 @@
+"""The sockets of the front: Headgate holds them, so they outlive a Caddy that is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.settings.front import HTTPS_PORT
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from gateway.settings import Address
+
+HTTP_PORT = 80
+BACKLOG = 4096  # browsers that wait while Caddy is started again
+UPSTREAM = "gateway.sock"  # in the folder of the front
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSockets:
+    """The sockets that browsers reach; `http` is None where the port of HTTPS is not 443."""
+
+    tls: socket.socket
+    quic: socket.socket
+    http: socket.socket | None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that Caddy inherits."""
+        sockets = (self.tls, self.quic, self.http)
+        return tuple(one.fileno() for one in sockets if one is not None)
+
+
+def open_public(address: Address, opened: ExitStack) -> PublicSockets:
+    """Listen for HTTPS by TCP and UDP, and for HTTP beside port 443. Raises OSError."""
+    host, port = address.host, address.port
+    tls = opened.enter_context(_bound(host, port, socket.SOCK_STREAM))
+    port = tls.getsockname()[1]
+    quic = opened.enter_context(_bound(host, port, socket.SOCK_DGRAM))
+    http = None
+    if port == HTTPS_PORT:
+        http = opened.enter_context(_bound(host, HTTP_PORT, socket.SOCK_STREAM))
+    return PublicSockets(tls, quic, http)
+
+
+def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """Return a socket at an address; `::` is every address of IPv4, too."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - the setting asks for every address
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=kind)[0]
+    bound = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(where)
+        if kind == socket.SOCK_STREAM:
+            bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def open_upstream(folder: Path) -> socket.socket:
+    """Listen for Caddy on a Unix socket in the folder, which nobody else may enter. Raises OSError.
+
+    The folder is named by a descriptor: the path of a Unix socket has 107 bytes at most (unix(7)).
+    """
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(UPSTREAM, dir_fd=descriptor)
+        upstream = socket.socket(socket.AF_UNIX)
+        try:
+            upstream.bind(f"/proc/self/fd/{descriptor}/{UPSTREAM}")
+            upstream.listen(BACKLOG)
+            upstream.setblocking(False)
+        except OSError:
+            upstream.close()
+            raise
+    finally:
+        os.close(descriptor)
+    return upstream

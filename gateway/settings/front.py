@@ -1,0 +1,76 @@
+"""The settings of the front: Caddy as a child of this server, with TLS, HTTP/2 and HTTP/3."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from gateway.settings.hosts import is_loopback
+from gateway.settings.limits import LimitSettings
+from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
+from gateway.settings.reading.reload_effects import FIXED
+from gateway.settings.reading.tables import ValueContext, checks, setting
+
+HTTPS_PORT = 443
+OWN_CA = "internal"
+# It is written into a Caddyfile, so nothing is in it that has a meaning there.
+DIRECTORY = re.compile(r"https://[A-Za-z0-9._~:/\[\]-]+")
+ACME_KIND = "internal or the https URL of an ACME directory"
+MOST_HOSTS = 64  # each has a certificate of its own, and authorities issue so many in a week
+
+
+class FrontSettings(LimitSettings):
+    """The settings of the front. Without `front` there is none, and the others have no effect."""
+
+    front: Hosts = setting(
+        (),
+        reload=FIXED,
+        longest=MOST_HOSTS,
+        description="Host names under which Caddy, run as a child, serves the streams with TLS, "
+        "HTTP/2 and HTTP/3; it gets their certificates itself. Empty starts no Caddy.",
+    )
+    # Both families, so that a host with an AAAA record is reached, too.
+    front_listen: Listen = setting(
+        Address("::", HTTPS_PORT),
+        reload=FIXED,
+        description="Address of the front, by TCP and UDP. With port 443 it also listens on port "
+        "80, which leads to HTTPS. [::] is every address of the machine, of IPv4 too.",
+    )
+    front_acme: Annotated[str, ValueKind(ACME_KIND)] = setting(
+        "",
+        reload=FIXED,
+        description="Who issues the certificates: the directory URL of an ACME server, or "
+        "internal for an authority of the front's own, which browsers do not know. Empty is Let's "
+        "Encrypt and ZeroSSL, and internal for localhost.",
+    )
+    front_acme_root: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="PEM file of the certificate by which the ACME server of front_acme is "
+        "trusted, if the system does not trust it.",
+    )
+    # Authorities limit how often they issue one certificate: these must outlive a restart.
+    front_data: FilePath = setting(
+        "./headgate-front",
+        reload=FIXED,
+        description="Folder of the front's keys and certificates. It has to survive restarts.",
+    )
+
+    @checks("front_acme")
+    @classmethod
+    def _is_directory(cls, acme: str, _context: ValueContext) -> str:
+        if acme and acme != OWN_CA and not DIRECTORY.fullmatch(acme):
+            raise ValueError(f"must be {ACME_KIND}, such as https://acme.example.com/directory")
+        return acme
+
+    @checks("front_acme_root")
+    @classmethod
+    def _can_be_quoted(cls, path: str, _context: ValueContext) -> str:
+        if "`" in path or not path.isprintable():
+            raise ValueError("must be a path without backquotes and line breaks")
+        return path
+
+    @property
+    def is_front_public(self) -> bool:
+        """True if others than this machine reach the front."""
+        return bool(self.front) and not is_loopback(self.front_listen.host)

@@ -1,0 +1,1 @@
+"""The front: Caddy as a child of `headgate serve`."""
