@@ -21,12 +21,12 @@ from admin.streams import lists, runs
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
+    AnswerFailure,
     DescribeStream,
     ExplainRequest,
     Explanation,
     ListRuns,
     ListStreams,
-    NotAnswered,
     RunPage,
     StreamDescription,
     StreamOrder,
@@ -209,7 +209,7 @@ class Console:
         found = [answer for answer in answers if isinstance(answer, kind)]
         if found:
             return found
-        reasons = [answer for answer in answers if isinstance(answer, NotAnswered)]
+        reasons = [answer for answer in answers if isinstance(answer, AnswerFailure)]
         if reasons:
             raise NotTold(reasons[0].status, reasons[0].reason)
         raise NotTold(503, "no worker answers: try again")

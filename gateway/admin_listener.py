@@ -23,8 +23,8 @@ from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connections import Connections
-from gateway.web.connections.entrance import Entrance
 from gateway.web.connections.listener import ConnectionListener
+from gateway.web.connections.socket_acceptor import SocketAcceptor
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import bad_body, check
@@ -131,12 +131,12 @@ class AdminListener:
         self.connections: Connections[HttpConnection] = Connections()
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self)
-        self._entrance: Entrance | None = None
+        self._entrance: SocketAcceptor | None = None
 
     async def open(self, address: Address, inherited: Sequence[socket.socket] = ()) -> None:
         """Start listening, at `inherited` sockets if there are any. Raises OSError."""
         await self._runner.setup()
-        self._entrance = Entrance(self.shared, self.connections)
+        self._entrance = SocketAcceptor(self.shared, self.connections)
         if inherited:
             self._listener.adopt(inherited)
         else:

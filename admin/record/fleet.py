@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.record import figures
-from gateway.telemetry.inspection import LONGEST_FIGURES, OthersFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,7 +72,7 @@ class Fleet:
         told = (other.totals.get(prefix) for other in self._others.values())
         return [figures.live(row) for row in told if row is not None]
 
-    def question(self, totals: Mapping[str, Row]) -> ShareFigures | None:
+    def question(self, totals: Mapping[str, Row]) -> ShareMetrics | None:
         """Return the request that shares this gateway's totals; None if no log is shared."""
         if not self._shared:
             return None
@@ -81,13 +81,13 @@ class Fleet:
             for prefix, row in totals.items()
             if prefix in self._shared
         }
-        return ShareFigures(self._instance, msgspec.json.encode(GatewayTotals(routes)).decode())
+        return ShareMetrics(self._instance, msgspec.json.encode(GatewayTotals(routes)).decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
         told: dict[str, str] = {}
         for answer in answers:
-            if isinstance(answer, OthersFigures):
+            if isinstance(answer, PeerMetrics):
                 told |= answer.told
         told.pop(self._instance, None)
         found: dict[str, Counting] = {}

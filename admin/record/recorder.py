@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from admin.record.figures import Row
     from admin.source import ProcessSource, Setup
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import ShareFigures
+    from gateway.telemetry.inspection import ShareMetrics
     from gateway.telemetry.metrics import Snapshot
 
 # Less than half a step: a look begins in the middle of one, and is counted in the same.
@@ -85,7 +85,7 @@ class Recorder:
         if question is not None:
             await self._ask(question, now, seconds)
 
-    async def _ask(self, question: ShareFigures, now: float, seconds: float) -> None:
+    async def _ask(self, question: ShareMetrics, now: float, seconds: float) -> None:
         """Record what the other gateways have counted."""
         try:
             async with asyncio.timeout(ASK_S):

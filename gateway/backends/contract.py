@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.quota import Quota
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockNote, Moment
+    from gateway.protocol.streams.moments import ClockReading, ClockRecord
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -107,7 +107,7 @@ class Sharing(Protocol):
     def unfollow(self, path: str) -> None:
         """Stop notifying the listener of the stream's changes."""
 
-    async def removal_time(self, now: Moment) -> Moment:
+    async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
 
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
@@ -139,7 +139,7 @@ class Counts(Protocol):
     def numbers(self) -> Mapping[str, float]:
         """Return what this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
 
-    async def count_expired(self, now: Moment) -> int:
+    async def count_expired(self, now: ClockReading) -> int:
         """Return how many streams end at or before `now`; a log may stop counting early."""
 
 
@@ -149,10 +149,10 @@ class Upkeep(Protocol):
     `reclaim` may raise LogUnavailable.
     """
 
-    def clock_note(self) -> ClockNote | None:
+    def clock_note(self) -> ClockRecord | None:
         """Return the state of the clocks that the log's last process noted."""
 
-    def note(self, noted: ClockNote) -> None:
+    def note(self, noted: ClockRecord) -> None:
         """Note the state of the clocks, with a later write or when the log is closed."""
 
     async def reclaim(self) -> bool:
@@ -234,7 +234,7 @@ class Log(Protocol):
             else:
                 commit.add_done_callback(partial(_settle_one, settled, number))
 
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Settled
     from gateway.errors import LogFull
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, ProducerState, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
@@ -90,7 +90,7 @@ class MemoryCounts(Counts):
         return {"streams": len(self._states)}
 
     @override
-    async def count_expired(self, now: Moment) -> int:
+    async def count_expired(self, now: ClockReading) -> int:
         return sum(state.expired(now) for state in self._states.values())
 
 
@@ -235,7 +235,7 @@ class MemoryLog(Log):
         return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
 
     @override
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         late = (path for path, state in self._states.items() if state.is_due(now))
         return list(itertools.islice(late, limit))
 

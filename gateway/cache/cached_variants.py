@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.store import CacheEntry, Store
-    from gateway.cache.variants import Home
+    from gateway.cache.variants import HttpCacheLike
     from gateway.telemetry.traffic import Hits, Traffic
 
 
@@ -20,7 +20,11 @@ class CachedVariants:
     """The variants of each URL, found by request and by path."""
 
     def __init__(
-        self, store: Store[CacheEntry], clock: Callable[[], float], home: Home, traffic: Traffic
+        self,
+        store: Store[CacheEntry],
+        clock: Callable[[], float],
+        home: HttpCacheLike,
+        traffic: Traffic,
     ) -> None:
         self._store = store
         self._clock = clock

@@ -69,7 +69,7 @@ class Followed(Protocol):
         """Return recent data that may stand in for the origin's response, or None."""
 
 
-class Serve(msgspec.Struct, frozen=True):
+class ServeCached(msgspec.Struct, frozen=True):
     """Answer with the stored response."""
 
     variant: Variant
@@ -108,7 +108,7 @@ class Fetch(msgspec.Struct, frozen=True):
     """Nothing stored answers the request: ask the origin."""
 
 
-class Refuse(msgspec.Struct, frozen=True):
+class UncachedRefusal(msgspec.Struct, frozen=True):
     """Answer with 504: the request wants no answer of the origin's (section 5.2.1.7)."""
 
 
@@ -130,7 +130,7 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 _FETCH = Fetch()
-Reuse = Serve | ServeStale | StandIn | Validate | Fetch | Refuse
+Reuse = ServeCached | ServeStale | StandIn | Validate | Fetch | UncachedRefusal
 Use = Reuse | StandInRecent
 Decision = Use | ServeTail | ServeRecent | Pass
 
@@ -154,11 +154,11 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     if method == "HEAD":
         use = reuse(request.headers, variants, now)
         # Of a stream it asks for the tail, which no copy knows.
-        return use if isinstance(use, Serve) and use.variant.cached.facts is None else Pass()
+        return use if isinstance(use, ServeCached) and use.variant.cached.facts is None else Pass()
     if is_hit_for_pass and "Range" in request.headers:
         return Pass()  # it is too long to be cut from the whole
     use = reuse(request.headers, variants, now, is_down=is_down)
-    if isinstance(use, Serve) or stream is None:
+    if isinstance(use, ServeCached) or stream is None:
         return use  # old data of a followed stream are not stored
     known = _known(stream, request)
     if known is not None:
@@ -199,14 +199,14 @@ def reuse(
     if variant is not None:
         stored = variant.stored
         if stored.is_fresh(now):
-            return Serve(variant)
+            return ServeCached(variant)
         if stored.is_within(stored.lifetime + stored.stale_while_revalidate, now):
             return ServeStale(variant)
         is_failing = is_down or now < variant.rests_until + LATELY_S
         if is_failing and serves_error(stored, now):
             return StandIn(variant)
     if only_if_cached(headers):
-        return Refuse()
+        return UncachedRefusal()
     return _FETCH if variant is None else Validate(variant)
 
 

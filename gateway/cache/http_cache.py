@@ -14,8 +14,8 @@ from gateway.cache.cache_result import CacheResult, told_before
 from gateway.cache.cached_variants import CachedVariants
 from gateway.cache.decision import Decision
 from gateway.cache.fetches.fetch import SharedFetch
+from gateway.cache.fetches.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
 from gateway.cache.fetches.fetch_table import FetchTable
-from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
 from gateway.cache.fetches.origin_exchange import AnswerRules
 from gateway.cache.rules import policy
 from gateway.cache.rules.hit_for_pass import HitForPass
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
     from gateway.cache.decision import Followed
-    from gateway.cache.fetches.fetched import FetchPart
+    from gateway.cache.fetches.fetch_result import FetchPart
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
-    from gateway.protocol.streams.reach import Reach
+    from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.traffic import Traffic
 
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
@@ -45,7 +45,7 @@ REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it agai
 ASKS = decision.Fetch, decision.Validate
 
 
-class Decided(msgspec.Struct, frozen=True):
+class CacheDecision(msgspec.Struct, frozen=True):
     """A decision on a request, with the variants that it is based on."""
 
     use: Decision
@@ -67,7 +67,7 @@ class HttpCache:
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self.responses = CachedVariants(store, clock, self, traffic)
-        self.is_tail = is_tail  # of a Home
+        self.is_tail = is_tail  # of an HttpCacheLike
         self.recipient_of = recipient_of
         self.send = send
         self._clock = clock
@@ -78,7 +78,7 @@ class HttpCache:
         # Told the path of an answer that may be somebody else's, and has been dropped.
         self.distrusted: Callable[[str], None] = lambda _: None
         # Whether what a fetch has brought is of the stream that is there now.
-        self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
+        self.is_of_now: Callable[[SharedFetch, FetchResult | None], bool] = lambda *_: True
         self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
         self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
@@ -102,7 +102,7 @@ class HttpCache:
         now: float,
         *,
         only_looks: bool = False,
-    ) -> Decided:
+    ) -> CacheDecision:
         """Return what answers a GET or HEAD, whose stream may be followed.
 
         For who `only_looks`, nothing counts as used.
@@ -118,7 +118,7 @@ class HttpCache:
             is_hit_for_pass=is_hit_for_pass,
             is_down=self.is_down(),
         )
-        return Decided(use, variants, is_hit_for_pass)
+        return CacheDecision(use, variants, is_hit_for_pass)
 
     async def answer(
         self, request: CacheRequest, resources: Callable[[], ExitStack]
@@ -132,7 +132,7 @@ class HttpCache:
 
     async def carry_out(
         self,
-        decided: Decided,
+        decided: CacheDecision,
         request: CacheRequest,
         now: float,
         resources: Callable[[], ExitStack],
@@ -180,7 +180,7 @@ class HttpCache:
     def _at_hand(self, use: Decision, request: CacheRequest, now: float) -> CacheResult:
         """Return the response of a decision that does not wait for the origin."""
         match use:
-            case decision.Serve(variant):
+            case decision.ServeCached(variant):
                 return self._hit(variant, "HIT", now)
             case decision.ServeStale(variant) | decision.StandIn(variant):
                 self._refresh(request, variant, variant.rests_until, now)
@@ -188,7 +188,7 @@ class HttpCache:
             case decision.StandInRecent(cached, variant, rests_until):
                 self._refresh(request, variant, rests_until, now)
                 return told_before(cached, now)
-            case decision.Refuse():
+            case decision.UncachedRefusal():
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
             case _:
                 raise AssertionError(f"{use} is for who has decided")
@@ -240,7 +240,7 @@ class HttpCache:
         if fetched is None:
             resources().callback(self.fetches.left, fetch, part)
             part.is_held = True
-            fetched, source = Fetched(fetch.begun.result(), FETCHED), part.reader
+            fetched, source = FetchResult(fetch.begun.result(), FETCHED), part.reader
         cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
@@ -267,7 +267,7 @@ class HttpCache:
         self.fetched += 1
         return SharedFetch(key, request, old)
 
-    def _settled(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
+    def _settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.error
         if error is None:
@@ -284,7 +284,7 @@ class HttpCache:
         elif not fetch.is_given_up:
             _let_rest(fetch.old, self._clock())
 
-    def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
+    def _settle(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is STOOD_IN
         if stood_in or policy.is_error(cached.status):
@@ -328,7 +328,7 @@ class HttpCache:
         self.responses.drop_path(path)
         self.fetches.outdate(path, None)
 
-    def moved(self, path: str, reach: Reach) -> None:
+    def moved(self, path: str, reach: TailBound) -> None:
         """Drop cached responses that reached the old tail; earlier chunks stay."""
         self.responses.drop_tail(path)
         self.fetches.outdate(path, reach)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.store import CacheEntry
 from gateway.protocol import http1
-from gateway.telemetry.traffic import Kept
+from gateway.telemetry.traffic import CacheShare
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -46,7 +46,7 @@ class RenderedChunk(CacheEntry):
         response: Response,
         *,
         etag: str,
-        owner: Kept,
+        owner: CacheShare,
         given: Hits,
         is_end: bool,
         expires_at: float | None = None,
@@ -86,7 +86,7 @@ class EventChunk(CacheEntry):
         expires_at: float | None = None,
     ) -> None:
         # It is not among the answers that are told of: its store is its route's own.
-        super().__init__(key, len(data_event), groups, owner=Kept(), expires_at=expires_at)
+        super().__init__(key, len(data_event), groups, owner=CacheShare(), expires_at=expires_at)
         self.data_event = data_event
         self.end = end
 

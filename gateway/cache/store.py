@@ -10,7 +10,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.telemetry.traffic import Kept
+    from gateway.telemetry.traffic import CacheShare
 
 MAX_GROUP = 4096  # entries that one change makes old: to drop them all takes 15 ms
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
@@ -35,7 +35,7 @@ class CacheEntry:
         size: int,
         groups: tuple[Hashable, ...],
         *,
-        owner: Kept,
+        owner: CacheShare,
         expires_at: float | None = None,
     ) -> None:
         self.key = key
@@ -69,7 +69,9 @@ class Store(Generic[K]):
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
         # Of owners who may not have all: their keys, the oldest first.
-        self._of_owner: defaultdict[Kept, OrderedDict[Hashable, None]] = defaultdict(OrderedDict)
+        self._of_owner: defaultdict[CacheShare, OrderedDict[Hashable, None]] = defaultdict(
+            OrderedDict
+        )
         self._groups: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
 
@@ -152,7 +154,7 @@ class Store(Generic[K]):
                 keys = self._groups[group]
             keys[entry.key] = None
 
-    def _make_room(self, owner: Kept) -> None:
+    def _make_room(self, owner: CacheShare) -> None:
         """After an entry of this owner was added."""
         while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
@@ -167,10 +169,10 @@ class Store(Generic[K]):
             self._evict(next(iter((self._new or self._used).values())))
         self._shrink_used()
 
-    def _room_of(self, owner: Kept) -> int:
+    def _room_of(self, owner: CacheShare) -> int:
         return self._max_bytes * owner.share // ALL
 
-    def _evict_of(self, owner: Kept) -> None:
+    def _evict_of(self, owner: CacheShare) -> None:
         """Let the oldest entry of an owner make room that was not asked for again."""
         keys = self._of_owner[owner]
         while True:
@@ -208,7 +210,7 @@ class Store(Generic[K]):
         if entry is not None:
             self._remove(entry)
 
-    def clear(self, owner: Kept | None = None) -> None:
+    def clear(self, owner: CacheShare | None = None) -> None:
         """Drop everything, or all entries of an owner; half a million take about 0.1 s."""
         for entry in [*self._new.values(), *self._used.values()]:
             if owner is None or entry.owner is owner:

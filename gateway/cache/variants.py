@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.origins.edge_target import EdgeCatchUp
-    from gateway.telemetry.traffic import Hits, Kept
+    from gateway.telemetry.traffic import CacheShare, Hits
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
@@ -29,7 +29,7 @@ VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects 
 _NOTHING: frozenset[str] = frozenset()
 
 
-class Home(Protocol):
+class HttpCacheLike(Protocol):
     """The cache of a route, as far as its answers need it."""
 
     def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
@@ -180,8 +180,8 @@ class Variants(CacheEntry):
         key: tuple[str, str],
         read: EdgeCatchUp,
         variants: Sequence[Variant],
-        home: Home,
-        owner: Kept,
+        home: HttpCacheLike,
+        owner: CacheShare,
     ) -> None:
         size, reaches_tail = 0, False
         for variant in variants:

@@ -40,7 +40,7 @@ class Evidence(NamedTuple):
 Known = Span | Evidence
 
 
-class Others(Protocol):
+class OtherReadsLike(Protocol):
     """The reads of a stream by clients that its feed did not serve."""
 
     def reads(self) -> list[Evidence]:

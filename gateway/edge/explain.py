@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"
 _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
-    decision.Serve: ("HIT", "a kept answer is fresh"),
+    decision.ServeCached: ("HIT", "a kept answer is fresh"),
     decision.ServeStale: (
         "STALE",
         "a kept answer is given out while it is validated (stale-while-revalidate)",
@@ -36,7 +36,7 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
     decision.StandInRecent: ("STALE", f"the origin fails; {_OF_FEEDS} (stale-if-error)"),
     decision.ServeTail: ("COLLAPSED", _OF_FEEDS),
     decision.ServeRecent: ("COLLAPSED", _OF_FEEDS),
-    decision.Refuse: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
+    decision.UncachedRefusal: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
     decision.Pass: ("BYPASS", "only the origin can answer it, and the answer is not kept"),
     decision.Validate: (
         "REVALIDATED",

@@ -28,7 +28,7 @@ UNSAID = (
 )
 
 
-class MultiAppendOffer:
+class MultiAppendSupport:
     """An origin's latest word on whether it knows multi-appends, asked for before the first one."""
 
     def __init__(self, origin: Origin) -> None:

@@ -13,14 +13,14 @@ from gateway.cache.rules import reads
 from gateway.cache.rules.cached_response import stream_key
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
-from gateway.edge.askers import Askers
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
-from gateway.edge.multi_append import MultiAppendOffer
+from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
+from gateway.edge.request_templates import RequestTemplates
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
@@ -28,7 +28,7 @@ from gateway.protocol import http1
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
 from gateway.protocol.renewal import renew
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
-    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.cache_headers import Freshness
@@ -84,7 +84,7 @@ class EdgeRoute(StreamRoute):
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
         self.requests = OriginRequests(origin, rules.identity, rules.via)
-        self.askers = Askers(self.requests)
+        self.request_templates = RequestTemplates(self.requests)
         self.cache = HttpCache(
             shared.store,
             rules,
@@ -94,7 +94,7 @@ class EdgeRoute(StreamRoute):
             self.traffic,
             self.recipients.at,
         )
-        self.multi_append = MultiAppendOffer(origin)
+        self.multi_append = MultiAppendSupport(origin)
         self.feeds = FollowedStreams(
             origin,
             self.cache,
@@ -178,7 +178,7 @@ class EdgeRoute(StreamRoute):
 
     @override
     def park(
-        self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
+        self, connection: ParkableConnection, _name: str, read: LongPoll, headers: MultiMapping[str]
     ) -> bool:
         """Let a long-poll wait in a feed, or answer it with news; return False if neither works."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
@@ -207,7 +207,7 @@ class EdgeRoute(StreamRoute):
     @override
     def invalidate(self, write: Write) -> None:
         """Drop cached responses that a write has outdated, and note how far the stream reaches."""
-        reach = Reach(write.tail or "", write.closed)
+        reach = TailBound(write.tail or "", write.closed)
         if write.only_grown:
             self.cache.moved(write.path, reach)
         else:

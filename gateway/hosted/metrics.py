@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.backends.contract import Counts, Log
-    from gateway.streams.append_outcomes import AppendFigures
+    from gateway.streams.append_outcomes import AppendMetrics
     from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate
 
@@ -93,7 +93,7 @@ _RESULTS = ("stored", "duplicate", "refused", "failed")
 APPENDS = counter(
     "headgate_appends_total", "Appends of data whose outcome is known.", "route", "result"
 )
-OF_STORED: dict[Metric, Callable[[AppendFigures], float]] = {
+OF_STORED: dict[Metric, Callable[[AppendMetrics], float]] = {
     counter("headgate_append_bytes_total", "Bytes of bodies that were stored.", "route"): (
         lambda figures: figures.bytes
     ),

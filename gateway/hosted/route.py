@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.backends.contract import Log
-    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
@@ -137,7 +137,7 @@ class HostedRoute(StreamRoute):
 
     @override
     def park(
-        self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
+        self, connection: ParkableConnection, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
         """Let a long-poll wait in the feed at the tail, or at an offset that the feed still has."""
         try:

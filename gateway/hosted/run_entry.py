@@ -84,7 +84,7 @@ class RunEntry:
         return (self.last_at - self.first_at) / later
 
 
-class Brought(NamedTuple):
+class CommitSummary(NamedTuple):
     """Tells of one commit: its items, whether a producer begins with it, and how the run ended."""
 
     items: int
@@ -92,7 +92,7 @@ class Brought(NamedTuple):
     end: RunState | None
 
 
-def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> Brought:
+def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> CommitSummary:
     """Return what a commit brings. Items that go with the record of an end do not count."""
     items, parsed, begins, end = 0, 0, False, None
     for outcome in outcomes:
@@ -107,7 +107,7 @@ def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -
             items -= found.messages - found.items
             if len(record.data) > LONGEST_RECORD:
                 items -= record.data.count(b"," + _RECORD)
-    return Brought(max(items, 0), begins, end)
+    return CommitSummary(max(items, 0), begins, end)
 
 
 class RecordContents(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headgate import names, records
 
 from gateway.hosted.run_entry import RunEntry, brought, found_in
-from gateway.hosted.run_figures import RunFigures
+from gateway.hosted.run_metrics import RunMetrics
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.ended_run import EndedRun
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.hosted.run_entry import Brought
+    from gateway.hosted.run_entry import CommitSummary
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, StreamState
@@ -53,7 +53,7 @@ class RunTable:
         self._is_shared = is_shared
         self._open: OrderedDict[str, RunEntry] = OrderedDict()
         self._over: OrderedDict[str, RunEntry] = OrderedDict()
-        self.figures = RunFigures()
+        self.figures = RunMetrics()
 
     @property
     def is_full(self) -> bool:
@@ -151,7 +151,7 @@ class RunTable:
             self._open if first.begun_at < next(iter(self._over.values())).begun_at else self._over
         )
 
-    def _take(self, run: RunEntry, change: Change, news: Brought) -> None:
+    def _take(self, run: RunEntry, change: Change, news: CommitSummary) -> None:
         now = perf_counter()
         if change.records:
             first = change.records[0]
@@ -164,7 +164,7 @@ class RunTable:
             run.end = news.end or records.CUT
             self._end(run, now)
 
-    def _count(self, run: RunEntry, news: Brought, now: float) -> None:
+    def _count(self, run: RunEntry, news: CommitSummary, now: float) -> None:
         """Count items; those that come with a claim are the library's, which say nothing yet."""
         run.items += news.items
         self.figures.items += news.items

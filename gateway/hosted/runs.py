@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.hosted import run_figures
+from gateway.hosted import run_metrics
 from gateway.hosted.run_list import RunList
 from gateway.hosted.run_table import RunTable
 
@@ -35,7 +35,7 @@ class RouteRuns:
 
     def samples(self) -> Iterator[Sample]:
         """Return the samples of the runs."""
-        return run_figures.samples(self._prefix, self._table.figures, len(self._table))
+        return run_metrics.samples(self._prefix, self._table.figures, len(self._table))
 
     async def close(self) -> None:
         """End the survey that is under way."""

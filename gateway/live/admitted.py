@@ -26,7 +26,7 @@ AT_ONCE = 256  # readers ended in one pass of the loop: 5 ms
 FORGOTTEN = 1024
 
 
-class Holder(Protocol):
+class PrincipalLike(Protocol):
     """A principal whose credential is valid until a moment (epoch seconds); 0 once revoked."""
 
     until: float
@@ -36,7 +36,7 @@ class Reader(Protocol):
     """A live reader: `principal` is None on an open route."""
 
     @property
-    def principal(self) -> Holder | None:
+    def principal(self) -> PrincipalLike | None:
         """The principal that was admitted when the reader came, if its route has a guard."""
 
 
@@ -48,9 +48,9 @@ class AdmittedReaders:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._of: dict[Holder, dict[Reader, End]] = {}
-        self._heap: list[tuple[float, int, Holder]] = []
-        self._waits: set[Holder] = set()  # the principals in the heap
+        self._of: dict[PrincipalLike, dict[Reader, End]] = {}
+        self._heap: list[tuple[float, int, PrincipalLike]] = []
+        self._waits: set[PrincipalLike] = set()  # the principals in the heap
         self._numbers = count()  # break ties in the heap, since principals cannot be compared
         self._timer: asyncio.TimerHandle | None = None
 
@@ -83,7 +83,7 @@ class AdmittedReaders:
             if not readers:
                 del self._of[principal]
 
-    def end(self, principal: Holder) -> None:
+    def end(self, principal: PrincipalLike) -> None:
         """End the readers of a principal whose credential is no longer valid, AT_ONCE at a time."""
         readers = self._of.get(principal)
         if readers is None:
@@ -110,7 +110,7 @@ class AdmittedReaders:
                 self.end(principal)
         self._arm()
 
-    def _wait_for(self, principal: Holder) -> None:
+    def _wait_for(self, principal: PrincipalLike) -> None:
         self._waits.add(principal)
         heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
 

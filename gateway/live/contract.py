@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.admitted import AdmittedReaders, Holder
+    from gateway.live.admitted import AdmittedReaders, PrincipalLike
     from gateway.live.feed_loop import FeedLoop
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
@@ -73,7 +73,7 @@ class Waiter(Protocol):
     """A long-poll that waits at the tail."""
 
     @property
-    def principal(self) -> Holder | None:
+    def principal(self) -> PrincipalLike | None:
         """The principal that was admitted with the request, if its route has a guard."""
 
     def answer(self, answer: PollAnswer) -> None:
@@ -83,7 +83,7 @@ class Waiter(Protocol):
         """End the wait without a response: the client has to send its request again."""
 
 
-class Parkable(Waiter, Protocol):
+class ParkableConnection(Waiter, Protocol):
     """A client's connection, which can wait without a task."""
 
     def write(self, wire: bytes) -> None:
@@ -125,7 +125,7 @@ class PartsWriter(Protocol):
         """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
-class Client(Parkable, PartsWriter, Protocol):
+class Client(ParkableConnection, PartsWriter, Protocol):
     """A client's connection, which waits for a response or takes one in parts."""
 
 

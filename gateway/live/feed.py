@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSource, Parkable, Waiter
+    from gateway.live.contract import FeedSource, ParkableConnection, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended
@@ -239,7 +239,7 @@ class Feed(Generic[V, N]):
         self._tick()
 
 
-def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> None:
+def park(connection: ParkableConnection, join: Join, read: LongPoll, position: str) -> None:
     """Let a connection wait for the response to its long-poll without a task.
 
     Raises whatever `join` raises.

@@ -32,7 +32,7 @@ from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.live.admitted import Holder
+    from gateway.live.admitted import PrincipalLike
     from gateway.live.contract import FeedSource, FeedState, ReaderServer
     from gateway.live.event_rounds import Round
     from gateway.telemetry.live_traffic import Ended
@@ -234,7 +234,7 @@ class SseReader(asyncio.Protocol):
         self._has_input = False
         self.position = position
         self.cursor = cursor
-        self.principal: Holder | None = None  # set where its route has a guard
+        self.principal: PrincipalLike | None = None  # set where its route has a guard
         self.reading: asyncio.Task[DataEvent] | None = None  # reads the data behind `position`
         self.paused = False
         self.rounds_sent = 0

@@ -24,14 +24,14 @@ from gateway.origin.connections import (
     session,
     try_connection,
 )
-from gateway.origin.figures import OriginFigures, RequestsInFlight
+from gateway.origin.figures import OriginMetrics, RequestsInFlight
 from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import InStep
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
 from gateway.origin.unreachable import why_unreachable
-from gateway.origin.waiting import Waiting, answer_of, ask
+from gateway.origin.waiting import PendingOriginAnswer, answer_of, ask
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.protocol.renewal import renew
 from gateway.stepped import in_task
@@ -60,7 +60,7 @@ class Origin:
         self._checks = HealthChecks(
             self.servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
-        self.figures = OriginFigures()
+        self.figures = OriginMetrics()
         self.requests = RequestsInFlight(settings.max_requests, self.figures)
         self._in_step = InStep(self.figures)
         self._tls: ssl.SSLContext | None = None
@@ -154,7 +154,7 @@ class Origin:
         headers: CIMultiDict[str],
         body: bytes | None,
         block: bytes | None,
-    ) -> Waiting | None:
+    ) -> PendingOriginAnswer | None:
         """Send a request by the raw way, unless that is not for it."""
         raw = self.raw
         return None if raw is None else ask(raw, method, target, block or raw.block(headers), body)

@@ -24,7 +24,7 @@ _FAILURES: dict[type[HeadgateError], str] = {
 RESULTS = ("2xx", "3xx", "4xx", "5xx", *_FAILURES.values())
 
 
-class OriginFigures:
+class OriginMetrics:
     """Counts by result, and the seconds until the head of an answer; attempts are not told apart.
 
     A request that its client gave up is not counted: nothing became of it.
@@ -57,7 +57,7 @@ class RequestsInFlight:
     Each counts from before it is sent until its answer is released.
     """
 
-    def __init__(self, most: int, figures: OriginFigures) -> None:
+    def __init__(self, most: int, figures: OriginMetrics) -> None:
         self.most = most
         self._figures = figures
         self.count = 0

@@ -59,7 +59,7 @@ HEAD, NO_CONTENT, NOT_MODIFIED, WHOLE = AnswerKind
 _BY_STATUS = {204: NO_CONTENT, 304: NOT_MODIFIED}
 
 
-class NextUse(Enum):
+class ReuseDecision(Enum):
     """The fate of a connection behind an answer."""
 
     KEEP = "keep"
@@ -67,7 +67,7 @@ class NextUse(Enum):
     CLOSE = "close"
 
 
-KEEP, REST, CLOSE = NextUse
+KEEP, REST, CLOSE = ReuseDecision
 
 
 def kind_of(status: int, *, is_head: bool) -> AnswerKind:
@@ -125,21 +125,21 @@ class KeptConnection(Protocol):
     """A connection, as far as the rule needs it."""
 
     history: ConnectionHistory
-    server: ServerConduct | None
+    server: ServerBehaviour | None
     is_idle: bool
 
     def close(self) -> None:
         """Close the connection."""
 
 
-class Figures(Protocol):
+class SurplusCounters(Protocol):
     """The counters of surpluses."""
 
     surpluses: dict[str, int]
     distrusted: int
 
 
-class ServerConduct:
+class ServerBehaviour:
     """The behaviour that one server has shown on its connections."""
 
     __slots__ = ("clean", "closes", "closes_all", "is_plain", "name", "rested_at", "resting")
@@ -165,16 +165,16 @@ class ServerConduct:
 class InStep:
     """The rule for all connections to one origin, whichever client sends the requests."""
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: SurplusCounters) -> None:
         self._figures = figures
-        self._servers: dict[str, ServerConduct] = {}  # by host and port
+        self._servers: dict[str, ServerBehaviour] = {}  # by host and port
         self._open: WeakSet[Any] = WeakSet()  # the KeptConnections
         self._lines = RareLine("origin.surplus")
 
-    def server(self, key: ConnectionKey) -> ServerConduct:
+    def server(self, key: ConnectionKey) -> ServerBehaviour:
         """Return the conduct of the server to which a pool's connections lead."""
         name = f"{key.host}:{key.port}"
-        return self._servers.get(name) or self._servers.setdefault(name, ServerConduct(name))
+        return self._servers.get(name) or self._servers.setdefault(name, ServerBehaviour(name))
 
     def on_opened(self, connection: KeptConnection) -> None:
         """Remember a connection while it is open."""
@@ -185,7 +185,7 @@ class InStep:
         self._lines.close()
 
     @staticmethod
-    def judge(connection: KeptConnection, now: float) -> NextUse:
+    def judge(connection: KeptConnection, now: float) -> ReuseDecision:
         """Return the fate of a connection whose answer has been read."""
         history, server = connection.history, connection.server
         kind = history.last
@@ -222,7 +222,7 @@ class InStep:
         connection.history = ConnectionHistory()
         return True
 
-    def on_surplus(self, connection: KeptConnection, server: ServerConduct, data: bytes) -> None:
+    def on_surplus(self, connection: KeptConnection, server: ServerBehaviour, data: bytes) -> None:
         """Mark a server that sent a surplus, and drop what was made of the connection's answers."""
         history = connection.history
         kind = history.last or WHOLE
@@ -244,7 +244,7 @@ class InStep:
         self._lines.note(server=server.name, behind=kind.value, dropped=str(copies))
 
     @staticmethod
-    def _distrust(other: KeptConnection, server: ServerConduct) -> int:
+    def _distrust(other: KeptConnection, server: ServerBehaviour) -> int:
         """Drop what was made of answers on another connection that may be out of step, too."""
         history = other.history
         if not (server.closes_all or history.has_bodyless):

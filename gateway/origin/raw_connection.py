@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.origin.head_patterns import PlainHead
-    from gateway.origin.in_step import InStep, ServerConduct
+    from gateway.origin.in_step import InStep, ServerBehaviour
 
 # How long the rest of a body may take that is gathered: a reader of a slow one is given its parts.
 GATHERING_S = 0.02
@@ -105,7 +105,7 @@ class RawConnection(ResponseHandler):
     While it `is_idle`, or at rest, no request is out.
     """
 
-    server: ServerConduct | None = None  # before it is connected
+    server: ServerBehaviour | None = None  # before it is connected
 
     def __init__(self, loop: asyncio.AbstractEventLoop, in_step: InStep | None = None) -> None:
         super().__init__(loop)

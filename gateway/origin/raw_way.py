@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.origin.connections import Connector
-    from gateway.origin.figures import OriginFigures, RequestsInFlight
+    from gateway.origin.figures import OriginMetrics, RequestsInFlight
     from gateway.origin.head_patterns import PlainHead
     from gateway.origin.response import OriginAnswer
     from gateway.origin.servers import OriginServers
@@ -59,7 +59,7 @@ class OriginTraffic(Protocol):
     """The part of `origin.client.Origin` that the raw way needs."""
 
     servers: OriginServers
-    figures: OriginFigures
+    figures: OriginMetrics
     requests: RequestsInFlight
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:

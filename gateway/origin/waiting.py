@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import AnyAnswer, PendingRequest, WholeAnswer
 
 
-class Waiting(Later["AnyAnswer"]):
+class PendingOriginAnswer(Later["AnyAnswer"]):
     """An answer of an origin that a handler waits for. Of an Asker.
 
     Who is cancelled while they await it has to `leave`; `answer_of` does.
@@ -53,7 +53,7 @@ async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
     try:
         return await sent
     except asyncio.CancelledError:
-        if isinstance(sent, Waiting):
+        if isinstance(sent, PendingOriginAnswer):
             sent.leave()
         raise
     finally:
@@ -62,7 +62,7 @@ async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
 
 def ask(
     raw: RawWay, method: str, target: str, block: bytes | None, body: bytes | None
-) -> Waiting | None:
+) -> PendingOriginAnswer | None:
     """Send a request, and return what its answer is awaited by.
 
     Return None, and do nothing, where the raw way is not for it, or there is no `block` of its
@@ -70,7 +70,7 @@ def ask(
     """
     if block is None:
         return None
-    waiting = Waiting()
+    waiting = PendingOriginAnswer()
     question = raw.ask(method, target, block, body or b"", waiting)
     if question is None:
         return None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.requests import Append
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Stamp
 
 NOTHING: Records = ((), 0)
@@ -76,7 +76,7 @@ class AppendBatch:
         self,
         state: StreamState,
         producers: Mapping[str, ProducerState],
-        now: Moment,
+        now: ClockReading,
         retention: Retention = EVERYTHING,
     ) -> None:
         self._state = state

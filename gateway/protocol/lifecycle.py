@@ -32,14 +32,14 @@ from gateway.protocol.streams.state import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from gateway.protocol.requests import Create
+    from gateway.protocol.requests import CreateRequest
     from gateway.protocol.streams.lifetimes import LifetimeLimits
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
 
 MAX_FORK_DEPTH = 100  # a read may have to visit each level
 
 
-class Created(msgspec.Struct, frozen=True):
+class CreationOutcome(msgspec.Struct, frozen=True):
     """A creation's outcome; `state` is the stream as it stands, `new` tells 201 from 200."""
 
     state: StreamState
@@ -66,7 +66,7 @@ class PathState(msgspec.Struct, frozen=True):
     history: int = 0
 
 
-def present(state: StreamState | None, now: Moment) -> StreamState:
+def present(state: StreamState | None, now: ClockReading) -> StreamState:
     """Return the stream if a client may use it; deletion wins over absence (section 5.4)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound(NO_STREAM)
@@ -78,17 +78,17 @@ def present(state: StreamState | None, now: Moment) -> StreamState:
 def decide_create(
     place: PathState,
     path: str,
-    request: Create,
+    request: CreateRequest,
     stream_id: int,
-    now: Moment,
+    now: ClockReading,
     limits: LifetimeLimits = UNLIMITED,
-) -> tuple[Created, tuple[Change, ...]]:
+) -> tuple[CreationOutcome, tuple[Change, ...]]:
     """Decide a plain PUT: creation, confirmation of the same stream (200), or conflict (5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
     existing = _in_the_way(place, now)
     if existing is not None:
         _check_same(existing, request, content_type, None, limits)
-        return Created(existing, new=False), ()
+        return CreationOutcome(existing, new=False), ()
     lifetime = limits.of_new(request.lifetime, now)
     records, tail = _records(0, _body_of(content_type, request))
     state = StreamState(
@@ -103,10 +103,10 @@ def decide_create(
         history=place.history,
         created_at=int(now.wall),
     )
-    return Created(state, new=True), (Change(state, None, records),)
+    return CreationOutcome(state, new=True), (Change(state, None, records),)
 
 
-def source_of(state: StreamState | None, now: Moment) -> StreamState:
+def source_of(state: StreamState | None, now: ClockReading) -> StreamState:
     """Return the stream to fork; a deleted one is a conflict, not an absence (section 4.2)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound("there is no stream at the path that Stream-Forked-From names")
@@ -156,12 +156,12 @@ def fork_prefix(
 def decide_fork(  # noqa: PLR0913 - what a fork depends on
     place: PathState,
     path: str,
-    request: Create,
+    request: CreateRequest,
     branch: Branch,
     stream_id: int,
-    now: Moment,
+    now: ClockReading,
     limits: LifetimeLimits = UNLIMITED,
-) -> tuple[Created, tuple[Change, ...]]:
+) -> tuple[CreationOutcome, tuple[Change, ...]]:
     """Decide a PUT with Stream-Forked-From: the fork and the source's reference in one commit."""
     source = branch.source
     content_type = request.content_type or source.content_type
@@ -171,7 +171,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     existing = _in_the_way(place, now)
     if existing is not None:
         _check_same(existing, request, content_type, point, limits)
-        return Created(existing, new=False), ()
+        return CreationOutcome(existing, new=False), ()
     if media_type(content_type) != media_type(source.content_type):
         raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
     lineage = _lineage(source, position)
@@ -200,7 +200,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
         first=source.first if position >= source.first else 0,
     )
     changes = (Change(_referenced(source), source.version), Change(state, None, records))
-    return Created(state, new=True), changes
+    return CreationOutcome(state, new=True), changes
 
 
 def _referenced(source: StreamState) -> StreamState:
@@ -240,13 +240,13 @@ def release(source: StreamState) -> tuple[Change, ...]:
     return (Change(left, source.version),)
 
 
-def _in_the_way(place: PathState, now: Moment) -> StreamState | None:
+def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:
     if place.state is not None and (place.state.soft_deleted or place.state.expired(now)):
         raise ConfigurationConflict("the path is taken by a deleted stream that forks still use")
     return place.state
 
 
-def _generation(place: PathState, at_least: int, stream_id: int, now: Moment) -> int:
+def _generation(place: PathState, at_least: int, stream_id: int, now: ClockReading) -> int:
     """Higher than any stream had at this path: an old offset or cached chunk never fits again.
 
     A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
@@ -263,7 +263,7 @@ def _generation(place: PathState, at_least: int, stream_id: int, now: Moment) ->
 
 def _check_same(
     existing: StreamState,
-    request: Create,
+    request: CreateRequest,
     content_type: str,
     fork: ForkPoint | None,
     limits: LifetimeLimits,
@@ -300,5 +300,5 @@ def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...],
     return records, records[-1].end if records else position
 
 
-def _body_of(content_type: str, request: Create) -> Sequence[bytes]:
+def _body_of(content_type: str, request: CreateRequest) -> Sequence[bytes]:
     return records_of(content_type, request.body, request.records)[0] if request.body else ()

@@ -139,7 +139,7 @@ class ForkRequest(msgspec.Struct, frozen=True):
     sub_offset: int
 
 
-class Create(msgspec.Struct, frozen=True):
+class CreateRequest(msgspec.Struct, frozen=True):
     """PUT. `content_type` is None when the client named none; `records` are as in an append."""
 
     body: bytes
@@ -256,7 +256,7 @@ def _count(name: str, text: str) -> int:
     return int(text)
 
 
-def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
+def parse_create(headers: Mapping[str, str], body: bytes) -> CreateRequest:
     """Parse a PUT as a creation, plain or by fork."""
     if MULTI in headers:
         raise BadRequest(f"{MULTI} is for POST: create the stream without it")
@@ -266,7 +266,7 @@ def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
         check_content_type(content_type)
     elif fork is None:
         content_type = DEFAULT_CONTENT_TYPE
-    return Create(body, content_type, parse_lifetime(headers), is_closing(headers), fork)
+    return CreateRequest(body, content_type, parse_lifetime(headers), is_closing(headers), fork)
 
 
 def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:

@@ -19,7 +19,7 @@ from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 if TYPE_CHECKING:
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import StreamState
@@ -102,7 +102,7 @@ class Response(msgspec.Struct, frozen=True):
         return "\r\nAccess-Control-Allow-Origin: " in self.fields  # no line of ours is before it
 
 
-class End(NamedTuple):
+class ResponseEnd(NamedTuple):
     """The end of a response to a read. `place`, its stream and beginning, seeds its cursor."""
 
     offset: str
@@ -111,7 +111,7 @@ class End(NamedTuple):
     place: str
 
 
-def end_fields(end: End, read: Read, now: float) -> str:
+def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
     """Return the header lines on a response's end: where to read on, or that there is no more."""
     key = key_line(read.told_key)
     fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
@@ -139,7 +139,7 @@ def read_data(
     return Response(200, fields, body)
 
 
-def created(outcome: Created, location: str) -> Response:
+def created(outcome: CreationOutcome, location: str) -> Response:
     """201 with Location, or 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     fields = (
@@ -276,10 +276,10 @@ def event_stream_later(status: int, wait_s: int) -> Response:
     )
 
 
-def _end(chunk: Chunk) -> End:
+def _end(chunk: Chunk) -> ResponseEnd:
     state = chunk.state
     place = f"{state.stream_id}:{chunk.start}"
-    return End(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)
+    return ResponseEnd(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)
 
 
 def problem(error: errors.HeadgateError, again_s: int) -> Response:

@@ -21,7 +21,7 @@ class BodySource(Protocol):
         """Give up the rest of the body."""
 
 
-class Relayed(NamedTuple):
+class RelayedResponse(NamedTuple):
     """An origin's response: its head with line ends, and its body or the source of that.
 
     `own_date` and `own_cors` say that the head lacks these lines, which the gateway adds. `length`
@@ -39,5 +39,5 @@ class Relayed(NamedTuple):
 class RouteAnswer(NamedTuple):
     """A route's response, and the header lines that say how the cache took part in it."""
 
-    answer: RenderedChunk | Response | Relayed
+    answer: RenderedChunk | Response | RelayedResponse
     cache: bytes

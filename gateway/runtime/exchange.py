@@ -21,7 +21,7 @@ _READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
 CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
 
 
-class Sent(Protocol):
+class SentResponse(Protocol):
     """An answer as it was written: its status, the bytes of its body, and how that has ended.
 
     `ended` is None while nothing was written.
@@ -74,7 +74,7 @@ class Exchange:
         self.conceals = False  # a 404 of its route is always the same
         self.sends_reader_key = False  # True if the client may read the stream
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
-        self.sent: Sent | None = None
+        self.sent: SentResponse | None = None
         self.ended: Ended = "answered"
         # Raises where a guard would not admit it any more. It is told of the exchange, and does not
         # hold it: with it, the token would stay in memory until garbage is collected.
@@ -152,7 +152,7 @@ class Exchange:
         self.cache_lines = cache_status.COLLAPSED
         self.ended = ended
 
-    def note_sent(self, sent: Sent | None, cache_lines: bytes) -> None:
+    def note_sent(self, sent: SentResponse | None, cache_lines: bytes) -> None:
         """Note the response, and its lines about the cache."""
         self.sent = sent
         self.cache_lines = cache_lines

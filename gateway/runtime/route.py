@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.live.contract import Parkable
+    from gateway.live.contract import ParkableConnection
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
@@ -121,7 +121,12 @@ class StreamRoute(Protocol):
         """
 
     def park(
-        self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
+        self,
+        connection: ParkableConnection,
+        name: str,
+        read: LongPoll,
+        headers: MultiMapping[str],
+        /,
     ) -> bool:
         """Let a long-poll at the tail wait, or answer it now; False if neither is possible."""
 

@@ -24,7 +24,7 @@ Waiting = tuple[Append, Callable[[AppendOutcome | HeadgateError], None], float]
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # failures of the server, not of a client
 
 
-class AppendFigures:
+class AppendMetrics:
     """Appends of data by result, and how long they took; a close without data is none.
 
     `refused` are mistakes of clients, `failed` what the log could not take.
@@ -101,7 +101,7 @@ class AppendOutcomes:
     """The appends of one log that are under way, and the delivery of their outcomes."""
 
     def __init__(self) -> None:
-        self.figures = AppendFigures()
+        self.figures = AppendMetrics()
         self.pending = 0
         self.pending_bytes = 0
         self.idle = asyncio.Event()  # set while no append is under way

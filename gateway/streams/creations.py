@@ -24,14 +24,14 @@ from gateway.turns import LONGEST_TURN_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.protocol.lifecycle import Created
-    from gateway.protocol.requests import Create
+    from gateway.protocol.lifecycle import CreationOutcome
+    from gateway.protocol.requests import CreateRequest
     from gateway.protocol.streams.state import Change
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
-    Outcome = Created | HeadgateError
+    Outcome = CreationOutcome | HeadgateError
     Done = Callable[[Outcome], None]
 
 
@@ -49,7 +49,7 @@ class _Creation:
         "request",
     )
 
-    def __init__(self, path: str, request: Create, done: Done) -> None:
+    def __init__(self, path: str, request: CreateRequest, done: Done) -> None:
         self.path = path
         self.request = request
         self.done: Done | None = done  # None once it was called
@@ -81,7 +81,7 @@ class Creations:
             return False
         return not is_long(headers.get("Content-Type"), body)
 
-    def submit(self, path: str, request: Create, done: Done) -> None:
+    def submit(self, path: str, request: CreateRequest, done: Done) -> None:
         """Queue a creation; `done` gets its outcome, in a later pass of the loop."""
         creation = _Creation(path, request, done)
         self._look_up(creation)

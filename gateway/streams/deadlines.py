@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import LoadedStream
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
 
@@ -37,14 +37,14 @@ class Deadlines(abc.ABC):
         self,
         commit: Callable[[Sequence[Change]], asyncio.Future[None]],
         adopt: Callable[[str, LoadedStream | None], None],
-        clock: Callable[[], Moment],
+        clock: Callable[[], ClockReading],
     ) -> None:
         """`commit` makes a moved deadline durable; `adopt` takes the state after a conflict."""
         self._commit = commit
         self._adopt = adopt
         self._clock = clock
 
-    def now(self, active: ActiveStream) -> Moment:
+    def now(self, active: ActiveStream) -> ClockReading:
         """Return the time by which the stream's deadline counts, less its grace."""
         now = self._clock()
         if active.grace_s:

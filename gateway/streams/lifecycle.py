@@ -19,9 +19,9 @@ from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, tri
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.protocol.lifecycle import Created, PathState
-    from gateway.protocol.requests import Create, ForkRequest
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.lifecycle import CreationOutcome, PathState
+    from gateway.protocol.requests import CreateRequest, ForkRequest
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
@@ -52,7 +52,9 @@ class Lifecycle:
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
-    async def create(self, path: str, request: Create, source_path: str | None) -> Created:
+    async def create(
+        self, path: str, request: CreateRequest, source_path: str | None
+    ) -> CreationOutcome:
         """Carry out a PUT; `source_path` is the fork's source when the request names one."""
         request = await self._taken_apart(request, source_path)
         if request.fork is not None and source_path is not None:
@@ -60,7 +62,7 @@ class Lifecycle:
             return await self._racing(lambda: self._fork(path, request, fork, source_path))
         return await self._racing(lambda: self._create(path, request))
 
-    async def _taken_apart(self, request: Create, source_path: str | None) -> Create:
+    async def _taken_apart(self, request: CreateRequest, source_path: str | None) -> CreateRequest:
         """Parse a long body in turns with other work; return the request with its records."""
         content_type = request.content_type
         if content_type is None and source_path is not None and len(request.body) > SLICE_BYTES:
@@ -70,13 +72,15 @@ class Lifecycle:
         records = await self._table.turns.take(long_records(request.body))
         return msgspec.structs.replace(request, records=records)
 
-    async def _create(self, path: str, request: Create) -> Created:
+    async def _create(self, path: str, request: CreateRequest) -> CreationOutcome:
         active = await self._place(path)
         created, changes = self.decide(active, request)
         await self._commit(changes, anew=active.retired is not None)
         return created
 
-    def decide(self, active: ActiveStream, request: Create) -> tuple[Created, tuple[Change, ...]]:
+    def decide(
+        self, active: ActiveStream, request: CreateRequest
+    ) -> tuple[CreationOutcome, tuple[Change, ...]]:
         """Decide a plain PUT; return its outcome, and the changes to commit.
 
         Its place is known, and nothing stands there whose time is over.
@@ -92,8 +96,8 @@ class Lifecycle:
         return created, self._begun(changes)
 
     async def _fork(
-        self, path: str, request: Create, fork: ForkRequest, source_path: str
-    ) -> Created:
+        self, path: str, request: CreateRequest, fork: ForkRequest, source_path: str
+    ) -> CreationOutcome:
         source = await self._source(source_path)
         prefix = await self._prefix(source, fork)
         if fork.sub_offset:  # may have taken a while, in which a source in use has moved on
@@ -143,7 +147,7 @@ class Lifecycle:
 
         await self._racing(attempt)
 
-    async def expire(self, path: str, now: Moment) -> bool:
+    async def expire(self, path: str, now: ClockReading) -> bool:
         """Remove a stream that has expired, trim it, or write down that it is in use.
 
         `now` is the time on which the log agrees. A stream that has expired by this process's

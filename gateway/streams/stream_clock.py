@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.streams.moments import ClockNote, Moment, steady_at_start
+from gateway.protocol.streams.moments import ClockReading, ClockRecord, steady_at_start
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -44,26 +44,26 @@ class StreamClock:
         self._follows_wall = follows_wall
         # What is added to the running time: for steady time, and for the wall clock.
         self._ahead = self._offset = wall() - running()
-        self._noted: Moment | None = None  # the note, if the wall clock is too far from it
+        self._noted: ClockReading | None = None  # the note, if the wall clock is too far from it
         self._began = 0.0  # (running)
-        self._doubted: Moment | None = None
+        self._doubted: ClockReading | None = None
         self._doubted_until = 0.0  # (running)
 
-    def __call__(self) -> Moment:
+    def __call__(self) -> ClockReading:
         """Return the present."""
         wall = self._wall()
-        return Moment(wall, wall if self._follows_wall else self._running() + self._ahead)
+        return ClockReading(wall, wall if self._follows_wall else self._running() + self._ahead)
 
     def wall(self) -> float:
         """Return the time by the wall clock."""
         return self._wall()
 
     @property
-    def in_doubt_since(self) -> Moment | None:
+    def in_doubt_since(self) -> ClockReading | None:
         """The time at which doubt of the wall clock began; None without a doubt."""
         return self._doubted
 
-    def begin(self, noted: ClockNote | None) -> Moment:
+    def begin(self, noted: ClockRecord | None) -> ClockReading:
         """Go on from the note of another process; return the present."""
         wall, self._began = self._wall(), self._running()
         self._offset = wall - self._began
@@ -79,7 +79,7 @@ class StreamClock:
             self._doubt(now)
         return now
 
-    def look(self) -> Moment:
+    def look(self) -> ClockReading:
         """Notice that the wall clock was set, or that a doubt is over; return the present."""
         wall, running = self._wall(), self._running()
         moved = wall - running - self._offset
@@ -88,28 +88,28 @@ class StreamClock:
             log.warning("clock.set", route=self.route, by_s=round(moved, 3))
             if self._noted is not None and moved < 0:
                 self._go_back(self._noted, wall, running)
-        now = Moment(wall, wall if self._follows_wall else running + self._ahead)
+        now = ClockReading(wall, wall if self._follows_wall else running + self._ahead)
         if moved > max(self.grace_s, LEAST_JUMP_S):
             self._doubt(now)
         if self._doubted is not None and running >= self._doubted_until:
             self._doubted = self._noted = None
         return now
 
-    def _doubt(self, now: Moment) -> None:
+    def _doubt(self, now: ClockReading) -> None:
         self._doubted = now
         self._doubted_until = self._running() + self.grace_s
 
-    def _go_back(self, noted: Moment, wall: float, running: float) -> None:
+    def _go_back(self, noted: ClockReading, wall: float, running: float) -> None:
         """Take back what a stop had counted by a clock that was wrong."""
         here = running - self._began
         steady = max(noted.steady + here, steady_at_start(noted, wall))
         self._ahead = min(self._ahead, steady - running)
 
-    def to_note(self, now: Moment) -> ClockNote | None:
+    def to_note(self, now: ClockReading) -> ClockRecord | None:
         """Return the note for the next process, as of the last look.
 
         None while the next process has to see the same doubt: then the last note stays.
         """
         if self._noted is not None:
             return None
-        return ClockNote(now, in_doubt=self._doubted is not None)
+        return ClockRecord(now, in_doubt=self._doubted is not None)

@@ -14,7 +14,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
@@ -35,7 +35,7 @@ class Sweeper(Background):
         self._log = table.log
         self._lifecycle = lifecycle
         self._told = ""  # the last failure, until a round without one
-        self._told_doubt: Moment | None = None
+        self._told_doubt: ClockReading | None = None
         self._told_ahead = False
         self.expired = 0
 
@@ -87,7 +87,7 @@ class Sweeper(Background):
                 if not await self._step(upkeep.reclaim()):
                     break
 
-    def note(self) -> Moment:
+    def note(self) -> ClockReading:
         """Look at the clocks, and let the log note them; return the present."""
         now = self._table.clock.look()
         noted = self._table.clock.to_note(now)
@@ -95,7 +95,7 @@ class Sweeper(Background):
             self._log.upkeep.note(noted)
         return now
 
-    async def _look(self) -> Moment:
+    async def _look(self) -> ClockReading:
         """Note the time, and log once how many streams have expired by a clock in doubt."""
         now = self.note()
         doubted = self._table.clock.in_doubt_since
@@ -112,11 +112,11 @@ class Sweeper(Background):
         self._told_doubt = doubted
         return now
 
-    async def _count_expired(self, now: Moment) -> int:
+    async def _count_expired(self, now: ClockReading) -> int:
         counts = self._log.counts
         return 0 if counts is None else await self._step(counts.count_expired(now)) or 0
 
-    async def _compare(self, now: Moment, removal_time: Moment) -> None:
+    async def _compare(self, now: ClockReading, removal_time: ClockReading) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""
         ahead_s = now.wall - removal_time.wall
         if ahead_s > AHEAD_S and not self._told_ahead:

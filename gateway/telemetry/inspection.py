@@ -198,25 +198,25 @@ class Explanation(msgspec.Struct, tag=True, frozen=True):
     result: str
 
 
-class ShareFigures(msgspec.Struct, tag=True, frozen=True):
+class ShareMetrics(msgspec.Struct, tag=True, frozen=True):
     """Leave a gateway's figures where others that share a log find them, and bring theirs."""
 
     instance: str  # of the gateway that asks
     told: str  # JSON, which the log does not look into
 
 
-class OthersFigures(msgspec.Struct, tag=True, frozen=True):
+class PeerMetrics(msgspec.Struct, tag=True, frozen=True):
     """The figures that other gateways left in the last seconds, by instance."""
 
     told: dict[str, str]
 
 
-class NotAnswered(msgspec.Struct, tag=True, frozen=True):
+class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     """The reason for no answer: there is no such stream, the log is away, and so on."""
 
     status: int  # as HTTP would say it
     reason: str
 
 
-Question = ListStreams | DescribeStream | ListRuns | ExplainRequest | ShareFigures
-Answer = StreamPage | StreamDescription | RunPage | Explanation | OthersFigures | NotAnswered
+Question = ListStreams | DescribeStream | ListRuns | ExplainRequest | ShareMetrics
+Answer = StreamPage | StreamDescription | RunPage | Explanation | PeerMetrics | AnswerFailure

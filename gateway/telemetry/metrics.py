@@ -33,7 +33,7 @@ class Metric(msgspec.Struct, frozen=True):
     bounds: tuple[float, ...] = ()  # of a histogram's buckets, upper and inclusive, rising
 
 
-class Traced(msgspec.Struct, frozen=True):
+class Exemplar(msgspec.Struct, frozen=True):
     """An observation of which a trace tells more: OpenMetrics' exemplar."""
 
     trace_id: str
@@ -48,7 +48,7 @@ class Distribution(msgspec.Struct, frozen=True):
 
     counts: tuple[int, ...]
     sum: float
-    traced: dict[int, Traced] = {}
+    traced: dict[int, Exemplar] = {}
 
     def __add__(self, other: Distribution) -> Distribution:
         """Return the sum of both, bucket by bucket."""
@@ -74,7 +74,7 @@ class Histogram:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
-        self.traced: dict[int, Traced] = {}
+        self.traced: dict[int, Exemplar] = {}
 
     def observe(self, value: float, times: int = 1, trace_id: str | None = None) -> None:
         """Count an observation, as often as it was made."""
@@ -82,7 +82,7 @@ class Histogram:
         self.counts[bucket] += times
         self.sum += value * times
         if trace_id is not None:
-            self.traced[bucket] = Traced(trace_id, value)
+            self.traced[bucket] = Exemplar(trace_id, value)
 
     def observe_since(self, moments: Sequence[float], now: float) -> None:
         """Count how long it is since each of these moments, at least one, the longest first.

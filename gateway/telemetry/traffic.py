@@ -90,7 +90,7 @@ class Hits:
         return Distribution(tuple(counts), self._seconds + self._took * times)
 
 
-class Kept:
+class CacheShare:
     """The part of a shared cache that one owner has: at most a `share` of it, in percent."""
 
     __slots__ = ("bytes", "entries", "evictions", "share")
@@ -135,7 +135,7 @@ class Traffic:
         self.cursor_regressions = 0
         self.live = LiveTraffic()
         self.collapsed = self.live.collapsed
-        self.kept = Kept()
+        self.kept = CacheShare()
         self.polls = tuple(Polls(self, begins) for begins in range(NOWHERE + 1))
         self._hits = {
             operation: tuple(Hits(*kind) for kind in product(_OF_KEPT, range(NOWHERE + 1)))

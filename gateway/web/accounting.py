@@ -22,7 +22,7 @@ from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.responses import CLOSED_LINE
-from gateway.runtime.answer import Relayed
+from gateway.runtime.answer import RelayedResponse
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest, Outcome
@@ -141,7 +141,7 @@ def _begins(read: Read, request: Request) -> int:
 
 
 def note_answer(
-    exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int
+    exchange: Exchange, answer: RenderedChunk | Response | RelayedResponse, status: int
 ) -> None:
     """Correct where a read counts as begun, by its answer."""
     if not isinstance(answer, RenderedChunk):
@@ -171,8 +171,8 @@ def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
     return counted.TERMINAL if is_empty and _CLOSED in fields else begins
 
 
-def _head(answer: Response | Relayed) -> tuple[bytes, int | None]:
+def _head(answer: Response | RelayedResponse) -> tuple[bytes, int | None]:
     """Return the head of an answer, and the size of its body if it is known."""
-    if isinstance(answer, Relayed):
+    if isinstance(answer, RelayedResponse):
         return answer.head, answer.length
     return answer.fields.encode("latin-1", "replace"), len(answer.body)

@@ -12,7 +12,7 @@ from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
 
@@ -174,6 +174,6 @@ def conceal(answered: RouteAnswer, shared: Context) -> RouteAnswer:
     answer = answered.answer
     if isinstance(answer, RenderedChunk) or answer.status != 404:
         return answered
-    if isinstance(answer, Relayed) and not isinstance(answer.body, bytes):
+    if isinstance(answer, RelayedResponse) and not isinstance(answer.body, bytes):
         answer.body.release()
     return RouteAnswer(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

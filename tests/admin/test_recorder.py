@@ -13,7 +13,7 @@ from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
-from gateway.telemetry.inspection import LONGEST_FIGURES, NotAnswered, OthersFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
     COLLAPSED,
@@ -406,8 +406,8 @@ def told_by(requests: float, readers: float = 0.0, **more: object) -> str:
 
 def answering(told: dict[str, str]) -> object:
     def answer(question: Question) -> list[Answer]:
-        assert isinstance(question, ShareFigures)
-        return [OthersFigures(told), OthersFigures({"here": told_by(10**9), **told})]
+        assert isinstance(question, ShareMetrics)
+        return [PeerMetrics(told), PeerMetrics({"here": told_by(10**9), **told})]
 
     return answer
 
@@ -435,7 +435,7 @@ async def test_figures_of_gateways_that_share_a_log_add_up(stage: Stage) -> None
 async def test_only_figures_of_shared_logs_are_sent_to_other_gateways(stage: Stage) -> None:
     await stage.look(sample(REQUESTS, 3, SHARED, "read", "2xx"), *reads(7, 0))
     (question,) = stage.source.asked
-    assert isinstance(question, ShareFigures)
+    assert isinstance(question, ShareMetrics)
     assert question.instance == "here"
     assert json.loads(question.told) == {"routes": {SHARED: {"requests": 3.0}}}
 
@@ -458,7 +458,7 @@ def test_no_gateway_is_asked_where_no_log_is_shared() -> None:
 )
 def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
     of = Fleet("here", [SHARED])
-    answers: list[Answer] = [OthersFigures({"there": garbage}), NotAnswered(503, "away")]
+    answers: list[Answer] = [PeerMetrics({"there": garbage}), AnswerFailure(503, "away")]
     assert [of.take(answers, 5) for _ in range(2)] == [[], []]
     assert of.size == 1
 
@@ -467,14 +467,14 @@ def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
 def test_negative_or_infinite_figures_of_other_gateways_count_as_zero(number: str) -> None:
     of = Fleet("here", [SHARED])
     told = f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'
-    of.take([OthersFigures({"there": told})], 5)
-    for rows in of.take([OthersFigures({"there": told})], 5):
+    of.take([PeerMetrics({"there": told})], 5)
+    for rows in of.take([PeerMetrics({"there": told})], 5):
         assert set(rows[SHARED][1:]) == {0.0}
 
 
 def test_the_number_of_known_gateways_is_bounded() -> None:
     of = Fleet("here", [SHARED])
-    of.take([OthersFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
+    of.take([PeerMetrics({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
     assert of.size == 1 + fleet.MOST_GATEWAYS
 
 

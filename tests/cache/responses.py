@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CachedResponse
-from gateway.cache.rules.policy import Defaults, Stored, Times, storable
+from gateway.cache.rules.policy import Defaults, ResponseMetadata, Times, storable
 from gateway.cache.variants import Variant
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.telemetry.traffic import Hits
@@ -24,7 +24,9 @@ IN_AN_HOUR = "Sun, 06 Nov 1994 09:49:37 GMT"
 AT_ONCE = Times(NOW, NOW)
 
 
-def in_store(stored: Stored, body: bytes = b"", facts: StreamRead | None = None) -> Variant:
+def in_store(
+    stored: ResponseMetadata, body: bytes = b"", facts: StreamRead | None = None
+) -> Variant:
     """A cached response that is for everybody."""
     return Variant(
         CachedResponse(
@@ -63,13 +65,13 @@ def keep(
     status: int = 200,
     times: Times = AT_ONCE,
     stale_if_error: int = 0,
-) -> Stored | None:
+) -> ResponseMetadata | None:
     return storable(
         method, fields(request), status, fields(response), times, Defaults(stale_if_error)
     )
 
 
-def kept(response: str, **given: object) -> Stored:
+def kept(response: str, **given: object) -> ResponseMetadata:
     stored = keep(response, **given)  # type: ignore[arg-type] # what `keep` takes
     assert stored is not None
     return stored

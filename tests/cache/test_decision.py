@@ -13,12 +13,12 @@ from gateway.cache.decision import (
     Decision,
     Fetch,
     Pass,
-    Refuse,
-    Serve,
+    ServeCached,
     ServeRecent,
     ServeTail,
     StandIn,
     StandInRecent,
+    UncachedRefusal,
     Validate,
     decide,
     fresh,
@@ -91,18 +91,18 @@ def decided(
     ("variant", "stream", "offset", "wishes", "decision"),
     [
         (None, None, "5", "", Fetch()),
-        (FRESH, None, "5", "", Serve(FRESH)),
+        (FRESH, None, "5", "", ServeCached(FRESH)),
         (OLD, None, "5", "", Validate(OLD)),
-        (FRESH, Known(), "9", "", Serve(FRESH)),
+        (FRESH, Known(), "9", "", ServeCached(FRESH)),
         (OLD, Known(), "9", "", ServeTail(SNAPSHOT)),
         (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
         (None, Known(is_current=False), "9", "", Fetch()),
-        (FRESH, Known(), "5", "", Serve(FRESH)),
+        (FRESH, Known(), "5", "", ServeCached(FRESH)),
         (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
-        (FRESH, Known(), "5", 'If-None-Match: "a"', Serve(FRESH)),
-        (FRESH, Known(is_current=False), "5", "", Serve(FRESH)),
-        (FRESH, Known(has_recent_directives=False), "5", "", Serve(FRESH)),
-        (FRESH, Known(), "4", "", Serve(FRESH)),
+        (FRESH, Known(), "5", 'If-None-Match: "a"', ServeCached(FRESH)),
+        (FRESH, Known(is_current=False), "5", "", ServeCached(FRESH)),
+        (FRESH, Known(has_recent_directives=False), "5", "", ServeCached(FRESH)),
+        (FRESH, Known(), "4", "", ServeCached(FRESH)),
         (None, Known(), "4", "", Fetch()),
     ],
 )
@@ -124,13 +124,13 @@ AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
     [
         (None, AWAY, "5", "", StandInRecent(OLD.cached, None, AWAY.rests_until)),
         (OLD, AWAY, "5", "", StandInRecent(OLD.cached, OLD, AWAY.rests_until)),
-        (FRESH, AWAY, "5", "", Serve(FRESH)),
+        (FRESH, AWAY, "5", "", ServeCached(FRESH)),
         (None, AWAY, "4", "", Fetch()),
         (OLD, AWAY, "4", "", Validate(OLD)),
         (None, AWAY, "9", "", Fetch()),
         (None, msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S), "5", "", Fetch()),
         (None, msgspec.structs.replace(AWAY, may_stand_in=False), "5", "", Fetch()),
-        (None, AWAY, "5", "Cache-Control: only-if-cached", Refuse()),
+        (None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal()),
     ],
 )
 def test_recent_data_of_a_followed_stream_stand_in_while_its_origin_fails(
@@ -166,7 +166,7 @@ def test_a_head_request_is_answered_only_from_a_fresh_response_outside_streams(
     variant: Variant | None, wishes: str
 ) -> None:
     found = decided(variant, Known(), "9", wishes, method="HEAD")
-    assert found == (Serve(variant) if variant is FRESH else Pass())
+    assert found == (ServeCached(variant) if variant is FRESH else Pass())
 
 
 def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:

@@ -11,7 +11,7 @@ from gateway.cache.http_cache import REST_S
 from gateway.cache.rules import hit_for_pass
 from gateway.cache.variants import MAX_VARIANTS
 from gateway.errors import NotCached, OriginBroken
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from gateway.protocol.streams.state import Lifetime
 from tests.cache.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
@@ -728,9 +728,9 @@ async def test_a_response_with_a_cookie_is_not_cached() -> None:
 # ---------------------------------------------------------------- writes
 
 
-@pytest.mark.parametrize(("write", "told"), [("forget", ()), ("moved", (Reach("9"),))])
+@pytest.mark.parametrize(("write", "told"), [("forget", ()), ("moved", (TailBound("9"),))])
 async def test_a_fetch_under_way_at_a_write_is_neither_stored_nor_joined(
-    write: str, told: tuple[Reach, ...]
+    write: str, told: tuple[TailBound, ...]
 ) -> None:
     old = Steps(b"", answer(b"old", MINUTE))
     async with RawOrigin(old, answer(b"new", MINUTE)) as raw, staged(raw) as stage:
@@ -776,7 +776,7 @@ async def test_a_growing_stream_loses_only_its_cached_tail() -> None:
     ):
         await stage.get("offset=5")
         await stage.get("offset=1")
-        stage.cache.moved(PATH, Reach("9"))
+        stage.cache.moved(PATH, TailBound("9"))
         assert (await stage.get("offset=1")).x_cache == "HIT"
         assert (await stage.get("offset=5")).x_cache == "MISS"
         stage.cache.forget(PATH)
@@ -789,7 +789,7 @@ async def test_any_cached_read_is_dropped_at_growth_if_the_origin_never_marks_th
         for query in ("offset=1", "offset=9"):
             given = await stage.given(query)
             assert "Stream-Up-To-Date" not in given.cached.fields()
-        stage.cache.moved(PATH, Reach("9"))
+        stage.cache.moved(PATH, TailBound("9"))
         for query in ("offset=1", "offset=9"):
             assert (await stage.get(query)).x_cache == "MISS"
 
@@ -805,23 +805,23 @@ async def test_an_empty_response_counts_as_the_tail_without_a_mark() -> None:
         await stage.get("offset=1")
         await stage.get("offset=9")
         assert (await stage.get("offset=9")).x_cache == "HIT"
-        stage.cache.moved(PATH, Reach("9"))
+        stage.cache.moved(PATH, TailBound("9"))
         assert (await stage.get("offset=9")).x_cache == "MISS"
 
 
 @pytest.mark.parametrize(
     ("tells", "written", "has_all"),
     [
-        ([OFFSET], Reach("9"), True),
-        ([OFFSET], Reach("8"), True),
-        ([OFFSET], Reach("91"), False),
-        ([OFFSET], Reach("9", closed=True), False),
-        ([OFFSET, "Stream-Closed: true"], Reach("9", closed=True), True),
-        ([], Reach("9"), False),
+        ([OFFSET], TailBound("9"), True),
+        ([OFFSET], TailBound("8"), True),
+        ([OFFSET], TailBound("91"), False),
+        ([OFFSET], TailBound("9", closed=True), False),
+        ([OFFSET, "Stream-Closed: true"], TailBound("9", closed=True), True),
+        ([], TailBound("9"), False),
     ],
 )
 async def test_a_response_is_current_if_it_includes_the_writes_made_meanwhile(
-    tells: list[str], written: Reach, has_all: bool
+    tells: list[str], written: TailBound, has_all: bool
 ) -> None:
     whole = answer(b"data", *tells, MINUTE, "Stream-Up-To-Date: true")
     head, body = whole[:-4], whole[-4:]
@@ -830,7 +830,7 @@ async def test_a_response_is_current_if_it_includes_the_writes_made_meanwhile(
         reading = asyncio.create_task(stage.given("offset=5"))
         await heard(raw, 1)
         stage.cache.moved(PATH, written)
-        stage.cache.moved(PATH, Reach("1"))  # another one is told of late
+        stage.cache.moved(PATH, TailBound("1"))  # another one is told of late
         slow.go()
         given = await reading
         assert (given.current, given.tail_is_known) == (has_all, has_all)
@@ -844,7 +844,7 @@ async def test_a_response_begun_before_a_stream_was_dropped_is_not_current() -> 
         reading = asyncio.create_task(stage.given("offset=5"))
         await heard(raw, 1)
         stage.cache.forget(PATH)
-        stage.cache.moved(PATH, Reach("9"))
+        stage.cache.moved(PATH, TailBound("9"))
         slow.go()
         assert not (await reading).current
 

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.cache.decision import Serve, reuse
+from gateway.cache.decision import ServeCached, reuse
 from gateway.cache.rules.policy import Defaults, Times, storable
 from tests.cache.responses import in_store
 from tests.support.examples import examples
@@ -169,4 +169,4 @@ def test_headgate_and_hishel_serve_the_same_responses_without_a_request(exchange
     state = hishel.IdleClient(options=OPTIONS).next(
         hishel.Request("GET", URL, hishel.Headers(later)), [] if theirs is None else [theirs]
     )
-    assert isinstance(decision, Serve) == isinstance(state, hishel.FromCache)
+    assert isinstance(decision, ServeCached) == isinstance(state, hishel.FromCache)

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.cache.decision import (
     Fetch,
-    Refuse,
-    Serve,
+    ServeCached,
     ServeStale,
     StandIn,
+    UncachedRefusal,
     Validate,
     only_if_cached,
     reuse,
@@ -58,9 +58,9 @@ def failing(one: Variant) -> Variant:
 @pytest.mark.parametrize(
     ("after", "decision", "when_it_fails"),
     [
-        (-5, Serve, Serve),
-        (0, Serve, Serve),
-        (59.9, Serve, Serve),
+        (-5, ServeCached, ServeCached),
+        (0, ServeCached, ServeCached),
+        (59.9, ServeCached, ServeCached),
         (60, ServeStale, ServeStale),
         (89.9, ServeStale, ServeStale),
         (90, Validate, StandIn),
@@ -76,7 +76,7 @@ def test_a_cached_response_is_served_fresh_then_stale_then_validated_as_it_ages(
     failed = failing(variant)
     assert reuse(ANY, [failed], now) == when_it_fails(failed)
     assert serves_error(variant.stored, now) == (when_it_fails is not Validate)
-    assert variant.stored.is_fresh(now) == (decision is Serve)
+    assert variant.stored.is_fresh(now) == (decision is ServeCached)
 
 
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
@@ -84,7 +84,7 @@ def test_a_must_revalidate_response_is_never_served_stale(forbids: str) -> None:
     stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
     variant = in_store(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
-    assert reuse(ANY, [variant], NOW + 59) == Serve(variant)
+    assert reuse(ANY, [variant], NOW + 59) == ServeCached(variant)
     assert reuse(ANY, [variant], NOW + 60) == Validate(variant)
     failed = failing(variant)
     assert reuse(ANY, [failed], NOW + 60) == Validate(failed)
@@ -105,10 +105,10 @@ def test_a_request_without_a_stored_response_is_fetched() -> None:
 
 def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> None:
     variant = in_store(kept(f"Cache-Control: {STALE}"))
-    assert reuse(ONLY_IF_CACHED, [], NOW) == Refuse()
-    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == Serve(variant)
+    assert reuse(ONLY_IF_CACHED, [], NOW) == UncachedRefusal()
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == ServeCached(variant)
     assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == ServeStale(variant)
-    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == Refuse()
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == UncachedRefusal()
     failed = failing(variant)
     assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == StandIn(failed)
 

@@ -12,7 +12,7 @@ from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.state import StreamState
-from gateway.telemetry.traffic import Hits, Kept
+from gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def entry(
     *,
     at_tail: bool = False,
     expires_at: float | None = None,
-    owner: Kept | None = None,
+    owner: CacheShare | None = None,
 ) -> RenderedChunk:
     """An answer that counts so many bytes."""
     made = RenderedChunk(
@@ -37,7 +37,7 @@ def entry(
         groups(StreamState("s", stream_id, 0, "a/b"), until_change=at_tail),
         Response(304, "", b"x" * (size - EMPTY)),
         etag="",
-        owner=owner or Kept(),
+        owner=owner or CacheShare(),
         given=Hits(),
         is_end=False,
         expires_at=expires_at,
@@ -60,7 +60,7 @@ def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
         (),
         Response(200, "A: b\r\n", b"rest"),
         etag="tag",
-        owner=Kept(),
+        owner=CacheShare(),
         given=Hits(),
         is_end=False,
     )
@@ -74,7 +74,7 @@ def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
 
 @pytest.mark.parametrize(("more", "left"), [(0, "abcdefgh"), (1, "bcdefgh")])
 def test_the_byte_bound_of_the_store_is_exact_and_evicts_the_oldest(more: int, left: str) -> None:
-    store, owner = store_of(8000), Kept()
+    store, owner = store_of(8000), CacheShare()
     for key in "abcdefg":
         store.put(entry(key, 1000, owner=owner))
     store.put(entry("h", 1000 if not more else 999))
@@ -88,7 +88,7 @@ def test_the_byte_bound_of_the_store_is_exact_and_evicts_the_oldest(more: int, l
 
 @pytest.mark.parametrize(("more", "first"), [(-1, True), (0, True), (1, False)])
 def test_the_responses_dropped_by_one_change_are_bounded(more: int, first: bool) -> None:
-    store, owner = store_of(1 << 30), Kept()
+    store, owner = store_of(1 << 30), CacheShare()
     store.put(entry("other", stream_id=2))
     for number in range(MAX_GROUP + more):
         store.put(entry(str(number), owner=owner))
@@ -153,7 +153,7 @@ def test_the_end_of_a_stream_drops_all_its_responses() -> None:
 
 
 def test_a_cleared_store_is_empty_and_usable() -> None:
-    store, owner = store_of(100_000), Kept()
+    store, owner = store_of(100_000), CacheShare()
     store.put(entry("a", stream_id=1, at_tail=True, owner=owner))
     store.put(entry("b", stream_id=2, owner=owner))
     store.get("b", NOW)
@@ -174,7 +174,7 @@ def test_a_response_expires_with_its_stream(now: float, there: bool) -> None:
 @pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
 def test_the_number_of_cached_responses_is_bounded(more: int, left: str) -> None:
     store: Store[RenderedChunk] = Store(100_000, max_entries=3)
-    owner = Kept()
+    owner = CacheShare()
     for key in "abcd"[:more]:
         store.put(entry(key, owner=owner))
     assert (kept(store, "abcd"), owner.evictions) == (left, max(0, more - 3))
@@ -291,15 +291,15 @@ def test_a_new_response_under_a_popular_key_is_popular() -> None:
 # ---------------------------------------------------------------- the share of an owner
 
 
-def sized(share: int) -> Kept:
-    owner = Kept()
+def sized(share: int) -> CacheShare:
+    owner = CacheShare()
     owner.share = share
     return owner
 
 
 def test_an_owner_is_bounded_by_its_exact_share() -> None:
     store = store_of(40 * EMPTY)
-    owner, other = sized(25), Kept()
+    owner, other = sized(25), CacheShare()
     for number in range(10):
         store.put(entry(f"k{number}", owner=owner))
     store.put(entry("o", owner=other))
@@ -329,7 +329,7 @@ def test_a_response_over_an_eighth_of_its_share_is_not_cached() -> None:
     owner = sized(10)
     assert store.put(entry("a", 2 * EMPTY, owner=owner))
     assert not store.put(entry("b", 2 * EMPTY + 1, owner=owner))
-    assert store.put(entry("b", 2 * EMPTY + 1, owner=Kept()))
+    assert store.put(entry("b", 2 * EMPTY + 1, owner=CacheShare()))
 
 
 def test_responses_of_one_route_do_not_evict_those_of_another() -> None:
@@ -348,7 +348,7 @@ def test_shares_hold_for_any_order_of_puts_reads_and_drops(
     steps: list[tuple[str, str, bool]],
 ) -> None:
     store = store_of(12 * 8 * EMPTY)
-    owners = {"x": sized(10), "y": sized(50), "z": Kept()}
+    owners = {"x": sized(10), "y": sized(50), "z": CacheShare()}
     for key, whose, is_put in steps:
         if is_put:
             store.put(entry(key + whose, EMPTY, ord(key), owner=owners[whose]))
@@ -365,7 +365,7 @@ def test_shares_hold_for_any_order_of_puts_reads_and_drops(
 
 
 def test_an_owner_without_a_share_is_evicted_in_the_order_of_the_whole_store() -> None:
-    store, owner = store_of(20 * EMPTY), Kept()
+    store, owner = store_of(20 * EMPTY), CacheShare()
     for number in range(21):
         store.put(entry(f"k{number}", owner=owner))
     assert (owner.entries, owner.evictions) == (20, 1)

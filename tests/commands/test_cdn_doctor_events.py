@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.asker import Asker
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.checks import events
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.first_reads import read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
+from gateway.commands.cdn_doctor.probe_sender import ProbeSender
 from gateway.commands.cdn_doctor.streams import OwnStreams, first_target
 from gateway.commands.one_stream.client import connect
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
@@ -79,7 +79,7 @@ async def keep_alive(play: Play, heartbeat_s: float | None, max_age_s: float) ->
     async with RawOrigin(two_events_then(play)) as server:
         target = first_target(f"{server.url}/v1/stream", {})
         async with connect(target, as_sent=True) as stream:
-            asker = Asker(RequestBudget())
+            asker = ProbeSender(RequestBudget())
             gateway = None
             if heartbeat_s is not None:
                 gateway = GatewayCounters(asker, stream)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor import asker, streams
+from gateway.commands.cdn_doctor import probe_sender, streams
 from gateway.commands.cdn_doctor.examination import Unusable
 from tests.commands.deployments import examined
 from tests.support.raw_origin import RawOrigin, Wire, answer, close, silence
@@ -83,7 +83,7 @@ async def refusal_of(script: bytes | Play) -> tuple[str, float, list[str]]:
 async def test_the_doctor_refuses_other_servers_in_one_line_and_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asker, "ANSWER_S", 3.0)
+    monkeypatch.setattr(probe_sender, "ANSWER_S", 3.0)
     monkeypatch.setattr(streams, "REMOVAL_S", 2.0)
     outcomes = await asyncio.gather(*(refusal_of(script) for script, _ in SERVERS.values()))
     for (name, (_, words)), (said, took_s, methods) in zip(SERVERS.items(), outcomes, strict=True):

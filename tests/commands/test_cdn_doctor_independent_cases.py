@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor import asker, examination
+from gateway.commands.cdn_doctor import examination, probe_sender
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from tests.cdn.engines import HAProxy, started
 from tests.commands.deployments import ARGUMENTS, examined, failures, finding, of
@@ -188,7 +188,7 @@ async def test_the_doctor_names_waiting_readers_that_use_up_the_connections_of_a
 ) -> None:
     rows = [row for row in examination.CHECKS if not {"equal polls", "HEAD"}.isdisjoint(row.finds)]
     monkeypatch.setattr(examination, "CHECKS", tuple(rows))
-    monkeypatch.setattr(asker, "ANSWER_S", 2.0)
+    monkeypatch.setattr(probe_sender, "ANSWER_S", 2.0)
     port = free_port()
     with headgate(arguments=["--long-poll-timeout", "3"]) as gateway:
         few = f"listen few\n    bind 127.0.0.1:{port}\n    server one 127.0.0.1:{gateway.port}"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.commands.cdn_doctor.asker import ProbeReply
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
 from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, AnswerSource, source, told
 from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
@@ -23,6 +22,7 @@ from gateway.commands.cdn_doctor.hints import (
     hint,
     vendors,
 )
+from gateway.commands.cdn_doctor.probe_sender import ProbeReply
 from gateway.commands.cdn_doctor.streams import first_target
 from gateway.commands.one_stream.admin_target import admin_target
 

@@ -14,8 +14,8 @@ from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import evidence_of
 from gateway.edge.followed.doubts import Doubts
 from gateway.edge.polls.follower import CannotFollow, PollQuestion
-from gateway.edge.polls.lenders import Lenders
 from gateway.edge.polls.poller import PolledOrigin, Poller
+from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.edge.polls.verification import Verification
 from gateway.errors import OriginBusy
@@ -58,7 +58,7 @@ def noted(doubts: Doubts, request: CacheRequest, span: Span, server: str) -> Non
 def poller_of(doubts: Doubts, request: CacheRequest, window: RecentWindow) -> Poller:
     origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
     return Poller(
-        origin, Lenders(request), KIND, Verification(window), doubts.others(request), Mock()
+        origin, ReaderRequests(request), KIND, Verification(window), doubts.others(request), Mock()
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.edge.followed import followed_streams
 from gateway.edge.polls.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,
@@ -522,7 +522,7 @@ async def test_a_feed_is_not_up_to_date_without_a_write_made_during_its_first_ca
             if not closes:
                 origin.pieces.append(b"b")
             origin.closed_stream = closes
-            reach = Reach("0001", closed=True) if closes else Reach("0002")
+            reach = TailBound("0001", closed=True) if closes else TailBound("0002")
             gateway.edge.feeds.writes.on_write(
                 request.path, reach
             )  # as the head of a write's answer does

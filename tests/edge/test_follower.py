@@ -22,10 +22,10 @@ from gateway.edge.polls.follower import (
     PollResult,
     backoff_s,
 )
-from gateway.edge.polls.following import Following, PollTimer
+from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
 from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.origin.figures import OriginFigures, RequestsInFlight
+from gateway.origin.figures import OriginMetrics, RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
@@ -78,7 +78,7 @@ class Play:
     """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
 
     raw = raw_polls = None
-    requests = RequestsInFlight(1, OriginFigures())
+    requests = RequestsInFlight(1, OriginMetrics())
 
     def __init__(self, *steps: Step, chance: float = 0.5) -> None:
         self._steps = list(steps)
@@ -142,9 +142,9 @@ class Play:
         self.chances += 1
         return self._chance
 
-    def begun(self) -> Following:
+    def begun(self) -> OriginPollLoop:
         follower = Follower("0", self, self.chance)
-        return Following(self, follower, self, PollTimer(), self.lost)
+        return OriginPollLoop(self, follower, self, PollTimer(), self.lost)
 
     async def to_the_end(self) -> None:
         self.begun()

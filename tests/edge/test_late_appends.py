@@ -12,7 +12,7 @@ from gateway.errors import OriginBroken
 from gateway.live.long_polls import AT_ONCE
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
@@ -295,7 +295,7 @@ async def test_polls_of_a_herd_answered_after_an_append_are_not_up_to_date_witho
         poll = gateway.edge.parse(at("0001"))
         assert isinstance(poll, LongPoll)
         herd = [Waiting() for _ in range(AT_ONCE - 1)]
-        herd.append(Author(lambda: gateway.edge.feeds.writes.on_write(S, Reach("0003"))))
+        herd.append(Author(lambda: gateway.edge.feeds.writes.on_write(S, TailBound("0003"))))
         herd += [Waiting() for _ in range(9)]
         for waiter in herd:
             gateway.edge.feeds.join(stream).park(waiter, poll, "0001")

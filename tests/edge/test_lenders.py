@@ -5,7 +5,7 @@ from __future__ import annotations
 from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CacheRequest
-from gateway.edge.polls.lenders import MOST, Lenders
+from gateway.edge.polls.reader_requests import MOST, ReaderRequests
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 
@@ -17,7 +17,7 @@ def _request(name: str) -> CacheRequest:
     return CacheRequest("a", read, nothing, nothing, "", "", Lifetime(), name)
 
 
-def _refused(lenders: Lenders) -> list[str]:
+def _refused(lenders: ReaderRequests) -> list[str]:
     """The names in turn, until there is nobody left."""
     names = [lenders.request.admitted_as]
     while lenders.replace(lenders.request):
@@ -26,14 +26,14 @@ def _refused(lenders: Lenders) -> list[str]:
 
 
 def test_the_newest_lender_is_used_next_after_a_refusal() -> None:
-    lenders = Lenders(_request("a"))
+    lenders = ReaderRequests(_request("a"))
     for name in "bcb":
         lenders.add(_request(name))
     assert _refused(lenders) == ["a", "b", "c"]
 
 
 def test_lenders_are_bounded_and_the_one_in_use_is_never_dropped() -> None:
-    lenders = Lenders(_request("0"))
+    lenders = ReaderRequests(_request("0"))
     for number in range(1, 3 * MOST):
         lenders.add(_request(str(number)))
     last = 3 * MOST - 1
@@ -41,7 +41,7 @@ def test_lenders_are_bounded_and_the_one_in_use_is_never_dropped() -> None:
 
 
 def test_two_refusals_of_one_lender_replace_it_once() -> None:
-    lenders = Lenders(_request("a"))
+    lenders = ReaderRequests(_request("a"))
     for name in "bc":
         lenders.add(_request(name))
     first = lenders.request
@@ -52,7 +52,7 @@ def test_two_refusals_of_one_lender_replace_it_once() -> None:
 
 def test_a_private_stream_is_read_with_the_credentials_of_its_own_reader_only() -> None:
     own = _request("a").apart()
-    lenders = Lenders(own)
+    lenders = ReaderRequests(own)
     lenders.add(_request("b"))
     assert not lenders.replace(own)
     assert lenders.request is own

@@ -12,13 +12,13 @@ from gateway.cache.rules.cached_response import CacheRequest
 from gateway.edge.followed import known_state
 from gateway.edge.followed.known_state import KnownState
 from gateway.edge.polls.follower import PollResult
-from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.edge.polls.verification import Verification
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Snapshot
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ def known() -> KnownState:
     request = CacheRequest("h", read, empty, empty, "", "", Lifetime())
     snapshot = Snapshot("/s", KIND, "3", closed=False, caught_up=True)
     verification = Verification(RecentWindow(KIND, "3", WindowBudget(1 << 20)))
-    return KnownState(snapshot, Mock(), verification, Lenders(request), Freshness(), has_tail=True)
+    return KnownState(
+        snapshot, Mock(), verification, ReaderRequests(request), Freshness(), has_tail=True
+    )
 
 
 async def test_a_poll_without_a_recent_write_is_not_up_to_date() -> None:
     state = known()
-    state.note_write(Reach("5"))
+    state.note_write(TailBound("5"))
     sent_at = asyncio.get_running_loop().time()
     assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("5", False)
 
@@ -49,7 +51,7 @@ async def test_a_write_that_the_origin_lost_is_expected_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = known()
-    state.note_write(Reach("5"))
+    state.note_write(TailBound("5"))
     monkeypatch.setattr(known_state, "PERSISTS_S", 0.0)
     sent_at = asyncio.get_running_loop().time()
     assert not state.note_answer(AT_3, 1.0, sent_at - 1.0).caught_up, "it was sent before"
@@ -61,10 +63,10 @@ async def test_the_time_to_show_a_write_begins_anew_only_with_a_write_that_goes_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = known()
-    state.note_write(Reach("5"))
+    state.note_write(TailBound("5"))
     monkeypatch.setattr(known_state, "PERSISTS_S", 0.05)
     await asyncio.sleep(0.06)
-    state.note_write(Reach("4"))
+    state.note_write(TailBound("4"))
     assert state.expected_end == "3", "it shows nothing new"
-    state.note_write(Reach("6"))
+    state.note_write(TailBound("6"))
     assert state.expected_end == "6"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import askers
+from gateway.edge import request_templates
 from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.waiting import until
@@ -306,14 +306,14 @@ async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnecte
 async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(askers, "REMEMBERED", 3)
+    monkeypatch.setattr(request_templates, "REMEMBERED", 3)
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         most = 0
         for number in range(6):
             for again in range(2):
                 target = f"{EDGE}/s?offset=a{number}{again}"
                 await gateway.ask(get(target, f"X-Number: {number}"))
-            most = max(most, len(gateway.edge.askers))
+            most = max(most, len(gateway.edge.request_templates))
         assert most == 3
 
 
@@ -321,7 +321,7 @@ async def test_a_field_block_with_a_cookie_is_not_cached() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
-        assert "who=me" not in repr(gateway.edge.askers._known)
+        assert "who=me" not in repr(gateway.edge.request_templates._known)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.web.serving import EDGE, edge_serving, get, post, request
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.origin.in_step import ServerConduct
+    from gateway.origin.in_step import ServerBehaviour
     from tests.support.http1 import Client
     from tests.web.serving import Serving
 
@@ -158,7 +158,7 @@ async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one
         assert await crowd.wrong_copies() == []
 
 
-def _conduct(gateway: Serving) -> ServerConduct:
+def _conduct(gateway: Serving) -> ServerBehaviour:
     (conduct,) = gateway.edge.origin._in_step._servers.values()
     return conduct
 

@@ -17,9 +17,9 @@ from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.followed_streams import NEWS_BYTES
 from gateway.edge.polls import follower
 from gateway.edge.polls.follower import Follower
-from gateway.edge.polls.following import Following, PollTimer
-from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
 from gateway.edge.polls.poller import PolledOrigin, Poller
+from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.edge.polls.verification import Verification
 from gateway.origin.plain_bodies import GATHERED_BYTES
@@ -112,7 +112,7 @@ class Stage(NamedTuple):
     server: RawOrigin
     origin: Origin
     watcher: Watcher
-    begin: Callable[[], Following]
+    begin: Callable[[], OriginPollLoop]
 
 
 @asynccontextmanager
@@ -128,16 +128,16 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
         others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
         poller = Poller(
             polled,
-            Lenders(request),
+            ReaderRequests(request),
             "text/plain",
             Verification(window),
             others,
             watcher.on_directives,
         )
 
-        def begin() -> Following:
+        def begin() -> OriginPollLoop:
             asks = Follower("5", watcher, lambda: 0.0)
-            return Following(origin, asks, poller, PollTimer(), watcher.lost)
+            return OriginPollLoop(origin, asks, poller, PollTimer(), watcher.lost)
 
         await keep_one(origin)
         yield Stage(server, origin, watcher, begin)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import Mock
 
-from gateway.edge.followed.trust import Trust
+from gateway.edge.followed.revalidation import StreamRevalidation
 from gateway.edge.polls.verification import Verification
 
 
-def trust() -> tuple[Trust, Verification, Mock]:
+def trust() -> tuple[StreamRevalidation, Verification, Mock]:
     verification, following = Verification(Mock()), Mock()
-    return Trust(verification, following), verification, following
+    return StreamRevalidation(verification, following), verification, following
 
 
 async def test_a_request_under_way_is_abandoned_only_after_the_caller_of_doubt_returns() -> None:

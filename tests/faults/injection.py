@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"Entrance._sweep_slow", "Incoming.is_too_slow"})
+BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "IncomingConnection.is_too_slow"})
 # aiohttp leaves a connection for which it raises to the collector, which complains of it.
 BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
@@ -29,7 +29,7 @@ ACCEPTS = frozenset(
         "ConnectionServer.__call__",
         "ClosingConnection.__init__",
         "HttpConnection.__init__",
-        "Incoming.__init__",
+        "IncomingConnection.__init__",
         "HttpConnection.connection_made",
         "BoundedConnection.__init__",
         "Connection.__init__",
@@ -93,7 +93,7 @@ GUARDS = STEPS | frozenset(
         "Appender._gather",
         "Appender._guarded",
         "Appender._settled",
-        "Entrance._connect",
+        "SocketAcceptor._connect",
         "Creations._advance",
         "Creations._answer",
         "Creations._commit",
@@ -103,8 +103,8 @@ GUARDS = STEPS | frozenset(
         "Creations._settled",
         "FetchTable._answered",
         "FetchTable._carried_out",
-        "Following._done",
-        "Following._guarded",
+        "OriginPollLoop._done",
+        "OriginPollLoop._guarded",
         "FeedLoop.run",
         "HttpConnection._go_on_behind",
         "HttpConnection._on_handled",
@@ -128,7 +128,7 @@ GIVES_BACK = frozenset(
         "BareTransport._release_descriptor",
         "HttpConnection.connection_lost",
         "BoundedConnection.connection_lost",
-        "Incoming.connection_lost",
+        "IncomingConnection.connection_lost",
         "BoundedConnection.release_slot",
         "Connection.set_on_lost",
         "ConnectionServer.reader_lost",

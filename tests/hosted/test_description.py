@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.requests import Append, Create, ForkRequest
+from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_rate import MINUTE_S
 from gateway.telemetry.inspection import MOST_PRODUCERS, MOST_READERS, ProducerRow, ReaderRow
@@ -26,10 +26,10 @@ async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | Non
 
 async def test_the_description_of_a_stream_has_its_metadata() -> None:
     async with serving() as gateway:
-        asked = Create(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
+        asked = CreateRequest(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
         await gateway.route.lifecycle.create("s", asked, None)
         fork = ForkRequest(f"{PREFIX}/s", None, 0)
-        await gateway.route.lifecycle.create("f", Create(b"", None, NONE, True, fork), "s")
+        await gateway.route.lifecycle.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
         told = await gateway.route.describe("s")
         state = (await gateway.log.load("s")).place.state
         assert state is not None

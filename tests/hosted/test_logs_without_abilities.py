@@ -8,7 +8,7 @@ import pytest
 
 from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
-from gateway.telemetry.inspection import ListStreams, NotAnswered, StreamDescription, StreamOrder
+from gateway.telemetry.inspection import AnswerFailure, ListStreams, StreamDescription, StreamOrder
 from tests.web.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LoadedStream
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
 
 
@@ -48,7 +48,7 @@ class PlainLog(Log):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         return self._log.commit(changes)
 
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         return await self._log.expired(now, limit)
 
 
@@ -73,7 +73,7 @@ async def test_a_log_without_listing_refuses_a_page_of_its_streams(order: Stream
     async with serving(PlainLog()) as gateway:
         await filled(gateway)
         refusal = await gateway.inspector.answer(ListStreams(PREFIX, order=order))
-        assert isinstance(refusal, NotAnswered)
+        assert isinstance(refusal, AnswerFailure)
         assert "cannot list its streams" in refusal.reason
 
 

@@ -7,7 +7,7 @@ import pytest
 from headgate import records
 from headgate.records import RunState
 
-from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, found_in
+from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, CommitSummary, brought, found_in
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import Change, StreamState, records_after
 
@@ -15,34 +15,34 @@ STATE = StreamState("r", 1, 1, "application/json")
 FINISHED = RunState("finished")
 
 
-def of(*appended: bytes, stored: int) -> Brought:
+def of(*appended: bytes, stored: int) -> CommitSummary:
     change = Change(STATE, 1, tuple(records_after(0, appended)))
     return brought(change, [AppendOutcome("1", False, stored)])
 
 
 def test_items_of_a_run_are_counted_without_its_own_records() -> None:
-    assert of(b'{"n":1},{"n":2}', b'{"n":3}', stored=3) == Brought(3, False, None)
-    assert of(records.claim() + b',{"type":"start"}', stored=2) == Brought(1, True, None)
-    assert of(b"1", records.mark("ndjson", 1000), b"2", stored=3) == Brought(2, False, None)
+    assert of(b'{"n":1},{"n":2}', b'{"n":3}', stored=3) == CommitSummary(3, False, None)
+    assert of(records.claim() + b',{"type":"start"}', stored=2) == CommitSummary(1, True, None)
+    assert of(b"1", records.mark("ndjson", 1000), b"2", stored=3) == CommitSummary(2, False, None)
     failed = RunState("failed", "no more")
     last = b"1," + records.end(failed) + b',{"type":"finish"}'
-    assert of(last, stored=3) == Brought(1, False, failed)
+    assert of(last, stored=3) == CommitSummary(1, False, failed)
 
 
 def test_run_records_behind_items_are_not_counted_in_a_long_append() -> None:
     item = b'"' + b"x" * LONGEST_RECORD + b'"'
     step = records.step("1", msgspec.Raw(item))
     long = b",".join([item, records.mark("ndjson", 1000), item, step])
-    assert of(long, stored=4) == Brought(2, False, None)
-    assert of(step, stored=1) == Brought(0, False, None)
+    assert of(long, stored=4) == CommitSummary(2, False, None)
+    assert of(step, stored=1) == CommitSummary(0, False, None)
 
 
 def test_an_item_that_only_mentions_a_run_record_is_counted_as_an_item() -> None:
-    assert of(b'"about data-headgate-run"', stored=1) == Brought(1, False, None)
+    assert of(b'"about data-headgate-run"', stored=1) == CommitSummary(1, False, None)
 
 
 def test_an_append_that_was_not_stored_brings_no_item() -> None:
-    assert of(stored=0) == Brought(0, False, None)
+    assert of(stored=0) == CommitSummary(0, False, None)
 
 
 def padded(size: int) -> bytes:

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.backends.memory import MemoryListing, MemoryLog
 from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
-from gateway.protocol.requests import Create, ForkRequest
+from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
-from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, NotAnswered, StreamPage
+from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage
 from tests.streams.clock import at
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, Serving, get, request, serving
@@ -40,7 +40,7 @@ async def create(
     gateway: Serving, *paths: str, ttl_s: int | None = None, body: bytes = b""
 ) -> None:
     for path in paths:
-        asked = Create(body, "text/plain", Lifetime(ttl_s=ttl_s), False, None)
+        asked = CreateRequest(body, "text/plain", Lifetime(ttl_s=ttl_s), False, None)
         await gateway.route.lifecycle.create(path, asked, None)
 
 
@@ -49,7 +49,9 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
         now = gateway.clock()
         await create(gateway, "a", ttl_s=60, body=b"four")
         fork = ForkRequest(f"{PREFIX}/a", None, 0)
-        await gateway.route.lifecycle.create("f", Create(b"", None, Lifetime(), True, fork), "a")
+        await gateway.route.lifecycle.create(
+            "f", CreateRequest(b"", None, Lifetime(), True, fork), "a"
+        )
         first, second = (await listed(gateway)).rows
         assert (first.name, first.content_type, first.closed) == ("a", "text/plain", False)
         assert (first.size, first.readers, first.forked_from) == (4, 0, None)
@@ -84,7 +86,7 @@ async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: lis
 async def test_a_prefix_filter_that_no_path_can_match_is_refused(begins: str) -> None:
     async with serving() as gateway:
         told = await answered(gateway, begins=begins)
-    assert isinstance(told, NotAnswered)
+    assert isinstance(told, AnswerFailure)
     assert told.status == 400
 
 
@@ -93,7 +95,7 @@ async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:
         await create(gateway, *(f"old{number}" for number in range(6)), ttl_s=10)
         await create(gateway, "old-source", "z")
         fork = ForkRequest(f"{PREFIX}/old-source", None, 0)
-        asked = Create(b"", None, Lifetime(), False, fork)
+        asked = CreateRequest(b"", None, Lifetime(), False, fork)
         await gateway.route.lifecycle.create("y", asked, "old-source")
         await gateway.ask(request("DELETE", "old-source"))
         gateway.clock.advance(10)
@@ -179,7 +181,7 @@ async def test_the_number_of_surveys_of_a_log_is_bounded() -> None:
                 assert names(page) == [f"s{number}"]
         assert log.listing.surveys == MOST_KEPT  # whoever looks in turn with others has his own
         told = await answered(gateway, order="size", begins=f"s{MOST_KEPT}")
-        assert isinstance(told, NotAnswered)
+        assert isinstance(told, AnswerFailure)
         assert (told.status, log.listing.surveys) == (503, MOST_KEPT)
         gateway.clock.advance(KEPT_S)
         page = await listed(gateway, order="size", begins=f"s{MOST_KEPT}")
@@ -198,7 +200,7 @@ async def test_a_stream_removed_since_the_survey_is_left_out() -> None:
 async def test_an_after_name_in_an_order_other_than_by_name_is_answered_400(order: str) -> None:
     async with serving() as gateway:
         told = await answered(gateway, order=order, after="chat/1")
-    assert isinstance(told, NotAnswered)
+    assert isinstance(told, AnswerFailure)
     assert told.status == 400
 
 

@@ -13,7 +13,7 @@ from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
-from gateway.origin.waiting import Waiting, answer_of
+from gateway.origin.waiting import PendingOriginAnswer, answer_of
 from gateway.origin.waiting import ask as ask_raw
 from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
@@ -35,7 +35,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "way", opening.RAW)
 
 
-def question(origin: Origin, waiting: Waiting, body: bytes = b"") -> RawQuestion | None:
+def question(origin: Origin, waiting: PendingOriginAnswer, body: bytes = b"") -> RawQuestion | None:
     """Ask, where a connection is kept."""
     assert origin.raw is not None, "open"
     return origin.raw.ask("POST" if body else "GET", TARGET, b"", body, waiting)
@@ -211,7 +211,7 @@ async def test_a_slow_body_is_returned_in_parts() -> None:
 async def test_an_abandoned_request_ends_at_once() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server) as origin:
         await ask(origin)
-        asked = question(origin, Waiting())
+        asked = question(origin, PendingOriginAnswer())
         assert asked is not None
         assert origin.requests.count == 1
         asked.abandon()
@@ -226,7 +226,7 @@ async def test_a_request_abandoned_while_its_response_is_parsed_ends() -> None:
     odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n")
     async with RawOrigin(answer(), odd) as server, opened(server) as origin:
         await ask(origin)
-        waiting = Waiting()
+        waiting = PendingOriginAnswer()
         asked = question(origin, waiting)
         assert asked is not None
         await until(lambda: asked.task is not None)
@@ -238,7 +238,7 @@ async def test_a_request_abandoned_while_its_response_is_parsed_ends() -> None:
 
 async def test_a_request_without_connection_slot_or_server_is_left_to_the_general_client() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server, max_requests=1) as origin:
-        assert question(origin, Waiting()) is None
+        assert question(origin, PendingOriginAnswer()) is None
         both = asyncio.Barrier(2)
 
         async def play(wire: Wire) -> None:
@@ -250,13 +250,13 @@ async def test_a_request_without_connection_slot_or_server_is_left_to_the_genera
         await asyncio.gather(*polls)
         assert kept(origin) == 2
         server.scripts = [silence]
-        first = question(origin, Waiting())
+        first = question(origin, PendingOriginAnswer())
         assert first is not None
-        assert question(origin, Waiting()) is None, "max_requests"
+        assert question(origin, PendingOriginAnswer()) is None, "max_requests"
         assert (kept(origin), origin.requests.refused) == (1, 0)
         first.abandon()
         next(iter(origin.servers)).failed("is away")
-        assert question(origin, Waiting()) is None
+        assert question(origin, PendingOriginAnswer()) is None
 
 
 async def test_a_target_or_field_that_cannot_be_sent_raw_is_left_to_the_general_client() -> None:
@@ -264,7 +264,9 @@ async def test_a_target_or_field_that_cannot_be_sent_raw_is_left_to_the_general_
         await ask(origin)
         assert origin.raw is not None
         for rest in ("a#b", "a?", "a b", "a\r\nb", "é", 'a"'):
-            assert origin.raw.ask("GET", f"{TARGET}/{rest}", b"", b"", Waiting()) is None
+            assert (
+                origin.raw.ask("GET", f"{TARGET}/{rest}", b"", b"", PendingOriginAnswer()) is None
+            )
         for field in (("Content-Length", "3"), ("Connection", "x"), ("A", "a\udce9b")):
             assert origin.raw.block(CIMultiDict([field])) is None
 
@@ -307,13 +309,13 @@ async def test_a_response_that_begins_as_its_task_is_cancelled_is_released(
         asked = ask_raw(origin.raw, "GET", TARGET, block, None)
         assert asked is not None, "a connection is kept"
         task = asyncio.create_task(answer_of(asked))
-        began = Waiting.began
+        began = PendingOriginAnswer.began
 
-        def began_and_left(self: Waiting, answer: OriginAnswer) -> None:
+        def began_and_left(self: PendingOriginAnswer, answer: OriginAnswer) -> None:
             began(self, answer)
             task.cancel()  # before it is woken
 
-        monkeypatch.setattr(Waiting, "began", began_and_left)
+        monkeypatch.setattr(PendingOriginAnswer, "began", began_and_left)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert origin.requests.count == 0
@@ -324,7 +326,7 @@ async def test_closing_an_origin_ends_its_requests() -> None:
     async with RawOrigin(answer(), silence) as server:
         async with opened(server) as origin:
             await ask(origin)
-            waiting = Waiting()
+            waiting = PendingOriginAnswer()
             assert question(origin, waiting) is not None
         assert not waiting.done()
         assert origin.requests.count == 0
@@ -337,7 +339,7 @@ async def test_a_response_before_the_request_was_sent_closes_the_connection() ->
 
     async with RawOrigin(answer(), play) as server, opened(server) as origin:
         await ask(origin)
-        waiting = Waiting()
+        waiting = PendingOriginAnswer()
         assert question(origin, waiting, bytes(64 << 20)) is not None
         got = await waiting
         assert got.status == 413

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.origin.client import Origin
-    from gateway.origin.in_step import ServerConduct
+    from gateway.origin.in_step import ServerBehaviour
     from tests.support.raw_origin import Play, Wire
 
 BOTH_WAYS = True
@@ -41,7 +41,7 @@ async def serving(*scripts: bytes | Play) -> AsyncIterator[tuple[RawOrigin, Orig
         yield server, origin
 
 
-def conduct(origin: Origin) -> ServerConduct:
+def conduct(origin: Origin) -> ServerBehaviour:
     (found,) = origin._in_step._servers.values()
     return found
 

@@ -227,7 +227,7 @@ def test_a_fork_has_the_offsets_of_its_source_up_to_its_branch_point(
 # ---------------------------------------------------------------- the whole
 
 
-class Moment(NamedTuple):
+class ClockReading(NamedTuple):
     """A stream as its log had it once, and what was in it."""
 
     state: StreamState
@@ -239,13 +239,13 @@ class History:
 
     def __init__(self) -> None:
         self.history = BEGUN
-        self.moments = [Moment(StreamState("s", 9, BEGUN, TEXT, history=BEGUN), ())]
+        self.moments = [ClockReading(StreamState("s", 9, BEGUN, TEXT, history=BEGUN), ())]
         self.given_out: dict[str, tuple[int, ...]] = {}
         self.tokens = 0
         self.tell()
 
     @property
-    def now(self) -> Moment:
+    def now(self) -> ClockReading:
         return self.moments[-1]
 
     def append(self, size: int) -> None:
@@ -254,7 +254,7 @@ class History:
         content = self.now.content + tuple(range(self.tokens, self.tokens + size))
         self.tokens += size
         state = replace(state, version=state.version + 1, tail=len(content))
-        self.moments.append(Moment(state, content))
+        self.moments.append(ClockReading(state, content))
         self.tell()
 
     def restart(self, step: int) -> None:

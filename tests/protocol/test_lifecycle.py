@@ -17,8 +17,8 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
-from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, PathState
-from gateway.protocol.requests import Create, ForkRequest
+from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, CreationOutcome, PathState
+from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.generations import NEVER, position_of
 from gateway.protocol.streams.offsets import Offset, parse_offset
 from gateway.protocol.streams.state import (
@@ -49,8 +49,8 @@ def create(
     fork: ForkRequest | None = None,
     *,
     close: bool = False,
-) -> Create:
-    return Create(body, content_type, lifetime, close, fork)
+) -> CreateRequest:
+    return CreateRequest(body, content_type, lifetime, close, fork)
 
 
 PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
@@ -86,10 +86,10 @@ PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
     ],
 )
 def test_a_put_at_an_empty_path_creates_a_stream(
-    request_: Create, state: StreamState, records: tuple[Record, ...]
+    request_: CreateRequest, state: StreamState, records: tuple[Record, ...]
 ) -> None:
     created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, at(NOW))
-    assert created == Created(state, new=True)
+    assert created == CreationOutcome(state, new=True)
     assert changes == (Change(state, None, records),)
 
 
@@ -112,7 +112,7 @@ def test_a_new_stream_in_a_history_gets_its_generation_from_the_clock(
     place = PathState(None, retired, history=77)
     created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, at(NOW))
     state = replace(PLAIN, tail=2, generation=generation, history=77)
-    assert created == Created(state, new=True)
+    assert created == CreationOutcome(state, new=True)
     assert change == Change(state, None, (Record(2, b"ab"),))
 
 
@@ -121,7 +121,7 @@ def test_a_repeated_put_returns_the_existing_stream_in_the_present_history() -> 
         PLAIN, generation=77, history=77, past_generations=(PastGeneration(5, 3),), tail=3
     )
     decision = lifecycle.decide_create(PathState(standing, None, 77), "s", create(), 6, at(NOW))
-    assert decision == (Created(standing, new=False), ())
+    assert decision == (CreationOutcome(standing, new=False), ())
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_repeated_put_returns_the_existing_stream_in_the_present_history() -> 
     ],
 )
 def test_a_put_with_the_same_configuration_confirms_the_stream(
-    existing: StreamState, request_: Create
+    existing: StreamState, request_: CreateRequest
 ) -> None:
     decision = lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
-    assert decision == (Created(existing, new=False), ())
+    assert decision == (CreationOutcome(existing, new=False), ())
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_put_with_the_same_configuration_confirms_the_stream(
     ],
 )
 def test_a_put_with_another_configuration_is_a_conflict(
-    existing: StreamState, request_: Create, detail: str
+    existing: StreamState, request_: CreateRequest, detail: str
 ) -> None:
     with pytest.raises(ConfigurationConflict) as refusal:
         lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
@@ -335,11 +335,11 @@ def test_a_sub_offset_past_the_next_record_is_refused(
 
 def fork(
     source: StreamState,
-    request: Create,
+    request: CreateRequest,
     asked: ForkRequest,
     prefix: bytes = b"",
     place: PathState = NOWHERE,
-) -> tuple[Created, tuple[Change, ...]]:
+) -> tuple[CreationOutcome, tuple[Change, ...]]:
     return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, at(NOW))
 
 
@@ -359,7 +359,7 @@ def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> N
         lineage=(Segment(4, 20, "r"),),
     )
     referenced = replace(SOURCE, version=10, references=1)
-    assert created == Created(state, new=True)
+    assert created == CreationOutcome(state, new=True)
     assert changes == (
         Change(referenced, 9),
         Change(state, None, (Record(22, b"xy"), Record(26, b"body"))),
@@ -486,7 +486,10 @@ def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     standing = fork(SOURCE, create(fork=asked), asked)[0].state
     place = PathState(standing)
     for request in (create(fork=asked), create(lifetime=HOUR, fork=asked), create(b"x", None)):
-        assert fork(SOURCE, request, asked, place=place) == (Created(standing, new=False), ())
+        assert fork(SOURCE, request, asked, place=place) == (
+            CreationOutcome(standing, new=False),
+            (),
+        )
     others = [
         (SOURCE, ForkRequest("/r", Offset(3, 19), 0), create()),
         (SOURCE, ForkRequest("/r", Offset(3, 20), 1), create()),

@@ -17,7 +17,7 @@ from gateway.protocol.requests import (
     MAX_TTL_S,
     Append,
     CatchUp,
-    Create,
+    CreateRequest,
     Events,
     ForkRequest,
     LongPoll,
@@ -204,17 +204,23 @@ NONE = Lifetime()
 @pytest.mark.parametrize(
     ("headers", "create"),
     [
-        ({}, Create(b"", OCTETS, NONE, close=False, fork=None)),
-        ({"Content-Type": "A/B; c=d"}, Create(b"", "A/B; c=d", NONE, close=False, fork=None)),
-        ({"Stream-Closed": "true"}, Create(b"", OCTETS, NONE, close=True, fork=None)),
-        ({"Stream-TTL": "0"}, Create(b"", OCTETS, Lifetime(ttl_s=0), close=False, fork=None)),
+        ({}, CreateRequest(b"", OCTETS, NONE, close=False, fork=None)),
+        (
+            {"Content-Type": "A/B; c=d"},
+            CreateRequest(b"", "A/B; c=d", NONE, close=False, fork=None),
+        ),
+        ({"Stream-Closed": "true"}, CreateRequest(b"", OCTETS, NONE, close=True, fork=None)),
+        (
+            {"Stream-TTL": "0"},
+            CreateRequest(b"", OCTETS, Lifetime(ttl_s=0), close=False, fork=None),
+        ),
         (
             {"Stream-TTL": str(MAX_TTL_S)},
-            Create(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
+            CreateRequest(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
         ),
         (
             {"Stream-Expires-At": "1970-01-01T01:00:00.5+01:00"},
-            Create(
+            CreateRequest(
                 b"",
                 OCTETS,
                 Lifetime(expires_at=0.5, expires_text="1970-01-01T01:00:00.5+01:00"),
@@ -224,11 +230,11 @@ NONE = Lifetime()
         ),
         (
             {"Stream-Forked-From": "/v1/stream/s"},
-            Create(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
+            CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
         ),
         (
             {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "-1"},
-            Create(b"", None, NONE, close=False, fork=ForkRequest("/s", Offset(-1, 0), 0)),
+            CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/s", Offset(-1, 0), 0)),
         ),
         (
             {
@@ -237,11 +243,11 @@ NONE = Lifetime()
                 "Stream-Fork-Sub-Offset": "12",
                 "Content-Type": TEXT,
             },
-            Create(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
+            CreateRequest(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
         ),
     ],
 )
-def test_a_put_is_parsed_as_a_creation(headers: dict[str, str], create: Create) -> None:
+def test_a_put_is_parsed_as_a_creation(headers: dict[str, str], create: CreateRequest) -> None:
     assert parse_create(CIMultiDict(headers), b"") == create
 
 

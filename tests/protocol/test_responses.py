@@ -13,7 +13,7 @@ from gateway.protocol import responses
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
-from gateway.protocol.lifecycle import Created
+from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CatchUp, LongPoll, Read
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
@@ -54,7 +54,7 @@ def test_a_created_stream_is_201_with_its_location(
     state: StreamState, closed: tuple[str, ...]
 ) -> None:
     location = "http://host/v1/stream/chat"
-    assert responses.created(Created(state, new=True), location) == answer(
+    assert responses.created(CreationOutcome(state, new=True), location) == answer(
         201, NO_STORE, TYPE, MULTI, NEXT, *closed, f"Location: {location}"
     )
 
@@ -65,7 +65,7 @@ def test_a_created_stream_is_201_with_its_location(
 def test_a_confirmed_stream_is_200_without_a_location(
     state: StreamState, closed: tuple[str, ...]
 ) -> None:
-    assert responses.created(Created(state, new=False), "unused") == answer(
+    assert responses.created(CreationOutcome(state, new=False), "unused") == answer(
         200, NO_STORE, TYPE, MULTI, NEXT, *closed
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol.streams.moments import Moment
+from gateway.protocol.streams.moments import ClockReading
 
 # Before the clock of any server that a log is in: nothing is removed that has not expired by that.
 PAST = 1_700_000_000.0
@@ -22,6 +22,6 @@ class ManualClock:
         self.now += seconds
 
 
-def at(seconds: float) -> Moment:
+def at(seconds: float) -> ClockReading:
     """Return a moment at which no clock has been set."""
-    return Moment(seconds, seconds)
+    return ClockReading(seconds, seconds)

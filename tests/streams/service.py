@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
-from gateway.protocol.requests import Append, Create, ForkRequest
+from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime, Stamp
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.streams.state import StreamState
 
 TEXT = "text/plain"
@@ -79,9 +79,9 @@ class Service:
         lifetime: Lifetime = NONE,
         content_type: str | None = TEXT,
         close: bool = False,
-    ) -> Created:
+    ) -> CreationOutcome:
         return await self.lifecycle.create(
-            path, Create(body, content_type, lifetime, close, None), None
+            path, CreateRequest(body, content_type, lifetime, close, None), None
         )
 
     async def fork(
@@ -93,10 +93,12 @@ class Service:
         position: int | None = None,
         sub_offset: int = 0,
         lifetime: Lifetime = NONE,
-    ) -> Created:
+    ) -> CreationOutcome:
         at = None if position is None else Offset(await self.generation(source), position)
         asked = ForkRequest(f"/{source}", at, sub_offset)
-        return await self.lifecycle.create(path, Create(body, None, lifetime, False, asked), source)
+        return await self.lifecycle.create(
+            path, CreateRequest(body, None, lifetime, False, asked), source
+        )
 
     async def generation(self, path: str) -> int:
         state = (await self.table.load(path)).state

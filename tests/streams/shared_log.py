@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
 
 
@@ -128,13 +128,13 @@ class SharedLog(GatedLog, Sharing):
             return -2
         return super()._version(change)
 
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
         due = {path: [state.deadline, state.trim_at] for path, state in self._states.items()}
         late = [path for path, times in due.items() if any(at and at <= now.wall for at in times)]
         return late[:limit]
 
-    async def removal_time(self, now: Moment) -> Moment:
+    async def removal_time(self, now: ClockReading) -> ClockReading:
         return now
 
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

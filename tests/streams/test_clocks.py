@@ -21,7 +21,7 @@ from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
 from gateway.errors import HeadgateError
-from gateway.protocol.streams.moments import ClockNote, Moment
+from gateway.protocol.streams.moments import ClockReading, ClockRecord
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.clock import ManualClock
@@ -179,16 +179,16 @@ def test_the_clock_model_removes_an_expired_stream_unless_the_clock_is_in_doubt(
 class Machine:
     """A stream clock on a machine that was just started, with a wall clock that a test sets."""
 
-    def __init__(self, noted: ClockNote | None = None, now: float = 1_800_000_000.0) -> None:
+    def __init__(self, noted: ClockRecord | None = None, now: float = 1_800_000_000.0) -> None:
         self.true, self.wall = ManualClock(now), ManualClock(now)
         self.clock = StreamClock(self.wall, self.true)
         self.clock.begin(noted)
 
-    def set(self, seconds: float) -> Moment:
+    def set(self, seconds: float) -> ClockReading:
         self.wall.advance(seconds)
         return self.clock.look()
 
-    def run(self, seconds: float) -> Moment:
+    def run(self, seconds: float) -> ClockReading:
         self.true.advance(seconds)
         return self.set(seconds)
 
@@ -220,22 +220,22 @@ def test_clock_doubt_ends_after_an_hour_of_running() -> None:
 def test_a_stop_longer_than_the_grace_puts_the_clock_in_doubt(
     stopped: float, is_doubted: bool
 ) -> None:
-    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(ClockNote(noted), noted.wall + stopped)
+    noted = ClockReading(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(ClockRecord(noted), noted.wall + stopped)
     assert machine.clock() == (noted.wall + stopped, noted.steady + stopped)
     assert (machine.clock.in_doubt_since is not None) is is_doubted
     assert (machine.clock.to_note(machine.clock()) is None) is is_doubted
 
 
 def test_a_restart_with_the_clock_behind_the_saved_note_adds_no_steady_time() -> None:
-    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(ClockNote(noted), noted.wall - DAY_S)
+    noted = ClockReading(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(ClockRecord(noted), noted.wall - DAY_S)
     assert machine.clock() == (noted.wall - DAY_S, noted.steady)
 
 
 def test_a_clock_set_back_undoes_the_time_counted_for_a_doubtful_stop() -> None:
-    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(ClockNote(noted), noted.wall + 600 + 2 * DAY_S)
+    noted = ClockReading(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(ClockRecord(noted), noted.wall + 600 + 2 * DAY_S)
     machine.run(60)
     now = machine.set(-2 * DAY_S)
     assert now == (noted.wall + 660, noted.steady + 660)
@@ -293,11 +293,11 @@ async def test_streams_with_a_deadline_by_the_other_clock_do_not_hide_an_expired
             ends = Lifetime(expires_at=now + 100 + number, expires_text=f"{number}")
             await service.create(f"dated-{number}", lifetime=ends)
         await service.create("idle", lifetime=FAR)
-        moment = Moment(wall=now, steady=now + 7201)
+        moment = ClockReading(wall=now, steady=now + 7201)
         found = [list(await log.expired(moment, limit)) for _ in range(6)]
         assert found == [[], [], ["idle"], [], [], ["idle"]]
         assert await log.counts.count_expired(moment) == 1
-        assert await log.counts.count_expired(Moment(now + 101, now)) == 2
+        assert await log.counts.count_expired(ClockReading(now + 101, now)) == 2
     finally:
         await log.close()
 
@@ -308,15 +308,15 @@ async def test_a_log_records_its_clocks_each_minute_and_after_a_clock_was_set(
     log = SqliteLog(tmp_path)
     await log.open()
     written = []
-    now = Moment(1_800_000_000.0, 1_700_000_000.0)
+    now = ClockReading(1_800_000_000.0, 1_700_000_000.0)
     nearly = now.wall + NOTE_EVERY_S - 1, now.steady + NOTE_EVERY_S - 1
-    was_set = Moment(nearly[0] + 1, nearly[1])
+    was_set = ClockReading(nearly[0] + 1, nearly[1])
     try:
-        for moment in (now, Moment(*nearly), was_set):
-            log.upkeep.note(ClockNote(moment))
+        for moment in (now, ClockReading(*nearly), was_set):
+            log.upkeep.note(ClockRecord(moment))
             await log.upkeep.reclaim()
             written.append(noted_in(tmp_path))
-        log.upkeep.note(ClockNote(now, in_doubt=True))
+        log.upkeep.note(ClockRecord(now, in_doubt=True))
     finally:
         await log.close()
     (wall, steady), (later, _) = now, was_set
@@ -344,5 +344,5 @@ async def test_a_data_file_without_a_recorded_clock_uses_its_modification_time(
     for file in tmp_path.iterdir():
         os.utime(file, (1_500_000_000, 1_500_000_000))
     await log.open()
-    assert log.upkeep.clock_note() == ClockNote(Moment(1_500_000_000.0, 1_500_000_000.0))
+    assert log.upkeep.clock_note() == ClockRecord(ClockReading(1_500_000_000.0, 1_500_000_000.0))
     await log.close()

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable
-from gateway.protocol.lifecycle import Created
-from gateway.protocol.requests import Create
+from gateway.protocol.lifecycle import CreationOutcome
+from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams import creations
 from gateway.streams.creations import Creations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
-Outcome = Created | HeadgateError
+Outcome = CreationOutcome | HeadgateError
 
 
 class SlowForSome(GatedLog):
@@ -55,7 +55,7 @@ class Asked:
 
     def ask(self, path: str, *, lifetime: Lifetime = MINUTE, close: bool = False) -> None:
         told = self.told.setdefault(path, [])
-        request = Create(b"", TEXT, lifetime, close, None)
+        request = CreateRequest(b"", TEXT, lifetime, close, None)
         self.creations.submit(path, request, told.append)
 
     async def outcome(self, path: str, **more: object) -> Outcome:
@@ -66,7 +66,7 @@ class Asked:
     def new(self, paths: Sequence[str]) -> list[bool]:
         """Whether each was created, of those that came to be."""
         outcomes = [self.told[path][-1] for path in paths]
-        return [isinstance(it, Created) and it.new for it in outcomes]
+        return [isinstance(it, CreationOutcome) and it.new for it in outcomes]
 
 
 async def test_creations_are_committed_in_the_order_of_their_requests() -> None:
@@ -106,9 +106,9 @@ async def test_simultaneous_creations_of_one_path_create_once_and_confirm_or_con
         asked.ask("s", close=close)
     await asked.creations.idle.wait()
     first, second, third = asked.told["s"]
-    assert isinstance(first, Created)
+    assert isinstance(first, CreationOutcome)
     assert first.new
-    assert isinstance(second, Created)
+    assert isinstance(second, CreationOutcome)
     assert (second.new, second.state) == (False, first.state)
     assert isinstance(third, ConfigurationConflict)
 
@@ -119,7 +119,7 @@ async def test_a_creation_of_a_loaded_stream_is_confirmed_without_a_query_of_the
     await asked.outcome("s")
     log.loaded = 0
     again = await asked.outcome("s")
-    assert isinstance(again, Created)
+    assert isinstance(again, CreationOutcome)
     assert (again.new, log.loaded, len(log.committed)) == (False, 0, 1)
 
 
@@ -128,7 +128,7 @@ async def test_a_creation_replaces_an_expired_stream() -> None:
     await asked.outcome("s")
     asked.service.clock.advance(61)
     again = await asked.outcome("s")
-    assert isinstance(again, Created)
+    assert isinstance(again, CreationOutcome)
     assert (again.new, again.state.generation) == (True, 1)
     assert asked.ended == ["s", "s"]  # one has ended, one is not the first
 
@@ -145,7 +145,7 @@ async def test_a_creation_after_a_removal_meanwhile_gets_the_next_generation() -
     log.late["first"].set()
     await asked.creations.idle.wait()
     (outcome,) = asked.told["s"]
-    assert isinstance(outcome, Created)
+    assert isinstance(outcome, CreationOutcome)
     assert (outcome.new, outcome.state.generation) == (True, 1)
 
 
@@ -168,7 +168,7 @@ async def test_a_creation_that_lost_a_race_is_decided_again() -> None:
     asked = Asked(log)
     log.failures.append(Conflict())
     outcome = await asked.outcome("s")
-    assert isinstance(outcome, Created)
+    assert isinstance(outcome, CreationOutcome)
     assert outcome.new
 
 
@@ -178,7 +178,7 @@ async def test_a_creation_that_cannot_be_stored_fails_alone(failure: Exception) 
     asked = Asked(log)
     log.failures.append(failure)
     assert isinstance(await asked.outcome("s"), LogUnavailable)
-    assert isinstance(await asked.outcome("t"), Created)
+    assert isinstance(await asked.outcome("t"), CreationOutcome)
 
 
 async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> None:

@@ -15,7 +15,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import HeadgateError
-from gateway.protocol.lifecycle import Created
+from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset
 from gateway.protocol.streams.state import Lifetime, Segment, Stamp, StreamState
@@ -86,8 +86,8 @@ class Side:
         match outcome:
             case HeadgateError():
                 return type(outcome).__name__, outcome.detail
-            case Created():
-                return Created(self._named(outcome.state), outcome.new)
+            case CreationOutcome():
+                return CreationOutcome(self._named(outcome.state), outcome.new)
             case StreamState():
                 return self._named(outcome)
             case _:

@@ -7,7 +7,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from gateway.errors import LogUnavailable
-from gateway.protocol.streams.moments import Moment
+from gateway.protocol.streams.moments import ClockReading
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
 from tests.streams.gated_log import GatedLog
@@ -71,8 +71,8 @@ class BehindLog(SharedLog):
 
     behind_s = 0.0
 
-    async def removal_time(self, now: Moment) -> Moment:
-        return Moment(now.wall - self.behind_s, now.steady - self.behind_s)
+    async def removal_time(self, now: ClockReading) -> ClockReading:
+        return ClockReading(now.wall - self.behind_s, now.steady - self.behind_s)
 
 
 async def test_a_stream_not_expired_by_the_clock_of_the_log_is_not_removed() -> None:

@@ -13,7 +13,7 @@ from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
-from gateway.hosted import run_figures
+from gateway.hosted import run_metrics
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
 from gateway.purge import purges
@@ -54,7 +54,7 @@ DECLARED = (
     *OF_SHARED,
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
-    *run_figures.DECLARED,
+    *run_metrics.DECLARED,
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,

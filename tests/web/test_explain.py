@@ -9,7 +9,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry.inspection import ExplainRequest, Explanation, NotAnswered
+from gateway.telemetry.inspection import AnswerFailure, ExplainRequest, Explanation
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
@@ -230,7 +230,7 @@ async def test_a_read_of_a_log_is_explained_without_a_host() -> None:
 async def test_explain_refuses_an_impossible_request(question: ExplainRequest) -> None:
     async with serving() as gateway:
         told = await gateway.inspector.answer(question)
-    assert isinstance(told, NotAnswered)
+    assert isinstance(told, AnswerFailure)
     assert told.status == 400
 
 

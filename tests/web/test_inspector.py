@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway import app
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
-from gateway.telemetry.inspection import OthersFigures, ShareFigures
+from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
 from gateway.web.handlers.inspector import SHARE_S
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
@@ -54,12 +54,12 @@ async def shared(*logs: Log) -> tuple[object, float]:
     ]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answer = await app.inspector(Router(routes)).answer(ShareFigures("here", "1"))
+    answer = await app.inspector(Router(routes)).answer(ShareMetrics("here", "1"))
     return answer, loop.time() - began
 
 
 def test_an_unreachable_log_does_not_hide_figures_of_gateways_on_other_logs() -> None:
     found = {"there": "what here told: 1"}
-    assert virtual_time.run(shared(Away(), Telling())) == (OthersFigures(found), 0.0)
+    assert virtual_time.run(shared(Away(), Telling())) == (PeerMetrics(found), 0.0)
     silent = virtual_time.run(shared(Silent(), Telling(), Silent()))
-    assert silent == (OthersFigures(found), SHARE_S)  # waited for at once, not in turn
+    assert silent == (PeerMetrics(found), SHARE_S)  # waited for at once, not in turn

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.runtime.context import Timeouts
-from gateway.web.connections.unsent import Unsent
+from gateway.web.connections.unsent_watch import UnsentWatch
 
 TIMEOUTS = Timeouts(header=10.0, body=30.0, body_rate=100)
 LEAST = 3000  # bytes in 30 s
@@ -34,7 +34,7 @@ def test_a_response_is_cut_if_less_than_the_minimum_is_read_in_time(
     taken: int, is_cut: bool
 ) -> None:
     pipe = Pipe()
-    unsent = Unsent(pipe, TIMEOUTS, 100.0)
+    unsent = UnsentWatch(pipe, TIMEOUTS, 100.0)
     pipe.left -= taken
     assert not unsent.cut_if_stuck(129.9)
     assert unsent.cut_if_stuck(130.0) is is_cut
@@ -43,7 +43,7 @@ def test_a_response_is_cut_if_less_than_the_minimum_is_read_in_time(
 
 def test_a_response_read_at_the_minimum_rate_is_never_cut() -> None:
     pipe = Pipe()
-    unsent = Unsent(pipe, TIMEOUTS, 0.0)
+    unsent = UnsentWatch(pipe, TIMEOUTS, 0.0)
     now = 0.0
     while pipe.left > LEAST:
         now += 30.0
@@ -54,14 +54,14 @@ def test_a_response_read_at_the_minimum_rate_is_never_cut() -> None:
 
 def test_a_response_that_was_read_completely_is_not_cut() -> None:
     pipe = Pipe()
-    unsent = Unsent(pipe, TIMEOUTS, 0.0)
+    unsent = UnsentWatch(pipe, TIMEOUTS, 0.0)
     pipe.left = 0
     assert not unsent.cut_if_stuck(1000.0)
 
 
 def test_a_response_without_a_minimum_rate_is_cut_only_if_nothing_is_read() -> None:
     pipe = Pipe()
-    unsent = Unsent(pipe, TIMEOUTS._replace(body_rate=0), 0.0)
+    unsent = UnsentWatch(pipe, TIMEOUTS._replace(body_rate=0), 0.0)
     pipe.left -= 1
     assert not unsent.cut_if_stuck(30.0)
     assert unsent.cut_if_stuck(60.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.servers.losses import LossWatch
     from gateway.backends.redis.servers.notifications import Notifications
     from gateway.backends.redis.servers.server_status import ServerStatusWatch
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.telemetry.metrics import Histogram
 
 MOST_COUNTED = 1000  # streams: each is looked at by a call of its own
@@ -56,5 +56,5 @@ class RedisCounts(Counts):
         }
 
     @override
-    async def count_expired(self, now: Moment) -> int:
+    async def count_expired(self, now: ClockReading) -> int:
         return len(await self._deadlines.expired(now.wall, MOST_COUNTED))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LoadedStream
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
 
@@ -148,7 +148,7 @@ class RedisLog(Log):
         return self._commits.commit(change)
 
     @override
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths of streams that have ended, or whose oldest part has."""
         return await self._deadlines.expired(now.wall, limit)
 

@@ -10,7 +10,7 @@ from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.shared_metrics import SharedMetrics
-from gateway.protocol.streams.moments import Moment
+from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -111,13 +111,13 @@ class RedisSharing(Sharing):
         self._changes.notifications.unfollow(self._commands.names.meta(path))
 
     @override
-    async def removal_time(self, now: Moment) -> Moment:
+    async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return `now`, or the time of Redis if that is earlier.
 
         A gateway whose clock is ahead then removes no stream that has not ended by Redis' clock.
         """
         time = await self._deadlines.time()
-        return Moment(min(now.wall, time), min(now.steady, time))
+        return ClockReading(min(now.wall, time), min(now.steady, time))
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

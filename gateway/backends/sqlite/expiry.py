@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.backends.sqlite.rows import Deadline, RowReader
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
 
 FIRST = (-inf, 0)
 # Rows looked at for each wanted stream: a search for 200 takes some 2 ms of a reader thread.
@@ -26,7 +26,7 @@ class ExpirySearch:
     def __init__(self) -> None:
         self._after: Deadline = FIRST
 
-    def find(self, reader: RowReader, now: Moment, limit: int) -> list[str]:
+    def find(self, reader: RowReader, now: ClockReading, limit: int) -> list[str]:
         """Return paths of expired streams in the next stretch, and of streams to trim."""
         most = ROWS_FOR_EACH * limit
         rows = reader.with_deadline(self._after, max(now), most)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
 
@@ -151,7 +151,7 @@ class SqliteLog(Log):
         self._thread.commit_apart(changes, settled)
 
     @override
-    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         return await self._readers.run(lambda reader: self._expiry.find(reader, now, limit))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import apsw
 
     from gateway.backends.sqlite.recent import Recent
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change
 
     Deadline = tuple[float, int]  # a deadline and a stream id, which orders equal deadlines
@@ -142,7 +142,7 @@ class RowReader:
         )
         return [((deadline, id_), path, bool(slides)) for deadline, id_, path, slides in rows]
 
-    def to_trim(self, now: Moment, limit: int) -> list[str]:
+    def to_trim(self, now: ClockReading, limit: int) -> list[str]:
         """Return the paths of the first streams with records that have expired."""
         rows = self._all(
             "select path from streams where trim_at is not null and trim_at<=?"
@@ -151,7 +151,7 @@ class RowReader:
         )
         return [path for (path,) in rows]
 
-    def count_expired(self, now: Moment) -> int:
+    def count_expired(self, now: ClockReading) -> int:
         """Return how many streams have a deadline that has passed."""
         ((count,),) = self._all(
             "select count(*) from streams where deadline is not null and deadline<=max(?1, ?2)"

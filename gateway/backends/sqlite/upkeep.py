@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import Counts, Upkeep
-from gateway.protocol.streams.moments import ClockNote, Moment
+from gateway.protocol.streams.moments import ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class FileCounts(Counts):
         }
 
     @override
-    async def count_expired(self, now: Moment) -> int:
+    async def count_expired(self, now: ClockReading) -> int:
         return await self._readers.run(lambda reader: reader.count_expired(now))
 
 
@@ -77,13 +77,13 @@ class FileUpkeep(Upkeep):
         self._folder = folder
         self._thread = thread
         self._counts = counts
-        self._noted: ClockNote | None = None
+        self._noted: ClockRecord | None = None
 
     def before_opening(self) -> None:
         """Note when the file was written last: opening it may write to it."""
         written_at = self._folder.written_at()
         if written_at is not None:
-            self._noted = ClockNote(Moment(written_at, written_at))
+            self._noted = ClockRecord(ClockReading(written_at, written_at))
 
     def after_opening(self, writer: Writer) -> None:
         """Take the clocks that the file has noted, and the first counts."""
@@ -91,12 +91,12 @@ class FileUpkeep(Upkeep):
         self._counts.look(writer)
 
     @override
-    def clock_note(self) -> ClockNote | None:
+    def clock_note(self) -> ClockRecord | None:
         """Return the clocks as noted in the file, or else the time of its last write."""
         return self._noted
 
     @override
-    def note(self, noted: ClockNote) -> None:
+    def note(self, noted: ClockRecord) -> None:
         """Note the clocks with the next step if they say something new, and on closing."""
         self._thread.to_note = noted
 

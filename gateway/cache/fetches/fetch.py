@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.cache.fetches.fetched import Fetched, FetchPart
+from gateway.cache.fetches.fetch_result import FetchPart, FetchResult
 from gateway.cache.fetches.shared_body import SharedBody
 from gateway.cache.order import next_number
 from gateway.later import Later, is_set_within
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class FetchExchange(Protocol):
 
     answer: AnyAnswer | None
     given_up: bool
-    on_settled: Callable[[SharedFetch, Fetched | None], object]
+    on_settled: Callable[[SharedFetch, FetchResult | None], object]
 
     def keep_up(self) -> None:
         """Go on, because somebody waits for the fetch again."""
@@ -47,12 +47,12 @@ class SharedFetch:
     # What few fetches come to differ in stands here: so to make one is cheap.
     shared = True
     # What is known of the writes that have passed by; then it is not to be kept, nor joined.
-    passed_by: Reach | None = None
+    passed_by: TailBound | None = None
     is_of_the_past = False  # perhaps of another stream than is there now
     is_stored = False
     given = 0  # to so many readers
     is_settled = False  # it is known what becomes of the answer, or there is an `error`
-    whole: Fetched | None = None
+    whole: FetchResult | None = None
     error: HeadgateError | None = None
     exchange: FetchExchange | None = None  # from its start until it is over
     _body: SharedBody | None = None  # nobody reads most of them in parts
@@ -98,11 +98,11 @@ class SharedFetch:
 
     # Writes that have passed it by
 
-    def outdate(self, reach: Reach | None) -> None:
+    def outdate(self, reach: TailBound | None) -> None:
         """Note that a write has passed by. Without a `reach`, another stream may be there now."""
         if reach is None:
             self.is_of_the_past = True
-        self.passed_by = (self.passed_by or Reach()).together(reach or Reach())
+        self.passed_by = (self.passed_by or TailBound()).together(reach or TailBound())
 
     @property
     def is_current(self) -> bool:
@@ -145,7 +145,7 @@ class SharedFetch:
         if self.error is not None:
             raise self.error.with_traceback(None)
 
-    def finish(self, fetched: Fetched) -> None:
+    def finish(self, fetched: FetchResult) -> None:
         """Give everybody a whole answer that may be kept for others."""
         self.whole = fetched
         self._settle(fetched)
@@ -176,7 +176,7 @@ class SharedFetch:
         if self._body is not None:
             self._body.fail(error)
 
-    def _settle(self, fetched: Fetched | None) -> None:
+    def _settle(self, fetched: FetchResult | None) -> None:
         self.is_settled = True
         assert self.exchange is not None, "it has started"
         self.exchange.on_settled(self, fetched)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from gateway.cache.fetches.fetch import SharedFetch
-    from gateway.cache.fetches.fetched import Fetched, FetchPart
+    from gateway.cache.fetches.fetch_result import FetchPart, FetchResult
     from gateway.cache.fetches.origin_exchange import Send
     from gateway.origin.whole_answer import AnyAnswer
-    from gateway.protocol.streams.reach import Reach
+    from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.metrics import Histogram
 
 
@@ -34,7 +34,7 @@ class FetchTable:
     def __init__(
         self,
         rules: AnswerRules,
-        on_settled: Callable[[SharedFetch, Fetched | None], None],
+        on_settled: Callable[[SharedFetch, FetchResult | None], None],
         collapsed: Histogram,
     ) -> None:
         self._rules = rules
@@ -87,7 +87,7 @@ class FetchTable:
             self._take_out(fetch)  # a reader that joined it would wait for ever
             raise
 
-    def outdate(self, path: str, reach: Reach | None) -> None:
+    def outdate(self, path: str, reach: TailBound | None) -> None:
         """Let no request join the fetches of a path that began before a write.
 
         Without a `reach`, another stream may be at the path.
@@ -121,7 +121,7 @@ class FetchTable:
             self._idle = self._idle or Later()
             await self._idle
 
-    def _settled(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
+    def _settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
         self._take_out(fetch)
         self._on_settled(fetch, fetched)
 

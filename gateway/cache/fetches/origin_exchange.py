@@ -10,10 +10,10 @@ import msgspec
 from typing_extensions import override
 
 from gateway.cache.fetches.fetch import FetchExchange, SharedFetch
-from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
+from gateway.cache.fetches.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
 from gateway.cache.rules import conditional, policy
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
-from gateway.origin.waiting import Waiting, answer_of
+from gateway.origin.waiting import PendingOriginAnswer, answer_of
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
@@ -87,7 +87,7 @@ class OriginExchange(FetchExchange):
         fetch: SharedFetch,
         send: Send,
         rules: AnswerRules,
-        on_settled: Callable[[SharedFetch, Fetched | None], object],
+        on_settled: Callable[[SharedFetch, FetchResult | None], object],
     ) -> None:
         self.fetch = fetch
         # Called as soon as it is known what becomes of the answer, before anybody has it; with the
@@ -136,7 +136,7 @@ class OriginExchange(FetchExchange):
         self._conditions = conditions = [] if old is None else old.cached.validators
         self._asked_at = self._rules.clock()
         sent = self._question = self._send(conditions)
-        return sent if isinstance(sent, Waiting) else self._asked_in_task(sent)
+        return sent if isinstance(sent, PendingOriginAnswer) else self._asked_in_task(sent)
 
     async def _asked_in_task(self, sent: Awaitable[AnyAnswer]) -> None:
         """Take an answer in its own task: before a cut, what has come can still be read."""
@@ -151,7 +151,9 @@ class OriginExchange(FetchExchange):
         """Take the answer, or why there is none; return what is still to be done, if anything."""
         if answer is None:
             self.step = None
-            if isinstance(error, asyncio.CancelledError) and isinstance(self._question, Waiting):
+            if isinstance(error, asyncio.CancelledError) and isinstance(
+                self._question, PendingOriginAnswer
+            ):
                 self._question.leave()
             self._fail_by(error)
             return None
@@ -201,7 +203,7 @@ class OriginExchange(FetchExchange):
             times = policy.Times(self._asked_at, self._rules.clock())
             new = rules.confirmed(fetch.request, cached, answer.headers, times)
             fetch.shared &= new.joinable  # what the 304 says may be for one reader alone
-            fetch.finish(Fetched(new, CONFIRMED))
+            fetch.finish(FetchResult(new, CONFIRMED))
             return None
         self._asked_at = self._rules.clock()
         self.answer = await answer_of(self._send([]))
@@ -236,9 +238,9 @@ class OriginExchange(FetchExchange):
         assert self._came_whole is not None, "it has come"
         fetch, (cached, body) = self.fetch, self._came_whole
         if cached.joinable and len(body) <= LONGEST_KEPT:
-            fetch.finish(Fetched(cached.with_body(body), FETCHED))
+            fetch.finish(FetchResult(cached.with_body(body), FETCHED))
         else:
-            fetch.whole = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
+            fetch.whole = FetchResult(msgspec.structs.replace(cached, body=body), FETCHED)
             fetch.begun.set_result(cached)
             fetch.pass_on()
 
@@ -267,7 +269,7 @@ class OriginExchange(FetchExchange):
                 fetch.pass_on()
             await body.kept_up()
         if not fetch.is_settled:
-            fetch.finish(Fetched(cached.with_body(body.whole()), FETCHED))
+            fetch.finish(FetchResult(cached.with_body(body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         body.end()
 
@@ -300,5 +302,5 @@ class OriginExchange(FetchExchange):
         cached = self._rules.stand_in(self.fetch.request, self.fetch.old)
         if cached is None:
             return False
-        self.fetch.finish(Fetched(cached, STOOD_IN))
+        self.fetch.finish(FetchResult(cached, STOOD_IN))
         return True

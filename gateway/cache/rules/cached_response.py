@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.cache.rules.policy import Stored
+from gateway.cache.rules.policy import ResponseMetadata
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
 from gateway.protocol.http.identity import IdentityHeaders
@@ -128,7 +128,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     status: int
     head: bytes
     body: bytes = b""
-    stored: Stored  # what decides about its use
+    stored: ResponseMetadata  # what decides about its use
     facts: StreamRead | None  # what it says of a stream
     identity: IdentityHeaders
     keep: bool

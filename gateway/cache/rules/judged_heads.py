@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.rules.policy import Stored
+    from gateway.cache.rules.policy import ResponseMetadata
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
@@ -229,7 +229,7 @@ class _AnswerPattern:
 
     def _stored(
         self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
-    ) -> Stored | None:
+    ) -> ResponseMetadata | None:
         """Return the cache metadata of a response; None if it may be too old for any use."""
         stored = self._cached.stored
         age_s = age_said(told["age"]) if "age" in told else 0

@@ -71,7 +71,7 @@ class Defaults(msgspec.Struct, frozen=True):
     stale_if_error: int
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
     """The metadata of a stored response for later decisions; epoch seconds and seconds.
 
     `born` is the time when its age was 0. `lifetime` is 0 if it must be validated at each use.
@@ -118,7 +118,7 @@ def storable(
     headers: MultiMapping[str],
     times: Times,
     defaults: Defaults,
-) -> Stored | None:
+) -> ResponseMetadata | None:
     """Return the metadata of a response; None if it must not or need not be stored."""
     directives = governing(headers)
     vary = variant(request_headers, headers)
@@ -129,7 +129,7 @@ def storable(
         return None
     no_cache = "no-cache" in directives
     while_revalidate, if_error = _stale_allowance(directives, lifetime, defaults)
-    stored = Stored(
+    stored = ResponseMetadata(
         status,
         times.answered - initial_age(age_of(headers), date_of(headers, "Date"), times),
         0 if no_cache else lifetime,
@@ -168,7 +168,7 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
     return "public" in said or (s_maxage and "s-maxage" in said)
 
 
-def _is_of_use(stored: Stored, now: float) -> bool:
+def _is_of_use(stored: ResponseMetadata, now: float) -> bool:
     """Return whether a stored response can ever be served, or at least save a body."""
     return bool(stored.etag or stored.last_modified) or now - stored.born < stored.longest
 
@@ -241,7 +241,7 @@ def _last_modified(headers: MultiMapping[str]) -> str | None:
     return text if text is not None and parse_date(text) is not None else None
 
 
-def selects(request_headers: MultiMapping[str], stored: Stored) -> bool:
+def selects(request_headers: MultiMapping[str], stored: ResponseMetadata) -> bool:
     """Return whether a request selects this variant of its URL."""
     return all(normalised(name, request_headers) == value for name, value in stored.vary)
 
@@ -256,7 +256,7 @@ def variant(
     return tuple((name, normalised(name, request_headers)) for name in sorted(names))
 
 
-def serves_error(stored: Stored, now: float) -> bool:
+def serves_error(stored: ResponseMetadata, now: float) -> bool:
     """Return whether a response may stand in for an origin that fails or is unreachable."""
     return stored.is_within(stored.lifetime + stored.stale_if_error, now)
 

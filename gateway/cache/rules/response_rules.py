@@ -13,7 +13,7 @@ from gateway.cache.rules import policy, reads, sharing
 from gateway.cache.rules.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.rules.directives import age_of, normalised
 from gateway.cache.rules.lost_offsets import LostOffsets
-from gateway.cache.rules.policy import Defaults, Stored, Times
+from gateway.cache.rules.policy import Defaults, ResponseMetadata, Times
 from gateway.cache.rules.reads.rule import ReadResponse
 from gateway.cache.rules.replica_lag import ReplicaLag
 from gateway.protocol import http1, tags
@@ -129,7 +129,7 @@ class ResponseRules(msgspec.Struct):
         keep = is_shared and request.lifetime.ttl_s is None
         if stored is None:
             vary = policy.variant(request.headers, fields)
-            stored = Stored(status, times.answered - age, 0, vary=vary)
+            stored = ResponseMetadata(status, times.answered - age, 0, vary=vary)
         joins = keep or (not is_ones_own and sharing.may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
@@ -178,8 +178,8 @@ class ResponseRules(msgspec.Struct):
         )
 
     def _with_stale_if_error(
-        self, stored: Stored, facts: StreamRead | None, said: list[tuple[str, str]]
-    ) -> Stored:
+        self, stored: ResponseMetadata, facts: StreamRead | None, said: list[tuple[str, str]]
+    ) -> ResponseMetadata:
         """Return how long a response may stand in for the origin's while that fails."""
         if facts is not None and facts.is_empty and facts.reaches_open_tail:
             # It says only that nothing follows, which is unknown while the origin fails.
@@ -207,7 +207,9 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
     return msgspec.structs.replace(facts, up_to_date=up_to_date, closed=closed)
 
 
-def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRequest) -> Stored:
+def _varied_by_coding(
+    stored: ResponseMetadata, fields: CIMultiDict[str], request: CacheRequest
+) -> ResponseMetadata:
     """Add Accept-Encoding to what a compressed response varies with, even without Vary."""
     coding = "accept-encoding"
     names = {name for name, _ in stored.vary}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.cache.rules.policy import Stored
+    from gateway.cache.rules.policy import ResponseMetadata
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.repair import StreamRead
 
@@ -28,7 +28,7 @@ def may_be_shared(request: CacheRequest, fields: MultiMapping[str], *, is_public
 
 def may_be_joined(
     request: CacheRequest,
-    stored: Stored,
+    stored: ResponseMetadata,
     fields: MultiMapping[str],
     facts: StreamRead | None,
 ) -> bool:

@@ -6,12 +6,12 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.asker import ID_MARK, REQUEST_ID
+from gateway.commands.cdn_doctor.probe_sender import ID_MARK, REQUEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.asker import ProbeReply
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
 
 # Where one vendor's caches say what they did, and nobody else.
 OF_VENDORS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.commands.cdn_doctor.asker import Asker, ProbeBounds, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.checks import (
     appends,
@@ -27,6 +26,7 @@ from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, 
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
+from gateway.commands.cdn_doctor.probe_sender import ProbeBounds, ProbeSender, words
 from gateway.commands.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
 from gateway.commands.cdn_doctor.wire import protocol_of
 from gateway.commands.one_stream.client import connect
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.hints import Check, Vendor
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.one_stream.target import StreamTarget
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ async def examine(
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    asker = Asker(RequestBudget(), has_credentials=target.has_credentials)
+    asker = ProbeSender(RequestBudget(), has_credentials=target.has_credentials)
     async with contextlib.AsyncExitStack() as connections:
         gateway = None
         if admin is not None:
@@ -270,7 +270,7 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _limits(asker: Asker) -> Finding:
+def _limits(asker: ProbeSender) -> Finding:
     """Say whether one address may ask as often as an examination does."""
     if asker.limited:
         saw = f"{asker.limited} requests of one address were refused: 429, too many of them"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.commands.cdn_doctor.evidence import AnswerSource, source
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import ProbeReply
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 DATA = b"headgate doctor\n"

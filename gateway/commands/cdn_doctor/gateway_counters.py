@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.cdn_doctor.asker import Asker
+    from gateway.commands.cdn_doctor.probe_sender import ProbeSender
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class _Readers(msgspec.Struct):
 class GatewayCounters:
     """The times that a gateway's settings promise, and its count of polls that wait."""
 
-    def __init__(self, asker: Asker, admin: Stream) -> None:
+    def __init__(self, asker: ProbeSender, admin: Stream) -> None:
         self._asker = asker
         self._admin = admin
         self._prefixes: list[str] = []

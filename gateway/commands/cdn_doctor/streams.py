@@ -17,7 +17,7 @@ from headgate.errors import RequestRefused
 from headgate.names import is_closed
 from headgate.stream import Stream
 
-from gateway.commands.cdn_doctor.asker import USUAL, ProbeBounds, exchange
+from gateway.commands.cdn_doctor.probe_sender import USUAL, ProbeBounds, exchange
 from gateway.commands.one_stream.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
 from gateway.commands.shell.failure import Failed
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
@@ -25,7 +25,7 @@ from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.asker import Asker, ProbeReply
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply, ProbeSender
 
 OCTETS = "application/octet-stream"
 TEXT = "text/plain"
@@ -59,7 +59,7 @@ class AppendRefused(Failed):
 class OwnStream:
     """A stream of the examination's own, and the offset at which it began."""
 
-    asker: Asker
+    asker: ProbeSender
     stream: Stream
     content_type: str
     start: str
@@ -95,7 +95,7 @@ class OwnStream:
 class OwnStreams:
     """Makes streams with a name that nobody else has, and remembers them until they are removed."""
 
-    def __init__(self, asker: Asker, first: Stream, lifetime: timedelta = LIFETIME) -> None:
+    def __init__(self, asker: ProbeSender, first: Stream, lifetime: timedelta = LIFETIME) -> None:
         self._asker = asker
         self._first = first
         self._lifetime = lifetime

@@ -12,7 +12,7 @@ from headgate.errors import RequestRefused
 from yarl import URL
 
 from gateway import trust
-from gateway.commands.cdn_doctor.asker import ANSWER_S
+from gateway.commands.cdn_doctor.probe_sender import ANSWER_S
 
 if TYPE_CHECKING:
     import ssl

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.fetched import STOOD_IN, Fetched
+from gateway.cache.fetches.fetch_result import STOOD_IN, FetchResult
 from gateway.cache.http_cache import REST_S
-from gateway.cache.rules.incarnations import Incarnations
+from gateway.cache.rules.latest_content_types import LatestContentTypes
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.snapshots import is_variant
 from gateway.errors import StreamGone, StreamNotFound
@@ -43,7 +43,7 @@ class CacheHooks:
         self._reader = reader
         self._read_by = read_by
         self._clock = clock
-        self._incarnations = Incarnations()
+        self._incarnations = LatestContentTypes()
 
     def attach(self, cache: HttpCache) -> None:
         """Let the cache call these hooks."""
@@ -54,13 +54,13 @@ class CacheHooks:
         cache.answers.in_place = self._in_place
         cache.answers.on_heard = self._doubts.comparison_before
 
-    def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
+    def _is_of_now(self, fetch: SharedFetch, fetched: FetchResult | None) -> bool:
         """Return whether a read has found the stream that is there, and not one before it."""
         is_of_now = self._judge(fetch, fetched)
         self._doubts.note(fetch, fetched, is_of_now=is_of_now)
         return is_of_now
 
-    def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
+    def _judge(self, fetch: SharedFetch, fetched: FetchResult | None) -> bool:
         """Judge a read, and drop what it shows to be outdated: a followed stream, or responses."""
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
         if fetch.is_of_the_past or (fetched is not None and fetched.how is STOOD_IN):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.edge.followed.snapshots import data_directives, is_coded, is_of_followed
 from gateway.protocol.origins import followed
 from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.cache.fetches.fetch import SharedFetch
     from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.known_state import KnownState
-    from gateway.edge.polls.lenders import Lenders
+    from gateway.edge.polls.reader_requests import ReaderRequests
     from gateway.edge.polls.recent_window import RecentWindow
     from gateway.edge.polls.verification import Verification
     from gateway.protocol.origins.followed import Span
@@ -34,8 +34,8 @@ class ClientReads:
         self,
         state: KnownState,
         verification: Verification,
-        lenders: Lenders,
-        on_write: Callable[[Reach], None],
+        lenders: ReaderRequests,
+        on_write: Callable[[TailBound], None],
         clock: Callable[[], float],
     ) -> None:
         self.vary = False
@@ -94,4 +94,4 @@ class ClientReads:
         # A server may echo any offset past the tail, as if its reader were up to date.
         is_echoed = facts.is_empty and span.start != NOW
         if not is_echoed or is_tail:
-            self._on_write(Reach(span.end, facts.closed and facts.up_to_date))
+            self._on_write(TailBound(span.end, facts.closed and facts.up_to_date))

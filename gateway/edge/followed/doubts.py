@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.fetches.fetched import STOOD_IN, Fetched
+from gateway.cache.fetches.fetch_result import STOOD_IN, FetchResult
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.newest_reads import NewestReads, unknown_server
 from gateway.edge.polls.poller import UNSURE
@@ -213,7 +213,7 @@ class Doubts:
                 if ends:  # none is refused for good: the next stream may have the same offsets
                     self._lost.lose(key, "", max(ends), frozenset(), self.clock())
 
-    def note(self, fetch: SharedFetch, fetched: Fetched | None, *, is_of_now: bool) -> None:
+    def note(self, fetch: SharedFetch, fetched: FetchResult | None, *, is_of_now: bool) -> None:
         """Note the evidence of a read; one that is outdated may be of another stream."""
         whole = fetched or fetch.whole
         if whole is not None and whole.how is not STOOD_IN:

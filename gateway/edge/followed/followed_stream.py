@@ -11,12 +11,12 @@ from typing_extensions import override
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.client_reads import ClientReads
 from gateway.edge.followed.known_state import KnownState
+from gateway.edge.followed.revalidation import StreamRevalidation
 from gateway.edge.followed.stand_ins import RecentData
-from gateway.edge.followed.trust import Trust
 from gateway.edge.polls.follower import Follower
-from gateway.edge.polls.following import Following
-from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.poll_loop import OriginPollLoop
 from gateway.edge.polls.poller import Poller
+from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow
 from gateway.edge.polls.verification import Verification
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.registry import Registry
     from gateway.edge.polls.follower import PollResult
-    from gateway.protocol.streams.reach import Reach
+    from gateway.protocol.streams.reach import TailBound
 
 
 class FollowedStream:
@@ -51,7 +51,7 @@ class FollowedStream:
         *,
         has_tail: bool = True,
     ) -> None:
-        self.lenders = lenders = Lenders(request)
+        self.lenders = lenders = ReaderRequests(request)
         self.key, self.path = request.stream_key, request.path
         self.is_only_compared = False  # no client has asked for its news
         self.rests_until = 0.0  # as in Variant, once its recent data have stood in
@@ -73,14 +73,14 @@ class FollowedStream:
         self.reads = ClientReads(state, verification, lenders, self.note_write, registry.clock)
         others, on_directives = registry.doubts.others(request), state.note_directives
         poller = Poller(origin, lenders, content_type, verification, others, on_directives)
-        self._following: Following | None = None
+        self._following: OriginPollLoop | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
-            self._following = Following(
+            self._following = OriginPollLoop(
                 origin.client, follower, poller, registry.poll_timer, self._on_error
             )
             self._following.on_distrust = self.doubt
-        self.trust = Trust(verification, self._following)
+        self.trust = StreamRevalidation(verification, self._following)
 
     @override
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ class FollowedStream:
         self.trust.on_settled()
         self._registry.on_compared(self)
 
-    def note_write(self, written: Reach) -> None:
+    def note_write(self, written: TailBound) -> None:
         """Note a write: the tail is unknown until the origin's poll reports it."""
         if self.feed.closed and not (written.closed and written.tail == self.feed.tail):
             self.end(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end

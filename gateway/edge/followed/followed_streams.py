@@ -18,12 +18,12 @@ from gateway.edge.followed.snapshots import as_read
 from gateway.edge.followed.stand_ins import StandIns
 from gateway.edge.followed.stream_reader import StreamReader
 from gateway.edge.followed.writes import FollowedWrites
-from gateway.edge.polls.following import PollTimer
+from gateway.edge.polls.poll_loop import PollTimer
 from gateway.edge.polls.poller import UNSURE, PolledOrigin
 from gateway.edge.polls.recent_window import WindowBudget
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class FollowedStreams:
     def on_growth(self, stream: FollowedStream) -> None:
         """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
-        self.reader.drop_tail(stream.path, Reach(known.tail, known.closed))
+        self.reader.drop_tail(stream.path, TailBound(known.tail, known.closed))
 
     def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only to be compared, or beside another feed."""

@@ -11,13 +11,13 @@ from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.cache.rules.tails import shortened_lines
 from gateway.edge.followed.snapshots import contradicts, with_directives
 from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
     from typing import Any
 
     from gateway.edge.polls.follower import PollResult
-    from gateway.edge.polls.lenders import Lenders
+    from gateway.edge.polls.reader_requests import ReaderRequests
     from gateway.edge.polls.verification import Verification
     from gateway.live.feed import Feed
     from gateway.protocol.cache_headers import Freshness
@@ -40,7 +40,7 @@ class KnownState:
         snapshot: Snapshot,
         feed: Feed[Any, Span],
         verification: Verification,
-        lenders: Lenders,
+        lenders: ReaderRequests,
         freshness: Freshness,
         *,
         has_tail: bool,
@@ -55,7 +55,7 @@ class KnownState:
         self._freshness = freshness
         self._is_confirmed = False  # by a poll, or by a read of the tail since then
         self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
-        self._written = Reach()  # by writes through this gateway
+        self._written = TailBound()  # by writes through this gateway
         self._written_at = 0.0  # loop time when that last grew
         self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.reads_say`
 
@@ -98,9 +98,9 @@ class KnownState:
         """
         return max(self.snapshot.tail, self._awaited(asyncio.get_running_loop().time()).tail)
 
-    def _awaited(self, sent_at: float) -> Reach:
+    def _awaited(self, sent_at: float) -> TailBound:
         """Return the reach of the writes that a replica asked at `sent_at` may not have yet."""
-        return self._written if sent_at - self._written_at < PERSISTS_S else Reach()
+        return self._written if sent_at - self._written_at < PERSISTS_S else TailBound()
 
     @property
     def has_recent_directives(self) -> bool:
@@ -139,7 +139,7 @@ class KnownState:
             )
             self.mark_changed()
 
-    def note_write(self, written: Reach) -> None:
+    def note_write(self, written: TailBound) -> None:
         """Note how far a write reaches: the tail is unknown until a poll reports it."""
         reach = self._written.together(written)
         if reach != self._written:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.comparison import Others
+    from gateway.edge.comparison import OtherReadsLike
     from gateway.edge.followed.stand_ins import StandIns
-    from gateway.edge.polls.following import PollTimer
+    from gateway.edge.polls.poll_loop import PollTimer
     from gateway.edge.polls.poller import PolledOrigin
     from gateway.edge.polls.recent_window import WindowBudget
     from gateway.errors import HeadgateError
@@ -29,7 +29,7 @@ class OffsetRecords(Protocol[Recorded]):
     def lose(self, stream: Recorded, common: str, held: frozenset[str]) -> None:
         """Send away clients that come back with an offset of the stream beyond `common`."""
 
-    def others(self, request: CacheRequest) -> Others:
+    def others(self, request: CacheRequest) -> OtherReadsLike:
         """Return the reads of a stream by clients that its feed did not serve."""
 
     def note_offset(self, stream: Recorded, offset: str) -> None:

@@ -10,7 +10,7 @@ from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.cache.store import Store
 from gateway.edge.followed.snapshots import is_coded, snapshot_of
 from gateway.edge.polls.follower import LONGEST_READ, CannotFollow, refuse
-from gateway.edge.polls.lenders import DENIALS, ONES_OWN, Lenders
+from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN, ReaderRequests
 from gateway.errors import OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import followed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.origins.repair import StreamRead
-    from gateway.protocol.streams.reach import Reach
+    from gateway.protocol.streams.reach import TailBound
 
 
 class StreamReader:
@@ -55,7 +55,7 @@ class StreamReader:
         self.forgotten += 1
         self.events.drop(path)
 
-    def drop_tail(self, path: str, reach: Reach) -> None:
+    def drop_tail(self, path: str, reach: TailBound) -> None:
         """Drop responses that reached the old tail of a stream that has grown or was closed."""
         self._cache.moved(path, reach)
 
@@ -70,7 +70,7 @@ class StreamReader:
         return result
 
     async def read_on(
-        self, lenders: Lenders, content_type: str, start: str
+        self, lenders: ReaderRequests, content_type: str, start: str
     ) -> tuple[CacheResult, StreamRead]:
         """Return the response with a followed stream's data after an offset.
 
@@ -90,10 +90,10 @@ class StreamReader:
         return await self._tails.read(key, lambda: self._tail(request))
 
     async def _tail(self, request: CacheRequest) -> Snapshot:
-        result, facts = await self._read(Lenders(request), NOW)
+        result, facts = await self._read(ReaderRequests(request), NOW)
         return snapshot_of(request, NOW, result, facts)
 
-    async def _read(self, lenders: Lenders, offset: str) -> tuple[CacheResult, StreamRead]:
+    async def _read(self, lenders: ReaderRequests, offset: str) -> tuple[CacheResult, StreamRead]:
         """Return the response for all readers of a stream, read with the credentials of one."""
         request = lenders.request
         result = await self.catch_up(request, offset)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
-from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Beginning:
+class PendingReads:
     """Reads of one path that may end with its stream being followed, and the writes since then."""
 
     reads: int = 0
-    written: Reach = field(default_factory=Reach)
+    written: TailBound = field(default_factory=TailBound)
 
 
 class FollowedWrites:
@@ -35,13 +35,13 @@ class FollowedWrites:
     def __init__(self, table: FollowedTable, doubts: Doubts) -> None:
         self._table = table
         self._doubts = doubts
-        self._beginnings: dict[str, Beginning] = {}  # by path; at most one for each live reader
+        self._beginnings: dict[str, PendingReads] = {}  # by path; at most one for each live reader
         self._deleting: Counter[str] = Counter()  # DELETEs under way, by path
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
         """Note writes at a path during a read that may end with the stream being followed."""
-        beginning = self._beginnings.setdefault(path, Beginning())
+        beginning = self._beginnings.setdefault(path, PendingReads())
         beginning.reads += 1
         try:
             yield
@@ -50,12 +50,12 @@ class FollowedWrites:
             if not beginning.reads:
                 del self._beginnings[path]
 
-    def since(self, path: str) -> Reach | None:
+    def since(self, path: str) -> TailBound | None:
         """Return how far writes reach since the reads of a path began; None without such reads."""
         beginning = self._beginnings.get(path)
         return None if beginning is None else beginning.written
 
-    def on_write(self, path: str, reach: Reach) -> None:
+    def on_write(self, path: str, reach: TailBound) -> None:
         """Note a write through this gateway: feeds do not know the tail until a poll reports it."""
         for stream in self._table.of_path(path):
             stream.note_write(reach)
@@ -87,7 +87,7 @@ class FollowedWrites:
         self._doubts.on_deleted(path, for_all=for_all)
         beginning = self._beginnings.get(path)
         if beginning is not None:
-            beginning.written = Reach()  # the writes were to the deleted stream
+            beginning.written = TailBound()  # the writes were to the deleted stream
 
     def ask_all_anew(self) -> None:
         """Ask anew where each stream ends, since writes were missed."""

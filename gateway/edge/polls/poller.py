@@ -16,7 +16,7 @@ from gateway.cache.rules import sharing, tails
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
-from gateway.edge.polls.lenders import DENIALS, ONES_OWN
+from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.comparison import Comparison, Evidence, Known, Others
-    from gateway.edge.polls.lenders import Lenders
+    from gateway.edge.comparison import Comparison, Evidence, Known, OtherReadsLike
+    from gateway.edge.polls.reader_requests import ReaderRequests
     from gateway.edge.polls.verification import Verification
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
@@ -107,10 +107,10 @@ class Poller:
     def __init__(
         self,
         origin: PolledOrigin,
-        lenders: Lenders,
+        lenders: ReaderRequests,
         content_type: str,
         verification: Verification,
-        others: Others,
+        others: OtherReadsLike,
         on_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin

@@ -9,7 +9,7 @@ from gateway.protocol.bodies.content import is_json, is_text, media_type
 from gateway.protocol.bodies.json_slices import LONGEST_RUN, without_blanks
 from gateway.protocol.origins import repair
 from gateway.protocol.requests import CatchUp, LongPoll
-from gateway.protocol.responses import SECURITY, End, Response, end_fields, read_data
+from gateway.protocol.responses import SECURITY, Response, ResponseEnd, end_fields, read_data
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.state import Lifetime
 
@@ -133,7 +133,7 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
         _lifetime(snapshot, read, now, freshness), snapshot.place, freshness
     )
     lines = f"{snapshot.cors}{lifetime}"
-    end = End(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
+    end = ResponseEnd(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
     return read_data(lines, snapshot.content_type, tag, end_fields(end, read, now), span.body)
 
 
@@ -172,7 +172,7 @@ def poll_ended(
     lifetime = cache_headers.NO_STORE
     if not snapshot.private:
         lifetime = cache_headers.poll_timeout(freshness, closed=closed)
-    end = End(offset, at_tail, closed, f"{snapshot.place}:{offset}")
+    end = ResponseEnd(offset, at_tail, closed, f"{snapshot.place}:{offset}")
     return Response(204, f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}")
 
 
@@ -182,6 +182,8 @@ def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -
     lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
     tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
-    end = End(snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}")
+    end = ResponseEnd(
+        snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}"
+    )
     fields = end_fields(end, read, now)
     return read_data(f"{snapshot.cors}{lifetime}", snapshot.content_type, tag, fields, None)

@@ -10,7 +10,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
 
 FOR_EVER = Lifetime()
 
@@ -31,7 +31,7 @@ class LifetimeLimits(msgspec.Struct):
         ttl_s = self.default_s or self.max_s
         return Lifetime(ttl_s=ttl_s) if ttl_s else FOR_EVER
 
-    def of_new(self, asked: Lifetime, now: Moment) -> Lifetime:
+    def of_new(self, asked: Lifetime, now: ClockReading) -> Lifetime:
         """Return the lifetime of a new stream. Raises BadRequest if it may not be so long."""
         if asked == FOR_EVER:
             return self.default
@@ -42,7 +42,7 @@ class LifetimeLimits(msgspec.Struct):
             )
         return asked
 
-    def of_fork(self, source: Lifetime, asked: Lifetime, now: Moment) -> Lifetime:
+    def of_fork(self, source: Lifetime, asked: Lifetime, now: ClockReading) -> Lifetime:
         """Return the lifetime of a fork: without one of its own the source's (section 4.2)."""
         if asked == FOR_EVER and source != FOR_EVER and not self._is_too_long(source, now):
             return source
@@ -57,7 +57,7 @@ class LifetimeLimits(msgspec.Struct):
             return existing in (FOR_EVER, self.default)
         return existing.same_as(asked)
 
-    def _is_too_long(self, lifetime: Lifetime, now: Moment) -> bool:
+    def _is_too_long(self, lifetime: Lifetime, now: ClockReading) -> bool:
         remaining = lifetime.remaining(now.wall)
         return bool(self.max_s) and remaining is not None and remaining > self.max_s
 

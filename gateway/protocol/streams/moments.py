@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Moment(NamedTuple):
+class ClockReading(NamedTuple):
     """The present, in epoch seconds by both clocks.
 
     `steady` goes on evenly when the wall clock is set. Until that happens both are equal.
@@ -19,17 +19,17 @@ class Moment(NamedTuple):
     steady: float
 
 
-class ClockNote(NamedTuple):
+class ClockRecord(NamedTuple):
     """The state of the clocks as a log's previous process noted it.
 
     `in_doubt` is True if the wall clock had moved on too far shortly before.
     """
 
-    moment: Moment
+    moment: ClockReading
     in_doubt: bool = False
 
 
-def steady_at_start(noted: Moment, wall: float) -> float:
+def steady_at_start(noted: ClockReading, wall: float) -> float:
     """Return the steady time at a start: the stop counts as the wall clock measured it.
 
     If the wall clock has not moved on, or was set back, the stop counts as nothing.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Reach(NamedTuple):
+class TailBound(NamedTuple):
     """A stream goes to `tail` at least, and ends there if it is `closed`."""
 
     tail: str = ""
     closed: bool = False
 
-    def together(self, other: Reach) -> Reach:
+    def together(self, other: TailBound) -> TailBound:
         """Return the farther of two reaches."""
-        return Reach(max(self.tail, other.tail), self.closed or other.closed)
+        return TailBound(max(self.tail, other.tail), self.closed or other.closed)
 
     def is_told_by(self, tail: str, *, closed: bool) -> bool:
         """Return whether a response with this tail and closure has all that is known."""

@@ -13,7 +13,7 @@ from gateway.protocol.streams.offsets import format_offset
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.moments import ClockReading
 
 
 class Stamp(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +51,7 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: float | None = None
     expires_text: str | None = None
 
-    def deadline(self, now: Moment) -> float | None:
+    def deadline(self, now: ClockReading) -> float | None:
         """Return when a stream used `now` ends, by the clock that its lifetime counts by.
 
         Idle time counts by steady time, a date by the wall clock.
@@ -64,7 +64,7 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
             return float(self.ttl_s)
         return None if self.expires_at is None else self.expires_at - wall
 
-    def clock(self, now: Moment) -> float:
+    def clock(self, now: ClockReading) -> float:
         """Return the time by the clock that this lifetime counts by."""
         return now.wall if self.ttl_s is None else now.steady
 
@@ -141,15 +141,15 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Return whether both states are of one history, so that the higher version is later."""
         return self.stream_id == other.stream_id and self.history == other.history
 
-    def expired(self, now: Moment) -> bool:
+    def expired(self, now: ClockReading) -> bool:
         """Return whether the stream has expired."""
         return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
 
-    def is_due(self, now: Moment) -> bool:
+    def is_due(self, now: ClockReading) -> bool:
         """Return whether the stream has expired, or records of it by its retention."""
         return self.expired(now) or (self.trim_at is not None and now.wall >= self.trim_at)
 
-    def ends_at(self, now: Moment) -> float | None:
+    def ends_at(self, now: ClockReading) -> float | None:
         """Return when the stream ends by the present wall clock, unless it is used before."""
         if self.deadline is None:
             return None

@@ -9,8 +9,8 @@ from typing_extensions import override
 from gateway.errors import ClientLimitReached
 from gateway.later import turn
 from gateway.web.connections.connection_state import IDLE, LOST
-from gateway.web.connections.incoming import Incoming
-from gateway.web.connections.unsent import Unsent
+from gateway.web.connections.incoming import IncomingConnection
+from gateway.web.connections.unsent_watch import UnsentWatch
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.web.connections.http_connection import Owner
 
 
-class BoundedConnection(Incoming):
+class BoundedConnection(IncomingConnection):
     """A connection that counts among its listener's, and is cut when its client stalls."""
 
     __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
@@ -29,7 +29,7 @@ class BoundedConnection(Incoming):
         self._early, self._late = early, late
         self._client: str | None = None  # the client that the connection counts for
         self._counts = False  # True while it has a place among the listener's connections
-        self._unsent: Unsent | None = None  # the watch on a client that does not keep up
+        self._unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
 
     @override
     def open(self, transport: asyncio.BaseTransport) -> None:
@@ -85,7 +85,7 @@ class BoundedConnection(Incoming):
         """Begin to watch how fast the client receives what it is sent."""
         super().pause_writing()
         if self.transport is not None:
-            self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
+            self._unsent = UnsentWatch(self.transport, self.shared.timeouts, self._loop.time())
 
     @override
     def resume_writing(self) -> None:
@@ -100,7 +100,7 @@ class BoundedConnection(Incoming):
         transport = self.transport
         super().force_close()
         if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
-            self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
+            self._unsent = UnsentWatch(transport, self.shared.timeouts, self._loop.time())
 
     def cut_if_stuck(self, now: float) -> bool:
         """End the connection if its client receives nothing, and return whether that was done."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import Parkable
+from gateway.live.contract import ParkableConnection
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.target import canonical_target, split
@@ -59,7 +59,7 @@ _ABSENT = b"HTTP/1.1 404 "
 _UNCHANGED = b"HTTP/1.1 304 "
 
 
-class FastConnection(Parkable, Protocol):
+class FastConnection(ParkableConnection, Protocol):
     """A client's connection, as the fast path uses it."""
 
     principal: Principal | None

@@ -37,7 +37,7 @@ FRAMING_BYTES = 16 * 1024
 AT_ONCE = 32  # requests that came together, before other connections have their turn: 3 ms
 
 
-class Incoming(HttpConnection):
+class IncomingConnection(HttpConnection):
     """A connection that parses what it receives into requests.
 
     A request that `answer_known` and `answer_at_once` leave unanswered goes to a handler.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.web.connections.bare_transport import BareTransport, Descriptors
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.connections import Connections
-from gateway.web.connections.entrance import Entrance
+from gateway.web.connections.socket_acceptor import SocketAcceptor
 
 if TYPE_CHECKING:
     import socket
@@ -39,7 +39,7 @@ class ConnectionServer:
         self.keepalive_s = keepalive_s
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections: Connections[HttpConnection] = Connections()
-        self._entrance = Entrance(shared, self.connections)
+        self._entrance = SocketAcceptor(shared, self.connections)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""

@@ -16,10 +16,15 @@ from gateway.protocol.http.forwarding import SCHEME, RequestSender
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import is_closing
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
-from gateway.web.handlers.passing_on import PassedOn, fields_to_client, fields_to_origin, relayed
+from gateway.web.handlers.forwarding import (
+    ForwardedRequest,
+    fields_to_client,
+    fields_to_origin,
+    relayed,
+)
 from gateway.web.requests.request import with_own
 from gateway.web.requests.request_head import scheme_of
 
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.origin.whole_answer import WholeAnswer
     from gateway.protocol.origins.edge_target import EdgeRead
-    from gateway.web.handlers.passing_on import PassingOn
+    from gateway.web.handlers.forwarding import ForwardingEffects
     from gateway.web.requests.request import Request
 
 # Entries per route, of request fields and of answers: 4 MB each; a full table is cleared.
@@ -58,7 +63,7 @@ class Pattern(NamedTuple):
 
     head: str
     slots: tuple[str, ...]
-    like: Relayed
+    like: RelayedResponse
     cache: bytes
     closes: bool
     offers_multi: bool | None
@@ -71,14 +76,14 @@ class Pattern(NamedTuple):
             "utf-8", "surrogateescape"
         )
         like, body = self.like, answer.body
-        relayed = Relayed(like.status, head, body, len(body), like.own_date, like.own_cors)
+        relayed = RelayedResponse(like.status, head, body, len(body), like.own_date, like.own_cors)
         return RouteAnswer(relayed, self.cache)
 
 
 class AlikeAppends:
     """The remembered request fields and answers of appends to one route of an HTTP origin."""
 
-    def __init__(self, route: EdgeRoute, passing: PassingOn) -> None:
+    def __init__(self, route: EdgeRoute, passing: ForwardingEffects) -> None:
         self._route = route
         self._passing = passing
         self._sent: dict[tuple[int, str], SentFields] = {}
@@ -117,7 +122,7 @@ class AlikeAppends:
     ) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
-        The result is that of `PassingOn.complete` for an accepted append.
+        The result is that of `ForwardingEffects.complete` for an accepted append.
         """
         # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
         key = (answer.volatile.get("age"), answer.stable)
@@ -150,7 +155,7 @@ class AlikeAppends:
         read: EdgeRead,
         answer: WholeAnswer,
     ) -> Pattern | None:
-        pattern = _pattern(PassedOn("POST", request.headers, read, ""), self._route, answer)
+        pattern = _pattern(ForwardedRequest("POST", request.headers, read, ""), self._route, answer)
         if answer.stable is not None:
             if len(self._patterns) >= REMEMBERED:
                 self._patterns.clear()
@@ -158,7 +163,7 @@ class AlikeAppends:
         return pattern
 
 
-def _pattern(passed: PassedOn, route: EdgeRoute, answer: WholeAnswer) -> Pattern | None:
+def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: WholeAnswer) -> Pattern | None:
     """Return the pattern of an answer, by the rules for all forwarded requests.
 
     Return None if the result depends on more than the key of the pattern.
@@ -168,7 +173,7 @@ def _pattern(passed: PassedOn, route: EdgeRoute, answer: WholeAnswer) -> Pattern
         return None
     answered = relayed(passed, answer, fields_to_client(passed, route, answer, {}))
     known, cache = answered
-    assert isinstance(known, Relayed), "as a request that is passed on is answered"
+    assert isinstance(known, RelayedResponse), "as a request that is passed on is answered"
     status_line, _, lines = known.head.partition(b"\r\n")
     head, slots = [status_line.decode()], []
     for name, value in http1.parse_field_lines(lines):

@@ -18,7 +18,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import check_whole
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import Response
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
@@ -30,7 +30,7 @@ from gateway.web.handlers.front_page import HEALTH_PATH, front_page, health
 from gateway.web.requests import charges, request_head
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import (
-    HandedOver,
+    HandedOverReply,
     StreamedResponse,
     WireResponse,
     render,
@@ -157,7 +157,7 @@ class Handlers:
     ) -> WireResponse:
         """Return the reply with an answer; with None, the connection was handed over."""
         if answered is None:
-            return HandedOver()
+            return HandedOverReply()
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
         if exchange.conceals:
@@ -252,7 +252,7 @@ class Handlers:
         ends = request.is_last or (self._shared.closing and not request.is_followed)
         keep_alive = not (abandon or ends)
         has_date = names_pages = False
-        if isinstance(answer, Relayed):
+        if isinstance(answer, RelayedResponse):
             has_date, names_pages = not answer.own_date, not answer.own_cors
             if _ends_with_connection(request, answer):
                 keep_alive = False
@@ -271,7 +271,7 @@ class Handlers:
         head, body = render(request, answered, status, common)
         if isinstance(body, bytes):
             return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
-        assert isinstance(answer, Relayed), "nothing else comes in parts"
+        assert isinstance(answer, RelayedResponse), "nothing else comes in parts"
         return StreamedResponse(
             status,
             head,
@@ -289,6 +289,6 @@ def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
 
 
-def _ends_with_connection(request: Request, answer: Relayed) -> bool:
+def _ends_with_connection(request: Request, answer: RelayedResponse) -> bool:
     """Return whether the connection's end marks the body's end, for an HTTP/1.0 client."""
     return request.version.minor == 0 and answer.length is None and request.method != "HEAD"

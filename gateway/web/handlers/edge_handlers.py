@@ -40,10 +40,10 @@ from gateway.stepped import in_task
 from gateway.web.handlers import live_responses
 from gateway.web.handlers.alike_appends import AlikeAppends
 from gateway.web.handlers.edge_presentation import present
-from gateway.web.handlers.passing_on import (
+from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
-    PassedOn,
-    PassingOn,
+    ForwardedRequest,
+    ForwardingEffects,
     fields_to_origin,
     fork_source,
 )
@@ -82,7 +82,7 @@ class EdgeHandlers:
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
-        self._passing = PassingOn(shared)
+        self._passing = ForwardingEffects(shared)
         self._alikes: dict[str, AlikeAppends] = {}  # by the prefix of their route
 
     def operate(
@@ -332,11 +332,11 @@ class EdgeHandlers:
         return alike
 
     @staticmethod
-    def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
+    def _passed(request: Request, read: EdgeRead, tails: Tails) -> ForwardedRequest:
         """Return a request as its client made it, with what its answer may carry."""
         told_key = read.path if exchange_of(request).sends_reader_key else None
         headers, base = request.headers, base_url(request)
-        return PassedOn(request.method, headers, read, base, told_key, tails)
+        return ForwardedRequest(request.method, headers, read, base, told_key, tails)
 
     def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
         """Return the body of a request: whole if it is here, else as its parts come."""
@@ -388,7 +388,7 @@ def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheReques
     if not shared.are_known or route.requests.guard is not None:
         return route.requests.cache_request(_headers(request, route), sender(request), read)
     address = peer_of(request.transport) or ""
-    return route.askers.request(shared.headers, request.headers, address, read)
+    return route.request_templates.request(shared.headers, request.headers, address, read)
 
 
 def sender(request: Request) -> RequestSender:

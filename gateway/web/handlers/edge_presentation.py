@@ -8,7 +8,7 @@ from gateway.cache.rules import conditional
 from gateway.cache.rules.cached_response import fields_of
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
@@ -40,7 +40,7 @@ def present(
             except RangeNotSatisfiable as refusal:
                 return RouteAnswer(shared.problem(refusal), result.cache)
             length = len(body)
-    relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
+    relayed = RelayedResponse(status, head, body, length, cached.own_date, cached.own_cors)
     return RouteAnswer(relayed, result.cache)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
 from gateway.protocol.responses import event_stream_later
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.web.requests.request import Request
@@ -37,7 +37,7 @@ def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
     """Return an event stream that only says when to reconnect, instead of a refusal."""
     answer = refused.answer
     assert not isinstance(answer, RenderedChunk), "it is no refusal"
-    if isinstance(answer, Relayed):
+    if isinstance(answer, RelayedResponse):
         fields = answer.head.decode("latin-1")
         if not isinstance(answer.body, bytes):
             answer.body.release()

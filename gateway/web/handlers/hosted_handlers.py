@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.requests import Append
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -156,10 +156,10 @@ class HostedHandlers:
 
     async def _created(
         self, request: Request, body: bytes, route: HostedRoute, name: str
-    ) -> Created:
+    ) -> CreationOutcome:
         create = parse_create(request.headers, body)
         if route.creations.takes(request.headers, body):
-            done: Later[Created | HeadgateError] = Later()
+            done: Later[CreationOutcome | HeadgateError] = Later()
             route.creations.submit(name, create, done.set_result)
             outcome = await done
             if isinstance(outcome, HeadgateError):

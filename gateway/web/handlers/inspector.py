@@ -11,13 +11,13 @@ from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import (
+    AnswerFailure,
     DescribeStream,
     ExplainRequest,
     ListRuns,
     ListStreams,
-    NotAnswered,
-    OthersFigures,
-    ShareFigures,
+    PeerMetrics,
+    ShareMetrics,
 )
 from gateway.web.handlers.explain import explain
 
@@ -42,11 +42,11 @@ class Inspector:
         self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
-        """Return the answer, or a NotAnswered with the reason. Never raises HeadgateError."""
+        """Return the answer, or an AnswerFailure with the reason. Never raises HeadgateError."""
         try:
             return await self._answer(question)
         except HeadgateError as refusal:
-            return NotAnswered(STATUS[type(refusal)], refusal.detail)
+            return AnswerFailure(STATUS[type(refusal)], refusal.detail)
 
     async def _answer(self, question: Question) -> Answer:
         match question:
@@ -61,9 +61,9 @@ class Inspector:
                 return await self._runs(question.route).page(question)
             case ExplainRequest():
                 return await explain(self._routes, self._kinds, question)
-            case ShareFigures():
+            case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-                return OthersFigures({name: told for one in found for name, told in one.items()})
+                return PeerMetrics({name: told for one in found for name, told in one.items()})
             case _:
                 assert_never(question)
 
@@ -80,7 +80,7 @@ class Inspector:
         raise StreamNotFound(f"no route has the prefix {prefix}")
 
 
-async def _shared(route: StreamRoute, question: ShareFigures) -> Mapping[str, str]:
+async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, str]:
     """Return the figures that other processes left in this route's log; {} if it is down."""
     try:
         async with asyncio.timeout(SHARE_S):

@@ -78,7 +78,7 @@ class KnownRequest(Struct, frozen=True):
     should_close: ClassVar[bool] = False  # a request with Connection: close is not remembered
 
 
-class Found(Struct, frozen=True):
+class ReceivedRequest(Struct, frozen=True):
     """A request found in received bytes, with its body and the position of its end."""
 
     request: KnownRequest
@@ -121,12 +121,12 @@ class RequestBlocks:
             return None
         return found.request, found.body
 
-    def writes(self, data: bytes, most: int) -> list[Found]:
+    def writes(self, data: bytes, most: int) -> list[ReceivedRequest]:
         """Return the known writes that `data` begins with: appends to one stream, or creations.
 
         The list ends before the first request that is incomplete or whose fields are unknown.
         """
-        found: list[Found] = []
+        found: list[ReceivedRequest] = []
         at = 0
         while len(found) < most:
             one = self._at(data, at)
@@ -138,7 +138,7 @@ class RequestBlocks:
             at = one.end
         return found
 
-    def _at(self, data: bytes, at: int) -> Found | None:
+    def _at(self, data: bytes, at: int) -> ReceivedRequest | None:
         """Return the whole request that begins at `at`, if its fields are known."""
         line = _LINE.match(data, at)
         if line is None or line.end() - at > _LONGEST_LINE:
@@ -158,7 +158,7 @@ class RequestBlocks:
             return None
         shared, said = fields.headers, path.decode()
         request = KnownRequest(method, said, shared, fields, seq, own)
-        return Found(request, data[head_end + 4 : end], end)
+        return ReceivedRequest(request, data[head_end + 4 : end], end)
 
     def _known(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""

@@ -204,7 +204,7 @@ def _cut(client: PartsWriter) -> None:
         transport.abort()
 
 
-class HandedOver(WireResponse):
+class HandedOverReply(WireResponse):
     """The reply of a handler that handed its connection over."""
 
     def __init__(self) -> None:

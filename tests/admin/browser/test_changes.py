@@ -16,7 +16,7 @@ from playwright.async_api import expect
 from admin.app import build
 from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
-from gateway.telemetry.inspection import DescribeStream, NotAnswered, StreamDescription, StreamRow
+from gateway.telemetry.inspection import AnswerFailure, DescribeStream, StreamDescription, StreamRow
 from tests.admin.browser.serving import HASH, PASSWORD, Tab
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.support.ports import free_port
@@ -42,7 +42,7 @@ def described(question: Question) -> Sequence[Answer]:
         return (
             StreamDescription(StreamRow(name=question.name, content_type="application/json"), {}),
         )
-    return (NotAnswered(501, "that is not told here"),)
+    return (AnswerFailure(501, "that is not told here"),)
 
 
 class Streams:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cache.http_cache import HttpCache
 from gateway.protocol.http.identity import IdentityHeaders
-from gateway.telemetry.traffic import Hits, Kept
+from gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
 
 # What entries lead to and do not hold: code, counters, and the cache by which a tail is asked, with
 # the requests that are under way.
-_ELSEWHERE = (types.ModuleType, Hits, Kept, IdentityHeaders, HttpCache)
+_ELSEWHERE = (types.ModuleType, Hits, CacheShare, IdentityHeaders, HttpCache)
 
 
 def found_in_store(store: Store[Any], word: str) -> tuple[int, list[str]]:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gateway.protocol.streams.generations import MICROSECONDS
-from gateway.protocol.streams.moments import ClockNote, Moment
+from gateway.protocol.streams.moments import ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     import apsw
@@ -24,7 +24,7 @@ class ClockRows:
         self._connection = connection
         self.noted = self._read()
 
-    def _read(self) -> ClockNote | None:
+    def _read(self) -> ClockRecord | None:
         names = ",".join("?" * len(CLOCKS))
         rows: list[Any] = self._connection.execute(
             f"select name, value from meta where name in ({names})", CLOCKS
@@ -33,14 +33,14 @@ class ClockRows:
         if len(values) < len(CLOCKS):
             return None
         wall, steady, doubt = (values[name] for name in CLOCKS)
-        return ClockNote(Moment(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
+        return ClockRecord(ClockReading(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
 
-    def note(self, to_note: ClockNote | None) -> None:
+    def note(self, to_note: ClockRecord | None) -> None:
         """Note the clocks, unless the last note is still good."""
         if to_note is not None and (self.noted is None or _is_news(self.noted, to_note)):
             self.write(to_note)
 
-    def write(self, noted: ClockNote) -> None:
+    def write(self, noted: ClockRecord) -> None:
         """Note the clocks."""
         (wall, steady), doubt = noted
         values = (int(wall * MICROSECONDS), int(steady * MICROSECONDS), int(doubt))
@@ -53,7 +53,7 @@ class ClockRows:
         self.noted = noted
 
 
-def _is_news(noted: ClockNote, later: ClockNote) -> bool:
+def _is_news(noted: ClockRecord, later: ClockRecord) -> bool:
     """Return whether the last note is wrong, or so old that it would look like a stop.
 
     While nobody sets the wall clock, the last note stays right: both clocks move alike.

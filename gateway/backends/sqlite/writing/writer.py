@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.backends.quota import Quota
     from gateway.backends.sqlite.recent import Recent, RecentStep
     from gateway.errors import LogFull
-    from gateway.protocol.streams.moments import ClockNote
+    from gateway.protocol.streams.moments import ClockRecord
     from gateway.protocol.streams.state import Change
 
 # Streams whose versions are known, since they were written last: nobody else writes to the file.
@@ -61,7 +61,7 @@ class Writer:
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
-    def finish(self, to_note: ClockNote | None) -> None:
+    def finish(self, to_note: ClockRecord | None) -> None:
         """Compact `recent` as far as there is room, note the clocks, and close the connection."""
         with contextlib.suppress(apsw.Error):
             compact_all(self._connection)

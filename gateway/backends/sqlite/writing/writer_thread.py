@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.reserve import Reserve
     from gateway.backends.sqlite.writing.reclaiming import ReclaimStep
-    from gateway.protocol.streams.moments import ClockNote
+    from gateway.protocol.streams.moments import ClockRecord
     from gateway.protocol.streams.state import Change
 
 # Commits after which nothing more joins a transaction, and the most that are queued as one: so long
@@ -80,7 +80,7 @@ class WriterThread:
         self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams and records have room to give back
-        self.to_note: ClockNote | None = None  # how the clocks stand; the loop alone sets it
+        self.to_note: ClockRecord | None = None  # how the clocks stand; the loop alone sets it
         self.histograms = CommitHistograms()  # counted on the thread, of which the loop only reads
         self.groups = 0
         self.commits = 0

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.asker import (
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.probe_sender import (
     ID_MARK,
     REQUEST_ID,
     ProbeBounds,
     TooManyRequests,
     words,
 )
-from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.streams import AppendRefused
 from gateway.commands.cdn_doctor.wire import CONTINUE_S, append_expecting, append_in_chunks
 from gateway.commands.shell.failure import FAILURES
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.hints import Advice, Check
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 # Every byte there is, in more than one packet's worth of body.

@@ -7,18 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
+from gateway.commands.cdn_doctor.probe_sender import words
 from gateway.commands.cdn_doctor.staleness import old_answers
 from gateway.commands.cdn_doctor.streams import NotMade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.staleness import Read
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 

@@ -11,9 +11,9 @@ import aiohttp
 from headgate.errors import RequestRefused
 from headgate.events import EventDecoder
 
-from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
+from gateway.commands.cdn_doctor.probe_sender import words
 from gateway.commands.cdn_doctor.streams import TEXT
 from gateway.commands.shell.failure import FAILURES, Failed
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from headgate.names import is_closed
 
-from gateway.commands.cdn_doctor.asker import ProbeBounds
 from gateway.commands.cdn_doctor.evidence import (
     AnswerSource,
     claims_kept,
@@ -19,13 +18,14 @@ from gateway.commands.cdn_doctor.evidence import (
     told,
 )
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
 from gateway.protocol.http.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 # bytes; Headgate ends a chunk at the first append that reaches a multiple of this

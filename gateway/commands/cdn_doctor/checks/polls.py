@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.asker import ProbeBounds, TooManyRequests, words
 from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
+from gateway.commands.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
 from gateway.commands.shell.failure import FAILURES
 from gateway.protocol.http.header_names import CURSOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 # Enough to tell one request from one for each reader.

@@ -52,7 +52,7 @@ FORGOTTEN = counter(
 DECLARED = (STARTED, ENDED, ITEMS, DURATION, FIRST_ITEM, PER_ITEM, KNOWN, FORGOTTEN)
 
 
-class RunFigures:
+class RunMetrics:
     """The runs of a route in this process."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class RunFigures:
             self.per_item.observe(per_item_s)
 
 
-def samples(prefix: str, figures: RunFigures, known: int) -> Iterator[Sample]:
+def samples(prefix: str, figures: RunMetrics, known: int) -> Iterator[Sample]:
     """Yield every number of the runs of the route with this prefix; `known` are in its list."""
     yield Sample(STARTED, (prefix,), figures.started)
     yield Sample(ITEMS, (prefix,), figures.items)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_STREAMS = 10_000
 
 
-class Incarnations:
+class LatestContentTypes:
     """The content type that the latest request to the origin found for each stream."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.writes import Write
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _GONE = frozenset({404, 410})
 _WITH_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
-class PassedOn(NamedTuple):
+class ForwardedRequest(NamedTuple):
     """A client's request that is forwarded to an origin.
 
     The client reaches this server at `base_url`, and its response may carry the reader key for the
@@ -58,13 +58,13 @@ class PassedOn(NamedTuple):
     tails: Tails = ()
 
 
-class PassingOn:
+class ForwardingEffects:
     """The consequences of forwarded requests for the route's caches, feeds and other workers."""
 
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
-    def invalidate_unsure(self, passed: PassedOn, route: EdgeRoute) -> None:
+    def invalidate_unsure(self, passed: ForwardedRequest, route: EdgeRoute) -> None:
         """Invalidate everything that an unanswered write may have changed."""
         if policy.invalidates(passed.method, 200):
             self.announce_write(route, Write(prefix=route.prefix, path=passed.read.path))
@@ -72,7 +72,7 @@ class PassingOn:
 
     async def complete(
         self,
-        passed: PassedOn,
+        passed: ForwardedRequest,
         route: EdgeRoute,
         sent: MultiMapping[str],
         answer: AnyAnswer,
@@ -93,7 +93,7 @@ class PassingOn:
 
     def apply(
         self,
-        passed: PassedOn,
+        passed: ForwardedRequest,
         route: EdgeRoute,
         answer: AnyAnswer,
         lacked: dict[str, str],
@@ -121,7 +121,7 @@ class PassingOn:
         self._shared.announce(write)
 
     def _compare(
-        self, passed: PassedOn, route: EdgeRoute, answer: AnyAnswer, end: str | None
+        self, passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer, end: str | None
     ) -> None:
         """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
@@ -129,7 +129,7 @@ class PassingOn:
         if answer.status < 300 and end is not None and passed.method in _WITH_TAIL:
             route.feeds.doubts.note_answer(passed.read.path, passed.tails, end)
 
-    def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
+    def _purge(self, passed: ForwardedRequest, route: EdgeRoute, status: int) -> None:
         """Purge a stream from caches in front if it was deleted or created, or may have been.
 
         A created stream may replace an earlier one: only the origin knows.
@@ -154,7 +154,7 @@ def fields_to_origin(
 
 
 def fields_to_client(
-    passed: PassedOn,
+    passed: ForwardedRequest,
     route: EdgeRoute,
     answer: AnyAnswer,
     lacked: dict[str, str],
@@ -178,7 +178,7 @@ def fields_to_client(
     return fields
 
 
-def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
+def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
     """Return the origin's answer with these fields, and its body as it comes."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
@@ -186,7 +186,7 @@ def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> Ro
     head = http1.status_line(answer.status) + http1.field_lines(fields.items())
     why = "bypass" if passed.method == "GET" else "method"
     cache = cache_status.lines("BYPASS", f"fwd={why}; fwd-status={answer.status}", age=age)
-    relayed = Relayed(
+    relayed = RelayedResponse(
         answer.status,
         head,
         answer.body if isinstance(answer, WholeAnswer) else answer,
@@ -197,7 +197,7 @@ def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> Ro
     return RouteAnswer(relayed, cache)
 
 
-def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:
+def _write(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Write:
     """Return what an accepted write has changed."""
     tail = answer.headers.get(NEXT_OFFSET)
     return Write(
@@ -218,7 +218,7 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
     return None if source is None else canonical_path(source)
 
 
-def _shows_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> bool:
+def _shows_the_end(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> bool:
     """Return whether the answer shows that the stream is gone for all readers.
 
     A 404 or 410 to an identified client, or from an origin that decides who may read, may only
@@ -232,12 +232,12 @@ def _shows_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> boo
     )
 
 
-def _is_unsure(passed: PassedOn, answer: AnyAnswer) -> bool:
+def _is_unsure(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
     """Return whether a gateway in between does not know if a write was done."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
 
 
-def _lifetime(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
+def _lifetime(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
     """Return the lifetime of a stream that the origin has just created."""
     try:
         for headers in (answer.headers, passed.headers):

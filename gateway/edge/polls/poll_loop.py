@@ -83,17 +83,17 @@ class PollTimer:
     """A timer for all polls of a route, which tells those that the origin has held for HOLDS_S."""
 
     def __init__(self) -> None:
-        self._since: dict[Following, float] = {}  # loop time; the longest out first
+        self._since: dict[OriginPollLoop, float] = {}  # loop time; the longest out first
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, following: Following) -> None:
+    def add(self, following: OriginPollLoop) -> None:
         """Note that a poll goes out."""
         loop = asyncio.get_running_loop()
         now = self._since[following] = loop.time()
         if self._timer is None:
             self._timer = loop.call_at(now + HOLDS_S, self._look)
 
-    def remove(self, following: Following) -> None:
+    def remove(self, following: OriginPollLoop) -> None:
         """Remove a poll that is no longer under way."""
         self._since.pop(following, None)
 
@@ -119,7 +119,7 @@ class _ReadAnswer(NamedTuple):
     is_repetition: bool
 
 
-class Following:
+class OriginPollLoop:
     """The requests for one stream, until it is closed, gone, or no longer followed.
 
     `on_error` is called when an answer could not be used. The raw way calls `answered`, `began` and

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.cache.fetches.shared_body import SharedBodyReader
 
 
-class How(Enum):
+class FetchOutcome(Enum):
     """The outcome of a request."""
 
     FETCHED = "fetched"
@@ -22,14 +22,14 @@ class How(Enum):
 
 
 # In Python 3.11 a member costs as much as a call when it is looked up in its class.
-FETCHED, CONFIRMED, STOOD_IN = How
+FETCHED, CONFIRMED, STOOD_IN = FetchOutcome
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class FetchResult(msgspec.Struct, frozen=True):
     """A whole answer, and how it came."""
 
     cached: CachedResponse
-    how: How
+    how: FetchOutcome
 
 
 class FetchPart:

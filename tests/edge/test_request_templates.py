@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge import askers
-from gateway.edge.askers import Askers
+from gateway.edge import request_templates
+from gateway.edge.request_templates import RequestTemplates
 from gateway.origin.raw_way import RawWay
 from gateway.protocol.http.forwarding import SCHEME, RequestSender
 from gateway.protocol.http.identity import IdentityHeaders
@@ -107,7 +107,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
             blocks: list[tuple[list[tuple[str, str]], list[tuple[str, str]]]],
             asked: list[tuple[int, str, str]],
         ) -> None:
-            remembered = Askers(route)
+            remembered = RequestTemplates(route)
             shared = [CIMultiDict([("Host", "a.test"), *fields]) for fields, _ in blocks]
             for which, address, target in asked:
                 common, own = shared[which % len(blocks)], blocks[which % len(blocks)][1]
@@ -125,9 +125,9 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
 async def test_cached_reader_requests_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(askers, "REMEMBERED", 3)
+    monkeypatch.setattr(request_templates, "REMEMBERED", 3)
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
-        remembered = Askers(gateway.edge.requests)
+        remembered = RequestTemplates(gateway.edge.requests)
         blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]
         sizes = []
         for block in blocks:

@@ -12,17 +12,17 @@ from gateway.later import Later, is_set_within
 
 if TYPE_CHECKING:
     from gateway.edge.comparison import Evidence
-    from gateway.edge.polls.following import Following
+    from gateway.edge.polls.poll_loop import OriginPollLoop
     from gateway.edge.polls.verification import Verification
 
 
-class Trust:
+class StreamRevalidation:
     """The trust in one stream's origin: doubts are raised here, and readers wait for their end.
 
     Without a `following` the origin is not asked.
     """
 
-    def __init__(self, verification: Verification, following: Following | None) -> None:
+    def __init__(self, verification: Verification, following: OriginPollLoop | None) -> None:
         self._verification = verification
         self._following = following
         self._comparison: Later[None] = Later()  # set when the next comparison is over

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SWEEP_S = 0.5  # a slow client is noticed this much late at most
 
 
-class Entrance:
+class SocketAcceptor:
     """The accepted sockets of one listener, and the timer that checks its connections."""
 
     def __init__(self, shared: Context, connections: Iterable[object]) -> None:

@@ -41,7 +41,7 @@ class _Asker(NamedTuple):
     request: CacheRequest  # for the stream that was read first
 
 
-class Askers:
+class RequestTemplates:
     """The requests that one route has built, by the block of fields and the address they came from.
 
     No request is kept whose fields identify its reader. `request` returns what

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Timeouts
 
 
-class Unsent:
+class UnsentWatch:
     """The watch on a connection with unsent bytes, from `now` on (loop time)."""
 
     def __init__(self, transport: asyncio.Transport, timeouts: Timeouts, now: float) -> None:

@@ -64,7 +64,7 @@ class ProbeBounds:
 USUAL = ProbeBounds()
 
 
-class Asker:
+class ProbeSender:
     """A sender of requests, as long as the budget lasts."""
 
     def __init__(self, budget: RequestBudget, *, has_credentials: bool = False) -> None:
@@ -123,7 +123,7 @@ async def exchange(
     body: bytes | None = None,
     bounds: ProbeBounds = USUAL,
 ) -> ProbeReply:
-    """Send a request that is counted already, as `Asker.ask` does."""
+    """Send a request that is counted already, as `ProbeSender.ask` does."""
     within_s = ANSWER_S if bounds.within_s is None else bounds.within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ DENIALS = frozenset({401, 403, 404, 410})
 ONES_OWN = "the origin says that this is for one reader alone: ask again"
 
 
-class Lenders:
+class ReaderRequests:
     """The requests that a stream can be read with: the present one, and those of later readers.
 
     All of them ask for the same stream, each with another reader's credentials. Beyond MOST the
