@@ -129,6 +129,6 @@ def test_the_noun_of_every_class_name_is_in_the_glossary_or_a_listed_word() -> N
     assert sorted(name for name in classes() if noun(name) not in known) == []
 
 
-def test_listed_words_are_in_use_and_unclear_ones_are_explained_nowhere_else() -> None:
+def test_each_listed_word_is_the_noun_of_a_class() -> None:
     in_use = {noun(name) for name in classes()}
     assert sorted(FIELD - in_use) == []
