@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.configuration import complain
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
-from gateway.commands.one_stream.home import home_of, server_options
+from gateway.commands.one_stream.home import home_of, server_options, target_of
+from gateway.commands.one_stream.parameters import StreamType
+from gateway.commands.one_stream.streams import STREAM_HELP, result_option
+from gateway.commands.one_stream.target import without_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +42,73 @@ def list_streams(
     operations.run(target, ls(target, home.base, prefix.lstrip("/"), as_json=as_json))
 
 
+@click.command(epilog=STREAM_HELP)
+@click.argument("stream", metavar="[STREAM]", type=StreamType(), required=False)
+@click.option("--prefix", metavar="TEXT", help="Delete the streams whose names begin so.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="With --prefix, do not ask.")
+@admin_option
+@admin_token_option
+@result_option
+@server_options
+@click.pass_context
+def delete(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    stream: StreamTarget | None,
+    prefix: str | None,
+    is_confirmed: bool,
+    admin: str | None,
+    admin_token: Path | None,
+    as_json: bool,
+) -> None:
+    """Delete a stream and all its data, or with --prefix many.
+
+    With --prefix the streams are counted first, and you type their number to delete them: those
+    that were counted, and no others. The server must be a Headgate, whose admin listener is asked.
+    """
+    if (stream is None) is (prefix is None):
+        raise click.UsageError("Give either STREAM or --prefix.")
+    from gateway.commands.one_stream import operations
+
+    if stream is not None:
+        operations.run(stream, operations.delete(stream, as_json=as_json))
+    elif prefix:
+        home, target = _server(ctx, admin, admin_token)
+        _delete_many(ctx, home, target, prefix.lstrip("/"), is_confirmed, as_json)
+    else:  # as of a variable that is not set
+        raise click.UsageError('--prefix is empty: give --prefix "/" to delete all streams.')
+
+
+def _delete_many(
+    ctx: click.Context,
+    home: HomeServer,
+    admin: StreamTarget,
+    prefix: str,
+    is_confirmed: bool,
+    as_json: bool,
+) -> None:
+    """Count, ask, and delete; any failure ends the program."""
+    from gateway.commands.many_streams.deletion import (
+        CountedStreams,
+        confirm,
+        count,
+        delete_counted,
+    )
+    from gateway.commands.one_stream.operations import run
+    from gateway.commands.shell.failure import Failed
+
+    with CountedStreams() as counted:
+        run(admin, count(admin, home.base, prefix, counted))
+        if counted.count and not is_confirmed:
+            try:
+                confirm(counted, f"{without_secrets(home.base)}/{prefix}")
+            except Failed as failure:
+                complain(f"{failure}.")
+                ctx.exit(1)
+        # Any stream's target has what all need: the authorization, and whom to trust.
+        target = target_of(f"/{prefix.strip('/') or 'any'}", ctx)
+        run(target, delete_counted(target, counted, as_json=as_json))
+
+
 def _server(
     ctx: click.Context, admin: str | None, token_file: Path | None
 ) -> tuple[HomeServer, StreamTarget]:
@@ -49,4 +120,4 @@ def _server(
         raise click.UsageError(f"{cause}.") from cause
 
 
-COMMANDS = (list_streams,)
+COMMANDS = (list_streams, delete)

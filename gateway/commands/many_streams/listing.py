@@ -54,9 +54,10 @@ class _RouteList(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ListedPath:
-    """A stream with its whole path, and its name below the base URL as a command takes it."""
+    """A stream with its URL, without secrets, and its name below the base as a command takes it."""
 
     url: str
+    path: str
     name: str
     row: ListedStream
 
@@ -76,7 +77,7 @@ async def streams_below(admin: Stream, base: str, prefix: str) -> AsyncIterator[
                 raise Failed(f"{admin.shown}: it lists {path}, which does not begin with {begins}")
             url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
             name = unquote(path.removeprefix(home))
-            yield ListedPath(url, name if quote(name, safe="/") in path else url, row)
+            yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)
 
 
 def _places(routes: list[str], begins: str) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from gateway.commands.one_stream.append import begun, closed, leading_to
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell import input as stdin
 from gateway.commands.shell.failure import FAILURES, Failed
-from gateway.commands.shell.output import note
+from gateway.commands.shell.output import finish, note
 from gateway.commands.shell.patience import LIMITED_FOR_S, tell
 from gateway.commands.shell.progress import Progress
 from gateway.errors import BadRequest
@@ -40,6 +40,7 @@ async def append_lines(
     producer: CommandProducer | None,
     *,
     close: bool,
+    as_json: bool,
 ) -> None:
     """Append each line of stdin, as it comes."""
     progress = Progress()
@@ -62,7 +63,8 @@ async def append_lines(
         except asyncio.CancelledError:
             note(f"Interrupted: {_in_the_stream(0)}.")
             raise
-        await _append_all(lines, progress, stream, close=close)
+        await _append_all(lines, progress, close=close)
+        _finish(lines, stream, is_closed=close, as_json=as_json)
 
 
 class BatchedLines:
@@ -183,7 +185,7 @@ class NumberedLines:
 
 
 async def _append_all(
-    lines: BatchedLines | NumberedLines, progress: Progress, stream: Stream, *, close: bool
+    lines: BatchedLines | NumberedLines, progress: Progress, *, close: bool
 ) -> None:
     def so_far() -> str:
         return f"{_count(lines.appended)} so far"
@@ -209,9 +211,24 @@ async def _append_all(
         raise Failed(f"{failure}; {before}") from failure
     finally:
         progress.clear()
+
+
+def _finish(
+    lines: BatchedLines | NumberedLines, stream: Stream, *, is_closed: bool, as_json: bool
+) -> None:
+    if as_json:
+        result = {
+            "url": stream.shown,
+            "lines": lines.appended,
+            "duplicates": lines.known,
+            "next_offset": lines.offset or None,
+            "closed": is_closed,
+        }
+        finish("", result)
+        return
     known = f", {lines.known} of them by an earlier run" if lines.known else ""
     note(f"Appended {_count(lines.appended)}{known}{leading_to(lines.offset)}.")
-    if close:
+    if is_closed:
         note(closed(stream, lines.offset))
 
 

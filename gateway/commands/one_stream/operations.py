@@ -21,6 +21,7 @@ from gateway.commands.shell.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.shell.output import (
     cancelled_when_closed,
     end_line,
+    finish,
     lines,
     note,
     wants_lines,
@@ -64,13 +65,18 @@ def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
 
 
 async def create(
-    target: StreamTarget, headers: Mapping[str, str], data: str | None, source: StreamTarget | None
+    target: StreamTarget,
+    headers: Mapping[str, str],
+    data: str | None,
+    source: StreamTarget | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Create the stream with this configuration and perhaps first data."""
     body = None if data is None else await _data(data)
     try:
         async with connect(target) as stream:
-            await _create(stream, headers, body)
+            await _create(stream, headers, body, as_json=as_json)
     except RequestRefused as refusal:
         fork_offset = headers.get("Stream-Fork-Offset")
         if fork_offset is not None and refusal.status in BAD_OFFSET:
@@ -81,12 +87,21 @@ async def create(
         raise Failed(f"{refusal}; --fork-from was {source.shown}") from refusal
 
 
-async def _create(stream: Stream, headers: Mapping[str, str], body: bytes | None) -> None:
+async def _create(
+    stream: Stream, headers: Mapping[str, str], body: bytes | None, *, as_json: bool
+) -> None:
     made = await stream.create(headers=headers, body=body)
     closed = ", closed" if made.is_closed else ""
     what = f"{stream.shown} ({made.content_type or 'of no content type'}{closed})"
     done = f"Created {what}" if made.is_new else f"{what} is there already"
-    note(f"{done}; next offset {made.next_offset}.")
+    result = {
+        "url": stream.shown,
+        "is_new": made.is_new,
+        "content_type": made.content_type or None,
+        "next_offset": made.next_offset,
+        "closed": made.is_closed,
+    }
+    finish(f"{done}; next offset {made.next_offset}.", result if as_json else None)
 
 
 async def append(
@@ -96,6 +111,7 @@ async def append(
     data: str | None,
     *,
     close: bool,
+    as_json: bool,
 ) -> None:
     """Append the data, or all of stdin, in one request."""
     body = await _data("-" if data is None else data)
@@ -105,7 +121,14 @@ async def append(
         session = await begun(stream, headers, producer)
         await session.append(body, is_closing=close)
     done = ("Already appended" if session.known else "Appended") if body else "Closed"
-    note(f"{done}{' and closed' if body and close else ''}{leading_to(session.offset)}.")
+    sentence = f"{done}{' and closed' if body and close else ''}{leading_to(session.offset)}."
+    result = {
+        "url": target.shown,
+        "is_duplicate": bool(session.known),
+        "next_offset": session.offset or None,
+        "closed": close,
+    }
+    finish(sentence, result if as_json else None)
 
 
 async def read(
@@ -210,17 +233,19 @@ async def head(target: StreamTarget, *, as_json: bool) -> None:
     write("".join(form.format(name, safe(str(value))) for name, value in rows).encode())
 
 
-async def close(target: StreamTarget) -> None:
+async def close(target: StreamTarget, *, as_json: bool) -> None:
     """Close the stream."""
     async with connect(target) as stream:
-        note(closed(stream, (await stream.close()).next_offset))
+        offset = (await stream.close()).next_offset
+    result = {"url": target.shown, "next_offset": offset, "closed": True}
+    finish(closed(stream, offset), result if as_json else None)
 
 
-async def delete(target: StreamTarget) -> None:
+async def delete(target: StreamTarget, *, as_json: bool) -> None:
     """Delete the stream."""
     async with connect(target) as stream:
         await stream.delete()
-    note(f"Deleted {target.shown}.")
+    finish(f"Deleted {target.shown}.", {"url": target.shown, "deleted": 1} if as_json else None)
 
 
 async def _data(text: str) -> bytes:

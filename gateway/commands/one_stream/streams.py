@@ -31,6 +31,9 @@ stream_argument = click.argument("stream", metavar="STREAM", type=StreamType())
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON message a line; so for JSON streams anyway."
 )
+result_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
+)
 raw_option = click.option(
     "--raw", "as_bytes", is_flag=True, help="The bytes as they are sent; so for others anyway."
 )
@@ -76,6 +79,7 @@ offset_file_option = click.option(
     metavar="N",
     help="And N messages (JSON) or bytes more.",
 )
+@result_option
 @server_options
 def create(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
@@ -87,6 +91,7 @@ def create(  # noqa: PLR0913 - one for each option
     fork_from: StreamTarget | None,
     fork_offset: str | None,
     fork_sub_offset: int | None,
+    as_json: bool,
 ) -> None:
     """Create a stream, or make sure that it exists."""
     if ttl is not None and expires_at is not None:
@@ -111,7 +116,8 @@ def create(  # noqa: PLR0913 - one for each option
     from gateway.commands.one_stream import operations
 
     headers = {name: value for name, value in fields.items() if value is not None}
-    operations.run(stream, operations.create(stream, headers, data, fork_from))
+    work = operations.create(stream, headers, data, fork_from, as_json=as_json)
+    operations.run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
@@ -145,6 +151,7 @@ def create(  # noqa: PLR0913 - one for each option
     help="The producer's epoch; a new one for new data.  [default: 0]",
 )
 @click.option("--close", is_flag=True, help="Close the stream with it.")
+@result_option
 @server_options
 def append(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
@@ -155,6 +162,7 @@ def append(  # noqa: PLR0913 - one for each option
     producer: str | None,
     epoch: int | None,
     close: bool,
+    as_json: bool,
 ) -> None:
     """Append to a stream.
 
@@ -177,9 +185,10 @@ def append(  # noqa: PLR0913 - one for each option
     if lines:
         from gateway.commands.one_stream.append_lines import append_lines
 
-        operations.run(stream, append_lines(stream, headers, writer, close=close))
+        work = append_lines(stream, headers, writer, close=close, as_json=as_json)
     else:
-        operations.run(stream, operations.append(stream, headers, writer, data, close=close))
+        work = operations.append(stream, headers, writer, data, close=close, as_json=as_json)
+    operations.run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
@@ -254,7 +263,7 @@ def tail(  # noqa: PLR0913 - one for each option
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@result_option
 @server_options
 def head(stream: StreamTarget, as_json: bool) -> None:
     """Print what is known of a stream without reading it."""
@@ -265,25 +274,16 @@ def head(stream: StreamTarget, as_json: bool) -> None:
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
+@result_option
 @server_options
-def close(stream: StreamTarget) -> None:
+def close(stream: StreamTarget, as_json: bool) -> None:
     """Close a stream to further appends.
 
     Its readers come to an end, and it cannot be opened again.
     """
     from gateway.commands.one_stream import operations
 
-    operations.run(stream, operations.close(stream))
-
-
-@click.command(epilog=STREAM_HELP)
-@stream_argument
-@server_options
-def delete(stream: StreamTarget) -> None:
-    """Delete a stream and all its data."""
-    from gateway.commands.one_stream import operations
-
-    operations.run(stream, operations.delete(stream))
+    operations.run(stream, operations.close(stream, as_json=as_json))
 
 
 def _form(as_json: bool, as_bytes: bool) -> bool | None:
@@ -293,4 +293,4 @@ def _form(as_json: bool, as_bytes: bool) -> bool | None:
     return as_json if as_json or as_bytes else None
 
 
-COMMANDS = (create, append, read, tail, head, close, delete)
+COMMANDS = (create, append, read, tail, head, close)

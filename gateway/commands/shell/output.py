@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import stat
 import sys
@@ -18,7 +19,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, json_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(slots=True)
@@ -75,6 +76,14 @@ def note(sentence: str) -> None:
                 _printed.line_is_begun = False
                 sentence = f"\n{sentence}"
             print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
+
+
+def finish(sentence: str, result: Mapping[str, object] | None) -> None:
+    """Say what a command has done, or print it as a JSON object where there is a `result`."""
+    if result is None:
+        note(sentence)
+    else:
+        write(json.dumps(result).encode() + b"\n")
 
 
 def end_line() -> None:

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands.conftest import CommandLine
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.http1 import ask
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.blocking_origin import Exchange
+    from tests.support.processes import Headgate
+
+MANY = 600  # more than a page
+
+
+@pytest.fixture
+def deleter(server: Headgate) -> Iterator[CommandLine]:
+    """The command line, to which the admin listener is known."""
+    made = CommandLine(server.streams)
+    made.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+    yield made
+    made.kill()
+
+
+def names(cli: CommandLine, prefix: str) -> list[str]:
+    return [line.split("\t")[-1] for line in cli.output("ls", prefix).decode().splitlines()]
+
+
+def make(server: Headgate, *created: str) -> None:
+    for name in created:
+        assert ask(server.port, "PUT", f"/v1/stream/{name}", b"").status == 201
+
+
+def test_delete_prefix_with_yes_deletes_all_pages_and_nothing_else(
+    deleter: CommandLine, server: Headgate
+) -> None:
+    make(server, *(f"old/{number}" for number in range(MANY)), "older", "keep")
+    done = deleter("delete", "--prefix", "old/", "--yes")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode() == f"Deleted {MANY} streams.\n"
+    assert names(deleter, "old/") == []
+    assert names(deleter, "o") == ["older"]
+    assert names(deleter, "keep") == ["keep"]
+    again = deleter.output("delete", "--prefix", "old/", "--yes", "--json")
+    assert json.loads(again) == {"deleted": 0, "gone": 0}
+
+
+@pytest.mark.parametrize(("typed", "is_deleted"), [("2", True), ("y", False), ("", False)])
+def test_delete_prefix_wants_the_number_typed(
+    typed: str, is_deleted: bool, deleter: CommandLine, server: Headgate
+) -> None:
+    make(server, f"typed{typed}/a", f"typed{typed}/b")
+    ours, theirs = pty.openpty()
+    process = deleter.start("delete", "--prefix", f"typed{typed}/", stdin=theirs)
+    os.write(ours, f"{typed}\n".encode())
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    os.close(ours)
+    os.close(theirs)
+    assert f"2 streams: {server.streams}/typed{typed}/*. Type 2 to delete them" in said
+    assert process.wait(20) == (0 if is_deleted else 1)
+    assert ("headgate: nothing was deleted." in said) is not is_deleted
+    assert len(names(deleter, f"typed{typed}/")) == (0 if is_deleted else 2)
+
+
+def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server: Headgate) -> None:
+    make(server, "asked/a")
+    done = deleter("delete", "--prefix", "asked/")
+    assert done.returncode == 2
+    assert b"There is nobody to ask: give --yes" in done.stderr
+    assert names(deleter, "asked/") == ["asked/a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Give either STREAM or --prefix."),
+        (["a", "--prefix", "b"], "Give either STREAM or --prefix."),
+        (["--prefix", "", "--yes"], '--prefix is empty: give --prefix "/"'),
+    ],
+)
+def test_delete_of_nothing_or_of_everything_by_accident_is_refused(
+    arguments: list[str], said: str, deleter: CommandLine
+) -> None:
+    done = deleter("delete", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+
+
+def test_an_interrupted_deletion_says_how_far_it_is_and_can_be_repeated() -> None:
+    with headgate() as server, BlockingOrigin() as front:
+        make(server, *(f"cut/{number}" for number in range(30)))
+        cli = CommandLine(f"{front.url}/v1/stream")
+        cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+        deleted: list[str] = []
+
+        def delete_some(exchange: Exchange) -> None:
+            if len(deleted) == 10:
+                process.send_signal(signal.SIGINT)
+                return
+            deleted.append(exchange.target)
+            assert ask(server.port, "DELETE", exchange.target).status == 204
+            exchange.answer(b"", status="204 No Content")
+
+        front.play = delete_some
+        process = cli.start("delete", "--prefix", "cut/", "--yes")
+        assert process.wait(20) == 130
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        assert "of 30 streams are deleted; the same command goes on.\n" in said
+        whole = CommandLine(server.streams)
+        whole.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+        assert len(names(whole, "cut/")) == 30 - len(deleted)
+        whole.output("delete", "--prefix", "cut/", "--yes")
+        assert names(whole, "cut/") == []
+        cli.kill()
+
+
+def test_a_stream_that_is_gone_already_is_no_failure_and_another_refusal_is() -> None:
+    with headgate() as server, BlockingOrigin() as front:
+        make(server, "x/a", "x/b")
+        cli = CommandLine(f"{front.url}/v1/stream")
+        cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+        front.play = lambda exchange: exchange.answer(b"", status="404 Not Found")
+        told = json.loads(cli.output("delete", "--prefix", "x/", "--yes", "--json"))
+        assert told == {"deleted": 0, "gone": 2}
+        front.play = lambda exchange: exchange.answer(b"", status="403 Forbidden")
+        refused = cli("delete", "--prefix", "x/", "--yes")
+        assert refused.returncode == 5
+        assert refused.stderr.decode().endswith("; 0 of 2 streams are deleted.\n")
+
+
+# ---------------------------------------------------------------- --json of the other commands
+
+
+def test_json_prints_the_result_of_each_writing_command(cli: CommandLine, server: Headgate) -> None:
+    url = f"{server.streams}/results"
+
+    def told(*arguments: str, stdin: bytes = b"") -> dict[str, object]:
+        done = cli(*arguments, "--json", stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return dict(json.loads(done.stdout))
+
+    made = told("create", "results", "--data", "1")
+    offset = made.pop("next_offset")
+    assert made == {"url": url, "is_new": True, "content_type": "text/plain", "closed": False}
+    assert told("create", "results")["is_new"] is False
+    once = told("append", "results", "--data", "2", "--producer", "p")
+    assert (once["url"], once["is_duplicate"], once["closed"]) == (url, False, False)
+    assert once["next_offset"] != offset
+    assert told("append", "results", "--data", "2", "--producer", "p")["is_duplicate"] is True
+    lines = told("append", "results", "--lines", stdin=b"a\nb\n")
+    assert (lines["lines"], lines["duplicates"], lines["closed"]) == (2, 0, False)
+    closed = told("close", "results")
+    assert closed == {"url": url, "next_offset": lines["next_offset"], "closed": True}
+    assert told("delete", "results") == {"url": url, "deleted": 1}
