@@ -54,7 +54,7 @@ def test_help_loads_no_network_library() -> None:
     ("arguments", "complaint"),
     [
         (["read"], "Missing argument 'STREAM'."),
-        (["serve", "--listn", "x"], "'--listn'. Did you mean '--listen'?"),
+        (["serve", "--workrs", "x"], "'--workrs'. Did you mean '--workers'?"),
         (["tale", "chat"], "No such command 'tale'"),
         (["create", "localhost:4437/x"], "write http://localhost:4437/x, or /localhost:4437/x"),
         (["create", "chat", "--ttl", "-1"], "'-1' must be whole seconds, at least 1"),
