@@ -235,6 +235,16 @@ OF_PARTS = (
         "file",
     ),
     Alert(
+        "HeadgateQuotaNearlyFull",
+        "headgate_log_used_bytes / headgate_log_max_bytes > 0.9",
+        "5m",
+        "warning",
+        "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
+        " max_log_size.",
+        "Beyond it creations and appends get 507. Delete streams or raise max_log_size.",
+        "quota",
+    ),
+    Alert(
         "HeadgateDiskFills",
         # Each prediction is eight times as long as the data that there must be for it, at most: of
         # minutes, the creation of a file would be the end of the disk.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-# One of `parts_of`: `log`, a kind of log, `origin`, `workers`, `purges` or `access_files`.
+# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `workers`, `purges`, `access_files`.
 Part: TypeAlias = str
 
 
@@ -17,6 +17,7 @@ def parts_of(settings: Settings) -> frozenset[Part]:
     has = {
         "log": any(not route.is_http for route in routes),
         "origin": any(route.is_http for route in routes),
+        "quota": any(route.max_log_size for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
         "access_files": bool(settings.tokens_file or settings.keys_file)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.backends.commit_histograms import BOUNDS_S
-from gateway.errors import HeadgateError, LimitReached, LogUnavailable, RecordDamaged
+from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import together
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # An append, the callback for its outcome, and the time when it came (perf_counter).
 Waiting = tuple[Append, Callable[[AppendOutcome | HeadgateError], None], float]
-OURS = (LogUnavailable, LimitReached, RecordDamaged)  # failures of the server, not of a client
+# Failures of the server, not of a client.
+OURS = (LogFull, LogUnavailable, LimitReached, RecordDamaged)
 
 
 class AppendMetrics:

@@ -7,7 +7,7 @@ from gateway.settings import PurgedCache, Route, Settings
 EVERYTHING = Settings(
     workers=1,
     routes=(
-        Route(prefix="/files", origin="file:./streams"),
+        Route(prefix="/files", origin="file:./streams", max_log_size=1 << 30),
         Route(prefix="/redis", origin="redis://127.0.0.1", wait_replicas=2),
         Route(prefix="/redis/one", origin="redis://127.0.0.1/1", wait_replicas=1),
         Route(prefix="/origin", origin="http://127.0.0.1:1"),

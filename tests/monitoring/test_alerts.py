@@ -396,6 +396,16 @@ CASES = [
         BY_ROUTE,
         "a:1 has 1023MiB left for /r.",
     ),
+    Case(
+        "HeadgateQuotaNearlyFull",
+        gauge("headgate_log_used_bytes", ROUTE, 91 * MIB)
+        | gauge("headgate_log_max_bytes", ROUTE, 100 * MIB),
+        gauge("headgate_log_used_bytes", ROUTE, 90 * MIB)
+        | gauge("headgate_log_max_bytes", ROUTE, 100 * MIB),
+        5,
+        BY_ROUTE,
+        "/r on a:1 uses 91% of max_log_size.",
+    ),
     # As fast as it would be full in 23 hours; it is known three hours after the first scrape.
     Case(
         "HeadgateDiskFills",
@@ -663,7 +673,7 @@ def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
             | OF_HTTP
             | {
                 *("HeadgateRedisReplicasMissing", "HeadgatePurgesFail"),
-                "HeadgateAccessFileRefused",
+                *("HeadgateAccessFileRefused", "HeadgateQuotaNearlyFull"),
             },
         ),
     ],
