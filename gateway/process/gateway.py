@@ -71,7 +71,7 @@ class Gateway:
         """Build all parts from the settings, which `reread` returns anew for a reload.
 
         A worker has the `journal` of all workers' writes, `console`, the hash of the console
-        token, which the supervisor made, and `upstream`, the socket by which a front reaches it.
+        token, which the supervisor made, and `inherited`, the socket by which a front reaches it.
         Raises StartError if the libraries for tracing are missing, or a cache's token or the
         tokens_file cannot be read.
         """
