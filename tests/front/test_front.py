@@ -43,8 +43,12 @@ def test_a_request_by_the_front_is_logged_with_the_address_of_its_client(server:
     """A stranger's X-Forwarded-For and Forwarded count for nothing."""
     made_up = ("-H", "X-Forwarded-For: 192.0.2.1", "-H", "Forwarded: for=192.0.2.2")
     server.ask("/v1/stream/logged?offset=-1", *made_up)
-    line = next(one for one in server.output().splitlines() if "/v1/stream/logged" in one)
-    assert '"client": "127.0.0.' in line
+
+    def lines() -> list[str]:
+        return [one for one in server.output().splitlines() if "/v1/stream/logged" in one]
+
+    wait_until(lambda: bool(lines()), "it is logged")
+    assert '"client": "127.0.0.' in lines()[0]
 
 
 def test_a_killed_caddy_is_back_with_its_certificate(server: Fronted) -> None:
