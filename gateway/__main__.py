@@ -57,6 +57,7 @@ class CommandGroup(click.Group):
         from gateway.commands.cdn import cdn
         from gateway.commands.completion import completion
         from gateway.commands.context import context
+        from gateway.commands.debug import debug
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
@@ -67,7 +68,7 @@ class CommandGroup(click.Group):
         from gateway.commands.token import token
 
         of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
-        for other in (*COMMANDS, *ON_MANY, *of_server, completion, context):
+        for other in (*COMMANDS, *ON_MANY, *of_server, completion, context, debug):
             self.add_command(other)
 
     @override

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import msgspec
 from headgate.errors import RequestRefused
 
-from gateway.commands.one_stream.admin_target import TOKEN_VARIABLE
+from gateway.commands.one_stream.admin_requests import admin_answer
 from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import note
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
-# 500 names of 8 KiB each, with all that is said of them; a longer answer is no page.
-LONGEST_ANSWER = 16 << 20
 NO_API = {404, 405, 501}
 
 
@@ -119,20 +117,11 @@ async def _rows(admin: Stream, route: str, begins: str) -> AsyncIterator[ListedS
 
 async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
     """Return an answer of the API. Raises Failed if there is none, RequestRefused for others."""
-    body = bytearray()
     try:
-        async with admin.beside(f"{admin.url}/{name}").request("GET", query=query) as answer:
-            async for piece in answer.content.iter_chunked(1 << 16):
-                body += piece
-                if len(body) > LONGEST_ANSWER:
-                    raise _is_none(admin)
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(await admin_answer(admin, f"api/{name}", query), type=kind)
     except msgspec.DecodeError as cause:
         raise _is_none(admin) from cause
     except RequestRefused as refusal:
-        if refusal.status in {401, 403}:
-            wanted = f"it wants a token: set {TOKEN_VARIABLE}, or give --admin-token FILE"
-            raise Failed(f"{refusal}; {wanted}") from refusal
         if refusal.status in NO_API:  # of another server, and no word about a stream
             raise _is_none(admin) from None
         raise

@@ -1,0 +1,47 @@
+"""`headgate debug`: what a report about a running server needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
+from gateway.commands.one_stream.home import home_of, server_options
+
+
+@click.group()
+def debug() -> None:
+    """Gather what a report about a running server needs."""
+
+
+@debug.command("bundle")
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), default="headgate-debug.tar.gz"
+)
+@admin_option
+@admin_token_option
+@server_options
+@click.pass_context
+def debug_bundle(
+    ctx: click.Context, file: Path, admin: str | None, admin_token: Path | None
+) -> None:
+    """Write an archive about a running server to FILE, in ten seconds.
+
+    It has settings without secrets, versions, metrics, figures of the console, and of a server on
+    this machine also limits, descriptors by kind, processor time by thread and the last log lines.
+    Nothing of a stream's data is in it.
+    """
+    try:
+        home = home_of(os.environ, ctx)
+        target = admin_of(home, admin, admin_token, ctx)
+    except ValueError as cause:
+        raise click.UsageError(f"{cause}.") from cause
+    from gateway.commands.debug_bundle.collecting import bundle
+    from gateway.commands.one_stream.operations import run
+    from gateway.running_servers import running_servers
+
+    at = target.url.removesuffix("/api").rstrip("/")
+    pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]
+    run(target, bundle(target, pids[0] if len(pids) == 1 else None, file))
