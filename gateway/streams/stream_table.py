@@ -155,7 +155,7 @@ class StreamTable(ActiveStreams):
 
     @override
     def outdate(self, change: Change) -> None:
-        whole = change.removes or change.state.soft_deleted
+        whole = change.removes or change.trims or change.state.soft_deleted
         if self.is_shared and not whole:
             active = self._streams.get(change.state.path)
             whole = is_rewritten(None if active is None else active.known, change.state)

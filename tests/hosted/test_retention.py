@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.backends.conftest import _redis  # noqa: F401 - a fixture of the whole session
-from tests.backends.contract import FACTORIES, MANY, reclaimed
+from gateway.backends.memory import MemoryLog
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.settings.log_kinds.redis import parse_redis
+from tests.backends.contract import reclaimed
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.web.serving import PREFIX, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from gateway.backends.contract import Log
 
 RECORD = 100
 KEPT = 800  # bytes; marks are an eighth apart
-OWN = ("memory", "sqlite")  # logs without a clock of their own
+OWN = ("memory", "file")  # logs without a clock of their own
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a server; each log has a prefix of its own there."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def log_of(kind: str, folder: Path, redis: RedisServer) -> Log:
+    """Return a new log of a kind."""
+    if kind == "memory":
+        return MemoryLog()
+    if kind == "file":
+        return SqliteLog(folder)
+    return RedisLog(RedisSettings(parse_redis(f"{redis.url}?prefix={uuid.uuid4().hex}")))
 
 
 def numbered(number: int) -> bytes:
@@ -34,11 +60,11 @@ async def beginning(gateway: Serving, name: str) -> bytes:
     return answer.body[:3]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_get_410(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    log = FACTORIES[kind](tmp_path, MANY)
+    log = log_of(kind, tmp_path, redis)
     async with serving(log, own={"retention_size": KEPT}) as gateway:
         created = await gateway.ask(put("s"))
         await filled(gateway, "s", range(8))
@@ -52,11 +78,11 @@ async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_
         assert tail.status == 200
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_several(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    log = FACTORIES[kind](tmp_path, MANY)
+    log = log_of(kind, tmp_path, redis)
     json = "application/json"
     async with serving(log, own={"retention_messages": 16}) as gateway:
         await gateway.ask(put("s", content_type=json))
@@ -68,11 +94,11 @@ async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_seve
         assert 16 <= len(kept) <= 18
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retained_size(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    log = FACTORIES[kind](tmp_path, MANY)
+    log = log_of(kind, tmp_path, redis)
     async with serving(log, own={"retention_size": KEPT}) as gateway:
         await gateway.ask(put("s"))
         await filled(gateway, "s", range(4))
@@ -89,8 +115,10 @@ async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retai
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_a_fork_is_trimmed_beyond_what_it_inherited(kind: str, tmp_path: Path) -> None:
-    log = FACTORIES[kind](tmp_path, MANY)
+async def test_a_fork_is_trimmed_beyond_what_it_inherited(
+    kind: str, tmp_path: Path, redis: RedisServer
+) -> None:
+    log = log_of(kind, tmp_path, redis)
     async with serving(log, own={"retention_size": KEPT}) as gateway:
         await gateway.ask(put("s"))
         await filled(gateway, "s", range(4))
@@ -104,9 +132,9 @@ async def test_a_fork_is_trimmed_beyond_what_it_inherited(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", OWN)
 async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    log = FACTORIES[kind](tmp_path, MANY)
+    log = log_of(kind, tmp_path, redis)
     async with serving(log, own={"retention_age": 80}) as gateway:
         await gateway.ask(put("s", body=numbered(0)))
         gateway.clock.advance(79)
@@ -119,3 +147,24 @@ async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
         (await gateway.ask(get(f"s?offset={offset(0)}"))).assert_problem(410)
         await filled(gateway, "s", range(1, 2))
         assert await beginning(gateway, "s") == b"001"
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("own", [{"retention_size": CHUNK_BYTES}, {"retention_age": 80}])
+async def test_a_cached_chunk_is_not_served_once_its_records_are_removed(
+    own: dict[str, int], kind: str, tmp_path: Path, redis: RedisServer
+) -> None:
+    async with serving(log_of(kind, tmp_path, redis), own=own) as gateway:
+        await gateway.ask(put("s", body=b"x" * CHUNK_BYTES))
+        await gateway.ask(post("s", b"more"))
+        whole = f"s?offset={offset(0)}"
+        for cached in ("MISS", "HIT"):
+            answer = await gateway.ask(get(whole))
+            assert (answer.get("X-Cache"), len(answer.body)) == (cached, CHUNK_BYTES)
+        if "retention_age" in own:
+            gateway.clock.advance(80)
+            gateway.elapsed.advance(80)
+            await gateway.route.sweeper.round()
+        else:
+            await gateway.ask(post("s", b"y" * CHUNK_BYTES))
+        (await gateway.ask(get(whole))).assert_problem(410, "no longer kept")
