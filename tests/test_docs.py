@@ -21,6 +21,7 @@ from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
 from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
+from gateway.running_servers import running_servers
 from gateway.runtime.limits import LIMITS
 from gateway.settings import PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S
@@ -29,6 +30,7 @@ from tests.bench import table
 from tests.bench.__main__ import BENCHMARKS
 from tests.bench.peers import PEERS
 from tests.support.processes import Headgate
+from tests.support.waiting import wait_until
 from tests.test_architecture import ROOT, layers, sources
 from tests.web.serving import get, put, serving
 
@@ -161,8 +163,11 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         (folder / ".venv").symlink_to(sys.prefix)
-        self.server = Headgate(f"file:{folder / 'headgate-data'}")
-        environment = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
+        # No STREAM_URL: the commands find the server by themselves.
+        self._found = {"XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": os.devnull}
+        self.server = Headgate(f"file:{folder / 'headgate-data'}", environment=self._found)
+        inherited = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
+        environment = inherited | self._found
         self.first = Terminal(folder, environment)
         self.second = Terminal(folder, environment)
 
@@ -170,17 +175,11 @@ class Desk:
         """The command with the address of this server for that of the document."""
         return command.replace(PRINTED_ADDRESS, self.server.url.removeprefix("http://"))
 
-    def export(self) -> None:
-        """Type the export that the server has printed for other ports than the document's."""
-        (export, *_) = re.findall(r"export STREAM_URL=[^\s\"]+", self.server.output())
-        for terminal in (self.first, self.second):
-            terminal.begin(export)
-
     def play(self, step: Step) -> None:
         """Do what a step of the README says, and compare what it prints."""
         if step.command.startswith("make run"):
             self.server.start()
-            self.export()
+            wait_until(lambda: len(running_servers(self._found)) == 1, "commands find it")
         elif step.terminal == "reader":
             self.second.begin(self.spelled(step.command))
             self.second.until(re.escape("\n".join(step.printed)))
