@@ -18,6 +18,7 @@ from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from gateway.settings import Settings
 
@@ -34,8 +35,11 @@ class Front:
     `why_unhealthy` says why it does not serve. `restarts` counts how often it was started again.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the sockets, and write Caddy's file. Raises StartError, or OSError of a socket."""
+    def __init__(self, settings: Settings, inherited: Sequence[socket.socket] = ()) -> None:
+        """Open the sockets that are not `inherited`, and write Caddy's file.
+
+        Raises StartError, or OSError of a socket.
+        """
         self.why_unhealthy: str | None = STARTING
         self.restarts = 0
         self._opened = ExitStack()
@@ -47,7 +51,7 @@ class Front:
         except OSError as error:
             raise StartError(f"cannot use {folder} (front_data): {error.strerror}") from error
         with ExitStack() as opened:
-            sockets = open_public(settings.front_listen, opened)
+            sockets = open_public(settings.front_listen, opened, inherited)
             self.upstream: socket.socket = open_upstream(folder)
             opened.callback(self.upstream.close)
             (folder / "Caddyfile").write_text(caddyfile(settings, sockets, UPSTREAM))

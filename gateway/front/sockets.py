@@ -8,15 +8,15 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.front import HTTPS_PORT
+from gateway.settings.front import HTTP_PORT, HTTPS_PORT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
     from gateway.settings import Address
 
-HTTP_PORT = 80
 BACKLOG = 4096  # browsers that wait while Caddy is started again
 UPSTREAM = "gateway.sock"  # in the folder of the front
 
@@ -36,15 +36,22 @@ class PublicSockets:
         return tuple(one.fileno() for one in sockets if one is not None)
 
 
-def open_public(address: Address, opened: ExitStack) -> PublicSockets:
-    """Listen for HTTPS by TCP and UDP, and for HTTP beside port 443. Raises OSError."""
-    host, port = address.host, address.port
-    tls = opened.enter_context(_bound(host, port, socket.SOCK_STREAM))
+def open_public(
+    address: Address, opened: ExitStack, inherited: Sequence[socket.socket] = ()
+) -> PublicSockets:
+    """Listen for HTTPS by TCP and UDP, and for HTTP beside port 443. Raises OSError.
+
+    Sockets that are `inherited` from the service manager are taken first.
+    """
+
+    def opened_at(port: int, kind: socket.SocketKind) -> socket.socket:
+        found = [one for one in inherited if one.type == kind and one.getsockname()[1] == port]
+        return opened.enter_context(found[0] if found else _bound(address.host, port, kind))
+
+    tls = opened_at(address.port, socket.SOCK_STREAM)
     port = tls.getsockname()[1]
-    quic = opened.enter_context(_bound(host, port, socket.SOCK_DGRAM))
-    http = None
-    if port == HTTPS_PORT:
-        http = opened.enter_context(_bound(host, HTTP_PORT, socket.SOCK_STREAM))
+    quic = opened_at(port, socket.SOCK_DGRAM)
+    http = opened_at(HTTP_PORT, socket.SOCK_STREAM) if port == HTTPS_PORT else None
     return PublicSockets(tls, quic, http)
 
 

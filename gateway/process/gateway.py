@@ -203,7 +203,8 @@ class Gateway:
     def _listen_for_front(self, connections: ConnectionServer) -> None:
         """Accept connections of the front until it has ended, so it loses none while it stops."""
         if self._journal is None:
-            self._front = open_front(self.settings, self._open)
+            inherited = self._inherited.of_front(self.settings)
+            self._front = open_front(self.settings, self._open, inherited)
         listener = ConnectionListener(connections)
         self._open.callback(listener.close)
         listener.adopt(self._inherited.upstream)

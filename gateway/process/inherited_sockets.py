@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
+from gateway.settings.front import front_ports
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -44,8 +45,13 @@ class InheritedSockets:
         return cls(tuple(map(_listening, range(FIRST, FIRST + count))))
 
     def at(self, address: Address) -> list[socket.socket]:
-        """Return the sockets for an address of the settings."""
-        return [one for one in self._sockets if _is_at(one, address)]
+        """Return the listening sockets for an address of the settings."""
+        streams = [one for one in self._sockets if one.type == socket.SOCK_STREAM]
+        return [one for one in streams if _is_at(one, address)]
+
+    def of_front(self, settings: Settings) -> list[socket.socket]:
+        """Return the sockets of the front: those of HTTPS by TCP and UDP, and of HTTP."""
+        return [one for one in self._sockets if _is_of_front(one, settings)]
 
     @property
     def upstream(self) -> list[socket.socket]:
@@ -55,7 +61,10 @@ class InheritedSockets:
     def check(self, settings: Settings) -> None:
         """Raise StartError for a socket that is for no address of the settings."""
         for one in self._sockets:
-            if not (_is_at(one, settings.listen) or _is_at(one, settings.admin)):
+            is_listener = one.type == socket.SOCK_STREAM and (
+                _is_at(one, settings.listen) or _is_at(one, settings.admin)
+            )
+            if not (is_listener or _is_of_front(one, settings)):
                 where = _shown(one)
                 raise StartError(
                     f"the service manager passes a socket for {where}, but listen is "
@@ -70,7 +79,8 @@ def _listening(descriptor: int) -> socket.socket:
         is_listening = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as cause:
         raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which is no socket") from cause
-    if not is_listening or one.type != socket.SOCK_STREAM:
+    # One of datagrams is for HTTP/3 of the front.
+    if not is_listening and one.type != socket.SOCK_DGRAM:
         raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which does not listen")
     one.setblocking(False)
     return one
@@ -79,6 +89,12 @@ def _listening(descriptor: int) -> socket.socket:
 def _is_at(one: socket.socket, address: Address) -> bool:
     """Return whether a socket listens at an address: the port decides, as hosts may be names."""
     return one.family != socket.AF_UNIX and one.getsockname()[1] == address.port
+
+
+def _is_of_front(one: socket.socket, settings: Settings) -> bool:
+    """Return whether a socket is for the front, if there is one."""
+    ports = front_ports(settings.front_listen)
+    return bool(settings.front) and any(_is_at(one, address) for address in ports)
 
 
 def _shown(one: socket.socket) -> str:

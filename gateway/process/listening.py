@@ -60,14 +60,16 @@ async def open_admin(
         await listener.open(address, inherited)
 
 
-def open_front(settings: Settings, opened: AsyncExitStack) -> Front | None:
+def open_front(
+    settings: Settings, opened: AsyncExitStack, inherited: Sequence[socket.socket] = ()
+) -> Front | None:
     """Open the sockets of the front, if there is one; `opened` closes them. Raises StartError."""
     if not settings.front:
         return None
     from gateway.front.front import Front  # for those who have one only
 
     with explaining(settings.front_listen, "front_listen"):
-        front = Front(settings)
+        front = Front(settings, inherited)
     opened.callback(front.close)
     return front
 

@@ -12,11 +12,19 @@ from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import ValueContext, checks, setting
 
 HTTPS_PORT = 443
+HTTP_PORT = 80
 OWN_CA = "internal"
 # It is written into a Caddyfile, so nothing is in it that has a meaning there.
 DIRECTORY = re.compile(r"https://[A-Za-z0-9._~:/\[\]-]+")
 ACME_KIND = "internal or the https URL of an ACME directory"
 MOST_HOSTS = 64  # each has a certificate of its own, and authorities issue so many in a week
+
+
+def front_ports(address: Address) -> list[Address]:
+    """Return the addresses of the front: that of HTTPS, and beside port 443 that of HTTP."""
+    if address.port != HTTPS_PORT:
+        return [address]
+    return [address, Address(address.host, HTTP_PORT)]
 
 
 class FrontSettings(LimitSettings):
