@@ -18,7 +18,8 @@ import msgspec
 from gateway.settings.reached import console_url, stream_bases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from typing import Self
 
     from gateway.settings import Settings
 
@@ -34,37 +35,61 @@ class RunningServer(msgspec.Struct, frozen=True):
     pid: int
 
 
-@contextlib.contextmanager
-def published(settings: Settings, environment: Mapping[str, str]) -> Iterator[bool]:
-    """Have commands of this user find the server within the block. Yield whether they do.
+class AddressFile:
+    """The file by which commands of this user find this server, within the block.
 
-    The file is called after the address, which no two servers listen on: so there is never more
-    than one for each address that was ever used.
+    It is called after the address, which no two servers listen on: so there is never more than one
+    for each address that was ever used.
     """
-    folder = _folder(environment)
-    server = RunningServer(tuple(stream_bases(settings)), console_url(settings), os.getpid())
-    file = folder / f"{settings.listen}.json"
-    draft = folder / f"{file.name}.{server.pid}"
-    with contextlib.ExitStack() as opened:
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        self._folder = _folder(environment)
+        self._file = self._folder / f"{settings.listen}.json"
+        self._settings = settings
+        self._descriptor: int | None = None
+
+    @property
+    def is_found(self) -> bool:
+        """True if commands find the server."""
+        return self._descriptor is not None
+
+    def __enter__(self) -> Self:
+        # A port of 0 is any that is free: the settings do not say which.
+        if self._settings.listen.port:
+            with contextlib.suppress(OSError):  # else the start says what to export
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                _check_private(self._folder)
+                self._write(self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self._file.unlink()
+            os.close(self._descriptor)
+
+    def update(self, settings: Settings) -> None:
+        """Publish the routes of settings that are in force now; the address is the same."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self._write(settings)
+
+    def _write(self, settings: Settings) -> None:
+        server = RunningServer(tuple(stream_bases(settings)), console_url(settings), os.getpid())
+        draft = self._file.with_name(f"{self._file.name}.{server.pid}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            if settings.listen.port == 0:  # any that is free: the settings do not say which
-                raise FileNotFoundError
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _check_private(folder)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            opened.callback(os.close, descriptor)
             # Before it has its name: whoever finds the file finds it locked.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, msgspec.json.encode(server))
-            draft.replace(file)
-        except OSError:  # such as a system that is only read: then the start says what to export
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with contextlib.suppress(OSError):
-                file.unlink()
+            draft.replace(self._file)
+        except OSError:
+            os.close(descriptor)
+            draft.unlink(missing_ok=True)
+            raise
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
 
 
 def running_servers(environment: Mapping[str, str]) -> list[RunningServer]:

@@ -15,7 +15,7 @@ import uvloop
 from gateway.errors import StartError
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.running_servers import published
+from gateway.running_servers import AddressFile
 from gateway.settings import shown_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.logs import configure, log
@@ -87,8 +87,9 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
     on_hangup(stop.set, gateway.reloader.begin)
     try:
         if await is_started(gateway, stop):
-            with published(settings, os.environ) as is_found:
-                announce_start(settings, is_found=is_found)
+            with AddressFile(settings, os.environ) as address_file:
+                gateway.reloader.on_reload.append(address_file.update)
+                announce_start(settings, is_found=address_file.is_found)
                 await stop.wait()
     finally:
         await gateway.stop()

@@ -20,7 +20,7 @@ from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
-from gateway.running_servers import published
+from gateway.running_servers import AddressFile
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics
@@ -134,6 +134,7 @@ class Supervisor:
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
         self._reloads: Callable[[], Iterable[Sample]] = tuple
+        self._address_file = AddressFile(settings, os.environ)
         self._stop = asyncio.Event()
         self._status = 0
 
@@ -156,8 +157,8 @@ class Supervisor:
     async def _started(self) -> None:
         for slot in self._slots:
             await slot.started.wait()
-        with published(self._settings, os.environ) as is_found:
-            serve.announce_start(self._settings, is_found=is_found)
+        with self._address_file:
+            serve.announce_start(self._settings, is_found=self._address_file.is_found)
             await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
@@ -194,6 +195,7 @@ class Supervisor:
             raise StartError(refusal)
         set_level(settings.log_level)
         self._start_message, self._settings = message, settings
+        self._address_file.update(settings)
 
     def ask_to_stop(self) -> None:
         """Drain."""

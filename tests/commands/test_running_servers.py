@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,12 @@ import pytest
 
 from gateway.running_servers import running_servers
 from tests.commands.conftest import CommandLine
-from tests.support.processes import headgate
+from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.support.processes import Headgate
 
 
 @contextmanager
@@ -80,6 +79,37 @@ def test_with_several_servers_a_name_is_refused_and_a_url_is_not(
         plain.output("create", f"{one.streams}/story")
         by_variable = plain("create", "story", environment={"STREAM_URL": other.streams})
         assert by_variable.returncode == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_after_a_reload_commands_go_to_the_routes_in_force(
+    workers: int, plain: CommandLine, tmp_path: Path
+) -> None:
+    with headgate() as origin:
+        config = tmp_path / "headgate.toml"
+        route = '[[routes]]\nprefix = "{}"\norigin = "{}"\n'
+        config.write_text(route.format("/old", origin.streams))
+        server = Headgate()
+        at = server.arguments.index("--origin")
+        server.arguments[at : at + 2] = ["--config", str(config), "--workers", str(workers)]
+        server.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
+        try:
+            server.start()
+            wait_until(lambda: bool(found(tmp_path)), "it is found")
+            config.write_text(route.format("/new", origin.streams))
+            os.kill(server.pid, signal.SIGHUP)
+            wait_until(
+                lambda: (
+                    [it.streams for it in running_servers({"XDG_RUNTIME_DIR": str(tmp_path)})]
+                    == [(f"{server.url}/new",)]
+                ),
+                "the new route is found",
+            )
+            plain.output("create", "story")
+            assert server.terminate() == 0
+            assert list((tmp_path / "headgate").iterdir()) == []
+        finally:
+            server.close()
 
 
 def test_a_folder_that_others_can_write_to_is_not_believed(tmp_path: Path) -> None:
