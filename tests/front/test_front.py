@@ -51,6 +51,12 @@ def test_a_request_by_the_front_is_logged_with_the_address_of_its_client(server:
     assert '"client": "127.0.0.' in lines()[0]
 
 
+def test_only_the_user_of_the_server_may_enter_the_folder_of_the_front(server: Fronted) -> None:
+    assert server.data.stat().st_mode & 0o777 == 0o700
+    environment = Path(f"/proc/{server.caddy}/environ").read_bytes().split(b"\0")
+    assert [line for line in environment if line.startswith(b"HEADGATE_")] == []
+
+
 def test_a_killed_caddy_is_back_with_its_certificate(server: Fronted) -> None:
     server.put("killed", "hello")
     before = server.caddy
