@@ -29,6 +29,7 @@ ACCEPTS = frozenset(
         "ConnectionServer.__call__",
         "ClosingConnection.__init__",
         "HttpConnection.__init__",
+        "PacedConnection.__init__",
         "IncomingConnection.__init__",
         "HttpConnection.connection_made",
         "BoundedConnection.__init__",

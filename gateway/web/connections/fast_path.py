@@ -76,15 +76,8 @@ class FastPath:
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
-        self._any_origin = shared.lines.any_origin
-        self._log = shared.log
         self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
-        self._logs = shared.log.enabled
-        self._unmeasured = 0 if self._logs else UNMEASURED
-        self._clock = shared.clock
-        self._limits = shared.limits
-        self._shedding = shared.shedding
-        self._loop_detector = shared.loop_detector
+        self._unmeasured = 0 if shared.log.enabled else UNMEASURED
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
@@ -116,7 +109,7 @@ class FastPath:
 
     def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
         """Return a read with its own lines, or None while the loop detector needs its tag."""
-        if own.tag is not None and self._loop_detector.looking:
+        if own.tag is not None and self._shared.loop_detector.looking:
             return None
         return replace(get, request_id=own.id, tag=own.tag)
 
@@ -131,7 +124,11 @@ class FastPath:
             return get
         digest = self._digest(head)
         get = self._admitted.get(digest) or self.polls.get(digest)
-        if get is not None and get.principal is not None and get.principal.until <= self._clock():
+        if (
+            get is not None
+            and get.principal is not None
+            and get.principal.until <= self._shared.clock()
+        ):
             self._admitted.pop(digest, None)
             self.polls.pop(digest, None)
             return None
@@ -176,7 +173,7 @@ class FastPath:
         return (
             "If-None-Match" in headers
             or "X-Request-Id" in headers
-            or (not self._any_origin and "Origin" in headers)
+            or ("Origin" in headers and not self._shared.lines.any_origin)
         )
 
     def admits_known(self, request: KnownRequest) -> bool:
@@ -276,7 +273,7 @@ class FastPath:
         It is counted, logged, traced and shown to the loop detector as a sent response.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
-        now = self._clock()
+        now = self._shared.clock()
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
@@ -288,13 +285,13 @@ class FastPath:
                     self._spans.cached(get, transport, _status(answer[0]), now)
                 hits.count += 1
                 hits.bytes += size
-                if self._loop_detector.looking:
-                    _note(self._loop_detector, client, get)
+                if self._shared.loop_detector.looking:
+                    _note(self._shared.loop_detector, client, get)
                 if get.tag is not None and answer[0].startswith(_UNCHANGED):
                     hits.unchanged += 1
                 if began:
                     hits.measured(perf_counter() - began)
-                    if self._logs:
+                    if self._shared.log.enabled:
                         transport = None if client is None else client.transport
                         prefix = self._stream(get.target.partition("?")[0])[0].prefix
                         accounting.log_hit(get, answer, transport, prefix, self._shared, began)
@@ -305,14 +302,14 @@ class FastPath:
         """Return whether a long-poll was parked or answered."""
         if not self._park(client, get):
             return False
-        if self._loop_detector.looking:
-            _note(self._loop_detector, client, get)
+        if self._shared.loop_detector.looking:
+            _note(self._shared.loop_detector, client, get)
         return True
 
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
-        if self._log.enabled or self._spans is not None or self._limits.readers_full:
+        if self._shared.log.enabled or self._spans is not None or self._shared.limits.readers_full:
             return False
-        if self._shedding.level >= LIVE:
+        if self._shared.shedding.level >= LIVE:
             return False
         poll = self._poll(get.target)
         if poll is None:
@@ -326,7 +323,7 @@ class FastPath:
             return False
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1
-        if self._clock() >= long_over:
+        if self._shared.clock() >= long_over:
             route.traffic.cursor_regressions += 1
         return True
 

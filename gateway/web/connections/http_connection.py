@@ -18,11 +18,11 @@ from aiohttp.web import RequestPayloadError
 from typing_extensions import override
 
 from gateway.errors import HeadgateError
-from gateway.later import Later
 from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
-from gateway.web.connections.closing_connection import LINGER_BODY_S, ClosingConnection
+from gateway.web.connections.closing_connection import LINGER_BODY_S
 from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
+from gateway.web.connections.paced_connection import PacedConnection
 from gateway.web.requests.request_parser import request_parser
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp.streams import StreamReader
 
+    from gateway.later import Later
     from gateway.runtime.context import Context
     from gateway.web.connections.connections import Connections
     from gateway.web.requests.request import Request
@@ -61,11 +62,11 @@ class Owner(Protocol):
         """The handlers of the requests; others after a reload."""
 
 
-class HttpConnection(ClosingConnection):
+class HttpConnection(PacedConnection):
     """A connection whose handlers answer one `request` at a time."""
 
     __slots__ = (
-        *("_drained", "_idle_until", "_is_parsing", "_leaving", "_step"),
+        *("_idle_until", "_is_parsing", "_leaving", "_step"),
         *("owner", "request"),
     )
 
@@ -78,7 +79,6 @@ class HttpConnection(ClosingConnection):
         self._leaving: asyncio.TimerHandle | None = None  # cancels the handler after its grace
         self._is_parsing = False  # the running parse loop takes the next request
         self._idle_until: float | None = None  # loop time at which it is closed
-        self._drained: Later[None] | None = None  # done when the client keeps up again
 
     # Its life
 
@@ -122,8 +122,7 @@ class HttpConnection(ClosingConnection):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        if self._drained is not None:
-            self.resume_drained()
+        self.resume_drained()
         step, request = self._step, self.request
         if step is None or request is None or self.is_handed_over:
             return
@@ -198,22 +197,12 @@ class HttpConnection(ClosingConnection):
         await reply.send_rest(self)
         return reply
 
-    def finish(self, request: Request) -> None:
-        """Count a request that is over, and release its resources."""
-        shared = self.shared
-        try:
-            if request.exchange is not None:
-                request.exchange.finish(request.received, shared.log, stopping=shared.closing)
-        finally:
-            if request.held is not None:
-                request.held.close()
-
     def _on_replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
         """Finish a request whose reply is sent, and decide what becomes of the connection."""
         request = self.request
         assert request is not None, "its step has ended"
         try:
-            self.finish(request)
+            request.finish(self.shared.log, stopping=self.shared.closing)
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
             reply = None
@@ -237,7 +226,7 @@ class HttpConnection(ClosingConnection):
                 self.linger()
             elif reply.keep_alive:
                 on_read = partial(self._on_rest_read, reply)
-                self._step = Step(partial(self._read_rest, request.body), on_read)
+                self._step = Step(partial(read_rest, request.body), on_read)
                 self._step.run()
                 return
             elif request.has_more_body or not request.message.should_close:
@@ -245,19 +234,12 @@ class HttpConnection(ClosingConnection):
                 self.linger(in_body=request.has_more_body)
         self._go_on_behind(reply)
 
-    async def _read_rest(self, body: StreamReader) -> None:
-        """Read and drop the rest of a body, up to the client's next request."""
-        await in_task()
-        try:
-            async with asyncio.timeout(LINGER_BODY_S):
-                while not body.is_eof():
-                    await body.readany()
-        except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
-            self._ends = True
-
-    def _on_rest_read(self, reply: WritableReply, _: None, error: BaseException | None) -> None:
+    def _on_rest_read(
+        self, reply: WritableReply, is_whole: bool | None, error: BaseException | None
+    ) -> None:
         if error is not None:
             log_failure(error)
+        if not is_whole:
             self._ends = True
         self._go_on_behind(reply)
 
@@ -287,28 +269,17 @@ class HttpConnection(ClosingConnection):
             log.exception("connection.failed")
             self.force_close()
 
-    # Writing
 
-    async def drained(self) -> None:
-        """Wait until the client has received most of it. Raises ConnectionResetError."""
-        if self.transport is not None and self.writing_paused:
-            if self._drained is None:
-                self._drained = Later()
-            await self._drained
-        if self.transport is None:
-            raise ConnectionResetError("the client is gone")
-
-    @override
-    def resume_writing(self) -> None:
-        """Let `drained` return: the client has received most of what it was sent."""
-        super().resume_writing()
-        self.resume_drained()
-
-    def resume_drained(self) -> None:
-        """Let `drained` return: the client keeps up, or has disconnected."""
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.set_result(None)
+async def read_rest(body: StreamReader) -> bool:
+    """Read and drop the rest of a body; return whether it came whole, up to the next request."""
+    await in_task()
+    try:
+        async with asyncio.timeout(LINGER_BODY_S):
+            while not body.is_eof():
+                await body.readany()
+    except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
+        return False
+    return True
 
 
 def log_failure(error: BaseException) -> None:

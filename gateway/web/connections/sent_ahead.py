@@ -50,9 +50,6 @@ class AheadConnection(Protocol):
     ) -> Step[Any]:
         """Return the Step that handles a request."""
 
-    def finish(self, request: Request) -> None:
-        """Count a request that is over, and release its resources."""
-
     def write(self, wire: bytes) -> None:
         """Write responses."""
 
@@ -136,7 +133,8 @@ class Answers:
                 elif error is not None:
                     log_failure(error)
             finally:
-                self.connection.finish(request)
+                shared = self.connection.owner.shared
+                request.finish(shared.log, stopping=shared.closing)
             answer.is_last = reply is None or not reply.keep_alive
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - other writes are answered
             log_failure(failure)

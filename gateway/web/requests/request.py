@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.runtime.exchange import Exchange
+    from gateway.telemetry.access_log import AccessLog
     from gateway.web.requests.own_lines import OwnLines
 
 
@@ -143,6 +144,15 @@ class Request:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
             self.connection.cancel_without_client(self)
+
+    def finish(self, log: AccessLog, *, stopping: bool) -> None:
+        """Count and log the request, which is over, and release its resources."""
+        try:
+            if self.exchange is not None:
+                self.exchange.finish(self.received, log, stopping=stopping)
+        finally:
+            if self.held is not None:
+                self.held.close()
 
     def call_at_end(self, release: Callable[[], object]) -> None:
         """Call `release` when the request is over, or at once if it cannot be registered."""
