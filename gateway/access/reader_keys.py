@@ -79,18 +79,18 @@ class ReaderKeys:
         """Return a read with its stream's current key, and whether its target has that key."""
         given, _ = without_key(target)
         by_key = self.is_current(read.path, given)
-        return replace(read, told_key=self.of(read.path), by_key=by_key)
+        return replace(read, reader_key=self.of(read.path), by_key=by_key)
 
     def is_unchanged(self, read: Read) -> bool:
         """Return whether the key that was noted in `read` is still the current one."""
-        return read.told_key == self.of(read.path)
+        return read.reader_key == self.of(read.path)
 
     def with_cache_target(self, read: _R, target: str) -> _R:
         """Return a read with its key, and a target by which its responses are cached apart."""
         read = self.with_key(read, target)
         if read.by_key is None:
             return read
-        key = f"={read.told_key}" if read.by_key else ""
+        key = f"={read.reader_key}" if read.by_key else ""
         return replace(read, target=f"{read.target}&{PARAMETER}{key}")
 
 
@@ -98,9 +98,9 @@ def renewed(keys: ReaderKeys | None, read: _R) -> _R:
     """Return a read that has waited, with the current key: there may have been a rotation."""
     if keys is None or keys.is_unchanged(read):
         return read
-    target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
+    target = read.target.removesuffix(f"={read.reader_key}") if read.by_key else read.target
     by_key = None if read.by_key is None else False
-    return replace(read, target=target, told_key=keys.of(read.path), by_key=by_key)
+    return replace(read, target=target, reader_key=keys.of(read.path), by_key=by_key)
 
 
 def without_key(target: str) -> tuple[str | None, str]:

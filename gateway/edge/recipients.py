@@ -24,7 +24,7 @@ class Recipients:
         if self._keys is None:
             return self._anybody
         read = reader_keys.renewed(self._keys, read)
-        return Recipient(self._is_private, read.told_key, read.by_key)
+        return Recipient(self._is_private, read.reader_key, read.by_key)
 
     def at(self, path: str, reader_key: str | None) -> Recipient:
         """Return the recipient of a response, from a read's path and the reader key in its URL."""

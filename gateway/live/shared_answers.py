@@ -50,7 +50,7 @@ class SharedAnswers(Generic[V, N]):
         read = parked.read
         # `now` and a URL without an offset mean another place soon, each in its own way.
         unfixed = read.offset if read.offset in {None, NOW} else ""
-        key = (parked.position, unfixed, read.cursor, read.by_key, read.told_key)
+        key = (parked.position, unfixed, read.cursor, read.by_key, read.reader_key)
         try:
             answer = self._answers[key]
         except KeyError:

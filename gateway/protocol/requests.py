@@ -37,12 +37,12 @@ _RFC3339 = re.compile(
 
 
 class _Keyed(msgspec.Struct, frozen=True, kw_only=True):
-    """`told_key` is the reader key that is told, if any; `by_key` whether the URL has the current.
+    """A read whose response has the `reader_key`; `by_key` says whether its URL has the current one.
 
     It is None for a URL without one.
     """
 
-    told_key: str = ""
+    reader_key: str = ""
     by_key: bool | None = None
 
 

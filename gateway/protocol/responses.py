@@ -113,7 +113,7 @@ class ResponseEnd(NamedTuple):
 
 def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
     """Return the header lines on a response's end: where to read on, or that there is no more."""
-    key = key_line(read.told_key)
+    key = key_line(read.reader_key)
     fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
         return fields + CLOSED_LINE

@@ -172,8 +172,8 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             if "ETag" in fields:
                 fields["ETag"] = repair.untailed(fields["ETag"])
         recipient.fit(fields, is_for_all=self.keep)
-        if recipient.told_key and self.status < 400:
-            fields[READER_KEY] = recipient.told_key
+        if recipient.reader_key and self.status < 400:
+            fields[READER_KEY] = recipient.reader_key
         return http1.status_line(self.status) + http1.field_lines(fields.items())
 
     @property

@@ -33,7 +33,7 @@ class Recipient(NamedTuple):
     """The recipient of a response, as far as its header fields depend on it."""
 
     is_private: bool = False  # its route is
-    told_key: str = ""
+    reader_key: str = ""
     by_key: bool | None = None
 
     def fit(self, fields: CIMultiDict[str], *, is_for_all: bool) -> None:

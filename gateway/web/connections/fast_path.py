@@ -338,7 +338,7 @@ class FastPath:
         except HeadgateError:
             return None
         # A target with a reader key is not remembered: the next rotation changes it.
-        if not isinstance(read, LongPoll) or read.told_key:
+        if not isinstance(read, LongPoll) or read.reader_key:
             return None
         return route, name, read, long_over_at(read.cursor)
 

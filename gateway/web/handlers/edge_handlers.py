@@ -334,9 +334,9 @@ class EdgeHandlers:
     @staticmethod
     def _passed(request: Request, read: EdgeRead, tails: Tails) -> ForwardedRequest:
         """Return a request as its client made it, with what its answer may carry."""
-        told_key = read.path if exchange_of(request).sends_reader_key else None
+        reader_key = read.path if exchange_of(request).sends_reader_key else None
         headers, base = request.headers, base_url(request)
-        return ForwardedRequest(request.method, headers, read, base, told_key, tails)
+        return ForwardedRequest(request.method, headers, read, base, reader_key, tails)
 
     def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
         """Return the body of a request: whole if it is here, else as its parts come."""
