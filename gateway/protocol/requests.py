@@ -37,7 +37,7 @@ _RFC3339 = re.compile(
 
 
 class _Keyed(msgspec.Struct, frozen=True, kw_only=True):
-    """A read whose response has the `reader_key`; `by_key` says whether its URL has the current one.
+    """A read whose response has the `reader_key`; `by_key` says whether its URL has that, too.
 
     It is None for a URL without one.
     """
