@@ -45,7 +45,7 @@ HAPPENINGS = (
     "BadRequest",
     "ConfigurationConflict",
     "ContentTypeMismatch",
-    "Created",
+    "CreationOutcome",
     "ProducerFenced",
     "SequenceGap",
     "SequenceRegression",

@@ -36,7 +36,14 @@ READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 BEHIND = most("behind", "How far behind.")
 UP = least("up", "1 while all is well.")
-OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
+OF_THE_WHOLE = (
+    metrics.BUILD,
+    metrics.WORKERS,
+    metrics.SILENT,
+    metrics.RESTARTS,
+    metrics.HANGS,
+    metrics.FRONT_RESTARTS,
+)
 OF_EDGE_ROUTES = (
     edge_metrics.UP,
     edge_metrics.REQUESTS,
