@@ -77,7 +77,9 @@ PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not i
 
 def build(options: str) -> subprocess.CompletedProcess[str]:
     """Run what `make lint` does, with other options behind it."""
-    command = subprocess.check_output(["make", "-n", "lint-docs"], cwd=ROOT, text=True)
+    command = subprocess.check_output(
+        ["make", "-n", "--no-print-directory", "lint-docs"], cwd=ROOT, text=True
+    )
     return subprocess.run(
         ["sh", "-c", f"{command.strip()} {options}"],
         cwd=ROOT,

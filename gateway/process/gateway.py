@@ -235,6 +235,10 @@ class Gateway:
         task = asyncio.create_task(prepared.retire(self._connections, grace_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+        if prepared.removes_routes:
+            loop = asyncio.get_running_loop()
+            # Behind the task, which refers to what it has removed.
+            task.add_done_callback(lambda _: loop.call_soon(reconfiguration.collect_frozen))
 
     async def _close_configuration(self) -> None:
         """Close the routes in reverse order, then the purges and the authorities."""

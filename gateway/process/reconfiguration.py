@@ -8,6 +8,7 @@ drained and closed behind that.
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
@@ -143,6 +144,11 @@ class Reload:
                 app.end_readers(kept.route)
         return new
 
+    @property
+    def removes_routes(self) -> bool:
+        """True if a route of the former configuration is not in the new one."""
+        return any(route not in self._routes for route in self._current.routes)
+
     async def retire(self, connections: ConnectionServer, grace_s: float) -> None:
         """Let go of what the new configuration does not use.
 
@@ -165,6 +171,14 @@ class Reload:
             await route.close()
         if self._purges is not current.purges:
             await current.purges.close()
+
+
+def collect_frozen() -> None:
+    """Collect what was removed, if it was frozen behind the start as all else that lives long."""
+    if gc.get_freeze_count():
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
 
 def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
