@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
-pytest.register_assert_rewrite("tests.backends.contract")
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
