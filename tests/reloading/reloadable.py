@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from gateway.process.gateway import Gateway
@@ -82,6 +83,7 @@ async def reloadable(
 ) -> AsyncIterator[Reloadable]:
     """A gateway that serves by these settings."""
     made = Reloadable(folder)
+    level = logging.getLogger().level  # a reload sets it for the process, which other tests share
     made.write(*routes or (STREAMS,), **settings)
     made.gateway = Gateway(
         load(made.file, {}, {}), reread=lambda: load(made.file, {}, {}, look_at_files=True)
@@ -93,3 +95,4 @@ async def reloadable(
         for client in made.clients:
             client.close()
         await made.gateway.stop()
+        logging.getLogger().setLevel(level)

@@ -97,14 +97,19 @@ def web_server(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[b
         yield running, f"http://127.0.0.1:{port}"
 
 
+NAMES = ("app", "model", "work")  # of the modules of a page's application
+
+
 @contextlib.contextmanager
 def application(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The module `app` of a folder, in this process; its runs are closed when the block ends."""
     monkeypatch.syspath_prepend(folder)
+    for name in NAMES:  # another test may have imported its own module of this name
+        sys.modules.pop(name, None)
     module = import_module("app")
     try:
         yield module
     finally:
         module.runs.close(wait=0)
-        for name in ("app", "model", "work"):
+        for name in NAMES:
             sys.modules.pop(name, None)
