@@ -90,6 +90,7 @@ class Origin:
     def renew(self, settings: OriginSettings) -> None:
         """Bound requests by these settings from now on; the others need another Origin."""
         renew(self._settings, settings)
+        self.requests.most = settings.max_requests
 
     async def close(self) -> None:
         """Close every connection."""

@@ -13,6 +13,7 @@ from admin.source import STARTING, Health
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
+from gateway.errors import StartError
 from gateway.process import reconfiguration
 from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
@@ -217,6 +218,8 @@ class Gateway:
 
         Readers stay connected, as far as their routes go on.
         """
+        if self._connections is None:
+            raise StartError("the server is still starting: reload it once it is ready")
         self.commit(await self.prepare(settings))
 
     async def prepare(self, settings: Settings) -> reconfiguration.Reload:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reloading.reloadable import STREAMS, TEXT, reloadable, token_entry
+from gateway.edge.route import EdgeRoute
+from gateway.process.gateway import Gateway
+from gateway.settings import load
+from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.examples import cases
 from tests.support.live_origin import LiveOrigin
 from tests.support.waiting import until
@@ -210,7 +213,28 @@ async def test_a_reader_of_an_origin_stays_while_its_route_gets_other_lifetimes(
             assert "s-maxage=7" in (answer.get("Cache-Control") or "")
 
 
+async def test_a_lower_bound_of_requests_to_an_origin_holds_from_the_next_request_on(
+    tmp_path: Path,
+) -> None:
+    async with LiveOrigin(b"one") as origin:
+        route = {"prefix": "/v1/stream", "origin": f"http://127.0.0.1:{origin.port}"}
+        async with reloadable(tmp_path, route) as at:
+            assert await at.reload({**route, "max_origin_requests": 3}) == ()
+            edge = at.gateway._configuration.routes[0]
+            assert isinstance(edge, EdgeRoute)
+            assert edge.origin.requests.most == 3
+
+
 # ---------------------------------------------------------------- refusals
+
+
+async def test_a_reload_amid_the_start_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    at = Reloadable(tmp_path)
+    at.write(STREAMS)
+    gateway = Gateway(load(at.file, {}, {}), reread=lambda: load(at.file, {}, {}))
+    assert await gateway.reloader.reload() == (
+        "the server is still starting: reload it once it is ready.",
+    )
 
 
 REFUSED: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
