@@ -6,29 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 from admin.model import Configuration, SettingView
-from gateway.settings import (
-    AdminToken,
-    AdminUser,
-    PurgedCache,
-    Route,
-    describe_settings,
-    shown_origin,
-)
+from gateway.settings import Settings, describe_settings, shown_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.settings import SettingDescription, Settings
+    from gateway.settings import SettingDescription
     from gateway.settings.reading.tables import Table
 
-MASKED = "***"
 DEFAULT = "default"
-_TABLES: dict[str, type[Table]] = {
-    "routes": Route,
-    "admin_users": AdminUser,
-    "admin_tokens": AdminToken,
-    "purges": PurgedCache,
-}
 
 
 def configuration(settings: Settings) -> Configuration:
@@ -41,14 +27,15 @@ def _views(settings: Settings) -> Iterator[SettingView]:
     sources = settings.sources
     for declared in describe_settings():
         key = declared.key
-        if key not in _TABLES:
+        table_class = Settings.settings[key].table
+        if table_class is None:
             yield _view(settings, declared, key, sources.get(key))
             continue
         tables = getattr(settings, key)
         if not tables:
             yield SettingView(key, "[]", "[]", DEFAULT, declared.help, differs=False)
         for index, table in enumerate(tables):
-            for inner in describe_settings(_TABLES[key]):
+            for inner in describe_settings(table_class):
                 path = f"{key}[{index}].{inner.key}"
                 given = inner.key in table.given
                 source = sources.get(path) or sources.get(key, "") if given else None
@@ -66,8 +53,6 @@ def _view(of: Table, declared: SettingDescription, path: str, source: str | None
 
 def _shown(of: Table, key: str) -> str:
     """Return a value as the documentation writes defaults."""
-    if key in {"password_hash", "token"} and getattr(of, key):
-        return MASKED
     value = of.settings[key].plain(getattr(of, key))
     if key == "origin":
         return _origin(str(value))

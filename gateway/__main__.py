@@ -54,6 +54,7 @@ class CommandGroup(click.Group):
         return super().list_commands(ctx)
 
     def _add_others(self) -> None:
+        from gateway.check import check
         from gateway.commands.cdn import cdn
         from gateway.commands.completion import completion
         from gateway.commands.context import context
@@ -67,7 +68,7 @@ class CommandGroup(click.Group):
         from gateway.commands.reload import reload
         from gateway.commands.token import token
 
-        of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
+        of_server = (alerts, cdn, check, doctor, grafana, hash_password, healthcheck, reload, token)
         for other in (*COMMANDS, *ON_MANY, *of_server, completion, context, debug):
             self.add_command(other)
 
@@ -149,29 +150,6 @@ def serve(config: Path | None, **flags: str | None) -> None:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
     sys.exit(status)
-
-
-@cli.command()
-@config_option
-def check(config: Path | None) -> None:
-    """Check the settings, and the files they name, without starting anything."""
-    settings = load_settings(config, {})
-    from admin.record import policy
-    from gateway.access.authorities import Authorities
-    from gateway.settings import shown_origin
-
-    try:
-        doubts = Authorities.check(settings)
-    except StartError as refusal:
-        complain(f"{refusal.detail}.")
-        sys.exit(UNUSABLE)
-    for doubt in doubts:
-        complain(f"warning: {doubt}.")
-    click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
-    width = max(len(route.prefix) for route in settings.route_table)
-    for route in settings.route_table:
-        click.echo(f"  {route.prefix:<{width}}  {shown_origin(route.origin)}")
-        click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
 
 
 @cli.command()

@@ -1449,3 +1449,24 @@ def test_the_example_settings_of_the_document_are_valid(tmp_path: Path) -> None:
         config = tmp_path / "h.toml"
         config.write_text(example)
         load(config, {}, {})
+
+
+def test_a_mistake_in_a_table_within_a_table_is_reported_at_its_line(tmp_path: Path) -> None:
+    toml = """\
+[[jwt_issuers]]
+issuer = "https://a.example"
+[[jwt_issuers.grants]]
+streams = "/v1/*"
+operations = ["read"]
+[[jwt_issuers.grants]]
+stream = "/v1/*"
+operations = ["reed"]
+"""
+    assert problems(toml, folder=tmp_path)[-3:] == [
+        "h.toml:6: jwt_issuers[0].grants[1].streams is missing; it must be a canonical path such "
+        "as /v1/stream/chat, or one with /* at its end for all below; a whole segment may be a "
+        "{claim}.",
+        "h.toml:7: jwt_issuers[0].grants[1].stream is not a setting; the nearest is streams.",
+        'h.toml:8: jwt_issuers[0].grants[1].operations is ["reed"], but must be a list of some of '
+        "read, append, create, close, delete.",
+    ]

@@ -8,15 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.own_listener import leading_back
 from gateway.settings.declared import Settings
-from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.log_kinds import KINDS
-from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.reading.files import Look
-from gateway.settings.reading.kinds import ROUTE_KIND
 from gateway.settings.reading.toml_file import TomlFile, spell
 from gateway.settings.reading.values import Mistaken
 from gateway.settings.route import Route
@@ -46,14 +42,6 @@ DEPENDS_ON = {
     "admin": ("listen",),
     "auth": ("front", "listen"),
     "max_pending_appends": ("max_append",),
-}
-# The settings that are arrays of tables: the class of a table, and its words in messages.
-TABLES: dict[str, tuple[type[Table], str]] = {
-    "routes": (Route, ROUTE_KIND),
-    "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
-    "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
-    "jwt_issuers": (JwtIssuer, ISSUERS_KIND.replace("an array of tables, each", "a table")),
-    "purges": (PurgedCache, PURGES_KIND.replace("an array of tables, each", "a table")),
 }
 # Tables with secrets, and their keys whose refused values may be shown: the value of any other key
 # may be a misplaced secret.
@@ -240,7 +228,8 @@ def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
         if key in SECRET_TABLES and path[-1] not in SHOWN_OF_SECRETS:
             shown = "not shown here"
         sentence = _sentence(mistake, item.subject(path), shown)
-        if path == (key,) and key in TABLES and isinstance(item.value, dict):
+        is_array = key in Settings.settings and Settings.settings[key].table is not None
+        if path == (key,) and is_array and isinstance(item.value, dict):
             sentence = f"{sentence[:-1]}; each begins with [[{key}]]."
         return _Problem(item.line(path), sentence)
     default = next(it.default for it in describe_settings() if it.key == key)
@@ -256,12 +245,8 @@ def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
 
 
 def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
-    path = mistake.place
-    model: type[Table]
-    model, kind = Settings, ""
-    if len(path) > 1 and path[0] in TABLES:
-        model, kind = TABLES[str(path[0])]
-    key = str(path[0] if model is Settings else path[-1])
+    model, kind = _table_around(mistake.place)
+    key = str(mistake.place[-1])
     if mistake.kind == "unknown":
         return _unknown(subject, key, model, str)
     must, meant = f"must be {kind}", ""
@@ -273,6 +258,17 @@ def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
     if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
         must, meant = mistake.must, ""
     return f"{subject} is {shown}, but {must}{meant}."
+
+
+def _table_around(path: tuple[str | int, ...]) -> tuple[type[Table], str]:
+    """Return the class of the table that a path leads into, and what one is in words."""
+    model: type[Table] = Settings
+    kind = ""
+    for step in path[:-1]:
+        field = model.settings.get(str(step))
+        if field is not None and field.table is not None:
+            model, kind = field.table, allowed(field).replace("an array of tables, each", "a table")
+    return model, kind
 
 
 def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
+from gateway.settings import Settings
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -158,6 +159,31 @@ def test_check_reads_the_environment_and_the_config_file_named_there(
         "              Everybody may read and write.\n",
         b"",
     )
+
+
+def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    config, tokens = tmp_path / "h.toml", tmp_path / "tokens.toml"
+    tokens.write_text('[[revoked]]\nname = "ann"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    environment = {
+        "HEADGATE_ORIGIN": "redis://app:s3cret@h",
+        "HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"t" * 24}"}}]',
+    }
+    done = cli("check", "--json", "--config", str(config), environment=environment)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    sources = {it["key"]: (it["value"], it["source"]) for it in found["settings"]}
+    assert sources["tokens_file"] == (str(tokens), f"{config}:2")
+    assert sources["origin"] == ("redis://app:***@h:6379", "HEADGATE_ORIGIN")
+    assert sources["admin_tokens[0].token"] == ("***", "HEADGATE_ADMIN_TOKENS")
+    assert sources["workers"] == ("1", "default")
+    assert {key.partition("[")[0] for key in sources} == Settings.settings.keys()
+    assert [sentence.partition(", which")[0] for sentence in found["warnings"]] == [
+        f"{tokens}: revoked has the name ann"
+    ]
 
 
 def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> None:

@@ -264,7 +264,6 @@ def split_list(value: object) -> object:
 
 
 ROUTES_KIND = "an array of tables, each with prefix and origin"
-ROUTE_KIND = "a table with prefix and origin"
 
 
 def read_json(value: object) -> object:

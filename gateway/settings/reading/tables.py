@@ -17,6 +17,7 @@ from typing import (
     ClassVar,
     NamedTuple,
     TypeVar,
+    get_args,
     get_origin,
     get_type_hints,
 )
@@ -77,6 +78,12 @@ class Setting:
     def is_required(self) -> bool:
         """True when the setting has no default."""
         return self.default is REQUIRED
+
+    @property
+    def table(self) -> type[Table] | None:
+        """The class of the items of an array of tables; None for a setting of another type."""
+        item = next(iter(get_args(self.type)), None)
+        return item if isinstance(item, type) and issubclass(item, Table) else None
 
     def plain(self, value: object, *, secrets: bool = False, given_only: bool = False) -> object:
         """Return the value as it is written in JSON."""

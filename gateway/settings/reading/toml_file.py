@@ -67,19 +67,25 @@ class TomlFile:
     def _spots(self) -> Iterator[tuple[tuple[str | int, ...], int]]:
         """Yield each key and table header with its line, which tomllib does not provide."""
         table: tuple[str | int, ...] = ()
-        headers: Counter[str] = Counter()
+        tables: Counter[tuple[str | int, ...]] = Counter()  # of each array so far
         for number, line in enumerate(self.text.splitlines(), start=1):
-            if match := re.match(r"\s*\[\[\s*([\w.-]+)\s*\]\]", line):
-                table = (match[1], headers[match[1]])
-                headers[match[1]] += 1
-                yield table, number
-            elif match := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-                first, *inner = match[1].split(".")
-                # A table inside an array of tables belongs to the latest of them.
-                table = (first, *([headers[first] - 1] if headers[first] else ()), *inner)
+            if match := re.match(r"\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
+                table = ()
+                for name in match[2].split("."):
+                    # A table inside an array of tables belongs to the latest of them.
+                    table += (name, tables[*table, name] - 1) if tables[*table, name] else (name,)
+                if match[1] == "[[":
+                    array = _array_of(table)
+                    table = (*array, tables[array])
+                    tables[array] += 1
                 yield table, number
             elif match := re.match(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[=.]", line):
                 yield (*table, match[1] or match[2] or match[3]), number
+
+
+def _array_of(table: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return the path of the array that a table is in, or that it begins."""
+    return table[:-1] if isinstance(table[-1], int) else table
 
 
 def _names(path: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -1,0 +1,62 @@
+"""`headgate check`: examine the settings, and say what they amount to, without a server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - click's type of an option
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+
+@click.command()
+@config_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
+)
+def check(config: Path | None, *, as_json: bool) -> None:
+    """Check the settings, and the files they name, without starting anything.
+
+    With --json, one object is printed: settings has the value, source and default of each, as the
+    console shows them, without secrets; warnings has what is printed on stderr otherwise.
+    """
+    settings = load_settings(config, {})
+    from gateway.access.authorities import Authorities
+
+    try:
+        warnings = Authorities.check(settings)
+    except StartError as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(UNUSABLE)
+    if as_json:
+        _print_json(settings, warnings)
+        return
+    for warning in warnings:
+        complain(f"warning: {warning}.")
+    _print_routes(settings)
+
+
+def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
+    import msgspec
+
+    from admin.configuration import configuration
+
+    found = {"settings": configuration(settings).settings, "warnings": warnings}
+    click.echo(msgspec.json.format(msgspec.json.encode(found)))
+
+
+def _print_routes(settings: Settings) -> None:
+    from admin.record import policy
+    from gateway.settings import shown_origin
+
+    click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
+    width = max(len(route.prefix) for route in settings.route_table)
+    for route in settings.route_table:
+        click.echo(f"  {route.prefix:<{width}}  {shown_origin(route.origin)}")
+        click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
