@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
-    With `goes_by_query` the decision depends on the query, so each need must have it.
+    With `needs_query` the decision depends on the query, so each need must have it.
     """
 
-    goes_by_query: bool
+    needs_query: bool
 
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class TokenGuard(Guard):
     """A guard that verifies tokens; requests without one may do the operations in `anonymous`."""
 
-    goes_by_query = False
+    needs_query = False
 
     def __init__(
         self, prefix: str, verifier: Verifier, anonymous: frozenset[Operation] = frozenset()

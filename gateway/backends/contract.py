@@ -158,7 +158,7 @@ class Upkeep(Protocol):
     async def reclaim(self) -> bool:
         """Free some of the room of removed streams; return True if there is more to free."""
 
-    def takes_removals(self) -> bool:
+    def accepts_removals(self) -> bool:
         """Return whether streams can be removed, possibly while the log takes no appends."""
 
     def loss(self) -> str | None:

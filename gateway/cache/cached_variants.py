@@ -70,11 +70,11 @@ class CachedVariants:
 
     def _hits(self, request: CacheRequest, cached: CachedResponse) -> Hits:
         """Return the counts of the requests that the cached response will answer."""
-        begins, facts = counted.NOWHERE, cached.facts
+        resume_kind, facts = counted.NOWHERE, cached.facts
         if facts is not None:
             is_end = facts.closed and facts.is_empty
-            begins = counted.TERMINAL if is_end else counted.begins(request.read.offset)
-        return self._traffic.hits(counted.READ, begins, cached.status)
+            resume_kind = counted.TERMINAL if is_end else counted.resume_kind(request.read.offset)
+        return self._traffic.hits(counted.READ, resume_kind, cached.status)
 
     def remove(self, key: Hashable, variant: Variant) -> None:
         """Remove a variant, unless its entry was replaced meanwhile."""

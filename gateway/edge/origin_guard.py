@@ -92,7 +92,7 @@ class OriginGuard(Background, Guard):
     its principal is in use. `results` counts the answers: yes, no, and failed if there was none.
     """
 
-    goes_by_query = True
+    needs_query = True
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.rare_lines import OutageLine
-from gateway.telemetry.traffic import Traffic, begins
+from gateway.telemetry.traffic import Traffic, resume_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,7 +193,7 @@ class EdgeRoute(StreamRoute):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
-                self.traffic.polls[begins(read.offset)].given(http1.body_size(news))
+                self.traffic.polls[resume_kind(read.offset)].given(http1.body_size(news))
             return news is not None
         try:
             join = partial(self.feeds.join, stream)

@@ -72,7 +72,7 @@ class Front:
         if self._keeping.done():
             await self._keeping
 
-    def begin_stop(self) -> None:
+    def terminate(self) -> None:
         """Have Caddy take no more connections, and answer what it has."""
         self._stopping.set()
         self._caddy.terminate()
@@ -82,7 +82,7 @@ class Front:
 
         What nobody in another process accepts from `upstream` any more is reset.
         """
-        self.begin_stop()
+        self.terminate()
         self.upstream.close()
         if self._keeping is not None:
             _, late = await asyncio.wait([self._keeping], timeout=self._grace_s + LAST_S)

@@ -144,9 +144,9 @@ class HostedReads:
 
     def _given(self, read: Read, *, is_end: bool) -> Hits:
         """Return the counts of the requests that the cached response will answer."""
-        begins = counted.TERMINAL if is_end else counted.begins(read.offset)
+        resume_kind = counted.TERMINAL if is_end else counted.resume_kind(read.offset)
         operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ
-        return self._traffic.hits(operation, begins)
+        return self._traffic.hits(operation, resume_kind)
 
     def cached(self, read: Read) -> RenderedChunk | None:
         """Return the cached response without marking it as used."""

@@ -40,11 +40,11 @@ class PollAnswer:
     """The response to equal long-polls: as a value, and as bytes.
 
     `ended` says what ended their wait, and `readers` is how many got the response. Connections
-    that wait without a task add themselves to `uncounted_begins`, by where they began to read (an
+    that wait without a task add themselves to `uncounted_resumes`, by where they began to read (an
     index into BEGINNINGS). `age` is that of the news in the response, if it has any.
     """
 
-    __slots__ = ("_counted", "age", "ended", "readers", "response", "uncounted_begins", "wire")
+    __slots__ = ("_counted", "age", "ended", "readers", "response", "uncounted_resumes", "wire")
 
     def __init__(
         self, response: Response, wire: bytes, ended: Ended, age: NewsAge | None = None
@@ -54,7 +54,7 @@ class PollAnswer:
         self.ended = ended
         self.age = age
         self.readers = self._counted = 0
-        self.uncounted_begins = [0] * (NOWHERE + 1)
+        self.uncounted_resumes = [0] * (NOWHERE + 1)
 
     @property
     def is_counted(self) -> bool:
@@ -63,10 +63,10 @@ class PollAnswer:
 
     def count(self) -> tuple[int, list[int]]:
         """Count the readers not counted before; return their number, in all and by beginning."""
-        readers, uncounted_begins = self.readers - self._counted, self.uncounted_begins
+        readers, uncounted_resumes = self.readers - self._counted, self.uncounted_resumes
         self._counted = self.readers
-        self.uncounted_begins = [0] * (NOWHERE + 1)
-        return readers, uncounted_begins
+        self.uncounted_resumes = [0] * (NOWHERE + 1)
+        return readers, uncounted_resumes
 
 
 class Waiter(Protocol):

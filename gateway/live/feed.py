@@ -16,7 +16,7 @@ from gateway.live.feed_loop import DueTimer, FeedLoop
 from gateway.live.long_polls import LongPolls
 from gateway.live.rounds import LONGEST_PAUSE_S, PendingNews, RoundSchedule
 from gateway.live.sse_readers import SseReaders
-from gateway.telemetry.traffic import begins
+from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -246,7 +246,7 @@ def park(connection: ParkableConnection, join: Join, read: LongPoll, position: s
     """
     feed = join()
     try:
-        connection.defer(feed.remove, feed.traffic.polls[begins(read.offset)])
+        connection.defer(feed.remove, feed.traffic.polls[resume_kind(read.offset)])
         feed.park(connection, read, position)
     except BaseException:
         connection.set_on_lost(None)

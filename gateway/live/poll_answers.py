@@ -33,14 +33,14 @@ class UncountedAnswers:
         traffic = self._traffic
         live = traffic.live
         for answer in self._uncounted:
-            readers, begins = answer.count()
+            readers, resumes = answer.count()
             live.long_poll.leaves[answer.ended] += readers
             if answer.ended == "answered":
                 live.long_poll.delivered(readers, len(answer.response.body))
             if answer.age is not None:
                 at, trace_id = answer.age
                 live.delays.observe(perf_counter() - at, readers, trace_id)
-            traffic.polls_answered(answer.response, begins)
+            traffic.polls_answered(answer.response, resumes)
         self._uncounted.clear()
 
 

@@ -272,9 +272,9 @@ class Gateway:
     async def stop(self) -> None:
         """Drain, then close everything that was opened."""
         was_serving = self._connections is not None
-        self._shared.begin_closing()
+        self._shared.start_closing()
         if self._front is not None:
-            self._front.begin_stop()
+            self._front.terminate()
         if was_serving:
             log.info("server.stopping")
         await self._open.aclose()

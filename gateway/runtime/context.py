@@ -110,7 +110,7 @@ class Context:
         """Set the header lines that refusals without a request have."""
         self.refusal_lines = lines
 
-    def begin_closing(self) -> None:
+    def start_closing(self) -> None:
         """Let each response be the last of its connection, because the server stops."""
         self.closing = True
 

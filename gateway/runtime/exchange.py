@@ -43,8 +43,8 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_began", "_is_over", "_new_id", "_request_id", "asked_id", "begins"),
-        "begins_by_size",
+        *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
+        "resume_kind_by_size",
         *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "logged_request"),
         *("on_received", "operation", "principal", "refused", "route"),
         *("sends_reader_key", "sent", "traffic"),
@@ -54,7 +54,7 @@ class Exchange:
         self,
         traffic: Traffic,
         operation: int,
-        asked_id: str | None,
+        client_request_id: str | None,
         new_id: Callable[[], str],
         logged_request: LoggedRequest | None = None,
     ) -> None:
@@ -65,10 +65,10 @@ class Exchange:
         self.principal: Principal | None = None  # whom a guard knows, if not anybody
         self.refused: str | None = None
         self.operation = operation
-        self.begins = counted.NOWHERE
-        # Returns `begins` for the bytes of the body, where they are not known before its end.
-        self.begins_by_size: Callable[[int], int] | None = None
-        self.asked_id = asked_id
+        self.resume_kind = counted.NOWHERE
+        # Returns `resume_kind` for the bytes of the body, where they are not known before its end.
+        self.resume_kind_by_size: Callable[[int], int] | None = None
+        self.client_request_id = client_request_id
         self.logged_request = logged_request
         self.cache_lines = b""
         self.conceals = False  # a 404 of its route is always the same
@@ -87,8 +87,8 @@ class Exchange:
     @property
     def request_id(self) -> str:
         """The id that its client has given it, or else a new one."""
-        if self.asked_id is not None:
-            return self.asked_id
+        if self.client_request_id is not None:
+            return self.client_request_id
         if self._request_id is None:
             self._request_id = self._new_id()
         return self._request_id
@@ -133,19 +133,19 @@ class Exchange:
         """Call `on_received` with the bytes of the body at the end of the request."""
         self.on_received = on_received
 
-    def note_begin(
+    def note_resume_kind(
         self,
-        begins: int,
+        resume_kind: int,
         *,
         operation: int | None = None,
         by_size: Callable[[int], int] | None = None,
     ) -> None:
-        """Note where a read begins; `by_size` says it by the bytes of a body that are sent."""
-        self.begins = begins
+        """Note how a read resumes; `by_size` returns it for the bytes of a body that are sent."""
+        self.resume_kind = resume_kind
         if operation is not None:
             self.operation = operation
         if by_size is not None:
-            self.begins_by_size = by_size
+            self.resume_kind_by_size = by_size
 
     def note_wait(self, ended: Ended = "answered") -> None:
         """Note that the request waits for a response that many share, or how the wait ended."""
@@ -162,7 +162,7 @@ class Exchange:
         if self.decide_again is not None:
             await self.decide_again(self)
 
-    def begin_events(self) -> None:
+    def start_events(self) -> None:
         """Count the request now: its SSE response goes on, and the reader's end is logged."""
         self._is_over = True
         self._count(200, 0)
@@ -179,8 +179,8 @@ class Exchange:
         if sent is None or sent.ended is None:
             self.cut(log, stopping=stopping)
         else:
-            if self.begins_by_size is not None and sent.ended == "answered":
-                self.begins = self.begins_by_size(sent.body_sent)
+            if self.resume_kind_by_size is not None and sent.ended == "answered":
+                self.resume_kind = self.resume_kind_by_size(sent.body_sent)
             self._count(sent.status, sent.body_sent)
             if self.logged_request is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended
@@ -210,7 +210,7 @@ class Exchange:
         result = None
         if self.is_looked_up:
             result = RESULTS.get(cache_status.x_cache(self.cache_lines), counted.MISS)
-        traffic.read(self.operation, status, size, seconds, self.begins, result)
+        traffic.read(self.operation, status, size, seconds, self.resume_kind, result)
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """Write the line of the access log, if there is to be one."""

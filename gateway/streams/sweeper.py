@@ -78,7 +78,7 @@ class Sweeper(Background):
 
     def _takes_removals(self) -> bool:
         upkeep = self._log.upkeep
-        return self._log.why_unhealthy() is None if upkeep is None else upkeep.takes_removals()
+        return self._log.why_unhealthy() is None if upkeep is None else upkeep.accepts_removals()
 
     async def _reclaim(self) -> None:
         upkeep = self._log.upkeep

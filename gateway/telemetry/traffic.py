@@ -55,12 +55,12 @@ class Hits:
 
     __slots__ = (
         *("_late", "_measured", "_seconds", "_took"),
-        *("begins", "bytes", "count", "status", "unchanged"),
+        *("resume_kind", "bytes", "count", "status", "unchanged"),
     )
 
-    def __init__(self, status: int = _OK, begins: int = NOWHERE) -> None:
+    def __init__(self, status: int = _OK, resume_kind: int = NOWHERE) -> None:
         self.status = status
-        self.begins = begins
+        self.resume_kind = resume_kind
         self.count = 0
         self.unchanged = 0  # those of them that were given as a 304
         self.bytes = 0
@@ -105,15 +105,15 @@ class CacheShare:
 class Polls:
     """Long-polls that are answered without a task, and begin alike."""
 
-    __slots__ = ("_traffic", "begins")
+    __slots__ = ("_traffic", "resume_kind")
 
-    def __init__(self, traffic: Traffic, begins: int) -> None:
+    def __init__(self, traffic: Traffic, resume_kind: int) -> None:
         self._traffic = traffic
-        self.begins = begins
+        self.resume_kind = resume_kind
 
     def given(self, size: int) -> None:
         """Count a long-poll that was answered with data at once, `size` bytes of it."""
-        self._traffic.read(LONG_POLL, 200, size, None, self.begins, COLLAPSED)
+        self._traffic.read(LONG_POLL, 200, size, None, self.resume_kind, COLLAPSED)
 
     def cut(self) -> None:
         """Count a long-poll whose client has left, or was let go."""
@@ -136,16 +136,16 @@ class Traffic:
         self.live = LiveTraffic()
         self.collapsed = self.live.collapsed
         self.kept = CacheShare()
-        self.polls = tuple(Polls(self, begins) for begins in range(NOWHERE + 1))
+        self.polls = tuple(Polls(self, resume_kind) for resume_kind in range(NOWHERE + 1))
         self._hits = {
             operation: tuple(Hits(*kind) for kind in product(_OF_KEPT, range(NOWHERE + 1)))
             for operation in (READ, LONG_POLL)
         }
 
-    def hits(self, operation: int, begins: int, status: int = 200) -> Hits:
+    def hits(self, operation: int, resume_kind: int, status: int = 200) -> Hits:
         """Return the counts of kept answers of a status that are given to such reads."""
         place = _OF_KEPT.index(status // 100 - 1)
-        return self._hits[operation][place * (NOWHERE + 1) + begins]
+        return self._hits[operation][place * (NOWHERE + 1) + resume_kind]
 
     def answered(
         self, operation: int, status: int, size: int, seconds: float | None = None
@@ -162,26 +162,26 @@ class Traffic:
         status: int,
         size: int,
         seconds: float | None,
-        begins: int,
+        resume_kind: int,
         result: int | None,
     ) -> None:
         """Count a read, where it began, and what part the cache had in it, if it was asked."""
         self.answered(operation, status, size, seconds)
         if result is not None:
             self.results[result] += 1
-        self.resumes[begins] += 1
+        self.resumes[resume_kind] += 1
 
-    def polls_answered(self, response: Response, begun: Sequence[int]) -> None:
+    def polls_answered(self, response: Response, resumes: Sequence[int]) -> None:
         """Count equal long-polls that were given this answer, by where they began to read."""
-        readers = sum(begun)
+        readers = sum(resumes)
         self.requests[LONG_POLL * _STATUSES + response.status // 100 - 1] += readers
         self.response_bytes += readers * len(response.body)
         self.results[COLLAPSED] += readers
         if response.status == 204 and CLOSED_LINE in response.fields:
             self.resumes[TERMINAL] += readers
         elif response.status < 400:
-            for begins, count in enumerate(begun):
-                self.resumes[begins] += count
+            for resume_kind, count in enumerate(resumes):
+                self.resumes[resume_kind] += count
 
     def note_cursor(self, echoed: int | None, now: float) -> None:
         """Count a live read at `now` (epoch seconds) if its cursor is of an interval long over."""
@@ -214,10 +214,12 @@ class Traffic:
         """Return how often the guard decided so; a client with a cached response was admitted."""
         return self.decisions[decision] + (self._kept_answers() if decision == ADMITTED else 0)
 
-    def resume_count(self, begins: int) -> int:
+    def resume_count(self, resume_kind: int) -> int:
         """Return the number of reads that began so."""
         all_hits = (hits for kinds in self._hits.values() for hits in kinds)
-        return self.resumes[begins] + sum(hits.count for hits in all_hits if hits.begins == begins)
+        return self.resumes[resume_kind] + sum(
+            hits.count for hits in all_hits if hits.resume_kind == resume_kind
+        )
 
     def bytes_out(self) -> int:
         """Return the bytes of bodies that were written, those of live answers included."""
@@ -228,8 +230,8 @@ class Traffic:
         return sum(hits.count for kinds in self._hits.values() for hits in kinds)
 
 
-def begins(offset: object) -> int:
-    """Return how a read from an offset begins; None is a stream's beginning."""
+def resume_kind(offset: object) -> int:
+    """Return the resume kind of a read from an offset; None is a stream's beginning."""
     if offset is None:
         return START
     return NOWHERE if offset == NOW else OFFSET

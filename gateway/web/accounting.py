@@ -59,9 +59,11 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
-    asked_id = request_head.asked_id(request)
+    client_request_id = request_head.client_request_id(request)
     logged = logged_request(request, shared) if shared.log.enabled else None
-    return Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id, logged)
+    return Exchange(
+        shared.unrouted, operation, client_request_id, shared.lines.new_request_id, logged
+    )
 
 
 def shown_target(request: Request, shared: Context) -> str:
@@ -125,19 +127,19 @@ def note_read(
         read = route.parse(target)
     except HeadgateError:
         return  # the handler refuses it for that
-    begins = _begins(read, request)
+    resume_kind = _resume_kind(read, request)
     if isinstance(read, CatchUp):
-        exchange.note_begin(begins)
+        exchange.note_resume_kind(resume_kind)
         return
     operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
-    exchange.note_begin(begins, operation=operation)
+    exchange.note_resume_kind(resume_kind, operation=operation)
     route.traffic.note_cursor(read.cursor, now)
 
 
-def _begins(read: Read, request: Request) -> int:
+def _resume_kind(read: Read, request: Request) -> int:
     if isinstance(read, Events) and request.headers.get("Last-Event-ID"):
         return counted.OFFSET
-    return counted.begins(read.offset)
+    return counted.resume_kind(read.offset)
 
 
 def note_answer(
@@ -146,29 +148,29 @@ def note_answer(
     """Correct where a read counts as begun, by its answer."""
     if not isinstance(answer, RenderedChunk):
         head, size = _head(answer)
-        by_size = partial(read_from, exchange.begins, status, head)
-        exchange.note_begin(by_size(size), by_size=by_size if size is None else None)
+        by_size = partial(read_from, exchange.resume_kind, status, head)
+        exchange.note_resume_kind(by_size(size), by_size=by_size if size is None else None)
     elif answer.is_end:
-        exchange.note_begin(counted.TERMINAL)
+        exchange.note_resume_kind(counted.TERMINAL)
 
 
-def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
+def read_from(resume_kind: int, status: int, head: bytes, size: int | None) -> int:
     """Return where a read counts as begun, by its answer with a body of `size` bytes.
 
     A size of None is unknown before the body's end, and taken for data. An answer that shows no
     stream counts as NOWHERE.
     """
-    if begins == counted.NOWHERE:
-        return begins
+    if resume_kind == counted.NOWHERE:
+        return resume_kind
     if status in {400, 410}:
-        return counted.GAP if begins == counted.OFFSET else counted.NOWHERE
+        return counted.GAP if resume_kind == counted.OFFSET else counted.NOWHERE
     if status >= 300 and status != 304:
         return counted.NOWHERE
     fields = head.lower()
     if _NEXT_OFFSET not in fields:
         return counted.NOWHERE  # the origin has something else there than a stream
     is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
-    return counted.TERMINAL if is_empty and _CLOSED in fields else begins
+    return counted.TERMINAL if is_empty and _CLOSED in fields else resume_kind
 
 
 def _head(answer: Response | RelayedResponse) -> tuple[bytes, int | None]:

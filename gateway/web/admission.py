@@ -107,7 +107,7 @@ async def _decide(
     try:
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
-        if not (isinstance(refusal, Unauthenticated) or guard.goes_by_query):
+        if not (isinstance(refusal, Unauthenticated) or guard.needs_query):
             exchange.identify(_somebody(guard.known_principal(headers, token, (), now)))
         raise _refused(refusal, exchange, route) from None
 
@@ -164,7 +164,7 @@ async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAns
     guard, principal = route.access.guard, exchange.principal
     if guard is None or principal is None:
         return
-    if guard.goes_by_query and cache_status.x_cache(answered.cache) != "COLLAPSED":
+    if guard.needs_query and cache_status.x_cache(answered.cache) != "COLLAPSED":
         return
     await exchange.check_admission()
 

@@ -55,7 +55,7 @@ class ShortAdmission:
             return None
         found = self._at(message.path.partition("?")[0])
         guard = None if found is None else found.route.access.guard
-        if guard is None or guard.goes_by_query:
+        if guard is None or guard.needs_query:
             return None
         try:
             token, _ = request_credential(message.method, message.path, message.headers)
@@ -114,7 +114,7 @@ class ShortAdmission:
         except HeadgateError:
             return None, message.path, headers
         to_read = found.to_read
-        if guard.goes_by_query:
+        if guard.needs_query:
             to_read = (Need(found.path, READ, split(target)[1]),)
         principal = guard.known_principal(headers, token, to_read, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)

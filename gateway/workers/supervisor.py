@@ -164,7 +164,7 @@ class Supervisor:
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()
         if self._front is not None:
-            self._front.begin_stop()
+            self._front.terminate()
         for slot in self._slots:
             slot.stop()
         grace_s = self._settings.shutdown_grace + LAST_S

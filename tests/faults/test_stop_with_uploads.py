@@ -33,7 +33,7 @@ def begin_upload(server: Headgate) -> Wire:
     return wire
 
 
-def begin_stop(server: Headgate) -> None:
+def send_sigterm(server: Headgate) -> None:
     """SIGTERM; returns when new connections to the admin listener are told so."""
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ def test_an_upload_that_ends_within_the_grace_time_is_stored(tmp_path: Path) -> 
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:
-            begin_stop(server)
+            send_sigterm(server)
             wire.send(BODY[5:])
             answer = wire.answer("POST")
             assert answer.status == 204
@@ -73,7 +73,7 @@ def test_an_upload_that_never_ends_does_not_delay_the_exit_past_the_grace_time(
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:
-            begin_stop(server)
+            send_sigterm(server)
             assert exit_status(server, END_S) == 0
             assert wire.is_ended()
     with headgate(f"file:{tmp_path}") as server:

@@ -14,14 +14,23 @@ from gateway.protocol import http1
 from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
-from gateway.telemetry.traffic import HIT, NOWHERE, OFFSET, READ, SECONDS, START, Traffic, begins
+from gateway.telemetry.traffic import (
+    HIT,
+    NOWHERE,
+    OFFSET,
+    READ,
+    SECONDS,
+    START,
+    Traffic,
+    resume_kind,
+)
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(("offset", "kind"), [(None, START), ("now", NOWHERE), ("0001", OFFSET)])
 def test_the_kind_of_a_read_follows_from_its_offset(offset: str | None, kind: int) -> None:
-    assert begins(offset) == kind
+    assert resume_kind(offset) == kind
 
 
 # Halves can be subtracted without rounding, so that bounds are met exactly.

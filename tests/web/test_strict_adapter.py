@@ -51,7 +51,7 @@ class Streams(NamedTuple):
 
     async def drain(self) -> None:
         """End all windows, as before a restart."""
-        self.gateway.shared.begin_closing()
+        self.gateway.shared.start_closing()
         route = self.gateway.edge if self.prefix == EDGE else self.gateway.route
         await route.drain()
 

@@ -102,7 +102,7 @@ class Several(Headgate):
         assert self.process is not None, "not started"
         return self.process.wait(timeout_s)
 
-    def begin_stop(self) -> None:
+    def send_sigterm(self) -> None:
         """SIGTERM; returns when the supervisor and all workers stop."""
         self.signal()
         wait_until(self._stops, "all know that they stop")

@@ -291,7 +291,7 @@ def test_sigterm_drains_the_polls_and_uploads_of_all_workers(
     tail = ask(origin.port, "HEAD", STREAM).next_offset
     with waiting(server, tail) as polls, uploading(server) as uploads:
         pids = server.workers()
-        server.begin_stop()
+        server.send_sigterm()
         for wire in polls:
             answer = wire.answer()
             assert (answer.status, answer.next_offset) == (204, tail)
@@ -323,7 +323,7 @@ def test_a_second_signal_well_after_the_first_ends_the_server_at_once(
 ) -> None:
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server):
         pids = server.workers()
-        server.begin_stop()
+        server.send_sigterm()
         wait_until(lambda: is_cut(server), "a signal counts")
         assert server.exit_status(30) == 1
         assert [pid for pid in pids.values() if is_alive(pid)] == []

@@ -112,9 +112,9 @@ class FileUpkeep(Upkeep):
         return more
 
     @override
-    def takes_removals(self) -> bool:
+    def accepts_removals(self) -> bool:
         """Return whether the file can be written, on a full disk into the reserve."""
-        return self._thread.takes_removals()
+        return self._thread.accepts_removals()
 
     @override
     def loss(self) -> str | None:

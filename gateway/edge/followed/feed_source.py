@@ -86,12 +86,14 @@ class EdgeFeedSource:
         """Return 200 with data; a poll whose URL others may send has the lifetime of a tail."""
         now, freshness = self.shared.clock(), self._freshness
         read = renewed(self.reader_keys, read)
-        if snapshot.reads_say:
-            short = tails.shortened_lines(snapshot.reads_say, freshness)
-            snapshot = snapshot._replace(reads_say=short)
+        if snapshot.read_directives:
+            short = tails.shortened_lines(snapshot.read_directives, freshness)
+            snapshot = snapshot._replace(read_directives=short)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
-            directives = snapshot.polls_say or snapshot.reads_say or ""
-            snapshot = snapshot._replace(polls_say=tails.shortened_lines(directives, freshness))
+            directives = snapshot.poll_directives or snapshot.read_directives or ""
+            snapshot = snapshot._replace(
+                poll_directives=tails.shortened_lines(directives, freshness)
+            )
         snapshot = as_sent(snapshot, read, freshness)
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 

@@ -126,7 +126,7 @@ class FollowedStream:
         """Return a response made of recent news that may stand in for the origin's, or None."""
         span = self.since(request.start)
         # In responses to polls the origin may leave out Vary.
-        if span is None or (self.reads.vary and self.state.snapshot.reads_say is None):
+        if span is None or (self.reads.vary and self.state.snapshot.read_directives is None):
             return None
         state = self.state
         recent = RecentData(state.snapshot, span, self.lenders.request, state.confirmed_at)

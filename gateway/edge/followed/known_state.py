@@ -57,7 +57,7 @@ class KnownState:
         self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
         self._written = TailBound()  # by writes through this gateway
         self._written_at = 0.0  # loop time when that last grew
-        self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.reads_say`
+        self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.read_directives`
 
     @property
     def is_current(self) -> bool:
@@ -106,7 +106,7 @@ class KnownState:
     def has_recent_directives(self) -> bool:
         """True if the origin's cache directives for a read of the tail are known and recent."""
         age_s = asyncio.get_running_loop().time() - self._directives_at
-        return self.snapshot.reads_say is not None and age_s < DIRECTIVES_S
+        return self.snapshot.read_directives is not None and age_s < DIRECTIVES_S
 
     def contradicts(self, read: Snapshot, *, ends: bool) -> bool:
         """Return whether a read, which perhaps `ends`, shows that another stream is at the path."""
@@ -130,12 +130,12 @@ class KnownState:
     def note_directives(self, directives: str) -> None:
         """Note the origin's cache directives for a read of the tail."""
         self._directives_at = asyncio.get_running_loop().time()
-        known = self.snapshot.reads_say
+        known = self.snapshot.read_directives
         # A poll's directives hold only at the tail, where the known ones may amount to the same.
         is_known = known and directives == shortened_lines(known, self._freshness)
         if directives != known and not is_known:
             self.snapshot = with_directives(
-                self.snapshot, self._lenders.request, directives, self.snapshot.polls_say
+                self.snapshot, self._lenders.request, directives, self.snapshot.poll_directives
             )
             self.mark_changed()
 
@@ -154,9 +154,11 @@ class KnownState:
         The poll was sent at `sent_at` (loop time).
         """
         known, request = self.snapshot, self._lenders.request
-        polls_say = known.polls_say if polled.directives is None else polled.directives
+        poll_directives = known.poll_directives if polled.directives is None else polled.directives
         closed, awaited = polled.closed and polled.caught_up, self._awaited(sent_at)
-        self.snapshot = with_directives(known, request, known.reads_say, polls_say)._replace(
+        self.snapshot = with_directives(
+            known, request, known.read_directives, poll_directives
+        )._replace(
             tail=polled.end,
             closed=closed,
             caught_up=polled.caught_up and awaited.is_told_by(polled.end, closed=closed),

@@ -71,20 +71,25 @@ def as_sent(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
         return snapshot
     if read.by_key is False:  # the URL has a reader key that is outdated
         never = cache_headers.PRIVATE_NO_STORE
-        return snapshot._replace(private=True, reads_say=never, polls_say=never)
-    reads_say, polls_say = snapshot.reads_say, private_lines(snapshot.polls_say)
-    if reads_say is not None:
-        reads_say = private_lines(reads_say)
-    return snapshot._replace(private=True, reads_say=reads_say, polls_say=polls_say)
+        return snapshot._replace(private=True, read_directives=never, poll_directives=never)
+    read_directives = snapshot.read_directives
+    poll_directives = private_lines(snapshot.poll_directives)
+    if read_directives is not None:
+        read_directives = private_lines(read_directives)
+    return snapshot._replace(
+        private=True, read_directives=read_directives, poll_directives=poll_directives
+    )
 
 
 def with_directives(
-    snapshot: Snapshot, request: CacheRequest, reads_say: str | None, polls_say: str
+    snapshot: Snapshot, request: CacheRequest, read_directives: str | None, poll_directives: str
 ) -> Snapshot:
     """Return the snapshot with the origin's present cache directives for reads and for polls."""
-    reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
-    private = request.identified or reads_are or repair.is_private(polls_say)
-    return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
+    reads_are = snapshot.private if read_directives is None else repair.is_private(read_directives)
+    private = request.identified or reads_are or repair.is_private(poll_directives)
+    return snapshot._replace(
+        private=private, read_directives=read_directives, poll_directives=poll_directives
+    )
 
 
 def data_directives(cached: CachedResponse) -> str:

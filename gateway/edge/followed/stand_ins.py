@@ -52,7 +52,11 @@ class StandIns:
     def of(self, recent: RecentData, request: CacheRequest) -> CachedResponse | None:
         """Return a response to a read from the data's start; None if it may not stand in now."""
         snapshot, span = recent.snapshot, recent.span
-        directives = snapshot.polls_say if snapshot.reads_say is None else snapshot.reads_say
+        directives = (
+            snapshot.poll_directives
+            if snapshot.read_directives is None
+            else snapshot.read_directives
+        )
         headers = CIMultiDict(
             [
                 ("Content-Type", snapshot.content_type),

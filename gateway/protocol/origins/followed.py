@@ -34,8 +34,8 @@ class Snapshot(NamedTuple):
     private: bool = False  # for nobody else, and no cache: the reader's, or the origin says so
     lifetime: Lifetime = FOREVER
     # What the origin tells caches of reads, and of polls; nothing where it leaves that to us.
-    reads_say: str | None = None  # not known yet
-    polls_say: str = ""
+    read_directives: str | None = None  # not known yet
+    poll_directives: str = ""
     cors: str = ""  # whose pages may read, where the origin says so
     number: int = 0  # as a fetch has one: a read of a higher one was asked for after this was known
 
@@ -144,12 +144,14 @@ def moves_on(read: LongPoll, now: float) -> bool:
 
 def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) -> str:
     waits = isinstance(read, LongPoll)
-    said = (snapshot.polls_say or snapshot.reads_say) if waits else snapshot.reads_say
+    directives = snapshot.read_directives
+    if waits:
+        directives = snapshot.poll_directives or directives
     if waits and read.offset == NOW:  # whatever an origin says of it
         is_private = snapshot.private or freshness.is_private
-        return cache_headers.news_from_now(is_private=is_private) + repair.varying(said or "")
-    if said:
-        return said
+        return cache_headers.news_from_now(is_private=is_private) + repair.varying(directives or "")
+    if directives:
+        return directives
     if snapshot.private:
         return cache_headers.PRIVATE
     remaining = snapshot.lifetime.remaining(now)

@@ -151,7 +151,7 @@ class Connection(BoundedConnection):
         """Write the response to the parked long-poll."""
         counted, self._counted = self._counted, None
         if counted is not None:
-            answer.uncounted_begins[counted.begins] += 1
+            answer.uncounted_resumes[counted.resume_kind] += 1
         self.principal = None
         self.reply(answer.wire)
 

@@ -163,9 +163,9 @@ class Handlers:
         if exchange.conceals:
             answered = conceal(answered, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
-        if exchange.begins != NOWHERE:
+        if exchange.resume_kind != NOWHERE:
             accounting.note_answer(exchange, answered.answer, status)
-        request_id = exchange.request_id if status >= 400 else exchange.asked_id
+        request_id = exchange.request_id if status >= 400 else exchange.client_request_id
         cache_lines = answered.cache
         if status in event_sources.PASSING and event_sources.is_event_source(request):
             answered, status = event_sources.retry_stream(answered, status), 200

@@ -119,7 +119,7 @@ async def _admission(
     assert guard is not None, "looked at before"
     token, _ = request_credential(asked.method, asked.target, asked.headers)
     principal = guard.known_principal(asked.headers, token, needed, now)
-    if principal is None and guard.goes_by_query:  # the guard would ask the origin
+    if principal is None and guard.needs_query:  # the guard would ask the origin
         rule = "auth = origin; its yes would count for auth_ttl"
         return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
     try:

@@ -17,7 +17,7 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import exchange_of
-from gateway.web.requests.request_head import asked_id
+from gateway.web.requests.request_head import client_request_id
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
@@ -102,7 +102,7 @@ def stream_events(
     chunked = request.version.minor > 0
     connection = connection_of(request)
     common = shared.lines.own(
-        request_id=asked_id(request),
+        request_id=client_request_id(request),
         origin=request.headers.get("Origin"),
         # Requests that the client sent ahead are lost: the connection ends with this response.
         connection="close" if connection.has_more else None,
@@ -116,7 +116,7 @@ def stream_events(
         transport = connection.owner.descriptors.take_over(transport)
         reader = _reader(request, transport, feed.sse_readers, start, cursor)
         transport.write(wire)
-        exchange.begin_events()
+        exchange.start_events()
         reader.principal = exchange.principal
         reader.paused = connection.writing_paused  # the client is behind already
         if connection.has_more or request.is_last:

@@ -46,7 +46,7 @@ _ONCE = tuple(
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def asked_id(request: Request) -> str | None:
+def client_request_id(request: Request) -> str | None:
     """Return the client's X-Request-Id, or None if it has none that is safe in a log line."""
     if request.fields.are_known:
         return request.own.id

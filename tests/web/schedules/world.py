@@ -210,7 +210,7 @@ class World:
 
     def _drain_begins(self) -> None:
         if self._draining is None:
-            self.shared.begin_closing()
+            self.shared.start_closing()
             self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:

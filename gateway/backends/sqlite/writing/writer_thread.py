@@ -140,7 +140,7 @@ class WriterThread:
         """Return the last failure, until a commit of the reopened file went through."""
         return self._why_unhealthy or (None if self._reserve.is_held else FULL)
 
-    def takes_removals(self) -> bool:
+    def accepts_removals(self) -> bool:
         """Also of a full disk, as far as the reserve goes."""
         return self._why_unhealthy is None or self._is_full
 
