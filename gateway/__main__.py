@@ -58,6 +58,7 @@ class CommandGroup(click.Group):
         from gateway.commands.cdn import cdn
         from gateway.commands.completion import completion
         from gateway.commands.context import context
+        from gateway.commands.data_folder import backup, restore, verify
         from gateway.commands.debug import debug
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
@@ -69,7 +70,8 @@ class CommandGroup(click.Group):
         from gateway.commands.token import token
 
         of_server = (alerts, cdn, check, doctor, grafana, hash_password, healthcheck, reload, token)
-        for other in (*COMMANDS, *ON_MANY, *of_server, completion, context, debug):
+        of_folder = (backup, restore, verify)
+        for other in (*COMMANDS, *ON_MANY, *of_server, *of_folder, completion, context, debug):
             self.add_command(other)
 
     @override

@@ -78,6 +78,7 @@ class DataFolder:
         self.folder = folder
         self.file = folder / "headgate.db"
         self.wal = folder / "headgate.db-wal"
+        self.new = folder / "headgate.db.new"  # the data file until it is complete
         self._vfs = vfs
         self._lock: int | None = None
         self.open_files = OpenFiles(self.file, self.wal)
@@ -85,6 +86,16 @@ class DataFolder:
         # file: whoever closes another descriptor of it gives up the locks of the whole process,
         # and the next program that looks into the file would remove its WAL.
         self.version_in_file = SCHEMA_VERSION
+
+    def occupy(self) -> None:
+        """Make the folder and lock it, for a data file that is put there by another name."""
+        try:
+            self._make()
+            self._check_links()
+            self._take_lock()
+        except OSError as error:
+            self.release()
+            raise self.unusable(error) from error
 
     def prepare(self) -> None:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
@@ -145,20 +156,7 @@ class DataFolder:
             return
         # Opened for writing, too, so that a file that cannot be written is refused by its name.
         with self.file.open("r+b") as opened:
-            header = opened.read(HEADER_BYTES)
-        if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
-            raise StartError(f"{self.file} is not a Headgate data file: it was left as it is")
-        version, application = struct.unpack_from(">I4xI", header, 60)
-        if application != APPLICATION_ID:
-            raise StartError(
-                f"{self.file} is a SQLite file of another application: it was left as it is"
-            )
-        if version > SCHEMA_VERSION:
-            raise StartError(
-                f"{self.file} is of format {version}, newer than this Headgate knows "
-                f"({SCHEMA_VERSION}): start the newer Headgate; it was left as it is"
-            )
-        self.version_in_file = version
+            self.version_in_file = format_of(self.file, opened.read(HEADER_BYTES))
 
     def _check_alone(self) -> None:
         """Raise StartError if a WAL lacks its data file: SQLite would mix it into a new one."""
@@ -187,24 +185,24 @@ class DataFolder:
 
     def _create(self) -> None:
         """Create the data file under another name and rename it: a crash leaves no partial file."""
-        new = self.folder / "headgate.db.new"
-        new.unlink(missing_ok=True)
-        # SQLite gives the WAL and the WAL's index (shm) the mode of the data file.
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-        connection = apsw.Connection(str(new), vfs=self._vfs)
+        self.new.unlink(missing_ok=True)
+        create_file(self.new)
+        connection = apsw.Connection(str(self.new), vfs=self._vfs)
         connection.execute(
             f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"
             f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} {RECENT} {RETENTION} commit"
         )
         connection.close()
-        new.rename(self.file)
+        self.put_in_place()
+
+    def put_in_place(self) -> None:
+        """Give the new file, which is complete and synced, the name of the data file."""
+        self.new.rename(self.file)
         self.sync()
 
     def sync(self) -> None:
         """Make the names in the folder durable."""
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(folder)
-        os.close(folder)
+        sync_folder(self.folder)
 
     def name_for_damaged(self, stamp: str) -> Path:
         """Return a free path for a damaged WAL; such names sort by age."""
@@ -250,6 +248,40 @@ class DataFolder:
             os.close(self._lock)
             self._lock = None
         self.open_files.clear()
+
+
+def format_of(file: Path, header: bytes) -> int:
+    """Return the format of a data file with this header.
+
+    Raises StartError for other files, and for those of a newer Headgate.
+    """
+    if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
+        raise StartError(f"{file} is not a Headgate data file: it was left as it is")
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    if application != APPLICATION_ID:
+        raise StartError(f"{file} is a SQLite file of another application: it was left as it is")
+    if version > SCHEMA_VERSION:
+        raise StartError(
+            f"{file} is of format {version}, newer than this Headgate knows ({SCHEMA_VERSION}):"
+            " start the newer Headgate, or restore a backup from before its start; it was left as"
+            " it is"
+        )
+    return int(version)
+
+
+def create_file(file: Path) -> None:
+    """Create an empty file for a database. Raises FileExistsError."""
+    # SQLite gives the WAL and the WAL's index (shm) the mode of the data file.
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:

@@ -28,11 +28,11 @@ def row_of(stream_id: int, records: Sequence[Record]) -> tuple[object, ...]:
     end = records[-1].end
     if len(records) == 1:  # takes half of the time
         data = records[0].data
-        return stream_id, end, _checksum(stream_id, end, None, data), None, data
+        return stream_id, end, checksum(stream_id, end, None, data), None, data
     datas = [record.data for record in records]
     sizes = struct.pack(f">{len(datas)}I", *map(len, datas))
     data = b"".join(datas)
-    return stream_id, end, _checksum(stream_id, end, sizes, data), sizes, data
+    return stream_id, end, checksum(stream_id, end, sizes, data), sizes, data
 
 
 class ChunkBuilder:
@@ -52,7 +52,7 @@ class ChunkBuilder:
         self, segment: Segment, end: int, row_end: int, crc: int, sizes: bytes | None, data: bytes
     ) -> None:
         """Take the records of one row that end after the position, up to `end`."""
-        if _checksum(segment.stream_id, row_end, sizes, data) != crc:
+        if checksum(segment.stream_id, row_end, sizes, data) != crc:
             raise self.damage("damaged")
         at = row_end - len(data)
         if at > self.position or (self.records and at < self.position):
@@ -100,7 +100,7 @@ class ChunkBuilder:
         )
 
 
-def _checksum(stream_id: int, end: int, sizes: bytes | None, data: bytes) -> int:
+def checksum(stream_id: int, end: int, sizes: bytes | None, data: bytes) -> int:
     """Return the CRC of a row and its place: right bytes at a wrong position are damage."""
     seed = zlib.crc32(_place(stream_id, end) + (sizes or b""))
     return zlib.crc32(data, seed)

@@ -33,10 +33,10 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     A crash between any two of its steps does no harm: the next start finds the same.
     """
     page_size = connection.pragma("page_size")
-    found = wal.skipped_frames(folder.wal, _taken(connection), page_size)
+    found = wal.skipped_frames(folder.wal, frames_taken(connection), page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
-        _begin_history(connection)
+        begin_history(connection)
         _tell(folder, found, kept)
     if found.frames:
         cut_behind(folder, connection)
@@ -44,14 +44,15 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
 
 def cut_behind(folder: DataFolder, connection: apsw.Connection) -> None:
     """Truncate the WAL behind its last commit: the rest could look like damage later."""
-    size = wal.bytes_of(_taken(connection), connection.pragma("page_size"))
+    size = wal.bytes_of(frames_taken(connection), connection.pragma("page_size"))
     with folder.wal.open("rb+") as open_wal:
         if os.fstat(open_wal.fileno()).st_size > size:
             open_wal.truncate(size)
             os.fsync(open_wal.fileno())
 
 
-def _taken(connection: apsw.Connection) -> int:
+def frames_taken(connection: apsw.Connection) -> int:
+    """Return how many frames of the WAL SQLite can use."""
     frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
     return max(frames, 0)
 
@@ -96,7 +97,8 @@ def _copy(folder: DataFolder) -> Path:
     return kept
 
 
-def _begin_history(connection: apsw.Connection) -> None:
+def begin_history(connection: apsw.Connection) -> None:
+    """Have the generation of every stream rise at its tail: what came after may be lost."""
     connection.execute(
         "begin immediate; insert into meta values ('history', ?)"
         " on conflict (name) do update set value=max(value + 1, excluded.value); commit",

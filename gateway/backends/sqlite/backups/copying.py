@@ -1,0 +1,181 @@
+"""A checked copy of a data file, made in one snapshot while its server goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+
+from gateway.backends.sqlite.backups.source import SourceFile
+from gateway.backends.sqlite.backups.verification import FileVerification
+from gateway.backends.sqlite.data_folder import DataFolder, create_file, sync_folder
+from gateway.backends.sqlite.recovery import begin_history
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    # Called with what is being done, and the pages that are done and all of them, if known.
+    OnProgress = Callable[[str, int, int], object]
+
+PAGES = 256  # copied in one step, a megabyte
+# Pages after which the copy is synced. With more, the sync at the end would hold up those of the
+# server's commits.
+SYNC_PAGES = 2048
+
+
+class FileCopy(NamedTuple):
+    """A copy that was verified: its streams, the bytes of their records, and its own bytes."""
+
+    streams: int
+    records_bytes: int
+    file_bytes: int
+
+
+def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
+    """Copy the data file of a folder to a file that must not exist.
+
+    It has everything that was acknowledged before, and gets its name when it is complete, verified
+    and synced. Raises StartError.
+    """
+    if to.is_dir():
+        raise StartError(f"{to} is a folder: name a file in it, such as {to / 'headgate.backup'}")
+    with SourceFile.open(place) as source:
+        try:
+            with _draft(to) as draft:
+                copied = _copy(source, draft, on_progress)
+                _check_free(to)
+                draft.rename(to)
+            sync_folder(to.parent)
+        except OSError as error:
+            raise StartError(f"{to} cannot be written: {error.strerror}") from error
+    return copied
+
+
+def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
+    """Make a data folder of a backup, in a folder that is empty or does not exist.
+
+    Offsets of what came after the backup are refused from then on. Raises StartError.
+    """
+    if backup.is_dir():
+        raise StartError(f"{backup} is a folder: name the file of a backup")
+    with SourceFile.open(backup) as source:
+        target = DataFolder(folder)
+        target.occupy()
+        try:
+            _check_empty(target)
+            target.new.unlink(missing_ok=True)
+            create_file(target.new)
+            copied = _copy(source, target.new, on_progress, begin_history)
+            target.put_in_place()
+        except OSError as error:
+            raise target.unusable(error) from error
+        finally:
+            target.new.unlink(missing_ok=True)
+            target.release()
+    return copied
+
+
+def _check_empty(target: DataFolder) -> None:
+    """Raise StartError if there is anything but what a restore that was killed has left."""
+    ours = {target.new.name, "headgate.lock", "lost+found"}  # which a disk of its own has
+    others = sorted(it.name for it in target.folder.iterdir() if it.name not in ours)
+    if others:
+        raise StartError(
+            f"{target.folder} is not empty, there is {others[0]}: restore into another folder, or"
+            " move what is there away"
+        )
+
+
+def _check_free(to: Path) -> None:
+    if to.exists():
+        raise StartError(f"{to} is there already, and is not written over: name another file")
+
+
+@contextlib.contextmanager
+def _draft(to: Path) -> Iterator[Path]:
+    """Make the file that becomes the backup, called `NAME.partial`; without a rename it goes.
+
+    What a killed backup has left is removed. Raises StartError if another backup is under way.
+    """
+    _check_free(to)
+    draft = to.with_name(f"{to.name}.partial")
+    with contextlib.suppress(FileExistsError):
+        create_file(draft)
+    with draft.open("rb+") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(f"another backup is writing {draft}: wait for its end") from error
+        if not draft.exists() or not os.path.samestat(draft.stat(), os.fstat(opened.fileno())):
+            raise StartError(f"another backup has just written {to}")
+        try:
+            opened.truncate()
+            yield draft
+        finally:
+            for name in (draft.name, f"{draft.name}-journal"):
+                draft.with_name(name).unlink(missing_ok=True)
+
+
+def _copy(
+    source: SourceFile,
+    to: Path,
+    on_progress: OnProgress,
+    change: Callable[[apsw.Connection], None] | None = None,
+) -> FileCopy:
+    """Copy a data file to an empty one, change it, verify it and sync it. Raises StartError."""
+    try:
+        _copy_pages(source.connection, to, on_progress)
+        connection = apsw.Connection(str(to), flags=apsw.SQLITE_OPEN_READWRITE)
+        # A copy of a file in WAL mode is in that mode, too, and whoever opened it would leave files
+        # beside it.
+        connection.execute("pragma journal_mode=delete").fetchall()
+        if change is not None:
+            change(connection)
+        connection.close()
+    except apsw.Error as error:
+        raise StartError(f"{source.file} cannot be copied to {to}: {error}") from error
+    _sync(to)
+    with SourceFile.open(to) as copy:
+        check = FileVerification(copy, lambda: on_progress("verified", check.streams, 0))
+        for damage in check.run():
+            at = f"{damage.path} at {damage.offset}: " if damage.path else ""
+            raise StartError(
+                f"{source.file} is damaged, {at}{damage.problem}; headgate verify lists all, and"
+                " no copy was left"
+            )
+    return FileCopy(check.streams, check.bytes, to.stat().st_size)
+
+
+def _copy_pages(source: apsw.Connection, to: Path, on_progress: OnProgress) -> None:
+    target = apsw.Connection(str(to), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        # If the machine stops, the copy has not got its name.
+        for pragma in ("journal_mode=off", "synchronous=off"):
+            target.execute(f"pragma {pragma}").fetchall()
+        # In one snapshot: the next commit would have the copy begin anew.
+        with source:
+            source.execute("select count(*) from sqlite_schema").fetchall()
+            with target.backup("main", source, "main") as backup:
+                last = 0
+                while not backup.done:
+                    backup.step(PAGES)
+                    done = backup.page_count - backup.remaining
+                    on_progress("pages copied", done, backup.page_count)
+                    if done - last >= SYNC_PAGES:
+                        _sync(to)
+                        last = done
+    finally:
+        target.close()
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

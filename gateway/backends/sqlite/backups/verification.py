@@ -1,0 +1,307 @@
+"""The verification of a data file: what a server could not serve of it is named.
+
+Records have checksums, and follow each other without a gap. A server may write meanwhile: records
+are read in many short snapshots, so that its WAL can be taken into the file in between.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apsw
+import msgspec
+
+from gateway.backends.sqlite import wal
+from gateway.backends.sqlite.backups.source import SourceFile, unused
+from gateway.backends.sqlite.records import checksum
+from gateway.backends.sqlite.recovery import frames_taken
+from gateway.backends.sqlite.state_rows import COLUMNS, state_of
+from gateway.protocol.streams.generations import raised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gateway.protocol.streams.state import StreamState
+
+    Row = tuple[int, int, bytes | None, bytes]  # end, crc, sizes, data
+
+PATHS = 500  # of one read
+# Bytes of records in one snapshot: some 20 ms, in which a WAL grows by less than a megabyte.
+SNAPSHOT_BYTES = 8 * 1024 * 1024
+MOST_OF_FILE = 100  # damages in the structure of the file; one page may show up in many
+STEPS = 100_000  # of SQLite between two calls of `on_progress`, a few milliseconds
+
+
+class DamageReport(NamedTuple):
+    """A damage of a stream, from an offset on; without a path, of the file as a whole."""
+
+    problem: str
+    path: str = ""
+    offset: str = ""
+
+
+class FileVerification:
+    """A verification of a data file, and the counts of what it has looked at so far."""
+
+    def __init__(self, source: SourceFile, on_progress: Callable[[], object]) -> None:
+        self._source = source
+        self._connection = source.connection
+        self._on_progress = on_progress
+        self._history = 0
+        self._columns = COLUMNS
+        self.streams = 0
+        self.bytes = 0  # of records
+        self.damages = 0
+
+    def run(self) -> Iterator[DamageReport]:
+        """Yield what is damaged, as it is found."""
+        for damage in self._parts():
+            self.damages += 1
+            yield damage
+
+    def _parts(self) -> Iterator[DamageReport]:
+        try:
+            tables = self._look_around()
+        except apsw.Error as error:
+            yield DamageReport(f"the file cannot be read: {error}")
+            return
+        yield from self._wal()
+        yield from self._streams()
+        if "recent" in tables:
+            yield from self._recent()
+        yield from self._structure()
+
+    def _look_around(self) -> set[str]:
+        """Read what tables there are, which depends on the file's format, and the history."""
+        tables = {name for (name,) in self._all("select name from sqlite_schema")}
+        names = {row[1] for row in self._all("pragma table_info(streams)")}
+        self._columns = ", ".join(it if it in names else f"null as {it}" for it in _COLUMN_NAMES)
+        for (history,) in self._all("select value from meta where name='history'"):
+            self._history = history
+        return tables
+
+    def _wal(self) -> Iterator[DamageReport]:
+        """Judge a WAL as the next start would, unless a server is writing it."""
+        file = self._source.file
+        log = file.with_name(f"{file.name}-wal")
+        with unused(file.parent) as is_unused:
+            if not is_unused or not log.exists():
+                return
+            page_size = self._connection.pragma("page_size")
+            found = wal.skipped_frames(log, frames_taken(self._connection), page_size)
+        if found.is_damage:
+            yield DamageReport(
+                f"{log.name} is damaged: {found.commits} commits in it, which may have been"
+                " acknowledged, cannot be read"
+            )
+
+    # ---- streams and their records
+
+    def _streams(self) -> Iterator[DamageReport]:
+        """Check each stream, in the order of paths; where that index is damaged, of ids."""
+        after = ""
+        try:
+            while rows := self._all(
+                "select path, id from streams where path>? order by path limit ?", after, PATHS
+            ):
+                for path, stream_id in rows:
+                    yield from self._stream(path, stream_id)
+                    after = path
+        except apsw.Error as error:
+            yield DamageReport(f"the index of streams is damaged behind {after!r}: {error}")
+            yield from self._streams_by_id(after)
+
+    def _streams_by_id(self, after: str) -> Iterator[DamageReport]:
+        last = -1
+        try:
+            while rows := self._all(
+                "select path, id from streams not indexed where id>? and path>? order by id limit"
+                " ?",
+                last,
+                after,
+                PATHS,
+            ):
+                for path, stream_id in rows:
+                    yield from self._stream(path, stream_id)
+                    last = stream_id
+        except apsw.Error as error:
+            yield DamageReport(f"the table of streams is damaged behind stream {last}: {error}")
+
+    def _stream(self, path: str, stream_id: int) -> Iterator[DamageReport]:
+        self.streams += 1
+        check = _StreamCheck(path)
+        while not check.is_over:
+            self._on_progress()
+            try:
+                with self._connection:
+                    state = self._state(stream_id)
+                    if state is None:  # it was removed meanwhile
+                        return
+                    if not check.has_begun:
+                        self._references(check, state)
+                    self._step(check, state)
+            except apsw.Error as error:
+                check.end(f"what follows cannot be read: {error}")
+            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+                check.end(f"the state of the stream is damaged: {error}")
+        yield from check.damages
+
+    def _state(self, stream_id: int) -> StreamState | None:
+        rows = self._all(f"select {self._columns} from streams where id=?", stream_id)
+        if not rows:
+            return None
+        state = state_of(rows[0])
+        return raised(state, self._history) if self._history else state
+
+    def _step(self, check: _StreamCheck, state: StreamState) -> None:
+        rows: Any = self._connection.cursor()
+        try:
+            rows.execute(
+                "select end, crc, sizes, data from messages where stream=? and end>? order by end",
+                (state.stream_id, check.position_in(state)),
+            )
+            self.bytes += check.step(state, rows)
+        finally:
+            rows.close(force=True)  # else the snapshot would go on with it
+
+    def _references(self, check: _StreamCheck, state: StreamState) -> None:
+        """Check what a stream needs besides its own records: its producers and its sources."""
+        for _, epoch, seq in self._all(
+            "select producer, epoch, seq from producers where stream=?", state.stream_id
+        ):
+            if epoch < 0 or seq < 0:
+                check.add(state, 0, "a producer's epoch or sequence is damaged")
+        for segment in state.lineage:
+            tails = self._all("select tail from streams where id=?", segment.stream_id)
+            if not tails or tails[0][0] < segment.end:
+                check.add(state, 0, f"its source {segment.path} has not all of its first records")
+
+    def _recent(self) -> Iterator[DamageReport]:
+        """Check the short appends that are not at their streams' places yet, in one snapshot."""
+        check = _RecentCheck(self._history)
+        try:
+            for nr, stream_id, end, crc, sizes, data, *state_row in self._connection.execute(
+                f"select nr, recent.stream, recent.end, recent.crc, recent.sizes, recent.data,"
+                f" {self._columns_of('streams')} from recent join streams on"
+                " streams.id=recent.stream where recent.version>streams.version order by nr"
+            ):
+                self._on_progress()
+                yield from check.step(nr, stream_id, (end, crc, sizes, data), state_row)
+        except apsw.Error as error:
+            yield DamageReport(f"the table of recent appends cannot be read: {error}")
+        self.bytes += check.bytes
+
+    def _columns_of(self, table: str) -> str:
+        return ", ".join(
+            it if it.startswith("null as ") else f"{table}.{it}" for it in self._columns.split(", ")
+        )
+
+    def _structure(self) -> Iterator[DamageReport]:
+        """Have SQLite check its pages and indexes; what it finds may be named above already."""
+        self._connection.set_progress_handler(self._continue, STEPS)
+        try:
+            for (verdict,) in self._connection.execute(f"pragma integrity_check({MOST_OF_FILE})"):
+                if verdict != "ok":
+                    yield DamageReport(str(verdict).removeprefix("*** in database main ***\n"))
+        except apsw.Error as error:
+            yield DamageReport(f"the structure of the file cannot be checked: {error}")
+        finally:
+            self._connection.set_progress_handler(None)
+
+    def _continue(self) -> bool:
+        self._on_progress()
+        return False
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        return self._connection.execute(statement, values).fetchall()
+
+
+_COLUMN_NAMES: Sequence[str] = COLUMNS.split(", ")
+
+
+class _StreamCheck:
+    """The check of one stream's own records, in as many steps as it has snapshots' worth."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._state: StreamState | None = None
+        self._position = 0  # up to which the records are checked
+        self.has_begun = False
+        self.is_over = False
+        self.damages: list[DamageReport] = []
+
+    def position_in(self, state: StreamState) -> int:
+        """Return where the next records begin: retention may have moved it since the last step."""
+        own = state.lineage[-1].end if state.lineage else 0
+        return max(self._position, own, state.first)
+
+    def step(self, state: StreamState, rows: Iterable[Row]) -> int:
+        """Check some rows of a snapshot; return the bytes of their records."""
+        position, begins = self.position_in(state), not self.has_begun
+        self._state, self.has_begun = state, True
+        seen = 0
+        for end, crc, sizes, data in rows:
+            at = end - len(data)
+            if end > state.tail:
+                self.add(state, state.tail, "there are records behind its tail")
+                break
+            # The first row may begin before the first record that is kept.
+            if at > position or (at < position and not begins):
+                self.add(state, position, "a record is missing")
+            elif not _is_sound(state.stream_id, end, crc, sizes, data):
+                self.add(state, position, "a record does not match its checksum")
+            position, begins, seen = end, False, seen + len(data)
+            self._position = position
+            if seen >= SNAPSHOT_BYTES:
+                return seen
+        if position < state.tail:
+            self.add(state, position, "a record is missing")
+        self.is_over = True
+        return seen
+
+    def add(self, state: StreamState, position: int, problem: str) -> None:
+        """Note a damage from a position on."""
+        self.damages.append(DamageReport(problem, self._path, state.offset(position)))
+
+    def end(self, problem: str) -> None:
+        """Note that nothing more of the stream can be read."""
+        offset = "" if self._state is None else self._state.offset(self._position)
+        self.damages.append(DamageReport(problem, self._path, offset))
+        self.is_over = True
+
+
+class _RecentCheck:
+    """The check of rows of `recent`, each of which continues its stream."""
+
+    def __init__(self, history: int) -> None:
+        self._history = history
+        self._positions: dict[int, int] = {}  # at most as many as there are rows
+        self.bytes = 0
+
+    def step(
+        self, nr: int, stream_id: int, row: Row, state_row: Sequence[Any]
+    ) -> Iterator[DamageReport]:
+        """Check one row, whose stream has this row."""
+        end, crc, sizes, data = row
+        try:
+            state = raised(state_of(tuple(state_row)), self._history)
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            return  # the check of the stream has named it
+        position = self._positions.get(stream_id, state.tail)
+        problem = ""
+        if end - len(data) != position:
+            problem = "a recent record is missing"
+        elif not _is_sound(stream_id, end, crc, sizes, data):
+            problem = f"a recent record (row {nr}) does not match its checksum"
+        if problem:
+            yield DamageReport(problem, state.path, state.offset(position))
+        self._positions[stream_id] = end
+        self.bytes += len(data)
+
+
+def _is_sound(stream_id: int, end: int, crc: int, sizes: bytes | None, data: bytes) -> bool:
+    """Return whether a row matches its checksum, and its sizes what they divide."""
+    if checksum(stream_id, end, sizes, data) != crc:
+        return False
+    return sizes is None or sum(struct.unpack(f">{len(sizes) // 4}I", sizes)) == len(data)

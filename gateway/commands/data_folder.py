@@ -1,0 +1,131 @@
+"""`headgate verify`, `backup` and `restore`: the data folder of a `file:` origin."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import UNUSABLE, complain
+from gateway.commands.shell.progress import Progress
+from gateway.commands.shell.terminal import safe
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.sqlite.backups.copying import FileCopy, OnProgress
+    from gateway.backends.sqlite.backups.verification import FileVerification
+
+DAMAGED = 1
+QUIET_S = 1.0  # a shorter command shows no progress
+
+
+def _path_of(_ctx: click.Context, _option: click.Parameter, value: str) -> Path:
+    """Return a path, which may also be given as the origin of a route."""
+    return Path(value.removeprefix("file:"))
+
+
+@click.command()
+@click.argument("place", metavar="FOLDER", type=click.Path(), callback=_path_of)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def verify(place: Path, as_json: bool) -> None:
+    """Verify the data in FOLDER, or a backup: each checksum, and that no record is missing.
+
+    Nothing is changed, and a server that uses the folder goes on. Each damage is a line with the
+    path of the stream and the offset. The exit status is 1 when something is damaged, and 2 when
+    there is nothing that can be verified.
+    """
+    from gateway.backends.sqlite.backups.source import SourceFile
+    from gateway.backends.sqlite.backups.verification import FileVerification
+
+    progress = _shown_after(QUIET_S)
+    try:
+        with SourceFile.open(place) as source:
+            check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
+            for damage in check.run():
+                if as_json:
+                    click.echo(json.dumps(damage._asdict()))
+                else:
+                    at = f"{damage.path} at {damage.offset}: " if damage.path else ""
+                    click.echo(safe(f"{at}{damage.problem}"))
+            _summarize(check, source.file, source.version, as_json=as_json)
+    except StartError as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(UNUSABLE)
+    sys.exit(DAMAGED if check.damages else 0)
+
+
+def _summarize(check: FileVerification, file: Path, version: int, *, as_json: bool) -> None:
+    if as_json:
+        summary = {"file": str(file), "format": version, "damages": check.damages}
+        click.echo(json.dumps({**summary, "streams": check.streams, "bytes": check.bytes}))
+        return
+    verdict = f"Damaged in {_counted(check.damages, 'place')}" if check.damages else "Sound"
+    size = _size(check.streams, check.bytes)
+    click.echo(safe(f"{verdict}: {size} in {file}, format {version}."))
+
+
+@click.command()
+@click.argument("source", metavar="FROM", type=click.Path(), callback=_path_of)
+@click.argument("to", metavar="TO", type=click.Path(), callback=_path_of)
+def backup(source: Path, to: Path) -> None:
+    """Copy the data in the folder FROM to the file TO, while its server goes on.
+
+    All that was acknowledged before is in the copy, which is verified before it gets its name. No
+    file is written over. The exit status is 2 when the copy could not be made.
+    """
+    from gateway.backends.sqlite.backups.copying import back_up
+
+    copied = _run(lambda on_progress: back_up(source, to, on_progress))
+    size = _size(copied.streams, copied.records_bytes)
+    click.echo(safe(f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."))
+
+
+@click.command()
+@click.argument("backup", metavar="BACKUP", type=click.Path(), callback=_path_of)
+@click.argument("folder", metavar="FOLDER", type=click.Path(), callback=_path_of)
+def restore(backup: Path, folder: Path) -> None:
+    """Make the data folder FOLDER of a BACKUP, for a server to start with.
+
+    The folder must be empty, or not be there yet. What was appended after the backup is lost, and
+    its offsets are refused. The exit status is 2 when the folder could not be made.
+    """
+    from gateway.backends.sqlite.backups.copying import restore as restore_backup
+
+    copied = _run(lambda on_progress: restore_backup(backup, folder, on_progress))
+    click.echo(safe(f"Restored {_size(copied.streams, copied.records_bytes)} to {folder}."))
+
+
+def _size(streams: int, records_bytes: int) -> str:
+    return f"{_counted(streams, 'stream')} with {_counted(records_bytes, 'byte')}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _run(copy: Callable[[OnProgress], FileCopy]) -> FileCopy:
+    """Return what was copied, or end the program with a sentence."""
+    try:
+        return copy(_shown_after(QUIET_S))
+    except StartError as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(UNUSABLE)
+
+
+def _shown_after(quiet_s: float) -> OnProgress:
+    """Return a function that shows progress on a terminal, once the command takes that long."""
+    progress = Progress()
+    begins = time.monotonic() + quiet_s
+
+    def show(what: str, done: int, total: int) -> None:
+        if time.monotonic() >= begins:
+            of_all = f" of {total:,}" if total else ""
+            progress.show(lambda: f"{done:,}{of_all} {what}")
+
+    return show

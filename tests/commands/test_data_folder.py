@@ -1,0 +1,159 @@
+"""`headgate verify`, `backup` and `restore`, of the folders of real servers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.processes import HEADGATE, Headgate, headgate, run
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from tests.support.http1 import Answer
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[bytes]:
+    return run([HEADGATE, *map(str, words)], timeout_s=60)
+
+
+def request(
+    server: Headgate, method: str, name: str, body: bytes | None = None, **headers: str
+) -> Answer:
+    sent = {"Cache-Control": "no-cache", **TEXT, **{_field(key): headers[key] for key in headers}}
+    return ask(server.port, method, f"/v1/stream/{name}", body, **sent)
+
+
+def _field(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def by_producer(server: Headgate, name: str, seq: int, body: bytes) -> Answer:
+    return request(
+        server, "POST", name, body, Producer_Id="w", Producer_Epoch="0", Producer_Seq=str(seq)
+    )
+
+
+def write_streams(server: Headgate) -> None:
+    """Write a stream of each kind: with a producer, closed, with a lifetime, and a fork."""
+    assert request(server, "PUT", "short", Stream_TTL="3600").status == 201
+    for name in ("plain", "closed"):
+        assert request(server, "PUT", name).status == 201
+    for name in ("plain", "closed", "short"):
+        assert request(server, "POST", name, b"first ").status == 204
+    assert by_producer(server, "plain", 0, b"second ").status == 200
+    assert request(server, "POST", "closed", b"last", Stream_Closed="true").status == 204
+    forked = request(server, "PUT", "fork", Stream_Forked_From="/v1/stream/plain")
+    assert forked.status == 201
+    assert request(server, "POST", "fork", b"own").status == 204
+
+
+def test_a_restored_backup_has_producers_lifetimes_closure_and_forks(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        done = command("backup", f"file:{tmp_path / 'data'}", tmp_path / "copy")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"Backed up 4 streams with 32 bytes to ")
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["copy", "data"]
+    done = command("restore", tmp_path / "copy", tmp_path / "other")
+    assert (done.returncode, done.stderr) == (0, b"")
+    with headgate(f"file:{tmp_path / 'other'}") as server:
+        assert request(server, "GET", "plain").body == b"first second "
+        assert request(server, "GET", "fork").body == b"first second own"
+        assert request(server, "HEAD", "short").get("Stream-TTL") == "3600"
+        assert request(server, "HEAD", "closed").get("Stream-Closed") == "true"
+        assert request(server, "POST", "closed", b"more").status == 409
+        assert by_producer(server, "plain", 0, b"second ").status == 204  # a duplicate
+        assert by_producer(server, "plain", 1, b"third").status == 200
+        assert request(server, "GET", "plain").body == b"first second third"
+
+
+def test_offsets_of_what_came_after_the_backup_are_refused_once_it_is_restored(
+    tmp_path: Path,
+) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        kept = request(server, "HEAD", "plain").next_offset
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+        lost = request(server, "POST", "plain", b"lost").next_offset
+    assert command("restore", tmp_path / "copy", tmp_path / "other").returncode == 0
+    with headgate(f"file:{tmp_path / 'other'}") as server:
+        assert request(server, "POST", "plain", b"other data").status == 204
+        assert request(server, "GET", f"plain?offset={kept}").body == b"other data"
+        assert request(server, "GET", f"plain?offset={lost}").status == 410
+
+
+def test_a_damaged_record_is_named_with_its_stream_and_offset_and_is_not_backed_up(
+    tmp_path: Path,
+) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        write_streams(server)
+        assert command("verify", tmp_path).returncode == 0
+        server.terminate()
+    with closing(sqlite3.connect(tmp_path / "headgate.db")) as connection:
+        connection.execute(
+            "update messages set data=cast('x' || substr(data, 2) as blob) where end=16"
+        )
+        connection.commit()
+    before = (tmp_path / "headgate.db").read_bytes()
+    done = command("verify", f"file:{tmp_path}")
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines() == [
+        "fork at 0000000000000000_0000000000000013: a record does not match its checksum",
+        f"Damaged in 1 place: 4 streams with 32 bytes in {tmp_path}/headgate.db, format 2.",
+    ]
+    first, last = map(json.loads, command("verify", "--json", tmp_path).stdout.splitlines())
+    assert (first["path"], first["offset"]) == ("fork", "0000000000000000_0000000000000013")
+    assert last["damages"] == 1
+    done = command("backup", tmp_path, tmp_path / "copy")
+    assert done.returncode == 2
+    assert b"is damaged, fork at 0000000000000000_0000000000000013" in done.stderr
+    assert not list(tmp_path.glob("copy*"))
+    assert (tmp_path / "headgate.db").read_bytes() == before
+
+
+def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+        for words, reason in (
+            (("backup", tmp_path / "data", tmp_path / "copy"), "is there already"),
+            (("backup", tmp_path / "data", tmp_path), "is a folder: name a file in it"),
+            (("backup", tmp_path / "data", tmp_path / "no" / "copy"), "cannot be written"),
+            (("backup", tmp_path, tmp_path / "new"), "there is no data file, headgate.db, in"),
+            (("restore", tmp_path / "copy", tmp_path / "data"), "in use by another Headgate"),
+            (("restore", tmp_path / "copy", tmp_path), "is not empty, there is copy: "),
+            (("restore", tmp_path / "data", tmp_path / "new"), "name the file of a backup"),
+            (("restore", tmp_path / "nothing", tmp_path / "new"), "there is no "),
+        ):
+            done = command(*words)
+            assert (done.returncode, done.stdout) == (2, b"")
+            assert reason in done.stderr.decode()
+            assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["verify", "backup", "restore"])
+def test_a_file_of_a_newer_format_is_refused_with_both_versions(name: str, tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+        server.terminate()
+    for file in (tmp_path / "copy", tmp_path / "data" / "headgate.db"):
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("pragma user_version=99")
+    place = tmp_path / ("copy" if name == "restore" else "data")
+    done = command(name, place, *([tmp_path / "new"] if name != "verify" else []))
+    assert done.returncode == 2
+    assert "is of format 99, newer than this Headgate knows (2): start the newer" in (
+        done.stderr.decode()
+    )
+    assert not (tmp_path / "new").exists()
