@@ -51,7 +51,7 @@ RECEIVING_BYTES = 16 * 1024 * 1024  # all bodies under way together
 CONNECTIONS = gauge("headgate_admin_connections", "Open connections of the admin listener.")
 REFUSALS = counter(
     "headgate_admin_refusals_total",
-    "Connections and requests that a bound of the admin listener has turned away.",
+    "Connections and requests that a limit of the admin listener has refused.",
     "limit",
 )
 DECLARED = (CONNECTIONS, REFUSALS)

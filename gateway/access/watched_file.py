@@ -23,7 +23,7 @@ LOOK_AGAIN_S = 0.25
 
 FILE_OK = least(
     "headgate_access_file_ok",
-    "1 while a file of tokens or keys is in force as it is now, by the setting that names it.",
+    "1 while the current file of tokens or keys is in force, by the setting that names it.",
     "setting",
 )
 

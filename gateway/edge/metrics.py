@@ -23,73 +23,76 @@ if TYPE_CHECKING:
     from gateway.cache.http_cache import HttpCache
     from gateway.origin.client import Origin
 
-UP = least("headgate_origin_up", "1 while requests go to a server.", "route", "server")
+UP = least(
+    "headgate_origin_up", "1 while this server of the origin gets requests.", "route", "server"
+)
 REQUESTS = counter(
-    "headgate_origin_requests_total", "Requests for the origin, by their result.", "route", "result"
+    "headgate_origin_requests_total", "Requests to the origin, by result.", "route", "result"
 )
 DURATION = histogram(
     "headgate_origin_request_duration_seconds",
-    "From a request to the head of its answer, without the long-polls of feeds.",
+    "Time from a request to the head of its response, without the long-polls of feeds.",
     "route",
     bounds=SECONDS,
 )
 SURPLUSES = counter(
     "headgate_origin_surpluses_total",
-    "Times that an origin has sent more than its answer, by the answer: to HEAD, a 204, a 304, or "
-    "whole.",
+    "Times that an origin sent surplus bytes, by the response before them: to HEAD, a 204, a"
+    " 304, or whole.",
     "route",
     "behind",
 )
 
 COMPARISONS = counter(
     "headgate_feed_comparisons_total",
-    "Times that a followed stream was compared with the origin's after a failure, by what was "
-    "found: the same, a shorter one, or another.",
+    "Comparisons of a followed stream with the origin's data after a failure, by result:"
+    " same, shorter or another.",
     "route",
     "result",
 )
 FORGOTTEN = counter(
     "headgate_forgotten_offsets_total",
-    "Times that offsets were forgotten that would have been compared or refused, by the bound that "
-    "was reached: reads, ends, losses, held or told.",
+    "Times that offsets which would be compared or refused were dropped, by the bound"
+    " reached: reads, ends, losses, held or told.",
     "route",
     "bound",
 )
 BOUNDS = ("reads", "ends", "losses", "held", "told")
 QUESTIONS = counter(
     "headgate_origin_questions_total",
-    "Questions to the origin of a route with auth = origin whether somebody may read, by what it "
-    "said: yes, no, or failed where it did not say.",
+    "Permission checks at the origin of a route with auth = origin, by result: yes, no, or failed.",
     "route",
     "result",
 )
 PERMISSIONS = gauge(
     "headgate_origin_permissions",
-    "Readers of whom it is remembered that the origin let them read a stream, of 65,536.",
+    "Cached permissions of readers by the origin, at most 65,536.",
     "route",
 )
 
 OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
     gauge(
         "headgate_origin_requests_in_flight",
-        "Requests at the origin, of max_origin_requests.",
+        "Requests under way at the origin, at most max_origin_requests.",
         "route",
     ): lambda origin: origin.requests.count,
     counter(
         "headgate_origin_distrusted_total",
-        "Cached responses and answers to polls that were dropped, or are compared again, since "
-        "their connection had brought more than its answers.",
+        "Cached responses and poll responses that were dropped or compared again, since surplus"
+        " bytes came on their connection.",
         "route",
     ): lambda origin: origin.figures.distrusted,
 }
 
 OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
-    counter(
-        "headgate_origin_fetches_total", "Reads that the cache asked the origin for.", "route"
-    ): (lambda cache: cache.fetched),
-    counter("headgate_origin_collapsed_total", "Reads that joined one under way.", "route"): (
-        lambda cache: cache.collapsed
+    counter("headgate_origin_fetches_total", "Reads that the cache sent to the origin.", "route"): (
+        lambda cache: cache.fetched
     ),
+    counter(
+        "headgate_origin_collapsed_total",
+        "Reads that shared the response to a read under way.",
+        "route",
+    ): (lambda cache: cache.collapsed),
 }
 
 

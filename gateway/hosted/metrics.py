@@ -36,31 +36,51 @@ OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
     gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
         lambda appender: appender.outcomes.pending
     ),
-    gauge("headgate_append_pending_bytes", "Their bytes.", "route"): (
-        lambda appender: appender.outcomes.pending_bytes
-    ),
+    gauge(
+        "headgate_append_pending_bytes", "Bytes of the appends that wait for the log.", "route"
+    ): (lambda appender: appender.outcomes.pending_bytes),
 }
 
 # Metrics that only some kinds of log have, by the keys of their `numbers`.
 _OF_SOME_LOGS = (
-    counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"),
-    counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"),
-    gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"),
-    gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"),
+    counter("headgate_log_commits_total", "Stored changes, each of one stream.", "route"),
+    counter(
+        "headgate_log_conflicts_total",
+        "Changes that conflicted with another gateway's change and were decided again.",
+        "route",
+    ),
+    gauge(
+        "headgate_log_followed",
+        "Streams whose changes by other gateways Redis notifies this one of.",
+        "route",
+    ),
+    gauge("headgate_log_damaged_wals", "Damaged WALs in the data folder.", "route"),
     counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
     counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"),
-    least("headgate_log_streams", "Streams that the log has.", "route"),
-    least("headgate_log_size_bytes", "Bytes of its files.", "route"),
-    least("headgate_log_free_bytes", "Bytes that their disk has left.", "route"),
-    least("headgate_log_unused_bytes", "Bytes of its files that hold nothing.", "route"),
-    counter("headgate_log_returned_bytes_total", "Bytes given back to the disk.", "route"),
-    least("headgate_log_recent_rows", "Rows of short appends that are not filed yet.", "route"),
-    least("headgate_redis_connected_replicas", "Replicas of the primaries.", "route"),
-    most("headgate_redis_replica_lag_bytes", "What the slowest replica lacks.", "route"),
-    least("headgate_redis_aof_enabled", "1 while Redis writes each change to disk.", "route"),
-    least("headgate_redis_aof_ok", "1 while Redis did so without an error.", "route"),
-    most("headgate_redis_memory_bytes", "Memory of the primaries.", "route"),
-    most("headgate_redis_round_trip_seconds", "The last one to the slowest primary.", "route"),
+    least("headgate_log_streams", "Streams in the log.", "route"),
+    least("headgate_log_size_bytes", "Bytes of the data file and its WAL.", "route"),
+    least("headgate_log_free_bytes", "Free bytes on the disk of the log.", "route"),
+    least("headgate_log_unused_bytes", "Bytes of the data file that hold no data.", "route"),
+    counter(
+        "headgate_log_returned_bytes_total",
+        "Bytes of the data file that were returned to the disk.",
+        "route",
+    ),
+    least("headgate_log_recent_rows", "Rows of short appends that are not compacted yet.", "route"),
+    least("headgate_redis_connected_replicas", "Connected replicas of the primaries.", "route"),
+    most(
+        "headgate_redis_replica_lag_bytes",
+        "Bytes that the slowest replica has not acknowledged.",
+        "route",
+    ),
+    least("headgate_redis_aof_enabled", "1 while all primaries have appendonly yes.", "route"),
+    least(
+        "headgate_redis_aof_ok",
+        "1 unless the last write or rewrite of the append-only file failed.",
+        "route",
+    ),
+    most("headgate_redis_memory_bytes", "Memory of the primaries, in bytes.", "route"),
+    most("headgate_redis_round_trip_seconds", "Latest round trip to the slowest primary.", "route"),
 )
 OF_SOME_LOGS = {
     metric.name.removeprefix("headgate_").removeprefix("log_").removesuffix("_total"): metric
@@ -68,14 +88,14 @@ OF_SOME_LOGS = {
 }
 
 # Of a log with a quota.
-USED = gauge("headgate_log_used_bytes", "Bytes that count for max_log_size.", "route")
+USED = gauge("headgate_log_used_bytes", "Bytes that count towards max_log_size.", "route")
 MOST = gauge("headgate_log_max_bytes", "The max_log_size of the route.", "route")
 
 OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
-    counter("headgate_streams_created_total", "Streams that were created.", "route"): (
+    counter("headgate_streams_created_total", "Streams created through this gateway.", "route"): (
         lambda figures: figures["created"]
     ),
-    counter("headgate_streams_expired_total", "Streams removed at their end.", "route"): (
+    counter("headgate_streams_expired_total", "Expired streams that were removed.", "route"): (
         lambda figures: figures["expired"]
     ),
     counter("headgate_streams_deleted_total", "Streams that clients deleted.", "route"): (
@@ -86,24 +106,22 @@ OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
 _CHANGED = "histories_"  # in the name of a number that a log tells; then whether writes are lost
 HISTORIES = counter(
     "headgate_log_histories_total",
-    "Times that a server's history changed, by whether what was acknowledged here is lost.",
+    "Restarts and failovers of Redis, by whether data stored through this gateway are lost.",
     *("route", "lost"),
 )
 _RESULTS = ("stored", "duplicate", "refused", "failed")
-APPENDS = counter(
-    "headgate_appends_total", "Appends of data whose outcome is known.", "route", "result"
-)
+APPENDS = counter("headgate_appends_total", "Appends of data, by result.", "route", "result")
 OF_STORED: dict[Metric, Callable[[AppendMetrics], float]] = {
-    counter("headgate_append_bytes_total", "Bytes of bodies that were stored.", "route"): (
-        lambda figures: figures.bytes
-    ),
+    counter(
+        "headgate_append_bytes_total", "Bytes of the append bodies that were stored.", "route"
+    ): (lambda figures: figures.bytes),
     counter("headgate_append_messages_total", "Messages that were stored.", "route"): (
         lambda figures: figures.messages
     ),
 }
 DURATION = histogram(
     "headgate_append_duration_seconds",
-    "From a whole body to the outcome of its append.",
+    "Time from the complete body of an append to its outcome.",
     "route",
     bounds=BOUNDS_S,
 )
@@ -111,16 +129,16 @@ DURATION = histogram(
 COMMITS = {
     "appends": histogram(
         "headgate_commit_appends",
-        "Appends that were stored in one step.",
+        "Appends stored in one commit.",
         "route",
         bounds=GROUPS,
     ),
     **{
         phase: histogram(f"headgate_commit_{phase}_seconds", text, "route", bounds=BOUNDS_S)
         for phase, text in (
-            ("queue", "How long commits waited for the group before them."),
-            ("write", "How long groups took to be written."),
-            ("sync", "How long they then took to be on disk."),
+            ("queue", "Time that a commit waited before it was written."),
+            ("write", "Time to write a commit, without its sync."),
+            ("sync", "Time to sync a commit to disk."),
         )
     },
 }

@@ -29,13 +29,13 @@ ENDED = counter(
 ITEMS = counter("headgate_run_items_total", "Items of runs that were stored.", "route")
 DURATION = histogram(
     "headgate_run_duration_seconds",
-    "From the creation of a run's stream to its end.",
+    "Time from the creation of a run's stream to its end.",
     *("route", "status"),
     bounds=BOUNDS_S,
 )
 FIRST_ITEM = histogram(
     "headgate_run_first_item_seconds",
-    "From the creation of a run's stream to the first item of its source.",
+    "Time from the creation of a run's stream to the first item of its source.",
     "route",
     bounds=BOUNDS_S,
 )
@@ -47,7 +47,9 @@ PER_ITEM = histogram(
 )
 KNOWN = gauge("headgate_runs_known", "Runs that the console can show.", "route")
 FORGOTTEN = counter(
-    "headgate_runs_forgotten_total", "Runs that had to make room for newer ones.", "route"
+    "headgate_runs_forgotten_total",
+    "Runs that were dropped from the console to make room for newer ones.",
+    "route",
 )
 DECLARED = (STARTED, ENDED, ITEMS, DURATION, FIRST_ITEM, PER_ITEM, KNOWN, FORGOTTEN)
 

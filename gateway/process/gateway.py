@@ -44,8 +44,7 @@ NO_SOCKETS = InheritedSockets()
 RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 CONFIGURATIONS = gauge(
     "headgate_configurations_in_use",
-    "Configurations that serve or are let go of: 1, and each one before a reload whose requests "
-    "and readers have not ended yet.",
+    "1, and each configuration before a reload whose requests have not ended.",
 )
 
 

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 # A file that an editor or a script is writing may be valid in the middle.
 SETTLED_S = 0.25
 RESULTS = ("done", "refused")
-RELOADS = counter(
-    "headgate_reloads_total", "Reloads of the settings, by what became of them.", "result"
-)
+RELOADS = counter("headgate_reloads_total", "Reloads of the settings, by result.", "result")
 
 
 class Reloader:

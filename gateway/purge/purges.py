@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RESULTS = ("done", "failed", "widened", "abandoned")
 PURGES = counter(
     "headgate_purges_total",
-    "Purges of a stream's copies in caches in front, by how each attempt ended.",
+    "Purges of a stream in caches in front, by result.",
     "cache",
     "result",
 )

@@ -139,19 +139,31 @@ def most(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Promethe
     return Metric(name, "gauge", help, labels, "max")
 
 
-BUILD = gauge("headgate_build_info", "1, with what runs here.", "version", "python")
-WORKERS = gauge("headgate_workers", "Processes that are to serve the streams.")
-SILENT = gauge("headgate_workers_silent", "Workers that did not answer, their gauges left out.")
+BUILD = gauge(
+    "headgate_build_info",
+    "Always 1; the labels name the versions of Headgate and Python.",
+    "version",
+    "python",
+)
+WORKERS = gauge("headgate_workers", "Processes that should serve the streams.")
+SILENT = gauge(
+    "headgate_workers_silent", "Workers that did not answer this scrape; their gauges are left out."
+)
 RESTARTS = counter("headgate_worker_restarts_total", "Workers that ended and were replaced.")
-FRONT_RESTARTS = counter("headgate_front_restarts_total", "Caddys that ended and were replaced.")
-HANGS = counter("headgate_worker_hangs_total", "Of these, workers that hung and were killed.")
+FRONT_RESTARTS = counter(
+    "headgate_front_restarts_total", "Caddy processes of the front that ended and were replaced."
+)
+HANGS = counter("headgate_worker_hangs_total", "Workers that hung and were killed.")
 OF_PROCESSES = (
     counter("process_cpu_seconds_total", "User and system CPU time."),
     gauge("process_resident_memory_bytes", "Resident memory."),
-    counter("headgate_log_lines_dropped_total", "Log lines that could not be written."),
+    counter(
+        "headgate_log_lines_dropped_total",
+        "Log lines that were dropped because they could not be written.",
+    ),
     gauge("process_open_fds", "Open file descriptors."),
-    gauge("process_max_fds", "As many as may be open."),
-    least("process_start_time_seconds", "When the first process started, in epoch seconds."),
+    gauge("process_max_fds", "Limit of open file descriptors."),
+    least("process_start_time_seconds", "Start time of the first process, in epoch seconds."),
 )
 
 

@@ -15,87 +15,113 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
 
 REQUESTS = counter(
-    "headgate_requests_total", "Requests that are answered.", "route", "operation", "status"
+    "headgate_requests_total",
+    "Requests, by operation and class of the status.",
+    "route",
+    "operation",
+    "status",
 )
 DURATION = histogram(
     "headgate_request_duration_seconds",
-    "From a request's head to the end of its answer; not of those that wait for news.",
+    "Time from a request's head to the end of its response, without long-polls and SSE reads.",
     *("route", "operation"),
     bounds=counted.SECONDS,
 )
 RESULTS = counter(
-    "headgate_cache_results_total", "Reads, by the cache's part in them.", "route", "result"
+    "headgate_cache_results_total", "GET requests, by the cache's result.", "route", "result"
 )
-RESUMES = counter("headgate_resumes_total", "Reads, by how they begin.", "route", "kind")
+RESUMES = counter("headgate_resumes_total", "Reads, by where they begin.", "route", "kind")
 COLLAPSED = histogram(
     "headgate_collapsed_readers",
-    "Readers that were given one fetch from an origin, one read of a log, or one live answer.",
+    "Readers that shared one origin fetch, one read of the log, or one live response.",
     "route",
     bounds=READERS,
 )
 DELAY = histogram(
     "headgate_delivery_seconds",
-    "From when news were there to when they were written to live readers.",
+    "Time from the commit of new data to their delivery to live readers.",
     "route",
     bounds=DELIVERY_SECONDS,
 )
 DECISIONS = counter(
-    "headgate_auth_decisions_total", "Requests a route's guard decided on.", "route", "result"
+    "headgate_auth_decisions_total", "Decisions of a route's guard on requests.", "route", "result"
 )
 LEAVES = counter(
-    "headgate_live_reader_leaves_total", "Live reads that ended.", "route", "mode", "reason"
+    "headgate_live_reader_leaves_total",
+    "Live reads that ended, by reason.",
+    "route",
+    "mode",
+    "reason",
 )
 
 OF_MODES: dict[Metric, Callable[[LiveReaders], float]] = {
-    gauge("headgate_live_readers", "Live readers now.", "route", "mode"): (
+    gauge("headgate_live_readers", "Live readers that are connected.", "route", "mode"): (
         lambda readers: readers.now
     ),
     counter("headgate_live_reader_joins_total", "Live reads that began.", "route", "mode"): (
         lambda readers: readers.joins
     ),
     counter(
-        "headgate_deliveries_total", "News written, once for each reader.", "route", "mode"
+        "headgate_deliveries_total",
+        "Pieces of new data written, once for each live reader.",
+        "route",
+        "mode",
     ): lambda readers: readers.deliveries,
-    counter("headgate_delivered_bytes_total", "Their bytes.", "route", "mode"): (
+    counter("headgate_delivered_bytes_total", "Bytes written to live readers.", "route", "mode"): (
         lambda readers: readers.bytes
     ),
 }
 
 OF_ROUTES: dict[Metric, Callable[[Traffic], float]] = {
-    counter("headgate_request_bytes_total", "Bodies that came.", "route"): (
+    counter("headgate_request_bytes_total", "Bytes of request bodies received.", "route"): (
         lambda traffic: traffic.request_bytes
     ),
-    counter("headgate_response_bytes_total", "Bodies written, live ones too.", "route"): (
-        lambda traffic: traffic.bytes_out()
-    ),
-    gauge("headgate_cache_bytes", "Memory of kept answers.", "route"): (
+    counter(
+        "headgate_response_bytes_total",
+        "Bytes of response bodies written, SSE events included.",
+        "route",
+    ): (lambda traffic: traffic.bytes_out()),
+    gauge("headgate_cache_bytes", "Memory of cached responses, in bytes.", "route"): (
         lambda traffic: traffic.kept.bytes
     ),
-    gauge("headgate_cache_entries", "Kept answers.", "route"): (
+    gauge("headgate_cache_entries", "Cached responses.", "route"): (
         lambda traffic: traffic.kept.entries
     ),
-    counter("headgate_cache_evictions_total", "Kept answers that made room.", "route"): (
-        lambda traffic: traffic.kept.evictions
-    ),
     counter(
-        "headgate_slow_readers_detached_total", "SSE readers that did not keep up.", "route"
+        "headgate_cache_evictions_total",
+        "Cached responses that were evicted to make room for others.",
+        "route",
+    ): (lambda traffic: traffic.kept.evictions),
+    counter(
+        "headgate_slow_readers_detached_total",
+        "Times that an SSE reader fell behind and left the live rounds.",
+        "route",
     ): lambda traffic: traffic.live.detached,
-    gauge("headgate_slow_readers", "Those that do not keep up now.", "route"): (
+    gauge("headgate_slow_readers", "SSE readers that are behind now.", "route"): (
         lambda traffic: len(traffic.live.slow)
     ),
-    gauge("headgate_slow_reader_bytes", "What is written to them and not sent.", "route"): (
-        lambda traffic: sum(reader.unsent_bytes() for reader in traffic.live.slow)
-    ),
-    counter("headgate_cursor_regressions_total", "Cursors that were long over.", "route"): (
-        lambda traffic: traffic.cursor_regressions
-    ),
+    gauge(
+        "headgate_slow_reader_bytes",
+        "Bytes written to slow readers that they have not received yet.",
+        "route",
+    ): (lambda traffic: sum(reader.unsent_bytes() for reader in traffic.live.slow)),
+    counter(
+        "headgate_cursor_regressions_total",
+        "Live reads with a cursor that is over five minutes old.",
+        "route",
+    ): (lambda traffic: traffic.cursor_regressions),
 }
 
-FEEDS = gauge("headgate_feeds", "Streams whose news are told to live readers.", "route")
+FEEDS = gauge("headgate_feeds", "Streams that have a feed for live readers.", "route")
 REPAIRS = counter(
-    "headgate_repairs_total", "What an origin's answers lacked, and were given.", "route", "repair"
+    "headgate_repairs_total",
+    "Repairs of an origin's responses, by what was missing or wrong.",
+    "route",
+    "repair",
 )
-REFUSALS = counter("headgate_refusals_total", "Whom a bound has turned away.", "limit")
+REFUSALS = counter(
+    "headgate_refusals_total", "Requests, connections and reads that a limit has refused.", "limit"
+)
 
 DECLARED = (
     FEEDS,

@@ -31,26 +31,26 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     gauge("headgate_connections", "Open connections of clients."): (
         lambda at: at.limits.connections
     ),
-    counter("headgate_repeated_reads_total", "Clients that were seen to repeat a read."): (
+    counter("headgate_repeated_reads_total", "Clients that repeated the same read in a loop."): (
         lambda at: at.loop_detector.noticed
     ),
     counter(
         "headgate_missed_writes_total",
-        "Times that a worker was too far behind the others' writes, and dropped every copy.",
+        "Times that a worker missed writes of other workers, and dropped its cached responses.",
     ): (lambda at: 0 if at.journal is None else at.journal.losses),
-    gauge("headgate_receiving_bytes", "Bodies that are not whole yet."): (
+    gauge("headgate_receiving_bytes", "Bytes of request bodies that are not complete yet."): (
         lambda at: at.limits.receiving_bytes
     ),
-    gauge("headgate_shedding", "1 while requests are refused as the event loop is late."): (
+    gauge("headgate_shedding", "1 while requests are refused because the event loop is late."): (
         lambda at: at.shedding.level > 0
     ),
-    gauge("headgate_draining", "1 while the process stops, and gives what is under way time."): (
+    gauge("headgate_draining", "1 while the process stops and finishes the requests under way."): (
         lambda at: at.closing
     ),
 }
 LAG = histogram(
     "headgate_event_loop_lag_seconds",
-    "How late a timer came that is due every 100 ms.",
+    "Delay of a timer that is due every 100 ms.",
     bounds=SECONDS,
 )
 UNROUTED = "none"  # the route label of requests that lead to no route

@@ -28,7 +28,7 @@ FETCH_S = 5.0  # also the longest wait of a request whose key is unknown
 LARGEST_SET = 256 << 10
 FETCHES = counter(
     "headgate_jwks_fetches_total",
-    "Fetches of the keys of issuers of JWTs, by what became of them: fetched or failed.",
+    "Fetches of the keys of JWT issuers, by result: fetched or failed.",
     "result",
 )
 RESULTS = ("fetched", "failed")
