@@ -15,6 +15,7 @@ import uvloop
 from gateway.errors import StartError
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
+from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
 from gateway.settings import shown_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
@@ -82,6 +83,7 @@ def prepare(settings: Settings) -> None:
 
 async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:
     gateway = Gateway(settings, reread=reread, inherited=inherited)
+    manager = ServiceManager.take(os.environ)
     stop = asyncio.Event()
     on_stop_signals(stop.set, lambda: os._exit(CUT_SHORT))
     on_hangup(stop.set, gateway.reloader.begin)
@@ -90,9 +92,12 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
             with AddressFile(settings, os.environ) as address_file:
                 gateway.reloader.on_reload.append(address_file.update)
                 announce_start(settings, is_found=address_file.is_found)
+                manager.serve(gateway.reloader)
                 await stop.wait()
     finally:
+        manager.stopping()
         await gateway.stop()
+        await manager.stop()
     return 0
 
 

@@ -45,6 +45,9 @@ class Reloader:
         self.counts = dict.fromkeys(RESULTS, 0)
         # Called after each reload that was put in force.
         self.on_reload: list[Callable[[Settings], None]] = []
+        # Called before each reload, and after it with the reasons why it was refused.
+        self.on_begin: list[Callable[[], None]] = []
+        self.on_end: list[Callable[[tuple[str, ...]], None]] = []
 
     def begin(self) -> None:
         """Reload in the background: what comes of it is logged."""
@@ -57,19 +60,30 @@ class Reloader:
         a reload waits for it, and reads the settings once more.
         """
         async with self._lock:
+            problems: tuple[str, ...] = ("It was cut short.",)
+            for on_begin in self.on_begin:
+                on_begin()
             try:
-                settings = await self._settled()
-                await self._apply(settings)
-            except SettingsError as refusal:
-                return self._refused(refusal.problems)
-            except StartError as refusal:
-                return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
-            self.settings = settings
-            for on_reload in self.on_reload:
-                on_reload(settings)
-            self.counts["done"] += 1
-            log.info("server.reloaded", routes=[route.prefix for route in settings.route_table])
-            return ()
+                problems = await self._reload()
+            finally:
+                for on_end in self.on_end:
+                    on_end(problems)
+            return problems
+
+    async def _reload(self) -> tuple[str, ...]:
+        try:
+            settings = await self._settled()
+            await self._apply(settings)
+        except SettingsError as refusal:
+            return self._refused(refusal.problems)
+        except StartError as refusal:
+            return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
+        self.settings = settings
+        for on_reload in self.on_reload:
+            on_reload(settings)
+        self.counts["done"] += 1
+        log.info("server.reloaded", routes=[route.prefix for route in settings.route_table])
+        return ()
 
     async def _settled(self) -> Settings:
         """Return the settings once two looks in a row find the same."""

@@ -20,6 +20,7 @@ from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
+from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
@@ -55,6 +56,7 @@ def run(settings: Settings, reread: Reread) -> int:
 
 
 async def _run(settings: Settings, reread: Reread) -> int:
+    manager = ServiceManager.take(os.environ)
     async with AsyncExitStack() as opened:
         with explaining(settings.listen, "listen"):
             port = hold(settings.listen, opened)
@@ -74,9 +76,13 @@ async def _run(settings: Settings, reread: Reread) -> int:
         supervisor = Supervisor(settings, console.digest, front)
         reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
         supervisor.count(reloader)
+        manager.is_alive = supervisor.any_answers
+        opened.push_async_callback(manager.stop)
         await open_admin(supervisor, reloader, console, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, reloader.begin)
+        supervisor.on_started = lambda: manager.serve(reloader)
+        supervisor.on_stopping = manager.stopping
         return await supervisor.supervise()
 
 
@@ -137,6 +143,8 @@ class Supervisor:
         self._address_file = AddressFile(settings, os.environ)
         self._stop = asyncio.Event()
         self._status = 0
+        self.on_started: Callable[[], None] = _nothing  # once every worker serves
+        self.on_stopping: Callable[[], None] = _nothing
 
     async def supervise(self) -> int:
         """Keep every slot taken until asked to stop. Raises StartError."""
@@ -159,10 +167,12 @@ class Supervisor:
             await slot.started.wait()
         with self._address_file:
             serve.announce_start(self._settings, is_found=self._address_file.is_found)
+            self.on_started()
             await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()
+        self.on_stopping()
         if self._front is not None:
             self._front.terminate()
         for slot in self._slots:
@@ -256,8 +266,20 @@ class Supervisor:
         answers = await asyncio.gather(*(slot.ask(question) for slot in self._slots))
         return [answer for answer in answers if answer is not None]
 
+    async def any_answers(self) -> bool:
+        """Return whether a worker serves.
+
+        A worker that does not answer is replaced here. A restart of all workers would cut off
+        the readers of those that do.
+        """
+        return any(report is not None for report in await self._reports())
+
     async def _reports(self) -> list[WorkerReport | None]:
         return await asyncio.gather(*(slot.report() for slot in self._slots))
+
+
+def _nothing() -> None:
+    """Stand for a callback that nobody has set."""
 
 
 def _merged(told: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""The systemd unit of the documentation: how it is hardened, and that its command serves."""
+"""The systemd unit: how it is hardened, and that its command serves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.workers.worker_slot import MOST_MISSED
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 MOST_EXPOSED = 2.0  # of 10, as systemd-analyze reckons it
 SERVICE_USER = 65534  # one that owns nothing, as the user that systemd makes up
-(UNIT,) = re.findall(r"```ini\n(\[Unit\]\n.*?)```", (ROOT / "docs/operating.md").read_text(), re.S)
+UNIT_FILE = ROOT / "packages/systemd/headgate.service"
+UNIT = UNIT_FILE.read_text()
 
 
 def setting(name: str) -> str:
@@ -31,11 +33,9 @@ def setting(name: str) -> str:
     return str(value)
 
 
-def test_the_unit_has_a_low_exposure_by_systemd_analyze(tmp_path: Path) -> None:
-    unit = tmp_path / "headgate.service"
-    unit.write_text(UNIT)
+def test_the_unit_has_a_low_exposure_by_systemd_analyze() -> None:
     told = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT_FILE)],
         capture_output=True,
         text=True,
         check=True,
@@ -55,6 +55,11 @@ def test_systemd_analyze_finds_no_mistake_in_the_unit(tmp_path: Path) -> None:
     )
     lines = [line for line in checked.stderr.splitlines() if "headgate.service" in line]
     assert lines == []
+
+
+def test_the_unit_waits_for_the_notification_that_the_service_is_ready() -> None:
+    assert setting("Type") == "notify"
+    assert int(setting("WatchdogSec")) >= 2 * MOST_MISSED  # a supervisor replaces workers before
 
 
 def test_the_unit_restarts_the_service_except_after_status_2() -> None:

@@ -1,0 +1,102 @@
+"""What a service manager is told of this process (sd_notify(3)), its watchdog among it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+    from typing import Self
+
+    from gateway.process.reloader import Reloader
+
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+# seconds to wait for room in the queue of systemd, which all services of a machine share
+LONGEST_SEND_S = 1.0
+# seconds until the next look at workers of which none has answered
+RETRY_S = 1.0
+
+
+async def _yes() -> bool:
+    return True
+
+
+class ServiceManager(Background):
+    """The service manager that has started this process, if one has: without one nothing is sent.
+
+    Its task notifies the watchdog twice in `watchdog_s`, as sd_watchdog_enabled(3) advises, from
+    the event loop: so a loop that hangs is noticed. `is_alive` may withhold that.
+    """
+
+    def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
+        self._address = address
+        self.watchdog_s = watchdog_s
+        self.is_alive: Callable[[], Awaitable[bool]] = _yes
+
+    @classmethod
+    def take(cls, environment: MutableMapping[str, str]) -> Self:
+        """Return the manager that the environment names, and remove its variables.
+
+        So no child takes for its own what is for this process.
+        """
+        given = {name: environment.pop(name, "") for name in VARIABLES}
+        address = given["NOTIFY_SOCKET"]
+        if address[:1] not in {"/", "@"}:  # of other families, there are only virtual machines
+            return cls()
+        usec = given["WATCHDOG_USEC"]
+        is_ours = given["WATCHDOG_PID"] in {"", str(os.getpid())}
+        is_watched = is_ours and usec.isdecimal() and int(usec) > 0
+        return cls(address, int(usec) / 1e6 if is_watched else None)
+
+    def serve(self, reloader: Reloader) -> None:
+        """Report that this process serves, from now on also its reloads, and keep the watchdog."""
+        self._send("READY=1", "STATUS=Serving")
+        reloader.on_begin.append(self._reload_begins)
+        reloader.on_end.append(self._reload_ended)
+        if self.watchdog_s is not None:
+            self.start()
+
+    def stopping(self) -> None:
+        """Report that this process drains; the watchdog is kept until it ends."""
+        self._send("STOPPING=1", "STATUS=Draining")
+
+    def _reload_begins(self) -> None:
+        # By this clock Type=notify-reload tells this reload from an earlier one.
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=Reloading")
+
+    def _reload_ended(self, problems: Sequence[str]) -> None:
+        refused = "; the last reload was refused, for which the log has the reasons"
+        self._send("READY=1", f"STATUS=Serving{refused if problems else ''}")
+
+    @override
+    async def _run(self) -> None:
+        assert self.watchdog_s is not None, "only a watchdog has a task"
+        interval_s = self.watchdog_s / 2
+        while True:
+            is_alive = await self.is_alive()
+            if is_alive:
+                self._send("WATCHDOG=1")
+            await asyncio.sleep(interval_s if is_alive else min(RETRY_S, interval_s))
+
+    def _send(self, *lines: str) -> None:
+        """Send one message to the manager, and log when it cannot be reached."""
+        if not self._address:
+            return
+        # An abstract socket has a zero byte where its name has this sign (unix(7)).
+        address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(LONGEST_SEND_S)
+                sender.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            log.warning("server.manager_unreachable", message=lines[0], reason=str(error))
