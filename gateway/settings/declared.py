@@ -90,29 +90,29 @@ class Settings(FrontSettings):
     )
     routes: Annotated[tuple[Route, ...], Converter(read_json), ValueKind(ROUTES_KIND)] = setting(
         (),
-        description="Path prefixes and their origins; the longest prefix that fits is taken.",
-        reload="yes; live readers of a route that is removed end at an event",
+        description="Path prefixes and their origins; the longest matching prefix wins.",
+        reload="yes; live reads of a removed route end after an event",
     )
     auth: Auth = setting(
         (),
         description="Credentials that clients of streams need, on routes without their own auth; "
-        "none lets everybody read, write and delete. It must be given if listen is an address "
-        "beyond loopback.",
-        reload="yes; live readers of the routes concerned end at an event, and are judged anew",
+        "none lets everybody read, write and delete. Required if listen is no loopback "
+        "address.",
+        reload="yes; live reads of these routes end after an event, and are authorized again",
     )
     purges: Annotated[tuple[PurgedCache, ...], Converter(read_json), ValueKind(PURGES_KIND)] = (
         setting(
             (),
             longest=MOST_PURGED,
-            description="Caches in front that are purged of a stream when it is deleted, has "
+            description="Caches in front, from which a stream is purged when it is deleted, has "
             "expired or is created again.",
             reload="yes; what waits for a cache that is removed is purged first",
         )
     )
     tokens_file: FilePath = setting(
         "",
-        description="TOML file of static tokens, of what each may do, and of what is revoked; it "
-        "is read again when it changes. A relative path begins at the working directory.",
+        description="TOML file of static tokens with their grants, and of revocations; it is read "
+        "again when it changes. A relative path begins at the working directory.",
         reload=CREDENTIALS,
     )
     jwt_issuers: Annotated[tuple[JwtIssuer, ...], Converter(read_json), ValueKind(ISSUERS_KIND)] = (
@@ -141,9 +141,9 @@ class Settings(FrontSettings):
         3600.0,
         ge=0,
         le=30 * 24 * LONGEST_S,
-        description="How long the data of expired streams stay while the clock may be wrong: when "
-        "it moved on by more than this at once, or between the last commit and a start. Streams of "
-        "http(s) origins are not affected.",
+        description="How long the data of expired streams is kept while the clock may be wrong: "
+        "when it jumped forward by more than this, at once or between the last commit and a start. "
+        "Streams of http(s) origins are not affected.",
         reload=FIXED,
     )
     long_poll_timeout: Seconds = setting(
@@ -157,8 +157,8 @@ class Settings(FrontSettings):
         15.0,
         ge=0.1,
         le=LONGEST_S,
-        description="How often an idle SSE reader is sent a comment, so that proxies keep the "
-        "connection.",
+        description="How often an idle SSE response gets a comment, so that proxies keep the "
+        "connection open.",
         reload="yes, for open responses too",
     )
     # Clients stop using SSE after a few connections that end within their first second.
@@ -195,8 +195,8 @@ class Settings(FrontSettings):
         100,
         ge=0,
         le=GIB,
-        description="Bytes a second at which a body must come after the first 10 s of waiting, or "
-        "body_timeout if that is less; 0 means no limit.",
+        description="Lowest rate of a request's body, in bytes a second, after the first 10 s of "
+        "waiting, or after body_timeout if that is less; 0 means no limit.",
         reload=NEXT,
     )
     keepalive_timeout: Seconds = setting(
@@ -214,8 +214,8 @@ class Settings(FrontSettings):
         1.5,
         ge=0,
         le=LONGEST_S,
-        description="Over which time the live readers of a stream are ended before a stop, a "
-        "thousand in a second at least, so that they do not all come back at once.",
+        description="Time over which the live readers of a stream are disconnected before a stop, "
+        "at least a thousand a second, so that they do not all reconnect at once.",
         reload="yes, for the next stop",
     )
     hosts: Hosts = setting(

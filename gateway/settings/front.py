@@ -42,20 +42,20 @@ class FrontSettings(LimitSettings):
         Address("::", HTTPS_PORT),
         reload=FIXED,
         description="Address of the front, by TCP and UDP. With port 443 it also listens on port "
-        "80, which leads to HTTPS. [::] is every address of the machine, of IPv4 too.",
+        "80, which redirects to HTTPS. [::] means every address of the machine, IPv4 too.",
     )
     front_acme: Annotated[str, ValueKind(ACME_KIND)] = setting(
         "",
         reload=FIXED,
         description="Who issues the certificates: the directory URL of an ACME server, or "
-        "internal for an authority of the front's own, which browsers do not know. Empty is Let's "
+        "internal for Caddy's own authority, which browsers do not trust. Empty means Let's "
         "Encrypt and ZeroSSL, and internal for localhost.",
     )
     front_acme_root: FilePath = setting(
         "",
         reload=FIXED,
-        description="PEM file of the certificate by which the ACME server of front_acme is "
-        "trusted, if the system does not trust it.",
+        description="PEM file with the root certificate of the ACME server of front_acme, if the "
+        "system does not trust it.",
     )
     # Authorities limit how often they issue one certificate: these must outlive a restart.
     front_data: FilePath = setting(

@@ -86,7 +86,7 @@ class LimitSettings(Table):
         description="Most bytes of one client's appends in a second; 0 means no limit.",
         reload=NEXT,
     )
-    # 28 a second context the clock: two and a half million a day by one client.
+    # 28 a second around the clock: two and a half million a day by one client.
     max_client_creations: Count = setting(
         100_000,
         ge=0,
@@ -100,8 +100,8 @@ class LimitSettings(Table):
         1.0,
         ge=0,
         le=3600,
-        description="Lag of the event loop at which uncached reads are refused; at twice as "
-        "much live readers, too, and at four times as much writes, too. 0 means never.",
+        description="Lag of the event loop at which uncached reads are refused; at twice this lag, "
+        "also live readers, and at four times, also writes. 0 means never.",
         reload="yes, at once",
     )
 

@@ -66,8 +66,8 @@ class LogSettings(RouteOrigin):
 
     runs: Flag = setting(
         False,
-        description="Whether applications store runs of headgate.runs below the prefix, which the "
-        "console then shows.",
+        description="Whether applications store runs of the library headgate.runs below the "
+        "prefix; the console then shows them.",
         reload="yes, at once",
     )
     retention_age: WholeSeconds = setting(
@@ -112,15 +112,15 @@ class LogSettings(RouteOrigin):
         0,
         ge=0,
         le=1024 * GIB,
-        description="Most bytes that the route's streams may take in memory or in the data file, "
-        "about; then creations and appends get 507. 0 means as many as there is room for.",
+        description="About how many bytes the route's streams may take in memory or in the data "
+        "file; beyond that, creations and appends get 507. 0 means no limit.",
         reload="yes, behind the next commit",
     )
     wait_replicas: Count = setting(
         0,
         ge=0,
         le=10,
-        description="Replicas of Redis that must have an append before it is acknowledged.",
+        description="How many replicas of Redis must have an append before it is acknowledged.",
         reload=SET_UP_ANEW,
     )
 

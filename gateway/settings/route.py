@@ -33,7 +33,7 @@ class Route(LogSettings):
     auth: RouteAuth = setting(
         (),
         description="Credentials that clients of the route's streams need; none lets everybody "
-        "read, write and delete. By default those of auth before all of the routes.",
+        "read, write and delete. By default the auth of all routes.",
         reload=JUDGED_ANEW,
     )
     anonymous: Anonymous = setting(
@@ -66,7 +66,7 @@ class Route(LogSettings):
     reader_keys: Literal["on", "off"] = setting(
         "off",
         description="Whether readers of a private route get a key; shared caches may then store "
-        "what is read by a URL with the key as rk.",
+        "responses to URLs with the key as rk.",
         reload=JUDGED_ANEW,
     )
     chunk_max_age: WholeSeconds = setting(

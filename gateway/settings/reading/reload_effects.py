@@ -9,14 +9,11 @@ if TYPE_CHECKING:
 
 FIXED = "no: restart"
 NEXT = "yes, from the next request on"
-OPEN_STAYS = "yes; what is open above a lower limit stays"
-CREDENTIALS = "yes; readers end whose credential is no longer accepted"
-JUDGED_ANEW = "yes; live readers of the route end at an event, and are judged anew"
+OPEN_STAYS = "yes; what is already open stays open above a lower limit"
+CREDENTIALS = "yes; readers whose credential is no longer valid are disconnected"
+JUDGED_ANEW = "yes; live reads of the route end after an event, and are authorized again"
 RENDERED_ANEW = "yes; cached responses of the route are dropped"
-SET_UP_ANEW = (
-    "yes; the route is set up anew: its live readers end at an event, its cached responses are "
-    "dropped"
-)
+SET_UP_ANEW = "yes; live reads of the route end after an event, its cached responses are dropped"
 
 
 class FixedChange(NamedTuple):
