@@ -133,7 +133,7 @@ def route_of(
         made = edge_route(settings, route, shared, access)
     else:
         made = hosted_route(settings, route, log_for(route), shared, access)
-    made.traffic.kept.share = route.cache_share
+    made.traffic.cache_share.share = route.cache_share
     return made
 
 
@@ -174,7 +174,7 @@ def renew_route(
     """Let a route that goes on serving follow its new settings and access, after a reload."""
     freshness, feeds = _freshness(wanted, is_private=access.is_private), _feeds(settings)
     if isinstance(access.guard, TokenGuard):
-        access.guard.take_over(route.access.guard)
+        access.guard.adopt(route.access.guard)
     if isinstance(route, HostedRoute):
         is_other = renew(route.freshness, freshness)
         rules = _stream_rules(wanted)
@@ -192,7 +192,7 @@ def renew_route(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         is_other = edge_parts.renew_route(route, wanted, freshness, feeds, access)
-    kept = route.traffic.kept
+    kept = route.traffic.cache_share
     if is_other or kept.share != wanted.cache_share:
         shared.store.clear(kept)
         kept.share = wanted.cache_share

@@ -147,12 +147,12 @@ def test_a_secret_is_shown_only_when_asked_for() -> None:
 
 def test_a_table_written_as_plain_values_is_read_back_equal() -> None:
     chair = Chair(kind="stool", legs=[{"name": "a"}], owner="ann")
-    assert chair.plain(given_only=True) == {
+    assert chair.plain(explicit_only=True) == {
         "kind": "stool",
         "legs": [{"name": "A"}],
         "owner": "ann",
     }
-    assert Chair.of(chair.plain(given_only=True)) == chair
+    assert Chair.of(chair.plain(explicit_only=True)) == chair
     assert chair.plain(without=("legs", "key", "marks")) == {
         "kind": "stool",
         "price": "1 €",

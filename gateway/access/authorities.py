@@ -76,7 +76,7 @@ class Authorities:
             if getattr(settings, kind.setting)
         }
         if earlier is not None:
-            self._files.take_over(earlier._files)
+            self._files.adopt(earlier._files)
 
     @classmethod
     def check(cls, settings: Settings) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class Authorities:
                 raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {needed}")
         in_turn = [
             self._by_kind[kind.name]
-            for kind in sorted(ranked(), key=lambda kind: kind.goes_by_form)
+            for kind in sorted(ranked(), key=lambda kind: kind.has_generic_format)
             if kind.name in wanted
         ]
         return self._judging.include(Verifier([*self._always, *in_turn]))

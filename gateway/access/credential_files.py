@@ -75,12 +75,12 @@ class CredentialFiles:
         parse = partial(_parse_key_file, issuer.algorithms)
         return _KeysOfFile(self.watch(setting, issuer.jwks, parse))
 
-    def take_over(self, earlier: CredentialFiles) -> None:
+    def adopt(self, earlier: CredentialFiles) -> None:
         """Use the keys that were fetched from the same URLs before, until others are."""
         fetched = {keys.shown: keys for keys in earlier._urls}
         for keys in self._urls:
             if keys.shown in fetched:
-                keys.take_over(fetched[keys.shown])
+                keys.adopt(fetched[keys.shown])
 
     def start(self) -> None:
         """Start to watch, on the running loop."""

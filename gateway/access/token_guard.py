@@ -33,10 +33,10 @@ class TokenGuard(Guard):
         self._verifier = verifier
         self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
-    def take_over(self, earlier: Guard | None) -> None:
+    def adopt(self, earlier: Guard | None) -> None:
         """Know the principals that the route's guard before a reload knows."""
         if isinstance(earlier, TokenGuard):
-            self._verifier.take_over(earlier._verifier)
+            self._verifier.adopt(earlier._verifier)
 
     @override
     def known_principal(

@@ -43,7 +43,7 @@ class Verifier:
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
         self.on_end: Callable[[Principal], None] = lambda _: None
 
-    def take_over(self, earlier: Verifier) -> None:
+    def adopt(self, earlier: Verifier) -> None:
         """Know the principals that an earlier verifier of the route knows; `judging` ends some."""
         self._secret, self._recent, self._alive = earlier._secret, earlier._recent, earlier._alive
         self._remembered_bytes = earlier._remembered_bytes

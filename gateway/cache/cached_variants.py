@@ -62,11 +62,13 @@ class CachedVariants:
     def put(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Store a response; return whether there was room."""
         key, store = request.key, self._store
-        entry, given = store.get(key, self._clock()), self._hits(request, cached)
+        entry, hit_counter = store.get(key, self._clock()), self._hits(request, cached)
         if isinstance(entry, Variants):
-            return store.put(entry.with_variant(cached, given))
-        variants = (Variant(cached, given),)
-        return store.put(Variants(key, request.read, variants, self._home, self._traffic.kept))
+            return store.put(entry.with_variant(cached, hit_counter))
+        variants = (Variant(cached, hit_counter),)
+        return store.put(
+            Variants(key, request.read, variants, self._home, self._traffic.cache_share)
+        )
 
     def _hits(self, request: CacheRequest, cached: CachedResponse) -> Hits:
         """Return the counts of the requests that the cached response will answer."""

@@ -235,7 +235,7 @@ class HttpCache:
         is_collapsed: bool,
     ) -> CacheResult:
         """Return the response of a fetch: whole, or its head with the body to read."""
-        fetch.given += 1
+        fetch.served_count += 1
         fetched, source = fetch.whole, None
         if fetched is None:
             resources().callback(self.fetches.left, fetch, part)

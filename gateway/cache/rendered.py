@@ -24,7 +24,7 @@ class RenderedChunk(CacheEntry):
     After `confirm_after` (epoch seconds) another program may have changed the stream without a
     notification; once confirmed, the response is served for `sure_s` more. `lines` are
     its header lines with the blank one. The body is apart from them, since it may be megabytes,
-    which the log has just read: nothing copies it. `given` counts the hits. It `is_end`
+    which the log has just read: nothing copies it. `hit_counter` counts the hits. It `is_end`
     if it says only that its stream is closed.
     """
 
@@ -33,7 +33,7 @@ class RenderedChunk(CacheEntry):
         "confirm_after",
         "etag",
         "fields",
-        "given",
+        "hit_counter",
         "is_end",
         "lines",
         "sure_s",
@@ -47,7 +47,7 @@ class RenderedChunk(CacheEntry):
         *,
         etag: str,
         owner: CacheShare,
-        given: Hits,
+        hit_counter: Hits,
         is_end: bool,
         expires_at: float | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class RenderedChunk(CacheEntry):
         self.lines = lines
         self.body = body
         self.fields = fields
-        self.given = given
+        self.hit_counter = hit_counter
         self.is_end = is_end
         self.etag = etag
         self.sure_s = self.confirm_after = math.inf

@@ -35,7 +35,7 @@ class HttpCacheLike(Protocol):
     def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
         """Return whether the public stream there is known to end at an offset."""
 
-    def recipient_of(self, path: str, given: str | None, /) -> Recipient:
+    def recipient_of(self, path: str, hit_counter: str | None, /) -> Recipient:
         """Return the recipient of a response, by path and the URL's reader key, if any."""
 
 
@@ -59,7 +59,7 @@ class Variant:
 
     `is_asked_for` while a request is under way that will tell whether it still stands; the origin
     is not asked again before `rests_until` (epoch seconds), since it has just failed to say so.
-    `given` counts who got it at once.
+    `hit_counter` counts who got it at once.
     """
 
     __slots__ = (
@@ -68,7 +68,7 @@ class Variant:
         "cached",
         "entry",
         "fitted",
-        "given",
+        "hit_counter",
         "is_asked_for",
         "rests_until",
         "stored",
@@ -76,9 +76,9 @@ class Variant:
 
     entry: Variants
 
-    def __init__(self, cached: CachedResponse, given: Hits) -> None:
+    def __init__(self, cached: CachedResponse, hit_counter: Hits) -> None:
         self.cached = cached
-        self.given = given
+        self.hit_counter = hit_counter
         self.stored = cached.stored
         self.is_asked_for = False
         self.rests_until = 0.0
@@ -210,14 +210,14 @@ class Variants(CacheEntry):
         """Return whether one of these fields, in lower case, selects among the variants."""
         return any(name in names for variant in self.variants for name, _ in variant.stored.vary)
 
-    def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
+    def with_variant(self, new: CachedResponse, hit_counter: Hits) -> Variants:
         """Return the entry with a variant added, or replaced if it is for the same requests."""
         others = [
             variant
             for variant in self.variants
             if (variant.stored.vary, variant.cached.is_public) != (new.stored.vary, new.is_public)
         ]
-        variants = [Variant(new, given), *others[: MAX_VARIANTS - 1]]
+        variants = [Variant(new, hit_counter), *others[: MAX_VARIANTS - 1]]
         return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
 
     def without(self, old: Variant) -> Variants:

@@ -34,5 +34,5 @@ def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None
     date, cors = shared.lines.parts_at(now)
     head = variant.fast_head(recipient, date, cors, moment, now, get.id_line)
     if is_unchanged:
-        return http1.not_modified(head), b"", variant.given
-    return head, variant.cached.body, variant.given
+        return http1.not_modified(head), b"", variant.hit_counter
+    return head, variant.cached.body, variant.hit_counter

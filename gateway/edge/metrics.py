@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER
-from gateway.origin.figures import SECONDS
+from gateway.origin.metrics import SECONDS
 from gateway.telemetry.metrics import (
     Metric,
     Sample,

@@ -10,7 +10,7 @@ from gateway.access.credentials import request_credential, with_token
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
-from gateway.origin.waiting import answer_of
+from gateway.origin.pending_answer import answer_of
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS, SCHEME, RequestSender
 from gateway.protocol.http.paths import canonical_host

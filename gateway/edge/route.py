@@ -193,7 +193,7 @@ class EdgeRoute(StreamRoute):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
-                self.traffic.polls[resume_kind(read.offset)].given(http1.body_size(news))
+                self.traffic.polls[resume_kind(read.offset)].count_hit(http1.body_size(news))
             return news is not None
         try:
             join = partial(self.feeds.join, stream)

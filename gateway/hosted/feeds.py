@@ -176,7 +176,7 @@ class HostedFeeds:
         try:
             return self._feed_of(active, state)
         except BaseException:
-            self._limits.reader_left()
+            self._limits.release_reader()
             raise
 
     def _feed_of(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
@@ -272,6 +272,6 @@ class HostedFeeds:
             active.follower = None
             self._table.following.unfollow(active)
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one live reader less."""
-        self._limits.reader_left()
+        self._limits.release_reader()

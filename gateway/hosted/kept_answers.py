@@ -28,5 +28,5 @@ def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None
     own = get.connection if get.request_id is None else get.id_line + get.connection
     head = b"".join((_OK, common, own, cache_status.hit(entry.hits), entry.lines))
     if is_unchanged:
-        return http1.not_modified(head), b"", entry.given
-    return head, entry.body, entry.given
+        return http1.not_modified(head), b"", entry.hit_counter
+    return head, entry.body, entry.hit_counter

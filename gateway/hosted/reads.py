@@ -128,8 +128,8 @@ class HostedReads:
             groups(state, until_change=until_change),
             response,
             etag=cache_headers.etag(chunk),
-            owner=self._traffic.kept,
-            given=self._given(read, is_end=is_end),
+            owner=self._traffic.cache_share,
+            hit_counter=self._given(read, is_end=is_end),
             is_end=is_end,
             expires_at=until,
         )

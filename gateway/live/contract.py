@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.admitted import AdmittedReaders, PrincipalLike
+    from gateway.live.admitted_readers import AdmittedReaders, PrincipalLike
     from gateway.live.feed_loop import FeedLoop
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
@@ -135,7 +135,7 @@ class ReaderServer(Protocol):
     def reader_lost(self, transport: Transport) -> None:
         """Note that the connection is lost."""
 
-    def take_back(self, transport: Transport) -> bool:
+    def resume_http(self, transport: Transport) -> bool:
         """Serve the client's next request; return False while some of the response is unsent."""
 
 
@@ -190,7 +190,7 @@ class FeedState(Protocol[V]):
     lost: HeadgateError | None
     loop: FeedLoop
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one reader less, which waited or was about to wait."""
 
 

@@ -68,7 +68,7 @@ class Delivery(Generic[N]):
         if self.events:
             traffic.delays.observe(now - self.since, readers, self.trace_id)
 
-    def take_back(self, end: str, traffic: LiveTraffic) -> None:
+    def uncount(self, end: str, traffic: LiveTraffic) -> None:
         """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
         first = [piece[1] for piece in self.pieces].index(end)
         for piece, _, _ in self.pieces[first:]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class FeedOwner(Protocol[V, N]):
     """The owner of a feed, which is notified of readers that leave."""
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one live reader less."""
 
     def feed_empty(self, feed: Feed[V, N]) -> None:
@@ -120,9 +120,9 @@ class Feed(Generic[V, N]):
         self._timer.set(self.sse_readers.add(reader))
         reader.advance()
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one reader less, which waited or was about to wait."""
-        self._owner.reader_left()
+        self._owner.release_reader()
         if not self.has_readers:
             self._timer.cancel()
             self._owner.feed_empty(self)
@@ -251,5 +251,5 @@ def park(connection: ParkableConnection, join: Join, read: LongPoll, position: s
     except BaseException:
         connection.set_on_lost(None)
         if not feed.remove(connection):
-            feed.reader_left()
+            feed.release_reader()
         raise

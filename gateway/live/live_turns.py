@@ -148,7 +148,7 @@ class LiveTurns(Generic[V, N]):
         delivery.readers += 1
         for piece, end, is_tail in delivery.pieces:
             if reader not in self.live:  # its connection is full: pause_writing has removed it
-                delivery.take_back(end, self._traffic)
+                delivery.uncount(end, self._traffic)
                 return
             reader.write(piece)
             reader.position = end

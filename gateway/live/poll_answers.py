@@ -34,7 +34,7 @@ class UncountedAnswers:
         live = traffic.live
         for answer in self._uncounted:
             readers, resumes = answer.count()
-            live.long_poll.leaves[answer.ended] += readers
+            live.long_poll.departures[answer.ended] += readers
             if answer.ended == "answered":
                 live.long_poll.delivered(readers, len(answer.response.body))
             if answer.age is not None:

@@ -32,7 +32,7 @@ from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.live.admitted import PrincipalLike
+    from gateway.live.admitted_readers import PrincipalLike
     from gateway.live.contract import FeedSource, FeedState, ReaderServer
     from gateway.live.event_rounds import Round
     from gateway.telemetry.live_traffic import Ended
@@ -87,7 +87,7 @@ class SseReaders(Generic[V, N]):
     def remove(self, reader: SseReader) -> None:
         """Remove a reader whose client has disconnected."""
         if self._forget(reader, "client"):
-            self.feed.reader_left()
+            self.feed.release_reader()
 
     def finish(self, reader: SseReader, ended: Ended = "closed") -> None:
         """End the reader's response with its last chunk."""
@@ -98,7 +98,7 @@ class SseReaders(Generic[V, N]):
                 reader.abort()
                 raise
             finally:
-                self.feed.reader_left()
+                self.feed.release_reader()
 
     def end(self, reader: SseReader, ended: Ended) -> None:
         """End the response of a reader whose time is over, with a last control event."""
@@ -113,7 +113,7 @@ class SseReaders(Generic[V, N]):
         """Close the reader's connection at once, whose client resumes from its offset."""
         if self._forget(reader, ended):
             reader.abort()
-            self.feed.reader_left()
+            self.feed.release_reader()
 
     def _forget(self, reader: SseReader, ended: Ended) -> bool:
         self.turns.remove(reader)
@@ -125,7 +125,7 @@ class SseReaders(Generic[V, N]):
             return False
         if reader.principal is not None:
             self.source.shared.admitted.discard(reader)
-        self.traffic.sse.leaves[ended] += 1
+        self.traffic.sse.departures[ended] += 1
         reader.note_end(ended)
         return True
 
@@ -293,7 +293,7 @@ class SseReader(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.write(http1.LAST_CHUNK)
-        if self._has_input or self.paused or not self._server.take_back(self._transport):
+        if self._has_input or self.paused or not self._server.resume_http(self._transport):
             self._transport.close()
             # A client that does not read the rest would keep the connection for ever.
             asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)

@@ -61,14 +61,14 @@ class WaitingPolls(Generic[V, N]):
         if waiter not in self.parked:
             return False
         self._unpark(waiter, ended)
-        self._feed.reader_left()
+        self._feed.release_reader()
         return True
 
     def _unpark(self, waiter: Waiter, ended: Ended) -> None:
         del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter)
-        self._counted.leaves[ended] += 1
+        self._counted.departures[ended] += 1
         self._cancel_read(waiter)
 
     def _end_unadmitted(self, waiter: Waiter, ended: Ended) -> None:
@@ -103,14 +103,14 @@ class WaitingPolls(Generic[V, N]):
         except Exception:  # noqa: BLE001 - raised by later requests on it; the others wait
             log.exception("poll.unanswered")
             waiter.abandon()
-        self._feed.reader_left()
+        self._feed.release_reader()
 
     def abandon(self) -> None:
         """End all waits without a response, after a failure that is in the log."""
         for waiter in list(self.parked):
             self._unpark(waiter, "error")
             waiter.abandon()
-            self._feed.reader_left()
+            self._feed.release_reader()
 
     # Reads
 

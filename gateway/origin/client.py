@@ -24,14 +24,14 @@ from gateway.origin.connections import (
     session,
     try_connection,
 )
-from gateway.origin.figures import OriginMetrics, RequestsInFlight
 from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import InStep
+from gateway.origin.metrics import OriginMetrics, RequestsInFlight
+from gateway.origin.pending_answer import PendingOriginAnswer, answer_of, ask
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
 from gateway.origin.unreachable import why_unreachable
-from gateway.origin.waiting import PendingOriginAnswer, answer_of, ask
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.protocol.renewal import renew
 from gateway.stepped import in_task

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.origin.connections import Connector
-    from gateway.origin.figures import OriginMetrics, RequestsInFlight
     from gateway.origin.head_patterns import PlainHead
+    from gateway.origin.metrics import OriginMetrics, RequestsInFlight
     from gateway.origin.response import OriginAnswer
     from gateway.origin.servers import OriginServers
 

@@ -167,7 +167,7 @@ class Reload:
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=grace_s)
         for route in removed:
-            self._shared.store.clear(route.traffic.kept)
+            self._shared.store.clear(route.traffic.cache_share)
             await route.close()
         if self._purges is not current.purges:
             await current.purges.close()
@@ -184,4 +184,4 @@ def collect_frozen() -> None:
 def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
     """Make the purges of the caches in front. Raises StartError if a token is missing."""
     kept_s = longest_kept_s(settings.route_table)
-    return Purges(settings.purges, clock, wall_clock=wall, give_up_s=kept_s)
+    return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s)

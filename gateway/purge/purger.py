@@ -45,18 +45,18 @@ class Purger:
         most: int = MOST_WAITING,
         first_s: float = FIRST_S,
         settle_s: float = SETTLE_S,
-        give_up_s: float = GIVE_UP_S,
+        retry_for_s: float = GIVE_UP_S,
     ) -> None:
         """`clock` gives seconds since any moment; `first_s` is the wait after one failure.
 
-        What has not been done `give_up_s` after its last cause is not tried any more.
+        What has not been done `retry_for_s` after its last cause is not tried any more.
         """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
         self.queue = PurgeQueue(most)
         self._clock = clock
         self._settle_s = settle_s
-        self._give_up_s = give_up_s
+        self._give_up_s = retry_for_s
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._wanted = asyncio.Event()

@@ -52,7 +52,7 @@ class Purges:
         settle_s: float = SETTLE_S,
         *,
         wall_clock: Callable[[], float],
-        give_up_s: float = GIVE_UP_S,
+        retry_for_s: float = GIVE_UP_S,
     ) -> None:
         """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
 
@@ -66,7 +66,9 @@ class Purges:
             from gateway.purge.purger import Purger
 
             self._purgers += (
-                Purger(driver_of(cache, wall_clock), clock, settle_s=settle_s, give_up_s=give_up_s)
+                Purger(
+                    driver_of(cache, wall_clock), clock, settle_s=settle_s, retry_for_s=retry_for_s
+                )
                 for cache in caches
             )
         self._tasks: list[asyncio.Task[None]] = []

@@ -6,7 +6,7 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.live.admitted import AdmittedReaders
+from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
 from gateway.protocol.http import cache_status
 from gateway.runtime.loop_detector import LoopDetector

@@ -89,7 +89,7 @@ class ServerLimits:
             raise LimitReached("max_live_readers is reached: too many readers wait already")
         self.live_readers += 1
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one live reader less."""
         self.live_readers -= 1
 

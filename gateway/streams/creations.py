@@ -75,7 +75,7 @@ class Creations:
         self.idle = asyncio.Event()  # set while no creation is under way
         self.idle.set()
 
-    def takes(self, headers: Mapping[str, str], body: bytes) -> bool:
+    def is_simple(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether a creation takes no more than a look at its path and a commit."""
         if self._table.is_shared or FORKED_FROM in headers:
             return False

@@ -36,18 +36,18 @@ class SlowReader(Protocol):
 class LiveReaders:
     """The live readers of one mode. A delivery is a piece of news written to one reader."""
 
-    __slots__ = ("bytes", "deliveries", "joins", "leaves")
+    __slots__ = ("bytes", "deliveries", "departures", "joins")
 
     def __init__(self) -> None:
         self.joins = 0
-        self.leaves: dict[Ended, int] = dict.fromkeys(ENDS, 0)
+        self.departures: dict[Ended, int] = dict.fromkeys(ENDS, 0)
         self.deliveries = 0
         self.bytes = 0
 
     @property
     def now(self) -> int:
         """Number of readers that wait or are written to."""
-        return self.joins - sum(self.leaves.values())
+        return self.joins - sum(self.departures.values())
 
     def delivered(self, readers: int, size: int, pieces: int = 1) -> None:
         """Count pieces that have `size` bytes together, and were written to so many readers."""

@@ -111,7 +111,7 @@ class Polls:
         self._traffic = traffic
         self.resume_kind = resume_kind
 
-    def given(self, size: int) -> None:
+    def count_hit(self, size: int) -> None:
         """Count a long-poll that was answered with data at once, `size` bytes of it."""
         self._traffic.read(LONG_POLL, 200, size, None, self.resume_kind, COLLAPSED)
 
@@ -135,7 +135,7 @@ class Traffic:
         self.cursor_regressions = 0
         self.live = LiveTraffic()
         self.collapsed = self.live.collapsed
-        self.kept = CacheShare()
+        self.cache_share = CacheShare()
         self.polls = tuple(Polls(self, resume_kind) for resume_kind in range(NOWHERE + 1))
         self._hits = {
             operation: tuple(Hits(*kind) for kind in product(_OF_KEPT, range(NOWHERE + 1)))

@@ -82,16 +82,16 @@ OF_ROUTES: dict[Metric, Callable[[Traffic], float]] = {
         "route",
     ): (lambda traffic: traffic.bytes_out()),
     gauge("headgate_cache_bytes", "Memory of cached responses, in bytes.", "route"): (
-        lambda traffic: traffic.kept.bytes
+        lambda traffic: traffic.cache_share.bytes
     ),
     gauge("headgate_cache_entries", "Cached responses.", "route"): (
-        lambda traffic: traffic.kept.entries
+        lambda traffic: traffic.cache_share.entries
     ),
     counter(
         "headgate_cache_evictions_total",
         "Cached responses that were evicted to make room for others.",
         "route",
-    ): (lambda traffic: traffic.kept.evictions),
+    ): (lambda traffic: traffic.cache_share.evictions),
     counter(
         "headgate_slow_readers_detached_total",
         "Times that an SSE reader fell behind and left the live rounds.",
@@ -170,7 +170,7 @@ def samples(route: str, traffic: Traffic) -> Iterator[Sample]:
     live = traffic.live
     for mode, readers in (("sse", live.sse), ("long_poll", live.long_poll)):
         yield from read(OF_MODES, readers, route, mode)
-        for reason, count in readers.leaves.items():
+        for reason, count in readers.departures.items():
             yield Sample(LEAVES, (route, mode, reason), count)
     yield observed(COLLAPSED, traffic.collapsed, route)
     yield observed(DELAY, live.delays, route)

@@ -120,7 +120,9 @@ def of_workers(settings: Settings) -> str:
     """
     without_admin = settings.but(admin=Address("127.0.0.1", 0))
     return json.dumps(
-        without_admin.plain(secrets=True, given_only=True, without=("admin_users", "admin_tokens"))
+        without_admin.plain(
+            secrets=True, explicit_only=True, without=("admin_users", "admin_tokens")
+        )
     )
 
 

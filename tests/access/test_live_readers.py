@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.hosted.feeds import HostedFollower
-from gateway.live import admitted
-from gateway.live.admitted import AdmittedReaders
+from gateway.live import admitted_readers
+from gateway.live.admitted_readers import AdmittedReaders
 from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke, token
 from tests.streams.clock import ManualClock
 from tests.support.waiting import until
@@ -31,7 +31,7 @@ def left(gateway: Serving, prefix: str, mode: str, reason: str) -> int:
     route = gateway.edge if prefix == EDGE else gateway.route
     live = route.traffic.live
     readers = live.sse if mode == "sse" else live.long_poll
-    return readers.leaves[reason]  # type: ignore[index] # checked by the tests that use it
+    return readers.departures[reason]  # type: ignore[index] # checked by the tests that use it
 
 
 async def let_end(gateway: Serving, folder: Path, how: str) -> float:
@@ -188,24 +188,24 @@ async def test_many_readers_of_one_token_are_ended_in_batches() -> None:
     readers, clock = AdmittedReaders(ManualClock(0.0)), 0
     ended: list[int] = []
     crowd = Somebody(10.0)
-    for _ in range(3 * admitted.AT_ONCE):
+    for _ in range(3 * admitted_readers.AT_ONCE):
         readers.add(Reading(crowd), lambda _: ended.append(clock))
     crowd.until = 0.0
     readers.end(crowd)
     while len(readers):
         clock += 1
         await asyncio.sleep(0)
-    assert sorted({ended.count(turn) for turn in ended}) == [admitted.AT_ONCE]
+    assert sorted({ended.count(turn) for turn in ended}) == [admitted_readers.AT_ONCE]
 
 
 async def test_principals_without_readers_are_dropped_before_they_expire() -> None:
     clock = ManualClock(0.0)
     readers = AdmittedReaders(clock)
-    for number in range(5 * admitted.FORGOTTEN):
+    for number in range(5 * admitted_readers.FORGOTTEN):
         reader = Reading(Somebody(1e6 + number))
         readers.add(reader, lambda _: None)
         readers.discard(reader)
-        assert len(readers._heap) <= admitted.FORGOTTEN + 2
+        assert len(readers._heap) <= admitted_readers.FORGOTTEN + 2
     assert len(readers) == 0
 
 

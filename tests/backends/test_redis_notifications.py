@@ -337,7 +337,7 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
             ends.append(theirs)
             connection = Connection()
             connection._reader, connection._writer = await asyncio.open_connection(sock=ours)
-            redis_connection.take_over(connection)
+            redis_connection.adopt(connection)
             loop.call_later(lives_s, theirs.close)
 
         servers = Topology(RedisSettings(parse_redis("redis://127.0.0.1")))

@@ -102,7 +102,7 @@ class Talk:
         sending: socket.socket = writer.get_extra_info("socket")
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         connection._reader, connection._writer = reader, writer
-        redis_connection.take_over(connection)
+        redis_connection.adopt(connection)
 
     def _lost(self, gave_up: str) -> None:
         self.lost.append(gave_up)

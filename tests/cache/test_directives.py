@@ -193,7 +193,7 @@ def test_a_valid_targeted_field_replaces_cache_control(
     targeted: str, given: dict[str, str], is_targeted: bool
 ) -> None:
     directives = governing(fields(("Cache-Control", "no-store"), ("CDN-Cache-Control", targeted)))
-    assert (directives.given, directives.targeted) == (given, is_targeted)
+    assert (directives.by_name, directives.targeted) == (given, is_targeted)
 
 
 # Age

@@ -904,7 +904,7 @@ async def test_the_bytes_of_cached_responses_are_bounded() -> None:
         for number in range(40):
             await stage.get(f"n={number}")
             assert stage.store.bytes <= 1 << 20
-        assert stage.traffic.kept.evictions > 0
+        assert stage.traffic.cache_share.evictions > 0
         assert (await stage.get("n=39")).x_cache == "HIT"
         assert (await stage.get("n=0")).x_cache == "MISS"
 

@@ -36,9 +36,9 @@ def test_offsets_of_the_lost_stream_beyond_the_common_point_are_refused(
 
 def test_an_offset_sent_from_the_new_stream_is_not_refused() -> None:
     offsets = lost()
-    offsets.tell(KEY, "04")
+    offsets.note(KEY, "04")
     assert not offsets.refuses(KEY, "04", 100.0)
-    offsets.tell_all("/s", "03", 100.0)
+    offsets.note_for_all("/s", "03", 100.0)
     assert not offsets.refuses(KEY, "03", 100.0)
 
 
@@ -47,7 +47,7 @@ def test_an_offset_of_both_streams_is_refused_until_old_readers_have_returned(
     after_s: float, is_refused: bool
 ) -> None:
     offsets = lost()
-    offsets.tell(KEY, "05")
+    offsets.note(KEY, "05")
     assert offsets.refuses(KEY, "05", 100.0 + after_s) is is_refused
 
 
@@ -69,7 +69,7 @@ def test_a_lost_stream_is_dropped_after_the_refusal_time(
     for path in ("/b", "/c"):
         offsets.lose(("h", path, (), ""), "", "09", frozenset(), 101.0)
     if is_write:
-        offsets.tell_all("/d", "04", 100.0 + after_s)
+        offsets.note_for_all("/d", "04", 100.0 + after_s)
     else:
         offsets.refuses(("h", "/d", (), ""), "04", 100.0 + after_s)
     assert len(offsets) == left
@@ -101,7 +101,7 @@ def test_an_offset_of_the_new_stream_over_the_limit_ends_all_refusals(
 ) -> None:
     offsets = lost()
     for number in range(MAX_TOLD + more):
-        offsets.tell(KEY, f"a{number}")
+        offsets.note(KEY, f"a{number}")
     assert offsets.refuses(KEY, "05", 100.0) is is_refused
     assert offsets.forgotten == Counter(told=more)
 
@@ -125,5 +125,5 @@ def test_an_invented_lost_offset_does_not_change_the_refusal_of_others() -> None
     offsets.lose_echoed(KEY, "zz", 100.0)
     refused = [one for one in ("02", "03", "09", "10", "zz") if offsets.refuses(KEY, one, 100.0)]
     assert refused == ["03", "09", "zz"]
-    offsets.tell(KEY, "zz")
+    offsets.note(KEY, "zz")
     assert not offsets.refuses(KEY, "zz", 100.0)

@@ -38,7 +38,7 @@ def entry(
         Response(304, "", b"x" * (size - EMPTY)),
         etag="",
         owner=owner or CacheShare(),
-        given=Hits(),
+        hit_counter=Hits(),
         is_end=False,
         expires_at=expires_at,
     )
@@ -61,7 +61,7 @@ def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
         Response(200, "A: b\r\n", b"rest"),
         etag="tag",
         owner=CacheShare(),
-        given=Hits(),
+        hit_counter=Hits(),
         is_end=False,
     )
     assert (made.lines, made.body) == (b"A: b\r\nContent-Length: 4\r\n\r\n", b"rest")

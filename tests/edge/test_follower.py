@@ -25,7 +25,7 @@ from gateway.edge.polls.follower import (
 from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
 from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.origin.figures import OriginMetrics, RequestsInFlight
+from gateway.origin.metrics import OriginMetrics, RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run

@@ -238,7 +238,7 @@ async def test_deliveries_to_a_herd_answered_in_turns_are_counted_as_one_round()
         await told(herd.clients)
         await until(lambda: not herd.feed.long_polls.has_turns)
         assert live.long_poll.deliveries == AT_ONCE + 10
-        assert live.long_poll.leaves["answered"] == AT_ONCE + 10
+        assert live.long_poll.departures["answered"] == AT_ONCE + 10
         assert sum(live.delays.counts) == AT_ONCE + 10
         assert (sum(live.collapsed.counts), live.collapsed.sum) == (1, AT_ONCE + 10)
         assert live.long_poll.now == 0

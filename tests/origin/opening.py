@@ -12,9 +12,9 @@ from multidict import CIMultiDict
 
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.connections import connector_of, key_of
+from gateway.origin.pending_answer import answer_of
+from gateway.origin.pending_answer import ask as ask_raw
 from gateway.origin.raw_connection import RawConnection
-from gateway.origin.waiting import answer_of
-from gateway.origin.waiting import ask as ask_raw
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:

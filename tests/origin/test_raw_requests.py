@@ -11,10 +11,10 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBroken
 from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
+from gateway.origin.pending_answer import PendingOriginAnswer, answer_of
+from gateway.origin.pending_answer import ask as ask_raw
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
-from gateway.origin.waiting import PendingOriginAnswer, answer_of
-from gateway.origin.waiting import ask as ask_raw
 from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send

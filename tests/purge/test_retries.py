@@ -34,7 +34,7 @@ class Cache:
     """A purger at work, before a double."""
 
     def __init__(
-        self, url: str, *, most: int, first_s: float, settle_s: float, give_up_s: float
+        self, url: str, *, most: int, first_s: float, settle_s: float, retry_for_s: float
     ) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
@@ -45,7 +45,7 @@ class Cache:
             most=most,
             first_s=first_s,
             settle_s=settle_s,
-            give_up_s=give_up_s,
+            retry_for_s=retry_for_s,
         )
         self.counts = self.purger.counts
 
@@ -57,9 +57,9 @@ async def working(
     most: int = 100,
     first_s: float = QUICK_S,
     settle_s: float = 0.0,
-    give_up_s: float = GIVE_UP_S,
+    retry_for_s: float = GIVE_UP_S,
 ) -> AsyncIterator[Cache]:
-    cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s, give_up_s=give_up_s)
+    cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s, retry_for_s=retry_for_s)
     async with ClientSession() as session:
         task = asyncio.create_task(cache.purger.run(session))
         try:
@@ -178,7 +178,7 @@ WEEK_S = 7 * 86_400.0
 
 
 @pytest.mark.parametrize(
-    ("give_up_s", "passed", "abandoned"),
+    ("retry_for_s", "passed", "abandoned"),
     [
         (GIVE_UP_S, GIVE_UP_S, 0),
         (GIVE_UP_S, GIVE_UP_S + 1, 1),
@@ -188,10 +188,10 @@ WEEK_S = 7 * 86_400.0
     ],
 )
 async def test_a_failed_purge_is_abandoned_when_the_cached_copies_have_expired(
-    give_up_s: float, passed: float, abandoned: int
+    retry_for_s: float, passed: float, abandoned: int
 ) -> None:
     with capture_logs() as lines:
-        async with Double() as double, working(double.url, give_up_s=give_up_s) as cache:
+        async with Double() as double, working(double.url, retry_for_s=retry_for_s) as cache:
             double.goes.clear()
             double.answers = [refusal("500 Oops")]
             cache.purger.purge(X)

@@ -205,4 +205,4 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
 async def test_only_short_creations_without_a_fork_are_handled_without_a_task(
     headers: dict[str, str], body: bytes, takes: bool
 ) -> None:
-    assert Asked().creations.takes(headers, body) is takes
+    assert Asked().creations.is_simple(headers, body) is takes

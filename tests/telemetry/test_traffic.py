@@ -90,7 +90,7 @@ def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None
     assert (traffic.event_bytes, traffic.sse.bytes) == (3 * 15, 3 * 15)
     assert traffic.sse.deliveries == 2 * 3
     assert (sum(traffic.delays.counts), traffic.delays.sum) == (3, 0.75)
-    told.take_back("2", traffic)  # one was full after the first
+    told.uncount("2", traffic)  # one was full after the first
     assert traffic.sse.deliveries == 2 * 3 - 1
     assert traffic.event_bytes == 3 * 15 - len("more data2")
 

@@ -84,7 +84,7 @@ async def test_polls_with_distinct_cursors_do_not_evict_a_popular_response() -> 
         cursors = [get(f"s?offset=-1&live=long-poll&cursor={number}") for number in range(MANY)]
         assert await statuses(gateway, cursors) == [200] * MANY
         assert gateway.store.bytes <= size
-        assert gateway.route.traffic.kept.evictions > 0
+        assert gateway.route.traffic.cache_share.evictions > 0
         hits = gateway.route.traffic.result_count(HIT)
         await statuses(gateway, [popular])
         assert gateway.route.traffic.result_count(HIT) == hits + 1  # it was not pushed out

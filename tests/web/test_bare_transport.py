@@ -69,7 +69,7 @@ class Scene:
         self.old = old
         self.client = client
         self.heard = Heard()
-        taken = descriptors.take_over(old)
+        taken = descriptors.adopt(old)
         assert isinstance(taken, BareTransport)
         self.transport = taken
         taken.set_protocol(self.heard)
@@ -145,10 +145,10 @@ async def test_a_transport_with_unsent_bytes_is_not_replaced() -> None:
     old, client = await connected()
     with client:
         old.write(LONG * 4)
-        assert descriptors.take_over(old) is old
+        assert descriptors.adopt(old) is old
         old.abort()
         await asyncio.sleep(0)
-        assert descriptors.take_over(old) is old
+        assert descriptors.adopt(old) is old
     descriptors.close()
 
 
@@ -157,7 +157,7 @@ async def test_a_transport_whose_socket_cannot_be_watched_is_not_replaced() -> N
     old, client = await connected()
     before = open_sockets()
     with client, limited(resource.RLIMIT_NOFILE, 0):
-        assert descriptors.take_over(old) is old
+        assert descriptors.adopt(old) is old
     assert open_sockets() == before - 1  # the client's
     old.abort()
     descriptors.close()
@@ -253,7 +253,7 @@ async def test_a_protocol_set_after_the_abort_is_told_of_the_lost_connection() -
     descriptors = Descriptors(asyncio.get_running_loop())
     old, client = await connected()
     with client:
-        transport = descriptors.take_over(old)
+        transport = descriptors.adopt(old)
         transport.abort()
         heard = Heard()
         transport.set_protocol(heard)

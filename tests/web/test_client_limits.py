@@ -308,4 +308,4 @@ def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
     shared = app.shared_by_all(settings, ManualClock())
     access = app.access_of(settings, route, Authorities(settings, ManualClock()), shared)
     made = app.route_of(settings, route, shared, access)
-    assert made.traffic.kept.share == 10
+    assert made.traffic.cache_share.share == 10

@@ -96,6 +96,6 @@ def test_settings_are_equal_after_they_were_sent_to_a_worker() -> None:
         }
     )
     assert (
-        Settings.of(json.loads(json.dumps(settings.plain(given_only=True, secrets=True))))
+        Settings.of(json.loads(json.dumps(settings.plain(explicit_only=True, secrets=True))))
         == settings
     )

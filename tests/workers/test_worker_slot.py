@@ -157,7 +157,7 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
         origin=f"http://127.0.0.1:{free_port()}",
         workers=2,
     )
-    given = json.dumps(settings.plain(given_only=True, secrets=True))
+    given = json.dumps(settings.plain(explicit_only=True, secrets=True))
     slot = WorkerSlot(1, StartMessage(given, b"", share_memory(2)), lambda _: None)
     keeping = asyncio.create_task(slot.keep())
     async with asyncio.timeout(60):

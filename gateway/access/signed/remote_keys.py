@@ -57,7 +57,7 @@ class RemoteKeys(Background):
         self.trouble: str | None = None
         self.fetches = dict.fromkeys(RESULTS, 0)
 
-    def take_over(self, earlier: RemoteKeys) -> None:
+    def adopt(self, earlier: RemoteKeys) -> None:
         """Use the keys that were fetched from the same URL before, until others are."""
         self.keys, self._content = earlier.keys, earlier._content
 

@@ -60,7 +60,7 @@ class RedisConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.heard_at = 0.0  # loop time of the last byte
 
-    def take_over(self, connection: AbstractConnection) -> None:
+    def adopt(self, connection: AbstractConnection) -> None:
         """Go on where redis-py has finished; nothing is on its way at that moment."""
         writer = connection._writer
         assert writer is not None, "redis-py has connected"

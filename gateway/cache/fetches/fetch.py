@@ -50,7 +50,7 @@ class SharedFetch:
     passed_by: TailBound | None = None
     is_of_the_past = False  # perhaps of another stream than is there now
     is_stored = False
-    given = 0  # to so many readers
+    served_count = 0  # to so many readers
     is_settled = False  # it is known what becomes of the answer, or there is an `error`
     whole: FetchResult | None = None
     error: HeadgateError | None = None

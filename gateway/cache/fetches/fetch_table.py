@@ -108,9 +108,9 @@ class FetchTable:
             self._count(fetch)
 
     def _count(self, fetch: SharedFetch) -> None:
-        if fetch.given:
-            self._collapsed.observe(fetch.given)
-            fetch.given = 0
+        if fetch.served_count:
+            self._collapsed.observe(fetch.served_count)
+            fetch.served_count = 0
 
     async def close(self) -> None:
         """End what is under way."""

@@ -13,7 +13,7 @@ from gateway.cache.fetches.fetch import FetchExchange, SharedFetch
 from gateway.cache.fetches.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
 from gateway.cache.rules import conditional, policy
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
-from gateway.origin.waiting import PendingOriginAnswer, answer_of
+from gateway.origin.pending_answer import PendingOriginAnswer, answer_of
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
@@ -55,7 +55,7 @@ class AnswerRules:
         self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
         # Called when a server has begun to answer with data; returns what is to be waited for
         # before anybody may have them. That raises where nobody may.
-        self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
+        self.on_response_start: Callable[[SharedFetch], Doubt | None] | None = None
 
     def stand_in(self, request: CacheRequest, old: Variant | None) -> CachedResponse | None:
         """Return the cached response that may do instead of the origin's answer, or None."""
@@ -230,8 +230,8 @@ class OriginExchange(FetchExchange):
 
     def _doubt(self, cached: CachedResponse) -> Doubt | None:
         """Return what to wait for until the answer is known to go on what readers have, or None."""
-        on_heard = None if cached.facts is None else self._rules.on_heard
-        return None if on_heard is None else on_heard(self.fetch)
+        on_response_start = None if cached.facts is None else self._rules.on_response_start
+        return None if on_response_start is None else on_response_start(self.fetch)
 
     def _tell(self) -> None:
         """Tell an answer that has come whole, also if it must not be kept."""

@@ -67,15 +67,15 @@ _ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]
 class Directives(msgspec.Struct, frozen=True):
     """The directives that govern a response, and whether a targeted field gave them."""
 
-    given: dict[str, str]
+    by_name: dict[str, str]
     targeted: bool = False
 
     def __contains__(self, name: str) -> bool:
-        return name in self.given
+        return name in self.by_name
 
     def seconds(self, name: str) -> int | None:
         """Return the seconds of a directive: None without it, 0 if they are invalid."""
-        argument = self.given.get(name)
+        argument = self.by_name.get(name)
         if argument is None:
             return None
         if len(argument) > 1 and argument[0] == argument[-1] == '"':
@@ -93,13 +93,13 @@ def governing(headers: MultiMapping[str]) -> Directives:
 
 def parse_directives(lines: Iterable[str]) -> dict[str, str]:
     """Parse Cache-Control. The first of equal directives counts (RFC 9111 section 4.2.1)."""
-    given: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for member in members(lines):
         name, _, argument = member.partition("=")
         if name != name.rstrip():
             argument = f" {argument}"  # a space at the equals sign makes the argument none
-        given.setdefault(name.strip().lower(), argument)
-    return given
+        by_name.setdefault(name.strip().lower(), argument)
+    return by_name
 
 
 def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
@@ -108,20 +108,20 @@ def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
     A time that is no integer is left out, as the section demands for values of the wrong type.
     """
     text = ", ".join(lines).lstrip(" ").rstrip(" \t")
-    given: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     at = 0
     while at < len(text):
         member = _DICTIONARY_MEMBER.match(text, at)
         if member is None:
             return {}
-        given[member["key"]] = member["value"] or member["list"] or "?1"
+        by_name[member["key"]] = member["value"] or member["list"] or "?1"
         at = member.end()
         if at < len(text):
             comma = _DICTIONARY_COMMA.match(text, at)
             if comma is None:
                 return {}
             at = comma.end()
-    return {name: value for name, value in given.items() if _makes_sense(name, value)}
+    return {name: value for name, value in by_name.items() if _makes_sense(name, value)}
 
 
 def _makes_sense(name: str, value: str) -> bool:
@@ -163,16 +163,16 @@ def age_said(text: str) -> int:
     """Parse an Age in seconds."""
     if len(text) < 10 and text.isascii() and text.isdigit():
         return int(text)
-    given = members([text]) if text else ()
-    return (delta_seconds(given[0]) or 0) if given else 0
+    by_name = members([text]) if text else ()
+    return (delta_seconds(by_name[0]) or 0) if by_name else 0
 
 
 def again_s(headers: MultiMapping[str]) -> int | None:
     """Return the seconds of Retry-After, up to a bound; None without a valid one."""
-    given = headers.get("Retry-After", "")
-    wait = delta_seconds(given.strip(" \t"))
+    by_name = headers.get("Retry-After", "")
+    wait = delta_seconds(by_name.strip(" \t"))
     if wait is None:
-        moment, now = parse_date(given), date_of(headers, "Date")
+        moment, now = parse_date(by_name), date_of(headers, "Date")
         if moment is None or now is None:
             return None
         wait = int(moment - now)

@@ -85,7 +85,7 @@ class LostOffsets:
             self._streams.popitem(last=False)
             self.forgotten["losses"] += 1
 
-    def tell(self, key: StreamKey, offset: str) -> None:
+    def note(self, key: StreamKey, offset: str) -> None:
         """Note an offset of the present stream."""
         lost = self._streams.get(key)
         if lost is None:
@@ -95,11 +95,11 @@ class LostOffsets:
             del self._streams[key]
             self.forgotten["told"] += 1
 
-    def tell_all(self, path: str, offset: str, now: float) -> None:
+    def note_for_all(self, path: str, offset: str, now: float) -> None:
         """Note an offset of the present stream, for all readers of the path."""
         self._drop_old(now)
         for key in [key for key in self._streams if key[1] == path]:
-            self.tell(key, offset)
+            self.note(key, offset)
 
     def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
         """Return whether reading on from an offset would mix two streams."""

@@ -43,12 +43,12 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
     is_short = told_s <= longest_s and "stale-while-revalidate" not in shared
     if is_short and _asks_again(browsers) and _are_short_for_surrogates(fields, longest_s):
         return None
-    is_for_all = not _FOR_ALL.isdisjoint(shared.given) and "private" not in browsers
+    is_for_all = not _FOR_ALL.isdisjoint(shared.by_name) and "private" not in browsers
     age = min(told_s, longest_s)
     shared_s = age if is_for_all else 0
     lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
     if age and "private" not in browsers:
-        kept = {name: value for name, value in shared.given.items() if name not in _AGES}
+        kept = {name: value for name, value in shared.by_name.items() if name not in _AGES}
         edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
@@ -60,7 +60,7 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
 def _asked_again(
     told: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
 ) -> str:
-    kept = {name: value for name, value in told.given.items() if name not in _AGES}
+    kept = {name: value for name, value in told.by_name.items() if name not in _AGES}
     if _NEVER_FRESH.isdisjoint(kept):
         name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
         kept[name] = value
@@ -77,14 +77,14 @@ def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
 
 
 def _asks_again(told: Directives) -> bool:
-    if not _NEVER_FRESH.isdisjoint(told.given):
+    if not _NEVER_FRESH.isdisjoint(told.by_name):
         return True
     return told.seconds("max-age") == 0 and "stale-while-revalidate" not in told
 
 
 def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
     """Return the seconds for which shared caches may serve a response without validation."""
-    if "private" in told or not _NEVER_FRESH.isdisjoint(told.given):
+    if "private" in told or not _NEVER_FRESH.isdisjoint(told.by_name):
         return 0
     for name in ("s-maxage", "max-age"):
         seconds = told.seconds(name)
@@ -104,7 +104,7 @@ def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool
     if "Surrogate-Control" not in fields:
         return True
     told = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
-    if not _NEVER_FRESH.isdisjoint(told.given):
+    if not _NEVER_FRESH.isdisjoint(told.by_name):
         return True
     seconds = told.seconds("max-age")
     return seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in told

@@ -52,7 +52,7 @@ class CacheHooks:
         cache.is_of_now = self._is_of_now
         cache.is_behind = self._is_behind
         cache.answers.in_place = self._in_place
-        cache.answers.on_heard = self._doubts.comparison_before
+        cache.answers.on_response_start = self._doubts.comparison_before
 
     def _is_of_now(self, fetch: SharedFetch, fetched: FetchResult | None) -> bool:
         """Return whether a read has found the stream that is there, and not one before it."""

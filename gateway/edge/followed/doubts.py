@@ -91,7 +91,7 @@ class Doubts:
             if end < tail and stream in self._of_path(path):
                 stream.doubt(is_shorter=True)
         if self._lost:  # seldom
-            self._lost.tell_all(path, end, self.clock())
+            self._lost.note_for_all(path, end, self.clock())
 
     def comparison_before(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
         """Return the comparison that a read from a reader's offset has to wait for, or None.
@@ -250,7 +250,7 @@ class Doubts:
         for other in self._of_path(key[1]):
             if other is not stream and other.key == key:  # its readers are not to be refused
                 for offset in other.verification.window.places:
-                    self._lost.tell(key, offset)
+                    self._lost.note(key, offset)
 
     def refuses(self, key: StreamKey, offset: str) -> bool:
         """Return whether an offset may be of a lost stream."""
@@ -269,4 +269,4 @@ class Doubts:
     def note_offset(self, stream: FollowedStream, offset: str) -> None:
         """Note an offset of the present stream."""
         if self._lost:
-            self._lost.tell(stream.lenders.request.stream_key, offset)
+            self._lost.note(stream.lenders.request.stream_key, offset)

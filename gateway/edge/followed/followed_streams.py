@@ -218,9 +218,9 @@ class FollowedStreams:
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
-    def reader_left(self) -> None:
+    def release_reader(self) -> None:
         """Count one live reader less."""
-        self._limits.reader_left()
+        self._limits.release_reader()
 
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Follow a stream without readers a little longer, unless the server stops."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
     from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
-    from gateway.origin.figures import RequestsInFlight
     from gateway.origin.in_step import ConnectionHistory
+    from gateway.origin.metrics import RequestsInFlight
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
     from gateway.origin.whole_answer import PendingRequest, WholeAnswer

@@ -138,13 +138,13 @@ def request_fields(
     return fields
 
 
-def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None = None) -> None:
+def drop_renames(fields: CIMultiDict[str], is_allowed: Callable[[str], bool] | None = None) -> None:
     """Drop fields that would make an origin see another method or path.
 
-    Fields for which `is_kept` returns True stay.
+    Fields for which `is_allowed` returns True stay.
     """
     for name in {name for name in fields if _is_renaming(name)}:
-        if is_kept is None or not is_kept(name):
+        if is_allowed is None or not is_allowed(name):
             del fields[name]
 
 

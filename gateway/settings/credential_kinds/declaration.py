@@ -32,7 +32,7 @@ class CredentialKind:
     make: str
     rank: int = 0  # the place in lists, and among the kinds that are asked whose a token is
     # Tokens are recognised by a form that those of other kinds may have, too: it is asked last.
-    goes_by_form: bool = False
+    has_generic_format: bool = False
     is_signed: bool = False  # tokens_file revokes its tokens by their claims
     # The setting serves nothing else, so that it is refused where no route asks for the kind.
     owns_setting: bool = True

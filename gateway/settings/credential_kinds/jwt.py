@@ -10,7 +10,7 @@ KIND = CredentialKind(
     setting="jwt_issuers",
     make="gateway.access.kinds.jwt:authority",
     rank=2,
-    goes_by_form=True,  # two dots
+    has_generic_format=True,  # two dots
     is_signed=True,
     shown=lambda issuers: [one.issuer for one in issuers],
 )

@@ -85,11 +85,11 @@ class Setting:
         item = next(iter(get_args(self.type)), None)
         return item if isinstance(item, type) and issubclass(item, Table) else None
 
-    def plain(self, value: object, *, secrets: bool = False, given_only: bool = False) -> object:
+    def plain(self, value: object, *, secrets: bool = False, explicit_only: bool = False) -> object:
         """Return the value as it is written in JSON."""
         serialize = next((it.serialize for it in self.metadata if isinstance(it, Serializer)), None)
         shown = value if serialize is None else serialize(value)
-        return _plain(shown, secrets=secrets, given_only=given_only)
+        return _plain(shown, secrets=secrets, explicit_only=explicit_only)
 
     def declare(self, hint: object) -> None:
         """Set the type and its annotations from the class's type hint."""
@@ -208,12 +208,12 @@ class Table:
         return made
 
     def plain(
-        self, *, secrets: bool = False, given_only: bool = False, without: Iterable[str] = ()
+        self, *, secrets: bool = False, explicit_only: bool = False, without: Iterable[str] = ()
     ) -> dict[str, object]:
-        """Return the values for JSON; with `given_only` without defaults, also in inner tables."""
-        left = (self.given if given_only else self.settings.keys()) - {*without}
+        """Return the values for JSON; `explicit_only` leaves defaults out, also of inner tables."""
+        left = (self.given if explicit_only else self.settings.keys()) - {*without}
         return {
-            key: one.plain(getattr(self, key), secrets=secrets, given_only=given_only)
+            key: one.plain(getattr(self, key), secrets=secrets, explicit_only=explicit_only)
             for key, one in self.settings.items()
             if key in left
         }
@@ -243,11 +243,11 @@ def _is_key(key: str, hints: Mapping[str, object]) -> bool:
     return not key.startswith("_") and get_origin(hints[key]) is not ClassVar
 
 
-def _plain(value: object, *, secrets: bool, given_only: bool) -> object:
+def _plain(value: object, *, secrets: bool, explicit_only: bool) -> object:
     if isinstance(value, Table):
-        return value.plain(secrets=secrets, given_only=given_only)
+        return value.plain(secrets=secrets, explicit_only=explicit_only)
     if isinstance(value, tuple):
-        return [_plain(one, secrets=secrets, given_only=given_only) for one in value]
+        return [_plain(one, secrets=secrets, explicit_only=explicit_only) for one in value]
     if isinstance(value, Secret):
         return value.reveal() if secrets else str(value)
     return value

@@ -44,7 +44,7 @@ class Descriptors:
         # Indexed by descriptor, a small number below the limit of open files.
         self._transports: list[BareTransport | None] = []
 
-    def take_over(self, transport: asyncio.Transport) -> asyncio.Transport:
+    def adopt(self, transport: asyncio.Transport) -> asyncio.Transport:
         """Return a bare transport for the same connection, without a protocol yet.
 
         Return `transport` itself if it has unsent bytes, is closing, or uses TLS, and if no

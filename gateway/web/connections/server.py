@@ -78,7 +78,7 @@ class ConnectionServer:
         """Count down the connection of an SSE reader that is gone."""
         self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
 
-    def take_back(self, transport: asyncio.Transport) -> bool:
+    def resume_http(self, transport: asyncio.Transport) -> bool:
         """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
         if self.shared.closing or transport.is_closing():
             transport.close()

@@ -158,7 +158,7 @@ class HostedHandlers:
         self, request: Request, body: bytes, route: HostedRoute, name: str
     ) -> CreationOutcome:
         create = parse_create(request.headers, body)
-        if route.creations.takes(request.headers, body):
+        if route.creations.is_simple(request.headers, body):
             done: Later[CreationOutcome | HeadgateError] = Later()
             route.creations.submit(name, create, done.set_result)
             outcome = await done

@@ -69,7 +69,7 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
     finally:
         ended: Ended = "client" if request.transport is None else "timeout"
         if not waiter.has_left and not feed.remove(waiter, ended):
-            feed.reader_left()
+            feed.release_reader()
 
 
 def connection_of(request: Request) -> Connection:
@@ -113,7 +113,7 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        transport = connection.owner.descriptors.take_over(transport)
+        transport = connection.owner.descriptors.adopt(transport)
         reader = _reader(request, transport, feed.sse_readers, start, cursor)
         transport.write(wire)
         exchange.start_events()
@@ -126,7 +126,7 @@ def stream_events(
     except BaseException:
         transport.abort()  # the head is sent: an error can no longer have a status
         if reader is None or reader not in feed.sse_readers:
-            feed.reader_left()  # otherwise it leaves when its connection is lost
+            feed.release_reader()  # otherwise it leaves when its connection is lost
         raise
 
 

@@ -56,7 +56,7 @@ class _Connector(RedisConnector):
         await asyncio.sleep(chance.uniform(0, 2) if chance.one_in(4) else chance.latency_s())
         if not self._redis.is_up:
             raise Unreachable("connection refused")
-        redis_connection.take_over(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
+        redis_connection.adopt(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
 
 
 class _Log(RedisLog):

@@ -88,7 +88,7 @@ class RedisConnector:
                 if not self._settings.is_cluster:
                     await _check_alone(connection)
                 await self._warn_of_eviction(connection)
-        redis_connection.take_over(connection)
+        redis_connection.adopt(connection)
 
     async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
         """Once: a Redis that takes keys away when it is full does it without telling anybody."""
@@ -116,7 +116,7 @@ class RedisConnector:
             connection = connection_to(node, self._sentinel_options())
             async with self._making(connection):
                 pass
-        redis_connection.take_over(connection)
+        redis_connection.adopt(connection)
 
     @contextlib.asynccontextmanager
     async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:

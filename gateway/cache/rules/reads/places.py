@@ -30,7 +30,7 @@ def _check(response: ReadResponse) -> bool:
         raise
     route.lag.reached(request.path, request.start)
     if route.lost:
-        route.lost.tell(request.stream_key, ends)
+        route.lost.note(request.stream_key, ends)
     return False
 
 

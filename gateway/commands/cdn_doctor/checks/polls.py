@@ -166,8 +166,8 @@ async def with_news(deployment: Deployment) -> Finding:
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "the time of some was over before an append could end them")
-    is_kept = bool(deployment.reads.kept) and await _are_polls_kept(own, query)
-    return _judged(deployment, replies, counted, slowest, is_kept=is_kept)
+    is_cached = bool(deployment.reads.kept) and await _are_polls_kept(own, query)
+    return _judged(deployment, replies, counted, slowest, is_cached=is_cached)
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
@@ -195,9 +195,9 @@ def _judged(
     counted: int | None,
     slowest: str,
     *,
-    is_kept: bool,
+    is_cached: bool,
 ) -> Finding:
-    """Judge by the gateway's own count, else by the answers; `is_kept` if a cache has them."""
+    """Judge by the gateway's own count, else by the answers; `is_cached` if a cache has them."""
     sources = [source(reply) for reply in replies]
     reached = counted
     if reached is None and AnswerSource.UNKNOWN not in sources:
@@ -208,7 +208,7 @@ def _judged(
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
     is_one = all(claims_kept(reply.headers) for reply in replies)
-    if is_kept or (deployment.reads.kept and not is_one):
+    if is_cached or (deployment.reads.kept and not is_one):
         return failed("equal polls", saw)
     if deployment.reads.kept is not None and is_one:
         way = "past the cache before it" if deployment.reads.kept else "no cache before it"
