@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path  # noqa: TC003 - click's type of an option
 from typing import TYPE_CHECKING
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @click.option(
+    "--schema", "is_schema", is_flag=True, help="Print the JSON schema of a file, for editors."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
 )
-def check(config: Path | None, *, as_json: bool) -> None:
+def check(config: Path | None, *, is_schema: bool, as_json: bool) -> None:
     """Check the settings, and the files they name, without starting anything.
 
     With --json, one object is printed: settings has the value, source and default of each, as the
-    console shows them, without secrets; warnings has what is printed on stderr otherwise.
+    console shows them, without secrets; warnings has what is printed on stderr otherwise. --schema
+    reads no settings.
     """
+    if is_schema:
+        from gateway.settings.documents.json_schema import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=2))
+        return
     settings = load_settings(config, {})
     from gateway.access.authorities import Authorities
 

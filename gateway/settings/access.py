@@ -14,7 +14,7 @@ from gateway.settings.reading.token_hashes import (
     read_digest,
     token_digest,
 )
-from gateway.settings.reading.values import Secret, Validator
+from gateway.settings.reading.values import Secret, TextPattern, Validator
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
@@ -25,6 +25,7 @@ TOKEN_KIND = (
 )
 USERS_KIND = "an array of tables, each with name, role and password_hash"
 TOKENS_KIND = "an array of tables, each with name, role and token"
+_NAME = r"[A-Za-z0-9._@-]{1,64}"
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,3},p=\d{1,3}\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,88}"
 )
@@ -32,7 +33,7 @@ _HASH = re.compile(
 
 def check_name(name: str) -> str:
     """Return a name that is valid in logs. Raises ValueError in words that continue "it"."""
-    if re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name) is None:
+    if re.fullmatch(_NAME, name) is None:
         raise ValueError(f"must be {NAME_KIND}")
     return name
 
@@ -52,7 +53,7 @@ def _check_token(secret: Secret) -> Secret:
 
 
 class _Admitted(Table):
-    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND)] = setting(
+    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND), TextPattern(_NAME)] = setting(
         description="Name at sign-in and in the log."
     )
     role: Role = setting(
@@ -64,9 +65,9 @@ class _Admitted(Table):
 class AdminUser(_Admitted):
     """A person who signs in with a password."""
 
-    password_hash: Annotated[Secret, Validator(_check_hash), ValueKind(HASH_KIND)] = setting(
-        description="Hash of the password (Argon2id), which headgate hash-password prints."
-    )
+    password_hash: Annotated[
+        Secret, Validator(_check_hash), ValueKind(HASH_KIND), TextPattern(_HASH.pattern)
+    ] = setting(description="Hash of the password (Argon2id), which headgate hash-password prints.")
 
 
 class AdminToken(_Admitted):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from gateway.settings.credential_kinds import names
 from gateway.settings.reading.kinds import ValueKind, split_list
-from gateway.settings.reading.values import Converter, Serializer
+from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
 BY_ORIGIN = ("origin",)  # the HTTP origin decides
@@ -17,6 +17,10 @@ Visibility = Literal["auto", "public", "private"]
 
 def _kind(kinds: tuple[str, ...]) -> str:
     return f"none, or a list of {', '.join(kinds)}"
+
+
+def _item(kinds: tuple[str, ...]) -> TextPattern:
+    return TextPattern("|".join((*NONE, *kinds)))
 
 
 def _parse(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
@@ -54,15 +58,22 @@ def _show(auth: tuple[str, ...]) -> object:
 
 # An empty tuple if the setting is not given.
 Auth = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, _item(names())], ...],
     Converter(_parse_default),
     Serializer(_show),
+    TextPattern(),
     ValueKind(_kind(names())),
 ]
 RouteAuth = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, _item((*names(), *BY_ORIGIN))], ...],
     Converter(_parse_route),
     Serializer(_show),
+    TextPattern(),
     ValueKind(_kind((*names(), *BY_ORIGIN))),
 ]
-Anonymous = Annotated[tuple[Allowed, ...], Converter(_parse_anonymous), ValueKind(ANONYMOUS_KIND)]
+Anonymous = Annotated[
+    tuple[Allowed, ...],
+    Converter(_parse_anonymous),
+    TextPattern(),
+    ValueKind(ANONYMOUS_KIND),
+]

@@ -10,7 +10,7 @@ from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-from gateway.settings.reading.values import Secret, Validator
+from gateway.settings.reading.values import Secret, TextPattern, Validator
 
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
@@ -30,6 +30,7 @@ ZONES = {
     "bunny": ("the number of a pull zone", r"\d{1,18}"),
 }
 PURGES_KIND = "an array of tables, each with kind and what that kind needs"
+_URL = rf"https?://{HOST}{PORT}"
 URL_KIND = "http(s)://HOST[:PORT]"
 NAME_KIND = "a host name, maybe with a port"
 ZONE_KIND = "the id of a service, zone or distribution"
@@ -37,7 +38,7 @@ TOKEN_KIND = "a token of at most 1,024 visible characters"
 
 
 def _check_url(url: str) -> str:
-    match = re.fullmatch(rf"https?://{HOST}{PORT}", url)
+    match = re.fullmatch(_URL, url)
     if not url:
         return url
     if match is None or not is_port(int((match["port"] or ":80")[1:])):
@@ -59,13 +60,16 @@ def _check_token(secret: Secret) -> Secret:
     return secret
 
 
+ServerUrl = Annotated[str, Validator(_check_url), ValueKind(URL_KIND), TextPattern(f"({_URL})?")]
+
+
 class PurgedCache(Table):
     """A cache in front of the gateway that is purged."""
 
     checks_defaults = True
 
     kind: Driver = setting(description="What kind of cache it is.")
-    url: Annotated[str, Validator(_check_url), ValueKind(URL_KIND)] = setting(
+    url: ServerUrl = setting(
         "",
         description="URL of the server, for nginx and varnish: one table for each server. For "
         "cloudflare-worker the address that readers use; for others the vendor's API by default.",

@@ -15,7 +15,12 @@ from gateway.protocol.http.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.log_kinds import KINDS, kind_of
 from gateway.settings.reading import hints
-from gateway.settings.reading.values import Converter, Serializer, Validator
+from gateway.settings.reading.values import (
+    Converter,
+    Serializer,
+    TextPattern,
+    Validator,
+)
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -60,6 +65,7 @@ class Address:
         return f"{host}:{self.port}"
 
 
+_ADDRESS = r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):(\d{1,5})"
 ADDRESS_KIND = "HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437"
 
 
@@ -67,7 +73,7 @@ def parse_address(value: object) -> Address:
     """Parse `HOST:PORT`. Raises ValueError."""
     if isinstance(value, Address):
         return value
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):(\d{1,5})", str(value))
+    match = re.fullmatch(_ADDRESS, str(value))
     if match is None:
         raise ValueError(f"must be {ADDRESS_KIND}")
     if int(match[3]) > 65535:
@@ -83,6 +89,7 @@ def clash(one: Address, other: Address) -> bool:
     return one == other or (every in {one, other} and one.is_ipv4 and other.is_ipv4)
 
 
+_SIZE = r"(\d+)\s*(B|KiB|MiB|GiB)?"
 SIZE_KIND = "a size such as 16MiB, in B, KiB, MiB or GiB"
 
 
@@ -90,7 +97,7 @@ def parse_size(value: object) -> object:
     """Parse a size such as `16MiB` into bytes; return other values unchanged."""
     if not isinstance(value, str):
         return value
-    if match := re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value):
+    if match := re.fullmatch(_SIZE, value):
         return int(match[1]) * SIZES[match[2] or "B"]
     if re.fullmatch(r"\d+\.\d*\s*(B|KiB|MiB|GiB)", value):
         raise ValueError("must have no fraction: write it in a smaller unit")
@@ -110,6 +117,8 @@ ORIGIN_KIND = (
     "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
 )
 ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
+_LOGS = "|".join(kind.form.pattern for kind in KINDS.values())
+_SEVERAL = rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*"
 
 
 def check_origin(value: object) -> str:
@@ -168,15 +177,19 @@ PREFIX_KIND = (
 )
 
 
+_PREFIX = r"(/[A-Za-z0-9._~-]+)+"
+
+
 def check_prefix(value: str) -> str:
     """Return a route's prefix in canonical form. Raises ValueError."""
     dots = {".", ".."} & set(value.split("/"))
-    if dots or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+    if dots or not re.fullmatch(_PREFIX, value):
         raise ValueError(f"must be {PREFIX_KIND}")
     return value
 
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_CORS = r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+"
 CORS_KIND = "* or an origin such as https://example.com"
 
 
@@ -184,7 +197,7 @@ def check_cors_origin(value: str) -> str:
     """Return a web origin in the form that browsers send, or `*`. Raises ValueError."""
     if value.endswith("/") and value.count("/") == 3:
         raise ValueError("must not end with a slash, as browsers send it without one")
-    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+", value):
+    if value != "*" and not re.fullmatch(_CORS, value):
         raise ValueError(f"must be {CORS_KIND}")
     scheme, _, host = value.partition("://")
     sent = f"{scheme}://{host.lower().removesuffix(DEFAULT_PORTS.get(scheme, ':'))}"
@@ -219,12 +232,13 @@ def check_host(value: str) -> str:
 
 
 QUERY_KEYS_KIND = "a list of query keys, such as utm_*"
+_QUERY_KEY = r"[^\s*&=#?]+\*?|\*"
 PROTOCOL_KEYS = ("offset", "live", "cursor")
 
 
 def check_query_key(value: str) -> str:
     """Return a query key, or a prefix of keys with a `*`. Raises ValueError."""
-    if re.fullmatch(r"[^\s*&=#?]*\*?", value) is None or not value:
+    if re.fullmatch(_QUERY_KEY, value) is None:
         raise ValueError("must be a query key, which may end with a *")
     dropped = [key for key in PROTOCOL_KEYS if fits(value, key)]
     if dropped:
@@ -233,11 +247,12 @@ def check_query_key(value: str) -> str:
 
 
 HEADER_NAMES_KIND = "a list of header names"
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 
 
 def check_header_name(value: str) -> str:
     """Return a header name that is forwarded unchanged. Raises ValueError."""
-    if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
+    if re.fullmatch(_HEADER_NAME, value) is None:
         raise ValueError("must be the name of a header")
     if value.lower() in OF_THE_GATEWAY:
         raise ValueError("must be a header that the origin gets as readers send it")
@@ -245,11 +260,12 @@ def check_header_name(value: str) -> str:
 
 
 HEALTH_PATH_KIND = "a path such as /health"
+_HEALTH_PATH = r'(/[!"$-~]*)?'
 
 
 def check_health_path(value: str) -> str:
     """Return a path with an optional query. Raises ValueError."""
-    if re.fullmatch(r"(/[!-~]*)?", value) is None or "#" in value:
+    if re.fullmatch(_HEALTH_PATH, value) is None:
         raise ValueError(f"must be {HEALTH_PATH_KIND}")
     return value
 
@@ -262,6 +278,8 @@ def split_list(value: object) -> object:
         return read_json(value)
     return [item.strip() for item in value.split(",") if item.strip()]
 
+
+AS_TEXT = (Converter(split_list), TextPattern())  # a list that may be written as a text
 
 ROUTES_KIND = "an array of tables, each with prefix and origin"
 
@@ -279,29 +297,38 @@ def read_json(value: object) -> object:
 Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
 WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
 Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
-Size = Annotated[int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND)]
+Size = Annotated[
+    int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND), TextPattern(_SIZE)
+]
 Listen = Annotated[
-    Address, Converter(parse_address), Serializer(str), ValueKind(ADDRESS_KIND, hints.of_address)
+    Address,
+    Converter(parse_address),
+    Serializer(str),
+    ValueKind(ADDRESS_KIND, hints.of_address),
+    TextPattern(_ADDRESS),
 ]
-Origin = Annotated[str, Converter(check_origin), ValueKind(ORIGIN_KIND, hints.of_origin)]
-Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND)]
-CorsOrigin = Annotated[str, Validator(check_cors_origin)]
+Origin = Annotated[
+    str,
+    Converter(check_origin),
+    ValueKind(ORIGIN_KIND, hints.of_origin),
+    TextPattern(rf"{_LOGS}|{_SEVERAL}", is_or_list=True),
+]
+Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND), TextPattern(_PREFIX)]
+CorsOrigin = Annotated[str, Validator(check_cors_origin), TextPattern(rf"\*|{_CORS}")]
 CorsOrigins = Annotated[
-    tuple[CorsOrigin, ...], Converter(split_list), ValueKind(f"a list, each item {CORS_KIND}")
+    tuple[CorsOrigin, ...], *AS_TEXT, ValueKind(f"a list, each item {CORS_KIND}")
 ]
-ServedHost = Annotated[str, Validator(check_host)]
-Hosts = Annotated[
-    tuple[ServedHost, ...], Converter(split_list), ValueKind(f"a list, each item {HOST_KIND}")
-]
+ServedHost = Annotated[str, Validator(check_host), TextPattern(HOST)]
+Hosts = Annotated[tuple[ServedHost, ...], *AS_TEXT, ValueKind(f"a list, each item {HOST_KIND}")]
 Network = Annotated[str, Validator(check_network)]
-Networks = Annotated[
-    tuple[Network, ...], Converter(split_list), ValueKind(f"a list, each item {NETWORK_KIND}")
+Networks = Annotated[tuple[Network, ...], *AS_TEXT, ValueKind(f"a list, each item {NETWORK_KIND}")]
+QueryKey = Annotated[str, Validator(check_query_key), TextPattern(_QUERY_KEY)]
+QueryKeys = Annotated[tuple[QueryKey, ...], *AS_TEXT, ValueKind(QUERY_KEYS_KIND)]
+HeaderName = Annotated[str, Validator(check_header_name), TextPattern(_HEADER_NAME)]
+HeaderNames = Annotated[tuple[HeaderName, ...], *AS_TEXT, ValueKind(HEADER_NAMES_KIND)]
+HealthPath = Annotated[
+    str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND), TextPattern(_HEALTH_PATH)
 ]
-QueryKey = Annotated[str, Validator(check_query_key)]
-QueryKeys = Annotated[tuple[QueryKey, ...], Converter(split_list), ValueKind(QUERY_KEYS_KIND)]
-HeaderName = Annotated[str, Validator(check_header_name)]
-HeaderNames = Annotated[tuple[HeaderName, ...], Converter(split_list), ValueKind(HEADER_NAMES_KIND)]
-HealthPath = Annotated[str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND)]
 FilePath = Annotated[str, ValueKind("the path of a file")]
 Flag = Annotated[bool, ValueKind("true or false")]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -1,0 +1,1 @@
+"""Documents for the writers of settings, made from the declarations."""

@@ -1,0 +1,177 @@
+"""What editors say of a file by the schema is what `load` says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.settings import Settings, SettingsError, load
+from gateway.settings.documents.json_schema import json_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).parents[1]
+CHECKER = Path(sys.executable).with_name("check-jsonschema")
+ROUTE = '[[routes]]\nprefix = "/a"\norigin = "http://h"\n'
+ISSUER = '[[jwt_issuers]]\nissuer = "i"\naudience = "a"\njwks = "k.json"\nalgorithms = ["ES256"]\n'
+GRANTS = f'auth = "jwt"\n{ISSUER}[[jwt_issuers.grants]]\n'
+USER = f'password_hash = "$argon2id$v=19$m=65536,t=3,p=4${"c" * 22}${"k" * 43}"\n'
+
+RIGHT = [
+    "",
+    'listen = "[::1]:0"',
+    'origin = "memory:"',
+    'origin = "file:/var/lib/headgate"',
+    'origin = "redis+sentinel://:pw@a,b:1/mymaster?prefix=x"',
+    'origin = "https://a:8443/x"',
+    'origin = ["http://a", "https://[::1]:80/x"]',
+    'origin = "http://a, http://b:81/c"',
+    "workers = 1",
+    "sse_heartbeat = 1",
+    "sse_heartbeat = 0.5",
+    "cache_size = 0",
+    'cache_size = "1 GiB"',
+    'cache_size = "1000"',
+    'log_level = "error"',
+    'cors_origins = "*"',
+    'cors_origins = ["https://a.example"]',
+    'trusted_proxies = "10.0.0.0/8, 10.0.0.1"',
+    'hosts = ["a.example", "[::1]"]',
+    'auth = "none"',
+    f'auth = ["tokens", "jwt"]\n{ISSUER}grants_claim = "g"',
+    f"{GRANTS}streams = '/v1/{{sub}}'\noperations = ['read']",
+    f'{ROUTE}auth = "origin"',
+    f'{ROUTE}health_path = "/up?x"\ndrop_query = ["a*"]\nidentity_headers = ["X-Me"]',
+    '[[routes]]\nprefix = "/a"\norigin = "memory:"\nruns = true\nretention_age = 86_400',
+    f'[[admin_users]]\nname = "ann"\nrole = "viewer"\n{USER}',
+    f'[[admin_tokens]]\nname = "p"\nrole = "operator"\ntoken = "{"t" * 22}"',
+    '[[purges]]\nkind = "nginx"\nurl = "http://n:80"',
+]
+WRONG = [
+    "sse_hartbeat = 1",
+    'listen = "4437"',
+    "listen = 4437",
+    'origin = "/var/lib/headgate"',
+    'origin = "http://a?b"',
+    "origin = []",
+    "workers = 0",
+    'workers = "2"',
+    "workers = 1.5",
+    "workers = true",
+    "sse_heartbeat = 0",
+    "sse_heartbeat = 3601",
+    'sse_heartbeat = "15s"',
+    "cache_size = -1",
+    'cache_size = "16MB"',
+    'cache_size = "1.5GiB"',
+    'log_level = "loud"',
+    "cors_origins = [1]",
+    'cors_origins = ["a.example"]',
+    'hosts = ["a/b"]',
+    'auth = ["passwords"]',
+    'origin = "memory:"\n[[routes]]\nprefix = "/a"\norigin = "memory:"',
+    '[[routes]]\nprefix = "/a"',
+    '[[routes]]\nprefix = "a/"\norigin = "memory:"',
+    "[routes]",
+    f"{ROUTE}listen = '127.0.0.1:1'",
+    f'{ROUTE}auth_ttl = "30"',
+    f'{ROUTE}anonymous = ["reed"]',
+    f'{ROUTE}drop_query = ["a=b"]',
+    f'{ROUTE}identity_headers = ["X Me"]',
+    f'{ROUTE}health_path = "up"',
+    f"{ROUTE}runs = 1",
+    f'{ISSUER}algorithm = "ES256"',
+    f"{GRANTS}streams = '/v1/*'\noperations = ['reed']",
+    f"{GRANTS}operations = ['read']",
+    f'[[admin_users]]\nname = "a b"\nrole = "viewer"\n{USER}',
+    f'[[admin_users]]\nname = "ann"\nrole = "root"\n{USER}',
+    '[[admin_users]]\nname = "ann"\nrole = "viewer"\npassword_hash = "secret"',
+    '[[purges]]\nkind = "squid"\nurl = "http://n"',
+    '[[purges]]\nkind = "nginx"\nurl = "http://n/path"',
+]
+# What is wrong only with what stands elsewhere, or by more than a pattern can say.
+ONLY_READER = [
+    'cache_size = "2048GiB"',
+    'listen = "127.0.0.1:65536"',
+    "workers = 1.0",  # which is a whole number to a schema
+    "workers = 2",
+    'listen = "0.0.0.0:4437"',
+    'write_origins = ["https://a.example"]\ncors_origins = ["https://b.example"]',
+    'trusted_proxies = ["10.0.0.1/8"]',
+    '[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth_ttl = 3.0',
+    f"{ROUTE}{ROUTE}",
+    'auth = "passwords"',
+]
+
+
+def refused_by_schema(files: Iterable[str], folder: Path) -> set[str]:
+    """The files that check-jsonschema refuses, which reads TOML as editors do."""
+    schema = folder / "schema.json"
+    schema.write_text(json.dumps(json_schema()))
+    by_name = {folder / f"{number}.toml": text for number, text in enumerate(files)}
+    for path, text in by_name.items():
+        path.write_text(text)
+    arguments = ["--schemafile", str(schema), "--output-format", "json", *map(str, by_name)]
+    done = subprocess.run([CHECKER, *arguments], capture_output=True, check=False)
+    told = json.loads(done.stdout)
+    assert told.get("parse_errors", []) == []
+    return {by_name[Path(error["filename"])] for error in told.get("errors", [])}
+
+
+def refused_by_reader(files: Iterable[str], folder: Path) -> set[str]:
+    """The files that `load` refuses."""
+    refused, config = set(), folder / "h.toml"
+    for text in files:
+        config.write_text(text)
+        try:
+            load(config, {}, {})
+        except SettingsError:
+            refused.add(text)
+    return refused
+
+
+def examples() -> list[str]:
+    """The files of settings in the documents, and those that are begun there."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    blocks = [
+        it for page in pages for it in re.findall(r"```toml\n(.*?)```", page.read_text(), re.S)
+    ]
+    return [it for it in blocks if tomllib.loads(it).keys() <= Settings.settings.keys()]
+
+
+def test_the_schema_is_a_valid_one(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(json_schema()))
+    subprocess.run([CHECKER, "--check-metaschema", schema], check=True, capture_output=True)
+
+
+def test_right_values_are_accepted_by_the_schema_and_by_the_reader(tmp_path: Path) -> None:
+    assert refused_by_reader(RIGHT, tmp_path) == set()
+    assert refused_by_schema(RIGHT, tmp_path) == set()
+
+
+def test_wrong_values_are_refused_by_the_schema_and_by_the_reader(tmp_path: Path) -> None:
+    assert refused_by_reader(WRONG, tmp_path) == {*WRONG}
+    assert refused_by_schema(WRONG, tmp_path) == {*WRONG}
+
+
+def test_values_that_conflict_with_others_are_refused_by_the_reader_alone(tmp_path: Path) -> None:
+    assert refused_by_reader(ONLY_READER, tmp_path) == {*ONLY_READER}
+    assert refused_by_schema(ONLY_READER, tmp_path) == set()
+
+
+def test_every_example_in_the_documents_is_accepted_by_the_schema(tmp_path: Path) -> None:
+    assert len(examples()) > 10
+    assert refused_by_schema(examples(), tmp_path) == set()
+
+
+def test_every_setting_has_a_description_and_a_default_for_editors_to_show() -> None:
+    for name, shown in json_schema()["properties"].items():
+        assert shown["description"], name
+        assert "default" in shown, name
