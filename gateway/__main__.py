@@ -63,15 +63,18 @@ class CommandGroup(click.Group):
         from gateway.commands.doctor import doctor
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
+        from gateway.commands.init import init
         from gateway.commands.many_streams.commands import COMMANDS as ON_MANY
         from gateway.commands.monitoring import alerts, grafana
         from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.reload import reload
         from gateway.commands.token import token
 
-        of_server = (alerts, cdn, check, doctor, grafana, hash_password, healthcheck, reload, token)
+        of_settings = (check, init)
+        of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
         of_folder = (backup, restore, verify)
-        for other in (*COMMANDS, *ON_MANY, *of_server, *of_folder, completion, context, debug):
+        ours = (*of_settings, *of_server, *of_folder, completion, context, debug)
+        for other in (*COMMANDS, *ON_MANY, *ours):
             self.add_command(other)
 
     @override
