@@ -43,10 +43,22 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"issuer": ""}, "h.toml:1: jwt_issuers[0].issuer is missing; it must be text as it"),
-        ({"issuer": '""'}, 'jwt_issuers[0].issuer is "", but must be text as it stands in the'),
+        pytest.param(
+            {"issuer": ""},
+            "h.toml:1: jwt_issuers[0].issuer is missing; it must be text as it",
+            id="no-issuer",
+        ),
+        pytest.param(
+            {"issuer": '""'},
+            'jwt_issuers[0].issuer is "", but must be text as it stands in the',
+            id="an-empty-issuer",
+        ),
         ({"audience": ""}, "jwt_issuers[0].audience is missing"),
-        ({"jwks": '""'}, "but must be an https URL, or the path of a file, of a JSON Web Key Set."),
+        pytest.param(
+            {"jwks": '""'},
+            "but must be an https URL, or the path of a file, of a JSON Web Key Set.",
+            id="an-empty-jwks",
+        ),
         ({"jwks": '"http://id.example.com/"'}, "must be https: who changes the answer"),
         (
             {"jwks": '"https://u:p@id.example.com/"'},
@@ -54,32 +66,53 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
         ),
         ({"jwks": '"https://id.example.com/#x"'}, "but must be an https URL"),
         ({"jwks": '"ftp://id.example.com/"'}, "but must be an https URL"),
-        ({"algorithms": ""}, "jwt_issuers[0].algorithms is missing; it must be a list of sign"),
-        ({"algorithms": "[]"}, "jwt_issuers[0].algorithms is [], but must be a list of signature"),
+        pytest.param(
+            {"algorithms": ""},
+            "jwt_issuers[0].algorithms is missing; it must be a list of sign",
+            id="no-algorithms",
+        ),
+        pytest.param(
+            {"algorithms": "[]"},
+            "jwt_issuers[0].algorithms is [], but must be a list of signature",
+            id="an-empty-list-of-algorithms",
+        ),
         ({"algorithms": '["HS256"]'}, 'jwt_issuers[0].algorithms is ["HS256"], but must be'),
         ({"algorithms": '["none"]'}, 'jwt_issuers[0].algorithms is ["none"], but must be'),
-        ({"leeway": "301"}, "jwt_issuers[0].leeway is 301, but must be a whole number of seconds"),
+        pytest.param(
+            {"leeway": "301"},
+            "jwt_issuers[0].leeway is 301, but must be a whole number of seconds",
+            id="a-leeway-over-five-minutes",
+        ),
         ({"leeway": "true"}, "jwt_issuers[0].leeway is true, but must be a whole number of"),
-        ({"grants": ""}, "must be given, or grants_claim: else no token would permit anything."),
-        (
+        pytest.param(
+            {"grants": ""},
+            "must be given, or grants_claim: else no token would permit anything.",
+            id="no-grants",
+        ),
+        pytest.param(
             {"grants": '[{ streams = "/s/{sub}x", operations = ["read"] }]'},
             'jwt_issuers[0].grants[0].streams is "/s/{sub}x", but must have each {claim} as one',
+            id="a-claim-beside-other-characters-of-a-segment",
         ),
-        (
+        pytest.param(
             {"grants": '[{ streams = "/s/*/x", operations = ["read"] }]'},
             "it has a * before its end.",
+            id="a-star-amid-a-path",
         ),
-        (
+        pytest.param(
             {"grants": '[{ streams = "/s/../x", operations = ["read"] }]'},
             "the path has a dot segment.",
+            id="a-dot-segment-in-a-grant",
         ),
-        (
+        pytest.param(
             {"grants": '[{ streams = "/s/%7Ex", operations = ["read"] }]'},
             "written /s/~x.",
+            id="a-path-that-is-not-canonical",
         ),
-        (
+        pytest.param(
             {"grants": '[{ streams = "/s", operations = ["write"] }]'},
             'jwt_issuers[0].grants[0].operations is ["write"], but must be',
+            id="an-unknown-operation",
         ),
         ({"kid": '"x"'}, "h.toml:7: jwt_issuers[0].kid is not a setting"),
         ({"audiences": '"x"'}, "is not a setting; the nearest is audience."),
@@ -113,32 +146,57 @@ LEFT_OUT = "must be left out while no credential is asked for: say by which cred
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f'{ROUTE}anonymous = ["read"]', f'routes[0].anonymous is ["read"], but {LEFT_OUT}'),
-        (f'{ROUTE}conceal = "on"', f'routes[0].conceal is "on", but {LEFT_OUT}'),
-        (f'auth = "none"\n{ROUTE}conceal = "on"', f'routes[0].conceal is "on", but {LEFT_OUT}'),
-        (f'{ROUTE}visibility = "private"', f'routes[0].visibility is "private", but {LEFT_OUT}'),
-        (f'{ROUTE}reader_keys = "on"', 'reader_keys is "on", but must be off: the route is public'),
-        (
+        pytest.param(
+            f'{ROUTE}anonymous = ["read"]',
+            f'routes[0].anonymous is ["read"], but {LEFT_OUT}',
+            id="anonymous-without-auth",
+        ),
+        pytest.param(
+            f'{ROUTE}conceal = "on"',
+            f'routes[0].conceal is "on", but {LEFT_OUT}',
+            id="conceal-without-auth",
+        ),
+        pytest.param(
+            f'auth = "none"\n{ROUTE}conceal = "on"',
+            f'routes[0].conceal is "on", but {LEFT_OUT}',
+            id="conceal-with-auth-none",
+        ),
+        pytest.param(
+            f'{ROUTE}visibility = "private"',
+            f'routes[0].visibility is "private", but {LEFT_OUT}',
+            id="visibility-without-auth",
+        ),
+        pytest.param(
+            f'{ROUTE}reader_keys = "on"',
+            'reader_keys is "on", but must be off: the route is public',
+            id="reader-keys-without-auth",
+        ),
+        pytest.param(
             f'{ROUTE}auth = "tokens"\nreader_keys = "on"\nanonymous = "read"',
             'routes[0].reader_keys is "on", but must be off: the route is public',
+            id="reader-keys-of-a-public-route",
         ),
-        (
+        pytest.param(
             f'{ROUTE}auth = "tokens"\nreader_keys = "on"',
             'routes[0].reader_keys is "on", but must be off without keys_file',
+            id="reader-keys-without-keys-file",
         ),
         ('tokens_file = "t"', 'h.toml:1: tokens_file is "t", but must be left out, or used'),
-        (
+        pytest.param(
             f'tokens_file = "t"\n{ROUTE}auth = "none"',
             'h.toml:1: tokens_file is "t", but must be left out, or used: auth of no route has',
+            id="tokens-file-with-auth-none",
         ),
-        (
+        pytest.param(
             f'auth = "tokens"\n{table()}',
             'h.toml:2: jwt_issuers is ["https://id.example.com/"], but must be left out, or used',
+            id="an-issuer-without-jwt-routes",
         ),
-        (
+        pytest.param(
             f'{ROUTE}auth = "tokens"\nanonymous = ["write"]',
             'routes[0].anonymous is ["write"], but must be a list of read, append, create, close, '
             "delete.",
+            id="anonymous-with-an-unknown-operation",
         ),
     ],
 )
@@ -153,9 +211,16 @@ def test_access_settings_without_effect_on_a_route_are_refused(
 @pytest.mark.parametrize(
     "text",
     [
-        f'{ROUTE}auth = "none"\nvisibility = "private"',  # a proxy in front asks
-        f'tokens_file = "t"\n{ROUTE}auth = "jwt"',  # revocations stand in it
-        f'auth = "tokens"\n{ROUTE}anonymous = "read"\nconceal = "on"\nvisibility = "private"',
+        pytest.param(
+            f'{ROUTE}auth = "none"\nvisibility = "private"', id="private-without-auth"
+        ),  # a proxy in front asks
+        pytest.param(
+            f'tokens_file = "t"\n{ROUTE}auth = "jwt"', id="a-tokens-file-for-jwt"
+        ),  # revocations stand in it
+        pytest.param(
+            f'auth = "tokens"\n{ROUTE}anonymous = "read"\nconceal = "on"\nvisibility = "private"',
+            id="tokens-with-all-settings",
+        ),
     ],
 )
 def test_access_settings_with_an_effect_are_accepted(tmp_path: Path, text: str) -> None:

@@ -13,22 +13,44 @@ STREAMS = "/v1/stream/rooms/*"
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", f'\n[reader_keys]\n"{STREAMS}" = 1\n'),
-        ("# mine", f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n'),
-        ("[reader_keys]", f'[reader_keys]\n"{STREAMS}" = 1\n'),
-        ('[reader_keys] # so\n"/a" = 2\n', f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n'),
-        (
+        pytest.param("", f'\n[reader_keys]\n"{STREAMS}" = 1\n', id="an-empty-file"),
+        pytest.param(
+            "# mine",
+            f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n',
+            id="a-comment-without-a-newline",
+        ),
+        pytest.param(
+            "[reader_keys]",
+            f'[reader_keys]\n"{STREAMS}" = 1\n',
+            id="an-empty-table-without-a-newline",
+        ),
+        pytest.param(
+            '[reader_keys] # so\n"/a" = 2\n',
+            f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n',
+            id="a-table-with-other-keys",
+        ),
+        pytest.param(
             f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
             f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 10 # why\n\n[[revoked]]\nsub = "x"\n',
+            id="a-table-before-another-table",
         ),
-        ("# mine\r\n", f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n'),
-        (
+        pytest.param(
+            "# mine\r\n",
+            f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n',
+            id="a-comment-with-crlf",
+        ),
+        pytest.param(
             '[reader_keys] # so\r\n"/a" = 2\r\n',
             f'[reader_keys] # so\r\n"{STREAMS}" = 1\r\n"/a" = 2\r\n',
+            id="a-table-with-crlf",
         ),
-        (f"[reader_keys]\n '{STREAMS}'=1\r\n", f"[reader_keys]\n '{STREAMS}'=2\r\n"),
+        pytest.param(
+            f"[reader_keys]\n '{STREAMS}'=1\r\n",
+            f"[reader_keys]\n '{STREAMS}'=2\r\n",
+            id="an-indented-key-in-single-quotes",
+        ),
     ],
-)  # fmt: skip
+)
 def test_rotating_a_reader_key_changes_only_its_version_in_the_file(
     before: str, after: str
 ) -> None:
@@ -40,9 +62,24 @@ def test_rotating_a_reader_key_changes_only_its_version_in_the_file(
 @pytest.mark.parametrize(
     ("text", "streams", "told"),
     [
-        (f'reader_keys = {{ "{STREAMS}" = 1 }}', STREAMS, "has its reader_keys in another form"),
-        (f'[reader_keys]\n"{STREAMS}" = 0x10\n', STREAMS, "in another form"),
-        (f'[reader_keys]\n"{STREAMS}" = {HIGHEST_VERSION}', STREAMS, "the highest version"),
+        pytest.param(
+            f'reader_keys = {{ "{STREAMS}" = 1 }}',
+            STREAMS,
+            "has its reader_keys in another form",
+            id="an-inline-table",
+        ),
+        pytest.param(
+            f'[reader_keys]\n"{STREAMS}" = 0x10\n',
+            STREAMS,
+            "in another form",
+            id="a-hexadecimal-version",
+        ),
+        pytest.param(
+            f'[reader_keys]\n"{STREAMS}" = {HIGHEST_VERSION}',
+            STREAMS,
+            "the highest version",
+            id="the-highest-version",
+        ),
         ("[reader_keys", STREAMS, "TOML"),
         ("", "/v1/*/a", r"/v1/\*/a must be a canonical path"),
         ("", "rooms", "rooms must be a canonical path"),

@@ -220,16 +220,40 @@ async def test_read_tokens_of_other_libraries_are_accepted(
 @pytest.mark.parametrize(
     ("token_request", "said"),
     [
-        (REQUEST._replace(lifetime=901), "must last at most 900 s, which is read_token_max_age"),
-        (REQUEST._replace(lifetime=0), "must last at most 900 s"),
-        (REQUEST._replace(lifetime=-1), "must last at most 900 s"),
-        (REQUEST._replace(subject=""), "must have a subject"),
-        (REQUEST._replace(subject="a\nb"), "must have a subject"),
-        (REQUEST._replace(subject="x" * 257), "must have a subject"),
-        (REQUEST._replace(streams="s"), "must be a canonical path"),
-        (REQUEST._replace(streams="/s/é"), "must be a canonical path"),
-        (REQUEST._replace(operations=()), "a list of operations"),
-        (REQUEST._replace(operations=("admin",)), "a list of operations"),  # type: ignore[arg-type]
+        pytest.param(
+            REQUEST._replace(lifetime=901),
+            "must last at most 900 s, which is read_token_max_age",
+            id="a-lifetime-over-the-limit",
+        ),
+        pytest.param(
+            REQUEST._replace(lifetime=0), "must last at most 900 s", id="a-lifetime-of-zero"
+        ),
+        pytest.param(
+            REQUEST._replace(lifetime=-1), "must last at most 900 s", id="a-negative-lifetime"
+        ),
+        pytest.param(REQUEST._replace(subject=""), "must have a subject", id="an-empty-subject"),
+        pytest.param(
+            REQUEST._replace(subject="a\nb"), "must have a subject", id="a-newline-in-the-subject"
+        ),
+        pytest.param(
+            REQUEST._replace(subject="x" * 257),
+            "must have a subject",
+            id="a-subject-over-the-limit",
+        ),
+        pytest.param(
+            REQUEST._replace(streams="s"), "must be a canonical path", id="a-relative-path"
+        ),
+        pytest.param(
+            REQUEST._replace(streams="/s/é"),
+            "must be a canonical path",
+            id="a-path-that-is-not-canonical",
+        ),
+        pytest.param(REQUEST._replace(operations=()), "a list of operations", id="no-operations"),
+        pytest.param(
+            REQUEST._replace(operations=("admin",)),  # type: ignore[arg-type]
+            "a list of operations",
+            id="an-unknown-operation",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_with_the_reason(

@@ -61,13 +61,20 @@ def found(text: str, *routes: KeyedRoute) -> dict[str, tuple[str, ...]]:
     ("more", "streams"),
     [
         ("", {}),
-        (revoked(name="ben"), {f"{PREFIX}/b": ("name ben",)}),
-        (revoked(name="ann"), {f"{PREFIX}/a/*": ("name ann",), f"{PREFIX}/*": ("name ann",)}),
-        (revoked(name="writer"), {}),
-        (revoked(name="nobody"), {}),
-        (
+        pytest.param(
+            revoked(name="ben"), {f"{PREFIX}/b": ("name ben",)}, id="a-reader-of-one-stream"
+        ),
+        pytest.param(
+            revoked(name="ann"),
+            {f"{PREFIX}/a/*": ("name ann",), f"{PREFIX}/*": ("name ann",)},
+            id="a-reader-of-two-patterns",
+        ),
+        pytest.param(revoked(name="writer"), {}, id="a-writer-without-reads"),
+        pytest.param(revoked(name="nobody"), {}, id="a-name-without-a-token"),
+        pytest.param(
             revoked(jti="7") + revoked(sub="x", before="2026-11-22T09:00:00Z") + revoked(kid="k"),
             {f"{PREFIX}/*": ("jti 7", "kid k", "sub x before 2026-11-22T09:00:00Z")},
+            id="a-token-id-a-subject-and-a-key",
         ),
     ],
 )
@@ -90,7 +97,11 @@ def test_a_revocation_of_a_kind_without_keyed_routes_causes_no_warning() -> None
         ("/v1/*", {}),
         ("/*", {}),
         (f"{PREFIX}/b", {f"{PREFIX}/*": ("sub x",)}),
-        (f"{PREFIX}/a/*", {f"{PREFIX}/b": ("name ben",), f"{PREFIX}/*": ("sub x",)}),
+        pytest.param(
+            f"{PREFIX}/a/*",
+            {f"{PREFIX}/b": ("name ben",), f"{PREFIX}/*": ("sub x",)},
+            id="the-key-of-one-reader",
+        ),
     ],
 )
 def test_a_rotation_settles_earlier_revocations_but_not_later_ones(

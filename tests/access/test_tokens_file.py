@@ -96,39 +96,114 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
         ("x", "t.toml:1: this is not TOML: "),
         ("[[token]]", "t.toml:1: token is nothing that this file can have"),
         ("tokens = 1", "t.toml:1: tokens must be an array of tables"),
-        ("[[tokens]]\nname = 'a'\nrole = 'r'", "t.toml:1: tokens[0].token (name a) is missing"),
-        (
+        pytest.param(
+            "[[tokens]]\nname = 'a'\nrole = 'r'",
+            "t.toml:1: tokens[0].token (name a) is missing",
+            id="no-token",
+        ),
+        pytest.param(
             f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
             "t.toml:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal digits, which "
             "`headgate token hash` prints of a token: tokens themselves do not stand in this file",
+            id="a-token-instead-of-its-hash",
         ),
-        (f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}", "t.toml:2: tokens[0].name must"),
-        (TOKEN, "t.toml:1: tokens[0] (name a) must have a role or grants, and not both"),
-        (TOKEN + GRANTS + "role = 'r'", "t.toml:1: tokens[0] (name a) must have a role or grants"),
-        (TOKEN + "role = 'r'", "t.toml:4: tokens[0].role (name a) is r, and no role has that name"),
-        (TOKEN + GRANTS + TOKEN + GRANTS, "t.toml:6: tokens[1].name is a, as that of tokens[0] is"),
-        (
+        pytest.param(
+            f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}",
+            "t.toml:2: tokens[0].name must",
+            id="a-blank-in-a-name",
+        ),
+        pytest.param(
+            TOKEN,
+            "t.toml:1: tokens[0] (name a) must have a role or grants, and not both",
+            id="neither-role-nor-grants",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + "role = 'r'",
+            "t.toml:1: tokens[0] (name a) must have a role or grants",
+            id="both-role-and-grants",
+        ),
+        pytest.param(
+            TOKEN + "role = 'r'",
+            "t.toml:4: tokens[0].role (name a) is r, and no role has that name",
+            id="an-unknown-role",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + TOKEN + GRANTS,
+            "t.toml:6: tokens[1].name is a, as that of tokens[0] is",
+            id="one-name-for-two-tokens",
+        ),
+        pytest.param(
             TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
             "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too",
+            id="one-hash-for-two-tokens",
         ),
-        (TOKEN + "grants = []", "t.toml:1: tokens[0] (name a) must have a role or grants, and not"),
-        (TOKEN + GRANTS + "expires = 2030-01-31T12:00:00", f"{EXPIRES} must be a time"),
-        (TOKEN + GRANTS + "expires = 2030-01-31", f"{EXPIRES} must be a time"),
-        (TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'", f"{EXPIRES} must be a time"),
-        (TOKEN + GRANTS + "expires = 1896091200", f"{EXPIRES} must be a time"),
-        (TOKEN + GRANTS.replace("/a", "a"), f"{GRANT}.streams (name a) must be"),
-        (TOKEN + GRANTS.replace("/a", "/a/../b"), f"{GRANT}.streams (name a) must be"),
-        (TOKEN + GRANTS.replace("/a", "/*/b"), f"{GRANT}.streams (name a) must be"),
-        (TOKEN + GRANTS.replace("read", "write"), f"{GRANT}.operations (name a) must"),
-        ("[[revoked]]\nsub = 'a'\njti = 'b'", "t.toml:1: revoked[0] must have one of name, jti"),
+        pytest.param(
+            TOKEN + "grants = []",
+            "t.toml:1: tokens[0] (name a) must have a role or grants, and not",
+            id="an-empty-list-of-grants",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + "expires = 2030-01-31T12:00:00",
+            f"{EXPIRES} must be a time",
+            id="an-expiry-without-a-time-zone",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + "expires = 2030-01-31",
+            f"{EXPIRES} must be a time",
+            id="an-expiry-without-a-time",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'",
+            f"{EXPIRES} must be a time",
+            id="an-expiry-in-a-thirteenth-month",
+        ),
+        pytest.param(
+            TOKEN + GRANTS + "expires = 1896091200",
+            f"{EXPIRES} must be a time",
+            id="an-expiry-in-unix-seconds",
+        ),
+        pytest.param(
+            TOKEN + GRANTS.replace("/a", "a"),
+            f"{GRANT}.streams (name a) must be",
+            id="a-relative-path-in-a-grant",
+        ),
+        pytest.param(
+            TOKEN + GRANTS.replace("/a", "/a/../b"),
+            f"{GRANT}.streams (name a) must be",
+            id="a-dot-segment-in-a-grant",
+        ),
+        pytest.param(
+            TOKEN + GRANTS.replace("/a", "/*/b"),
+            f"{GRANT}.streams (name a) must be",
+            id="a-star-amid-a-path-in-a-grant",
+        ),
+        pytest.param(
+            TOKEN + GRANTS.replace("read", "write"),
+            f"{GRANT}.operations (name a) must",
+            id="an-unknown-operation-in-a-grant",
+        ),
+        pytest.param(
+            "[[revoked]]\nsub = 'a'\njti = 'b'",
+            "t.toml:1: revoked[0] must have one of name, jti",
+            id="a-revocation-by-two-things",
+        ),
         ("[[revoked]]", "t.toml:1: revoked[0] must have one of name, jti, sub and kid"),
-        (
+        pytest.param(
             "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
             "t.toml:1: revoked[0] must have before only together with sub",
+            id="a-revocation-by-token-id-with-a-time",
         ),
-        ("[reader_keys]\n'x' = 1", "t.toml:2: reader_keys.x must be a canonical path such as"),
-        ("[reader_keys]\n'/x' = 0", 't.toml:2: reader_keys."/x" must be a whole number from 1'),
-        ("a = " + "[" * 100_000, "t.toml"),
+        pytest.param(
+            "[reader_keys]\n'x' = 1",
+            "t.toml:2: reader_keys.x must be a canonical path such as",
+            id="a-relative-path-of-a-reader-key",
+        ),
+        pytest.param(
+            "[reader_keys]\n'/x' = 0",
+            't.toml:2: reader_keys."/x" must be a whole number from 1',
+            id="a-reader-key-of-version-zero",
+        ),
+        pytest.param("a = " + "[" * 100_000, "t.toml", id="toml-nested-too-deeply"),
     ],
 )
 def test_a_mistake_in_a_tokens_file_is_reported_with_its_line_and_no_secret(

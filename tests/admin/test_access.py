@@ -139,8 +139,13 @@ async def test_a_bearer_token_is_admitted_and_sets_no_cookie(
         f"Bearer {TOKEN}x",
         f"Bearer {TOKEN[:-1]}",
         f"bogus {TOKEN}",
-        f"Bearer sha256:{hashlib.sha256(DIGESTED.encode()).hexdigest()}",
-        "Bearer " + hashlib.sha256(DIGESTED.encode()).hexdigest(),
+        pytest.param(
+            f"Bearer sha256:{hashlib.sha256(DIGESTED.encode()).hexdigest()}",
+            id="the-digest-with-its-prefix",
+        ),
+        pytest.param(
+            "Bearer " + hashlib.sha256(DIGESTED.encode()).hexdigest(), id="the-digest-alone"
+        ),
         "Basic !!!",
         "Basic é",
         "Basic " + base64.b64encode(f"deploy:{TOKEN}".encode()).decode(),
@@ -351,16 +356,42 @@ FORM = b"Content-Type: application/x-www-form-urlencoded"
 @pytest.mark.parametrize(
     ("lines", "body", "status"),
     [
-        ((b"GET /healthz HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"), b"", 200),
-        ((b"GET /streams HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"), b"", 401),
-        (
+        pytest.param(
+            (b"GET /healthz HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"),
+            b"",
+            200,
+            id="credentials-for-the-health-check",
+        ),
+        pytest.param(
+            (b"GET /streams HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"),
+            b"",
+            401,
+            id="credentials-for-the-console",
+        ),
+        pytest.param(
             (b"GET /streams HTTP/1.1", b"Host: \xff", b"Authorization: Bearer " + TOKEN.encode()),
             b"",
             400,
+            id="host-header",
         ),
-        ((b"POST /sign-in HTTP/1.1", b"Host: h", FORM), b"name=\xff", 400),
-        ((b"POST /sign-in HTTP/1.1", b"Host: h", FORM + b"; charset=none"), b"name=a", 400),
-        ((b"POST /sign-in HTTP/1.1", b"Host: h", FORM), b"name=%ff", 401),
+        pytest.param(
+            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM),
+            b"name=\xff",
+            400,
+            id="a-form-with-a-raw-byte",
+        ),
+        pytest.param(
+            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM + b"; charset=none"),
+            b"name=a",
+            400,
+            id="a-form-with-an-unknown-charset",
+        ),
+        pytest.param(
+            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM),
+            b"name=%ff",
+            401,
+            id="a-form-with-a-percent-encoded-byte",
+        ),
     ],
 )
 async def test_non_utf_8_bytes_in_admin_requests_cause_no_server_error(

@@ -300,9 +300,9 @@ async def test_each_change_by_a_viewer_gets_403_and_changes_nothing(
         b"[]",
         b'{"route": 1, "name": "s"}',
         b'{"name": "s"}',
-        b"\xff",
-        b'{"name": "\xff"}',
-        b'{"name": ' * 5000,
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b'{"name": "\xff"}', id="a-name-that-is-no-utf-8"),
+        pytest.param(b'{"name": ' * 5000, id="json-nested-too-deeply"),
     ],
 )
 async def test_a_malformed_api_body_gets_400(body: bytes, console: Console) -> None:

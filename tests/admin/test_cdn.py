@@ -33,11 +33,11 @@ UPSTREAM = "gateway.internal:80"
 HOSTILE = (
     '"><script>alert(1)</script>',
     "' onfocus=alert(1) autofocus='",
-    "a;}\r\nserver{",
-    "\u202egpj.example",
+    pytest.param("a;}\r\nserver{", id="a-line-break-and-a-server-block"),
+    pytest.param("\u202egpj.example", id="a-right-to-left-override"),
     "{{7*7}}",
     "$(reboot)",
-    "a" * 254,
+    pytest.param("a" * 254, id="a-name-over-the-limit"),
 )
 
 

@@ -133,20 +133,23 @@ def test_durations_are_spelled_in_their_largest_exact_unit(seconds: int, spelled
         ({"origin": "memory:"}, "memory", "Streams last as long as the process."),
         ({"origin": "file:x"}, "file", "Whole chunks may be cached for 1 day"),
         ({"origin": "memory:"}, "memory", "Whole chunks may be cached for 1 minute"),
-        (
+        pytest.param(
             {"origin": "redis://h", "wait_replicas": 1},
             "redis",
             "An append is acknowledged when a replica has it.",
+            id="a-redis-log-that-waits-for-a-replica",
         ),
-        (
+        pytest.param(
             {"origin": "http://h", "no_store": "ignore"},
             "http",
             "A no-store of the origin is ignored for reads.",
+            id="an-origin-whose-no-store-is-ignored",
         ),
-        (
+        pytest.param(
             {"origin": "http://h"},
             "http",
             "While the origin cannot be asked, stale copies are served for 5 minutes.",
+            id="an-origin-with-stale-copies",
         ),
     ],
 )

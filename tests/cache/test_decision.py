@@ -122,15 +122,45 @@ AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
 @pytest.mark.parametrize(
     ("variant", "stream", "offset", "wishes", "decision"),
     [
-        (None, AWAY, "5", "", StandInRecent(OLD.cached, None, AWAY.rests_until)),
-        (OLD, AWAY, "5", "", StandInRecent(OLD.cached, OLD, AWAY.rests_until)),
-        (FRESH, AWAY, "5", "", ServeCached(FRESH)),
-        (None, AWAY, "4", "", Fetch()),
-        (OLD, AWAY, "4", "", Validate(OLD)),
-        (None, AWAY, "9", "", Fetch()),
-        (None, msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S), "5", "", Fetch()),
-        (None, msgspec.structs.replace(AWAY, may_stand_in=False), "5", "", Fetch()),
-        (None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal()),
+        pytest.param(
+            None,
+            AWAY,
+            "5",
+            "",
+            StandInRecent(OLD.cached, None, AWAY.rests_until),
+            id="recent-data-and-no-cached-response",
+        ),
+        pytest.param(
+            OLD,
+            AWAY,
+            "5",
+            "",
+            StandInRecent(OLD.cached, OLD, AWAY.rests_until),
+            id="recent-data-and-a-stale-response",
+        ),
+        pytest.param(FRESH, AWAY, "5", "", ServeCached(FRESH), id="a-fresh-response-is-preferred"),
+        pytest.param(None, AWAY, "4", "", Fetch(), id="an-older-offset-without-a-cached-response"),
+        pytest.param(OLD, AWAY, "4", "", Validate(OLD), id="an-older-offset-with-a-stale-response"),
+        pytest.param(None, AWAY, "9", "", Fetch(), id="the-tail"),
+        pytest.param(
+            None,
+            msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S),
+            "5",
+            "",
+            Fetch(),
+            id="after-the-rest-time",
+        ),
+        pytest.param(
+            None,
+            msgspec.structs.replace(AWAY, may_stand_in=False),
+            "5",
+            "",
+            Fetch(),
+            id="stale-use-forbidden",
+        ),
+        pytest.param(
+            None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal(), id="only-if-cached"
+        ),
     ],
 )
 def test_recent_data_of_a_followed_stream_stand_in_while_its_origin_fails(
@@ -160,7 +190,15 @@ def test_a_range_of_an_uncacheable_response_is_passed_to_the_origin() -> None:
     assert decided(None, None, "5", is_hit_for_pass=True) == Fetch()
 
 
-@pytest.mark.parametrize("variant", [None, FRESH, OLD, OF_A_STREAM])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        None,
+        pytest.param(FRESH, id="a-fresh-response"),
+        pytest.param(OLD, id="a-stale-response"),
+        pytest.param(OF_A_STREAM, id="a-response-of-a-stream"),
+    ],
+)
 @pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
 def test_a_head_request_is_answered_only_from_a_fresh_response_outside_streams(
     variant: Variant | None, wishes: str

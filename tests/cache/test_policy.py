@@ -252,21 +252,29 @@ def test_a_targeted_field_that_does_not_parse_leaves_cache_control_in_force(targ
 @pytest.mark.parametrize(
     ("response", "times", "age"),
     [
-        ("", Times(NOW, NOW), 0),
-        ("", Times(NOW - 2, NOW), 2),
-        ("", Times(NOW + 2, NOW), 0),
-        (f"Date: {DATE}", Times(NOW, NOW), 0),
-        (f"Date: {DATE}", Times(NOW + 0.9, NOW + 0.9), 0),
-        (f"Date: {DATE}", Times(NOW + 1.5, NOW + 1.5), 1),
-        (f"Date: {MINUTE_AGO}", Times(NOW - 2, NOW), 60),
-        (f"Date: {IN_AN_HOUR}", Times(NOW - 2, NOW), 2),
-        ("Age: 30", Times(NOW, NOW), 30),
-        ("Age: 30", Times(NOW - 2, NOW), 32),
-        ("Age: 30, 5", Times(NOW, NOW), 30),
-        ("Age: -30", Times(NOW, NOW), 0),
-        (f"Age: 30 | Date: {MINUTE_AGO}", Times(NOW, NOW), 60),
-        (f"Age: 90 | Date: {MINUTE_AGO}", Times(NOW, NOW), 90),
-        ("Age: 99999999999", Times(NOW, NOW), LONGEST_S),
+        pytest.param("", Times(NOW, NOW), 0, id="no-header"),
+        pytest.param("", Times(NOW - 2, NOW), 2, id="a-response-after-two-seconds"),
+        pytest.param("", Times(NOW + 2, NOW), 0, id="a-clock-that-went-back"),
+        pytest.param(f"Date: {DATE}", Times(NOW, NOW), 0, id="a-current-date"),
+        pytest.param(
+            f"Date: {DATE}", Times(NOW + 0.9, NOW + 0.9), 0, id="a-date-under-a-second-ago"
+        ),
+        pytest.param(
+            f"Date: {DATE}", Times(NOW + 1.5, NOW + 1.5), 1, id="a-date-over-a-second-ago"
+        ),
+        pytest.param(f"Date: {MINUTE_AGO}", Times(NOW - 2, NOW), 60, id="a-date-a-minute-ago"),
+        pytest.param(f"Date: {IN_AN_HOUR}", Times(NOW - 2, NOW), 2, id="a-date-in-the-future"),
+        pytest.param("Age: 30", Times(NOW, NOW), 30, id="an-age"),
+        pytest.param("Age: 30", Times(NOW - 2, NOW), 32, id="an-age-and-two-seconds-in-transit"),
+        pytest.param("Age: 30, 5", Times(NOW, NOW), 30, id="two-ages"),
+        pytest.param("Age: -30", Times(NOW, NOW), 0, id="a-negative-age"),
+        pytest.param(
+            f"Age: 30 | Date: {MINUTE_AGO}", Times(NOW, NOW), 60, id="an-age-below-that-of-the-date"
+        ),
+        pytest.param(
+            f"Age: 90 | Date: {MINUTE_AGO}", Times(NOW, NOW), 90, id="an-age-above-that-of-the-date"
+        ),
+        pytest.param("Age: 99999999999", Times(NOW, NOW), LONGEST_S, id="an-age-beyond-the-limit"),
     ],
 )
 def test_the_age_of_a_response_is_the_highest_that_any_source_gives(

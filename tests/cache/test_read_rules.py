@@ -206,15 +206,43 @@ def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
 @pytest.mark.parametrize(
     ("lifetime", "cache_control"),
     [
-        (Lifetime(), PUBLIC),
-        (Lifetime(ttl_s=1000), PUBLIC),
-        (Lifetime(ttl_s=100), "public, max-age=60, stale-while-revalidate=40"),
-        (Lifetime(ttl_s=60), "public, max-age=60, stale-while-revalidate=0"),
-        (Lifetime(ttl_s=30), "public, max-age=30, stale-while-revalidate=0"),
-        (Lifetime(expires_at=NOW + 100), "public, max-age=60, stale-while-revalidate=40"),
-        (Lifetime(expires_at=NOW + 30), "public, max-age=30, stale-while-revalidate=0"),
-        (Lifetime(expires_at=NOW), "public, max-age=0, stale-while-revalidate=0"),
-        (Lifetime(expires_at=NOW - 1), "public, max-age=0, stale-while-revalidate=0"),
+        pytest.param(Lifetime(), PUBLIC, id="no-lifetime"),
+        pytest.param(Lifetime(ttl_s=1000), PUBLIC, id="a-long-ttl"),
+        pytest.param(
+            Lifetime(ttl_s=100),
+            "public, max-age=60, stale-while-revalidate=40",
+            id="a-ttl-within-the-stale-time",
+        ),
+        pytest.param(
+            Lifetime(ttl_s=60),
+            "public, max-age=60, stale-while-revalidate=0",
+            id="a-ttl-that-equals-max-age",
+        ),
+        pytest.param(
+            Lifetime(ttl_s=30),
+            "public, max-age=30, stale-while-revalidate=0",
+            id="a-ttl-below-max-age",
+        ),
+        pytest.param(
+            Lifetime(expires_at=NOW + 100),
+            "public, max-age=60, stale-while-revalidate=40",
+            id="an-expiry-within-the-stale-time",
+        ),
+        pytest.param(
+            Lifetime(expires_at=NOW + 30),
+            "public, max-age=30, stale-while-revalidate=0",
+            id="an-expiry-below-max-age",
+        ),
+        pytest.param(
+            Lifetime(expires_at=NOW),
+            "public, max-age=0, stale-while-revalidate=0",
+            id="an-expiry-now",
+        ),
+        pytest.param(
+            Lifetime(expires_at=NOW - 1),
+            "public, max-age=0, stale-while-revalidate=0",
+            id="an-expiry-in-the-past",
+        ),
     ],
 )
 def test_a_repaired_lifetime_does_not_outlast_its_stream(

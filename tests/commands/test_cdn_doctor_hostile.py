@@ -156,15 +156,32 @@ async def test_the_doctor_stays_within_its_budget_at_a_server_that_only_creates_
     ("script", "words"),
     [
         (endless_body, "the answer is longer than 256 KiB"),
-        (answer(b"{}", status="401 Unauthorized"), "it wants a token, see STREAM_ADMIN_TOKEN"),
-        (answer(b"<html>"), "no gateway's admin listener is there"),
-        (answer(b'{"settings": [{"key": 1}]}'), "no gateway's admin listener is there"),
-        (answer(b'{"settings": []}'), "no gateway's admin listener is there"),
-        (
+        pytest.param(
+            answer(b"{}", status="401 Unauthorized"),
+            "it wants a token, see STREAM_ADMIN_TOKEN",
+            id="a-401",
+        ),
+        pytest.param(
+            answer(b"<html>"), "no gateway's admin listener is there", id="a-page-of-html"
+        ),
+        pytest.param(
+            answer(b'{"settings": [{"key": 1}]}'),
+            "no gateway's admin listener is there",
+            id="a-setting-without-a-value",
+        ),
+        pytest.param(
+            answer(b'{"settings": []}'), "no gateway's admin listener is there", id="no-settings"
+        ),
+        pytest.param(
             answer(b'{"settings": [{"key": "long_poll_timeout", "value": "nan"}]}'),
             "no gateway's admin listener is there",
+            id="a-long-poll-timeout-that-is-no-number",
         ),
-        (answer(b"[" * 100_000), "no gateway's admin listener is there"),
+        pytest.param(
+            answer(b"[" * 100_000),
+            "no gateway's admin listener is there",
+            id="json-nested-too-deeply",
+        ),
     ],
 )
 async def test_the_doctor_refuses_an_admin_url_that_is_no_gateway(

@@ -101,38 +101,91 @@ def reply(**headers: str) -> ProbeReply:
     ("answer", "known"),
     [
         # The id decides, whatever caches say.
-        (reply(X_Request_Id="doctor-1"), AnswerSource.OWN),
-        (reply(X_Request_Id="doctor-1", X_Cache="HIT"), AnswerSource.OWN),
-        (reply(X_Request_Id="doctor-2"), AnswerSource.SHARED),
-        (reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"), AnswerSource.SHARED),
+        pytest.param(reply(X_Request_Id="doctor-1"), AnswerSource.OWN, id="its-own-request-id"),
+        pytest.param(
+            reply(X_Request_Id="doctor-1", X_Cache="HIT"),
+            AnswerSource.OWN,
+            id="its-own-request-id-and-a-hit",
+        ),
+        pytest.param(
+            reply(X_Request_Id="doctor-2"),
+            AnswerSource.SHARED,
+            id="the-request-id-of-another-request",
+        ),
+        pytest.param(
+            reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"),
+            AnswerSource.SHARED,
+            id="the-request-id-of-another-request-and-a-miss",
+        ),
         # That of a hop says nothing.
-        (reply(X_Request_Id="of-a-hop"), AnswerSource.UNKNOWN),
-        (reply(X_Request_Id="of-a-hop", X_Cache="HIT"), AnswerSource.SHARED),
+        pytest.param(
+            reply(X_Request_Id="of-a-hop"), AnswerSource.UNKNOWN, id="a-foreign-request-id"
+        ),
+        pytest.param(
+            reply(X_Request_Id="of-a-hop", X_Cache="HIT"),
+            AnswerSource.SHARED,
+            id="a-foreign-request-id-and-a-hit",
+        ),
         # Then a vendor's field.
-        (reply(X_Cache_Status="HIT"), AnswerSource.SHARED),
-        (reply(X_Cache_Status="MISS", X_Cache="HIT"), AnswerSource.OWN),
-        (reply(CF_Cache_Status="DYNAMIC"), AnswerSource.OWN),
-        (reply(CF_Cache_Status="REVALIDATED"), AnswerSource.SHARED),
+        pytest.param(reply(X_Cache_Status="HIT"), AnswerSource.SHARED, id="x-cache-status-hit"),
+        pytest.param(
+            reply(X_Cache_Status="MISS", X_Cache="HIT"),
+            AnswerSource.OWN,
+            id="x-cache-status-miss-before-x-cache-hit",
+        ),
+        pytest.param(reply(CF_Cache_Status="DYNAMIC"), AnswerSource.OWN, id="cloudflare-dynamic"),
+        pytest.param(
+            reply(CF_Cache_Status="REVALIDATED"), AnswerSource.SHARED, id="cloudflare-revalidated"
+        ),
         # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
-        (reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), AnswerSource.SHARED),
-        (reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), AnswerSource.SHARED),
-        (reply(Cache_Status="Edge; fwd=stale"), AnswerSource.OWN),
-        (reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"), AnswerSource.OWN),
-        (reply(Cache_Status="Headgate; hit", X_Cache="HIT"), AnswerSource.UNKNOWN),
+        pytest.param(
+            reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"),
+            AnswerSource.SHARED,
+            id="cache-status-with-a-hit-at-the-edge",
+        ),
+        pytest.param(
+            reply(Cache_Status="Edge; fwd=uri-miss; collapsed"),
+            AnswerSource.SHARED,
+            id="cache-status-collapsed",
+        ),
+        pytest.param(
+            reply(Cache_Status="Edge; fwd=stale"),
+            AnswerSource.OWN,
+            id="cache-status-forwarded-because-stale",
+        ),
+        pytest.param(
+            reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"),
+            AnswerSource.OWN,
+            id="cache-status-bypass-before-x-cache-hit",
+        ),
+        pytest.param(
+            reply(Cache_Status="Headgate; hit", X_Cache="HIT"),
+            AnswerSource.UNKNOWN,
+            id="cache-status-of-the-gateway-alone",
+        ),
         # Then the field that most caches use.
-        (reply(X_Cache="Hit from cloudfront"), AnswerSource.SHARED),
-        (reply(X_Cache="RefreshHit from cloudfront"), AnswerSource.SHARED),
-        (reply(X_Cache="Miss from cloudfront"), AnswerSource.OWN),
-        (reply(X_Cache="MISS, HIT"), AnswerSource.SHARED),
+        pytest.param(
+            reply(X_Cache="Hit from cloudfront"), AnswerSource.SHARED, id="cloudfront-hit"
+        ),
+        pytest.param(
+            reply(X_Cache="RefreshHit from cloudfront"),
+            AnswerSource.SHARED,
+            id="cloudfront-refresh-hit",
+        ),
+        pytest.param(reply(X_Cache="Miss from cloudfront"), AnswerSource.OWN, id="cloudfront-miss"),
+        pytest.param(
+            reply(X_Cache="MISS, HIT"), AnswerSource.SHARED, id="x-cache-with-a-miss-and-a-hit"
+        ),
         # Then the age.
-        (reply(Age="3"), AnswerSource.SHARED),
-        (
+        pytest.param(reply(Age="3"), AnswerSource.SHARED, id="an-age"),
+        pytest.param(
             reply(Age="3", Cache_Status="Headgate; fwd=uri-miss", X_Cache="MISS"),
             AnswerSource.SHARED,
+            id="an-age-before-x-cache-miss",
         ),
-        (reply(Age="0"), AnswerSource.UNKNOWN),
-        (reply(Age="hit"), AnswerSource.UNKNOWN),
-        (reply(), AnswerSource.UNKNOWN),
+        pytest.param(reply(Age="0"), AnswerSource.UNKNOWN, id="an-age-of-zero"),
+        pytest.param(reply(Age="hit"), AnswerSource.UNKNOWN, id="an-age-that-is-no-number"),
+        pytest.param(reply(), AnswerSource.UNKNOWN, id="no-cache-header"),
     ],
 )
 def test_the_source_of_a_response_is_known_by_its_id_or_else_by_cache_headers(

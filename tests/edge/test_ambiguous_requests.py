@@ -61,48 +61,100 @@ CHUNKS = b"4\r\nmore\r\n0\r\n\r\n"
 @pytest.mark.parametrize(
     "framing",
     [
-        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore",
-        b"Content-Length: 4\r\nContent-Length: 4\r\n\r\nmore",
-        b"Content-Length: 4, 5\r\n\r\nmore",
-        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + CHUNKS,
-        b"Content-Length: +4\r\n\r\nmore",
-        b"Content-Length: -4\r\n\r\nmore",
-        b"Content-Length: 0x4\r\n\r\nmore",
-        b"Content-Length: 4_0\r\n\r\nmore",
-        b"Content-Length: 4 4\r\n\r\nmore",
-        b"Content-Length: \xd9\xa4\r\n\r\nmore",
-        b"Content-Length:\r\n\r\nmore",
-        b"Content-Length : 4\r\n\r\nmore",
-        b"Content-Length\t: 4\r\n\r\nmore",
-        b" Content-Length: 4\r\n\r\nmore",
-        b"X: 1\r\n Content-Length: 4\r\n\r\nmore",
-        b"Content-Length:\r\n 4\r\n\r\nmore",
-        b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: chunked, identity\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: \x0bchunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding : chunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNKS,
-        b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n+4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nContent-Length: 9\r\n\r\n",
-        b"X-Name\r\nContent-Length: 4\r\n\r\nmore",
-        b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore",
-        b": 1\r\nContent-Length: 4\r\n\r\nmore",
-        b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore",
-        b"X-Bare: 1\rContent-Length: 4\r\n\r\nmore",
-        b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore",
-        b"Content-Length: 4\n\nmore",
-        b"Host: other\r\nContent-Length: 4\r\n\r\nmore",
+        pytest.param(
+            b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore", id="two-different-lengths"
+        ),
+        pytest.param(b"Content-Length: 4\r\nContent-Length: 4\r\n\r\nmore", id="one-length-twice"),
+        pytest.param(b"Content-Length: 4, 5\r\n\r\nmore", id="a-list-of-lengths"),
+        pytest.param(
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+            id="a-length-before-chunks",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + CHUNKS,
+            id="chunks-before-a-length",
+        ),
+        pytest.param(b"Content-Length: +4\r\n\r\nmore", id="a-plus-before-the-length"),
+        pytest.param(b"Content-Length: -4\r\n\r\nmore", id="a-negative-length"),
+        pytest.param(b"Content-Length: 0x4\r\n\r\nmore", id="a-hexadecimal-length"),
+        pytest.param(b"Content-Length: 4_0\r\n\r\nmore", id="an-underscore-in-the-length"),
+        pytest.param(b"Content-Length: 4 4\r\n\r\nmore", id="a-blank-in-the-length"),
+        pytest.param(b"Content-Length: \xd9\xa4\r\n\r\nmore", id="a-length-in-arabic-digits"),
+        pytest.param(b"Content-Length:\r\n\r\nmore", id="an-empty-length"),
+        pytest.param(
+            b"Content-Length : 4\r\n\r\nmore", id="a-blank-before-the-colon-of-the-length"
+        ),
+        pytest.param(b"Content-Length\t: 4\r\n\r\nmore", id="a-tab-before-the-colon-of-the-length"),
+        pytest.param(b" Content-Length: 4\r\n\r\nmore", id="a-blank-before-the-first-field"),
+        pytest.param(b"X: 1\r\n Content-Length: 4\r\n\r\nmore", id="a-length-on-a-folded-line"),
+        pytest.param(b"Content-Length:\r\n 4\r\n\r\nmore", id="a-folded-length"),
+        pytest.param(
+            b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS, id="an-unknown-transfer-coding"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked, identity\r\n\r\n" + CHUNKS, id="chunked-before-identity"
+        ),
+        pytest.param(b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNKS, id="chunked-twice"),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + CHUNKS,
+            id="a-second-transfer-coding-line-with-identity",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: \x0bchunked\r\n\r\n" + CHUNKS,
+            id="a-control-character-before-chunked",
+        ),
+        pytest.param(
+            b"Transfer-Encoding : chunked\r\n\r\n" + CHUNKS,
+            id="a-blank-before-the-colon-of-the-transfer-coding",
+        ),
+        pytest.param(
+            b"Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNKS, id="a-folded-transfer-coding"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n", id="a-negative-chunk-size"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n+4\r\nmore\r\n0\r\n\r\n",
+            id="a-plus-before-the-chunk-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
+            id="a-hexadecimal-prefix-of-the-chunk-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
+            id="a-blank-before-the-chunk-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n", id="a-chunk-size-ended-by-lf"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n", id="a-chunk-ended-by-lf"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
+            id="a-chunk-longer-than-its-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
+            id="a-chunk-size-over-64-bits",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
+            id="an-lf-in-a-chunk-extension",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nContent-Length: 9\r\n\r\n",
+            id="a-length-in-the-trailers",
+        ),
+        pytest.param(b"X-Name\r\nContent-Length: 4\r\n\r\nmore", id="a-field-without-a-colon"),
+        pytest.param(b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore", id="a-blank-in-a-field-name"),
+        pytest.param(b": 1\r\nContent-Length: 4\r\n\r\nmore", id="an-empty-field-name"),
+        pytest.param(b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore", id="a-field-ended-by-lf"),
+        pytest.param(b"X-Bare: 1\rContent-Length: 4\r\n\r\nmore", id="a-cr-within-a-field"),
+        pytest.param(b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore", id="a-nul-in-a-field"),
+        pytest.param(b"Content-Length: 4\n\nmore", id="a-head-ended-by-lf"),
+        pytest.param(b"Host: other\r\nContent-Length: 4\r\n\r\nmore", id="a-second-host"),
     ],
 )
 def test_an_ambiguous_request_gets_400_and_does_not_reach_the_origin(
@@ -166,12 +218,12 @@ def test_spellings_of_one_host_are_forwarded_as_one(gateway: Alike, host: str) -
     [
         b"GET %b",
         b"GET %b HTTP/1.1 HTTP/1.1",
-        b"GET %b\tHTTP/1.1",
-        b"GET %b HTTP/1.1\0",
+        pytest.param(b"GET %b\tHTTP/1.1", id="a-tab-before-the-version"),
+        pytest.param(b"GET %b HTTP/1.1\0", id="a-nul-behind-the-version"),
         b"GET %b HTTP/2.0",
         b"GET %b HTTP/1.1x",
-        b"GET %b/\x01 HTTP/1.1",
-        b"GET %b/\xc3\xa4 HTTP/1.1",
+        pytest.param(b"GET %b/\x01 HTTP/1.1", id="a-control-character-in-the-path"),
+        pytest.param(b"GET %b/\xc3\xa4 HTTP/1.1", id="raw-utf-8-in-the-path"),
         b"GET %b/a b HTTP/1.1",
         b"GET %b/../other HTTP/1.1",
         b"GET %b?#&offset=1 HTTP/1.1",
@@ -180,7 +232,7 @@ def test_spellings_of_one_host_are_forwarded_as_one(gateway: Alike, host: str) -
         b"GET %b/%%00 HTTP/1.1",
         b"GET %b/%%0d%%0aX:1 HTTP/1.1",
         b"GET http://other.example%b HTTP/1.1",
-        b"GE\0T %b HTTP/1.1",
+        pytest.param(b"GE\0T %b HTTP/1.1", id="a-nul-in-the-method"),
         b"GET/1 %b HTTP/1.1",
     ],
 )
@@ -194,26 +246,73 @@ def test_an_ambiguous_request_line_is_refused(gateway: Alike, line: bytes) -> No
 @pytest.mark.parametrize(
     ("framing", "body"),
     [
-        (b"Content-Length: 4\r\n\r\nmore", b"more"),
-        (b"Content-Length: 0004\r\n\r\nmore", b"more"),
-        (b"Content-Length:4\r\n\r\nmore", b"more"),
-        (b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS, b"more"),
-        (b"Transfer-Encoding:\tChunked\r\n\r\n" + CHUNKS, b"more"),
-        (b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nmore\r\n0\r\n\r\n", b"more"),
-        (b"Transfer-Encoding: chunked\r\n\r\n0004\r\nmore\r\n000\r\n\r\n", b"more"),
-        (b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nX-Trailer: 9\r\n\r\n", b"more"),
-        (b"Connection: Content-Length\r\nContent-Length: 4\r\n\r\nmore", b"more"),
-        (b"Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, b"more"),
-        (b"Connection: Host\r\nContent-Length: 4\r\n\r\nmore", b"more"),
-        (b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nmore", b"more"),
-        (
+        pytest.param(b"Content-Length: 4\r\n\r\nmore", b"more", id="a-plain-length"),
+        pytest.param(
+            b"Content-Length: 0004\r\n\r\nmore", b"more", id="a-length-with-leading-zeros"
+        ),
+        pytest.param(b"Content-Length:4\r\n\r\nmore", b"more", id="a-length-without-a-blank"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS, b"more", id="plain-chunks"),
+        pytest.param(
+            b"Transfer-Encoding:\tChunked\r\n\r\n" + CHUNKS,
+            b"more",
+            id="a-tab-before-an-upper-case-coding",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nmore\r\n0\r\n\r\n",
+            b"more",
+            id="a-chunk-extension",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n0004\r\nmore\r\n000\r\n\r\n",
+            b"more",
+            id="chunk-sizes-with-leading-zeros",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nX-Trailer: 9\r\n\r\n",
+            b"more",
+            id="a-trailer",
+        ),
+        pytest.param(
+            b"Connection: Content-Length\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="content-length-named-by-connection",
+        ),
+        pytest.param(
+            b"Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+            b"more",
+            id="transfer-encoding-named-by-connection",
+        ),
+        pytest.param(
+            b"Connection: Host\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="host-named-by-connection",
+        ),
+        pytest.param(
+            b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="an-upgrade-to-websocket",
+        ),
+        pytest.param(
             b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
             b"Content-Length: 4\r\n\r\nmore",
             b"more",
+            id="an-upgrade-to-http-2",
         ),
-        (b"Transfer_Encoding: chunked\r\nContent-Length: 4\r\n\r\nmore", b"more"),
-        (b"X-HTTP-Method-Override: DELETE\r\nContent-Length: 4\r\n\r\nmore", b"more"),
-        (b"TE: trailers\r\nTrailer: X\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        pytest.param(
+            b"Transfer_Encoding: chunked\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="an-underscore-in-transfer-encoding",
+        ),
+        pytest.param(
+            b"X-HTTP-Method-Override: DELETE\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="a-method-override",
+        ),
+        pytest.param(
+            b"TE: trailers\r\nTrailer: X\r\nContent-Length: 4\r\n\r\nmore",
+            b"more",
+            id="te-and-trailer",
+        ),
     ],
 )
 def test_an_odd_but_unambiguous_request_reaches_the_origin_once_in_plain_form(

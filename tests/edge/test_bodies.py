@@ -177,7 +177,11 @@ async def test_a_slow_client_slows_the_origin_down(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "framing", ["Content-Length: 9\r\n\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"]
+    "framing",
+    [
+        pytest.param("Content-Length: 9\r\n\r\nabcd", id="within-its-length"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n", id="within-its-chunks"),
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_response_cut_by_the_origin_is_cut_for_the_client(

@@ -200,18 +200,57 @@ DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08
     [
         (close, 502, "1"),
         (reset, 502, "1"),
-        (b"nonsense\r\n\r\n", 502, "1"),
-        (answer(status="500 Oops"), 503, "1"),
-        (answer(status="429 Slow Down"), 503, "1"),
-        (answer(b"", "Retry-After: 7", status="503 Later"), 503, "7"),
-        (answer(b"", "Retry-After: 7", status="429 Slow Down"), 503, "7"),
-        (answer(b"", *DATES, status="503 Later"), 503, "9"),
-        (answer(b"", "Retry-After: 0", status="503 Later"), 503, "1"),
-        (answer(b"", "Retry-After: soon", status="503 Later"), 503, "1"),
-        (answer(b"", "Retry-After: -5", status="503 Later"), 503, "1"),
-        (answer(b"", "Retry-After: 59", status="503 Later"), 503, "59"),
-        (answer(b"", "Retry-After: 60", status="503 Later"), 503, "60"),
-        (answer(b"", "Retry-After: 61", status="503 Later"), 503, "60"),
+        pytest.param(b"nonsense\r\n\r\n", 502, "1", id="no-http"),
+        pytest.param(answer(status="500 Oops"), 503, "1", id="a-500"),
+        pytest.param(answer(status="429 Slow Down"), 503, "1", id="a-429"),
+        pytest.param(
+            answer(b"", "Retry-After: 7", status="503 Later"), 503, "7", id="a-503-with-retry-after"
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: 7", status="429 Slow Down"),
+            503,
+            "7",
+            id="a-429-with-retry-after",
+        ),
+        pytest.param(
+            answer(b"", *DATES, status="503 Later"), 503, "9", id="a-503-with-a-retry-date"
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: 0", status="503 Later"),
+            503,
+            "1",
+            id="a-503-with-retry-after-zero",
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: soon", status="503 Later"),
+            503,
+            "1",
+            id="a-503-with-a-retry-after-in-words",
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: -5", status="503 Later"),
+            503,
+            "1",
+            id="a-503-with-a-negative-retry-after",
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: 59", status="503 Later"),
+            503,
+            "59",
+            id="a-retry-after-below-the-limit",
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: 60", status="503 Later"),
+            503,
+            "60",
+            id="a-retry-after-at-the-limit",
+        ),
+        pytest.param(
+            answer(b"", "Retry-After: 61", status="503 Later"),
+            503,
+            "60",
+            id="a-retry-after-over-the-limit",
+        ),
     ],
 )
 async def test_a_failing_origin_is_an_error_for_polls_while_viewers_wait(

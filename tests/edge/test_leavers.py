@@ -123,13 +123,13 @@ async def test_clients_that_disconnect_at_any_moment_leave_no_requests_behind(
 
 
 READS = [
-    get(f"{EDGE}/s"),
-    get(f"{EDGE}/s", "Cookie: a"),
-    get(f"{EDGE}/s?offset=0001&live=long-poll"),
-    get(f"{EDGE}/s?offset=0001&live=sse"),
-    get(f"{EDGE}/s?offset=now&live=sse"),
-    request("HEAD", f"{EDGE}/s"),
-    request("OPTIONS", f"{EDGE}/s"),
+    pytest.param(get(f"{EDGE}/s"), id="a-catch-up"),
+    pytest.param(get(f"{EDGE}/s", "Cookie: a"), id="a-catch-up-with-a-cookie"),
+    pytest.param(get(f"{EDGE}/s?offset=0001&live=long-poll"), id="a-long-poll"),
+    pytest.param(get(f"{EDGE}/s?offset=0001&live=sse"), id="an-event-stream"),
+    pytest.param(get(f"{EDGE}/s?offset=now&live=sse"), id="an-event-stream-from-now"),
+    pytest.param(request("HEAD", f"{EDGE}/s"), id="a-head-request"),
+    pytest.param(request("OPTIONS", f"{EDGE}/s"), id="an-options-request"),
 ]
 
 

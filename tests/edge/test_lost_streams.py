@@ -45,9 +45,9 @@ def loss(reason: str, path: str = S, times: int = 1) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        (answer(status="404 Not Found"), DELETED),
-        (answer(status="410 Gone"), GONE),
-        (OTHER_TYPE, ANOTHER_STREAM),
+        pytest.param(answer(status="404 Not Found"), DELETED, id="a-404"),
+        pytest.param(answer(status="410 Gone"), GONE, id="a-410"),
+        pytest.param(OTHER_TYPE, ANOTHER_STREAM, id="a-stream-of-another-type"),
     ],
 )
 async def test_a_stream_that_a_poll_no_longer_finds_is_logged(told: bytes, reason: str) -> None:
@@ -62,7 +62,11 @@ async def test_a_stream_that_a_poll_no_longer_finds_is_logged(told: bytes, reaso
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"), [(answer(status="404 Not Found"), DELETED), (OTHER_TYPE, ANOTHER_STREAM)]
+    ("told", "reason"),
+    [
+        pytest.param(answer(status="404 Not Found"), DELETED, id="a-404"),
+        pytest.param(OTHER_TYPE, ANOTHER_STREAM, id="a-stream-of-another-type"),
+    ],
 )
 async def test_a_stream_that_a_read_no_longer_finds_is_logged_without_its_query(
     told: bytes, reason: str

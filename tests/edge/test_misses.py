@@ -220,8 +220,10 @@ async def test_a_stale_response_is_revalidated_by_a_304() -> None:
 @pytest.mark.parametrize(
     ("renewed", "body"),
     [
-        (answer(b"new", MINUTE), b"new"),
-        (answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data"),
+        pytest.param(answer(b"new", MINUTE), b"new", id="a-new-response"),
+        pytest.param(
+            answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data", id="a-304"
+        ),
     ],
 )
 async def test_a_stale_response_is_served_while_a_refresh_is_under_way(

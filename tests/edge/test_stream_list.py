@@ -131,11 +131,15 @@ async def test_a_stream_without_a_feed_is_described_by_its_cached_responses() ->
 @pytest.mark.parametrize(
     ("question", "status"),
     [
-        (DescribeStream(EDGE, "unknown"), 404),
-        (ListStreams(EDGE, order="size"), 501),
-        (ListStreams(EDGE, order="readers", after="x"), 400),
-        (ListStreams(EDGE, order="readers", after="9" * 5000), 400),
-        (ListStreams("/no/route"), 404),
+        pytest.param(DescribeStream(EDGE, "unknown"), 404, id="an-unknown-stream"),
+        pytest.param(ListStreams(EDGE, order="size"), 501, id="an-unsupported-order"),
+        pytest.param(ListStreams(EDGE, order="readers", after="x"), 400, id="a-malformed-position"),
+        pytest.param(
+            ListStreams(EDGE, order="readers", after="9" * 5000),
+            400,
+            id="a-position-over-the-limit",
+        ),
+        pytest.param(ListStreams("/no/route"), 404, id="an-unknown-route"),
     ],
 )
 async def test_an_unanswerable_inspection_question_gets_an_error_status(

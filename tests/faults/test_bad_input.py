@@ -256,12 +256,14 @@ def _head(method: str, path: str, *lines: str) -> bytes:
 @pytest.mark.parametrize(
     "unfinished",
     [
-        b"Content-Length: 10\r\n\r\n",
-        b"Content-Length: 10\r\n\r\nonly ",
-        b"Content-Length: 10\r\n\r\nonly nine",
-        b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n5\r\non",
-        b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n0\r\n",
+        pytest.param(b"Content-Length: 10\r\n\r\n", id="before-the-body"),
+        pytest.param(b"Content-Length: 10\r\n\r\nonly ", id="within-the-length"),
+        pytest.param(b"Content-Length: 10\r\n\r\nonly nine", id="one-byte-before-the-length"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n", id="behind-a-chunk"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n5\r\non", id="within-a-chunk"),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n0\r\n", id="within-the-last-chunk"
+        ),
     ],
 )
 def test_a_body_cut_off_by_the_client_is_not_stored(
@@ -351,7 +353,17 @@ def test_an_ambiguous_path_is_refused(wire: Wire, method: str, path: str) -> Non
     _assert_goes_on(wire, answer)
 
 
-@pytest.mark.parametrize("byte", [b"\0", b"\x01", b"\x7f", b"\r", b"\xff", b"\xc0\xaf"])
+@pytest.mark.parametrize(
+    "byte",
+    [
+        pytest.param(b"\0", id="nul"),
+        pytest.param(b"\x01", id="a-control-character"),
+        pytest.param(b"\x7f", id="del"),
+        pytest.param(b"\r", id="cr"),
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b"\xc0\xaf", id="an-overlong-slash"),
+    ],
+)
 def test_a_raw_byte_that_is_invalid_in_a_path_is_answered_400(wire: Wire, byte: bytes) -> None:
     wire.send(b"PUT /v1/stream/a" + byte + b"b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     wire.answer().assert_problem(400)
@@ -373,19 +385,19 @@ def test_a_path_over_2048_bytes_is_answered_400(wire: Wire, size: int, status: i
 @pytest.mark.parametrize(
     "value",
     [
-        b"text/plain\r\n X-Evil: 1",
-        b"text/plain\rX-Evil: 1",
-        b"text/plain\nX-Evil: 1",
-        b"text/plain\0",
-        b"text/plain\x01",
-        b'text/plain; a="\x7f"',
+        pytest.param(b"text/plain\r\n X-Evil: 1", id="a-folded-line"),
+        pytest.param(b"text/plain\rX-Evil: 1", id="a-cr"),
+        pytest.param(b"text/plain\nX-Evil: 1", id="an-lf"),
+        pytest.param(b"text/plain\0", id="a-nul"),
+        pytest.param(b"text/plain\x01", id="a-control-character"),
+        pytest.param(b'text/plain; a="\x7f"', id="a-del-in-a-parameter"),
         b"text/plain; charset",
-        b"text/pl\xe9in",
+        pytest.param(b"text/pl\xe9in", id="a-byte-that-is-no-ascii"),
         b"text",
         b"/",
         b"text/",
         b"text/plain, text/html",
-        b"text/" + b"x" * 300,
+        pytest.param(b"text/" + b"x" * 300, id="over-the-limit"),
     ],
 )
 def test_a_content_type_with_control_characters_is_answered_400_and_creates_no_stream(
@@ -401,35 +413,75 @@ def test_a_content_type_with_control_characters_is_answered_400_and_creates_no_s
 @pytest.mark.parametrize(
     "framing",
     [
-        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore!",
-        b"Content-Length: 4, 5\r\n\r\nmore!",
-        b"Content-Length: +4\r\n\r\nmore",
-        b"Content-Length: -4\r\n\r\nmore",
-        b"Content-Length: 0x4\r\n\r\nmore",
-        b"Content-Length: 4 4\r\n\r\nmore",
-        b"Content-Length:\r\n\r\nmore",
-        b"Content-Length : 4\r\n\r\nmore",
-        b"Transfer-Encoding: xchunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked, identity\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding : chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
-        b"X-Name\r\nContent-Length: 4\r\n\r\nmore",
-        b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore",
-        b": 1\r\nContent-Length: 4\r\n\r\nmore",
-        b"X-Folded: 1\r\n 2\r\nContent-Length: 4\r\n\r\nmore",
-        b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore",
-        b"Content-Length: 4\n\nmore",
-        b"Content-Length: 4\r\n\nmore",
-        b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore",
+        pytest.param(
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+            id="a-length-before-chunks",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+            id="chunks-before-a-length",
+        ),
+        pytest.param(
+            b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore!", id="two-different-lengths"
+        ),
+        pytest.param(b"Content-Length: 4, 5\r\n\r\nmore!", id="a-list-of-lengths"),
+        pytest.param(b"Content-Length: +4\r\n\r\nmore", id="a-plus-before-the-length"),
+        pytest.param(b"Content-Length: -4\r\n\r\nmore", id="a-negative-length"),
+        pytest.param(b"Content-Length: 0x4\r\n\r\nmore", id="a-hexadecimal-length"),
+        pytest.param(b"Content-Length: 4 4\r\n\r\nmore", id="a-blank-in-the-length"),
+        pytest.param(b"Content-Length:\r\n\r\nmore", id="an-empty-length"),
+        pytest.param(
+            b"Content-Length : 4\r\n\r\nmore", id="a-blank-before-the-colon-of-the-length"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: xchunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+            id="an-unknown-transfer-coding",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked, identity\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+            id="chunked-before-identity",
+        ),
+        pytest.param(
+            b"Transfer-Encoding : chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+            id="a-blank-before-the-colon-of-the-transfer-coding",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n", id="a-negative-chunk-size"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
+            id="a-hexadecimal-prefix-of-the-chunk-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
+            id="a-blank-before-the-chunk-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n", id="a-chunk-size-ended-by-lf"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n", id="a-chunk-ended-by-lf"
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
+            id="a-chunk-longer-than-its-size",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
+            id="a-chunk-size-over-64-bits",
+        ),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
+            id="an-lf-in-a-chunk-extension",
+        ),
+        pytest.param(b"X-Name\r\nContent-Length: 4\r\n\r\nmore", id="a-field-without-a-colon"),
+        pytest.param(b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore", id="a-blank-in-a-field-name"),
+        pytest.param(b": 1\r\nContent-Length: 4\r\n\r\nmore", id="an-empty-field-name"),
+        pytest.param(b"X-Folded: 1\r\n 2\r\nContent-Length: 4\r\n\r\nmore", id="a-folded-field"),
+        pytest.param(b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore", id="a-field-ended-by-lf"),
+        pytest.param(b"Content-Length: 4\n\nmore", id="a-length-ended-by-lf"),
+        pytest.param(b"Content-Length: 4\r\n\nmore", id="a-head-ended-by-lf"),
+        pytest.param(b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore", id="a-nul-in-a-field"),
     ],
 )
 def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
@@ -452,8 +504,8 @@ def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
         b"GET /v1/stream/a HTTP/3.0",
         b"GET /v1/stream/a http/1.1",
         b"GET /v1/stream/a b HTTP/1.1",
-        b"G\0T /v1/stream/a HTTP/1.1",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        pytest.param(b"G\0T /v1/stream/a HTTP/1.1", id="a-nul-in-the-method"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="a-tls-handshake"),
     ],
 )
 def test_a_malformed_request_line_is_refused(wire: Wire, line: bytes) -> None:

@@ -32,13 +32,21 @@ def test_the_ledger_accepts_an_unanswered_append_that_is_there_or_not(
 @pytest.mark.parametrize(
     ("appends", "kind"),
     [
-        (WHOLE[:-1], "lost"),
-        ((*WHOLE, (2, 2)), "duplicated"),
-        ((*WHOLE, (2, 3), (2, 3)), "duplicated"),
-        (((1, 1), (1, 0), (1, 2), *((2, n) for n in range(3))), "misplaced"),
-        ((*WHOLE, (1, 3)), "misplaced"),
-        ((*WHOLE, (2, 3), (2, 4)), "misplaced"),
-        ((*WHOLE, (3, 0)), "misplaced"),
+        pytest.param(WHOLE[:-1], "lost", id="an-acknowledged-append-is-absent"),
+        pytest.param((*WHOLE, (2, 2)), "duplicated", id="an-acknowledged-append-is-there-twice"),
+        pytest.param(
+            (*WHOLE, (2, 3), (2, 3)), "duplicated", id="an-unacknowledged-append-is-there-twice"
+        ),
+        pytest.param(
+            ((1, 1), (1, 0), (1, 2), *((2, n) for n in range(3))),
+            "misplaced",
+            id="two-appends-change-places",
+        ),
+        pytest.param(
+            (*WHOLE, (1, 3)), "misplaced", id="an-append-behind-those-of-the-next-process"
+        ),
+        pytest.param((*WHOLE, (2, 3), (2, 4)), "misplaced", id="an-append-beyond-the-last-sent"),
+        pytest.param((*WHOLE, (3, 0)), "misplaced", id="an-append-of-an-unknown-process"),
     ],
 )
 def test_the_ledger_counts_each_kind_of_broken_promise(

@@ -24,11 +24,15 @@ EXEC = b"*1\r\n$4\r\nEXEC\r\n"
     ("number", "torn"),
     [
         (0, MULTI[:1]),
-        (1, MULTI + LARGE[:1]),
-        (3, MULTI + LARGE + SMALL + EXEC[:1]),
-        (4 * 13, MULTI[:-1]),
+        pytest.param(1, MULTI + LARGE[:1], id="one-byte-of-the-second-command"),
+        pytest.param(3, MULTI + LARGE + SMALL + EXEC[:1], id="one-byte-of-the-last-command"),
+        pytest.param(4 * 13, MULTI[:-1], id="one-byte-is-absent-from-the-first-command"),
         (4 * 14, MULTI[:1]),
-        (4 * 12 + 3, MULTI + LARGE + SMALL + EXEC[:-1]),
+        pytest.param(
+            4 * 12 + 3,
+            MULTI + LARGE + SMALL + EXEC[:-1],
+            id="one-byte-is-absent-from-the-last-command",
+        ),
     ],
 )
 def test_the_tear_number_selects_the_command_and_the_byte_where_the_write_ends(

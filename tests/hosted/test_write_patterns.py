@@ -150,8 +150,14 @@ def forget(*_: object) -> None:
     "options",
     [
         {},
-        {"cors_origins": ("https://a.example",), "write_origins": ("https://a.example",)},
-        {"max_client_creations": 3, "max_client_appends": 3, "max_append": 299},
+        pytest.param(
+            {"cors_origins": ("https://a.example",), "write_origins": ("https://a.example",)},
+            id="cors-origins",
+        ),
+        pytest.param(
+            {"max_client_creations": 3, "max_client_appends": 3, "max_append": 299},
+            id="limits-of-a-client",
+        ),
     ],
 )
 def test_any_write_has_the_same_result_with_and_without_cached_fields(

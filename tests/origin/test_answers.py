@@ -61,16 +61,28 @@ async def test_informational_responses_are_skipped() -> None:
 @pytest.mark.parametrize(
     ("method", "sent", "by_length"),
     [
-        ("GET", answer(b"ab"), True),
-        ("GET", CHUNKED + b"2\r\nab\r\n0\r\n\r\n", True),
-        ("GET", CHUNKED + b"1;x=y\r\na\r\n1\r\nb\r\n0\r\nTrailer: z\r\n\r\n", True),
-        ("GET", OK + b"\r\nab", False),
-        ("GET", b"HTTP/1.0 200 OK\r\n\r\nab", False),
-        ("GET", OK + b"Connection: close\r\n\r\nab", False),
-        ("HEAD", OK + b"\r\n", True),
-        ("HEAD", OK + b"Content-Length: 2\r\n\r\n", True),
-        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", True),
-        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", True),
+        pytest.param("GET", answer(b"ab"), True, id="a-length"),
+        pytest.param("GET", CHUNKED + b"2\r\nab\r\n0\r\n\r\n", True, id="chunks"),
+        pytest.param(
+            "GET",
+            CHUNKED + b"1;x=y\r\na\r\n1\r\nb\r\n0\r\nTrailer: z\r\n\r\n",
+            True,
+            id="chunks-with-an-extension-and-a-trailer",
+        ),
+        pytest.param("GET", OK + b"\r\nab", False, id="neither-length-nor-chunks"),
+        pytest.param("GET", b"HTTP/1.0 200 OK\r\n\r\nab", False, id="http-1-0"),
+        pytest.param("GET", OK + b"Connection: close\r\n\r\nab", False, id="connection-close"),
+        pytest.param("HEAD", OK + b"\r\n", True, id="a-head-response-without-a-length"),
+        pytest.param(
+            "HEAD", OK + b"Content-Length: 2\r\n\r\n", True, id="a-head-response-with-a-length"
+        ),
+        pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n", True, id="a-204"),
+        pytest.param(
+            "GET",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n",
+            True,
+            id="a-304-with-a-length",
+        ),
     ],
 )
 async def test_the_end_of_a_body_is_found_by_length_chunks_or_connection_end(
@@ -96,7 +108,13 @@ async def test_body_parts_are_returned_as_they_arrive() -> None:
 # ---------------------------------------------------------------- connections
 
 
-@pytest.mark.parametrize("sent", [answer(b"ab"), CHUNKED + b"2\r\nab\r\n0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(answer(b"ab"), id="a-length"),
+        pytest.param(CHUNKED + b"2\r\nab\r\n0\r\n\r\n", id="chunks"),
+    ],
+)
 async def test_a_connection_is_reused_after_its_answer_was_read_whole(sent: bytes) -> None:
     async with RawOrigin(sent) as server, opened(server) as origin:
         for _ in range(3):
@@ -142,10 +160,10 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     "extra",
     [
         b"more",
-        FORGED,
-        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        pytest.param(FORGED, id="a-whole-response"),
+        pytest.param(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", id="a-408"),
         b"HT",
-        b"\r\n",
+        pytest.param(b"\r\n", id="a-line-end"),
     ],
 )
 async def test_bytes_behind_a_response_are_not_used_as_the_next_response(extra: bytes) -> None:

@@ -99,32 +99,54 @@ def test_a_different_connection_field_makes_a_different_stable_head() -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        OK + b"\r\n",
-        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-        OK + b"Content-Length: 2, 2\r\n\r\nok",
-        OK + b"Content-Length: 0x2\r\n\r\nok",
-        OK + b"Content-Length: +2\r\n\r\nok",
-        OK + b"Content-Length: 1234567890123456\r\n\r\nok",
-        OK + b"ETag: a\r\nETag: b\r\nContent-Length: 0\r\n\r\n",
-        OK + b"Upgrade: x\r\nContent-Length: 0\r\n\r\n",
-        OK + b"Connection: Upgrade\r\nContent-Length: 0\r\n\r\n",
-        OK + b"A : b\r\nContent-Length: 0\r\n\r\n",
-        OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
-        OK + b"A: b\nContent-Length: 0\r\n\r\n",
-        OK + b"A: \0\r\nContent-Length: 0\r\n\r\n",
-        OK + b": b\r\nContent-Length: 0\r\n\r\n",
-        OK.replace(b"1.1", b"1.0") + b"Content-Length: 0\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
-        b"HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 0\r\n\r\n",
-        b"\r\n" + answer(),
-        OK + b"Content-Length: 0\r\n",
+        pytest.param(OK + b"\r\n", id="neither-length-nor-chunks"),
+        pytest.param(
+            OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="gzip-before-chunked"
+        ),
+        pytest.param(
+            OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", id="chunked-twice"
+        ),
+        pytest.param(
+            OK + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
+            id="chunked-with-a-length",
+        ),
+        pytest.param(
+            OK + b"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n", id="a-trailer-header"
+        ),
+        pytest.param(
+            b"HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="a-304-with-chunks"
+        ),
+        pytest.param(
+            OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", id="one-length-twice"
+        ),
+        pytest.param(OK + b"Content-Length: 2, 2\r\n\r\nok", id="a-list-of-lengths"),
+        pytest.param(OK + b"Content-Length: 0x2\r\n\r\nok", id="a-hexadecimal-length"),
+        pytest.param(OK + b"Content-Length: +2\r\n\r\nok", id="a-plus-before-the-length"),
+        pytest.param(
+            OK + b"Content-Length: 1234567890123456\r\n\r\nok", id="a-length-of-sixteen-digits"
+        ),
+        pytest.param(OK + b"ETag: a\r\nETag: b\r\nContent-Length: 0\r\n\r\n", id="two-etags"),
+        pytest.param(OK + b"Upgrade: x\r\nContent-Length: 0\r\n\r\n", id="an-upgrade-header"),
+        pytest.param(
+            OK + b"Connection: Upgrade\r\nContent-Length: 0\r\n\r\n", id="connection-upgrade"
+        ),
+        pytest.param(OK + b"A : b\r\nContent-Length: 0\r\n\r\n", id="a-blank-before-a-colon"),
+        pytest.param(OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n", id="a-folded-field"),
+        pytest.param(OK + b"A: b\nContent-Length: 0\r\n\r\n", id="a-field-ended-by-lf"),
+        pytest.param(OK + b"A: \0\r\nContent-Length: 0\r\n\r\n", id="a-nul-in-a-field"),
+        pytest.param(OK + b": b\r\nContent-Length: 0\r\n\r\n", id="an-empty-field-name"),
+        pytest.param(OK.replace(b"1.1", b"1.0") + b"Content-Length: 0\r\n\r\n", id="http-1-0"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(), id="a-100-before-the-response"),
+        pytest.param(
+            b"HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n", id="no-blank-behind-the-status"
+        ),
+        pytest.param(b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", id="a-status-above-599"),
+        pytest.param(
+            b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 0\r\n\r\n",
+            id="a-control-character-in-the-reason",
+        ),
+        pytest.param(b"\r\n" + answer(), id="an-empty-line-before-the-head"),
+        pytest.param(OK + b"Content-Length: 0\r\n", id="a-head-without-its-end"),
     ],
 )
 def test_an_unusual_response_head_is_left_to_the_parser(wire: bytes) -> None:

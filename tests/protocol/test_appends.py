@@ -73,41 +73,47 @@ AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
 @pytest.mark.parametrize(
     ("state", "request_", "outcome", "after"),
     [
-        (
+        pytest.param(
             OPEN,
             append(),
             AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13},
+            id="a-plain-append",
         ),
-        (
+        pytest.param(
             OPEN,
             append(content_type="TEXT/Plain; charset=utf-8"),
             AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13},
+            id="a-content-type-in-another-spelling",
         ),
-        (
+        pytest.param(
             OPEN,
             append(close=True),
             AppendOutcome(AT_13, closed=True, stored=True),
             {"tail": 13, "closed": True},
+            id="an-append-that-closes",
         ),
-        (
+        pytest.param(
             OPEN,
             append(b"", None, close=True),
             AppendOutcome(AT_10, closed=True, stored=False),
             {"closed": True},
+            id="a-close-without-data",
         ),
-        (
+        pytest.param(
             OPEN,
             append(stream_seq="a"),
             AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13, "stream_seq": "a"},
+            id="an-append-with-a-stream-seq",
         ),
-        (
+        pytest.param(
             OPEN,
             append(producer=Stamp("p", 1, 0), close=True),
             AppendOutcome(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
             {"tail": 13, "closed": True, "closed_by": Stamp("p", 1, 0)},
+            id="a-producer-that-closes",
         ),
     ],
 )
@@ -130,22 +136,25 @@ def test_an_accepted_append_changes_the_state_as_listed(
 @pytest.mark.parametrize(
     ("state", "retention", "grown"),
     [
-        (OPEN, Retention(), 6),
-        (
+        pytest.param(OPEN, Retention(), 6, id="no-lifetime"),
+        pytest.param(
             msgspec.structs.replace(OPEN, lifetime=Lifetime(expires_at=NOW + 9), deadline=NOW + 9),
             Retention(),
             6,
+            id="a-fixed-expiry",
         ),
-        (
+        pytest.param(
             msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=9), deadline=NOW + 8),
             Retention(),
             0,
+            id="a-sliding-ttl",
         ),
-        (OPEN, Retention(max_bytes=1000), 0),
-        (
+        pytest.param(OPEN, Retention(max_bytes=1000), 0, id="retention-by-size"),
+        pytest.param(
             msgspec.structs.replace(OPEN, marks=(Mark(NOW, OPEN.tail, 0, 9.0),), trim_at=NOW + 72),
             Retention(max_age_s=72),
             6,
+            id="retention-by-age",
         ),
     ],
 )
@@ -164,15 +173,44 @@ def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_str
 @pytest.mark.parametrize(
     ("state", "request_", "refusal"),
     [
-        (OPEN, append(content_type="text/html"), ContentTypeMismatch),
-        (OPEN, append(content_type=None), ContentTypeMismatch),
-        (CLOSED, append(), StreamClosed),
-        (CLOSED, append(close=True), StreamClosed),
-        (CLOSED, append(content_type="text/html"), StreamClosed),
-        (CLOSED, append(b"", None, producer=CLOSER, close=True), StreamClosed),
-        (CLOSED_BY_P, append(producer=Stamp("p", 1, 5)), StreamClosed),
-        (CLOSED_BY_P, append(producer=Stamp("p", 1, 3)), StreamClosed),
-        (CLOSED_BY_P, append(producer=Stamp("q", 1, 4)), StreamClosed),
+        pytest.param(
+            OPEN, append(content_type="text/html"), ContentTypeMismatch, id="another-content-type"
+        ),
+        pytest.param(OPEN, append(content_type=None), ContentTypeMismatch, id="no-content-type"),
+        pytest.param(CLOSED, append(), StreamClosed, id="an-append-to-a-closed-stream"),
+        pytest.param(
+            CLOSED, append(close=True), StreamClosed, id="a-closing-append-to-a-closed-stream"
+        ),
+        pytest.param(
+            CLOSED,
+            append(content_type="text/html"),
+            StreamClosed,
+            id="another-content-type-at-a-closed-stream",
+        ),
+        pytest.param(
+            CLOSED,
+            append(b"", None, producer=CLOSER, close=True),
+            StreamClosed,
+            id="a-close-by-another-producer",
+        ),
+        pytest.param(
+            CLOSED_BY_P,
+            append(producer=Stamp("p", 1, 5)),
+            StreamClosed,
+            id="the-next-append-of-the-closing-producer",
+        ),
+        pytest.param(
+            CLOSED_BY_P,
+            append(producer=Stamp("p", 1, 3)),
+            StreamClosed,
+            id="an-earlier-append-of-the-closing-producer",
+        ),
+        pytest.param(
+            CLOSED_BY_P,
+            append(producer=Stamp("q", 1, 4)),
+            StreamClosed,
+            id="the-closing-stamp-of-another-producer",
+        ),
     ],
 )
 def test_a_refused_append_changes_nothing(
@@ -189,16 +227,23 @@ def test_a_refused_append_changes_nothing(
 @pytest.mark.parametrize(
     ("state", "request_", "outcome"),
     [
-        (CLOSED, append(b"", None, close=True), AppendOutcome(AT_10, closed=True, stored=False)),
-        (
+        pytest.param(
+            CLOSED,
+            append(b"", None, close=True),
+            AppendOutcome(AT_10, closed=True, stored=False),
+            id="without-a-producer",
+        ),
+        pytest.param(
             CLOSED_BY_P,
             append(producer=CLOSER, close=True),
             AppendOutcome(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+            id="the-closing-append-again",
         ),
-        (
+        pytest.param(
             CLOSED_BY_P,
             append(b"", None, producer=CLOSER, close=True),
             AppendOutcome(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+            id="a-close-without-data-by-the-same-producer",
         ),
     ],
 )
@@ -216,11 +261,11 @@ KNOWN = ProducerState(3, 5, 0.0)
 @pytest.mark.parametrize(
     ("known", "epoch", "seq", "accepted"),
     [
-        (None, 0, 0, ProducerState(0, 0, NOW)),
-        (None, 9, 0, ProducerState(9, 0, NOW)),
-        (KNOWN, 3, 6, ProducerState(3, 6, NOW)),
-        (KNOWN, 4, 0, ProducerState(4, 0, NOW)),
-        (KNOWN, 9, 0, ProducerState(9, 0, NOW)),
+        pytest.param(None, 0, 0, ProducerState(0, 0, NOW), id="the-first-of-a-new-producer"),
+        pytest.param(None, 9, 0, ProducerState(9, 0, NOW), id="the-first-of-a-later-epoch"),
+        pytest.param(KNOWN, 3, 6, ProducerState(3, 6, NOW), id="the-next-of-the-same-epoch"),
+        pytest.param(KNOWN, 4, 0, ProducerState(4, 0, NOW), id="the-first-of-the-next-epoch"),
+        pytest.param(KNOWN, 9, 0, ProducerState(9, 0, NOW), id="the-first-of-an-epoch-far-ahead"),
     ],
 )
 def test_the_next_sequence_of_a_producer_is_accepted(
@@ -249,12 +294,19 @@ def test_a_repeated_producer_sequence_is_a_duplicate_and_returns_the_highest_seq
     [
         (None, 0, 1, SequenceGap, {"expected": 0, "received": 1}),
         (None, 7, 3, SequenceGap, {"expected": 0, "received": 3}),
-        (KNOWN, 3, 7, SequenceGap, {"expected": 6, "received": 7}),
-        (KNOWN, 3, 2**53 - 1, SequenceGap, {"expected": 6, "received": 2**53 - 1}),
-        (KNOWN, 2, 6, ProducerFenced, {"epoch": 3}),
-        (KNOWN, 0, 0, ProducerFenced, {"epoch": 3}),
-        (KNOWN, 4, 1, BadRequest, {}),
-        (KNOWN, 4, 6, BadRequest, {}),
+        pytest.param(KNOWN, 3, 7, SequenceGap, {"expected": 6, "received": 7}, id="a-gap"),
+        pytest.param(
+            KNOWN,
+            3,
+            2**53 - 1,
+            SequenceGap,
+            {"expected": 6, "received": 2**53 - 1},
+            id="a-gap-up-to-the-limit",
+        ),
+        pytest.param(KNOWN, 2, 6, ProducerFenced, {"epoch": 3}, id="an-older-epoch"),
+        pytest.param(KNOWN, 0, 0, ProducerFenced, {"epoch": 3}, id="the-oldest-epoch"),
+        pytest.param(KNOWN, 4, 1, BadRequest, {}, id="a-new-epoch-at-one"),
+        pytest.param(KNOWN, 4, 6, BadRequest, {}, id="a-new-epoch-at-the-next-number"),
     ],
 )
 def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(

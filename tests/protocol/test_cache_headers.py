@@ -56,7 +56,11 @@ def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
 
 @pytest.mark.parametrize(
     ("freshness", "remaining"),
-    [(FRESHNESS, 0.9), (FRESHNESS, -1.0), (Freshness(tail_max_age=0), None)],
+    [
+        pytest.param(FRESHNESS, 0.9, id="under-a-second-remains"),
+        pytest.param(FRESHNESS, -1.0, id="nothing-remains"),
+        pytest.param(Freshness(tail_max_age=0), None, id="a-setting-of-zero"),
+    ],
 )
 def test_a_tail_lifetime_below_a_second_is_no_cache(
     freshness: Freshness, remaining: float | None

@@ -25,11 +25,16 @@ def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lines", "x_cache", "parameters"),
     [
-        (cache_status.MISS, "MISS", {"fwd": "uri-miss"}),
-        (cache_status.COLLAPSED, "COLLAPSED", {"fwd": "uri-miss", "collapsed": True}),
-        (cache_status.FAILED, "MISS", {"fwd": "miss"}),
-        (cache_status.BYPASS, "BYPASS", {"fwd": "bypass"}),
-        (cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}),
+        pytest.param(cache_status.MISS, "MISS", {"fwd": "uri-miss"}, id="miss"),
+        pytest.param(
+            cache_status.COLLAPSED,
+            "COLLAPSED",
+            {"fwd": "uri-miss", "collapsed": True},
+            id="collapsed",
+        ),
+        pytest.param(cache_status.FAILED, "MISS", {"fwd": "miss"}, id="failed"),
+        pytest.param(cache_status.BYPASS, "BYPASS", {"fwd": "bypass"}, id="bypass"),
+        pytest.param(cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}, id="other-method"),
     ],
 )
 def test_cache_status_lines_without_numbers_parse_to_their_fields(

@@ -70,16 +70,18 @@ def test_an_offset_past_the_tail_starts_at_the_tail(past: int) -> None:
 @pytest.mark.parametrize(
     ("offset", "kind", "detail"),
     [
-        (Offset(4, 0), BadRequest, NEVER),
-        (
+        pytest.param(Offset(4, 0), BadRequest, NEVER, id="a-later-generation"),
+        pytest.param(
             Offset(2, 0),
             StreamGone,
             "offset is of an earlier stream at this path: read from the beginning",
+            id="the-beginning-of-an-earlier-generation",
         ),
-        (
+        pytest.param(
             Offset(2, 1000),
             StreamGone,
             "offset is of an earlier stream at this path: read from the beginning",
+            id="within-an-earlier-generation",
         ),
     ],
 )
@@ -126,12 +128,12 @@ LINEAGE = (Segment(1, 10, "p"), Segment(2, 30, "q"))
 @pytest.mark.parametrize(
     ("start", "segments"),
     [
-        (0, [*LINEAGE, Segment(9, 100, "s")]),
-        (9, [*LINEAGE, Segment(9, 100, "s")]),
-        (10, [LINEAGE[1], Segment(9, 100, "s")]),
-        (29, [LINEAGE[1], Segment(9, 100, "s")]),
-        (30, [Segment(9, 100, "s")]),
-        (100, [Segment(9, 100, "s")]),
+        pytest.param(0, [*LINEAGE, Segment(9, 100, "s")], id="from-the-beginning"),
+        pytest.param(9, [*LINEAGE, Segment(9, 100, "s")], id="before-the-first-branch-point"),
+        pytest.param(10, [LINEAGE[1], Segment(9, 100, "s")], id="at-the-first-branch-point"),
+        pytest.param(29, [LINEAGE[1], Segment(9, 100, "s")], id="before-the-second-branch-point"),
+        pytest.param(30, [Segment(9, 100, "s")], id="at-the-second-branch-point"),
+        pytest.param(100, [Segment(9, 100, "s")], id="at-the-tail"),
     ],
 )
 def test_a_fork_is_read_by_the_segments_of_its_lineage(start: int, segments: list[Segment]) -> None:

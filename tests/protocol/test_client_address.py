@@ -16,57 +16,92 @@ X = "X-Forwarded-For"
 F = "Forwarded"
 Lines = list[tuple[str, str]]
 
-TOLD: list[tuple[Lines, str]] = [
-    ([], PEER),
-    ([(X, "192.0.2.7")], "192.0.2.7"),
-    ([(X, "192.0.2.7:4711")], "192.0.2.7"),
-    ([(X, " 192.0.2.7 , 10.9.9.9")], "192.0.2.7"),
-    ([(X, "203.0.113.66, 192.0.2.7, 10.9.9.9")], "192.0.2.7"),  # the first one may be made up
-    ([(X, "192.0.2.7"), (X, "10.9.9.9")], "192.0.2.7"),
-    ([(X, "10.1.1.1, 10.9.9.9")], "10.1.1.1"),  # all are ours: who asked is
-    ([(X, "2001:db8::7")], "2001:db8::7"),
-    ([(X, "[2001:DB8:0::7]:80")], "2001:db8::7"),
-    ([(X, "192.0.2.7, 2001:db8:ffff::1")], "192.0.2.7"),
-    ([(X, "::ffff:192.0.2.7")], "192.0.2.7"),
-    ([(X, "192.0.2.7, ::ffff:10.9.9.9")], "192.0.2.7"),
-    ([(F, "for=192.0.2.7")], "192.0.2.7"),
-    ([(F, 'For="192.0.2.7:80";proto=https;by=10.9.9.9')], "192.0.2.7"),
-    ([(F, 'for=203.0.113.66, for="[2001:db8::7]:80"')], "2001:db8::7"),
-    ([(F, 'for="[2001:db8::7]:_hidden"')], "2001:db8::7"),
-    ([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7"),
-    ([(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7"),
-    ([(F, "proto=https;for=192.0.2.7 ,\tfor=10.9.9.9")], "192.0.2.7"),
-    ([(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7"),
+TOLD = [
+    pytest.param([], PEER, id="no-header"),
+    pytest.param([(X, "192.0.2.7")], "192.0.2.7", id="one-address"),
+    pytest.param([(X, "192.0.2.7:4711")], "192.0.2.7", id="an-address-with-a-port"),
+    pytest.param([(X, " 192.0.2.7 , 10.9.9.9")], "192.0.2.7", id="a-proxy-behind-the-address"),
+    pytest.param(
+        [(X, "203.0.113.66, 192.0.2.7, 10.9.9.9")],
+        "192.0.2.7",
+        id="an-address-claimed-by-the-client",
+    ),  # the first one may be made up
+    pytest.param([(X, "192.0.2.7"), (X, "10.9.9.9")], "192.0.2.7", id="two-lines"),
+    pytest.param(
+        [(X, "10.1.1.1, 10.9.9.9")], "10.1.1.1", id="proxies-alone"
+    ),  # all are ours: who asked is
+    pytest.param([(X, "2001:db8::7")], "2001:db8::7", id="an-ipv6-address"),
+    pytest.param([(X, "[2001:DB8:0::7]:80")], "2001:db8::7", id="an-ipv6-address-with-a-port"),
+    pytest.param(
+        [(X, "192.0.2.7, 2001:db8:ffff::1")], "192.0.2.7", id="a-proxy-with-an-ipv6-address"
+    ),
+    pytest.param([(X, "::ffff:192.0.2.7")], "192.0.2.7", id="an-ipv4-address-within-ipv6"),
+    pytest.param(
+        [(X, "192.0.2.7, ::ffff:10.9.9.9")], "192.0.2.7", id="a-proxy-with-ipv4-within-ipv6"
+    ),
+    pytest.param([(F, "for=192.0.2.7")], "192.0.2.7", id="forwarded-with-one-address"),
+    pytest.param(
+        [(F, 'For="192.0.2.7:80";proto=https;by=10.9.9.9')],
+        "192.0.2.7",
+        id="forwarded-with-all-parameters",
+    ),
+    pytest.param(
+        [(F, 'for=203.0.113.66, for="[2001:db8::7]:80"')],
+        "2001:db8::7",
+        id="forwarded-with-an-address-claimed-by-the-client",
+    ),
+    pytest.param(
+        [(F, 'for="[2001:db8::7]:_hidden"')], "2001:db8::7", id="forwarded-with-a-hidden-port"
+    ),
+    pytest.param([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7", id="forwarded-with-escapes"),
+    pytest.param(
+        [(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7", id="forwarded-on-two-lines"
+    ),
+    pytest.param(
+        [(F, "proto=https;for=192.0.2.7 ,\tfor=10.9.9.9")], "192.0.2.7", id="forwarded-with-a-tab"
+    ),
+    pytest.param(
+        [(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7", id="both-headers"
+    ),
 ]
 
-GARBAGE: list[Lines] = [
-    [(X, "")],
-    [(X, "unknown")],
-    [(X, "192.0.2.7, unknown")],
-    [(X, "192.0.2.7,")],
-    [(X, "192.0.2.7;80")],
-    [(X, "192.0.2.7:port")],
-    [(X, "192.0.2.700")],
-    [(X, "0300.0.2.7")],
-    [(X, "3221225991")],
-    [(X, "[2001:db8::7")],
-    [(X, "2001:db8::g")],
-    [(X, '"192.0.2.7"')],
-    [(X, "192.0.2.7\x00")],
-    [(F, "for=unknown")],
-    [(F, "for=_hidden")],
-    [(F, "for=[2001:db8::7]")],
-    [(F, "for=2001:db8::7")],
-    [(F, "proto=https")],
-    [(F, 'for="192.0.2.7')],
-    [(F, 'for="192.0.2.7" x')],
-    [(F, "for = 192.0.2.7")],
-    [(F, "for=192.0.2.7;for=192.0.2.8")],
-    [(F, 'for="x'), (F, 'for=192.0.2.7;by="10.9.9.9"')],  # to hide what a proxy adds
-    [(F, 'for="x'), (F, 'for="[2001:db8::7]"')],
-    [(F, "for=203.0.113.66"), (X, "192.0.2.7")],  # made up, where the proxy only sets the other
-    [(X, "203.0.113.66"), (F, "for=192.0.2.7")],
-    [(F, "for=unknown"), (X, "192.0.2.7")],
+GARBAGE = [
+    pytest.param([(X, "")], id="an-empty-header"),
+    pytest.param([(X, "unknown")], id="the-word-unknown"),
+    pytest.param([(X, "192.0.2.7, unknown")], id="the-word-unknown-behind-an-address"),
+    pytest.param([(X, "192.0.2.7,")], id="a-trailing-comma"),
+    pytest.param([(X, "192.0.2.7;80")], id="a-parameter-behind-the-address"),
+    pytest.param([(X, "192.0.2.7:port")], id="a-port-that-is-no-number"),
+    pytest.param([(X, "192.0.2.700")], id="an-octet-above-255"),
+    pytest.param([(X, "0300.0.2.7")], id="an-octal-octet"),
+    pytest.param([(X, "3221225991")], id="an-address-as-one-number"),
+    pytest.param([(X, "[2001:db8::7")], id="a-bracket-without-its-end"),
+    pytest.param([(X, "2001:db8::g")], id="a-letter-outside-of-hexadecimal"),
+    pytest.param([(X, '"192.0.2.7"')], id="an-address-in-quotes"),
+    pytest.param([(X, "192.0.2.7\x00")], id="a-nul-behind-the-address"),
+    pytest.param([(F, "for=unknown")], id="forwarded-for-unknown"),
+    pytest.param([(F, "for=_hidden")], id="forwarded-for-a-hidden-name"),
+    pytest.param([(F, "for=[2001:db8::7]")], id="forwarded-for-ipv6-without-quotes"),
+    pytest.param([(F, "for=2001:db8::7")], id="forwarded-for-ipv6-without-brackets"),
+    pytest.param([(F, "proto=https")], id="forwarded-without-for"),
+    pytest.param([(F, 'for="192.0.2.7')], id="forwarded-with-an-open-quote"),
+    pytest.param([(F, 'for="192.0.2.7" x')], id="forwarded-with-text-behind-a-quote"),
+    pytest.param([(F, "for = 192.0.2.7")], id="forwarded-with-blanks-around-the-equals-sign"),
+    pytest.param([(F, "for=192.0.2.7;for=192.0.2.8")], id="forwarded-with-for-twice"),
+    pytest.param(
+        [(F, 'for="x'), (F, 'for=192.0.2.7;by="10.9.9.9"')],
+        id="forwarded-with-a-quote-over-two-lines",
+    ),  # to hide what a proxy adds
+    pytest.param(
+        [(F, 'for="x'), (F, 'for="[2001:db8::7]"')], id="forwarded-with-an-open-quote-before-ipv6"
+    ),
+    pytest.param(
+        [(F, "for=203.0.113.66"), (X, "192.0.2.7")], id="forwarded-before-another-address"
+    ),  # made up, where the proxy only sets the other
+    pytest.param(
+        [(X, "203.0.113.66"), (F, "for=192.0.2.7")], id="another-address-before-forwarded"
+    ),
+    pytest.param([(F, "for=unknown"), (X, "192.0.2.7")], id="forwarded-unknown-before-an-address"),
 ]
 
 
@@ -82,8 +117,14 @@ def test_an_unreadable_forwarding_header_leaves_the_peer_as_the_client(lines: Li
     assert OURS.client(PEER, CIMultiDict(lines)) == PEER
 
 
-@pytest.mark.parametrize("lines", [lines for lines, _ in TOLD])
-@pytest.mark.parametrize("proxies", [TrustedProxies(), TrustedProxies(["198.51.100.7/32"])])
+@pytest.mark.parametrize("lines", [pytest.param(row.values[0], id=row.id) for row in TOLD])
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        pytest.param(TrustedProxies(), id="no-trusted-proxy"),
+        pytest.param(TrustedProxies(["198.51.100.7/32"]), id="another-trusted-proxy"),
+    ],
+)
 def test_forwarding_headers_of_an_untrusted_peer_are_ignored(
     lines: Lines, proxies: TrustedProxies
 ) -> None:
