@@ -30,7 +30,14 @@ from gateway.origin.metrics import OriginMetrics, RequestsInFlight
 from gateway.origin.pending_answer import PendingOriginAnswer, answer_of, ask
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
-from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
+from gateway.origin.servers import (
+    PROBE_PATH,
+    PROBE_TIMEOUT_S,
+    PROBED_EVERY_S,
+    OriginServer,
+    OriginServers,
+    OriginSettings,
+)
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.protocol.renewal import renew
@@ -57,8 +64,12 @@ class Origin:
         self._settings = settings
         self._tracer = tracer
         self.servers = OriginServers(settings.urls, settings.prefix, tries=not settings.health_path)
+        interval = settings.health_interval
         self._checks = HealthChecks(
-            self.servers, self._check, settings.health_interval, always=bool(settings.health_path)
+            self.servers,
+            self._check,
+            min(interval, PROBED_EVERY_S) if settings.probes else interval,
+            always=bool(settings.health_path) or settings.probes,
         )
         self.figures = OriginMetrics()
         self.requests = RequestsInFlight(settings.max_requests, self.figures)
@@ -231,7 +242,7 @@ class Origin:
         self, attempt: Attempt, error: HeadgateError, asked: set[OriginServer]
     ) -> Attempt | None:
         """Return the attempt to follow one that failed before the head of a response, or None."""
-        server = self.servers.next(but=asked)
+        server = self.servers.following(asked)
         if isinstance(error, OriginUnreachable):  # nothing was sent
             return attempt.at(server, is_repetition=attempt.is_repetition)
         if attempt.is_repetition or not attempt.is_repeatable:
@@ -311,18 +322,29 @@ class Origin:
         attempt.was_sent = not nothing_written(error)
         return OriginBroken("the origin closed the connection without an answer")
 
-    async def _check(self, server: OriginServer) -> str | None:
-        """Probe a server; return why it is unhealthy, or None."""
-        path, timeout_s = self._settings.health_path, self._settings.connect_timeout
-        if not path and not server.was_silent:
-            return await try_connection(*server.endpoint(self._tls), timeout_s)
+    async def _check(self, server: OriginServer) -> None:
+        """Note on a server whether it is well: with its path, a probe, or just a connection."""
+        settings = self._settings
+        if settings.health_path:
+            why = await self._why_unwell(server, settings.health_path, settings.connect_timeout)
+        elif settings.probes or server.was_silent:
+            why = await self._why_unwell(server, PROBE_PATH, PROBE_TIMEOUT_S)
+        else:
+            why = await try_connection(*server.endpoint(self._tls), settings.connect_timeout)
+        if why is None:
+            server.recovered()
+        else:
+            server.failed(why)
+
+    async def _why_unwell(self, server: OriginServer, path: str, timeout_s: float) -> str | None:
+        """Request a path of a server; return why it is unhealthy, or None."""
         assert self._unpooled is not None, "not open"
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._unpooled.get(server.at(path or "/"), allow_redirects=False) as response,
+                self._unpooled.get(server.at(path), allow_redirects=False) as response,
             ):
-                if path and response.status >= 400:
+                if self._settings.health_path and response.status >= 400:
                     return f"answers its health check with {response.status}"
         except ClientConnectorError as error:
             return why_unreachable(error, timeout_s)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from gateway.origin.servers import OriginServer
 
-    # Why a server is not well, or None.
-    Check = Callable[[OriginServer], Awaitable[str | None]]
+    # Notes on the server whether it is well.
+    Check = Callable[[OriginServer], Awaitable[None]]
 
 # A server that restarts is missed for no longer than it was away: waits double from here.
 FIRST_WAIT_S = 0.1
@@ -45,7 +45,7 @@ class HealthChecks:
     async def _watch(self, server: OriginServer) -> None:
         while True:
             if self._always:
-                await self._check_now(server)
+                await self._check(server)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._interval):
                         await server.fell.wait()
@@ -60,11 +60,4 @@ class HealthChecks:
         while not server.up:
             await asyncio.sleep(backoff.next_s())
             if not server.up:  # else the answer to somebody's request has told meanwhile
-                await self._check_now(server)
-
-    async def _check_now(self, server: OriginServer) -> None:
-        why = await self._check(server)
-        if why is None:
-            server.recovered()
-        else:
-            server.failed(why)
+                await self._check(server)

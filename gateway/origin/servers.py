@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 # One slow answer may be the request's fault; two in a row, none between them, are the server's.
 SILENCES = 2
-TRIED_EVERY_S = 0.25  # where no server is up: the others are refused at once meanwhile
+TRIED_EVERY_S = 0.25  # where a server is alone and down: the others are refused at once meanwhile
+# A reader waits this long at most for a server that is back, at four short requests a second.
+PROBED_EVERY_S = 0.25
+PROBE_TIMEOUT_S = 1.5  # above a pause of a busy server, below the patience of a client
+PROBE_PATH = "/healthz"  # a Headgate answers it without a look at its log; any answer will do
 
 
 class OriginSettings(msgspec.Struct):
@@ -38,6 +42,11 @@ class OriginSettings(msgspec.Struct):
     health_interval: float = 5
     tls_ca: str = ""  # PEM file with the authorities to trust instead of the system's
     tls_verify: bool = True
+
+    @property
+    def probes(self) -> bool:
+        """Whether servers are probed although no path for it is set: another one stands by."""
+        return not self.health_path and len(self.urls) > 1
 
     @classmethod
     def of(cls, route: Route) -> Self:
@@ -189,6 +198,17 @@ class OriginServers:
                 return one
         return None
 
+    def following(self, but: Collection[OriginServer]) -> OriginServer | None:
+        """Return the server for what failed at those in `but`, or None.
+
+        While no server of several is up, each counts as up: what finds all of them down may be a
+        fault of its own, and a request tells at least as much as a probe.
+        """
+        server = self.next(but)
+        if server is None and self._tries and len(self._servers) > 1 and self.are_down():
+            return next((one for one in self._servers if one not in but), None)
+        return server
+
     def are_down(self) -> bool:
         """Return whether no server is up."""
         return self.next() is None
@@ -218,6 +238,9 @@ class OriginServers:
         """Return the first server that is up. Raises OriginUnreachable."""
         now = asyncio.get_running_loop().time()
         server = self.up_now(now)
+        if server is not None:
+            return server
+        server = self.following(())
         if server is not None:
             return server
         if self._tries and now - self._tried_at >= TRIED_EVERY_S:

@@ -190,16 +190,16 @@ class Route(LogSettings):
     )
     health_path: HealthPath = setting(
         "",
-        description="Path that is requested from each server to check its health. Without it, a "
-        "server that could not be reached is up again when it accepts a connection, and one that "
-        "did not respond is up again when it responds to a request for /.",
+        description="Path that is requested from each server to check its health; a status of 400 "
+        "or more means down. Without it, several servers are probed every 0.25 s, and any response "
+        "to /healthz will do; a server that is alone is checked only while it is down.",
         reload=SET_UP_ANEW,
     )
     health_interval: Seconds = setting(
         5.0,
         ge=0.1,
         le=LONGEST_S,
-        description="Time between two health checks of a server.",
+        description="Longest time between two health checks of a server.",
         reload=SET_UP_ANEW,
     )
     tls_ca: FilePath = setting(

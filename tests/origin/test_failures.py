@@ -332,13 +332,14 @@ async def test_two_timeouts_in_a_row_mark_a_server_down(
 async def test_a_silent_server_is_up_again_only_after_a_response() -> None:
     times = {"response_timeout": 0.05, "connect_timeout": 0.5}
     async with RawOrigin(silence) as server, opened(server, **times) as origin:
+        server.probe_script = silence
         for _ in range(2):
             with pytest.raises(OriginTimeout):
                 await ask(origin)
         # It takes connections, and yet it is down.
-        await until(lambda: server.lines().count("GET /") >= 2)
+        await until(lambda: server.probes >= 2)
         assert origin.servers.why_unhealthy() is not None
-        server.scripts = [answer(status="404 Not Found")]
+        server.probe_script = answer(status="404 Not Found")
         await until(lambda: origin.servers.why_unhealthy() is None)
 
 
@@ -385,13 +386,42 @@ async def test_a_server_without_a_health_path_is_checked_only_while_it_is_down()
         assert (server.connections, server.lines()) == (1, [ASKED])
 
 
+async def test_a_server_beside_another_one_is_probed_all_the_time() -> None:
+    async with RawOrigin(answer()) as first, RawOrigin(answer()) as second:
+        second.probe_script = silence
+        async with opened(first, second, health_interval=60) as origin:
+            # One probe at a time: the next begins when the last one is over.
+            await until(lambda: first.probes >= 4)
+            assert second.probes == 1
+            assert (first.heard, second.heard) == ([], [])
+            stands_by = list(origin.servers)[1]
+            await until(lambda: not stands_by.up)
+            why = f"did not answer its health check within {servers.PROBE_TIMEOUT_S:g} s"
+            assert stands_by.why_unhealthy == why
+            second.probe_script = answer(status="503 Service Unavailable")
+            await until(lambda: stands_by.up)  # any answer will do
+
+
+async def test_requests_go_to_the_servers_as_ever_while_all_of_several_are_down() -> None:
+    """What finds all of them down may be a fault of its own: none counts as down then."""
+    async with RawOrigin(answer(b"second")) as second:
+        second.probe_script = silence
+        async with opened(nobody(), second, health_interval=60) as origin:
+            await until(origin.servers.are_down)
+            for _ in range(3):  # at once, not one in a quarter of a second
+                assert (await ask(origin)).body == b"second"
+                for server in origin.servers:
+                    server.failed("is away")
+
+
 async def test_a_server_that_stays_down_is_checked_with_growing_pauses() -> None:
     loop = asyncio.get_running_loop()
     times: list[float] = []
 
-    async def check(_: OriginServer) -> str | None:
+    async def check(server: OriginServer) -> None:
         times.append(loop.time())
-        return "is away" if len(times) < 5 else None
+        if len(times) == 5:
+            server.recovered()
 
     server = OriginServer("http://o", PREFIX)
     checks = HealthChecks([server], check, 0.3, always=False)

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.origin.servers import PROBE_PATH
 from tests.support.listener import Listener
 from tests.support.resets import reset_on_close
 
@@ -125,7 +126,8 @@ class RawOrigin(Listener):
     """Listens on a loopback port and plays a script for each request, the last one again and again.
 
     A script is the bytes of an answer, which are sent as one packet when the head of the request
-    has come, or a function of the connection.
+    has come, or a function of the connection. Probes have a script of their own, and are counted
+    apart: nobody knows how many come between two requests.
     """
 
     def __init__(
@@ -135,6 +137,8 @@ class RawOrigin(Listener):
         self.scripts = list(scripts)
         self.heard: list[Heard] = []
         self.connections = 0
+        self.probe_script: bytes | Play = answer(status="404 Not Found")
+        self.probes = 0
         self.closed = 0  # connections that the other side has ended
         self._is_tls = tls is not None
 
@@ -152,8 +156,13 @@ class RawOrigin(Listener):
         wire = Wire(reader, writer, self.connections)
         while head := await wire.head():
             wire.heard = Heard(head, wire.number)
-            self.heard.append(wire.heard)
-            script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+            if wire.heard.line.startswith(f"GET {PROBE_PATH} "):
+                self.connections -= 1  # a probe has a connection of its own
+                self.probes += 1
+                script = self.probe_script
+            else:
+                self.heard.append(wire.heard)
+                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
             if isinstance(script, bytes):
                 await wire.send(script)
             else:
