@@ -68,8 +68,8 @@ class Origin:
         self._checks = HealthChecks(
             self.servers,
             self._check,
-            min(interval, PROBED_EVERY_S) if settings.probes else interval,
-            always=bool(settings.health_path) or settings.probes,
+            min(interval, PROBED_EVERY_S) if settings.has_probes else interval,
+            always=bool(settings.health_path) or settings.has_probes,
         )
         self.figures = OriginMetrics()
         self.requests = RequestsInFlight(settings.max_requests, self.figures)
@@ -327,7 +327,7 @@ class Origin:
         settings = self._settings
         if settings.health_path:
             why = await self._why_unwell(server, settings.health_path, settings.connect_timeout)
-        elif settings.probes or server.was_silent:
+        elif settings.has_probes or server.was_silent:
             why = await self._why_unwell(server, PROBE_PATH, PROBE_TIMEOUT_S)
         else:
             why = await try_connection(*server.endpoint(self._tls), settings.connect_timeout)

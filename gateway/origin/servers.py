@@ -44,8 +44,8 @@ class OriginSettings(msgspec.Struct):
     tls_verify: bool = True
 
     @property
-    def probes(self) -> bool:
-        """Whether servers are probed although no path for it is set: another one stands by."""
+    def has_probes(self) -> bool:
+        """True where servers are probed without a path of the operator's: another one stands by."""
         return not self.health_path and len(self.urls) > 1
 
     @classmethod

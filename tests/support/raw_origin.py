@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,9 @@ class Heard:
 class Wire:
     """A connection, from the server's end."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
-    ) -> None:
-        self.number = number
-        self.heard = Heard(b"", number)  # the request that is answered
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.number = 0  # among those that a request came on
+        self.heard = Heard(b"", 0)  # the request that is answered
         self._reader = reader
         self._writer = writer
 
@@ -139,6 +138,7 @@ class RawOrigin(Listener):
         self.connections = 0
         self.probe_script: bytes | Play = answer(status="404 Not Found")
         self.probes = 0
+        self._numbers = itertools.count(1)  # of connections that a request came on
         self.closed = 0  # connections that the other side has ended
         self._is_tls = tls is not None
 
@@ -153,7 +153,7 @@ class RawOrigin(Listener):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        wire = Wire(reader, writer, self.connections)
+        wire = Wire(reader, writer)
         while head := await wire.head():
             wire.heard = Heard(head, wire.number)
             if wire.heard.line.startswith(f"GET {PROBE_PATH} "):
@@ -161,6 +161,8 @@ class RawOrigin(Listener):
                 self.probes += 1
                 script = self.probe_script
             else:
+                wire.number = wire.number or next(self._numbers)
+                wire.heard = Heard(head, wire.number)
                 self.heard.append(wire.heard)
                 script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
             if isinstance(script, bytes):
