@@ -15,6 +15,8 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
+WARNED = 1
+
 
 @click.command()
 @config_option
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
 )
-def check(config: Path | None, *, is_schema: bool, as_json: bool) -> None:
+@click.option("--strict", "is_strict", is_flag=True, help="Exit with 1 if there are warnings.")
+def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: bool) -> None:
     """Check the settings, and the files they name, without starting anything.
 
     With --json, one object is printed: settings has the value, source and default of each, as the
@@ -38,18 +41,21 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool) -> None:
         return
     settings = load_settings(config, {})
     from gateway.access.authorities import Authorities
+    from gateway.settings.cross_checks.dangerous_settings import dangers
 
     try:
-        warnings = Authorities.check(settings)
+        warnings = (*Authorities.check(settings), *dangers(settings))
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
     if as_json:
         _print_json(settings, warnings)
-        return
-    for warning in warnings:
-        complain(f"warning: {warning}.")
-    _print_routes(settings)
+    else:
+        for warning in warnings:
+            complain(f"warning: {warning}.")
+        _print_routes(settings)
+    if warnings and is_strict:
+        sys.exit(WARNED)
 
 
 def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from gateway.errors import StartError
+from gateway.process.dangers import log_dangers
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.service_manager import ServiceManager
@@ -36,7 +37,11 @@ INSISTS_AFTER_S = 1.0
 
 
 def announce_start(settings: Settings, *, is_found: bool) -> None:
-    """Print or log the URLs of streams and console, and what commands need if they find neither."""
+    """Print or log the URLs of streams and console, and what commands need if they find neither.
+
+    Warnings of dangerous settings are logged before.
+    """
+    log_dangers(settings)
     export = None if is_found else export_for_commands(settings)
     routes = {
         f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)

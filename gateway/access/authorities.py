@@ -56,8 +56,9 @@ class Authorities:
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
         self._kinds_by_setting = {"auth": settings.auth, **by_route}
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
+        self._named = settings.named
         self._judging = Judging(clock)
-        self._files = CredentialFiles(settings.sources, self.judge_again)
+        self._files = CredentialFiles(settings.named, self.judge_again)
         keyed = keyed_routes(settings)
         self._tokens = tokens = self._watch_tokens(settings.tokens_file, keyed)
         tokens_path = str(Path(settings.tokens_file).absolute())
@@ -174,7 +175,7 @@ class Authorities:
     def _asking_for(self, kind: str) -> str:
         """Return the first setting that asks for a kind of credential."""
         naming = (path for path, kinds in self._kinds_by_setting.items() if kind in kinds)
-        return self._files.named(next(naming, "auth"))
+        return self._named(next(naming, "auth"))
 
 
 def _parse_tokens(

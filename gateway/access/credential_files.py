@@ -11,7 +11,7 @@ from gateway.errors import StartError
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
     from gateway.access.revocations import Revocations
     from gateway.access.signed.jwt_issuers import KeySource
@@ -28,11 +28,11 @@ T = TypeVar("T")
 class CredentialFiles:
     """The watched files and URLs; `on_change` is called after a change of any of them.
 
-    `sources` says where each setting was made, for messages.
+    `named` returns a setting's name for messages, with the place where it was given.
     """
 
-    def __init__(self, sources: Mapping[str, str], on_change: Callable[[], None]) -> None:
-        self._sources = sources
+    def __init__(self, named: Callable[[str], str], on_change: Callable[[], None]) -> None:
+        self._named = named
         self._on_change = on_change
         self._files: list[WatchedFile[Any]] = []
         self._urls: list[RemoteKeys] = []
@@ -55,14 +55,9 @@ class CredentialFiles:
         except StartError as refusal:
             if refusal.detail.startswith(f"{path}:"):  # and with the line in the file
                 raise
-            raise StartError(f"{self.named(setting)}: {refusal.detail}") from refusal
+            raise StartError(f"{self._named(setting)}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
-
-    def named(self, setting: str) -> str:
-        """Return the name of a setting for messages, with the place where it was made."""
-        source = self._sources.get(setting)
-        return setting if source is None else f"{source}: {setting}"
 
     def keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         """Return the keys of an issuer, from the URL or file that its setting names."""

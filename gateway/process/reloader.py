@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
+from gateway.process.dangers import log_dangers
 from gateway.settings import SettingsError
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter
@@ -79,6 +80,7 @@ class Reloader:
         except StartError as refusal:
             return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
         self.settings = settings
+        log_dangers(settings)
         for on_reload in self.on_reload:
             on_reload(settings)
         self.counts["done"] += 1

@@ -382,6 +382,11 @@ class Settings(FrontSettings):
         places = (source.rpartition(":") for source in self._sources.values())
         return next((file for file, _, line in places if line.isdecimal()), None)
 
+    def named(self, path: str) -> str:
+        """Return a setting's name for messages, with the place where it was given."""
+        source = self._sources.get(path)
+        return path if source is None else f"{source}: {path}"
+
     def with_sources(self, sources: Mapping[str, str]) -> Settings:
         """Return a copy with the sources of its values."""
         made = self.but()

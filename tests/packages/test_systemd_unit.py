@@ -175,7 +175,8 @@ def test_a_data_folder_open_to_others_keeps_its_mode_and_a_warning_is_logged(
         process.terminate()
         told, _ = process.communicate(timeout=30)
         assert process.returncode == 0
-        assert '"log.folder_open"' in told
+        assert '"settings.dangerous"' in told
+        assert f"--origin: origin: others can look into the folder {folder}" in told
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     finally:
         process.kill()

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import itertools
 import os
-import stat
 import struct
 from pathlib import Path
 
@@ -22,7 +21,6 @@ SCHEMA_VERSION = 2
 HEADER_BYTES = 100
 # Only the server's user may read the files, whatever the umask: clients read through the server.
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-OTHERS = 0o077  # the rights of everybody else
 MAGIC = b"SQLite format 3\0"
 
 WRITER_PRAGMAS = (
@@ -115,16 +113,8 @@ class DataFolder:
             raise StartError(f"the data file {self.file} cannot be made: {error}") from error
 
     def _make(self) -> None:
-        """Make the folder for its user alone, or warn about one that others can read."""
+        """Make the folder for its user alone; one that is there keeps its mode."""
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(self.folder.stat().st_mode)
-        if mode & OTHERS:
-            log.warning(
-                "log.folder_open",
-                folder=str(self.folder),
-                mode=f"{mode:04o}",
-                advice=f"others can look into it: chmod 0700 {self.folder}, unless they should",
-            )
 
     def unusable(self, error: OSError) -> StartError:
         """Return the error for a folder, or a file in it, that the system refuses."""

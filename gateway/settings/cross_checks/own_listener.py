@@ -37,10 +37,30 @@ def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
                     )
 
 
-def _is_at(listener: Address, url: str) -> bool:
+def perhaps_leading_back(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each origin that probably leads to these settings' own server: its path and URL.
+
+    Its host is a name of this machine or of the front, which another server might have as well.
+    """
+    own = socket.gethostname().lower()
+    listeners = {(own, address.port) for address in (settings.listen, settings.admin)}
+    listeners |= {(host.lower(), settings.front_listen.port) for host in settings.front}
+    for index, route in enumerate(settings.route_table):
+        path = f"routes[{index}].origin" if settings.routes else "origin"
+        for url in route.origins if route.is_http else ():
+            if _place(url) in listeners:
+                yield path, shown_origin(url)
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Return the host and port that a URL leads to."""
     parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    if listener.port == 0 or (parts.port or PORTS[parts.scheme]) != listener.port:
+    return (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
+
+
+def _is_at(listener: Address, url: str) -> bool:
+    host, port = _place(url)
+    if listener.port == 0 or port != listener.port:
         return False
     if host == listener.host.lower():
         return True

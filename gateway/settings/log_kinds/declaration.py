@@ -19,6 +19,11 @@ def _as_written(origin: str) -> str:
     return origin
 
 
+def _harmless(_origin: str) -> str:
+    """Return no danger."""
+    return ""
+
+
 def _nowhere(_origin: str) -> tuple[object, ...]:
     """Return no place: logs of this kind cannot share one."""
     return ()
@@ -47,6 +52,8 @@ class LogKind:
     check: Callable[[str], None] = _anything
     # Raises ValueError if files on this machine rule the origin out.
     look: Callable[[str], None] = _anything
+    # Returns what is dangerous about the place as it is now, in words without a full stop, or "".
+    danger: Callable[[str], str] = _harmless
     # Returns the origin as it may be shown, without secrets.
     shown: Callable[[str], str] = _as_written
     open_keys: frozenset[str] = frozenset()  # keys of an origin's query that are no secrets

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import stat
 from pathlib import Path
 
 from gateway.settings.log_kinds.declaration import LogKind
+
+OTHERS = 0o077  # the rights of everybody but the user
 
 
 def folder(origin: str) -> str:
@@ -29,6 +33,21 @@ def _look(origin: str) -> None:
         raise ValueError("must be a folder, or nothing yet: this is a file")
 
 
+def _danger(origin: str) -> str:
+    """Return a sentence about a folder that others can look into, or ""."""
+    path = folder(origin)
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116 - Path raises on odd names
+    except (OSError, ValueError):
+        return ""  # none yet: it will be made for its user alone
+    if not mode & OTHERS:
+        return ""
+    return (
+        f"others can look into the folder {path}, whose mode is {mode:04o}: "
+        f"chmod 0700 {shlex.quote(path)}, unless they should"
+    )
+
+
 def _shown(origin: str) -> str:
     return f"file:{Path(folder(origin)).absolute()}"
 
@@ -48,6 +67,7 @@ KIND = LogKind(
     libraries=("apsw",),
     check=_check,
     look=_look,
+    danger=_danger,
     shown=_shown,
     places=lambda origin: (_place(origin),),
     apart=lambda origin: f"both are {_place(origin)}",

@@ -1,0 +1,50 @@
+"""Find settings that are valid and dangerous: they do what they say, which is seldom meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.cross_checks.own_listener import perhaps_leading_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.declared import Settings
+
+# seconds; the defaults of nginx (proxy_read_timeout), Varnish (between_bytes_timeout) and the load
+# balancers of AWS (idle_timeout)
+PROXIES_WAIT_S = 60
+
+
+def dangers(settings: Settings) -> Iterator[str]:
+    """Yield a sentence, without a full stop, for each setting that is valid and dangerous.
+
+    Folders are looked at, and no server is asked.
+    """
+    yield from _silences(settings)
+    for index, route in enumerate(settings.route_table):
+        danger = "" if route.log_kind is None else route.log_kind.danger(route.origin)
+        if danger:
+            path = f"routes[{index}].origin" if settings.routes else "origin"
+            yield f"{settings.named(path)}: {danger}"
+    for path, url in perhaps_leading_back(settings):
+        yield (
+            f"{settings.named(path)}: {url} has a host of this gateway itself, so that each "
+            "request may come back to it: name the server behind it"
+        )
+
+
+def _silences(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each wait in which proxies give a response up."""
+    # A response that ends before its first heartbeat is not silent for longer.
+    silences = {
+        "sse_heartbeat": min(settings.sse_heartbeat, settings.sse_max_age),
+        "long_poll_timeout": settings.long_poll_timeout,
+    }
+    for key, silence_s in silences.items():
+        if silence_s >= PROXIES_WAIT_S:
+            yield (
+                f"{settings.named(key)} is {getattr(settings, key):g}: by default nginx, Varnish "
+                f"and AWS load balancers end a response that is silent for {PROXIES_WAIT_S} s, so "
+                "keep it below, or raise their time-outs"
+            )

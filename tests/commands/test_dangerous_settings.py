@@ -1,0 +1,129 @@
+"""What is valid and dangerous is warned of, by `headgate check` and at the start."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.settings import Settings, load
+from gateway.settings.cross_checks.dangerous_settings import dangers
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands.conftest import CommandLine
+
+HERE = socket.gethostname()
+SILENT = (
+    "by default nginx, Varnish and AWS load balancers end a response that is silent for 60 s, so "
+    "keep it below, or raise their time-outs"
+)
+
+
+def found(**values: object) -> list[str]:
+    return [*dangers(Settings.of({"origin": "memory:", **values}))]
+
+
+def test_the_defaults_are_not_dangerous() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sse_heartbeat": 59.9, "sse_max_age": 300.0}, []),
+        ({"sse_heartbeat": 300.0, "sse_max_age": 59.0}, []),
+        ({"sse_heartbeat": 60.0, "sse_max_age": 60.0}, [f"sse_heartbeat is 60: {SILENT}"]),
+        ({"sse_heartbeat": 90.5, "sse_max_age": 300.0}, [f"sse_heartbeat is 90.5: {SILENT}"]),
+        ({"long_poll_timeout": 59.9}, []),
+        ({"long_poll_timeout": 60.0}, [f"long_poll_timeout is 60: {SILENT}"]),
+    ],
+)
+def test_a_silence_that_proxies_do_not_wait_for_is_dangerous(
+    values: dict[str, object], said: list[str]
+) -> None:
+    assert found(**values) == said
+
+
+@pytest.mark.parametrize(
+    ("values", "is_dangerous"),
+    [
+        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True),
+        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE.upper()}.:4500/x"}, True),
+        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4501"}, False),
+        ({"admin": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True),
+        ({"listen": "127.0.0.1:4500", "origin": "http://elsewhere:4500"}, False),
+        ({"front": ["s.example"], "auth": "none", "origin": "https://s.example/v1"}, True),
+        ({"front": ["s.example"], "auth": "none", "origin": "https://t.example/v1"}, False),
+        ({"front": ["s.example"], "auth": "none", "origin": "http://s.example"}, False),
+    ],
+)
+def test_an_origin_at_a_name_of_this_machine_or_of_the_front_is_dangerous(
+    values: dict[str, object], is_dangerous: bool
+) -> None:
+    said = found(**values)
+    assert len(said) == is_dangerous
+    assert all("each request may come back to it" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_dangerous"), [(0o700, False), (0o710, True), (0o704, True), (0o755, True)]
+)
+def test_a_data_folder_that_others_can_look_into_is_dangerous(
+    mode: int, is_dangerous: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    folder.chmod(mode)
+    sentence = (
+        f"origin: others can look into the folder {folder}, whose mode is {mode:04o}: chmod 0700 "
+        f"'{folder}', unless they should"
+    )
+    assert found(origin=f"file:{folder}") == [sentence] * is_dangerous
+
+
+def test_a_folder_that_is_not_there_yet_is_not_dangerous(tmp_path: Path) -> None:
+    assert found(origin=f"file:{tmp_path}/none") == []
+
+
+def test_a_danger_is_named_with_the_place_of_the_setting(tmp_path: Path) -> None:
+    config, folder = tmp_path / "h.toml", tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o755)
+    config.write_text(
+        "long_poll_timeout = 100\n[[routes]]\nprefix = '/a'\n"
+        f"origin = 'file:{folder}'\n[[routes]]\nprefix = '/b'\norigin = 'memory:'\n"
+    )
+    first, second = dangers(load(config, {}, {}))
+    assert first.startswith(f"{config}:1: long_poll_timeout is 100: ")
+    assert second.startswith(f"{config}:4: routes[0].origin: others can look into ")
+
+
+def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine) -> None:
+    environment = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_ORIGIN": "memory:"}
+    warning = f"HEADGATE_LONG_POLL_TIMEOUT: long_poll_timeout is 60: {SILENT}"
+
+    lenient = cli("check", environment=environment)
+    strict = cli("check", "--strict", environment=environment)
+    assert (lenient.returncode, strict.returncode) == (0, 1)
+    assert lenient.stderr.decode() == f"headgate: warning: {warning}.\n"
+    assert strict.stderr == lenient.stderr
+    assert strict.stdout == lenient.stdout
+
+    as_json = cli("check", "--strict", "--json", environment=environment)
+    assert (as_json.returncode, as_json.stderr) == (1, b"")
+    assert json.loads(as_json.stdout)["warnings"] == [warning]
+    assert cli("check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode == 0
+
+
+def test_a_start_logs_each_danger_once() -> None:
+    with headgate(arguments=["--long-poll-timeout", "60"]) as server:
+        assert server.terminate() == 0
+        lines = [line for line in server.output().splitlines() if "settings.dangerous" in line]
+    assert [json.loads(line)["what"] for line in lines] == [
+        f"--long-poll-timeout: long_poll_timeout is 60: {SILENT}"
+    ]
