@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
+    from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.http_connection import HttpConnection
     from gateway.web.requests.responses import WritableReply
 
@@ -89,8 +90,9 @@ def with_admin_bounds(settings: Settings) -> Settings:
 class AdminBounds:
     """The bounds on clients of an admin listener, in a context of their own."""
 
-    def __init__(self, shared: Context) -> None:
+    def __init__(self, shared: Context, handshakes: Handshakes | None = None) -> None:
         self.shared = shared
+        self.handshakes = handshakes
         self.refused = RareLine("admin.request_refused")
 
     def log_refusal(self, reason: str, client: str | None) -> None:
@@ -114,7 +116,8 @@ class AdminBounds:
         """Return the connections now, and how often each bound was hit."""
         limits = self.shared.limits
         refusals = (Sample(REFUSALS, (limit,), limits.refused[limit]) for limit in LIMITS)
-        return (Sample(CONNECTIONS, (), limits.connections), *refusals)
+        tls = () if self.handshakes is None else self.handshakes.samples()
+        return (Sample(CONNECTIONS, (), limits.connections), *refusals, *tls)
 
 
 class AdminListener:
@@ -130,7 +133,7 @@ class AdminListener:
         self.keepalive_s = keepalive_s
         self.connections: Connections[HttpConnection] = Connections()
         self._runner = web.AppRunner(application)
-        self._listener = ConnectionListener(self)
+        self._listener = ConnectionListener(self, bounds.handshakes)
         self._entrance: SocketAcceptor | None = None
 
     async def open(self, address: Address, inherited: Sequence[socket.socket] = ()) -> None:
@@ -195,10 +198,12 @@ class AdminListener:
     def last_answer(self, _data: bytes) -> None:
         """Return None: every request takes a connection."""
 
-    def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
+    def enter(
+        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
+    ) -> None:
         """Give an accepted socket its connection."""
         assert self._entrance is not None, "it listens"
-        self._entrance.enter(AdminConnection(self, early, late), client)
+        self._entrance.enter(AdminConnection(self, early, late), client, handshakes)
 
 
 class AdminConnection(BoundedConnection):

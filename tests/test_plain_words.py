@@ -52,9 +52,9 @@ FIELD = frozenset(
         connector content context converter copy count counter creation data deadline decision
         default delivery deployment description descriptor detector directive distribution
         driver effect end entry event exchange exemplar explanation export fact failure field
-        file folder frame freshness gateway get group handler head histogram hook host index
-        inspector issuer item kind length level lifecycle lifetime limit line list listener
-        listing loader loop maker metadata metric mistake name news observer outcome output
+        file folder frame freshness gateway get group handler handshake head histogram hook
+        host index inspector issuer item kind length level lifecycle lifetime limit line list
+        listener listing loader loop maker metadata metric mistake name news observer outcome output
         owner panel part pattern pipeline point poller process
         progress proof proxy purge purger query
         question queue quota rank rate reading receiver recipient refusal registry relay reload

@@ -17,7 +17,7 @@ from gateway.errors import StartError
 from gateway.process import reconfiguration
 from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin, open_front
+from gateway.process.listening import explaining, open_admin, open_front, open_tls
 from gateway.process.reloader import Reloader
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import log
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
+    from gateway.tls.handshakes import Handshakes
 
 LAST_WAIT_S = 0.1
 NO_SOCKETS = InheritedSockets()
@@ -94,6 +95,7 @@ class Gateway:
         self._connections: ConnectionServer | None = None  # once it listens
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
         self._front: Front | None = None
+        self._handshakes: Handshakes | None = None
         self._opened: list[StreamRoute] = []  # to be closed at the stop
         self._inherited = inherited
         self._open = AsyncExitStack()
@@ -151,6 +153,7 @@ class Gateway:
             *snapshot(self._shared, configuration.router),
             *configuration.purges.samples(),
             *configuration.authorities.samples(),
+            *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
             *metrics.of_this_process(),
         )
@@ -187,7 +190,8 @@ class Gateway:
         # The drain has waited for the requests already.
         self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listen_for_front(connections)
-        self._listener = ConnectionListener(connections)
+        self._handshakes = open_tls(settings, self._open)
+        self._listener = ConnectionListener(connections, self._handshakes)
         listen = settings.listen
         if inherited := self._inherited.at(listen):
             self._listener.adopt(inherited)

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from admin.source import Setup
 from gateway import app
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.front.front import Front
     from gateway.process.reloader import Reloader
     from gateway.settings import Address, Settings
+    from gateway.tls.handshakes import Handshakes
 
 # Advice for an address that cannot be listened on, by errno.
 WAYS_OUT = {
@@ -47,7 +48,8 @@ async def open_admin(
     settings = reloader.settings
     shared = app.shared_by_all(with_admin_bounds(settings), time.time)
     shared.add_to_refusals(application.REFUSAL_LINES)
-    bounds = AdminBounds(shared)
+    handshakes = open_tls(settings, opened, "admin_")
+    bounds = AdminBounds(shared, handshakes)
 
     def current_formats() -> dict[str, str]:
         return formats(reloader.settings.route_table)
@@ -72,6 +74,28 @@ def open_front(
         front = Front(settings, inherited)
     opened.callback(front.close)
     return front
+
+
+def open_tls(
+    settings: Settings, opened: AsyncExitStack, prefix: Literal["", "admin_"] = ""
+) -> Handshakes | None:
+    """Read and watch the certificate of a listener; None if it speaks plain HTTP.
+
+    `prefix` is that of its settings. Raises StartError for files that cannot be used.
+    """
+    setting = f"{prefix}tls_certificate"
+    certificate = getattr(settings, setting)
+    if not certificate:
+        return None
+    from gateway.tls.certificate_files import CertificateFiles, TlsFiles
+    from gateway.tls.handshakes import Handshakes  # 3 MB, for those who have TLS
+
+    key, client_ca = (getattr(settings, f"{prefix}tls_{what}") for what in ("key", "client_ca"))
+    minimum = settings.tls_minimum_version
+    files = CertificateFiles(TlsFiles(setting, certificate, key, client_ca, minimum))
+    files.start()
+    opened.push_async_callback(files.stop)
+    return Handshakes(files)
 
 
 @contextmanager

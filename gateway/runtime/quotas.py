@@ -64,7 +64,11 @@ class Quotas:
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""
         peer = peer_of(transport)
-        return None if peer is None or self.proxies.has(peer) else counted_as(peer)
+        return None if peer is None else self.address_connects_as(peer)
+
+    def address_connects_as(self, peer: str) -> str | None:
+        """Return the client that a connection of an address counts for, as `connects_as`."""
+        return None if self.proxies.has(peer) else counted_as(peer)
 
     def client_address(
         self, transport: BaseTransport | None, headers: MultiMapping[str]

@@ -6,10 +6,10 @@ import re
 from typing import Annotated
 
 from gateway.settings.hosts import is_loopback
-from gateway.settings.limits import LimitSettings
 from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
 from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.tls import TlsSettings
 
 HTTPS_PORT = 443
 HTTP_PORT = 80
@@ -27,7 +27,7 @@ def front_ports(address: Address) -> list[Address]:
     return [address, Address(address.host, HTTP_PORT)]
 
 
-class FrontSettings(LimitSettings):
+class FrontSettings(TlsSettings):
     """The settings of the front. Without `front` there is none, and the others have no effect."""
 
     front: Hosts = setting(

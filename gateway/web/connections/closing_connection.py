@@ -106,7 +106,8 @@ class ClosingConnection(BaseProtocol):
         self.enter(LINGERING)
         self._ends = True
         try:
-            transport.write_eof()
+            if transport.can_write_eof():  # TLS has no half of a connection
+                transport.write_eof()
         except OSError:  # the client has reset the connection; the loop does not know yet
             self.force_close()
             return

@@ -21,9 +21,12 @@ from gateway.web.requests.responses import JOINED_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.tls.handshakes import Handshakes
+
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
 AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
 READ_BYTES = 4 * 1024
+HANDSHAKES_AT_ONCE = 8  # TLS connections accepted in one pass: 5 ms
 PAUSE_S = 0.5  # without accepting, when descriptors or memory run out
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _Socket = socket.SocketType
@@ -36,15 +39,22 @@ class Receiver(Protocol):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return the response to the only request of a connection, if it is cached."""
 
-    def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
-        """Make a connection of a socket; `early` was received, `late` is still to be sent."""
+    def enter(
+        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
+    ) -> None:
+        """Make a connection of a socket; `early` was received, `late` is still to be sent.
+
+        With `handshakes` it begins with one.
+        """
 
 
 class ConnectionListener:
-    """The listening sockets of one address."""
+    """The listening sockets of one address, for plain HTTP or, with `handshakes`, for TLS."""
 
-    def __init__(self, server: Receiver) -> None:
+    def __init__(self, server: Receiver, handshakes: Handshakes | None = None) -> None:
         self._server = server
+        self._handshakes = handshakes
+        self._at_once = AT_ONCE if handshakes is None else HANDSHAKES_AT_ONCE
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
 
@@ -79,8 +89,8 @@ class ConnectionListener:
             self._loop.add_reader(listener, self._accept_waiting, listener)
 
     def _accept_waiting(self, listener: socket.socket) -> None:
-        """Accept up to AT_ONCE: one per pass would leave some waiting while others are served."""
-        for _ in range(AT_ONCE):
+        """Accept several: one per pass would leave some waiting while others are served."""
+        for _ in range(self._at_once):
             if not self._accept(listener):
                 return
 
@@ -99,7 +109,9 @@ class ConnectionListener:
             return False
         # `accept` would make a socket.socket, which costs more and is closed at once mostly.
         client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
-        if not self._answer_or_enter(client):
+        if self._handshakes is not None:
+            self._enter(client, b"", b"")
+        elif not self._answer_or_enter(client):
             # The request often comes a moment after the connection.
             self._loop.call_soon(self._try_again, client)
         return True
@@ -135,7 +147,7 @@ class ConnectionListener:
     def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
         client = socket.socket(fileno=newcomer.detach())
         client.setblocking(False)
-        self._server.enter(client, early, late)
+        self._server.enter(client, early, late, self._handshakes)
 
 
 def _send(client: _Socket, head: bytes, rest: bytes) -> int:

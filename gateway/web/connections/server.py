@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Traffic
+    from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.http_connection import HttpConnection, RequestHandlers
 
@@ -105,9 +106,15 @@ class ConnectionServer:
         connection.connection_made(transport)
         return True
 
-    def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
+    def enter(
+        self,
+        client: socket.socket,
+        early: bytes = b"",
+        late: bytes = b"",
+        handshakes: Handshakes | None = None,
+    ) -> None:
         """Give a connection its transport and protocol."""
-        self._entrance.enter(self(early, late), client)
+        self._entrance.enter(self(early, late), client, handshakes)
 
     def stop_sweeping(self) -> None:
         """Cancel the timer, and abort the connections of SSE readers."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.runtime.context import Context
+    from gateway.tls.handshakes import Handshakes
 
 SWEEP_S = 0.5  # a slow client is noticed this much late at most
 
@@ -27,9 +28,21 @@ class SocketAcceptor:
         self._entering: set[asyncio.Task[None]] = set()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
 
-    def enter(self, connection: BoundedConnection, client: socket.socket) -> None:
-        """Give a connection its transport."""
-        task = self._loop.create_task(self._connect(connection, client))
+    def enter(
+        self,
+        connection: BoundedConnection,
+        client: socket.socket,
+        handshakes: Handshakes | None = None,
+    ) -> None:
+        """Give a connection its transport, after a handshake with `handshakes`.
+
+        During its handshake it counts like any other. Beyond the limit it is closed: an answer
+        would cost the handshake that the limit is there to save.
+        """
+        if handshakes is not None and not self._takes_slot(connection, client):
+            client.close()
+            return
+        task = self._loop.create_task(self._connect(connection, client, handshakes))
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)
 
@@ -37,9 +50,31 @@ class SocketAcceptor:
         """Cancel the timer."""
         self._sweep.cancel()
 
-    async def _connect(self, connection: BoundedConnection, client: socket.socket) -> None:
+    def _takes_slot(self, connection: BoundedConnection, client: socket.socket) -> bool:
+        """Return whether the limits permit a handshake, which then has a place among them."""
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, client)
+            peer = client.getpeername()[0]
+        except OSError:  # it is gone already
+            return False
+        counts_as = self._shared.quotas.address_connects_as(peer)
+        if self._shared.limits.connection_made(counts_as) is not None:
+            self._shared.limits.connection_lost(None)
+            return False
+        connection.keep_slot(counts_as)
+        return True
+
+    async def _connect(
+        self,
+        connection: BoundedConnection,
+        client: socket.socket,
+        handshakes: Handshakes | None,
+    ) -> None:
+        try:
+            if handshakes is None:
+                await self._loop.connect_accepted_socket(lambda: connection, client)
+            else:
+                timeout_s = self._shared.timeouts.header
+                await handshakes.connect(connection, client, timeout_s)
         except BaseException as error:
             connection.release_slot()
             client.close()

@@ -1,0 +1,73 @@
+"""The settings of TLS on the listeners."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway.settings.limits import LimitSettings
+from gateway.settings.reading.kinds import FilePath
+from gateway.settings.reading.reload_effects import FIXED
+from gateway.settings.reading.tables import ValueContext, checks, setting
+
+# Each needs the one before it: a key is of no use without its certificate.
+_NEEDS = {
+    "tls_key": "tls_certificate",
+    "tls_client_ca": "tls_certificate",
+    "admin_tls_key": "admin_tls_certificate",
+    "admin_tls_client_ca": "admin_tls_certificate",
+}
+_PAIRS = {"tls_key": "tls_certificate", "admin_tls_key": "admin_tls_certificate"}
+
+
+class TlsSettings(LimitSettings):
+    """The settings of TLS: a listener without a certificate speaks plain HTTP."""
+
+    tls_certificate: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="PEM file of the certificate of listen, then those of the authorities between "
+        "it and the root: listen speaks TLS. Read again when it or the key changes.",
+    )
+    tls_key: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="PEM file of the private key of tls_certificate, without a password.",
+    )
+    tls_client_ca: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="PEM file of authorities: clients of listen have to show a certificate of one "
+        "of them. Empty asks for none.",
+    )
+    tls_minimum_version: Literal["1.2", "1.3"] = setting(
+        "1.2", reload=FIXED, description="Lowest version of TLS that both listeners accept."
+    )
+    admin_tls_certificate: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="As tls_certificate, of the listener for the console; it may be the same file.",
+    )
+    admin_tls_key: FilePath = setting(
+        "", reload=FIXED, description="PEM file of the private key of admin_tls_certificate."
+    )
+    admin_tls_client_ca: FilePath = setting(
+        "",
+        reload=FIXED,
+        description="As tls_client_ca, for the console, health checks and metrics.",
+    )
+
+    @checks(*_NEEDS)
+    @classmethod
+    def _has_certificate(cls, path: str, context: ValueContext) -> str:
+        certificate = _NEEDS[str(context.key)]
+        if path and context.values.get(certificate) == "":
+            raise ValueError(f"must be left out without {certificate}")
+        return path
+
+    @checks(*_PAIRS)
+    @classmethod
+    def _has_key(cls, path: str, context: ValueContext) -> str:
+        certificate = _PAIRS[str(context.key)]
+        if not path and context.values.get(certificate):
+            raise ValueError(f"must be given with {certificate}: the file of its private key")
+        return path

@@ -1,0 +1,1 @@
+"""TLS on the listeners: certificate files that are watched, and bounded handshakes."""

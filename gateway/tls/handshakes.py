@@ -1,0 +1,75 @@
+"""Give accepted sockets a TLS transport, after a handshake that is bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import aiofastnet
+
+from gateway.telemetry.metrics import Sample, counter
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from gateway.tls.certificate_files import CertificateFiles
+
+SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few clients send one
+# By the words of OpenSSL. All others, such as a reset, are "other".
+REASONS = {
+    "HTTP_REQUEST": "plain_http",
+    "UNSUPPORTED_PROTOCOL": "version",
+    "NO_SHARED_CIPHER": "version",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "client_certificate",
+    "CERTIFICATE_VERIFY_FAILED": "client_certificate",
+}
+NAMES = ("plain_http", "version", "client_certificate", "timeout", "other")
+FAILURES = counter(
+    "headgate_tls_handshake_failures_total",
+    "TLS handshakes that failed, by the setting of the listener's certificate and by reason.",
+    "setting",
+    "reason",
+)
+
+
+class Handshakes:
+    """The handshakes of a listener with the certificate that is in use as each begins."""
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self.files = files
+        self.failures = dict.fromkeys(NAMES, 0)
+
+    async def connect(
+        self, protocol: asyncio.Protocol, client: socket.socket, timeout_s: float
+    ) -> None:
+        """Call `connection_made` of the protocol once the handshake is done. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        try:
+            await aiofastnet.connect_accepted_socket(
+                loop,
+                lambda: protocol,
+                client,
+                ssl=self.files.context,
+                ssl_handshake_timeout=timeout_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError as error:
+            self.failures[reason_of(error)] += 1
+            raise
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the failures, and what the files say."""
+        setting = self.files.setting
+        for reason, count in self.failures.items():
+            yield Sample(FAILURES, (setting, reason), count)
+        yield from self.files.samples()
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a handshake failed, as one of NAMES."""
+    if isinstance(error, ssl.SSLError):
+        return REASONS.get(error.reason or "", "other")
+    is_timeout = isinstance(error, TimeoutError) or "longer than" in str(error)
+    return "timeout" if is_timeout else "other"

@@ -1,0 +1,113 @@
+"""Certificates for tests, and the files that a server reads them from."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+HERE = "127.0.0.1"
+DAY = datetime.timedelta(days=1)
+
+
+class Pair(NamedTuple):
+    """A certificate and its key, in PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @property
+    def serial(self) -> int:
+        return x509.load_pem_x509_certificate(self.certificate).serial_number
+
+    def write(self, folder: Path, name: str = "server") -> TlsPaths:
+        """Write both into files of a folder; the key is readable by its user alone."""
+        paths = TlsPaths(folder / f"{name}.pem", folder / f"{name}.key")
+        self.replace(paths)
+        paths.key.chmod(0o600)
+        return paths
+
+    def replace(self, paths: TlsPaths) -> None:
+        """Write both over what is in the files, the certificate first."""
+        paths.certificate.write_bytes(self.certificate)
+        paths.key.write_bytes(self.key)
+
+
+class TlsPaths(NamedTuple):
+    """The files of a pair."""
+
+    certificate: Path
+    key: Path
+
+    def settings(self, prefix: str = "") -> dict[str, str]:
+        """Return the variables that name them."""
+        return {
+            f"HEADGATE_{prefix}TLS_CERTIFICATE": str(self.certificate),
+            f"HEADGATE_{prefix}TLS_KEY": str(self.key),
+        }
+
+
+class Authority:
+    """A certificate authority; `file` has its certificate."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.file = file
+        constraint = x509.BasicConstraints(ca=True, path_length=None)
+        made = self._begun(self._name, self._key).add_extension(constraint, critical=True)
+        signed = made.sign(self._key, hashes.SHA256())
+        file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str = "server") -> Pair:
+        """Issue a certificate for 127.0.0.1 and localhost."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        names = [x509.IPAddress(ip_address(HERE)), x509.DNSName("localhost")]
+        made = self._begun(subject, key).add_extension(
+            x509.SubjectAlternativeName(names), critical=False
+        )
+        return Pair(
+            made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+        )
+
+    def client(self, paths: TlsPaths | None = None) -> ssl.SSLContext:
+        """Return a client's context that trusts this authority, and shows what is in `paths`."""
+        context = ssl.create_default_context(cafile=self.file)
+        if paths is not None:
+            context.load_cert_chain(paths.certificate, paths.key)
+        return context
+
+    def _begun(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - certificates have dates
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + 30 * DAY)
+        )
+
+    @classmethod
+    def of(cls, folder: Path, name: str = "authority") -> Self:
+        """Make an authority whose certificate is in a folder."""
+        return cls(name, folder / f"{name}.pem")
