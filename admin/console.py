@@ -205,7 +205,7 @@ class Console:
 
     async def _ask(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""
-        answers: Sequence[Answer] = await self._source.ask(question)
+        answers: Sequence[Answer] = await self._source.query(question)
         found = [answer for answer in answers if isinstance(answer, kind)]
         if found:
             return found

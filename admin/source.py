@@ -82,5 +82,5 @@ class ProcessSource(Protocol):
     async def measure(self) -> Snapshot:
         """Every number as it is now."""
 
-    async def ask(self, question: Question) -> Sequence[Answer]:
+    async def query(self, question: Question) -> Sequence[Answer]:
         """Return the answers of the processes that serve streams, as far as they come in time."""

@@ -75,7 +75,7 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     prepare(settings)
     check_open_files()
-    inherited = InheritedSockets.take(os.environ)
+    inherited = InheritedSockets.from_environment(os.environ)
     inherited.check(settings)
     return uvloop.run(_run(settings, reread, inherited))
 
@@ -88,10 +88,10 @@ def prepare(settings: Settings) -> None:
 
 async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:
     gateway = Gateway(settings, reread=reread, inherited=inherited)
-    manager = ServiceManager.take(os.environ)
+    manager = ServiceManager.from_environment(os.environ)
     stop = asyncio.Event()
     on_stop_signals(stop.set, lambda: os._exit(CUT_SHORT))
-    on_hangup(stop.set, gateway.reloader.begin)
+    on_hangup(stop.set, gateway.reloader.start)
     try:
         if await is_started(gateway, stop):
             with AddressFile(settings, os.environ) as address_file:

@@ -38,9 +38,9 @@ def in_task() -> Generator[None, None, None]:
         yield None
 
 
-async def outcome_of(begun: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
+async def outcome_of(result: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
     """Return the value of what a handler has returned, where there is no Step to do it."""
-    return await begun if isinstance(begun, Later | types.CoroutineType) else begun
+    return await result if isinstance(result, Later | types.CoroutineType) else result
 
 
 class Step(Generic[T]):
@@ -50,16 +50,16 @@ class Step(Generic[T]):
     unreferenced one before its clean-up.
     """
 
-    __slots__ = ("_awaited", "_begin", "_context", "_coro", "_flags", "_on_done", "task")
+    __slots__ = ("_awaited", "_context", "_coro", "_flags", "_handler", "_on_done", "task")
 
     def __init__(
         self,
-        begin: Callable[[], T | Later[T] | Coroutine[Any, None, T]],
+        handler: Callable[[], T | Later[T] | Coroutine[Any, None, T]],
         on_done: Callable[[T | None, BaseException | None], object],
         context: Context | None = None,
     ) -> None:
         """Run the handler, and its task, in `context` if given, whatever code resumes it."""
-        self._begin: Callable[[], T | Later[T] | Coroutine[Any, None, T]] | None = begin
+        self._handler: Callable[[], T | Later[T] | Coroutine[Any, None, T]] | None = handler
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
         self._coro: Coroutine[Any, None, T] | None = None  # if that is what the handler returned
@@ -96,7 +96,7 @@ class Step(Generic[T]):
             self._cancel_now()
         elif self._coro is not None:
             self._advance(self._coro)
-        elif self._begin is not None:
+        elif self._handler is not None:
             self._call()
         else:
             self._end_as(later)
@@ -141,13 +141,13 @@ class Step(Generic[T]):
 
     def _call(self) -> None:
         """Call the handler, and end, advance or suspend the step by what it returns."""
-        begin, self._begin = self._begin, None
-        assert begin is not None, "a handler is called once"
-        begun: Any = None
+        handler, self._handler = self._handler, None
+        assert handler is not None, "a handler is called once"
+        result: Any = None
         error: BaseException | None = None
         self._flags |= _RUNNING
         try:
-            begun = begin() if self._context is None else self._context.run(begin)
+            result = handler() if self._context is None else self._context.run(handler)
         except (KeyboardInterrupt, SystemExit) as fatal:
             self._end(None, fatal)
             raise
@@ -158,18 +158,18 @@ class Step(Generic[T]):
         if error is not None:
             self._end(None, error)
             error = None  # as in _advance
-        elif isinstance(begun, types.CoroutineType):
-            self._coro = begun
-            self._advance(begun)
-        elif not isinstance(begun, Later):
-            self._end(cast("T", begun), None)
-        elif begun._done:
-            self._end_as(begun)
+        elif isinstance(result, types.CoroutineType):
+            self._coro = result
+            self._advance(result)
+        elif not isinstance(result, Later):
+            self._end(cast("T", result), None)
+        elif result._done:
+            self._end_as(result)
         elif self._flags & _CANCELLED:
             self._end(None, asyncio.CancelledError())
         else:
-            self._awaited = begun
-            begun.subscribe(self)
+            self._awaited = result
+            result.subscribe(self)
 
     def _end_as(self, later: Later[T]) -> None:
         error = later._error

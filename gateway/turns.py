@@ -19,7 +19,7 @@ class Turns:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    async def take(self, steps: Generator[None, None, T]) -> T:
+    async def run(self, steps: Generator[None, None, T]) -> T:
         """Run the steps in turns with other work; return their result."""
         time = asyncio.get_running_loop().time
         while True:

@@ -47,7 +47,7 @@ async def most_in_a_pass(work: Work, tasks: list[asyncio.Task[str]]) -> int:
 async def test_other_tasks_wait_for_one_step_however_many_have_long_work(workers: int) -> None:
     turns, work = Turns(), Work()
     names = [f"worker {number}" for number in range(workers)]
-    tasks = [asyncio.create_task(turns.take(work.steps(name))) for name in names]
+    tasks = [asyncio.create_task(turns.run(work.steps(name))) for name in names]
     assert await most_in_a_pass(work, tasks) == 1
     assert [task.result() for task in tasks] == names
     assert work.done == names * STEPS  # in turns
@@ -58,13 +58,13 @@ async def test_several_short_steps_share_one_pass_of_the_loop(
 ) -> None:
     monkeypatch.setattr("gateway.turns.LONGEST_TURN_S", 10.0)  # on a busy machine, too
     turns, work = Turns(), Work(step_s=0.0)
-    task = asyncio.create_task(turns.take(work.steps("worker")))
+    task = asyncio.create_task(turns.run(work.steps("worker")))
     assert await most_in_a_pass(work, [task]) == STEPS
 
 
 async def test_a_task_cancelled_during_long_work_does_not_stop_the_others() -> None:
     turns, work = Turns(), Work()
-    gone, stays = (asyncio.create_task(turns.take(work.steps(name))) for name in ("gone", "stays"))
+    gone, stays = (asyncio.create_task(turns.run(work.steps(name))) for name in ("gone", "stays"))
     while "stays" not in work.done:
         await asyncio.sleep(0)
     gone.cancel()
@@ -78,8 +78,8 @@ async def test_an_error_in_long_work_is_raised_only_to_its_owner() -> None:
         raise ValueError("no JSON")
 
     turns, work = Turns(), Work()
-    failing = asyncio.create_task(turns.take(fails()))
-    other = asyncio.create_task(turns.take(work.steps("other")))
+    failing = asyncio.create_task(turns.run(fails()))
+    other = asyncio.create_task(turns.run(work.steps("other")))
     with pytest.raises(ValueError, match="no JSON"):
         await failing
     assert await other == "other"

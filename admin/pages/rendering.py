@@ -85,7 +85,7 @@ class Renderer:
     async def page(self, page: TemplatePage, **viewing: object) -> str:
         """Render a whole page for a viewer."""
         template = await self._template(page)
-        return await self._turns.take(_joined(template.generate(page.told, **viewing)))
+        return await self._turns.run(_joined(template.generate(page.told, **viewing)))
 
     async def regions(self, page: TemplatePage) -> dict[str, str]:
         """Render the regions that change while the page is open, by name."""
@@ -94,7 +94,7 @@ class Renderer:
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
         told = page.told.get("tab")
         return {
-            name.removeprefix(REGION): (await self._turns.take(_joined(block(context)))).strip()
+            name.removeprefix(REGION): (await self._turns.run(_joined(block(context)))).strip()
             for name, block in blocks.items()
             if name.startswith(REGION) and (told is None or _is_shown(name, told))
         }

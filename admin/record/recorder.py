@@ -89,7 +89,7 @@ class Recorder:
         """Record what the other gateways have counted."""
         try:
             async with asyncio.timeout(ASK_S):
-                answers = await self._source.ask(question)
+                answers = await self._source.query(question)
         except TimeoutError:
             log.warning("admin.gateways_not_asked", after_s=ASK_S)
             return

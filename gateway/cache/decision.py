@@ -221,7 +221,7 @@ def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant |
 def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
     """Return whether a variant answers a request; an identified reader gets only public ones."""
     cached = variant.cached
-    may_have_it = cached.is_public or not cached.identity.tell(headers)
+    may_have_it = cached.is_public or not cached.identity.identifies(headers)
     return may_have_it and selects(headers, variant.stored)
 
 
@@ -238,7 +238,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
                 return None
             cached = variant.cached
             # Of somebody in particular nothing is remembered.
-            if not (cached.is_public and cached.identity.tell(headers)):
+            if not (cached.is_public and cached.identity.identifies(headers)):
                 variant.fitted = ref(headers)
         return variant if variant.stored.is_fresh(now) else None
     return None

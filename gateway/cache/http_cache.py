@@ -163,14 +163,14 @@ class HttpCache:
                 else:
                     shared = joins and not decided.is_hit_for_pass
                     self.fetches.start(fetch, partial(self.send, request), shared=shared)
-                cached = await fetch.begun
+                cached = await fetch.response
                 if not is_collapsed or self._is_for(fetch, request, cached):
                     if fetch.whole is None:
                         await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
                     return self._brought(fetch, part, old, resources, is_collapsed=is_collapsed)
             finally:
                 if not part.is_held:
-                    self.fetches.left(fetch, part)
+                    self.fetches.remove(fetch, part)
             # It may have been forgotten meanwhile.
             old = decision.select(self.responses.variants(request), request.headers)
             more = varies | {name for name, _ in cached.stored.vary}
@@ -238,9 +238,9 @@ class HttpCache:
         fetch.served_count += 1
         fetched, source = fetch.whole, None
         if fetched is None:
-            resources().callback(self.fetches.left, fetch, part)
+            resources().callback(self.fetches.remove, fetch, part)
             part.is_held = True
-            fetched, source = FetchResult(fetch.begun.result(), FETCHED), part.reader
+            fetched, source = FetchResult(fetch.response.result(), FETCHED), part.reader
         cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
@@ -285,13 +285,13 @@ class HttpCache:
             _let_rest(fetch.old, self._clock())
 
     def _settle(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
-        cached = fetch.begun.result() if fetched is None else fetched.cached
+        cached = fetch.response.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is STOOD_IN
         if stood_in or policy.is_error(cached.status):
             _let_rest(fetch.old, self._clock())
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)
-        if fetched is None or not cached.keep:
+        if fetched is None or not cached.is_storable:
             if fetch.old is not None and not policy.is_error(cached.status):
                 self.responses.remove(fetch.request.key, fetch.old)
         elif not stood_in:

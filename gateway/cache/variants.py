@@ -35,7 +35,7 @@ class HttpCacheLike(Protocol):
     def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
         """Return whether the public stream there is known to end at an offset."""
 
-    def recipient_of(self, path: str, hit_counter: str | None, /) -> Recipient:
+    def recipient_of(self, path: str, reader_key: str | None, /) -> Recipient:
         """Return the recipient of a response, by path and the URL's reader key, if any."""
 
 

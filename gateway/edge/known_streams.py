@@ -55,11 +55,11 @@ class KnownStreams:
         """
         limit = max(1, min(question.limit, LARGEST_PAGE))
         if question.order == "name":
-            rows = await self._turns.take(self._by_name(question, limit + 1))
+            rows = await self._turns.run(self._by_name(question, limit + 1))
             after = rows[limit - 1].name if len(rows) > limit else None
         elif question.order == "readers":
             skip = _place(question.after)
-            found = await self._turns.take(self._by_readers(question.begins, skip + limit + 1))
+            found = await self._turns.run(self._by_readers(question.begins, skip + limit + 1))
             rows = found[skip:]
             after = str(skip + limit) if len(rows) > limit else None
         else:

@@ -182,7 +182,7 @@ class EdgeRoute(StreamRoute):
     ) -> bool:
         """Let a long-poll wait in a feed, or answer it with news; return False if neither works."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
-        if read.offset is None or "Via" in headers or self.identity.tell(headers):
+        if read.offset is None or "Via" in headers or self.identity.identifies(headers):
             return False
         assert isinstance(read.offset, str), "as the origin has given it"
         stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""), read.offset)

@@ -247,7 +247,7 @@ class HostedRoute(StreamRoute):
         """Open the log; raises StartError."""
         log = self.table.log
         await log.open()
-        self.table.clock.begin(None if log.upkeep is None else log.upkeep.clock_note())
+        self.table.clock.start(None if log.upkeep is None else log.upkeep.clock_note())
         self.sweeper.start()
 
     @override

@@ -258,5 +258,5 @@ class FeedSource(Protocol[V_contra, N_contra]):
 async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
     """Render the data event for the body of a read, in turns if the body is long."""
     if sse.is_long(body):
-        return await turns.take(sse.long_data_event(content_type, body))
+        return await turns.run(sse.long_data_event(content_type, body))
     return sse.data_event(content_type, body)

@@ -204,7 +204,7 @@ class Feed(Generic[V, N]):
     # Rounds
 
     def _send_round(self, began: float) -> None:
-        news, age = self._pending.take()
+        news, age = self._pending.drain()
         start, self.position = self.position, self.tail
         polls = self.long_polls.serve_round(start, news, age)
         events = self.sse_readers.write_round(Round(start, news, age.at, age.trace_id))

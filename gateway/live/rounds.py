@@ -35,7 +35,7 @@ class PendingNews(Generic[N]):
             self._trace_id = age.trace_id or self._trace_id
             self.news.extend(news)
 
-    def take(self) -> tuple[list[N], NewsAge]:
+    def drain(self) -> tuple[list[N], NewsAge]:
         """Return all news with its age, and start anew."""
         news, age = self.news, NewsAge(self._arrived_at, self._trace_id)
         self.news, self._trace_id, self.has_unsent = [], None, False

@@ -98,7 +98,7 @@ class Attempt:
             return None
         return Attempt(self.request, server, is_repetition=is_repetition)
 
-    def begin(self) -> asyncio.Timeout:
+    def start(self) -> asyncio.Timeout:
         """Return the timeout, which does not run before the server has the request."""
         self._clock = asyncio.timeout_at(None if self._sent is None else self._sent.until)
         return self._clock

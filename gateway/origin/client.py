@@ -27,7 +27,7 @@ from gateway.origin.connections import (
 from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import InStep
 from gateway.origin.metrics import OriginMetrics, RequestsInFlight
-from gateway.origin.pending_answer import PendingOriginAnswer, answer_of, ask
+from gateway.origin.pending_answer import PendingOriginAnswer, answer_of, send
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import (
@@ -169,7 +169,7 @@ class Origin:
     ) -> PendingOriginAnswer | None:
         """Send a request by the raw way, unless that is not for it."""
         raw = self.raw
-        return None if raw is None else ask(raw, method, target, block or raw.block(headers), body)
+        return None if raw is None else send(raw, method, target, block or raw.block(headers), body)
 
     async def send_by_client(
         self,
@@ -189,7 +189,7 @@ class Origin:
         with ExitStack() as held:
             if not poll:
                 self.requests.enter()
-                held.callback(self.requests.leave)
+                held.callback(self.requests.release)
             return await self._counted(request, began, held)
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
@@ -278,7 +278,7 @@ class Origin:
         client = self._unpooled if attempt.is_repetition else self._pooled
         assert client is not None, "not open"
         try:
-            async with attempt.begin():
+            async with attempt.start():
                 response = await (
                     attempt.rest()
                     or client.request(

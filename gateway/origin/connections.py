@@ -75,7 +75,7 @@ class Connector(aiohttp.TCPConnector):
 
     @override
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        taken = self.take(key)
+        taken = self.acquire(key)
         if taken is None:
             return None
         connection = self.adopt(key, taken)
@@ -100,7 +100,7 @@ class Connector(aiohttp.TCPConnector):
         protocol._parser = None
         self.give_back(key, protocol)
 
-    def take(self, key: ConnectionKey) -> RawConnection | None:
+    def acquire(self, key: ConnectionKey) -> RawConnection | None:
         """Return the pooled connection that was used last, or None.
 
         The caller has to give it back, adopt it, or close it.

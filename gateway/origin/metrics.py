@@ -83,6 +83,6 @@ class RequestsInFlight:
             raise refusal
         self.count += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Count one request less."""
         self.count -= 1

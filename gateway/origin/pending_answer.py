@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PendingOriginAnswer(Later["AnyAnswer"]):
     """An answer of an origin that a handler waits for. Of an Asker.
 
-    Who is cancelled while they await it has to `leave`; `answer_of` does.
+    Who is cancelled while they await it has to `cancel`; `answer_of` does.
     """
 
     __slots__ = ("question",)
@@ -37,7 +37,7 @@ class PendingOriginAnswer(Later["AnyAnswer"]):
         """Raise that there is none."""
         self.set_exception(error)
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Give up the question, or its answer, which came as nobody waited any more."""
         if not self.done():
             self.question.abandon()
@@ -54,13 +54,13 @@ async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
         return await sent
     except asyncio.CancelledError:
         if isinstance(sent, PendingOriginAnswer):
-            sent.leave()
+            sent.cancel()
         raise
     finally:
         del sent  # its error has this frame: both would stay in memory
 
 
-def ask(
+def send(
     raw: RawWay, method: str, target: str, block: bytes | None, body: bytes | None
 ) -> PendingOriginAnswer | None:
     """Send a request, and return what its answer is awaited by.
@@ -71,7 +71,7 @@ def ask(
     if block is None:
         return None
     waiting = PendingOriginAnswer()
-    question = raw.ask(method, target, block, body or b"", waiting)
+    question = raw.send(method, target, block, body or b"", waiting)
     if question is None:
         return None
     waiting.question = question

@@ -28,7 +28,7 @@ class ByLength:
         self._parts: list[bytes] = []
         self._missing = size
 
-    def take(self, data: bytes, at: int = 0) -> bool:
+    def feed(self, data: bytes, at: int = 0) -> bool:
         """Take what has come, from a place in it; False where that is more than there should be."""
         part = data[at:]
         self._parts.append(part)
@@ -50,7 +50,7 @@ class InChunks:
         self._rest: list[bytes] = []  # what has come of a chunk that is not here
         self._missing = 0  # bytes, at least, until that can be looked at
 
-    def take(self, data: bytes, at: int = 0) -> bool:
+    def feed(self, data: bytes, at: int = 0) -> bool:
         """Take bytes as ByLength does; return False also for chunks not plain, too many or too big.
 
         Then nothing more is to be taken.

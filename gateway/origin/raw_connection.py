@@ -86,13 +86,15 @@ class RawQuestionLike(Protocol):
     is_head: bool  # its method is HEAD
     heads: PlainHeads
 
-    def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
+    def on_response(
+        self, connection: RawConnection, head: PlainHead, head_bytes: bytes, body: bytes
+    ) -> None:
         """Take the whole response, which the connection has nothing to do with any more.
 
-        `begin` are the bytes of its head.
+        `head_bytes` are the bytes of its head.
         """
 
-    def left(self, connection: RawConnection, came: bytes) -> None:
+    def on_detached(self, connection: RawConnection, came: bytes) -> None:
         """Take over a lost connection, or one whose response, begun by `came`, is not plain."""
 
     def lost(self) -> None:
@@ -190,16 +192,16 @@ class RawConnection(ResponseHandler):
     def _begin(self, question: RawQuestionLike, data: bytes) -> None:
         head = question.heads.read(data, is_head=question.is_head)
         if head is None or head.size > GATHERED_BYTES:
-            self.leave(data)
+            self.detach(data)
         elif head.begins + head.size == len(data) and head.size >= 0:  # as most are
             self.question = None
             self._note(question, head)
-            question.taken(self, head, data[: head.begins], data[head.begins :])
+            question.on_response(self, head, data[: head.begins], data[head.begins :])
         elif not head.size and (question.is_head or not http1.has_body(head.kind.status)):
             self.question = None
             self._note(question, head)
             self._spill_behind(data[head.begins :])
-            question.taken(self, head, data[: head.begins], b"")
+            question.on_response(self, head, data[: head.begins], b"")
         else:
             self._head = head
             self._body = InChunks() if head.size == IN_CHUNKS else ByLength(head.size)
@@ -209,21 +211,21 @@ class RawConnection(ResponseHandler):
         body = self._body
         assert body is not None, "set with the head"
         self._came.append(data)
-        if not body.take(data, at):
-            self.leave()
+        if not body.feed(data, at):
+            self.detach()
         elif body.whole is not None:
-            begin = self._came[0][: head.begins]
+            head_bytes = self._came[0][: head.begins]
             self._forget()
             self._note(question, head)
-            question.taken(self, head, begin, body.whole)
+            question.on_response(self, head, head_bytes, body.whole)
         elif self._gathering is None:
-            self._gathering = self._loop.call_later(GATHERING_S, self.leave)
+            self._gathering = self._loop.call_later(GATHERING_S, self.detach)
 
     def _note(self, question: RawQuestionLike, head: PlainHead) -> None:
         length = head.volatile.get("content-length")
         self.note_answer(head.kind.status, length, is_head=question.is_head, is_coded=False)
 
-    def leave(self, more: bytes = b"") -> bool:
+    def detach(self, more: bytes = b"") -> bool:
         """Look at no more of the answer; whether a question was out. It is told what has come."""
         question = self.question
         if question is None:
@@ -231,7 +233,7 @@ class RawConnection(ResponseHandler):
         came = b"".join([*self._came, more])
         try:
             self._forget()
-            question.left(self, came)
+            question.on_detached(self, came)
         except Exception:  # noqa: BLE001 - as above
             self._lose(question)
         return True
@@ -259,7 +261,7 @@ class RawConnection(ResponseHandler):
         if exc is not None and not isinstance(exc, OSError):
             exc = ConnectionAbortedError(str(exc))
         try:
-            self.leave()
+            self.detach()
         finally:
             super().connection_lost(exc)
 

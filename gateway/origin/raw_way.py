@@ -87,7 +87,9 @@ class RawQuestion(Struct, eq=False):
     def __repr__(self) -> str:
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
-    def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
+    def on_response(
+        self, connection: RawConnection, head: PlainHead, head_bytes: bytes, body: bytes
+    ) -> None:
         """Give the answer to whoever asked, and keep the connection."""
         way, server, kind, told = self.way, self.server, head.kind, head.volatile
         way.leave(self)
@@ -110,11 +112,11 @@ class RawQuestion(Struct, eq=False):
         if head.size == IN_CHUNKS:
             told["content-length"] = str(len(body))
         name, stable = server.incarnation, kind.stable
-        answer = WholeAnswer(kind.status, begin, body, name, stable, told, history)
+        answer = WholeAnswer(kind.status, head_bytes, body, name, stable, told, history)
         self.asker.answered(answer)
         self.is_told = True
 
-    def left(self, connection: RawConnection, came: bytes) -> None:
+    def on_detached(self, connection: RawConnection, came: bytes) -> None:
         """Have a task go on: the answer is not plain, or the connection is lost."""
         self.way.go_on(self, connection, came)
 
@@ -194,7 +196,7 @@ class RawWay:
 
     @staticmethod
     def block(fields: MultiMapping[str]) -> bytes | None:
-        """Return header fields as `ask` takes them; None where they are not for this way."""
+        """Return header fields as `send` takes them; None where they are not for this way."""
         if not _OF_THE_WAY.isdisjoint(map(str.lower, fields)):
             return None
         try:
@@ -202,7 +204,7 @@ class RawWay:
         except UnicodeEncodeError:  # which `send` tells its client
             return None
 
-    def ask(
+    def send(
         self, method: str, target: str, fields: bytes, body: bytes, asker: AnswerReceiver
     ) -> RawQuestion | None:
         """Send a request whose body is here; its `fields` are those of `block`.
@@ -216,7 +218,7 @@ class RawWay:
             return None
         place = self.places[server]
         line = place.line(method, target)
-        if line is None or (connection := self.connector.take(place.key)) is None:
+        if line is None or (connection := self.connector.acquire(place.key)) is None:
             return None
         heads, is_head = self.heads, method == "HEAD"
         question = RawQuestion(
@@ -258,7 +260,7 @@ class RawWay:
 
     def _leave(self) -> None:
         if not self.is_for_polls:
-            self.origin.requests.leave()
+            self.origin.requests.release()
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""
@@ -331,7 +333,7 @@ class RawWay:
             if question.began + self.wait_s > now:
                 self._timer = self.loop.call_at(question.began + self.wait_s, self._look)
                 return
-            question.connection.leave()
+            question.connection.detach()
 
     async def close(self) -> None:
         """Give up all that is out."""

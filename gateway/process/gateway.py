@@ -80,7 +80,7 @@ class Gateway:
         self._console = console or self.console.digest
         self._journal = journal
         self._shared = shared = app.shared_by_all(settings, time.time, running=_running_s)
-        shared.connect(tracer=tracing.begin(os.environ), journal=journal)
+        shared.connect(tracer=tracing.start(os.environ), journal=journal)
         if journal is not None:
             journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
         authorities = self._authorities(settings)
@@ -164,7 +164,7 @@ class Gateway:
         of_all = metrics.of_all(front_restarts=restarts)
         return (*of_all, *self.reloader.samples(), *self.numbers())
 
-    async def ask(self, question: Question) -> list[Answer]:
+    async def query(self, question: Question) -> list[Answer]:
         """Return the answer of this process to a question of the console."""
         return [await self._configuration.inspector.answer(question)]
 

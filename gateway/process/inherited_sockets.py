@@ -33,7 +33,7 @@ class InheritedSockets:
         return bool(self._sockets)
 
     @classmethod
-    def take(cls, environment: MutableMapping[str, str]) -> InheritedSockets:
+    def from_environment(cls, environment: MutableMapping[str, str]) -> InheritedSockets:
         """Return the sockets that the environment names, and remove their variables from it.
 
         Raises StartError for a descriptor that is no listening socket.

@@ -83,8 +83,10 @@ class Reload:
             self._purges = self._makers.purges(settings)
         self._authorities = self._makers.authorities(settings, current.authorities)
         earlier = {
-            route.prefix: (made, route)
-            for made, route in zip(current.routes, current.settings.route_table, strict=True)
+            route.prefix: (current_route, route)
+            for current_route, route in zip(
+                current.routes, current.settings.route_table, strict=True
+            )
         }
         try:
             for route in settings.route_table:
@@ -94,16 +96,16 @@ class Reload:
             raise
 
     async def _prepare_route(
-        self, wanted: Route, made: StreamRoute | None, present: Route | None
+        self, wanted: Route, current_route: StreamRoute | None, present: Route | None
     ) -> None:
         settings = self._settings
         access = app.access_of(settings, wanted, self._authorities, self._shared)
-        if made is not None and present is not None:
+        if current_route is not None and present is not None:
             effects = self._effects(present, wanted)
             is_judged_anew = JUDGED_ANEW in effects
             if SET_UP_ANEW not in effects and not (wanted.is_http and is_judged_anew):
-                self._kept.append(_KeptRoute(made, wanted, access, is_judged_anew))
-                self._routes.append(made)
+                self._kept.append(_KeptRoute(current_route, wanted, access, is_judged_anew))
+                self._routes.append(current_route)
                 return
         route = app.route_of(settings, wanted, self._shared, access)
         await route.open()

@@ -50,7 +50,7 @@ class Reloader:
         self.on_begin: list[Callable[[], None]] = []
         self.on_end: list[Callable[[tuple[str, ...]], None]] = []
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Reload in the background: what comes of it is logged."""
         self._begun = asyncio.get_running_loop().create_task(self.reload())
 

@@ -43,7 +43,7 @@ class ServiceManager(Background):
         self.is_alive: Callable[[], Awaitable[bool]] = _yes
 
     @classmethod
-    def take(cls, environment: MutableMapping[str, str]) -> Self:
+    def from_environment(cls, environment: MutableMapping[str, str]) -> Self:
         """Return the manager that the environment names, and remove its variables.
 
         So no child takes for its own what is for this process.

@@ -112,7 +112,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         else:
             self.waiting = [one]
 
-    def leave(self, count: int) -> list[Waiting]:
+    def pop_waiting(self, count: int) -> list[Waiting]:
         """Remove the first `count` waiting appends, and return them."""
         first, rest = self.waiting[:count], self.waiting[count:]
         self.waiting = rest or NOBODY

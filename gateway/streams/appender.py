@@ -188,7 +188,7 @@ class Appender:
                     self.on_stored(change, decisions)
                 active.committing = False
                 active.conflicts = 0
-                first = active.leave(len(decisions))
+                first = active.pop_waiting(len(decisions))
                 self.outcomes.undelivered.extend(zip(first, decisions, strict=True))
                 settled += first
                 outcomes += decisions
@@ -279,7 +279,7 @@ class Appender:
 
     def _answer(self, active: ActiveStream, outcomes: Outcomes) -> None:
         """Deliver outcomes to the first waiting appends, which do not wait any more."""
-        first = active.leave(len(outcomes))
+        first = active.pop_waiting(len(outcomes))
         self.outcomes.undelivered.extend(zip(first, outcomes, strict=True))
         self.outcomes.deliver(first, outcomes, perf_counter())
 

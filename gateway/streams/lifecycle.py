@@ -69,7 +69,7 @@ class Lifecycle:
             content_type = (await self._source(source_path)).content_type
         if not is_long(content_type, request.body):
             return request
-        records = await self._table.turns.take(long_records(request.body))
+        records = await self._table.turns.run(long_records(request.body))
         return msgspec.structs.replace(request, records=records)
 
     async def _create(self, path: str, request: CreateRequest) -> CreationOutcome:
@@ -136,7 +136,7 @@ class Lifecycle:
             chunk = await self._table.log.read(source, position, position + 1)
             rules.check_fork_begins(position, chunk.start)
             following = chunk.records[0]
-        return await self._table.turns.take(rules.fork_prefix(source, fork, following))
+        return await self._table.turns.run(rules.fork_prefix(source, fork, following))
 
     async def delete(self, path: str) -> None:
         """Carry out a DELETE."""

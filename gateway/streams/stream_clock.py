@@ -63,7 +63,7 @@ class StreamClock:
         """The time at which doubt of the wall clock began; None without a doubt."""
         return self._doubted
 
-    def begin(self, noted: ClockRecord | None) -> ClockReading:
+    def start(self, noted: ClockRecord | None) -> ClockReading:
         """Go on from the note of another process; return the present."""
         wall, self._began = self._wall(), self._running()
         self._offset = wall - self._began

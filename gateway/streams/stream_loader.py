@@ -23,13 +23,13 @@ class StreamLoader:
     def __init__(
         self,
         log: Log,
-        take: Callable[[ActiveStream, LoadedStream], None],
+        on_loaded: Callable[[ActiveStream, LoadedStream], None],
         forget: Callable[[ActiveStream], None],
     ) -> None:
-        """`take` gets what a load found; `forget` gets a stream whose state is stale."""
+        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale."""
         self._log = log
         self._sharing = log.sharing
-        self._take = take
+        self._on_loaded = on_loaded
         self._forget = forget
 
     async def load(self, active: ActiveStream) -> ActiveStream:
@@ -50,7 +50,7 @@ class StreamLoader:
             elif self._sharing is None or await self._is_current(self._sharing, active, state):
                 return active
 
-    def begin(self, active: ActiveStream) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
+    def start(self, active: ActiveStream) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
         """Load a stream of which nothing is known, for whoever goes on when that is done."""
         if self._sharing is not None:
             return asyncio.get_running_loop().create_task(self.load(active))
@@ -95,7 +95,7 @@ class StreamLoader:
             loaded = answer.result()
             if active.revision == revision:
                 active.told = question
-                self._take(active, loaded)
+                self._on_loaded(active, loaded)
             elif active.state is None:  # a commit or a lost race has overtaken the answer
                 self._ask(active, loading)
                 return

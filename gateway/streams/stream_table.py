@@ -99,7 +99,7 @@ class StreamTable(ActiveStreams):
 
     def begin_load(self, path: str) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
         """Load a stream that is not loaded, without a task for who waits."""
-        return self._loader.begin(self.get(path))
+        return self._loader.start(self.get(path))
 
     def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:
         place = loaded.place

@@ -154,10 +154,10 @@ class LogOutput:
             del waiting[: os.write(self._descriptor, waiting[:end])]
 
 
-_standard: LogOutput | None = None  # from `begin` on
+_standard: LogOutput | None = None  # from `start` on
 
 
-def begin(stderr: TextIO, *, on_recovered: Callable[[int], object]) -> LogOutput:
+def start(stderr: TextIO, *, on_recovered: Callable[[int], object]) -> LogOutput:
     """Return the output of this process's log lines."""
     global _standard
     _standard = LogOutput(stderr.fileno(), encoding=stderr.encoding, on_recovered=on_recovered)

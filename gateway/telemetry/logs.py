@@ -57,7 +57,7 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
 def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the setting's word
     """Send every log line of the process to stderr, in one shape."""
     global _written
-    output = log_output.begin(sys.stderr, on_recovered=_report_dropped)
+    output = log_output.start(sys.stderr, on_recovered=_report_dropped)
     atexit.register(output.close)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -82,7 +82,7 @@ class RequestSpan:
 
     def asks(self, tracer: Tracer, attributes: Attributes) -> Span:
         """Begin the span of a request at an origin on behalf of this one."""
-        self._asked = tracer.begin(
+        self._asked = tracer.start(
             str(attributes["http.request.method"]),
             SpanKind.CLIENT,
             attributes,
@@ -168,7 +168,7 @@ class Tracer:
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer("headgate", version("headgate"))
 
-    def begin(
+    def start(
         self,
         name: str,
         kind: SpanKind,
@@ -193,7 +193,7 @@ class Tracer:
         """Start the span of a request with these headers, part of the trace that they name."""
         named = parse_traceparent(headers.get(TRACEPARENT, ""))
         parent = Context() if named is None else _parent(named)
-        span = self.begin(name, SpanKind.SERVER, attributes, parent, start_ns)
+        span = self.start(name, SpanKind.SERVER, attributes, parent, start_ns)
         return RequestSpan(span, continues=named is not None)
 
     @contextmanager
@@ -203,7 +203,7 @@ class Tracer:
         """Time a request at an origin, on behalf of one that is being answered if any."""
         if behalf is None:
             method = str(attributes["http.request.method"])
-            span = self.begin(method, SpanKind.CLIENT, attributes, Context())
+            span = self.start(method, SpanKind.CLIENT, attributes, Context())
         else:
             span = behalf.asks(self, attributes)
         named = headers.copy()

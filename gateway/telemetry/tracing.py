@@ -34,7 +34,7 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name, "").strip() for name in _ASKING)
 
 
-def begin(environment: Mapping[str, str]) -> Tracer | None:
+def start(environment: Mapping[str, str]) -> Tracer | None:
     """Return the tracer, which also exports; None where nobody wants spans. Raises StartError."""
     if not is_wanted(environment):
         return None

@@ -34,7 +34,7 @@ class ServerSpans:
         self._tracer = tracer
         self._routes = routes
 
-    def begin(self, request: Request) -> RequestSpan:
+    def start(self, request: Request) -> RequestSpan:
         """Return the span of a request that has just been received."""
         return self._begin(
             request.method,

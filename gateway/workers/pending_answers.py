@@ -37,7 +37,7 @@ class PendingAnswers:
         except TimeoutError:
             return None
 
-    async def ask(self, channel: Channel, question: Question) -> Answer | None:
+    async def query(self, channel: Channel, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""
         number = next(self._numbered)
         answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()

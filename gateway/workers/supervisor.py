@@ -47,7 +47,7 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     serve.prepare(settings)
     serve.check_open_files()
-    if InheritedSockets.take(os.environ):
+    if InheritedSockets.from_environment(os.environ):
         raise StartError(
             "the service manager passes sockets, which several workers cannot share: have workers "
             "= 1, or no socket unit"
@@ -56,7 +56,7 @@ def run(settings: Settings, reread: Reread) -> int:
 
 
 async def _run(settings: Settings, reread: Reread) -> int:
-    manager = ServiceManager.take(os.environ)
+    manager = ServiceManager.from_environment(os.environ)
     async with AsyncExitStack() as opened:
         with explaining(settings.listen, "listen"):
             port = hold(settings.listen, opened)
@@ -80,7 +80,7 @@ async def _run(settings: Settings, reread: Reread) -> int:
         opened.push_async_callback(manager.stop)
         await open_admin(supervisor, reloader, console, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
-        serve.on_hangup(supervisor.ask_to_stop, reloader.begin)
+        serve.on_hangup(supervisor.ask_to_stop, reloader.start)
         supervisor.on_started = lambda: manager.serve(reloader)
         supervisor.on_stopping = manager.stopping
         return await supervisor.supervise()
@@ -150,7 +150,7 @@ class Supervisor:
 
     async def supervise(self) -> int:
         """Keep every slot taken until asked to stop. Raises StartError."""
-        slots = [asyncio.create_task(slot.keep()) for slot in self._slots]
+        slots = [asyncio.create_task(slot.run()) for slot in self._slots]
         starting = asyncio.create_task(self._started())
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -263,9 +263,9 @@ class Supervisor:
             *metrics.together([*snapshots, metrics.of_this_process()]),
         )
 
-    async def ask(self, question: Question) -> list[Answer]:
+    async def query(self, question: Question) -> list[Answer]:
         """Return the answers of the workers that answer in time."""
-        answers = await asyncio.gather(*(slot.ask(question) for slot in self._slots))
+        answers = await asyncio.gather(*(slot.query(question) for slot in self._slots))
         return [answer for answer in answers if answer is not None]
 
     async def any_answers(self) -> bool:

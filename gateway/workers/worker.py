@@ -171,7 +171,7 @@ async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> No
 
 async def _answer(channel: Channel, gateway: Gateway, asked: WorkerQuestion) -> None:
     try:
-        for answer in await gateway.ask(asked.question):
+        for answer in await gateway.query(asked.question):
             channel.send(WorkerAnswer(asked.number, answer))
     except Exception:  # noqa: BLE001 - who asked goes on without this answer
         log.exception("worker.question_failed")

@@ -80,7 +80,7 @@ class WorkerSlot:
         self._numbers: Snapshot = ()  # what the worker told last
         self._past: Snapshot = ()  # what those before it had counted, as far as they told
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Have a worker here until told to stop. Raises StartError when the first cannot start."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
@@ -235,9 +235,9 @@ class WorkerSlot:
         """Return the worker's report, shared by simultaneous callers; None without one in time."""
         return None if self._channel is None else await self._pending.request_report(self._channel)
 
-    async def ask(self, question: Question) -> Answer | None:
+    async def query(self, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""
-        return None if self._channel is None else await self._pending.ask(self._channel, question)
+        return None if self._channel is None else await self._pending.query(self._channel, question)
 
     def numbers(self, report: WorkerReport | None) -> Snapshot:
         """Return this slot's metrics: a counter goes on where the worker before it ended."""

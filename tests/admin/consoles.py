@@ -37,7 +37,7 @@ class Switchboard:
     async def measure(self) -> Snapshot:
         return self.numbers
 
-    async def ask(self, question: Question) -> Sequence[Answer]:
+    async def query(self, question: Question) -> Sequence[Answer]:
         self.asked.append(question)
         return self.answers(question)
 

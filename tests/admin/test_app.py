@@ -48,7 +48,7 @@ class Broken:
     async def measure(self) -> Snapshot:
         raise RuntimeError("secret of the machine room")
 
-    async def ask(self, question: Question) -> list[Answer]:
+    async def query(self, question: Question) -> list[Answer]:
         raise RuntimeError("secret of the machine room")
 
 

@@ -243,7 +243,7 @@ def test_a_clock_set_back_does_not_delay_the_next_sample() -> None:
 class SlowRedis(Switchboard):
     """A source whose log is down, and whose other gateways cannot be asked."""
 
-    async def ask(self, question: Question) -> Sequence[Answer]:
+    async def query(self, question: Question) -> Sequence[Answer]:
         self.asked.append(question)
         await asyncio.Event().wait()
         return ()

@@ -391,7 +391,7 @@ async def test_a_probe_ended_by_the_gateway_leaves_the_log_healthy(log: RedisLog
         looking = asyncio.ensure_future(primary._probe())
         for _ in range(3):  # until it is on its way
             await asyncio.sleep(0)
-        primary.leave()
+        primary.reconnect()
         await looking
         assert (await log.load("s")).place.state is None
         assert log.why_unhealthy() is None

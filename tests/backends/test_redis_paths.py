@@ -142,7 +142,7 @@ async def test_streams_on_all_cluster_nodes_are_listed(
             await listed_are(log, paths)
             assert len(await log.listing.largest("s1", 50)) == 11
             for path in paths:
-                await log._ask(names.paths, log._commands.drop_path(path))
+                await log._execute(names.paths, log._commands.drop_path(path))
             assert await everything(log) == []
             await log._search.search()
             assert await everything(log) == sorted(paths)

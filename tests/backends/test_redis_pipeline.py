@@ -109,7 +109,7 @@ class Talk:
 
     def ask(self, name: str, *words: bytes, expected: int = 0) -> None:
         """One call with a command of each word, and the name as its first."""
-        self.pipeline.ask([pack(name), *map(pack, words)], self._done(name), expected)
+        self.pipeline.send([pack(name), *map(pack, words)], self._done(name), expected)
 
     def _done(self, name: str) -> pipeline.Done:
         return lambda answer: self.answers.update({name: answer})
@@ -219,7 +219,7 @@ async def test_a_redis_pipeline_over_the_byte_limit_waits_for_earlier_replies(
     async with talking(Peer()) as talk:
         for name in names:
             if are_long == "commands":
-                talk.pipeline.ask([pack(name, bytes(5000))], talk._done(name))
+                talk.pipeline.send([pack(name, bytes(5000))], talk._done(name))
             else:
                 talk.ask(name, expected=5000)
         for end in (2, 4, 6):
@@ -294,7 +294,7 @@ async def test_a_callback_that_raises_does_not_affect_other_requests(*, is_lost:
 
     async with talking(Peer()) as talk:
         talk.ask("a")
-        talk.pipeline.ask([pack("b")], fail)
+        talk.pipeline.send([pack("b")], fail)
         talk.ask("c")
         await until(lambda: len(talk.peer.heard) == 3)
         if is_lost:

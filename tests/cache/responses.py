@@ -36,7 +36,7 @@ def in_store(
             stored=stored,
             facts=facts,
             identity=IdentityHeaders(),
-            keep=True,
+            is_storable=True,
             joinable=True,
             is_ones_own=False,
             is_public=True,

@@ -134,7 +134,7 @@ async def test_the_doctor_names_exactly_the_faults_of_each_hop(
     given_to_all = saw(found["keeps for all who wants credentials"], "credentials")
     assert given_to_all.startswith("a reader with a Cookie and one with no credentials and one")
     assert "an event that was appended" in saw(found["holds later events"], "SSE")
-    left = {url.partition("/v1/stream/")[2] for url in found["refuses removals"].left}
+    left = {url.partition("/v1/stream/")[2] for url in found["refuses removals"].leftovers}
     assert len(left) == MADE
     assert left <= set(names_of_streams(gateway))
     assert max(one.requests for one in found.values()) <= 165

@@ -142,7 +142,7 @@ async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
     assert "still waited for each other" in saw(found["no_lifetime"], "204 together")
     assert "with 504" in saw(found["impatient"], "poll held")
     for one in found.values():
-        assert (one.left, one.on_the_way) == ((), ("nginx",))
+        assert (one.leftovers, one.on_the_way) == ((), ("nginx",))
         assert one.requests < 160
         for check in failures(one):
             advice = hint(check, one.on_the_way)

@@ -63,14 +63,14 @@ class Side:
         if not is_open:
             gateway.edge.origin.raw = None
         elif (raw := gateway.edge.origin.raw) is not None:
-            monitored = raw.ask
+            monitored = raw.send
 
             def ask(*question: Any) -> RawQuestion | None:
                 asked = monitored(*question)
                 self.asked_raw += asked is not None
                 return asked
 
-            raw.ask = ask  # type: ignore[assignment, method-assign]
+            raw.send = ask  # type: ignore[assignment, method-assign]
 
     async def keep_a_connection(self, *lines: str) -> None:
         """Have one in the pool: the raw way makes none. A guard admits who sends these lines."""

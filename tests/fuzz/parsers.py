@@ -230,12 +230,14 @@ class _Asked:
     def __init__(self) -> None:
         self.answer: WholeAnswer | None = None
 
-    def taken(self, _: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
+    def on_response(
+        self, _: RawConnection, head: PlainHead, head_bytes: bytes, body: bytes
+    ) -> None:
         """Of a RawConnection's question."""
         kind = head.kind
-        self.answer = WholeAnswer(kind.status, begin, body, "", kind.stable, head.volatile)
+        self.answer = WholeAnswer(kind.status, head_bytes, body, "", kind.stable, head.volatile)
 
-    def left(self, connection: RawConnection, came: bytes) -> None:
+    def on_detached(self, connection: RawConnection, came: bytes) -> None:
         """Of a RawConnection's question."""
 
     def lost(self) -> None:
@@ -255,7 +257,7 @@ def check_answer(data: bytes) -> None:
                 if connection.question is not None:
                     told += part
                     connection.data_received(part)
-            connection.leave()
+            connection.detach()
             if (taken := asked.answer) is not None:
                 fields = unframed(taken.headers.items())
                 assert Parsed(taken.status, fields, taken.body) == parsed(told)

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.connections import connector_of, key_of
 from gateway.origin.pending_answer import answer_of
-from gateway.origin.pending_answer import ask as ask_raw
+from gateway.origin.pending_answer import send as ask_raw
 from gateway.origin.raw_connection import RawConnection
 from tests.support.raw_origin import RawOrigin
 
@@ -73,7 +73,7 @@ async def keep_one(origin: Origin) -> None:
     if server is None or connector.closed:
         return
     key = key_of(server.at("/"))
-    kept = connector.take(key)
+    kept = connector.acquire(key)
     if kept is None and not key.is_ssl:
         loop = asyncio.get_running_loop()
         try:

@@ -32,7 +32,7 @@ async def test_an_upload_that_continues_after_its_timeout_raises_no_other_error(
             await asyncio.sleep(0)  # the timer has its turn
         return [*taken, *[part async for part in parts]]
 
-    clock = attempt.begin()
+    clock = attempt.start()
     uploading = asyncio.create_task(upload(clock))
 
     async def wait_for_answer() -> None:

@@ -40,7 +40,7 @@ def taken(pieces: list[bytes]) -> tuple[bool, bytes | None]:
     body = InChunks()
     for number, piece in enumerate(pieces):
         before = b"head" if number == 0 else b""
-        if not body.take(before + piece, len(before)):
+        if not body.feed(before + piece, len(before)):
             return False, None
         if body.whole is not None:
             is_all = number == len(pieces) - 1
@@ -139,11 +139,11 @@ def test_a_gathered_body_is_bounded_in_bytes_and_chunks(more: int) -> None:
 
 def test_a_long_chunk_that_comes_in_pieces_is_joined_once_at_its_end() -> None:
     body = InChunks()
-    assert body.take(b"%x\r\n" % GATHERED_BYTES)
+    assert body.feed(b"%x\r\n" % GATHERED_BYTES)
     for _ in range(GATHERED_BYTES // 1024):
-        assert body.take(bytes(1024))
+        assert body.feed(bytes(1024))
         assert len(body._rest) > 1
-    assert body.take(b"\r\n" + LAST)
+    assert body.feed(b"\r\n" + LAST)
     assert body.whole == bytes(GATHERED_BYTES)
 
 
@@ -155,5 +155,5 @@ def test_a_body_with_a_length_is_complete_when_all_its_bytes_arrived(
     pieces = cut(data, places) or [b""]
     if is_more:
         pieces[-1] += b"x"
-    assert [body.take(piece) for piece in pieces][-1] != is_more
+    assert [body.feed(piece) for piece in pieces][-1] != is_more
     assert body.whole == (None if is_more else data)

@@ -12,7 +12,7 @@ from gateway.errors import OriginBroken
 from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
 from gateway.origin.pending_answer import PendingOriginAnswer, answer_of
-from gateway.origin.pending_answer import ask as ask_raw
+from gateway.origin.pending_answer import send as ask_raw
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
 from gateway.origin.whole_answer import WholeAnswer
@@ -38,7 +38,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> None:
 def question(origin: Origin, waiting: PendingOriginAnswer, body: bytes = b"") -> RawQuestion | None:
     """Ask, where a connection is kept."""
     assert origin.raw is not None, "open"
-    return origin.raw.ask("POST" if body else "GET", TARGET, b"", body, waiting)
+    return origin.raw.send("POST" if body else "GET", TARGET, b"", body, waiting)
 
 
 def kept(origin: Origin) -> int:
@@ -287,7 +287,7 @@ async def test_a_target_or_field_that_cannot_be_sent_raw_is_left_to_the_general_
         assert origin.raw is not None
         for rest in ("a#b", "a?", "a b", "a\r\nb", "é", 'a"'):
             assert (
-                origin.raw.ask("GET", f"{TARGET}/{rest}", b"", b"", PendingOriginAnswer()) is None
+                origin.raw.send("GET", f"{TARGET}/{rest}", b"", b"", PendingOriginAnswer()) is None
             )
         for field in (("Content-Length", "3"), ("Connection", "x"), ("A", "a\udce9b")):
             assert origin.raw.block(CIMultiDict([field])) is None

@@ -218,6 +218,6 @@ def test_the_variables_of_the_watchdog_are_read_and_removed(
     own = str(os.getpid())
     given = {name: own if value == "OWN" else value for name, value in variables.items()}
     environment = {"NOTIFY_SOCKET": "/run/systemd/notify", **given, "HOME": "/"}
-    taken = ServiceManager.take(environment)
+    taken = ServiceManager.from_environment(environment)
     assert environment == {"HOME": "/"}
     assert taken.watchdog_s == watchdog_s

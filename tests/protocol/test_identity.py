@@ -45,12 +45,12 @@ BUILT_IN = IdentityHeaders()
 @pytest.mark.parametrize("name", IDENTIFYING.split())
 def test_identity_headers_are_recognised_in_any_case(name: str) -> None:
     for spelt in (name, name.lower(), name.upper()):
-        assert BUILT_IN.tell(CIMultiDict({"Host": "a", spelt: "x"}))
+        assert BUILT_IN.identifies(CIMultiDict({"Host": "a", spelt: "x"}))
 
 
 @pytest.mark.parametrize("name", OF_NOBODY.split())
 def test_headers_that_every_client_sends_are_no_identity(name: str) -> None:
-    assert not BUILT_IN.tell(CIMultiDict({"Host": "a", name: "x"}))
+    assert not BUILT_IN.identifies(CIMultiDict({"Host": "a", name: "x"}))
 
 
 def test_identity_headers_can_be_added_and_dropped() -> None:
@@ -59,7 +59,7 @@ def test_identity_headers_can_be_added_and_dropped() -> None:
         (name, "x") for name in ("x-colour", "COOKIE", "X-Token", "Authorization")
     )
     assert some.known_by(headers) == ["authorization", "x-colour"]
-    assert not some.tell(CIMultiDict({"Cookie": "a", "X-Token": "b"}))
+    assert not some.identifies(CIMultiDict({"Cookie": "a", "X-Token": "b"}))
     assert [some.has(name) for name in ("X-COLOUR", "cookie", "x-api-key")] == [True, False, True]
 
 

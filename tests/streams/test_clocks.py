@@ -76,7 +76,7 @@ class World:
         self.log = SqliteLog(self.folder)
         await self.log.open()
         self.service = Service(self.log, self.wall, running=self.true)
-        self.service.steady.begin(self.log.upkeep.clock_note())
+        self.service.steady.start(self.log.upkeep.clock_note())
         self.ran = 0.0
 
     async def stop(self) -> None:
@@ -182,7 +182,7 @@ class Machine:
     def __init__(self, noted: ClockRecord | None = None, now: float = 1_800_000_000.0) -> None:
         self.true, self.wall = ManualClock(now), ManualClock(now)
         self.clock = StreamClock(self.wall, self.true)
-        self.clock.begin(noted)
+        self.clock.start(noted)
 
     def set(self, seconds: float) -> ClockReading:
         self.wall.advance(seconds)

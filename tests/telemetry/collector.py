@@ -129,7 +129,7 @@ async def collecting(port: int | None = None) -> AsyncIterator[Collector]:
 @contextlib.asynccontextmanager
 async def traced() -> AsyncIterator[Tracer]:
     """What makes spans, as the environment says; closed when the block ends."""
-    tracer = tracing.begin(os.environ)
+    tracer = tracing.start(os.environ)
     assert tracer is not None
     try:
         yield tracer

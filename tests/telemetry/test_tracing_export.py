@@ -71,7 +71,7 @@ def test_an_unsupported_exporter_or_protocol_is_refused_at_the_start(
     environment: dict[str, str], why: str
 ) -> None:
     with pytest.raises(StartError, match=why):
-        tracing.begin(environment)
+        tracing.start(environment)
 
 
 def python(program: str, **environment: str) -> str:

@@ -159,7 +159,7 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     )
     given = json.dumps(settings.plain(explicit_only=True, secrets=True))
     slot = WorkerSlot(1, StartMessage(given, b"", share_memory(2)), lambda _: None)
-    keeping = asyncio.create_task(slot.keep())
+    keeping = asyncio.create_task(slot.run())
     async with asyncio.timeout(60):
         await slot.started.wait()
     assert slot._process is not None

@@ -68,7 +68,7 @@ class Commands(NamedTuple):
         words: list[Word] = [
             state.history,
             "SPUBLISH" if self.channels.sharded else "PUBLISH",
-            self.names.gone,
+            self.names.removals_channel,
             self.gateway,
             expected,
             _version(state, state.version + 1 if change.removes else state.version),

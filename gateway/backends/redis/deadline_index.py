@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class DeadlineIndex:
     """Notes of streams that expire, are trimmed by age, or were removed."""
 
-    def __init__(self, calls: Commands, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
-        """`ask` takes a key and a call for the server that has it."""
+    def __init__(self, calls: Commands, execute: Callable[..., Awaitable[list[Reply]]]) -> None:
+        """`execute` takes a key and a call for the server that has it."""
         self._commands = calls
-        self._ask = ask
+        self._execute = execute
 
     def note(self, change: Change) -> Packed | None:
         """Return the call that notes a change's deadline, to be sent before its commit, or None.
@@ -40,7 +40,7 @@ class DeadlineIndex:
 
     async def time(self) -> float:
         """Return the epoch seconds by the clock of the server that has the index."""
-        (found,) = await self._ask(self._key, self._commands.time())
+        (found,) = await self._execute(self._key, self._commands.time())
         seconds, micros = found
         return int(seconds) + int(micros) / 1e6
 
@@ -50,7 +50,7 @@ class DeadlineIndex:
         unknown = 0
         while len(late) < limit:
             noted = self._commands.noted(now, len(late) + unknown, limit)
-            (found,) = await self._ask(self._key, noted)
+            (found,) = await self._execute(self._key, noted)
             if not found:
                 break
             paths = [path.decode() for path in found]
@@ -66,14 +66,14 @@ class DeadlineIndex:
         except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
         if moment is None:
-            await self._ask(self._commands.names.meta(path), self._commands.purge(path))
-            await self._ask(self._key, self._commands.note_nothing(path))
+            await self._execute(self._commands.names.meta(path), self._commands.purge(path))
+            await self._execute(self._key, self._commands.note_nothing(path))
         elif moment > now:
-            await self._ask(self._key, self._commands.note(path, moment, new=False))
+            await self._execute(self._key, self._commands.note(path, moment, new=False))
         return moment is not None and moment <= now
 
     async def _due_now(self, path: str) -> float | None:
-        (found,) = await self._ask(self._commands.names.meta(path), self._commands.state(path))
+        (found,) = await self._execute(self._commands.names.meta(path), self._commands.state(path))
         try:
             state = state_in(found)
         except RecordDamaged:

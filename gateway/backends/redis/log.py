@@ -56,13 +56,13 @@ class RedisLog(Log):
             self._changes.notifications,
             self._on_history_change,
         )
-        self._ask = RedisRequests(self.primaries).ask
-        self._deadlines = DeadlineIndex(self._commands, self._ask)
-        self._records = RecordReader(self._commands, self._topology, self._ask)
-        self._search = PathSearch(self._commands, self.primaries.all, self._ask)
+        self._execute = RedisRequests(self.primaries).execute
+        self._deadlines = DeadlineIndex(self._commands, self._execute)
+        self._records = RecordReader(self._commands, self._topology, self._execute)
+        self._search = PathSearch(self._commands, self.primaries.all, self._execute)
         self._server_status = ServerStatusWatch(self._names, self.primaries.all)
-        self._losses = LossWatch(self._commands, self._ask, self.primaries.primary_of)
-        self.listing: PathIndex = PathIndex(self._commands, self._ask, self._topology.together)
+        self._losses = LossWatch(self._commands, self._execute, self.primaries.primary_of)
+        self.listing: PathIndex = PathIndex(self._commands, self._execute, self._topology.together)
         self._commits = RedisCommits(
             self._commands,
             self.primaries,
@@ -74,7 +74,7 @@ class RedisLog(Log):
         )
         self.sharing: RedisSharing = RedisSharing(
             self._commands,
-            self._ask,
+            self._execute,
             self.primaries,
             self._changes,
             self._deadlines,
@@ -128,7 +128,7 @@ class RedisLog(Log):
     @override
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at `path`, with its generation raised to the server's history."""
-        (reply,) = await self._ask(self._names.meta(path), self._commands.load(path))
+        (reply,) = await self._execute(self._names.meta(path), self._commands.load(path))
         self.primaries.compare(int(reply[0]))
         return decode_stream(reply)
 

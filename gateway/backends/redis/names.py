@@ -70,7 +70,7 @@ class RedisNames(NamedTuple):
         return f"{self.prefix}:deadlines"
 
     @property
-    def gone(self) -> str:
+    def removals_channel(self) -> str:
         """The channel on which removals are published, for gateways that cache responses."""
         return f"{self.prefix}:gone"
 

@@ -36,12 +36,15 @@ class PathIndex(Listing):
     def __init__(
         self,
         commands: Commands,
-        ask: Callable[..., Awaitable[list[Reply]]],
+        execute: Callable[..., Awaitable[list[Reply]]],
         together: Callable[[Sequence[str]], bool],
     ) -> None:
-        """`ask` takes a key and calls for its server; `together` returns if one has all keys."""
+        """`execute` takes a key and calls for its server.
+
+        `together` returns whether one has all keys.
+        """
         self._commands = commands
-        self._ask = ask
+        self._execute = execute
         self._together = together
         self._changing: set[asyncio.Task[None]] = set()  # no more than streams just changed
 
@@ -70,10 +73,10 @@ class PathIndex(Listing):
         note = self._commands.add_paths([path]) if stands else self._commands.drop_path(path)
         look = self._commands.size(path)
         if self._together([key, meta]):
-            _, found = await self._ask(meta, note, look)
+            _, found = await self._execute(meta, note, look)
         else:
-            await self._ask(key, note)
-            (found,) = await self._ask(meta, look)
+            await self._execute(key, note)
+            (found,) = await self._execute(meta, look)
         return size_in(found) is not None
 
     # Reads
@@ -110,7 +113,7 @@ class PathIndex(Listing):
 
     async def _paths(self, begins: str, after: str, limit: int) -> list[str]:
         key = self._commands.names.paths
-        (found,) = await self._ask(key, self._commands.some_paths(begins, after, limit))
+        (found,) = await self._execute(key, self._commands.some_paths(begins, after, limit))
         return [path.decode() for path in found]
 
     async def _each(
@@ -120,7 +123,7 @@ class PathIndex(Listing):
         metas = [self._commands.names.meta(path) for path in paths]
         if paths and self._together(metas):
             try:
-                return await self._ask(metas[0], *map(call, paths))
+                return await self._execute(metas[0], *map(call, paths))
             except LogUnavailable:
                 pass  # perhaps for one stream only: ask for each by itself
         return await asyncio.gather(
@@ -129,7 +132,7 @@ class PathIndex(Listing):
 
     async def _one(self, meta: str, call: Packed) -> Reply | None:
         try:
-            (reply,) = await self._ask(meta, call)
+            (reply,) = await self._execute(meta, call)
         except LogUnavailable:
             return None
         return reply

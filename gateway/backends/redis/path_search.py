@@ -38,12 +38,12 @@ class PathSearch(Background):
         self,
         commands: Commands,
         primaries: Callable[[], Iterable[Primary]],
-        ask: Callable[..., Awaitable[list[Reply]]],
+        execute: Callable[..., Awaitable[list[Reply]]],
     ) -> None:
-        """`primaries` are the servers to search; `ask` takes a key and a call for its server."""
+        """Search `primaries`; `execute` takes a key and a call for its server."""
         self._commands = commands
         self._primaries = primaries
-        self._ask = ask
+        self._execute = execute
 
     @override
     async def _run(self) -> None:
@@ -62,7 +62,7 @@ class PathSearch(Background):
         """Keep others from searching for `seconds`; with NX, return False if another does."""
         key = self._commands.names.paths_searched
         held = pack("SET", key, self._commands.gateway, "EX", seconds, *only)
-        (reply,) = await self._ask(key, held)
+        (reply,) = await self._execute(key, held)
         return reply is not None
 
     async def search(self) -> None:
@@ -78,14 +78,14 @@ class PathSearch(Background):
 
     async def _step(self, primary: Primary, cursor: bytes) -> bytes:
         """Put the streams among some keys on the list; return the next cursor."""
-        (reply,) = await primary.ask(self._scan(cursor))
+        (reply,) = await primary.execute(self._scan(cursor))
         if isinstance(reply, Refusal):
             raise LogUnavailable(f"the log refuses: {reply.text}")
         names = self._commands.names
         after, metas = reply
         if metas:
             note = self._commands.add_paths([names.path(meta) for meta in metas])
-            await self._ask(names.paths, note)
+            await self._execute(names.paths, note)
         assert isinstance(after, bytes), "SCAN tells where it goes on"
         return after
 

@@ -26,12 +26,12 @@ class RecordReader:
     """Reads the records of one log's streams."""
 
     def __init__(
-        self, commands: Commands, topology: Topology, ask: Callable[..., Awaitable[list[Reply]]]
+        self, commands: Commands, topology: Topology, execute: Callable[..., Awaitable[list[Reply]]]
     ) -> None:
-        """`ask` takes a key, calls for its server, and about how many bytes they return."""
+        """`execute` takes a key, calls for its server, and about how many bytes they return."""
         self._commands = commands
         self._topology = topology
-        self._ask = ask
+        self._execute = execute
         self._meta = commands.names.meta
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
@@ -69,21 +69,21 @@ class RecordReader:
                     own = []
                     break
             places = own
-        expected = sum(place.stop - place.begin for place in places)
+        expected = sum(place.stop - place.start for place in places)
         reads = self._commands.read(state.path, places)
-        was, *replies, now = await self._ask(key, *reads, expected=expected)
+        was, *replies, now = await self._execute(key, *reads, expected=expected)
         return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
 
     async def _inherited(self, fork: StreamState, place: Stretch) -> tuple[Stretch, list[Reply]]:
         """Return the records of a fork that another server has, as far as it still has them."""
         key = self._meta(place.path)
         reads = self._commands.read(place.path, [place])
-        _, *replies, found = await self._ask(key, *reads, expected=place.stop - place.begin)
+        _, *replies, found = await self._execute(key, *reads, expected=place.stop - place.start)
         source = state_in(found)
         kept = -1
         if source is not None and source.stream_id == place.stream_id:
             kept = agreed(source, fork, place.stop)
-        if kept <= place.begin:
+        if kept <= place.start:
             raise StreamGone("the log has lost what the fork's source had here")
         ((_, entries),) = _by_place([place], replies)
         return place._replace(stop=min(kept, place.stop)), entries

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 class Stretch(NamedTuple):
-    """Records that are read from one key: those that begin from `begin` on and before `stop`."""
+    """Records that are read from one key: those that begin from `start` on and before `stop`."""
 
     stream_id: int
     path: str
-    begin: int
+    start: int
     stop: int
 
     def calls(self, key: str) -> tuple[Packed, Packed]:
         """Return the calls for the entry with the first record, and for the entries that follow."""
         return (
-            pack("XREVRANGE", key, self.begin, "-", "COUNT", 1),
-            pack("XRANGE", key, f"{self.begin + 1}-0", f"({max(self.begin + 1, self.stop)}-0"),
+            pack("XREVRANGE", key, self.start, "-", "COUNT", 1),
+            pack("XRANGE", key, f"{self.start + 1}-0", f"({max(self.start + 1, self.stop)}-0"),
         )
 
 
@@ -100,7 +100,7 @@ class Run:
         A chunk may be a quarter of a million records, a thousand to an entry, so others have their
         turn in between. To free all entries at once would take long, too.
         """
-        if stretch.begin != self.position:
+        if stretch.start != self.position:
             return
         self._limit = min(stretch.stop, tail)
         time = asyncio.get_running_loop().time
@@ -117,16 +117,16 @@ class Run:
                 await asyncio.sleep(0)
                 turn_ends = time() + LONGEST_TURN_S
 
-    def _take(self, begin: int, fields: Reply) -> bool:
+    def _take(self, entry_start: int, fields: Reply) -> bool:
         """Take an entry's records; False where one is missing, or no more are wanted."""
         for data in _records(fields):
-            end = begin + len(data)
-            if not self.datas and begin < self.position < end:
-                self.start = self.position = begin
-            if begin == self.position and begin < self._limit:
+            end = entry_start + len(data)
+            if not self.datas and entry_start < self.position < end:
+                self.start = self.position = entry_start
+            if entry_start == self.position and entry_start < self._limit:
                 self.datas.append(data)
                 self.position = end
             elif end > self.position:
                 return False
-            begin = end
+            entry_start = end
         return True

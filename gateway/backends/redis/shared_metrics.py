@@ -26,10 +26,10 @@ MOST = 64  # other gateways; a reply is at most MOST * LONGEST_FIGURES bytes
 class SharedMetrics:
     """The metrics of all gateways of one log, stored in Redis for KEPT_S."""
 
-    def __init__(self, names: RedisNames, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
-        """`ask` takes a key and a call for its server."""
+    def __init__(self, names: RedisNames, execute: Callable[..., Awaitable[list[Reply]]]) -> None:
+        """`execute` takes a key and a call for its server."""
         self._names = names
-        self._ask = ask
+        self._execute = execute
 
     async def share(self, instance: str, told: str) -> Mapping[str, str]:
         """Store a gateway's figures, and return the others', by instance.
@@ -41,10 +41,10 @@ class SharedMetrics:
             raise BadRequest(f"figures of over {LONGEST_FIGURES} bytes are not shared")
         names = self._names
         own = names.figures(instance)
-        await self._ask(own, pack("SET", own, text, "EX", KEPT_S))
-        await self._ask(names.instances, pack("ZADD", names.instances, 0, instance))
+        await self._execute(own, pack("SET", own, text, "EX", KEPT_S))
+        await self._execute(names.instances, pack("ZADD", names.instances, 0, instance))
         others = pack("ZRANGEBYSCORE", names.instances, "-inf", "+inf", "LIMIT", 0, 2 * MOST)
-        (found,) = await self._ask(names.instances, others)
+        (found,) = await self._execute(names.instances, others)
         known = [name.decode(errors="replace") for name in found if name != instance.encode()]
         texts = await asyncio.gather(*map(self._of, known))
         shared = {one: text for one, text in zip(known, texts, strict=True) if text is not None}
@@ -53,9 +53,9 @@ class SharedMetrics:
     async def _of(self, instance: str) -> str | None:
         """Return the figures of a gateway; drop its name if they have expired."""
         key = self._names.figures(instance)
-        (text,) = await self._ask(key, pack("GET", key))
+        (text,) = await self._execute(key, pack("GET", key))
         if text is None:
             names = self._names
-            await self._ask(names.instances, pack("ZREM", names.instances, instance))
+            await self._execute(names.instances, pack("ZREM", names.instances, instance))
             return None
         return text.decode(errors="replace") if len(text) <= LONGEST_FIGURES else None

@@ -32,7 +32,7 @@ class PublishedChanges:
         self._topology = topology
         self._names = names
         self.listener: LogListener | None = None
-        self.notifications = Notifications(topology, names.gone, self._on_message)
+        self.notifications = Notifications(topology, names.removals_channel, self._on_message)
 
     def on_history_change(self) -> None:
         """Subscribe anew, since a server may have lost what it acknowledged, and say so."""
@@ -46,7 +46,7 @@ class PublishedChanges:
         """Notify the listener of a message; None says that some may have been missed."""
         if self.listener is None:
             return
-        is_removal = channel == self._names.gone.encode()
+        is_removal = channel == self._names.removals_channel.encode()
         if message is None and is_removal:
             self.listener.on_missed_removals()
         elif message is None:
@@ -70,20 +70,20 @@ class RedisSharing(Sharing):
     def __init__(
         self,
         commands: Commands,
-        ask: Callable[..., Awaitable[list[Reply]]],
+        execute: Callable[..., Awaitable[list[Reply]]],
         primaries: Primaries,
         changes: PublishedChanges,
         deadlines: DeadlineIndex,
         *,
         repeats_wait: bool,
     ) -> None:
-        """`ask` sends calls to the server of a key, and returns their replies."""
+        """`execute` sends calls to the server of a key, and returns their replies."""
         self._commands = commands
-        self._ask = ask
+        self._execute = execute
         self._primaries = primaries
         self._changes = changes
         self._deadlines = deadlines
-        self._metrics = SharedMetrics(commands.names, ask)
+        self._metrics = SharedMetrics(commands.names, execute)
         self._repeats_wait = repeats_wait
 
     @property
@@ -98,7 +98,9 @@ class RedisSharing(Sharing):
     @override
     async def is_current(self, state: StreamState) -> bool:
         path = state.path
-        (reply,) = await self._ask(self._commands.names.meta(path), self._commands.confirm(path))
+        (reply,) = await self._execute(
+            self._commands.names.meta(path), self._commands.confirm(path)
+        )
         self._primaries.compare(int(reply[0]))
         return is_current(reply, state)
 

@@ -92,16 +92,16 @@ def bytes_of(frames: int, page_size: int) -> int:
     return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
 
 
-def skipped_frames(file: Path, taken: int, page_size: int) -> SkippedFrames:
-    """Judge what follows the first `taken` frames, which SQLite could use, one page at a time."""
+def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFrames:
+    """Judge what follows the `sound_frames` frames that SQLite could use, one page at a time."""
     with file.open("rb") as opened:
         header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
         wal = _Wal(opened, page_size, header)
-        if taken or _is_sound(header, wal.order):
-            before = _last(wal, taken, header)
-            return _behind(wal, taken, before, header[16:24])
+        if sound_frames or _is_sound(header, wal.order):
+            before = _last(wal, sound_frames, header)
+            return _behind(wal, sound_frames, before, header[16:24])
         salts = _salts(wal, header)
         if salts is None:
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
@@ -110,18 +110,18 @@ def skipped_frames(file: Path, taken: int, page_size: int) -> SkippedFrames:
     return found._replace(is_damage=found.commits > 0)
 
 
-def _last(wal: _Wal, taken: int, header: bytes) -> _Checksum:
+def _last(wal: _Wal, sound_frames: int, header: bytes) -> _Checksum:
     """Return the checksum that the first frame behind those taken is based on."""
-    if taken:
-        return next(wal.frames(taken - 1)).stored
+    if sound_frames:
+        return next(wal.frames(sound_frames - 1)).stored
     return _stored(header)
 
 
-def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> SkippedFrames:
+def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> SkippedFrames:
     frames = commits = 0
     is_whole = is_ours = True  # all frames so far; the frame before
     is_damage = False
-    for frame in wal.frames(taken):
+    for frame in wal.frames(sound_frames):
         bears_them = frame.salts == salts
         # A frame with damaged salts is still ours if its checksum follows; of the old frames behind
         # ours, only the first is checked.

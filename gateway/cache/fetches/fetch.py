@@ -38,10 +38,10 @@ class FetchExchange(Protocol):
 class SharedFetch:
     """A GET that several readers wait for, and its result; its `exchange` gets that.
 
-    `begun` is done when the answer's head is known, and `whole` is there when all is. Once it has
-    begun, `shared` says whether it may be joined; equal requests find it under `key`, and a later
-    one has a higher `number`. `old` is to be validated. `is_stored` says whether the answer was put
-    into the store.
+    `response` is done when the response's head is known, and `whole` is there when all is. Once
+    `response` is done, `shared` says whether it may be joined; equal requests find it under `key`,
+    and a later one has a higher `number`. `old` is to be validated. `is_stored` says whether the
+    answer was put into the store.
     """
 
     # What few fetches come to differ in stands here: so to make one is cheap.
@@ -63,7 +63,7 @@ class SharedFetch:
         self.number = next_number()
         self.request = request
         self.leader = tracing.current.get()  # for whom it is made
-        self.begun: Later[CachedResponse] = Later()
+        self.response: Later[CachedResponse] = Later()
         self.old = old
         self.parts: set[FetchPart] = set()  # of all who wait for it
 
@@ -109,7 +109,7 @@ class SharedFetch:
         """True if the response has everything that was written while the fetch was under way."""
         if self.passed_by is None:
             return True
-        facts = self.begun.result().facts
+        facts = self.response.result().facts
         if self.is_of_the_past or facts is None:
             return False
         return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
@@ -126,7 +126,7 @@ class SharedFetch:
             part.reader = self._body.reader()
         return part
 
-    def leave(self, part: FetchPart) -> None:
+    def remove(self, part: FetchPart) -> None:
         """Have one fewer wait for it."""
         self.parts.discard(part)
         if part.reader is not None:
@@ -149,8 +149,8 @@ class SharedFetch:
         """Give everybody a whole answer that may be kept for others."""
         self.whole = fetched
         self._settle(fetched)
-        if not self.begun.done():
-            self.begun.set_result(fetched.cached)
+        if not self.response.done():
+            self.response.set_result(fetched.cached)
 
     def pass_on(self) -> None:
         """Let nobody join any more: the body goes to those who have begun to read it."""
@@ -168,8 +168,8 @@ class SharedFetch:
         if not self.is_settled:
             self.error = error
             self._settle(None)
-        if not self.begun.done():
-            self.begun.set_exception(error)
+        if not self.response.done():
+            self.response.set_exception(error)
 
     def cut(self, error: HeadgateError) -> None:
         """Raise `error` for those who have the beginning of the body."""

@@ -77,7 +77,7 @@ class FetchTable:
             if is_wanted:
                 exchange.is_wanted = True
             exchange.context = context = tracing.own_context()
-            asked: Callable[[], Any] = exchange.ask
+            asked: Callable[[], Any] = exchange.send
             step: Step[AnyAnswer] = Step(asked, partial(self._answered, exchange), context)
             exchange.step = step
             self._under_way.add(exchange)
@@ -101,9 +101,9 @@ class FetchTable:
         for path in tuple(self._of_path):
             self.outdate(path, None)
 
-    def left(self, fetch: SharedFetch, part: FetchPart) -> None:
+    def remove(self, fetch: SharedFetch, part: FetchPart) -> None:
         """Remove a request from a fetch, and count the fetch after the last one."""
-        fetch.leave(part)
+        fetch.remove(part)
         if fetch.exchange is None and not fetch.parts:
             self._count(fetch)
 

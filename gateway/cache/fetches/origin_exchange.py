@@ -115,10 +115,14 @@ class OriginExchange(FetchExchange):
         fetch = self.fetch
         if self.step is None or self.given_up or fetch.parts:
             return  # it has not begun, or is over, or wanted
-        if not fetch.begun.done():
+        if not fetch.response.done():
             if not self.is_wanted:
                 self._end()
-        elif fetch.body.passed_on or fetch.passed_by is not None or not fetch.begun.result().keep:
+        elif (
+            fetch.body.passed_on
+            or fetch.passed_by is not None
+            or not fetch.response.result().is_storable
+        ):
             self._end()
         elif self.ending is None:
             self.ending = asyncio.get_running_loop().call_later(FINISH_S, self._end)
@@ -130,7 +134,7 @@ class OriginExchange(FetchExchange):
 
     # The request
 
-    def ask(self) -> Awaitable[AnyAnswer | None]:
+    def send(self) -> Awaitable[AnyAnswer | None]:
         """Ask the origin, and return what its answer is awaited by; None once that is taken."""
         old = self.fetch.old
         self._conditions = conditions = [] if old is None else old.cached.validators
@@ -154,7 +158,7 @@ class OriginExchange(FetchExchange):
             if isinstance(error, asyncio.CancelledError) and isinstance(
                 self._question, PendingOriginAnswer
             ):
-                self._question.leave()
+                self._question.cancel()
             self._fail_by(error)
             return None
         if not isinstance(answer, WholeAnswer) or (answer.status == 304 and self._conditions):
@@ -241,7 +245,7 @@ class OriginExchange(FetchExchange):
             fetch.finish(FetchResult(cached.with_body(body), FETCHED))
         else:
             fetch.whole = FetchResult(msgspec.structs.replace(cached, body=body), FETCHED)
-            fetch.begun.set_result(cached)
+            fetch.response.set_result(cached)
             fetch.pass_on()
 
     async def _gather(self, answer: OriginAnswer) -> None:
@@ -259,7 +263,7 @@ class OriginExchange(FetchExchange):
         if doubt is not None:
             await doubt()
         too_long = cached.length is not None and cached.length > LONGEST_KEPT
-        fetch.begun.set_result(cached)
+        fetch.response.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):
             fetch.pass_on()
         self.check_wanted()

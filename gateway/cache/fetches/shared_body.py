@@ -33,7 +33,7 @@ class SharedBody:
         self._error: HeadgateError | None = None
         # Of a body that nobody waits for nobody is told.
         self._came: asyncio.Event | None = None
-        self._taken: asyncio.Event | None = None
+        self._progress: asyncio.Event | None = None
 
     def reader(self) -> SharedBodyReader:
         """Return a new reader, at the beginning of the body."""
@@ -85,10 +85,10 @@ class SharedBody:
             left_s = None
             if len(slow) < len(self._readers):
                 left_s = min(one.stands_for(now()) for one in slow)
-            self._taken = taken = asyncio.Event()
+            self._progress = progress = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    await taken.wait()
+                    await progress.wait()
             if left_s is not None:
                 for reader in self._behind():
                     if reader.stands_for(now()) <= 0:
@@ -96,7 +96,7 @@ class SharedBody:
                         self._readers.discard(reader)
 
     def _behind(self) -> list[SharedBodyReader]:
-        return [one for one in self._readers if self.size - one.taken > AHEAD_BYTES]
+        return [one for one in self._readers if self.size - one.received_bytes > AHEAD_BYTES]
 
     # As it is read
 
@@ -114,14 +114,14 @@ class SharedBody:
             raise OriginBroken("others who read the same answer could not wait for this reader")
         return self._parts[reader.at - self._dropped]
 
-    def taken(self) -> None:
+    def on_progress(self) -> None:
         """Note that a reader took a part."""
-        _set(self._taken)
+        _set(self._progress)
 
-    def left(self, reader: SharedBodyReader) -> None:
+    def remove_reader(self, reader: SharedBodyReader) -> None:
         """Remove a reader."""
         self._readers.discard(reader)
-        _set(self._taken)
+        _set(self._progress)
 
     def _drop(self) -> None:
         if self.passed_on:
@@ -137,29 +137,29 @@ def _set(event: asyncio.Event | None) -> None:
 
 
 class SharedBodyReader:
-    """A reader of a body, which has the parts before `at`, `taken` bytes in all."""
+    """A reader of a body, which has the parts before `at`, `received_bytes` in all."""
 
     def __init__(self, body: SharedBody) -> None:
         self.at = 0
-        self.taken = 0
+        self.received_bytes = 0
         self.is_let_go = False
         self._stood = (-1, 0.0)  # at how many bytes, and since when, it was last seen behind
         self._body = body
 
     def stands_for(self, now: float) -> float:
         """Return how many seconds a reader that is behind may still take nothing."""
-        if self._stood[0] != self.taken:
-            self._stood = (self.taken, now)
+        if self._stood[0] != self.received_bytes:
+            self._stood = (self.received_bytes, now)
         return self._stood[1] + SLOW_S - now
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises what cut it short."""
         while part := await self._body.part(self):
             self.at += 1
-            self.taken += len(part)
-            self._body.taken()
+            self.received_bytes += len(part)
+            self._body.on_progress()
             yield part
 
     def release(self) -> None:
         """No more is wanted."""
-        self._body.left(self)
+        self._body.remove_reader(self)

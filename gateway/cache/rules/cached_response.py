@@ -119,7 +119,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
-    """An origin's answer as a value. `keep` says that it may be stored.
+    """An origin's answer as a value. `is_storable` says that it may be stored.
 
     It is `joinable` when those may have it who asked for the same while it came. `head` is its
     status line and header lines, but for Age and its like, and framing.
@@ -131,7 +131,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     stored: ResponseMetadata  # what decides about its use
     facts: StreamRead | None  # what it says of a stream
     identity: IdentityHeaders
-    keep: bool
+    is_storable: bool
     joinable: bool
     is_ones_own: bool  # for whom it was asked, though others are admitted, too
     is_public: bool  # the origin says that it is for everybody, and not only for anybody
@@ -171,7 +171,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             del fields[UP_TO_DATE]
             if "ETag" in fields:
                 fields["ETag"] = repair.untailed(fields["ETag"])
-        recipient.fit(fields, is_for_all=self.keep)
+        recipient.fit(fields, is_for_all=self.is_storable)
         if recipient.reader_key and self.status < 400:
             fields[READER_KEY] = recipient.reader_key
         return http1.status_line(self.status) + http1.field_lines(fields.items())

@@ -84,7 +84,7 @@ class JudgedHeads:
         self._patterns.clear()
 
     def judge(
-        self, request: CacheRequest, answer: AnyAnswer, times: Times, begin: bytes
+        self, request: CacheRequest, answer: AnyAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
         """Return what an answer means, with its body or without it yet. Raises as `apply` does.
 
@@ -99,7 +99,7 @@ class JudgedHeads:
             or request.lifetime is not FOREVER
             or (rules.lost and request.stream_key in rules.lost)
         ):
-            return self._apply(request, answer, times, begin)
+            return self._apply(request, answer, times, body_prefix)
         key: tuple[Hashable, ...] = (
             answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
@@ -114,14 +114,14 @@ class JudgedHeads:
             known = self._patterns.get(key)
         if isinstance(known, _AnswerPattern):
             filled = known.fill(request, answer, times)
-            return filled or self._apply(request, answer, times, begin)
+            return filled or self._apply(request, answer, times, body_prefix)
         if known is _ONCE:
-            return self._learn(key, request, answer, times, begin)
+            return self._learn(key, request, answer, times, body_prefix)
         if known is None:
             if len(self._patterns) >= MOST_PATTERNS:
                 self._patterns.clear()
             self._patterns[key] = _ONCE
-        return self._apply(request, answer, times, begin)
+        return self._apply(request, answer, times, body_prefix)
 
     def _learn(
         self,
@@ -129,11 +129,11 @@ class JudgedHeads:
         request: CacheRequest,
         answer: WholeAnswer,
         times: Times,
-        begin: bytes,
+        body_prefix: bytes,
     ) -> CachedResponse:
         rules = self.rules
         before, was_told = rules.repairs.copy(), rules.tails_are_told
-        cached = self._apply(request, answer, times, begin)
+        cached = self._apply(request, answer, times, body_prefix)
         if rules.tails_are_told is not was_told:
             return cached  # the next one is judged otherwise
         if not self._is_pattern(request, cached, answer):
@@ -157,7 +157,7 @@ class JudgedHeads:
             return False
         if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
             return False
-        if cached.keep or answer.volatile.get("etag"):
+        if cached.is_storable or answer.volatile.get("etag"):
             return True
         # What has no validator may be too old to be kept, where a younger one would be.
         young, now = cached.fields(), Times(0, 0)
@@ -167,9 +167,9 @@ class JudgedHeads:
         return stored is None
 
     def _apply(
-        self, request: CacheRequest, answer: AnyAnswer, times: Times, begin: bytes
+        self, request: CacheRequest, answer: AnyAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
-        return self.rules.apply(request, answer.status, answer.headers, times, begin)
+        return self.rules.apply(request, answer.status, answer.headers, times, body_prefix)
 
 
 class _AnswerPattern:
@@ -236,7 +236,7 @@ class _AnswerPattern:
         vary = stored.vary
         if vary:
             vary = tuple([(name, normalised(name, request.headers)) for name in self._varies])
-        if not self._cached.keep:
+        if not self._cached.is_storable:
             return replace(stored, born=times.answered - age_s, vary=vary)
         date = parse_date(told["date"]) if "date" in told else None
         age = policy.initial_age(age_s, date, times)

@@ -53,10 +53,10 @@ class ResponseRules(msgspec.Struct):
         status: int,
         headers: MultiMapping[str],
         times: Times,
-        begin: bytes,
+        body_prefix: bytes,
     ) -> CachedResponse:
-        """Judge a response without its body; `begin` is the body's beginning."""
-        facts = repair.stream_read(status, headers, begin)
+        """Judge a response without its body; `body_prefix` is the body's beginning."""
+        facts = repair.stream_read(status, headers, body_prefix)
         if facts is not None and facts.up_to_date:
             self.tails_are_told = True
         fields = self._fields(headers)
@@ -100,7 +100,7 @@ class ResponseRules(msgspec.Struct):
         new = self._cached(request, cached.status, fields, facts, times)
         new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
         if "Set-Cookie" in headers:  # it is for who asked, also where the answer is for everybody
-            return msgspec.structs.replace(new, joinable=False, keep=False)
+            return msgspec.structs.replace(new, joinable=False, is_storable=False)
         return new
 
     def _cached(
@@ -121,16 +121,16 @@ class ResponseRules(msgspec.Struct):
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
-        is_ones_own = self._is_ones_own(request, status, fields)
-        may_share = not is_ones_own and sharing.may_be_shared(request, fields, is_public=is_public)
+        personal = self._is_ones_own(request, status, fields)
+        may_share = not personal and sharing.may_be_shared(request, fields, is_public=is_public)
         is_shared = stored is not None and may_share
         lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.
-        keep = is_shared and request.lifetime.ttl_s is None
+        storable = is_shared and request.lifetime.ttl_s is None
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = ResponseMetadata(status, times.answered - age, 0, vary=vary)
-        joins = keep or (not is_ones_own and sharing.may_be_joined(request, stored, fields, facts))
+        joins = storable or (not personal and sharing.may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
             tags.retag(fields, request.path, route_tag, wanted=is_shared and lasts)
@@ -141,9 +141,9 @@ class ResponseRules(msgspec.Struct):
             stored=stored,
             facts=facts,
             identity=self.identity,
-            keep=keep,
+            is_storable=storable,
             joinable=joins,
-            is_ones_own=is_ones_own,
+            is_ones_own=personal,
             is_public=is_public,
             is_ours=is_ours,
             is_tail=self._may_reach_tail(facts),

@@ -100,7 +100,7 @@ class Examination:
     requests: int
     took_s: float
     # Streams that could not be removed.
-    left: tuple[str, ...]
+    leftovers: tuple[str, ...]
 
 
 async def examine(
@@ -139,7 +139,7 @@ async def examine(
             reads = await _usable(_begin(streams, target))
             deployment = Deployment(asker, streams, reads, gateway, later_s, reader, rendered)
             findings = (*await _examined(deployment), _limits(asker), *await _protocol(stream))
-        findings += tuple(_left(left, streams.made))
+        findings += tuple(_left(left, streams.created_count))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -154,13 +154,13 @@ async def _usable(work: Awaitable[T], prefix: str = "") -> T:
 
 @contextlib.asynccontextmanager
 async def _removed(
-    streams: OwnStreams, left: list[str], note: Callable[[str], None]
+    streams: OwnStreams, leftovers: list[str], note: Callable[[str], None]
 ) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        left += await streams.remove()
-        for name in left:
+        leftovers += await streams.remove()
+        for name in leftovers:
             note(f"headgate: {name} could not be removed; it expires within an hour.")
 
 
@@ -239,7 +239,7 @@ async def _waiting(deployment: Deployment) -> Finding:
         own, query = deployment.reads.own, {"cursor": AFTERWARDS, "offset": "-1"}
         # A hop may go on with the polls of those who have left.
         bounds = ProbeBounds(within_s=QUEUED_S)
-        reply = await own.asker.ask(own.stream, "GET", query=query, bounds=bounds)
+        reply = await own.asker.send(own.stream, "GET", query=query, bounds=bounds)
     except FAILURES as failure:
         return unknown(check, f"{saw}, nor has one after them: {words(failure)}")
     if not reply.is_good:
@@ -247,11 +247,12 @@ async def _waiting(deployment: Deployment) -> Finding:
     return failed(check, f"{saw}, and one after them has")
 
 
-def _left(left: list[str], made: int) -> list[Finding]:
+def _left(leftovers: list[str], created_count: int) -> list[Finding]:
     """Note that no stream could be removed, which may be meant."""
-    if not left or len(left) < made:  # some are left where a server or a hop is busy
+    # Some are left where a server or a hop is busy.
+    if not leftovers or len(leftovers) < created_count:
         return []
-    return [noted("DELETE", f"none of the {made} streams could be removed")]
+    return [noted("DELETE", f"none of the {created_count} streams could be removed")]
 
 
 async def _findings(deployment: Deployment) -> tuple[Finding, ...]:

@@ -79,7 +79,7 @@ class GatewayCounters:
 
     async def _get(self, name: str, query: Mapping[str, str], kind: type[T]) -> T:
         stream = self._admin.beside(f"{self._admin.url}/{name}")
-        reply = await self._asker.ask(stream, "GET", query=query)
+        reply = await self._asker.send(stream, "GET", query=query)
         if reply.status in {401, 403}:
             raise Failed(f"{self._admin.shown}: it wants a token, see {TOKEN_VARIABLE}")
         if not reply.is_good:

@@ -76,7 +76,7 @@ class ProbeSender:
         # Those that need not wait for anything, and had no answer.
         self.unanswered = 0
 
-    async def ask(
+    async def send(
         self,
         stream: Stream,
         method: str,
@@ -123,7 +123,7 @@ async def exchange(
     body: bytes | None = None,
     bounds: ProbeBounds = USUAL,
 ) -> ProbeReply:
-    """Send a request that is counted already, as `ProbeSender.ask` does."""
+    """Send a request that is counted already, as `ProbeSender.send` does."""
     within_s = ANSWER_S if bounds.within_s is None else bounds.within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()

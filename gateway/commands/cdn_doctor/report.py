@@ -94,7 +94,7 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
             }
             for finding in examined.findings
         ],
-        "left": examined.left,
+        "left": examined.leftovers,
     }
 
 

@@ -69,7 +69,9 @@ class OwnStream:
     async def append(self, body: bytes, *, close: bool = False, bounds: ProbeBounds = USUAL) -> str:
         """Append, and perhaps close; the next offset. Failed if it is refused."""
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
-        reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body, bounds=bounds)
+        reply = await self.asker.send(
+            self.stream, "POST", headers=headers, body=body, bounds=bounds
+        )
         if not reply.is_good:
             raise AppendRefused(reply)
         return self.stream.next_offset(reply.headers)
@@ -78,7 +80,7 @@ class OwnStream:
         self, query: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> ProbeReply:
         """Return the reply to a read."""
-        return await self.asker.ask(self.stream, "GET", query=query, headers=headers)
+        return await self.asker.send(self.stream, "GET", query=query, headers=headers)
 
     def spelled(self, query: str) -> Stream:
         """Return this stream with a URL whose query has exactly this order."""
@@ -101,7 +103,7 @@ class OwnStreams:
         self._lifetime = lifetime
         self._made: list[Stream] = []
         # How many there were, those that are removed among them.
-        self.made = 0
+        self.created_count = 0
 
     def planned(self, suffix: str) -> Stream:
         """Return a stream that does not exist before it is created."""
@@ -137,7 +139,7 @@ class OwnStreams:
     async def remove(self) -> list[str]:
         """Remove them all; those that may be left, as they may be printed."""
         made, self._made = self._made, []
-        self.made += len(made)
+        self.created_count += len(made)
         removals = [asyncio.create_task(self._is_removed(stream)) for stream in made]
         if removals:
             await asyncio.wait(removals, timeout=REMOVAL_S)
@@ -159,7 +161,7 @@ class OwnStreams:
             if reply.status != 429 and reply.status < 500:
                 return False
         await asyncio.sleep(PAUSE_BEFORE_RETRY_S)
-        reply = await self._asker.ask(stream, "DELETE")
+        reply = await self._asker.send(stream, "DELETE")
         return reply.is_good or reply.status in GONE
 
 

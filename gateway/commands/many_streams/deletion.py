@@ -72,9 +72,9 @@ async def delete_counted(target: StreamTarget, counted: CountedStreams, *, as_js
     async with connect(target) as server:
         deletion = DeleteQueue(server, counted)
         await deletion.run()
-    gone = f"; {deletion.gone} were gone already" if deletion.gone else ""
-    numbers = {"deleted": deletion.deleted, "gone": deletion.gone}
-    finish(f"Deleted {_streams(deletion.deleted)}{gone}.", numbers if as_json else None)
+    missing = f"; {deletion.missing} were gone already" if deletion.missing else ""
+    numbers = {"deleted": deletion.deleted, "gone": deletion.missing}
+    finish(f"Deleted {_streams(deletion.deleted)}{missing}.", numbers if as_json else None)
 
 
 class DeleteQueue:
@@ -86,7 +86,7 @@ class DeleteQueue:
         self._progress = Progress()
         self._retries = retries(self._say, is_repeatable=True)
         self.deleted = 0
-        self.gone = 0  # before they were asked for, as after an interrupted run
+        self.missing = 0  # before they were asked for, as after an interrupted run
 
     async def run(self) -> None:
         """Delete all. The first failure ends it, when the requests under way are answered."""
@@ -115,11 +115,11 @@ class DeleteQueue:
             except RequestRefused as refusal:
                 if refusal.status not in GONE:
                     raise
-                self.gone += 1
+                self.missing += 1
             self._progress.show(self._so_far)
 
     def _so_far(self) -> str:
-        done = self.deleted + self.gone
+        done = self.deleted + self.missing
         return f"{done} of {self._counted.count} streams are deleted"
 
     def _say(self, sentence: str) -> None:

@@ -93,10 +93,10 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     address = _shown(node)
     try:
         with connected_to_sentinel(route, node) as client:
-            fields = dict(client.ask("SENTINEL MASTER", service))
+            fields = dict(client.execute("SENTINEL MASTER", service))
             quorum = None
             try:
-                client.ask("SENTINEL CKQUORUM", service)
+                client.execute("SENTINEL CKQUORUM", service)
             except redis.ResponseError as refusal:
                 quorum = _sentence(refusal, route)
     except redis.RedisError as cause:
@@ -129,8 +129,8 @@ def _ask_nodes(route: Route, view: ClusterFacts) -> ExaminedOrigin:
 
 
 def _cluster(client: ServerClient) -> ClusterFacts:
-    info = dict(client.ask("CLUSTER INFO"))
-    nodes = client.ask("CLUSTER NODES")
+    info = dict(client.execute("CLUSTER INFO"))
+    nodes = client.execute("CLUSTER NODES")
     primaries = {fields["node_id"]: address for address, fields in nodes.items() if fields["slots"]}
     replicas = dict.fromkeys(primaries.values(), 0)
     for fields in nodes.values():
@@ -144,7 +144,7 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
     address = parse_redis(route.origin).path if node is None else _shown(node)
     try:
         with connected(route, node) as client:
-            info = client.ask("INFO")
+            info = client.execute("INFO")
             if "redis_version" not in info:
                 raise ServerUnreachable(f"{address}: it is no Redis, as it tells no version")
             return ServerFacts(
@@ -167,13 +167,13 @@ def _settings(client: ServerClient) -> dict[str, str]:
     found: dict[str, str] = {}
     with contextlib.suppress(redis.ResponseError):
         for name in SETTINGS:
-            found |= client.ask("CONFIG GET", name)
+            found |= client.execute("CONFIG GET", name)
     return found
 
 
 def _libraries(client: ServerClient) -> tuple[str, ...]:
     try:
-        listed = client.ask("FUNCTION LIST", "LIBRARYNAME", "headgate_*")
+        listed = client.execute("FUNCTION LIST", "LIBRARYNAME", "headgate_*")
     except redis.ResponseError:
         return ()
     names = sorted(_fields(library)["library_name"] for library in listed)
@@ -197,7 +197,9 @@ def _walk(client: ServerClient, names: RedisNames) -> StreamSample:
     found: dict[str, None] = {}
     cursor, looked_at = 0, 0
     while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
-        cursor, keys = client.ask("SCAN", cursor, "MATCH", names.meta("*"), "COUNT", KEYS_A_ROUND)
+        cursor, keys = client.execute(
+            "SCAN", cursor, "MATCH", names.meta("*"), "COUNT", KEYS_A_ROUND
+        )
         found |= dict.fromkeys(keys)
         looked_at += KEYS_A_ROUND
         if cursor == 0:
@@ -209,8 +211,8 @@ def _walk(client: ServerClient, names: RedisNames) -> StreamSample:
 
 def _size(client: ServerClient, names: RedisNames, path: str) -> StreamSize:
     keys = (names.meta(path), names.records(path))
-    used = sum(client.ask("MEMORY USAGE", key) or 0 for key in keys)
-    return StreamSize(used, client.ask("XLEN", names.records(path)))
+    used = sum(client.execute("MEMORY USAGE", key) or 0 for key in keys)
+    return StreamSize(used, client.execute("XLEN", names.records(path)))
 
 
 def _shown(node: tuple[str, int]) -> str:

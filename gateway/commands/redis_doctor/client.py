@@ -32,7 +32,7 @@ class ServerClient:
             **options,
         )
 
-    def ask(self, *words: str | int) -> Any:  # noqa: ANN401 - as redis-py reads the reply
+    def execute(self, *words: str | int) -> Any:  # noqa: ANN401 - as redis-py reads the reply
         """Return the reply to a command. Raises redis.RedisError."""
         return self._redis.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's
 

@@ -46,7 +46,7 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Every command of a gateway on keys and channels of its own."""
     names = RedisNames(parse_redis(route.origin).prefix)
     meta, records, retired = names.keys(NAME)
-    deadlines, gone = names.deadlines, names.gone
+    deadlines, gone = names.deadlines, names.removals_channel
     yield ("FCALL", NAME, "3", meta, records, retired)
     yield ("FUNCTION", "LOAD", NAME)
     yield ("COMMAND", "INFO", "SPUBLISH")

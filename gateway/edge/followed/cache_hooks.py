@@ -62,7 +62,10 @@ class CacheHooks:
 
     def _judge(self, fetch: SharedFetch, fetched: FetchResult | None) -> bool:
         """Judge a read, and drop what it shows to be outdated: a followed stream, or responses."""
-        request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
+        request, cached = (
+            fetch.request,
+            fetch.response.result() if fetched is None else fetched.cached,
+        )
         if fetch.is_of_the_past or (fetched is not None and fetched.how is STOOD_IN):
             return True
         stream = self._table.by_key.get(key := request.stream_key)

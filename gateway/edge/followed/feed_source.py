@@ -202,7 +202,7 @@ class EdgeFeedSource:
         span = Span(start, facts.next_offset, body)
         stream.reads.note(span, result)
         event = await self._rendered_event(facts.content_type, span)
-        if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
+        if result.cached.is_storable and not facts.up_to_date and forgotten == reader.forgotten:
             groups = (stream.path,)
             reader.events.put(EventChunk(_key(stream, start), groups, *event, expires_at=until))
         return event

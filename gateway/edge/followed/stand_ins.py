@@ -69,7 +69,7 @@ class StandIns:
         )
         times = policy.Times(recent.confirmed_at, recent.confirmed_at)
         cached = self._rules.apply(request, 200, headers, times, span.body)
-        if not (cached.keep and is_of_followed(cached, recent.request)):
+        if not (cached.is_storable and is_of_followed(cached, recent.request)):
             return None
         if not policy.serves_error(cached.stored, self._clock()):
             return None

@@ -267,7 +267,7 @@ class OriginPollLoop:
         raw = self._origin.raw_polls if takes_no_place else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
         if raw is not None and block is not None:
-            self._pending = raw.ask("GET", request.target, block, b"", self)
+            self._pending = raw.send("GET", request.target, block, b"", self)
         if self._pending is None:
             self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
 

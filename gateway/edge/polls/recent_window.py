@@ -30,7 +30,7 @@ MAX_KNOWN = 256  # offsets whose places are known: those of the news, and of rea
 
 class _Piece(NamedTuple):
     span: Span
-    begin: int
+    first_unit: int
     end: int
 
 
@@ -208,24 +208,24 @@ class RecentWindow:
         units = units_of(self._content_type, body)
         return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
 
-    def _differs(self, piece: _Piece, begin: int, stop: int, body: Units) -> bool:
+    def _differs(self, piece: _Piece, first_unit: int, stop: int, body: Units) -> bool:
         """Return whether a piece and a read between two places differ where they overlap."""
         end = min(stop, piece.end)
-        start = max(begin, piece.begin)
+        start = max(first_unit, piece.first_unit)
         if start >= end or not is_whole(self._content_type, piece.span.body):
             return False
         mine = units_of(self._content_type, piece.span.body)[
-            start - piece.begin : end - piece.begin
+            start - piece.first_unit : end - piece.first_unit
         ]
-        return mine != body[start - begin : end - begin]
+        return mine != body[start - first_unit : end - first_unit]
 
     def _extend(self, older: _Piece) -> None:
         """Add data that a client read from further back, in place of the pieces they cover."""
         if self._long is not None:
             return
         tail = self.places[self.places.tail]
-        begin = self._pieces[0].begin if self._pieces else tail
-        if older.begin >= begin or not begin <= older.end <= tail:
+        begin = self._pieces[0].first_unit if self._pieces else tail
+        if older.first_unit >= begin or not begin <= older.end <= tail:
             return
         pieces = [older, *self._after(older.span.end, older.end)]
         size = sum(len(piece.span.body) for piece in pieces)
@@ -236,7 +236,7 @@ class RecentWindow:
 
     def _after(self, offset: str, place: int) -> list[_Piece]:
         """Return the pieces from a place on; the one around it is cut there."""
-        at = bisect_left(self._pieces, place, key=attrgetter("begin"))
+        at = bisect_left(self._pieces, place, key=attrgetter("first_unit"))
         found = self._pieces[at:]
         if at and self._pieces[at - 1].end > place:
             span, begin, end = self._pieces[at - 1]

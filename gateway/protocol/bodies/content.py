@@ -92,15 +92,17 @@ def _telling(what: str = "the body") -> Iterator[None]:
 Records = tuple[Sequence[bytes], int]
 
 
-def records_of(content_type: str, body: bytes, made: Records | BadRequest | None = None) -> Records:
+def records_of(
+    content_type: str, body: bytes, parsed_records: Records | BadRequest | None = None
+) -> Records:
     """Return the records of an append: the body, or its JSON messages; none for `[]`.
 
-    `made` is the result if the body was parsed before.
+    `parsed_records` is the result if the body was parsed before.
     """
-    if isinstance(made, BadRequest):
-        raise made
-    if made is not None:
-        return made
+    if isinstance(parsed_records, BadRequest):
+        raise parsed_records
+    if parsed_records is not None:
+        return parsed_records
     if not is_json(content_type):
         return (body,), 1
     messages = _messages(body, to_keep=True)

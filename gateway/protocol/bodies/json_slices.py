@@ -175,26 +175,26 @@ def without_blanks(body: bytes) -> tuple[int, int]:
     return begin, len(body) - behind
 
 
-def _between_characters(text: bytes, begin: int, end: int) -> int:
+def _between_characters(text: bytes, start: int, end: int) -> int:
     """Return a place near `end`, inside a string, that splits no escape and no character."""
     for _ in range(3):
         if text[end] & 0xC0 == 0x80:
             end -= 1
-    escape = text.rfind(b"\\", begin, end)
+    escape = text.rfind(b"\\", start, end)
     length = 6 if text[escape + 1 : escape + 2] == b"u" else 2
-    if end - escape < length and _begins_escape(text, begin, escape):
+    if end - escape < length and _begins_escape(text, start, escape):
         end = escape
-    if _HIGH_SURROGATE.match(text, end - 6, end) and _begins_escape(text, begin, end - 6):
+    if _HIGH_SURROGATE.match(text, end - 6, end) and _begins_escape(text, start, end - 6):
         end -= 6
     return end
 
 
-def _begins_escape(text: bytes, begin: int, at: int) -> bool:
-    """Return whether a backslash begins an escape; `begin` is inside none."""
-    before = text[begin:at]
+def _begins_escape(text: bytes, start: int, at: int) -> bool:
+    """Return whether a backslash begins an escape; `start` is inside none."""
+    before = text[start:at]
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
 
 
-def _placed(error: str, begin: int) -> str:
+def _placed(error: str, offset: int) -> str:
     """Return a decoder's error about a slice with its place in the whole body."""
-    return _BYTE.sub(lambda found: f"(byte {max(0, begin + int(found[1]))})", error)
+    return _BYTE.sub(lambda found: f"(byte {max(0, offset + int(found[1]))})", error)

@@ -65,11 +65,11 @@ class IdentityHeaders:
 
     def known_by(self, headers: MultiMapping[str]) -> list[str]:
         """Return the identifying headers of a request, in lower case; none if it is anonymous."""
-        if not self.tell(headers):
+        if not self.identifies(headers):
             return []
         return sorted({name.lower() for name in headers if self._are(name)})
 
-    def tell(self, headers: MultiMapping[str]) -> bool:
+    def identifies(self, headers: MultiMapping[str]) -> bool:
         """Return whether a request identifies its sender."""
         if not any(map(self._are, headers)):
             return False

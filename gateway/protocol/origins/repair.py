@@ -57,10 +57,10 @@ class StreamRead(msgspec.Struct, frozen=True, gc=False):
         return self.ends and not self.closed
 
 
-def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
+def stream_read(status: int, headers: MultiMapping[str], body_prefix: bytes) -> StreamRead | None:
     """Return the facts in a response to a read; None if it is no stream's.
 
-    `begin` is the body's beginning, more than EMPTY_BYTES where there are more.
+    `body_prefix` is the body's beginning, more than EMPTY_BYTES where there are more.
     """
     next_offset = headers.get(NEXT_OFFSET)
     if status != 200 or next_offset is None or not is_plain(next_offset):
@@ -70,7 +70,7 @@ def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> Stream
         next_offset,
         is_true(headers, UP_TO_DATE),
         is_true(headers, CLOSED),
-        is_nothing(headers.get("Content-Type", ""), begin),
+        is_nothing(headers.get("Content-Type", ""), body_prefix),
         headers.get("Content-Encoding", "identity").lower() != "identity",
     )
 
@@ -92,9 +92,9 @@ def kept_place(start: str, facts: StreamRead) -> StreamRead:
     return facts
 
 
-def is_nothing(content_type: str, begin: bytes) -> bool:
+def is_nothing(content_type: str, body_prefix: bytes) -> bool:
     """Return whether a read's body has no data."""
-    return not begin or (is_json(content_type) and begin == b"[]")
+    return not body_prefix or (is_json(content_type) and body_prefix == b"[]")
 
 
 def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:

@@ -150,7 +150,7 @@ class FastPath:
         if len(head) > longest or TRACEPARENT in headers:  # a trace differs each time
             return
         fields = headers if principal is None else get.headers
-        if any(identity.tell(fields) for identity in self._identities):
+        if any(identity.identifies(fields) for identity in self._identities):
             return
         if principal is None:
             _put(self.polls if get.is_poll else self.heads, head, get)
@@ -165,7 +165,7 @@ class FastPath:
         fields = None if self._admission is None else self._admission.fields(message)
         if fields is None:
             fields = RequestFields(message.headers, are_known=True)
-        if not any(identity.tell(fields.headers) for identity in self._identities):
+        if not any(identity.identifies(fields.headers) for identity in self._identities):
             self.blocks.remember(data, message, size, fields)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:

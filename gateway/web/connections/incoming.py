@@ -145,10 +145,10 @@ class IncomingConnection(HttpConnection):
             self._parser.message_consumed()
         return messages
 
-    def _go_on_with_head(self, data: bytes, begin: int) -> int:
+    def _go_on_with_head(self, data: bytes, start: int) -> int:
         """Parse up to the end of a head and what there is of its body, and have it answered."""
-        at = end_of_head(self._part, data, begin)
-        piece = data[begin:at]
+        at = end_of_head(self._part, data, start)
+        piece = data[start:at]
         messages = self._feed(piece)
         if not messages:
             self._wait_for_head(piece)
@@ -167,7 +167,7 @@ class IncomingConnection(HttpConnection):
             self._fed = 0
             at = self._go_on_with_body(payload, data, at)
         is_one_piece = not came_in_parts and self._body is None and not message.chunked
-        head = data[begin:at] if is_one_piece else None
+        head = data[start:at] if is_one_piece else None
         if not self.answer_at_once(head, message, payload):
             self._has_behind = at < len(data)
             self.enter(TAKEN)
@@ -176,18 +176,18 @@ class IncomingConnection(HttpConnection):
             self.start_request(Request(message, payload, self))
         return at
 
-    def _go_on_with_body(self, body: StreamReader, data: bytes, begin: int) -> int:
+    def _go_on_with_body(self, body: StreamReader, data: bytes, start: int) -> int:
         """Parse what there is of a body. Raises HttpProcessingError for malformed chunks.
 
         After a chunked body nothing is parsed: the parser would take the last trailer for a line
         of the next head.
         """
-        end = len(data) if self._left is None else min(len(data), begin + self._left)
-        self._feed(data[begin:end])
+        end = len(data) if self._left is None else min(len(data), start + self._left)
+        self._feed(data[start:end])
         if self._left is not None:
-            self._left -= end - begin
+            self._left -= end - start
         else:
-            self._fed += end - begin
+            self._fed += end - start
             size = body.total_bytes
             # While reading is paused, the parser holds data that `size` does not count yet.
             is_too_much = self._fed > FRAMING_BYTES + 33 * size

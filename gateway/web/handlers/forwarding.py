@@ -228,7 +228,7 @@ def _shows_the_end(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer
         answer.status in _GONE
         and passed.method in {"HEAD", "POST", "DELETE"}
         and route.requests.guard is None
-        and not route.identity.tell(passed.headers)
+        and not route.identity.identifies(passed.headers)
     )
 
 

@@ -132,7 +132,7 @@ class HostedHandlers:
     async def _append_long(self, append: Append, route: HostedRoute, name: str) -> RouteAnswer:
         """Split a long body into records in turns, so that it does not block the event loop."""
         take_apart = long_multi_records if append.is_multi else long_records
-        records = await route.table.turns.take(take_apart(append.body))
+        records = await route.table.turns.run(take_apart(append.body))
         return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
 
     def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[RouteAnswer]:

@@ -25,7 +25,7 @@ class TracedHandlers:
 
     async def handle(self, request: Request) -> WireResponse:
         """Return the reply to a request; its span ends before the reply is sent."""
-        span = self._spans.begin(request)
+        span = self._spans.start(request)
         token = tracing.current.set(span)
         try:
             response = await self._response(request)

@@ -203,17 +203,17 @@ def target(request: Request) -> str:
     return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
-def end_of_head(part: bytes | bytearray, data: bytes, begin: int) -> int:
-    """Return the position behind a head that begins with `part` and goes on at `begin`.
+def end_of_head(part: bytes | bytearray, data: bytes, start: int) -> int:
+    """Return the position behind a head that begins with `part` and goes on at `start`.
 
     Return the length of `data` if the head is not complete.
     """
     if part:
-        seam = part[-3:] + data[begin : begin + 3]
+        seam = part[-3:] + data[start : start + 3]
         found = seam.find(b"\r\n\r\n")
         if found >= 0:
-            return begin + found + 4 - min(3, len(part))
-    found = data.find(b"\r\n\r\n", begin)
+            return start + found + 4 - min(3, len(part))
+    found = data.find(b"\r\n\r\n", start)
     return len(data) if found < 0 else found + 4
 
 

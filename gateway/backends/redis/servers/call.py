@@ -94,7 +94,7 @@ class RedisCall:
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
         answered = partial(self._answered, primary)
-        self._pipeline(primary).ask(self._calls, answered, self._expected)
+        self._pipeline(primary).send(self._calls, answered, self._expected)
 
     def _send_asking(self, primary: Primary) -> None:
         """Send to the server that imports the slot: it takes a call only behind ASKING."""
@@ -105,7 +105,7 @@ class RedisCall:
                 answer = (answer[0][1::2], answer[1])
             self._answered(primary, answer)
 
-        self._pipeline(primary).ask(asking, answered, self._expected)
+        self._pipeline(primary).send(asking, answered, self._expected)
 
     def _pipeline(self, primary: Primary) -> Pipeline:
         return primary.commits if self._commits else primary.reads
@@ -149,11 +149,11 @@ class RedisCall:
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
             self._send_asking(self._primaries.primary_at((host, int(port))))
         elif UNLOADED in refusal.text:
-            primary.leave()  # with the next connection the functions are loaded again
+            primary.reconnect()  # with the next connection the functions are loaded again
             self.go()
         else:
             if refusal.code == "READONLY":
-                primary.leave()
+                primary.reconnect()
             primary.look()
             self._primaries.complain(self._key, refusal)
             self._fail(f"the log refuses: {explained(refusal.text)}")
@@ -179,7 +179,7 @@ class RedisRequests:
     def __init__(self, primaries: Primaries) -> None:
         self._primaries = primaries
 
-    async def ask(
+    async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
     ) -> list[Reply]:
         """Return the replies of the server that has `key`. Raises LogUnavailable.

@@ -74,12 +74,12 @@ class LossWatch:
     def __init__(
         self,
         commands: Commands,
-        ask: Callable[..., Awaitable[list[Reply]]],
+        execute: Callable[..., Awaitable[list[Reply]]],
         primary_of: Callable[[str], Primary | None],
     ) -> None:
-        """Send commands by `ask`, to the server of a key, which `primary_of` returns."""
+        """Send commands by `execute`, to the server of a key, which `primary_of` returns."""
         self._commands = commands
-        self._ask = ask
+        self._execute = execute
         self._primary_of = primary_of
         self._last: dict[Primary, LastCommit] = {}
         # Of servers whose other history a commit told of before they were looked at.
@@ -133,7 +133,7 @@ class LossWatch:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
                     try:
-                        (reply,) = await self._ask(key, load, commits=True)
+                        (reply,) = await self._execute(key, load, commits=True)
                         return last.is_lost(commit_state_in(reply, self._commands.gateway))
                     except LogUnavailable:
                         await asyncio.sleep(AGAIN_S)

@@ -37,10 +37,10 @@ class Notifications:
     On a cluster that is one connection for each server that has a followed stream.
     """
 
-    def __init__(self, topology: Topology, gone: str, heard: Heard) -> None:
-        """`gone` is a channel that is always heard."""
+    def __init__(self, topology: Topology, removals_channel: str, heard: Heard) -> None:
+        """`removals_channel` is a channel that is always heard."""
         self._topology = topology
-        self._gone = gone.encode()
+        self._removals_channel = removals_channel.encode()
         self._heard = heard
         self._channels: dict[bytes, Subscription | None] = {}
         self._subscriptions: dict[Address, Subscription] = {}
@@ -107,7 +107,7 @@ class Notifications:
         subscription = self._subscriptions.get(address)
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
-            also = None if self._subscriptions else self._gone
+            also = None if self._subscriptions else self._removals_channel
             connect = partial(self._topology.connector.connect, address=address)
             subscription = Subscription(self._topology, connect, also, self._heard, self._strayed)
             self._subscriptions[address] = subscription
@@ -145,7 +145,7 @@ class Notifications:
         if not self._subscriptions:
             self._subscription_at(addresses[0])
         elif not any(one.also for one in self._subscriptions.values()):  # its server has gone
-            next(iter(self._subscriptions.values())).hear_also(self._gone)
+            next(iter(self._subscriptions.values())).hear_also(self._removals_channel)
 
     async def _primaries(self) -> list[Address]:
         backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)

@@ -131,7 +131,7 @@ class Pipeline:
         """True while the connection is open."""
         return self._connection is not None and self._connection.is_open
 
-    def ask(self, commands: Sequence[Packed], done: Done, expected: int = 0) -> None:
+    def send(self, commands: Sequence[Packed], done: Done, expected: int = 0) -> None:
         """Send in the next pipeline; `done` gets the replies, or Unreachable, in a later pass.
 
         `expected` is about how many bytes the replies may be, where they are many.

@@ -107,7 +107,7 @@ class Primary:
         """Look at the server now: something has failed."""
         self._look.set()
 
-    def leave(self) -> None:
+    def reconnect(self) -> None:
         """Connect anew, both pipelines to whoever takes writes then."""
         self._left += 1
         self._cut()
@@ -115,7 +115,7 @@ class Primary:
     def _switched(self) -> None:
         """Leave this server, which may be frozen: the sentinels have named another primary."""
         log.info("log.switched", server=self.name)
-        self.leave()
+        self.reconnect()
         self.look()
 
     def _cut(self) -> None:
@@ -137,7 +137,7 @@ class Primary:
             except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
                 self._unhealthy(f"it answers what cannot be understood: {error!r}")
 
-    async def ask(self, *calls: Packed) -> list[Reply]:
+    async def execute(self, *calls: Packed) -> list[Reply]:
         """Return this server's replies, refusals included. Raises Unreachable."""
         answer = await _answer(self.reads, calls)
         if isinstance(answer, Unreachable):
@@ -160,11 +160,11 @@ class Primary:
     def _judge(self, answer: Answer) -> None:
         (reply,), replicas = answer
         if isinstance(reply, Refusal) and UNLOADED in reply.text:
-            self.leave()  # with the next connection the functions are loaded again
+            self.reconnect()  # with the next connection the functions are loaded again
             self.look()
         elif isinstance(reply, Refusal):
             if reply.code in {"READONLY", "ERR"}:
-                self.leave()
+                self.reconnect()
             self._unhealthy(explained(reply.text))
         elif isinstance(replicas, Refusal):  # of WAIT
             self._unhealthy(explained(replicas.text))
@@ -180,7 +180,7 @@ class Primary:
         """
         if self.history and history != self.history and not self._is_in_doubt:
             self._is_in_doubt = True  # once: the look must not be cut off, too
-            self.leave()
+            self.reconnect()
             self.look()
 
     def _unhealthy(self, why: str) -> None:
@@ -218,5 +218,5 @@ async def _answer(pipeline: Pipeline, calls: Sequence[Packed]) -> Answer | Unrea
         if not answered.done():
             answered.set_result(answer)
 
-    pipeline.ask(calls, done)
+    pipeline.send(calls, done)
     return await answered

@@ -70,7 +70,7 @@ class ServerStatusWatch(Background):
 
     async def _streams(self, primary: Primary) -> int | None:
         """Return the number of paths on the list; None if the server refuses, or has not got it."""
-        (count,) = await primary.ask(pack("ZCARD", self._paths))
+        (count,) = await primary.execute(pack("ZCARD", self._paths))
         return None if isinstance(count, Refusal) else int(count)
 
 
@@ -78,7 +78,7 @@ async def _status_of(primary: Primary) -> ServerStatus | None:
     """Return the status of a server; None if it refuses INFO. Raises Unreachable."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    (text,) = await primary.ask(INFO)
+    (text,) = await primary.execute(INFO)
     return None if isinstance(text, Refusal) else read_info(text.decode(), loop.time() - began)
 
 

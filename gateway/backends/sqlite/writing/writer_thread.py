@@ -44,15 +44,15 @@ class _Job:
     Those of the commits, in their order, are an exception each or None; a step has one.
     """
 
-    __slots__ = ("commits", "queued_at", "task", "tell")
+    __slots__ = ("commits", "on_result", "queued_at", "task")
 
     def __init__(
         self,
-        tell: Callable[[Sequence[Any]], object],
+        on_result: Callable[[Sequence[Any]], object],
         commits: Sequence[Sequence[Change]] = (),
         task: Callable[[Writer], object] | None = None,
     ) -> None:
-        self.tell = tell
+        self.on_result = on_result
         self.commits = commits
         self.task = task
         self.queued_at = time.monotonic()
@@ -310,7 +310,7 @@ def words(error: Exception) -> str:
 
 def _settle(group: list[_Job], outcomes: list[Sequence[object]]) -> None:
     for job, of_job in zip(group, outcomes, strict=True):
-        job.tell(of_job)
+        job.on_result(of_job)
 
 
 def _tell_later(

@@ -86,7 +86,7 @@ async def _read_back(own: OwnStream, check: Check, body: bytes) -> Finding:
 
 async def _read(own: OwnStream, appended: int) -> ProbeReply:
     bounds = ProbeBounds(LARGE_S, LONGEST_REWRITTEN * appended)
-    return await own.asker.ask(own.stream, "GET", query={"offset": own.start}, bounds=bounds)
+    return await own.asker.send(own.stream, "GET", query={"offset": own.start}, bounds=bounds)
 
 
 def _cause(seen: bytes, body: bytes) -> Advice:

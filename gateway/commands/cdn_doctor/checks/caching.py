@@ -78,7 +78,7 @@ async def _plain(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
 
 async def _turned(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
     stream = own.spelled(f"offset={quote(own.start)}&cursor={cursor}")
-    return await own.asker.ask(stream, "GET")
+    return await own.asker.send(stream, "GET")
 
 
 async def validation(deployment: Deployment) -> Finding:
@@ -179,7 +179,7 @@ async def _given_old(deployment: Deployment, readers: Mapping[str, Read]) -> set
 async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnStream) -> ProbeReply:
     headers = {} if cookie is None else {"Cookie": cookie}
     stream = own.as_somebody(authorization)
-    return await own.asker.ask(stream, "GET", query={"offset": own.start}, headers=headers)
+    return await own.asker.send(stream, "GET", query={"offset": own.start}, headers=headers)
 
 
 def _made_up() -> str:

@@ -77,7 +77,7 @@ async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": ASKED_FOR,
     }
-    reply = await deployment.asker.ask(deployment.reads.own.stream, "OPTIONS", headers=asked)
+    reply = await deployment.asker.send(deployment.reads.own.stream, "OPTIONS", headers=asked)
     if not reply.is_good:
         return failed("CORS", f"a preflight was answered {reply.status}")
     if ALLOW_ORIGIN not in reply.headers:

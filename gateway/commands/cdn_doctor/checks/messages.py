@@ -52,7 +52,7 @@ async def message(deployment: Deployment) -> list[Finding]:
 
 async def _append(own: OwnStream, body: bytes, headers: dict[str, str]) -> ProbeReply:
     sent = {"Content-Type": own.content_type, **headers}
-    return await own.asker.ask(own.stream, "POST", headers=sent, body=body)
+    return await own.asker.send(own.stream, "POST", headers=sent, body=body)
 
 
 def _refused(reply: ProbeReply) -> Finding:

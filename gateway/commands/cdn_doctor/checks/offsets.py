@@ -114,7 +114,7 @@ async def _written(deployment: Deployment) -> _Log:
 
 
 async def _read(log: _Log, offset: str) -> ProbeReply:
-    return await log.own.asker.ask(
+    return await log.own.asker.send(
         log.own.stream,
         "GET",
         query={"offset": offset},

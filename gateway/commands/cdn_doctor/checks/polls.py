@@ -122,7 +122,7 @@ class EqualPolls:
     async def _poll(self) -> Poll:
         loop = asyncio.get_running_loop()
         try:
-            reply = await self._own.asker.ask(
+            reply = await self._own.asker.send(
                 self._own.stream,
                 "GET",
                 query=self._query,
@@ -264,7 +264,7 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
     await asyncio.sleep(max(0.0, last.ended_s + LATER_S - loop.time()))
     asked_s = loop.time()
     try:
-        reply = await own.asker.ask(
+        reply = await own.asker.send(
             own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
     except RequestRefused as refusal:
@@ -286,7 +286,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
         return unknown("cursor", "polls are too short, or give no cursor for the next one")
     query = {"live": "long-poll", "offset": own.start, "cursor": cursor}
     try:
-        reply = await own.asker.ask(
+        reply = await own.asker.send(
             own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
     except RequestRefused as refusal:

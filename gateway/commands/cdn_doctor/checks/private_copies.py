@@ -113,6 +113,6 @@ async def _closed(deployment: Deployment, suffix: str) -> OwnStream:
 async def _read(
     own: OwnStream, authorization: str | None, query: Mapping[str, str] | None = None
 ) -> ProbeReply:
-    return await own.asker.ask(
+    return await own.asker.send(
         own.as_somebody(authorization), "GET", query={"offset": own.start, **(query or {})}
     )

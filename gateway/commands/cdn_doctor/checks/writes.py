@@ -28,9 +28,9 @@ _ASKS_AGAIN = re.compile(r"\bno-(?:cache|store)\b", re.IGNORECASE)
 async def head(deployment: Deployment) -> Finding:
     """Check whether HEAD has the new tail right after an append."""
     own = await deployment.streams.create("-head")
-    before = await deployment.asker.ask(own.stream, "HEAD")
+    before = await deployment.asker.send(own.stream, "HEAD")
     tail = await own.append(b"1")
-    after = await deployment.asker.ask(own.stream, "HEAD")
+    after = await deployment.asker.send(own.stream, "HEAD")
     if not (before.is_good and after.is_good):
         worse = after if before.is_good else before
         return unknown("HEAD", f"it was answered {worse.status}")
@@ -79,7 +79,7 @@ async def early_404(deployment: Deployment) -> Finding:
     """Check that who read a stream too early reads it once it is there."""
     early = deployment.streams.planned("-early")
     query = {"offset": "-1"}
-    before = await deployment.asker.ask(early, "GET", query=query)
+    before = await deployment.asker.send(early, "GET", query=query)
     if before.is_good:
         kind = before.headers.get("Content-Type", "no type")[:40]
         saw = f"a stream that is not there was answered {before.status} ({kind})"
