@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
+from gateway.commands.one_stream.home import home_of, server_options
+from gateway.errors import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+    from urllib.error import HTTPError
 
-    from gateway.settings import Address
+    from gateway.commands.one_stream.target import StreamTarget
 
 TIMEOUT_S = 60.0  # a reload opens logs, and asks each worker
 REFUSED = 1
@@ -21,53 +27,75 @@ REFUSED = 1
 
 @click.command()
 @config_option
-@click.option(
-    "--token-file",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="File with the token of an operator, where the console has admin_users or admin_tokens.",
-)
-def reload(config: Path | None, token_file: str | None) -> None:
-    """Have the server with these settings read them again.
+@admin_option
+@admin_token_option
+@server_options
+@click.pass_context
+def reload(
+    ctx: click.Context, config: Path | None, admin: str | None, admin_token: Path | None
+) -> None:
+    """Have a server read its settings again.
 
-    Its admin listener on this machine is asked. The exit status is 0 once the new settings are in
-    force, also in all workers. Otherwise the former ones stay in force: then the reasons are
-    printed, and the exit status is 1.
+    Without --admin and a context it is the server with these settings, on this machine. The exit
+    status is 0 once the new settings are in force, also in all workers. If they are refused the
+    former ones stay in force: then the reasons are printed, and the exit status is 1.
     """
-    admin = load_settings(config, {}).admin
-    if admin.port == 0:
-        complain("admin has port 0, so the server's port is not known: send it SIGHUP.")
-        sys.exit(UNUSABLE)
-    problem, routes = request_reload(admin, token_file)
+    try:
+        home = home_of(os.environ, ctx, needs_base=False)
+        if config is not None or not home.admin:
+            admin = admin or _admin_url(config)
+        target = admin_of(home, admin, admin_token, ctx)
+    except ValueError as cause:
+        raise click.UsageError(f"{cause}.") from cause
+    problem, routes = request_reload(target)
     if problem is not None:
         complain(problem)
         sys.exit(REFUSED)
     click.echo(f"In force: {' '.join(routes)}")
 
 
-def request_reload(admin: Address, token_file: str | None) -> tuple[str | None, list[str]]:
+def _admin_url(config: Path | None) -> str:
+    from gateway.settings.reached import console_url
+
+    settings = load_settings(config, {})
+    if settings.admin.port == 0:
+        complain("admin has port 0, so the server's port is not known: send it SIGHUP.")
+        sys.exit(UNUSABLE)
+    return console_url(settings)
+
+
+def request_reload(target: StreamTarget) -> tuple[str | None, list[str]]:
     """Request a reload; return why it was refused, or None and the routes in force."""
-    import json
-    from http.client import HTTPConnection, HTTPException
-    from pathlib import Path
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    from gateway import trust
+
+    def answer(path: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        request = Request(f"{target.url}/{path}", method=method, headers=dict(headers))  # noqa: S310 - http or https
+        tls = trust.context(target.ca_file) if target.url.startswith("https:") else None
+        with urlopen(request, timeout=TIMEOUT_S, context=tls) as response:  # noqa: S310
+            found: dict[str, Any] = json.loads(response.read())
+            return found
 
     headers = {"Content-Type": "application/json"}
-    connection = HTTPConnection(admin.reached_at, admin.port, timeout=TIMEOUT_S)
     try:
-        if token_file is not None:
-            headers["Authorization"] = f"Bearer {Path(token_file).read_text().strip()}"
+        if target.authorization is not None:
+            headers["Authorization"] = target.authorization
         else:  # while everybody on this machine is an operator, a change needs this against pages
-            connection.request("GET", "/api/session")
-            headers["X-CSRF-Token"] = json.loads(connection.getresponse().read()).get("csrf", "")
-        connection.request("POST", "/api/reload", headers=headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (HTTPException, ValueError):
-        return f"{admin} is not the admin listener of Headgate", []
-    except OSError as error:
-        return f"{admin} cannot be reached: {error.strerror or error}", []
-    finally:
-        connection.close()
-    if response.status == HTTPStatus.OK:
-        return None, answer["routes"]
-    return str(answer.get("detail", f"{admin} answers {response.status}")), []
+            headers["X-CSRF-Token"] = answer("session", "GET", {}).get("csrf", "")
+        return None, answer("reload", "POST", headers)["routes"]
+    except HTTPError as refusal:
+        return _reasons(refusal), []
+    except URLError as error:
+        return f"{target.url} cannot be reached: {error.reason}", []
+    except (HTTPException, OSError, ValueError, StartError) as error:
+        return f"{target.url} is not the admin listener of Headgate: {error}", []
+
+
+def _reasons(refusal: HTTPError) -> str:
+    try:
+        return str(json.loads(refusal.read())["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{refusal.url} answers {refusal.status}"

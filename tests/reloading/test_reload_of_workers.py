@@ -86,10 +86,11 @@ def test_the_command_puts_new_settings_in_force_in_all_workers(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, workers: int) -> None:
     with configured(tmp_path, workers) as at:
-        at.write("/a", "/b", expiry_grace=1)
+        at.write("/a", "/b", expiry_grace=1, log_format="json")
         refused = at.reload()
         assert refused.returncode == 1
         assert b"expiry_grace cannot be changed by a reload" in refused.stderr
+        assert b"log_format cannot be changed by a reload" in refused.stderr
         at.write("/a", "/b", tokens_file="/nowhere/tokens.toml", auth=["tokens"])
         assert b"/nowhere/tokens.toml" in at.reload().stderr
         assert at.statuses("/b/s") == {404}
@@ -123,5 +124,11 @@ def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> No
         tables.append({"name": name, "role": role, "token": f"sha256:{digest}"})
     with configured(tmp_path, 1, HEADGATE_ADMIN_TOKENS=json.dumps(tables)) as at:
         assert at.reload().returncode == 1
-        assert at.reload("--token-file", str(tmp_path / "eye")).returncode == 1
-        assert at.reload("--token-file", str(tmp_path / "ops")).returncode == 0
+        assert at.reload("--admin-token", str(tmp_path / "eye")).returncode == 1
+        assert at.reload("--admin-token", str(tmp_path / "ops")).returncode == 0
+        url = f"http://127.0.0.1:{at.server.admin_port}"
+        at.write("/b", listen="127.0.0.1:1")  # --admin goes before what the settings say
+        assert at.reload("--admin", "http://127.0.0.1:1").returncode == 1
+        at.write("/b")
+        asked = at.reload("--admin", url, "--admin-token", str(tmp_path / "ops"))
+        assert (asked.returncode, asked.stdout) == (0, b"In force: /b\n")
