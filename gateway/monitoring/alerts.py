@@ -94,8 +94,8 @@ OF_EVERY_GATEWAY = (
         "10m",
         "warning",
         "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
-        f"The target is {promql.TARGET:.0%}. Look for readers that ask without a cursor, for"
-        " short lifetimes, for identity headers and for a cache that is too small.",
+        f"The target is {promql.TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
+        " identity headers, and a cache that is too small.",
     ),
     Alert(
         "HeadgateReadersApart",
@@ -103,8 +103,8 @@ OF_EVERY_GATEWAY = (
         f"{COLLAPSED.record} < 2 and {_READERS} / {_FEEDS} > 10",
         "10m",
         "warning",
-        "Of {{ $labels.route }} only {{ $value | humanize }} readers share a fetch.",
-        "Many readers follow the same streams, and yet each is answered by itself: look for"
+        "Only {{ $value | humanize }} readers of {{ $labels.route }} share a fetch.",
+        "Many readers follow the same streams, but their requests are not collapsed: look for"
         " identity headers and for cursors that are not sent back.",
     ),
     Alert(
@@ -112,10 +112,10 @@ OF_EVERY_GATEWAY = (
         f"{DELIVERY.record} > 1",  # a reader notices a second
         "10m",
         "warning",
-        "{{ $labels.instance }} delivers of {{ $labels.route }} after"
+        "{{ $labels.instance }} delivers new data of {{ $labels.route }} after"
         " {{ $value | humanizeDuration }} (p99).",
-        "The gateway is short of processor time, or its rounds have too many readers: add"
-        " workers or gateways.",
+        "The gateway is short of CPU time, or a process has too many readers: add workers or"
+        " gateways.",
     ),
     Alert(
         "HeadgateSlowReaders",
@@ -124,8 +124,8 @@ OF_EVERY_GATEWAY = (
         "warning",
         "{{ $value | humanizePercentage }} of the SSE readers of {{ $labels.route }} do not"
         " keep up.",
-        "A few slow readers are normal. Many have a bottleneck in common: the gateway's"
-        " network, or a proxy that buffers.",
+        "A few slow readers are normal. Many share a bottleneck: the gateway's network, or a"
+        " proxy that buffers.",
     ),
     Alert(
         "HeadgateEventLoopStalls",
@@ -134,15 +134,14 @@ OF_EVERY_GATEWAY = (
         "warning",
         "The event loop of {{ $labels.instance }} stalls for {{ $value | humanizeDuration }}"
         " (p99).",
-        "All readers and writers of the process wait as long: it is short of processor time.",
+        "All readers and writers of the process wait as long: it is short of CPU time.",
     ),
     Alert(
         "HeadgateFewFilesLeft",
         "process_open_fds / process_max_fds > 0.8 and on (job, instance) headgate_build_info",
         "5m",
         "warning",
-        "{{ $labels.instance }} has opened {{ $value | humanizePercentage }} of the files that"
-        " it may.",
+        "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its open-file limit.",
         "At 90 % connections are refused. Raise the open-file limit, or add gateways.",
     ),
     Alert(
@@ -152,15 +151,14 @@ OF_EVERY_GATEWAY = (
         "2m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
-        "The log lines of these requests say why; /readyz tells of a log or an origin that is"
-        " away.",
+        "The log has the reason of each error; /readyz names a log or an origin that is down.",
     ),
     Alert(
         "HeadgateRefuses",
         f"{promql.rate('headgate_refusals_total', 'job, instance, limit')} > 0",
         "5m",
         "warning",
-        "{{ $labels.instance }} refuses what is beyond {{ $labels.limit }}.",
+        "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
         "Clients are refused all the time. Raise the setting of this name, or add gateways.",
     ),
 )
@@ -171,8 +169,8 @@ OF_PARTS = (
         "headgate_access_file_ok == 0",
         "1m",  # longer than any editor needs to write a file
         "warning",
-        "{{ $labels.instance }} does not take {{ $labels.setting }} as it is now.",
-        "What the file said before still counts: nothing that was revoked or added since does, and"
+        "{{ $labels.instance }} cannot use the present file of {{ $labels.setting }}.",
+        "The former content stays in force: later revocations and additions have no effect, and"
         " a restart would fail. /readyz and the log line access.file_refused say why.",
         "access_files",
     ),
@@ -210,8 +208,8 @@ OF_PARTS = (
         "warning",
         "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"
         " {{ $labels.instance }}.",
-        "Compare the time of the queue with those of the write and the sync: the disk or the"
-        " Redis is slow, or there are more appends than it can take.",
+        "Compare the times of queue, write and sync: the disk or Redis is slow, or there are more"
+        " appends than it can store.",
         "log",
     ),
     Alert(
@@ -221,8 +219,8 @@ OF_PARTS = (
         "warning",
         "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} fail on"
         " {{ $labels.instance }}.",
-        "The log cannot take them, and their writers get 503: /readyz, and the log lines log.failed"
-        " and log.refused, give the reason.",
+        "The log cannot store them, and their writers get 503: /readyz, and the log lines"
+        " log.failed and log.refused, give the reason.",
         "log",
     ),
     Alert(
@@ -272,8 +270,8 @@ OF_PARTS = (
         "0m",
         "critical",
         "The Redis of {{ $labels.route }} has lost acknowledged writes.",
-        "It has restarted, or another has taken over, without what it had acknowledged last. The"
-        " offsets of what is lost are refused.",
+        "After a restart or failover it lacks the last writes that it had acknowledged. The offsets"
+        " of lost data get 410.",
         "redis",
     ),
     Alert(
@@ -282,10 +280,10 @@ OF_PARTS = (
         f"{_changed_histories('unknown')} > 0 unless {_changed_histories('no')} > 0",
         "0m",
         "warning",
-        "The Redis of {{ $labels.route }} has restarted, or another has taken over: no gateway can"
-        " tell whether writes are lost.",
-        "None had stored anything there since it was started, or somebody else has written to the"
-        " same stream before it could look.",
+        "The Redis of {{ $labels.route }} has restarted or failed over, and no gateway can tell"
+        " whether writes are lost.",
+        "No gateway had stored anything there since its start, or another gateway wrote to the"
+        " same stream before it could check.",
         "redis",
     ),
     Alert(
@@ -312,7 +310,7 @@ OF_PARTS = (
         "10m",
         "warning",
         "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
-        "Readers may get streams that are deleted. /readyz and the log line purge.failed give the"
+        "Readers may still get deleted streams. /readyz and the log line purge.failed give the"
         " reason.",
         "purges",
     ),
@@ -323,7 +321,7 @@ OF_PARTS = (
         "warning",
         "{{ $labels.instance }} cannot reach {{ $labels.server }}, an origin of"
         " {{ $labels.route }}.",
-        "The other servers of the route are asked instead, if there are any.",
+        "Requests go to the other servers of the route, if there are any.",
         "origin",
     ),
     Alert(
@@ -331,7 +329,7 @@ OF_PARTS = (
         "max by (job, instance, route) (headgate_origin_up) == 0",
         "1m",
         "critical",
-        "{{ $labels.instance }} reaches no origin of {{ $labels.route }}.",
+        "{{ $labels.instance }} cannot reach any server of the origin of {{ $labels.route }}.",
         "Readers get what is cached, and writers get 502.",
         "origin",
     ),
@@ -343,7 +341,8 @@ OF_PARTS = (
         "warning",
         "{{ $value | humanizePercentage }} of the requests to the origin of"
         " {{ $labels.route }} fail.",
-        "Its log says why it answers 5xx; the gateway's line origin.failed has the rest.",
+        "The origin's log says why it answers 5xx; the gateway's log line origin.failed has the"
+        " other failures.",
         "origin",
     ),
 )

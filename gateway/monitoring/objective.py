@@ -53,8 +53,8 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             "0m",  # the long window is long enough
             "critical",
             "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
-            f"The objective is that {percent} get another answer. At this pace the errors that it"
-            " allows in a month are used up within days.",
+            f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
+            " is used up within days.",
         ),
         Alert(
             "HeadgateErrorBudgetBurns",
@@ -63,8 +63,8 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             "warning",
             "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx, for"
             " hours.",
-            f"The objective is that {percent} get another answer. At this pace the errors that it"
-            " allows in a month are used up before the month is over.",
+            f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
+            " is used up before the month is over.",
         ),
     )
 

@@ -226,7 +226,7 @@ CASES = [
         readers_of_feeds(shared=1, readers=100),
         11,
         BY_ROUTE_OF_ALL,
-        "Of /r only 1 readers share a fetch.",
+        "Only 1 readers of /r share a fetch.",
     ),
     Case(
         "HeadgateReadersApart",
@@ -234,7 +234,7 @@ CASES = [
         readers_of_feeds(shared=2, readers=1000),
         11,
         BY_ROUTE_OF_ALL,
-        "Of /r only 1 readers share a fetch.",
+        "Only 1 readers of /r share a fetch.",
     ),
     Case(
         "HeadgateSlowDelivery",
@@ -242,7 +242,7 @@ CASES = [
         buckets(DELIVERY, ROUTE, {"1": 99, "2.5": 100, "+Inf": 100}),
         11,
         BY_ROUTE,
-        "a:1 delivers of /r after 1.75s (p99).",
+        "a:1 delivers new data of /r after 1.75s (p99).",
     ),
     Case(
         "HeadgateSlowReaders",
@@ -274,7 +274,7 @@ CASES = [
         files(800),
         5,
         BY_PROCESS,
-        "a:1 has opened 80.1% of the files that it may.",
+        "a:1 uses 80.1% of its open-file limit.",
     ),
     Case(
         "HeadgateServerErrors",
@@ -336,7 +336,7 @@ CASES = [
         gauge("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 1),
         1,
         {**BY_PROCESS, "setting": "tokens_file"},
-        "a:1 does not take tokens_file as it is now.",
+        "a:1 cannot use the present file of tokens_file.",
     ),
     Case(
         "HeadgateRefuses",
@@ -344,7 +344,7 @@ CASES = [
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
         6,
         {**BY_PROCESS, "limit": "max_feeds"},
-        "a:1 refuses what is beyond max_feeds.",
+        "a:1 refuses requests beyond the limit max_feeds.",
     ),
     Case(
         "HeadgatePurgesFail",
@@ -448,7 +448,7 @@ CASES = [
         histories(no="0x5 1x60", unknown="0x5 3x60"),
         6,
         BY_ROUTE_OF_ALL,
-        "The Redis of /r has restarted, or another has taken over: no gateway can tell whether"
+        "The Redis of /r has restarted or failed over, and no gateway can tell whether"
         " writes are lost.",
     ),
     Case(
@@ -497,7 +497,7 @@ CASES = [
         servers(1, 0),
         1,
         BY_ROUTE,
-        "a:1 reaches no origin of /r.",
+        "a:1 cannot reach any server of the origin of /r.",
     ),
     Case(
         "HeadgateOriginErrors",
@@ -584,7 +584,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     assert sorted(sections) == sorted(declared)
     for name in sections:
         said = re.findall(r"^\*\*(.*?)\*\*", section(text, name), re.MULTILINE)
-        assert said == ["It means", "Users see", "What to do", "Made by"], name
+        assert said == ["It means", "Users see", "What to do", "Caused by"], name
 
 
 @pytest.mark.parametrize(
@@ -619,7 +619,7 @@ def test_an_invalid_runbooks_url_is_refused(url: str) -> None:
 def test_the_error_budget_alerts_follow_the_given_objective() -> None:
     made = run([HEADGATE, "alerts", "--objective", "99"]).stdout.decode()
     assert [made.count(f"ratio_rate1h > {bound} and") for bound in (0.144, 0.0144)] == [1, 0]
-    assert "The objective is that 99 % get another answer" in made
+    assert "The objective is that 99 % get no 5xx" in made
 
 
 @pytest.mark.parametrize("objective", ["100", "94.9", "all"])
