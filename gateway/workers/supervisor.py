@@ -199,12 +199,16 @@ class Supervisor:
         """Have all workers serve by these settings. Raises StartError, and changes none."""
         check_fixed(self._settings, settings)
         message = msgspec.structs.replace(self._start_message, settings=of_workers(settings))
-        refusals = await asyncio.gather(*(slot.prepare_reload(message) for slot in self._slots))
-        refusal = next((why for why in refusals if why is not None), None)
-        for slot in self._slots:
-            slot.finish_reload(None if refusal is not None else message)
-        if refusal is not None:
-            raise StartError(refusal)
+        outcome: StartMessage | None = None
+        try:
+            refusals = await asyncio.gather(*(slot.prepare_reload(message) for slot in self._slots))
+            refusal = next((why for why in refusals if why is not None), None)
+            if refusal is not None:
+                raise StartError(refusal)
+            outcome = message
+        finally:  # also if this gateway stops meanwhile: workers wait for it
+            for slot in self._slots:
+                slot.finish_reload(outcome)
         set_level(settings.log_level)
         self._start_message, self._settings = message, settings
         self._address_file.update(settings)

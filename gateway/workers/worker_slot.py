@@ -49,6 +49,33 @@ LONGEST_PAUSE_S = 15.0
 LAST_S = 5.0  # for a worker to exit after it has said its last
 
 
+class NextStartMessage:
+    """The first message to each worker of a slot, which is held back amid a reload.
+
+    A worker that started amid one would have the former settings, and not hear of the new ones.
+    """
+
+    def __init__(self, message: StartMessage) -> None:
+        self.descriptors = message.descriptors  # which no reload changes
+        self._message = message
+        self._is_settled = asyncio.Event()
+        self._is_settled.set()
+
+    async def message(self) -> StartMessage:
+        """Return the message once no reload is under way."""
+        await self._is_settled.wait()
+        return self._message
+
+    def hold(self) -> None:
+        """Let workers wait: a reload is under way."""
+        self._is_settled.clear()
+
+    def release(self, message: StartMessage | None) -> None:
+        """Let workers start, after a reload with its message; None means that it was refused."""
+        self._message = message or self._message
+        self._is_settled.set()
+
+
 class WorkerSlot:
     """`why_unhealthy` says why its worker does not serve. `started` is set once one has.
 
@@ -69,7 +96,7 @@ class WorkerSlot:
         self.started = asyncio.Event()
         self.restarts = 0
         self.hangs = 0
-        self._start_message = start_message
+        self._start = NextStartMessage(start_message)
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._channel: Channel | None = None
@@ -119,7 +146,7 @@ class WorkerSlot:
                 *COMMAND,
                 str(self.number),
                 stdin=theirs.fileno(),
-                pass_fds=self._start_message.descriptors,
+                pass_fds=self._start.descriptors,
                 start_new_session=True,
                 env=_environment(),
             )
@@ -128,8 +155,10 @@ class WorkerSlot:
             return f"cannot be started: {error.strerror}"
         finally:
             theirs.close()
-        self._channel = await Channel.over(ours)
-        self._channel.send(self._start_message)
+        channel = await Channel.over(ours)
+        message = await self._start.message()
+        self._channel = channel
+        self._channel.send(message)
         if self._stopping.is_set():
             self._channel.send(StopMessage())
         asking = asyncio.create_task(self._keep_asking())
@@ -195,14 +224,14 @@ class WorkerSlot:
 
     async def prepare_reload(self, start_message: StartMessage) -> str | None:
         """Return why the worker cannot be reloaded, or None if it can, or if there is none now."""
+        self._start.hold()
         if self._channel is None:
             return None
         return await self._pending.prepare_reload(self._channel, start_message.settings)
 
     def finish_reload(self, start_message: StartMessage | None) -> None:
         """Put a prepared reload in force, also for later workers; with None, abandon it."""
-        if start_message is not None:
-            self._start_message = start_message
+        self._start.release(start_message)
         if self._channel is not None:
             self._channel.send(FinishReload(commits=start_message is not None))
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +107,27 @@ def test_a_worker_that_starts_after_a_reload_has_the_new_settings(tmp_path: Path
             subprocess.run(["kill", "-9", str(pid)], check=True)
         wait_until(lambda: len(at.server.told("worker.ended")) == 2, "both have ended")
         wait_until(at.server.is_ready, "both are replaced")
+        assert at.statuses("/b/s") == {502}
+
+
+def test_a_worker_that_starts_amid_a_reload_has_the_new_settings(tmp_path: Path) -> None:
+    with configured(tmp_path, 2) as at:
+        at.write("/a", "/b")
+        slow, killed = at.server.workers().values()
+        os.kill(slow, signal.SIGSTOP)  # so that the reload waits for it
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                reload = pool.submit(at.reload)
+                wait_until(lambda: len(at.server.told("worker.started")) == 2, "both have started")
+                os.kill(killed, signal.SIGKILL)
+                wait_until(lambda: killed not in at.server.workers().values(), "it has ended")
+                wait_until(lambda: len(at.server.workers()) == 2, "another one is there")
+                assert not reload.done()
+                os.kill(slow, signal.SIGCONT)
+                assert reload.result().returncode == 0
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        wait_until(at.server.is_ready, "both serve")
         assert at.statuses("/b/s") == {502}
 
 

@@ -174,3 +174,16 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     slot.stop()
     async with asyncio.timeout(60):
         await keeping
+
+
+async def test_a_worker_that_starts_amid_a_reload_waits_for_its_outcome() -> None:
+    former, new = (StartMessage(settings, b"", 0) for settings in ("former", "new"))
+    start = slots.NextStartMessage(former)
+    assert await start.message() == former
+    for outcome, expected in ((None, former), (new, new), (None, new)):
+        start.hold()
+        worker = asyncio.ensure_future(start.message())
+        await asyncio.sleep(0)
+        assert not worker.done()
+        start.release(outcome)
+        assert await worker == expected
