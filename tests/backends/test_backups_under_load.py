@@ -1,0 +1,18 @@
+"""A short campaign of backups beside appends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.backends.backups_under_load import play
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_backup_beside_appends_has_all_that_was_acknowledged_before_it(
+    tmp_path: Path,
+) -> None:
+    found = await play(tmp_path, backups=2, kills=3, megabytes=8, seed=1)
+    assert found.rate > 0
+    assert found.beside, "nothing was appended while a backup was made"
