@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from tests.faults.disk import append, content, create
@@ -122,18 +124,49 @@ def test_a_lost_data_file_is_noticed_at_the_next_commit_and_can_be_put_back(
         assert content(server, "log") == b"first second "
 
 
-def test_a_truncated_data_file_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [8192, 0])
+def test_a_truncated_data_file_is_noticed_at_the_next_commit(size: int, tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         create(server, "log", b"x" * 100_000)
         assert server.terminate() == 0
         server.start()
         assert append(server, "log", b"more").status == 204
         with (tmp_path / FILE).open("rb+") as file:
-            file.truncate(8192)
+            file.truncate(size)
         append(server, "log", b"refused ").assert_problem(503)
         status, checks = _readiness(server)
         assert status == 503
         assert "was cut short" in checks["log /v1/stream"]
+
+
+def test_a_data_file_that_another_program_shortens_with_its_wal_is_not_lost(
+    tmp_path: Path,
+) -> None:
+    """Litestream takes the WAL into the file, and with it pages that the server has given back."""
+    with headgate(f"file:{tmp_path}") as server:
+        create(server, "old", b"")
+        for _ in range(40):
+            assert append(server, "old", b"x" * 250_000).status == 204
+        create(server, "log", b"first ")
+        other = apsw.Connection(str(tmp_path / FILE))
+        other.execute("begin; select 1 from streams").fetchall()  # the server cannot take all of it
+        before = (tmp_path / FILE).stat().st_size
+        assert ask(server.port, "DELETE", "/v1/stream/old").status == 204
+        wait_until(lambda: pages_in(tmp_path) < 2000, "the pages are given back")
+        assert (tmp_path / FILE).stat().st_size == before
+        other.execute("commit; pragma wal_checkpoint(truncate)").fetchall()
+        assert (tmp_path / FILE).stat().st_size < before
+        assert append(server, "log", b"second").status == 204
+        assert content(server, "log") == b"first second"
+        other.close()
+
+
+def pages_in(folder: Path) -> int:
+    """Return how many pages the data file has for a program that opens it now."""
+    with closing(apsw.Connection(str(folder / FILE))) as connection:
+        pages = connection.pragma("page_count")
+    assert isinstance(pages, int)
+    return pages
 
 
 def test_a_restart_without_the_data_file_is_refused_until_it_is_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -43,11 +44,17 @@ class OpenFiles:
             held = self._open_files[self._file_name]
             self._open_files = {self._file_name: held._replace(size=0)}
 
-    def check(self) -> None:
-        """Raise DataFileLost if a file was removed or replaced, or the data file was cut short."""
+    def check(self, bytes_needed: Callable[[], int]) -> None:
+        """Raise DataFileLost if a file was removed or replaced, or the data file was cut short.
+
+        `bytes_needed` returns how long the data file has to be; only a shorter one is compared.
+        """
         found = self.look().get(self._file_name)
-        # The WAL may get shorter: any program that reads the data file may copy the WAL into it.
-        if found is not None and found.size < self._open_files[self._file_name].size:
+        if found is None or found.size >= self._open_files[self._file_name].size:
+            return
+        # Any program that reads the data file may copy the WAL into it, and with it pages that were
+        # given back: Litestream does. Then both files get shorter.
+        if found.size < bytes_needed():
             raise DataFileLost(f"{self._file_name} was cut short under the running server")
 
     def look(self) -> dict[str, OpenFile]:

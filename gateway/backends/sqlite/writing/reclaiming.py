@@ -26,6 +26,11 @@ class ReclaimStep(NamedTuple):
     more: bool
 
 
+def file_bytes(connection: apsw.Connection) -> int:
+    """Return the bytes of the data file when all of the WAL is in it."""
+    return number(connection, "pragma page_count") * number(connection, "pragma page_size")
+
+
 def unused_bytes(connection: apsw.Connection) -> int:
     """Return the bytes of the data file that hold nothing: for appends, or for the disk."""
     return number(connection, "pragma freelist_count") * number(connection, "pragma page_size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
 from gateway.backends.sqlite.writing.reclaiming import (
     SPARE_PAGES,
     ReclaimStep,
+    file_bytes,
     reclaim,
     unused_bytes,
     used_bytes,
@@ -212,6 +214,13 @@ class Writer:
         return change.grown > 0 and (
             not change.state.history or change.state.stream_id in self._known
         )
+
+    def file_bytes(self) -> int:
+        """Return how long the data file is once the WAL is in it; no file is, if that is lost."""
+        try:
+            return file_bytes(self._connection)
+        except apsw.Error:
+            return sys.maxsize
 
     def unused_bytes(self) -> int:
         """Return the bytes of the data file that hold nothing."""

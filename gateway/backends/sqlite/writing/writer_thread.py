@@ -253,7 +253,7 @@ class WriterThread:
         the place of the failed one, before it takes anybody's data.
         """
         try:
-            self._folder.open_files.check()
+            self._folder.open_files.check(lambda: 0 if writer is None else writer.file_bytes())
             if writer is None:
                 writer = self._reopened()
             result = step(writer)
