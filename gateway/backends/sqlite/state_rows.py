@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +17,9 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Each column of a stream, and the field of its state that it holds.
 FIELDS = {
@@ -73,10 +77,38 @@ _in_columns = attrgetter(*FIELDS.values())
 _in_detail = attrgetter(*_Detail.__struct_fields__)
 
 
+# The last field of `detail`, whose value is the row's checksum. Rows of an older Headgate lack it.
+CHECK = '"check":'
+
+
 def row_of_state(state: StreamState) -> tuple[object, ...]:
     """Return the row of a state, in the order of COLUMNS."""
-    detail = _encode(_Detail(*_in_detail(state)))
-    return (*_in_columns(state), detail.decode())
+    columns = _in_columns(state)
+    text = _encode(_Detail(*_in_detail(state))).decode()
+    body = "{" if text == "{}" else f"{text[:-1]},"
+    return (*columns, f"{body}{CHECK}{_checksum(columns, body)}}}")
+
+
+def is_row_sound(row: tuple[Any, ...]) -> bool:
+    """Return whether a row matches its checksum; without one it cannot be told."""
+    *columns, detail = row
+    body, mark, check = str(detail).rpartition(CHECK)
+    return not mark or check == f"{_checksum(columns, body)}}}"
+
+
+def _checksum(columns: Sequence[Any], body: str) -> int:
+    """Return the CRC of a row without version and tail, which change alone with each append."""
+    stream_id, path, generation, _, content_type, _, closed, deadline, *rest = columns
+    soft_deleted, references, trim_at = rest
+    # SQLite returns flags as integers, and times as floats.
+    return zlib.crc32(
+        f"{stream_id} {path} {generation} {content_type} {closed:d} {_time(deadline)}"
+        f" {soft_deleted:d} {references} {_time(trim_at)} {body}".encode()
+    )
+
+
+def _time(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
 
 
 def state_of(row: tuple[object, ...]) -> StreamState:

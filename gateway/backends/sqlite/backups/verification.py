@@ -16,7 +16,7 @@ from gateway.backends.sqlite import wal
 from gateway.backends.sqlite.backups.source import SourceFile, unused
 from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken
-from gateway.backends.sqlite.state_rows import COLUMNS, state_of
+from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
 from gateway.protocol.streams.generations import raised
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Row = tuple[int, int, bytes | None, bytes]  # end, crc, sizes, data
 
+# Raised for a row of a stream that SQLite can read, and its columns or their text cannot be.
+UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError)
 PATHS = 500  # of one read
 # Bytes of records in one snapshot: some 20 ms, in which a WAL grows by less than a megabyte.
 SNAPSHOT_BYTES = 8 * 1024 * 1024
@@ -63,7 +65,7 @@ class FileVerification:
     def _parts(self) -> Iterator[DamageReport]:
         try:
             tables = self._look_around()
-        except apsw.Error as error:
+        except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the file cannot be read: {error}")
             return
         yield from self._wal()
@@ -108,7 +110,7 @@ class FileVerification:
                 for path, stream_id in rows:
                     yield from self._stream(path, stream_id)
                     after = path
-        except apsw.Error as error:
+        except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the index of streams is damaged behind {after!r}: {error}")
             yield from self._streams_by_id(after)
 
@@ -125,7 +127,7 @@ class FileVerification:
                 for path, stream_id in rows:
                     yield from self._stream(path, stream_id)
                     last = stream_id
-        except apsw.Error as error:
+        except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the table of streams is damaged behind stream {last}: {error}")
 
     def _stream(self, path: str, stream_id: int) -> Iterator[DamageReport]:
@@ -135,23 +137,28 @@ class FileVerification:
             self._on_progress()
             try:
                 with self._connection:
-                    state = self._state(stream_id)
-                    if state is None:  # it was removed meanwhile
+                    row = self._row(stream_id)
+                    if row is None:  # it was removed meanwhile
                         return
+                    state = self._state_of(row)
                     if not check.has_begun:
                         self._references(check, state)
+                        if not is_row_sound(row):
+                            check.add(state, 0, "the stream's state does not match its checksum")
                     self._step(check, state)
             except apsw.Error as error:
                 check.end(f"what follows cannot be read: {error}")
-            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            except UNREADABLE as error:
                 check.end(f"the state of the stream is damaged: {error}")
         yield from check.damages
 
-    def _state(self, stream_id: int) -> StreamState | None:
+    def _row(self, stream_id: int) -> tuple[Any, ...] | None:
         rows = self._all(f"select {self._columns} from streams where id=?", stream_id)
-        if not rows:
-            return None
-        state = state_of(rows[0])
+        return rows[0] if rows else None
+
+    def _state_of(self, row: tuple[Any, ...]) -> StreamState:
+        """Return the state in a row, raised to the present history as for readers."""
+        state = state_of(row)
         return raised(state, self._history) if self._history else state
 
     def _step(self, check: _StreamCheck, state: StreamState) -> None:
@@ -179,23 +186,37 @@ class FileVerification:
 
     def _recent(self) -> Iterator[DamageReport]:
         """Check the short appends that are not at their streams' places yet, in one snapshot."""
-        check = _RecentCheck(self._history)
+        positions: dict[int, tuple[StreamState | None, int]] = {}  # at most one for each row
         try:
-            for nr, stream_id, end, crc, sizes, data, *state_row in self._connection.execute(
-                f"select nr, recent.stream, recent.end, recent.crc, recent.sizes, recent.data,"
-                f" {self._columns_of('streams')} from recent join streams on"
-                " streams.id=recent.stream where recent.version>streams.version order by nr"
-            ):
-                self._on_progress()
-                yield from check.step(nr, stream_id, (end, crc, sizes, data), state_row)
-        except apsw.Error as error:
+            with self._connection:
+                for nr, stream_id, *row in self._connection.execute(
+                    "select nr, recent.stream, recent.end, recent.crc, recent.sizes, recent.data"
+                    " from recent join streams on streams.id=recent.stream"
+                    " where recent.version>streams.version order by nr"
+                ):
+                    self._on_progress()
+                    state, position = positions.get(stream_id) or self._first_recent(stream_id)
+                    end, crc, sizes, data = row
+                    positions[stream_id] = (state, end)
+                    self.bytes += len(data)
+                    problem = ""
+                    if end - len(data) != position:
+                        problem = "a recent record is missing"
+                    elif not _is_sound(stream_id, end, crc, sizes, data):
+                        problem = f"a recent record (row {nr}) does not match its checksum"
+                    if problem and state is not None:
+                        yield DamageReport(problem, state.path, state.offset(position))
+        except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the table of recent appends cannot be read: {error}")
-        self.bytes += check.bytes
 
-    def _columns_of(self, table: str) -> str:
-        return ", ".join(
-            it if it.startswith("null as ") else f"{table}.{it}" for it in self._columns.split(", ")
-        )
+    def _first_recent(self, stream_id: int) -> tuple[StreamState | None, int]:
+        """Return a stream, and where its first recent record begins."""
+        try:
+            row = self._row(stream_id)
+            state = None if row is None else self._state_of(row)
+        except UNREADABLE:  # the check of the stream has named it
+            state = None
+        return state, state.tail if state is not None else 0
 
     def _structure(self) -> Iterator[DamageReport]:
         """Have SQLite check its pages and indexes; what it finds may be named above already."""
@@ -204,7 +225,7 @@ class FileVerification:
             for (verdict,) in self._connection.execute(f"pragma integrity_check({MOST_OF_FILE})"):
                 if verdict != "ok":
                     yield DamageReport(str(verdict).removeprefix("*** in database main ***\n"))
-        except apsw.Error as error:
+        except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the structure of the file cannot be checked: {error}")
         finally:
             self._connection.set_progress_handler(None)
@@ -269,35 +290,6 @@ class _StreamCheck:
         offset = "" if self._state is None else self._state.offset(self._position)
         self.damages.append(DamageReport(problem, self._path, offset))
         self.is_over = True
-
-
-class _RecentCheck:
-    """The check of rows of `recent`, each of which continues its stream."""
-
-    def __init__(self, history: int) -> None:
-        self._history = history
-        self._positions: dict[int, int] = {}  # at most as many as there are rows
-        self.bytes = 0
-
-    def step(
-        self, nr: int, stream_id: int, row: Row, state_row: Sequence[Any]
-    ) -> Iterator[DamageReport]:
-        """Check one row, whose stream has this row."""
-        end, crc, sizes, data = row
-        try:
-            state = raised(state_of(tuple(state_row)), self._history)
-        except (msgspec.MsgspecError, TypeError, ValueError):
-            return  # the check of the stream has named it
-        position = self._positions.get(stream_id, state.tail)
-        problem = ""
-        if end - len(data) != position:
-            problem = "a recent record is missing"
-        elif not _is_sound(stream_id, end, crc, sizes, data):
-            problem = f"a recent record (row {nr}) does not match its checksum"
-        if problem:
-            yield DamageReport(problem, state.path, state.offset(position))
-        self._positions[stream_id] = end
-        self.bytes += len(data)
 
 
 def _is_sound(stream_id: int, end: int, crc: int, sizes: bytes | None, data: bytes) -> bool:
