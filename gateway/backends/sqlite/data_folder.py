@@ -9,6 +9,7 @@ import itertools
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -67,6 +68,11 @@ alter table streams add column trim_at real;
 create index streams_trim on streams (trim_at) where trim_at is not null;
 create table trimmed (stream integer primary key, first integer not null) strict;
 """
+COLUMNS_OF_TABLES = (
+    "select tables.name, columns.name from sqlite_schema as tables,"
+    " pragma_table_info(tables.name) as columns where tables.type='table'"
+)
+Column = tuple[str, str]  # its table, and its name
 
 
 class DataFolder:
@@ -257,6 +263,20 @@ def format_of(file: Path, header: bytes) -> int:
             " it is"
         )
     return int(version)
+
+
+def missing_columns(found: set[Column], version: int) -> set[Column]:
+    """Return the columns that a file of this format should have besides those found."""
+    tables = [SCHEMA]
+    if version > 1:
+        tables.append(RECENT)
+    if ("streams", "trim_at") in found or any(table == "trimmed" for table, _ in found):
+        tables.append(RETENTION)
+    connection = apsw.Connection(":memory:")
+    connection.execute("".join(tables))
+    expected: set[Any] = set(connection.execute(COLUMNS_OF_TABLES))
+    connection.close()
+    return expected - found
 
 
 def create_file(file: Path) -> None:

@@ -14,14 +14,16 @@ import msgspec
 
 from gateway.backends.sqlite import wal
 from gateway.backends.sqlite.backups.source import SourceFile, unused
+from gateway.backends.sqlite.data_folder import COLUMNS_OF_TABLES, missing_columns
 from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
 from gateway.protocol.streams.generations import raised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
+    from gateway.backends.sqlite.data_folder import Column
     from gateway.protocol.streams.state import StreamState
 
     Row = tuple[int, int, bytes | None, bytes]  # end, crc, sizes, data
@@ -64,24 +66,28 @@ class FileVerification:
 
     def _parts(self) -> Iterator[DamageReport]:
         try:
-            tables = self._look_around()
+            missing = self._look_around()
         except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the file cannot be read: {error}")
             return
+        if missing:
+            names = ", ".join(f"{table}.{column}" for table, column in sorted(missing))
+            yield DamageReport(f"these columns are not in the file: {names}")
+            return
         yield from self._wal()
         yield from self._streams()
-        if "recent" in tables:
+        if self._source.version > 1:
             yield from self._recent()
         yield from self._structure()
 
-    def _look_around(self) -> set[str]:
-        """Read what tables there are, which depends on the file's format, and the history."""
-        tables = {name for (name,) in self._all("select name from sqlite_schema")}
-        names = {row[1] for row in self._all("pragma table_info(streams)")}
-        self._columns = ", ".join(it if it in names else f"null as {it}" for it in _COLUMN_NAMES)
+    def _look_around(self) -> set[Column]:
+        """Read the history and which columns there are; return those that are missing."""
+        found = set(self._all(COLUMNS_OF_TABLES))
+        if ("streams", "trim_at") not in found:
+            self._columns = self._columns.replace("trim_at", "null as trim_at")
         for (history,) in self._all("select value from meta where name='history'"):
             self._history = history
-        return tables
+        return missing_columns(found, self._source.version)
 
     def _wal(self) -> Iterator[DamageReport]:
         """Judge a WAL as the next start would, unless a server is writing it."""
@@ -236,9 +242,6 @@ class FileVerification:
 
     def _all(self, statement: str, *values: object) -> list[Any]:
         return self._connection.execute(statement, values).fetchall()
-
-
-_COLUMN_NAMES: Sequence[str] = COLUMNS.split(", ")
 
 
 class _StreamCheck:
