@@ -154,9 +154,9 @@ def hosted_route(
     return made
 
 
-def _set_runs(route: HostedRoute, wanted: RouteSettings, shared: Context) -> None:
+def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context) -> None:
     """Give a route its runs, if the settings say that there are some."""
-    if not wanted.runs:
+    if not route_settings.runs:
         route.runs = None  # the reads under way for the dashboard end by themselves
     elif route.runs is None:
         from gateway.hosted.runs import RouteRuns  # imports parts of the client library
@@ -167,35 +167,35 @@ def _set_runs(route: HostedRoute, wanted: RouteSettings, shared: Context) -> Non
 def renew_route(
     route: StreamRoute,
     settings: Settings,
-    wanted: RouteSettings,
+    route_settings: RouteSettings,
     access: RouteAccess,
     shared: Context,
 ) -> None:
     """Let a route that goes on serving follow its new settings and access, after a reload."""
-    freshness, feeds = _freshness(wanted, is_private=access.is_private), _feeds(settings)
+    freshness, feeds = _freshness(route_settings, is_private=access.is_private), _feeds(settings)
     if isinstance(access.guard, TokenGuard):
         access.guard.adopt(route.access.guard)
     if isinstance(route, HostedRoute):
         is_other = renew(route.freshness, freshness)
-        rules = _stream_rules(wanted)
+        rules = _stream_rules(route_settings)
         renew(route.lifecycle.retention, rules.retention)
         renew(route.lifecycle.lifetimes, rules.lifetimes)
         if route.table.log.quota is not None:
-            route.table.log.quota.limit(wanted.max_log_size)
+            route.table.log.quota.limit(route_settings.max_log_size)
         renew(route.feeds.source.settings, feeds)
         route.access = access
         route.reads.reader_keys = route.feeds.source.reader_keys = access.reader_keys
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
-        _set_runs(route, wanted, shared)
+        _set_runs(route, route_settings, shared)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-        is_other = edge_parts.renew_route(route, wanted, freshness, feeds, access)
+        is_other = edge_parts.renew_route(route, route_settings, freshness, feeds, access)
     kept = route.traffic.cache_share
-    if is_other or kept.share != wanted.cache_share:
+    if is_other or kept.share != route_settings.cache_share:
         shared.store.clear(kept)
-        kept.share = wanted.cache_share
+        kept.share = route_settings.cache_share
 
 
 def end_readers(route: StreamRoute) -> None:

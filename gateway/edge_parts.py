@@ -51,7 +51,7 @@ def edge_route(
 
 def renew_route(
     route: StreamRoute,
-    wanted: RouteSettings,
+    route_settings: RouteSettings,
     freshness: Freshness,
     feeds: FeedSettings,
     access: RouteAccess,
@@ -59,11 +59,13 @@ def renew_route(
     """Let a route follow its new settings; return whether its responses are other ones now."""
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
-    route.origin.renew(OriginSettings.of(wanted))
+    route.origin.renew(OriginSettings.of(route_settings))
     if route.requests.guard is None:  # else the origin decides, as before
         route.access = access
     return route.renew_rules(
-        freshness, Defaults(wanted.stale_if_error), shares_s_maxage=wanted.s_maxage == "share"
+        freshness,
+        Defaults(route_settings.stale_if_error),
+        shares_s_maxage=route_settings.s_maxage == "share",
     )
 
 

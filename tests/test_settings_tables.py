@@ -62,7 +62,7 @@ def test_a_table_has_the_given_values_and_its_defaults() -> None:
     assert (chair.kind, chair.price, chair.owner, chair.marks) == ("stool", 7, None, {})
     assert chair.legs == (Leg(name="a", length=2.0),)
     assert chair.legs[0].name == "A"
-    assert chair.given == {"kind", "price", "legs"}
+    assert chair.explicit_keys == {"kind", "price", "legs"}
 
 
 def test_mistakes_in_a_table_are_reported_in_the_order_of_its_declaration() -> None:
@@ -165,5 +165,5 @@ def test_a_table_is_immutable_and_hashable() -> None:
     with pytest.raises(AttributeError):
         leg.name = "b"
     other = leg.but(name="b")
-    assert (leg.name, other.name, other.given) == ("A", "b", frozenset({"name"}))
+    assert (leg.name, other.name, other.explicit_keys) == ("A", "b", frozenset({"name"}))
     assert len({leg, Leg(name="A"), other}) == 2

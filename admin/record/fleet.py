@@ -88,7 +88,7 @@ class Fleet:
         told: dict[str, str] = {}
         for answer in answers:
             if isinstance(answer, PeerMetrics):
-                told |= answer.told
+                told |= answer.figures
         told.pop(self._instance, None)
         found: dict[str, Counting] = {}
         counted = []

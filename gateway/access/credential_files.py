@@ -72,10 +72,10 @@ class CredentialFiles:
 
     def adopt(self, earlier: CredentialFiles) -> None:
         """Use the keys that were fetched from the same URLs before, until others are."""
-        fetched = {keys.shown: keys for keys in earlier._urls}
+        fetched = {keys.public_url: keys for keys in earlier._urls}
         for keys in self._urls:
-            if keys.shown in fetched:
-                keys.adopt(fetched[keys.shown])
+            if keys.public_url in fetched:
+                keys.adopt(fetched[keys.public_url])
 
     def start(self) -> None:
         """Start to watch, on the running loop."""
@@ -93,7 +93,7 @@ class CredentialFiles:
     def notes(self) -> dict[str, str | None]:
         """Return what is wrong with each file and URL, by name, or None where nothing is."""
         files = {file.path: file.trouble for file in self._files}
-        return files | {keys.shown: keys.trouble for keys in self._urls}
+        return files | {keys.public_url: keys.trouble for keys in self._urls}
 
     def samples(self) -> Iterator[Sample]:
         """Yield the state of each file, and the total fetches from all URLs."""

@@ -69,11 +69,11 @@ class ReaderKeys:
         digest = hmac.digest(self._secret, b"\n".join(made), "sha256")[:KEY_BYTES]
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def is_current(self, path: str, given: str | None) -> bool | None:
+    def is_current(self, path: str, key: str | None) -> bool | None:
         """Return whether a reader's key is the current one; None for a reader without a key."""
-        if given is None:
+        if key is None:
             return None
-        return hmac.compare_digest(given.encode(errors="replace"), self.of(path).encode())
+        return hmac.compare_digest(key.encode(errors="replace"), self.of(path).encode())
 
     def with_key(self, read: _R, target: str) -> _R:
         """Return a read with its stream's current key, and whether its target has that key."""

@@ -117,14 +117,14 @@ class Sharing(Protocol):
 class Listing(Protocol):
     """The ability of a log to list its streams. Every method may raise LogUnavailable."""
 
-    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
-        """Return the first streams, at most `limit`, that begin with `begins` and follow `after`.
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        """Return the first streams, at most `limit`, that begin with `prefix` and follow `after`.
 
         The cost depends on their number, not on how many streams the log has.
         """
 
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
-        """Return bytes and path of the largest streams, at most `most`, that begin with `begins`.
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
+        """Return bytes and path of the largest streams, at most `most`, that begin with `prefix`.
 
         Every one of these streams is looked at, which may take many seconds.
         """

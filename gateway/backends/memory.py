@@ -62,16 +62,16 @@ class MemoryListing(Listing):
         self._states = states
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
         paths = list(self._states)
-        found = await asyncio.to_thread(_first_paths, paths, begins, after, limit + 1)
+        found = await asyncio.to_thread(_first_paths, paths, prefix, after, limit + 1)
         states = [self._states[path] for path in found[:limit] if path in self._states]
         return ListingPage(states, found[limit - 1] if len(found) > limit else None)
 
     @override
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         states = list(self._states.values())
-        return await asyncio.to_thread(_largest, states, begins, most)
+        return await asyncio.to_thread(_largest, states, prefix, most)
 
 
 class MemoryCounts(Counts):
@@ -244,14 +244,14 @@ class MemoryLog(Log):
         return None  # memory is always there
 
 
-def _first_paths(paths: list[str], begins: str, after: str, limit: int) -> list[str]:
-    fitting = (path for path in paths if path > after and path.startswith(begins))
+def _first_paths(paths: list[str], prefix: str, after: str, limit: int) -> list[str]:
+    fitting = (path for path in paths if path > after and path.startswith(prefix))
     return heapq.nsmallest(limit, fitting)
 
 
-def _largest(states: list[StreamState], begins: str, most: int) -> list[tuple[int, str]]:
+def _largest(states: list[StreamState], prefix: str, most: int) -> list[tuple[int, str]]:
     return heapq.nlargest(
-        most, ((state.size, state.path) for state in states if state.path.startswith(begins))
+        most, ((state.size, state.path) for state in states if state.path.startswith(prefix))
     )
 
 

@@ -164,7 +164,7 @@ class Variant:
         if head is None:
             if len(heads) == MAX_RECIPIENTS:
                 heads.clear()
-            head = heads[recipient] = self.cached.told(recipient, known=True)
+            head = heads[recipient] = self.cached.head_for(recipient, known=True)
         return head
 
 

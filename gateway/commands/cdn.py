@@ -215,13 +215,13 @@ def _show(file: Path, report: CheckReport) -> None:
         click.echo(f"{report.checker} refuses the file.")
 
 
-def _size(given: object) -> object:
+def _size(value: object) -> object:
     """Return a size in the form of the settings, in bytes."""
     from cdn_configs.errors import Refused
     from gateway.settings.reading.kinds import parse_size
 
     try:
-        return parse_size(given)
+        return parse_size(value)
     except ValueError as cause:
         raise Refused(f"--cache-size {cause}") from cause
 

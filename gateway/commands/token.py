@@ -211,10 +211,10 @@ def _is_origin(url: str) -> bool:
         return False
 
 
-def _secret(asked: str) -> str:
+def _secret(prompt: str) -> str:
     """Read a secret from stdin: other users can see the command line."""
     if sys.stdin.isatty():
-        return str(click.prompt(asked, hide_input=True, err=True))
+        return str(click.prompt(prompt, hide_input=True, err=True))
     return sys.stdin.read(1 << 16).removesuffix("\n").removesuffix("\r")
 
 

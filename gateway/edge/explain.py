@@ -46,29 +46,31 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
 }
 
 
-async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
+async def steps(route: EdgeRoute, client_request: AskedRequest) -> AsyncIterator[ExplainStep]:
     """Yield the steps of a request, from its canonical form to its response.
 
     Raises HeadgateError.
     """
-    if not asked.headers.get("Host"):
+    if not client_request.headers.get("Host"):
         raise BadRequest("name the host, by a whole URL or a Host header: answers are kept by it")
-    read = route.parse(asked.target)
+    read = route.parse(client_request.target)
     yield ExplainStep("Canonical form", read.target, _rule_of_form(route))
     yield ExplainStep(
-        "What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol"
+        "What is asked", _what_is_asked(client_request.method, read), "section 5 of the protocol"
     )
-    if asked.method not in {"GET", "HEAD"} or not (
-        isinstance(read, EdgeCatchUp) or asked.method == "GET"
+    if client_request.method not in {"GET", "HEAD"} or not (
+        isinstance(read, EdgeCatchUp) or client_request.method == "GET"
     ):
         rule = "the cache has no part in it, but forgets what an accepted write makes old"
         yield ExplainStep(NEXT, "BYPASS", rule)
         return
-    catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
-    named = canonical_host(asked.headers.get("Host", ""))
-    headers = route.requests.headers_for_origin(asked.method, asked.target, asked.headers)
+    catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(client_request, read)
+    named = canonical_host(client_request.headers.get("Host", ""))
+    headers = route.requests.headers_for_origin(
+        client_request.method, client_request.target, client_request.headers
+    )
     request = route.requests.cache_request(headers, RequestSender("", SCHEME, named), catching_up)
-    yield _who_shares(route, asked)
+    yield _who_shares(route, client_request)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
     stream = route.feeds.read_by(request)
@@ -78,7 +80,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainS
         return
     yield ExplainStep("Cache key", " ".join(request.key), "the host and the canonical target")
     now = route.clock()
-    decided = route.cache.decide(asked.method, request, stream, now, only_looks=True)
+    decided = route.cache.decide(client_request.method, request, stream, now, only_looks=True)
     yield _kept(decided.variants, now)
     yield _followed(stream)
     yield _of_decision(decided.use, is_being_fetched=route.cache.is_being_fetched(request))
@@ -94,9 +96,9 @@ def _rule_of_form(route: EdgeRoute) -> str:
     return f"{rule}, without {' and '.join(drop)}" if drop else rule
 
 
-def _beginning(asked: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
+def _beginning(client_request: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
     """Return the catch-up read with which a live reader begins."""
-    resumed = edge_target.resumed(read, asked.headers.get("Last-Event-ID"))
+    resumed = edge_target.resumed(read, client_request.headers.get("Last-Event-ID"))
     return edge_target.catch_up(resumed, edge_target.start_of(resumed))
 
 
@@ -112,12 +114,12 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
     return f"a long-poll {where}" if isinstance(read, EdgeLongPoll) else f"events {where}"
 
 
-def _who_shares(route: EdgeRoute, asked: AskedRequest) -> ExplainStep:
+def _who_shares(route: EdgeRoute, client_request: AskedRequest) -> ExplainStep:
     title = "Who shares the answer"
     if route.requests.guard is not None:
         rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
         return ExplainStep(title, "all whom the origin lets read", rule)
-    names = route.identity.known_by(asked.headers)
+    names = route.identity.known_by(client_request.headers)
     if not names:
         return ExplainStep(title, "everybody", "no header says who the reader is")
     return ExplainStep(

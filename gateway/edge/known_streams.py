@@ -59,7 +59,7 @@ class KnownStreams:
             after = rows[limit - 1].name if len(rows) > limit else None
         elif question.order == "readers":
             skip = _place(question.after)
-            found = await self._turns.run(self._by_readers(question.begins, skip + limit + 1))
+            found = await self._turns.run(self._by_readers(question.name_prefix, skip + limit + 1))
             rows = found[skip:]
             after = str(skip + limit) if len(rows) > limit else None
         else:
@@ -96,7 +96,7 @@ class KnownStreams:
         )
 
     def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
-        begin, after = self._above + question.begins, self._above + question.after
+        begin, after = self._above + question.name_prefix, self._above + question.after
         found: list[str] = []
         paths = iter([*self._followed.paths(), *self._cache.responses.paths()])
         while some := list(islice(paths, PATHS_A_STEP)):
@@ -105,8 +105,8 @@ class KnownStreams:
             yield
         return [self._row(path) for path in found]
 
-    def _by_readers(self, begins: str, most: int) -> Generator[None, None, list[StreamRow]]:
-        begin = self._above + begins
+    def _by_readers(self, prefix: str, most: int) -> Generator[None, None, list[StreamRow]]:
+        begin = self._above + prefix
         found: list[StreamRow] = []
         paths = iter([path for path in self._followed.paths() if path.startswith(begin)])
         while some := list(islice(paths, ROWS_A_STEP)):

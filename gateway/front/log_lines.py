@@ -43,11 +43,11 @@ def _log(text: str) -> str:
         line = msgspec.json.decode(text, type=CaddyLine)
     except msgspec.DecodeError:
         return text
-    shown = {name: value for name, value in msgspec.structs.asdict(line).items() if value}
-    message = shown.pop("msg", "")
-    log.error("front.caddy", message=message[:SHOWN_CHARACTERS], **_short(shown))
+    fields = {name: value for name, value in msgspec.structs.asdict(line).items() if value}
+    message = fields.pop("msg", "")
+    log.error("front.caddy", message=message[:SHOWN_CHARACTERS], **_short(fields))
     return f"{message}: {line.error}" if line.error else message
 
 
-def _short(shown: dict[str, str]) -> dict[str, str]:
-    return {name: value[:SHOWN_CHARACTERS] for name, value in shown.items()}
+def _short(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value[:SHOWN_CHARACTERS] for name, value in fields.items()}

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 NEXT = "The next answer"
 
 
-async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
+async def steps(route: HostedRoute, request: AskedRequest) -> AsyncIterator[ExplainStep]:
     """Yield the steps from canonical form to next response. Raises HeadgateError."""
-    if asked.method not in {"GET", "HEAD"}:
+    if request.method not in {"GET", "HEAD"}:
         yield ExplainStep(
-            "What is asked", f"{asked.method}: the log itself", "a cache answers reads only"
+            "What is asked", f"{request.method}: the log itself", "a cache answers reads only"
         )
         yield ExplainStep(NEXT, "BYPASS", "the log decides, and tells its readers at once")
         return
-    read = resumed(route.parse(asked.target), asked.headers.get("Last-Event-ID"))
+    read = resumed(route.parse(request.target), request.headers.get("Last-Event-ID"))
     yield ExplainStep(
         "Canonical form",
         read.target,
@@ -42,14 +42,14 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Explai
         "no header changes what an own log says",
     )
     yield ExplainStep("Cache key", read.target, "equal canonical targets are one answer")
-    state = route.table.present(await route.table.load(asked.name))
+    state = route.table.present(await route.table.load(request.name))
     yield ExplainStep("The stream", _described(state), "what the log has at this path")
-    kept = route.reads.cached(read)  # after the look at the log, which drops what has become old
-    yield _kept(kept, route.clock())
-    if asked.method == "HEAD":
+    chunk = route.reads.cached(read)  # after the look at the log, which drops what has become old
+    yield _kept(chunk, route.clock())
+    if request.method == "HEAD":
         yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
     else:
-        yield ExplainStep(NEXT, *_outcome(route, read, state, kept))
+        yield ExplainStep(NEXT, *_outcome(route, read, state, chunk))
 
 
 def _what_is_asked(read: Read) -> str:
@@ -72,14 +72,14 @@ def _what_is_asked(read: Read) -> str:
             return f"what there is {where}"
 
 
-def _kept(kept: RenderedChunk | None, now: float) -> ExplainStep:
+def _kept(chunk: RenderedChunk | None, now: float) -> ExplainStep:
     rule = "a whole chunk never changes; what reached the tail is dropped with the next append"
-    if kept is None:
+    if chunk is None:
         return ExplainStep("What is kept", "no answer", rule)
     lasting = "until the stream changes"
-    if kept.expires_at is not None:
-        lasting = f"for {kept.expires_at - now:.0f} s more"
-    return ExplainStep("What is kept", f"an answer, given {kept.hits} times, {lasting}", rule)
+    if chunk.expires_at is not None:
+        lasting = f"for {chunk.expires_at - now:.0f} s more"
+    return ExplainStep("What is kept", f"an answer, given {chunk.hits} times, {lasting}", rule)
 
 
 def _described(state: StreamState) -> str:
@@ -88,10 +88,10 @@ def _described(state: StreamState) -> str:
 
 
 def _outcome(
-    route: HostedRoute, read: Read, state: StreamState, kept: RenderedChunk | None
+    route: HostedRoute, read: Read, state: StreamState, chunk: RenderedChunk | None
 ) -> tuple[str, str]:
     """Return the cache result of a GET, and why. Raises HeadgateError for an unknown offset."""
-    if kept is not None and kept.is_of(state):
+    if chunk is not None and chunk.is_of(state):
         return "HIT", "the kept answer is what the log would give"
     is_at_tail = chunks.start_position(state, read.offset) == state.tail
     if isinstance(read, Events):

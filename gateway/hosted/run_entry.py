@@ -88,13 +88,13 @@ class CommitSummary(NamedTuple):
     """Tells of one commit: its items, whether a producer begins with it, and how the run ended."""
 
     items: int
-    begins: bool
+    starts_run: bool
     end: RunState | None
 
 
 def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> CommitSummary:
     """Return what a commit brings. Items that go with the record of an end do not count."""
-    items, parsed, begins, end = 0, 0, False, None
+    items, parsed, starts_run, end = 0, 0, False, None
     for outcome in outcomes:
         if isinstance(outcome, AppendOutcome):
             items += outcome.stored
@@ -102,20 +102,23 @@ def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -
         if records.MARK in record.data and parsed < MOST_PARSED:
             parsed += 1
             found = found_in(record.data)
-            begins = begins or any(one.status == "active" for one in found.told)
+            starts_run = starts_run or any(one.status == "active" for one in found.run_records)
             end = found.end or end
             items -= found.messages - found.items
             if len(record.data) > LONGEST_RECORD:
                 items -= record.data.count(b"," + _RECORD)
-    return CommitSummary(max(items, 0), begins, end)
+    return CommitSummary(max(items, 0), starts_run, end)
 
 
 class RecordContents(NamedTuple):
-    """The content of a record: its messages, the items among them; `told` is in the others."""
+    """The content of a record: its messages, and the items among them.
+
+    `run_records` is in the other messages.
+    """
 
     messages: int
     items: int
-    told: list[Told]
+    run_records: list[Told]
     end: RunState | None
 
 

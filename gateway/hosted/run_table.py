@@ -87,7 +87,7 @@ class RunTable:
         state, data = change.state, change.records[0].data
         if records.MARK not in data or not is_json(state.content_type):
             return
-        told = found_in(data).told
+        told = found_in(data).run_records
         if told and told[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True
@@ -168,7 +168,7 @@ class RunTable:
         """Count items; those that come with a claim are the library's, which say nothing yet."""
         run.items += news.items
         self.figures.items += news.items
-        if news.begins:
+        if news.starts_run:
             return
         if run.first_at is None:
             run.first_at, run.first_items = now, run.items

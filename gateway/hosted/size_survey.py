@@ -21,7 +21,7 @@ MOST_KEPT = 6  # beginnings: few look at once, and a log has ten seconds' rest f
 class Survey(NamedTuple):
     """The sizes (bytes) and paths of the largest streams, as they were at `taken_at` (epoch)."""
 
-    begins: str
+    prefix: str
     taken_at: float
     largest: Sequence[tuple[int, str]]
 
@@ -39,24 +39,24 @@ class SizeSurvey:
         self._kept: dict[str, tuple[Survey, float]] = {}  # until when, by beginning
         self._under_way: asyncio.Task[None] | None = None
 
-    async def largest(self, begins: str) -> Survey:
+    async def largest(self, prefix: str) -> Survey:
         """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}
-            if begins in self._kept:
-                return self._kept[begins][0]
+            if prefix in self._kept:
+                return self._kept[prefix][0]
             if self._under_way is None:
                 if len(self._kept) >= MOST_KEPT:
                     raise LimitReached(f"{MOST_KEPT} surveys were made within a minute: ask later")
-                self._under_way = asyncio.get_running_loop().create_task(self._look(begins))
+                self._under_way = asyncio.get_running_loop().create_task(self._look(prefix))
                 self._under_way.add_done_callback(self._looked)
             await asyncio.shield(self._under_way)
 
-    async def _look(self, begins: str) -> None:
+    async def _look(self, prefix: str) -> None:
         taken_at = self._clock()
-        survey = Survey(begins, taken_at, await listing_of(self._log).largest(begins, MOST))
-        self._kept[begins] = survey, self._clock() + KEPT_S
+        survey = Survey(prefix, taken_at, await listing_of(self._log).largest(prefix, MOST))
+        self._kept[prefix] = survey, self._clock() + KEPT_S
 
     def _looked(self, look: asyncio.Task[None]) -> None:
         self._under_way = None

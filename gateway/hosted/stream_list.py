@@ -41,36 +41,36 @@ class StreamList:
 
     async def page(self, question: ListStreams) -> StreamPage:
         """Return the requested page. Raises BadRequest, LogUnavailable."""
-        begins = question.begins
+        prefix = question.name_prefix
         limit = max(1, min(question.limit, LARGEST_PAGE))
         if question.order == "name":
-            return await self._by_name(begins, question.after, limit)
+            return await self._by_name(prefix, question.after, limit)
         if question.order == "size":
-            survey = await self.survey.largest(begins)
+            survey = await self.survey.largest(prefix)
             found: Iterable[Ranked] = survey.largest
             return await self._ranked(found, question.after, limit, survey.taken_at)
-        busy = await self._busy(begins, by_readers=question.order == "readers")
+        busy = await self._busy(prefix, by_readers=question.order == "readers")
         return await self._ranked(busy, question.after, limit, None)
 
-    async def _by_name(self, begins: str, after: str, limit: int) -> StreamPage:
+    async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
         listing = listing_of(self._table.log)
         rows: list[StreamRow] = []
         more: str | None = after
         for _ in range(LOOKS):
             if more is None or len(rows) == limit:
                 break
-            listed = await listing.page(begins, more, limit - len(rows))
+            listed = await listing.page(prefix, more, limit - len(rows))
             rows += self._rows(listed.states)
             more = listed.after
         return StreamPage(tuple(rows), more)
 
-    async def _busy(self, begins: str, *, by_readers: bool) -> list[Ranked]:
+    async def _busy(self, prefix: str, *, by_readers: bool) -> list[Ranked]:
         found: list[Ranked] = []
         active_streams = list(self._table)
         for start in range(0, len(active_streams), AT_ONCE):
             for active in active_streams[start : start + AT_ONCE]:
                 rank = readers_of(active) if by_readers else rate_of(active)
-                if rank and active.path.startswith(begins):
+                if rank and active.path.startswith(prefix):
                     found.append((rank, active.path))
             await asyncio.sleep(0)
         return found

@@ -91,7 +91,7 @@ def _choice(name: str, label: str, query: str) -> Json:
     }
 
 
-def _panel(number: int, panel: Panel, shown: list[PanelQuery]) -> Json:
+def _panel(number: int, panel: Panel, queries: list[PanelQuery]) -> Json:
     row, column = divmod(number, COLUMNS)
     return {
         "id": number + 1,
@@ -102,11 +102,11 @@ def _panel(number: int, panel: Panel, shown: list[PanelQuery]) -> Json:
         "gridPos": {"x": column * WIDTH, "y": row * HEIGHT, "w": WIDTH, "h": HEIGHT},
         "targets": [
             _target(panel, query, letter)
-            for query, letter in zip(shown, ascii_uppercase, strict=False)
+            for query, letter in zip(queries, ascii_uppercase, strict=False)
         ],
         "fieldConfig": {
             "defaults": _defaults(panel),
-            "overrides": [*_colours(shown), *_units(panel, shown)],
+            "overrides": [*_colours(queries), *_units(panel, queries)],
         },
         "options": _OPTIONS[panel.kind],
     }
@@ -202,9 +202,9 @@ _OPTIONS: dict[str, Json] = {
 }
 
 
-def _colours(shown: list[PanelQuery]) -> list[Json]:
+def _colours(queries: list[PanelQuery]) -> list[Json]:
     """Return the overrides that give each result its usual colour."""
-    if not any("{{result}}" in query.legend for query in shown):
+    if not any("{{result}}" in query.legend for query in queries):
         return []
     return [
         {
@@ -215,7 +215,7 @@ def _colours(shown: list[PanelQuery]) -> list[Json]:
     ]
 
 
-def _units(panel: Panel, shown: list[PanelQuery]) -> list[Json]:
+def _units(panel: Panel, queries: list[PanelQuery]) -> list[Json]:
     """Return the units that differ from the panel's; a chart has their axis on the right."""
     right = {"id": "custom.axisPlacement", "value": "right"}
     axis = [right] if panel.kind == "timeseries" else []
@@ -224,6 +224,6 @@ def _units(panel: Panel, shown: list[PanelQuery]) -> list[Json]:
             "matcher": {"id": "byFrameRefID", "options": letter},
             "properties": [{"id": "unit", "value": query.unit}, *axis],
         }
-        for query, letter in zip(shown, ascii_uppercase, strict=False)
+        for query, letter in zip(queries, ascii_uppercase, strict=False)
         if query.unit is not None
     ]

@@ -227,22 +227,22 @@ class Origin:
         """Return the first answer, and the attempt that got it; `held` has its connection."""
         if attempt is None:
             attempt = Attempt(request, self.servers.first())
-        asked = {attempt.server}
+        previous_servers = {attempt.server}
         while True:
             try:
                 return await self._ask(attempt, held), attempt
             except HeadgateError as error:
-                following = self._following(attempt, error, asked)
+                following = self._following(attempt, error, previous_servers)
                 if following is None:
                     raise
                 attempt = following
-                asked.add(attempt.server)
+                previous_servers.add(attempt.server)
 
     def _following(
-        self, attempt: Attempt, error: HeadgateError, asked: set[OriginServer]
+        self, attempt: Attempt, error: HeadgateError, previous_servers: set[OriginServer]
     ) -> Attempt | None:
         """Return the attempt to follow one that failed before the head of a response, or None."""
-        server = self.servers.following(asked)
+        server = self.servers.following(previous_servers)
         if isinstance(error, OriginUnreachable):  # nothing was sent
             return attempt.at(server, is_repetition=attempt.is_repetition)
         if attempt.is_repetition or not attempt.is_repeatable:

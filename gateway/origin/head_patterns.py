@@ -46,13 +46,13 @@ class HeadKind:
 class PlainHead(Struct, eq=False):
     """The head of an answer whose end is known.
 
-    `volatile` is as of a WholeAnswer, `begins` is where the body begins, and `size` how long it is,
-    or IN_CHUNKS.
+    `volatile` is as of a WholeAnswer, `body_start` is where the body begins, and `size` how long
+    it is, or IN_CHUNKS.
     """
 
     kind: HeadKind
     volatile: dict[str, str]
-    begins: int
+    body_start: int
     size: int
 
 
@@ -100,7 +100,7 @@ class HeadPatterns:
     def note(self, head: PlainHead, lines: Sequence[bytes]) -> None:
         """Make one of a head with these lines, of the status first, if it has come often."""
         stable, noted = head.kind.stable, self._noted
-        if head.begins > LONGEST_PATTERN:
+        if head.body_start > LONGEST_PATTERN:
             return
         times = noted.pop(stable, 0) + 1
         if times < WORTH:

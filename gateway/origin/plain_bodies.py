@@ -63,10 +63,10 @@ class InChunks:
             data, at = b"".join(self._rest), 0
         while (line := _SIZE.match(data, at)) is not None:
             size = int(line[1], 16)
-            begins = line.end()
-            ends = begins + size
+            data_start = line.end()
+            ends = data_start + size
             if not size:
-                return self._end(data, at, begins)
+                return self._end(data, at, data_start)
             self._size += size
             if self._size > GATHERED_BYTES or len(self._parts) == MOST_CHUNKS:
                 return False
@@ -75,17 +75,17 @@ class InChunks:
                 return self._wait(data, at, ends + len(_END))
             if not data.startswith(_END, ends):
                 return False
-            self._parts.append(data[begins:ends])
+            self._parts.append(data[data_start:ends])
             at = ends + len(_END)
         return _SIZE_BEGUN.match(data, at) is not None and self._wait(data, at, len(data) + 1)
 
-    def _end(self, data: bytes, at: int, begins: int) -> bool:
+    def _end(self, data: bytes, at: int, data_start: int) -> bool:
         """Return whether the rest is the end, or its beginning: no trailers, no other response."""
-        left = data[begins:]
+        left = data[data_start:]
         if left == _END:
             self.whole = b"".join(self._parts)
             return True
-        return _END.startswith(left) and self._wait(data, at, begins + len(_END))
+        return _END.startswith(left) and self._wait(data, at, data_start + len(_END))
 
     def _wait(self, data: bytes, at: int, until: int) -> bool:
         self._rest = [data[at:]]

@@ -59,8 +59,8 @@ class PlainHeads:
             self.patterns.note(head, lines)
         return head
 
-    def _parse(self, lines: list[bytes], begins: int, *, is_head: bool) -> PlainHead | None:
-        """Return the head of these lines, the status line first; its body begins at `begins`."""
+    def _parse(self, lines: list[bytes], body_start: int, *, is_head: bool) -> PlainHead | None:
+        """Return the head of these lines, the status line first, with its body at `body_start`."""
         first = lines[0]
         status = self._statuses.get(first) or self._learn_status(first)
         if not (status and len(lines) <= 1 + MOST_LINES):
@@ -86,7 +86,7 @@ class PlainHeads:
         if size is None:
             return None
         kept = None if _UNREMEMBERED in others else tuple(stable)
-        return PlainHead(HeadKind(status, kept, is_last=is_last), others, begins, size)
+        return PlainHead(HeadKind(status, kept, is_last=is_last), others, body_start, size)
 
     def _learn_status(self, line: bytes) -> int:
         match = _STATUS.match(line)

@@ -77,7 +77,7 @@ class ParsedAnswer(msgspec.Struct, eq=False):
         if not self.first.startswith(b"HTTP/"):
             return not is_first
         head = PlainHeads().read(self.first, is_head=False)
-        return head is not None and 0 <= head.begins + head.size < len(self.first)
+        return head is not None and 0 <= head.body_start + head.size < len(self.first)
 
 
 class RawQuestionLike(Protocol):
@@ -193,19 +193,19 @@ class RawConnection(ResponseHandler):
         head = question.heads.read(data, is_head=question.is_head)
         if head is None or head.size > GATHERED_BYTES:
             self.detach(data)
-        elif head.begins + head.size == len(data) and head.size >= 0:  # as most are
+        elif head.body_start + head.size == len(data) and head.size >= 0:  # as most are
             self.question = None
             self._note(question, head)
-            question.on_response(self, head, data[: head.begins], data[head.begins :])
+            question.on_response(self, head, data[: head.body_start], data[head.body_start :])
         elif not head.size and (question.is_head or not http1.has_body(head.kind.status)):
             self.question = None
             self._note(question, head)
-            self._spill_behind(data[head.begins :])
-            question.on_response(self, head, data[: head.begins], b"")
+            self._spill_behind(data[head.body_start :])
+            question.on_response(self, head, data[: head.body_start], b"")
         else:
             self._head = head
             self._body = InChunks() if head.size == IN_CHUNKS else ByLength(head.size)
-            self._gather(question, head, data, head.begins)
+            self._gather(question, head, data, head.body_start)
 
     def _gather(self, question: RawQuestionLike, head: PlainHead, data: bytes, at: int = 0) -> None:
         body = self._body
@@ -214,7 +214,7 @@ class RawConnection(ResponseHandler):
         if not body.feed(data, at):
             self.detach()
         elif body.whole is not None:
-            head_bytes = self._came[0][: head.begins]
+            head_bytes = self._came[0][: head.body_start]
             self._forget()
             self._note(question, head)
             question.on_response(self, head, head_bytes, body.whole)

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from gateway.web.connections.server import ConnectionServer
 
 
-def check_fixed(current: Settings, wanted: Settings) -> None:
+def check_fixed(current: Settings, new_settings: Settings) -> None:
     """Raise StartError with a sentence for each setting that differs and needs a restart."""
     refused = []
-    for change in fixed_changes(current, wanted):
-        source = wanted.sources.get(change.key)
+    for change in fixed_changes(current, new_settings):
+        source = new_settings.sources.get(change.key)
         subject = change.key if source is None else f"{source}: {change.key}"
         refused.append(
             f"{subject} cannot be changed by a reload: it is {change.current} until a restart"
@@ -53,7 +53,7 @@ class _KeptRoute(NamedTuple):
     """A route that goes on, its new settings and access, and whether its readers are judged."""
 
     route: StreamRoute
-    wanted: Route
+    route_settings: Route
     access: RouteAccess
     is_judged_anew: bool
 
@@ -96,30 +96,30 @@ class Reload:
             raise
 
     async def _prepare_route(
-        self, wanted: Route, current_route: StreamRoute | None, present: Route | None
+        self, route_settings: Route, current_route: StreamRoute | None, present: Route | None
     ) -> None:
         settings = self._settings
-        access = app.access_of(settings, wanted, self._authorities, self._shared)
+        access = app.access_of(settings, route_settings, self._authorities, self._shared)
         if current_route is not None and present is not None:
-            effects = self._effects(present, wanted)
+            effects = self._effects(present, route_settings)
             is_judged_anew = JUDGED_ANEW in effects
-            if SET_UP_ANEW not in effects and not (wanted.is_http and is_judged_anew):
-                self._kept.append(_KeptRoute(current_route, wanted, access, is_judged_anew))
+            if SET_UP_ANEW not in effects and not (route_settings.is_http and is_judged_anew):
+                self._kept.append(_KeptRoute(current_route, route_settings, access, is_judged_anew))
                 self._routes.append(current_route)
                 return
-        route = app.route_of(settings, wanted, self._shared, access)
+        route = app.route_of(settings, route_settings, self._shared, access)
         await route.open()
         self._opened.append(route)
         self._routes.append(route)
 
-    def _effects(self, present: Route, wanted: Route) -> set[str]:
+    def _effects(self, present: Route, route_settings: Route) -> set[str]:
         """Return what a reload does with the settings that differ for a route."""
         effects = {
             one.reload
             for key, one in Route.settings.items()
-            if getattr(present, key) != getattr(wanted, key)
+            if getattr(present, key) != getattr(route_settings, key)
         }
-        if self._current.settings.auth_of(present) != self._settings.auth_of(wanted):
+        if self._current.settings.auth_of(present) != self._settings.auth_of(route_settings):
             effects.add(JUDGED_ANEW)
         return effects
 
@@ -133,7 +133,7 @@ class Reload:
         settings, current = self._settings, self._current
         app.reconfigure(self._shared, settings)
         for kept in self._kept:
-            app.renew_route(kept.route, settings, kept.wanted, kept.access, self._shared)
+            app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._shared)
         new = ActiveConfiguration(
             settings, self._authorities, self._purges, self._routes, self._shared
         )

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="msgspec.Struct")
 
 
-def renew(current: S, wanted: S) -> bool:
-    """Give `current` the fields of `wanted`; return whether any of them differ."""
-    if current == wanted:
+def renew(current: S, new: S) -> bool:
+    """Give `current` the fields of `new`; return whether any of them differ."""
+    if current == new:
         return False
     for field in current.__struct_fields__:
-        setattr(current, field, getattr(wanted, field))
+        setattr(current, field, getattr(new, field))
     return True

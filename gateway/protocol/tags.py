@@ -51,11 +51,11 @@ def lets_shared_caches_keep(lifetimes: str) -> bool:
     return "private" not in said and "no-store" not in said and _LASTS.search(said) is not None
 
 
-def retag(fields: CIMultiDict[str], path: str, route: str, *, wanted: bool) -> None:
+def retag(fields: CIMultiDict[str], path: str, route: str, *, is_tagged: bool) -> None:
     """Give an origin's answer these tags, or take them away; those that it has itself stay."""
     ours = [of_stream(path), route]
     for name, between in HEADERS:
         given = re.split(r"[\s,]+", ",".join(fields.popall(name, ())))
         kept = [tag for tag in given if tag and tag not in ours]
-        if kept or wanted:
-            fields[name] = between.join([*kept, *(ours if wanted else ())])
+        if kept or is_tagged:
+            fields[name] = between.join([*kept, *(ours if is_tagged else ())])

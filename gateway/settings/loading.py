@@ -155,10 +155,10 @@ def load(
     return settings.with_sources(_sources(given))
 
 
-def _sources(given: Mapping[str, _GivenValue]) -> dict[str, str]:
+def _sources(values: Mapping[str, _GivenValue]) -> dict[str, str]:
     """Return the source of each value, also of those inside tables."""
     sources = {}
-    for key, item in given.items():
+    for key, item in values.items():
         sources[key] = item.where((key,))
         for index, table in enumerate(item.value if isinstance(item.value, list) else ()):
             for inner in table if isinstance(table, dict) else ():
@@ -218,33 +218,33 @@ def _read(key: str, value: object) -> object:
     return value
 
 
-def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
+def _problem(mistake: Mistake, values: Mapping[str, _GivenValue]) -> _Problem:
     """Return a mistake as a sentence with its line."""
     path = mistake.place
     key = str(path[0])
-    item = given.get(key)
+    item = values.get(key)
     if item is not None:
-        shown = _show(item.at(path, mistake.value))
+        value_text = _show(item.at(path, mistake.value))
         if key in SECRET_TABLES and path[-1] not in SHOWN_OF_SECRETS:
-            shown = "not shown here"
-        sentence = _sentence(mistake, item.subject(path), shown)
+            value_text = "not shown here"
+        sentence = _sentence(mistake, item.subject(path), value_text)
         is_array = key in Settings.settings and Settings.settings[key].table is not None
         if path == (key,) and is_array and isinstance(item.value, dict):
             sentence = f"{sentence[:-1]}; each begins with [[{key}]]."
         return _Problem(item.line(path), sentence)
     default = next(it.default for it in describe_settings() if it.key == key)
-    shown = f"{default} unless it is given"
+    value_text = f"{default} unless it is given"
     if key == "auth":  # its default is an empty list, which cannot be written
-        shown = "not given"
+        value_text = "not given"
     if key not in DEPENDS_ON:  # the default itself is wrong, such as a missing folder
-        return _Problem(AFTER_THE_FILE, _sentence(mistake, key, shown))
+        return _Problem(AFTER_THE_FILE, _sentence(mistake, key, value_text))
     # The default conflicts with another setting.
-    cause = next(one for one in DEPENDS_ON[key] if one in given)
-    subject = f"{given[cause].where((cause,))}: {key}"
-    return _Problem(given[cause].line((cause,)), _sentence(mistake, subject, shown))
+    cause = next(one for one in DEPENDS_ON[key] if one in values)
+    subject = f"{values[cause].where((cause,))}: {key}"
+    return _Problem(values[cause].line((cause,)), _sentence(mistake, subject, value_text))
 
 
-def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
+def _sentence(mistake: Mistake, subject: str, value_text: str) -> str:
     model, kind = _table_around(mistake.place)
     key = str(mistake.place[-1])
     if mistake.kind == "unknown":
@@ -257,7 +257,7 @@ def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
         return f"{subject} is missing; it {must}."
     if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
         must, meant = mistake.must, ""
-    return f"{subject} is {shown}, but {must}{meant}."
+    return f"{subject} is {value_text}, but {must}{meant}."
 
 
 def _table_around(path: tuple[str | int, ...]) -> tuple[type[Table], str]:

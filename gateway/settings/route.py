@@ -297,6 +297,6 @@ class Route(LogSettings):
         data. They may in some logs, and on other servers when a stream is created again.
         """
         kind = self.log_kind
-        if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.given:
+        if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.explicit_keys:
             return self.chunk_max_age
         return MINUTE_S

@@ -91,8 +91,8 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     written_deadline: float | None = None
     grace_s: float = 0.0  # seconds by which a sliding window may end after its written deadline
     before: StreamState | None = None  # the last known state, after `forget`
-    asked: int = 0  # number of look-ups in the log
-    told: int = 0  # number of the look-up that gave the present state
+    last_lookup: int = 0  # number of look-ups in the log
+    answered_lookup: int = 0  # number of the look-up that gave the present state
     revision: int = 0  # counts news of the stream: shows that a reply was overtaken
     loading: asyncio.Future[None] | None = None
     waiting: list[Waiting] = msgspec.field(default_factory=lambda: NOBODY)

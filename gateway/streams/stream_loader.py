@@ -38,10 +38,10 @@ class StreamLoader:
         In a shared log, a look-up that began before this call does not count: its reply may be
         older than a change that the caller knows of.
         """
-        asked = active.asked
+        last_lookup = active.last_lookup
         while True:
             state = active.state
-            if active.told > asked and (state is not None or active.absent):
+            if active.answered_lookup > last_lookup and (state is not None or active.absent):
                 return active
             if state is None:
                 await asyncio.shield(self._begin_loading(active))
@@ -78,8 +78,8 @@ class StreamLoader:
         return active.loading
 
     def _ask(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
-        active.asked += 1
-        told = partial(self._told, active, loading, active.revision, active.asked)
+        active.last_lookup += 1
+        told = partial(self._told, active, loading, active.revision, active.last_lookup)
         asyncio.ensure_future(self._log.load(active.path)).add_done_callback(told)
 
     def _told(
@@ -94,7 +94,7 @@ class StreamLoader:
         try:
             loaded = answer.result()
             if active.revision == revision:
-                active.told = question
+                active.answered_lookup = question
                 self._on_loaded(active, loaded)
             elif active.state is None:  # a commit or a lost race has overtaken the answer
                 self._ask(active, loading)

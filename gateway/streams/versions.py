@@ -19,13 +19,13 @@ def begins_alike(one: StreamState, other: StreamState) -> bool:
     return mine == its
 
 
-def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
+def is_behind(received: StreamState | None, known: StreamState | None) -> bool:
     """Return whether the state that arrived, or a later one, is known already."""
     return (
-        told is not None
+        received is not None
         and known is not None
-        and told.stream_id == known.stream_id
-        and (told.history, told.version) <= (known.history, known.version)
+        and received.stream_id == known.stream_id
+        and (received.history, received.version) <= (known.history, known.version)
     )
 
 

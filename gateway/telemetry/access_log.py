@@ -65,24 +65,24 @@ def _write_nothing(_asked: LoggedRequest, _outcome: Outcome) -> None:
     pass
 
 
-def fields_of(asked: LoggedRequest, outcome: Outcome) -> EventDict:
+def fields_of(request: LoggedRequest, outcome: Outcome) -> EventDict:
     """Return the fields of a line; those that nothing is known of are left out at its end."""
     known = {
-        "forwarded_for": _cut(asked.forwarded_for),
-        "user_agent": _cut(asked.user_agent),
+        "forwarded_for": _cut(request.forwarded_for),
+        "user_agent": _cut(request.user_agent),
         "principal": outcome.principal or None,
         "refused": _cut(outcome.refused or None),
     }
     return {
         "request_id": outcome.request_id,
-        "method": asked.method,
-        "path": redact(asked.target),
+        "method": request.method,
+        "path": redact(request.target),
         "route": outcome.route,
         "status": outcome.status,
         "bytes": outcome.size,
         "duration_us": round(outcome.duration_s * 1e6),
         "cache": outcome.cache,
-        "client": asked.client,
+        "client": request.client,
         **{name: value for name, value in known.items() if value is not None},
         "ended": outcome.ended,
     }
@@ -92,21 +92,21 @@ def _cut(text: str | None) -> str | None:
     return None if text is None else text[:LONGEST_SHOWN]
 
 
-def _json_of(asked: LoggedRequest, outcome: Outcome) -> str:
+def _json_of(request: LoggedRequest, outcome: Outcome) -> str:
     """Return what `fields_of` returns, as JSON without its brackets, in a third of the time."""
     known = ""
-    if asked.forwarded_for is not None:
-        known = f', "forwarded_for": {as_json(asked.forwarded_for[:LONGEST_SHOWN])}'
-    if asked.user_agent is not None:
-        known += f', "user_agent": {as_json(asked.user_agent[:LONGEST_SHOWN])}'
+    if request.forwarded_for is not None:
+        known = f', "forwarded_for": {as_json(request.forwarded_for[:LONGEST_SHOWN])}'
+    if request.user_agent is not None:
+        known += f', "user_agent": {as_json(request.user_agent[:LONGEST_SHOWN])}'
     if outcome.principal:
         known += f', "principal": {as_json(outcome.principal)}'
     if outcome.refused:
         known += f', "refused": {as_json(outcome.refused[:LONGEST_SHOWN])}'
-    client = "null" if asked.client is None else as_json(asked.client)
+    client = "null" if request.client is None else as_json(request.client)
     return (
-        f'"request_id": {as_json(outcome.request_id)}, "method": {as_json(asked.method)}, '
-        f'"path": {as_json(redact(asked.target))}, "route": {as_json(outcome.route)}, '
+        f'"request_id": {as_json(outcome.request_id)}, "method": {as_json(request.method)}, '
+        f'"path": {as_json(redact(request.target))}, "route": {as_json(outcome.route)}, '
         f'"status": {outcome.status}, "bytes": {outcome.size}, '
         f'"duration_us": {round(outcome.duration_s * 1e6)}, "cache": {as_json(outcome.cache)}, '
         f'"client": {client}{known}, "ended": "{outcome.ended}"'

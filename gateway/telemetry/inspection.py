@@ -23,14 +23,14 @@ ReaderMode = Literal["sse", "long-poll"]
 
 
 class ListStreams(msgspec.Struct, tag=True, frozen=True):
-    """The streams of a route whose names begin with `begins`, a page of them.
+    """The streams of a route whose names begin with `name_prefix`, a page of them.
 
-    By name they rise, by anything else they fall. `begins` may be written as a client would; a
+    By name they rise, by anything else they fall. `name_prefix` may be written as a client would; a
     route is given its canonical form. `after` is the `after` of the page before.
     """
 
     route: str  # its prefix
-    begins: str = ""
+    name_prefix: str = ""
     order: StreamOrder = "name"
     after: str = ""
     limit: int = PAGE
@@ -202,13 +202,13 @@ class ShareMetrics(msgspec.Struct, tag=True, frozen=True):
     """Leave a gateway's figures where others that share a log find them, and bring theirs."""
 
     instance: str  # of the gateway that asks
-    told: str  # JSON, which the log does not look into
+    figures: str  # JSON, which the log does not look into
 
 
 class PeerMetrics(msgspec.Struct, tag=True, frozen=True):
     """The figures that other gateways left in the last seconds, by instance."""
 
-    told: dict[str, str]
+    figures: dict[str, str]
 
 
 class AnswerFailure(msgspec.Struct, tag=True, frozen=True):

@@ -21,7 +21,7 @@ class CountedLine:
     def __init__(self, event: str) -> None:
         self._event = event
         self._times = 0
-        self._said: dict[str, str] = {}
+        self._fields: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None  # until the next look
 
     def close(self) -> None:
@@ -33,17 +33,17 @@ class CountedLine:
 
     def _tell(self) -> None:
         if self._times:
-            log.warning(self._event, **self._said, times=self._times)
+            log.warning(self._event, **self._fields, times=self._times)
             self._times = 0
 
 
 class RareLine(CountedLine):
     """A warning that is written at once, then at most once a second."""
 
-    def note(self, **said: str) -> None:
+    def note(self, **fields: str) -> None:
         """Count one occurrence, and log it if the second is over."""
         self._times += 1
-        self._said = said
+        self._fields = fields
         if self._timer is None:
             self._write()
 
@@ -70,12 +70,12 @@ class OutageLine(CountedLine):
         self._in_all = 0  # failures in this outage
         self._began = self._failed_at = self._due = self._wait_s = 0.0  # loop times
 
-    def note(self, **said: str) -> None:
+    def note(self, **fields: str) -> None:
         """Count a failure, and log it when it is time."""
         now = asyncio.get_running_loop().time()
         self._times += 1
         self._in_all += 1
-        self._said, self._failed_at, self._answers = said, now, self._answered()
+        self._fields, self._failed_at, self._answers = fields, now, self._answered()
         if self._timer is None:
             self._began, self._due, self._wait_s = now, now, EVERY_S
             self._look()
@@ -93,5 +93,5 @@ class OutageLine(CountedLine):
             return
         self._tell()
         lasted_s = round(self._failed_at - self._began, 1)
-        log.info(self._over, **self._said, times=self._in_all, lasted_s=lasted_s)
+        log.info(self._over, **self._fields, times=self._in_all, lasted_s=lasted_s)
         self._in_all = 0

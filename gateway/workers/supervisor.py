@@ -288,10 +288,10 @@ def _nothing() -> None:
     """Stand for a callback that nobody has set."""
 
 
-def _merged(told: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:
+def _merged(results: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:
     """Merge checks by name, each with the reasons of the workers that have one."""
     reasons: dict[str, dict[str, list[int]]] = {}
-    for number, checks in told:
+    for number, checks in results:
         for name, reason in checks.items():
             of_name = reasons.setdefault(name, {})
             if reason is not None:

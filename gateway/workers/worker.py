@@ -169,9 +169,9 @@ async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> No
         stop.set()
 
 
-async def _answer(channel: Channel, gateway: Gateway, asked: WorkerQuestion) -> None:
+async def _answer(channel: Channel, gateway: Gateway, question: WorkerQuestion) -> None:
     try:
-        for answer in await gateway.query(asked.question):
-            channel.send(WorkerAnswer(asked.number, answer))
+        for answer in await gateway.query(question.question):
+            channel.send(WorkerAnswer(question.number, answer))
     except Exception:  # noqa: BLE001 - who asked goes on without this answer
         log.exception("worker.question_failed")

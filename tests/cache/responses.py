@@ -42,7 +42,7 @@ def in_store(
             is_public=True,
             is_ours=False,
             is_tail=False,
-            said=[],
+            origin_directives=[],
             own_date=True,
             own_cors=True,
             tagged_as=None,

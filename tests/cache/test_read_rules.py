@@ -27,10 +27,10 @@ from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import (
     StreamRead,
     cors,
+    directive_lines,
     is_nothing,
     made_tag,
     of_no_read,
-    said,
     stream_read,
 )
 from gateway.protocol.streams.state import Lifetime
@@ -513,7 +513,7 @@ def test_a_non_read_response_with_an_offset_is_made_no_store(
 def test_cache_directives_of_the_origin_become_lines_for_recent_data(
     fields: list[tuple[str, str]], ignore: bool, lines: str
 ) -> None:
-    assert said(CIMultiDict(fields), ignore_no_store=ignore) == lines
+    assert directive_lines(CIMultiDict(fields), ignore_no_store=ignore) == lines
 
 
 PAGE = ("Access-Control-Allow-Origin", "https://a.example")

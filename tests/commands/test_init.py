@@ -78,7 +78,7 @@ def test_each_commented_setting_is_valid_when_its_comment_is_taken_out(
     text = TEXT.replace(f"\n#{key} = ", f"\n{key} = ", 1)
     if key == "tokens_file":  # without effect by itself
         text = text.replace("\n#auth = ", "\nauth = ", 1)
-    assert key in loaded(text, tmp_path).given
+    assert key in loaded(text, tmp_path).explicit_keys
 
 
 @pytest.mark.parametrize("key", re.findall(r"^#([a-z_]+) = ", ROUTE, re.M))
@@ -92,4 +92,4 @@ def test_a_setting_of_a_route_is_valid_there_unless_its_comment_names_other_orig
         with pytest.raises(SettingsError):
             loaded(text, tmp_path)
     else:
-        assert key in loaded(text, tmp_path).routes[0].given
+        assert key in loaded(text, tmp_path).routes[0].explicit_keys

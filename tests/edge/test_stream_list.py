@@ -59,7 +59,7 @@ def test_listed_pages_have_every_known_stream_once(
             found: list[str] = []
             after: str | None = ""
             while after is not None:
-                told = await page(gateway, begins=begins, after=after, limit=limit)
+                told = await page(gateway, name_prefix=begins, after=after, limit=limit)
                 assert len(told.rows) <= limit
                 assert told.known_only
                 found += [row.name for row in told.rows]
@@ -78,7 +78,7 @@ async def test_a_prefix_filter_matches_in_every_spelling(order: str) -> None:
         client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
         await until(lambda: gateway.limits.live_readers == 1)
         for begins in ("bé", "b%c3", "%62", "b%"):
-            told = await page(gateway, begins=begins, order=order)
+            told = await page(gateway, name_prefix=begins, order=order)
             assert [row.name for row in told.rows] == [name], begins
 
 

@@ -79,13 +79,13 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
 async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: list[str]) -> None:
     async with serving() as gateway:
         await create(gateway, "b/x", "b%C3%A9", "ba", "%25", "50%25%20off")
-        assert names(await listed(gateway, begins=begins)) == found
+        assert names(await listed(gateway, name_prefix=begins)) == found
 
 
 @pytest.mark.parametrize("begins", ["x" * 2049, "\ud800"])
 async def test_a_prefix_filter_that_no_path_can_match_is_refused(begins: str) -> None:
     async with serving() as gateway:
-        told = await answered(gateway, begins=begins)
+        told = await answered(gateway, name_prefix=begins)
     assert isinstance(told, AnswerFailure)
     assert told.status == 400
 
@@ -136,9 +136,9 @@ class CountedListing(MemoryListing):
 
     surveys = 0
 
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         self.surveys += 1
-        return await super().largest(begins, most)
+        return await super().largest(prefix, most)
 
 
 class Surveyed(MemoryLog):
@@ -167,7 +167,7 @@ async def test_the_largest_streams_are_listed_from_a_survey_cached_for_a_minute(
         gateway.clock.advance(0.5)
         page = await listed(gateway, order="size", limit=1)
         assert (names(page), page.as_of) == (["larger"], began + KEPT_S)
-        assert names(await listed(gateway, order="size", begins="s", limit=1)) == ["s3"]
+        assert names(await listed(gateway, order="size", name_prefix="s", limit=1)) == ["s3"]
         assert log.listing.surveys == 3
 
 
@@ -177,14 +177,14 @@ async def test_the_number_of_surveys_of_a_log_is_bounded() -> None:
         await create(gateway, *(f"s{number}" for number in range(MOST_KEPT + 1)), body=b"x")
         for _ in range(3):
             for number in range(MOST_KEPT):
-                page = await listed(gateway, order="size", begins=f"s{number}")
+                page = await listed(gateway, order="size", name_prefix=f"s{number}")
                 assert names(page) == [f"s{number}"]
         assert log.listing.surveys == MOST_KEPT  # whoever looks in turn with others has his own
-        told = await answered(gateway, order="size", begins=f"s{MOST_KEPT}")
+        told = await answered(gateway, order="size", name_prefix=f"s{MOST_KEPT}")
         assert isinstance(told, AnswerFailure)
         assert (told.status, log.listing.surveys) == (503, MOST_KEPT)
         gateway.clock.advance(KEPT_S)
-        page = await listed(gateway, order="size", begins=f"s{MOST_KEPT}")
+        page = await listed(gateway, order="size", name_prefix=f"s{MOST_KEPT}")
         assert names(page) == [f"s{MOST_KEPT}"]
 
 
@@ -216,4 +216,4 @@ async def test_streams_with_readers_are_listed_with_the_most_readers_first() -> 
         page = await listed(gateway, order="readers", limit=2, after=page.after)
         assert [(row.name, row.readers) for row in page.rows] == [("one", 1)]
         assert page.after is None
-        assert names(await listed(gateway, order="readers", begins="two-")) == ["two-more"]
+        assert names(await listed(gateway, order="readers", name_prefix="two-")) == ["two-more"]

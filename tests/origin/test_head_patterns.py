@@ -39,7 +39,7 @@ def told(head: PlainHead | None) -> object:
         kind.stable,
         kind.is_last,
         list(head.volatile.items()),
-        head.begins,
+        head.body_start,
         head.size,
     )
 

@@ -75,12 +75,12 @@ def test_private_or_immediately_stale_responses_are_not_tagged(lifetime: str) ->
 def test_tags_of_the_origin_stay_and_the_gateways_are_added_once() -> None:
     fields = CIMultiDict([("surrogate-key", f"a  {STREAM}"), ("Cache-Tag", "b, c"), ("X", "y")])
     for _ in range(2):
-        tags.retag(fields, PATH, ROUTE, wanted=True)
+        tags.retag(fields, PATH, ROUTE, is_tagged=True)
         assert dict(fields) == {
             "Surrogate-Key": f"a {STREAM} {ROUTE}",
             "Cache-Tag": f"b,c,{STREAM},{ROUTE}",
             "CDN-Tag": f"{STREAM},{ROUTE}",
             "X": "y",
         }
-    tags.retag(fields, PATH, ROUTE, wanted=False)
+    tags.retag(fields, PATH, ROUTE, is_tagged=False)
     assert dict(fields) == {"Surrogate-Key": "a", "Cache-Tag": "b,c", "X": "y"}

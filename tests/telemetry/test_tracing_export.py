@@ -107,7 +107,7 @@ def test_tracing_without_opentelemetry_installed_raises_a_start_error_in_one_sen
         from gateway.errors import StartError
         from gateway.telemetry import tracing
         try:
-            tracing.begin(os.environ)
+            tracing.start(os.environ)
         except StartError as error:
             print(error.detail)
     """

@@ -133,12 +133,12 @@ def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
     return claims.check_times(token.claims, issuer.leeway, now)
 
 
-def _grants(issuer: JwtIssuer, said: jws.Json) -> Iterator[Grant]:
+def _grants(issuer: JwtIssuer, claims: jws.Json) -> Iterator[Grant]:
     for template in issuer.grants:
-        streams = fill(template.streams, said)
+        streams = fill(template.streams, claims)
         if streams is not None:
             yield Grant(streams, frozenset(template.operations))
-    told = said.get(issuer.grants_claim, []) if issuer.grants_claim else []
+    told = claims.get(issuer.grants_claim, []) if issuer.grants_claim else []
     if not isinstance(told, list):
         raise ValueError("must have a list of grants in its claim")  # noqa: TRY004 - of a token
     for grant in told:

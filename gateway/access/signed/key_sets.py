@@ -98,13 +98,13 @@ def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
     return KeySet(found)
 
 
-def _pinned(entry: jws.Json, wanted: frozenset[str]) -> PinnedKey | None:
+def _pinned(entry: jws.Json, required_algorithms: frozenset[str]) -> PinnedKey | None:
     kid, told = entry.get("kid"), entry.get("alg")
     curve = None if entry.get("kty") == "RSA" else entry.get("crv")
     kind = (entry.get("kty"), curve)
     if not all(isinstance(it, str | None) for it in kind):
         return None
-    algorithms = _ALGORITHMS.get(kind, frozenset()) & wanted
+    algorithms = _ALGORITHMS.get(kind, frozenset()) & required_algorithms
     if told is not None:
         algorithms &= {str(told)}
     if not (isinstance(kid, str) and kid and algorithms and _is_for_signatures(entry)):

@@ -46,7 +46,7 @@ class RemoteKeys(Background):
         self, url: str, algorithms: Collection[str], on_change: Callable[[], None]
     ) -> None:
         self._url = url
-        self.shown = url.partition("?")[0]  # without the query, which may have a secret
+        self.public_url = url.partition("?")[0]  # without the query, which may have a secret
         self._algorithms = algorithms
         self._on_change = on_change
         self._session: ClientSession | None = None
@@ -125,13 +125,13 @@ class RemoteKeys(Background):
                 self._on_change()
             raise
         self._content = content
-        log.info("access.keys_fetched", url=self.shown, keys=len(self.keys))
+        log.info("access.keys_fetched", url=self.public_url, keys=len(self.keys))
         self._on_change()
 
     def _refuse(self, why: str) -> None:
         if why != self.trouble:
             self.trouble = why
-            log.warning("access.keys_not_fetched", url=self.shown, why=why)
+            log.warning("access.keys_not_fetched", url=self.public_url, why=why)
 
     async def _content_at_url(self) -> bytes:
         if self._session is None:

@@ -287,5 +287,5 @@ class _File(Table):
         )
 
 
-def _grants(given: Sequence[_Grant]) -> tuple[Grant, ...]:
-    return tuple(Grant(one.streams, frozenset(one.operations)) for one in given)
+def _grants(entries: Sequence[_Grant]) -> tuple[Grant, ...]:
+    return tuple(Grant(one.streams, frozenset(one.operations)) for one in entries)

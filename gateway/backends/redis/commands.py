@@ -148,10 +148,10 @@ class Commands(NamedTuple):
         """Return the call that drops a stream from the list of paths."""
         return pack("ZREM", self.names.paths, path)
 
-    def some_paths(self, begins: str, after: str, limit: int) -> Packed:
+    def some_paths(self, prefix: str, after: str, limit: int) -> Packed:
         """Return the call for the first paths behind `after`, in the order of their ASCII bytes."""
-        lower = f"[{begins}" if begins > after else f"({after}"
-        upper = b"(" + begins.encode() + b"\xff"
+        lower = f"[{prefix}" if prefix > after else f"({after}"
+        upper = b"(" + prefix.encode() + b"\xff"
         return pack("ZRANGEBYLEX", self.names.paths, lower, upper, "LIMIT", 0, limit)
 
     def size(self, path: str) -> Packed:

@@ -82,8 +82,8 @@ class PathIndex(Listing):
     # Reads
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
-        paths = await self._paths(begins, after, limit + 1)
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        paths = await self._paths(prefix, after, limit + 1)
         shown = paths[:limit]
         replies = await self._each(shown, self._commands.state)
         states = []
@@ -96,11 +96,11 @@ class PathIndex(Listing):
         return ListingPage(states, shown[-1] if len(paths) > limit else None)
 
     @override
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         """Return bytes and path of the largest streams, looked for in small steps."""
         largest: list[tuple[int, str]] = []
         after = ""
-        while paths := await self._paths(begins, after, AT_ONCE):
+        while paths := await self._paths(prefix, after, AT_ONCE):
             after = paths[-1]
             replies = await self._each(paths, self._commands.size)
             for path, reply in zip(paths, replies, strict=True):
@@ -111,9 +111,9 @@ class PathIndex(Listing):
                     heapq.heappushpop(largest, (size, path))
         return sorted(largest, reverse=True)
 
-    async def _paths(self, begins: str, after: str, limit: int) -> list[str]:
+    async def _paths(self, prefix: str, after: str, limit: int) -> list[str]:
         key = self._commands.names.paths
-        (found,) = await self._execute(key, self._commands.some_paths(begins, after, limit))
+        (found,) = await self._execute(key, self._commands.some_paths(prefix, after, limit))
         return [path.decode() for path in found]
 
     async def _each(

@@ -31,12 +31,12 @@ class SharedMetrics:
         self._names = names
         self._execute = execute
 
-    async def share(self, instance: str, told: str) -> Mapping[str, str]:
+    async def share(self, instance: str, figures: str) -> Mapping[str, str]:
         """Store a gateway's figures, and return the others', by instance.
 
         Raises BadRequest for more than the longest, LogUnavailable.
         """
-        text = told.encode()
+        text = figures.encode()
         if len(text) > LONGEST_FIGURES:
             raise BadRequest(f"figures of over {LONGEST_FIGURES} bytes are not shared")
         names = self._names

@@ -106,8 +106,8 @@ def begin_history(connection: apsw.Connection) -> None:
     )
 
 
-def _tell(folder: DataFolder, found: wal.SkippedFrames, kept: Path | None) -> None:
-    if kept is None:
+def _tell(folder: DataFolder, found: wal.SkippedFrames, saved_wal: Path | None) -> None:
+    if saved_wal is None:
         log.warning(
             "log.torn",
             file=str(folder.wal),
@@ -120,6 +120,6 @@ def _tell(folder: DataFolder, found: wal.SkippedFrames, kept: Path | None) -> No
             file=str(folder.wal),
             frames=found.frames,
             commits=found.commits,
-            kept=str(kept),
+            saved_wal=str(saved_wal),
             reason="acknowledged transactions are lost: offsets of them are refused from now on",
         )

@@ -85,9 +85,9 @@ class RowListing(Listing):
         self._readers = readers
 
     @override
-    async def page(self, begins: str, after: str, limit: int) -> ListingPage:
-        return await self._readers.run(lambda reader: reader.list_streams(begins, after, limit))
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        return await self._readers.run(lambda reader: reader.list_streams(prefix, after, limit))
 
     @override
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
-        return await self._readers.run(lambda reader: reader.largest(begins, most))
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
+        return await self._readers.run(lambda reader: reader.largest(prefix, most))

@@ -161,18 +161,18 @@ class RowReader:
         assert isinstance(count, int), "count(*) is a number"
         return count
 
-    def list_streams(self, begins: str, after: str, limit: int) -> ListingPage:
+    def list_streams(self, prefix: str, after: str, limit: int) -> ListingPage:
         """Return the first streams after a path: one stretch of the index of paths."""
         waiting = self._recent.of_all()
-        lower, compared = (begins, ">=") if begins > after else (after, ">")
+        lower, compared = (prefix, ">=") if prefix > after else (after, ">")
         rows = self._connection.execute(
             f"select {COLUMNS} from streams where path{compared}? and path<? order by path limit ?",
-            (lower, begins + LAST, limit + 1),
+            (lower, prefix + LAST, limit + 1),
         )
         states = [_latest(self._state(row), waiting) for row in rows]
         return ListingPage(states[:limit], states[limit - 1].path if len(states) > limit else None)
 
-    def largest(self, begins: str, most: int) -> list[tuple[int, str]]:
+    def largest(self, prefix: str, most: int) -> list[tuple[int, str]]:
         """Return the largest streams; SQLite looks at all, and holds no more than these in memory.
 
         A scan of all rows in table order takes an eighth of the time of looking them up by path.
@@ -182,11 +182,11 @@ class RowReader:
         rows = self._connection.execute(
             "select tail-coalesce(detail->>'first', 0) as size, path from streams not indexed"
             " where path>=? and path<? order by size desc, path desc limit ?",
-            (begins, begins + LAST, most),
+            (prefix, prefix + LAST, most),
         )
         sizes: dict[str, int] = {path: size for size, path in rows}
         for path, changes in waiting.items():
-            if path.startswith(begins):
+            if path.startswith(prefix):
                 sizes[path] = max(changes[-1].state.size, sizes.get(path, 0))
         return nlargest(most, ((size, path) for path, size in sizes.items()))
 

@@ -137,7 +137,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     is_public: bool  # the origin says that it is for everybody, and not only for anybody
     is_ours: bool  # that it may be kept is our word, not the origin's
     is_tail: bool  # its stream's tail may have been reached, and move on
-    said: list[tuple[str, str]]  # of caches by the origin, where they are told less
+    origin_directives: list[tuple[str, str]]  # of caches by the origin, where they are told less
     own_date: bool  # its head lacks a Date line, which is that of the moment
     own_cors: bool  # and who may read it in a browser
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
@@ -156,7 +156,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             head += http1.field_lines([("ETag", tag)])
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
-    def told(self, recipient: Recipient, *, known: bool) -> bytes:
+    def head_for(self, recipient: Recipient, *, known: bool) -> bytes:
         """Its head as somebody is given it.
 
         A stale copy says that it reached the tail only where that is `known`.

@@ -199,46 +199,46 @@ class _AnswerPattern:
         self, request: CacheRequest, answer: WholeAnswer, times: Times
     ) -> CachedResponse | None:
         """Return what `apply` would return for a similar response; None if it must be called."""
-        told, cached = answer.volatile, self._cached
+        volatile, cached = answer.volatile, self._cached
         facts, read = cached.facts, request.read
-        next_offset = told.get("stream-next-offset")
+        next_offset = volatile.get("stream-next-offset")
         if next_offset is not None:
             # Whether it is a read depends on the offset.
             if facts is None or not _is_only_place(read, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
-        tag = given = told.get("etag")
+        tag = given = volatile.get("etag")
         if given == "":
             return None  # it says that there is none, but for a repair
         if given is not None and facts is not None and read.offset != NOW:
             tag = repair.repaired_tag(given, facts)
-        stored = self._stored(request, told, tag, times)
+        stored = self._stored(request, volatile, tag, times)
         if stored is None:
             return None
         self._count(request, is_tag_repaired=tag is not given and tag != given)
         return replace(
             cached,
-            head=self._head(request, told, tag, times),
+            head=self._head(request, volatile, tag, times),
             body=b"" if cached.tagged_as is not None else answer.body,
             stored=stored,
             facts=facts,
             validators=[] if given is None else [("If-None-Match", given)],
-            length=len(answer.body) if "content-length" in told else None,
+            length=len(answer.body) if "content-length" in volatile else None,
             tagged_as=None if cached.tagged_as is None else (request.path, request.start),
         )
 
     def _stored(
-        self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
+        self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
     ) -> ResponseMetadata | None:
         """Return the cache metadata of a response; None if it may be too old for any use."""
         stored = self._cached.stored
-        age_s = age_said(told["age"]) if "age" in told else 0
+        age_s = age_said(volatile["age"]) if "age" in volatile else 0
         vary = stored.vary
         if vary:
             vary = tuple([(name, normalised(name, request.headers)) for name in self._varies])
         if not self._cached.is_storable:
             return replace(stored, born=times.answered - age_s, vary=vary)
-        date = parse_date(told["date"]) if "date" in told else None
+        date = parse_date(volatile["date"]) if "date" in volatile else None
         age = policy.initial_age(age_s, date, times)
         if tag is None and age >= stored.longest:
             return None
@@ -254,9 +254,9 @@ class _AnswerPattern:
             lag.reached(request.path, request.start)
 
     def _head(
-        self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
+        self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
     ) -> bytes:
-        values: dict[str, object] = {**told, _ETAG: tag}
+        values: dict[str, object] = {**volatile, _ETAG: tag}
         if self._cached.facts is not None:  # it is ours
             values[_CURSOR] = current_cursor(times.answered)
         if self._has_own_tags:

@@ -28,8 +28,8 @@ MAX_HELD = 4096  # offsets of each, before another loss; then only those of the 
 class _Lost(NamedTuple):
     """The lost offsets beyond `common` and up to `last`; readers have had those in `held`.
 
-    Those in `echoed` may have been made up by a client. `told` are offsets that the present stream
-    has, too.
+    Those in `echoed` may have been made up by a client. `present_offsets` are offsets that the
+    present stream has, too.
     """
 
     common: str
@@ -37,7 +37,7 @@ class _Lost(NamedTuple):
     held: frozenset[str]
     echoed: frozenset[str]
     at: float
-    told: set[str]
+    present_offsets: set[str]
 
 
 class LostOffsets:
@@ -90,8 +90,8 @@ class LostOffsets:
         lost = self._streams.get(key)
         if lost is None:
             return
-        lost.told.add(offset)
-        if len(lost.told) > MAX_TOLD:
+        lost.present_offsets.add(offset)
+        if len(lost.present_offsets) > MAX_TOLD:
             del self._streams[key]
             self.forgotten["told"] += 1
 
@@ -111,7 +111,7 @@ class LostOffsets:
         is_lost = is_held or offset in lost.echoed or lost.common < offset <= lost.last
         if offset in {BEGINNING, NOW} or not is_lost:
             return False
-        return (is_held and now - lost.at < AMBIGUOUS_S) or offset not in lost.told
+        return (is_held and now - lost.at < AMBIGUOUS_S) or offset not in lost.present_offsets
 
     def _drop_old(self, now: float) -> None:
         """Forget the streams whose readers must have come back by now; the oldest is the first."""

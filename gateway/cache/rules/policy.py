@@ -61,7 +61,7 @@ OF_ONE_REQUEST = (("*", "\r"),)
 class Times(msgspec.Struct, frozen=True, gc=False):
     """The times (epoch seconds) of a request to the origin, and of its response's head."""
 
-    asked: float
+    requested_at: float
     answered: float
 
 
@@ -176,7 +176,7 @@ def _is_of_use(stored: ResponseMetadata, now: float) -> bool:
 def initial_age(age_s: int, date: float | None, times: Times) -> float:
     """Section 4.2.3. Date has whole seconds, so the fraction of the one it names is no age."""
     apparent_age = 0 if date is None else max(0.0, int(times.answered) - date)
-    return max(apparent_age, age_s + max(0.0, times.answered - times.asked))
+    return max(apparent_age, age_s + max(0.0, times.answered - times.requested_at))
 
 
 def _lifetime(

@@ -91,10 +91,10 @@ class ResponseRules(msgspec.Struct):
     ) -> CachedResponse:
         """Return a cached response that the origin has just confirmed."""
         known = cached.fields()
-        if cached.is_ours or cached.said:
+        if cached.is_ours or cached.origin_directives:
             for name in repair.LIFETIMES:
                 known.popall(name, None)
-            known.extend(cached.said)
+            known.extend(cached.origin_directives)
         fields = policy.updated(known, self._fields(headers))
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new = self._cached(request, cached.status, fields, facts, times)
@@ -112,10 +112,10 @@ class ResponseRules(msgspec.Struct):
         times: Times,
     ) -> CachedResponse:
         is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
-        fields, said, is_ours = self._ruled(request, status, fields, facts, times)
+        fields, origin_directives, is_ours = self._ruled(request, status, fields, facts, times)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
         if stored is not None:
-            stored = self._with_stale_if_error(stored, facts, said)
+            stored = self._with_stale_if_error(stored, facts, origin_directives)
         age = age_of(fields)
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
@@ -133,7 +133,7 @@ class ResponseRules(msgspec.Struct):
         joins = storable or (not personal and sharing.may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
-            tags.retag(fields, request.path, route_tag, wanted=is_shared and lasts)
+            tags.retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
             status=status,
@@ -147,7 +147,7 @@ class ResponseRules(msgspec.Struct):
             is_public=is_public,
             is_ours=is_ours,
             is_tail=self._may_reach_tail(facts),
-            said=said,
+            origin_directives=origin_directives,
             own_date="Date" not in fields,
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
@@ -170,7 +170,7 @@ class ResponseRules(msgspec.Struct):
             return (no_store(fields) if status >= 400 else fields), [], False
         response = ReadResponse(self, request, facts, fields, times.answered)
         self.repairs.update([it.repair for it in reads.RULES if it.apply(response)])
-        return response.fields, response.said, response.is_ours
+        return response.fields, response.origin_directives, response.is_ours
 
     def _may_reach_tail(self, facts: StreamRead | None) -> bool:
         return facts is not None and (
@@ -178,14 +178,19 @@ class ResponseRules(msgspec.Struct):
         )
 
     def _with_stale_if_error(
-        self, stored: ResponseMetadata, facts: StreamRead | None, said: list[tuple[str, str]]
+        self,
+        stored: ResponseMetadata,
+        facts: StreamRead | None,
+        origin_directives: list[tuple[str, str]],
     ) -> ResponseMetadata:
         """Return how long a response may stand in for the origin's while that fails."""
         if facts is not None and facts.is_empty and facts.reaches_open_tail:
             # It says only that nothing follows, which is unknown while the origin fails.
             return msgspec.structs.replace(stored, stale_if_error=0)
-        if said:  # a tail's lifetime is shorter, but not while the origin fails
-            if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
+        if origin_directives:  # a tail's lifetime is shorter, but not while the origin fails
+            if_error = policy.stale_if_error(
+                CIMultiDict(origin_directives), stored.lifetime, self.defaults
+            )
             return msgspec.structs.replace(stored, stale_if_error=if_error)
         return stored
 

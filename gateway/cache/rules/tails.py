@@ -58,15 +58,15 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
 
 
 def _asked_again(
-    told: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
+    directives: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
 ) -> str:
-    kept = {name: value for name, value in told.by_name.items() if name not in _AGES}
+    kept = {name: value for name, value in directives.by_name.items() if name not in _AGES}
     if _NEVER_FRESH.isdisjoint(kept):
         name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
         kept[name] = value
     if shared_s:
         kept["s-maxage"] = str(shared_s)
-    return _said(kept, targeted=told.targeted)
+    return _said(kept, targeted=directives.targeted)
 
 
 def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
@@ -76,22 +76,22 @@ def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
     )
 
 
-def _asks_again(told: Directives) -> bool:
-    if not _NEVER_FRESH.isdisjoint(told.by_name):
+def _asks_again(directives: Directives) -> bool:
+    if not _NEVER_FRESH.isdisjoint(directives.by_name):
         return True
-    return told.seconds("max-age") == 0 and "stale-while-revalidate" not in told
+    return directives.seconds("max-age") == 0 and "stale-while-revalidate" not in directives
 
 
-def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
+def _shared_s(directives: Directives, fields: MultiMapping[str]) -> int:
     """Return the seconds for which shared caches may serve a response without validation."""
-    if "private" in told or not _NEVER_FRESH.isdisjoint(told.by_name):
+    if "private" in directives or not _NEVER_FRESH.isdisjoint(directives.by_name):
         return 0
     for name in ("s-maxage", "max-age"):
-        seconds = told.seconds(name)
+        seconds = directives.seconds(name)
         if seconds is not None:
             return seconds
     expires, date = date_of(fields, "Expires"), date_of(fields, "Date")
-    if told.targeted or expires is None or date is None:
+    if directives.targeted or expires is None or date is None:
         return 0
     return max(0, int(expires - date))
 
@@ -103,11 +103,13 @@ def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool
     """
     if "Surrogate-Control" not in fields:
         return True
-    told = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
-    if not _NEVER_FRESH.isdisjoint(told.by_name):
+    directives = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
+    if not _NEVER_FRESH.isdisjoint(directives.by_name):
         return True
-    seconds = told.seconds("max-age")
-    return seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in told
+    seconds = directives.seconds("max-age")
+    return (
+        seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in directives
+    )
 
 
 def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
@@ -120,16 +122,16 @@ def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, s
     return said
 
 
-def shortened_lines(said: str, freshness: Freshness) -> str:
+def shortened_lines(lines: str, freshness: Freshness) -> str:
     """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
-    return _shortened_lines(said, freshness.tail_max_age, freshness.tail_directive)
+    return _shortened_lines(lines, freshness.tail_max_age, freshness.tail_directive)
 
 
 @lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
-def _shortened_lines(said: str, tail_max_age: int, tail_directive: TailDirective) -> str:
-    if not said:
+def _shortened_lines(lines: str, tail_max_age: int, tail_directive: TailDirective) -> str:
+    if not lines:
         return ""
-    fields = CIMultiDict(cache_headers.fields(said))
+    fields = CIMultiDict(cache_headers.fields(lines))
     freshness = Freshness(tail_max_age=tail_max_age, tail_directive=tail_directive)
     shorten(fields, freshness)
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

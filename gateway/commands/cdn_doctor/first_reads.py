@@ -31,7 +31,7 @@ class TwoReads:
     @property
     def refusal(self) -> str:
         """The words of the server if it refused one of the reads, else ""."""
-        return self.first.said or self.again.said
+        return self.first.error_text or self.again.error_text
 
     @property
     def appends_arrive(self) -> bool:
@@ -50,7 +50,7 @@ class TwoReads:
         return statuses.count(404) if any(200 <= status < 300 for status in statuses) else 0
 
     @property
-    def kept(self) -> bool | None:
+    def is_cached(self) -> bool | None:
         """True if a cache before the server stores replies; None if that is unknown."""
         made = source(self.again)
         return None if made is AnswerSource.UNKNOWN else made is AnswerSource.SHARED

@@ -83,7 +83,7 @@ class GatewayCounters:
         if reply.status in {401, 403}:
             raise Failed(f"{self._admin.shown}: it wants a token, see {TOKEN_VARIABLE}")
         if not reply.is_good:
-            raise Failed(f"{self._admin.shown}: {reply.said}")
+            raise Failed(f"{self._admin.shown}: {reply.error_text}")
         try:
             return msgspec.json.decode(reply.body, type=kind)
         except msgspec.DecodeError as cause:

@@ -41,7 +41,7 @@ class ProbeReply:
     request_id: str
     at_s: float
     # The server's words for a refusal, else nothing.
-    said: str = ""
+    error_text: str = ""
 
     @property
     def is_good(self) -> bool:

@@ -51,7 +51,7 @@ class AppendRefused(Failed):
     """An append was refused; the answer says why."""
 
     def __init__(self, reply: ProbeReply) -> None:
-        super().__init__(f"an append was answered with: {reply.said}")
+        super().__init__(f"an append was answered with: {reply.error_text}")
         self.reply = reply
 
 
@@ -128,11 +128,11 @@ class OwnStreams:
         if reply.status != 201 or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
                 self._made.remove(stream)  # refused; what is not ours must not be removed
-            said = reply.said or (
+            error_text = reply.error_text or (
                 f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected, which no hop may "
                 "take away"
             )
-            raise NotMade(f"a new stream was answered with: {said}", reply)
+            raise NotMade(f"a new stream was answered with: {error_text}", reply)
         reader_key = reply.headers.get(READER_KEY)
         return OwnStream(self._asker, stream, content_type, offset, reader_key)
 

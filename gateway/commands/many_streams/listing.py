@@ -78,19 +78,19 @@ async def streams_below(admin: Stream, base: str, prefix: str) -> AsyncIterator[
             yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)
 
 
-def _places(routes: list[str], begins: str) -> list[tuple[str, str]]:
+def _places(routes: list[str], prefix: str) -> list[tuple[str, str]]:
     """Return each route that has such streams, and how their names in it begin."""
     found = []
     for route in routes:
         inside = f"{route}/"
-        if begins.startswith(inside):
-            found.append((route, begins.removeprefix(inside)))
-        elif inside.startswith(begins):
+        if prefix.startswith(inside):
+            found.append((route, prefix.removeprefix(inside)))
+        elif inside.startswith(prefix):
             found.append((route, ""))
     if not found:
         has = ", ".join(routes[:10])
         raise Failed(
-            f"the server has no route for {begins}, so no list of its streams: it has {has}"
+            f"the server has no route for {prefix}, so no list of its streams: it has {has}"
         )
     return found
 
@@ -100,8 +100,8 @@ async def _routes(admin: Stream) -> list[str]:
     return sorted(route.prefix for route in answer.routes)
 
 
-async def _rows(admin: Stream, route: str, begins: str) -> AsyncIterator[ListedStream]:
-    query = {"route": route, "begins": begins, "limit": str(PAGE)}
+async def _rows(admin: Stream, route: str, prefix: str) -> AsyncIterator[ListedStream]:
+    query = {"route": route, "begins": prefix, "limit": str(PAGE)}
     page = await _get(admin, "streams", query, _Page)
     if page.known_only:
         note(

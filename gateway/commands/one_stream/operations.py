@@ -141,11 +141,11 @@ async def read(
         batches = catch_up(
             stream,
             "-1" if offset is None else offset,
-            in_parts=lambda content_type: not wants_lines(content_type, asked=as_lines),
+            in_parts=lambda content_type: not wants_lines(content_type, as_lines=as_lines),
         )
         async with aclosing(_explained(batches, hint)) as told:
             async for content_type, batch in told:
-                by_line = wants_lines(content_type, asked=as_lines)
+                by_line = wants_lines(content_type, as_lines=as_lines)
                 for body in batch.bodies:
                     write(lines(body) if by_line else body)
                 offset = batch.position.offset
@@ -174,7 +174,7 @@ async def tail(
         async with connect(target) as stream:
             # Its answer tells a wrong name from a passing fault, and where "now" is.
             metadata = await stream.head()
-            by_line = wants_lines(metadata.content_type, asked=as_lines)
+            by_line = wants_lines(metadata.content_type, as_lines=as_lines)
             begin = metadata.next_offset if offset is None else offset
             if place is not None:  # else a run that is ended before any news would lose them
                 place.save(begin)

@@ -61,13 +61,13 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
     return status
 
 
-def examine(asked: ExaminedOrigin) -> Iterator[ServerPart]:
+def examine(origin: ExaminedOrigin) -> Iterator[ServerPart]:
     """Yield the findings of all rules, by server."""
-    if asked.sentinels:
-        yield ServerPart("Sentinels", tuple(groups.sentinels(asked.sentinels)))
-    if asked.cluster is not None:
-        yield ServerPart("Cluster", tuple(groups.cluster(asked.cluster, asked.silent)))
-    for server in asked.servers:
+    if origin.sentinels:
+        yield ServerPart("Sentinels", tuple(groups.sentinels(origin.sentinels)))
+    if origin.cluster is not None:
+        yield ServerPart("Cluster", tuple(groups.cluster(origin.cluster, origin.silent)))
+    for server in origin.servers:
         yield ServerPart(f"{server.name} at {server.address}", tuple(_all(server)))
 
 

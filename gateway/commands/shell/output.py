@@ -106,11 +106,11 @@ def _descriptor() -> int:
     return sys.stdout.fileno()
 
 
-def wants_lines(content_type: str, *, asked: bool | None) -> bool:
+def wants_lines(content_type: str, *, as_lines: bool | None) -> bool:
     """Return whether messages are printed one a line; by default those of JSON streams are."""
-    if asked and not is_json(content_type):
+    if as_lines and not is_json(content_type):
         raise Failed(f"the stream is {content_type}, so it has no JSON messages to print")
-    return is_json(content_type) if asked is None else asked
+    return is_json(content_type) if as_lines is None else as_lines
 
 
 def lines(body: bytes) -> bytes:

@@ -35,7 +35,7 @@ def snapshot_of(
     """
     closed = facts.closed and facts.up_to_date
     fields = result.cached.fields()
-    directives = repair.said(fields, ignore_no_store=offset == NOW)
+    directives = repair.directive_lines(fields, ignore_no_store=offset == NOW)
     has_tail = facts.up_to_date and not facts.is_empty
     tells_of_tail = has_tail and is_of_followed(result.cached, request)
     return Snapshot(
@@ -97,11 +97,11 @@ def data_directives(cached: CachedResponse) -> str:
     if cached.is_ours:
         return ""
     fields = cached.fields()
-    if cached.said:  # the response to a reader has fewer of them
+    if cached.origin_directives:  # the response to a reader has fewer of them
         fields = CIMultiDict(
-            [*cached.said, *(("Vary", value) for value in fields.getall("Vary", ()))]
+            [*cached.origin_directives, *(("Vary", value) for value in fields.getall("Vary", ()))]
         )
-    return repair.said(fields, ignore_no_store=False)
+    return repair.directive_lines(fields, ignore_no_store=False)
 
 
 def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:

@@ -349,7 +349,7 @@ class Poller:
     def _directives(self, headers: MultiMapping[str]) -> str:
         request = self._lenders.request
         ignore = self._origin.ignores_no_store and not request.identified
-        return repair.said(headers, ignore_no_store=ignore)
+        return repair.directive_lines(headers, ignore_no_store=ignore)
 
 
 def _is_waiting(question: PollQuestion, polled: PollResult) -> bool:

@@ -97,7 +97,7 @@ def is_nothing(content_type: str, body_prefix: bytes) -> bool:
     return not body_prefix or (is_json(content_type) and body_prefix == b"[]")
 
 
-def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
+def directive_lines(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
     """Return the origin's lines on what caches may do with a response."""
     if not any(name in headers for name in LIFETIMES) or (
         ignore_no_store and is_only_no_store(headers)
@@ -107,9 +107,9 @@ def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
     return "".join(f"{name}: {value}\r\n" for name in names for value in headers.getall(name, ()))
 
 
-def varying(said: str) -> str:
+def varying(lines: str) -> str:
     """Return the `Vary` lines among those that an origin says to caches."""
-    return "".join(line for line in said.splitlines(keepends=True) if line.startswith("Vary: "))
+    return "".join(line for line in lines.splitlines(keepends=True) if line.startswith("Vary: "))
 
 
 def cors(headers: MultiMapping[str]) -> str:

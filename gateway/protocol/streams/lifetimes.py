@@ -31,31 +31,31 @@ class LifetimeLimits(msgspec.Struct):
         ttl_s = self.default_s or self.max_s
         return Lifetime(ttl_s=ttl_s) if ttl_s else FOR_EVER
 
-    def of_new(self, asked: Lifetime, now: ClockReading) -> Lifetime:
+    def of_new(self, requested: Lifetime, now: ClockReading) -> Lifetime:
         """Return the lifetime of a new stream. Raises BadRequest if it may not be so long."""
-        if asked == FOR_EVER:
+        if requested == FOR_EVER:
             return self.default
-        if self._is_too_long(asked, now):
-            named = "Stream-TTL" if asked.ttl_s is not None else "Stream-Expires-At"
+        if self._is_too_long(requested, now):
+            named = "Stream-TTL" if requested.ttl_s is not None else "Stream-Expires-At"
             raise BadRequest(
                 f"{named} is too far away: streams live for {self.max_s} seconds at most here"
             )
-        return asked
+        return requested
 
-    def of_fork(self, source: Lifetime, asked: Lifetime, now: ClockReading) -> Lifetime:
+    def of_fork(self, source: Lifetime, requested: Lifetime, now: ClockReading) -> Lifetime:
         """Return the lifetime of a fork: without one of its own the source's (section 4.2)."""
-        if asked == FOR_EVER and source != FOR_EVER and not self._is_too_long(source, now):
+        if requested == FOR_EVER and source != FOR_EVER and not self._is_too_long(source, now):
             return source
-        return self.of_new(asked, now)
+        return self.of_new(requested, now)
 
-    def is_same(self, existing: Lifetime, asked: Lifetime) -> bool:
+    def is_same(self, existing: Lifetime, requested: Lifetime) -> bool:
         """Return whether a stream that exists has the lifetime that its creation names.
 
         One that names none fits a stream for ever, too: there may have been no default then.
         """
-        if asked == FOR_EVER:
+        if requested == FOR_EVER:
             return existing in (FOR_EVER, self.default)
-        return existing.same_as(asked)
+        return existing.same_as(requested)
 
     def _is_too_long(self, lifetime: Lifetime, now: ClockReading) -> bool:
         remaining = lifetime.remaining(now.wall)

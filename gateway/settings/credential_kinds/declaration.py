@@ -37,4 +37,4 @@ class CredentialKind:
     # The setting serves nothing else, so that it is refused where no route asks for the kind.
     owns_setting: bool = True
     # Returns the value of the setting as it is shown if it is refused, without secrets.
-    shown: Callable[[Any], object] = _as_it_is
+    redact: Callable[[Any], object] = _as_it_is

@@ -12,5 +12,5 @@ KIND = CredentialKind(
     rank=2,
     has_generic_format=True,  # two dots
     is_signed=True,
-    shown=lambda issuers: [one.issuer for one in issuers],
+    redact=lambda issuers: [one.issuer for one in issuers],
 )

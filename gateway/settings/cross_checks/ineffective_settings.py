@@ -43,7 +43,7 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     for kind in ranked():
         value = getattr(settings, kind.setting)
         if kind.owns_setting and value and kind.name not in asked:
-            yield _unused(kind.setting, kind.shown(value), kind.name, kind.name)
+            yield _unused(kind.setting, kind.redact(value), kind.name, kind.name)
 
 
 def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:

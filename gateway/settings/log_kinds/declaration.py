@@ -55,7 +55,7 @@ class LogKind:
     # Returns what is dangerous about the place as it is now, in words without a full stop, or "".
     danger: Callable[[str], str] = _harmless
     # Returns the origin as it may be shown, without secrets.
-    shown: Callable[[str], str] = _as_written
+    redact: Callable[[str], str] = _as_written
     open_keys: frozenset[str] = frozenset()  # keys of an origin's query that are no secrets
     # Returns the names of the place of the streams, which two routes must not share.
     places: Callable[[str], tuple[object, ...]] = _nowhere

@@ -164,8 +164,8 @@ def _options(query: str, kind: Deployment) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if key not in QUERY_KEYS[kind]:
             known = ", ".join(QUERY_KEYS[kind])
-            shown = key if equals and re.fullmatch(r"\w{1,40}", key) else "anything else"
-            raise ValueError(f"must have no {shown} in its query, which knows {known}")
+            name = key if equals and re.fullmatch(r"\w{1,40}", key) else "anything else"
+            raise ValueError(f"must have no {name} in its query, which knows {known}")
         if key in options:
             raise ValueError(f"must have {key} once in its query")
         options[key] = _decoded(value)
@@ -260,7 +260,7 @@ KIND = LogKind(
     format="gateway.backends.redis.names:form_written",
     libraries=("hiredis", "redis"),
     check=_check,
-    shown=lambda origin: str(parse_redis(origin)),
+    redact=lambda origin: str(parse_redis(origin)),
     open_keys=frozenset({"prefix", "db", "sentinel_username"}),
     places=lambda origin: parse_redis(origin).places,
     apart=lambda _origin: "they need databases or prefixes apart",

@@ -168,7 +168,7 @@ def split_origins(origin: str) -> tuple[str, ...]:
 def shown_origin(origin: str) -> str:
     """Return an origin as it may be shown: with an absolute folder, without secrets."""
     kind = kind_of(origin)
-    return origin if kind is None else kind.shown(origin)
+    return origin if kind is None else kind.redact(origin)
 
 
 PREFIX_KIND = (

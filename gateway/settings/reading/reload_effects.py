@@ -23,10 +23,10 @@ class FixedChange(NamedTuple):
     current: object
 
 
-def fixed_changes(current: Table, wanted: Table) -> list[FixedChange]:
+def fixed_changes(current: Table, new: Table) -> list[FixedChange]:
     """Return the settings that differ between the two, and that only a restart changes."""
     return [
         FixedChange(key, one.plain(getattr(current, key)))
         for key, one in current.settings.items()
-        if one.reload == FIXED and getattr(current, key) != getattr(wanted, key)
+        if one.reload == FIXED and getattr(current, key) != getattr(new, key)
     ]

@@ -139,7 +139,7 @@ class Table:
     settings: ClassVar[Mapping[str, Setting]] = {}
     checks_defaults: ClassVar[bool] = False  # True to apply the checks to defaults, too
     _checks: ClassVar[Mapping[str, list[Callable[[type, Any, ValueContext], object]]]] = {}
-    given: frozenset[str]  # the keys that were given
+    explicit_keys: frozenset[str]  # the keys that were given
 
     @override
     def __init_subclass__(cls) -> None:
@@ -174,22 +174,22 @@ class Table:
         made._take(values, look)
         return made
 
-    def _take(self, given: Mapping[str, object], look: object) -> None:
+    def _take(self, inputs: Mapping[str, object], look: object) -> None:
         cls, values, mistakes = type(self), vars(self), list[Mistake]()
         for key, one in cls.settings.items():
-            if key not in given and one.is_required:
+            if key not in inputs and one.is_required:
                 mistakes.append(Mistake((key,), "missing", REQUIRED))
-            elif key not in given and not cls.checks_defaults:
+            elif key not in inputs and not cls.checks_defaults:
                 values[key] = one.default
             else:
-                value = given.get(key, one.default)
+                value = inputs.get(key, one.default)
                 with noting(mistakes, key, value):
                     values[key] = self._read(key, value, look)
-        unknown = [key for key in given if key not in cls.settings]
-        mistakes += [Mistake((key,), "unknown", given[key]) for key in unknown]
+        unknown = [key for key in inputs if key not in cls.settings]
+        mistakes += [Mistake((key,), "unknown", inputs[key]) for key in unknown]
         if mistakes:
             raise Mistaken(mistakes)
-        values["given"] = frozenset(given)
+        values["explicit_keys"] = frozenset(inputs)
         self.check_whole()
 
     def _read(self, key: str, value: object, look: object) -> object:
@@ -204,14 +204,14 @@ class Table:
     def but(self, **values: object) -> Self:
         """Return a copy with other values, which are not checked."""
         made = type(self).__new__(type(self))
-        vars(made).update(vars(self) | values, given=self.given | values.keys())
+        vars(made).update(vars(self) | values, explicit_keys=self.explicit_keys | values.keys())
         return made
 
     def plain(
         self, *, secrets: bool = False, explicit_only: bool = False, without: Iterable[str] = ()
     ) -> dict[str, object]:
         """Return the values for JSON; `explicit_only` leaves defaults out, also of inner tables."""
-        left = (self.given if explicit_only else self.settings.keys()) - {*without}
+        left = (self.explicit_keys if explicit_only else self.settings.keys()) - {*without}
         return {
             key: one.plain(getattr(self, key), secrets=secrets, explicit_only=explicit_only)
             for key, one in self.settings.items()

@@ -37,17 +37,19 @@ class TomlFile:
                     return line
         return None
 
-    def no_toml(self, said: str) -> tuple[int, str]:
+    def no_toml(self, message: str) -> tuple[int, str]:
         """Return the line of a syntax error, and a sentence with the parser's words.
 
         The sentence begins with the place, as those of all mistakes do.
         """
-        match = re.fullmatch(r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", said)
+        match = re.fullmatch(
+            r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", message
+        )
         # Without a line in the message, something is unclosed at the end of the file.
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
-        if said.startswith(TWICE) and (twice := self._twice(line)) is not None:
+        if message.startswith(TWICE) and (twice := self._twice(line)) is not None:
             return line, f"{self.path}:{line}: {twice}."
-        words = f"{match[1]} at column {match[3]}" if match and match[3] else said
+        words = f"{match[1]} at column {match[3]}" if match and match[3] else message
         return line, f"{self.path}:{line}: this is not TOML: {words}."
 
     def _twice(self, line: int) -> str | None:

@@ -26,7 +26,7 @@ def present(
     Return 416 if the range begins behind the end.
     """
     cached, source = result.cached, result.source
-    status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
+    status, head = cached.status, cached.head_for(recipient, known=result.tail_is_known)
     body = cached.body if source is None else source
     length = len(cached.body) if source is None else cached.length
     if status == 200 and not conditional.wants_all(request.headers):

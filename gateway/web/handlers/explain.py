@@ -93,37 +93,41 @@ async def _steps(
         return
     route, name = routes.find(path)
     yield ExplainStep("Route", route.prefix, "the longest prefix that fits")
-    asked = AskedRequest(method, target, headers, name)
+    client_request = AskedRequest(method, target, headers, name)
     if route.access.guard is not None:
-        asked, needed = _presented(asked, path)
-        yield await _admission(route, asked, needed)
-    async for step in kinds[type(route)](route, asked):
+        client_request, needed = _presented(client_request, path)
+        yield await _admission(route, client_request, needed)
+    async for step in kinds[type(route)](route, client_request):
         yield step
 
 
-def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
+def _presented(client_request: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
     """Return the request with a query token moved to Authorization, and what it needs."""
-    token, target = request_credential(asked.method, asked.target, asked.headers)
-    headers = CIMultiDict(asked.headers)
-    if token is not None and target != asked.target and "Authorization" not in headers:
+    token, target = request_credential(
+        client_request.method, client_request.target, client_request.headers
+    )
+    headers = CIMultiDict(client_request.headers)
+    if token is not None and target != client_request.target and "Authorization" not in headers:
         headers["Authorization"] = f"Bearer {token}"
-    needed = needs(asked.method, path, headers, split(target)[1])
-    return asked._replace(target=target, headers=headers), needed
+    needed = needs(client_request.method, path, headers, split(target)[1])
+    return client_request._replace(target=target, headers=headers), needed
 
 
 async def _admission(
-    route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]
+    route: StreamRoute, client_request: AskedRequest, needed: Sequence[Need]
 ) -> ExplainStep:
     """Explain the guard's decision. Raises the error that a client would get."""
     guard, now = route.access.guard, route.clock()
     assert guard is not None, "looked at before"
-    token, _ = request_credential(asked.method, asked.target, asked.headers)
-    principal = guard.known_principal(asked.headers, token, needed, now)
+    token, _ = request_credential(
+        client_request.method, client_request.target, client_request.headers
+    )
+    principal = guard.known_principal(client_request.headers, token, needed, now)
     if principal is None and guard.needs_query:  # the guard would ask the origin
         rule = "auth = origin; its yes would count for auth_ttl"
         return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
     try:
-        principal = principal or await guard.admit(asked.headers, token, needed, now)
+        principal = principal or await guard.admit(client_request.headers, token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:
         if route.access.conceals:
             detail = f"{refusal.detail}; conceal = on makes it look like no stream"

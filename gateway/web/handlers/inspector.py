@@ -51,8 +51,8 @@ class Inspector:
     async def _answer(self, question: Question) -> Answer:
         match question:
             case ListStreams():
-                begins = canonical_beginning(question.begins)
-                asked = msgspec.structs.replace(question, begins=begins)
+                prefix = canonical_beginning(question.name_prefix)
+                asked = msgspec.structs.replace(question, name_prefix=prefix)
                 return await self._route(question.route).list_streams(asked)
             case DescribeStream():
                 route = self._route(question.route)
@@ -84,6 +84,6 @@ async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, st
     """Return the figures that other processes left in this route's log; {} if it is down."""
     try:
         async with asyncio.timeout(SHARE_S):
-            return await route.share_figures(question.instance, question.told)
+            return await route.share_figures(question.instance, question.figures)
     except (HeadgateError, TimeoutError):
         return {}  # the log's health shows that it cannot be reached

@@ -73,8 +73,8 @@ def _shorten(response: ReadResponse) -> bool:
     if facts.up_to_date:
         fields[UP_TO_DATE] = "true"
     if not response.is_ours and is_brief(response.request.read, facts):
-        response.said = tails.shorten(fields, response.route.freshness)
-    return bool(response.said)
+        response.origin_directives = tails.shorten(fields, response.route.freshness)
+    return bool(response.origin_directives)
 
 
 IGNORED_NO_STORE = ReadRule("no_store", _ignore_no_store)

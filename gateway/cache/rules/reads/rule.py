@@ -45,7 +45,9 @@ class ReadResponse(msgspec.Struct):
     facts: StreamRead
     fields: CIMultiDict[str]
     answered: float  # epoch seconds
-    said: list[tuple[str, str]] = msgspec.field(default_factory=list)  # a lifetime that was capped
+    origin_directives: list[tuple[str, str]] = msgspec.field(
+        default_factory=list
+    )  # a lifetime that was capped
     is_ours: bool = False  # the lifetime is the route's: the origin gave none
 
 

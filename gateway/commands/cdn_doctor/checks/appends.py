@@ -73,7 +73,7 @@ async def _stored(deployment: Deployment, check: Check, suffix: str, body: bytes
 async def _read_back(own: OwnStream, check: Check, body: bytes) -> Finding:
     reply = await _read(own, len(body))
     if not reply.is_good:
-        return unknown(check, f"it could not be read back: {reply.said}")
+        return unknown(check, f"it could not be read back: {reply.error_text}")
     if reply.body == body:
         return passed(check, f"an append of {len(body):,} bytes is stored as it was sent")
     return failed(
@@ -107,7 +107,7 @@ async def _on_the_wire(deployment: Deployment) -> list[Finding]:
         return [not_expected, not_chunked]
     reply = await _read(own, 2 * len(BODY))
     if not reply.is_good:
-        saw = f"it could not be read back: {reply.said}"
+        saw = f"it could not be read back: {reply.error_text}"
         return [unknown("Expect", saw), unknown("chunked append", saw)]
     when = "after a 100" if is_told else f"though no 100 came within {CONTINUE_S:g} s"
     return [

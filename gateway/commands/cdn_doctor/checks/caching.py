@@ -42,7 +42,7 @@ async def query_order(deployment: Deployment) -> Finding:
         return unknown("query order", f"a read was answered with: {reads.refusal}")
     reply = await _turned(reads.own)
     said = told(reads.again, reply)
-    if deployment.reads.kept:
+    if deployment.reads.is_cached:
         return await _order_of_copies(reads.own, reply, said)
     if claims_kept(reads.again.headers):
         if claims_kept(reply.headers):
@@ -51,16 +51,18 @@ async def query_order(deployment: Deployment) -> Finding:
     return await _order_by_staleness(deployment)
 
 
-async def _order_of_copies(own: OwnStream, turned: ProbeReply, said: str) -> Finding:
+async def _order_of_copies(own: OwnStream, turned: ProbeReply, explanation: str) -> Finding:
     if source(turned) is AnswerSource.SHARED:
         return passed("query order", "an equal read is found in whatever order it is spelled")
     # Another server of the same cache may have been asked: so again, where each has the copy.
     filling = [await _plain(own, FILLED) for _ in range(READS_TO_FILL)]
     if any(source(reply) is not AnswerSource.SHARED for reply in filling[-READS_TO_FILL // 2 :]):
-        return unknown("query order", f"a copy is not always found, in its own order either{said}")
+        return unknown(
+            "query order", f"a copy is not always found, in its own order either{explanation}"
+        )
     if source(await _turned(own, FILLED)) is AnswerSource.SHARED:
         return passed("query order", "an equal read is found in whatever order it is spelled")
-    return failed("query order", f"a read that is kept is not found in another order{said}")
+    return failed("query order", f"a read that is kept is not found in another order{explanation}")
 
 
 async def _order_by_staleness(deployment: Deployment) -> Finding:
@@ -92,7 +94,7 @@ async def validation(deployment: Deployment) -> Finding:
     if reply.status != 304:
         saw = f"a read with the answer's own ETag was answered {reply.status}, not 304"
         return failed("304", saw)
-    if not reads.kept:
+    if not reads.is_cached:
         return passed("304", "who has an answer already is told so by a 304")
     # A URL that a reader with a copy asks for first, and one without it after that.
     query["cursor"] = ONLY_VALIDATED
@@ -152,7 +154,7 @@ def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: boo
         saw = "those that were made up are refused: STREAM_AUTH gives real ones"
         return unknown("credentials", saw)
     if not first.is_good:
-        return unknown("credentials", f"a read was answered with: {first.said}")
+        return unknown("credentials", f"a read was answered with: {first.error_text}")
     if all(reply.status in REFUSED for reply in others):
         return passed("credentials", "other credentials and none are refused, also what is kept")
     if is_silent:

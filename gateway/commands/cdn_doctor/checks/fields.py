@@ -41,7 +41,7 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
     missing: dict[str, str] = {}
     for name, reply, fields in expected:
         if not reply.is_good:
-            return unknown("headers", f"{name} was answered with: {reply.said}")
+            return unknown("headers", f"{name} was answered with: {reply.error_text}")
         for field in fields:
             if field not in reply.headers:
                 missing.setdefault(field, name)
@@ -60,7 +60,7 @@ async def cors(deployment: Deployment) -> Finding:
     query = {"offset": own.start}
     replies = [await own.read(query, {"Origin": site}) for site in (SITES[0], *SITES)]
     if refused := next((reply for reply in replies if not reply.is_good), None):
-        return unknown("CORS", f"a read was answered with: {refused.said}")
+        return unknown("CORS", f"a read was answered with: {refused.error_text}")
     if wrong := _repeated(replies[0]):
         return failed("CORS", wrong, "CORS twice")
     if wrong := _wrong(replies):
@@ -97,10 +97,10 @@ def _repeated(reply: ProbeReply) -> str | None:
     return f"a read has {times} {ALLOW_ORIGIN}, of which browsers want one" if times > 1 else None
 
 
-def _names(reply: ProbeReply, field: str, wanted: str) -> bool:
+def _names(reply: ProbeReply, field: str, value: str) -> bool:
     """Return whether a list of names has this one, or stands for all."""
     names = {name.strip().lower() for name in reply.headers.get(field, "").split(",")}
-    return not names.isdisjoint({wanted.lower(), "*"})
+    return not names.isdisjoint({value.lower(), "*"})
 
 
 def _wrong(replies: list[ProbeReply]) -> str | None:

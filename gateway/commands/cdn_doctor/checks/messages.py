@@ -56,7 +56,7 @@ async def _append(own: OwnStream, body: bytes, headers: dict[str, str]) -> Probe
 
 
 def _refused(reply: ProbeReply) -> Finding:
-    saw = f"an append of markup, a query and an address was answered with: {reply.said}"
+    saw = f"an append of markup, a query and an address was answered with: {reply.error_text}"
     if reply.status in REFUSED_UNREAD:
         return failed("content", saw, "firewall")
     return unknown("content", saw)
@@ -64,7 +64,7 @@ def _refused(reply: ProbeReply) -> Finding:
 
 def _content(read: ProbeReply) -> Finding:
     if not read.is_good:
-        return unknown("content", f"a read was answered with: {read.said}")
+        return unknown("content", f"a read was answered with: {read.error_text}")
     if CONTENT in read.body:
         return passed("content", "markup, a query, an address and a long number stay as they were")
     if not is_headgate(read.headers):
@@ -79,18 +79,18 @@ async def _again(own: OwnStream, first: ProbeReply, stamp: dict[str, str]) -> li
     if reply.is_good:
         pages = passed("own pages", "a page of the same host may write")
     elif reply.status == HTTPStatus.FORBIDDEN:
-        saw = f"a page of the same host may not write: {reply.said}"
+        saw = f"a page of the same host may not write: {reply.error_text}"
         pages = noted("own pages", saw)
         reply = await _append(own, CONTENT, stamp)
     else:
-        pages = unknown("own pages", f"an append for a page was answered with: {reply.said}")
+        pages = unknown("own pages", f"an append for a page was answered with: {reply.error_text}")
     return [_repeated(first, reply), pages]
 
 
 def _repeated(first: ProbeReply, again: ProbeReply) -> Finding:
     check: Check = "repeated append"
     if not again.is_good:
-        return unknown(check, f"the same append again was answered with: {again.said}")
+        return unknown(check, f"the same append again was answered with: {again.error_text}")
     before, after = (reply.headers.get(NEXT_OFFSET) for reply in (first, again))
     if before is None or after is None:
         return unknown(check, f"the answer to an append has no {NEXT_OFFSET}")

@@ -125,7 +125,7 @@ async def _read(log: _Log, offset: str) -> ProbeReply:
 def _offsets(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Finding:
     refused = [reply for pair in replies.values() for reply in pair if not reply.is_good]
     if refused:
-        return unknown("offsets", f"a read was answered with: {refused[0].said}")
+        return unknown("offsets", f"a read was answered with: {refused[0].error_text}")
     if any(reply.body not in log.data for pair in replies.values() for reply in pair):
         return unknown("offsets", "what was appended did not come back")
     if wrong := next(_wrong(log, replies), None):

@@ -166,7 +166,7 @@ async def with_news(deployment: Deployment) -> Finding:
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "the time of some was over before an append could end them")
-    is_cached = bool(deployment.reads.kept) and await _are_polls_kept(own, query)
+    is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
     return _judged(deployment, replies, counted, slowest, is_cached=is_cached)
 
 
@@ -208,10 +208,10 @@ def _judged(
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
     is_one = all(claims_kept(reply.headers) for reply in replies)
-    if is_cached or (deployment.reads.kept and not is_one):
+    if is_cached or (deployment.reads.is_cached and not is_one):
         return failed("equal polls", saw)
-    if deployment.reads.kept is not None and is_one:
-        way = "past the cache before it" if deployment.reads.kept else "no cache before it"
+    if deployment.reads.is_cached is not None and is_one:
+        way = "past the cache before it" if deployment.reads.is_cached else "no cache before it"
         return passed("equal polls", f"{saw}; {way}, and it made them one itself")
     return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
 
@@ -272,7 +272,7 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
             return passed("204 kept", f"the same poll waits again {LATER_S:g} s later")
         return unknown("204 kept", "the same poll could not be asked for again")
     if not reply.is_good:
-        return unknown("204 kept", f"the same poll was then answered with: {reply.said}")
+        return unknown("204 kept", f"the same poll was then answered with: {reply.error_text}")
     return failed(
         "204 kept", f"the same poll, {asked_s - last.ended_s:.1f} s later, was answered at once"
     )
@@ -294,7 +294,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
             return passed("cursor", "the next poll, with the new cursor, waits")
         return unknown("cursor", "the next poll could not be asked for")
     if not reply.is_good:
-        return unknown("cursor", f"the next poll was answered with: {reply.said}")
+        return unknown("cursor", f"the next poll was answered with: {reply.error_text}")
     return failed(
         "cursor", f"the next poll, with the new cursor, was answered at once{told(reply)}"
     )
@@ -317,7 +317,7 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
     if first.is_timeout:
         return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
     if not first.reply.is_good:
-        return failed("poll held", f"a poll ended {after}: {first.reply.said}")
+        return failed("poll held", f"a poll ended {after}: {first.reply.error_text}")
     if poll_s is not None and first.took_s < poll_s - AT_ONCE_S:
         return failed("poll held", f"a poll ended {after}; the gateway holds it {poll_s:g} s")
     if first.took_s < AT_ONCE_S:

@@ -33,7 +33,8 @@ async def reader_key(deployment: Deployment) -> Finding:
     first, again = [await _read(own, given, {"rk": key}) for _ in range(2)]
     if not (first.is_good and again.is_good):
         return unknown(
-            "reader-key", f"a read with it was answered with: {(first.said or again.said)}"
+            "reader-key",
+            f"a read with it was answered with: {(first.error_text or again.error_text)}",
         )
     others: dict[str, Mapping[str, str]] = {
         "no key": {},
@@ -60,7 +61,7 @@ async def verified(deployment: Deployment) -> Finding:
     first, again = [await _read(own, reader) for _ in range(2)]
     if not (first.is_good and again.is_good):
         saw = f"a read with the token of {READER_VARIABLE} was answered with: "
-        return unknown("verified", saw + (first.said or again.said))
+        return unknown("verified", saw + (first.error_text or again.error_text))
     for name, forged in _forgeries(*token.groups()).items():
         in_url = {"token": forged}
         for reply in (await _read(own, f"Bearer {forged}"), await _read(own, None, in_url)):

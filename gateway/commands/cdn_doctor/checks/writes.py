@@ -94,4 +94,4 @@ async def early_404(deployment: Deployment) -> Finding:
     if reply.status == before.status:
         saw = f"{LOOK_S:g} s after a stream was made a read of it is still answered"
         return failed("early 404", f"{saw} {reply.status}{told(reply)}")
-    return unknown("early 404", f"a read was answered with: {reply.said}")
+    return unknown("early 404", f"a read was answered with: {reply.error_text}")
