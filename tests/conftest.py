@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import re
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.forking import forks
 from tests.support.examples import examples, leave_to_torture
 from tests.support.long_first import long_first
+from tests.support.row_ids import row_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -34,18 +34,10 @@ settings.register_profile(
 )
 settings.load_profile("headgate")
 
-LONGEST_ID = 100
 
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Show the value itself in a list of failures, where pytest would show the number of its row.
-
-    Every process has to give it the same name: no address, and no order of a set, may be in it.
-    """
-    if isinstance(val, str | bytes | float | None) or callable(val):
-        return None
-    shown = repr(val)
-    return None if len(shown) > LONGEST_ID or re.search("0x|set\\(|[{][^:]*[}]", shown) else shown
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a value in a list of failures, or refuse to collect a row that needs a name."""
+    return row_id(val, argname)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -138,19 +138,35 @@ def test_options_select_the_tests_of_the_first_run_only(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("arguments", "modules", "status"),
     [
-        ((), {"broken": BROKEN, "green": GREEN}, 2),
-        (("-n", "1"), {"crash": CRASH, "flaky": FLAKY}, 1),
-        (("-x", "-n", "1"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
-        (("-k", "none"), {"green": GREEN}, 5),
+        pytest.param(
+            (), {"broken": BROKEN, "green": GREEN}, 2, id="a-file-that-cannot-be-collected"
+        ),
+        pytest.param(("-n", "1"), {"crash": CRASH, "flaky": FLAKY}, 1, id="a-worker-that-crashes"),
+        pytest.param(
+            ("-x", "-n", "1"), {"flaky": FLAKY, "green": GREEN}, {1, 2}, id="cut-short-on-a-worker"
+        ),
+        pytest.param(("-k", "none"), {"green": GREEN}, 5, id="no-test"),
         *(
-            pytest.param(*case, marks=pytest.mark.torture("one of its kind above"))
-            for case in (
-                (("-n", "1"), {"broken": BROKEN, "flaky": FLAKY}, {1, 2}),
-                (("--continue-on-collection-errors",), {"broken": BROKEN, "flaky": FLAKY}, 1),
-                (("-x", "-p", "no:randomly"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
-                (("--no-such-option",), {"green": GREEN}, 4),
-                (("none.py",), {"green": GREEN}, 4),
-            )
+            pytest.param(*case, marks=pytest.mark.torture("one of its kind above"), id=name)
+            for name, case in {
+                "a-file-that-a-worker-cannot-collect": (
+                    ("-n", "1"),
+                    {"broken": BROKEN, "flaky": FLAKY},
+                    {1, 2},
+                ),
+                "a-file-that-cannot-be-collected-beside-others": (
+                    ("--continue-on-collection-errors",),
+                    {"broken": BROKEN, "flaky": FLAKY},
+                    1,
+                ),
+                "cut-short": (
+                    ("-x", "-p", "no:randomly"),
+                    {"flaky": FLAKY, "green": GREEN},
+                    {1, 2},
+                ),
+                "an-unknown-option": (("--no-such-option",), {"green": GREEN}, 4),
+                "an-absent-file": (("none.py",), {"green": GREEN}, 4),
+            }.items()
         ),
     ],
 )

@@ -150,10 +150,14 @@ def test_routes_in_the_environment_are_parsed_as_json() -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("127.0.0.1:4437", Address("127.0.0.1", 4437)),
-        ("0.0.0.0:0", Address("0.0.0.0", 0)),
-        ("stream.example:65535", Address("stream.example", 65535)),
-        ("[::1]:80", Address("::1", 80)),
+        pytest.param("127.0.0.1:4437", Address("127.0.0.1", 4437), id="ipv4"),
+        pytest.param("0.0.0.0:0", Address("0.0.0.0", 0), id="all-interfaces-and-any-port"),
+        pytest.param(
+            "stream.example:65535",
+            Address("stream.example", 65535),
+            id="a-name-and-the-highest-port",
+        ),
+        pytest.param("[::1]:80", Address("::1", 80), id="ipv6"),
     ],
 )
 def test_an_address_is_parsed_and_printed_in_one_spelling(text: str, address: Address) -> None:
@@ -333,7 +337,7 @@ def test_an_origin_of_a_known_kind_is_accepted(origin: str) -> None:
         "http:///path",
         "http://host:0",
         "http://a..b",
-        f"http://{'a' * 64}",
+        pytest.param(f"http://{'a' * 64}", id="a-host-label-over-the-limit"),
         "http://host:65536",
         "http://ho st",
         "http://host/a b",
@@ -352,18 +356,25 @@ def test_an_invalid_origin_is_refused_with_the_list_of_kinds(origin: str) -> Non
 @pytest.mark.parametrize(
     ("url", "must"),
     [
-        (
+        pytest.param(
             "http://user:pass@host/",
             "must have no user and password in it: the origin gets those of readers",
+            id="user-and-password",
         ),
-        (
+        pytest.param(
             "http://host/?a=b",
             "must end with its path: what follows a ? or # comes with each request",
+            id="query",
         ),
-        ("http://host#a", "must end with its path: what follows a ? or # comes with each request"),
-        (
+        pytest.param(
+            "http://host#a",
+            "must end with its path: what follows a ? or # comes with each request",
+            id="fragment",
+        ),
+        pytest.param(
             "http://[1::2::3]",
             "must have an IPv6 address in its brackets: At most one '::' permitted in '1::2::3'",
+            id="malformed-ipv6-address",
         ),
         ("http://host/a/../b", "must have no . and .. in its path"),
         ("http://host,http://host", "must not name a server twice"),
@@ -591,29 +602,67 @@ def test_every_setting_of_http_origins_is_refused_for_redis_without_its_password
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('drop_query = ["a b"]', '[0] is "a b", but must be a query key, which may end with a *'),
-        ('drop_query = ["*"]', '[0] is "*", but must not fit offset, which the protocol needs'),
-        ('drop_query = ["li*"]', '[0] is "li*", but must not fit live, which the protocol needs'),
-        (
+        pytest.param(
+            'drop_query = ["a b"]',
+            '[0] is "a b", but must be a query key, which may end with a *',
+            id="a-blank-in-a-query-key",
+        ),
+        *(
+            pytest.param(
+                f'drop_query = ["{dropped}"]',
+                f'[0] is "{dropped}", but must not fit {needed}, which the protocol needs',
+                id=f"a-query-key-that-fits-{needed}",
+            )
+            for dropped, needed in (("*", "offset"), ("li*", "live"))
+        ),
+        pytest.param(
             'drop_query = ["a", "cursor"]',
             '[1] is "cursor", but must not fit cursor, which the protocol needs',
+            id="a-query-key-that-is-cursor",
         ),
-        ("drop_query = 3", " is 3, but must be a list of query keys, such as utm_*"),
-        ("identity_headers = 3", " is 3, but must be a list of header names"),
-        ('drop_headers = ["a:b"]', '[0] is "a:b", but must be the name of a header'),
+        pytest.param(
+            "drop_query = 3",
+            " is 3, but must be a list of query keys, such as utm_*",
+            id="a-number-for-query-keys",
+        ),
+        pytest.param(
+            "identity_headers = 3",
+            " is 3, but must be a list of header names",
+            id="a-number-for-header-names",
+        ),
+        pytest.param(
+            'drop_headers = ["a:b"]',
+            '[0] is "a:b", but must be the name of a header',
+            id="a-colon-in-a-header-name",
+        ),
         *(
-            (
+            pytest.param(
                 f'{key} = ["X-A", "{name}"]',
                 f'[1] is "{name}", but must be a header that the origin gets as readers send it',
+                id=f"{key}-with-{name}",
             )
             for key in ("identity_headers", "drop_headers")
             for name in ("Host", "via", "Content-Length", "Connection", "TE", "Transfer-Encoding")
         ),
-        ('no_store = "drop"', ' is "drop", but must be one of keep, ignore'),
-        ('health_path = "health"', ' is "health", but must be a path such as /health'),
-        ('health_path = "/a#b"', ' is "/a#b", but must be a path such as /health'),
-        ("tls_ca = 3", " is 3, but must be the path of a file"),
-        ("tls_verify = true", " is true, but must be one of on, off"),
+        pytest.param(
+            'no_store = "drop"',
+            ' is "drop", but must be one of keep, ignore',
+            id="an-unknown-use-of-no-store",
+        ),
+        pytest.param(
+            'health_path = "health"',
+            ' is "health", but must be a path such as /health',
+            id="a-relative-health-path",
+        ),
+        pytest.param(
+            'health_path = "/a#b"',
+            ' is "/a#b", but must be a path such as /health',
+            id="a-fragment-in-the-health-path",
+        ),
+        pytest.param(
+            "tls_ca = 3", " is 3, but must be the path of a file", id="a-number-for-a-file"
+        ),
+        pytest.param("tls_verify = true", " is true, but must be one of on, off", id="true-for-on"),
     ],
 )
 def test_an_invalid_setting_of_an_http_route_is_refused_with_its_line(
@@ -901,11 +950,16 @@ def test_max_pending_appends_below_max_append_is_refused() -> None:
     ("text", "problem"),
     [
         ("{", 'HEADGATE_ROUTES is "{", but must be a JSON array.'),
-        (
+        pytest.param(
             "3",
             'HEADGATE_ROUTES is "3", but must be an array of tables, each with prefix and origin.',
+            id="a-number",
         ),
-        ('["x"]', 'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.'),
+        pytest.param(
+            '["x"]',
+            'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.',
+            id="a-string-in-the-array",
+        ),
     ],
 )
 def test_an_invalid_headgate_routes_variable_is_refused(text: str, problem: str) -> None:
@@ -983,16 +1037,22 @@ def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(
 @pytest.mark.parametrize(
     ("toml", "sentence"),
     [
-        ("workers = 1\n\nworkers = 2", "3: workers is given again, first in line 1."),
-        (
+        pytest.param(
+            "workers = 1\n\nworkers = 2",
+            "3: workers is given again, first in line 1.",
+            id="a-setting",
+        ),
+        pytest.param(
             '[[routes]]\nprefix = "/a"\n"prefix" = "/b"\n',
             "3: routes[0].prefix is given again, first in line 2.",
+            id="a-setting-of-a-route",
         ),
         *(
-            (
+            pytest.param(
                 f'{first}\nprefix = "/a"\n{second}\nprefix = "/b"\n',
                 "3: routes is given again, first in line 1: "
                 "each of several tables begins with [[routes]].",
+                id=f"{first}-and-{second}",
             )
             for first, second in (
                 ("[routes]", "[routes]"),
@@ -1011,8 +1071,10 @@ def test_a_setting_given_twice_in_a_file_is_reported_with_both_lines(
 @pytest.mark.parametrize(
     ("toml", "shown"),
     [
-        ('[routes]\nprefix = "/a"\n', '{"prefix": "/a"}'),
-        ('[routes.a]\nprefix = "/a"\n', '{"a": {"prefix": "/a"}}'),
+        pytest.param('[routes]\nprefix = "/a"\n', '{"prefix": "/a"}', id="one-table"),
+        pytest.param(
+            '[routes.a]\nprefix = "/a"\n', '{"a": {"prefix": "/a"}}', id="a-table-below-it"
+        ),
     ],
 )
 def test_a_single_routes_table_is_refused_with_the_right_heading(
@@ -1043,10 +1105,20 @@ def test_settings_inside_a_table_are_reported_as_belonging_before_all_tables(
     ("toml", "place"),
     [
         ("log_level = 1", "h.toml:1: log_level"),
-        ("# log_level = 2\n\n  'log_level' = 1", "h.toml:3: log_level"),
-        ('log_format = "json"\n"log_level"=1', "h.toml:2: log_level"),
-        ("routes = [\n  {prefix = 1, origin = 'memory:'},\n]", "h.toml:1: routes[0].prefix"),
-        ("[cache]\nsize = 1", "h.toml:1: cache"),
+        pytest.param(
+            "# log_level = 2\n\n  'log_level' = 1",
+            "h.toml:3: log_level",
+            id="behind-a-comment-that-looks-like-it",
+        ),
+        pytest.param(
+            'log_format = "json"\n"log_level"=1', "h.toml:2: log_level", id="in-the-second-line"
+        ),
+        pytest.param(
+            "routes = [\n  {prefix = 1, origin = 'memory:'},\n]",
+            "h.toml:1: routes[0].prefix",
+            id="a-route-in-an-inline-table",
+        ),
+        pytest.param("[cache]\nsize = 1", "h.toml:1: cache", id="a-table-of-another-file"),
         ("cache.size = 1", "h.toml:1: cache"),
     ],
 )
@@ -1224,74 +1296,86 @@ def test_an_admin_token_is_stored_as_its_hash_however_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("users", "tokens", "problem"),
     [
-        (
+        pytest.param(
             [{**ANN, "password_hash": "hunter2"}],
             (),
             "HEADGATE_ADMIN_USERS[0].password_hash is not shown here, but must be what headgate "
             "hash-password prints, which begins with $argon2id$.",
+            id="a-password-instead-of-its-hash",
         ),
-        (
+        pytest.param(
             (),
             [{**DEPLOY, "token": "hunter2"}],
             "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
             "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+            id="a-short-token",
         ),
-        (
+        pytest.param(
             (),
             [{**DEPLOY, "token": "sha256:hunter2-hunter2-hunter2"}],
             "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
             "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+            id="a-malformed-hash-of-a-token",
         ),
-        (
+        pytest.param(
             (),
             [{**DEPLOY, "token": True}],
             "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
             "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+            id="a-token-that-is-no-text",
         ),
-        (
+        pytest.param(
             [{**ANN, "role": "admin"}],
             (),
             'HEADGATE_ADMIN_USERS[0].role is "admin", but must be one of viewer, operator.',
+            id="an-unknown-role",
         ),
-        (
+        pytest.param(
             [{**ANN, "role": True}],
             (),
             "HEADGATE_ADMIN_USERS[0].role is true, but must be one of viewer, operator.",
+            id="a-role-that-is-no-text",
         ),
-        (
+        pytest.param(
             [{**ANN, "name": "a b"}],
             (),
             'HEADGATE_ADMIN_USERS[0].name is "a b", but must be a name of at most 64 letters, '
             "digits, '-', '_', '.' and '@'.",
+            id="a-blank-in-a-name",
         ),
-        (
+        pytest.param(
             [ANN, ANN],
             (),
             'HEADGATE_ADMIN_USERS[1].name is "ann", but must not be the name of admin_users[0] '
             "too.",
+            id="one-name-twice",
         ),
-        (
+        pytest.param(
             [{**ANN, "password": "hunter2"}],
             (),
             "HEADGATE_ADMIN_USERS[0].password is not a setting; the nearest is password_hash.",
+            id="a-password-setting",
         ),
-        (
+        pytest.param(
             [{"name": "ann", "role": "viewer"}],
             (),
             "HEADGATE_ADMIN_USERS[0].password_hash is missing; it must be what headgate "
             "hash-password prints, which begins with $argon2id$.",
+            id="no-password-hash",
         ),
-        (
+        pytest.param(
             "hunter2",
             (),
             "HEADGATE_ADMIN_USERS is not shown here, but must be an array of tables, each with "
             "name, role and password_hash.",
+            id="users-that-are-no-array",
         ),
-        (
+        pytest.param(
             ["hunter2"],
             (),
             "HEADGATE_ADMIN_USERS[0] is not shown here, but must be a table with name, role and "
             "password_hash.",
+            id="a-user-that-is-no-table",
         ),
     ],
 )
@@ -1396,14 +1480,23 @@ def test_auth_of_a_route_overrides_the_global_auth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ('"token"', '"token", but must be none, or a list of tokens, jwt, read-tokens'),
+        pytest.param(
+            '"token"',
+            '"token", but must be none, or a list of tokens, jwt, read-tokens',
+            id="an-unknown-kind",
+        ),
         ("3", "3, but must be none, or a list of tokens, jwt, read-tokens"),
         ("[3]", "[3], but must be none, or a list of tokens, jwt, read-tokens"),
-        ('"origin"', '"origin", but must be none, or a list of tokens, jwt, read-tokens'),
+        pytest.param(
+            '"origin"',
+            '"origin", but must be none, or a list of tokens, jwt, read-tokens',
+            id="origin-of-a-log",
+        ),
         ('["jwt", "jwt"]', '["jwt", "jwt"], but must not name a kind of credential twice'),
-        (
+        pytest.param(
             '["none", "jwt"]',
             '["none", "jwt"], but must be none by itself, or name what is asked for',
+            id="none-beside-another-kind",
         ),
     ],
 )

@@ -194,7 +194,11 @@ COPIES = [
     ("counting of an answer", "route.traffic.answered(READ, 200, 0)"),
     ("lines that every answer has", "self._shared.lines.own(date=False)"),
     ("note of the loop detector", "note = shared.loop_detector.note"),
-    ("loop check", "from gateway.protocol.http.forwarding import check_loop as looped"),
+    pytest.param(
+        "loop check",
+        "from gateway.protocol.http.forwarding import check_loop as looped",
+        id="loop check-by another name",
+    ),
     ("loop check", "check_loop(headers, via)"),
     ("judgment of an origin's answer", "self._rules.apply(request, 200, headers, times, b'')"),
     ("shedding", "if shared.shedding.level >= LIVE: pass"),

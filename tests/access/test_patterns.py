@@ -82,7 +82,21 @@ def test_a_claim_is_encoded_as_one_path_segment(sub: str, segment: str) -> None:
     assert fill(TEMPLATE, {"sub": sub}) == f"/v1/stream/users/{segment}/*"
 
 
-@pytest.mark.parametrize("sub", ["", ".", "..", None, 1, True, ["a"], {"a": 1}, "\ud800", "a\0b"])
+@pytest.mark.parametrize(
+    "sub",
+    [
+        "",
+        ".",
+        "..",
+        None,
+        1,
+        True,
+        ["a"],
+        {"a": 1},
+        pytest.param("\ud800", id="a-surrogate"),
+        pytest.param("a\0b", id="a-nul"),
+    ],
+)
 def test_a_claim_that_can_be_no_path_segment_is_refused(sub: object) -> None:
     with pytest.raises(ValueError, match="must"):
         fill(TEMPLATE, {"sub": sub})

@@ -203,7 +203,9 @@ async def test_a_rotation_applies_at_once_to_cached_origin_responses(
         ("Cache-Control: private, max-age=60",),
         ("Cache-Control: no-store",),
         ("Cache-Control: max-age=60", "Set-Cookie: a=b"),
-        ("Cache-Control: max-age=60", "Vary: Authorization"),
+        pytest.param(
+            ("Cache-Control: max-age=60", "Vary: Authorization"), id="vary-on-authorization"
+        ),
     ],
 )
 async def test_private_responses_of_an_origin_stay_private_with_the_reader_key(

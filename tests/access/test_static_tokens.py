@@ -261,7 +261,7 @@ def test_a_gateway_without_its_tokens_file_does_not_start(tmp_path: Path) -> Non
     [
         ("tokens_file", ["tokens_file = 'none'"]),
         ("keys_file", ["keys_file = 'none'"]),
-        (
+        pytest.param(
             "jwt_issuers[0].jwks",
             [
                 "[[jwt_issuers]]",
@@ -271,6 +271,7 @@ def test_a_gateway_without_its_tokens_file_does_not_start(tmp_path: Path) -> Non
                 "grants = [{ streams = '/s/*', operations = ['read'] }]",
                 "jwks = 'none'",
             ],
+            id="the-jwks-of-an-issuer",
         ),
     ],
 )

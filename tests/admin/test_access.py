@@ -231,7 +231,13 @@ async def test_a_session_ends_after_its_idle_time_or_its_longest_time(
 
 @pytest.mark.parametrize(
     ("name", "password"),
-    [("ann", "wrong"), ("nobody", PASSWORD), ("", ""), ("vic", PASSWORD), ("ann", "x" * 2000)],
+    [
+        ("ann", "wrong"),
+        ("nobody", PASSWORD),
+        ("", ""),
+        ("vic", PASSWORD),
+        pytest.param("ann", "x" * 2000, id="a-password-over-the-limit"),
+    ],
 )
 async def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
     name: str, password: str, client: TestClient[Any, Any]

@@ -94,7 +94,7 @@ async def test_the_form_of_an_added_page_needs_its_csrf_token(
     assert (status, "without its X-CSRF-Token" in told) == (403, True)
 
 
-@pytest.mark.parametrize("admin_tokens", [TOKENS])
+@pytest.mark.parametrize("admin_tokens", [pytest.param(TOKENS, id="a-viewer")])
 async def test_a_viewer_may_look_at_an_added_page_and_not_send_its_form(
     console: aiohttp.ClientSession,
 ) -> None:

@@ -181,7 +181,7 @@ async def test_hostile_message_text_is_returned_unchanged_by_the_api(console: Co
     [
         ("nobody", 404, "there is no stream at this path"),
         ("a/../b", 400, "the path has a dot segment"),
-        ("x" * 2100, 400, "the path is over 2048 bytes"),
+        pytest.param("x" * 2100, 400, "the path is over 2048 bytes", id="a-name-over-the-limit"),
         ("", 404, "a stream has a name: /v1/stream/NAME"),
     ],
 )
@@ -254,7 +254,14 @@ async def test_a_refusal_of_the_streams_listener_is_passed_on_with_its_detail(
     assert "JSON" in problem["detail"]
 
 
-@pytest.mark.parametrize("content_type", ["text/plain\r\nX: y", "none", "a/b\0"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        pytest.param("text/plain\r\nX: y", id="a-line-break"),
+        "none",
+        pytest.param("a/b\0", id="a-nul"),
+    ],
+)
 async def test_appending_with_a_malformed_content_type_gets_400(
     content_type: str, console: Console
 ) -> None:
@@ -277,7 +284,9 @@ async def test_an_api_body_beyond_one_mebibyte_gets_413(console: Console) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/api/stream/append", {"route": ROUTE, "name": "s", "data": "x"}),
+        pytest.param(
+            "POST", "/api/stream/append", {"route": ROUTE, "name": "s", "data": "x"}, id="an-append"
+        ),
         ("POST", "/api/stream/close", {"route": ROUTE, "name": "s"}),
         ("DELETE", "/api/stream", None),
     ],

@@ -123,7 +123,12 @@ async def test_the_cdn_form_offers_an_option_only_to_targets_that_support_it(
         ("host", "no_host", "--host 'no_host' is no host name in lower case"),
         ("upstream", "nowhere", "--upstream must be HOST:PORT, not 'nowhere'"),
         ("listen", "0", "--listen must be from 1 to 65,535, not 0"),
-        ("cache_size", "much", "--cache-size must be a size such as 16MiB, in B, KiB, MiB or GiB"),
+        pytest.param(
+            "cache_size",
+            "much",
+            "--cache-size must be a size such as 16MiB, in B, KiB, MiB or GiB",
+            id="a-cache-size-in-words",
+        ),
     ],
 )
 async def test_a_bad_cdn_option_is_refused_with_a_sentence_beside_the_form(
@@ -173,14 +178,17 @@ async def test_a_cdn_option_beyond_the_longest_length_is_refused_as_too_long(
     ("field", "value", "words"),
     [
         ("listen", "http", "--listen must be the number of a port."),
-        (
+        pytest.param(
             "credentials",
             "share",
             "--credentials must be bypass or per-credential or reader-key or asked or verified.",
+            id="unknown-credentials",
         ),
         ("purge", "perhaps", "--purge must be true or false."),
         ("stale_if_error", "long", "--stale-if-error must be a number of seconds."),
-        ("host", "a" * 301, "--host must be at most 300 characters."),
+        pytest.param(
+            "host", "a" * 301, "--host must be at most 300 characters.", id="a-host-over-the-limit"
+        ),
     ],
 )
 async def test_a_cdn_option_of_a_wrong_kind_is_explained_on_the_page(

@@ -70,8 +70,8 @@ def test_stacked_areas_share_their_edge() -> None:
 @pytest.mark.parametrize(
     ("highest", "ticks"),
     [
-        (0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (9_600, [0, 2_500, 5_000, 7_500, 10_000]),
+        pytest.param(0, [0, 0.2, 0.4, 0.6, 0.8, 1.0], id="nothing"),
+        pytest.param(9_600, [0, 2_500, 5_000, 7_500, 10_000], id="thousands"),
         (3, [0, 1, 2, 3]),
         (0.0142, [0, 0.005, 0.01, 0.015]),
     ],

@@ -164,14 +164,29 @@ def test_the_policy_of_a_route_is_described_in_sentences(
 @pytest.mark.parametrize(
     ("settings", "auth", "sentence"),
     [
-        ({}, (), "Everybody may read and write. Answers are public: shared caches may keep them."),
-        ({}, ("tokens",), "one of: a token of the tokens file. Answers are private: no shared"),
+        pytest.param(
+            {},
+            (),
+            "Everybody may read and write. Answers are public: shared caches may keep them.",
+            id="no-auth",
+        ),
+        pytest.param(
+            {},
+            ("tokens",),
+            "one of: a token of the tokens file. Answers are private: no shared",
+            id="tokens",
+        ),
         ({}, ("jwt", "read-tokens"), "one of: a JWT of an issuer, a read token."),
         ({"anonymous": ["read"]}, ("tokens",), "Everybody may read. Answers are public:"),
         ({"visibility": "public"}, ("tokens",), "Answers are public:"),
         ({"visibility": "private"}, (), "Answers are private:"),
         ({"conceal": "on"}, ("tokens",), "Others are told that there is no stream."),
-        ({}, ("origin",), "The origin decides who may read and write. Answers are private:"),
+        pytest.param(
+            {},
+            ("origin",),
+            "The origin decides who may read and write. Answers are private:",
+            id="auth-of-the-origin",
+        ),
     ],
 )
 def test_the_policy_of_a_route_states_who_is_admitted_and_who_may_cache(

@@ -116,7 +116,11 @@ def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "limit"),
-    [(HALF_HEAD, "header_timeout"), (HALF_BODY, "body_timeout"), (b"", "header_timeout")],
+    [
+        pytest.param(HALF_HEAD, "header_timeout", id="half-a-head"),
+        pytest.param(HALF_BODY, "body_timeout", id="half-a-body"),
+        (b"", "header_timeout"),
+    ],
 )
 def test_an_admin_request_that_never_ends_is_timed_out_and_counted(sent: bytes, limit: str) -> None:
     with headgate(environment=IMPATIENT) as server:
@@ -131,18 +135,30 @@ def test_an_admin_request_that_never_ends_is_timed_out_and_counted(sent: bytes, 
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (request("GET", "/healthz", Expect="?").replace(b"?", b"\xff"), "100-continue"),
-        (request("GET", "/nothing", Expect="100-maybe"), "100-continue"),
-        (
+        pytest.param(
+            request("GET", "/healthz", Expect="?").replace(b"?", b"\xff"),
+            "100-continue",
+            id="an-expect-that-is-no-utf-8",
+        ),
+        pytest.param(
+            request("GET", "/nothing", Expect="100-maybe"), "100-continue", id="an-unknown-expect"
+        ),
+        pytest.param(
             request("POST", "/sign-in", b"no form", content_type="multipart/form-data; boundary=x"),
             "application/x-www-form-urlencoded",
+            id="a-multipart-form",
         ),
-        (request("POST", "/sign-in", b"{}", content_type="application/json"), "urlencoded"),
-        (request("GET", "/healthz", Host="a b"), "Host"),
-        (b"\x16\x03\x01\x02\r\n\r\n", "not valid HTTP"),
-        (
+        pytest.param(
+            request("POST", "/sign-in", b"{}", content_type="application/json"),
+            "urlencoded",
+            id="a-form-in-json",
+        ),
+        pytest.param(request("GET", "/healthz", Host="a b"), "Host", id="a-malformed-host"),
+        pytest.param(b"\x16\x03\x01\x02\r\n\r\n", "not valid HTTP", id="a-tls-handshake"),
+        pytest.param(
             HALF_BODY.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"\r\n",
             "not valid HTTP",
+            id="a-malformed-chunk",
         ),
     ],
 )

@@ -67,7 +67,9 @@ def test_a_truncated_message_ends_at_a_character_boundary() -> None:
     assert message.text == '"' + "é" * (LONGEST_MESSAGE // 2 - 1)
 
 
-@pytest.mark.parametrize("body", [b'[1, "two', b"{not json}", b'["\xff"]'])
+@pytest.mark.parametrize(
+    "body", [b'[1, "two', b"{not json}", pytest.param(b'["\xff"]', id="a-byte-that-is-no-utf-8")]
+)
 def test_invalid_or_incomplete_json_is_shown_as_one_message(body: bytes) -> None:
     for whole in (False, True):
         (message,) = split(JSON, body, whole=whole, next_offset="9")

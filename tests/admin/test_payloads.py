@@ -17,7 +17,11 @@ def test_json_payloads_are_indented_and_keep_long_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("message", "is_json"),
-    [(text('{"a":'), True), (text('{"a":1}', truncated=True), True), (text("[1]"), False)],
+    [
+        pytest.param(text('{"a":'), True, id="incomplete-json"),
+        pytest.param(text('{"a":1}', truncated=True), True, id="truncated-json"),
+        pytest.param(text("[1]"), False, id="text-that-looks-like-json"),
+    ],
 )
 def test_payloads_that_are_no_complete_json_are_shown_unchanged(
     message: Message, is_json: bool

@@ -453,7 +453,7 @@ def test_no_gateway_is_asked_where_no_log_is_shared() -> None:
         "[]",
         '{"routes": 1}',
         '{"routes": {"/shared": {"requests": "many"}}}',
-        '{"routes": {}, "x": "' + "y" * LONGEST_FIGURES + '"}',
+        pytest.param('{"routes": {}, "x": "' + "y" * LONGEST_FIGURES + '"}', id="over-the-limit"),
     ],
 )
 def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:

@@ -53,9 +53,10 @@ async def csrf(client: TestClient[Any, Any]) -> str:
     ("settings", "said"),
     [
         ({}, "Answers are private: no shared cache may keep them."),
-        (
+        pytest.param(
             {"reader_keys": "on"},
             "Answers are private: shared caches may keep those to a URL with the reader key.",
+            id="with-reader-keys",
         ),
     ],
 )
@@ -103,7 +104,11 @@ class Repairing(MadeUp):
 @pytest.mark.parametrize(
     ("repairs", "told"),
     [
-        ({"etag": 2, "cors": 0, "end": 1}, ["etag</code> 2 times", "end</code> 1 time"]),
+        pytest.param(
+            {"etag": 2, "cors": 0, "end": 1},
+            ["etag</code> 2 times", "end</code> 1 time"],
+            id="two-kinds-of-repairs",
+        ),
         ({"etag": 0, "cors": 0}, []),
     ],
 )

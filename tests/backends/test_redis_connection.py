@@ -27,7 +27,10 @@ def test_a_packed_command_equals_that_of_hiredis(command: list[bytes | str | int
     assert size_of([packed]) == len(expected)
 
 
-@pytest.mark.parametrize(("word", "pieces"), [(bytes(LONG), 1), (LONGER, 3)])
+@pytest.mark.parametrize(
+    ("word", "pieces"),
+    [pytest.param(bytes(LONG), 1, id="at-the-limit"), pytest.param(LONGER, 3, id="over-the-limit")],
+)
 def test_only_a_word_over_the_limit_is_a_separate_piece(word: bytes, pieces: int) -> None:
     packed = pack("SET", "key", word, "EX", 1)
     assert len(packed) == pieces

@@ -176,21 +176,41 @@ def raised_at(end: int, **fields: int) -> StreamState:
 @pytest.mark.parametrize(
     ("found", "lost"),
     [
-        (CommitState(MADE, [b"8", b"7"], -1, -1), "no"),
-        (CommitState(raised_at(30), [b"7"], -1, -1), "no"),
+        pytest.param(CommitState(MADE, [b"8", b"7"], -1, -1), "no", id="its-stamp-is-there"),
+        pytest.param(
+            CommitState(raised_at(30), [b"7"], -1, -1), "no", id="the-log-was-raised-to-its-tail"
+        ),
         # Without its token: as many gateways as a stream remembers have written since, or nobody.
-        (CommitState(replace(MADE, version=4), [], -1, -1), "no"),
-        (CommitState(replace(MADE, version=2, tail=20), [b"6"], -1, -1), "yes"),
-        (CommitState(raised_at(20, version=9), [], -1, -1), "yes"),
-        (CommitState(raised_at(30, version=9), [], -1, -1), "unknown"),
+        pytest.param(CommitState(replace(MADE, version=4), [], -1, -1), "no", id="a-later-version"),
+        pytest.param(
+            CommitState(replace(MADE, version=2, tail=20), [b"6"], -1, -1),
+            "yes",
+            id="an-earlier-version",
+        ),
+        pytest.param(
+            CommitState(raised_at(20, version=9), [], -1, -1), "yes", id="raised-below-its-tail"
+        ),
+        pytest.param(
+            CommitState(raised_at(30, version=9), [], -1, -1),
+            "unknown",
+            id="raised-to-its-tail-in-a-later-version",
+        ),
         # Without the stream: never created, removed after the commit, or perhaps before it.
-        (CommitState(None, [], -1, -1), "yes"),
-        (CommitState(None, [], 99, 8), "yes"),
-        (CommitState(None, [], 105, 4), "no"),
-        (CommitState(None, [], 105, 3), "no"),
-        (CommitState(None, [], 205, 4), "unknown"),
-        (CommitState(replace(MADE, stream_id=6, generation=106), [], 105, 4), "no"),
-        (CommitState(replace(MADE, stream_id=6, generation=206), [], 205, 1), "unknown"),
+        pytest.param(CommitState(None, [], -1, -1), "yes", id="no-stream"),
+        pytest.param(CommitState(None, [], 99, 8), "yes", id="no-stream-and-an-older-creation"),
+        pytest.param(CommitState(None, [], 105, 4), "no", id="deleted-after-the-commit"),
+        pytest.param(CommitState(None, [], 105, 3), "no", id="deleted-by-the-commit"),
+        pytest.param(CommitState(None, [], 205, 4), "unknown", id="deleted-in-a-later-generation"),
+        pytest.param(
+            CommitState(replace(MADE, stream_id=6, generation=106), [], 105, 4),
+            "no",
+            id="recreated-after-the-commit",
+        ),
+        pytest.param(
+            CommitState(replace(MADE, stream_id=6, generation=206), [], 205, 1),
+            "unknown",
+            id="recreated-in-a-later-generation",
+        ),
     ],
 )
 def test_a_commit_counts_as_lost_by_the_state_at_its_path(found: CommitState, lost: Lost) -> None:

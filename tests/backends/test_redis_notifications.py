@@ -266,7 +266,16 @@ async def test_a_log_is_closed_at_once_while_its_connection_is_being_made() -> N
             await log.close()
 
 
-@pytest.mark.parametrize("message", [b"", b"hello", b"\x81", b"\x00" * 100, b'{"state":{}}'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"hello",
+        pytest.param(b"\x81", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b"\x00" * 100, id="a-hundred-nuls"),
+        b'{"state":{}}',
+    ],
+)
 async def test_a_foreign_message_on_a_channel_does_not_end_the_notifications(
     pair: Pair, message: bytes
 ) -> None:

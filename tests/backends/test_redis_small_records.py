@@ -117,9 +117,27 @@ def found(*ones: tuple[str, tuple[bytes, ...]]) -> list[Reply]:
         ([("0-1", (b"ab",)), ("3-2", (b"de",))], 0, 5, (b"ab",)),  # one is missing
         # What a crash kept from being committed, and Redis added all the same.
         ([("0-1", (b"ab",)), ("2-2", (b"zzz", b"z"))], 0, 2, (b"ab",)),
-        ([("0-1", (b"ab",)), ("2-2", (b"zzz", b"z")), ("2-3", (b"c",))], 0, 3, (b"ab", b"c")),
-        ([("0-1", (b"zzz",)), ("0-2", (b"z",)), ("0-3", (b"c", b"d"))], 0, 2, (b"c", b"d")),
-        ([("0-1", (b"z",)), ("0-2", (b"c", b"d")), ("2-3", (b"e",))], 1, 3, (b"d", b"e")),
+        pytest.param(
+            [("0-1", (b"ab",)), ("2-2", (b"zzz", b"z")), ("2-3", (b"c",))],
+            0,
+            3,
+            (b"ab", b"c"),
+            id="an-uncommitted-entry-between-two",
+        ),
+        pytest.param(
+            [("0-1", (b"zzz",)), ("0-2", (b"z",)), ("0-3", (b"c", b"d"))],
+            0,
+            2,
+            (b"c", b"d"),
+            id="two-uncommitted-entries-before-one",
+        ),
+        pytest.param(
+            [("0-1", (b"z",)), ("0-2", (b"c", b"d")), ("2-3", (b"e",))],
+            1,
+            3,
+            (b"d", b"e"),
+            id="an-uncommitted-entry-before-two",
+        ),
     ],
 )
 async def test_only_committed_records_of_an_entry_are_returned(

@@ -146,7 +146,13 @@ async def test_a_wrong_event_ends_the_bench_run(
         await fan_out(render)
 
 
-@pytest.mark.parametrize("head", [with_length(b"", "404 Not Found"), with_length(b"hello")])
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(with_length(b"", "404 Not Found"), id="a-404"),
+        pytest.param(with_length(b"hello"), id="plain-text"),
+    ],
+)
 async def test_a_response_that_is_no_event_stream_ends_the_bench_run(head: bytes) -> None:
     with pytest.raises(tools.ToolFailed, match=r"answered with|no event stream"):
         await fan_out(one_by_one, head)

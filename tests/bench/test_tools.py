@@ -63,17 +63,20 @@ async def test_the_load_tool_counts_reads_however_responses_are_split(
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (with_length(BODY[:-1] + b"}"), "a wrong body"),
-        (with_length(BODY[:-1]), "16 bytes instead of 17"),
-        (with_length(BODY + b" "), "a wrong body"),
-        (with_length(b""), "0 bytes instead of 17"),
-        (with_length(BODY, "404 Not Found"), "status 404"),
-        (with_length(BODY) + b"H", "1 bytes follow an answer"),
-        (
+        pytest.param(with_length(BODY[:-1] + b"}"), "a wrong body", id="another-last-byte"),
+        pytest.param(with_length(BODY[:-1]), "16 bytes instead of 17", id="a-byte-too-few"),
+        pytest.param(with_length(BODY + b" "), "a wrong body", id="a-byte-too-many"),
+        pytest.param(with_length(b""), "0 bytes instead of 17", id="an-empty-body"),
+        pytest.param(with_length(BODY, "404 Not Found"), "status 404", id="a-404"),
+        pytest.param(
+            with_length(BODY) + b"H", "1 bytes follow an answer", id="a-byte-behind-the-response"
+        ),
+        pytest.param(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[[\r\n",
             "longer than its size",
+            id="a-chunk-longer-than-its-size",
         ),
-        (b"HTTP/1.0 200 OK\r\n", "not a response"),
+        pytest.param(b"HTTP/1.0 200 OK\r\n", "not a response", id="http-1-0"),
     ],
 )
 async def test_a_wrong_read_response_ends_the_load_run(answer: bytes, complaint: str) -> None:
@@ -96,10 +99,12 @@ async def test_the_load_tool_counts_each_fresh_connection_ended_by_the_server(pi
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (with_length(BODY)[:-1], "ended a connection"),
-        (with_length(BODY) + b" ", "1 bytes follow an answer"),
-        (with_length(BODY[:-1] + b"}"), "a wrong body"),
-        (with_length(BODY[:-1]), "16 bytes instead of 17"),
+        pytest.param(with_length(BODY)[:-1], "ended a connection", id="a-cut-body"),
+        pytest.param(
+            with_length(BODY) + b" ", "1 bytes follow an answer", id="a-byte-behind-the-response"
+        ),
+        pytest.param(with_length(BODY[:-1] + b"}"), "a wrong body", id="another-last-byte"),
+        pytest.param(with_length(BODY[:-1]), "16 bytes instead of 17", id="a-byte-too-few"),
     ],
 )
 async def test_a_wrong_response_on_a_fresh_connection_ends_the_load_run(

@@ -90,20 +90,52 @@ def decided(
 @pytest.mark.parametrize(
     ("variant", "stream", "offset", "wishes", "decision"),
     [
-        (None, None, "5", "", Fetch()),
-        (FRESH, None, "5", "", ServeCached(FRESH)),
-        (OLD, None, "5", "", Validate(OLD)),
-        (FRESH, Known(), "9", "", ServeCached(FRESH)),
-        (OLD, Known(), "9", "", ServeTail(SNAPSHOT)),
-        (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
-        (None, Known(is_current=False), "9", "", Fetch()),
-        (FRESH, Known(), "5", "", ServeCached(FRESH)),
-        (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
-        (FRESH, Known(), "5", 'If-None-Match: "a"', ServeCached(FRESH)),
-        (FRESH, Known(is_current=False), "5", "", ServeCached(FRESH)),
-        (FRESH, Known(has_recent_directives=False), "5", "", ServeCached(FRESH)),
-        (FRESH, Known(), "4", "", ServeCached(FRESH)),
-        (None, Known(), "4", "", Fetch()),
+        pytest.param(None, None, "5", "", Fetch(), id="not-followed-and-nothing-cached"),
+        pytest.param(FRESH, None, "5", "", ServeCached(FRESH), id="not-followed-and-fresh"),
+        pytest.param(OLD, None, "5", "", Validate(OLD), id="not-followed-and-stale"),
+        pytest.param(FRESH, Known(), "9", "", ServeCached(FRESH), id="the-tail-and-fresh"),
+        pytest.param(OLD, Known(), "9", "", ServeTail(SNAPSHOT), id="the-tail-and-stale"),
+        pytest.param(
+            None,
+            Known(),
+            "9",
+            'If-None-Match: "a"',
+            ServeTail(SNAPSHOT),
+            id="the-tail-and-a-condition",
+        ),
+        pytest.param(
+            None, Known(is_current=False), "9", "", Fetch(), id="the-tail-of-an-outdated-feed"
+        ),
+        pytest.param(FRESH, Known(), "5", "", ServeCached(FRESH), id="recent-data-and-fresh"),
+        pytest.param(
+            OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT), id="recent-data-and-stale"
+        ),
+        pytest.param(
+            FRESH,
+            Known(),
+            "5",
+            'If-None-Match: "a"',
+            ServeCached(FRESH),
+            id="recent-data-and-a-condition",
+        ),
+        pytest.param(
+            FRESH,
+            Known(is_current=False),
+            "5",
+            "",
+            ServeCached(FRESH),
+            id="an-outdated-feed-and-fresh",
+        ),
+        pytest.param(
+            FRESH,
+            Known(has_recent_directives=False),
+            "5",
+            "",
+            ServeCached(FRESH),
+            id="recent-data-without-directives-and-fresh",
+        ),
+        pytest.param(FRESH, Known(), "4", "", ServeCached(FRESH), id="an-older-offset-and-fresh"),
+        pytest.param(None, Known(), "4", "", Fetch(), id="an-older-offset-and-nothing-cached"),
     ],
 )
 def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_fresh(

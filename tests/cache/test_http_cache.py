@@ -208,8 +208,12 @@ JAN, FEB = (f"Sat, 01 {month} 2025 00:00:00 GMT" for month in ("Jan", "Feb"))
     ("kept_with", "unchanged"),
     [
         (['ETag: "a"'], ['ETag: "b"']),
-        (['ETag: "a"', f"Last-Modified: {JAN}"], ['ETag: "b"', f"Last-Modified: {JAN}"]),
-        ([f"Last-Modified: {JAN}"], [f"Last-Modified: {FEB}"]),
+        pytest.param(
+            ['ETag: "a"', f"Last-Modified: {JAN}"],
+            ['ETag: "b"', f"Last-Modified: {JAN}"],
+            id="another-etag-with-the-same-date",
+        ),
+        pytest.param([f"Last-Modified: {JAN}"], [f"Last-Modified: {FEB}"], id="another-date"),
         ([f"Last-Modified: {JAN}"], ['ETag: "b"']),
         (['ETag: "a"', OFFSET], ['ETag: "a"', "Stream-Next-Offset: 8"]),
     ],
@@ -272,7 +276,11 @@ async def test_a_304_with_stream_closed_marks_the_cached_response_closed(ends: l
 
 @pytest.mark.parametrize(
     ("told_by_304", "is_told"),
-    [([OFFSET, "Stream-Up-To-Date: true"], True), ([OFFSET], False), ([], True)],
+    [
+        pytest.param([OFFSET, "Stream-Up-To-Date: true"], True, id="a-304-that-says-so"),
+        ([OFFSET], False),
+        ([], True),
+    ],
 )
 async def test_a_304_decides_whether_the_cached_response_is_up_to_date(
     told_by_304: list[str], is_told: bool
@@ -302,7 +310,10 @@ async def test_the_original_tag_is_sent_back_to_the_origin() -> None:
 
 @pytest.mark.parametrize(
     "replaced",
-    [answer(b"", status="404 Not Found"), answer(b"secret", "Cache-Control: no-store")],
+    [
+        pytest.param(answer(b"", status="404 Not Found"), id="by-a-404"),
+        pytest.param(answer(b"secret", "Cache-Control: no-store"), id="by-no-store"),
+    ],
 )
 @pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
 async def test_a_response_replaced_by_the_origin_is_not_served_stale_again(
@@ -392,7 +403,12 @@ async def test_a_failed_refresh_leaves_the_stale_response_cached() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [close, answer(b"", status="500 Oops"), answer(b"", status="503 Busy")]
+    "failure",
+    [
+        close,
+        pytest.param(answer(b"", status="500 Oops"), id="a-500"),
+        pytest.param(answer(b"", status="503 Busy"), id="a-503"),
+    ],
 )
 async def test_a_stale_response_stands_in_for_a_failing_origin(failure: bytes) -> None:
     first = answer(b"data", "Cache-Control: max-age=10, stale-if-error=20")
@@ -408,7 +424,9 @@ async def test_a_stale_response_stands_in_for_a_failing_origin(failure: bytes) -
 
 
 @pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
-@pytest.mark.parametrize("failure", [close, answer(b"", status="503 Busy")])
+@pytest.mark.parametrize(
+    "failure", [close, pytest.param(answer(b"", status="503 Busy"), id="a-503")]
+)
 async def test_an_origin_that_failed_is_not_requested_again_during_the_rest_time(
     stale: str, failure: bytes | Play
 ) -> None:

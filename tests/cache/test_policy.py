@@ -152,13 +152,29 @@ def test_a_response_with_a_cookie_is_stored_only_with_an_explicit_lifetime() -> 
         ("Cache-Control: s-maxage=x, max-age=60", 0),
         ("Cache-Control: max-age=-60", 0),
         ("Cache-Control: max-age=99999999999", LONGEST_S),
-        (f"Cache-Control: max-age=60 | Expires: {HOUR_AGO}", 60),
-        (f"Cache-Control: max-age=0 | Expires: {IN_AN_HOUR}", 0),
-        (f"Cache-Control: public | Expires: {IN_AN_HOUR}", 3600),
+        pytest.param(
+            f"Cache-Control: max-age=60 | Expires: {HOUR_AGO}",
+            60,
+            id="max-age-before-an-expiry-in-the-past",
+        ),
+        pytest.param(
+            f"Cache-Control: max-age=0 | Expires: {IN_AN_HOUR}",
+            0,
+            id="max-age-zero-before-an-expiry",
+        ),
+        pytest.param(
+            f"Cache-Control: public | Expires: {IN_AN_HOUR}", 3600, id="an-expiry-beside-public"
+        ),
         (f"Expires: {IN_AN_HOUR}", 3600),
-        (f"Expires: {IN_AN_HOUR} | Date: {MINUTE_AGO}", 3660),
+        pytest.param(
+            f"Expires: {IN_AN_HOUR} | Date: {MINUTE_AGO}",
+            3660,
+            id="an-expiry-counted-from-its-date",
+        ),
         (f"Expires: {IN_AN_HOUR} | Date: yesterday", 3600),
-        (f"Expires: {IN_AN_HOUR} | Expires: {HOUR_AGO}", 3600),
+        pytest.param(
+            f"Expires: {IN_AN_HOUR} | Expires: {HOUR_AGO}", 3600, id="the-first-of-two-expiries"
+        ),
         ("Expires: Sun, 21 Nov 2286 04:46:39 GMT", LONGEST_S),
         (f"Expires: {HOUR_AGO}", 0),
         ("Expires: 0", 0),
@@ -226,7 +242,13 @@ def test_a_no_cache_response_has_a_lifetime_of_zero() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "others", ["Cache-Control: no-store", f"Cache-Control: max-age=10 | Expires: {IN_AN_HOUR}"]
+    "others",
+    [
+        "Cache-Control: no-store",
+        pytest.param(
+            f"Cache-Control: max-age=10 | Expires: {IN_AN_HOUR}", id="max-age-and-an-expiry"
+        ),
+    ],
 )
 def test_a_targeted_field_overrides_all_other_lifetimes(
     targeted: str, others: str, lifetime: float

@@ -120,7 +120,7 @@ def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> Non
         ("Cache-Control: max-age=60, stale-if-error=5", 5),
         ("Cache-Control: max-age=60, stale-if-error=0", 0),
         ("Cache-Control: max-age=60, stale-if-error=x", 0),
-        (f"Date: {DATE} | Last-Modified: {HOUR_AGO}", 600),
+        pytest.param(f"Date: {DATE} | Last-Modified: {HOUR_AGO}", 600, id="a-heuristic-lifetime"),
         ('Cache-Control: max-age=0 | ETag: "a"', 0),
         ('ETag: "a"', 0),
     ],
@@ -213,10 +213,13 @@ def test_a_response_that_varies_by_everything_matches_no_later_request(
     [
         ("", []),
         ('ETag: W/"a"', [("If-None-Match", 'W/"a"')]),
-        (f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)]),
-        (
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)], id="last-modified"
+        ),
+        pytest.param(
             f'Last-Modified: {HOUR_AGO} | ETag: "a"',
             [("If-None-Match", '"a"'), ("If-Modified-Since", HOUR_AGO)],
+            id="last-modified-and-an-etag",
         ),
         ("Last-Modified: yesterday", []),
     ],
@@ -237,11 +240,25 @@ def test_the_validators_of_a_response_become_conditions_for_the_origin(
         ('ETag: "a"', 'ETag: W/"a"', True),
         ("ETag: a", "ETag: a", True),
         ('ETag: "a"', f"Last-Modified: {HOUR_AGO}", True),
-        (f'ETag: "a" | Last-Modified: {HOUR_AGO}', f"Last-Modified: {DATE}", False),
-        (f'ETag: "a" | Last-Modified: {HOUR_AGO}', f'ETag: "a" | Last-Modified: {DATE}', True),
-        (f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {HOUR_AGO}", True),
+        pytest.param(
+            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
+            f"Last-Modified: {DATE}",
+            False,
+            id="another-date-without-the-etag",
+        ),
+        pytest.param(
+            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
+            f'ETag: "a" | Last-Modified: {DATE}',
+            True,
+            id="the-same-etag-with-another-date",
+        ),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {HOUR_AGO}", True, id="the-same-date"
+        ),
         (f"Last-Modified: {HOUR_AGO}", "Last-Modified: Sun Nov  6 07:49:37 1994", True),
-        (f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False, id="another-date"
+        ),
         (f"Last-Modified: {HOUR_AGO}", 'ETag: "a"', False),
         (f"Last-Modified: {HOUR_AGO}", "", True),
     ],
@@ -337,28 +354,56 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
         ("ETag: a", 'If-None-Match: "a"', False),
         ("", "If-None-Match: *", True),
         ("", 'If-None-Match: "a"', False),
-        (f'ETag: "a" | Last-Modified: {DATE}', 'If-None-Match: "a" |' + HOUR_AGO, True),
-        (
+        pytest.param(
+            f'ETag: "a" | Last-Modified: {DATE}',
+            'If-None-Match: "a" |' + HOUR_AGO,
+            True,
+            id="the-same-etag-beside-a-malformed-header",
+        ),
+        pytest.param(
             f'ETag: "a" | Last-Modified: {HOUR_AGO}',
             f'If-None-Match: "b" | If-Modified-Since: {DATE}',
             False,
+            id="another-etag-although-not-modified-since",
         ),
-        (
+        pytest.param(
             f'ETag: "a" | Last-Modified: {DATE}',
             f'If-None-Match: "a" | If-Modified-Since: {HOUR_AGO}',
             True,
+            id="the-same-etag-although-modified-since",
         ),
-        (f"Last-Modified: {HOUR_AGO}", f"If-Modified-Since: {HOUR_AGO}", True),
-        (f"Last-Modified: {HOUR_AGO}", f"If-Modified-Since: {DATE}", True),
-        (f"Last-Modified: {DATE}", f"If-Modified-Since: {HOUR_AGO}", False),
-        (
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}",
+            f"If-Modified-Since: {HOUR_AGO}",
+            True,
+            id="not-modified-since-the-same-date",
+        ),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}",
+            f"If-Modified-Since: {DATE}",
+            True,
+            id="not-modified-since-a-later-date",
+        ),
+        pytest.param(
+            f"Last-Modified: {DATE}",
+            f"If-Modified-Since: {HOUR_AGO}",
+            False,
+            id="modified-since-an-earlier-date",
+        ),
+        pytest.param(
             f"Last-Modified: {DATE}",
             "If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT",
             True,
+            id="the-same-date-in-another-format",
         ),
         (f"Last-Modified: {HOUR_AGO}", "If-Modified-Since: tomorrow", False),
         # A stream may grow twice in a second.
-        (f"Date: {HOUR_AGO} | Stream-Next-Offset: 1", f"If-Modified-Since: {DATE}", False),
+        pytest.param(
+            f"Date: {HOUR_AGO} | Stream-Next-Offset: 1",
+            f"If-Modified-Since: {DATE}",
+            False,
+            id="no-last-modified-of-a-stream",
+        ),
         (f"Date: {HOUR_AGO}", f"If-Modified-Since: {HOUR_AGO}", True),
         (f"Date: {DATE}", f"If-Modified-Since: {HOUR_AGO}", False),
         ("", f"If-Modified-Since: {DATE}", False),
@@ -411,13 +456,24 @@ def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
         ('ETag: W/"a"', '"a"', False),
         ('ETag: W/"a"', 'W/"a"', False),
         ("", '"a"', False),
-        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True),
-        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False),
-        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", HOUR_AGO, False),
-        (f"Date: {DATE} | Last-Modified: {DATE}", DATE, False),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True, id="the-same-date"
+        ),
+        pytest.param(f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False, id="a-later-date"),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", HOUR_AGO, False, id="an-earlier-date"
+        ),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {DATE}",
+            DATE,
+            False,
+            id="a-date-within-the-second-of-the-response",
+        ),
         (f"Last-Modified: {MINUTE_AGO}", MINUTE_AGO, False),
         (f"Date: {DATE}", DATE, False),
-        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", "yesterday", False),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", "yesterday", False, id="a-malformed-date"
+        ),
     ],
 )
 def test_a_range_with_an_if_range_of_another_representation_is_ignored(

@@ -163,8 +163,18 @@ def test_data_before_the_tail_get_the_lifetime_of_the_route() -> None:
     ("fields", "body", "cache_control"),
     [
         ({"Stream-Up-To-Date": "true"}, b"data", AT_TAIL),
-        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"data", PUBLIC),
-        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"", PUBLIC),
+        pytest.param(
+            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
+            b"data",
+            PUBLIC,
+            id="the-end-of-a-closed-stream",
+        ),
+        pytest.param(
+            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
+            b"",
+            PUBLIC,
+            id="nothing-behind-the-end-of-a-closed-stream",
+        ),
         ({}, b"data", PUBLIC),
     ],
 )
@@ -285,9 +295,12 @@ def test_a_response_with_a_cookie_is_not_made_public() -> None:
     [
         [("Cache-Control", "no-store")],
         [("Cache-Control", "No-Store")],
-        [("Cache-Control", "no-store, no-cache, must-revalidate")],
+        pytest.param(
+            [("Cache-Control", "no-store, no-cache, must-revalidate")],
+            id="beside-no-cache-and-must-revalidate",
+        ),
         [("Cache-Control", "no-store"), ("Expires", "0")],
-        [("Cache-Control", "no-store"), ("Pragma", "no-cache")],
+        pytest.param([("Cache-Control", "no-store"), ("Pragma", "no-cache")], id="beside-pragma"),
     ],
 )
 def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]]) -> None:
@@ -500,13 +513,21 @@ def test_a_non_read_response_with_an_offset_is_made_no_store(
     [
         ([], False, ""),
         ([("Vary", "Cookie")], False, ""),
-        ([("Cache-Control", "no-store")], False, "Cache-Control: no-store\r\n"),
+        pytest.param(
+            [("Cache-Control", "no-store")], False, "Cache-Control: no-store\r\n", id="no-store"
+        ),
         ([("Cache-Control", "no-store")], True, ""),
-        ([("Cache-Control", "private, no-store")], True, "Cache-Control: private, no-store\r\n"),
-        (
+        pytest.param(
+            [("Cache-Control", "private, no-store")],
+            True,
+            "Cache-Control: private, no-store\r\n",
+            id="ignored-no-store-that-is-private",
+        ),
+        pytest.param(
             [("Expires", "0"), ("Cache-Control", "a"), ("Cache-Control", "b"), ("Vary", "c")],
             False,
             "Cache-Control: a\r\nCache-Control: b\r\nExpires: 0\r\nVary: c\r\n",
+            id="all-directives",
         ),
     ],
 )
@@ -525,15 +546,22 @@ EXPOSED = ("Access-Control-Expose-Headers", "ETag")
     [
         ([], ""),
         ([EXPOSED], ""),
-        ([PAGE], "Access-Control-Allow-Origin: https://a.example\r\n"),
-        (
+        pytest.param(
+            [PAGE], "Access-Control-Allow-Origin: https://a.example\r\n", id="one-page-for-all"
+        ),
+        pytest.param(
             [EXPOSED, ("access-control-allow-credentials", "true"), PAGE, ("Vary", "Accept")],
             "Access-Control-Allow-Origin: https://a.example\r\n"
             "Access-Control-Allow-Credentials: true\r\n"
             "Access-Control-Expose-Headers: ETag\r\n",
+            id="one-page-with-credentials",
         ),
-        ([PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")], ""),
-        ([PAGE, ("Vary", "*")], ""),
+        pytest.param(
+            [PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")],
+            "",
+            id="a-page-that-varies-by-origin",
+        ),
+        pytest.param([PAGE, ("Vary", "*")], "", id="a-page-that-varies-by-anything"),
     ],
 )
 def test_cors_headers_of_the_origin_become_lines_if_they_apply_to_all_pages(

@@ -234,11 +234,11 @@ async def test_a_leader_that_does_not_read_does_not_delay_the_others() -> None:
 # ---------------------------------------------------------------- it fails
 
 
-FAILURES: list[tuple[bytes | Play, type[HeadgateError]]] = [
+FAILURES = [
     (close, OriginBroken),
     (reset, OriginBroken),
-    (b"nonsense\r\n\r\n", OriginBroken),
-    (head(9, MINUTE) + b"data", OriginTimeout),
+    pytest.param(b"nonsense\r\n\r\n", OriginBroken, id="no-http"),
+    pytest.param(head(9, MINUTE) + b"data", OriginTimeout, id="a-stall-within-the-body"),
     (silence, OriginTimeout),
 ]
 

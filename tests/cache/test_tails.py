@@ -41,10 +41,11 @@ def test_a_short_tail_lifetime_of_the_origin_is_not_changed(said: str) -> None:
     [
         ("max-age=60", "no-cache", "max-age=1"),
         ("public, max-age=60", "public, no-cache, s-maxage=1", "public, max-age=1"),
-        (
+        pytest.param(
             "public, max-age=60, stale-while-revalidate=300, must-revalidate",
             "public, must-revalidate, no-cache, s-maxage=1",
             "public, must-revalidate, max-age=1",
+            id="public-with-must-revalidate",
         ),
         ("max-age=0, stale-while-revalidate=9", "no-cache", None),
         ("private, max-age=60", "private, no-cache", None),
@@ -131,7 +132,9 @@ def test_a_surrogate_control_that_allows_no_more_is_not_changed(said: str) -> No
     assert told(*fields) == fields
 
 
-@pytest.mark.parametrize("said", ["", f"Vary: Accept\r\n{CONTROL}: no-store\r\n"])
+@pytest.mark.parametrize(
+    "said", ["", pytest.param(f"Vary: Accept\r\n{CONTROL}: no-store\r\n", id="no-store")]
+)
 def test_lines_that_allow_no_more_than_the_tail_lifetime_are_not_changed(said: str) -> None:
     assert shortened_lines(said, Freshness()) == said
 

@@ -91,7 +91,11 @@ def test_the_naive_varnish_file_fails_the_fastly_linter() -> None:
         ({"credentials": "per-credential"}, "cannot keep a cache for each reader: whether its"),
         ({"standalone": True}, "has no standalone file"),
         ({"host": ""}, "needs the host name"),
-        ({"shield": "1-a"}, "takes a shield of Fastly such as frankfurt-de as --shield, not 1-a"),
+        pytest.param(
+            {"shield": "1-a"},
+            "takes a shield of Fastly such as frankfurt-de as --shield, not 1-a",
+            id="a-shield-that-fastly-does-not-have",
+        ),
     ],
 )
 def test_options_beyond_the_limits_of_fastly_are_refused_with_the_reason(

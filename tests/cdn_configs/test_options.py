@@ -75,7 +75,9 @@ def test_the_pattern_of_own_logs_matches_no_path_of_an_http_origin(path: str, is
     assert bool(re.search(options.own_paths, path)) is is_own
 
 
-@pytest.mark.parametrize("kid", ["", "a b", 'a"', "a" * (LONGEST_ID + 1)])
+@pytest.mark.parametrize(
+    "kid", ["", "a b", 'a"', pytest.param("a" * (LONGEST_ID + 1), id="over-the-limit")]
+)
 def test_an_invalid_key_id_is_refused(kid: str) -> None:
     assert ReadKey("2026-11", PUBLIC_KEY).kid == "2026-11"
     with pytest.raises(Refused, match="is no id of a key"):
@@ -228,7 +230,15 @@ LONG_HOST = ".".join([LONG_LABEL] * 3 + ["a" * 61])
 
 
 @pytest.mark.parametrize(
-    "host", ["a", "a.b", "1.example", "xn--bcher-kva.example", LONG_LABEL, LONG_HOST]
+    "host",
+    [
+        "a",
+        "a.b",
+        "1.example",
+        "xn--bcher-kva.example",
+        pytest.param(LONG_LABEL, id="the-longest-label"),
+        pytest.param(LONG_HOST, id="the-longest-name"),
+    ],
 )
 def test_valid_host_names_are_accepted(host: str) -> None:
     assert len(LONG_HOST) == LONGEST_HOST
@@ -237,9 +247,12 @@ def test_valid_host_names_are_accepted(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["A.example", "-a", "a-", "a..b", ".a", "a.", "10.0.0.1", "127.0.0", "127.0.0.01", "[::2]",
+    [
+     "A.example", "-a", "a-", "a..b", ".a", "a.", "10.0.0.1", "127.0.0", "127.0.0.01", "[::2]",
      "::1", "0.0.0.0", "a:80", "*.a", "a_b",
-     LONG_LABEL + "a", f"a{LONG_HOST}"],
+     pytest.param(LONG_LABEL + "a", id="a-label-over-the-limit"),
+     pytest.param(f"a{LONG_HOST}", id="a-name-over-the-limit"),
+    ],
 )  # fmt: skip
 def test_invalid_host_names_are_refused(host: str) -> None:
     with pytest.raises(Refused, match="is no host name in lower case"):
@@ -321,7 +334,18 @@ def test_the_silence_limit_covers_a_long_poll_and_two_lost_heartbeats() -> None:
     assert Options(poll_s=30, heartbeat_s=26).silence_s == 78
 
 
-@pytest.mark.parametrize("shield", ["a b", "A-b", 'a-b";', "a", "-a", f"a-{'b' * 64}", "a-b\n"])
+@pytest.mark.parametrize(
+    "shield",
+    [
+        "a b",
+        "A-b",
+        'a-b";',
+        "a",
+        "-a",
+        pytest.param(f"a-{'b' * 64}", id="over-the-limit"),
+        pytest.param("a-b\n", id="a-newline"),
+    ],
+)
 def test_an_invalid_shield_name_is_refused(shield: str) -> None:
     with pytest.raises(Refused, match="is no name of a place"):
         Options(shield=shield)

@@ -24,7 +24,14 @@ def test_an_invalid_stream_url_is_shown_without_its_query() -> None:
         Endpoint("host:4437/v1/runs?token=s3cret")
 
 
-@pytest.mark.parametrize("authorization", ["Bearer s3cret\n", "Bearer\r\ns3cret", "s3cret\0"])
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        pytest.param("Bearer s3cret\n", id="a-newline"),
+        pytest.param("Bearer\r\ns3cret", id="crlf"),
+        pytest.param("s3cret\0", id="a-nul"),
+    ],
+)
 def test_an_authorization_with_control_characters_is_refused_without_showing_it(
     authorization: str,
 ) -> None:
@@ -47,7 +54,9 @@ async def test_a_400_with_a_deeply_nested_body_raises_request_refused() -> None:
         ("Sun, 22 Nov 2026 08:00:07 GMT", 7.0),
         ("Sun, 22 Nov 99999999 08:00:00 GMT", 0.0),
         (f"Sun, 22 Nov {'9' * 30} 08:00:00 GMT", 0.0),
-        (f"Sun, {'9' * 400} Nov 2026 08:00:00 GMT", 0.0),
+        pytest.param(
+            f"Sun, {'9' * 400} Nov 2026 08:00:00 GMT", 0.0, id="a-day-of-four-hundred-digits"
+        ),
         ("soon", 0.0),
     ],
 )

@@ -35,12 +35,13 @@ class Point:
         ("Application/JSON; charset=utf-8", True, [b"[]"], b"[[]]", {}),
         ("text/plain", False, [b"one"], b"one", {}),
         ("text/plain", True, [b"one"], b"one", {}),
-        (
+        pytest.param(
             "application/x-ndjson",
             True,
             [b"a", b"bc"],
             b"\0\0\0\1a\0\0\0\2bc",
             {"X-Stream-Multi": "true"},
+            id="two-messages-as-a-multi-append",
         ),
     ],
 )
@@ -76,10 +77,10 @@ def test_a_json_batch_decodes_to_one_message_per_value(values: list[object]) -> 
 @pytest.mark.parametrize(
     ("chunk", "encoded"),
     [
-        (b"a\xff", b"a\xff"),
-        (bytearray(b"a"), b"a"),
-        (memoryview(b"a"), b"a"),
-        ("é", b"\xc3\xa9"),
+        pytest.param(b"a\xff", b"a\xff", id="bytes"),
+        pytest.param(bytearray(b"a"), b"a", id="a-bytearray"),
+        pytest.param(memoryview(b"a"), b"a", id="a-memoryview"),
+        pytest.param("é", b"\xc3\xa9", id="text"),
         ("", b""),
     ],
 )
@@ -92,13 +93,13 @@ def test_text_chunks_are_encoded_as_utf_8_and_bytes_stay_unchanged(
 @pytest.mark.parametrize(
     ("chunk", "encoded"),
     [
-        ("é", '"é"'.encode()),
+        pytest.param("é", '"é"'.encode(), id="text"),
         ("", b'""'),
         ([], b"[]"),
         ({"a": 1.5}, b'{"a":1.5}'),
-        (Point(1), b'{"x":1}'),
-        (b' {"a": 1.10} \n', b'{"a": 1.10}'),
-        (memoryview(b"2e400"), b"2e400"),
+        pytest.param(Point(1), b'{"x":1}', id="a-struct"),
+        pytest.param(b' {"a": 1.10} \n', b'{"a": 1.10}', id="bytes-with-blanks"),
+        pytest.param(memoryview(b"2e400"), b"2e400", id="a-memoryview"),
     ],
 )
 def test_json_chunks_are_encoded_from_values_and_bytes_stay_json(
@@ -123,7 +124,17 @@ def test_a_chunk_with_half_a_surrogate_pair_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"1 2", b"[1],[2]", b"\xff", b'"\xff"', b'"a\nb"', b"nul"]
+    "text",
+    [
+        b"",
+        b"{",
+        b"1 2",
+        b"[1],[2]",
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b'"\xff"', id="a-string-that-is-no-utf-8"),
+        pytest.param(b'"a\nb"', id="a-raw-newline-in-a-string"),
+        b"nul",
+    ],
 )
 def test_bytes_that_are_no_json_are_refused_by_a_json_stream(text: bytes) -> None:
     with pytest.raises(ValueError, match="the chunk is no JSON value: "):
@@ -142,7 +153,13 @@ class Measured:
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, {"a": [1, (math.inf,)]}, [None, Measured(-math.inf)], {"null": math.nan}]
+    "value",
+    [
+        math.nan,
+        {"a": [1, (math.inf,)]},
+        pytest.param([None, Measured(-math.inf)], id="an-infinity-in-a-struct"),
+        {"null": math.nan},
+    ],
 )
 def test_nan_and_infinities_are_refused_by_a_json_stream(value: object) -> None:
     with pytest.raises(ValueError, match="no JSON value: NaN and infinities have no JSON"):
@@ -155,7 +172,13 @@ def test_none_is_encoded_as_null_by_a_json_stream() -> None:
     assert body == b'[null,"null",{"null":[1.5,null]},{"a":null},{"x":0.5}]'
 
 
-@pytest.mark.parametrize(("value", "error"), [(object(), TypeError), (nested(), ValueError)])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        pytest.param(object(), TypeError, id="an-object"),
+        pytest.param(nested(), ValueError, id="a-list-nested-too-deeply"),
+    ],
+)
 def test_values_that_have_no_json_form_are_refused_by_a_json_stream(
     value: object, error: type[Exception]
 ) -> None:

@@ -12,7 +12,17 @@ def test_a_stop_record_is_found_among_heartbeats_of_a_lease() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"1", b"null", b"\xff", b"[1,null]", b'[{"stop":1}]', b"9" * 5000, b"[" * 9**5]
+    "body",
+    [
+        b"{",
+        b"1",
+        b"null",
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        b"[1,null]",
+        b'[{"stop":1}]',
+        pytest.param(b"9" * 5000, id="five-thousand-digits"),
+        pytest.param(b"[" * 9**5, id="json-nested-too-deeply"),
+    ],
 )
 def test_a_malformed_lease_record_is_no_stop(body: bytes) -> None:
     """Whoever watches for a stop goes on doing so."""

@@ -29,7 +29,11 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
 
 
 @pytest.mark.parametrize(
-    ("heading", "printed"), [("Text", "Once upon a time ☕ \n"), ("JSON", "0\n1\n2\n")]
+    ("heading", "printed"),
+    [
+        pytest.param("Text", "Once upon a time ☕ \n", id="text"),
+        pytest.param("JSON", "0\n1\n2\n", id="json"),
+    ],
 )
 def test_the_documented_stream_programs_read_what_they_write(heading: str, printed: str) -> None:
     page = (ROOT / "docs/client/streams.md").read_text().split(f"## {heading}\n")[1]

@@ -297,7 +297,7 @@ async def test_opening_a_writer_at_another_kind_of_server_raises_a_protocol_erro
                 pass
 
 
-@pytest.mark.parametrize("wrong", ["", "a\nb", " a", "é"])
+@pytest.mark.parametrize("wrong", ["", pytest.param("a\nb", id="a-newline"), " a", "é"])
 def test_an_invalid_producer_id_or_epoch_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="a producer id is printable ASCII"):
         StreamWriter("http://127.0.0.1:1/s", producer_id=wrong)

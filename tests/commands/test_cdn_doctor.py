@@ -147,7 +147,11 @@ def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
         (["--json"], "Missing argument 'URL'."),
         (["http://h/x", "--admin-token", "f"], "--admin-token needs --admin."),
         (["http://h/x", "--admin", "h:1"], "it must be a URL such as http://127.0.0.1:4439"),
-        (["http://h/x", "--admin", "http://h", "--admin-token", "/none"], "cannot be read"),
+        pytest.param(
+            ["http://h/x", "--admin", "http://h", "--admin-token", "/none"],
+            "cannot be read",
+            id="an-admin-token-file-that-does-not-exist",
+        ),
         (["http://h/x", "--for", "86401"], "86401.0 is not in the range 0<=x<=86400"),
         (["http://h/x?live=sse"], "the URL has live= in its query"),
     ],

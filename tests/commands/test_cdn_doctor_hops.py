@@ -143,10 +143,15 @@ async def test_the_doctor_names_exactly_the_faults_of_each_hop(
 @pytest.mark.parametrize(
     ("environment", "why"),
     [
-        ({}, 'it needs credentials: set STREAM_AUTH="Bearer TOKEN" in the environment (401)'),
-        (
+        pytest.param(
+            {},
+            'it needs credentials: set STREAM_AUTH="Bearer TOKEN" in the environment (401)',
+            id="no-credentials",
+        ),
+        pytest.param(
             {"STREAM_AUTH": "Bearer wrong"},
             "the credentials in STREAM_AUTH are refused: set another STREAM_AUTH (401)",
+            id="wrong-credentials",
         ),
     ],
 )

@@ -136,7 +136,9 @@ async def event_flood(wire: Wire) -> None:
         await wire.send(answer(b"headgate doctor\n", "Stream-Next-Offset: 1"))
 
 
-@pytest.mark.parametrize("play", [endless_body, event_flood, answer(b""), close])
+@pytest.mark.parametrize(
+    "play", [endless_body, event_flood, pytest.param(answer(b""), id="empty-responses"), close]
+)
 async def test_the_doctor_stays_within_its_budget_at_a_server_that_only_creates_streams(
     play: bytes | Play,
 ) -> None:

@@ -230,8 +230,12 @@ def test_doctor_advice_for_an_unknown_hop_covers_the_usual_proxies() -> None:
     [
         ({"Server": "nginx/1.22.1"}, ("nginx",)),
         ({"Server": "openresty"}, ("nginx",)),
-        ({"X-Varnish": "3 2", "Via": "1.1 varnish (Varnish/7.1)"}, ("Varnish",)),
-        ({"X-Served-By": "cache-fra-etou82-FRA", "Via": "1.1 varnish"}, ("Fastly",)),
+        pytest.param(
+            {"X-Varnish": "3 2", "Via": "1.1 varnish (Varnish/7.1)"}, ("Varnish",), id="varnish"
+        ),
+        pytest.param(
+            {"X-Served-By": "cache-fra-etou82-FRA", "Via": "1.1 varnish"}, ("Fastly",), id="fastly"
+        ),
         ({"Server": "cloudflare", "CF-Ray": "7d-FRA"}, ("Cloudflare",)),
         ({"X-Amz-Cf-Id": "x", "Server": "nginx"}, ("CloudFront", "nginx")),
         ({"Server": "BunnyCDN-DE1-1080"}, ("Bunny",)),
@@ -298,7 +302,15 @@ def test_the_admin_token_of_the_doctor_comes_from_a_file_or_the_environment(tmp_
     assert admin_target(at, None, {}).url == "http://127.0.0.1:4439/api"
 
 
-@pytest.mark.parametrize("content", [b"", b"a\nb", b"\xff", b"x" * 4097])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        pytest.param(b"a\nb", id="two-lines"),
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b"x" * 4097, id="over-the-limit"),
+    ],
+)
 def test_an_admin_token_file_without_a_valid_token_is_refused(
     tmp_path: Path, content: bytes
 ) -> None:

@@ -106,12 +106,24 @@ def test_a_refused_authorization_is_reported_with_its_file(
         (["add", "-x", "http://h/s"], "No such option"),
         (["add", ".x", "http://h/s"], "a name has 1 to 64 letters"),
         (["add", "a/b", "http://h/s"], "a name has 1 to 64 letters"),
-        (["add", "x" * 65, "http://h/s"], "a name has 1 to 64 letters"),
+        pytest.param(
+            ["add", "x" * 65, "http://h/s"],
+            "a name has 1 to 64 letters",
+            id="add-a-name-over-the-limit",
+        ),
         (["add", "default", "http://h/s"], "default means no context"),
         (["add", "x", "h/s"], "URL must be a URL such as"),
         (["add", "x", "http://h/s?a=b"], "URL has a query or fragment"),
-        (["add", "x", "http://h/s", "--admin", "h"], "--admin must be a URL such as"),
-        (["add", "x", "http://h/s", "--auth-file", "/none"], "'/none' does not exist"),
+        pytest.param(
+            ["add", "x", "http://h/s", "--admin", "h"],
+            "--admin must be a URL such as",
+            id="add-an-admin-url-without-a-scheme",
+        ),
+        pytest.param(
+            ["add", "x", "http://h/s", "--auth-file", "/none"],
+            "'/none' does not exist",
+            id="add-an-auth-file-that-does-not-exist",
+        ),
         (["add", "known", "http://h/s"], "known is there already"),
         (["use", "prod"], "there is no context 'prod': there are known"),
         (["remove", "prod"], "there is no context 'prod': there are known"),
@@ -149,8 +161,14 @@ def test_use_default_uses_no_context(plain: CommandLine) -> None:
     [
         ("use = ", "contexts.toml: "),
         ('use = "gone"', "there is no context 'gone'"),
-        ("[contexts.x]\nurl = 1", "Expected `str`, got `int`"),
-        ('[contexts.x]\nurl = "http://h/s"\nurls = "x"', "unknown field `urls`"),
+        pytest.param(
+            "[contexts.x]\nurl = 1", "Expected `str`, got `int`", id="a-url-that-is-no-text"
+        ),
+        pytest.param(
+            '[contexts.x]\nurl = "http://h/s"\nurls = "x"',
+            "unknown field `urls`",
+            id="an-unknown-field",
+        ),
     ],
 )
 def test_a_damaged_file_of_contexts_is_reported(

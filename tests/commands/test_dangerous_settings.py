@@ -35,12 +35,28 @@ def test_the_defaults_are_not_dangerous() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"sse_heartbeat": 59.9, "sse_max_age": 300.0}, []),
-        ({"sse_heartbeat": 300.0, "sse_max_age": 59.0}, []),
-        ({"sse_heartbeat": 60.0, "sse_max_age": 60.0}, [f"sse_heartbeat is 60: {SILENT}"]),
-        ({"sse_heartbeat": 90.5, "sse_max_age": 300.0}, [f"sse_heartbeat is 90.5: {SILENT}"]),
-        ({"long_poll_timeout": 59.9}, []),
-        ({"long_poll_timeout": 60.0}, [f"long_poll_timeout is 60: {SILENT}"]),
+        pytest.param(
+            {"sse_heartbeat": 59.9, "sse_max_age": 300.0}, [], id="a-heartbeat-below-a-minute"
+        ),
+        pytest.param(
+            {"sse_heartbeat": 300.0, "sse_max_age": 59.0}, [], id="streams-that-end-below-a-minute"
+        ),
+        pytest.param(
+            {"sse_heartbeat": 60.0, "sse_max_age": 60.0},
+            [f"sse_heartbeat is 60: {SILENT}"],
+            id="a-heartbeat-of-a-minute",
+        ),
+        pytest.param(
+            {"sse_heartbeat": 90.5, "sse_max_age": 300.0},
+            [f"sse_heartbeat is 90.5: {SILENT}"],
+            id="a-heartbeat-over-a-minute",
+        ),
+        pytest.param({"long_poll_timeout": 59.9}, [], id="a-long-poll-below-a-minute"),
+        pytest.param(
+            {"long_poll_timeout": 60.0},
+            [f"long_poll_timeout is 60: {SILENT}"],
+            id="a-long-poll-of-a-minute",
+        ),
     ],
 )
 def test_a_silence_that_proxies_do_not_wait_for_is_dangerous(
@@ -52,14 +68,42 @@ def test_a_silence_that_proxies_do_not_wait_for_is_dangerous(
 @pytest.mark.parametrize(
     ("values", "is_dangerous"),
     [
-        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True),
-        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE.upper()}.:4500/x"}, True),
-        ({"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4501"}, False),
-        ({"admin": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True),
-        ({"listen": "127.0.0.1:4500", "origin": "http://elsewhere:4500"}, False),
-        ({"front": ["s.example"], "auth": "none", "origin": "https://s.example/v1"}, True),
-        ({"front": ["s.example"], "auth": "none", "origin": "https://t.example/v1"}, False),
-        ({"front": ["s.example"], "auth": "none", "origin": "http://s.example"}, False),
+        pytest.param(
+            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"},
+            True,
+            id="the-listen-port",
+        ),
+        pytest.param(
+            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE.upper()}.:4500/x"},
+            True,
+            id="the-listen-port-in-another-spelling",
+        ),
+        pytest.param(
+            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4501"}, False, id="another-port"
+        ),
+        pytest.param(
+            {"admin": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True, id="the-admin-port"
+        ),
+        pytest.param(
+            {"listen": "127.0.0.1:4500", "origin": "http://elsewhere:4500"},
+            False,
+            id="another-machine",
+        ),
+        pytest.param(
+            {"front": ["s.example"], "auth": "none", "origin": "https://s.example/v1"},
+            True,
+            id="the-name-of-the-front",
+        ),
+        pytest.param(
+            {"front": ["s.example"], "auth": "none", "origin": "https://t.example/v1"},
+            False,
+            id="another-name-than-the-front",
+        ),
+        pytest.param(
+            {"front": ["s.example"], "auth": "none", "origin": "http://s.example"},
+            False,
+            id="the-name-of-the-front-over-http",
+        ),
     ],
 )
 def test_an_origin_at_a_name_of_this_machine_or_of_the_front_is_dangerous(

@@ -80,11 +80,12 @@ def server(_server: RedisServer) -> RedisServer:
             "warning",
             "grows with every append",
         ),
-        (
+        pytest.param(
             "appendonly yes aof-load-truncated no",
             "persistence",
             "note",
             "does not start until redis-check-aof --fix",
+            id="a-truncated-append-only-file-is-refused",
         ),
         ("save 3600|1", "persistence", "warning", "Only snapshots are kept (save 3600 1)"),
         ("save ''", "persistence", "warning", "Nothing is kept on disk"),
@@ -159,18 +160,25 @@ def test_a_sound_redis_gets_only_ok_and_notes(server: RedisServer) -> None:
     ("info", "about", "level", "words"),
     [
         ({"redis_version": "6.2.14"}, "version", "error", "Redis 6.2.14 has no functions"),
-        ({"redis_version": "7.2.4", "valkey_version": "8.1.0"}, "version", "ok", "Valkey 8.1.0"),
+        pytest.param(
+            {"redis_version": "7.2.4", "valkey_version": "8.1.0"},
+            "version",
+            "ok",
+            "Valkey 8.1.0",
+            id="valkey",
+        ),
         ({"redis_version": "10.0.1"}, "version", "ok", "Redis 10.0.1"),
         ({"aof_last_write_status": "err"}, "persistence", "error", "append-only file failed"),
         ({"aof_last_bgrewrite_status": "err"}, "persistence", "warning", "last rewrite"),
         ({"rdb_last_bgsave_status": "err"}, "persistence", "error", "last snapshot failed"),
-        (
+        pytest.param(
             {"connected_slaves": 1, "slave0": {"ip": "h", "port": 1, "state": "wait_bgsave"}},
             "replication",
             "note",
             "h:1 is being filled",
+            id="a-replica-being-filled",
         ),
-        (
+        pytest.param(
             {
                 "connected_slaves": 1,
                 "slave0": {"ip": "h", "port": 1, "state": "online", "lag": 11},
@@ -178,6 +186,7 @@ def test_a_sound_redis_gets_only_ok_and_notes(server: RedisServer) -> None:
             "replication",
             "warning",
             "has not answered for 11 seconds",
+            id="a-replica-that-lags",
         ),
     ],
 )

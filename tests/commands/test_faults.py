@@ -297,13 +297,13 @@ async def test_tail_decodes_base64_spread_over_lines(play: Play) -> None:
     [
         ('{"title": "No", "detail": "It is full."}', "application/problem+json", "It is full"),
         ('{"title": "Not now"}', "application/problem+json", "Not now"),
-        ("Plain words.\nand more", "text/plain", "Plain words"),
-        ("\x1b[31mred\x07\u202e", "text/plain", "[31mred"),
+        pytest.param("Plain words.\nand more", "text/plain", "Plain words", id="two-lines"),
+        pytest.param("\x1b[31mred\x07\u202e", "text/plain", "[31mred", id="control-characters"),
         ("<html>Long page</html>", "text/html", "the server refused"),
         ("{", "application/json", "{"),
         ("[]", "application/json", "[]"),
         ("", "text/plain", "the server refused"),
-        ("x" * 10_000, "text/plain", "x" * 300),
+        pytest.param("x" * 10_000, "text/plain", "x" * 300, id="a-long-text"),
     ],
 )
 async def test_an_error_response_is_printed_as_one_harmless_sentence(

@@ -14,7 +14,10 @@ def hashed(typed: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize(
+    "end",
+    ["", pytest.param("\n", id="a-newline-at-the-end"), pytest.param("\r\n", id="crlf-at-the-end")],
+)
 def test_hash_password_prints_a_hash_that_the_settings_accept(end: str) -> None:
     password = "correct hörse battery"
     status, printed, said = hashed(password + end)
@@ -27,7 +30,15 @@ def test_hash_password_prints_a_different_hash_each_time() -> None:
     assert hashed("x" * 12) != hashed("x" * 12)
 
 
-@pytest.mark.parametrize("typed", ["", "x" * 11, "x" * 1025, "two lines\nof a password"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "x" * 11,
+        pytest.param("x" * 1025, id="over-the-limit"),
+        pytest.param("two lines\nof a password", id="two-lines"),
+    ],
+)
 def test_hash_password_refuses_an_invalid_password_without_showing_it(typed: str) -> None:
     assert hashed(typed) == (
         1,

@@ -79,9 +79,17 @@ def test_healthcheck_without_a_server_exits_with_1() -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "answers 503"),
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "answers 302"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer in HTTP"),
+        pytest.param(
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+            "answers 503",
+            id="a-503",
+        ),
+        pytest.param(
+            b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+            "answers 302",
+            id="a-redirect",
+        ),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer in HTTP", id="another-protocol"),
         (b"", "does not answer in HTTP"),
     ],
 )

@@ -105,8 +105,12 @@ def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> Non
 @pytest.mark.parametrize(
     ("path", "brought"),
     [
-        ("/metrics", OF_METRICS),
-        ("/", OF_CONSOLE | {"gateway.access.signed.jws", "importlib.metadata", "joserfc"}),
+        pytest.param("/metrics", OF_METRICS, id="metrics"),
+        pytest.param(
+            "/",
+            OF_CONSOLE | {"gateway.access.signed.jws", "importlib.metadata", "joserfc"},
+            id="console",
+        ),
     ],
 )
 def test_metrics_and_console_load_their_modules_on_the_first_request(

@@ -142,8 +142,13 @@ def test_an_offset_refused_as_of_an_earlier_stream_is_reported_with_its_file(
 @pytest.mark.parametrize(
     "detail",
     [
-        "the log has lost what was before this offset: go on from 1000_0060",
-        "what follows offset is no longer kept: the stream begins at 1000_0060 now",
+        pytest.param(
+            "the log has lost what was before this offset: go on from 1000_0060", id="lost-data"
+        ),
+        pytest.param(
+            "what follows offset is no longer kept: the stream begins at 1000_0060 now",
+            id="trimmed-data",
+        ),
     ],
 )
 def test_a_refused_offset_file_is_reported_with_the_offset_to_put_into_it(
@@ -247,7 +252,7 @@ def on_terminal(cli: CommandLine, *arguments: str, streams: Sequence[str] = BOTH
     return shown.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("data", ["a line\n", "a begun line"])
+@pytest.mark.parametrize("data", [pytest.param("a line\n", id="a-whole-line"), "a begun line"])
 def test_on_a_terminal_read_prints_the_next_offset_on_a_line_of_its_own(
     data: str, cli: CommandLine, text: Stream
 ) -> None:
@@ -264,7 +269,7 @@ def test_read_into_a_pipe_prints_the_next_offset_on_a_new_terminal_line(
 
 
 @pytest.mark.parametrize("name", [["read"], ["tail", "--from-start"]])
-@pytest.mark.parametrize("data", ["a line\n", "a begun line"])
+@pytest.mark.parametrize("data", [pytest.param("a line\n", id="a-whole-line"), "a begun line"])
 def test_data_on_a_terminal_ends_with_a_newline(
     data: str, name: list[str], cli: CommandLine, text: Stream
 ) -> None:

@@ -24,7 +24,7 @@ BASE = "http://127.0.0.1:4437/v1/stream"
         ("HTTP://other/x", None, "http://other/x"),
         ("/user:4/x", None, f"{BASE}/user%3A4/x"),
         ("user:a/x:4", None, f"{BASE}/user%3Aa/x%3A4"),
-        ("\udcff", None, f"{BASE}/%FF"),
+        pytest.param("\udcff", None, f"{BASE}/%FF", id="a-byte-that-is-no-utf-8"),
         ("http://other/é x?k=%20 #end", None, "http://other/%C3%A9%20x?k=%20%20"),
     ],
 )
@@ -69,7 +69,15 @@ def test_a_url_with_a_reserved_query_parameter_is_refused(key: str) -> None:
         resolve(f"http://host/x?rk=1&{key}=now", {})
 
 
-@pytest.mark.parametrize("end", ["\r", "\n", "\0", "\udcff"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("\r", id="cr"),
+        pytest.param("\n", id="lf"),
+        pytest.param("\0", id="a-nul"),
+        pytest.param("\udcff", id="a-byte-that-is-no-utf-8"),
+    ],
+)
 def test_a_stream_auth_with_control_characters_is_refused_without_showing_it(end: str) -> None:
     with pytest.raises(ValueError, match=r"^STREAM_AUTH has a line end or another") as refusal:
         resolve("chat", {"STREAM_AUTH": f"Bearer token{end}"})
@@ -128,18 +136,21 @@ def test_stream_auth_is_sent_only_to_the_server_of_stream_url(
     [
         ({}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
         ({"STREAM_AUTH": ""}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
-        (
+        pytest.param(
             {"STREAM_AUTH": "of-somebody"},
             'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+            id="no-scheme",
         ),
-        (
+        pytest.param(
             {"STREAM_AUTH": "Bearer "},
             'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+            id="no-token",
         ),
         ({"STREAM_AUTH": "Bearer of-somebody"}, "set another STREAM_AUTH"),
-        (
+        pytest.param(
             {"STREAM_AUTH": "Bearer of-somebody", "STREAM_URL": "http://other/s"},
             "STREAM_AUTH is sent to the server of STREAM_URL only",
+            id="another-server",
         ),
     ],
 )

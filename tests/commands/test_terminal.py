@@ -77,10 +77,12 @@ def test_cdn_check_prints_differences_without_control_characters(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "printed"),
     [
-        ("plain: é 日本 🎉\n\t", "plain: é 日本 🎉\n\t"),
-        ("\x1b\x7f\x80\x00\r", r"\u001b\u007f\u0080\u0000\u000d"),
-        ("\u200e\u2066\u061c", r"\u200e\u2066\u061c"),
-        ("\udcff", r"\udcff"),
+        pytest.param("plain: é 日本 🎉\n\t", "plain: é 日本 🎉\n\t", id="plain-text"),
+        pytest.param(
+            "\x1b\x7f\x80\x00\r", r"\u001b\u007f\u0080\u0000\u000d", id="control-characters"
+        ),
+        pytest.param("\u200e\u2066\u061c", r"\u200e\u2066\u061c", id="directions-of-text"),
+        pytest.param("\udcff", r"\udcff", id="a-byte-that-is-no-utf-8"),
     ],
 )
 def test_control_characters_are_printed_as_escapes(text: str, printed: str) -> None:

@@ -54,7 +54,15 @@ def test_token_hash_new_prints_only_the_token_on_stdout() -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "x" * 21, "x" * 1025, "x" * 22 + "\ny", "é" * 22, "x y" * 22]
+    "typed",
+    [
+        "",
+        "x" * 21,
+        pytest.param("x" * 1025, id="over-the-limit"),
+        pytest.param("x" * 22 + "\ny", id="two-lines"),
+        "é" * 22,
+        pytest.param("x y" * 22, id="blanks"),
+    ],
 )
 def test_token_hash_refuses_an_invalid_token_without_showing_it(typed: str) -> None:
     said = "headgate: a token is one line of 22 to 1,024 visible ASCII characters.\n"
@@ -218,11 +226,33 @@ def test_token_sign_query_prints_a_url_with_the_token(config: Path) -> None:
         ((STREAM,), 2, "Missing option '--subject'"),
         (("chat", "--subject", "ann"), 2, "STREAMS must be a canonical path"),
         ((STREAM, "--subject", ""), 2, "the token must have a subject"),
-        ((STREAM, "--subject", "ann", "--for", "3601"), 2, "must last at most 3600 s"),
-        ((STREAM, "--subject", "ann", "--for", "0"), 2, "at least 1"),
-        ((STREAM, "--subject", "ann", "--operation", "admin"), 2, "'admin' is not one of"),
-        ((STREAM, "--subject", "ann", "--cookie", "--query", "x"), 2, "exclude each other"),
-        (("/r/*", "--subject", "ann", "--query", "x"), 2, "--query needs one stream"),
+        pytest.param(
+            (STREAM, "--subject", "ann", "--for", "3601"),
+            2,
+            "must last at most 3600 s",
+            id="a-lifetime-over-the-limit",
+        ),
+        pytest.param(
+            (STREAM, "--subject", "ann", "--for", "0"), 2, "at least 1", id="a-lifetime-of-zero"
+        ),
+        pytest.param(
+            (STREAM, "--subject", "ann", "--operation", "admin"),
+            2,
+            "'admin' is not one of",
+            id="an-unknown-operation",
+        ),
+        pytest.param(
+            (STREAM, "--subject", "ann", "--cookie", "--query", "x"),
+            2,
+            "exclude each other",
+            id="a-cookie-and-a-query",
+        ),
+        pytest.param(
+            ("/r/*", "--subject", "ann", "--query", "x"),
+            2,
+            "--query needs one stream",
+            id="a-query-for-several-streams",
+        ),
         (("/a;b", "--subject", "ann", "--cookie"), 2, "the token cannot be a cookie"),
     ],
 )
@@ -242,7 +272,9 @@ def test_token_sign_and_verify_without_a_keys_file_exit_with_2(
     assert run(*command) == (2, "", said)
 
 
-@pytest.mark.parametrize("typed", ["", "canary", "a.b.c", "canary\nx"])
+@pytest.mark.parametrize(
+    "typed", ["", "canary", "a.b.c", pytest.param("canary\nx", id="two-lines")]
+)
 def test_token_verify_refuses_an_invalid_token_without_showing_it(config: Path, typed: str) -> None:
     status, printed, said = run("verify", "--config", config, typed=typed)
     assert (status, printed) == (1, "")
@@ -307,8 +339,16 @@ def test_token_verify_accepts_a_public_keys_file_that_all_may_read(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((STREAM, "--query", "streams.example.com"), "--query must be what stands in front of"),
-        ((STREAM, "--query", "http://h/v1/stream"), "--query must be what stands in front of"),
+        pytest.param(
+            (STREAM, "--query", "streams.example.com"),
+            "--query must be what stands in front of",
+            id="no-scheme",
+        ),
+        pytest.param(
+            (STREAM, "--query", "http://h/v1/stream"),
+            "--query must be what stands in front of",
+            id="a-path",
+        ),
         ((STREAM, "--query", "http://h:x"), "--query must be what stands in front of"),
     ],
 )

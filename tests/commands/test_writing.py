@@ -120,10 +120,18 @@ def test_create_from_a_missing_fork_source_names_the_source(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["create", "--fork-from", "STREAM", "--fork-offset", "99"], "--fork-offset is malformed"),
+        pytest.param(
+            ["create", "--fork-from", "STREAM", "--fork-offset", "99"],
+            "--fork-offset is malformed",
+            id="a-fork-offset",
+        ),
         (["create", "--content-type", "?"], "--content-type is malformed"),
         (["create", "--ttl", "99999999999999"], "--ttl must be"),
-        (["append", "--data", "x", "--producer", ""], "--producer must have"),
+        pytest.param(
+            ["append", "--data", "x", "--producer", ""],
+            "--producer must have",
+            id="an-empty-producer",
+        ),
     ],
 )
 def test_a_refusal_by_the_server_names_the_option_as_typed(
@@ -195,7 +203,9 @@ def test_append_lines_to_a_json_stream_makes_each_line_a_message(
     assert messages.data == b'[{"a": 1.10},[1,[2]],[],"x",123456789012345678901234567890,2e400]'
 
 
-@pytest.mark.parametrize("wrong", [b'{"x":', b"[1],[2]", b"[1", b"\xff"])
+@pytest.mark.parametrize(
+    "wrong", [b'{"x":', b"[1],[2]", b"[1", pytest.param(b"\xff", id="a-byte-that-is-no-utf-8")]
+)
 def test_append_lines_stops_at_a_line_that_is_no_json_and_names_it(
     wrong: bytes, cli: CommandLine, messages: Stream
 ) -> None:

@@ -59,9 +59,10 @@ def test_prometheus_accepts_its_compose_configuration(tmp_path: Path) -> None:
     [
         ("alerts", "prometheus/rules.yaml"),
         ("grafana", "grafana/dashboards/headgate.json"),
-        (
+        pytest.param(
             "cdn render nginx --standalone --upstream gateway:4437 --cache-size 256MiB",
             "nginx/headgate.conf",
+            id="nginx",
         ),
     ],
 )

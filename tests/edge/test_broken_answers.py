@@ -246,14 +246,25 @@ def test_body_that_ends_with_a_reset_is_cut(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("method", "head", "body"),
     [
-        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright", RIGHT),
-        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nwrong", b""),
-        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", b""),
-        ("GET", CHUNKED + b"5\r\nright\r\n0\r\n\r\n", RIGHT),
+        pytest.param(
+            "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright", RIGHT, id="a-200"
+        ),
+        pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="a-204"),
+        pytest.param(
+            "GET",
+            b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nwrong",
+            b"",
+            id="a-204-with-a-length",
+        ),
+        pytest.param(
+            "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", b"", id="a-head-response"
+        ),
+        pytest.param("GET", CHUNKED + b"5\r\nright\r\n0\r\n\r\n", RIGHT, id="chunks"),
     ],
 )
-@pytest.mark.parametrize("more", [b"MORE", OK + b"Content-Length: 5\r\n\r\nwrong"])
+@pytest.mark.parametrize(
+    "more", [b"MORE", pytest.param(OK + b"Content-Length: 5\r\n\r\nwrong", id="a-whole-response")]
+)
 def test_surplus_bytes_behind_an_origin_response_reach_no_other_client(
     stage: Stage, method: str, head: bytes, body: bytes, more: bytes
 ) -> None:
@@ -277,10 +288,10 @@ MUCH = "Cache-Control: max-age=600"
 @pytest.mark.parametrize(
     ("status", "fields"),
     [
-        ("206 Partial Content", (MUCH, "Content-Range: bytes 0-4/9")),
+        pytest.param("206 Partial Content", (MUCH, "Content-Range: bytes 0-4/9"), id="a-206"),
         ("304 Not Modified", (MUCH, 'ETag: "1"')),
         ("412 Precondition Failed", (MUCH, 'ETag: "1"')),
-        ("416 Range Not Satisfiable", (MUCH, "Content-Range: bytes */9")),
+        pytest.param("416 Range Not Satisfiable", (MUCH, "Content-Range: bytes */9"), id="a-416"),
         ("429 Too Many Requests", ("Retry-After: 1",)),
         ("500 Internal Server Error", ()),
         ("503 Service Unavailable", ("Retry-After: 1",)),
@@ -320,7 +331,14 @@ def test_origin_that_never_answers_is_a_504(stage: Stage) -> None:
     assert stage.recover(path).body == RIGHT
 
 
-@pytest.mark.parametrize("sent", [OK, OK + b"Content-Length: 10\r\n\r\nwron", CHUNKED + b"5\r\nwr"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(OK, id="within-the-head"),
+        pytest.param(OK + b"Content-Length: 10\r\n\r\nwron", id="within-the-length"),
+        pytest.param(CHUNKED + b"5\r\nwr", id="within-a-chunk"),
+    ],
+)
 def test_an_origin_that_stalls_within_its_response_is_a_504_or_a_cut(
     stage: Stage, sent: bytes
 ) -> None:

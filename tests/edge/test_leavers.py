@@ -215,9 +215,13 @@ async def test_a_write_continues_when_its_client_disconnects(
 
 
 UNANSWERED = [
-    *[(method, (silence,)) for method in ("POST", "PUT", "DELETE")],
+    *[pytest.param(method, (silence,), id=method) for method in ("POST", "PUT", "DELETE")],
     # It is in the stream, and where that ends now is not told.
-    ("POST", (answer(b"", "Producer-Seq: 1", status="204 No Content"), silence)),
+    pytest.param(
+        "POST",
+        (answer(b"", "Producer-Seq: 1", status="204 No Content"), silence),
+        id="a-repeated-append",
+    ),
 ]
 
 

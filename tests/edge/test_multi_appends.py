@@ -82,8 +82,16 @@ async def test_a_multi_append_to_an_origin_without_the_offer_gets_501_and_is_not
     ("value", "why"),
     [
         ("yes", "X-Stream-Multi must be true, or absent"),
-        ("true\r\nX-Stream-Multi: false", "X-Stream-Multi is given more than once"),
-        ("true\r\nX-Stream-Multi: true", "X-Stream-Multi is given more than once"),
+        pytest.param(
+            "true\r\nX-Stream-Multi: false",
+            "X-Stream-Multi is given more than once",
+            id="true-and-false",
+        ),
+        pytest.param(
+            "true\r\nX-Stream-Multi: true",
+            "X-Stream-Multi is given more than once",
+            id="true-twice",
+        ),
     ],
 )
 async def test_an_invalid_multi_append_header_gets_400_and_is_not_sent(

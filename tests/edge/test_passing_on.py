@@ -108,7 +108,10 @@ async def test_a_response_of_any_status_is_passed_on_with_cache_lines(method: st
                 check_cache_lines(got, "BYPASS", fwd="method", fwd_status=status)
 
 
-@pytest.mark.parametrize("early", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"])
+@pytest.mark.parametrize(
+    "early",
+    [b"", pytest.param(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", id="early-hints")],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_informational_responses_of_the_origin_are_not_passed_on(
     early: bytes, method: str
@@ -191,7 +194,9 @@ async def test_cache_status_of_caches_behind_the_gateway_stays_before_its_own() 
             assert got.get("X-Cache-Hits") in {"0", "1"}
 
 
-@pytest.mark.parametrize("age", ["", "-1", "x", "9" * 5000, "1, 2"])
+@pytest.mark.parametrize(
+    "age", ["", "-1", "x", pytest.param("9" * 5000, id="five-thousand-digits"), "1, 2"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_malformed_age_is_replaced_by_a_valid_one(age: str, method: str) -> None:
     async with (

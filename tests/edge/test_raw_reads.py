@@ -143,7 +143,11 @@ WHO = st.sampled_from(
         ({"identity_headers": ("x-plain",)}, {"cors_origins": ("https://a.example",)}),
         ({}, {"log_requests": "info"}),
         ({"auth": "tokens"}, {"log_requests": "info"}),
-        ({"auth": "tokens", "conceal": "on", "anonymous": ["append"]}, {}),
+        pytest.param(
+            {"auth": "tokens", "conceal": "on", "anonymous": ["append"]},
+            {},
+            id="a-route-that-conceals",
+        ),
         ({"auth": "origin"}, {"log_requests": "info"}),
     ],
 )

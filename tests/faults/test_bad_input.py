@@ -155,12 +155,12 @@ def test_an_offset_of_a_later_generation_is_answered_400(text: str, wire: Wire) 
         b"NaN",
         b"[Infinity]",
         b"'a'",
-        b'"\x01"',
-        b'"a\nb"',
+        pytest.param(b'"\x01"', id="a-control-character-in-a-string"),
+        pytest.param(b'"a\nb"', id="a-raw-newline-in-a-string"),
         b'"\\q"',
-        b'"\xff"',
-        b'{"a":"\xc0\xaf"}',
-        b"\xef\xbb\xbf1",
+        pytest.param(b'"\xff"', id="a-byte-that-is-no-utf-8"),
+        pytest.param(b'{"a":"\xc0\xaf"}', id="an-overlong-character"),
+        pytest.param(b"\xef\xbb\xbf1", id="a-byte-order-mark"),
         b" ",
         b"",
         b"[]",
@@ -535,7 +535,14 @@ def _seconds_until_ended(wire: Wire, began: float) -> float:
 
 
 @of_impatient_server
-@pytest.mark.parametrize("start", [b"", b"G", b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-A: b"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"G",
+        pytest.param(b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-A: b", id="within-a-field"),
+    ],
+)
 def test_a_connection_whose_head_stays_incomplete_is_closed_at_the_deadline(
     server: Headgate, start: bytes
 ) -> None:

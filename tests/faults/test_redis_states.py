@@ -296,7 +296,11 @@ def test_the_redis_password_appears_in_no_response_or_log(redis: RedisServer) ->
         (f"redis://app:{SECRET}@127.0.0.1", True),
         (f"redis+cluster://app:{SECRET}@one:1,two:2", True),
         (f"redis+sentinel://one/name?sentinel_password={SECRET}", True),
-        (f"redis+sentinel://one/name?sentinel_password={SECRET}&sentinel_passwort=x", False),
+        pytest.param(
+            f"redis+sentinel://one/name?sentinel_password={SECRET}&sentinel_passwort=x",
+            False,
+            id="a-misspelt-parameter",
+        ),
         (f"redis://app:{SECRET}@127.0.0.1:99999", False),
         (f"redis://app:{SECRET}@127.0.0.1/zero", False),
         (f"redis://app:{SECRET}@word@127.0.0.1", False),

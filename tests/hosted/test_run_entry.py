@@ -51,7 +51,10 @@ def padded(size: int) -> bytes:
     return b'"' + b"x" * (size - len(end) - 3) + b'",' + end
 
 
-@pytest.mark.parametrize(("size", "end"), [(LONGEST_RECORD, FINISHED), (LONGEST_RECORD + 1, None)])
+@pytest.mark.parametrize(
+    ("size", "end"),
+    [pytest.param(LONGEST_RECORD, FINISHED, id="at-the-limit"), (LONGEST_RECORD + 1, None)],
+)
 def test_the_end_record_of_a_run_is_found_up_to_a_length(size: int, end: RunState | None) -> None:
     assert len(padded(size)) == size
     assert found_in(padded(size)).end == end
@@ -66,7 +69,10 @@ def test_only_the_first_message_of_a_long_record_is_inspected() -> None:
     assert found_in("\u00e9".encode() * LONGEST_RECORD) == (1, 1, [], None)
 
 
-@pytest.mark.parametrize(("before", "end"), [(MOST_PARSED - 1, FINISHED), (MOST_PARSED, None)])
+@pytest.mark.parametrize(
+    ("before", "end"),
+    [pytest.param(MOST_PARSED - 1, FINISHED, id="at-the-limit"), (MOST_PARSED, None)],
+)
 def test_a_bounded_number_of_messages_of_a_commit_is_searched_for_run_records(
     before: int, end: RunState | None
 ) -> None:

@@ -20,7 +20,13 @@ def ended(path: str) -> Change:
     return Change(StreamState(path, 1, 1, "application/json", closed=True), 1, end)
 
 
-@pytest.mark.parametrize(("is_shared", "left"), [(False, {"old", "new"}), (True, {"young", "new"})])
+@pytest.mark.parametrize(
+    ("is_shared", "left"),
+    [
+        pytest.param(False, {"old", "new"}, id="a-private-log"),
+        pytest.param(True, {"young", "new"}, id="a-shared-log"),
+    ],
+)
 def test_a_running_run_is_retained_before_ended_ones_only_on_a_private_log(
     monkeypatch: pytest.MonkeyPatch, is_shared: bool, left: set[str]
 ) -> None:

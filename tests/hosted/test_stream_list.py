@@ -63,7 +63,7 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
 @pytest.mark.parametrize(
     ("begins", "found"),
     [
-        ("", ["%25", "50%25%20off", "b%C3%A9", "b/x", "ba"]),
+        pytest.param("", ["%25", "50%25%20off", "b%C3%A9", "b/x", "ba"], id="an-empty-prefix"),
         ("b", ["b%C3%A9", "b/x", "ba"]),
         ("bé", ["b%C3%A9"]),
         ("b%c3", ["b%C3%A9"]),
@@ -73,7 +73,7 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
         ("%", ["%25"]),
         ("%%", []),
         ("<script>", []),
-        ("\x00", []),
+        pytest.param("\x00", [], id="a-nul"),
     ],
 )
 async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: list[str]) -> None:
@@ -82,7 +82,10 @@ async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: lis
         assert names(await listed(gateway, name_prefix=begins)) == found
 
 
-@pytest.mark.parametrize("begins", ["x" * 2049, "\ud800"])
+@pytest.mark.parametrize(
+    "begins",
+    [pytest.param("x" * 2049, id="over-the-limit"), pytest.param("\ud800", id="a-surrogate")],
+)
 async def test_a_prefix_filter_that_no_path_can_match_is_refused(begins: str) -> None:
     async with serving() as gateway:
         told = await answered(gateway, name_prefix=begins)

@@ -141,7 +141,17 @@ def test_appended_text_cannot_inject_events_into_an_event_stream(
     tell(f"{len(seen)} event streams")
 
 
-@pytest.mark.parametrize("offset", ['9","streamClosed":true', "9\\", "9 9", "9&a=1", "", "x" * 257])
+@pytest.mark.parametrize(
+    "offset",
+    [
+        '9","streamClosed":true',
+        "9\\",
+        "9 9",
+        "9&a=1",
+        "",
+        pytest.param("x" * 257, id="over-the-limit"),
+    ],
+)
 async def test_an_origin_offset_that_could_end_its_event_starts_no_event_stream(
     offset: str,
 ) -> None:

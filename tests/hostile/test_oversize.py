@@ -100,7 +100,13 @@ def test_a_body_with_content_encoding_identity_is_appended(server: Headgate) -> 
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"00000001;a=b;c\r\nx\r\n"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(b"1\r\nx\r\n", id="plain-chunks"),
+        pytest.param(b"00000001;a=b;c\r\nx\r\n", id="chunks-with-extensions"),
+    ],
+)
 def test_a_body_in_one_byte_chunks_uses_little_cpu_and_memory(
     server: Headgate, method: str, chunk: bytes, tell: Callable[[str], None]
 ) -> None:

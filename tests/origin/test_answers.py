@@ -299,7 +299,7 @@ async def test_an_origin_answer_over_the_limit_raises_origin_broken() -> None:
 # ---------------------------------------------------------------- time
 
 
-@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nA: "])
+@pytest.mark.parametrize("begun", [b"", pytest.param(b"HTTP/1.1 200 OK\r\nA: ", id="half-a-head")])
 async def test_a_response_head_that_does_not_arrive_times_out(begun: bytes) -> None:
     async def play(wire: Wire) -> None:
         await wire.send(begun)
@@ -379,7 +379,7 @@ async def test_a_request_counts_until_its_body_is_read_or_released() -> None:
             got.release()
 
 
-@pytest.mark.parametrize("script", [close, answer(b"abc")])
+@pytest.mark.parametrize("script", [close, pytest.param(answer(b"abc"), id="a-response")])
 async def test_a_request_that_failed_frees_its_place_under_max_requests(
     script: Play | bytes,
 ) -> None:

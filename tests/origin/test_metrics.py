@@ -48,7 +48,11 @@ async def test_a_response_is_counted_by_its_status_class(status: str, result: st
 
 @pytest.mark.parametrize(
     ("script", "result"),
-    [(silence, "timeout"), (close, "broken"), (b"no HTTP\r\n\r\n", "broken")],
+    [
+        (silence, "timeout"),
+        (close, "broken"),
+        pytest.param(b"no HTTP\r\n\r\n", "broken", id="no-http"),
+    ],
 )
 async def test_a_request_without_an_answer_is_counted_by_its_failure_and_not_timed(
     script: bytes | Play, result: str

@@ -68,15 +68,17 @@ def test_a_fresh_hit_reports_its_age_its_hits_and_its_remaining_lifetime(
             "fwd=stale; detail=stale-if-error",
             {"fwd": "stale", "detail": "stale-if-error"},
         ),
-        (
+        pytest.param(
             "REVALIDATED",
             "fwd=stale; fwd-status=304; stored",
             {"fwd": "stale", "fwd-status": 304, "stored": True},
+            id="revalidated",
         ),
-        (
+        pytest.param(
             "COLLAPSED",
             "fwd=uri-miss; fwd-status=200; collapsed; stored",
             {"fwd": "uri-miss", "fwd-status": 200, "collapsed": True, "stored": True},
+            id="collapsed-and-stored",
         ),
     ],
 )

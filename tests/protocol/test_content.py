@@ -39,8 +39,8 @@ JSON = "application/json"
         'text/plain; charset="utf 8"',
         "text/plain;",
         "text/plain;;a=b",
-        "a/b \t",
-        "a/" + "b" * 253,
+        pytest.param("a/b \t", id="trailing-blanks"),
+        pytest.param("a/" + "b" * 253, id="as-long-as-the-limit"),
     ],
 )
 def test_a_media_type_with_parameters_is_accepted_as_a_content_type(text: str) -> None:
@@ -60,10 +60,10 @@ def test_a_media_type_with_parameters_is_accepted_as_a_content_type(text: str) -
         "text/plain; charset=",
         'text/plain; a="b',
         'text/plain; a="b"c"',
-        "text/plain\n",
+        pytest.param("text/plain\n", id="a-newline"),
         "text/pläin",
-        "text/plain\udcff",
-        "a/" + "b" * 254,
+        pytest.param("text/plain\udcff", id="a-byte-that-is-no-utf-8"),
+        pytest.param("a/" + "b" * 254, id="longer-than-the-limit"),
     ],
 )
 def test_a_malformed_content_type_is_refused(text: str) -> None:
@@ -99,7 +99,7 @@ def test_the_media_type_decides_between_json_text_and_bytes(
     ("body", "messages"),
     [
         (b"1", [b"1"]),
-        (b" \r\n\t{} ", [b"{}"]),
+        pytest.param(b" \r\n\t{} ", [b"{}"], id="blanks-around-an-object"),
         (b"[]", []),
         (b" [ ] ", []),
         (b"[1]", [b"1"]),
@@ -107,8 +107,14 @@ def test_the_media_type_decides_between_json_text_and_bytes(
         (b"[[]]", [b"[]"]),
         (b"[1.10,2e400,-0.0]", [b"1.10", b"2e400", b"-0.0"]),
         (b"123456789012345678901234567890", [b"123456789012345678901234567890"]),
-        (b'["a\\u0000b",","]', [b'"a\\u0000b"', b'","']),
-        ('"é\u2028"'.encode(), ['"é\u2028"'.encode()]),
+        pytest.param(
+            b'["a\\u0000b",","]',
+            [b'"a\\u0000b"', b'","'],
+            id="an-escaped-nul-and-a-comma-in-strings",
+        ),
+        pytest.param(
+            '"é\u2028"'.encode(), ['"é\u2028"'.encode()], id="a-line-separator-in-a-string"
+        ),
         (b"null", [b"null"]),
     ],
 )
@@ -133,12 +139,12 @@ def test_one_array_level_is_flattened_and_the_bytes_of_its_items_stay(
         b"NaN",
         b"01",
         b"'a'",
-        b'"\xff"',
-        b'"\xed\xa0\x80"',
-        b"\xef\xbb\xbf1",
-        b'"a\nb"',
+        pytest.param(b'"\xff"', id="a-byte-that-is-no-utf-8"),
+        pytest.param(b'"\xed\xa0\x80"', id="an-encoded-surrogate"),
+        pytest.param(b"\xef\xbb\xbf1", id="a-byte-order-mark"),
+        pytest.param(b'"a\nb"', id="a-raw-newline-in-a-string"),
         b"[1]]",
-        b"\x0b1",
+        pytest.param(b"\x0b1", id="a-vertical-tab-before-the-value"),
     ],
 )
 def test_a_body_of_invalid_json_is_refused(body: bytes) -> None:

@@ -31,7 +31,19 @@ def test_a_cursor_is_parsed_as_a_whole_number(text: str, number: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "1.0", " 1", "1\n", "x", str(FURTHEST + 1), "0" * 17, "1" * 19, "9" * 5000, "٣"],
+    [
+        "",
+        "-1",
+        "1.0",
+        " 1",
+        pytest.param("1\n", id="a-newline"),
+        "x",
+        str(FURTHEST + 1),
+        "0" * 17,
+        "1" * 19,
+        pytest.param("9" * 5000, id="five-thousand-digits"),
+        "٣",
+    ],
 )
 def test_a_cursor_that_no_server_issued_is_ignored(text: str) -> None:
     assert parse_cursor(text) is None

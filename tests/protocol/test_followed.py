@@ -171,7 +171,7 @@ def test_a_decoded_offset_is_encoded_again_in_targets_to_the_origin(
     ("body", "whole"),
     [
         (b"", True),
-        (b" [1]\n", True),
+        pytest.param(b" [1]\n", True, id="blanks-around-an-array"),
         (b"[]", True),
         (b"[1", False),
         (b"1]", False),
@@ -257,7 +257,12 @@ def cut(pieces: list[bytes]) -> list[Span]:
         ("text/plain", [b"[1]", b"[2]"], b"[1][2]"),
         ("application/json", [b"[1]", b"[2, 3]"], b"[1,2, 3]"),
         ("application/json; charset=utf-8", [b"[1]", b"[]", b"[2]"], b"[1,2]"),
-        ("application/json", [b" [1]\n", b"[ ]", b"\t[2]"], b"[1,2]"),
+        pytest.param(
+            "application/json",
+            [b" [1]\n", b"[ ]", b"\t[2]"],
+            b"[1,2]",
+            id="json-with-blanks-around-arrays",
+        ),
         ("application/json", [b"[]", b"[]"], b"[]"),
         ("application/json", [b"[[1]]", b'["]["]'], b'[[1],"]["]'),
         ("application/json", [b"", b"[1]"], b"[1]"),
@@ -345,11 +350,31 @@ def told(fields: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("snapshot", "end", "more"),
     [
-        (VIEW, "9", {"Stream-Up-To-Date": "true", "Stream-Cursor": str(CURSOR)}),
-        (VIEW, "7", {"Stream-Cursor": str(CURSOR)}),
-        (VIEW._replace(caught_up=False), "9", {"Stream-Cursor": str(CURSOR)}),
-        (VIEW._replace(closed=True), "9", {"Stream-Up-To-Date": "true", "Stream-Closed": "true"}),
-        (VIEW._replace(closed=True), "7", {"Stream-Cursor": str(CURSOR)}),
+        pytest.param(
+            VIEW,
+            "9",
+            {"Stream-Up-To-Date": "true", "Stream-Cursor": str(CURSOR)},
+            id="data-up-to-the-tail",
+        ),
+        pytest.param(VIEW, "7", {"Stream-Cursor": str(CURSOR)}, id="data-before-the-tail"),
+        pytest.param(
+            VIEW._replace(caught_up=False),
+            "9",
+            {"Stream-Cursor": str(CURSOR)},
+            id="a-view-that-has-not-caught-up",
+        ),
+        pytest.param(
+            VIEW._replace(closed=True),
+            "9",
+            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
+            id="data-up-to-the-end-of-a-closed-stream",
+        ),
+        pytest.param(
+            VIEW._replace(closed=True),
+            "7",
+            {"Stream-Cursor": str(CURSOR)},
+            id="data-before-the-end-of-a-closed-stream",
+        ),
     ],
 )
 def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
@@ -374,12 +399,13 @@ def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
     [
         (f"offset=5&cursor={CURSOR}", {"Cache-Control": "public, max-age=20"}),
         (f"offset=5&cursor={CURSOR + 1}", {"Cache-Control": "public, max-age=20"}),
-        (f"offset=5&cursor={CURSOR - 1}", ASKED_AGAIN),
-        ("offset=5", ASKED_AGAIN),
-        (f"offset=-1&cursor={CURSOR}", ASKED_AGAIN),
-        (
+        pytest.param(f"offset=5&cursor={CURSOR - 1}", ASKED_AGAIN, id="an-older-cursor"),
+        pytest.param("offset=5", ASKED_AGAIN, id="no-cursor"),
+        pytest.param(f"offset=-1&cursor={CURSOR}", ASKED_AGAIN, id="from-the-beginning"),
+        pytest.param(
             f"offset=now&cursor={CURSOR}",
             {"Cache-Control": "no-store", "CDN-Cache-Control": "no-cache"},
+            id="from-now",
         ),
     ],
 )

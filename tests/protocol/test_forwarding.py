@@ -55,7 +55,11 @@ def forwarded(sender: RequestSender) -> str:
         (["headgate_session=s3cret"], None),
         (["a=1; headgate_session=s3cret; b=2"], "a=1; b=2"),
         (["a=1;headgate_session = s3cret;b=2"], "a=1; b=2"),
-        (["headgate_session=one", "a=1", "headgate_session=two"], "a=1"),
+        pytest.param(
+            ["headgate_session=one", "a=1", "headgate_session=two"],
+            "a=1",
+            id="two-session-cookies-around-another",
+        ),
         (
             ["my_headgate_session=1; headgate_sessions=2"],
             "my_headgate_session=1; headgate_sessions=2",
@@ -138,26 +142,40 @@ def test_via_and_forwarding_fields_are_extended_by_each_gateway() -> None:
 @pytest.mark.parametrize(
     ("sender", "line"),
     [
-        (
+        pytest.param(
             RequestSender("192.0.2.7", "http", "a.example"),
             "for=192.0.2.7;proto=http;host=a.example",
+            id="an-ipv4-address",
         ),
-        (
+        pytest.param(
             RequestSender("192.0.2.7", "http", "a.example:8080"),
             'for=192.0.2.7;proto=http;host="a.example:8080"',
+            id="a-host-with-a-port",
         ),
-        (
+        pytest.param(
             RequestSender("2001:db8::7", "https", "[2001:db8::1]:8443"),
             'for="[2001:db8::7]";proto=https;host="[2001:db8::1]:8443"',
+            id="an-ipv6-address",
         ),
-        (
+        pytest.param(
             RequestSender("::ffff:192.0.2.7", "http", "a"),
             'for="[::ffff:192.0.2.7]";proto=http;host=a',
+            id="an-ipv4-address-within-ipv6",
         ),
-        (RequestSender("fe80::1%eth0", "http", "a"), 'for="[fe80::1%eth0]";proto=http;host=a'),
+        pytest.param(
+            RequestSender("fe80::1%eth0", "http", "a"),
+            'for="[fe80::1%eth0]";proto=http;host=a',
+            id="an-ipv6-address-with-a-zone",
+        ),
         (RequestSender("", "http", "a"), "for=unknown;proto=http;host=a"),
-        (RequestSender("/run/headgate.sock", "http", "a"), "for=unknown;proto=http;host=a"),
-        (RequestSender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http"),
+        pytest.param(
+            RequestSender("/run/headgate.sock", "http", "a"),
+            "for=unknown;proto=http;host=a",
+            id="a-unix-socket",
+        ),
+        pytest.param(
+            RequestSender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http", id="no-host"
+        ),
     ],
 )
 def test_forwarded_names_the_client_scheme_and_host(sender: RequestSender, line: str) -> None:

@@ -106,12 +106,22 @@ NEVER = "offset was never given out: no stream at this path has been there yet"
 @pytest.mark.parametrize(
     ("offset", "kind", "detail"),
     [
-        (Offset(1000, 11), StreamGone, LOST.format(format_offset(1000, 10))),
-        (Offset(2000, 26), StreamGone, LOST.format(format_offset(2000, 25))),
-        (Offset(1500, 12), StreamGone, OTHER),
-        (Offset(999, 0), StreamGone, OTHER),
-        (Offset(3001, 0), StreamGone, OTHER),
-        (Offset(4000, 31), StreamGone, OTHER),
+        pytest.param(
+            Offset(1000, 11),
+            StreamGone,
+            LOST.format(format_offset(1000, 10)),
+            id="lost-data-of-the-first-generation",
+        ),
+        pytest.param(
+            Offset(2000, 26),
+            StreamGone,
+            LOST.format(format_offset(2000, 25)),
+            id="lost-data-of-the-second-generation",
+        ),
+        pytest.param(Offset(1500, 12), StreamGone, OTHER, id="a-generation-between-two"),
+        pytest.param(Offset(999, 0), StreamGone, OTHER, id="a-generation-before-the-first"),
+        pytest.param(Offset(3001, 0), StreamGone, OTHER, id="a-generation-after-the-last"),
+        pytest.param(Offset(4000, 31), StreamGone, OTHER, id="a-later-generation-past-the-tail"),
         (Offset(3000, 31), BadRequest, AHEAD),
     ],
 )
@@ -205,12 +215,28 @@ def test_past_generations_are_bounded_and_offsets_of_dropped_ones_are_refused(
 @pytest.mark.parametrize(
     ("position", "past_generations"),
     [
-        (0, (PastGeneration(1000, 0),)),
-        (10, (PastGeneration(1000, 10),)),
-        (11, (PastGeneration(1000, 10), PastGeneration(2000, 11))),
-        (25, (PastGeneration(1000, 10), PastGeneration(2000, 25))),
-        (26, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 26))),
-        (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
+        pytest.param(0, (PastGeneration(1000, 0),), id="at-the-beginning"),
+        pytest.param(10, (PastGeneration(1000, 10),), id="at-the-end-of-the-first-generation"),
+        pytest.param(
+            11,
+            (PastGeneration(1000, 10), PastGeneration(2000, 11)),
+            id="within-the-second-generation",
+        ),
+        pytest.param(
+            25,
+            (PastGeneration(1000, 10), PastGeneration(2000, 25)),
+            id="at-the-end-of-the-second-generation",
+        ),
+        pytest.param(
+            26,
+            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 26)),
+            id="within-the-third-generation",
+        ),
+        pytest.param(
+            30,
+            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30)),
+            id="at-the-tail",
+        ),
     ],
 )
 def test_a_fork_has_the_offsets_of_its_source_up_to_its_branch_point(

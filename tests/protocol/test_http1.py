@@ -15,19 +15,30 @@ COMMON = b"Date: today\r\n"
 @pytest.mark.parametrize(
     ("response", "wire"),
     [
-        (
+        pytest.param(
             Response(200, "A: b\r\n", b"body"),
             b"HTTP/1.1 200 OK\r\nDate: today\r\nA: b\r\nContent-Length: 4\r\n\r\nbody",
+            id="a-200-with-a-body",
         ),
-        (Response(200, ""), b"HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 0\r\n\r\n"),
-        (Response(204, "A: b\r\n"), b"HTTP/1.1 204 No Content\r\nDate: today\r\nA: b\r\n\r\n"),
-        (
+        pytest.param(
+            Response(200, ""),
+            b"HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 0\r\n\r\n",
+            id="a-200-without-a-body",
+        ),
+        pytest.param(
+            Response(204, "A: b\r\n"),
+            b"HTTP/1.1 204 No Content\r\nDate: today\r\nA: b\r\n\r\n",
+            id="a-204",
+        ),
+        pytest.param(
             Response(304, "A: b\r\n"),
             b"HTTP/1.1 304 Not Modified\r\nDate: today\r\nA: b\r\n\r\n",
+            id="a-304",
         ),
-        (
+        pytest.param(
             Response(410, "A: b\r\n", b"gone"),
             b"HTTP/1.1 410 Gone\r\nDate: today\r\nA: b\r\nContent-Length: 4\r\n\r\ngone",
+            id="a-410-with-a-body",
         ),
     ],
 )
@@ -47,7 +58,10 @@ def test_a_response_to_head_has_neither_body_nor_length() -> None:
 
 @pytest.mark.parametrize(
     ("chunked", "framing"),
-    [(True, b"Transfer-Encoding: chunked\r\n"), (False, b"Connection: close\r\n")],
+    [
+        pytest.param(True, b"Transfer-Encoding: chunked\r\n", id="chunked"),
+        pytest.param(False, b"Connection: close\r\n", id="not-chunked"),
+    ],
 )
 def test_only_a_stream_response_without_chunks_closes_its_connection(
     chunked: bool, framing: bytes

@@ -42,7 +42,14 @@ def refusal_of(body: bytes) -> str | None:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-@pytest.mark.parametrize("before", [b"", b'{"a":[1,{}]},' * 10_000, b'"[[[[{{{{",' * 10_000])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        pytest.param(b'{"a":[1,{}]},' * 10_000, id="behind-many-values"),
+        pytest.param(b'"[[[[{{{{",' * 10_000, id="behind-brackets-in-a-string"),
+    ],
+)
 @pytest.mark.parametrize("made", [arrays, objects])
 def test_a_json_message_is_accepted_up_to_the_nesting_limit(
     made: Callable[[int], bytes], before: bytes, more: int
@@ -63,14 +70,24 @@ def test_endless_json_nesting_is_refused(depth: int) -> None:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-@pytest.mark.parametrize("before", [b"", b'"11",' * 10_000])
+@pytest.mark.parametrize(
+    "before", [b"", pytest.param(b'"11",' * 10_000, id="behind-many-strings-of-digits")]
+)
 @pytest.mark.parametrize("number", ["%s", "-%s", '{"a": %s}', "0.%s", "1e%s"])
 def test_a_number_is_accepted_up_to_the_digit_limit(number: str, before: bytes, more: int) -> None:
     body = b"[" + before + (number % ("1" * (MAX_DIGITS + more))).encode() + b"]"
     assert refusal_of(body) == (LONG if more > 0 else None)
 
 
-@pytest.mark.parametrize("text", ["1" * 10_000, "[" * 10_000, '\\"[' * 5_000, "\\\\" * 5_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("1" * 10_000, id="digits"),
+        pytest.param("[" * 10_000, id="brackets"),
+        pytest.param('\\"[' * 5_000, id="escaped-quotes-and-brackets"),
+        pytest.param("\\\\" * 5_000, id="escaped-backslashes"),
+    ],
+)
 def test_digits_and_brackets_within_a_string_do_not_count_towards_the_limits(text: str) -> None:
     assert refusal_of(f'["{text}",{{"{text}":1}}]'.encode()) is None
 

@@ -59,29 +59,40 @@ PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
 @pytest.mark.parametrize(
     ("request_", "state", "records"),
     [
-        (create(), PLAIN, ()),
-        (
+        pytest.param(create(), PLAIN, (), id="an-empty-body"),
+        pytest.param(
             create(content_type=None),
             replace(PLAIN, content_type="application/octet-stream"),
             (),
+            id="no-content-type",
         ),
-        (create(b"ab"), replace(PLAIN, tail=2), (Record(2, b"ab"),)),
-        (
+        pytest.param(create(b"ab"), replace(PLAIN, tail=2), (Record(2, b"ab"),), id="a-body"),
+        pytest.param(
             create(b"ab", close=True),
             replace(PLAIN, tail=2, closed=True),
             (Record(2, b"ab"),),
+            id="a-body-that-closes",
         ),
-        (
+        pytest.param(
             create(b"[1, 2]", JSON),
             replace(PLAIN, content_type=JSON, tail=3),
             (Record(3, b"1,2"),),
+            id="a-json-array",
         ),
-        (create(b"[]", JSON), replace(PLAIN, content_type=JSON), ()),
-        (create(lifetime=HOUR), replace(PLAIN, lifetime=HOUR, deadline=NOW + 3600), ()),
-        (
+        pytest.param(
+            create(b"[]", JSON), replace(PLAIN, content_type=JSON), (), id="an-empty-json-array"
+        ),
+        pytest.param(
+            create(lifetime=HOUR),
+            replace(PLAIN, lifetime=HOUR, deadline=NOW + 3600),
+            (),
+            id="a-ttl",
+        ),
+        pytest.param(
             create(lifetime=Lifetime(expires_at=7.5, expires_text="then")),
             replace(PLAIN, lifetime=Lifetime(expires_at=7.5, expires_text="then"), deadline=7.5),
             (),
+            id="an-expiry",
         ),
     ],
 )
@@ -127,14 +138,23 @@ def test_a_repeated_put_returns_the_existing_stream_in_the_present_history() -> 
 @pytest.mark.parametrize(
     ("existing", "request_"),
     [
-        (PLAIN, create()),
-        (PLAIN, create(b"another body", "TEXT/plain; charset=utf-8")),
-        (replace(PLAIN, tail=100), create()),
-        (replace(PLAIN, closed=True), create(close=True)),
-        (replace(PLAIN, lifetime=HOUR, deadline=NOW + 1), create(lifetime=HOUR)),
-        (
+        pytest.param(PLAIN, create(), id="an-equal-put"),
+        pytest.param(
+            PLAIN,
+            create(b"another body", "TEXT/plain; charset=utf-8"),
+            id="another-body-and-spelling-of-the-type",
+        ),
+        pytest.param(replace(PLAIN, tail=100), create(), id="a-stream-with-data"),
+        pytest.param(replace(PLAIN, closed=True), create(close=True), id="a-closed-stream"),
+        pytest.param(
+            replace(PLAIN, lifetime=HOUR, deadline=NOW + 1),
+            create(lifetime=HOUR),
+            id="a-stream-near-the-end-of-its-ttl",
+        ),
+        pytest.param(
             replace(PLAIN, lifetime=Lifetime(expires_at=2e9, expires_text="a")),
             create(lifetime=Lifetime(expires_at=2e9, expires_text="b")),
+            id="one-expiry-in-another-spelling",
         ),
     ],
 )
@@ -148,30 +168,59 @@ def test_a_put_with_the_same_configuration_confirms_the_stream(
 @pytest.mark.parametrize(
     ("existing", "request_", "detail"),
     [
-        (PLAIN, create(content_type=None), "a stream of type text/plain exists here"),
-        (PLAIN, create(content_type="text/html"), "a stream of type text/plain exists here"),
-        (PLAIN, create(close=True), "the existing stream is open"),
-        (replace(PLAIN, closed=True), create(), "the existing stream is closed"),
-        (PLAIN, create(lifetime=HOUR), "the existing stream has another TTL or expiry"),
-        (
+        pytest.param(
+            PLAIN,
+            create(content_type=None),
+            "a stream of type text/plain exists here",
+            id="no-content-type",
+        ),
+        pytest.param(
+            PLAIN,
+            create(content_type="text/html"),
+            "a stream of type text/plain exists here",
+            id="another-content-type",
+        ),
+        pytest.param(
+            PLAIN,
+            create(close=True),
+            "the existing stream is open",
+            id="closed-where-the-stream-is-open",
+        ),
+        pytest.param(
+            replace(PLAIN, closed=True),
+            create(),
+            "the existing stream is closed",
+            id="open-where-the-stream-is-closed",
+        ),
+        pytest.param(
+            PLAIN,
+            create(lifetime=HOUR),
+            "the existing stream has another TTL or expiry",
+            id="a-ttl-where-the-stream-has-none",
+        ),
+        pytest.param(
             replace(PLAIN, lifetime=HOUR, deadline=NOW + 9),
             create(),
             "the existing stream has another TTL or expiry",
+            id="no-ttl-where-the-stream-has-one",
         ),
-        (
+        pytest.param(
             replace(PLAIN, fork=ForkPoint("r", 1, 0, 0)),
             create(),
             "the existing stream has another origin: its fork differs",
+            id="no-fork-where-the-stream-is-one",
         ),
-        (
+        pytest.param(
             replace(PLAIN, soft_deleted=True, references=1),
             create(),
             "the path is taken by a deleted stream that forks still use",
+            id="a-deleted-stream-with-forks",
         ),
-        (
+        pytest.param(
             replace(PLAIN, deadline=NOW, references=1),
             create(),
             "the path is taken by a deleted stream that forks still use",
+            id="an-expired-stream-with-forks",
         ),
     ],
 )
@@ -187,12 +236,18 @@ def test_a_put_with_another_configuration_is_a_conflict(
     ("state", "kind"),
     [
         (None, StreamNotFound),
-        (replace(PLAIN, deadline=NOW), StreamNotFound),
-        (replace(PLAIN, deadline=NOW - 1), StreamNotFound),
-        (replace(PLAIN, deadline=NOW, references=1), StreamGone),
-        (replace(PLAIN, soft_deleted=True, references=1), StreamGone),
-        (replace(PLAIN, deadline=NOW + 0.001), None),
-        (PLAIN, None),
+        pytest.param(replace(PLAIN, deadline=NOW), StreamNotFound, id="at-the-deadline"),
+        pytest.param(replace(PLAIN, deadline=NOW - 1), StreamNotFound, id="after-the-deadline"),
+        pytest.param(
+            replace(PLAIN, deadline=NOW, references=1), StreamGone, id="at-the-deadline-with-forks"
+        ),
+        pytest.param(
+            replace(PLAIN, soft_deleted=True, references=1), StreamGone, id="deleted-with-forks"
+        ),
+        pytest.param(
+            replace(PLAIN, deadline=NOW + 0.001), None, id="a-millisecond-before-the-deadline"
+        ),
+        pytest.param(PLAIN, None, id="without-a-deadline"),
     ],
 )
 def test_a_stream_is_present_until_its_deadline(
@@ -209,11 +264,19 @@ def test_a_stream_is_present_until_its_deadline(
     ("state", "kind"),
     [
         (None, StreamNotFound),
-        (replace(PLAIN, deadline=NOW), StreamNotFound),
-        (replace(PLAIN, deadline=NOW, references=1), ConfigurationConflict),
-        (replace(PLAIN, soft_deleted=True, references=1), ConfigurationConflict),
-        (PLAIN, None),
-        (replace(PLAIN, closed=True), None),
+        pytest.param(replace(PLAIN, deadline=NOW), StreamNotFound, id="an-expired-source"),
+        pytest.param(
+            replace(PLAIN, deadline=NOW, references=1),
+            ConfigurationConflict,
+            id="an-expired-source-with-forks",
+        ),
+        pytest.param(
+            replace(PLAIN, soft_deleted=True, references=1),
+            ConfigurationConflict,
+            id="a-deleted-source-with-forks",
+        ),
+        pytest.param(PLAIN, None, id="an-open-source"),
+        pytest.param(replace(PLAIN, closed=True), None, id="a-closed-source"),
     ],
 )
 def test_a_fork_of_an_absent_or_expired_source_is_refused(
@@ -251,8 +314,12 @@ def test_a_fork_branches_off_at_an_offset_of_its_source(
 @pytest.mark.parametrize(
     ("offset", "detail"),
     [
-        (Offset(2, 0), "offset is of an earlier stream at this path: read from the beginning"),
-        (Offset(4, 0), NEVER),
+        pytest.param(
+            Offset(2, 0),
+            "offset is of an earlier stream at this path: read from the beginning",
+            id="an-earlier-generation",
+        ),
+        pytest.param(Offset(4, 0), NEVER, id="a-later-generation"),
         (Offset(3, 31), "offset is past the tail of the stream"),
     ],
 )
@@ -286,20 +353,23 @@ def test_a_fork_branches_off_at_an_offset_of_an_earlier_generation(
 @pytest.mark.parametrize(
     ("offset", "detail"),
     [
-        (
+        pytest.param(
             Offset(1000, 11),
             "the log has lost what was before this offset: "
             "go on from 0000000000001000_0000000000000010",
+            id="lost-data",
         ),
-        (
+        pytest.param(
             Offset(9000, 5),
             "offset is of another stream at this path, or of data that the log has lost: "
             "read from the beginning",
+            id="an-unknown-generation",
         ),
-        (
+        pytest.param(
             Offset(1000, 4),
             "what follows offset is no longer kept: "
             "the stream begins at 0000000000001000_0000000000000005 now",
+            id="trimmed-data",
         ),
     ],
 )
@@ -380,12 +450,36 @@ def test_a_fork_of_a_closed_source_is_open_unless_its_request_closes_it(
 @pytest.mark.parametrize(
     ("source", "asked", "lifetime", "deadline"),
     [
-        (NONE, NONE, NONE, None),
-        (HOUR, NONE, HOUR, NOW + 3600),
-        (HOUR, Lifetime(ttl_s=5), Lifetime(ttl_s=5), NOW + 5),
-        (Lifetime(expires_at=2e6), NONE, Lifetime(expires_at=2e6), 2e6),
-        (Lifetime(expires_at=2e6), HOUR, HOUR, NOW + 3600),
-        (HOUR, Lifetime(expires_at=2e6), Lifetime(expires_at=2e6), 2e6),
+        pytest.param(NONE, NONE, NONE, None, id="neither-has-a-lifetime"),
+        pytest.param(HOUR, NONE, HOUR, NOW + 3600, id="the-ttl-of-the-source"),
+        pytest.param(
+            HOUR,
+            Lifetime(ttl_s=5),
+            Lifetime(ttl_s=5),
+            NOW + 5,
+            id="its-own-ttl-instead-of-the-ttl-of-the-source",
+        ),
+        pytest.param(
+            Lifetime(expires_at=2e6),
+            NONE,
+            Lifetime(expires_at=2e6),
+            2e6,
+            id="the-expiry-of-the-source",
+        ),
+        pytest.param(
+            Lifetime(expires_at=2e6),
+            HOUR,
+            HOUR,
+            NOW + 3600,
+            id="its-own-ttl-instead-of-the-expiry-of-the-source",
+        ),
+        pytest.param(
+            HOUR,
+            Lifetime(expires_at=2e6),
+            Lifetime(expires_at=2e6),
+            2e6,
+            id="its-own-expiry-instead-of-the-ttl-of-the-source",
+        ),
     ],
 )
 def test_a_fork_has_its_requested_lifetime_or_that_of_its_source(
@@ -415,9 +509,17 @@ def test_the_generation_of_a_fork_is_its_sources_or_one_above_those_of_its_path(
 @pytest.mark.parametrize(
     ("position", "past_generations"),
     [
-        (10, (PastGeneration(1000, 10),)),
-        (20, (PastGeneration(1000, 10), PastGeneration(2000, 20))),
-        (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
+        pytest.param(10, (PastGeneration(1000, 10),), id="within-the-first-generation"),
+        pytest.param(
+            20,
+            (PastGeneration(1000, 10), PastGeneration(2000, 20)),
+            id="within-the-second-generation",
+        ),
+        pytest.param(
+            30,
+            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30)),
+            id="within-the-third-generation",
+        ),
     ],
 )
 def test_a_fork_in_a_history_has_a_new_generation_after_the_offsets_of_its_source(
@@ -508,11 +610,17 @@ def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     ("position", "lineage"),
     [
         (0, ()),
-        (5, (Segment(1, 5, "p"),)),
-        (10, (Segment(1, 10, "p"),)),
-        (11, (Segment(1, 10, "p"), Segment(2, 11, "q"))),
-        (20, (Segment(1, 10, "p"), Segment(2, 20, "q"))),
-        (30, (Segment(1, 10, "p"), Segment(2, 20, "q"), Segment(4, 30, "r"))),
+        pytest.param(5, (Segment(1, 5, "p"),), id="within-the-first-source"),
+        pytest.param(10, (Segment(1, 10, "p"),), id="at-the-end-of-the-first-source"),
+        pytest.param(11, (Segment(1, 10, "p"), Segment(2, 11, "q")), id="within-the-second-source"),
+        pytest.param(
+            20, (Segment(1, 10, "p"), Segment(2, 20, "q")), id="at-the-end-of-the-second-source"
+        ),
+        pytest.param(
+            30,
+            (Segment(1, 10, "p"), Segment(2, 20, "q"), Segment(4, 30, "r")),
+            id="within-the-third-source",
+        ),
     ],
 )
 def test_the_lineage_of_a_fork_is_its_sources_up_to_the_branch_point(
@@ -553,8 +661,10 @@ def test_deletion_is_soft_while_a_stream_has_forks() -> None:
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
-        (replace(STATE, deadline=NOW), StreamNotFound),
-        (replace(STATE, soft_deleted=True, references=1), StreamGone),
+        pytest.param(replace(STATE, deadline=NOW), StreamNotFound, id="expired"),
+        pytest.param(
+            replace(STATE, soft_deleted=True, references=1), StreamGone, id="soft-deleted"
+        ),
     ],
 )
 def test_an_expired_or_soft_deleted_stream_is_refused(

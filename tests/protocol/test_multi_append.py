@@ -49,20 +49,59 @@ def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> Non
     ("body", "detail"),
     [
         (b"", NO_MESSAGE),
-        (b"\0", "1 bytes follow the last message, too few for a length"),
-        (b"\0\0\0", "3 bytes follow the last message, too few for a length"),
-        (b"\0\0\0\0", "message 1 is empty: each must have a byte"),
-        (b"\0\0\0\1", "message 1 is cut: its length is 1, and 0 bytes follow"),
-        (b"\0\0\0\5abcd", "message 1 is cut: its length is 5, and 4 bytes follow"),
-        (
+        pytest.param(
+            b"\0",
+            "1 bytes follow the last message, too few for a length",
+            id="one-byte-of-a-length",
+        ),
+        pytest.param(
+            b"\0\0\0",
+            "3 bytes follow the last message, too few for a length",
+            id="three-bytes-of-a-length",
+        ),
+        pytest.param(
+            b"\0\0\0\0", "message 1 is empty: each must have a byte", id="a-length-of-zero"
+        ),
+        pytest.param(
+            b"\0\0\0\1",
+            "message 1 is cut: its length is 1, and 0 bytes follow",
+            id="a-length-without-a-message",
+        ),
+        pytest.param(
+            b"\0\0\0\5abcd",
+            "message 1 is cut: its length is 5, and 4 bytes follow",
+            id="a-message-shorter-than-its-length",
+        ),
+        pytest.param(
             b"\xff\xff\xff\xffabcd",
             "message 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
+            id="the-highest-length",
         ),
-        (framed([b"ab"]) + b"c", "1 bytes follow the last message, too few for a length"),
-        (framed([b"ab", b"c"])[:-1], "message 2 is cut: its length is 1, and 0 bytes follow"),
-        (framed([b"ab", b"", b"c"]), "message 2 is empty: each must have a byte"),
-        (framed([b"ab", b""]), "message 2 is empty: each must have a byte"),
-        (b'{"no": "frame"}', "message 1 is cut: its length is 2,065,854,063, and 11 bytes follow"),
+        pytest.param(
+            framed([b"ab"]) + b"c",
+            "1 bytes follow the last message, too few for a length",
+            id="a-byte-behind-the-last-message",
+        ),
+        pytest.param(
+            framed([b"ab", b"c"])[:-1],
+            "message 2 is cut: its length is 1, and 0 bytes follow",
+            id="a-second-message-that-is-cut",
+        ),
+        pytest.param(
+            framed([b"ab", b"", b"c"]),
+            "message 2 is empty: each must have a byte",
+            id="an-empty-message-between-two",
+        ),
+        pytest.param(
+            framed([b"ab", b""]),
+            "message 2 is empty: each must have a byte",
+            id="an-empty-last-message",
+        ),
+        pytest.param(
+            b'{"no": "frame"}',
+            "message 1 is cut: its length is 2,065,854,063, and 11 bytes follow",
+            id="json-instead-of-a-frame",
+        ),
     ],
 )
 def test_a_malformed_frame_is_refused_with_the_reason(body: bytes, detail: str) -> None:
@@ -165,20 +204,24 @@ def in_steps(body: bytes, size: int) -> list[bytes] | None:
     [
         ([b"1"], [b"1"]),
         ([b"[1, 2]", b"[]"], [b"[1, 2]", b"[]"]),
-        ([b' {"a" : 1.50}\n', b"\tnull"], [b'{"a" : 1.50}', b"null"]),
+        pytest.param(
+            [b' {"a" : 1.50}\n', b"\tnull"], [b'{"a" : 1.50}', b"null"], id="blanks-around-values"
+        ),
         ([b"1,2"], None),
         ([b"[1", b"2]"], None),
         ([b'"a', b'b"'], None),
         ([b"1,[2", b"3],4", b"5"], None),
-        ([b'"\xc3', b'\xa9"'], None),
+        pytest.param([b'"\xc3', b'\xa9"'], None, id="a-character-cut-in-two"),
         ([b"1", b" "], None),
         ([b"NaN"], None),
-        ([b"1", b'"\\ud800"'], None),
+        pytest.param([b"1", b'"\\ud800"'], None, id="a-lone-surrogate"),
         ([b"1 2"], None),
-        ([b"[" * 64 + b"]" * 64, b"1"], [b"[" * 64 + b"]" * 64, b"1"]),
-        ([b"[" * 65 + b"]" * 65, b"1"], None),
-        ([b"1" * 4300], [b"1" * 4300]),
-        ([b"1" * 4301], None),
+        pytest.param(
+            [b"[" * 64 + b"]" * 64, b"1"], [b"[" * 64 + b"]" * 64, b"1"], id="nesting-at-the-limit"
+        ),
+        pytest.param([b"[" * 65 + b"]" * 65, b"1"], None, id="nesting-over-the-limit"),
+        pytest.param([b"1" * 4300], [b"1" * 4300], id="digits-at-the-limit"),
+        pytest.param([b"1" * 4301], None, id="digits-over-the-limit"),
     ],
 )
 def test_each_message_of_a_json_multi_append_is_one_value(
@@ -224,13 +267,30 @@ def test_a_multi_append_is_accepted_only_if_each_message_alone_is_json(messages:
 @pytest.mark.parametrize(
     ("messages", "detail"),
     [
-        ([b"1", b"2,3"], "message 2 is not usable JSON: JSON is malformed: trailing characters"),
-        ([MUCH, MUCH[:-1]], "message 2 is not usable JSON: Input data was truncated"),
-        ([MUCH, b"1", b"x"], "message 3 is not usable JSON: JSON is malformed: invalid character"),
-        ([MUCH, b"[" * 70 + b"]" * 70], "message 2 is not usable JSON: it is nested more than 64"),
-        (
+        pytest.param(
+            [b"1", b"2,3"],
+            "message 2 is not usable JSON: JSON is malformed: trailing characters",
+            id="two-values-in-the-second",
+        ),
+        pytest.param(
+            [MUCH, MUCH[:-1]],
+            "message 2 is not usable JSON: Input data was truncated",
+            id="a-long-second-that-is-cut",
+        ),
+        pytest.param(
+            [MUCH, b"1", b"x"],
+            "message 3 is not usable JSON: JSON is malformed: invalid character",
+            id="a-word-behind-a-long-message",
+        ),
+        pytest.param(
+            [MUCH, b"[" * 70 + b"]" * 70],
+            "message 2 is not usable JSON: it is nested more than 64",
+            id="nesting-behind-a-long-message",
+        ),
+        pytest.param(
             [MUCH + b"," + MUCH],
             "message 1 is not usable JSON: JSON is malformed: trailing characters",
+            id="two-long-values-in-the-first",
         ),
     ],
 )

@@ -36,33 +36,46 @@ AT = Offset(1, 2)
 @pytest.mark.parametrize(
     ("target", "read"),
     [
-        ("/s", CatchUp("/s", "/s?offset=-1", None)),
-        ("/s?", CatchUp("/s", "/s?offset=-1", None)),
-        ("/s?offset=-1", CatchUp("/s", "/s?offset=-1", None)),
-        ("/s?offset=now", CatchUp("/s", "/s?offset=now", NOW)),
-        (f"/s?offset={OFFSET}", CatchUp("/s", f"/s?offset={OFFSET}", AT)),
-        ("/%73?utm=1&x=2", CatchUp("/s", "/s?offset=-1", None)),
-        (
+        pytest.param("/s", CatchUp("/s", "/s?offset=-1", None), id="no-query"),
+        pytest.param("/s?", CatchUp("/s", "/s?offset=-1", None), id="an-empty-query"),
+        pytest.param("/s?offset=-1", CatchUp("/s", "/s?offset=-1", None), id="from-the-beginning"),
+        pytest.param("/s?offset=now", CatchUp("/s", "/s?offset=now", NOW), id="from-now"),
+        pytest.param(
+            f"/s?offset={OFFSET}", CatchUp("/s", f"/s?offset={OFFSET}", AT), id="from-an-offset"
+        ),
+        pytest.param(
+            "/%73?utm=1&x=2", CatchUp("/s", "/s?offset=-1", None), id="unknown-parameters"
+        ),
+        pytest.param(
             "/s?offset=-1&live=long-poll",
             LongPoll("/s", "/s?live=long-poll&offset=-1", None, None),
+            id="a-long-poll",
         ),
-        (
+        pytest.param(
             f"/s?offset={OFFSET}&live=long%2Dpoll&x=&cursor=12",
             LongPoll("/s", f"/s?cursor=12&live=long-poll&offset={OFFSET}", AT, 12),
+            id="a-long-poll-in-another-spelling",
         ),
-        (
+        pytest.param(
             "/s?live=sse&offset=now",
             Events("/s", "/s?live=sse&offset=now", NOW, None),
+            id="an-event-stream-from-now",
         ),
-        ("/s?cursor=5", CatchUp("/s", "/s?offset=-1", None)),
-        ("/s?cursor=a", CatchUp("/s", "/s?offset=-1", None)),
-        (
+        pytest.param(
+            "/s?cursor=5", CatchUp("/s", "/s?offset=-1", None), id="a-cursor-without-live"
+        ),
+        pytest.param(
+            "/s?cursor=a", CatchUp("/s", "/s?offset=-1", None), id="a-malformed-cursor-without-live"
+        ),
+        pytest.param(
             "/s?live=sse&offset=-1&cursor=007",
             Events("/s", "/s?cursor=7&live=sse&offset=-1", None, 7),
+            id="an-event-stream-with-a-cursor",
         ),
-        (
+        pytest.param(
             "/s?live=sse&offset=-1&cursor=a%26live%3Dlong-poll",
             Events("/s", "/s?live=sse&offset=-1", None, None),
+            id="an-event-stream-with-a-malformed-cursor",
         ),
     ],
 )
@@ -74,18 +87,24 @@ def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read
 @pytest.mark.parametrize(
     ("target", "detail"),
     [
-        ("s", "the request target is not a path, nor a URL of the host in Host"),
+        pytest.param(
+            "s",
+            "the request target is not a path, nor a URL of the host in Host",
+            id="neither-a-path-nor-a-url",
+        ),
         ("/s?live=", "live must be long-poll or sse"),
         ("/s?live=LONG-POLL&offset=-1", "live must be long-poll or sse"),
         ("/s?live=sse", "offset is missing: a live read must say where to begin"),
         ("/s?live=long-poll", "offset is missing: a live read must say where to begin"),
-        (
+        pytest.param(
             "/s?offset=",
             "offset is malformed: give back a Stream-Next-Offset value unchanged",
+            id="an-empty-offset",
         ),
-        (
+        pytest.param(
             "/s?offset=0",
             "offset is malformed: give back a Stream-Next-Offset value unchanged",
+            id="an-offset-that-no-server-issued",
         ),
         ("/s?offset=-1&offset=now", "the query parameter 'offset' is given more than once"),
         ("/s?x=%zz", "the query has a malformed percent-encoding"),
@@ -113,32 +132,47 @@ def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str
 @pytest.mark.parametrize(
     ("headers", "body", "append"),
     [
-        ({"content-type": TEXT}, b"a", Append(b"a", TEXT, None, None, close=False)),
-        ({"stream-closed": "TRUE"}, b"", Append(b"", None, None, None, close=True)),
-        (
+        pytest.param(
+            {"content-type": TEXT},
+            b"a",
+            Append(b"a", TEXT, None, None, close=False),
+            id="an-append",
+        ),
+        pytest.param(
+            {"stream-closed": "TRUE"},
+            b"",
+            Append(b"", None, None, None, close=True),
+            id="a-close-in-capitals",
+        ),
+        pytest.param(
             {"Content-Type": TEXT, "Stream-Closed": "yes"},
             b"a",
             Append(b"a", TEXT, None, None, close=False),
+            id="another-value-of-stream-closed",
         ),
-        (
+        pytest.param(
             {"Content-Type": TEXT, "Stream-Closed": "true", "Stream-Seq": "s"},
             b"a",
             Append(b"a", TEXT, "s", None, close=True),
+            id="a-closing-append-with-a-stream-seq",
         ),
-        (
+        pytest.param(
             stamped("p", "3", str(MAX_INTEGER)),
             b"a",
             Append(b"a", TEXT, None, Stamp("p", 3, MAX_INTEGER), close=False),
+            id="a-producer-with-the-highest-sequence",
         ),
-        (
+        pytest.param(
             stamped("p" * MAX_PRODUCER_ID, "007"),
             b"a",
             Append(b"a", TEXT, None, Stamp("p" * MAX_PRODUCER_ID, 7, 0), close=False),
+            id="a-producer-id-at-the-limit",
         ),
-        (
+        pytest.param(
             {"Content-Type": TEXT, "Stream-Seq": "s" * MAX_STREAM_SEQ},
             b"a",
             Append(b"a", TEXT, "s" * MAX_STREAM_SEQ, None, close=False),
+            id="a-stream-seq-at-the-limit",
         ),
     ],
 )
@@ -151,30 +185,51 @@ def test_a_post_is_parsed_as_an_append_or_a_close(
 @pytest.mark.parametrize(
     ("headers", "body", "detail"),
     [
-        (
+        pytest.param(
             {"Content-Type": TEXT},
             b"",
             "the body is empty: append at least one byte, or send Stream-Closed: true",
+            id="an-empty-body",
         ),
-        (
+        pytest.param(
             {"Stream-Closed": "false"},
             b"",
             "the body is empty: append at least one byte, or send Stream-Closed: true",
+            id="an-empty-body-with-stream-closed-false",
         ),
         ({}, b"a", "Content-Type is missing: send the content type of the stream"),
-        ({"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER),
-        ({"Content-Type": TEXT, "Producer-Epoch": "0"}, b"a", NO_PRODUCER),
-        ({"Content-Type": TEXT, "Producer-Seq": "0"}, b"a", NO_PRODUCER),
-        (stamped(""), b"a", "Producer-Id must have 1 to 256 characters"),
-        (
+        pytest.param(
+            {"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER, id="a-producer-id-alone"
+        ),
+        pytest.param(
+            {"Content-Type": TEXT, "Producer-Epoch": "0"},
+            b"a",
+            NO_PRODUCER,
+            id="a-producer-epoch-alone",
+        ),
+        pytest.param(
+            {"Content-Type": TEXT, "Producer-Seq": "0"},
+            b"a",
+            NO_PRODUCER,
+            id="a-producer-sequence-alone",
+        ),
+        pytest.param(
+            stamped(""),
+            b"a",
+            "Producer-Id must have 1 to 256 characters",
+            id="an-empty-producer-id",
+        ),
+        pytest.param(
             stamped("p" * (MAX_PRODUCER_ID + 1)),
             b"a",
             "Producer-Id must have 1 to 256 characters",
+            id="a-producer-id-over-the-limit",
         ),
-        (
+        pytest.param(
             {"Content-Type": TEXT, "Stream-Seq": "s" * (MAX_STREAM_SEQ + 1)},
             b"a",
             "Stream-Seq is over 1024 characters",
+            id="a-stream-seq-over-the-limit",
         ),
     ],
 )
@@ -204,21 +259,28 @@ NONE = Lifetime()
 @pytest.mark.parametrize(
     ("headers", "create"),
     [
-        ({}, CreateRequest(b"", OCTETS, NONE, close=False, fork=None)),
-        (
+        pytest.param({}, CreateRequest(b"", OCTETS, NONE, close=False, fork=None), id="no-header"),
+        pytest.param(
             {"Content-Type": "A/B; c=d"},
             CreateRequest(b"", "A/B; c=d", NONE, close=False, fork=None),
+            id="a-content-type",
         ),
-        ({"Stream-Closed": "true"}, CreateRequest(b"", OCTETS, NONE, close=True, fork=None)),
-        (
+        pytest.param(
+            {"Stream-Closed": "true"},
+            CreateRequest(b"", OCTETS, NONE, close=True, fork=None),
+            id="stream-closed",
+        ),
+        pytest.param(
             {"Stream-TTL": "0"},
             CreateRequest(b"", OCTETS, Lifetime(ttl_s=0), close=False, fork=None),
+            id="a-ttl-of-zero",
         ),
-        (
+        pytest.param(
             {"Stream-TTL": str(MAX_TTL_S)},
             CreateRequest(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
+            id="the-longest-ttl",
         ),
-        (
+        pytest.param(
             {"Stream-Expires-At": "1970-01-01T01:00:00.5+01:00"},
             CreateRequest(
                 b"",
@@ -227,16 +289,19 @@ NONE = Lifetime()
                 close=False,
                 fork=None,
             ),
+            id="an-expiry-with-a-time-zone",
         ),
-        (
+        pytest.param(
             {"Stream-Forked-From": "/v1/stream/s"},
             CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
+            id="a-fork",
         ),
-        (
+        pytest.param(
             {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "-1"},
             CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/s", Offset(-1, 0), 0)),
+            id="a-fork-at-the-beginning",
         ),
-        (
+        pytest.param(
             {
                 "Stream-Forked-From": "/s",
                 "Stream-Fork-Offset": OFFSET,
@@ -244,6 +309,7 @@ NONE = Lifetime()
                 "Content-Type": TEXT,
             },
             CreateRequest(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
+            id="a-fork-within-a-message",
         ),
     ],
 )
@@ -259,39 +325,76 @@ SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zer
 @pytest.mark.parametrize(
     ("headers", "detail"),
     [
-        (
+        pytest.param(
             {"Content-Type": "x"},
             "Content-Type is malformed: it must look like type/subtype; name=value",
+            id="a-content-type-without-a-slash",
         ),
-        (
+        pytest.param(
             {"Stream-TTL": "1", "Stream-Expires-At": "2030-01-31T12:00:00Z"},
             "Stream-TTL and Stream-Expires-At exclude each other: send one",
+            id="a-ttl-and-an-expiry",
         ),
-        ({"Stream-TTL": ""}, TTL),
-        ({"Stream-TTL": "01"}, TTL),
-        ({"Stream-TTL": "+1"}, TTL),
-        ({"Stream-TTL": "-1"}, TTL),
-        ({"Stream-TTL": "1.0"}, TTL),
-        ({"Stream-TTL": "1e3"}, TTL),
-        ({"Stream-TTL": "٣"}, TTL),
-        ({"Stream-TTL": str(MAX_TTL_S + 1)}, TTL),
-        ({"Stream-TTL": "9" * 5000}, TTL),
-        ({"Stream-Expires-At": ""}, TIMESTAMP),
-        ({"Stream-Expires-At": "2030-01-31"}, TIMESTAMP),
-        ({"Stream-Expires-At": "2030-01-31T12:00:00"}, TIMESTAMP),
-        ({"Stream-Expires-At": "2030-01-31 12:00:00Z"}, TIMESTAMP),
-        ({"Stream-Expires-At": "2030-02-30T12:00:00Z"}, TIMESTAMP),
-        ({"Stream-Expires-At": "2030-01-31T12:00:00+99:00"}, TIMESTAMP),
-        ({"Stream-Expires-At": "0001-01-01T00:00:00+23:59"}, TIMESTAMP),
-        ({"Stream-Fork-Offset": OFFSET}, "Stream-Fork-Offset needs Stream-Forked-From"),
+        pytest.param({"Stream-TTL": ""}, TTL, id="an-empty-ttl"),
+        pytest.param({"Stream-TTL": "01"}, TTL, id="a-ttl-with-a-leading-zero"),
+        pytest.param({"Stream-TTL": "+1"}, TTL, id="a-ttl-with-a-plus"),
+        pytest.param({"Stream-TTL": "-1"}, TTL, id="a-negative-ttl"),
+        pytest.param({"Stream-TTL": "1.0"}, TTL, id="a-ttl-with-a-fraction"),
+        pytest.param({"Stream-TTL": "1e3"}, TTL, id="a-ttl-with-an-exponent"),
+        pytest.param({"Stream-TTL": "٣"}, TTL, id="a-ttl-in-arabic-digits"),
+        pytest.param({"Stream-TTL": str(MAX_TTL_S + 1)}, TTL, id="a-ttl-over-the-limit"),
+        pytest.param({"Stream-TTL": "9" * 5000}, TTL, id="a-ttl-of-five-thousand-digits"),
+        pytest.param({"Stream-Expires-At": ""}, TIMESTAMP, id="an-empty-expiry"),
+        pytest.param({"Stream-Expires-At": "2030-01-31"}, TIMESTAMP, id="an-expiry-without-a-time"),
+        pytest.param(
+            {"Stream-Expires-At": "2030-01-31T12:00:00"},
+            TIMESTAMP,
+            id="an-expiry-without-a-time-zone",
+        ),
+        pytest.param(
+            {"Stream-Expires-At": "2030-01-31 12:00:00Z"},
+            TIMESTAMP,
+            id="an-expiry-with-a-blank-before-its-time",
+        ),
+        pytest.param(
+            {"Stream-Expires-At": "2030-02-30T12:00:00Z"}, TIMESTAMP, id="an-expiry-on-february-30"
+        ),
+        pytest.param(
+            {"Stream-Expires-At": "2030-01-31T12:00:00+99:00"},
+            TIMESTAMP,
+            id="an-expiry-with-an-impossible-time-zone",
+        ),
+        pytest.param(
+            {"Stream-Expires-At": "0001-01-01T00:00:00+23:59"},
+            TIMESTAMP,
+            id="an-expiry-before-the-year-one",
+        ),
+        pytest.param(
+            {"Stream-Fork-Offset": OFFSET},
+            "Stream-Fork-Offset needs Stream-Forked-From",
+            id="a-fork-offset-without-a-source",
+        ),
         ({"Stream-Fork-Sub-Offset": "1"}, "Stream-Fork-Sub-Offset needs Stream-Forked-From"),
-        (
+        pytest.param(
             {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "now"},
             "Stream-Fork-Offset is malformed: give back a Stream-Next-Offset value unchanged",
+            id="a-fork-offset-of-now",
         ),
-        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "01"}, SUB_OFFSET),
-        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "-1"}, SUB_OFFSET),
-        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "1" * 17}, SUB_OFFSET),
+        pytest.param(
+            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "01"},
+            SUB_OFFSET,
+            id="a-sub-offset-with-a-leading-zero",
+        ),
+        pytest.param(
+            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "-1"},
+            SUB_OFFSET,
+            id="a-negative-sub-offset",
+        ),
+        pytest.param(
+            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "1" * 17},
+            SUB_OFFSET,
+            id="a-sub-offset-of-seventeen-digits",
+        ),
     ],
 )
 def test_a_malformed_put_is_refused_with_the_reason(headers: dict[str, str], detail: str) -> None:

@@ -43,10 +43,13 @@ def test_paths_that_differ_in_an_encoded_slash_have_different_tags() -> None:
 @pytest.mark.parametrize(
     "lifetime",
     [
-        cache_headers.chunk_lifetime(FRESHNESS, None),
-        cache_headers.tail_lifetime(FRESHNESS),
-        cache_headers.poll_lifetime(Freshness(), None),
-        "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
+        pytest.param(cache_headers.chunk_lifetime(FRESHNESS, None), id="a-chunk"),
+        pytest.param(cache_headers.tail_lifetime(FRESHNESS), id="the-tail"),
+        pytest.param(cache_headers.poll_lifetime(Freshness(), None), id="a-poll"),
+        pytest.param(
+            "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
+            id="stale-while-revalidate",
+        ),
     ],
 )
 def test_responses_that_shared_caches_may_store_are_tagged(lifetime: str) -> None:
@@ -58,14 +61,18 @@ def test_responses_that_shared_caches_may_store_are_tagged(lifetime: str) -> Non
 @pytest.mark.parametrize(
     "lifetime",
     [
-        cache_headers.NO_STORE,
-        cache_headers.PRIVATE,
-        cache_headers.EVENT_STREAM,
-        cache_headers.POLL_TIMEOUT,
-        cache_headers.chunk_lifetime(FRESHNESS, 0.5),
-        cache_headers.tail_lifetime(Freshness(tail_max_age=0)),
-        "Cache-Control: Private, max-age=60\r\n",
-        "Cache-Control: max-age=00\r\n",
+        pytest.param(cache_headers.NO_STORE, id="no-store"),
+        pytest.param(cache_headers.PRIVATE, id="private"),
+        pytest.param(cache_headers.EVENT_STREAM, id="an-event-stream"),
+        pytest.param(cache_headers.POLL_TIMEOUT, id="a-poll-that-timed-out"),
+        pytest.param(
+            cache_headers.chunk_lifetime(FRESHNESS, 0.5), id="a-chunk-that-expires-within-a-second"
+        ),
+        pytest.param(
+            cache_headers.tail_lifetime(Freshness(tail_max_age=0)), id="a-tail-lifetime-of-zero"
+        ),
+        pytest.param("Cache-Control: Private, max-age=60\r\n", id="private-in-another-spelling"),
+        pytest.param("Cache-Control: max-age=00\r\n", id="max-age-of-two-zeros"),
     ],
 )
 def test_private_or_immediately_stale_responses_are_not_tagged(lifetime: str) -> None:

@@ -19,7 +19,7 @@ SPAN = "b7ad6b7169203331"
         (f"00-{TRACE}-{SPAN}-00", 0),
         (f"00-{TRACE}-{SPAN}-ff", 255),  # flags that are not known yet
         (f"01-{TRACE}-{SPAN}-01", 1),  # a version that is not known yet
-        (f"fe-{TRACE}-{SPAN}-01-what-it-adds", 1),
+        pytest.param(f"fe-{TRACE}-{SPAN}-01-what-it-adds", 1, id="a-later-version-with-more-parts"),
     ],
 )
 def test_a_valid_traceparent_is_parsed_into_trace_span_and_flags(text: str, flags: int) -> None:
@@ -33,7 +33,7 @@ def test_a_valid_traceparent_is_parsed_into_trace_span_and_flags(text: str, flag
         f"ff-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-01-more",
         f"00-{TRACE}-{SPAN}-01 ",
-        f"00-{TRACE}-{SPAN}-01\n",
+        pytest.param(f"00-{TRACE}-{SPAN}-01\n", id="a-newline"),
         f"01-{TRACE}-{SPAN}-01more",
         f"00-{TRACE.upper()}-{SPAN}-01",
         f"00-{TRACE[1:]}-{SPAN}-01",
@@ -42,7 +42,9 @@ def test_a_valid_traceparent_is_parsed_into_trace_span_and_flags(text: str, flag
         f"00-{TRACE}-{'0' * 16}-01",
         f"00-{TRACE}-{SPAN}",
         f"00-{TRACE}-{SPAN}-1",
-        f"00-{'٣' * 32}-{SPAN}-01",  # digits, but not of ASCII
+        pytest.param(
+            f"00-{'٣' * 32}-{SPAN}-01", id="a-trace-in-arabic-digits"
+        ),  # digits, but not of ASCII
     ],
 )
 def test_an_invalid_traceparent_is_ignored(text: str) -> None:

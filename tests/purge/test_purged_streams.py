@@ -45,13 +45,13 @@ async def test_deleting_a_stream_and_creating_it_again_both_purge() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        put("s"),
-        put("s", "Stream-TTL: 5"),
-        post("s", b"more"),
-        post("s", b"", "Stream-Closed: true"),
-        get("s?offset=-1"),
-        request("HEAD", "s"),
-        request("DELETE", "absent"),
+        pytest.param(put("s"), id="a-put-of-an-existing-stream"),
+        pytest.param(put("s", "Stream-TTL: 5"), id="a-put-with-a-ttl"),
+        pytest.param(post("s", b"more"), id="an-append"),
+        pytest.param(post("s", b"", "Stream-Closed: true"), id="a-close"),
+        pytest.param(get("s?offset=-1"), id="a-read"),
+        pytest.param(request("HEAD", "s"), id="a-head-request"),
+        pytest.param(request("DELETE", "absent"), id="a-delete-of-an-absent-stream"),
     ],
 )
 async def test_operations_that_end_no_stream_do_not_purge(asked: bytes) -> None:

@@ -51,14 +51,14 @@ async def test_the_answer_of_a_waiting_poll_carries_the_cache_tags() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        request("HEAD", "s"),
-        get("s?offset=now"),
-        get("absent?offset=-1"),
-        get("s?offset=-1&live=nonsense"),
-        post("s", b"more"),
-        put("s"),
-        request("DELETE", "s"),
-        request("OPTIONS", "s"),
+        pytest.param(request("HEAD", "s"), id="a-head-request"),
+        pytest.param(get("s?offset=now"), id="a-read-from-now"),
+        pytest.param(get("absent?offset=-1"), id="a-read-of-an-absent-stream"),
+        pytest.param(get("s?offset=-1&live=nonsense"), id="a-malformed-read"),
+        pytest.param(post("s", b"more"), id="an-append"),
+        pytest.param(put("s"), id="a-creation"),
+        pytest.param(request("DELETE", "s"), id="a-delete"),
+        pytest.param(request("OPTIONS", "s"), id="an-options-request"),
     ],
 )
 async def test_responses_that_no_cache_stores_are_not_tagged(asked: bytes) -> None:

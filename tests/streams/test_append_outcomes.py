@@ -114,7 +114,7 @@ async def test_a_stream_keeps_the_trace_of_its_latest_append() -> None:
     [
         (PARENT, TRACE),
         (f"{PARENT}-more", None),
-        (f"cc{PARENT[2:]}-more", TRACE),
+        pytest.param(f"cc{PARENT[2:]}-more", TRACE, id="a-later-version-with-more-parts"),
         (f"ff{PARENT[2:]}", None),
         (PARENT.upper(), None),
         (PARENT[:-1], None),

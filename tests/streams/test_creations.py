@@ -172,7 +172,13 @@ async def test_a_creation_that_lost_a_race_is_decided_again() -> None:
     assert outcome.new
 
 
-@pytest.mark.parametrize("failure", [LogUnavailable("full"), RuntimeError("never")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(LogUnavailable("full"), id="a-full-log"),
+        pytest.param(RuntimeError("never"), id="an-unexpected-exception"),
+    ],
+)
 async def test_a_creation_that_cannot_be_stored_fails_alone(failure: Exception) -> None:
     log = GatedLog()
     asked = Asked(log)
@@ -197,8 +203,13 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
     [
         ({}, b"", True),
         ({"Content-Type": "application/json"}, b"[1]", True),
-        ({"Content-Type": "application/json"}, b"[" + b"1," * 200_000 + b"1]", False),
-        ({"Content-Type": "text/plain"}, b"1" * 400_000, True),
+        pytest.param(
+            {"Content-Type": "application/json"},
+            b"[" + b"1," * 200_000 + b"1]",
+            False,
+            id="a-long-json-body",
+        ),
+        pytest.param({"Content-Type": "text/plain"}, b"1" * 400_000, True, id="a-long-text-body"),
         ({"Stream-Forked-From": "/v1/stream/s"}, b"", False),
     ],
 )

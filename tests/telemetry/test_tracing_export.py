@@ -46,9 +46,21 @@ READ = f"GET {PREFIX}/{{stream}}"
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, True),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a"}, True),
         ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
-        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, False),
-        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"}, False),
-        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "no"}, True),
+        pytest.param(
+            {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"},
+            False,
+            id="exporter-none-with-an-endpoint",
+        ),
+        pytest.param(
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"},
+            False,
+            id="disabled-in-capitals",
+        ),
+        pytest.param(
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "no"},
+            True,
+            id="disabled-with-the-value-no",
+        ),
     ],
 )
 def test_the_environment_decides_if_spans_are_recorded(
@@ -61,9 +73,10 @@ def test_the_environment_decides_if_spans_are_recorded(
     ("environment", "why"),
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, r"^OTEL_TRACES_EXPORTER is zipkin: it can be "),
-        (
+        pytest.param(
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             r"^OTEL_EXPORTER_OTLP_PROTOCOL is grpc: only http/protobuf is spoken here$",
+            id="grpc",
         ),
     ],
 )

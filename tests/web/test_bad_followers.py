@@ -226,7 +226,7 @@ async def test_a_long_pipeline_behind_a_request_under_way_is_answered_in_order(n
         assert await client.rest() == b""
 
 
-@pytest.mark.parametrize("behind", [b"", b"G", get("s")])
+@pytest.mark.parametrize("behind", [b"", b"G", pytest.param(get("s"), id="a-whole-request")])
 @pytest.mark.parametrize("slowly", [False, True])
 async def test_an_event_stream_with_bytes_pipelined_behind_it_says_connection_close(
     slowly: bool, behind: bytes

@@ -142,7 +142,13 @@ def half_sent(target: str) -> bytes:
     return post(target, b"h" * (2 * PART))[:-PART]
 
 
-@pytest.mark.parametrize("upload", [post("s", b"n" * PART, "X-Request-Id:a"), half_sent("s")])
+@pytest.mark.parametrize(
+    "upload",
+    [
+        pytest.param(post("s", b"n" * PART, "X-Request-Id:a"), id="whole-bodies"),
+        pytest.param(half_sent("s"), id="half-sent-bodies"),
+    ],
+)
 async def test_the_bytes_of_bodies_being_received_are_bounded_together(upload: bytes) -> None:
     async with serving(max_pending_appends=100_000) as gateway:
         await gateway.ask(put("s"))

@@ -57,7 +57,7 @@ READS = [
     f"{PREFIX}/s?cursor=7&live=long-poll&offset=-1",
     "json?offset=-1",
     "closed?offset=-1",
-    f"closed?offset={TAIL}&live=long-poll",
+    pytest.param(f"closed?offset={TAIL}&live=long-poll", id="a poll at the end of a closed stream"),
     f"s?offset={offset(4)}",
     f"s?offset={offset(1)}",
     "s?offset=bad",

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from tests.web.corpus.player import Mode
 
-EXCHANGES = [(group, name) for group in group_names() for name in exchanges_of(group)]
+EXCHANGES = [
+    pytest.param(group, name, id=f"{group}: {name}")
+    for group in group_names()
+    for name in exchanges_of(group)
+]
 # Every play takes 8 ms: `make torture` plays each exchange in every mode.
 LOGGED_OF, EVERY_MODE_OF = (1, 1) if IS_WHOLE else (8, 48)
 AGAIN = "if this is meant, record it: python -m tests.web.corpus --record"
@@ -29,7 +33,9 @@ def plays() -> Iterator[Plays]:
 
 
 @pytest.mark.parametrize(("group", "name"), EXCHANGES)
-def test_an_exchange_equals_its_recording(plays: Plays, group: str, name: str) -> None:
+def test_the_responses_to_a_client_equal_the_recorded_ones(
+    plays: Plays, group: str, name: str
+) -> None:
     then = recorded(group)[name]
     modes = _modes(name)
     found = differences(then, plays.sections(exchanges_of(group)[name], modes), modes)

@@ -61,7 +61,13 @@ async def test_an_event_source_reconnects_after_a_refusal_for_too_many_readers()
         assert_told_to_wait(given, 503, range(1, 4))
 
 
-@pytest.mark.parametrize(("said", "within_s"), [("7", range(7, 10)), ("3600", range(10, 11))])
+@pytest.mark.parametrize(
+    ("said", "within_s"),
+    [
+        pytest.param("7", range(7, 10), id="within-the-bound"),
+        pytest.param("3600", range(10, 11), id="beyond-the-bound"),
+    ],
+)
 async def test_an_event_source_reconnects_after_the_origins_retry_after_up_to_a_bound(
     said: str, within_s: range
 ) -> None:

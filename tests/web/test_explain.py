@@ -217,14 +217,19 @@ async def test_a_read_of_a_log_is_explained_without_a_host() -> None:
 @pytest.mark.parametrize(
     "question",
     [
-        ExplainRequest("no-path"),
-        ExplainRequest("ftp://host/v1/stream/s"),
-        ExplainRequest("http://[::1/v1"),
-        ExplainRequest("/v1/stream/s", (("Bad Name", "x"),)),
-        ExplainRequest("/v1/stream/s", (("", "x"),)),
-        ExplainRequest("/v1/stream/s", (("X-A", "one\r\nX-B: two"),)),
-        ExplainRequest("/v1/stream/s", method="GET /"),
-        ExplainRequest("/v1/stream/s", method=""),
+        pytest.param(ExplainRequest("no-path"), id="a-relative-path"),
+        pytest.param(ExplainRequest("ftp://host/v1/stream/s"), id="a-url-that-is-no-http"),
+        pytest.param(ExplainRequest("http://[::1/v1"), id="a-malformed-host"),
+        pytest.param(
+            ExplainRequest("/v1/stream/s", (("Bad Name", "x"),)), id="a-blank-in-a-header-name"
+        ),
+        pytest.param(ExplainRequest("/v1/stream/s", (("", "x"),)), id="an-empty-header-name"),
+        pytest.param(
+            ExplainRequest("/v1/stream/s", (("X-A", "one\r\nX-B: two"),)),
+            id="a-line-break-in-a-header",
+        ),
+        pytest.param(ExplainRequest("/v1/stream/s", method="GET /"), id="a-blank-in-the-method"),
+        pytest.param(ExplainRequest("/v1/stream/s", method=""), id="an-empty-method"),
     ],
 )
 async def test_explain_refuses_an_impossible_request(question: ExplainRequest) -> None:

@@ -59,18 +59,31 @@ async def both(gateway: Serving, wire: bytes) -> tuple[Answer, Answer]:
     "fields",
     [
         [MINUTE],
-        [MINUTE, "Date: Fri, 15 Jan 2027 07:59:59 GMT"],
-        [MINUTE, "Access-Control-Allow-Origin: https://a.example", "Vary: Origin"],
-        [MINUTE, "Vary: Accept-Language"],
-        [MINUTE, 'ETag: "a"', "X-Twice: 1", "X-Twice: 2", "x-lower: é"],
-        [MINUTE, "Age: 10", "X-Cache: HIT", "X-Cache-Hits: 7", "Cache-Status: Other; hit"],
-        READ,
-        [*READ, "Stream-Up-To-Date: true"],
-        [*READ, "Stream-Up-To-Date: true", "Stream-Closed: true"],
-        [*READ, "ETag: unquoted", "Cache-Control: max-age=5"],
+        pytest.param([MINUTE, "Date: Fri, 15 Jan 2027 07:59:59 GMT"], id="a-date"),
+        pytest.param(
+            [MINUTE, "Access-Control-Allow-Origin: https://a.example", "Vary: Origin"],
+            id="cors-for-one-page",
+        ),
+        pytest.param([MINUTE, "Vary: Accept-Language"], id="vary"),
+        pytest.param(
+            [MINUTE, 'ETag: "a"', "X-Twice: 1", "X-Twice: 2", "x-lower: é"],
+            id="an-etag-and-a-repeated-header",
+        ),
+        pytest.param(
+            [MINUTE, "Age: 10", "X-Cache: HIT", "X-Cache-Hits: 7", "Cache-Status: Other; hit"],
+            id="headers-of-another-cache",
+        ),
+        pytest.param(READ, id="a-read"),
+        pytest.param([*READ, "Stream-Up-To-Date: true"], id="a-read-up-to-the-tail"),
+        pytest.param(
+            [*READ, "Stream-Up-To-Date: true", "Stream-Closed: true"], id="a-read-up-to-the-end"
+        ),
+        pytest.param(
+            [*READ, "ETag: unquoted", "Cache-Control: max-age=5"], id="a-read-with-an-unquoted-etag"
+        ),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"data", b"x" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"data", pytest.param(b"x" * 100_000, id="a-long-body")])
 async def test_a_hit_is_the_same_on_the_fast_and_ordinary_paths(
     fields: list[str], body: bytes
 ) -> None:
@@ -414,7 +427,13 @@ async def test_recognised_polls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "line",
-    ["traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", f"X: {'x' * 1024}"],
+    [
+        pytest.param(
+            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            id="a-traceparent",
+        ),
+        pytest.param(f"X: {'x' * 1024}", id="a-long-header"),
+    ],
 )
 async def test_a_poll_with_unique_headers_is_not_remembered(line: str) -> None:
     async with serving() as gateway:

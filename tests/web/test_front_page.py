@@ -83,7 +83,7 @@ def test_the_front_page_escapes_the_host_and_the_prefixes() -> None:
     assert "&#x27;" in page
 
 
-@pytest.mark.parametrize("accept", [BROWSER, "*/*"])
+@pytest.mark.parametrize("accept", [pytest.param(BROWSER, id="a-browser"), "*/*"])
 async def test_the_front_page_forbids_caching_framing_and_scripts(accept: str) -> None:
     told = await asked(f"Accept: {accept}")
     assert told.get("Cache-Control") == "no-store"
@@ -127,7 +127,7 @@ async def test_only_the_root_path_is_the_front_page(path: str, status: int) -> N
 @pytest.mark.parametrize(
     ("accept", "is_page"),
     [
-        (BROWSER, True),
+        pytest.param(BROWSER, True, id="a-browser"),
         ("text/html", True),
         ("TEXT/HTML ; charset=utf-8", True),
         ("application/json, text/html", True),

@@ -171,13 +171,16 @@ async def test_a_closed_stream_is_answered_with_a_tag_and_with_a_request_id() ->
         ["X-Request-Id: a", "X-Request-Id: b"],
         ["X-Request-Id: a", "X-Request-Id:b"],
         ["X-Request-Id: a b"],
-        ["X-Request-Id: \t"],
-        [f"X-Request-Id: {'a' * 129}"],
+        pytest.param(["X-Request-Id: \t"], id="an-id-of-blanks"),
+        pytest.param([f"X-Request-Id: {'a' * 129}"], id="an-id-over-the-limit"),
         ["X-Request-Id: é"],
         ['If-None-Match: "a"', "If-None-Match: *"],
         ['If-None-Match: "b", "a"'],
-        [f"If-None-Match: {'b' * 257}"],
-        ['If-None-Match: "a"', "If-Modified-Since: Fri, 15 Jan 2027 07:59:59 GMT"],
+        pytest.param([f"If-None-Match: {'b' * 257}"], id="a-tag-over-the-limit"),
+        pytest.param(
+            ['If-None-Match: "a"', "If-Modified-Since: Fri, 15 Jan 2027 07:59:59 GMT"],
+            id="two-conditions",
+        ),
         ["X-Request-Id: a", "Range: bytes=0-1"],
         ["X-Request-Id: a", "Origin: https://a.example"],
     ],
@@ -327,7 +330,13 @@ async def test_a_head_line_without_cr_is_refused_although_the_head_before_it_is_
         assert (got.status, gateway.fast.answered) == (400, answered)
 
 
-@pytest.mark.parametrize("behind", ["X-Request-Id: 1\r\n", 'If-None-Match: "a"\r\n'])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param("X-Request-Id: 1\r\n", id="a-request-id"),
+        pytest.param('If-None-Match: "a"\r\n', id="a-condition"),
+    ],
+)
 async def test_a_line_behind_a_head_does_not_belong_to_the_head(behind: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))

@@ -54,21 +54,52 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append(way: tuple[st
 @pytest.mark.parametrize(
     ("body", "lines", "detail"),
     [
-        (framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut"),
-        (framed([b"1"]) + b"\0\0", (MULTI,), "2 bytes follow the last message"),
-        (framed([b"1", b""]), (MULTI,), "message 2 is empty"),
+        pytest.param(framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut", id="a-cut-message"),
+        pytest.param(
+            framed([b"1"]) + b"\0\0",
+            (MULTI,),
+            "2 bytes follow the last message",
+            id="two-bytes-behind-the-last-message",
+        ),
+        pytest.param(framed([b"1", b""]), (MULTI,), "message 2 is empty", id="an-empty-message"),
         (b"", (MULTI,), "a multi-append must have a message"),
         (b"", (MULTI, "Stream-Closed: true"), "a multi-append must have a message"),
-        (framed([b"1"]), ("X-Stream-Multi: 1",), "X-Stream-Multi must be true, or absent"),
-        (framed([b"1"]), (MULTI, MULTI), "X-Stream-Multi is given more than once"),
-        (
+        pytest.param(
+            framed([b"1"]),
+            ("X-Stream-Multi: 1",),
+            "X-Stream-Multi must be true, or absent",
+            id="another-value-of-the-header",
+        ),
+        pytest.param(
+            framed([b"1"]),
+            (MULTI, MULTI),
+            "X-Stream-Multi is given more than once",
+            id="the-header-twice",
+        ),
+        pytest.param(
             framed([b"1"]),
             (MULTI, "x-stream-multi: false"),
             "X-Stream-Multi is given more than once",
+            id="the-header-twice-with-other-values",
         ),
-        (framed([b"1", b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
-        (framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
-        (framed([b"1"] * (MAX_MESSAGES + 1)), (MULTI,), "may have 4,096 messages"),
+        pytest.param(
+            framed([b"1", b"2,3"]),
+            (MULTI,),
+            "message 2 is not usable JSON",
+            id="two-values-in-a-message",
+        ),
+        pytest.param(
+            framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]),
+            (MULTI,),
+            "message 2 is not usable JSON",
+            id="two-values-behind-a-long-message",
+        ),
+        pytest.param(
+            framed([b"1"] * (MAX_MESSAGES + 1)),
+            (MULTI,),
+            "may have 4,096 messages",
+            id="one-message-over-the-limit",
+        ),
     ],
 )
 async def test_a_malformed_multi_append_gets_400_and_stores_nothing(

@@ -237,7 +237,15 @@ REST = b"\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
 
 
 @pytest.mark.parametrize("cut", [None, 4, 5, 22])
-@pytest.mark.parametrize("before", [b"", b"\r\n", get("s?offset=-1"), post("s", b"x")])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        pytest.param(b"\r\n", id="behind-an-empty-line"),
+        pytest.param(get("s?offset=-1"), id="behind-a-read"),
+        pytest.param(post("s", b"x"), id="behind-an-append"),
+    ],
+)
 @pytest.mark.parametrize("line", LINES)
 async def test_a_request_line_with_irregular_blanks_is_refused(
     line: bytes, before: bytes, cut: int | None
@@ -264,7 +272,13 @@ async def test_a_request_line_with_irregular_blanks_is_refused(
             await until(lambda: not gateway.server.connections)
 
 
-SPOILT = ["\r\nzz\r\n\r\n", "\r\n+3\r\n", "\r\n0\r\nX\r\n\r\n", "\r\n3 ;a=b\r\n", "\r\n0\n\n"]
+SPOILT = [
+    pytest.param("\r\nzz\r\n\r\n", id="a-size-that-is-no-number"),
+    pytest.param("\r\n+3\r\n", id="a-plus-before-the-size"),
+    pytest.param("\r\n0\r\nX\r\n\r\n", id="a-trailer-without-a-colon"),
+    pytest.param("\r\n3 ;a=b\r\n", id="a-blank-before-an-extension"),
+    pytest.param("\r\n0\n\n", id="an-end-with-lf"),
+]
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)

@@ -35,11 +35,14 @@ async def test_a_request_with_cached_fields_is_not_parsed_again_for_another_targ
         "Authorization: Bearer a",
         "Cookie: a=b",
         "X-Api-Key: a",
-        "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        pytest.param(
+            "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            id="a-traceparent",
+        ),
         "X-Request-Id: a",
         "Expect: 100-continue",
         "Connection: close",
-        f"X-Long: {'x' * LONGEST}",
+        pytest.param(f"X-Long: {'x' * LONGEST}", id="a-field-over-the-limit"),
     ],
 )
 async def test_secret_or_unique_fields_are_not_cached(line: str) -> None:
@@ -170,14 +173,14 @@ async def test_cached_field_blocks_are_dropped_at_the_bound(
 @pytest.mark.parametrize(
     "wire",
     [
-        b"POST //a HTTP/1.1\r\n",
-        b"POST /v1/stream/a#b HTTP/1.1\r\n",
-        b"POST http://headgate.test/v1/stream/a HTTP/1.1\r\n",
-        b"POST /v1/stream/a HTTP/1.0\r\n",
-        b"POST  /v1/stream/a HTTP/1.1\r\n",
-        b"POST /v1/stream/a HTTP/1.1\n",
-        b"PoST /v1/stream/a HTTP/1.1\r\n",
-        b"DELETE /v1/stream/a HTTP/1.1\r\n",
+        pytest.param(b"POST //a HTTP/1.1\r\n", id="a-path-with-an-empty-segment"),
+        pytest.param(b"POST /v1/stream/a#b HTTP/1.1\r\n", id="a-fragment"),
+        pytest.param(b"POST http://headgate.test/v1/stream/a HTTP/1.1\r\n", id="a-url"),
+        pytest.param(b"POST /v1/stream/a HTTP/1.0\r\n", id="http-1-0"),
+        pytest.param(b"POST  /v1/stream/a HTTP/1.1\r\n", id="a-post"),
+        pytest.param(b"POST /v1/stream/a HTTP/1.1\n", id="a-line-ended-by-lf"),
+        pytest.param(b"PoST /v1/stream/a HTTP/1.1\r\n", id="a-method-in-mixed-case"),
+        pytest.param(b"DELETE /v1/stream/a HTTP/1.1\r\n", id="a-delete"),
     ],
 )
 async def test_cached_fields_are_used_only_for_a_plain_request_line(wire: bytes) -> None:

@@ -32,15 +32,27 @@ def is_refused(answer: Answer) -> bool:
 @pytest.mark.parametrize(
     "write",
     [
-        post("s", b"+evil", f"Origin: {STRANGER}"),
-        put("t", f"Origin: {STRANGER}"),
-        request("DELETE", "s", f"Origin: {STRANGER}"),
-        post("s", b"+evil", "Origin: null"),
-        post("s", b"+evil", "Origin: "),
-        post("s", b"+evil", "Origin: https://headgate.test.evil.test"),
-        post("s", b"+evil", "Origin: https://headgate.test:8443"),
-        post("s", b"+evil", "Origin: ://headgate.test"),
-        post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
+        pytest.param(post("s", b"+evil", f"Origin: {STRANGER}"), id="an-append"),
+        pytest.param(put("t", f"Origin: {STRANGER}"), id="a-creation"),
+        pytest.param(request("DELETE", "s", f"Origin: {STRANGER}"), id="a-delete"),
+        pytest.param(post("s", b"+evil", "Origin: null"), id="an-append-from-null"),
+        pytest.param(post("s", b"+evil", "Origin: "), id="an-append-from-an-empty-origin"),
+        pytest.param(
+            post("s", b"+evil", "Origin: https://headgate.test.evil.test"),
+            id="an-append-from-a-host-that-begins-alike",
+        ),
+        pytest.param(
+            post("s", b"+evil", "Origin: https://headgate.test:8443"),
+            id="an-append-from-another-port",
+        ),
+        pytest.param(
+            post("s", b"+evil", "Origin: ://headgate.test"),
+            id="an-append-from-an-origin-without-a-scheme",
+        ),
+        pytest.param(
+            post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
+            id="an-append-from-a-browser-extension",
+        ),
     ],
 )
 @pytest.mark.parametrize(
@@ -63,7 +75,10 @@ async def test_a_page_of_an_unknown_origin_cannot_write(
         "Origin: https://headgate.test",
         "Origin: http://HEADGATE.test",
         "Origin: https://headgate.test:443",
-        "X-Forwarded-Host: app.example, b\r\nOrigin: https://app.example",
+        pytest.param(
+            "X-Forwarded-Host: app.example, b\r\nOrigin: https://app.example",
+            id="a-forwarded-host-in-a-list",
+        ),
         "X-No-Origin: 1",
     ],
 )

@@ -331,7 +331,13 @@ def test_a_second_signal_well_after_the_first_ends_the_server_at_once(
 
 @pytest.mark.parametrize("workers", [2, 1])
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    "signals",
+    [
+        pytest.param((signal.SIGINT,), id="one-signal"),
+        pytest.param(
+            (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), id="four-signals"
+        ),
+    ],
 )
 def test_several_stop_signals_in_one_moment_count_as_one(
     origin: Headgate, workers: int, signals: tuple[signal.Signals, ...]

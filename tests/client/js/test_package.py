@@ -161,7 +161,11 @@ def test_an_event_beyond_16_mi_characters_is_an_error_and_one_at_the_bound_is_re
 @pytest.mark.parametrize(
     ("names", "options"),
     [
-        (["page.ts"], ["--module", "esnext", "--moduleResolution", "bundler"]),
+        pytest.param(
+            ["page.ts"],
+            ["--module", "esnext", "--moduleResolution", "bundler"],
+            id="with-a-bundler",
+        ),
         (["page.mts", "page.cts", "chat.mts"], ["--module", "node16", "--skipLibCheck"]),
     ],
 )

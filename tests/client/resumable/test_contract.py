@@ -81,7 +81,16 @@ async def test_resuming_an_unknown_stream_returns_none(replicas: MakeStreams) ->
     assert await replicas().resume("unknown") is None
 
 
-@pytest.mark.parametrize("text", ["a\r\nb", "a\rb\r", "\ufeffa", "\0\x85\u2028", "\n\n: id: 1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a\r\nb", id="crlf"),
+        pytest.param("a\rb\r", id="cr"),
+        pytest.param("\ufeffa", id="a-byte-order-mark"),
+        pytest.param("\0\x85\u2028", id="a-nul-and-line-separators"),
+        pytest.param("\n\n: id: 1\n", id="lines-that-look-like-events"),
+    ],
+)
 async def test_every_reader_gets_the_characters_that_the_source_gave(
     replicas: MakeStreams, text: str
 ) -> None:
@@ -190,7 +199,17 @@ async def test_a_stream_whose_source_is_empty_is_done_at_once(replicas: MakeStre
 
 @pytest.mark.parametrize(
     "stream_id",
-    ["a/b", "a%2Fb", "two words", '"quoted"', "a:b", "a?b#c", "naïve 🙂", "...", "x" * 1900],
+    [
+        "a/b",
+        "a%2Fb",
+        "two words",
+        '"quoted"',
+        "a:b",
+        "a?b#c",
+        "naïve 🙂",
+        "...",
+        pytest.param("x" * 1900, id="nineteen-hundred-characters"),
+    ],
 )
 async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
@@ -202,7 +221,14 @@ async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
     assert await whole(reader) == "ext"
 
 
-@pytest.mark.parametrize("stream_id", ["..", "line\nbreak", "x" * 10_000])
+@pytest.mark.parametrize(
+    "stream_id",
+    [
+        "..",
+        pytest.param("line\nbreak", id="a-newline"),
+        pytest.param("x" * 10_000, id="ten-thousand-characters"),
+    ],
+)
 async def test_a_broker_takes_any_text_as_stream_id(passed_on: MakeStreams, stream_id: str) -> None:
     assert await whole(await passed_on().create(stream_id, lambda: chunks("text"))) == "text"
 
@@ -272,7 +298,7 @@ async def test_closing_resumable_streams_raises_in_readers_of_the_same_process(
     [
         ("", None, ValueError, "empty"),
         (7, None, TypeError, "int"),
-        ("\ud83d", None, ValueError, "surrogate"),
+        pytest.param("\ud83d", None, ValueError, "surrogate", id="a-surrogate"),
         ("a", -1, ValueError, "from 0"),
         ("a", "3", TypeError, "resume_at counts characters, as an int, and is no str"),
     ],

@@ -135,7 +135,10 @@ async def test_a_producer_without_text_renews_its_sign_of_life(
 
 @pytest.mark.parametrize(
     ("record", "error"),
-    [(b"lost\nnot heard of", ProducerLost), (b"failed\nwrong key", SourceFailed)],
+    [
+        pytest.param(b"lost\nnot heard of", ProducerLost, id="lost"),
+        pytest.param(b"failed\nwrong key", SourceFailed, id="failed"),
+    ],
 )
 async def test_error_records_of_the_previous_version_raise_the_right_errors(
     server: Headgate, record: bytes, error: type[Exception]
@@ -191,7 +194,13 @@ async def test_using_a_json_stream_as_a_resumable_one_raises_a_protocol_error(
                 await read
 
 
-@pytest.mark.parametrize("stream_id", ["line\nbreak", "x" * 3000])
+@pytest.mark.parametrize(
+    "stream_id",
+    [
+        pytest.param("line\nbreak", id="a-newline"),
+        pytest.param("x" * 3000, id="three-thousand-characters"),
+    ],
+)
 async def test_an_id_that_no_url_can_hold_is_refused(on_log: MakeStreams, stream_id: str) -> None:
     with pytest.raises(RequestRefused, match="400 Bad Request"):
         await on_log().create(stream_id, chunks)

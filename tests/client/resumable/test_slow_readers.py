@@ -215,7 +215,9 @@ class LaggingBroker(FaultyBroker):
         await super().publish(channel, message)
 
 
-@pytest.mark.parametrize("error", [None, ValueError("the model is away")])
+@pytest.mark.parametrize(
+    "error", [None, pytest.param(ValueError("the model is away"), id="after-an-error")]
+)
 def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     error: ValueError | None,
 ) -> None:

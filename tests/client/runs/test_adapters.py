@@ -158,7 +158,11 @@ def test_reasoning_content_of_langchain_becomes_a_reasoning_part(sdk: ModuleType
         ({"finish_reason": "MAX_TOKENS"}, "length"),
         ({"stop_reason": "refusal"}, "content-filter"),
         ({"done_reason": "stop"}, "stop"),
-        ({"incomplete_details": {"reason": "content_filter"}}, "content-filter"),
+        pytest.param(
+            {"incomplete_details": {"reason": "content_filter"}},
+            "content-filter",
+            id="an-incomplete-response",
+        ),
         ({"finish_reason": "by the provider's mood"}, "other"),
         ({}, None),
     ],

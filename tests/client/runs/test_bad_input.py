@@ -27,7 +27,19 @@ LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 
 
 @pytest.mark.parametrize(
-    "run_id", ["a/b", "a/lease", 'a"b', "a b", "größe", "%2F", "?a#b", "\\", "...", LONGEST]
+    "run_id",
+    [
+        "a/b",
+        "a/lease",
+        'a"b',
+        "a b",
+        "größe",
+        "%2F",
+        "?a#b",
+        "\\",
+        "...",
+        pytest.param(LONGEST, id="the-longest-id"),
+    ],
 )
 async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
     runs: Runs, other: Runs, run_id: str
@@ -43,11 +55,19 @@ async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
         ("", "'' cannot be the id of a run"),
         (".", "'.' cannot be the id of a run"),
         ("..", "'..' cannot be the id of a run"),
-        ("a\x00b", "'a\\\\x00b' cannot be the id of a run"),
-        ("a\x85b", "'a\\\\x85b' cannot be the id of a run"),
-        ("\ud800", "surrogates not allowed"),
-        (LONGEST + "e", "at most 1024 bytes when it is percent-encoded, not 1025"),
-        ("x" * 2048, "at most 1024 bytes when it is percent-encoded, not 2048"),
+        pytest.param("a\x00b", "'a\\\\x00b' cannot be the id of a run", id="a-nul"),
+        pytest.param("a\x85b", "'a\\\\x85b' cannot be the id of a run", id="a-control-character"),
+        pytest.param("\ud800", "surrogates not allowed", id="a-surrogate"),
+        pytest.param(
+            LONGEST + "e",
+            "at most 1024 bytes when it is percent-encoded, not 1025",
+            id="one-byte-over-the-limit",
+        ),
+        pytest.param(
+            "x" * 2048,
+            "at most 1024 bytes when it is percent-encoded, not 2048",
+            id="far-over-the-limit",
+        ),
     ],
 )
 async def test_a_run_id_that_no_path_can_hold_is_refused_by_every_call(
@@ -113,20 +133,36 @@ async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
     ("format_", "given", "error"),
     [
         ("text", 1, "a run in the format text takes str, and events, not this int"),
-        ("text", {"a": 1}, "a run in the format text takes str, and events, not this dict"),
+        pytest.param(
+            "text",
+            {"a": 1},
+            "a run in the format text takes str, and events, not this dict",
+            id="text-a-dict",
+        ),
         ("text", None, "a run in the format text takes str, and events, not None"),
-        (
+        pytest.param(
             "ai-sdk",
             None,
             "a run in the format ai-sdk takes str, chunks with a type, and events, no",
+            id="ai-sdk-none",
         ),
         ("ndjson", {"a": math.nan}, "what the source gave is not JSON: NaN and infinities have no"),
         ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
         ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
         ("ndjson", b'"Once"', "a run takes JSON values, not bytes: decode them"),
-        ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
-        ("sse", [msgspec.Raw(FORGED_END)], "what the source gave is not JSON: there is a line"),
-        ("ndjson", object(), "what the source gave is not JSON"),
+        pytest.param(
+            "sse",
+            bytearray(FORGED_END),
+            "a run takes JSON values, not bytearray",
+            id="sse-a-bytearray",
+        ),
+        pytest.param(
+            "sse",
+            [msgspec.Raw(FORGED_END)],
+            "what the source gave is not JSON: there is a line",
+            id="sse-a-raw-message",
+        ),
+        pytest.param("ndjson", object(), "what the source gave is not JSON", id="ndjson-an-object"),
         pytest.param("sse", float, "what the source gave is not JSON", id="sse-the class float"),
     ],
 )
@@ -184,8 +220,10 @@ async def test_error_text_of_the_application_becomes_the_error_of_a_failed_run(u
 @pytest.mark.parametrize(
     ("told", "error"),
     [
-        ("half of it: \ud800", "half of it: ?"),
-        ("é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS),
+        pytest.param("half of it: \ud800", "half of it: ?", id="a-surrogate"),
+        pytest.param(
+            "é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS, id="one-character-over-the-limit"
+        ),
         (None, "the source failed: RuntimeError"),
     ],
 )

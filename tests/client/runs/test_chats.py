@@ -211,7 +211,10 @@ async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_a
     [
         {"state": "output-error", "errorText": 5},
         {"state": "output-error"},
-        {"state": "approval-responded", "approval": {"approved": "yes"}},
+        pytest.param(
+            {"state": "approval-responded", "approval": {"approved": "yes"}},
+            id="an-approval-in-words",
+        ),
         {"state": "approval-responded", "approval": None},
     ],
 )
@@ -527,7 +530,9 @@ async def test_the_states_of_several_chats_are_those_of_their_newest_runs(chats:
         await chats.states("a")
 
 
-@pytest.mark.parametrize("chat", ["", "a/b", "a.b", "é", "a" * 129, ".."])
+@pytest.mark.parametrize(
+    "chat", ["", "a/b", "a.b", "é", pytest.param("a" * 129, id="over-the-limit"), ".."]
+)
 async def test_an_invalid_chat_id_is_refused_by_every_call(chats: Chats, chat: str) -> None:
     for asked in (chats.send(chat, user("1"), Model()), chats.resume(chat), chats.state(chat)):
         with pytest.raises(BadRequest):

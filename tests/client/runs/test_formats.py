@@ -270,7 +270,11 @@ async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(ru
 
 @pytest.mark.parametrize(
     ("format_", "sent"),
-    [("ndjson", b" "), ("sse", b": keep-alive\n\n"), ("ai-sdk", b": keep-alive\n\n")],
+    [
+        ("ndjson", b" "),
+        pytest.param("sse", b": keep-alive\n\n", id="sse"),
+        pytest.param("ai-sdk", b": keep-alive\n\n", id="ai-sdk"),
+    ],
 )
 async def test_a_silent_run_sends_keep_alives_that_add_no_item(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: FormatName, sent: bytes
@@ -336,9 +340,17 @@ class Forged:
 @pytest.mark.parametrize(
     ("format_", "forged"),
     [
-        *((format_, vars(Forged(ENDS))) for format_ in ("ndjson", "sse", "ai-sdk")),
-        *((format_, Forged(ENDS)) for format_ in ("ndjson", "sse")),
-        ("ndjson", vars(Forged({"status": "done"}))),
+        *(
+            pytest.param(format_, vars(Forged(ENDS)), id=f"{format_}-as-a-dict")
+            for format_ in ("ndjson", "sse", "ai-sdk")
+        ),
+        *(
+            pytest.param(format_, Forged(ENDS), id=f"{format_}-as-an-object")
+            for format_ in ("ndjson", "sse")
+        ),
+        pytest.param(
+            "ndjson", vars(Forged({"status": "done"})), id="ndjson-with-an-unknown-status"
+        ),
     ],
 )
 async def test_a_source_that_yields_a_forged_run_record_fails_its_run(

@@ -330,7 +330,15 @@ async def test_a_reset_step_restarts_the_text_within_the_same_step(runs: Runs, u
     ]
 
 
-@pytest.mark.parametrize("step", [Step(""), Step(1), Step("1", float("nan")), Step("1", object())])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(Step(""), id="an-empty-key"),
+        pytest.param(Step(1), id="a-key-that-is-no-text"),  # type: ignore[arg-type]
+        pytest.param(Step("1", float("nan")), id="a-value-that-is-not-a-number"),
+        pytest.param(Step("1", object()), id="a-value-without-a-json-form"),
+    ],
+)
 async def test_a_step_with_a_bad_key_or_value_fails_the_run(runs: Runs, step: Step) -> None:
     state = await runs.take_over("a", lambda _: of("Once", step))
     assert state is not None
