@@ -710,7 +710,9 @@ class World:
         assert later.turn.depth == 0
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize(
+    "run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
+)
 @given(
     programs=st.lists(st.lists(_MOVE, max_size=6), min_size=STEPS, max_size=STEPS),
     deeds=st.lists(st.tuples(st.booleans(), _DEED), max_size=15),

@@ -78,15 +78,14 @@ def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], si
 @pytest.mark.parametrize(
     "body",
     [
-        b'"' + b"x" * LONG + b'"',
-        b"[" + b"1," * LONG + b"1]",
-        b'{"a":[' + b'{"b":"c"},' * LONG + b"0]}",
-        b'["' + "\u20ac".encode() * LONG + b'"]',
-        b'["' + b"\\ud83d\\ude00" * LONG + b'"]',
-        b" " * LONG + b"[1]",
-        b"[1" + b" " * json_slices.LONGEST_RUN + b",1]",
+        pytest.param(b'"' + b"x" * LONG + b'"', id="a-string"),
+        pytest.param(b"[" + b"1," * LONG + b"1]", id="an-array-of-numbers"),
+        pytest.param(b'{"a":[' + b'{"b":"c"},' * LONG + b"0]}", id="an-object-with-an-array"),
+        pytest.param(b'["' + "\u20ac".encode() * LONG + b'"]', id="characters-of-three-bytes"),
+        pytest.param(b'["' + b"\\ud83d\\ude00" * LONG + b'"]', id="escaped-surrogates"),
+        pytest.param(b" " * LONG + b"[1]", id="blanks-before-an-array"),
+        pytest.param(b"[1" + b" " * json_slices.LONGEST_RUN + b",1]", id="blanks-within-an-array"),
     ],
-    ids=lambda body: repr(body[:9]),
 )
 def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
     assert whole(long_records(body)) == in_one_go(body)

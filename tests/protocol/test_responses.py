@@ -432,6 +432,7 @@ class Refusal(msgspec.Struct, frozen=True):
     title: str
     detail: str = "why"
     lines: tuple[str, ...] = ()
+    when: str = ""  # tells errors of one code apart in a list of failures
 
 
 AGAIN_S = 2
@@ -475,6 +476,7 @@ REFUSALS = [
         "unauthenticated",
         "Unauthenticated",
         lines=('WWW-Authenticate: Bearer error="invalid_token"',),
+        when=" with refused credentials",
     ),
     Refusal(errors.Forbidden("why"), 403, "forbidden", "Forbidden"),
     Refusal(
@@ -500,6 +502,7 @@ REFUSALS = [
         "Origin not allowed",
         "pages of https://evil.test may not write here: "
         "write_origins names the web origins that may",
+        when=" on a route without auth",
     ),
     Refusal(
         errors.WebOriginRefused("https://evil.test", has_token=True),
@@ -508,6 +511,7 @@ REFUSALS = [
         "Origin not allowed",
         "pages of https://evil.test may not write here: "
         "with a token in Authorization, cors_origins names the web origins that may",
+        when=" with a token",
     ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
     Refusal(
@@ -595,7 +599,7 @@ def problem(refusal: Refusal) -> Response:
     )
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code + refusal.when)
 def test_every_error_becomes_a_problem_response_with_its_code(refusal: Refusal) -> None:
     assert responses.problem(refusal.error, AGAIN_S) == problem(refusal)
 

@@ -333,7 +333,9 @@ async def test_a_stop_waits_for_the_settle_time_of_a_second_deletion() -> None:
         assert cache.counts["done"] == len(double.calls) == 2
 
 
-async def test_a_stop_retries_a_failed_purge_once_and_logs_what_is_abandoned() -> None:
+async def test_a_failing_purge_is_repeated_at_most_twice_by_a_stop_and_logged_as_abandoned() -> (
+    None
+):
     with capture_logs() as lines:
         async with Double() as double:
             double.last = refusal("500 Oops")

@@ -51,16 +51,17 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
 @pytest.mark.parametrize(
     ("first", "status"),
     [
-        (get("s?offset=-1"), 200),
-        (get("s?offset=-1", ORDINARY), 200),
-        (post("s", b"abc"), 204),
-        (post("s", b"abc", ORDINARY), 204),
-        (put("t", body=b"abc"), 201),
-        (request("DELETE", "s"), 204),
-        (get("s?offset=-1", ORDINARY) + get("s?offset=-1"), 200),
-        (post("s", b"abc", ORDINARY) + put("t", body=b"abc"), 204),
+        pytest.param(get("s?offset=-1"), 200, id="a-read"),
+        pytest.param(get("s?offset=-1", ORDINARY), 200, id="a-read-on-the-ordinary-path"),
+        pytest.param(post("s", b"abc"), 204, id="an-append"),
+        pytest.param(post("s", b"abc", ORDINARY), 204, id="an-append-on-the-ordinary-path"),
+        pytest.param(put("t", body=b"abc"), 201, id="a-creation"),
+        pytest.param(request("DELETE", "s"), 204, id="a-delete"),
+        pytest.param(get("s?offset=-1", ORDINARY) + get("s?offset=-1"), 200, id="two-reads"),
+        pytest.param(
+            post("s", b"abc", ORDINARY) + put("t", body=b"abc"), 204, id="an-append-and-a-creation"
+        ),
     ],
-    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
 async def test_malformed_bytes_behind_any_request_get_400_after_its_response(
     first: bytes, status: int, cut: int, caplog: pytest.LogCaptureFixture

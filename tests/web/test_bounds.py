@@ -190,7 +190,15 @@ def some_limits() -> ServerLimits:
     return ServerLimits(bounds)
 
 
-@pytest.mark.parametrize("parts", [[9], [10], [4, 6], [0, 10, 0]])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([9], id="one-part-below-the-bound"),
+        pytest.param([10], id="one-part-at-the-bound"),
+        pytest.param([4, 6], id="two-parts-at-the-bound"),
+        pytest.param([0, 10, 0], id="empty-parts-around-one-at-the-bound"),
+    ],
+)
 def test_body_parts_are_counted_up_to_the_bound(parts: list[int]) -> None:
     limits = some_limits()
     for part in parts:
@@ -198,7 +206,14 @@ def test_body_parts_are_counted_up_to_the_bound(parts: list[int]) -> None:
     assert limits.receiving_bytes == sum(parts)
 
 
-@pytest.mark.parametrize(("held", "part"), [(0, 11), (9, 2), (10, 1)])
+@pytest.mark.parametrize(
+    ("held", "part"),
+    [
+        pytest.param(0, 11, id="the-first-part"),
+        pytest.param(9, 2, id="a-second-part"),
+        pytest.param(10, 1, id="a-byte-behind-the-bound"),
+    ],
+)
 def test_a_body_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) -> None:
     limits = some_limits()
     limits.receive(held)

@@ -93,55 +93,66 @@ async def test_a_read_gets_the_same_response_on_the_fast_and_ordinary_paths(
 
 
 APPENDS = [
-    post("s", b"two"),
-    post("s", b"two", "Stream-Closed: true"),
-    post("s", b"", "Stream-Closed: true"),
-    post("s", b""),
-    post("s", b"two", content_type="text/html"),
-    request("POST", "s", body=b"two"),
-    post("json", b"[1,2]", content_type="application/json"),
-    post("json", b"[]", content_type="application/json"),
-    post("json", b"[1,", content_type="application/json"),
-    post("closed", b"more"),
-    post("closed", b"", "Stream-Closed: true"),
-    post("seq", b"x", "Stream-Seq: c"),
-    post("seq", b"x", "Stream-Seq: a"),
-    post("seq", b"x", f"Stream-Seq: {'s' * 1025}"),
-    post("producers", b"x", *STAMP, "Producer-Seq: 1"),
-    post("producers", b"x", *STAMP, "Producer-Seq: 0"),
-    post("producers", b"x", *STAMP, "Producer-Seq: 2"),
-    post("producers", b"x", "Producer-Id: p", "Producer-Epoch: 2", "Producer-Seq: 0"),
-    post("producers", b"x", *STAMP),
-    post("nothing", b"x"),
-    post(f"{PREFIX}/__ds/x", b"x"),
-    post("/elsewhere", b"x"),
-    post(f"{PREFIX}/a//b", b"x"),
-    post(f"{PREFIX}/%zz", b"x"),
-    post("s?x=1&x=2", b"x"),
-    post("s?x=%zz", b"x"),
-    post("s?x=1", b"x"),
-    post(f"http://headgate.test{PREFIX}/s", b"x"),
-    post(f"http://other.test{PREFIX}/s", b"x"),
-    request(
-        "POST",
-        "s",
-        "Content-Type: text/plain",
-        "Content-Encoding: gzip",
-        body=b"x",
+    pytest.param(post("s", b"two"), id="an-append"),
+    pytest.param(post("s", b"two", "Stream-Closed: true"), id="a-closing-append"),
+    pytest.param(post("s", b"", "Stream-Closed: true"), id="a-close"),
+    pytest.param(post("s", b""), id="an-empty-append"),
+    pytest.param(post("s", b"two", content_type="text/html"), id="another-content-type"),
+    pytest.param(request("POST", "s", body=b"two"), id="no-content-type"),
+    pytest.param(post("json", b"[1,2]", content_type="application/json"), id="a-json-array"),
+    pytest.param(post("json", b"[]", content_type="application/json"), id="an-empty-json-array"),
+    pytest.param(post("json", b"[1,", content_type="application/json"), id="malformed-json"),
+    pytest.param(post("closed", b"more"), id="an-append-to-a-closed-stream"),
+    pytest.param(post("closed", b"", "Stream-Closed: true"), id="a-close-of-a-closed-stream"),
+    pytest.param(post("seq", b"x", "Stream-Seq: c"), id="a-higher-stream-seq"),
+    pytest.param(post("seq", b"x", "Stream-Seq: a"), id="a-lower-stream-seq"),
+    pytest.param(post("seq", b"x", f"Stream-Seq: {'s' * 1025}"), id="a-stream-seq-over-the-limit"),
+    pytest.param(post("producers", b"x", *STAMP, "Producer-Seq: 1"), id="the-next-producer-seq"),
+    pytest.param(post("producers", b"x", *STAMP, "Producer-Seq: 0"), id="a-repeated-producer-seq"),
+    pytest.param(
+        post("producers", b"x", *STAMP, "Producer-Seq: 2"), id="a-producer-seq-behind-a-gap"
     ),
-    request(
-        "POST",
-        "s",
-        "Content-Type: text/plain",
-        "Content-Encoding: identity",
-        body=b"x",
+    pytest.param(
+        post("producers", b"x", "Producer-Id: p", "Producer-Epoch: 2", "Producer-Seq: 0"),
+        id="a-new-producer-epoch",
     ),
-    post("s", b"x" * 2049),
-    post("s", b"x" * 2048),
+    pytest.param(post("producers", b"x", *STAMP), id="a-producer-without-a-seq"),
+    pytest.param(post("nothing", b"x"), id="an-absent-stream"),
+    pytest.param(post(f"{PREFIX}/__ds/x", b"x"), id="a-reserved-path"),
+    pytest.param(post("/elsewhere", b"x"), id="a-path-outside-of-all-routes"),
+    pytest.param(post(f"{PREFIX}/a//b", b"x"), id="a-path-with-an-empty-segment"),
+    pytest.param(post(f"{PREFIX}/%zz", b"x"), id="a-malformed-path"),
+    pytest.param(post("s?x=1&x=2", b"x"), id="a-repeated-query-key"),
+    pytest.param(post("s?x=%zz", b"x"), id="a-malformed-query"),
+    pytest.param(post("s?x=1", b"x"), id="an-unknown-query-key"),
+    pytest.param(post(f"http://headgate.test{PREFIX}/s", b"x"), id="a-url-of-this-host"),
+    pytest.param(post(f"http://other.test{PREFIX}/s", b"x"), id="a-url-of-another-host"),
+    pytest.param(
+        request(
+            "POST",
+            "s",
+            "Content-Type: text/plain",
+            "Content-Encoding: gzip",
+            body=b"x",
+        ),
+        id="a-gzip-body",
+    ),
+    pytest.param(
+        request(
+            "POST",
+            "s",
+            "Content-Type: text/plain",
+            "Content-Encoding: identity",
+            body=b"x",
+        ),
+        id="an-identity-body",
+    ),
+    pytest.param(post("s", b"x" * 2049), id="a-body-over-the-limit"),
+    pytest.param(post("s", b"x" * 2048), id="a-body-at-the-limit"),
 ]
 
 
-@pytest.mark.parametrize("append", APPENDS, ids=lambda data: repr(data[:60]))
+@pytest.mark.parametrize("append", APPENDS)
 async def test_an_append_gets_the_same_response_on_the_fast_and_ordinary_paths(
     append: bytes,
 ) -> None:
@@ -275,23 +286,23 @@ async def test_requests_pipelined_behind_a_waiting_poll_are_answered_after_it() 
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (get("s?offset=-1"), 200),
-        (get("s?offset=-1", ORDINARY), 200),
-        (post("s", b"two"), 204),
-        (post("s", b"two", ORDINARY), 204),
-        (
+        pytest.param(get("s?offset=-1"), 200, id="a-read"),
+        pytest.param(get("s?offset=-1", ORDINARY), 200, id="a-read-on-the-ordinary-path"),
+        pytest.param(post("s", b"two"), 204, id="an-append"),
+        pytest.param(post("s", b"two", ORDINARY), 204, id="an-append-on-the-ordinary-path"),
+        pytest.param(
             request("POST", "s", "Content-Type: text/plain", "Transfer-Encoding: chunked").replace(
                 b"Content-Length: 0\r\n", b""
             )
             + b"3\r\ntwo\r\n2\r\n!!\r\n0\r\n\r\n",
             204,
+            id="an-append-in-chunks",
         ),
-        (put("t", body=b"abc"), 201),
-        (request("DELETE", "s"), 204),
-        (request("HEAD", "s"), 200),
-        (request("PATCH", "s"), 405),
+        pytest.param(put("t", body=b"abc"), 201, id="a-creation"),
+        pytest.param(request("DELETE", "s"), 204, id="a-delete"),
+        pytest.param(request("HEAD", "s"), 200, id="a-head-request"),
+        pytest.param(request("PATCH", "s"), 405, id="an-unknown-method"),
     ],
-    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
 async def test_a_request_sent_byte_by_byte_is_answered(data: bytes, status: int) -> None:
     async with serving() as gateway:

@@ -139,7 +139,15 @@ def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) ->
     assert [*begun, *begun_too] == []
 
 
-@pytest.mark.parametrize("source", ["Once", b"Once", {"text": "Once"}, 3])
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("Once", id="text"),
+        pytest.param(b"Once", id="bytes"),
+        pytest.param({"text": "Once"}, id="a-dict"),
+        pytest.param(3, id="a-number"),
+    ],
+)
 def test_a_sync_source_that_is_no_iterator_of_items_is_refused(
     runs: sync.Runs, source: object
 ) -> None:
