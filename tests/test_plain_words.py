@@ -1,4 +1,4 @@
-"""Docstrings stand alone, and the nouns of class names are words that can be looked up."""
+"""Docstrings stand alone, and names are words that can be looked up."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ FIELD = frozenset(
         """,
     )
 )
+# Verbs and participles that do not say what a thing is: `told`, where `sent_offset` says it.
+PRIVATE_VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        ask asked asks begin begins begun bring brought gave give given gives goes gone hear heard
+        hears keep kept leave leaves left made said say says shown stood take taken takes tell tells
+        told want wanted wants
+        """,
+    )
+)
+NAMES_OF_OTHERS = {
+    "connection_made",  # of asyncio's protocols
+    "keep_alive",  # of connections, the term of HTTP; aiohttp's responses have it
+}
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]+|[a-z]+")
 PLURALS = {"ies": "y", "sses": "ss", "xes": "x", "tches": "tch", "shes": "sh"}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -132,3 +147,55 @@ def test_the_noun_of_every_class_name_is_in_the_glossary_or_a_listed_word() -> N
 def test_each_listed_word_is_the_noun_of_a_class() -> None:
     in_use = {noun(name) for name in classes()}
     assert sorted(FIELD - in_use) == []
+
+
+def names_in_use() -> tuple[set[str], dict[str, set[str]]]:
+    """Return the names that the gateway declares, and the packages that use each name.
+
+    These are the public attributes, methods and parameters, keywords of calls included.
+    """
+    declared: set[str] = set()
+    users: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        package = path.relative_to(ROOT).parts[1].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            declared |= declared_by(node)
+            for name in used_by(node):
+                users.setdefault(name, set()).add(package)
+    return declared, users
+
+
+def declared_by(node: ast.AST) -> set[str]:
+    """Return the names that a node declares."""
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return {name}
+        case ast.ClassDef(body=body):
+            methods = {
+                it.name for it in body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            fields = [it.target for it in body if isinstance(it, ast.AnnAssign)]
+            return methods | {it.id for it in fields if isinstance(it, ast.Name)}
+        case _:
+            return set()
+
+
+def used_by(node: ast.AST) -> set[str]:
+    """Return the names that a node uses or declares."""
+    match node:
+        case ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+            return {name}
+        case _:
+            return declared_by(node)
+
+
+def test_names_that_several_packages_use_are_no_private_verbs_or_participles() -> None:
+    declared, users = names_in_use()
+    found = {
+        name
+        for name in declared
+        if len(users[name]) > 1
+        and not name.startswith("_")
+        and not PRIVATE_VERBS.isdisjoint({name.split("_")[0], name.split("_")[-1]})
+    }
+    assert found == NAMES_OF_OTHERS
