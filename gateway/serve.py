@@ -43,8 +43,9 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
     """
     log_dangers(settings)
     export = None if is_found else export_for_commands(settings)
+    scheme = "https" if settings.tls_certificate else "http"
     routes = {
-        f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
+        f"{scheme}://{settings.listen}{route.prefix}": shown_origin(route.origin)
         for route in settings.route_table
     }
     front = front_urls(settings)

@@ -49,6 +49,18 @@ def context(
     return made
 
 
+def own_listener(certificate: str) -> ssl.SSLContext:
+    """Return a context for a listener of this very machine, which trusts its certificate alone.
+
+    It is reached by an address that the certificate need not name. Raises OSError.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is the anchor
+    made.load_verify_locations(certificate)
+    return made
+
+
 def why_not(cause: OSError) -> str | None:
     """Return why the authorities of a file cannot be used."""
     return "no certificate in it" if isinstance(cause, ssl.SSLError) else cause.strerror

@@ -15,12 +15,14 @@ from admin.errors import NotTold
 from admin.model import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
+from gateway import trust
 from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.bodies.content import check_content_type
 from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.streams.offsets import BEGINNING, format_offset, parse_offset
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import (
         AsyncGenerator,
         AsyncIterator,
@@ -69,7 +71,10 @@ class StreamClient:
 
     def __init__(self, settings: Settings, token: ConsoleToken) -> None:
         host = settings.listen.reached_at
-        self._base = URL.build(scheme="http", host=host, port=settings.listen.port)
+        self._certificate = settings.tls_certificate  # the path of its file
+        self._trusted: ssl.SSLContext | None = None
+        scheme = "https" if self._certificate else "http"
+        self._base = URL.build(scheme=scheme, host=host, port=settings.listen.port)
         self._own_address = own_address(host)
         self._credentials = Credentials(settings, token)
         self._session: aiohttp.ClientSession | None = None
@@ -82,8 +87,10 @@ class StreamClient:
 
     async def open(self) -> None:
         """Make ready to ask."""
-        self._session = _session(MOST_CONNECTIONS, self._own_address)
-        self._tail_session = _session(MOST_TAILS, self._own_address)
+        if self._certificate:
+            self._trusted = trust.own_listener(self._certificate)
+        self._session = _session(MOST_CONNECTIONS, self._own_address, self._trusted)
+        self._tail_session = _session(MOST_TAILS, self._own_address, self._trusted)
 
     async def close(self) -> None:
         """End every request and connection."""
@@ -137,8 +144,14 @@ class StreamClient:
         stop = await asyncio.to_thread(_stop_of_runs)
         session = self._session
         assert session is not None, "not open"
+        self._renew_trust()
         url = str(self._base.join(URL(path, encoded=True)))
         return await stop(url, self._credentials.of(path).get("Authorization"), session)
+
+    def _renew_trust(self) -> None:
+        """Trust the listener's certificate as it is now. Raises OSError."""
+        if self._trusted is not None:
+            self._trusted.load_verify_locations(self._certificate)
 
     async def _latest(self, path: str, limit: int) -> Messages:
         async with self._request("HEAD", path) as answer:
@@ -190,6 +203,7 @@ class StreamClient:
         assert session is not None, "not open"
         url = self._base.join(URL(path, encoded=True)).with_query(query)
         try:
+            self._renew_trust()
             async with session.request(
                 method,
                 url,
@@ -215,11 +229,13 @@ def _stop_of_runs() -> Callable[[str, str | None, aiohttp.ClientSession], Awaita
     return stop
 
 
-def _session(most: int, own_address: str | None) -> aiohttp.ClientSession:
+def _session(
+    most: int, own_address: str | None, trusted: ssl.SSLContext | None
+) -> aiohttp.ClientSession:
     """Return a session over at most `most` connections, from this address or any."""
     local = None if own_address is None else (own_address, 0)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=most, local_addr=local),
+        connector=aiohttp.TCPConnector(limit=most, local_addr=local, ssl=trusted or True),
         headers={"User-Agent": "headgate-console"},
     )
 

@@ -27,21 +27,34 @@ def healthcheck(config: Path | None) -> None:
     Its admin listener is asked for /healthz, on this machine. The exit status is 0 when that
     answers 200 within two seconds, else 1.
     """
-    admin = load_settings(config, {}).admin
+    settings = load_settings(config, {})
+    admin = settings.admin
     if admin.port == 0:
         complain("admin has port 0, so the server's port is not known.")
         sys.exit(UNUSABLE)
-    fault = fault_of(admin)
+    fault = fault_of(admin, settings.admin_tls_certificate)
     if fault is not None:
         complain(f"{admin} {fault}.")
         sys.exit(UNHEALTHY)
 
 
-def fault_of(admin: Address) -> str | None:
-    """Return why the server with this admin listener is not healthy; None if it is."""
-    from http.client import HTTPConnection, HTTPException
+def fault_of(admin: Address, certificate: str = "") -> str | None:
+    """Return why the server with this admin listener is not healthy; None if it is.
 
-    connection = HTTPConnection(admin.reached_at, admin.port, timeout=TIMEOUT_S)
+    With a `certificate`, the path of its file, it is asked by TLS.
+    """
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+    host, port = admin.reached_at, admin.port
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
+    if certificate:
+        from gateway import trust
+
+        try:
+            trusted = trust.own_listener(certificate)
+        except OSError as error:
+            return f"cannot be reached: {certificate} cannot be used: {error.strerror or error}"
+        connection = HTTPSConnection(host, port, timeout=TIMEOUT_S, context=trusted)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status

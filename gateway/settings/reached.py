@@ -16,12 +16,13 @@ DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 
 def stream_bases(settings: Settings) -> list[str]:
     """Return the URL of each route, below which its streams are."""
-    return [f"{_url(settings.listen)}{route.prefix}" for route in settings.route_table]
+    base = _url(settings.listen, settings.tls_certificate)
+    return [f"{base}{route.prefix}" for route in settings.route_table]
 
 
 def console_url(settings: Settings) -> str:
     """Return the URL of the console's first page."""
-    return f"{_url(settings.admin)}/"
+    return f"{_url(settings.admin, settings.admin_tls_certificate)}/"
 
 
 def front_urls(settings: Settings) -> list[str]:
@@ -37,5 +38,6 @@ def export_for_commands(settings: Settings) -> str | None:
     return None if DEFAULT_BASE in bases else f"export {BASE_VARIABLE}={bases[0]}"
 
 
-def _url(address: Address) -> str:
-    return f"http://{Address(address.reached_at, address.port)}"
+def _url(address: Address, certificate: str) -> str:
+    scheme = "https" if certificate else "http"
+    return f"{scheme}://{Address(address.reached_at, address.port)}"

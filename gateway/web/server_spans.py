@@ -69,7 +69,7 @@ class ServerSpans:
         attributes: dict[str, str | int] = {
             "http.request.method": method if known else "_OTHER",
             "url.path": path,
-            "url.scheme": "http",
+            "url.scheme": request_head.scheme_by(transport),
             "network.protocol.version": version,
             **_named_server(headers.get("Host", "")),
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
+from tests.support.waiting import wait_until
 from tests.tls.certificates import HERE, Authority, TlsPaths
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ class SecureHeadgate(NamedTuple):
     authority: Authority
     paths: TlsPaths
 
-    def connect(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-        """Connect to the streams, and do the handshake."""
-        plain = socket.create_connection((HERE, self.server.port), PATIENCE_S)
+    def connect(
+        self, context: ssl.SSLContext | None = None, port: int | None = None
+    ) -> ssl.SSLSocket:
+        """Connect to the streams or another port, and do the handshake."""
+        plain = socket.create_connection((HERE, port or self.server.port), PATIENCE_S)
         try:
             return (context or self.authority.client()).wrap_socket(plain, server_hostname=HERE)
         except BaseException:
@@ -54,10 +57,22 @@ class SecureHeadgate(NamedTuple):
         headers: dict[str, str] | None = None,
         *,
         context: ssl.SSLContext | None = None,
+        port: int | None = None,
     ) -> Answer:
         """Send a request on a connection of its own."""
-        with self.connect(context) as secured:
+        with self.connect(context, port) as secured:
             return ask_on(secured, method, path, body, headers)
+
+    def ask_admin(self, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
+        """Send a request to the admin listener, which is behind TLS as well."""
+        return self.ask(method, path, headers=headers, port=self.server.admin_port)
+
+    def is_ready(self) -> bool:
+        """Return whether `/readyz` of the admin listener answers 200 by TLS."""
+        try:
+            return self.ask_admin("GET", "/readyz").status == 200
+        except OSError:
+            return False
 
     def metrics(self) -> dict[str, float]:
         """Each sample of `/metrics`, with its labels in its name."""
@@ -93,14 +108,26 @@ def ask_on(
 
 @contextmanager
 def secure_headgate(
-    folder: Path, settings: dict[str, str] | None = None, origin: str = "memory:"
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    origin: str = "memory:",
+    *,
+    has_secure_admin: bool = False,
 ) -> Iterator[SecureHeadgate]:
     """Run a server whose streams are behind TLS while the block runs."""
     authority = Authority.of(folder)
     paths = authority.issue().write(folder)
-    server = Headgate(origin, environment={**paths.settings(), **(settings or {})})
+    environment = {**paths.settings(), **(settings or {})}
+    if has_secure_admin:
+        environment |= paths.settings("ADMIN_")
+    server = Headgate(origin, environment=environment)
+    secure = SecureHeadgate(server, authority, paths)
     try:
-        server.start()
-        yield SecureHeadgate(server, authority, paths)
+        if has_secure_admin:
+            server.spawn()
+            wait_until(secure.is_ready, "it is ready", server.output)
+        else:
+            server.start()
+        yield secure
     finally:
         server.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.processes import headgate
 from tests.support.waiting import wait_until
 from tests.tls.certificates import HERE, Authority
 from tests.tls.served import PATIENCE_S, STREAM, TEXT, SecureHeadgate, ask_on, secure_headgate
@@ -136,6 +137,51 @@ def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Pat
                 server.ask("GET", "/", context=server.authority.client(refused))
         assert server.ask("GET", "/", context=server.authority.client(known)).status == 200
         wait_until(lambda: server.failures("client_certificate") == 2, "both are counted")
+
+
+def test_handshakes_take_places_among_the_connections(tmp_path: Path) -> None:
+    settings = {"HEADGATE_MAX_CONNECTIONS": "2", "HEADGATE_MAX_CLIENT_CONNECTIONS": "2"}
+    with secure_headgate(tmp_path, settings) as server:
+        address = (HERE, server.server.port)
+        silent = [socket.create_connection(address, PATIENCE_S) for _ in range(2)]
+        try:
+            with socket.create_connection(address, PATIENCE_S) as third:
+                assert received_until_closed(third) == b""
+        finally:
+            for one in silent:
+                one.close()
+        wait_until(lambda: is_served(server), "the places are free again")
+
+
+def is_served(server: SecureHeadgate) -> bool:
+    try:
+        return server.ask("GET", "/").status == 200
+    except OSError:
+        return False
+
+
+def test_workers_serve_one_port_by_tls(tmp_path: Path) -> None:
+    with headgate() as origin:
+        settings = {"HEADGATE_WORKERS": "2"}
+        with secure_headgate(tmp_path, settings, f"{origin.url}/v1/stream") as server:
+            assert server.ask("PUT", STREAM, b"one", TEXT).status == 201
+            for _ in range(8):
+                assert server.ask("GET", f"{STREAM}?offset=-1").body == b"one"
+            new = server.authority.issue()
+            new.replace(server.paths)
+            serials = set[int]()
+
+            def are_renewed() -> bool:
+                serials.update(found := [server.ask("GET", "/").serial for _ in range(8)])
+                return set(found) == {new.serial}
+
+            wait_until(are_renewed, "all workers have the new certificate")
+
+
+def test_the_location_of_a_created_stream_has_https(served: SecureHeadgate) -> None:
+    host = {"Host": "streams.example.com"}
+    created = served.ask("PUT", "/v1/stream/located", b"", TEXT | host)
+    assert created.headers["Location"] == "https://streams.example.com/v1/stream/located"
 
 
 def received_until_closed(client: socket.socket) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.edge.multi_append import offers
 from gateway.origin.raw_way import RawWay
 from gateway.protocol import http1
-from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import is_closing
@@ -26,7 +26,7 @@ from gateway.web.handlers.forwarding import (
     relayed,
 )
 from gateway.web.requests.request import with_own
-from gateway.web.requests.request_head import scheme_of
+from gateway.web.requests.request_head import scheme
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -106,7 +106,7 @@ class AlikeAppends:
         if FORKED_FROM in headers or MULTI in headers:
             return None
         named = canonical_host(headers.get("Host", ""))
-        sender = RequestSender(address, scheme_of(headers, SCHEME), named)
+        sender = RequestSender(address, scheme(request), named)
         fields = fields_to_origin(
             route, route.requests.headers_for_origin("POST", path, headers), sender
         )

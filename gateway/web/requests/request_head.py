@@ -18,6 +18,8 @@ from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
+
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
@@ -149,7 +151,13 @@ def scheme(request: Request) -> str:
 
     Any client may set that field: it changes only its own response.
     """
-    return scheme_of(request.headers, SCHEME)
+    return scheme_of(request.headers, scheme_by(request.transport))
+
+
+def scheme_by(transport: BaseTransport | None) -> str:
+    """Return the scheme by which the requests of a connection come."""
+    is_tls = transport is not None and transport.get_extra_info("sslcontext") is not None
+    return "https" if is_tls else SCHEME
 
 
 def scheme_of(headers: MultiMapping[str], ours: str) -> str:
@@ -160,7 +168,7 @@ def scheme_of(headers: MultiMapping[str], ours: str) -> str:
 
 def base_url(request: Request) -> str:
     """Return the URL at which the client reaches this server; empty without a Host."""
-    return base_of(request.headers, SCHEME)
+    return base_of(request.headers, scheme_by(request.transport))
 
 
 def base_of(headers: MultiMapping[str], ours: str) -> str:

@@ -1,0 +1,56 @@
+"""The console behind TLS, and what reaches both listeners from the machine itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.healthcheck import fault_of
+from gateway.settings import Address
+from tests.support.waiting import wait_until
+from tests.tls.certificates import HERE
+from tests.tls.served import STREAM, TEXT, SecureHeadgate, secure_headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MESSAGES = "/api/stream/messages?route=/v1/stream&name=a&offset=-1"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[SecureHeadgate]:
+    with secure_headgate(tmp_path, has_secure_admin=True) as server:
+        yield server
+
+
+def shown(served: SecureHeadgate) -> str:
+    """The text of the stream's only message, as the console shows it."""
+    (message,) = json.loads(served.ask_admin("GET", MESSAGES).body)["messages"]
+    return str(message["text"])
+
+
+def test_the_console_shows_streams_behind_tls_also_after_a_renewal(served: SecureHeadgate) -> None:
+    served.ask("PUT", STREAM, b"one", TEXT)
+    assert shown(served) == "one"
+    new = served.authority.issue()
+    new.replace(served.paths)
+    wait_until(lambda: served.ask("GET", "/").serial == new.serial, "it is served")
+    assert shown(served) == "one"
+
+
+def test_the_health_check_reaches_the_admin_listener_by_tls(served: SecureHeadgate) -> None:
+    address = Address(HERE, served.server.admin_port)
+    certificate = str(served.paths.certificate)
+    assert fault_of(address, certificate) is None
+
+
+def test_a_listener_with_another_certificate_is_not_trusted_by_the_health_check(
+    served: SecureHeadgate, tmp_path: Path
+) -> None:
+    other = served.authority.issue().write(tmp_path, "other")
+    fault = fault_of(Address(HERE, served.server.admin_port), str(other.certificate))
+    assert fault is not None
+    assert "CERTIFICATE_VERIFY_FAILED" in fault
