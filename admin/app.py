@@ -125,12 +125,12 @@ async def _end_listeners(app: web.Application) -> None:
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """200 while the event loop turns; what it depends on is `readyz`'s to tell."""
+    """Return a 200 while the event loop turns; `readyz` checks what the process depends on."""
     return web.json_response({"status": "ok"}, dumps=line)
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when every check is fine, else 503; `?verbose` answers one line a check."""
+    """Return a 200 when every check is fine, else 503; `?verbose` answers one line a check."""
     health = await request.app[SOURCE].health()
     ready = all(reason is None for reason in health.checks.values())
     checks = {**health.checks, **health.notes}
@@ -158,7 +158,7 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
 
 
 def line(value: object) -> str:
-    """JSON with a line end, so that a shell's prompt does not run into it."""
+    """Return JSON with a line end, so that a shell's prompt does not run into it."""
     return json.dumps(value) + "\n"
 
 
@@ -169,7 +169,7 @@ async def add_security_headers(_request: web.Request, response: web.StreamRespon
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as RFC 9457 problems."""
+    """Turn errors into RFC 9457 problems."""
     try:
         return await handler(request)
     except NotTold as refusal:

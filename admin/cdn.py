@@ -53,7 +53,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def told_targets() -> CdnTargets:
-    """Every target with what is known of it, in the order in which they are shown."""
+    """Return every target with what is known of it, in the order in which they are shown."""
     return CdnTargets(tuple(map(_told, targets.TARGETS.values())))
 
 

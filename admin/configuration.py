@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 def configuration(settings: Settings) -> Configuration:
-    """Every setting; what differs from its default first, else in the order of the documents."""
+    """Return every setting: first those that differ from their default, then the others."""
     views = [*_views(settings)]
     return Configuration(tuple(sorted(views, key=lambda view: not view.differs)))
 

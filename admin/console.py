@@ -125,7 +125,7 @@ class Console:
         return await self._overviews.as_json(span)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
-        """Every route, in the order in which they are tried."""
+        """Return every route, in the order in which they are tried."""
         return (await self.overview(span)).routes
 
     async def streams(
@@ -167,12 +167,12 @@ class Console:
         return lists.descriptions(answers)
 
     async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
-        """Messages from a place on, or with the offset LATEST the last ones."""
+        """Return messages from a place on, or with the offset LATEST the last ones."""
         path, _ = self._routes.stream(route, name)
         return await self._streams.messages(path, place, limit)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
-        """Messages behind an offset as they come, until the stream is closed."""
+        """Yield messages behind an offset as they come, until the stream is closed."""
         path, _ = self._routes.stream(route, name)
         return self._streams.follow(path, offset)
 
@@ -200,7 +200,7 @@ class Console:
         return configuration(self._settings)
 
     def about(self) -> About:
-        """Versions, formats, limits."""
+        """Return versions, formats and limits."""
         return about(self._settings, self._formats())
 
     async def _ask(self, question: Question, kind: type[A]) -> list[A]:

@@ -105,7 +105,7 @@ async def serve_events(request: web.Request, events: AsyncGenerator[bytes]) -> w
 
 
 async def ticks() -> AsyncGenerator[None]:
-    """Now, and then at the same moments for all who wait: what one has made, all can be given."""
+    """Yield now, and then at moments that all callers have in common, so that they share pages."""
     loop = asyncio.get_running_loop()
     while True:
         yield

@@ -80,7 +80,7 @@ class ProcessSource(Protocol):
         """Return whether requests should be sent here, with the reasons."""
 
     async def measure(self) -> Snapshot:
-        """Every number as it is now."""
+        """Return every number as it is now."""
 
     async def query(self, question: Question) -> Sequence[Answer]:
         """Return the answers of the processes that serve streams, as far as they come in time."""

@@ -17,7 +17,7 @@ WIDTH = 80
 
 
 def explain(target: Target) -> str:
-    """Lines of at most 80 characters."""
+    """Wrap into lines of at most 80 characters."""
     return "".join(f"{line}\n" for line in _lines(target))
 
 

@@ -97,7 +97,7 @@ class CommandGroup(click.Group):
     help="Print the version.",
 )
 def cli() -> None:
-    """Headgate serves Durable Streams: append-only logs with a URL."""
+    """Serve Durable Streams: append-only logs with a URL."""
 
 
 @cli.command()

@@ -273,7 +273,7 @@ def _legend_item(name: str, values: Sequence[str]) -> Markup:
 
 
 def _times(start: float, step: float, count: int) -> Markup:
-    """Round times of day in UTC below a chart, and `now` at its end."""
+    """Return round times of day in UTC for below a chart, and `now` for its end."""
     span = step * max(1, count - 1)
     every = next((s for s in TIME_STEPS_S if span / s <= MOST_TIMES), TIME_STEPS_S[-1])
     first = math.ceil(start / every) * every
@@ -319,7 +319,7 @@ def _area(floor: Sequence[float | None], roof: Sequence[float | None], scale: Sc
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
-    """Neighbouring known values, with their places."""
+    """Yield runs of neighbouring known values, with their places."""
     runs: list[list[tuple[int, float]]] = []
     begins = True
     for at, value in enumerate(values):
@@ -335,7 +335,7 @@ def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
 
 
 def _shade(number: float, most: float) -> int:
-    """From few to many by their logarithm: one slow delivery among a million must be seen."""
+    """Return the shade of a number, by its logarithm: one delivery in a million must be seen."""
     return min(SHADES - 1, int(SHADES * math.log1p(number) / math.log1p(most)))
 
 

@@ -32,7 +32,7 @@ def payload(message: Message, is_json: bool) -> str:
 
 
 def _indented(text: str) -> str:
-    """JSON with a line for each value; numbers stay as they were written."""
+    """Indent JSON with a line for each value; numbers stay as they were written."""
     try:
         return msgspec.json.format(text, indent=2)
     except msgspec.DecodeError:
@@ -40,7 +40,7 @@ def _indented(text: str) -> str:
 
 
 def hex_lines(data: bytes) -> str:
-    """Sixteen bytes a line: their place, hex, and ASCII where it can be seen."""
+    """Return lines of sixteen bytes: their place, hex, and ASCII where it can be seen."""
     lines = []
     for begin in range(0, len(data), BYTES_A_LINE):
         piece = data[begin : begin + BYTES_A_LINE]

@@ -20,7 +20,7 @@ DAY_S = 24 * HOUR_S
 
 
 def number(value: float | None) -> str:
-    """Three digits that count and a letter for the thousands: 0.12, 452, 12.4k, 1.7M."""
+    """Format a number with three significant digits and a suffix: 0.12, 452, 12.4k, 1.7M."""
     if value is None:
         return UNKNOWN
     size, power = abs(value), 0
@@ -30,7 +30,7 @@ def number(value: float | None) -> str:
 
 
 def _three_digits(size: float) -> str:
-    """Without a point where the digits before it are enough, or where none but zeros follow."""
+    """Format three significant digits, without a point that only zeros would follow."""
     if size >= 99.95 or size == int(size):
         return f"{size:.0f}"
     return f"{size:.1f}" if size >= 9.995 else f"{size:.2f}".rstrip("0").rstrip(".")
@@ -47,7 +47,7 @@ def rate(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes: 512 B, 1.8 MB (of 1,000,000 bytes)."""
+    """Format bytes: 512 B, 1.8 MB (of 1,000,000 bytes)."""
     if value is None:
         return UNKNOWN
     shown = number(value)
@@ -134,7 +134,7 @@ def spoken(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text in which nothing hides: controls and marks of direction become their code points.
+    """Return text in which nothing hides: controls and marks of direction become their code points.
 
     A name may hold them, and could look like another one, or turn round what stands beside it.
     """

@@ -125,7 +125,7 @@ class Site:
 
 
 def _static() -> Handler:
-    """Answers with the files of the package, all of which are small, from memory."""
+    """Respond with the files of the package, all of which are small, from memory."""
     files = {file.name: (file.read_bytes(), TYPES[file.suffix]) for file in STATIC.iterdir()}
 
     async def handle(request: web.Request) -> web.Response:

@@ -140,7 +140,7 @@ def live(row: Row) -> list[float]:
 
 
 def summed(rows: Iterable[Row | None]) -> list[float] | None:
-    """Rows of one route at several moments as one; None when there are none."""
+    """Sum rows of one route at several moments; return None when there are none."""
     total: list[float] | None = None
     for row in rows:
         if row is not None:
@@ -149,7 +149,7 @@ def summed(rows: Iterable[Row | None]) -> list[float] | None:
 
 
 def together(rows: Iterable[Row | None]) -> list[float] | None:
-    """Rows of several routes in the same seconds as one."""
+    """Sum rows of several routes in the same seconds."""
     found = [row for row in rows if row is not None]
     total = summed(found)
     if total is not None:
@@ -177,7 +177,7 @@ def result_rate(row: Row | None, result: Result) -> float | None:
 
 
 def readers(row: Row | None) -> float | None:
-    """Live readers, on the average."""
+    """Return the number of live readers, on the average."""
     return added(*(rate(row, name) for name in TRANSPORTS))
 
 
@@ -210,9 +210,9 @@ def collapse(row: Row | None) -> float | None:
 
 
 def most_collapsed(row: Row | None) -> float | None:
-    """Readers of the most shared answer: the bound of its bucket, hence no more than that.
+    """Return the upper bound of the number of readers of the most shared response.
 
-    The last bucket has no bound; of it the least is told.
+    It is the bound of the response's bucket; the last bucket has none, and gives its lower bound.
     """
     if row is None:
         return None
@@ -222,7 +222,7 @@ def most_collapsed(row: Row | None) -> float | None:
 
 
 def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
-    """Deliveries by the bucket of their delay."""
+    """Return the deliveries by the bucket of their delay."""
     return None if row is None else tuple(_counts(row, DELIVERIES))
 
 

@@ -43,7 +43,7 @@ class Ring:
         self._put(slot, row if before is None else figures.summed((before, row)) or row)
 
     def rows(self, until: float) -> list[Row | None]:
-        """POINTS rows, the last one of the moment `until`; None where nothing was recorded."""
+        """Return POINTS rows, the last of the moment `until`; None where nothing was recorded."""
         last = int(until // self._step_s)
         return [self.row(slot) for slot in range(last - POINTS + 1, last + 1)]
 

@@ -120,7 +120,7 @@ class Recorder:
 
 
 def pause(began: float, now: float) -> float:
-    """Seconds up to the middle of the step after that of a look, however late or early it was.
+    """Return the seconds from `now` to the middle of the step that follows that of `began`.
 
     Both are by the clock of the steps; when that is set back, the next look comes all the same.
     """

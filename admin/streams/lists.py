@@ -63,7 +63,7 @@ def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -
 def _by_name(
     _question: ListStreams, answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
 ) -> tuple[list[StreamRow], str | None]:
-    """Up to where the first of their pages ends, so that the next one misses nothing."""
+    """Merge by name up to where the first page ends, so that the next one misses nothing."""
     ordered = sorted(rows.values(), key=lambda row: row.name)
     unfinished = [answer for answer in answers if answer.after is not None and answer.rows]
     if not unfinished:

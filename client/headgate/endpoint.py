@@ -136,7 +136,7 @@ class Endpoint:
             await own.close()
 
     def beside(self, url: str) -> Self:
-        """Another URL, asked over the same connections and with the same credential."""
+        """Return an endpoint for another URL, with the same connections and credential."""
         return type(self)(url, authorization=self.authorization, session=self.session)
 
     @contextlib.asynccontextmanager

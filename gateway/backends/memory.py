@@ -112,11 +112,11 @@ class MemoryLog(Log):
 
     @override
     async def open(self) -> None:
-        """Nothing to recover."""
+        """Do nothing: there is nothing to recover."""
 
     @override
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     @override
     def new_stream_id(self) -> int:

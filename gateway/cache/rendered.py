@@ -92,7 +92,7 @@ class EventChunk(CacheEntry):
 
 
 def groups(state: StreamState, *, until_change: bool) -> tuple[Hashable, ...]:
-    """With what an answer is dropped: its stream, and the stream's next change."""
+    """Return the groups that a response is dropped with: its stream, perhaps its next change."""
     stream = state.stream_id
     return (stream, ("tail", stream)) if until_change else (stream,)
 

@@ -155,7 +155,7 @@ class Store(Generic[K]):
             keys[entry.key] = None
 
     def _make_room(self, owner: CacheShare) -> None:
-        """After an entry of this owner was added."""
+        """Drop entries until the cache is in its bounds, after an entry of this owner was added."""
         while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
         new, used = self._new, self._used
@@ -191,7 +191,7 @@ class Store(Generic[K]):
         self._remove(entry)
 
     def of_group(self, group: Hashable) -> list[K]:
-        """Every answer of a group."""
+        """Return every response of a group."""
         return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
 
     def groups(self) -> list[Hashable]:

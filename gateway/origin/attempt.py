@@ -104,7 +104,7 @@ class Attempt:
         return self._clock
 
     def was_sent_before(self, sent: SentRequest) -> None:
-        """On a connection from the pool."""
+        """Note that the request goes on a connection from the pool."""
         self._sent = sent
         self.on_used_connection = self.was_begun = True
 
@@ -167,7 +167,7 @@ async def _begun(sent: SentRequest) -> aiohttp.ClientResponse:
 
 
 def trace() -> aiohttp.TraceConfig:
-    """Has aiohttp tell the attempt that a request is given as its context."""
+    """Have aiohttp tell the attempt that a request is given as its context."""
     config = aiohttp.TraceConfig()
     config.on_connection_reuseconn.append(_on_reuse)
     config.on_request_headers_sent.append(_on_sent)

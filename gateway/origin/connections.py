@@ -168,7 +168,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def key_of(url: URL) -> ConnectionKey:
-    """Under which connections for requests to a URL are kept."""
+    """Return the key under which the connections for a URL are pooled."""
     is_tls = url.scheme == "https"
     return ConnectionKey(url.raw_host or "", url.port, is_tls, True, None, None, None)
 

@@ -45,7 +45,7 @@ class OriginMetrics:
         self.results[f"{status // 100}xx"] += 1
 
     def failed(self, error: HeadgateError) -> None:
-        """There is none; what is no fault of the origin, nor our limit, is not counted."""
+        """Count a request that failed by a fault of the origin, or by the limit."""
         result = _FAILURES.get(type(error))
         if result is not None:
             self.results[result] += 1

@@ -98,7 +98,7 @@ class RawQuestionLike(Protocol):
         """Take over a lost connection, or one whose response, begun by `came`, is not plain."""
 
     def lost(self) -> None:
-        """Something failed here, maybe in one of the others."""
+        """Fail the request, because one of these callbacks raised: its response is lost."""
 
 
 class RawConnection(ResponseHandler):

@@ -121,7 +121,7 @@ class RawQuestion(Struct, eq=False):
         self.way.go_on(self, connection, came)
 
     def lost(self) -> None:
-        """Tell whoever asked that the answer is not known."""
+        """Fail the request, because its response is lost."""
         self.way.lost(self)
 
     def abandon(self) -> None:
@@ -242,10 +242,7 @@ class RawWay:
         return question
 
     def lost(self, question: RawQuestion) -> None:
-        """Tell who asked that it is not known what the answer was, unless it has been told.
-
-        Who has failed on the answer is told so, too.
-        """
+        """Fail a request whose response is lost, unless its caller has its outcome already."""
         if question in self._out:
             self.leave(question)
         if not question.is_told:

@@ -272,7 +272,7 @@ class OriginServers:
 
 
 def _split(url: str) -> tuple[tuple[str | None, int | None], str]:
-    """Host and port of an absolute URL, and its path and query as they are written."""
+    """Return host and port of an absolute URL, and its path and query as they are written."""
     try:
         parsed = URL(url, encoded=True)
         host = (parsed.host, parsed.port)

@@ -94,7 +94,7 @@ class WholeAnswer(Struct, eq=False):
         return self.body
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no connection to release."""
 
 
 class AnswerReceiver(Protocol):
@@ -104,10 +104,10 @@ class AnswerReceiver(Protocol):
         """Take the whole response."""
 
     def began(self, answer: OriginAnswer) -> None:
-        """Its head is here, and it is not short and whole: a task reads it, and releases it."""
+        """Accept a response of which only the head is here; its reader releases it."""
 
     def failed(self, error: HeadgateError) -> None:
-        """There will be none: OriginUnreachable (nothing was sent), OriginTimeout, OriginBroken."""
+        """Accept a failure: OriginUnreachable (nothing was sent), OriginTimeout or OriginBroken."""
 
 
 class PendingRequest(Protocol):

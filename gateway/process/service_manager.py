@@ -1,4 +1,4 @@
-"""What a service manager is told of this process (sd_notify(3)), its watchdog among it."""
+"""Messages to the service manager: ready, reloading, stopping, alive (sd_notify(3))."""
 
 from __future__ import annotations
 

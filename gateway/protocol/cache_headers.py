@@ -58,7 +58,7 @@ class Freshness(msgspec.Struct):
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
-    """Header lines as names and values."""
+    """Return header lines as names and values."""
     return [
         (name, value) for name, _, value in (line.partition(": ") for line in lines.splitlines())
     ]
@@ -86,7 +86,7 @@ def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str
 
 
 def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
-    """Cache-Control for a whole chunk: it never changes, but must not outlive its stream."""
+    """Return the Cache-Control of a whole chunk, which never changes but ends with its stream."""
     age, stale = freshness.chunk_max_age, freshness.stale_while_revalidate
     if remaining_s is not None:
         left = max(0, int(remaining_s))
@@ -121,7 +121,7 @@ def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
 
 
 def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
-    """Cache-Control for the data of a long-poll that moves on: one cursor interval."""
+    """Return the Cache-Control of the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
     return _for_whom(freshness, f"max-age={age}")
 

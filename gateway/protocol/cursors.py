@@ -42,7 +42,7 @@ def long_over_at(echoed: int | None) -> float:
 
 
 def same_until(echoed: int, now: float) -> float:
-    """Until when (epoch seconds) an echoed cursor stays what it is now: passed, or not."""
+    """Return the moment (epoch seconds) up to which an echoed cursor stays passed, or ahead."""
     return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
 
 

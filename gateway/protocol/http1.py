@@ -19,7 +19,7 @@ _STATUS_LINES = {
 
 
 def status_line(status: int) -> bytes:
-    """`HTTP/1.1 200 OK` and its line end; a status without a name has no phrase."""
+    """Return `HTTP/1.1 200 OK` and its line end; a status without a name has no phrase."""
     return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
@@ -40,7 +40,7 @@ def content_length(text: str | None) -> int | None:
 
 
 def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Header lines with the bytes that aiohttp read them from."""
+    """Return header lines with the bytes that aiohttp read them from."""
     return _wire("".join([f"{name}: {value}\r\n" for name, value in fields]))
 
 

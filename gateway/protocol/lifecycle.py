@@ -247,7 +247,7 @@ def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:
 
 
 def _generation(place: PathState, at_least: int, stream_id: int, now: ClockReading) -> int:
-    """Higher than any stream had at this path: an old offset or cached chunk never fits again.
+    """Return a generation above any at this path, so that no old offset or cached chunk fits.
 
     A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
     There a fork goes on in a generation of its own, also when its source's is ahead of our clock:

@@ -233,7 +233,7 @@ def _text(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def is_closing(headers: Mapping[str, str]) -> bool:
-    """Only `true`, in any case, closes; anything else counts as absent (section 4.1)."""
+    """Return whether the header closes: `true` in any case; else it counts as absent (4.1)."""
     return headers.get(CLOSED, "").lower() == "true"
 
 

@@ -128,7 +128,7 @@ def key_line(reader_key: str) -> str:
 def read_data(
     cache_lines: str, content_type: str, tag: str | None, end_lines: str, body: bytes | None
 ) -> Response:
-    """200 to a read; without a body, with that of a stream of this type which has no data.
+    """Return the 200 to a read; a body of None is that of a stream of this type without data.
 
     `cache_lines` are for caches and browsers, `end_lines` are what `end_fields` gives.
     """
@@ -140,7 +140,7 @@ def read_data(
 
 
 def created(outcome: CreationOutcome, location: str) -> Response:
-    """201 with Location, or 200 where the same stream stood already (section 5.1)."""
+    """Return a 201 with Location, or a 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
@@ -153,7 +153,7 @@ def created(outcome: CreationOutcome, location: str) -> Response:
 
 
 def appended(outcome: AppendOutcome) -> Response:
-    """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
+    """Return a 204, or a 200 for a producer's append that is new (sections 5.2, 5.2.1)."""
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}{MULTI_LINE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
         f"{CLOSED_LINE if outcome.closed else ''}"
@@ -165,7 +165,7 @@ def appended(outcome: AppendOutcome) -> Response:
 
 
 def deleted() -> Response:
-    """204 (section 5.4)."""
+    """Return the 204 to a deletion (section 5.4)."""
     return Response(204, f"{SECURITY}{cache_headers.NO_STORE}")
 
 
@@ -184,7 +184,7 @@ def metadata(state: StreamState) -> Response:
 
 
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
-    """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
+    """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
     freshness = freshness.toward(read.by_key)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
@@ -208,7 +208,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
 
 
 def same_until(state: StreamState, now: float) -> float:
-    """Until when an answer of now may be repeated as it is, of a stream with a moment of expiry.
+    """Return the moment up to which this response may be repeated, of a stream that expires.
 
     An answer lives for half of what is left to its stream at most, so for the other half a copy of
     it does not outlive the stream either.
@@ -236,7 +236,7 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
-    """200 without data, never stored: the answer to `offset=now` (section 8)."""
+    """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
     end = end_fields(_end(chunks.empty(state)), read, now)
     lines = f"{_alone(state)}{cache_headers.NO_STORE}"
     return read_data(lines, state.content_type, None, end, None)
@@ -247,7 +247,7 @@ def _alone(state: StreamState) -> str:
 
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
-    """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
+    """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key)
     lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
@@ -346,13 +346,13 @@ def _challenge(error: errors.Unauthenticated) -> str:
 
 
 def internal_error(request_id: str) -> Response:
-    """500 for what should not happen; the id leads to the log line that says more."""
+    """Return a 500 for what should not happen; the id leads to the log line that says more."""
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
 def preflight(*, writes: bool = True) -> Response:
-    """204 for a browser that asks what a page may send, which `writes` or only reads."""
+    """Return the 204 to a browser that asks what a page may send, which `writes` or only reads."""
     methods = METHODS if writes else READING_METHODS
     return Response(
         204,

@@ -54,7 +54,7 @@ def _family(metric: Metric) -> _Family:
 
 
 def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
-    """Cumulative, as Prometheus counts them."""
+    """Return the buckets cumulatively, as Prometheus counts them."""
     buckets: list[_Bucket] = []
     below = 0
     for index, count in enumerate(distribution.counts):

@@ -194,7 +194,7 @@ def build() -> Sample:
 
 
 def of_this_process() -> Snapshot:
-    """CPU, memory and files, where the system tells them."""
+    """Measure processor time, memory and files, where the system tells them."""
     try:
         # Those after the name of the program, which may have blanks in it (proc_pid_stat(5)).
         stat = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()

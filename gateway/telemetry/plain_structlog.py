@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _without(package: str) -> Iterator[None]:
-    """While nobody can import a package that nobody has imported."""
+    """Hide a package from imports in the block, unless it was imported before."""
     if package in sys.modules:
         yield
         return

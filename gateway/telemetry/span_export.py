@@ -28,7 +28,7 @@ class _Reasons(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        """Never let it pass."""
+        """Refuse every record."""
         self.first = self.first or record.getMessage()
         return False
 

@@ -157,7 +157,7 @@ def _is_expected(operation: int, status: str) -> bool:
 
 
 def samples(route: str, traffic: Traffic) -> Iterator[Sample]:
-    """Every number of a route's traffic as it is now."""
+    """Return every number of a route's traffic as it is now."""
     yield from requests(route, traffic)
     for operation in counted.TIMED:
         told = traffic.duration(operation)

@@ -229,7 +229,7 @@ class Supervisor:
     # What it tells
 
     async def health(self) -> Health:
-        """Ready when a worker is: while another one is away, those that serve have its share."""
+        """Return the health: ready when one worker is, since it serves for the others."""
         stopping = "stopping" if self._stop.is_set() else None
         workers: dict[str, str | None] = {}
         logs, notes = [], []

@@ -275,7 +275,7 @@ class WorkerSlot:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the settings: those come by the channel, without what is not for workers."""
+    """Return our environment without the settings, which come by the channel."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
     }

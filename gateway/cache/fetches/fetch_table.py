@@ -144,7 +144,7 @@ class FetchTable:
             exchange.step.run()
 
     def _carried_out(self, exchange: OriginExchange, _: None, error: BaseException | None) -> None:
-        """Whatever has raised: nobody waits for it any more, nor finds it."""
+        """Forget a fetch that is over, and fail its waiters if it raised."""
         fetch = exchange.fetch
         self._under_way.discard(exchange)
         exchange.step = None

@@ -60,7 +60,7 @@ class SharedBody:
         _set(self._came)
 
     def fail(self, error: HeadgateError) -> None:
-        """No more comes, though there should be."""
+        """End the body early: no more comes, though there should be."""
         self._error = error
         _set(self._came)
 
@@ -161,5 +161,5 @@ class SharedBodyReader:
             yield part
 
     def release(self) -> None:
-        """No more is wanted."""
+        """Release the response, because nobody reads its rest."""
         self._body.remove_reader(self)

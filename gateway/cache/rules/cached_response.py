@@ -157,7 +157,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
     def head_for(self, recipient: Recipient, *, known: bool) -> bytes:
-        """Its head as somebody is given it.
+        """Return the head for one client.
 
         A stale copy says that it reached the tail only where that is `known`.
         Its tag says the same, or else a 304 would confirm what is not known. An empty answer has to
@@ -183,7 +183,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         return self.is_tail and facts is not None and facts.up_to_date and not facts.is_empty
 
     def fields(self) -> CIMultiDict[str]:
-        """Its header fields."""
+        """Return the header fields."""
         return fields_of(self.head)
 
 

@@ -79,7 +79,10 @@ def byte_range(
 
 
 def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:
-    """RFC 9110 section 13.1.5: a strong tag, or a date that cannot mean two representations."""
+    """Return whether If-Range holds (RFC 9110 section 13.1.5).
+
+    It has to be a strong tag, or a date that cannot mean two representations.
+    """
     condition = request_headers.get("If-Range")
     if condition is None:
         return True

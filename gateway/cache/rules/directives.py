@@ -137,7 +137,7 @@ def members(lines: Iterable[str]) -> list[str]:
 
 
 def _split(line: str) -> list[str]:
-    """At the commas outside of quotes. A quote that never closes hides nothing behind it."""
+    """Split at the commas outside of quotes. A quote that never closes hides nothing behind it."""
     if '"' in line and _WELL_QUOTED.fullmatch(line):
         return _MEMBER.findall(line)
     return line.split(",")
@@ -225,7 +225,7 @@ def normalised(name: str, request_headers: MultiMapping[str]) -> str:
 
 
 def _accepted_codings(values: Iterable[str]) -> set[str]:
-    """Without weights: which of two acceptable codings comes is the origin's choice anyway."""
+    """Return the acceptable codings; weights are ignored, because the origin chooses among them."""
     accepted = (value for value in values if not _REFUSED.search(value))
     return {value.partition(";")[0].strip().lower() for value in accepted} - {"identity"}
 

@@ -99,7 +99,7 @@ class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
         return self.lifetime + max(self.stale_while_revalidate, self.stale_if_error)
 
     def age(self, now: float) -> int:
-        """Its Age field."""
+        """Return the Age field."""
         return int(min(max(0.0, now - self.born), LONGEST_S))
 
     def is_fresh(self, now: float) -> bool:
@@ -144,7 +144,10 @@ def storable(
 
 
 def _may_store(status: int, request_headers: MultiMapping[str], directives: Directives) -> bool:
-    """Sections 3 and 3.5; a field name in `private` is not trusted to be the whole of it."""
+    """Return whether a cache may store a response (RFC 9111 sections 3 and 3.5).
+
+    Any `private` forbids it: its field names may not be all that is private.
+    """
     if status < 200 or status in _OF_ONE_REQUEST or "private" in directives:
         return False
     if "must-understand" in directives:
@@ -174,7 +177,10 @@ def _is_of_use(stored: ResponseMetadata, now: float) -> bool:
 
 
 def initial_age(age_s: int, date: float | None, times: Times) -> float:
-    """Section 4.2.3. Date has whole seconds, so the fraction of the one it names is no age."""
+    """Return the age on arrival (RFC 9111 section 4.2.3).
+
+    Date has whole seconds, so a fraction of the second that it names is no age.
+    """
     apparent_age = 0 if date is None else max(0.0, int(times.answered) - date)
     return max(apparent_age, age_s + max(0.0, times.answered - times.requested_at))
 
@@ -217,7 +223,7 @@ def _date(headers: MultiMapping[str], times: Times) -> float:
 def _stale_allowance(
     directives: Directives, lifetime: float, defaults: Defaults
 ) -> tuple[float, float]:
-    """Seconds beyond freshness while it is validated, and while the origin fails (RFC 5861).
+    """Return the stale seconds during revalidation, and while the origin fails (RFC 5861).
 
     The route's default is for what was fresh once: what the origin never let be used without
     asking is not used because it does not answer.
@@ -231,7 +237,7 @@ def _stale_allowance(
 
 
 def stale_if_error(headers: MultiMapping[str], lifetime: float, defaults: Defaults) -> float:
-    """Seconds beyond freshness for which these headers let it be used while the origin fails."""
+    """Return the seconds for which a stale response may be used while the origin fails."""
     _, seconds = _stale_allowance(governing(headers), lifetime, defaults)
     return seconds
 

@@ -123,7 +123,7 @@ def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, s
 
 
 def shortened_lines(lines: str, freshness: Freshness) -> str:
-    """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
+    """Shorten header lines for caches, such as an origin sends with every poll; none stay none."""
     return _shortened_lines(lines, freshness.tail_max_age, freshness.tail_directive)
 
 

@@ -162,7 +162,7 @@ async def _bounded(stream: Stream, answer: aiohttp.ClientResponse, most_bytes: i
 
 
 def _joined(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Fields that came several times as one list, to which each hop has added at the end."""
+    """Join fields that came several times into one list, to which each hop has added at the end."""
     joined: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
         joined[name] = f"{joined[name]}, {value}" if name in joined else value

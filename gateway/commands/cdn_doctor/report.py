@@ -72,7 +72,7 @@ async def _until_told(
     reader: str | None,
     rendered: str | None,
 ) -> Examination:
-    """Whoever runs this in a pipeline ends it by SIGTERM, and its streams go then, too."""
+    """Turn SIGTERM, by which pipelines end a program, into an exit that deletes the streams."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

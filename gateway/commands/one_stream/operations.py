@@ -49,7 +49,7 @@ BAD_OFFSET = {400, 410}
 
 
 def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
-    """Do the work on a stream; what goes wrong becomes one sentence and an exit status."""
+    """Run the work on a stream; a failure becomes one sentence and an exit status."""
     try:
         try:
             asyncio.run(work)

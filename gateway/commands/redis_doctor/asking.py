@@ -67,7 +67,7 @@ class ExaminedOrigin:
 
 
 def ask(route: Route) -> ExaminedOrigin:
-    """Everything that there is to know of a route's Redis. Raises Unreachable."""
+    """Return everything that there is to know of a route's Redis. Raises Unreachable."""
     kind = parse_redis(route.origin).kind
     if kind == "sentinel":
         return _ask_sentinels(route)

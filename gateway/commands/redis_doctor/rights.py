@@ -36,14 +36,14 @@ def refused(client: ServerClient, route: Route) -> dict[str, str] | None:
 
 
 def _note(reasons: dict[str, str], client: ServerClient, *words: str) -> None:
-    """Only this tells by words: the types of redis-py differ from command to command."""
+    """Note a refusal, told by its words: the types of redis-py differ from command to command."""
     reason = str(client.refusal(*words) or "")
     if "permissions" in reason or "unknown command" in reason:
         reasons[words[0]] = reason.rstrip(". ")
 
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
-    """Every command of a gateway on keys and channels of its own."""
+    """Return every command of a gateway on keys and channels of its own."""
     names = RedisNames(parse_redis(route.origin).prefix)
     meta, records, retired = names.keys(NAME)
     deadlines, gone = names.deadlines, names.removals_channel

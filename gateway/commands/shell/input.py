@@ -17,7 +17,7 @@ PIECE_BYTES = 1 << 16
 
 
 async def pieces() -> AsyncIterator[bytes]:
-    """Stdin in pieces until its end. The loop goes on meanwhile, and Ctrl-C is heard."""
+    """Yield stdin in pieces until its end. The event loop goes on meanwhile, and Ctrl-C works."""
     while piece := await _read():
         yield piece
 

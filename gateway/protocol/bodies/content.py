@@ -34,7 +34,7 @@ _BRACKETS = (ord("["), ord("]"))
 
 
 def check_content_type(text: str) -> str:
-    """`text` itself when it is a media type with parameters (RFC 9110 section 8.3)."""
+    """Return `text` if it is a media type with parameters (RFC 9110 section 8.3)."""
     if len(text) > 255 or _CONTENT_TYPE.fullmatch(text) is None:
         raise BadRequest("Content-Type is malformed: it must look like type/subtype; name=value")
     return text

@@ -120,7 +120,7 @@ def long_multi_records(body: bytes) -> Generator[None, None, Records | BadReques
 
 
 def _in_groups(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Messages that follow each other and are short together, or one that is long."""
+    """Yield groups of messages that are short together, or one message that is long."""
     begin, size = 0, 0
     for number, message in enumerate(messages):
         size += len(message)

@@ -61,7 +61,7 @@ def _behind_line_end(body: bytes, at: int) -> int:
 
 
 def _as_lines(text: bytes) -> bytes:
-    """Text as lines of a field.
+    """Return text as lines of a field.
 
     Every line end that a parser of events knows would end the field, so each begins a new one;
     and parsers strip one space after the colon, so a line that begins with a space gets another.

@@ -21,7 +21,7 @@ _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
 
 
 def canonical_target(raw: str, host: str = "") -> str:
-    """Path and query of a request line's target: the path in its one spelling, the query as sent.
+    """Return the path of a request's target in its canonical spelling, and the query as sent.
 
     A whole URL has to name the `host` that the Host field does: of two, either could count.
     Raises BadRequest. What it gives stays as it is when it is given to it again.

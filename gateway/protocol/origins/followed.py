@@ -111,7 +111,7 @@ def is_cut(content_type: str, body: bytes) -> bool:
 
 
 def joined(content_type: str, spans: Sequence[Span]) -> Span:
-    """Spans that follow each other as one."""
+    """Join spans that follow each other."""
     if len(spans) == 1:
         return spans[0]
     bodies = [span.body for span in spans]
@@ -124,7 +124,7 @@ def joined(content_type: str, spans: Sequence[Span]) -> Span:
 
 
 def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
-    """200 with what came after the offset of a reader who catches up or waits (5.6, 5.7)."""
+    """Return a 200 with what came after the offset of a catch-up or long-poll (5.6, 5.7)."""
     at_tail = span.end == snapshot.tail and snapshot.caught_up
     closed = span.end == snapshot.tail and snapshot.closed
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
@@ -168,7 +168,7 @@ def is_end(snapshot: Snapshot, offset: str) -> bool:
 def poll_ended(
     snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
 ) -> Response:
-    """204: the time is over, or the stream is closed."""
+    """Return a 204: the time is over, or the stream is closed."""
     at_tail = is_end(snapshot, offset)
     closed = at_tail and snapshot.closed
     lifetime = cache_headers.NO_STORE
@@ -179,7 +179,7 @@ def poll_ended(
 
 
 def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
-    """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
+    """Return a 200 without data, for a catch-up at the tail of a stream that is followed anyway."""
     lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
     lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)

@@ -87,7 +87,7 @@ class WireResponse:
         keep_alive: bool,
         abandon: bool = False,
     ) -> None:
-        """With `abandon`, the rest of the request is not read."""
+        """Leave the rest of the request unread if `abandon`."""
         self.status = status
         self.keep_alive = keep_alive
         self.abandon = abandon

@@ -96,14 +96,14 @@ class Anthropic:
         }
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Known types; those that others have, too, by what else is in them."""
+        """Return whether an event is Anthropic's: by its type, or its fields if others share it."""
         type_ = event.get("type")
         if type_ in DERIVED:
             return not event.keys().isdisjoint({"snapshot", "signature"})
         return type_ in TYPES or (type_ == "error" and isinstance(event.get("error"), dict))
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Text, thinking, sources, calls of tools and what the provider's own tools gave."""
+        """Return text, thinking, sources, calls of tools, and results of the provider's tools."""
         if event["type"] == "error":
             raise ModelFailed(str(event["error"].get("message")))
         read = self._read.get(event["type"])

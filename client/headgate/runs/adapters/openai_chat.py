@@ -49,7 +49,7 @@ class OpenAIChat:
         )
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Text, refusals, reasoning, sources and calls of tools; then the end, with the tokens."""
+        """Return text, refusals, reasoning, sources, calls of tools; then the end and tokens."""
         choices = event.get("choices") or []
         parts: list[Part] = []
         for choice in choices:

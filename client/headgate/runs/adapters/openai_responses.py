@@ -162,12 +162,12 @@ class OpenAIResponses:
         self._read = {f"response.{type_}": method for type_, method in read.items()}
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Types begin with `response.`; an error has a number in the sequence as all events do."""
+        """Return whether an event is of this API: its type is `response.…`, or a numbered error."""
         type_ = str(event.get("type"))
         return type_.startswith("response.") or (type_ == "error" and "sequence_number" in event)
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Text, refusals, reasoning, sources, calls of tools, and what OpenAI's own tools gave."""
+        """Return text, refusals, reasoning, sources, calls of tools, results of OpenAI's tools."""
         if event["type"] == "error":
             raise ModelFailed(str(event.get("message")))
         read = self._read.get(event["type"])

@@ -99,7 +99,7 @@ class Format(Protocol):
         """The bytes that a reader gets from time to time while there is no item."""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
-        """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
+        """Return further fields of a response; `tail` is the index of the newest item, or None."""
 
     def opening(self, run_id: str, message_id: str | None) -> list[object]:
         """Return the items before the first of the source.

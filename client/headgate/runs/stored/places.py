@@ -32,7 +32,7 @@ class Place:
 
 
 def check_type(run_id: object) -> None:
-    """TypeError for what is no str, such as a number, or the function `id`."""
+    """Raise TypeError for what is no str, such as a number, or the function `id`."""
     if not isinstance(run_id, str):
         raise TypeError(f"the id of a run is a str, not {type(run_id).__name__}")
 

@@ -91,7 +91,7 @@ class RedisConnector:
         redis_connection.adopt(connection)
 
     async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
-        """Once: a Redis that takes keys away when it is full does it without telling anybody."""
+        """Warn once of a Redis that evicts keys when it is full: it does that silently."""
         await connection.send_command("INFO", "memory")
         told: bytes = await connection.read_response()
         memory = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)

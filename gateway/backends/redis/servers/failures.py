@@ -26,7 +26,7 @@ CODES: dict[type[Exception], str] = {
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Failures of redis-py as ours."""
+    """Raise failures of redis-py as ours."""
     try:
         yield
     except tuple(CODES) as error:

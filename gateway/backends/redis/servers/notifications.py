@@ -302,7 +302,7 @@ class Subscription:
         return failure is None
 
     async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
-        """Until the connection is lost, or answers no more."""
+        """Wait until the connection is lost, or does not respond any more."""
         loop = asyncio.get_running_loop()
         while not ended.is_set():
             try:

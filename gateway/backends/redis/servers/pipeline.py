@@ -187,7 +187,7 @@ class Pipeline:
             self._fail(Unreachable(f"no connection can be made: {error!r}"))
 
     def _opened(self, _: asyncio.Task[None]) -> None:
-        """Also when it was cut, perhaps before it began: whoever waits gets another."""
+        """Start the next attempt to connect if one is needed, also after a cancelled one."""
         self._connecting = None
         self._start()
 

@@ -86,7 +86,7 @@ def connection_to(node: Address, options: Mapping[str, Any]) -> Connection:
 
 @lru_cache(maxsize=64)
 def _trusted(authorities: str | None, verify: bool) -> SSLContext:
-    """Made once: to read the system's takes longer than to connect."""
+    """Return the TLS context, made once: to read the system's takes longer than to connect."""
     return trust.context(authorities or "", verify=verify)
 
 

@@ -125,7 +125,7 @@ class WriterThread:
         return done
 
     def reclaim(self, writer: Writer) -> ReclaimStep:
-        """On the thread: free a little of what was removed."""
+        """Free a little of what was removed; runs on the thread."""
         if self._reserve.make():
             writer.clocks.note(self.to_note)
             reclaimed = writer.reclaim()
@@ -141,7 +141,7 @@ class WriterThread:
         return self._why_unhealthy or (None if self._reserve.is_held else FULL)
 
     def accepts_removals(self) -> bool:
-        """Also of a full disk, as far as the reserve goes."""
+        """Return whether a removal fits, on a full disk in the reserve."""
         return self._why_unhealthy is None or self._is_full
 
     def _write(self, opened: Writer) -> None:

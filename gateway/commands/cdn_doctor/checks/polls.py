@@ -106,7 +106,7 @@ class EqualPolls:
         return min(self.ended, key=attrgetter("ended_s"), default=None)
 
     async def all(self, within_s: float) -> None:
-        """Until they have ended, or the time is over, which is longer where any answer is slow."""
+        """Wait until all have ended, or the time is over; slow responses get a longer time."""
         with contextlib.suppress(TimeoutError):
             ended = self._wait(None, asyncio.ALL_COMPLETED)
             await given_time(ended, self._own, within_s)
