@@ -17,7 +17,7 @@ from tests.support.processes import HEADGATE, Headgate
     ("limit", "is_warned"),
     [(128, True), (1023, True), (1024, False), (resource.RLIM_INFINITY, False)],
 )
-def test_an_open_file_limit_below_1024_is_logged_as_a_warning(
+def test_only_an_open_file_limit_below_1024_is_logged_as_a_warning(
     limit: int, is_warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))

@@ -77,7 +77,7 @@ EVE = 1795302000.0  # 2026-11-21T23:00:00Z
         ("k0", "t0", "eve", None, True),
     ],
 )
-def test_revocations_match_by_key_id_token_id_and_subject_with_time(
+def test_only_tokens_with_the_revoked_id_key_or_subject_and_time_are_revoked(
     kid: str, token_id: str | None, subject: str | None, at: float | None, is_revoked: bool
 ) -> None:
     revocations = parse_tokens("tokens.toml", WHOLE.encode()).revocations

@@ -117,7 +117,7 @@ def test_repeated_cache_control_directives_are_parsed_into_one_value_each(
         ("٦٠", 0),
     ],
 )
-def test_a_malformed_number_of_seconds_is_ignored(argument: str, seconds: int) -> None:
+def test_only_a_whole_number_of_seconds_is_read_as_a_lifetime(argument: str, seconds: int) -> None:
     directives = governing(fields(("Cache-Control", f"max-age={argument}")))
     assert directives.seconds("max-age") == seconds
     assert directives.seconds("s-maxage") is None
@@ -153,7 +153,7 @@ def test_a_malformed_number_of_seconds_is_ignored(argument: str, seconds: int) -
         (["max-age=1234567890123456"], {}),
     ],
 )
-def test_a_targeted_field_that_is_no_valid_dictionary_parses_as_empty(
+def test_a_targeted_field_is_parsed_as_a_dictionary_and_is_empty_if_malformed(
     lines: list[str], expected: dict[str, str]
 ) -> None:
     assert parse_dictionary(lines) == expected
@@ -189,7 +189,7 @@ def test_a_targeted_field_is_parsed_like_an_independent_parser_does(text: str) -
         ('max-age="60"', {"no-store": ""}, False),
     ],
 )
-def test_a_valid_targeted_field_replaces_cache_control(
+def test_a_targeted_field_replaces_cache_control_only_if_it_is_valid(
     targeted: str, given: dict[str, str], is_targeted: bool
 ) -> None:
     directives = governing(fields(("Cache-Control", "no-store"), ("CDN-Cache-Control", targeted)))

@@ -43,7 +43,7 @@ def test_an_offset_sent_from_the_new_stream_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "is_refused"), [(AMBIGUOUS_S - 1, True), (AMBIGUOUS_S, False)])
-def test_an_offset_of_both_streams_is_refused_until_old_readers_have_returned(
+def test_an_offset_of_both_streams_is_refused_only_until_old_readers_have_returned(
     after_s: float, is_refused: bool
 ) -> None:
     offsets = lost()

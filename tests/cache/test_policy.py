@@ -181,7 +181,7 @@ def test_a_response_with_a_cookie_is_stored_only_with_an_explicit_lifetime() -> 
         (f"Expires: 0 | Last-Modified: {YEAR_AGO}", 0),
     ],
 )
-def test_the_most_specific_lifetime_directive_decides_the_lifetime(
+def test_the_most_specific_lifetime_directive_decides_how_long_a_response_is_fresh(
     response: str, lifetime: float
 ) -> None:
     assert kept(f'ETag: "a" | {response}').lifetime == lifetime

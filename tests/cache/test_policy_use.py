@@ -409,7 +409,7 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
         ("", f"If-Modified-Since: {DATE}", False),
     ],
 )
-def test_a_matching_condition_is_answered_with_not_modified(
+def test_only_a_matching_condition_is_answered_with_not_modified(
     response: str, request_fields: str, has_it: bool
 ) -> None:
     assert not_modified(fields(request_fields), 200, fields(response)) == has_it

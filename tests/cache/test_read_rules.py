@@ -412,7 +412,7 @@ def test_an_etag_of_a_closed_stream_gets_a_closed_mark(tag: str, made: str) -> N
         ('"9"', False, '"9"'),
     ],
 )
-def test_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, made: str) -> None:
+def test_only_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, made: str) -> None:
     """Else a 304 would confirm that there is no more, when there is."""
     told = [("Stream-Up-To-Date", "true")] if up_to_date else []
     assert tag_of(("ETag", tag), *told) == made

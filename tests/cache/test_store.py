@@ -110,7 +110,7 @@ def test_an_entry_that_is_read_is_evicted_later() -> None:
 
 
 @pytest.mark.parametrize(("size", "taken"), [(999, True), (1000, True), (1001, False)])
-def test_a_response_over_an_eighth_of_the_store_is_not_cached(size: int, taken: bool) -> None:
+def test_a_response_is_cached_only_up_to_an_eighth_of_the_store(size: int, taken: bool) -> None:
     store = store_of(1000 * LARGEST_SHARE)
     store.put(entry("a", size))
     assert (len(store), store.bytes) == ((1, size) if taken else (0, 0))
@@ -165,7 +165,7 @@ def test_a_cleared_store_is_empty_and_usable() -> None:
 
 
 @pytest.mark.parametrize(("now", "there"), [(9.9, True), (10.0, False), (10.1, False)])
-def test_a_response_expires_with_its_stream(now: float, there: bool) -> None:
+def test_a_response_is_cached_only_until_its_stream_expires(now: float, there: bool) -> None:
     store = store_of(100_000)
     store.put(entry("a", expires_at=10.0))
     assert (store.get("a", now) is not None, len(store)) == (there, int(there))

@@ -66,7 +66,9 @@ def test_cdn_options_take_times_prefixes_and_upstream_from_the_settings() -> Non
         ("/http/own/s", True), ("/http/s", False), ("/x/a/s", False),
     ],
 )  # fmt: skip
-def test_the_pattern_of_own_logs_matches_no_path_of_an_http_origin(path: str, is_own: bool) -> None:
+def test_the_pattern_of_own_logs_matches_only_their_paths_and_none_of_an_http_origin(
+    path: str, is_own: bool
+) -> None:
     own, http = ("/a", "/a.b", "/http/own"), ("/a/http", "/http")
     routes = [Route(prefix=one, origin="memory:") for one in own]
     routes += [Route(prefix=one, origin="http://127.0.0.1:1") for one in http]

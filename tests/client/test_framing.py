@@ -45,7 +45,7 @@ class Point:
         ),
     ],
 )
-def test_batches_are_framed_by_content_type_and_multi_append_support(
+def test_the_content_type_and_multi_append_support_decide_how_a_batch_is_framed(
     content_type: str, takes_multi: bool, chunks: list[bytes], body: bytes, headers: dict[str, str]
 ) -> None:
     framing = framing_of(content_type, takes_multi=takes_multi)

@@ -33,7 +33,7 @@ async def test_writers_send_tokens_in_fewer_than_half_as_many_requests(name: str
         (MOST_OVER_MS, MOST_ADDED_MS + 0.1, False),
     ],
 )
-def test_a_latency_row_is_met_up_to_both_bounds_and_not_beyond(
+def test_a_latency_row_is_met_only_up_to_both_bounds(
     over_ms: float, p99_ms: float, is_met: bool
 ) -> None:
     assert Row("a way", 1, over_ms, 0.0, p99_ms).is_met is is_met

@@ -117,7 +117,7 @@ def test_an_origin_at_a_name_of_this_machine_or_of_the_front_is_dangerous(
 @pytest.mark.parametrize(
     ("mode", "is_dangerous"), [(0o700, False), (0o710, True), (0o704, True), (0o755, True)]
 )
-def test_a_data_folder_that_others_can_look_into_is_dangerous(
+def test_a_data_folder_is_dangerous_only_if_others_can_look_into_it(
     mode: int, is_dangerous: bool, tmp_path: Path
 ) -> None:
     folder = tmp_path / "a b"

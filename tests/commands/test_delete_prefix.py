@@ -56,7 +56,7 @@ def test_delete_prefix_with_yes_deletes_all_pages_and_nothing_else(
 
 
 @pytest.mark.parametrize(("typed", "is_deleted"), [("2", True), ("y", False), ("", False)])
-def test_delete_prefix_wants_the_number_typed(
+def test_delete_prefix_deletes_only_if_the_number_of_streams_is_typed(
     typed: str, is_deleted: bool, deleter: CommandLine, server: Headgate
 ) -> None:
     make(server, f"typed{typed}/a", f"typed{typed}/b")

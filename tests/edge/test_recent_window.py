@@ -107,7 +107,7 @@ def test_the_window_contradicts_no_read_of_its_own_stream(
     ],
 )
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
-def test_the_window_contradicts_a_read_with_other_bytes(
+def test_the_recent_window_contradicts_only_a_read_with_other_bytes(
     content_type: str, start: str, end: str, data: bytes, contradicts: bool
 ) -> None:
     window = RecentWindow(content_type, "b", WindowBudget(PLENTY))
@@ -152,7 +152,7 @@ def test_the_oldest_pieces_are_dropped_at_the_window_bound(size: int, there: boo
 
 
 @pytest.mark.parametrize(("size", "there"), [(WINDOW_BYTES, True), (WINDOW_BYTES + 1, False)])
-def test_a_piece_longer_than_the_window_is_not_cached(size: int, there: bool) -> None:
+def test_only_a_piece_that_fits_into_the_recent_window_is_cached(size: int, there: bool) -> None:
     window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"x" * size))
     assert (window.since("a") is not None) is there

@@ -154,7 +154,9 @@ def test_an_unusual_response_head_is_left_to_the_parser(wire: bytes) -> None:
 
 
 @pytest.mark.parametrize("is_more", [False, True])
-def test_a_plain_response_head_is_bounded_in_lines_and_bytes(is_more: bool) -> None:
+def test_a_response_head_is_read_as_plain_only_within_the_bounds_of_lines_and_bytes(
+    is_more: bool,
+) -> None:
     lines = [f"A{number}: x" for number in range(MOST_LINES - 1 + is_more)]
     assert (PlainHeads().read(answer(b"", *lines), is_head=False) is None) == is_more
     size = LONGEST_HEAD - len(answer(b"", "A: ")) + is_more

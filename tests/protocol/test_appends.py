@@ -338,7 +338,9 @@ def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
         pytest.param("\uffff", "\U00010000", True, id="two-bytes-of-utf-16-and-four"),
     ],
 )
-def test_stream_seq_must_grow_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
+def test_an_append_is_accepted_only_if_its_stream_seq_is_later_in_byte_order(
+    last: str | None, seq: str, accepted: bool
+) -> None:
     state = msgspec.structs.replace(OPEN, stream_seq=last)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(stream_seq=seq))
     if accepted:
@@ -414,7 +416,7 @@ def test_an_append_restarts_the_ttl_of_its_stream() -> None:
 
 
 @pytest.mark.parametrize(("room", "accepted"), [(4, True), (3, True), (2, False)])
-def test_an_append_past_the_largest_offset_is_refused(room: int, accepted: bool) -> None:
+def test_an_append_is_accepted_only_up_to_the_largest_offset(room: int, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, tail=MAX_POSITION - room)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(b"abc"))
     if accepted:

@@ -117,7 +117,7 @@ def test_a_chunk_that_ends_before_the_tail_claims_neither_tail_nor_closure(
 @pytest.mark.parametrize(
     ("end", "complete"), [(CHUNK_BYTES - 1, False), (CHUNK_BYTES, True), (CHUNK_BYTES + 1, True)]
 )
-def test_a_chunk_is_complete_from_chunk_bytes_on(end: int, complete: bool) -> None:
+def test_a_chunk_is_complete_only_from_chunk_bytes_on(end: int, complete: bool) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=end)
     assert Chunk(state, 0, end, (b"x" * end,)).complete is complete
 

@@ -139,7 +139,7 @@ def test_a_live_query_that_is_not_valid_is_parsed_as_a_catch_up(query: str) -> N
         ("offset=5+6&live=sse", False),
     ],
 )
-def test_a_query_with_an_invalid_protocol_key_is_not_clear(query: str, clear: bool) -> None:
+def test_a_query_is_clear_only_if_its_protocol_keys_are_valid(query: str, clear: bool) -> None:
     """All of it then tells its feed and its stream from others."""
     read = parsed(query)
     assert (not isinstance(read, EdgeCatchUp) or read.is_clear) is clear

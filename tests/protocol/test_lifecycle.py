@@ -635,7 +635,9 @@ def test_the_lineage_of_a_fork_is_its_sources_up_to_the_branch_point(
     ("levels", "accepted"),
     [(MAX_FORK_DEPTH - 2, True), (MAX_FORK_DEPTH - 1, True), (MAX_FORK_DEPTH, False)],
 )
-def test_a_chain_of_forks_is_accepted_up_to_the_depth_limit(levels: int, accepted: bool) -> None:
+def test_a_chain_of_forks_is_accepted_only_up_to_the_depth_limit(
+    levels: int, accepted: bool
+) -> None:
     lineage = tuple(Segment(level, level + 1) for level in range(levels))
     source = replace(SOURCE, tail=levels + 1, lineage=lineage)
     asked = ForkRequest("/r", None, 0)

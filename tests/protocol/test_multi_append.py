@@ -155,7 +155,7 @@ def test_a_multi_append_is_accepted_up_to_the_message_limit(more: int) -> None:
 @pytest.mark.parametrize(
     ("value", "asked"), [(None, False), ("true", True), ("TRUE", True), ("True", True)]
 )
-def test_x_stream_multi_true_marks_a_multi_append(value: str | None, asked: bool) -> None:
+def test_only_x_stream_multi_true_marks_a_multi_append(value: str | None, asked: bool) -> None:
     headers = {"Content-Type": TEXT} if value is None else {"X-Stream-Multi": value}
     assert is_multi(headers) is asked
 

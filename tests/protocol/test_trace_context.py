@@ -52,7 +52,7 @@ def test_an_invalid_traceparent_is_ignored(text: str) -> None:
 
 
 @pytest.mark.parametrize(("flags", "is_sampled"), [(0, False), (1, True), (2, False), (3, True)])
-def test_the_lowest_flag_bit_marks_a_recorded_trace(flags: int, is_sampled: bool) -> None:
+def test_only_the_lowest_flag_bit_marks_a_recorded_trace(flags: int, is_sampled: bool) -> None:
     assert TraceContext(TRACE, SPAN, flags).is_sampled is is_sampled
 
 

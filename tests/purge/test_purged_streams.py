@@ -158,7 +158,7 @@ async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
         ("HEAD", "404 Not Found", False),
     ],
 )
-async def test_writes_to_an_origin_purge_by_method_and_status(
+async def test_the_method_and_status_of_a_write_to_an_origin_decide_if_it_purges(
     method: str, status: str, is_purged: bool
 ) -> None:
     async with before(RawOrigin(says(status))) as (gateway, purged):

@@ -152,7 +152,7 @@ def test_an_invalid_cache_is_reported_in_one_sentence_without_the_token(
 
 
 @pytest.mark.parametrize(("count", "fits"), [(32, True), (33, False)])
-def test_more_than_32_caches_are_refused(count: int, fits: bool) -> None:
+def test_caches_are_accepted_only_up_to_32(count: int, fits: bool) -> None:
     if fits:
         assert len(loaded(*[VARNISH] * count).purges) == count
     else:
@@ -160,7 +160,7 @@ def test_more_than_32_caches_are_refused(count: int, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(("size", "fits"), [(1, True), (1024, True), (1025, False), (0, False)])
-def test_a_token_from_a_file_is_limited_to_1024_characters(
+def test_a_token_from_a_file_is_accepted_only_up_to_1024_characters(
     tmp_path: Path, size: int, fits: bool
 ) -> None:
     file = tmp_path / "token"

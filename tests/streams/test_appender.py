@@ -198,7 +198,9 @@ async def test_a_duplicate_is_recognised_after_a_lost_race() -> None:
 
 
 @pytest.mark.parametrize(("races", "refused"), [(MAX_CONFLICTS, False), (MAX_CONFLICTS + 1, True)])
-async def test_an_append_is_refused_after_too_many_lost_races(races: int, refused: bool) -> None:
+async def test_an_append_is_refused_only_after_too_many_lost_races(
+    races: int, refused: bool
+) -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -346,7 +348,9 @@ async def test_an_append_during_another_change_is_decided_on_the_changed_state()
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(9, True), (10, True), (11, False)])
-async def test_the_bytes_of_waiting_appends_are_bounded(size: int, accepted: bool) -> None:
+async def test_an_append_waits_only_if_the_bytes_of_waiting_appends_are_within_the_bound(
+    size: int, accepted: bool
+) -> None:
     log = GatedLog()
     service = Service(log, max_pending_bytes=100)
     for name in "ab":

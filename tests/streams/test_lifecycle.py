@@ -31,7 +31,9 @@ async def test_simultaneous_creations_create_one_stream_and_confirm_it_to_the_ot
 
 
 @pytest.mark.parametrize(("races", "refused"), [(MAX_RACES - 1, False), (MAX_RACES, True)])
-async def test_a_creation_is_refused_after_too_many_lost_races(races: int, refused: bool) -> None:
+async def test_a_creation_is_refused_only_after_too_many_lost_races(
+    races: int, refused: bool
+) -> None:
     log = GatedLog()
     service = Service(log)
     log.failures += [Conflict() for _ in range(races)]

@@ -284,7 +284,7 @@ def test_a_cached_head_means_the_same_as_a_parsed_one_for_any_bytes(
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(128, True), (129, False)])
-def test_a_request_id_up_to_128_bytes_is_recognised_in_cached_heads(
+def test_only_a_request_id_up_to_128_bytes_is_recognised_in_cached_heads(
     length: int, is_taken: bool
 ) -> None:
     block = b"\r\nHost: a\r\nX-Request-Id: %b\r\n" % (b"a" * length)
