@@ -2,7 +2,8 @@
 
     python -m tests.backends.backups_under_load [--backups 20] [--kills 40] [--fill 256]
 
-Everything acknowledged before a backup began has to be in its copy, without a gap and in order.
+Everything acknowledged before a backup began has to be in its copy, without a gap and in order. The
+folder is verified in between, while streams come and go.
 Some backups are killed: what they leave must not pass for one. How long appends take is measured
 with and without a backup beside them.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import re
 import sys
 import tempfile
 import time
@@ -67,6 +69,7 @@ class Load:
             for name in names:
                 group.create_task(self._write(name))
             group.create_task(self._measure())
+            group.create_task(self._come_and_go())
 
     async def _write(self, name: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
@@ -87,6 +90,26 @@ class Load:
             writer.write(_append("measured", b"x" * RECORD_BYTES))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
             self.latencies.append((began, time.monotonic() - began))
+            await asyncio.sleep(PAUSE_S)
+        writer.close()
+
+    async def _come_and_go(self) -> None:
+        """Create, fill, close and delete streams, as a verification comes by them."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        number = 0
+        while not self.is_over:
+            name, number = f"brief{number % 50}", number + 1
+            for method, body, status in (
+                ("DELETE", None, b""),  # there is none in the first round
+                ("PUT", None, b"201"),
+                ("POST", b"x" * RECORD_BYTES, b"204"),
+                ("POST", b"y" * 20_000, b"204"),
+            ):
+                writer.write(request(method, _path(name), body, Content_Type="text/plain"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                await reader.readexactly(int(length[1]) if length else 0)
+                assert status in head.partition(b"\r\n")[0], head
             await asyncio.sleep(PAUSE_S)
         writer.close()
 
@@ -128,6 +151,12 @@ async def backed_up(folder: Path, to: Path) -> float:
     )
     assert done.returncode == 0, done.stderr
     return time.monotonic() - began
+
+
+async def verified(folder: Path) -> None:
+    """Verify a folder whose server goes on: nothing may look like damage."""
+    done = await asyncio.to_thread(run, [HEADGATE, "verify", str(folder)], timeout_s=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def killed(folder: Path, to: Path, after_s: float) -> bool:
@@ -194,6 +223,7 @@ async def play(folder: Path, *, backups: int, kills: int, megabytes: int, seed: 
             took.append(await backed_up(folder / "data", copy))
             spans.append((at, time.monotonic()))
             longest = max(took)
+            await verified(folder / "data")
             copies.append((copy, before))
             await load.measured(LEAST_SAMPLES)
         rate = (sum(load.acknowledged.values()) - count) / (time.monotonic() - began)

@@ -295,15 +295,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Bring the data file of an earlier format to the present one."""
+    """Bring the data file of an earlier format to the present one, in one transaction."""
     was = connection.pragma("user_version")
-    if was < SCHEMA_VERSION:
-        connection.execute(
-            f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
-        )
-        log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
+    steps = [RECENT] if was < SCHEMA_VERSION else []
     if not connection.execute("select 1 from sqlite_schema where name='trimmed'").fetchall():
-        connection.execute(f"begin immediate; {RETENTION} commit")
+        steps.append(RETENTION)
+    if steps:
+        steps.append(f"pragma user_version={SCHEMA_VERSION};")
+        connection.execute(f"begin immediate; {' '.join(steps)} commit")
+    if was < SCHEMA_VERSION:
+        log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
     # An older Headgate reads the version in the data file without its WAL, and must then refuse
     # the file. After a start that was killed, only the WAL may have the new version.
     if folder.version_in_file < SCHEMA_VERSION:

@@ -110,6 +110,7 @@ class SqliteLog(Log):
             self.upkeep.after_opening(writer)
         except BaseException:
             connection.close()
+            self._folder.open_files.clear()  # the WAL has gone with the connection
             raise
         return writer
 
