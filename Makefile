@@ -106,7 +106,7 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs man format bench paired torture soak
+.PHONY: test packages lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs man format bench paired torture soak
 LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js lint-docs
 # Lint goes before the tests (it would disturb those that measure time), while what only they need
 # is fetched; they run even when it fails, so that one run tells everything. What fails once is run
@@ -159,6 +159,9 @@ lint-tests:
 format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
+
+packages: system-packages setup-test  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
+	@$(BIN)/python -m tests.packages $(ARGS)
 
 # Without ARGS, which name benchmarks, also how late a writer's tokens are.
 bench: setup-bench  ## Measure against nginx, nchan, the reference server and its client

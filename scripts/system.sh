@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/system.sh python|test|bench
+# Usage: scripts/system.sh python|test|bench|packages
 # Makes sure that the programs a part of the project needs are on this machine.
 # Says nothing when they are; otherwise installs them from apt, or prints what to install.
 set -euo pipefail
@@ -88,5 +88,6 @@ case "${1:-}" in
     python) need_python ;;
     test) need_test_tools ;;
     bench) need_bench_tools ;;
-    *) fail "usage: scripts/system.sh python|test|bench" ;;
+    packages) have_server debootstrap || install debootstrap ;;
+    *) fail "usage: scripts/system.sh python|test|bench|packages" ;;
 esac

@@ -34,7 +34,7 @@ def test_the_documented_install_commands_are_those_of_the_docker_image() -> None
     built = [line for line in instructions("RUN") if line.startswith(PIP)]
     in_image = [commands(line.replace(PIP, "pip install "))[0] for line in built]
     in_image = [command.partition(" &&")[0].strip() for command in in_image]
-    installing = document("operating.md").split("## Installing")[1].split("\n## ")[0]
+    installing = document("installing.md").split("## With pip")[1].split("\n## ")[0]
     assert commands(installing) == in_image
 
 
@@ -61,5 +61,5 @@ def test_documents_install_the_server_in_an_environment_of_its_own_and_say_why(
 def test_the_install_page_names_every_top_level_package_of_the_wheel() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     top_level = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    installing = document("operating.md").split("## Installing")[1].split("\n## ")[0]
+    installing = document("installing.md").split("## With pip")[1].split("\n## ")[0]
     assert [name for name in top_level if f"`{name}`" not in installing] == []

@@ -143,7 +143,7 @@ def test_the_documented_docker_commands_publish_a_console_on_this_machine_only(
         'for word; do printf "%s\\0" "$word"; done > arguments\n'
     )
     docker.chmod(0o755)
-    (block,) = [one for one in shell_blocks("operating.md") if "HEADGATE_ADMIN_USERS" in one]
+    (block,) = [one for one in shell_blocks("installing.md") if "HEADGATE_ADMIN_USERS" in one]
     path = f"{tmp_path}:{os.environ['PATH']}"
     told = {**os.environ, "PATH": path}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=told, check=True, timeout=30)

@@ -1,0 +1,44 @@
+"""Build the packages for Debian and try them: `python -m tests.packages [RELEASE]...`, as root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from scripts import debs
+from tests.packages.trial import next_version, try_package
+from tests.support.processes import ROOT
+
+FOLDER = ROOT / "build/packages"
+ROOTS = FOLDER / "roots"
+
+
+def main(names: list[str]) -> int:
+    """Build and try the package of each release; return 1 if one fails."""
+    os.umask(0o022)
+    status = 0
+    for release in (debs.RELEASES[name] for name in names or debs.RELEASES):
+        with tempfile.TemporaryDirectory(prefix="headgate-packages-") as made:
+            folder = Path(made)
+            package = debs.build_deb(release, ROOT, FOLDER, ROOTS)
+            click.echo(f"{release.name}: built {package.name}, {package.stat().st_size >> 20} MiB")
+            newer = debs.build_deb(release, next_version(folder), folder, ROOTS)
+            root = debs.make_root(release, ROOTS, folder / "root")
+            debs.add_packages(root)  # none, but apt learns what there is
+            try:
+                for seen in try_package(root, package, newer):
+                    click.echo(f"{release.name}: {seen}")
+            except AssertionError as failure:
+                status = 1
+                click.echo(f"{release.name}: FAILED: {failure}", err=True)
+            shutil.rmtree(root)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
