@@ -13,6 +13,8 @@ from gateway.commands.configuration import UNUSABLE, complain, config_option, lo
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.settings import Settings
 
 WARNED = 1
@@ -44,7 +46,11 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
     from gateway.settings.cross_checks.dangerous_settings import dangers
 
     try:
-        warnings = (*Authorities.check(settings), *dangers(settings))
+        warnings = (
+            *Authorities.check(settings),
+            *dangers(settings),
+            *_not_durable(settings),
+        )
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
@@ -56,6 +62,28 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         _print_routes(settings)
     if warnings and is_strict:
         sys.exit(WARNED)
+
+
+def _not_durable(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each server of Redis that keeps no append-only file.
+
+    A Redis that cannot be asked is said to be so, and is no reason for a warning.
+    """
+    from gateway.settings.cross_checks.written_routes import written_routes
+    from gateway.settings.log_kinds.redis import KIND, WITHOUT_FILE
+    from gateway.settings.reading.toml_file import spell
+
+    for path, route in written_routes(settings):
+        if route.log_kind is not KIND:
+            continue
+        from gateway.commands.redis_doctor.asking import ServerUnreachable, servers_without_file
+
+        name = settings.named(spell(path))
+        try:
+            for server in servers_without_file(route):
+                yield f"{name}: {server}: {WITHOUT_FILE}; headgate doctor redis says more"
+        except ServerUnreachable as cause:
+            complain(f"{name}: whether Redis keeps an append-only file is not known: {cause}.")
 
 
 def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:

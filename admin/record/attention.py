@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.model import ALARM_RATIO, Attention
 from admin.record import figures
+from gateway.settings.log_kinds.redis import WITHOUT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -140,8 +141,7 @@ def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
         if name == "headgate_workers_silent" and number:
             yield AttentionItem(key, "warning", f"{number:.0f} workers do not tell how they are")
         elif name == "headgate_redis_aof_enabled" and not number:
-            sentence = "Redis keeps no append-only file: a restart loses acknowledged appends"
-            yield AttentionItem(key, "warning", sentence, route)
+            yield AttentionItem(key, "warning", WITHOUT_FILE, route)
         elif name == "headgate_redis_aof_ok" and not number:
             yield AttentionItem(key, "bad", "Redis cannot write its append-only file", route)
         elif name == "headgate_log_free_bytes" and number < FEWEST_FREE_BYTES:

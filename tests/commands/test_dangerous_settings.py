@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.commands.redis_doctor.asking import servers_without_file
 from gateway.settings import Settings, load
 from gateway.settings.cross_checks.dangerous_settings import dangers
+from gateway.settings.log_kinds.redis import WITHOUT_FILE
+from tests.support.ports import free_port
 from tests.support.processes import headgate
+from tests.support.redis_groups import ClusterServers, SentinelGroup
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +145,7 @@ def test_a_danger_is_named_with_the_place_of_the_setting(tmp_path: Path) -> None
     folder.chmod(0o755)
     config.write_text(
         "long_poll_timeout = 100\n[[routes]]\nprefix = '/a'\n"
-        f"origin = 'file:{folder}'\n[[routes]]\nprefix = '/b'\norigin = 'memory:'\n"
+        f"origin = 'file:{folder}'\n[[routes]]\nprefix = '/longer'\norigin = 'memory:'\n"
     )
     first, second = dangers(load(config, {}, {}))
     assert first.startswith(f"{config}:1: long_poll_timeout is 100: ")
@@ -162,6 +167,50 @@ def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine)
     assert (as_json.returncode, as_json.stderr) == (1, b"")
     assert json.loads(as_json.stdout)["warnings"] == [warning]
     assert cli("check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode == 0
+
+
+def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    with redis_server(tmp_path, appendonly="no") as redis:
+        environment = {"HEADGATE_ORIGIN": redis.url}
+        done = cli("check", "--strict", environment=environment)
+        assert (done.returncode, done.stderr.decode()) == (
+            1,
+            f"headgate: warning: HEADGATE_ORIGIN: origin: {redis.address}: {WITHOUT_FILE}; "
+            "headgate doctor redis says more.\n",
+        )
+        redis.command("CONFIG", "SET", "appendonly", "yes")
+        done = cli("check", "--strict", environment=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("group", [SentinelGroup, ClusterServers])
+def test_check_asks_every_primary_of_a_group_of_redis_servers(
+    group: type[SentinelGroup | ClusterServers], tmp_path: Path
+) -> None:
+    with group(tmp_path) as servers:
+        route = Settings(origin=servers.url).route_table[0]
+        primaries = 1 if isinstance(servers, SentinelGroup) else len(servers.nodes)
+        assert len(servers_without_file(route)) == primaries
+
+
+def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
+    cli: CommandLine,
+) -> None:
+    origin = f"redis://127.0.0.1:{free_port()}"
+    done = cli("check", "--strict", environment={"HEADGATE_ORIGIN": origin})
+    assert done.returncode == 0
+    assert done.stderr.decode().startswith(
+        "headgate: HEADGATE_ORIGIN: origin: whether Redis keeps an append-only file is not known: "
+    )
+
+
+def test_a_start_logs_a_redis_that_keeps_no_append_only_file_once(tmp_path: Path) -> None:
+    with redis_server(tmp_path, appendonly="no") as redis, headgate(redis.url) as server:
+        assert server.terminate() == 0
+        lines = [line for line in server.output().splitlines() if "log.not_durable" in line]
+    assert [json.loads(line)["what"] for line in lines] == [WITHOUT_FILE]
 
 
 def test_a_start_logs_each_danger_once() -> None:

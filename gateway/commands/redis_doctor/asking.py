@@ -72,20 +72,51 @@ def ask(route: Route) -> ExaminedOrigin:
     if kind == "sentinel":
         return _ask_sentinels(route)
     if kind == "cluster":
-        return _ask_cluster(route)
+        return _ask_nodes(route, _cluster_view(route))
     nodes: Sequence[tuple[str, int] | None] = parse_redis(route.origin).nodes or (None,)
     return ExaminedOrigin(tuple(_server(route, node) for node in nodes), (), (), None)
 
 
+def servers_without_file(route: Route) -> tuple[str, ...]:
+    """Return the servers of a route that keep no append-only file. Raises ServerUnreachable."""
+    return tuple(_address(route, node) for node in _primaries(route) if not _has_file(route, node))
+
+
+def _primaries(route: Route) -> Sequence[tuple[str, int] | None]:
+    """Return the servers that take the appends; None stands for that of a socket."""
+    origin = parse_redis(route.origin)
+    if origin.kind == "sentinel":
+        return (_primary(_views(route)),)
+    if origin.kind == "cluster":
+        return [_node(address) for address in _cluster_view(route).replicas]
+    return origin.nodes or (None,)
+
+
+def _has_file(route: Route, node: tuple[str, int] | None) -> bool:
+    try:
+        with connected(route, node) as client:
+            return bool(client.execute("INFO", "persistence").get("aof_enabled", 1))
+    except redis.RedisError as cause:
+        raise ServerUnreachable(f"{_address(route, node)}: {_sentence(cause, route)}") from cause
+
+
 def _ask_sentinels(route: Route) -> ExaminedOrigin:
-    views = tuple(_sentinel(route, node) for node in parse_redis(route.origin).nodes)
+    views = _views(route)
+    return ExaminedOrigin((_server(route, _primary(views)),), (), views, None)
+
+
+def _views(route: Route) -> tuple[SentinelFacts, ...]:
+    return tuple(_sentinel(route, node) for node in parse_redis(route.origin).nodes)
+
+
+def _primary(views: tuple[SentinelFacts, ...]) -> tuple[str, int]:
+    """Return the primary that the sentinels name. Raises ServerUnreachable."""
     told = next((view for view in views if view.why_unhealthy is None), None)
     if told is None:
         raise ServerUnreachable(
             "; ".join(f"{view.address}: {view.why_unhealthy}" for view in views)
         )
-    primary = (str(told.fields["ip"]), int(told.fields["port"]))
-    return ExaminedOrigin((_server(route, primary),), (), views, None)
+    return str(told.fields["ip"]), int(told.fields["port"])
 
 
 def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
@@ -104,25 +135,23 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     return SentinelFacts(address, None, fields, quorum)
 
 
-def _ask_cluster(route: Route) -> ExaminedOrigin:
+def _cluster_view(route: Route) -> ClusterFacts:
+    """Return the cluster as the first node that answers sees it. Raises ServerUnreachable."""
     troubles = []
     for node in parse_redis(route.origin).nodes:
         try:
             with connected(route, node) as client:
-                view = _cluster(client)
+                return _cluster(client)
         except redis.RedisError as cause:
             troubles.append(f"{_shown(node)}: {_sentence(cause, route)}")
-            continue
-        return _ask_nodes(route, view)
     raise ServerUnreachable("; ".join(troubles))
 
 
 def _ask_nodes(route: Route, view: ClusterFacts) -> ExaminedOrigin:
     servers, silent = [], []
     for address in view.replicas:
-        host, _, port = address.rpartition(":")
         try:
-            servers.append(_server(route, (host, int(port))))
+            servers.append(_server(route, _node(address)))
         except ServerUnreachable as cause:
             silent.append(str(cause))
     return ExaminedOrigin(tuple(servers), tuple(silent), (), view)
@@ -141,7 +170,7 @@ def _cluster(client: ServerClient) -> ClusterFacts:
 
 
 def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
-    address = parse_redis(route.origin).path if node is None else _shown(node)
+    address = _address(route, node)
     try:
         with connected(route, node) as client:
             info = client.execute("INFO")
@@ -213,6 +242,16 @@ def _size(client: ServerClient, names: RedisNames, path: str) -> StreamSize:
     keys = (names.meta(path), names.records(path))
     used = sum(client.execute("MEMORY USAGE", key) or 0 for key in keys)
     return StreamSize(used, client.execute("XLEN", names.records(path)))
+
+
+def _node(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _address(route: Route, node: tuple[str, int] | None) -> str:
+    """Return how a server is named: by its address, or by its socket if `node` is None."""
+    return parse_redis(route.origin).path if node is None else _shown(node)
 
 
 def _shown(node: tuple[str, int]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.cross_checks.own_listener import perhaps_leading_back
+from gateway.settings.cross_checks.written_routes import written_routes
+from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +24,13 @@ def dangers(settings: Settings) -> Iterator[str]:
     Folders are looked at, and no server is asked.
     """
     yield from _silences(settings)
-    for index, route in enumerate(settings.route_table):
+    for path, route in written_routes(settings):
         danger = "" if route.log_kind is None else route.log_kind.danger(route.origin)
         if danger:
-            path = f"routes[{index}].origin" if settings.routes else "origin"
-            yield f"{settings.named(path)}: {danger}"
-    for path, url in perhaps_leading_back(settings):
+            yield f"{settings.named(spell(path))}: {danger}"
+    for name, url in perhaps_leading_back(settings):
         yield (
-            f"{settings.named(path)}: {url} has a host of this gateway itself, so that each "
+            f"{settings.named(name)}: {url} has a host of this gateway itself, so that each "
             "request may come back to it: name the server behind it"
         )
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
+from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import shown_origin
+from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +24,7 @@ PORTS = {"http": 80, "https": 443}
 
 def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each origin whose URL is known to lead to a listener of these settings."""
-    for index, route in enumerate(settings.route_table):
-        path: tuple[str | int, ...] = ("routes", index, "origin")
-        if not settings.routes:
-            path = ("origin",)
+    for path, route in written_routes(settings):
         for url in route.origins if route.is_http else ():
             for key, listener in (("listen", settings.listen), ("admin", settings.admin)):
                 if _is_at(listener, url):
@@ -45,11 +44,10 @@ def perhaps_leading_back(settings: Settings) -> Iterator[tuple[str, str]]:
     own = socket.gethostname().lower()
     listeners = {(own, address.port) for address in (settings.listen, settings.admin)}
     listeners |= {(host.lower(), settings.front_listen.port) for host in settings.front}
-    for index, route in enumerate(settings.route_table):
-        path = f"routes[{index}].origin" if settings.routes else "origin"
+    for path, route in written_routes(settings):
         for url in route.origins if route.is_http else ():
             if _place(url) in listeners:
-                yield path, shown_origin(url)
+                yield spell(path), shown_origin(url)
 
 
 def _place(url: str) -> tuple[str, int]:

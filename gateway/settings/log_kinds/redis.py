@@ -35,6 +35,8 @@ QUERY_KEYS: dict[Deployment, tuple[str, ...]] = {
     "cluster": ("prefix",),
 }
 HIDDEN = "***"
+# What is said of a Redis without appendonly, wherever it is found.
+WITHOUT_FILE = "Redis keeps no append-only file: a restart loses acknowledged appends"
 
 
 @dataclass(frozen=True, slots=True)

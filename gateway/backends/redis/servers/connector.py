@@ -16,7 +16,7 @@ from gateway.backends.redis.names import LIBRARY
 from gateway.backends.redis.servers.failures import translated
 from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.backends.redis.servers.sentinels import connection_to, primary_of
-from gateway.settings.log_kinds.redis import parse_redis
+from gateway.settings.log_kinds.redis import WITHOUT_FILE, parse_redis
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -87,18 +87,23 @@ class RedisConnector:
                 self.sharded = None not in await connection.read_response()
                 if not self._settings.is_cluster:
                     await _check_alone(connection)
-                await self._warn_of_eviction(connection)
+                await self._warn_of_losses(connection)
         redis_connection.adopt(connection)
 
-    async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
-        """Warn once of a Redis that evicts keys when it is full: it does that silently."""
-        await connection.send_command("INFO", "memory")
+    async def _warn_of_losses(self, connection: AbstractConnection) -> None:
+        """Warn once of a Redis that loses streams silently: when it is full, or by a restart."""
+        if self._is_warned:
+            return
+        await connection.send_command("INFO", "memory", "persistence")
         told: bytes = await connection.read_response()
-        memory = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
-        policy = memory.get(b"maxmemory_policy", b"noeviction").decode()
-        if policy != "noeviction" and memory.get(b"maxmemory") != b"0" and not self._is_warned:
+        info = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        policy = info.get(b"maxmemory_policy", b"noeviction").decode()
+        if policy != "noeviction" and info.get(b"maxmemory") != b"0":
             self._is_warned = True
             log.warning("log.may_evict", server=str(self._origin), maxmemory_policy=policy)
+        if info.get(b"aof_enabled") == b"0":
+            self._is_warned = True
+            log.warning("log.not_durable", server=str(self._origin), what=WITHOUT_FILE)
 
     async def _connection(self, address: Address) -> AbstractConnection:
         origin, options = self._origin, self.options()

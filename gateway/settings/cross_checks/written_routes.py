@@ -1,0 +1,20 @@
+"""The routes in the order and at the places in which they are written, for messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.declared import Settings
+    from gateway.settings.reading.values import Place
+    from gateway.settings.route import Route
+
+
+def written_routes(settings: Settings) -> Iterator[tuple[Place, Route]]:
+    """Yield each route with the place of its origin."""
+    if not settings.routes:
+        yield ("origin",), settings.route_table[0]
+    for index, route in enumerate(settings.routes):
+        yield ("routes", index, "origin"), route
