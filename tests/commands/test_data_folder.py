@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 from contextlib import closing
@@ -121,6 +122,38 @@ def test_a_damaged_record_is_named_with_its_stream_and_offset_and_is_not_backed_
     assert (tmp_path / "headgate.db").read_bytes() == before
 
 
+def test_a_damaged_recent_append_is_named_with_its_stream_and_offset(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        for name in ("plain", "other"):
+            assert request(server, "PUT", name).status == 201
+            assert request(server, "POST", name, b"first ").status == 204
+            assert request(server, "POST", name, b"second").status == 204
+        server.kill()
+    with closing(sqlite3.connect(tmp_path / "headgate.db")) as connection:
+        connection.execute("update recent set data=cast('x' || substr(data, 2) as blob) where nr=4")
+        connection.commit()
+    done = command("verify", tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines()[0] == (
+        "other at 0000000000000000_0000000000000006: a recent record (row 4) does not match its "
+        "checksum"
+    )
+
+
+def test_a_damaged_wal_is_named(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        assert request(server, "PUT", "plain").status == 201
+        for number in range(5):
+            assert request(server, "POST", "plain", b"%d" % number * 3000).status == 204
+        server.kill()
+    wal = bytearray((tmp_path / "headgate.db-wal").read_bytes())
+    wal[len(wal) // 2] ^= 1
+    (tmp_path / "headgate.db-wal").write_bytes(wal)
+    done = command("verify", tmp_path)
+    assert done.returncode == 1
+    assert b"headgate.db-wal is damaged: " in done.stdout
+
+
 def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path / 'data'}") as server:
         write_streams(server)
@@ -140,6 +173,56 @@ def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path
             assert reason in done.stderr.decode()
             assert done.stderr.count(b"\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_replaces_what_a_killed_one_left_and_waits_for_no_other(tmp_path: Path) -> None:
+    draft = tmp_path / "copy.partial"
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        draft.write_bytes(b"not a database" * 10_000)
+        with draft.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            done = command("backup", tmp_path / "data", tmp_path / "copy")
+            assert done.returncode == 2
+            assert b"another backup is writing" in done.stderr
+        assert not (tmp_path / "copy").exists()
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+    assert not draft.exists()
+    assert command("verify", tmp_path / "copy").returncode == 0
+
+
+def test_a_restore_replaces_what_a_killed_one_left(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "headgate.db.new").write_bytes((tmp_path / "copy").read_bytes()[:20_000])
+    (tmp_path / "other" / "headgate.lock").touch()
+    assert command("restore", tmp_path / "copy", tmp_path / "other").returncode == 0
+    assert command("verify", tmp_path / "other").returncode == 0
+    assert sorted(it.name for it in (tmp_path / "other").glob("*.new")) == []
+
+
+@pytest.mark.parametrize("size", [0, 50, 4096, 30_000, -4096])
+def test_a_part_of_a_backup_is_never_restored(size: int, tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
+    (tmp_path / "copy").write_bytes((tmp_path / "copy").read_bytes()[:size])
+    done = command("restore", tmp_path / "copy", tmp_path / "other")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert not (tmp_path / "other" / "headgate.db").exists()
+
+
+def test_a_backup_without_room_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        assert request(server, "POST", "plain", b"x" * 400_000).status == 204
+        limited = f"ulimit -f 256; exec {HEADGATE} backup {tmp_path / 'data'} {tmp_path / 'copy'}"
+        done = run(["bash", "-c", limited], timeout_s=60)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"cannot be copied to" in done.stderr
+    assert not list(tmp_path.glob("copy*"))
 
 
 @pytest.mark.parametrize("name", ["verify", "backup", "restore"])
