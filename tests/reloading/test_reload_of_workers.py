@@ -87,6 +87,17 @@ def test_the_command_puts_new_settings_in_force_in_all_workers(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_dangerous_setting_is_logged_once_by_the_reload_that_brings_it(
+    tmp_path: Path, workers: int
+) -> None:
+    with configured(tmp_path, workers) as at:
+        at.write("/a", long_poll_timeout=60)
+        assert at.reload().returncode == 0
+        (line,) = at.server.told("settings.dangerous")
+        assert line["what"].startswith(f"{at.file}:2: long_poll_timeout is 60: by default nginx")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, workers: int) -> None:
     with configured(tmp_path, workers) as at:
         at.write("/a", "/b", expiry_grace=1, log_format="json")
