@@ -62,13 +62,13 @@ async def load_of_npm(url: str, streams: int, seconds: float) -> dict[str, float
 
 ROWS = {
     "resident before, MB": "before_mb",
-    "most, MB": "most_mb",
+    "peak, MB": "most_mb",
     "resident after, MB": "after_mb",
     "streams": "streams",
     "readers that resumed": "resumed",
-    "that left": "left",
-    "that read to the end": "to the end",
-    "too late for the stream": "too late",
+    "readers that left": "left",
+    "readers that read to the end": "to the end",
+    "readers that came too late": "too late",
     "errors": "errors",
     "readers without an end": "readers hung",
     "runs given up": "given up",
