@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gateway.tls.certificate_files import CertificateFiles
 
 SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few clients send one
+# The longest record of TLS with its frame (RFC 8446 section 5.2). Each connection has two buffers,
+# by the library's default of 256 KiB: such large ones are mappings of their own, of which a process
+# may have 65,530 on Linux, so that 32,000 connections would be the most.
+BUFFER_BYTES = 16 * 1024 + 64
 # By the words of OpenSSL. All others, such as a reset, are "other".
 REASONS = {
     "HTTP_REQUEST": "plain_http",
@@ -54,6 +58,8 @@ class Handshakes:
                 ssl=self.files.context,
                 ssl_handshake_timeout=timeout_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
+                ssl_incoming_bio_size=BUFFER_BYTES,
+                ssl_outgoing_bio_size=BUFFER_BYTES,
             )
         except OSError as error:
             self.failures[reason_of(error)] += 1

@@ -29,6 +29,7 @@ from tests.bench import (
     redis_reads,
     sse,
     stalls,
+    tls,
     tools,
     watching,
     workers,
@@ -62,6 +63,9 @@ BENCHMARKS = {
     "workers": workers.bench,
     "stalls": stalls.bench,
     "watching": watching.bench,
+    "tls-reads": tls.bench_reads,
+    "tls-idle": tls.bench_idle,
+    "tls-handshakes": tls.bench_handshakes,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)
