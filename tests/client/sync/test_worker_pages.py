@@ -66,7 +66,7 @@ def web(
     assert any(redis.url in program for program in files.values())
     write(tmp_path, files | {"model.py": LOGGED_MODEL}, url, "orphan_after=1")
     if kind == "Celery":
-        (added,) = programs("celery-and-rq.md", "Celery", "Go on after a kill").values()
+        (added,) = programs("celery-and-rq.md", "Celery", "Continue after a kill").values()
         with (tmp_path / "work.py").open("a") as work:
             work.write(added.replace(RUNS, url))
     with application(tmp_path, monkeypatch) as module:
