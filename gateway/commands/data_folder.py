@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -16,9 +17,9 @@ from gateway.commands.shell.terminal import safe
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from gateway.backends.sqlite.backups.copying import FileCopy, OnProgress
+    from gateway.backends.sqlite.backups.copying import OnProgress
     from gateway.backends.sqlite.backups.verification import FileVerification
 
 DAMAGED = 1
@@ -43,20 +44,15 @@ def verify(place: Path, as_json: bool) -> None:
     from gateway.backends.sqlite.backups.source import SourceFile
     from gateway.backends.sqlite.backups.verification import FileVerification
 
-    progress = _shown_after(QUIET_S)
-    try:
-        with SourceFile.open(place) as source:
-            check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
-            for damage in check.run():
-                if as_json:
-                    click.echo(json.dumps(damage._asdict()))
-                else:
-                    at = f"{damage.path} at {damage.offset}: " if damage.path else ""
-                    click.echo(safe(f"{at}{damage.problem}"))
-            _summarize(check, source.file, source.version, as_json=as_json)
-    except StartError as refusal:
-        complain(f"{refusal.detail}.")
-        sys.exit(UNUSABLE)
+    with _refusals(), _progress() as progress, SourceFile.open(place) as source:
+        check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
+        for damage in check.run():
+            if as_json:
+                click.echo(json.dumps(damage._asdict()))
+            else:
+                at = f"{damage.path} at {damage.offset}: " if damage.path else ""
+                click.echo(safe(f"{at}{damage.problem}"))
+    _summarize(check, source.file, source.version, as_json=as_json)
     sys.exit(DAMAGED if check.damages else 0)
 
 
@@ -81,7 +77,8 @@ def backup(source: Path, to: Path) -> None:
     """
     from gateway.backends.sqlite.backups.copying import back_up
 
-    copied = _run(lambda on_progress: back_up(source, to, on_progress))
+    with _refusals(), _progress() as progress:
+        copied = back_up(source, to, progress)
     size = _size(copied.streams, copied.records_bytes)
     click.echo(safe(f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."))
 
@@ -97,7 +94,8 @@ def restore(backup: Path, folder: Path) -> None:
     """
     from gateway.backends.sqlite.backups.copying import restore as restore_backup
 
-    copied = _run(lambda on_progress: restore_backup(backup, folder, on_progress))
+    with _refusals(), _progress() as progress:
+        copied = restore_backup(backup, folder, progress)
     click.echo(safe(f"Restored {_size(copied.streams, copied.records_bytes)} to {folder}."))
 
 
@@ -109,23 +107,28 @@ def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def _run(copy: Callable[[OnProgress], FileCopy]) -> FileCopy:
-    """Return what was copied, or end the program with a sentence."""
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """End the program with a sentence about what cannot be done."""
     try:
-        return copy(_shown_after(QUIET_S))
+        yield
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
 
 
-def _shown_after(quiet_s: float) -> OnProgress:
-    """Return a function that shows progress on a terminal, once the command takes that long."""
+@contextlib.contextmanager
+def _progress() -> Iterator[OnProgress]:
+    """Show progress on a terminal within the block, once that takes longer than QUIET_S."""
     progress = Progress()
-    begins = time.monotonic() + quiet_s
+    begins = time.monotonic() + QUIET_S
 
     def show(what: str, done: int, total: int) -> None:
         if time.monotonic() >= begins:
             of_all = f" of {total:,}" if total else ""
             progress.show(lambda: f"{done:,}{of_all} {what}")
 
-    return show
+    try:
+        yield show
+    finally:
+        progress.clear()

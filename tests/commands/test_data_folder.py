@@ -152,6 +152,10 @@ def test_a_damaged_wal_is_named(tmp_path: Path) -> None:
     done = command("verify", tmp_path)
     assert done.returncode == 1
     assert b"headgate.db-wal is damaged: " in done.stdout
+    done = command("backup", tmp_path, tmp_path / "copy")
+    assert done.returncode == 2
+    assert b"headgate.db-wal is damaged: " in done.stderr
+    assert not list(tmp_path.glob("copy*"))
 
 
 def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path: Path) -> None:
@@ -197,10 +201,11 @@ def test_a_restore_replaces_what_a_killed_one_left(tmp_path: Path) -> None:
         assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "headgate.db.new").write_bytes((tmp_path / "copy").read_bytes()[:20_000])
+    (tmp_path / "other" / "headgate.db.new-journal").write_bytes(b"of the part")
     (tmp_path / "other" / "headgate.lock").touch()
     assert command("restore", tmp_path / "copy", tmp_path / "other").returncode == 0
     assert command("verify", tmp_path / "other").returncode == 0
-    assert sorted(it.name for it in (tmp_path / "other").glob("*.new")) == []
+    assert sorted(it.name for it in (tmp_path / "other").glob("*.new*")) == []
 
 
 @pytest.mark.parametrize("size", [0, 50, 4096, 30_000, -4096])

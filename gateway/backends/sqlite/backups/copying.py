@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 
 from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import FileVerification
+from gateway.backends.sqlite.backups.verification import FileVerification, wal_damages
 from gateway.backends.sqlite.data_folder import DataFolder, create_file, sync_folder
 from gateway.backends.sqlite.recovery import begin_history
 from gateway.errors import StartError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gateway.backends.sqlite.backups.verification import DamageReport
+
     # Called with what is being done, and the pages that are done and all of them, if known.
     OnProgress = Callable[[str, int, int], object]
 
@@ -26,6 +28,7 @@ PAGES = 256  # copied in one step, a megabyte
 # Pages after which the copy is synced. With more, the sync at the end would hold up those of the
 # server's commits.
 SYNC_PAGES = 2048
+SUFFIXES = ("", "-journal", "-wal", "-shm")  # of the files of one database
 
 
 class FileCopy(NamedTuple):
@@ -68,21 +71,22 @@ def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
         target.occupy()
         try:
             _check_empty(target)
-            target.new.unlink(missing_ok=True)
+            _remove(target.new)
             create_file(target.new)
             copied = _copy(source, target.new, on_progress, begin_history)
             target.put_in_place()
         except OSError as error:
             raise target.unusable(error) from error
         finally:
-            target.new.unlink(missing_ok=True)
+            _remove(target.new)
             target.release()
     return copied
 
 
 def _check_empty(target: DataFolder) -> None:
     """Raise StartError if there is anything but what a restore that was killed has left."""
-    ours = {target.new.name, "headgate.lock", "lost+found"}  # which a disk of its own has
+    drafts = (f"{target.new.name}{suffix}" for suffix in SUFFIXES)
+    ours = {*drafts, "headgate.lock", "lost+found"}  # the last is on a disk of its own
     others = sorted(it.name for it in target.folder.iterdir() if it.name not in ours)
     if others:
         raise StartError(
@@ -115,10 +119,21 @@ def _draft(to: Path) -> Iterator[Path]:
             raise StartError(f"another backup has just written {to}")
         try:
             opened.truncate()
+            _remove_beside(draft)
             yield draft
         finally:
-            for name in (draft.name, f"{draft.name}-journal"):
-                draft.with_name(name).unlink(missing_ok=True)
+            _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    _remove_beside(draft)
+
+
+def _remove_beside(draft: Path) -> None:
+    """Remove what SQLite would take for changes of the file that is written next."""
+    for suffix in SUFFIXES[1:]:
+        draft.with_name(f"{draft.name}{suffix}").unlink(missing_ok=True)
 
 
 def _copy(
@@ -129,6 +144,7 @@ def _copy(
 ) -> FileCopy:
     """Copy a data file to an empty one, change it, verify it and sync it. Raises StartError."""
     try:
+        _refuse(source, wal_damages(source))
         _copy_pages(source.connection, to, on_progress)
         connection = apsw.Connection(str(to), flags=apsw.SQLITE_OPEN_READWRITE)
         # A copy of a file in WAL mode is in that mode, too, and whoever opened it would leave files
@@ -142,13 +158,18 @@ def _copy(
     _sync(to)
     with SourceFile.open(to) as copy:
         check = FileVerification(copy, lambda: on_progress("verified", check.streams, 0))
-        for damage in check.run():
-            at = f"{damage.path} at {damage.offset}: " if damage.path else ""
-            raise StartError(
-                f"{source.file} is damaged, {at}{damage.problem}; headgate verify lists all, and"
-                " no copy was left"
-            )
+        _refuse(source, check.run())
     return FileCopy(check.streams, check.bytes, to.stat().st_size)
+
+
+def _refuse(source: SourceFile, damages: Iterator[DamageReport]) -> None:
+    """Raise StartError for the first damage."""
+    for damage in damages:
+        at = f"{damage.path} at {damage.offset}: " if damage.path else ""
+        raise StartError(
+            f"{source.file} is damaged, {at}{damage.problem}; headgate verify lists all, and no"
+            " copy was left"
+        )
 
 
 def _copy_pages(source: apsw.Connection, to: Path, on_progress: OnProgress) -> None:

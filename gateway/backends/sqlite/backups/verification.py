@@ -45,6 +45,22 @@ class DamageReport(NamedTuple):
     offset: str = ""
 
 
+def wal_damages(source: SourceFile) -> Iterator[DamageReport]:
+    """Judge the WAL of a file as the next start would, unless a server is writing it."""
+    file = source.file
+    log = file.with_name(f"{file.name}-wal")
+    with unused(file.parent) as is_unused:
+        if not is_unused or not log.exists():
+            return
+        page_size = source.connection.pragma("page_size")
+        found = wal.skipped_frames(log, frames_taken(source.connection), page_size)
+    if found.is_damage:
+        yield DamageReport(
+            f"{log.name} is damaged: {found.commits} commits in it, which may have been"
+            " acknowledged, cannot be read"
+        )
+
+
 class FileVerification:
     """A verification of a data file, and the counts of what it has looked at so far."""
 
@@ -74,7 +90,7 @@ class FileVerification:
             names = ", ".join(f"{table}.{column}" for table, column in sorted(missing))
             yield DamageReport(f"these columns are not in the file: {names}")
             return
-        yield from self._wal()
+        yield from wal_damages(self._source)
         yield from self._streams()
         if self._source.version > 1:
             yield from self._recent()
@@ -88,21 +104,6 @@ class FileVerification:
         for (history,) in self._all("select value from meta where name='history'"):
             self._history = history
         return missing_columns(found, self._source.version)
-
-    def _wal(self) -> Iterator[DamageReport]:
-        """Judge a WAL as the next start would, unless a server is writing it."""
-        file = self._source.file
-        log = file.with_name(f"{file.name}-wal")
-        with unused(file.parent) as is_unused:
-            if not is_unused or not log.exists():
-                return
-            page_size = self._connection.pragma("page_size")
-            found = wal.skipped_frames(log, frames_taken(self._connection), page_size)
-        if found.is_damage:
-            yield DamageReport(
-                f"{log.name} is damaged: {found.commits} commits in it, which may have been"
-                " acknowledged, cannot be read"
-            )
 
     # ---- streams and their records
 
