@@ -1,7 +1,8 @@
-"""The admin listener's connections, with limits and deadlines like those for streams.
+"""The listener for the console, the admin API and the metrics, with limits like those for streams.
 
-The listener accepts few connections at once: a client that opens them all leaves nearly all of the
-process's descriptors for streams.
+`process.listening` opens it with the aiohttp application that serves its requests. It accepts few
+connections at once: a client that opens them all leaves nearly all of the process's descriptors
+for streams.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ REFUSALS = counter(
     "limit",
 )
 DECLARED = (CONNECTIONS, REFUSALS)
-LIMITS = (  # their names in counters and refusals
+LIMITS = (  # values of the label `limit`
     *("max_connections", "max_client_connections", "header_timeout", "body_timeout"),
     *("min_body_rate", "head_size", "max_append", "max_pending_appends"),
 )
@@ -126,7 +127,7 @@ class AdminListener:
     def __init__(
         self, application: web.Application, bounds: AdminBounds, keepalive_s: float
     ) -> None:
-        application.on_response_prepare.append(_end_behind_last)
+        application.on_response_prepare.append(_close_after_last)
         self.shared = bounds.shared
         self.bounds = bounds
         self.handlers = self
@@ -156,17 +157,17 @@ class AdminListener:
         self.bounds.refused.close()
 
     async def handle(self, request: Request) -> WritableReply:
-        """Return the application's reply, unless it would fail on the request."""
+        """Return the application's reply. Raises HeadgateError, or ConnectionError."""
         check(request)
         expected = request.headers.get("Expect", EXPECTED)
         if expected.lower() != EXPECTED:
             raise BadRequest(f"of the expectations only {EXPECTED} is understood")
         await in_task()
-        its, handle = self._application_request(request)
+        converted, handle = self._application_request(request)
         try:
-            return ApplicationReply(its, await handle(its))
+            return ApplicationReply(converted, await handle(converted))
         except web.HTTPException as answer:
-            return ApplicationReply(its, answer)
+            return ApplicationReply(converted, answer)
         except ConnectionError:
             reason = "the client left before the end of its request"
             self.bounds.log_refusal(reason, peer_of(request.transport))
@@ -175,7 +176,7 @@ class AdminListener:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             log.exception("admin.request_failed", method=request.method)
-            return ApplicationReply(its, web.HTTPInternalServerError())
+            return ApplicationReply(converted, web.HTTPInternalServerError())
 
     def answer(self, _: Request, reply: WritableReply) -> WritableReply:
         """Return the reply that `handle` has made."""
@@ -192,8 +193,8 @@ class AdminListener:
         connection: Any = request.connection
         make: Any = server.request_factory
         writer, task = StreamWriter(connection, loop), asyncio.current_task()
-        its: web.BaseRequest = make(request.message, request.body, connection, writer, task)
-        return its, server.request_handler
+        converted: web.BaseRequest = make(request.message, request.body, connection, writer, task)
+        return converted, server.request_handler
 
     def last_answer(self, _data: bytes) -> None:
         """Return None: every request takes a connection."""
@@ -201,7 +202,7 @@ class AdminListener:
     def enter(
         self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
     ) -> None:
-        """Give an accepted socket its connection."""
+        """Start a connection on an accepted socket, which has sent `early` already."""
         assert self._entrance is not None, "it listens"
         self._entrance.enter(AdminConnection(self, early, late), client, handshakes)
 
@@ -271,12 +272,12 @@ class ApplicationReply:
 
 
 def _of(request: web.BaseRequest) -> Request:
-    """Return our request from which aiohttp's was made."""
+    """Return the request from which `request` was converted for aiohttp."""
     connection = cast("AdminConnection", request.protocol)
     return Request(request._message, request.content, connection)
 
 
-async def _end_behind_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def _close_after_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Close the connection after a request that must be its last one."""
     if _of(request).is_last:
         response.headers["Connection"] = "close"

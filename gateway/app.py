@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.runtime.asked import ExplainSteps
+    from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 T = TypeVar("T")
-_RUNNING, _CANCELLED, _BEGUN = 1, 2, 4  # flags of a Step
+_RUNNING, _CANCELLED, _TASK_STARTED = 1, 2, 4  # flags of a Step
 
 
 @types.coroutine
@@ -39,12 +39,12 @@ def in_task() -> Generator[None, None, None]:
 
 
 async def outcome_of(result: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
-    """Return the value of what a handler has returned, where there is no Step to do it."""
+    """Return the value of a handler's result in a task, which can await it without a Step."""
     return await result if isinstance(result, Later | types.CoroutineType) else result
 
 
 class Step(Generic[T]):
-    """A running handler. `on_done` is called once, with the handler's value or error.
+    """A handler that runs without a task. `on_done` is called once, with its value or error.
 
     The caller of `run` keeps a reference to the step: the garbage collector would end an
     unreferenced one before its clean-up.
@@ -220,8 +220,8 @@ class Step(Generic[T]):
             self._promote(awaited)
 
     def _promote(self, awaited: Any) -> None:  # noqa: ANN401 - what asyncio has to wait for
-        """Continue as a task."""
-        self._flags &= ~_BEGUN
+        """Run the rest of the handler in a task, which awaits `awaited` first."""
+        self._flags &= ~_TASK_STARTED
         self._awaited = awaited
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._rest(awaited), context=self._context)
@@ -230,9 +230,7 @@ class Step(Generic[T]):
     def _ended(self, task: asyncio.Task[T]) -> None:
         self.task = None  # breaks the reference cycle of its error and this step
         if task.cancelled():
-            if (
-                not self._flags & _BEGUN
-            ):  # asyncio never started it, so the handler has seen no CancelledError
+            if not self._flags & _TASK_STARTED:  # the handler has seen no CancelledError
                 if _takes_time_to_cancel(self._awaited):
                     self._promote(self._awaited)
                 else:
@@ -249,7 +247,7 @@ class Step(Generic[T]):
         assert on_done is not None, "a step ends once"
         try:
             on_done(value, error)
-        except Exception as failure:  # noqa: BLE001 - not for the code that has set a Later
+        except Exception as failure:  # noqa: BLE001 - the code that set a Later must not get it
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "on_done of a step", "exception": failure}
             )
@@ -259,7 +257,7 @@ class Step(Generic[T]):
 
     @types.coroutine
     def _resumed(self, awaited: Any) -> Generator[Any, Any, T]:  # noqa: ANN401 - as of _promote
-        self._flags |= _BEGUN
+        self._flags |= _TASK_STARTED
         self._awaited = None
         coro, thrown = self._coro, None
         assert coro is not None, "only a coroutine awaits"
@@ -278,8 +276,8 @@ class Step(Generic[T]):
 
 
 def _takes_time_to_cancel(awaited: object) -> bool:
-    """Cancel what a handler awaits, as its task would; return whether that takes time.
+    """Cancel what a handler awaits, as its task would; return whether it is not cancelled yet.
 
-    It does for another task, or a gather of tasks, which may still run their clean-up.
+    A task or a gather of tasks may still run clean-up.
     """
     return asyncio.isfuture(awaited) and awaited.cancel() and not awaited.done()

@@ -1,4 +1,7 @@
-"""Looks at the gateway every five seconds, and records what was counted in between."""
+"""The task that measures the gateway every five seconds for the console's history and warnings.
+
+The admin application starts it; the pages read `history`, `watch` and the last measurement.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ShareMetrics
     from gateway.telemetry.metrics import Snapshot
 
-# Less than half a step: a look begins in the middle of one, and is counted in the same.
+# Less than half a step of the history: a look begins in the middle of a step, and ends in it.
 LOOK_S = 2.0
-ASK_S = 2.0  # other gateways, by a Redis that may be slow; over before the next look
+QUERY_S = 2.0  # for the other gateways, through a Redis that may be slow; before the next look
 
 
 class Recorder:
-    """`history` and `watch` are what it has recorded, `samples` and `health` the last look.
+    """The recorder of one gateway: `history` and `watch` have what it has recorded.
 
-    `looked_at` is when that was; None before the first.
+    `samples` and `health` are of the last look, at `looked_at`; None before the first one.
     """
 
     def __init__(self, source: ProcessSource, setup: Setup, instance: str) -> None:
-        """`instance` is a name that no other gateway has."""
+        """`instance` is the unique name of this gateway in its fleet."""
         self._source = source
         self._clock = setup.clock
         self.history = History(())
@@ -67,11 +70,11 @@ class Recorder:
 
     @property
     def saw_start(self) -> bool:
-        """True if the last look found a part still starting, which does not last long."""
+        """True if a part of the gateway was still starting at the last look."""
         return any(why is not None and STARTING in why for why in self.health.checks.values())
 
     async def look(self) -> None:
-        """Record what was counted since the last look. Raises TimeoutError when none is told."""
+        """Record the counts since the last look. Raises TimeoutError after LOOK_S."""
         async with asyncio.timeout(LOOK_S):
             samples = await self._source.measure()
             health = await self._source.health()
@@ -83,19 +86,19 @@ class Recorder:
         self.watch.update(now, self._findings(now))
         question = self.fleet.question(totals)
         if question is not None:
-            await self._ask(question, now, seconds)
+            await self._query_others(question, now, seconds)
 
-    async def _ask(self, question: ShareMetrics, now: float, seconds: float) -> None:
+    async def _query_others(self, question: ShareMetrics, now: float, seconds: float) -> None:
         """Record what the other gateways have counted."""
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(QUERY_S):
                 answers = await self._source.query(question)
         except TimeoutError:
-            log.warning("admin.gateways_not_asked", after_s=ASK_S)
+            log.warning("admin.gateways_not_asked", after_s=QUERY_S)
             return
         for rows in self.fleet.take(answers, seconds):
-            # The seconds are told by this gateway's own row.
-            self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
+            # The period was added with this gateway's own row; added again, it would count twice.
+            self.history.add(now, {prefix: _without_seconds(row) for prefix, row in rows.items()})
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""
@@ -120,14 +123,14 @@ class Recorder:
 
 
 def pause(began: float, now: float) -> float:
-    """Return the seconds from `now` to the middle of the step that follows that of `began`.
+    """Return the seconds from `now` to the middle of the step after the one that `began` is in.
 
-    Both are by the clock of the steps; when that is set back, the next look comes all the same.
+    Both are epoch seconds. The pause is limited, so a clock that is set back delays no look.
     """
     due = (began // FINEST_S + 1.5) * FINEST_S
     return min(max(due - now, 0.0), 1.5 * FINEST_S)
 
 
-def _timeless(row: list[float]) -> list[float]:
+def _without_seconds(row: list[float]) -> list[float]:
     row[figures.SECONDS] = 0.0
     return row

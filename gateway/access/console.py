@@ -1,6 +1,7 @@
-"""The console's credential: a token that is made at each start and that no client knows.
+"""The credential with which the console sends requests to its own gateway.
 
-The console itself decides what its users may do. To the guards it is one client with all rights.
+The token is made at each start, and leaves the process in no response. The console itself decides
+what its users may do; to the guards it is one client with all rights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SECRET_BYTES = 32
 
 
 class ConsoleToken:
-    """The token by which guards recognise the console; they know only its `digest`."""
+    """The token of the console; guards have only its `digest`."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -37,14 +38,14 @@ class ConsoleToken:
 
 
 class ConsoleAuthority(Authority):
-    """The authority for the console's token, of which it has the hash."""
+    """The authority that recognises the console's token by its digest."""
 
     def __init__(self, digest: bytes) -> None:
-        self._known = digest
+        self._digest = digest
 
     @override
     def owns(self, token: str) -> bool:
-        return hmac.compare_digest(token_digest(token), self._known)
+        return hmac.compare_digest(token_digest(token), self._digest)
 
     @override
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:

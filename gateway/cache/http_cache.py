@@ -211,8 +211,8 @@ class HttpCache:
     ) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = key_of(request, varies_of(self.responses.variants(request)))
-        is_asked_for = old is not None and old.is_asked_for
-        if is_asked_for or key in self.fetches or now < rests_until:
+        is_validating = old is not None and old.is_validating
+        if is_validating or key in self.fetches or now < rests_until:
             return
         fetch, send = self._made(key, request, old), partial(self.send, request)
         self.fetches.start(fetch, send, shared=True, is_wanted=True)

@@ -1,4 +1,7 @@
-"""The cached responses of a URL, and what is known of their use."""
+"""The cached responses of one URL, which differ by request headers: an entry of the store.
+
+`HttpCache` stores and selects them; the fast path sends a hit with the head from `fast_head`.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class HttpCacheLike(Protocol):
-    """The cache of a route, as far as its answers need it."""
+    """The cache of a route, as its variants use it."""
 
     def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
-        """Return whether the public stream there is known to end at an offset."""
+        """Return whether the public stream of `read` at `host` is known to end at an offset."""
 
     def recipient_of(self, path: str, reader_key: str | None, /) -> Recipient:
         """Return the recipient of a response, by path and the URL's reader key, if any."""
@@ -43,8 +46,8 @@ def _none() -> None:
     """Return None: no request has been served yet."""
 
 
-class _Shown:
-    """The head of a variant as it was last given at once."""
+class _RenderedHead:
+    """The rendered head of a variant's hits: all but the number of hits and the request id."""
 
     __slots__ = ("around_hits", "heads", "moment")
 
@@ -55,21 +58,21 @@ class _Shown:
 
 
 class Variant:
-    """A cached response in its place in the store, its `entry`.
+    """A cached response, with its state in the store; `entry` has all variants of its URL.
 
-    `is_asked_for` while a request is under way that will tell whether it still stands; the origin
-    is not asked again before `rests_until` (epoch seconds), since it has just failed to say so.
-    `hit_counter` counts who got it at once.
+    `is_validating` while a request to the origin is under way that will validate or replace it.
+    After a failed validation the next one begins no sooner than `rests_until` (epoch seconds).
+    `hit_counter` counts the hits of the route.
     """
 
     __slots__ = (
-        "_shown",
+        "_rendered",
         "_tag",
         "cached",
         "entry",
         "fitted",
         "hit_counter",
-        "is_asked_for",
+        "is_validating",
         "rests_until",
         "stored",
     )
@@ -80,12 +83,12 @@ class Variant:
         self.cached = cached
         self.hit_counter = hit_counter
         self.stored = cached.stored
-        self.is_asked_for = False
+        self.is_validating = False
         self.rests_until = 0.0
-        # The headers of the last plain request it fitted: what holds a credential is not kept here.
+        # The headers of the last request it matched, unless they hold a credential.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
-        self._shown: _Shown | None = None  # most are never asked for again
-        self._tag: str | None = ""  # unknown, until somebody asks whether he has it
+        self._rendered: _RenderedHead | None = None  # most variants are never hit
+        self._tag: str | None = ""  # read from the head at the first If-None-Match
 
     @property
     def knows_tail(self) -> bool:
@@ -98,12 +101,12 @@ class Variant:
 
     @property
     def is_end(self) -> bool:
-        """True if the response says nothing but that its stream is closed."""
+        """True if the response has no data, and reports that its stream is closed."""
         facts = self.cached.facts
         return facts is not None and facts.closed and facts.is_empty
 
     def has_tag(self, if_none_match: str) -> bool:
-        """Return whether somebody has this very answer (RFC 9110, section 13.1.2)."""
+        """Return whether If-None-Match has this response's tag (RFC 9110, section 13.1.2)."""
         if self.cached.status != 200:
             return False
         if self._tag == "":
@@ -119,19 +122,19 @@ class Variant:
         now: float,
         id_line: bytes = b"",
     ) -> bytes:
-        """Return the whole head of a hit that was counted, with the lines that it needs.
+        """Return the whole head of a hit, which the caller has counted in the entry.
 
-        `date` is rendered anew every second, and so is all but the number of hits, and the line
-        with the request's id, which is another one each time.
+        The head is rendered again when `date` changes, every second. Only the number of hits and
+        `id_line`, with the request's id, are inserted for each response.
         """
-        shown = self._shown
-        if shown is None:
-            shown = self._shown = _Shown()
+        rendered = self._rendered
+        if rendered is None:
+            rendered = self._rendered = _RenderedHead()
         moment = (date, connection, recipient)
-        if moment != shown.moment:
-            shown.moment = moment
-            shown.around_hits = self._at_moment(moment, cors, shown.heads, now)
-        begin, before, after = shown.around_hits
+        if moment != rendered.moment:
+            rendered.moment = moment
+            rendered.around_hits = self._at_moment(moment, cors, rendered.heads, now)
+        begin, before, after = rendered.around_hits
         return b"%b%b%b%d%b" % (begin, id_line, before, self.entry.hits, after)
 
     def _at_moment(
@@ -169,7 +172,7 @@ class Variant:
 
 
 class Variants(CacheEntry):
-    """The variants under one key, the newest first, of what is at this `read` and host."""
+    """The variants of one URL, the newest first; `home` is the cache that they are in."""
 
     __slots__ = ("home", "read", "variants")
 
@@ -187,7 +190,7 @@ class Variants(CacheEntry):
         for variant in variants:
             cached = variant.cached
             size += len(cached.head) + len(cached.body) + VARIANT_OVERHEAD
-            # One that says closed, too: where a stream grows all the same it is another one.
+            # Also a closed stream's: if that grows, another stream was created at its path.
             if cached.is_tail or (cached.facts is not None and cached.facts.closed):
                 reaches_tail = True
             variant.entry = self

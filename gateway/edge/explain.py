@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.protocol.origins.edge_target import EdgeRead
-    from gateway.runtime.asked import AskedRequest
+    from gateway.runtime.explained_request import ExplainedRequest
 
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"
@@ -46,7 +46,7 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
 }
 
 
-async def steps(route: EdgeRoute, client_request: AskedRequest) -> AsyncIterator[ExplainStep]:
+async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
     """Yield the steps of a request, from its canonical form to its response.
 
     Raises HeadgateError.
@@ -96,7 +96,7 @@ def _rule_of_form(route: EdgeRoute) -> str:
     return f"{rule}, without {' and '.join(drop)}" if drop else rule
 
 
-def _beginning(client_request: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
+def _beginning(client_request: ExplainedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
     """Return the catch-up read with which a live reader begins."""
     resumed = edge_target.resumed(read, client_request.headers.get("Last-Event-ID"))
     return edge_target.catch_up(resumed, edge_target.start_of(resumed))
@@ -114,7 +114,7 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
     return f"a long-poll {where}" if isinstance(read, EdgeLongPoll) else f"events {where}"
 
 
-def _who_shares(route: EdgeRoute, client_request: AskedRequest) -> ExplainStep:
+def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainStep:
     title = "Who shares the answer"
     if route.requests.guard is not None:
         rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"

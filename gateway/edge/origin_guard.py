@@ -23,8 +23,8 @@ from gateway.access.contract import Guard
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
-from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rules.directives import again_s
+from gateway.cache.single_flight import SingleFlight
 from gateway.edge.polls.follower import PASSING
 from gateway.errors import (
     OF_THE_ORIGIN,

@@ -1,4 +1,7 @@
-"""Requests for an origin, built once for all reads that come with the same header fields."""
+"""Requests to an origin, built once for all reads with the same header fields and address.
+
+The handlers of a route to an HTTP origin take each GET's request from here.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ if TYPE_CHECKING:
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeCatchUp
 
-REMEMBERED = 1024  # blocks of fields, each with the request built from it: 4 MB
+MAX_TEMPLATES = 1024  # blocks of fields, each with the request built from it: 4 MB
 
 
 class RequestBuilder(Protocol):
-    """The builder of one route's requests for its origin, as `OriginRequests` is one."""
+    """The part of `OriginRequests` that builds a request to the origin of one route."""
 
     identity: IdentityHeaders
     lifetimes: StreamLifetimes
@@ -34,32 +37,32 @@ class RequestBuilder(Protocol):
         """Return a GET with its cache key and the header fields that the origin is sent."""
 
 
-class _Asker(NamedTuple):
-    """The request for the origin that was built from one block of fields and one address."""
+class _Template(NamedTuple):
+    """A request to the origin that was built from one block of fields and one address."""
 
-    headers: MultiMapping[str]  # kept alive, so that no other object gets its id
+    headers: MultiMapping[str]  # referenced here, so that no other object gets its id
     request: CacheRequest  # for the stream that was read first
 
 
 class RequestTemplates:
-    """The requests that one route has built, by the block of fields and the address they came from.
+    """The requests built for one route, by the reader's block of fields and its address.
 
-    No request is kept whose fields identify its reader. `request` returns what
-    `RequestBuilder.cache_request` does, and adds the fields as bytes.
+    Requests whose fields identify their reader are built each time. `request` returns the same as
+    `RequestBuilder.cache_request`, with the fields also as bytes.
     """
 
     def __init__(self, builder: RequestBuilder) -> None:
         self._builder = builder
-        self._known: dict[tuple[int, str], _Asker] = {}
+        self._templates: dict[tuple[int, str], _Template] = {}
         identity = builder.identity
-        # Lines that differ from request to request are not sent to the origin, unless they identify
-        # the reader.
-        self._may_have_own = not any(
+        # A line that differs from request to request is not sent to the origin unless it identifies
+        # the reader; so a request with such lines can use the template of its other lines.
+        self._ignores_own_lines = not any(
             identity.has(name) or name.lower() in identity.dropped for name in OWN_LINES
         )
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._templates)
 
     def request(
         self,
@@ -68,16 +71,16 @@ class RequestTemplates:
         address: str,
         read: EdgeCatchUp,
     ) -> CacheRequest:
-        """Return the request by which the origin is asked for a read.
+        """Return the request to the origin for a read.
 
-        `shared` is one object for all requests with the same fields; `headers` may have lines of
-        this request besides.
+        `shared` is one object for all requests with the same fields; `headers` may have further
+        lines of this request alone.
         """
-        known = self._known.get((id(shared), address))
-        request = self._learn(shared, address, read) if known is None else known.request
+        template = self._templates.get((id(shared), address))
+        request = self._add(shared, address, read) if template is None else template.request
         if headers is shared:
             headers = request.headers
-        elif not (self._may_have_own and request.headers is shared):
+        elif not (self._ignores_own_lines and request.headers is shared):
             return self._build(headers, address, read)
         lifetime = self._builder.lifetimes.of(read.path)
         return replace(request, read=read, headers=headers, lifetime=lifetime)
@@ -87,11 +90,11 @@ class RequestTemplates:
         sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
         return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
 
-    def _learn(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+    def _add(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         request = self._build(shared, address, read)
         request = replace(request, block=RawWay.block(request.fields))
-        if not request.identity:  # fields that identify a reader are not kept
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[id(shared), address] = _Asker(shared, request)
+        if not request.identity:  # its fields identify no reader
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            self._templates[id(shared), address] = _Template(shared, request)
         return request

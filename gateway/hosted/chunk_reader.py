@@ -1,10 +1,10 @@
-"""Chunks of a log's streams: equal reads share one, and none is ahead of what is known."""
+"""Reads of chunks from a log, shared by equal requests and limited to applied commits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.single_flight import SingleFlight
+from gateway.cache.single_flight import SingleFlight
 from gateway.errors import StreamGone
 from gateway.protocol.streams import chunks
 from gateway.stepped import in_task

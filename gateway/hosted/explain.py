@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
-    from gateway.runtime.asked import AskedRequest
+    from gateway.runtime.explained_request import ExplainedRequest
 
 NEXT = "The next answer"
 
 
-async def steps(route: HostedRoute, request: AskedRequest) -> AsyncIterator[ExplainStep]:
+async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
     """Yield the steps from canonical form to next response. Raises HeadgateError."""
     if request.method not in {"GET", "HEAD"}:
         yield ExplainStep(

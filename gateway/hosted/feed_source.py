@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.errors import LogUnavailable
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered

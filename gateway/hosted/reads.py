@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import RenderedChunk, groups
+from gateway.cache.single_flight import SingleFlight
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_headers, cursors, responses
 from gateway.protocol.http import cache_status

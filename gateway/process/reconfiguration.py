@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway import app
 from gateway.errors import StartError
 from gateway.process.configuration import ActiveConfiguration
-from gateway.purge.purges import Purges, longest_kept_s
+from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings import Route
 from gateway.settings.reading.reload_effects import JUDGED_ANEW, SET_UP_ANEW, fixed_changes
 from gateway.telemetry.logs import log
@@ -185,5 +185,5 @@ def collect_frozen() -> None:
 
 def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
     """Make the purges of the caches in front. Raises StartError if a token is missing."""
-    kept_s = longest_kept_s(settings.route_table)
+    kept_s = longest_copy_s(settings.route_table)
     return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s)

@@ -10,10 +10,10 @@ import xxhash
 EPOCH_S = 1_728_432_000  # 2024-10-09T00:00:00Z
 INTERVAL_S = 20
 MAX_JITTER_INTERVALS = 3600 // INTERVAL_S
-LONG_OVER = 15  # intervals, five minutes: who waits for news comes back sooner
+LONG_OVER = 15  # intervals, five minutes: a client that follows a stream polls more often
 
-# What JavaScript clients can hold. A reader who is moved on by an hour with each answer does not
-# come this far: it would take him 5 * 10**13 of them.
+# The largest integer of JavaScript clients. Each response advances a cursor by an hour at most, so
+# a client would reach this after 5 * 10**13 of them.
 LARGEST = 2**53 - 1
 
 _CURSOR = re.compile(r"[0-9]{1,16}")
@@ -37,17 +37,23 @@ def current_cursor(now: float) -> int:
 
 
 def long_over_at(echoed: int | None) -> float:
-    """Return the time (epoch) from which a client with this cursor was away, or got old data."""
+    """Return the time (epoch seconds) after which this cursor is older than a connected client's.
+
+    Its client was disconnected for long, or a cache has served it an old response.
+    """
     return math.inf if echoed is None else EPOCH_S + (echoed + LONG_OVER + 1.0) * INTERVAL_S
 
 
 def same_until(echoed: int, now: float) -> float:
-    """Return the moment (epoch seconds) up to which an echoed cursor stays passed, or ahead."""
+    """Return the time (epoch seconds) up to which `next_cursor` treats an echoed cursor alike.
+
+    That is for ever once its interval has passed, else until then.
+    """
     return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
 
 
 def cursor_floor(now: float, echoed: int | None, place: str) -> int:
-    """Return the least cursor of a reader's events while it is connected; 0 for any.
+    """Return the least cursor in the events of an SSE reader; 0 if any cursor will do.
 
     One floor, not a new step for each event: steps depend on the position and could go back.
     """

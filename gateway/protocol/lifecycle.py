@@ -1,4 +1,7 @@
-"""Creation, forks and deletion: what they ask of a path and what they change (sections 4.2, 5)."""
+"""The rules of creation, forks and deletion: preconditions and changes (sections 4.2, 5).
+
+`gateway.streams` asks these functions, and commits the changes that they return to a log.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ MAX_FORK_DEPTH = 100  # a read may have to visit each level
 
 
 class CreationOutcome(msgspec.Struct, frozen=True):
-    """A creation's outcome; `state` is the stream as it stands, `new` tells 201 from 200."""
+    """A creation's outcome: the stream's state, and whether it is `new` (201 instead of 200)."""
 
     state: StreamState
     new: bool
@@ -58,7 +61,8 @@ class PathState(msgspec.Struct, frozen=True):
     """The state of a path: its stream or None, and the generation of the last removed stream.
 
     An expired stream that no fork needs is removed before anything is decided on its path.
-    `history` is that of the log's server, 0 when the log cannot lose what it has acknowledged.
+    `history` is the log's number of its present history, 0 for a log that cannot lose
+    acknowledged appends.
     """
 
     state: StreamState | None
@@ -166,8 +170,8 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     source = branch.source
     content_type = request.content_type or source.content_type
     position = fork_position(source, branch.request)
-    asked = None if branch.request.offset is None else position
-    point = ForkPoint(source.path, source.stream_id, asked, branch.request.sub_offset)
+    requested = None if branch.request.offset is None else position
+    point = ForkPoint(source.path, source.stream_id, requested, branch.request.sub_offset)
     existing = _in_the_way(place, now)
     if existing is not None:
         _check_same(existing, request, content_type, point, limits)
@@ -194,8 +198,8 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
         lineage=lineage,
         history=place.history,
         created_at=int(now.wall),
-        # Only from the clock a generation is that of one stream alone: where they are counted, an
-        # offset of an earlier stream at this path could be taken for one of the source.
+        # Only generations taken from the clock are unique. Where they are counted, the offset of an
+        # earlier stream at this path could be taken for one of the source.
         past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
@@ -204,7 +208,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
 
 
 def _referenced(source: StreamState) -> StreamState:
-    """Return the source with one more reference: forks keep all that it has."""
+    """Return the source with one more reference; it is not trimmed while it has any."""
     return msgspec.structs.replace(
         source, version=source.version + 1, references=source.references + 1, trim_at=None
     )
@@ -216,10 +220,10 @@ def remove(state: StreamState) -> tuple[Change, ...]:
     While forks need its data, it only disappears from its path.
     """
     if state.references:
-        gone = msgspec.structs.replace(
+        deleted = msgspec.structs.replace(
             state, version=state.version + 1, soft_deleted=True, deadline=None
         )
-        return (Change(gone, state.version),)
+        return (Change(deleted, state.version),)
     return (Change(state, state.version, removes=True),)
 
 
@@ -229,15 +233,15 @@ def touched(state: StreamState) -> tuple[Change, ...]:
 
 
 def release(source: StreamState) -> tuple[Change, ...]:
-    """Return the changes of a removed fork's source: one reference less, perhaps its end."""
-    left = msgspec.structs.replace(
+    """Return the changes to the source of a removed fork: one reference less, perhaps removal."""
+    released = msgspec.structs.replace(
         source, version=source.version + 1, references=source.references - 1
     )
-    if left.soft_deleted and not left.references:
-        return (Change(left, source.version, removes=True),)
-    if left.marks and not left.references:  # no fork holds up its retention any more
-        left = msgspec.structs.replace(left, trim_at=left.marks[0].time)
-    return (Change(left, source.version),)
+    if released.soft_deleted and not released.references:
+        return (Change(released, source.version, removes=True),)
+    if released.marks and not released.references:  # no fork holds up its retention any more
+        released = msgspec.structs.replace(released, trim_at=released.marks[0].time)
+    return (Change(released, source.version),)
 
 
 def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:
@@ -250,15 +254,15 @@ def _generation(place: PathState, at_least: int, stream_id: int, now: ClockReadi
     """Return a generation above any at this path, so that no old offset or cached chunk fits.
 
     A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
-    There a fork goes on in a generation of its own, also when its source's is ahead of our clock:
-    of two streams in one generation a reader could be given the bytes of the other.
+    With such a log a fork has a generation of its own, even if that of its source is ahead of the
+    clock: of two streams in one generation a reader could get the bytes of the other.
     """
     if place.retired is not None:
         at_least = max(at_least, place.retired + 1)
     if not place.history:
         return at_least
-    told = int(now.wall * MICROSECONDS)
-    return told if told > at_least else at_least + 1 + stream_id % MICROSECONDS
+    by_clock = int(now.wall * MICROSECONDS)
+    return by_clock if by_clock > at_least else at_least + 1 + stream_id % MICROSECONDS
 
 
 def _check_same(
@@ -276,9 +280,9 @@ def _check_same(
         )
     if existing.fork != fork:
         raise ConfigurationConflict("the existing stream has another origin: its fork differs")
-    asked = request.lifetime
-    inherited = fork is not None and asked == FOR_EVER
-    if not inherited and not limits.is_same(existing.lifetime, asked):
+    requested = request.lifetime
+    inherited = fork is not None and requested == FOR_EVER
+    if not inherited and not limits.is_same(existing.lifetime, requested):
         raise ConfigurationConflict("the existing stream has another TTL or expiry")
 
 

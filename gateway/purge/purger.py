@@ -1,4 +1,4 @@
-"""The purges of one cache in front, each tried again until the cache has made it."""
+"""The queue of purges for one cache in front of Headgate, and the task that sends them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
 FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
-MOST_ASKED_S = 600  # seconds that a cache may want us to wait
+MAX_RETRY_AFTER_S = 600  # by the Retry-After of a cache
 ANSWER_BYTES = 64 << 10  # the rest is not read: a vendor's responses are short
 
 
 class Purger:
-    """The purges of one cache, and the task that makes them while any waits.
+    """The purges of one cache: each is sent again until the cache confirms it.
 
-    There is one call at a time. Purges that are queued meanwhile go into the next call.
+    `Purges` queues them and runs the task. There is one call at a time, and purges that are queued
+    meanwhile go into the next call.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class Purger:
         settle_s: float = SETTLE_S,
         retry_for_s: float = GIVE_UP_S,
     ) -> None:
-        """`clock` gives seconds since any moment; `first_s` is the wait after one failure.
+        """`clock` returns seconds, from any zero; `first_s` is the pause after one failure.
 
-        What has not been done `retry_for_s` after its last cause is not tried any more.
+        A purge is given up `retry_for_s` after the last change of its stream.
         """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
@@ -59,7 +60,7 @@ class Purger:
         self._give_up_s = retry_for_s
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
-        self._wanted = asyncio.Event()
+        self._has_work = asyncio.Event()
         self._stopping = asyncio.Event()
 
     def purge(self, copies: Copies) -> None:
@@ -69,10 +70,10 @@ class Purger:
         if more := self.queue.widened - widened:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._labels(), route=copies.prefix)
-        self._wanted.set()
+        self._has_work.set()
 
     def why_unhealthy(self) -> str | None:
-        """Return why purges were tried in vain, as the rest of a sentence; None if none was."""
+        """Return why purges have failed, as a sentence about the cache; None if none has."""
         failed = self.queue.failed
         if not failed:
             return None
@@ -80,13 +81,13 @@ class Purger:
         return f"it {self._reason}; {streams}, and readers may get what is no more"
 
     async def run(self, session: ClientSession) -> None:
-        """Make purges until `stop`, and then until all that wait were tried in vain."""
+        """Send purges until `stop`, and then until all are done or have failed once more."""
         while True:
-            self._wanted.clear()
+            self._has_work.clear()
             if not self.queue:
                 if self._stopping.is_set():
                     return
-                await self._wanted.wait()
+                await self._has_work.wait()
                 continue
             until = self._clock() - self._settle_s
             young_s = self.queue.next_since - until
@@ -105,10 +106,10 @@ class Purger:
     def stop(self) -> None:
         """Stop waiting between attempts, and try what is queued."""
         self._stopping.set()
-        self._wanted.set()
+        self._has_work.set()
 
     def abandon(self, before: float) -> None:
-        """Give up the purges without a cause since `before`."""
+        """Drop the purges whose stream has not changed since `before`, by the clock."""
         abandoned = self.queue.drop(before)
         if abandoned:
             self.counts["abandoned"] += abandoned
@@ -117,7 +118,7 @@ class Purger:
                 self._reason = ""
 
     async def _attempt(self, session: ClientSession, until: float) -> float:
-        """Make a call for purges older than `until`; return the pause after it in seconds."""
+        """Send the purges queued before `until` in one call; return the pause in seconds."""
         started = self.queue.start(self.driver.at_once, until)
         reason, retry_after_s = "was not asked to the end", 0
         try:
@@ -145,7 +146,7 @@ class Purger:
         return max(self._backoff.next_s(), float(retry_after_s))
 
     async def _call(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
-        """Make one call. Return why it failed, "" if not, and the seconds that the cache asked for.
+        """Make one call. Return why it failed, or "", and the seconds of its Retry-After, or 0.
 
         The reason contains no secret, and none of the vendor's own words.
         """
@@ -182,4 +183,4 @@ async def _beginning(answer: ClientResponse) -> bytes:
 
 def _retry_after(text: str) -> int:
     is_seconds = text.isascii() and text.isdigit()  # it may be a date, too
-    return min(int(text[:9]), MOST_ASKED_S) if is_seconds else 0
+    return min(int(text[:9]), MAX_RETRY_AFTER_S) if is_seconds else 0

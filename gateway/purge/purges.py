@@ -1,4 +1,7 @@
-"""The caches in front that the settings name, each with purges of its own."""
+"""The purges of the caches in front of Headgate that the settings name.
+
+Routes call `purge` when a stream is created or deleted; each cache has a queue and a task.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,18 @@ WAITING = gauge(
 DECLARED = (PURGES, WAITING)
 
 
-def longest_kept_s(routes: Iterable[Route]) -> float:
-    """Return for how many seconds caches may keep copies: a purge is of use for so long.
+def longest_copy_s(routes: Iterable[Route]) -> float:
+    """Return the seconds for which caches may serve copies: a purge is retried for so long.
 
-    It is a day at least, since HTTP origins say themselves how long their answers are kept, and
-    two years at most, by the bounds of both settings.
+    They are a day at least, since HTTP origins set the lifetimes of their own responses, and two
+    years at most, by the bounds of both settings.
     """
-    kept = (route.chunk_lifetime + route.stale_while_revalidate for route in routes)
-    return max([GIVE_UP_S, *kept])
+    lifetimes = (route.chunk_lifetime + route.stale_while_revalidate for route in routes)
+    return max([GIVE_UP_S, *lifetimes])
 
 
 class Purges:
-    """The purges of all caches in front: deletions and creations queue them, tasks make them."""
+    """The purges of all caches in front: one `Purger` and one task for each cache."""
 
     def __init__(
         self,
@@ -54,11 +57,12 @@ class Purges:
         wall_clock: Callable[[], float],
         retry_for_s: float = GIVE_UP_S,
     ) -> None:
-        """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
+        """`clock` returns seconds, from any zero; a purge is sent `settle_s` after its cause.
 
-        Calls that are signed say when they were made, by `wall_clock`.
+        `wall_clock` is for the times in signed calls. A purge that fails is retried for
+        `retry_for_s`.
 
-        Raises StartError where a token is missing.
+        Raises StartError if the token of a cache is missing.
         """
         self._purgers: list[Purger] = []
         if caches:
@@ -89,10 +93,10 @@ class Purges:
 
     def samples(self) -> metrics.Snapshot:
         """Return the metrics, summed over all caches of a kind."""
-        return metrics.together([tuple(self._of(purger)) for purger in self._purgers])
+        return metrics.together([tuple(self._samples_of(purger)) for purger in self._purgers])
 
     @staticmethod
-    def _of(purger: Purger) -> Iterator[Sample]:
+    def _samples_of(purger: Purger) -> Iterator[Sample]:
         kind = purger.driver.kind
         for result in RESULTS:
             yield Sample(PURGES, (kind, result), purger.counts[result])
@@ -110,7 +114,7 @@ class Purges:
         self._tasks = [asyncio.create_task(purger.run(session)) for purger in self._purgers]
 
     async def drain(self) -> None:
-        """Wait until every cache has made its purges, or has failed once more."""
+        """Wait until every cache has confirmed its purges, or has failed once more."""
         for purger in self._purgers:
             purger.stop()
         await asyncio.gather(*self._tasks)

@@ -1,4 +1,7 @@
-"""The addresses by which programs on this machine reach a server with these settings."""
+"""The URLs at which programs on this machine reach a server with given settings.
+
+`serve` prints them when it starts; commands use them to find the server.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from gateway.settings.reading.kinds import Address
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings
 
-BASE_VARIABLE = "STREAM_URL"  # base URL for commands that are given the name of a stream
+BASE_VARIABLE = "STREAM_URL"  # the base URL, if a command gets the name of a stream
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 
 

@@ -1,4 +1,7 @@
-"""Decide on requests whose guard can decide at once, without a request object or a task."""
+"""Admission of requests whose guard can decide at once, without a request object or a task.
+
+The fast path calls it for each request that has been parsed; the others get a handler.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +30,30 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
-REMEMBERED_PATHS = 2048  # paths of streams in use: 1 MB, at worst 10
+MAX_PATHS = 2048  # paths of streams in use: 1 MB, at worst 10
 LONGEST_PATH = MAX_PATH_BYTES  # in characters; longer ones go to a handler
 _CLOSE = b"Connection: close\r\n"
 
 
-class _Found(NamedTuple):
+class _StreamPath(NamedTuple):
     route: StreamRoute
     path: str
-    to_read: tuple[Need, ...]
+    read_needs: tuple[Need, ...]
 
 
 class ShortAdmission:
-    """The admission of requests with known credentials; handlers ask the guard about others."""
+    """The admission of requests whose credentials were verified before, or that have none."""
 
     def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
         self._routes = routes
         self._clock = clock
-        self._found = lru_cache(REMEMBERED_PATHS)(self._find)
+        self._found = lru_cache(MAX_PATHS)(self._find)
 
     def fields(self, message: RawRequestMessage) -> RequestFields | None:
-        """Return the fields of a request with the principal in place of its bearer token.
+        """Return the fields of a request with its client in place of its bearer token.
 
-        They hold for any target and body. Return None if the guard accepts no token at once.
+        They can be reused for any target and body with the same head. Return None if the guard
+        cannot verify the token at once.
         """
         if "Authorization" not in message.headers:
             return None
@@ -68,20 +72,23 @@ class ShortAdmission:
         return RequestFields(guard.stripped(message.headers), are_known=True, client=client)
 
     def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
-        """Return an admitted GET without its credential, or None. Its answer must fit others."""
+        """Return a GET without its credential, or None if it is not admitted at once.
+
+        Only a response that may be shared may be sent to it.
+        """
         target = message.path
         found = self._at(target.partition("?")[0])
         if found is None:
             return None
         access, client = found.route.access, _client(message)
         if access.guard is None:
-            # The route takes no tokens, but one in the request must not be remembered.
+            # The route takes no tokens, but one in the request must not be cached.
             is_plain = client is None and without_token(target) == target
             return plain_get(message) if is_plain else None
         if client is None:
             reader = self._reader(message, access.guard, found)
         elif without_token(target) == target:
-            principal = self._still(client, access.guard, found.to_read)
+            principal = self._readmitted(client, access.guard, found.read_needs)
             reader = principal, target, message.headers
         else:
             return None
@@ -91,12 +98,12 @@ class ShortAdmission:
         keyless: tuple[str | None, str] = (None, target)
         if access.reader_keys is not None:
             keyless = without_key(target)
-        reader_key, kept_as = keyless
+        reader_key, cached_target = keyless
         is_last = message.should_close
         return PlainGet(
             target,
             headers,
-            (headers.get("Host", ""), kept_as),
+            (headers.get("Host", ""), cached_target),
             _CLOSE if is_last else b"",
             is_last,
             None if principal.is_anybody else principal,
@@ -105,7 +112,7 @@ class ShortAdmission:
         )
 
     def _reader(
-        self, message: RawRequestMessage | KnownRequest, guard: Guard, found: _Found
+        self, message: RawRequestMessage | KnownRequest, guard: Guard, found: _StreamPath
     ) -> tuple[Principal | None, str, MultiMapping[str]]:
         """Return the admitted principal or None, and target and fields without the credential."""
         headers = message.headers
@@ -113,10 +120,10 @@ class ShortAdmission:
             token, target = request_credential("GET", message.path, headers)
         except HeadgateError:
             return None, message.path, headers
-        to_read = found.to_read
+        needed = found.read_needs
         if guard.needs_query:
-            to_read = (Need(found.path, READ, split(target)[1]),)
-        principal = guard.known_principal(headers, token, to_read, self._clock())
+            needed = (Need(found.path, READ, split(target)[1]),)
+        principal = guard.known_principal(headers, token, needed, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)
 
     def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
@@ -131,7 +138,7 @@ class ShortAdmission:
         guard = access.guard
         if guard is None:
             return "" if client is None else None
-        if access.conceals:  # a 404 of the log has to be concealed
+        if access.conceals:  # only a handler conceals why a response is a 404
             return None
         principal: Principal | None
         try:
@@ -140,31 +147,31 @@ class ShortAdmission:
                 token, _ = request_credential(message.method, message.path, headers)
                 principal = guard.known_principal(headers, token, needed, self._clock())
             else:
-                principal = self._still(client, guard, needed)
+                principal = self._readmitted(client, guard, needed)
         except HeadgateError:
             return None
         if principal is None:
             return None
         return "" if principal.is_anybody else principal.account
 
-    def _still(
+    def _readmitted(
         self, client: AuthenticatedClient, guard: Guard, needed: Sequence[Need]
     ) -> Principal | None:
-        """Return the principal of remembered fields if the guard still admits it to `needed`."""
-        its, principal = client
-        is_let = its is guard and guard.still_admits(principal, needed, self._clock())
-        return principal if is_let else None
+        """Return the principal of parsed fields if the guard still admits it to `needed`."""
+        admitted_by, principal = client
+        is_admitted = admitted_by is guard and guard.still_admits(principal, needed, self._clock())
+        return principal if is_admitted else None
 
-    def _at(self, path: str) -> _Found | None:
+    def _at(self, path: str) -> _StreamPath | None:
         return self._found(path) if len(path) <= LONGEST_PATH else None
 
-    def _find(self, path: str) -> _Found | None:
+    def _find(self, path: str) -> _StreamPath | None:
         try:
             canonical, _ = split(canonical_target(path))
             route, _ = self._routes.find(canonical)
         except HeadgateError:
             return None
-        return _Found(route, canonical, (Need(canonical, READ),))
+        return _StreamPath(route, canonical, (Need(canonical, READ),))
 
 
 def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | None:

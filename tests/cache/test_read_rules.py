@@ -28,9 +28,9 @@ from gateway.protocol.origins.repair import (
     StreamRead,
     cors,
     directive_lines,
+    forbid_caching_tail,
     is_nothing,
-    made_tag,
-    of_no_read,
+    new_tag,
     stream_read,
 )
 from gateway.protocol.streams.state import Lifetime
@@ -371,19 +371,19 @@ def test_a_missing_etag_is_not_made_before_the_body_is_complete() -> None:
 
 def test_a_made_etag_differs_by_path_range_bytes_and_mark() -> None:
     """A stream that was made anew at the path may have the same length, and then other bytes."""
-    one = made_tag("/s", "5", "9", b"data", "")
+    one = new_tag("/s", "5", "9", b"data", "")
     assert WELL_FORMED.fullmatch(one)
-    assert made_tag("/s", "5", "9", b"data", "") == one
+    assert new_tag("/s", "5", "9", b"data", "") == one
     others = {
-        made_tag("/t", "5", "9", b"data", ""),
-        made_tag("/s", "6", "9", b"data", ""),
-        made_tag("/s", "5", "8", b"data", ""),
-        made_tag("/s", "5", "9", b"atad", ""),
-        made_tag("/s", "5", "9", b"data", ":closed"),
-        made_tag("/s", "5", "9", b"data", ":tail"),
+        new_tag("/t", "5", "9", b"data", ""),
+        new_tag("/s", "6", "9", b"data", ""),
+        new_tag("/s", "5", "8", b"data", ""),
+        new_tag("/s", "5", "9", b"atad", ""),
+        new_tag("/s", "5", "9", b"data", ":closed"),
+        new_tag("/s", "5", "9", b"data", ":tail"),
     }
     assert len(others | {one}) == 7
-    assert made_tag("/s", "5", "9", b"data", "", coded=True) == f"W/{one}"
+    assert new_tag("/s", "5", "9", b"data", "", coded=True) == f"W/{one}"
 
 
 @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ def test_a_non_read_response_with_an_offset_is_made_no_store(
     fields = CIMultiDict([("Last-Modified", "x"), *([given_field] if given_field else [])])
     if next_offset:
         fields["Stream-Next-Offset"] = "9"
-    of_no_read(fields)
+    forbid_caching_tail(fields)
     ours = "no-store" if next_offset and given_field is None else None
     assert fields.get("Cache-Control") == (dict([given_field]) if given_field else {}).get(
         "Cache-Control", ours

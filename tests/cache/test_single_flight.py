@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.fetches.single_flight import SingleFlight
+from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:

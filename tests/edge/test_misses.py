@@ -323,7 +323,7 @@ async def test_a_field_block_with_a_cookie_is_not_cached() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
-        assert "who=me" not in repr(gateway.edge.request_templates._known)
+        assert "who=me" not in repr(gateway.edge.request_templates._templates)
 
 
 @pytest.mark.parametrize(

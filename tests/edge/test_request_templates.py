@@ -118,7 +118,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
                 request = remembered.request(common, headers, address, read)
                 assert shown(request) == shown(anew(route, headers, address, read))
                 assert request.block in {None, RawWay.block(request.fields)}
-            for known in remembered._known.values():
+            for known in remembered._templates.values():
                 assert not known.request.identity
 
         for_all()

@@ -31,7 +31,7 @@ from gateway.protocol.origins.followed import (
     joined,
     poll_ended,
 )
-from gateway.protocol.origins.repair import made_tag
+from gateway.protocol.origins.repair import new_tag
 from gateway.protocol.requests import echoed_cursor
 
 NOW = 1_800_000_000.0
@@ -391,7 +391,7 @@ def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
         **more,
     }
     mark = tag_mark(closed="Stream-Closed" in more, at_tail="Stream-Up-To-Date" in more)
-    assert tag == made_tag(S, "5", end, b"news", mark)
+    assert tag == new_tag(S, "5", end, b"news", mark)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_an_empty_read_at_the_tail_has_the_tail_headers(content_type: str, body:
         "CDN-Cache-Control": "public, max-age=1",
         "Surrogate-Control": "public, max-age=1",
         "Content-Type": content_type,
-        "ETag": made_tag(VIEW.place, "9", "9", b"", ":tail"),
+        "ETag": new_tag(VIEW.place, "9", "9", b"", ":tail"),
         "Stream-Next-Offset": "9",
         "Stream-Up-To-Date": "true",
         "Stream-Cursor": str(CURSOR),

@@ -14,7 +14,7 @@ from gateway.purge import purger as of_purger
 from gateway.purge.drivers import Call, driver_of
 from gateway.purge.purge_queue import GIVE_UP_S, Copies
 from gateway.purge.purger import ANSWER_BYTES, Purger
-from gateway.purge.purges import Purges, longest_kept_s
+from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings import PurgedCache, Route
 from tests.purge.double import NOW_S, SUCCESS, Double, refusal
 from tests.streams.clock import ManualClock
@@ -242,7 +242,7 @@ def test_cached_copies_last_as_long_as_the_route_with_the_longest_lifetime(
     routes: list[dict[str, object]], kept_s: float
 ) -> None:
     given = [Route.of({"prefix": f"/{number}", **route}) for number, route in enumerate(routes)]
-    assert longest_kept_s(given) == kept_s
+    assert longest_copy_s(given) == kept_s
 
 
 async def test_an_unexpected_exception_is_a_failed_purge_logged_once_and_is_retried() -> None:

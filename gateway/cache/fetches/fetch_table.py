@@ -64,7 +64,7 @@ class FetchTable:
         exchange = OriginExchange(fetch, send, self._rules, self._settled)
         try:
             if fetch.old is not None:
-                fetch.old.is_asked_for = True
+                fetch.old.is_validating = True
             if shared:
                 self._joinable[fetch.key] = fetch
             path = fetch.request.read.path
@@ -172,7 +172,7 @@ class FetchTable:
         """Let nobody join any more, nor make it old: it is over, or all but."""
         self._close(fetch)
         if fetch.old is not None:
-            fetch.old.is_asked_for = False
+            fetch.old.is_validating = False
         path = fetch.request.read.path
         others = self._of_path.get(path)
         if others is not None:

@@ -152,7 +152,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as
             mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
-            tag = repair.made_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
+            tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
             head += http1.field_lines([("ETag", tag)])
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 

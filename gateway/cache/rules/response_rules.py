@@ -61,7 +61,7 @@ class ResponseRules(msgspec.Struct):
             self.tails_are_told = True
         fields = self._fields(headers)
         if facts is not None and request.read.is_clear:
-            facts = repair.kept_place(request.start, facts)
+            facts = repair.at_same_offset(request.start, facts)
             fields[NEXT_OFFSET] = facts.next_offset
         return msgspec.structs.replace(
             self._cached(request, status, fields, facts, times),

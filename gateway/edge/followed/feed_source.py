@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EventChunk
 from gateway.cache.rules import tails
+from gateway.cache.single_flight import SingleFlight
 from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol.bodies import sse

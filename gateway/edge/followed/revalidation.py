@@ -1,4 +1,7 @@
-"""Trust that the origin still has the known data of a followed stream, and its renewal."""
+"""Checks that the origin of a followed stream still has the data that its readers were sent.
+
+`FollowedStream` owns one such check; `Doubts` starts it when a response raises a doubt.
+"""
 
 from __future__ import annotations
 
@@ -17,57 +20,63 @@ if TYPE_CHECKING:
 
 
 class StreamRevalidation:
-    """The trust in one stream's origin: doubts are raised here, and readers wait for their end.
+    """The comparisons of one stream's known data with its origin, which readers can wait for.
 
-    Without a `following` the origin is not asked.
+    `poll_loop` is None for a stream that had ended before it was followed: it is not compared.
     """
 
-    def __init__(self, verification: Verification, following: OriginPollLoop | None) -> None:
+    def __init__(self, verification: Verification, poll_loop: OriginPollLoop | None) -> None:
         self._verification = verification
-        self._following = following
-        self._comparison: Later[None] = Later()  # set when the next comparison is over
-        self._beginning: asyncio.Handle | None = None
+        self._poll_loop = poll_loop
+        self._comparison: Later[None] = Later()  # set at the end of the next one
+        self._restart: asyncio.Handle | None = None
 
     @property
     def can_be_compared(self) -> bool:
-        """True unless the stream had ended before it was followed, and the origin is not asked."""
-        return self._following is not None
+        """True if the stream's data can be compared: it was open when following began."""
+        return self._poll_loop is not None
 
     @property
     def evidence(self) -> Evidence | None:
-        """The evidence of the newest data, with the server that is known to have them, if any."""
+        """The evidence of the newest data, with the server that has them, if one is known."""
         verified = self._verification
         server = unknown_server() if verified.is_in_doubt else verified.server
         return verified.window.evidence_by(server)
 
     def doubt(self, *, is_shorter: bool = False) -> None:
-        """Let known data be compared before more are joined, and repeat the request under way."""
-        if self._following is None:
-            return
-        is_asked = self._verification.is_in_doubt
-        self._verification.doubt(is_shorter=is_shorter)
-        if not is_asked and self._beginning is None:
-            # Not at once: the caller may be the connection that the poll is on.
-            self._beginning = asyncio.get_running_loop().call_soon(self._begin_anew)
+        """Compare the known data before new data are appended, and repeat the poll under way.
 
-    def _begin_anew(self) -> None:
-        self._beginning = None
-        if self._following is not None:
-            self._following.start_over(OriginBusy(UNSURE))
+        `is_shorter` is True if a response has shown a stream that ends before the known end.
+        """
+        if self._poll_loop is None:
+            return
+        is_comparing = self._verification.is_in_doubt
+        self._verification.doubt(is_shorter=is_shorter)
+        if not is_comparing and self._restart is None:
+            # Not at once: the caller may be the connection that the poll is on.
+            self._restart = asyncio.get_running_loop().call_soon(self._restart_poll)
+
+    def _restart_poll(self) -> None:
+        self._restart = None
+        if self._poll_loop is not None:
+            self._poll_loop.start_over(OriginBusy(UNSURE))
 
     def hurry(self) -> None:
-        """Compare now instead of after a pause: the origin answers on another connection."""
-        if self._beginning is not None:
-            self._beginning.cancel()
-            self._begin_anew()
-        if self._following is not None:
-            self._following.hurry()
+        """Compare now, without the pause after a failure.
+
+        It is called when a response on another connection shows that the origin can be reached.
+        """
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart_poll()
+        if self._poll_loop is not None:
+            self._poll_loop.hurry()
 
     async def until_compared(self, timeout_s: float) -> None:
-        """Wait for the end of a comparison, or of following, for at most `timeout_s` seconds."""
+        """Wait at most `timeout_s` seconds until a comparison, or the stream's feed, has ended."""
         await is_set_within(self._comparison, timeout_s)
 
     def on_settled(self) -> None:
-        """Wake the readers that wait for a comparison, which is over or will not be."""
+        """Wake the readers that wait, because the comparison is over or will not take place."""
         comparison, self._comparison = self._comparison, Later[None]()
         comparison.set_result(None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
+from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.edge.followed.snapshots import is_coded, snapshot_of
 from gateway.edge.polls.follower import LONGEST_READ, CannotFollow, refuse

@@ -1,4 +1,7 @@
-"""The sequence of long-polls by which a stream is followed, through failures and pauses."""
+"""Decide on the next long-poll to an origin for a followed stream, after each result.
+
+`OriginPollLoop` sends the requests and reports their results to the `Follower`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0  # seconds; a recovered origin waits at most so long for a request
 PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
 LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers
-HOLDS_S = 1.0  # seconds; an origin that holds a poll for so long has accepted it
+HOLDS_S = 1.0  # seconds; after which a poll without an answer counts as accepted
 
 
 class CannotFollow(Exception):
@@ -35,7 +38,7 @@ class CannotFollow(Exception):
 
 
 class PollQuestion(NamedTuple):
-    """A follower's question: a long-poll if it `waits` for news, else a read, answered at once."""
+    """A question to the origin: a long-poll if it `waits` for new data, else a catch-up read."""
 
     start: str
     cursor: str | None
@@ -43,7 +46,7 @@ class PollQuestion(NamedTuple):
 
 
 class PollResult(NamedTuple):
-    """The content of an answer: `body` has the data before `end`, where the next one begins."""
+    """The content of an answer: `body` has the data up to the offset `end`."""
 
     end: str
     cursor: str | None
@@ -70,14 +73,14 @@ class Observer(Protocol):
         """Note that the origin holds a poll: the stream is followed, and has no news."""
 
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
-        """Note a failure, after which the origin is asked again; `quietly` spares the readers."""
+        """Note a failure that is retried; if `quietly`, readers get no error for it."""
 
     def end(self, reason: HeadgateError) -> None:
         """End the stream, because it is gone."""
 
 
 def backoff_s(failures: int, chance: float) -> float:
-    """Return the pause after so many failures in a row; `chance` in [0, 1) spreads gateways."""
+    """Return the pause after so many failures in a row; `chance` in [0, 1) is its jitter."""
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
@@ -89,25 +92,27 @@ class NextQuestion(NamedTuple):
 
 
 class Follower:
-    """The questions about one stream, each decided by the result of the one before it.
+    """The state machine of one followed stream: each result decides on the next question.
 
-    When there is no next one, the stream is closed or gone. `chance` returns a number in [0, 1)
-    for each pause.
+    Without a next question the stream is closed or gone. `chance` returns a number in [0, 1) for
+    the jitter of each pause.
     """
 
-    __slots__ = ("_barren", "_chance", "_failures", "_is_held", "_observer", "question")
+    __slots__ = ("_chance", "_empty_answers", "_failures", "_is_held", "_observer", "question")
 
     def __init__(self, start: str, observer: Observer, chance: Callable[[], float]) -> None:
         self.question = PollQuestion(start, None, waits=True)
         self._observer = observer
         self._chance = chance
         self._failures = 0  # in a row
-        self._barren = 0  # answers in a row, without wait or news
+        self._empty_answers = 0  # in a row, to polls that the origin did not hold
         self._is_held = False
 
     @override
     def __repr__(self) -> str:
-        return f"Follower({self.question!r}, {self._failures} failures, {self._barren} barren)"
+        return (
+            f"Follower({self.question!r}, {self._failures} failures, {self._empty_answers} empty)"
+        )
 
     def on_hold(self) -> None:
         """Note that the origin has held the question for HOLDS_S."""
@@ -116,7 +121,7 @@ class Follower:
             self._observer.on_hold()
 
     def on_answer(self, polled: PollResult) -> NextQuestion | None:
-        """Publish an answer, and return the next question; None at the end of the stream."""
+        """Publish an answer, and return the next question; None once the stream is closed."""
         question = self.question
         self._observer.on_answer(question.start, polled)
         if polled.closed and polled.caught_up:
@@ -125,10 +130,10 @@ class Follower:
         if question.waits:
             self._failures = 0
             # An origin that neither waits nor has news must not be asked as fast as it answers.
-            is_barren = not self._is_held and polled.end == question.start
-            self._barren = self._barren + 1 if is_barren else 0
-            if is_barren:
-                pause_s = backoff_s(self._barren, self._chance())
+            is_empty = not self._is_held and polled.end == question.start
+            self._empty_answers = self._empty_answers + 1 if is_empty else 0
+            if is_empty:
+                pause_s = backoff_s(self._empty_answers, self._chance())
         return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
 
     def on_failure(self, error: HeadgateError | CannotFollow) -> NextQuestion | None:
@@ -138,7 +143,7 @@ class Follower:
             return None
         self._failures += 1
         self._observer.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
-        # An origin that comes back may have lost the stream's end, and would hold a poll for ever.
+        # A restarted origin may have lost the last data, and would hold a poll from behind them.
         read = self.question._replace(waits=False)
         return self._next(read, backoff_s(self._failures, self._chance()))
 
@@ -149,7 +154,7 @@ class Follower:
 
 
 def refuse(status: int, headers: MultiMapping[str]) -> None:
-    """Raise the error that a refused read means for a followed stream."""
+    """Raise the error for a read of a followed stream that was answered with `status`."""
     if status == 404:
         raise CannotFollow(StreamNotFound("the stream was deleted"))
     if status == 410:

@@ -128,7 +128,7 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
     at_tail = span.end == snapshot.tail and snapshot.caught_up
     closed = span.end == snapshot.tail and snapshot.closed
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
-    tag = repair.made_tag(snapshot.place, span.start, span.end, span.body, mark)
+    tag = repair.new_tag(snapshot.place, span.start, span.end, span.body, mark)
     lifetime = cache_headers.tagged(
         _lifetime(snapshot, read, now, freshness), snapshot.place, freshness
     )
@@ -183,7 +183,7 @@ def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -
     lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
     lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
-    tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
+    tag = repair.new_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
     end = ResponseEnd(
         snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}"
     )

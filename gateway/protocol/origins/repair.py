@@ -1,7 +1,8 @@
-"""Repairs: what origins' responses to reads lack of the protocol is added (section 10).
+"""Repairs of an origin's responses to reads: facts, tags and cache lines (section 10).
 
 Origins differ: some send no Cache-Control, ETags without quotes or blind to closure, cursors that
-differ for each reader, no CORS. A gateway knows what the protocol demands, and adds it.
+differ for each reader, no CORS. The rules of caching (`gateway.cache.rules`) and the followers of
+streams (`gateway.edge`) use these functions to add what the protocol demands.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 _NO_TAG_CHARACTER = re.compile(r"[\x00-\x20\x22\x7f]")
 LIFETIMES = ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Expires")
-_OF_PAGES = (
+_CORS_FIELDS = (
     "Access-Control-Allow-Origin",
     "Access-Control-Allow-Credentials",
     "Access-Control-Expose-Headers",
@@ -48,19 +49,19 @@ class StreamRead(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ends(self) -> bool:
-        """True if the answer says that the stream ends with it."""
+        """True if the response reaches the tail: its end is the end of the stream so far."""
         return self.up_to_date or self.is_empty
 
     @property
     def reaches_open_tail(self) -> bool:
-        """True if the next append makes the response stale, by its own words."""
+        """True if the response reaches the tail of an open stream: an append makes it stale."""
         return self.ends and not self.closed
 
 
 def stream_read(status: int, headers: MultiMapping[str], body_prefix: bytes) -> StreamRead | None:
-    """Return the facts in a response to a read; None if it is no stream's.
+    """Return the facts in a response to a read; None if it is not the response of a stream.
 
-    `body_prefix` is the body's beginning, more than EMPTY_BYTES where there are more.
+    `body_prefix` is the beginning of the body, longer than EMPTY_BYTES if the body is.
     """
     next_offset = headers.get(NEXT_OFFSET)
     if status != 200 or next_offset is None or not is_plain(next_offset):
@@ -81,11 +82,12 @@ def check_end(start: object, end: str) -> None:
         raise OriginBehind("the origin tells of a stream that ends before this offset", end)
 
 
-def kept_place(start: str, facts: StreamRead) -> StreamRead:
-    """Return the facts for a reader whose computed offset an origin takes for the tail.
+def at_same_offset(start: str, facts: StreamRead) -> StreamRead:
+    """Return the facts with the reader's offset as the tail, if it is one past the origin's.
 
-    No record ends behind it yet, so the reader stays there: the offset may be the true end,
-    and the origin a replica that lags by a byte, which would be read a second time.
+    The reader has computed that offset, and the origin treats it as its tail. No record ends behind
+    it yet, so the reader stays there: the offset may be the true end, and the origin a replica that
+    lags by a byte, which would be read a second time.
     """
     if facts.is_empty and facts.up_to_date and is_one_past(start, facts.next_offset):
         return msgspec.structs.replace(facts, next_offset=start)
@@ -108,7 +110,7 @@ def directive_lines(headers: MultiMapping[str], *, ignore_no_store: bool) -> str
 
 
 def varying(lines: str) -> str:
-    """Return the `Vary` lines among those that an origin says to caches."""
+    """Return the `Vary` lines among the lines of `directive_lines`."""
     return "".join(line for line in lines.splitlines(keepends=True) if line.startswith("Vary: "))
 
 
@@ -118,23 +120,21 @@ def cors(headers: MultiMapping[str]) -> str:
     Lines that depend on the requesting page cannot be given to others.
     """
     varies = ",".join(headers.getall("Vary", ())).lower().split(",")
-    if _OF_PAGES[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:
+    if _CORS_FIELDS[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:
         return ""
     return "".join(
-        f"{name}: {value}\r\n" for name in _OF_PAGES for value in headers.getall(name, ())
+        f"{name}: {value}\r\n" for name in _CORS_FIELDS for value in headers.getall(name, ())
     )
 
 
 def is_private(lines: str) -> bool:
-    """Return whether these lines of an origin forbid shared caches to store the response."""
+    """Return whether the lines of `directive_lines` forbid shared caches to store the response."""
     lines = lines.lower()
     return "private" in lines or "no-store" in lines
 
 
-def made_tag(
-    path: str, start: str, end: str, body: bytes, mark: str, *, coded: bool = False
-) -> str:
-    """Make an ETag for a response that has none; another stream at the path has another body."""
+def new_tag(path: str, start: str, end: str, body: bytes, mark: str, *, coded: bool = False) -> str:
+    """Return an ETag for a response without one; its hash tells two streams at one path apart."""
     stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
     tag = f'"{stream}:{start}:{end}:{content}{mark}"'
     return f"W/{tag}" if coded else tag
@@ -145,8 +145,8 @@ def is_true(headers: MultiMapping[str], name: str) -> bool:
     return headers.get(name, "").lower() == "true"
 
 
-def of_no_read(fields: CIMultiDict[str]) -> None:
-    """Keep from caches what tells of a stream's tail and is no read, as HEAD (section 5.5)."""
+def forbid_caching_tail(fields: CIMultiDict[str]) -> None:
+    """Add no-store to a response with the tail that answers no read, as to HEAD (section 5.5)."""
     if NEXT_OFFSET in fields and not any(name in fields for name in LIFETIMES):
         fields["Cache-Control"] = "no-store"
 
@@ -163,17 +163,17 @@ def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
 
 def is_only_no_store(fields: MultiMapping[str]) -> bool:
     """Return whether Cache-Control has no-store but not private, which must stay."""
-    said = ",".join(fields.getall("Cache-Control", ())).lower()
-    return "no-store" in said and "private" not in said
+    directives = ",".join(fields.getall("Cache-Control", ())).lower()
+    return "no-store" in directives and "private" not in directives
 
 
 def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
-    """Return whether the next append, or the next stream at the path, makes an answer old."""
+    """Return whether an append, or a new stream at the path, would make the response stale."""
     return facts.reaches_open_tail or not read.is_fixed
 
 
 def untailed(text: str) -> str:
-    """Return a tag, or lines with one, without the mark that the tail was reached."""
+    """Return a tag, or header lines with one, without the mark `:tail`."""
     return _TAIL_TAG.sub('"', text)
 
 

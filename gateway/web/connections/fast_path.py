@@ -30,7 +30,7 @@ from gateway.web.requests.own_lines import NOTHING, pared_read
 from gateway.web.requests.request_block import KnownRequest, RequestBlocks
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
-from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
+from gateway.web.short_admission import MAX_PATHS, ShortAdmission, plain_get
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,7 +81,7 @@ class FastPath:
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
-        self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
+        self._stream = lru_cache(MAX_PATHS)(self._find)
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
         self.blocks = RequestBlocks()

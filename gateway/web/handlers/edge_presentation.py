@@ -1,4 +1,4 @@
-"""Present an origin's answer, cached or new, to a reader."""
+"""Present the cache's result to a reader; the handlers for HTTP origins call this last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def present(
     request: Request, recipient: Recipient, result: CacheResult, shared: Context
 ) -> RouteAnswer:
-    """Return an answer as this request wants it: whole, a byte range of it, or 304.
+    """Return the whole response, the byte range that the request names, or 304.
 
     Return 416 if the range begins behind the end.
     """

@@ -13,7 +13,7 @@ from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import STATUS
-from gateway.runtime.asked import AskedRequest
+from gateway.runtime.explained_request import ExplainedRequest
 from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from gateway.access.operations import Need
-    from gateway.runtime.asked import ExplainSteps
+    from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import ExplainRequest
     from gateway.web.router import Router
@@ -93,7 +93,7 @@ async def _steps(
         return
     route, name = routes.find(path)
     yield ExplainStep("Route", route.prefix, "the longest prefix that fits")
-    client_request = AskedRequest(method, target, headers, name)
+    client_request = ExplainedRequest(method, target, headers, name)
     if route.access.guard is not None:
         client_request, needed = _presented(client_request, path)
         yield await _admission(route, client_request, needed)
@@ -101,7 +101,9 @@ async def _steps(
         yield step
 
 
-def _presented(client_request: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
+def _presented(
+    client_request: ExplainedRequest, path: str
+) -> tuple[ExplainedRequest, tuple[Need, ...]]:
     """Return the request with a query token moved to Authorization, and what it needs."""
     token, target = request_credential(
         client_request.method, client_request.target, client_request.headers
@@ -114,7 +116,7 @@ def _presented(client_request: AskedRequest, path: str) -> tuple[AskedRequest, t
 
 
 async def _admission(
-    route: StreamRoute, client_request: AskedRequest, needed: Sequence[Need]
+    route: StreamRoute, client_request: ExplainedRequest, needed: Sequence[Need]
 ) -> ExplainStep:
     """Explain the guard's decision. Raises the error that a client would get."""
     guard, now = route.access.guard, route.clock()

@@ -168,7 +168,7 @@ def fields_to_client(
     if answer.status >= 400:
         no_store(fields)
     elif passed.method != "GET":
-        repair.of_no_read(fields)
+        repair.forbid_caching_tail(fields)
     forwarding.relocate(fields, route.origin.servers.location, passed.base_url)
     if route.access.is_private:
         make_private(fields)

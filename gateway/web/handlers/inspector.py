@@ -24,7 +24,7 @@ from gateway.web.handlers.explain import explain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.runtime.asked import ExplainSteps
+    from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
     from gateway.telemetry.inspection import Answer, Question
     from gateway.web.router import Router

@@ -1,4 +1,7 @@
-"""The replies of handlers, which write themselves to the client."""
+"""Responses in the form in which connections write them: a head, and a body or its source.
+
+Handlers make them of their answers with `render`; the connection calls `write` and `send_rest`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ JOINED_BYTES = 32 * 1024
 def render(
     request: Request, answered: RouteAnswer, status: int, common: bytes
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
-    """Return the head of a response in parts, and its body; `common` are this server's lines."""
+    """Return the head of a response in parts, and its body.
+
+    `common` has the header lines of every response of this server.
+    """
     answer, cache = answered
     if isinstance(answer, RenderedChunk):
         return (http1.status_line(status), common, cache, answer.lines), answer.body
@@ -66,17 +72,17 @@ class WritableReply(Protocol):
         """True when the rest of the request is not read."""
 
     def write(self, client: PartsWriter, /) -> bool:
-        """Write what is ready; return whether that is all, and the client keeps up.
+        """Write what is ready; return True if that is all, and the socket has accepted it.
 
         Raises ConnectionError.
         """
 
     async def send_rest(self, client: PartsWriter, /) -> None:
-        """Write the rest, and wait until the client has received most. Raises ConnectionError."""
+        """Write the rest, and wait until the write buffer is low. Raises ConnectionError."""
 
 
 class WireResponse:
-    """A reply whose bytes are all there, over when the client has received most of them."""
+    """A reply whose bytes are all in memory; `ended` says how it ended, for the counts."""
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class WireResponse:
         keep_alive: bool,
         abandon: bool = False,
     ) -> None:
-        """Leave the rest of the request unread if `abandon`."""
+        """If `abandon`, the connection does not read the rest of the request."""
         self.status = status
         self.keep_alive = keep_alive
         self.abandon = abandon
@@ -112,7 +118,7 @@ class WireResponse:
         return keeps_up
 
     async def send_rest(self, client: PartsWriter) -> None:
-        """Wait until the client has received most, and so delay its next request."""
+        """Wait until the write buffer is low; until then no further request is read."""
         await client.drained()
         self.ended = "answered"
 
@@ -157,9 +163,9 @@ class StreamedResponse(WireResponse):
 
 
 class Relay:
-    """A body that is relayed to a client part by part, as fast as it receives them.
+    """The relay of a body to a client, part by part, as fast as it receives them.
 
-    `ended` says how it ended, once it has.
+    `sent` counts the bytes, and `ended` says afterwards how it ended.
     """
 
     def __init__(self, source: BodySource, *, timeout_s: float, chunked: bool) -> None:
@@ -205,7 +211,7 @@ def _cut(client: PartsWriter) -> None:
 
 
 class HandedOverReply(WireResponse):
-    """The reply of a handler that handed its connection over."""
+    """The reply of a handler that gave its connection to a feed, which writes to it now."""
 
     def __init__(self) -> None:
         super().__init__(200, (), keep_alive=False)

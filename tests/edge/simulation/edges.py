@@ -101,7 +101,7 @@ class Edge:
         store = self.shared.store
         entries = [*store._new.values(), *store._used.values()]
         held["store"] = store.bytes - sum(entry.size for entry in entries)
-        held["asked for"] = sum(one.is_asked_for for slot in entries for one in slot.variants)
+        held["asked for"] = sum(one.is_validating for slot in entries for one in slot.variants)
         return {name: count for name, count in held.items() if count}
 
 

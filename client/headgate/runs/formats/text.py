@@ -1,4 +1,4 @@
-"""`text`: strings one after the other, and nothing else."""
+"""The format `text` of a run: strings one after the other, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class TextWriter:
     """A writer whose items are strings."""
 
-    finish_reason = None  # text has no room for it
+    finish_reason = None  # text cannot carry one
 
     def __init__(self) -> None:
         self._adapters = Adapters()
 
     def items(self, given: object) -> list[object]:
-        """Return the value's strings; skip empty ones and what is no text of the answer."""
+        """Return the strings in a value; skip empty ones and events without text of the answer."""
         if isinstance(given, str):
             return [given] if given else []
         parts, _ = self._adapters.read(given)
@@ -33,12 +33,12 @@ class TextWriter:
         return [text for text in texts if text]
 
     def closing(self) -> list[object]:
-        """Return no items; refuse a message id, which text cannot carry."""
+        """Return no items: each string is complete."""
         return []
 
 
 class PlainText:
-    """The body is the text, and is cut where the run failed: its state tells how it ended."""
+    """A body that is the text; it is cut if the run failed, which only the run's state reports."""
 
     name = "text"
     media_type = "text/plain; charset=utf-8"
@@ -69,13 +69,13 @@ class PlainText:
         state: RunState,  # noqa: ARG002
         finish_reason: str | None = None,  # noqa: ARG002
     ) -> list[object]:
-        """Return nothing."""
+        """Return no items: text cannot carry how a run ended."""
         return []
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return the characters in UTF-8."""
+        """Return the string in UTF-8."""
         return str(json.loads(item)).encode()
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return no items; refuse a message id, which text cannot carry."""
+        """Return no bytes: text cannot carry how a run ended."""
         return b""

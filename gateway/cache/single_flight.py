@@ -1,4 +1,8 @@
-"""Single flight: many equal reads wait for one."""
+"""Single flight: concurrent reads with an equal key share one result.
+
+Reads of logs, of followed streams and of the origin's permission use it. The fetches of the HTTP
+cache, whose bodies are shared while they arrive, are in `fetches.fetch_table`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ T = TypeVar("T")
 
 
 class _SharedRead(Generic[T]):
-    """A read under way, and how many wait for its result."""
+    """A read under way, and the number of its waiters."""
 
     __slots__ = ("result", "step", "waiters")
     step: Step[T]
@@ -29,11 +33,11 @@ class _SharedRead(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Reads in flight by key. A waiter that leaves takes nothing from the others.
+    """The reads in flight by key.
 
-    Each is a step of its own: one that ends at once needs no task. With the last waiter the read
-    ends: whatever it holds must not be held for nobody. `collapsed` is told how many a result was
-    given to.
+    Each read is a `Step`, which needs no task if its result is there at once. It goes on when a
+    waiter is cancelled, and is cancelled with the last one. `collapsed` observes how many waiters
+    got each result.
     """
 
     def __init__(self, collapsed: Histogram | None = None) -> None:
@@ -55,7 +59,7 @@ class SingleFlight(Generic[T]):
         if fetch is None or fetch.result.done():
             self.started += 1
             fetch = self._fetches[key] = _SharedRead()
-            fetch.step = Step(read, partial(self._over, key, fetch), tracing.own_context())
+            fetch.step = Step(read, partial(self._on_done, key, fetch), tracing.own_context())
             fetch.step.run()
         else:
             self.joined += 1
@@ -68,20 +72,20 @@ class SingleFlight(Generic[T]):
                 self._close(key, fetch)
                 fetch.step.cancel()
 
-    def _over(
+    def _on_done(
         self, key: Hashable, fetch: _SharedRead[T], result: T | None, error: BaseException | None
     ) -> None:
         try:
             self._close(key, fetch)
             if error is None and self._collapsed is not None and fetch.waiters:
                 self._collapsed.observe(fetch.waiters)
-        finally:  # whatever happens, those who wait are told
+        finally:  # also after an exception here, the waiters get the result
             if error is None:
                 fetch.result.set_result(cast("T", result))
             else:
                 fetch.result.set_exception(error)
 
     def _close(self, key: Hashable, fetch: _SharedRead[T]) -> None:
-        """Let nobody join any more."""
+        """Let no further waiter join the read."""
         if self._fetches.get(key) is fetch:
             del self._fetches[key]

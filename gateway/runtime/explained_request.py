@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     # Yields the steps that a request takes in a route of one kind; the last one has its outcome.
     # Raises HeadgateError where the request would. The first argument is the route.
-    ExplainSteps = Callable[[Any, "AskedRequest"], AsyncIterator[ExplainStep]]
+    ExplainSteps = Callable[[Any, "ExplainedRequest"], AsyncIterator[ExplainStep]]
 
 
-class AskedRequest(NamedTuple):
+class ExplainedRequest(NamedTuple):
     """A request whose route is known; `name` is the part of its path behind the prefix."""
 
     method: str
