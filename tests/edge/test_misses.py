@@ -308,7 +308,7 @@ async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnecte
 async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_templates, "REMEMBERED", 3)
+    monkeypatch.setattr(request_templates, "MAX_TEMPLATES", 3)
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         most = 0
         for number in range(6):

@@ -127,7 +127,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
 async def test_cached_reader_requests_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_templates, "REMEMBERED", 3)
+    monkeypatch.setattr(request_templates, "MAX_TEMPLATES", 3)
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
         remembered = RequestTemplates(gateway.edge.requests)
         blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]
