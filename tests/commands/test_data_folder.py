@@ -140,6 +140,16 @@ def test_a_damaged_recent_append_is_named_with_its_stream_and_offset(tmp_path: P
     )
 
 
+def test_a_folder_of_a_killed_server_is_backed_up_with_what_is_in_its_wal(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        server.kill()
+    assert command("verify", tmp_path / "data").returncode == 0
+    done = command("backup", tmp_path / "data", tmp_path / "copy")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"Backed up 4 streams with 32 bytes to ")
+
+
 def test_a_damaged_wal_is_named(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         assert request(server, "PUT", "plain").status == 201

@@ -52,6 +52,8 @@ def wal_damages(source: SourceFile) -> Iterator[DamageReport]:
     with unused(file.parent) as is_unused:
         if not is_unused or not log.exists():
             return
+        # SQLite looks at the WAL with the first read, and knows of no frames before.
+        source.connection.execute("select count(*) from sqlite_schema").fetchall()
         page_size = source.connection.pragma("page_size")
         found = wal.skipped_frames(log, frames_taken(source.connection), page_size)
     if found.is_damage:
