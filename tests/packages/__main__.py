@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from scripts import debs
-from tests.packages.trial import next_version, try_package
+from tests.packages.booted import booted, try_service
+from tests.packages.trial import Trial, next_version, try_package
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "build/packages"
@@ -33,6 +34,11 @@ def main(names: list[str]) -> int:
             try:
                 for seen in try_package(root, package, newer):
                     click.echo(f"{release.name}: {seen}")
+                debs.add_packages(root, "systemd", "dbus")
+                Trial(root).install(package)
+                with booted(root) as machine:
+                    for seen in try_service(machine, f"/root/{newer.name}"):
+                        click.echo(f"{release.name}, booted: {seen}")
             except AssertionError as failure:
                 status = 1
                 click.echo(f"{release.name}: FAILED: {failure}", err=True)

@@ -1,7 +1,7 @@
 """The package for Debian in a root folder of its release: install, start, upgrade, remove, purge.
 
 The service is started by the line of its unit, as its user, as systemd starts it. What systemd does
-beside that, such as its limits on the service, is left out: no systemd runs in a root folder.
+beside that, such as its limits on the service, is tried in `tests.packages.booted`.
 """
 
 from __future__ import annotations
