@@ -70,6 +70,7 @@ class Console:
     ) -> None:
         self._source = source
         self._settings = settings = setup.settings
+        self.streams_scheme = "https" if settings.tls_certificate else "http"
         self._formats = setup.formats
         self._reloader = setup.reloader
         self._clock = setup.clock

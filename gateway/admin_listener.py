@@ -217,7 +217,10 @@ class AdminConnection(BoundedConnection):
     owner: AdminListener
     max_field_size = LONGEST_LINE
     max_headers = MOST_HEADER_LINES
-    ssl_context = None
+
+    @property
+    def ssl_context(self) -> object:  # noqa: D102
+        return None if self.transport is None else self.transport.get_extra_info("sslcontext")
 
     @property
     def peername(self) -> object:  # noqa: D102

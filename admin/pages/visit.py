@@ -46,10 +46,12 @@ def choice(value: str, choices: Sequence[C], name: str) -> C:
     raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
 
 
-def address(visit: Visit) -> str:
-    """Return the host and port at which clients reach the streams.
+def streams_url(visit: Visit) -> str:
+    """Return the URL, without a path, at which clients reach the streams.
 
     A gateway that listens on every interface is reached by the host of the request.
     """
     host, _, port = visit.console.name.rpartition(":")
-    return f"{visit.host}:{port}" if host in {"0.0.0.0", "[::]"} else visit.console.name  # noqa: S104
+    is_any = host in {"0.0.0.0", "[::]"}  # noqa: S104 - it is compared, not bound
+    address = f"{visit.host}:{port}" if is_any else visit.console.name
+    return f"{visit.console.streams_scheme}://{address}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from gateway.settings.limits import LimitSettings
+from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath
 from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -64,10 +65,17 @@ class TlsSettings(LimitSettings):
             raise ValueError(f"must be left out without {certificate}")
         return path
 
+    @checks("tls_client_ca", "admin_tls_client_ca")
+    @classmethod
+    def _has_authorities(cls, path: str, context: ValueContext) -> str:
+        files.check_authorities(path, context.look)
+        return path
+
     @checks(*_PAIRS)
     @classmethod
     def _has_key(cls, path: str, context: ValueContext) -> str:
         certificate = _PAIRS[str(context.key)]
         if not path and context.values.get(certificate):
             raise ValueError(f"must be given with {certificate}: the file of its private key")
+        files.check_pair(context.values.get(certificate, ""), path, context.look)
         return path

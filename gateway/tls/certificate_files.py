@@ -16,7 +16,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # A change is read once two looks in a row have seen it: who renews a certificate writes two files.
 LOOK_AGAIN_S = 0.25
@@ -143,7 +143,7 @@ def load(files: TlsFiles) -> LoadedFiles:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
     try:
-        context.load_cert_chain(files.certificate, files.key, _refuse_password)
+        context.load_cert_chain(files.certificate, files.key, _no_password(files.key))
     except ssl.SSLError as cause:
         raise ValueError(_why_no_pair(files, cause)) from cause
     except OSError as cause:
@@ -160,8 +160,13 @@ def load(files: TlsFiles) -> LoadedFiles:
     return LoadedFiles(context, _expiry(files.certificate))
 
 
-def _refuse_password() -> NoReturn:
-    raise ValueError("the key must not be encrypted: nobody is there to type its password")
+def _no_password(key: str) -> Callable[[], str]:
+    """Return a function for OpenSSL, which would ask for the password on the terminal."""
+
+    def refuse() -> NoReturn:
+        raise ValueError(f"{key} must be a key without a password, which nobody is there to type")
+
+    return refuse
 
 
 def _why_no_pair(files: TlsFiles, cause: ssl.SSLError) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from argon2 import PasswordHasher
 
 from gateway.commands.healthcheck import fault_of
 from gateway.settings import Address
@@ -54,3 +55,19 @@ def test_a_listener_with_another_certificate_is_not_trusted_by_the_health_check(
     fault = fault_of(Address(HERE, served.server.admin_port), str(other.certificate))
     assert fault is not None
     assert "CERTIFICATE_VERIFY_FAILED" in fault
+
+
+def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) -> None:
+    hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
+    user = {"name": "ann", "role": "operator", "password_hash": hashed}
+    settings = {"HEADGATE_ADMIN_USERS": json.dumps([user])}
+    with secure_headgate(tmp_path, settings, has_secure_admin=True) as server:
+        answer = server.ask(
+            "POST",
+            "/api/session",
+            json.dumps({"name": "ann", "password": "password"}).encode(),
+            {"Content-Type": "application/json"},
+            port=server.server.admin_port,
+        )
+        assert answer.status == 200
+        assert "; Secure" in answer.headers["Set-Cookie"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import address, frame
+from admin.pages.visit import frame, streams_url
 from gateway.access.credentials import without_token
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def show(visit: Visit) -> TemplatePage:
     if "explained" in visit.query:
         try:
             # A path alone has no host, by which an origin's answers are kept: it is one of here.
-            url = f"http://{address(visit)}{target}" if target.startswith("/") else target
+            url = f"{streams_url(visit)}{target}" if target.startswith("/") else target
             explanation = await visit.console.explanation(url, _fields(headers))
         except NotTold as refusal:
             trouble = refusal

@@ -14,7 +14,7 @@ from admin.model import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.show import spoken
-from admin.pages.visit import address, choice, frame
+from admin.pages.visit import choice, frame, streams_url
 from admin.streams.client import LATEST
 from gateway.protocol.bodies.content import is_json
 
@@ -80,7 +80,7 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     begin = told.begin.offset if told else "-1" if offset == LATEST else offset
     # A name is percent-encoded where a URL wants it, unless somebody made it up.
     path = quote(f"{route}/{name}", safe="/%:@!$&'()*+,;=~")
-    url = f"http://{address(visit)}{path}?offset={quote(begin, safe='')}"
+    url = f"{streams_url(visit)}{path}?offset={quote(begin, safe='')}"
     return {
         "told": told,
         "trouble": trouble,

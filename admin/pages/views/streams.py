@@ -9,7 +9,7 @@ from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
-from admin.pages.visit import address, choice, frame
+from admin.pages.visit import choice, frame, streams_url
 from gateway.telemetry.inspection import StreamOrder
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ async def show(visit: Visit) -> TemplatePage:
             "trouble": trouble,
             "columns": COLUMNS,
             "done": DONE.get(visit.query.get("done", "")),
-            "commands": _first_commands(address(visit), route),
+            "commands": _first_commands(streams_url(visit), route),
             "now": visit.now,
         },
     )
 
 
-def _first_commands(authority: str, route: str) -> list[tuple[str, str]]:
-    """Return the commands that the README begins with, for this host and port."""
-    url = shlex.quote(f"http://{authority}{route}/chat")
-    following = shlex.quote(f"http://{authority}{route}/chat?offset=-1&live=sse")
+def _first_commands(base: str, route: str) -> list[tuple[str, str]]:
+    """Return the commands that the README begins with, for the streams at this URL."""
+    url = shlex.quote(f"{base}{route}/chat")
+    following = shlex.quote(f"{base}{route}/chat?offset=-1&live=sse")
     content = "-H 'Content-Type: application/json'"
     return [
         (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),

@@ -140,6 +140,7 @@ class MadeUp(Console):
     """A console whose figures a test may change."""
 
     def __init__(self) -> None:
+        self.streams_scheme = "http"
         self.load = 1.0
         self.streams_in_all = 137
         self.trouble: NotTold | None = None

@@ -1,0 +1,92 @@
+"""The files of certificates: those that a start, or `headgate check`, refuses or warns about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from gateway.errors import StartError
+from gateway.settings import Settings
+from gateway.settings.reading.values import Mistaken
+from gateway.tls.certificate_files import CertificateFiles, TlsFiles
+from tests.support.processes import HEADGATE, run
+from tests.tls.certificates import Authority, TlsPaths
+from tests.tls.served import secure_headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def files_of(paths: TlsPaths) -> TlsFiles:
+    return TlsFiles("tls_certificate", str(paths.certificate), str(paths.key), "", "1.2")
+
+
+def encrypted(key: bytes) -> bytes:
+    """The same key, with a password."""
+    return serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )
+
+
+def test_a_key_with_a_password_is_refused_instead_of_asking_for_it(tmp_path: Path) -> None:
+    pair = Authority.of(tmp_path).issue()
+    paths = pair._replace(key=encrypted(pair.key)).write(tmp_path)
+    with pytest.raises(StartError, match="must be a key without a password"):
+        CertificateFiles(files_of(paths))
+
+
+@pytest.mark.parametrize("missing", ["certificate", "key"])
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path, missing: str) -> None:
+    paths = Authority.of(tmp_path).issue().write(tmp_path)
+    path: Path = getattr(paths, missing)
+    path.unlink()
+    with pytest.raises(StartError, match=f"{path} cannot be read: No such file"):
+        CertificateFiles(files_of(paths))
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        pytest.param({"tls_certificate": "c.pem"}, "tls_key", id="a-certificate-alone"),
+        pytest.param({"tls_key": "c.key"}, "tls_key", id="a-key-alone"),
+        pytest.param({"tls_client_ca": "ca.pem"}, "tls_client_ca", id="authorities-alone"),
+        pytest.param(
+            {"admin_tls_certificate": "c.pem"}, "admin_tls_key", id="an-admin-certificate-alone"
+        ),
+        pytest.param(
+            {"tls_certificate": "c.pem", "tls_key": "k", "tls_minimum_version": "1.1"},
+            "tls_minimum_version",
+            id="an-old-version",
+        ),
+    ],
+)
+def test_settings_of_tls_that_lack_another_one_are_refused(
+    given: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(Mistaken) as refused:
+        Settings.of(given)
+    (mistake,) = refused.value.mistakes
+    assert mistake.place == (fault,)
+
+
+def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
+    authority = Authority.of(tmp_path)
+    one, other = (authority.issue().write(tmp_path, name) for name in ("one", "other"))
+    config = tmp_path / "h.toml"
+    config.write_text(f'tls_certificate = "{one.certificate}"\ntls_key = "{other.key}"\n')
+    done = run([HEADGATE, "check", "--config", config])
+    assert done.returncode == 2
+    assert f"must be the key of {one.certificate}: KEY_VALUES_MISMATCH" in done.stderr.decode()
+
+
+def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
+    with secure_headgate(tmp_path) as server:
+        assert "tls.key_open" not in server.server.output()
+        server.paths.key.chmod(0o644)
+        server.server.kill()
+        server.server.start()
+        assert "tls.key_open" in server.server.output()
