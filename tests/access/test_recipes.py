@@ -15,8 +15,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from playwright.sync_api import sync_playwright
 
-from tests.access.recipes import DOCUMENT, Kitchen
 from tests.clients.readers import CHROMIUM
+from tests.support.processes import ROOT
+from tests.support.recipes import Kitchen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+DOCUMENT = ROOT / "docs" / "access.md"
 RECIPES = [
     "Tokens for servers",
     "Public read and private write",
@@ -49,7 +51,7 @@ def test_every_documented_access_recipe_is_tested() -> None:
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_each_documented_access_recipe_does_what_it_says(title: str, tmp_path: Path) -> None:
-    with Kitchen(tmp_path, {}, {}) as kitchen:
+    with Kitchen(DOCUMENT, tmp_path, {}, {}) as kitchen:
         assert kitchen.follow(title) >= 4
 
 
@@ -63,14 +65,14 @@ def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path
     }
     with publishing({"keys": [key.as_dict(private=False)]}) as url:
         replaced = {f"{ISSUER}.well-known/jwks.json": url}
-        with Kitchen(tmp_path, replaced, tokens) as kitchen:
+        with Kitchen(DOCUMENT, tmp_path, replaced, tokens) as kitchen:
             assert kitchen.follow(OF_USERS) >= 5
 
 
 @pytest.mark.timeout(180)  # a token has to expire, and three programs and a browser start
 def test_the_page_of_the_recipe_follows_a_stream_beyond_its_token_lifetime(tmp_path: Path) -> None:
     with (
-        Kitchen(tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,
+        Kitchen(DOCUMENT, tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,
         sync_playwright() as tool,
     ):
         assert kitchen.follow(OF_A_PAGE) >= 4

@@ -1,7 +1,8 @@
-"""Recipes of docs/access.md, done as they are written, with loopback ports for what they name.
+"""Recipes of a page, done as they are written, with loopback ports for what they name.
 
-Of a recipe the block with a file's name in its first line is that file, `sh` is run, and `console`
-is typed line by line. `NAME$ command` starts a program that runs to the end of the recipe.
+A recipe is a section. Of it the block with a file's name in its first line is that file, `sh` is
+run, and `console` is typed line by line. `NAME$ command` starts a program that runs to the end of
+the recipe, or until the same name starts another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE, HEADGATE, ROOT
+from tests.support.processes import AT_ONCE, HEADGATE
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-DOCUMENT = ROOT / "docs" / "access.md"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
 NGINX_CONF = """
 daemon off;
@@ -51,17 +51,25 @@ class Block(NamedTuple):
     text: str
 
 
-def recipe(title: str) -> list[Block]:
-    """The blocks under a heading."""
-    section = DOCUMENT.read_text().split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+def titles(page: Path) -> list[str]:
+    """Return the headings of the second level of a page, in its order."""
+    return re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
+
+
+def recipe(page: Path, title: str) -> list[Block]:
+    """Return the blocks under a heading of a page."""
+    section = page.read_text().split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
     return [Block(*found) for found in re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)]
 
 
 class Kitchen:
     """A folder, a shell in it, and the programs that a recipe starts."""
 
-    def __init__(self, folder: Path, replaced: Mapping[str, str], more: Mapping[str, str]) -> None:
+    def __init__(
+        self, page: Path, folder: Path, replaced: Mapping[str, str], more: Mapping[str, str]
+    ) -> None:
         """`replaced` are addresses of others, `more` variables that a recipe takes for given."""
+        self.page = page
         self.folder = folder
         self.ports = {4437: free_port(), 4439: free_port(), 8000: free_port(), 443: free_port()}
         self._replaced = {
@@ -77,6 +85,7 @@ class Kitchen:
         self._environment["CURL_HOME"] = str(folder)
         self._shell = ""  # what was typed so far that later lines need
         self._stack = contextlib.ExitStack()
+        self._started: dict[str, contextlib.ExitStack] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +101,7 @@ class Kitchen:
 
     def follow(self, title: str) -> int:
         """Do it; how many lines of output were as they are written."""
-        blocks = recipe(title)
+        blocks = recipe(self.page, title)
         for block in blocks:
             if (named := FILE_NAME.match(block.text)) is not None:
                 (self.folder / named[1]).write_text(self.here(block.text))
@@ -137,13 +146,17 @@ class Kitchen:
 
     def _start(self, name: str, command: str) -> None:
         words = command.split()
+        if name in self._started:
+            self._started[name].close()
+        self._started[name] = self._stack.enter_context(contextlib.ExitStack())
         if name == "server":
             listen, admin = (f"127.0.0.1:{self.ports[port]}" for port in (4437, 4439))
-            self._serve([*words, "--listen", listen, "--admin", admin], self.ports[4437])
-            if (self.folder / "streams.conf").exists():
-                self._serve_tls()
+            program, port = [*words, "--listen", listen, "--admin", admin], self.ports[4437]
         else:
-            self._serve([sys.executable, *words[1:]], self.ports[8000])
+            program, port = [sys.executable, *words[1:]], self.ports[8000]
+        self._started[name].enter_context(self._running(program, port))
+        if name == "server" and (self.folder / "streams.conf").exists():
+            self._serve_tls()
 
     def _serve_tls(self) -> None:
         """The nginx that the machine of the recipe has, and its certificate, which curl trusts."""
@@ -163,10 +176,7 @@ class Kitchen:
         )
         (self.folder / "nginx.conf").write_text(NGINX_CONF.format(folder=self.folder))
         told = ["-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
-        self._serve([NGINX, *told], self.ports[443])
-
-    def _serve(self, command: list[str], port: int) -> None:
-        self._stack.enter_context(self._running(command, port))
+        self._stack.enter_context(self._running([NGINX, *told], self.ports[443]))
 
     @contextlib.contextmanager
     def _running(self, command: list[str], port: int) -> Iterator[None]:
