@@ -159,7 +159,7 @@ async def test_metrics_are_served_in_the_prometheus_text_format(
     assert (answer.status, answer.content_type) == (200, "text/plain")
     lines = (await answer.text()).splitlines(keepends=True)
     assert "".join(line for line in lines if "headgate_admin_" not in line) == (
-        "# HELP headgate_build_info 1, with what runs here.\n"
+        "# HELP headgate_build_info Always 1; the labels name the versions of Headgate and Python.\n"
         "# TYPE headgate_build_info gauge\n"
         f"headgate_build_info{RUNNING} 1.0\n"
         "# HELP reads_total Reads so far.\n"
@@ -181,7 +181,7 @@ async def test_metrics_are_served_as_openmetrics_when_requested(
     lines = (await answer.text()).splitlines()
     assert "headgate_admin_connections 0.0" in lines
     assert [line for line in lines if "headgate_admin_" not in line] == [
-        "# HELP headgate_build_info 1, with what runs here.",
+        "# HELP headgate_build_info Always 1; the labels name the versions of Headgate and Python.",
         "# TYPE headgate_build_info gauge",
         f"headgate_build_info{RUNNING} 1.0",
         "# HELP reads Reads so far.",
