@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 READS = counter("reads_total", "Reads so far.", "route")
 SIZE = gauge("size_bytes", "Bytes now.")
+BUILD_HELP = (
+    "# HELP headgate_build_info Always 1; the labels name the versions of Headgate and Python."
+)
 RUNNING = f'{{python="{platform.python_version()}",version="{version("headgate")}"}}'
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -159,7 +162,7 @@ async def test_metrics_are_served_in_the_prometheus_text_format(
     assert (answer.status, answer.content_type) == (200, "text/plain")
     lines = (await answer.text()).splitlines(keepends=True)
     assert "".join(line for line in lines if "headgate_admin_" not in line) == (
-        "# HELP headgate_build_info Always 1; the labels name the versions of Headgate and Python.\n"
+        f"{BUILD_HELP}\n"
         "# TYPE headgate_build_info gauge\n"
         f"headgate_build_info{RUNNING} 1.0\n"
         "# HELP reads_total Reads so far.\n"
@@ -181,7 +184,7 @@ async def test_metrics_are_served_as_openmetrics_when_requested(
     lines = (await answer.text()).splitlines()
     assert "headgate_admin_connections 0.0" in lines
     assert [line for line in lines if "headgate_admin_" not in line] == [
-        "# HELP headgate_build_info Always 1; the labels name the versions of Headgate and Python.",
+        BUILD_HELP,
         "# TYPE headgate_build_info gauge",
         f"headgate_build_info{RUNNING} 1.0",
         "# HELP reads Reads so far.",
