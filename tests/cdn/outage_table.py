@@ -33,8 +33,8 @@ USUAL_RETRY_S = 3.0  # of browsers
 LOST_S = 0.5  # after a poll whose connection was lost
 PASSING = frozenset({429, 502, 503, 504})
 ROWS = (
-    f"{FOLLOWERS} SSE readers: asked again, longest silence",
-    f"{POLLERS} long-polls: refused, longest silence",
+    f"{FOLLOWERS} SSE readers: retries, longest silence",
+    f"{POLLERS} long-polls: status, retries, longest silence",
     "appends: acknowledged, lost, twice",
     "an `EventSource` in Chromium, over a restart",
 )

@@ -32,42 +32,47 @@ Column = dict[str, Finding]
 _HEAD = """\
 # CDN configurations, measured
 
-This page is written by `{command}`. Each configuration was run by the
-server that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had
-{cores} cores, and other work to do. The tests run the same cases, and fail on every fault that a
-target does not own up to.
+`{command}` writes this page. It runs each configuration in the server that the
+configuration is for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had
+{cores} cores, and other work to do. The tests run the same cases. They fail on every fault that is
+not a documented limit of the configuration.
 
 - `200 → 1`: 200 readers became one request at the origin.
-- `20/30 ms`: the time until half of the readers had their answer, and until all had it. For polls
-  and live events it begins with the append, for other reads with the question.
-- `3.1 s` of polls that are ended by 204: when the last reader was answered. The poll's own time is
-  in it.
-- –: not measured, since it would show what 200 show already.
-- **Bold**: what the configuration does not do, or does wrong. The lists below the tables name it.
+- `20/30 ms`: half of the readers had their response after 20 ms, all of them after 30 ms. For polls
+  and live events this is the time since the append, for other reads the time since the request.
+- `3.1 s` for polls that end with 204: the time until the last reader had its response. It includes
+  the length of the poll.
+- `2 of 2 right`, `0 of 8 wrong`, `apart`: every reader got the response that it should get.
+- –: not measured, because 200 readers already show the result.
+- **Bold**: something that the configuration does not do, or does wrong. The lists below the tables
+  name it.
 
 ## Headgate's configurations
 
 """
 _PER_CREDENTIAL = """
-## With copies for each reader
+## A cached copy for each reader
 
-Those that can keep readers with credentials apart by the key, instead of passing them on, with
-`--credentials per-credential`; the cases in which that may matter.
+By default, requests with credentials are passed on to the origin. These configurations can instead
+cache a separate copy for each credential, with `--credentials per-credential`. The table has the
+cases that this may change.
 
 """
 _SHARING = """
-## With copies that readers share
+## A cached copy that readers with credentials share
 
-Those that give one copy to readers with credentials, of whom they know that they may read: by a
-reader key in the query, or since they ask Headgate first (`--credentials reader-key`, `asked`).
+These configurations serve one cached copy to all readers who may read a stream. They know who may
+read from a reader key in the query (`--credentials reader-key`), or because they ask Headgate first
+(`--credentials asked`).
 
 """
 _PATIENTS = """
 ## What most guides show
 
-The same in front of the protocol's reference server, which says nothing of lifetimes. The files are
-in `tests/cdn/patients/`. In front of Headgate they do less harm, since its answers say how long
-each may be kept, and that SSE is not to be buffered.
+These configurations are copied from common guides. They ran in front of the protocol's reference
+server, which sends no cache lifetimes. The files are in `tests/cdn/patients/`. In front of Headgate
+they do less harm, because its responses say how long each may be cached, and that SSE must not be
+buffered.
 
 """
 _AWAY = f"""
@@ -75,10 +80,12 @@ _AWAY = f"""
 
 The gateway is killed for {AWAY_S:.0f} s while {FOLLOWERS} SSE readers and {POLLERS} long-polls
 follow a stream. Four producers append {APPENDS_S} times a second to it, or as often as the machine
-can, and repeat what was not acknowledged. Each reader goes on at its last offset: an SSE reader as
-an `EventSource` does, and a long-poll when `Retry-After` says so. `2 ×` is how often one was told
-to ask again. `5.9/7.1 s` is the longest time without news, of half of them and of all; the
-gateway's own start is in it. What is lost or comes twice is counted over all readers.
+can, and repeat appends that were not acknowledged. Each reader reconnects at its last offset: an
+SSE reader as an `EventSource` does, a long-poll after the time in `Retry-After`. `2 ×` is how often
+a reader was told to retry: the median of SSE readers, the mean of long-polls. `5.9/7.1 s` is the
+longest time without new data, of the median reader and of the worst one. It includes the start of
+the gateway. Lost and repeated data is counted over all readers.
+
 `{COMMAND_AWAY}` measures this section alone.
 
 """
@@ -151,5 +158,5 @@ def _faults(columns: Mapping[str, Column]) -> str:
     for name, column in columns.items():
         found = frozenset[str]().union(*(finding.faults for finding in column.values()))
         told = "; ".join(fault for fault in Fault if fault in found)
-        lines.append(f"- **{name}**: {told or 'nothing'}.\n")
+        lines.append(f"- **{name}**: {told or 'no faults'}.\n")
     return "\n" + "".join(lines)
