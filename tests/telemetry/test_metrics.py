@@ -21,12 +21,14 @@ from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
 from gateway.telemetry.traffic import OPERATIONS
+from gateway.tls import certificate_files, handshakes
 from gateway.web.metrics import LAG, OF_SHARED
 from tests.access.guarded import tokens_file
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
+from tests.tls.certificates import Authority
 
 ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
@@ -70,6 +72,7 @@ DECLARED = (
     FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,
+    *(certificate_files.EXPIRY, certificate_files.FILES_OK, handshakes.FAILURES),
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
@@ -190,6 +193,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             "HEADGATE_AUTH": "tokens,jwt",
             "HEADGATE_JWT_ISSUERS": ISSUERS,
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
+            **Authority.of(tmp_path).issue().write(tmp_path).settings(),
         }
         for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):
             with headgate(origin, environment=before) as server:
