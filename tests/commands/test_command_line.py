@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from gateway.__main__ import cli as command
 from gateway.settings import Settings
 from tests.support.ports import free_port
+from tests.support.processes import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ NEXT_CENTURY = "2100-01-01T00:00:00Z"
 
 def invoke(*arguments: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
-    result = CliRunner().invoke(command, arguments, prog_name="headgate")
+    result = CliRunner(env=AT_ONCE).invoke(command, arguments, prog_name="headgate")
     return result.exit_code, result.output
 
 
