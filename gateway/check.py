@@ -23,18 +23,21 @@ WARNED = 1
 @click.command()
 @config_option
 @click.option(
-    "--schema", "is_schema", is_flag=True, help="Print the JSON schema of a file, for editors."
+    "--schema",
+    "is_schema",
+    is_flag=True,
+    help="Print the JSON schema of a settings file, for editors.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
 )
 @click.option("--strict", "is_strict", is_flag=True, help="Exit with 1 if there are warnings.")
 def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: bool) -> None:
-    """Check the settings, and the files they name, without starting anything.
+    """Check the settings and the files they name.
 
-    With --json, one object is printed: settings has the value, source and default of each, as the
-    console shows them, without secrets; warnings has what is printed on stderr otherwise. --schema
-    reads no settings.
+    Nothing is started. With --json, the command prints one object: settings has the value, source
+    and default of each setting, without secrets; warnings has the warnings that otherwise go to
+    stderr. --schema reads no settings.
     """
     if is_schema:
         from gateway.settings.documents.json_schema import json_schema

@@ -34,7 +34,7 @@ class _Echoing(click.Group):
 
 @click.group(cls=_Echoing)
 def cdn() -> None:
-    """Make and check configurations for the CDNs and proxies in front of a gateway."""
+    """Make and check configurations of CDNs and proxies."""
 
 
 # What a configuration is made for, besides the settings.
@@ -43,49 +43,53 @@ _OPTIONS = (
     click.option(
         "--upstream",
         metavar="HOST:PORT",
-        help="Address of the gateway, as the target reaches it; by default that of listen. For "
-        "a target in Kubernetes, SERVICE:PORT.",
+        help="Address at which the target reaches the gateway; SERVICE:PORT for a target in "
+        "Kubernetes.  [default: that of listen]",
     ),
     click.option(
         "--host",
         metavar="NAME",
-        help="Host name that readers use; with --standalone, an address of loopback, too.",
+        help="Host name that readers use; with --standalone, also a loopback address.",
     ),
-    click.option("--listen", metavar="PORT", type=int, help="Port of the target; 8080."),
+    click.option("--listen", metavar="PORT", type=int, help="Port of the target.  [default: 8080]"),
     click.option(
         "--credentials",
         metavar="MODE",
-        help="Readers with credentials: bypass the cache (the default), have copies of their "
-        "own (per-credential), or share those of all who may read: by a reader key in the URL "
-        "(reader-key), once the gateway was asked (asked), or by a read token that the target "
-        "verifies (verified).",
+        help="How to cache for readers with credentials. bypass: do not cache. per-credential: "
+        "cache a copy for each credential. The others share one copy between all who may read: "
+        "by a reader key in the URL (reader-key), after asking the gateway (asked), or by a read "
+        "token that the target verifies (verified).  [default: bypass]",
     ),
     click.option(
         "--remember",
         "remember_s",
         metavar="SECONDS",
         type=int,
-        help="With asked, for how long a yes of the gateway counts; 10.",
+        help="With asked, how long a permission of the gateway is cached.  [default: 10]",
     ),
     click.option(
         "--stale-if-error",
         "stale_if_error_s",
         metavar="SECONDS",
         type=int,
-        help="For how long after its lifetime a copy is served while the gateway is away; 0.",
+        help="How long to serve stale copies while the gateway is away.  [default: 0]",
     ),
-    click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
+    click.option(
+        "--cache-size", metavar="SIZE", help="Size of the target's cache.  [default: 1GiB]"
+    ),
     click.option(
         "--shield",
         metavar="PLACE",
-        help="Where the vendor's machines ask the gateway for all others; none by default.",
+        help="Location of the vendor through which all others reach the gateway.  [default: none]",
     ),
-    click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),
+    click.option(
+        "--purge", is_flag=True, default=None, help="Let the gateway purge cached copies."
+    ),
     click.option(
         "--standalone",
         is_flag=True,
         default=None,
-        help="A whole file, which anybody can run without rights.",
+        help="Print a complete file that runs without root.",
     ),
 )
 
@@ -99,7 +103,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cdn.command("list")
 def list_targets() -> None:
-    """List the targets that a configuration can be made for, and how far each was tried."""
+    """List the targets, and how each was tested."""
     from cdn_configs.targets import TARGETS
 
     names = max(map(len, TARGETS))
@@ -115,15 +119,15 @@ def list_targets() -> None:
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write to this file instead of stdout; into a folder, with the files that lie beside it.",
+    help="Write to this file instead of stdout; for a folder, also write the files beside it.",
 )
 @_options
 def render_target(
     target: str, output: Path | None, config: Path | None, **overrides: object
 ) -> None:
-    """Print the configuration of a target, made of the settings.
+    """Print the configuration of a target for these settings.
 
-    Nothing is written when the target cannot do what is asked.
+    Nothing is written if the target does not support the options.
     """
     settings = load_settings(config, {})
     with _refusals():
@@ -146,10 +150,10 @@ def render_target(
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def check_file(file: Path, config: Path | None) -> None:
-    """Compare a file that was rendered with what the settings ask for now.
+    """Compare a rendered file with the current settings.
 
-    It is also given to the vendor's own checker, if that is installed. The exit status is 1 when
-    the file differs or the checker refuses it.
+    The vendor's own checker also checks it, if that is installed. The exit status is 1 if the file
+    differs or the checker refuses it.
     """
     settings = load_settings(config, {})
     with _refusals():
@@ -170,7 +174,7 @@ def check_file(file: Path, config: Path | None) -> None:
 @cdn.command("explain")
 @click.argument("target")
 def explain_target(target: str) -> None:
-    """Say what a target does with each kind of request, and what it does not do."""
+    """Say how a target handles each kind of request."""
     with _refusals():
         from cdn_configs import targets
         from cdn_configs.explain import explain

@@ -11,7 +11,7 @@ import click
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL.
 
-    Load it from the shell's start file, by eval "$(headgate completion bash)", or for fish by
+    Load it in your shell's start file, with eval "$(headgate completion bash)", or for fish with
     headgate completion fish | source
     """
     from click.shell_completion import get_completion_class

@@ -30,18 +30,22 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True
 
 @click.group()
 def context() -> None:
-    """Name servers, and choose the one that commands go to."""
+    """Name servers, and choose the one that commands use."""
 
 
 @context.command("add")
 @click.argument("name")
 @click.argument("url")
 @click.option(
-    "--auth-file", type=FILE, metavar="FILE", help="A file with the Authorization, as STREAM_AUTH."
+    "--auth-file", type=FILE, metavar="FILE", help="File with the Authorization, as in STREAM_AUTH."
 )
-@click.option("--admin", default="", metavar="URL", help="Its admin listener, for headgate ls.")
-@click.option("--admin-token", type=FILE, metavar="FILE", help="A file with the token for that.")
-@click.option("--cacert", type=FILE, metavar="FILE", help="Authorities to trust, as PEM.")
+@click.option(
+    "--admin", default="", metavar="URL", help="URL of its admin listener, for headgate ls."
+)
+@click.option("--admin-token", type=FILE, metavar="FILE", help="File with the token for --admin.")
+@click.option(
+    "--cacert", type=FILE, metavar="FILE", help="PEM file of the certificate authorities to trust."
+)
 def add_context(
     name: str,
     url: str,
@@ -50,9 +54,10 @@ def add_context(
     admin_token: Path | None,
     cacert: Path | None,
 ) -> None:
-    """Call the server at URL, below which its streams are, NAME.
+    """Add the context NAME for the server whose streams are below URL.
 
-    Files are named, and read when a command runs: so no secret is copied.
+    Only the names of files are stored. Commands read the files when they run, so no secret is
+    copied.
     """
     with _refusals():
         check_name(name)
@@ -73,7 +78,7 @@ def add_context(
 @context.command("use")
 @click.argument("name")
 def use_context(name: str) -> None:
-    """Have commands go to the server called NAME; "default" has them go to none."""
+    """Make NAME the current context; "default" uses none."""
     with _refusals():
         known = load_contexts(os.environ)
         if name != NO_CONTEXT:
@@ -84,7 +89,7 @@ def use_context(name: str) -> None:
 @context.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def list_contexts(as_json: bool) -> None:
-    """List the contexts; the one that is used has a star."""
+    """List the contexts, with a star at the current one."""
     with _refusals():
         known = load_contexts(os.environ)
     width = max(map(len, known.contexts), default=0)
@@ -101,7 +106,7 @@ def list_contexts(as_json: bool) -> None:
 @context.command("remove")
 @click.argument("name")
 def remove_context(name: str) -> None:
-    """Remove the context NAME; the files that it names stay."""
+    """Remove the context NAME, but not the files it names."""
     with _refusals():
         known = load_contexts(os.environ)
         known.of_name(name)

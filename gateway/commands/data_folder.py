@@ -35,11 +35,12 @@ def _path_of(_ctx: click.Context, _option: click.Parameter, value: str) -> Path:
 @click.argument("place", metavar="FOLDER", type=click.Path(), callback=_path_of)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def verify(place: Path, as_json: bool) -> None:
-    """Verify the data in FOLDER, or a backup: each checksum, and that no record is missing.
+    """Verify a data folder or a backup.
 
-    Nothing is changed, and a server that uses the folder goes on. Each damage is a line with the
-    path of the stream and the offset. The exit status is 1 when something is damaged, and 2 when
-    there is nothing that can be verified.
+    The command verifies each checksum, and that no record is missing. It changes nothing, and a
+    server may use the folder meanwhile. It prints a line for each damaged record, with the path of
+    the stream and the offset. The exit status is 1 if something is damaged, and 2 if there is
+    nothing to verify.
     """
     from gateway.backends.sqlite.backups.source import SourceFile
     from gateway.backends.sqlite.backups.verification import FileVerification
@@ -70,10 +71,11 @@ def _summarize(check: FileVerification, file: Path, version: int, *, as_json: bo
 @click.argument("source", metavar="FROM", type=click.Path(), callback=_path_of)
 @click.argument("to", metavar="TO", type=click.Path(), callback=_path_of)
 def backup(source: Path, to: Path) -> None:
-    """Copy the data in the folder FROM to the file TO, while its server goes on.
+    """Copy the data folder FROM to the file TO.
 
-    All that was acknowledged before is in the copy, which is verified before it gets its name. No
-    file is written over. The exit status is 2 when the copy could not be made.
+    The server may keep running. The copy has all appends that were acknowledged before, and is
+    verified before it gets its name. An existing file is never overwritten. The exit status is 2 if
+    there is no copy.
     """
     from gateway.backends.sqlite.backups.copying import back_up
 
@@ -87,10 +89,10 @@ def backup(source: Path, to: Path) -> None:
 @click.argument("backup", metavar="BACKUP", type=click.Path(), callback=_path_of)
 @click.argument("folder", metavar="FOLDER", type=click.Path(), callback=_path_of)
 def restore(backup: Path, folder: Path) -> None:
-    """Make the data folder FOLDER of a BACKUP, for a server to start with.
+    """Create the data folder FOLDER from a BACKUP.
 
-    The folder must be empty, or not be there yet. What was appended after the backup is lost, and
-    its offsets are refused. The exit status is 2 when the folder could not be made.
+    The folder must be empty, or not exist. Appends after the backup are lost, and the server
+    refuses their offsets. The exit status is 2 if the folder could not be created.
     """
     from gateway.backends.sqlite.backups.copying import restore as restore_backup
 

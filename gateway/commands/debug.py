@@ -13,7 +13,7 @@ from gateway.commands.one_stream.home import home_of, server_options
 
 @click.group()
 def debug() -> None:
-    """Gather what a report about a running server needs."""
+    """Collect the data for a bug report about a running server."""
 
 
 @debug.command("bundle")
@@ -27,11 +27,11 @@ def debug() -> None:
 def debug_bundle(
     ctx: click.Context, file: Path, admin: str | None, admin_token: Path | None
 ) -> None:
-    """Write an archive about a running server to FILE, in ten seconds.
+    """Write the data of a running server to an archive.
 
-    It has settings without secrets, versions, metrics, figures of the console, and of a server on
-    this machine also limits, descriptors by kind, processor time by thread and the last log lines.
-    Nothing of a stream's data is in it.
+    The command takes ten seconds. The archive has settings without secrets, versions, metrics and
+    figures of the console. For a server on this machine it also has limits, descriptors by kind,
+    processor time by thread and the last log lines. It has no data of streams.
     """
     try:
         home = home_of(os.environ, ctx)

@@ -33,9 +33,10 @@ class _OfUrl(click.Group):
 
 @click.group(cls=_OfUrl)
 def doctor() -> None:
-    """Examine what streams live in, or what lies before them.
+    """Find faults of a proxy or CDN, or of a Redis.
 
-    An http(s) URL is that of a server behind a proxy or CDN: headgate doctor http://HOST/v1/stream
+    To examine a proxy or CDN, give the URL of the streams behind it: headgate doctor
+    http://HOST/v1/stream
     """
 
 
@@ -44,13 +45,13 @@ def doctor() -> None:
 @click.option(
     "--admin",
     metavar="URL",
-    help="The admin listener of the gateway behind it, whose own counts are then taken.",
+    help="URL of the admin listener of the gateway behind it, to use its own counts.",
 )
 @click.option(
     "--admin-token",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="A file with the token for it.  [default: the value of STREAM_ADMIN_TOKEN]",
+    help="File with the token for --admin.  [default: the value of STREAM_ADMIN_TOKEN]",
 )
 @click.option(
     "--for",
@@ -58,18 +59,18 @@ def doctor() -> None:
     type=click.FloatRange(0, 86400),
     default=0,
     metavar="SECONDS",
-    help="Look for the copy of a whole chunk again after so long.",
+    help="After this time, check again that a whole chunk is still cached.",
 )
 @click.option(
     "--rendered",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The file of headgate cdn render that is deployed there: has it drifted?",
+    help="File of headgate cdn render: check that this version of it is deployed.",
 )
 @click.option(
     "--digest",
     metavar="DIGEST",
-    help="The digest that answers should have, in the place of --rendered.",
+    help="Digest that responses should have, instead of --rendered.",
 )
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -84,13 +85,13 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     *,
     as_json: bool,
 ) -> None:
-    """Examine a proxy or CDN before a Durable Streams server, through it.
+    """Find faults of a proxy or CDN in front of a server.
 
-    Streams with a name by chance are made below the URL, read, written to, and removed: at most
-    200 requests. The value of STREAM_AUTH is sent as their Authorization; that of STREAM_READ_AUTH,
-    a read token, only reads. With --rendered, the digest that answers have is compared with that of
-    the file, rendered again by the settings (--config). The exit status is 1 when something is
-    wrong, and 2 when the URL cannot be examined.
+    The command creates streams with random names below the URL, reads them, appends to them and
+    deletes them, with at most 200 requests. It sends the value of STREAM_AUTH as their
+    Authorization. It only reads with the value of STREAM_READ_AUTH, a read token. With --rendered,
+    it renders the file again with the settings (--config), and compares its digest with that of the
+    responses. The exit status is 1 if something is wrong, and 2 if the URL cannot be examined.
     """
     if admin is None and admin_token is not None:
         raise click.UsageError("--admin-token needs --admin.")
@@ -151,10 +152,10 @@ def _digest(file: Path, config: Path | None) -> str:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
-    """Examine a Redis: what its settings mean for the streams in it.
+    """Say what a Redis's settings mean for streams.
 
-    Without a URL, the Redis of each route in the settings is examined. Nothing is changed in it.
-    The exit status is 1 when an error is found, and 69 when a Redis cannot be examined.
+    Without a URL, the command examines the Redis of each route in the settings. It changes nothing
+    there. The exit status is 1 if it finds an error, and 69 if it cannot examine a Redis.
     """
     from gateway.settings.log_kinds.redis import KIND
 

@@ -15,9 +15,9 @@ SHORTEST, LONGEST = 12, 1024  # characters
 
 @click.command("hash-password")
 def hash_password() -> None:
-    """Print the hash of a password, for the settings' admin_users.
+    """Print the hash of a password, for admin_users.
 
-    The password is asked for, or read from stdin, where a line end behind it does not count.
+    The command asks for the password, or reads it from stdin without the line end.
     """
     if sys.stdin.isatty():
         password = str(

@@ -22,10 +22,10 @@ UNHEALTHY = 1
 @click.command()
 @config_option
 def healthcheck(config: Path | None) -> None:
-    """Ask the server with these settings whether it is alive.
+    """Check that the server with these settings is alive.
 
-    Its admin listener is asked for /healthz, on this machine. The exit status is 0 when that
-    answers 200 within two seconds, else 1.
+    The command requests /healthz from its admin listener on this machine. The exit status is 0 if
+    the response is 200 within two seconds, otherwise 1.
     """
     settings = load_settings(config, {})
     admin = settings.admin

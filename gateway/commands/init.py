@@ -14,10 +14,10 @@ from gateway.commands.configuration import UNUSABLE, complain
 @click.command()
 @click.argument("file", default="headgate.toml", type=click.Path(path_type=Path), metavar="[FILE]")
 def init(file: Path) -> None:
-    """Write a commented file of settings: headgate.toml, if no FILE is named.
+    """Write a settings file with comments.
 
-    It is valid as it is, and has every setting with its meaning and default. A file that exists
-    already is left as it is.
+    FILE is headgate.toml by default. The file is valid as it is, and has every setting with its
+    meaning and default. An existing file is not changed.
     """
     from gateway.settings.documents.commented_file import commented_file
 

@@ -30,21 +30,21 @@ def _page(_context: click.Context, _option: click.Parameter, url: str) -> str:
     type=click.FloatRange(LEAST_OBJECTIVE, 100, max_open=True),
     default=OBJECTIVE,
     show_default=True,
-    help="Percent of a route's requests that are to get another answer than 5xx.",
+    help="Percent of a route's requests that should not get a 5xx response.",
 )
 @click.option(
     "--runbooks",
     default="",
     metavar="URL",
     callback=_page,
-    help="Page that the alerts link to, each to the section of its name. By default that of the"
-    " console, at the address of the setting admin.",
+    help="URL of the page that alerts link to, each to the section with its name.  [default: the"
+    " page of the console, at the address in the setting admin]",
 )
 def alerts(config: Path | None, objective: float, runbooks: str) -> None:
     """Print recording and alert rules for Prometheus.
 
-    They fit the settings in the file and the environment: a configuration without Redis has no
-    rules about Redis.
+    They match the settings in the file and the environment: without Redis, there are no rules
+    about Redis.
     """
     settings = load_settings(config, {})
     from gateway.monitoring.rules_file import rules_file
@@ -57,7 +57,7 @@ def alerts(config: Path | None, objective: float, runbooks: str) -> None:
 def grafana(config: Path | None) -> None:
     """Print a dashboard for Grafana, as JSON.
 
-    It fits the settings in the file and the environment, as the rules of headgate alerts do.
+    It matches the settings in the file and the environment, as the rules of headgate alerts do.
     """
     settings = load_settings(config, {})
     from gateway.monitoring.grafana import dashboard

@@ -34,11 +34,11 @@ REFUSED = 1
 def reload(
     ctx: click.Context, config: Path | None, admin: str | None, admin_token: Path | None
 ) -> None:
-    """Have a server read its settings again.
+    """Make a server read its settings again.
 
-    Without --admin and a context it is the server with these settings, on this machine. The exit
-    status is 0 once the new settings are in force, also in all workers. If they are refused the
-    former ones stay in force: then the reasons are printed, and the exit status is 1.
+    Without --admin and a context, this is the server with these settings on this machine. The exit
+    status is 0 once the new settings are in force, in all workers too. If the server refuses them,
+    the old settings stay in force: the command prints the reasons, and the exit status is 1.
     """
     try:
         home = home_of(os.environ, ctx, needs_base=False)

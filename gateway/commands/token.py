@@ -30,15 +30,17 @@ OPERATIONS = ("read", "append", "create", "close", "delete")
 
 @click.group()
 def token() -> None:
-    """Make and check tokens: of clients, and of readers in a browser."""
+    """Make and check tokens of clients and browsers."""
 
 
 @token.command("hash")
-@click.option("--new", is_flag=True, help="Make a token; it goes to stdout, its hash to stderr.")
+@click.option(
+    "--new", is_flag=True, help="Generate a token; print it on stdout, and its hash on stderr."
+)
 def hash_token(*, new: bool) -> None:
     """Print the hash of a static token.
 
-    The token is asked for, or read from stdin, where a line end behind it does not count.
+    The command asks for the token, or reads it from stdin without the line end.
     """
     from gateway.settings.reading import token_hashes
 
@@ -56,13 +58,18 @@ def hash_token(*, new: bool) -> None:
 @token.command("keys")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--rotate", is_flag=True, help="The next key signs from now on, and another one is next."
+    "--rotate",
+    is_flag=True,
+    help="Sign with the next key from now on, and generate another next key.",
 )
-@click.option("--public", is_flag=True, help="Print what whoever only verifies needs.")
+@click.option(
+    "--public", is_flag=True, help="Print the public keys, for programs that only verify."
+)
 def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
-    """Make the file of keys for read tokens, which keys_file names.
+    """Generate the keys_file for read tokens.
 
-    It has a key that signs, the next one, and the secret of reader keys. None is ever printed.
+    It has the key that signs, the next key, and the secret of reader keys. None of them is ever
+    printed.
     """
     if rotate and public:
         raise click.UsageError("--rotate and --public exclude each other.")
@@ -83,20 +90,24 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
 @token.command("sign", short_help="Print a read token.")
 @config_option
 @click.argument("streams")
-@click.option("--subject", metavar="NAME", required=True, help="Who it is for.")
+@click.option("--subject", metavar="NAME", required=True, help="Name of the reader it is for.")
 @click.option(
     "--operation",
     "operations",
     type=click.Choice(OPERATIONS),
     multiple=True,
     default=("read",),
-    help="What it permits, once for each.  [default: read]",
+    help="Permitted operation; may be repeated.  [default: read]",
 )
 @click.option(
-    "--for", "seconds", metavar="SECONDS", type=SecondsType(), help="How long.  [default: 900]"
+    "--for",
+    "seconds",
+    metavar="SECONDS",
+    type=SecondsType(),
+    help="How long it is valid.  [default: 900]",
 )
-@click.option("--cookie", "as_cookie", is_flag=True, help="Print a Set-Cookie line with it.")
-@click.option("--query", metavar="ORIGIN", help="Print the URL of the stream with it.")
+@click.option("--cookie", "as_cookie", is_flag=True, help="Print a Set-Cookie line with the token.")
+@click.option("--query", metavar="ORIGIN", help="Print the URL of the stream with the token.")
 def sign_token(  # noqa: PLR0913 - one for each option
     config: Path | None,
     streams: str,
@@ -109,7 +120,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Print a read token for STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*.
 
-    It is signed with the keys_file of the settings. What is said about it goes to stderr.
+    It is signed with the keys_file of the settings. Messages go to stderr.
     """
     from gateway.access.signed import read_tokens
     from gateway.settings.grants import check_pattern
@@ -148,9 +159,10 @@ def sign_token(  # noqa: PLR0913 - one for each option
 @token.command("verify")
 @config_option
 def verify_token(config: Path | None) -> None:
-    """Say whether a read token counts, and what it permits. It is asked for, or read from stdin.
+    """Say whether a read token is valid, and what it permits.
 
-    The exit status is 1 when it does not count. Revocations are not looked at.
+    The command asks for the token, or reads it from stdin. It does not check revocations. The exit
+    status is 1 if the token is not valid.
     """
     settings, keys = _keys(config)
     from gateway.access.signed import read_tokens
@@ -167,15 +179,15 @@ def verify_token(config: Path | None) -> None:
         click.echo(f"{whose.name} may {permits} {grant.streams} for {whose.until - now:.0f} s.")
 
 
-@token.command("rotate", short_help="Give streams another reader key.")
+@token.command("rotate", short_help="Replace the reader key of streams.")
 @config_option
 @click.argument("streams")
 def rotate_key(config: Path | None, streams: str) -> None:
-    """Give STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*, another reader key.
+    """Replace the reader key of STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*.
 
-    Whoever has it gets nothing that a cache has kept until now. It raises a version in the
-    tokens_file of the settings, notes which revoked readers that leaves without a key, and leaves
-    the rest of the file as it is.
+    With the new key, caches serve nothing that they stored before. The command raises a version in
+    the tokens_file of the settings, and records there which revoked readers lose their key. It does
+    not change the rest of the file.
     """
     settings = load_settings(config, {})
     if not settings.tokens_file:

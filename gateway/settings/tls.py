@@ -26,35 +26,36 @@ class TlsSettings(LimitSettings):
     tls_certificate: FilePath = setting(
         "",
         reload=FIXED,
-        description="PEM file of the certificate of listen, then those of the authorities between "
-        "it and the root: listen speaks TLS. Read again when it or the key changes.",
+        description="PEM file with the certificate of the listener at listen, followed by the "
+        "intermediate certificates. With it, the listener speaks TLS. The file is read again "
+        "when it or the key changes.",
     )
     tls_key: FilePath = setting(
         "",
         reload=FIXED,
-        description="PEM file of the private key of tls_certificate, without a password.",
+        description="PEM file with the private key of tls_certificate, not encrypted.",
     )
     tls_client_ca: FilePath = setting(
         "",
         reload=FIXED,
-        description="PEM file of authorities: clients of listen have to show a certificate of one "
-        "of them. Empty asks for none.",
+        description="PEM file with certificate authorities. Clients of the listener at listen must "
+        "present a certificate of one of them. If it is empty, clients need no certificate.",
     )
     tls_minimum_version: Literal["1.2", "1.3"] = setting(
-        "1.2", reload=FIXED, description="Lowest version of TLS that both listeners accept."
+        "1.2", reload=FIXED, description="Lowest TLS version that both listeners accept."
     )
     admin_tls_certificate: FilePath = setting(
         "",
         reload=FIXED,
-        description="As tls_certificate, of the listener for the console; it may be the same file.",
+        description="Like tls_certificate, for the admin listener; it may be the same file.",
     )
     admin_tls_key: FilePath = setting(
-        "", reload=FIXED, description="PEM file of the private key of admin_tls_certificate."
+        "", reload=FIXED, description="PEM file with the private key of admin_tls_certificate."
     )
     admin_tls_client_ca: FilePath = setting(
         "",
         reload=FIXED,
-        description="As tls_client_ca, for the console, health checks and metrics.",
+        description="Like tls_client_ca, for the admin listener: console, health and metrics.",
     )
 
     @checks(*_NEEDS)

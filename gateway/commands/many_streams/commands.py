@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 def list_streams(
     ctx: click.Context, prefix: str, admin: str | None, admin_token: Path | None, as_json: bool
 ) -> None:
-    """List the streams whose names begin with PREFIX, or all.
+    """List the streams, or those whose names begin with PREFIX.
 
-    Each line has state, size in bytes, live readers, expiry and name, "-" where one is not known.
-    The protocol has no such list: the server must be a Headgate, whose admin listener is asked.
+    Each line has state, size in bytes, live readers, expiry and name; "-" means unknown. The server
+    must be a Headgate, because the list comes from its admin listener: the protocol has none.
     """
     home, target = _server(ctx, admin, admin_token)
     from gateway.commands.many_streams.ls import ls
@@ -44,8 +44,10 @@ def list_streams(
 
 @click.command(epilog=STREAM_HELP)
 @click.argument("stream", metavar="[STREAM]", type=StreamType(), required=False)
-@click.option("--prefix", metavar="TEXT", help="Delete the streams whose names begin so.")
-@click.option("--yes", "is_confirmed", is_flag=True, help="With --prefix, do not ask.")
+@click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
+@click.option(
+    "--yes", "is_confirmed", is_flag=True, help="With --prefix, do not ask for confirmation."
+)
 @admin_option
 @admin_token_option
 @result_option
@@ -60,10 +62,10 @@ def delete(  # noqa: PLR0913 - one for each option
     admin_token: Path | None,
     as_json: bool,
 ) -> None:
-    """Delete a stream and all its data, or with --prefix many.
+    """Delete a stream with its data, or many with --prefix.
 
-    With --prefix the streams are counted first, and you type their number to delete them: those
-    that were counted, and no others. The server must be a Headgate, whose admin listener is asked.
+    With --prefix, the command first counts the streams. Type their number to delete exactly these
+    streams. The server must be a Headgate, because its admin listener counts them.
     """
     if (stream is None) is (prefix is None):
         raise click.UsageError("Give either STREAM or --prefix.")

@@ -27,13 +27,13 @@ TOKEN_BYTES = 4096  # no header field may be longer at most servers
 admin_option = click.option(
     "--admin",
     metavar="URL",
-    help=f"The admin listener of the server.  [default: the value of {URL_VARIABLE}]",
+    help=f"URL of the server's admin listener.  [default: the value of {URL_VARIABLE}]",
 )
 admin_token_option = click.option(
     "--admin-token",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help=f"A file with the token for it.  [default: the value of {TOKEN_VARIABLE}]",
+    help=f"File with the token for --admin.  [default: the value of {TOKEN_VARIABLE}]",
 )
 
 

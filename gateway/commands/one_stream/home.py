@@ -39,7 +39,7 @@ def server_options(command: F) -> F:
             is_eager=True,
             expose_value=False,
             callback=_keep(CA_FILE),
-            help="Trust the authorities in this PEM file alone.",
+            help="Trust only the certificate authorities in this PEM file.",
         ),
         click.option(
             "--context",
@@ -47,7 +47,7 @@ def server_options(command: F) -> F:
             is_eager=True,
             expose_value=False,
             callback=_keep(CONTEXT),
-            help="Go to the server of this context.",
+            help="Use the server of this context.",
         ),
     ):
         command = option(command)

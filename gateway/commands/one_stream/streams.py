@@ -21,28 +21,34 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""
-STREAM is a URL, or a name below the URL in STREAM_URL. Unless that is set, it is that of the
-context in use, of a server that you run on this machine, or {DEFAULT_BASE}.
-The value of STREAM_AUTH is sent as the Authorization of each request.
+STREAM is a URL, or a name below the URL in STREAM_URL. If that is not set, the name is below the
+URL of the current context, of the server that you run on this machine, or {DEFAULT_BASE}.
+Each request has the value of STREAM_AUTH as its Authorization.
 """
 
 
 stream_argument = click.argument("stream", metavar="STREAM", type=StreamType())
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON message a line; so for JSON streams anyway."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON message a line; the default for JSON streams.",
 )
 result_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
 )
 raw_option = click.option(
-    "--raw", "as_bytes", is_flag=True, help="The bytes as they are sent; so for others anyway."
+    "--raw",
+    "as_bytes",
+    is_flag=True,
+    help="Print the bytes as they are; the default for other streams.",
 )
 
 offset_file_option = click.option(
     "--offset-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Begin at the offset in FILE, when it exists, and keep the next one there.",
+    help="Begin at the offset in FILE, if it exists, and store the next offset there.",
 )
 
 
@@ -55,29 +61,34 @@ offset_file_option = click.option(
     metavar="TYPE",
     help=f"Its content type.  [default: {DEFAULT_CONTENT_TYPE}; for a fork, the source's]",
 )
+@click.option("-d", "--data", metavar="TEXT", help="First data; @FILE reads a file, - reads stdin.")
 @click.option(
-    "-d", "--data", metavar="TEXT", help="First data; @FILE is that of a file, - of stdin."
+    "--ttl",
+    type=SecondsType(),
+    metavar="SECONDS",
+    help="Delete it after this time without reads and appends.",
 )
-@click.option("--ttl", type=SecondsType(), metavar="SECONDS", help="Idle time to live.")
 @click.option(
     "--expires-at",
     type=MomentType(),
     metavar="TIME",
-    help="When it ends, such as 2030-01-31T12:00:00Z.",
+    help="Delete it at this time, such as 2030-01-31T12:00:00Z.",
 )
-@click.option("--closed", is_flag=True, help="Never take another append.")
-@click.option("--fork-from", type=StreamType(), metavar="STREAM", help="Begin as a copy of this.")
+@click.option("--closed", is_flag=True, help="Create it closed: it takes no appends.")
+@click.option(
+    "--fork-from", type=StreamType(), metavar="STREAM", help="Begin with the data of this stream."
+)
 @click.option(
     "--fork-offset",
     type=FieldType(),
     metavar="OFFSET",
-    help="Copy up to here, an offset that the source gave out.  [default: all]",
+    help="Copy up to this offset, which the source must have returned.  [default: all]",
 )
 @click.option(
     "--fork-sub-offset",
     type=click.IntRange(min=0),
     metavar="N",
-    help="And N messages (JSON) or bytes more.",
+    help="Copy N more messages (JSON) or bytes after --fork-offset.",
 )
 @result_option
 @server_options
@@ -93,7 +104,7 @@ def create(  # noqa: PLR0913 - one for each option
     fork_sub_offset: int | None,
     as_json: bool,
 ) -> None:
-    """Create a stream, or make sure that it exists."""
+    """Create a stream, or check that it exists already."""
     if ttl is not None and expires_at is not None:
         raise click.UsageError("--ttl and --expires-at exclude each other.")
     if fork_offset is not None and fork_from is None:
@@ -126,9 +137,9 @@ def create(  # noqa: PLR0913 - one for each option
     "-d",
     "--data",
     metavar="TEXT",
-    help="What to append; @FILE is what is in a file.  [default: all of stdin]",
+    help="Data to append; @FILE reads a file.  [default: all of stdin]",
 )
-@click.option("--lines", is_flag=True, help="Append each line of stdin by itself, as it comes.")
+@click.option("--lines", is_flag=True, help="Append each line of stdin separately, as it comes.")
 @click.option(
     "-t", "--content-type", type=FieldType(), metavar="TYPE", help="[default: the stream's]"
 )
@@ -136,21 +147,21 @@ def create(  # noqa: PLR0913 - one for each option
     "--seq",
     type=FieldType(),
     metavar="TEXT",
-    help="Refuse unless greater than the last one, as text (Stream-Seq).",
+    help="Stream-Seq: refuse the append if not greater than the last one, compared as text.",
 )
 @click.option(
     "--producer",
     type=FieldType(),
     metavar="ID",
-    help="Append exactly once, however often this is run.",
+    help="Id of a producer: append exactly once, even if you repeat the command.",
 )
 @click.option(
     "--epoch",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The producer's epoch; a new one for new data.  [default: 0]",
+    help="The producer's epoch; use a higher one for new data.  [default: 0]",
 )
-@click.option("--close", is_flag=True, help="Close the stream with it.")
+@click.option("--close", is_flag=True, help="Close the stream with this append.")
 @result_option
 @server_options
 def append(  # noqa: PLR0913 - one for each option
@@ -166,8 +177,8 @@ def append(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Append to a stream.
 
-    With --producer the same input can be sent again after any failure: what the server has
-    already is not appended twice. Other input needs another --epoch.
+    With --producer you can repeat the command with the same input after any failure: data that the
+    server already has is not appended twice. Other input needs another --epoch.
     """
     if lines and data is not None:
         raise click.UsageError("--lines reads stdin, so it excludes --data.")
@@ -197,7 +208,7 @@ def append(  # noqa: PLR0913 - one for each option
     "--offset",
     type=FieldType(),
     metavar="OFFSET",
-    help="Where to begin.  [default: -1, the start]",
+    help="Begin at this offset.  [default: -1, the beginning]",
 )
 @offset_file_option
 @json_option
@@ -212,7 +223,7 @@ def read(
 ) -> None:
     """Print a stream up to its tail.
 
-    The next offset goes to stderr, or into the offset file.
+    The command prints the next offset on stderr, or stores it in the offset file.
     """
     if offset is not None and offset_file is not None:
         raise click.UsageError("--offset and --offset-file exclude each other.")
@@ -230,9 +241,9 @@ def read(
     metavar="OFFSET",
     help="Begin at this offset.  [default: the tail]",
 )
-@click.option("--from-start", is_flag=True, help="Begin with everything that is there.")
+@click.option("--from-start", is_flag=True, help="Begin at the beginning of the stream.")
 @offset_file_option
-@click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
+@click.option("--long-poll", is_flag=True, help="Use long-poll instead of SSE.")
 @json_option
 @raw_option
 @server_options
@@ -247,7 +258,7 @@ def tail(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Print a stream as it grows, until it is closed.
 
-    A lost connection is made again, and nothing is printed twice.
+    It reconnects after a lost connection, and prints nothing twice.
     """
     if from_start and offset is not None:
         raise click.UsageError("--from-start and --offset exclude each other.")
@@ -266,7 +277,7 @@ def tail(  # noqa: PLR0913 - one for each option
 @result_option
 @server_options
 def head(stream: StreamTarget, as_json: bool) -> None:
-    """Print what is known of a stream without reading it."""
+    """Print the metadata of a stream."""
     from gateway.commands.one_stream import operations
 
     operations.run(stream, operations.head(stream, as_json=as_json))
@@ -279,7 +290,7 @@ def head(stream: StreamTarget, as_json: bool) -> None:
 def close(stream: StreamTarget, as_json: bool) -> None:
     """Close a stream to further appends.
 
-    Its readers come to an end, and it cannot be opened again.
+    Readers then reach the end of the stream. A closed stream cannot be opened again.
     """
     from gateway.commands.one_stream import operations
 
