@@ -1,4 +1,7 @@
-"""The source of the admin listener's data: one process, or a supervisor of several."""
+"""The interfaces through which the admin application gets its data and settings.
+
+A process that serves streams implements them, or the supervisor of several workers.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Snapshot
 
 
-STARTING = "starting"  # why a process is not ready that opens its routes and listeners
+STARTING = "starting"  # the reason while a process opens its routes and listeners
 
 
 class Health(NamedTuple):
-    """The checks by name: None where all is well, else what is wrong.
+    """The health checks by name, each with None or what is wrong.
 
-    Notes have the same form; readiness does not depend on them.
+    `notes` have the same form, but readiness does not depend on them.
     """
 
     checks: dict[str, str | None]
@@ -29,7 +32,7 @@ class Health(NamedTuple):
 
 
 class ClientBounds(Protocol):
-    """The bounds on clients of the admin listener, and its numbers."""
+    """The bounds on clients of the admin listener, and its metrics."""
 
     @property
     def most_connections(self) -> int:
@@ -42,7 +45,7 @@ class ClientBounds(Protocol):
         """Log a client's malformed request, at most once a second."""
 
     def measure(self) -> Snapshot:
-        """Return the listener's numbers as they are now."""
+        """Return the listener's metrics."""
 
 
 class SettingsSource(Protocol):
@@ -52,7 +55,7 @@ class SettingsSource(Protocol):
     on_reload: list[Callable[[Settings], None]]  # called with new settings
 
     async def reload(self) -> tuple[str, ...]:
-        """Put the settings in force as they are written now; return why not, or nothing."""
+        """Read the settings again and apply them; return the reasons against it, or ()."""
 
 
 class Setup(NamedTuple):
@@ -80,7 +83,7 @@ class ProcessSource(Protocol):
         """Return whether requests should be sent here, with the reasons."""
 
     async def measure(self) -> Snapshot:
-        """Return every number as it is now."""
+        """Return all metrics."""
 
     async def query(self, question: Question) -> Sequence[Answer]:
-        """Return the answers of the processes that serve streams, as far as they come in time."""
+        """Return the answers of the processes that serve streams; late ones are left out."""

@@ -1,4 +1,4 @@
-"""`headgate check`: examine the settings, and say what they amount to, without a server."""
+"""`headgate check`: validate the settings and print their effect, without a server."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
 
 
 def _not_durable(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each server of Redis that keeps no append-only file.
+    """Yield a warning for each Redis server without an append-only file.
 
-    A Redis that cannot be asked is said to be so, and is no reason for a warning.
+    If a server cannot be reached, print that instead: it is no warning.
     """
     from gateway.settings.cross_checks.written_routes import written_routes
     from gateway.settings.log_kinds.redis import KIND, WITHOUT_FILE
@@ -94,8 +94,8 @@ def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
 
     from admin.configuration import configuration
 
-    found = {"settings": configuration(settings).settings, "warnings": warnings}
-    click.echo(msgspec.json.format(msgspec.json.encode(found)))
+    report = {"settings": configuration(settings).settings, "warnings": warnings}
+    click.echo(msgspec.json.format(msgspec.json.encode(report)))
 
 
 def _print_routes(settings: Settings) -> None:

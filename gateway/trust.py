@@ -1,4 +1,4 @@
-"""The certificates that Headgate trusts as a client of TLS servers."""
+"""TLS contexts for the connections that Headgate opens: to origins, Redis, issuers and CDNs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Let the default context that aiohttp makes on its import trust no certificate.
+    """Make the TLS context that aiohttp creates at its import trust no certificate.
 
-    It would read the system's authorities, which takes 2 MB and 20 ms. Headgate does not use it:
-    all its clients have a context of their own.
+    That context would read the system's authorities, which takes 2 MB and 20 ms. Headgate does not
+    use it: all its clients have a context of their own.
     """
     places = ssl.get_default_verify_paths()
     names = (places.openssl_cafile_env, places.openssl_capath_env)
@@ -37,7 +37,7 @@ def context(
 ) -> ssl.SSLContext:
     """Return a context that trusts only the authorities in a PEM file; without one, the system's.
 
-    Raises StartError if the file cannot be used, with the setting or option that it is `named_by`.
+    Raises StartError if the file cannot be used; `named_by` is the setting or option for it.
     """
     try:
         made = ssl.create_default_context(cafile=authorities or None)
@@ -50,9 +50,9 @@ def context(
 
 
 def own_listener(certificate: str) -> ssl.SSLContext:
-    """Return a context for a listener of this very machine, which trusts its certificate alone.
+    """Return a context for connections to a listener of this machine, by its own certificate.
 
-    It is reached by an address that the certificate need not name. Raises OSError.
+    The certificate need not name the address. Raises OSError.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False

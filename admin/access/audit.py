@@ -23,16 +23,16 @@ def audited(by: Viewer, operation: str, route: str, name: str) -> Iterator[Told]
 
     A change that was answered with 5xx, or that was broken off, may have been made all the same.
     """
-    told: Told = {
+    fields: Told = {
         "operation": operation,
         "route": route[:MAX_PATH_BYTES],
         "stream": name[:MAX_PATH_BYTES],  # a longer one is refused
         "by": by.name,
     }
     try:
-        yield told
+        yield fields
     except BaseException as failure:
         status = failure.status if isinstance(failure, NotTold) else None
-        log.info("admin.change_failed", **told, status=status)
+        log.info("admin.change_failed", **fields, status=status)
         raise
-    log.info("admin.changed", **told)
+    log.info("admin.changed", **fields)

@@ -1,4 +1,4 @@
-"""Authorisation: one check before every handler, from a table by route."""
+"""Authorisation of every request to the admin listener: a middleware with a table of rights."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 Need = Literal["nothing", "viewer", "operator"]
 
-# Everything else needs a viewer to read and an operator to change.
+# For all others, reading needs a viewer and changing an operator.
 NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/healthz"): "nothing",
     ("GET", "/readyz"): "nothing",
     ("GET", "/sign-in"): "nothing",
     ("POST", "/sign-in"): "nothing",
     ("GET", "/static/{name}"): "nothing",
-    ("GET", "/alerts"): "nothing",  # the same words for everybody, of the package
+    ("GET", "/alerts"): "nothing",  # a page of the package, without data of this gateway
     ("POST", "/api/session"): "nothing",
     ("DELETE", "/api/session"): "viewer",
     ("POST", "/sign-out"): "viewer",
@@ -54,10 +54,10 @@ SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
 
 
 class Access:
-    """The check of a session's cookie, of a bearer token, or of open access from this machine."""
+    """The check by a session's cookie, by a token, or by open access from this machine."""
 
     def __init__(self, sign_in: SignIn, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
-        """Treat every local client as an operator if `is_open`: there are no credentials."""
+        """Treat every local client as an operator if `is_open`, as without any credentials."""
         self._sign_in = sign_in
         self._everybody = Viewer("everybody", "operator", secrets.token_urlsafe(32))
         self.admit(tokens, is_open=is_open)
@@ -69,10 +69,10 @@ class Access:
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let through who may; raises NotTold, or sends a browser to sign in."""
+        """Call the handler if the viewer may do so. Raises NotTold, or redirects to the sign-in."""
         if self._is_open and _resource(request) not in PROBES:
             _check_host(request)
-        if request.match_info.http_exception is None:  # else there is nothing to guard
+        if request.match_info.http_exception is None:  # else no handler is found
             viewer = self._viewer(request)
             if viewer is not None:
                 request[VIEWER] = viewer
@@ -116,9 +116,9 @@ class Access:
 def needed(request: web.Request) -> Need:
     """Return the right that a request needs, by its method and the path of its route."""
     method = "GET" if request.method == "HEAD" else request.method
-    told = NEEDS.get((method, _resource(request)))
-    if told is not None:
-        return told
+    need = NEEDS.get((method, _resource(request)))
+    if need is not None:
+        return need
     return "viewer" if method in READING else "operator"
 
 
@@ -140,7 +140,7 @@ def _check_host(request: web.Request) -> None:
 
 
 def _check_need(request: web.Request, viewer: Viewer | None) -> None:
-    """Refuse who may not."""
+    """Raise NotTold, or redirect to the sign-in, if the viewer lacks the right."""
     need = needed(request)
     if need != "nothing" and viewer is None:
         _send_to_sign_in(request)
@@ -166,11 +166,11 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
     _check_site(request)
     if viewer is None or not viewer.csrf or needed(request) == "nothing":
         return
-    given = request.headers.get(HEADER)
-    if given is None and request.content_type == FORM:
-        given = (await fields(request)).get(FIELD)
-    said = None if given is None else given.encode("utf-8", "surrogateescape")
-    if said is None or not hmac.compare_digest(said, viewer.csrf.encode()):
+    text = request.headers.get(HEADER)
+    if text is None and request.content_type == FORM:
+        text = (await fields(request)).get(FIELD)
+    token = None if text is None else text.encode("utf-8", "surrogateescape")
+    if token is None or not hmac.compare_digest(token, viewer.csrf.encode()):
         raise NotTold(
             403,
             f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
@@ -179,7 +179,7 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
 
 
 def _check_site(request: web.Request) -> None:
-    """Refuse what a browser says another site has sent."""
+    """Refuse a request whose Origin field names another site."""
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
         raise NotTold(403, "changes are made from this console's own pages")

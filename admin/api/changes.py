@@ -57,18 +57,18 @@ async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stoppi
 async def make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
     """Make a read token."""
     token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
-    with audited(request[VIEWER], "token", "", body.streams) as told:
-        told["subject"] = body.subject
+    with audited(request[VIEWER], "token", "", body.streams) as logged:
+        logged["subject"] = body.subject
         issued, cookie = await request.app[CONSOLE].changes.make_token(token_request)
-        told |= {"jti": issued.token_id, "expires": issued.expires}
+        logged |= {"jti": issued.token_id, "expires": issued.expires}
     return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
 async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
     """Give streams other reader keys."""
-    with audited(request[VIEWER], "rotate", "", body.streams) as told:
+    with audited(request[VIEWER], "rotate", "", body.streams) as logged:
         rotated = await request.app[CONSOLE].changes.rotate_keys(body.streams)
-        told["version"] = rotated.version
+        logged["version"] = rotated.version
     return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
 
 
@@ -80,6 +80,6 @@ async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:
 
 async def begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
     """Begin to examine a deployment."""
-    with audited(request[VIEWER], "doctor", body.route or "", "") as told:
-        told["host"] = body.host
+    with audited(request[VIEWER], "doctor", body.route or "", "") as logged:
+        logged["host"] = body.host
         return request.app[CONSOLE].doctor.begin(body, request[VIEWER].name)

@@ -232,8 +232,8 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
                 yield event(data, identity=identity)
         yield event(b"{}", name="closed")
     except NotTold as refusal:
-        told = {"status": refusal.status, "detail": refusal.reason}
-        yield event(msgspec.json.encode(told), name="problem")
+        problem = {"status": refusal.status, "detail": refusal.reason}
+        yield event(msgspec.json.encode(problem), name="problem")
 
 
 OPERATIONS = (

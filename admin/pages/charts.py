@@ -88,7 +88,7 @@ def ratio_scale(values: Iterable[float]) -> Scale:
 # ---------------------------------------------------------------- charts
 
 
-def stacked_area(chart: Chart, label: str, told: Format = show.rate) -> Markup:
+def stacked_area(chart: Chart, label: str, format_value: Format = show.rate) -> Markup:
     """Draw each line on top of the ones before; the height of all is the sum."""
     totals = _totals(chart.lines)
     scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
@@ -101,16 +101,16 @@ def stacked_area(chart: Chart, label: str, told: Format = show.rate) -> Markup:
         ]
         areas.append(_drawn("area", line.name, _area(floor, roof, scale)))
         floor = roof
-    drawing = _on_axes(chart, scale, Markup().join(areas), told)
+    drawing = _on_axes(chart, scale, Markup().join(areas), format_value)
     whole = last(totals)
-    end = Markup() if whole is None else _end("", scale.y(whole), told(whole))
+    end = Markup() if whole is None else _end("", scale.y(whole), format_value(whole))
     return _figure(chart, label, drawing._replace(ends=end))
 
 
 def line_chart(
     chart: Chart,
     label: str,
-    told: Format = show.count,
+    format_value: Format = show.count,
     references: Sequence[Reference] = (),
 ) -> Markup:
     """Draw a line for each series; with `references`, labelled levels across a chart of ratios.
@@ -120,11 +120,11 @@ def line_chart(
     values = [value for line in chart.lines for value in line.values if value is not None]
     scale = ratio_scale(values) if references else scale_from_zero(max([*values, FEW]), WHOLE)
     paths = [_drawn("line", line.name, _path(line.values, scale.y, WIDTH)) for line in chart.lines]
-    drawing = _on_axes(chart, scale, Markup().join(paths), told)
+    drawing = _on_axes(chart, scale, Markup().join(paths), format_value)
     if references:
         drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
     levels = Markup().join(_level(reference, scale) for reference in references if values)
-    ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, told)
+    ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, format_value)
     return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
 
 
@@ -199,16 +199,17 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
     )
 
 
-def _on_axes(chart: Chart, scale: Scale, stretched: Markup, told: Format) -> Drawing:
+def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format) -> Drawing:
     known = any(value is not None for line in chart.lines for value in line.values)
     return Drawing(
-        axis=_axis((scale.y(tick), told(tick)) for tick in scale.ticks),
+        axis=_axis((scale.y(tick), format_value(tick)) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
         stretched=stretched,
         above=Markup() if known else _empty("Nothing was measured in this span"),
         ends=Markup(),
         legend=Markup().join(
-            _legend_item(line.name, [told(value) for value in line.values]) for line in chart.lines
+            _legend_item(line.name, [format_value(value) for value in line.values])
+            for line in chart.lines
         ),
     )
 
@@ -247,13 +248,13 @@ def _level(reference: Reference, scale: Scale) -> Markup:
     ).format(y, y - 4, reference.level, reference.name, show.level(reference.value))
 
 
-def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, told: Format) -> Markup:
+def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, format_value: Format) -> Markup:
     """Draw the newest values at the ends of the lines, moved apart where they would overlap."""
     ends, lowest = [], -float(LABEL_HEIGHT)
     for name, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
         if value is not None:
             lowest = max(scale.y(value), lowest + LABEL_HEIGHT)
-            ends.append(_end(css_class(name), lowest, told(value)))
+            ends.append(_end(css_class(name), lowest, format_value(value)))
     return Markup().join(ends)
 
 

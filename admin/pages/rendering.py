@@ -43,14 +43,14 @@ RATIO_LEVELS = (
 
 
 class TemplatePage(NamedTuple):
-    """A template, and what it is told."""
+    """A template, and the values of its variables."""
 
     template: str
-    told: Mapping[str, object]
+    variables: Mapping[str, object]
 
 
 class Renderer:
-    """Every template, compiled once, when it is first asked for: many a console never is.
+    """The compiled templates: each is compiled when it is first rendered.
 
     `folders` have the templates of pages, beside those that all pages share.
     """
@@ -62,7 +62,7 @@ class Renderer:
 
     @cached_property
     def _environment(self) -> Environment:
-        # 2 MB, which a gateway whose console nobody opens does without.
+        # Imported late: Jinja takes 2 MB, which a gateway with an unused console saves.
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
@@ -85,18 +85,18 @@ class Renderer:
     async def page(self, page: TemplatePage, **viewing: object) -> str:
         """Render a whole page for a viewer."""
         template = await self._template(page)
-        return await self._turns.run(_joined(template.generate(page.told, **viewing)))
+        return await self._turns.run(_joined(template.generate(page.variables, **viewing)))
 
     async def regions(self, page: TemplatePage) -> dict[str, str]:
         """Render the regions that change while the page is open, by name."""
         template = await self._template(page)
-        context = template.new_context(dict(page.told))
+        context = template.new_context(dict(page.variables))
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
-        told = page.told.get("tab")
+        tab = page.variables.get("tab")
         return {
             name.removeprefix(REGION): (await self._turns.run(_joined(block(context)))).strip()
             for name, block in blocks.items()
-            if name.startswith(REGION) and (told is None or _is_shown(name, told))
+            if name.startswith(REGION) and (tab is None or _is_shown(name, tab))
         }
 
     async def _template(self, page: TemplatePage) -> Template:

@@ -121,10 +121,10 @@ def machine(moment: float) -> str:
 
 def _iso(moment: float, between: str, zone: str) -> str:
     try:
-        told = datetime.fromtimestamp(moment, UTC)
+        time = datetime.fromtimestamp(moment, UTC)
     except (OverflowError, ValueError, OSError):  # what expires in the year 100,000
         return f"{moment:.0f} s after 1970"
-    return f"{told:%Y-%m-%d}{between}{told:%H:%M:%S}{zone}"
+    return f"{time:%Y-%m-%d}{between}{time:%H:%M:%S}{zone}"
 
 
 def spoken(name: str) -> str:
@@ -149,8 +149,8 @@ def _shown(character: str) -> str:
 
 def sentence(text: str) -> str:
     """Return a reason as a sentence, with a capital and an end."""
-    told = visible(text.strip())
-    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?", "…")) else ".")
+    shown = visible(text.strip())
+    return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", "…")) else ".")
 
 
 def middle(text: str, longest: int = LONGEST_NAME) -> str:

@@ -52,8 +52,8 @@ class SignInPages:
                 name, entered.get("password", ""), request.remote or ""
             )
         except NotTold as refusal:
-            told = {"refusal": refusal.reason, "name": name, "next": there}
-            return await self._shown(request, TemplatePage("sign_in.html", told), refusal.status)
+            values = {"refusal": refusal.reason, "name": name, "next": there}
+            return await self._shown(request, TemplatePage("sign_in.html", values), refusal.status)
         response = web.HTTPSeeOther(there)
         set_cookie(response, request, token)
         raise response

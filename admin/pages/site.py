@@ -104,10 +104,10 @@ class Site:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """Show the runbooks that alert rules link to, without a sign-in: an alert wakes people."""
-        told: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
+        values: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
         if VIEWER in request:
-            told["instance"] = await request.app[CONSOLE].instance()
-        return await self.show(request, TemplatePage("alerts.html", told))
+            values["instance"] = await request.app[CONSOLE].instance()
+        return await self.show(request, TemplatePage("alerts.html", values))
 
     async def download(self, request: web.Request) -> web.Response:
         """Return the configuration of the CDN page as a download."""
@@ -118,10 +118,10 @@ class Site:
 
     async def error(self, request: web.Request, status: int, detail: str) -> web.Response:
         """Return an error page: like the others for a signed-in user, else a bare one."""
-        told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
+        values: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
-            told["instance"] = await request.app[CONSOLE].instance()
-        return await self.show(request, TemplatePage("error.html", told), status)
+            values["instance"] = await request.app[CONSOLE].instance()
+        return await self.show(request, TemplatePage("error.html", values), status)
 
 
 def _static() -> Handler:

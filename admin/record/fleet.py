@@ -69,8 +69,8 @@ class Fleet:
 
     def live(self, prefix: str) -> list[Row]:
         """Return the live readers that each of the other gateways has on a route."""
-        told = (other.totals.get(prefix) for other in self._others.values())
-        return [figures.live(row) for row in told if row is not None]
+        rows = (other.totals.get(prefix) for other in self._others.values())
+        return [figures.live(row) for row in rows if row is not None]
 
     def question(self, totals: Mapping[str, Row]) -> ShareMetrics | None:
         """Return the request that shares this gateway's totals; None if no log is shared."""
@@ -85,27 +85,27 @@ class Fleet:
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
-        told: dict[str, str] = {}
+        figures_by_instance: dict[str, str] = {}
         for answer in answers:
             if isinstance(answer, PeerMetrics):
-                told |= answer.figures
-        told.pop(self._instance, None)
+                figures_by_instance |= answer.figures
+        figures_by_instance.pop(self._instance, None)
         found: dict[str, Counting] = {}
         counted = []
-        for instance in sorted(told)[:MOST_GATEWAYS]:
-            totals = self._totals(told[instance])
+        for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
+            totals = self._totals(figures_by_instance[instance])
             if totals is not None:
                 found[instance] = self._others.get(instance) or Counting()
                 counted.append(found[instance].since(totals, seconds))
         self._others = found
         return counted
 
-    def _totals(self, told: str) -> dict[str, Row] | None:
+    def _totals(self, encoded: str) -> dict[str, Row] | None:
         """Parse another gateway's totals as rows; None if they are invalid."""
-        if len(told) > LONGEST_FIGURES:
+        if len(encoded) > LONGEST_FIGURES:
             return None
         try:
-            routes = _decoder.decode(told).routes
+            routes = _decoder.decode(encoded).routes
         except msgspec.DecodeError:
             return None
         return {prefix: _row(routes[prefix]) for prefix in self._shared & routes.keys()}

@@ -54,8 +54,8 @@ def overview(
         return Stat(tell(of), tuple(map(tell, rows)), tell(before))
 
     def chart(*lines: tuple[str, Told]) -> Chart:
-        told = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
-        return Chart(history.start(span, until), history.step(span), told)
+        chart_lines = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
+        return Chart(history.start(span, until), history.step(span), chart_lines)
 
     return Overview(
         taken_at=now,
@@ -119,8 +119,8 @@ def _figures(rows: Sequence[Row | None], latest: Row | None, live: Row | None) -
 
 
 def _readers(row: Row | None) -> dict[Transport, int]:
-    told = {name: figures.rate(row, name) for name in figures.TRANSPORTS}
-    return {name: round(number) for name, number in told.items() if number is not None}
+    rates = {name: figures.rate(row, name) for name in figures.TRANSPORTS}
+    return {name: round(number) for name, number in rates.items() if number is not None}
 
 
 def _p99(row: Row | None) -> float | None:

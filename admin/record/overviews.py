@@ -69,8 +69,8 @@ class Overviews:
             instance = await self._instance()
             until = self._recorder.until(now)
             if last is not None and last.until == until:
-                told = msgspec.structs.replace(last.overview, taken_at=now, instance=instance)
+                view = msgspec.structs.replace(last.overview, taken_at=now, instance=instance)
             else:
-                told = overview(self._recorder, self._setup.settings, instance, span, now)
-            self._last[span] = made = _Made(told, msgspec.json.encode(told), until)
+                view = overview(self._recorder, self._setup.settings, instance, span, now)
+            self._last[span] = made = _Made(view, msgspec.json.encode(view), until)
             return made

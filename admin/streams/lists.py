@@ -136,9 +136,9 @@ def _most(one: int | None, other: int | None) -> int | None:
     return max(one or 0, other or 0) if one is not None or other is not None else None
 
 
-def _modes(told: Iterable[dict[ReaderMode, int]]) -> dict[ReaderMode, int]:
+def _modes(counts: Iterable[dict[ReaderMode, int]]) -> dict[ReaderMode, int]:
     found: dict[ReaderMode, int] = {}
-    for modes in told:
+    for modes in counts:
         for mode, count in modes.items():
             found[mode] = found.get(mode, 0) + count
     return found

@@ -1,4 +1,4 @@
-"""Header fields of the protocol that this library reads or writes, and the names of streams."""
+"""Names and values of header fields that the library uses, and the URLs of streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
-# Of a run: what stands below the name of its stream, and the id of its producer in both.
+# Streams below the name of a run's stream, and the id of its producer in all of them.
 LEASE, INDEX, WAIT = "lease", "index", "wait"
 PRODUCER = "run"
 MOST_SHOWN = 300  # characters of a URL in an error
@@ -29,7 +29,7 @@ MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 def stream_url(base: str, name: str) -> str:
     """Return the URL of the stream `name` below `base`, as one percent-encoded path segment.
 
-    Raises ValueError for `.` and `..`, which lead elsewhere however they are written, and for a
+    Raises ValueError for `.` and `..`, which name other URLs even percent-encoded, and for a
     base with a query or a fragment, which would swallow the name.
     """
     if "?" in base or "#" in base:
@@ -47,7 +47,7 @@ def shown(url: str) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number in a header field; None if it is none, or longer than any counter."""
+    """Return the number in a header field; None if it is not one, or longer than any counter."""
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 

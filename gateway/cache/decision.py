@@ -1,8 +1,8 @@
-"""The decision on what answers a read of an HTTP origin's stream, or anything below its route.
+"""The decision on what answers a GET or HEAD of a route to an HTTP origin.
 
-A fresh copy comes first (RFC 9111 section 4), then the recent data of a followed stream, then what
-else the cache has, then the origin. Directives of requests are advice and not taken, or else any
-viewer could make the origin work; only `only-if-cached` costs the origin nothing.
+`HttpCache` carries it out. A fresh copy comes first (RFC 9111 section 4), then the recent data of a
+followed stream, then a stale copy where that is allowed, then the origin. Cache directives of
+requests are ignored, or any viewer could load the origin; only `only-if-cached` costs it nothing.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
 
 
-# Since an origin has failed to answer a read: nobody else waits for it to fail again. Longer than
-# it is waited for, as a rule, so that an origin which hangs is waited for once and not by turns.
+# Seconds after an origin has failed to answer a read, in which other reads do not wait for it. That
+# is longer than its usual timeout: one read waits for an origin that hangs, not one after another.
 LATELY_S = 60.0
 
 
 class FollowedState(Protocol):
-    """The state of a followed stream, as far as it is known."""
+    """The known state of a followed stream."""
 
     @property
     def snapshot(self) -> Snapshot:
-        """The stream as it is known."""
+        """The stream's tail and facts as last reported by the origin."""
 
     @property
     def is_current(self) -> bool:
-        """True if the stream is known as it is right now."""
+        """True if the snapshot is up to date: the origin holds a poll, or has just answered one."""
 
     @property
     def has_recent_directives(self) -> bool:
@@ -52,18 +52,18 @@ class FollowedState(Protocol):
 
 
 class Followed(Protocol):
-    """A followed stream, as far as reads of it can be answered from what live readers were told."""
+    """A followed stream, whose data for live readers can answer other reads as well."""
 
     @property
     def state(self) -> FollowedState:
-        """The state of the stream, as far as it is known."""
+        """The known state of the stream."""
 
     def since(self, offset: str) -> Span | None:
         """Return the recent data after an offset, or None."""
 
     @property
     def rests_until(self) -> float:
-        """The time (epoch) until which recent data stand in for a failing origin."""
+        """The time (epoch seconds) until which recent data stand in for a failing origin."""
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
         """Return recent data that may stand in for the origin's response, or None."""
@@ -82,15 +82,15 @@ class ServeStale(msgspec.Struct, frozen=True):
 
 
 class StandIn(msgspec.Struct, frozen=True):
-    """Answer with the stored response, and ask meanwhile: the origin has failed lately."""
+    """Answer with the stored response, since the origin has failed lately; validate meanwhile."""
 
     variant: Variant
 
 
 class StandInRecent(msgspec.Struct, frozen=True):
-    """Answer with recent data of a followed stream, and ask meanwhile: the origin fails.
+    """Answer with recent data of a followed stream, since the origin fails; fetch meanwhile.
 
-    `variant` is what is stored, if anything.
+    `variant` is the stored response, if there is one.
     """
 
     answer: CachedResponse
@@ -99,7 +99,7 @@ class StandInRecent(msgspec.Struct, frozen=True):
 
 
 class Validate(msgspec.Struct, frozen=True):
-    """Ask the origin whether the stored response is current, as `validators` says."""
+    """Ask the origin whether the stored response is current, with its validators."""
 
     variant: Variant
 
@@ -109,11 +109,11 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class UncachedRefusal(msgspec.Struct, frozen=True):
-    """Answer with 504: the request wants no answer of the origin's (section 5.2.1.7)."""
+    """Answer with 504, because of `only-if-cached` (RFC 9111, section 5.2.1.7)."""
 
 
 class ServeTail(msgspec.Struct, frozen=True):
-    """Answer that a followed stream, known as in the snapshot, has nothing after the offset."""
+    """Answer without data: the offset is the tail of the followed stream in the snapshot."""
 
     snapshot: Snapshot
 
@@ -126,7 +126,7 @@ class ServeRecent(msgspec.Struct, frozen=True):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Pass the request on to the origin as it is: the cache has no part in it."""
+    """Forward the request to the origin, without the cache."""
 
 
 _FETCH = Fetch()
@@ -153,13 +153,13 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     """
     if method == "HEAD":
         use = reuse(request.headers, variants, now)
-        # Of a stream it asks for the tail, which no copy knows.
+        # A HEAD of a stream asks for the tail, which is in no copy.
         return use if isinstance(use, ServeCached) and use.variant.cached.facts is None else Pass()
     if is_hit_for_pass and "Range" in request.headers:
         return Pass()  # it is too long to be cut from the whole
     use = reuse(request.headers, variants, now, is_down=is_down)
     if isinstance(use, ServeCached) or stream is None:
-        return use  # old data of a followed stream are not stored
+        return use  # a fresh copy of a followed stream is not outdated
     known = _known(stream, request)
     if known is not None:
         return known
@@ -169,7 +169,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
 
 
 def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
-    """Return what is known right now of a followed stream, where that answers a read."""
+    """Return the decision to serve the known data of a followed stream, or None."""
     state = stream.state
     if state.knows_tail(request.start):
         return ServeTail(state.snapshot)
@@ -221,8 +221,8 @@ def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant |
 def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
     """Return whether a variant answers a request; an identified reader gets only public ones."""
     cached = variant.cached
-    may_have_it = cached.is_public or not cached.identity.identifies(headers)
-    return may_have_it and selects(headers, variant.stored)
+    is_allowed = cached.is_public or not cached.identity.identifies(headers)
+    return is_allowed and selects(headers, variant.stored)
 
 
 def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:
@@ -231,13 +231,13 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
     The fast path calls this without a request object: `decide` begins with the same check.
     """
     for variant in variants:
-        if variant.fitted() is not headers:  # the same heads come again, and are parsed once
+        if variant.fitted() is not headers:  # equal heads share one object
             if not fits(variant, headers):
                 continue
             if not wants_all(headers):
                 return None
             cached = variant.cached
-            # Of somebody in particular nothing is remembered.
+            # Headers that identify a reader are not cached.
             if not (cached.is_public and cached.identity.identifies(headers)):
                 variant.fitted = ref(headers)
         return variant if variant.stored.is_fresh(now) else None

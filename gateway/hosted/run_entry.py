@@ -145,13 +145,13 @@ def all_in(data: bytes) -> RecordContents:
 
 
 def _found(messages: Sequence[bytes]) -> RecordContents:
-    items, all_told = 0, []
+    items, run_records = 0, []
     for message in messages:
-        told = records.told(message)
-        if told is None:
+        record = records.told(message)
+        if record is None:
             items += 1
             continue
-        all_told.append(told)
-        if told.end is not None:
-            return RecordContents(len(messages), items, all_told, told.end)
-    return RecordContents(len(messages), items, all_told, None)
+        run_records.append(record)
+        if record.end is not None:
+            return RecordContents(len(messages), items, run_records, record.end)
+    return RecordContents(len(messages), items, run_records, None)

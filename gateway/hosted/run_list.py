@@ -143,8 +143,8 @@ class RunList:
     async def _is_run(self, state: StreamState) -> bool:
         """Return whether the stream begins as a run does."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
-        told = found_in(chunk.records[0]).run_records if chunk.records else []
-        return bool(told) and told[0].format is not None
+        run_records = found_in(chunk.records[0]).run_records if chunk.records else []
+        return bool(run_records) and run_records[0].format is not None
 
     async def _find_end(self, run: RunEntry, state: StreamState) -> None:
         """Read how a run has ended whose stream is closed."""
@@ -152,9 +152,9 @@ class RunList:
         end, count = records.CUT, None
         while start < state.tail:
             chunk = await self._streams.log.read(state, start, state.tail)
-            for told in (it for data in chunk.records for it in found_in(data).run_records):
-                if told.end is not None:
-                    end, count = told.end, told.count
+            for record in (it for data in chunk.records for it in found_in(data).run_records):
+                if record.end is not None:
+                    end, count = record.end, record.count
             if chunk.end <= start:
                 break
             start = chunk.end

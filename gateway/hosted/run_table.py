@@ -87,8 +87,8 @@ class RunTable:
         state, data = change.state, change.records[0].data
         if records.MARK not in data or not is_json(state.content_type):
             return
-        told = found_in(data).run_records
-        if told and told[0].format is not None:
+        run_records = found_in(data).run_records
+        if run_records and run_records[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True
             run.size = state.tail

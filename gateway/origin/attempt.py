@@ -82,15 +82,15 @@ class Attempt:
     def attributes(self) -> dict[str, str | int]:
         """The attributes of its span, by the semantic conventions for HTTP clients."""
         url = self.server.address(self.request.target)
-        told: dict[str, str | int] = {
+        attributes: dict[str, str | int] = {
             "http.request.method": self.request.method,
             "url.full": redact(str(url)),
             "server.address": url.host or "",
             "server.port": url.port or 0,
         }
         if self.is_repetition:
-            told["http.request.resend_count"] = 1
-        return told
+            attributes["http.request.resend_count"] = 1
+        return attributes
 
     def at(self, server: OriginServer | None, *, is_repetition: bool) -> Attempt | None:
         """Send this request to another server, if there is one."""

@@ -192,13 +192,13 @@ class Origin:
                 held.callback(self.requests.release)
             return await self._counted(request, began, held)
 
-    async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
-        """Return the response to a request that was sent without a task at `began` (loop time).
+    async def read_answer(self, attempt: Attempt, sent_at: float, held: ExitStack) -> OriginAnswer:
+        """Return the response to a request that the raw way has sent at `sent_at` (loop time).
 
-        `held` gives back its place among the requests. Raises as `send` does.
+        `held` releases its slot among the requests. Raises as `send` does.
         """
         with held:
-            return await self._counted(attempt.request, began, held, attempt)
+            return await self._counted(attempt.request, sent_at, held, attempt)
 
     async def _counted(
         self, request: OriginRequest, began: float, held: ExitStack, attempt: Attempt | None = None

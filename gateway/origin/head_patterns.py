@@ -1,7 +1,7 @@
-"""Heads that an origin sends again and again: each is matched as a whole.
+"""Patterns of the heads that an origin sends most often, so that each is parsed by one match.
 
-One match, in which only what differs from answer to answer is looked for, takes 1 us; to take a
-head of a dozen lines apart takes 5.
+A match, which captures only the values that differ between responses, takes 1 us; to parse a head
+of a dozen lines takes 5. `plain_head` tries the patterns first.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from gateway.protocol import http1
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-IN_CHUNKS = -1  # the size of a body whose chunks tell it
-# To make a pattern takes 300 us: it has to save more than that.
-WORTH = 100  # times that a head has come
-NOTED = 256  # heads of which it is counted; then all are counted anew
-# Each that does not match costs a little. Reads, polls at the tail and appends have one each.
+IN_CHUNKS = -1  # the size of a chunked body
+# To compile a pattern takes 300 us, and each use saves 4.
+WORTH_A_PATTERN = 100  # times that a head was received
+MAX_COUNTED = 256  # heads that are counted; then all counts start again
+# A pattern that does not match costs a little. Reads, polls at the tail and appends have one each.
 MOST_PATTERNS = 4
 LONGEST_PATTERN = 2048  # bytes of a head
 
-# Of most fields that differ, however they are written: single blanks between what is visible. What
-# is not so is taken apart.
+# The value of a field that differs: visible characters with single blanks between them. Heads with
+# other values are parsed line by line.
 _VALUE = r"([!-~]++(?: [!-~]++)*+)"
 _SIZE = r"([0-9]{1,15}+)"
 _LENGTH = "content-length"
 
 
 class HeadKind:
-    """The common part of equal heads; `stable` is as in WholeAnswer."""
+    """The part that equal heads have in common; `stable` is as in WholeAnswer."""
 
     __slots__ = ("is_last", "stable", "status")
 
@@ -46,8 +46,8 @@ class HeadKind:
 class PlainHead(Struct, eq=False):
     """The head of an answer whose end is known.
 
-    `volatile` is as of a WholeAnswer, `body_start` is where the body begins, and `size` how long
-    it is, or IN_CHUNKS.
+    `volatile` is as in WholeAnswer. The body begins at `body_start`, and has `size` bytes, or is
+    IN_CHUNKS.
     """
 
     kind: HeadKind
@@ -57,7 +57,7 @@ class PlainHead(Struct, eq=False):
 
 
 class _Pattern:
-    """`match` finds the values of the fields of these `names`, in this order."""
+    """The pattern of one head; the groups of `match` are the values of the fields `names`."""
 
     __slots__ = ("kind", "match", "names", "size")
 
@@ -65,7 +65,7 @@ class _Pattern:
         self.match: Callable[[str], re.Match[str] | None] = re.compile(text).match
         self.kind = kind
         self.names = names
-        self.size = size  # of the body, where the head does not tell it
+        self.size = size  # of the body; None if a Content-Length has it
 
 
 class HeadPatterns:
@@ -73,7 +73,7 @@ class HeadPatterns:
 
     def __init__(self) -> None:
         self._patterns: list[_Pattern] = []
-        self._noted: dict[Hashable, int] = {}
+        self._counts: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return len(self._patterns)
@@ -90,37 +90,37 @@ class HeadPatterns:
                 if pattern is not patterns[0]:
                     patterns.remove(pattern)
                     patterns.insert(0, pattern)
-                told = dict(zip(pattern.names, match.groups(), strict=False))
+                values = dict(zip(pattern.names, match.groups(), strict=False))
                 size = pattern.size
                 if size is None:
-                    size = int(told[_LENGTH])
-                return PlainHead(pattern.kind, told, match.end(), size)
+                    size = int(values[_LENGTH])
+                return PlainHead(pattern.kind, values, match.end(), size)
         return None
 
     def note(self, head: PlainHead, lines: Sequence[bytes]) -> None:
-        """Make one of a head with these lines, of the status first, if it has come often."""
-        stable, noted = head.kind.stable, self._noted
+        """Count a head with these lines, and make a pattern of it once it has come often."""
+        stable, counts = head.kind.stable, self._counts
         if head.body_start > LONGEST_PATTERN:
             return
-        times = noted.pop(stable, 0) + 1
-        if times < WORTH:
-            if len(noted) >= NOTED:
-                noted.clear()
-            noted[stable] = times
+        times = counts.pop(stable, 0) + 1
+        if times < WORTH_A_PATTERN:
+            if len(counts) >= MAX_COUNTED:
+                counts.clear()
+            counts[stable] = times
             return
-        made = _made(head, lines)
-        if made is not None:
-            self._patterns.insert(0, made)
-            del self._patterns[MOST_PATTERNS:]  # which may come often enough again
+        pattern = _pattern_of(head, lines)
+        if pattern is not None:
+            self._patterns.insert(0, pattern)
+            del self._patterns[MOST_PATTERNS:]  # a dropped head is counted again
 
 
-def _made(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
-    """Return a pattern of the head, whose first line is the status line; None if it has none."""
+def _pattern_of(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
+    """Return a pattern of the head, which begins with its status line; None if none fits."""
     texts, names = [], []
     for line in lines:
         text = line.decode("latin-1")
-        written, _, value = text.partition(":")
-        name = written.lower()
+        spelling, _, value = text.partition(":")
+        name = spelling.lower()
         if name not in VOLATILE:
             texts.append(re.escape(text))
             continue
@@ -128,7 +128,7 @@ def _made(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
         if re.fullmatch(f" {form}", value) is None:
             return None
         names.append(name)
-        texts.append(f"{re.escape(written)}: {form}")
-    is_told = head.size != IN_CHUNKS and http1.has_body(head.kind.status)
+        texts.append(f"{re.escape(spelling)}: {form}")
+    has_length = head.size != IN_CHUNKS and http1.has_body(head.kind.status)
     text = r"\r\n".join([*texts, r"\r\n"])
-    return _Pattern(text, head.kind, tuple(names), None if is_told else head.size)
+    return _Pattern(text, head.kind, tuple(names), None if has_length else head.size)

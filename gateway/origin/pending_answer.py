@@ -1,4 +1,4 @@
-"""A handler that waits for an answer of the raw way."""
+"""An awaitable for the answer to a request of the raw way, for handlers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class PendingOriginAnswer(Later["AnyAnswer"]):
-    """An answer of an origin that a handler waits for. Of an Asker.
+    """The future answer to one request: an `AnswerReceiver` that a handler awaits.
 
-    Who is cancelled while they await it has to `cancel`; `answer_of` does.
+    A handler that is cancelled meanwhile has to call `cancel`; `answer_of` does so.
     """
 
     __slots__ = ("question",)
     question: PendingRequest
 
-    def answered(self, answer: WholeAnswer) -> None:
-        """Give a whole answer."""
+    def on_answer(self, answer: WholeAnswer) -> None:
+        """Resume the handler with a whole answer."""
         self.set_result(answer)
 
-    def began(self, answer: OriginAnswer) -> None:
-        """Give an answer that is long, or not plain."""
+    def on_partial_answer(self, answer: OriginAnswer) -> None:
+        """Resume the handler with an answer that is long, or not plain."""
         self.set_result(answer)
 
-    def failed(self, error: HeadgateError) -> None:
-        """Raise that there is none."""
+    def on_failure(self, error: HeadgateError) -> None:
+        """Raise the error in the handler."""
         self.set_exception(error)
 
     def cancel(self) -> None:
-        """Give up the question, or its answer, which came as nobody waited any more."""
+        """Abandon the request, or release an answer that has come meanwhile."""
         if not self.done():
             self.question.abandon()
         elif self.exception() is None:
@@ -46,7 +46,7 @@ class PendingOriginAnswer(Later["AnyAnswer"]):
 
 
 async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
-    """Return the answer, or leave where it is waited for in vain.
+    """Return the answer; if the caller is cancelled, abandon the request.
 
     Raises OriginTimeout, OriginBroken and CancelledError.
     """
@@ -63,10 +63,10 @@ async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
 def send(
     raw: RawWay, method: str, target: str, block: bytes | None, body: bytes | None
 ) -> PendingOriginAnswer | None:
-    """Send a request, and return what its answer is awaited by.
+    """Send a request, and return its future answer.
 
-    Return None, and do nothing, where the raw way is not for it, or there is no `block` of its
-    fields.
+    Return None, and send nothing, if the raw way cannot be used: it has no connection, or there is
+    no `block` of the request's fields.
     """
     if block is None:
         return None

@@ -94,8 +94,8 @@ class RawQuestionLike(Protocol):
         `head_bytes` are the bytes of its head.
         """
 
-    def on_detached(self, connection: RawConnection, came: bytes) -> None:
-        """Take over a lost connection, or one whose response, begun by `came`, is not plain."""
+    def on_detached(self, connection: RawConnection, received: bytes) -> None:
+        """Take over a lost connection, or one whose response, begun by `received`, is not plain."""
 
     def lost(self) -> None:
         """Fail the request, because one of these callbacks raised: its response is lost."""
@@ -230,10 +230,10 @@ class RawConnection(ResponseHandler):
         question = self.question
         if question is None:
             return False
-        came = b"".join([*self._came, more])
+        received = b"".join([*self._came, more])
         try:
             self._forget()
-            question.on_detached(self, came)
+            question.on_detached(self, received)
         except Exception:  # noqa: BLE001 - as above
             self._lose(question)
         return True

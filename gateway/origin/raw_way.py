@@ -1,12 +1,12 @@
-"""The raw way to an origin: a request goes out, and its plain answer comes, without a task.
+"""The raw way to an origin: requests and plain answers without a task and without aiohttp's client.
 
-aiohttp's client takes a third of what passing a request on costs, in a dozen places (its request,
-URL, writer, timers, pool and parser, a task that waits). Here a request is written as it is, on a
-connection of the same pool, and its answer is given to whoever asked when it has come: 10 us
-instead of 110. Only what goes well is done here. Where no connection is kept, the caller goes
-through `Origin.send`; an answer that is not plain, and whatever fails, becomes an attempt as that
-has them, whose request has been sent already: what is tried again, what a server is blamed for and
-what is told of it stands there.
+That client takes a third of the cost of forwarding a request, in a dozen places (its request, URL,
+writer, timers, pool and parser, a task that waits). Here a request is written to an idle connection
+of the same pool, and its answer is passed to a callback when it has come: 10 us instead of 110.
+
+Only successful requests are completed here. Without an idle connection the caller uses
+`Origin.send`. An answer that is not plain, or a failure, continues as an `Attempt` of `Origin`
+whose request was sent already: retries, the health of servers and logs are decided there.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from gateway.origin.response import OriginAnswer
     from gateway.origin.servers import OriginServers
 
-# What goes out as it is written, whatever made it: the rest is for a URL to spell.
+# Targets that can be sent as they are; others need the encoding of a URL object.
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]+)?\Z")
-# How a request is framed is written here; the others are about its connection.
-_OF_THE_WAY = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-REMEMBERED = 512  # targets that were appended to; the longest take 2 MB, then all are forgotten
+# Fields that the raw way writes itself, or that are about the connection.
+_OWN_FIELDS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+MAX_LINES = 512  # cached request lines of appends, 2 MB with the longest; then all are dropped
 UNKNOWN = "something failed here: it is not known what the origin has answered"
-WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they say so
+WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # they have a Content-Length always
 
 
 class OriginTraffic(Protocol):
@@ -62,12 +62,12 @@ class OriginTraffic(Protocol):
     figures: OriginMetrics
     requests: RequestsInFlight
 
-    async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
+    async def read_answer(self, attempt: Attempt, sent_at: float, held: ExitStack) -> OriginAnswer:
         """Return the answer to a request that has been sent."""
 
 
 class RawQuestion(Struct, eq=False):
-    """A request that is out, until its answer is there or somebody else waits for it."""
+    """A request in flight, until its answer has come or a task reads that."""
 
     way: RawWay
     server: OriginServer
@@ -75,12 +75,12 @@ class RawQuestion(Struct, eq=False):
     target: str
     fields: bytes
     body: bytes
-    asker: AnswerReceiver
-    began: float  # loop time
+    receiver: AnswerReceiver
+    sent_at: float  # loop time
     heads: PlainHeads
     is_head: bool
     connection: RawConnection
-    is_told: bool = False  # its asker, who is called once
+    is_reported: bool = False  # the receiver was called, which happens once
     task: asyncio.Task[None] | None = None
 
     @override
@@ -90,8 +90,8 @@ class RawQuestion(Struct, eq=False):
     def on_response(
         self, connection: RawConnection, head: PlainHead, head_bytes: bytes, body: bytes
     ) -> None:
-        """Give the answer to whoever asked, and keep the connection."""
-        way, server, kind, told = self.way, self.server, head.kind, head.volatile
+        """Pass the answer to the receiver, and return the connection to the pool."""
+        way, server, kind, volatile = self.way, self.server, head.kind, head.volatile
         way.leave(self)
         history, transport = connection.history, connection.transport
         if (
@@ -108,24 +108,24 @@ class RawQuestion(Struct, eq=False):
         figures.answered(kind.status)
         if not way.is_for_polls:
             trace_id = _trace_of(fields) if b"raceparent:" in fields else None
-            figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
+            figures.duration.observe(way.loop.time() - self.sent_at, 1, trace_id)
         if head.size == IN_CHUNKS:
-            told["content-length"] = str(len(body))
+            volatile["content-length"] = str(len(body))
         name, stable = server.incarnation, kind.stable
-        answer = WholeAnswer(kind.status, head_bytes, body, name, stable, told, history)
-        self.asker.answered(answer)
-        self.is_told = True
+        answer = WholeAnswer(kind.status, head_bytes, body, name, stable, volatile, history)
+        self.receiver.on_answer(answer)
+        self.is_reported = True
 
-    def on_detached(self, connection: RawConnection, came: bytes) -> None:
-        """Have a task go on: the answer is not plain, or the connection is lost."""
-        self.way.go_on(self, connection, came)
+    def on_detached(self, connection: RawConnection, received: bytes) -> None:
+        """Read the answer in a task: it is not plain, or the connection is lost."""
+        self.way.read_in_task(self, connection, received)
 
     def lost(self) -> None:
         """Fail the request, because its response is lost."""
         self.way.lost(self)
 
     def abandon(self) -> None:
-        """Give up: nobody waits for the response on its connection any more."""
+        """Abandon the request, and close its connection."""
         self.way.abandon(self)
 
     def attempt(self) -> Attempt:
@@ -138,8 +138,8 @@ class RawQuestion(Struct, eq=False):
         return Attempt(request, self.server)
 
 
-class _Place:
-    """A server, as the way to it needs it."""
+class _RequestLines:
+    """The request lines for one server, which are cached for appends."""
 
     __slots__ = ("_host", "_lines", "_server", "key")
 
@@ -151,7 +151,7 @@ class _Place:
 
     def line(self, method: str, target: str) -> bytes | None:
         """Return the start of a request's head; None for a target that needs encoding."""
-        is_append = method == "POST"  # which goes to the same stream again and again
+        is_append = method == "POST"  # clients append to the same stream again and again
         line = self._lines.get(target) if is_append else None
         if line is None:
             path = self._server.own(target)
@@ -159,16 +159,17 @@ class _Place:
                 return None
             line = f"{method} {path}{self._host}".encode()
             if is_append:
-                if len(self._lines) >= REMEMBERED:
+                if len(self._lines) >= MAX_LINES:
                     self._lines.clear()
                 self._lines[target] = line
         return line
 
 
 class RawWay:
-    """Asks on connections that are kept, and keeps the time of all questions with one timer.
+    """The requests to one origin on idle connections; one timer has the deadlines of all.
 
-    One `is_for_polls`: they take none of the places at the origin, and are not timed.
+    With `is_for_polls` its requests do not count towards the limit of the origin, and their
+    durations are not observed.
     """
 
     def __init__(
@@ -185,31 +186,31 @@ class RawWay:
         self.origin = origin
         self.connector = connector
         self.loop = asyncio.get_running_loop()
-        self._out: dict[RawQuestion, None] = {}  # the longest out first
+        self._in_flight: dict[RawQuestion, None] = {}  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.places = {server: _Place(server) for server in origin.servers}
+        self.places = {server: _RequestLines(server) for server in origin.servers}
 
     @override
     def __repr__(self) -> str:
-        return f"RawWay({len(self._out)} out, {len(self._tasks)} go on)"
+        return f"RawWay({len(self._in_flight)} in flight, {len(self._tasks)} in tasks)"
 
     @staticmethod
     def block(fields: MultiMapping[str]) -> bytes | None:
-        """Return header fields as `send` takes them; None where they are not for this way."""
-        if not _OF_THE_WAY.isdisjoint(map(str.lower, fields)):
+        """Return header fields as bytes for `send`; None if the raw way cannot send them."""
+        if not _OWN_FIELDS.isdisjoint(map(str.lower, fields)):
             return None
         try:
             return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode()
-        except UnicodeEncodeError:  # which `send` tells its client
+        except UnicodeEncodeError:  # `Origin.send` reports it to the client
             return None
 
     def send(
-        self, method: str, target: str, fields: bytes, body: bytes, asker: AnswerReceiver
+        self, method: str, target: str, fields: bytes, body: bytes, receiver: AnswerReceiver
     ) -> RawQuestion | None:
-        """Send a request whose body is here; its `fields` are those of `block`.
+        """Send a request with a whole body, and the `fields` that `block` returned.
 
-        None, and nothing is done, where no connection is kept for it, or `send` would refuse it.
+        Return None, and send nothing, if no connection is idle, or `Origin.send` would refuse it.
         """
         origin = self.origin
         now = self.loop.time()
@@ -222,13 +223,13 @@ class RawWay:
             return None
         heads, is_head = self.heads, method == "HEAD"
         question = RawQuestion(
-            self, server, method, target, fields, body, asker, now, heads, is_head, connection
+            self, server, method, target, fields, body, receiver, now, heads, is_head, connection
         )
         if not self.is_for_polls:
             origin.requests.count += 1
-        self._out[question] = None
+        self._in_flight[question] = None
         if self._timer is None:
-            self._timer = self.loop.call_at(now + self.wait_s, self._look)
+            self._timer = self.loop.call_at(now + self.wait_s, self._expire)
         if body or method in WITH_BODY:
             length = b"Content-Length: %d\r\n\r\n" % len(body)
             wire = b"".join((line, fields, length, body))
@@ -242,25 +243,27 @@ class RawWay:
         return question
 
     def lost(self, question: RawQuestion) -> None:
-        """Fail a request whose response is lost, unless its caller has its outcome already."""
-        if question in self._out:
+        """Fail a request whose response is lost, unless its receiver was called already."""
+        if question in self._in_flight:
             self.leave(question)
-        if not question.is_told:
-            question.is_told = True
-            question.asker.failed(OriginBroken(UNKNOWN))
+        if not question.is_reported:
+            question.is_reported = True
+            question.receiver.on_failure(OriginBroken(UNKNOWN))
 
     def leave(self, question: RawQuestion) -> None:
-        """Count a request less that is out."""
-        del self._out[question]
+        """Remove a request from those in flight."""
+        del self._in_flight[question]
         if not self.is_for_polls:
             self.origin.requests.count -= 1
 
-    def _leave(self) -> None:
+    def _release_slot(self) -> None:
         if not self.is_for_polls:
             self.origin.requests.release()
 
-    def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
-        """Have aiohttp read the answer, of which this has come, and a task wait for it."""
+    def read_in_task(
+        self, question: RawQuestion, connection: RawConnection, received: bytes
+    ) -> None:
+        """Let aiohttp read the answer, which begins with `received`, in a task."""
         attempt = question.attempt()
         url = question.server.address(question.target)
         headers = CIMultiDictProxy(attempt.request.headers)
@@ -270,8 +273,8 @@ class RawWay:
             connection.set_response_params(
                 skip_payload=question.is_head, read_until_eof=True, **READING
             )
-            if came:
-                connection.data_received(came)
+            if received:
+                connection.data_received(received)
             response = OriginResponse(
                 question.method,
                 url,
@@ -281,62 +284,64 @@ class RawWay:
                 request_info=RequestInfo(url, question.method, headers, url),
                 traces=[],
                 loop=self.loop,
-                session=None,  # type: ignore[arg-type] # which it only asks for a coding of text
+                session=None,  # type: ignore[arg-type] # used only to decode text
                 stream_writer=StreamWriter(connection, self.loop),
             )
-            attempt.was_sent_before(SentRequest(response, adopted, question.began + self.wait_s))
+            attempt.was_sent_before(SentRequest(response, adopted, question.sent_at + self.wait_s))
             held = undone.pop_all()
-        held.callback(self._leave)
-        task = self.loop.create_task(self._going_on(question, attempt, held))
+        held.callback(self._release_slot)
+        task = self.loop.create_task(self._read_answer(question, attempt, held))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._went_on, question, held))
+        task.add_done_callback(partial(self._on_task_done, question, held))
         question.task = task
-        del self._out[question]  # its place is given back with what is held
+        del self._in_flight[question]  # `held` releases its slot
 
-    async def _going_on(self, question: RawQuestion, attempt: Attempt, held: ExitStack) -> None:
+    async def _read_answer(self, question: RawQuestion, attempt: Attempt, held: ExitStack) -> None:
         try:
-            answer = await self.origin.go_on(attempt, question.began, held)
+            answer = await self.origin.read_answer(attempt, question.sent_at, held)
         except HeadgateError as error:
-            question.asker.failed(error)
+            question.receiver.on_failure(error)
             return
         try:
-            question.asker.began(answer)
+            question.receiver.on_partial_answer(answer)
         except BaseException:
             answer.release()
             raise
 
-    def _went_on(self, question: RawQuestion, held: ExitStack, task: asyncio.Task[None]) -> None:
+    def _on_task_done(
+        self, question: RawQuestion, held: ExitStack, task: asyncio.Task[None]
+    ) -> None:
         self._tasks.discard(task)
-        held.close()  # of one that was given up before it began
+        held.close()  # a task that was cancelled before it started has not done it
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("origin.answer_lost", target=question.target, exc_info=error)
             self.lost(question)
 
     def abandon(self, question: RawQuestion) -> None:
-        """Close the connection of a question, or give up what goes on."""
+        """Close the connection of a request, or cancel the task that reads its answer."""
         if question.task is not None:
             question.task.cancel()
-        elif question in self._out:
+        elif question in self._in_flight:
             self.leave(question)
             question.connection.question = None
             question.connection.close()
 
-    def _look(self) -> None:
-        """Let those whose time is over go on: they are told so, and the server is marked."""
+    def _expire(self) -> None:
+        """End the requests that have waited too long as attempts, which blame the server."""
         self._timer = None
         now = self.loop.time()
-        for question in list(self._out):
-            if question.began + self.wait_s > now:
-                self._timer = self.loop.call_at(question.began + self.wait_s, self._look)
+        for question in list(self._in_flight):
+            if question.sent_at + self.wait_s > now:
+                self._timer = self.loop.call_at(question.sent_at + self.wait_s, self._expire)
                 return
             question.connection.detach()
 
     async def close(self) -> None:
-        """Give up all that is out."""
+        """Abandon all requests in flight."""
         if self._timer is not None:
             self._timer.cancel()
-        for question in list(self._out):
+        for question in list(self._in_flight):
             self.abandon(question)
         for task in self._tasks:
             task.cancel()

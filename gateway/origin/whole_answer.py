@@ -1,4 +1,7 @@
-"""An origin's answer that has come whole, and who waits for one, without a task."""
+"""An origin's answer that was received whole, and the interfaces to wait for one without a task.
+
+The raw way makes these answers; polls, fetches of the cache and forwarded requests use them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     AnyAnswer: TypeAlias = "OriginAnswer | WholeAnswer"
 
-# What differs from one answer to the next of the same kind: to remember what it means is no use.
+# Fields with another value in each answer of a kind; what follows from them is not cached.
 VOLATILE = frozenset(
     {
         "age",
@@ -41,18 +44,18 @@ VOLATILE = frozenset(
 
 
 class WholeAnswer(Struct, eq=False):
-    """An answer whose head was checked as that of an OriginAnswer is; its connection is free again.
+    """An answer in memory; its connection is free for other requests.
 
-    `head` is as it came. What came in chunks is told as by its length (RFC 9112, section 7.1.3):
-    `headers` and `volatile` have a Content-Length.
+    Its head was checked like that of an OriginAnswer. `head` has the received bytes. If the body
+    was chunked, `headers` and `volatile` have its Content-Length instead (RFC 9112, section 7.1.3).
 
-    `stable` is the status line and all field lines in their order, of those that are VOLATILE only
-    the names: what is known of one such answer is known of all that are equal in it. It is None
-    where that is not worth the memory. `volatile` has the values of the others, each of which came
-    once, by name in lower case.
+    `stable` identifies all answers that differ only in VOLATILE fields, so that what follows from
+    one head is computed once. It has the status line and the field lines in order, but only the
+    names of VOLATILE ones. It is None where that is not worth the memory. `volatile` has the values
+    of those fields, by name in lower case.
     """
 
-    complete_by_length: ClassVar[bool] = True  # as an OriginAnswer says it
+    complete_by_length: ClassVar[bool] = True  # as of an OriginAnswer: its end was seen
     is_repetition: ClassVar[bool] = False  # its request was sent once
 
     status: int
@@ -70,7 +73,7 @@ class WholeAnswer(Struct, eq=False):
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
-        """The fields, names as they are written; made when they are first asked for."""
+        """The fields, with names as the origin spells them; parsed at the first use."""
         if self._headers is None:
             fields: CIMultiDict[str] = CIMultiDict()
             for line in self.head.decode("utf-8", "surrogateescape").split("\r\n")[1:-2]:
@@ -98,20 +101,20 @@ class WholeAnswer(Struct, eq=False):
 
 
 class AnswerReceiver(Protocol):
-    """Takes what becomes of a request: one method is called, once, after the request is out."""
+    """The receiver of a request's result: one method is called, once, after `send` has returned."""
 
-    def answered(self, answer: WholeAnswer) -> None:
-        """Take the whole response."""
+    def on_answer(self, answer: WholeAnswer) -> None:
+        """Use the whole response."""
 
-    def began(self, answer: OriginAnswer) -> None:
-        """Accept a response of which only the head is here; its reader releases it."""
+    def on_partial_answer(self, answer: OriginAnswer) -> None:
+        """Use a response of which only the head has come; the receiver has to release it."""
 
-    def failed(self, error: HeadgateError) -> None:
-        """Accept a failure: OriginUnreachable (nothing was sent), OriginTimeout or OriginBroken."""
+    def on_failure(self, error: HeadgateError) -> None:
+        """Handle OriginUnreachable (nothing was sent), OriginTimeout or OriginBroken."""
 
 
 class PendingRequest(Protocol):
-    """A request that is out, and can be given up."""
+    """A request that was sent, and can be abandoned."""
 
     def abandon(self) -> None:
-        """Give the request up: nobody waits any more, and its AnswerReceiver is not called."""
+        """Abandon the request: its AnswerReceiver is not called any more."""

@@ -79,8 +79,8 @@ class StreamLoader:
 
     def _ask(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
         active.last_lookup += 1
-        told = partial(self._told, active, loading, active.revision, active.last_lookup)
-        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(told)
+        on_loaded = partial(self._told, active, loading, active.revision, active.last_lookup)
+        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(on_loaded)
 
     def _told(
         self,

@@ -203,7 +203,7 @@ def of_this_process() -> Snapshot:
     except OSError:
         return ()
     ticks = os.sysconf("SC_CLK_TCK")
-    told = {
+    values = {
         "headgate_log_lines_dropped_total": lines_dropped(),
         "process_cpu_seconds_total": (int(stat[11]) + int(stat[12])) / ticks,
         "process_resident_memory_bytes": int(stat[21]) * os.sysconf("SC_PAGESIZE"),
@@ -211,7 +211,7 @@ def of_this_process() -> Snapshot:
         "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "process_start_time_seconds": int(booted[1] if booted else 0) + int(stat[19]) / ticks,
     }
-    return tuple(Sample(metric, (), told[metric.name]) for metric in OF_PROCESSES)
+    return tuple(Sample(metric, (), values[metric.name]) for metric in OF_PROCESSES)
 
 
 def read(

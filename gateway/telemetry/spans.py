@@ -177,11 +177,11 @@ class Tracer:
         start_ns: int | None = None,
     ) -> Span:
         """Start a span; cut texts that clients choose, and make them fit for export."""
-        told = {
+        otel_attributes = {
             key: _text(value) if isinstance(value, str) else value
             for key, value in attributes.items()
         }
-        return self._tracer.start_span(name, parent, kind, told, start_time=start_ns)
+        return self._tracer.start_span(name, parent, kind, otel_attributes, start_time=start_ns)
 
     def request(
         self,

@@ -201,10 +201,10 @@ class Traffic:
 
     def duration(self, operation: int) -> Distribution:
         """Return the durations of an operation's requests."""
-        told = self.durations[operation].distribution()
+        distribution = self.durations[operation].distribution()
         for hits in self._hits.get(operation, ()):
-            told += hits.distribution()
-        return told
+            distribution += hits.distribution()
+        return distribution
 
     def result_count(self, result: int) -> int:
         """Return the number of reads with this cache result."""

@@ -160,8 +160,8 @@ def samples(route: str, traffic: Traffic) -> Iterator[Sample]:
     """Return every number of a route's traffic as it is now."""
     yield from requests(route, traffic)
     for operation in counted.TIMED:
-        told = traffic.duration(operation)
-        yield Sample(DURATION, (route, counted.OPERATIONS[operation]), distribution=told)
+        duration = traffic.duration(operation)
+        yield Sample(DURATION, (route, counted.OPERATIONS[operation]), distribution=duration)
     for result, name in enumerate(counted.RESULTS):
         yield Sample(RESULTS, (route, name), traffic.result_count(result))
     for kind, name in enumerate(counted.BEGINNINGS):

@@ -270,8 +270,8 @@ class WorkerSlot:
 
     def numbers(self, report: WorkerReport | None) -> Snapshot:
         """Return this slot's metrics: a counter goes on where the worker before it ended."""
-        told = metrics.counters(self._numbers) if report is None else report.numbers
-        return metrics.together([self._past, told])
+        numbers = metrics.counters(self._numbers) if report is None else report.numbers
+        return metrics.together([self._past, numbers])
 
 
 def _environment() -> dict[str, str]:

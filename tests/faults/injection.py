@@ -113,7 +113,7 @@ GUARDS = STEPS | frozenset(
         "HttpConnection.resume",
         "RawConnection.data_received",
         "OriginExchange._asked_in_task",  # is given a coroutine, and has to await it
-        "SingleFlight._over",
+        "SingleFlight._on_done",
         "SseReader._read",
         "SseReader.advance",
         "StreamLoader._told",
@@ -158,7 +158,7 @@ GIVES_BACK = frozenset(
         "HostedFeeds.feed_empty",
         "HostedFeeds.release_reader",
         "RequestsInFlight.release",
-        "RawWay._leave",
+        "RawWay._release_slot",
         "OriginAnswer.release",
         "RecentNews.__bool__",
         "SharedBody.remove_reader",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.origin import head_patterns
-from gateway.origin.head_patterns import LONGEST_PATTERN, MOST_PATTERNS, WORTH
+from gateway.origin.head_patterns import LONGEST_PATTERN, MOST_PATTERNS, WORTH_A_PATTERN
 from gateway.origin.plain_head import PlainHeads
 from tests.support.examples import examples
 from tests.support.raw_origin import answer
@@ -59,7 +59,7 @@ def test_a_response_head_is_parsed_independently_of_earlier_heads(
 ) -> None:
     known = PlainHeads()
     data = head_of(lines, status, framing)
-    for _ in range(WORTH + 1):
+    for _ in range(WORTH_A_PATTERN + 1):
         assert told(known.read(data, is_head=False)) == told(PlainHeads().read(data, is_head=False))
     others = [(name, by, value) for (name, by, _), value in zip(lines, values, strict=False)]
     for alike in (
@@ -82,8 +82,8 @@ def sent(number: int, of: int = 0) -> bytes:
 
 def test_a_head_read_worth_times_is_matched_by_a_pattern_from_then_on() -> None:
     heads = PlainHeads()
-    for number in range(WORTH + 1):
-        assert len(heads.patterns) == (number >= WORTH)
+    for number in range(WORTH_A_PATTERN + 1):
+        assert len(heads.patterns) == (number >= WORTH_A_PATTERN)
         heads.read(sent(number), is_head=False)
     head = heads.patterns.read(sent(77))
     assert told(head) == told(PlainHeads().read(sent(77), is_head=False))
@@ -95,7 +95,7 @@ def test_the_latest_head_patterns_are_retained_and_tried_first() -> None:
     heads = PlainHeads()
     kinds = range(MOST_PATTERNS + 1)
     for kind in kinds:
-        for number in range(WORTH):
+        for number in range(WORTH_A_PATTERN):
             heads.read(sent(number, of=kind), is_head=False)
         assert len(heads.patterns) == min(kind + 1, MOST_PATTERNS)
     assert [heads.patterns.read(sent(0, of=kind)) is None for kind in kinds] == [True] + [
@@ -110,13 +110,13 @@ def test_the_latest_head_patterns_are_retained_and_tried_first() -> None:
 def test_head_candidates_that_are_long_or_unique_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(head_patterns, "NOTED", 5)
+    monkeypatch.setattr(head_patterns, "MAX_COUNTED", 5)
     heads = PlainHeads()
     for number in range(20):
         heads.read(sent(0, of=number), is_head=False)
-        assert len(heads.patterns._noted) <= 5
-    heads.patterns._noted.clear()
+        assert len(heads.patterns._counts) <= 5
+    heads.patterns._counts.clear()
     fixed = len(answer(b"", "A: "))
     for size in (LONGEST_PATTERN, LONGEST_PATTERN + 1):
         heads.read(answer(b"", f"A: {'x' * (size - fixed)}"), is_head=False)
-        assert len(heads.patterns._noted) == 1
+        assert len(heads.patterns._counts) == 1

@@ -333,13 +333,13 @@ async def test_a_response_that_begins_as_its_task_is_cancelled_is_released(
         asked = ask_raw(origin.raw, "GET", TARGET, block, None)
         assert asked is not None, "a connection is kept"
         task = asyncio.create_task(answer_of(asked))
-        began = PendingOriginAnswer.began
+        began = PendingOriginAnswer.on_partial_answer
 
         def began_and_left(self: PendingOriginAnswer, answer: OriginAnswer) -> None:
             began(self, answer)
             task.cancel()  # before it is woken
 
-        monkeypatch.setattr(PendingOriginAnswer, "began", began_and_left)
+        monkeypatch.setattr(PendingOriginAnswer, "on_partial_answer", began_and_left)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert origin.requests.count == 0

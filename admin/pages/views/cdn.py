@@ -106,8 +106,8 @@ def _shown_wish(visit: Visit) -> dict[str, str]:
 async def submit(visit: Visit) -> NoReturn:
     """Have the doctor examine what lies before this gateway."""
     entered = visit.entered
-    with audited(visit.viewer, "doctor", entered.get("route", ""), "") as told:
-        told["host"] = entered.get("host", "")[:MAX_PATH_BYTES]
+    with audited(visit.viewer, "doctor", entered.get("route", ""), "") as logged:
+        logged["host"] = entered.get("host", "")[:MAX_PATH_BYTES]
         visit.console.doctor.begin(_wish(entered), visit.viewer.name)
     raise web.HTTPSeeOther(f"{link(PATH, **visit.query)}#doctor")
 

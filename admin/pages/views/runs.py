@@ -45,11 +45,11 @@ async def show(visit: Visit) -> TemplatePage:
     route = visit.query.get("route", prefixes[0] if prefixes else "")
     status = choice(visit.query.get("status", ""), tuple(STATUSES), "status")
     after = visit.query.get("after", "")
-    told, trouble = None, None
+    listed, trouble = None, None
     try:
         if prefixes:
             wanted: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
-            told = await visit.console.runs(route, status=wanted, after=after)
+            listed = await visit.console.runs(route, status=wanted, after=after)
     except NotTold as refusal:
         trouble = refusal
     return TemplatePage(
@@ -64,7 +64,7 @@ async def show(visit: Visit) -> TemplatePage:
             "levels": LEVELS,
             "words": WORDS,
             "after": after,
-            "told": told,
+            "listed": listed,
             "trouble": trouble,
             "can_stop": visit.viewer.role == "operator",
             "done": DONE.get(visit.query.get("done", "")),

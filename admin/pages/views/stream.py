@@ -47,7 +47,7 @@ async def show(visit: Visit) -> TemplatePage:
         raise NotTold(403, f"{visit.viewer.name} may look, but not change streams.")
     tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(route, name)
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "here": "/streams",  # the entry of the menu
         **await frame(visit),
         "route": route,
@@ -63,8 +63,8 @@ async def show(visit: Visit) -> TemplatePage:
         "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
-        told |= await _messages(visit, route, name)
-    return TemplatePage("stream.html", told)
+        values |= await _messages(visit, route, name)
+    return TemplatePage("stream.html", values)
 
 
 async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
@@ -72,17 +72,17 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     offset = visit.query.get("offset", "") or LATEST
     skip = visit.query.get("skip", "0")
     place = MessagePlace(offset, int(skip) if skip.isascii() and skip.isdecimal() else 0)
-    told, trouble = None, None
+    page, trouble = None, None
     try:
-        told = await visit.console.messages(route, name, place, MESSAGES)
+        page = await visit.console.messages(route, name, place, MESSAGES)
     except NotTold as refusal:
         trouble = refusal
-    begin = told.begin.offset if told else "-1" if offset == LATEST else offset
+    begin = page.begin.offset if page else "-1" if offset == LATEST else offset
     # A name is percent-encoded where a URL wants it, unless somebody made it up.
     path = quote(f"{route}/{name}", safe="/%:@!$&'()*+,;=~")
     url = f"{streams_url(visit)}{path}?offset={quote(begin, safe='')}"
     return {
-        "told": told,
+        "page": page,
         "trouble": trouble,
         "offset": offset,
         "curl": f"curl -i {shlex.quote(url)}",

@@ -194,12 +194,12 @@ async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
         if len(body) > MOST_BODY_BYTES:
             raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
     try:
-        told = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         raise BadRequest("the body of the request is no JSON") from None
-    if not isinstance(told, dict):
+    if not isinstance(decoded, dict):
         raise BadRequest("the body of the request is a JSON object with an id and messages")
-    return told
+    return decoded
 
 
 def _last(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -44,19 +44,19 @@ def answered(
 
     BadRequest for what no page says.
     """
-    told = {str(part.get("toolCallId")): part for part in said}
-    return [_said(part, told.get(str(part.get("toolCallId")), {})) for part in parts]
+    sent_parts = {str(part.get("toolCallId")): part for part in said}
+    return [_said(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
 
 
-def _said(part: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _said(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a call with what a page has told of it."""
-    wanted = ANSWERS.get(str(part.get("state")), {}).get(str(told.get("state")))
+    wanted = ANSWERS.get(str(part.get("state")), {}).get(str(sent.get("state")))
     if wanted is None or part.get("providerExecuted"):
         return dict(part)
     try:
-        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(told, wanted))
+        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(sent, wanted))
     except msgspec.ValidationError as error:
         raise BadRequest(f"a call of a tool cannot be answered so: {error}") from error
     if "approval" in fields:
         fields["approval"] = {**part["approval"], **fields["approval"]}
-    return {**part, **fields, "state": told["state"]}
+    return {**part, **fields, "state": sent["state"]}

@@ -118,8 +118,8 @@ class LogStreams:
 
 def _ended(body: bytes) -> RunState:
     """Return what the record of an end tells; versions before had a word and a line for people."""
-    told = records.told(body)
-    if told is not None and told.status is not None:
-        return RunState(told.status, told.error)
+    record = records.told(body)
+    if record is not None and record.status is not None:
+        return RunState(record.status, record.error)
     word, _, sentence = body.decode(errors="replace").partition("\n")
     return RunState("orphaned" if word == "lost" else "failed", sentence)

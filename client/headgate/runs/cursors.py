@@ -61,13 +61,13 @@ def cursor(query: Fields, headers: Fields) -> int | Cursor | None:
     Raises:
         ValueError: A value is neither a whole number nor the id of an event.
     """
-    told = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
-    if told is None:
+    value = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
+    if value is None:
         return None
-    digits = told.removeprefix("-")
+    digits = value.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS:
-        return int(told)
-    found = _CURSOR.fullmatch(told)
+        return int(value)
+    found = _CURSOR.fullmatch(value)
     if found is None or found[3] in _NO_PLACE or int(found[2]) > int(found[1]):
         raise ValueError("after, startIndex and Last-Event-ID are whole numbers, or ids of events")
     return Cursor(int(found[1]), int(found[2]), found[3])

@@ -107,9 +107,9 @@ async def steps(
         durability="sync",
     )
     async for mode, data in events:
-        told = telling.told(mode, data)
-        if told is not None:
-            yield told
+        item = telling.told(mode, data)
+        if item is not None:
+            yield item
 
 
 class _Telling:
@@ -176,8 +176,8 @@ class _Telling:
         self.see(messages)
         key = _id(config)
         self._done.append(key)
-        told = [message for message in messages if message.type in TOLD]
-        items = [item for each in told for item in self._items(each, metadata.get("step"))]
+        answers = [message for message in messages if message.type in TOLD]
+        items = [item for each in answers for item in self._items(each, metadata.get("step"))]
         self.half = []
         return Step(key, items=items)
 
@@ -229,8 +229,8 @@ def _chunk(message: MessageLike) -> dict[str, Any]:
         }
         for index, call in enumerate(_calls(message))
     ]
-    told = {"type": CHUNK, "tool_call_chunks": calls, "chunk_position": "last"}
-    return {**message.model_dump(mode="json"), **told}
+    fields = {"type": CHUNK, "tool_call_chunks": calls, "chunk_position": "last"}
+    return {**message.model_dump(mode="json"), **fields}
 
 
 def _calls(message: MessageLike) -> list[dict[str, Any]]:

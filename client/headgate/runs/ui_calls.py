@@ -105,8 +105,8 @@ class ToolCalls:
         kept = ["input"]
         if state == "output-error" and part["type"] != DYNAMIC:
             kept.append("rawInput")
-        told = known(chunk, "output", "errorText", "preliminary")
-        _set_state(part, state, {**known(part, *kept), **told}, chunk)
+        output = known(chunk, "output", "errorText", "preliminary")
+        _set_state(part, state, {**known(part, *kept), **output}, chunk)
 
     def _deny(self, chunk: Mapping[str, Any]) -> None:
         part = self._called(chunk)

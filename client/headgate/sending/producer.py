@@ -1,4 +1,7 @@
-"""Appends that are stored once each, however often they have to be sent (section 5.2.1)."""
+"""Idempotent appends of one writer: each is stored once, even if it is sent again (5.2.1).
+
+The writer of a stream sends its batches through a `Producer`.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ _ID = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Producer:
-    """The counter of one writer's appends, numbered from 0 on, one after the other.
+    """The producer id, epoch and sequence number of one writer, whose appends are numbered from 0.
 
-    Without a `name` it makes up an id that nobody else has. With one, the epoch has to be new: an
-    earlier writer's appends cannot be told from copies of this one's.
+    Without a `name` the id is random. With one, the epoch has to be new: the appends of an earlier
+    writer with that id and epoch could not be told apart from copies of this one's.
     """
 
     def __init__(self, stream: Stream, retries: Retries, name: str | None, epoch: int) -> None:
@@ -45,17 +48,17 @@ class Producer:
         self.epoch = epoch
         self._stream = stream
         self._retries = retries
-        self._is_made_up = name is None
+        self._is_random = name is None
         self._seq = 0
-        # Whether an attempt of this number may have been stored though no answer said so.
+        # True if an attempt with this number may have been stored although no answer confirmed it.
         self.is_uncertain = False
-        # Whether one has been sent: a 429 may be a proxy's, which had passed it on before.
+        # True if an attempt was sent. A 429 may come from a proxy that has forwarded it before.
         self._is_sent = False
 
     async def append(
         self, body: bytes, *, content_type: str, headers: Mapping[str, str], is_closing: bool
     ) -> Appended:
-        """Send an append until it is stored, once; a refused one leaves its number to the next."""
+        """Send an append until it is stored; if it is refused, the next one gets its number."""
         stamp = ProducerStamp(self.id, self.epoch, self._seq)
         time_s = ANSWER_TIMEOUT_S + len(body) / SLOWEST_BYTES_S
 
@@ -85,17 +88,17 @@ class Producer:
         return appended
 
     def _check(self, appended: Appended, *, is_closing: bool) -> None:
-        """Raise unless the answer means that it was this append that was stored."""
+        """Raise ProducerFenced or ProtocolError unless the answer confirms this very append."""
         shown = self._stream.shown
         if appended.producer_seq is None:
             raise ProtocolError(
                 f"{shown}: the server knows no producers, so that nothing could be sent "
                 "again: it told no Producer-Seq"
             )
-        # What was sent once cannot be known already, unless from somebody else; behind a made-up
-        # id there is nobody else, but a proxy that sends again by itself.
+        # A first append that was sent once can be a duplicate only of another writer's. A random id
+        # has no other writer, but a proxy may have sent the append twice.
         is_anothers = not self._seq and appended.is_duplicate and not self._is_sent
-        if appended.producer_seq != self._seq or (is_anothers and not self._is_made_up):
+        if appended.producer_seq != self._seq or (is_anothers and not self._is_random):
             raise ProducerFenced(
                 f"{shown}: producer {self.id} has written in epoch {self.epoch} before: "
                 f"take over with epoch {self.epoch + 1}",

@@ -138,10 +138,10 @@ def _grants(issuer: JwtIssuer, claims: jws.Json) -> Iterator[Grant]:
         streams = fill(template.streams, claims)
         if streams is not None:
             yield Grant(streams, frozenset(template.operations))
-    told = claims.get(issuer.grants_claim, []) if issuer.grants_claim else []
-    if not isinstance(told, list):
+    claimed = claims.get(issuer.grants_claim, []) if issuer.grants_claim else []
+    if not isinstance(claimed, list):
         raise ValueError("must have a list of grants in its claim")  # noqa: TRY004 - of a token
-    for grant in told:
+    for grant in claimed:
         if not isinstance(grant, dict) or grant.keys() != {"streams", "operations"}:
             raise ValueError("must have streams and operations in each of its grants")
         yield grant_of(grant["streams"], grant["operations"])

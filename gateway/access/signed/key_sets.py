@@ -99,14 +99,14 @@ def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
 
 
 def _pinned(entry: jws.Json, required_algorithms: frozenset[str]) -> PinnedKey | None:
-    kid, told = entry.get("kid"), entry.get("alg")
+    kid, algorithm = entry.get("kid"), entry.get("alg")
     curve = None if entry.get("kty") == "RSA" else entry.get("crv")
     kind = (entry.get("kty"), curve)
     if not all(isinstance(it, str | None) for it in kind):
         return None
     algorithms = _ALGORITHMS.get(kind, frozenset()) & required_algorithms
-    if told is not None:
-        algorithms &= {str(told)}
+    if algorithm is not None:
+        algorithms &= {str(algorithm)}
     if not (isinstance(kid, str) and kid and algorithms and _is_for_signatures(entry)):
         return None
     public: dict[str, str | list[str]] = {

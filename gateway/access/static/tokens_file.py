@@ -90,10 +90,10 @@ def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]
 
 def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
     """Return a line for each mistake, in the order of the file; the last one has no full stop."""
-    told = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
-    lines = [_sentence(it, file, values) for it in told]
-    if len(found) > len(told):
-        lines.append(f"{file.path} has {len(found) - len(told):,} more mistakes")
+    listed = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
+    lines = [_sentence(it, file, values) for it in listed]
+    if len(found) > len(listed):
+        lines.append(f"{file.path} has {len(found) - len(listed):,} more mistakes")
     return ".\n".join(lines)
 
 

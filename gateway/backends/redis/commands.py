@@ -1,5 +1,6 @@
-"""Streams as keys of Redis: their content, and the calls that read and write them.
+"""The calls to Redis that read and write streams, and the parsing of their replies.
 
+The log, its readers and its indexes use them.
 The contract of each Redis function is in headgate.lua, beside the function.
 """
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.records import Stretch
 
-RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
-# Gateways that follow the stream need no read for records that are published. Every one of them
-# receives these bytes, though it may need none: so longer records are read when they are needed.
+RETIRED_S = 30 * 24 * 3600  # the generation of a removed stream is stored; then the clock will do
+# Bytes of records in a notification. A gateway that follows the stream saves a read by them, but
+# every gateway receives them: so longer records are left out, and read by those that need them.
 MOST_PUBLISHED = 8 * 1024
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
@@ -40,23 +41,24 @@ _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 class Channels(Protocol):
-    """The servers' way to publish: in channels of their own slots, or on every server."""
+    """The channels of the servers: `sharded` if each slot has its own, else common to all."""
 
     sharded: bool
 
 
 class Commands(NamedTuple):
-    """The calls of a gateway, packed."""
+    """The calls of one gateway, encoded for Redis."""
 
     names: RedisNames
     channels: Channels
     gateway: str
 
     def commit(self, change: Change, token: int) -> Packed:
-        """Return the call that compares and writes; one that adds no data needs no free memory.
+        """Return the call that compares the stream's version and writes the change.
 
-        The token is the gateway's own and higher each time. It shows for a commit that is sent
-        again whether it was carried out, whatever other gateways have written since.
+        A change without data has a function that works when Redis is out of memory. The token is a
+        number that this gateway increases for each commit. It shows for a commit that is sent again
+        whether it was carried out, whatever other gateways have written since.
         """
         state = change.state
         expected = "" if change.expected is None else _version(state, change.expected)
@@ -90,7 +92,7 @@ class Commands(NamedTuple):
         return pack("FCALL", function, len(keys), *keys, *words)
 
     def load(self, path: str) -> Packed:
-        """Return the call for all of a stream but its records."""
+        """Return the call for a stream's state and producers, without its records."""
         return pack("FCALL", f"headgate_load_{VERSION}", 3, *self.names.keys(path))
 
     def confirm(self, path: str) -> Packed:
@@ -100,8 +102,8 @@ class Commands(NamedTuple):
     def read(self, path: str, places: Sequence[Stretch]) -> list[Packed]:
         """Return the calls for a stream's state, the records in each place, and the state again.
 
-        All records up to the first tail can be read; the second shows whether all are of one
-        stream. There is no transaction: Redis would refuse it when memory has run out.
+        The records up to the first state's tail are complete; the second state shows whether they
+        are all of one stream. A transaction is not used: Redis refuses it when out of memory.
         """
         state = self.state(path)
         reads = [call for place in places for call in place.calls(self.names.records(place.path))]
@@ -112,7 +114,7 @@ class Commands(NamedTuple):
         return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
 
     def tidy(self, change: Change) -> Packed:
-        """Return the call that deletes what a commit left over: records, or a whole stream."""
+        """Return the call that deletes what a commit has removed: records, or a whole stream."""
         path = change.state.path
         if change.removes:
             return self.purge(path)
@@ -122,8 +124,8 @@ class Commands(NamedTuple):
         """Return the call that deletes all keys of a stream if it was removed."""
         return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
-    def note(self, path: str, moment: float, *, new: bool) -> Packed:
-        """Return the call that notes when to look at a stream; a `new` one never later."""
+    def set_deadline(self, path: str, moment: float, *, new: bool) -> Packed:
+        """Return the call that sets a stream's deadline; a `new` one is never moved later."""
         earlier = ("LT",) if new else ()
         return pack("ZADD", self.names.deadlines, *earlier, moment, path)
 
@@ -131,13 +133,13 @@ class Commands(NamedTuple):
         """Return the call for the server's time."""
         return pack("TIME")
 
-    def note_nothing(self, path: str) -> Packed:
-        """Return the call that drops the note of a stream."""
+    def drop_deadline(self, path: str) -> Packed:
+        """Return the call that removes a stream's deadline."""
         return pack("ZREM", self.names.deadlines, path)
 
-    def noted(self, now: float, past: int, limit: int) -> Packed:
-        """Return the call for the streams to look at by `now`, behind the first `past` of them."""
-        return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", past, limit)
+    def due(self, now: float, skip: int, limit: int) -> Packed:
+        """Return the call for `limit` streams due by `now`, after the first `skip`."""
+        return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", skip, limit)
 
     def add_paths(self, paths: Sequence[str]) -> Packed:
         """Return the call that adds streams to the list of paths."""
@@ -176,19 +178,20 @@ def is_current(reply: Reply, state: StreamState) -> bool:
 def decode_stream(reply: Reply) -> LoadedStream:
     """Return the stream in a reply to `load`, in the present history. Raises RecordDamaged."""
     history, words, retired = reply
-    now = int(history)
+    present = int(history)
     fields = dict(zip(words[::2], words[1::2], strict=True))
     state = fields.get(b"s")
     try:
         generation = None if retired is None else int(retired.split()[0])
         if not state:
-            return LoadedStream(PathState(None, generation, now), {})
-        known = {
+            return LoadedStream(PathState(None, generation, present), {})
+        producers = {
             name[len(PRODUCER) :].decode(): _decode_producer(value)
             for name, value in fields.items()
             if name.startswith(PRODUCER)
         }
-        return LoadedStream(PathState(raised(_decode_state(state), now), generation, now), known)
+        state_now = raised(_decode_state(state), present)
+        return LoadedStream(PathState(state_now, generation, present), producers)
     except (ValueError, IndexError) as error:  # msgspec's errors are ValueErrors
         raise RecordDamaged(UNREADABLE) from error
 

@@ -1,4 +1,4 @@
-"""The counts of a log in Redis, for the metrics."""
+"""The counts of a log in Redis, which its route reads for the metrics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.moments import ClockReading
     from gateway.telemetry.metrics import Histogram
 
-MOST_COUNTED = 1000  # streams: each is looked at by a call of its own
+MOST_COUNTED = 1000  # expired streams; each takes a call to Redis
 
 
 class RedisCounts(Counts):
-    """The counts of a log in Redis, and the vital signs of its servers."""
+    """The counts of a log in Redis, and the state of its servers."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RedisCounts(Counts):
 
     @override
     def numbers(self) -> Mapping[str, float]:
-        """Return the counts; the servers' vital signs are those of the last look at them."""
+        """Return the counts; the state of the servers is that of the last check."""
         return {
             **self._server_status.numbers,
             "commits": self._commits.stored,

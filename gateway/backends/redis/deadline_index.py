@@ -1,7 +1,7 @@
-"""The index of deadlines: streams by the time at which something is to be done about them.
+"""The index of deadlines in Redis: the times at which streams expire, are trimmed, or are tidied.
 
-It is a key of its own, in a cluster on another server than most streams. So it is no part of a
-commit: a note is written before it, and what it says is checked when its time has come.
+It is one key, in a cluster on another server than most streams, so it cannot be part of a commit.
+A deadline is set before the commit, and is checked against the stream when it is due.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DeadlineIndex:
-    """Notes of streams that expire, are trimmed by age, or were removed."""
+    """The deadlines of streams that expire, are trimmed by age, or were removed."""
 
     def __init__(self, calls: Commands, execute: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`execute` takes a key and a call for the server that has it."""
@@ -29,14 +29,14 @@ class DeadlineIndex:
         self._execute = execute
 
     def note(self, change: Change) -> Packed | None:
-        """Return the call that notes a change's deadline, to be sent before its commit, or None.
+        """Return the call that sets a change's deadline, to be sent before its commit, or None.
 
-        A note that is too early does no harm; one that is too late would.
+        A deadline that is too early does no harm; one that is too late would.
         """
         moment = 0.0 if change.removes else _due(change.state)  # removed: look for leftover keys
         if moment is None:
             return None
-        return self._commands.note(change.state.path, moment, new=change.expected is None)
+        return self._commands.set_deadline(change.state.path, moment, new=change.expected is None)
 
     async def time(self) -> float:
         """Return the epoch seconds by the clock of the server that has the index."""
@@ -49,8 +49,8 @@ class DeadlineIndex:
         late: list[str] = []
         unknown = 0
         while len(late) < limit:
-            noted = self._commands.noted(now, len(late) + unknown, limit)
-            (found,) = await self._execute(self._key, noted)
+            call = self._commands.due(now, len(late) + unknown, limit)
+            (found,) = await self._execute(self._key, call)
             if not found:
                 break
             paths = [path.decode() for path in found]
@@ -60,16 +60,16 @@ class DeadlineIndex:
         return late[:limit]
 
     async def _check(self, path: str, now: float) -> bool | None:
-        """Return whether a stream's time has come, correcting its note if not; None if unknown."""
+        """Return whether a stream is due, and correct its deadline if not; None if unknown."""
         try:
             moment = await self._due_now(path)
         except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
         if moment is None:
             await self._execute(self._commands.names.meta(path), self._commands.purge(path))
-            await self._execute(self._key, self._commands.note_nothing(path))
+            await self._execute(self._key, self._commands.drop_deadline(path))
         elif moment > now:
-            await self._execute(self._key, self._commands.note(path, moment, new=False))
+            await self._execute(self._key, self._commands.set_deadline(path, moment, new=False))
         return moment is not None and moment <= now
 
     async def _due_now(self, path: str) -> float | None:

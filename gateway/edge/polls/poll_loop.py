@@ -122,8 +122,8 @@ class _ReadAnswer(NamedTuple):
 class OriginPollLoop:
     """The requests for one stream, until it is closed, gone, or no longer followed.
 
-    `on_error` is called when an answer could not be used. The raw way calls `answered`, `began` and
-    `failed`.
+    `on_error` is called when an answer could not be used. It is the `AnswerReceiver` of
+    its requests on the raw way.
     """
 
     def __init__(
@@ -188,19 +188,19 @@ class OriginPollLoop:
 
     # Results of the raw way
 
-    def answered(self, answer: WholeAnswer) -> None:
+    def on_answer(self, answer: WholeAnswer) -> None:
         """Continue with a whole answer."""
         self._pending = None
         self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
 
-    def began(self, answer: OriginAnswer) -> None:
+    def on_partial_answer(self, answer: OriginAnswer) -> None:
         """Read an answer that is long or not plain in a task."""
         self._pending = None
         reading = self._begin(self._read(answer))
         # A task that is cancelled before it begins comes to no `finally`.
         reading.add_done_callback(lambda _: answer.release())
 
-    def failed(self, error: HeadgateError) -> None:
+    def on_failure(self, error: HeadgateError) -> None:
         """Continue after a request without an answer."""
         self._pending = None
         self._guarded(self._go_on, error)

@@ -55,8 +55,8 @@ class TrustedProxies:
             _forwarded_for(headers.getall("Forwarded", ())),
             [node for line in headers.getall("X-Forwarded-For", ()) for node in line.split(",")],
         )
-        told = {self._right_most(chain) for chain in chains if chain}
-        client = told.pop() if len(told) == 1 else None
+        addresses = {self._right_most(chain) for chain in chains if chain}
+        client = addresses.pop() if len(addresses) == 1 else None
         return peer if client is None else client
 
     def _right_most(self, chain: Sequence[str]) -> str | None:

@@ -33,10 +33,15 @@ def is_one_past(offset: str, end: str) -> bool:
     They do so with offsets of two numbers only, of which the second counts bytes: if it counted
     appends, one more would skip a whole append.
     """
-    asked, told = _COUNTED.fullmatch(offset), _COUNTED.fullmatch(end)
-    if asked is None or told is None or len(offset) != len(end) or asked[1] != told[1]:
+    offset_parts, end_parts = _COUNTED.fullmatch(offset), _COUNTED.fullmatch(end)
+    if (
+        offset_parts is None
+        or end_parts is None
+        or len(offset) != len(end)
+        or offset_parts[1] != end_parts[1]
+    ):
         return False
-    return int(asked[2]) == int(told[2]) + 1
+    return int(offset_parts[2]) == int(end_parts[2]) + 1
 
 
 class Offset(NamedTuple):

@@ -1,4 +1,7 @@
-"""Read values as their types, and collect what is wrong with them."""
+"""Convert and check values of settings by their type hints, and collect all mistakes.
+
+The tables of settings and of the file of tokens are read with `reader`.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class Secret:
 
 
 class Mistake(NamedTuple):
-    """A mistake at a place of a table.
+    """A mistake in a value; `place` is the path of keys and indexes to it.
 
     `must` says what the value must be; if it is empty, the setting's type says so. A missing value
     is `REQUIRED`.
@@ -71,12 +74,12 @@ class Mistaken(ValueError):
         super().__init__("\n".join(lines))
 
     def below(self, step: str | int) -> Iterator[Mistake]:
-        """Yield the mistakes with their places in the table or list around."""
+        """Yield the mistakes with `step`, the key or index of this table, before their places."""
         return (it._replace(place=(step, *it.place)) for it in self.mistakes)
 
 
 class Converter(NamedTuple):
-    """A conversion before the type check; raises ValueError in words that continue the value."""
+    """A conversion before the type check; its ValueError continues the sentence "VALUE …"."""
 
     convert: Callable[[object], object]
 
@@ -122,7 +125,7 @@ def of_other_type(value: object) -> Mistaken:
 
 
 def bare_type(hint: object) -> tuple[object, tuple[object, ...]]:
-    """Return a type without its annotations, and these."""
+    """Return a type without its annotations, and the annotations."""
     if get_origin(hint) is Annotated:
         bare, *metadata = get_args(hint)
         return bare, tuple(metadata)

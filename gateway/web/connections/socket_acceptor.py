@@ -1,4 +1,7 @@
-"""The entrance of a listener: sockets become connections, and slow clients are cut."""
+"""Start a connection on each accepted socket, and close the connections of slow clients.
+
+The stream listener and the admin listener have one `SocketAcceptor` each.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ class SocketAcceptor:
     """The accepted sockets of one listener, and the timer that checks its connections."""
 
     def __init__(self, shared: Context, connections: Iterable[object]) -> None:
-        """Check `connections` by a timer; only BoundedConnections among them are."""
+        """Check by a timer the BoundedConnections among `connections`."""
         self._shared = shared
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._entering: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
 
     def enter(
@@ -34,27 +37,27 @@ class SocketAcceptor:
         client: socket.socket,
         handshakes: Handshakes | None = None,
     ) -> None:
-        """Give a connection its transport, after a handshake with `handshakes`.
+        """Connect `connection` to the socket, after a TLS handshake if there are `handshakes`.
 
-        During its handshake it counts like any other. Beyond the limit it is closed: an answer
-        would cost the handshake that the limit is there to save.
+        During its handshake it counts as a connection. Beyond the limit the socket is closed: an
+        answer would cost the handshake that the limit is there to save.
         """
         if handshakes is not None and not self._takes_slot(connection, client):
             client.close()
             return
         task = self._loop.create_task(self._connect(connection, client, handshakes))
-        self._entering.add(task)
-        task.add_done_callback(self._entering.discard)
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     def close(self) -> None:
         """Cancel the timer."""
         self._sweep.cancel()
 
     def _takes_slot(self, connection: BoundedConnection, client: socket.socket) -> bool:
-        """Return whether the limits permit a handshake, which then has a place among them."""
+        """Return whether the limits permit a handshake; if so, count the connection."""
         try:
             peer = client.getpeername()[0]
-        except OSError:  # it is gone already
+        except OSError:  # the client has disconnected
             return False
         counts_as = self._shared.quotas.address_connects_as(peer)
         if self._shared.limits.connection_made(counts_as) is not None:
@@ -82,7 +85,7 @@ class SocketAcceptor:
                 raise
 
     def _sweep_slow(self) -> None:
-        """End the connections of slow clients, and schedule the next look whatever raises here."""
+        """Close the connections of slow clients, and schedule the next sweep first."""
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
         refused = self._shared.limits.refused

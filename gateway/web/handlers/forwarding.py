@@ -1,4 +1,7 @@
-"""Forward requests to origins, and apply their answers to caches, feeds and the client."""
+"""The effects of a forwarded request: on caches, on feeds, and the response to its client.
+
+The handlers of routes to HTTP origins call this for writes, HEAD, and reads that bypass the cache.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
 
-# How long a write may go on after its client has disconnected. Most origins answer within it, so
-# that the outcome is known; after it, the connection to the origin is free for other requests.
+# Seconds that a write may go on after its client has disconnected. Most origins answer in time, so
+# that the outcome is known; then the connection to the origin is free for other requests.
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
@@ -65,7 +68,7 @@ class ForwardingEffects:
         self._shared = shared
 
     def invalidate_unsure(self, passed: ForwardedRequest, route: EdgeRoute) -> None:
-        """Invalidate everything that an unanswered write may have changed."""
+        """Invalidate everything that a write without a known outcome may have changed."""
         if policy.invalidates(passed.method, 200):
             self.announce_write(route, Write(prefix=route.prefix, path=passed.read.path))
             self._purge(passed, route, HTTPStatus.BAD_GATEWAY)
@@ -108,7 +111,7 @@ class ForwardingEffects:
                 with contextlib.suppress(BadRequest):  # a target that is invalid has nothing cached
                     path, _ = split(canonical_target(target))
                     self.announce_write(route, Write(prefix=route.prefix, path=path))
-        elif _shows_the_end(passed, route, answer) or _is_unsure(passed, answer):
+        elif _shows_deletion(passed, route, answer) or _is_unsure(passed, answer):
             hidden = not _is_unsure(passed, answer)
             self.announce_write(
                 route, Write(prefix=route.prefix, path=passed.read.path, hidden=hidden)
@@ -134,15 +137,15 @@ class ForwardingEffects:
 
         A created stream may replace an earlier one: only the origin knows.
         """
-        told = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
-        if passed.method in told and (told[passed.method] or status in _UNSURE):
+        succeeded = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
+        if passed.method in succeeded and (succeeded[passed.method] or status in _UNSURE):
             self._shared.purge(route.prefix, passed.read.path)
 
 
 def fields_to_origin(
     route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
 ) -> CIMultiDict[str]:
-    """Return the fields of a forwarded request, made of those that the origin may see."""
+    """Return the fields of a forwarded request: those of the client that the origin may see."""
     headers = forwarding.without_query_of_referer(headers)
     fields = forwarding.request_fields(
         headers, sender, route.requests.via, drop=route.identity.withheld
@@ -179,7 +182,7 @@ def fields_to_client(
 
 
 def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
-    """Return the origin's answer with these fields, and its body as it comes."""
+    """Return the origin's answer with these fields; its body is passed on while it arrives."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
         fields.popall(name, None)
@@ -198,7 +201,7 @@ def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str
 
 
 def _write(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Write:
-    """Return what an accepted write has changed."""
+    """Return the changes of an accepted write."""
     tail = answer.headers.get(NEXT_OFFSET)
     return Write(
         prefix=route.prefix,
@@ -218,7 +221,7 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
     return None if source is None else canonical_path(source)
 
 
-def _shows_the_end(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> bool:
+def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> bool:
     """Return whether the answer shows that the stream is gone for all readers.
 
     A 404 or 410 to an identified client, or from an origin that decides who may read, may only
@@ -233,7 +236,7 @@ def _shows_the_end(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer
 
 
 def _is_unsure(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
-    """Return whether a gateway in between does not know if a write was done."""
+    """Return whether a write may have been done: a gateway in between got no answer to it."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
 
 

@@ -63,7 +63,7 @@ class Inspector:
                 return await explain(self._routes, self._kinds, question)
             case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-                return PeerMetrics({name: told for one in found for name, told in one.items()})
+                return PeerMetrics({name: value for one in found for name, value in one.items()})
             case _:
                 assert_never(question)
 

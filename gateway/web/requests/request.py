@@ -1,4 +1,4 @@
-"""A request as handlers see it, whether its head was parsed or looked up."""
+"""A request as handlers get it from its connection, whether its head was parsed or cached."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class Request:
             self.fields, self.own, self.seq = message.fields, message.own, message.seq
         else:
             self.fields, self.version = RequestFields(message.headers), message.version
-            is_framed_so = "Transfer-Encoding" in message.headers
-            self.is_last = message.should_close or message.upgrade or is_framed_so
+            is_chunked = "Transfer-Encoding" in message.headers  # or has another coding
+            self.is_last = message.should_close or message.upgrade or is_chunked
         self._headers: MultiMapping[str] | None = None
         self.exchange: Exchange | None = None  # what is counted and logged
         self.grace_s: float | None = None

@@ -198,34 +198,39 @@ def _cited(block: _ContentBlock, citation: dict[str, Any]) -> list[Part]:
     type_ = citation["type"]
     if type_ == "web_search_result_location":
         block.citations.append(citation)
-        told = {"citedText": citation["cited_text"], "encryptedIndex": citation["encrypted_index"]}
-        return [Source(citation.get("title"), citation["url"], metadata={"anthropic": told})]
+        metadata = {
+            "citedText": citation["cited_text"],
+            "encryptedIndex": citation["encrypted_index"],
+        }
+        return [Source(citation.get("title"), citation["url"], metadata={"anthropic": metadata})]
     title = citation.get("document_title")
     if title is None or type_ not in {"page_location", "char_location"}:
         return []
     unit, name = ("page_number", "PageNumber") if type_[0] == "p" else ("char_index", "CharIndex")
-    told = {
+    metadata = {
         "citedText": citation["cited_text"],
         f"start{name}": citation[f"start_{unit}"],
         f"end{name}": citation[f"end_{unit}"],
     }
     media_type = "application/pdf" if type_[0] == "p" else "text/plain"
-    return [Source(title, media_type=media_type, metadata={"anthropic": told})]
+    return [Source(title, media_type=media_type, metadata={"anthropic": metadata})]
 
 
-def _usage(told: dict[str, Any]) -> Usage | None:
+def _usage(reported: dict[str, Any]) -> Usage | None:
     """Return the tokens; of the input, the provider counts those of its cache apart."""
-    if not told:
+    if not reported:
         return None
-    read, written = (told.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
-    calls = [call for call in told.get("iterations") or () if call["type"] in EXECUTOR_CALLS]
-    if calls and all(call["type"] != "fallback_message" for call in told["iterations"]):
+    read, written = (
+        reported.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation")
+    )
+    calls = [call for call in reported.get("iterations") or () if call["type"] in EXECUTOR_CALLS]
+    if calls and all(call["type"] != "fallback_message" for call in reported["iterations"]):
         # The totals leave out what was compacted.
-        told = told | {key: sum(call[key] for call in calls) for key in TOKENS}
+        reported = reported | {key: sum(call[key] for call in calls) for key in TOKENS}
     return Usage(
-        input=(told.get("input_tokens") or 0) + read + written,
-        output=told.get("output_tokens"),
+        input=(reported.get("input_tokens") or 0) + read + written,
+        output=reported.get("output_tokens"),
         cache_read=read,
         cache_write=written,
-        reasoning=(told.get("output_tokens_details") or {}).get("thinking_tokens"),
+        reasoning=(reported.get("output_tokens_details") or {}).get("thinking_tokens"),
     )

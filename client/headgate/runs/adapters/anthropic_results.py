@@ -19,10 +19,10 @@ NAMES = {"bash_code_execution": "code_execution", "text_editor_code_execution": 
 
 def caller(block: dict[str, Any]) -> Metadata | None:
     """Return who called the tool, where the provider tells: the model, or code of its own."""
-    told = block.get("caller")
-    if told is None:
+    named = block.get("caller")
+    if named is None:
         return None
-    return {"anthropic": {"caller": known(type=told["type"], toolId=told.get("tool_id"))}}
+    return {"anthropic": {"caller": known(type=named["type"], toolId=named.get("tool_id"))}}
 
 
 def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
@@ -38,8 +38,8 @@ def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
         error = _text(content) if block.get("is_error") else None
         return [ToolOutput(call_id, content, error, MCP, server)]
     if _failed(content) and type_ in FAILING:
-        told = {"type": content["type"], "errorCode": content.get("error_code")}
-        return [ToolOutput(call_id, None, _text(told), EXECUTED, metadata)]
+        failure = {"type": content["type"], "errorCode": content.get("error_code")}
+        return [ToolOutput(call_id, None, _text(failure), EXECUTED, metadata)]
     output = ToolOutput(
         call_id, RESULTS[type_](content) if type_ in RESULTS else content, None, EXECUTED, metadata
     )

@@ -36,17 +36,17 @@ class Interrupts:
 
     def parts(self, data: object) -> list[Part]:
         """Return what a graph asks by its state, or by an update of it."""
-        told = data.get(KEY) if isinstance(data, dict) else None
-        return [part for each in told or () for part in self._interrupt(each)]
+        interrupts = data.get(KEY) if isinstance(data, dict) else None
+        return [part for each in interrupts or () for part in self._interrupt(each)]
 
-    def _interrupt(self, told: object) -> list[Part]:
+    def _interrupt(self, interrupt: object) -> list[Part]:
         """Return what an `Interrupt` asks, or a dict that was made of one."""
-        about = told if isinstance(told, dict) else {}
-        value = plain(about.get("value", getattr(told, "value", None)))
+        about = interrupt if isinstance(interrupt, dict) else {}
+        value = plain(about.get("value", getattr(interrupt, "value", None)))
         actions = value.get("action_requests") if isinstance(value, dict) else None
         if not isinstance(actions, list):
             return []
-        interrupt_id = about.get("id", getattr(told, "id", None))
+        interrupt_id = about.get("id", getattr(interrupt, "id", None))
         return [
             part
             for number, action in enumerate(actions)

@@ -127,8 +127,10 @@ class LangChain:
                 continue
             if url:
                 self._sources.add(url)
-            told = known(**{key: cited.get(name) for key, name in CITATION_FIELDS.items()})
-            sources.append(Source(title, url, metadata={"langchain": told} if told else None))
+            metadata = known(**{key: cited.get(name) for key, name in CITATION_FIELDS.items()})
+            sources.append(
+                Source(title, url, metadata={"langchain": metadata} if metadata else None)
+            )
         return sources
 
     def _call(self, message: str, call: dict[str, Any]) -> ToolInput:
@@ -151,23 +153,23 @@ def _answered(message: dict[str, Any]) -> list[Part]:
 
 def _ended(chunk: dict[str, Any]) -> list[Part]:
     """Return why the model has stopped, and the tokens, where a chunk tells either."""
-    metadata, told = chunk.get("response_metadata") or {}, chunk.get("usage_metadata")
+    metadata, reported = chunk.get("response_metadata") or {}, chunk.get("usage_metadata")
     reason = next((metadata[field] for field in REASON_FIELDS if metadata.get(field)), None)
     incomplete = metadata.get("incomplete_details") or {}
     reason = incomplete.get("reason") or reason
-    usage = None if told is None else _usage(told)
+    usage = None if reported is None else _usage(reported)
     if reason is None and usage is None:
         return []
     known = None if reason is None else REASONS.get(str(reason).lower(), "other")
     return [ModelEnded(known, usage)]
 
 
-def _usage(told: dict[str, Any]) -> Usage:
-    given = told.get("input_token_details") or {}
+def _usage(reported: dict[str, Any]) -> Usage:
+    details = reported.get("input_token_details") or {}
     return Usage(
-        input=told["input_tokens"],
-        output=told["output_tokens"],
-        cache_read=given.get("cache_read"),
-        cache_write=given.get("cache_creation"),
-        reasoning=(told.get("output_token_details") or {}).get("reasoning"),
+        input=reported["input_tokens"],
+        output=reported["output_tokens"],
+        cache_read=details.get("cache_read"),
+        cache_write=details.get("cache_creation"),
+        reasoning=(reported.get("output_token_details") or {}).get("reasoning"),
     )

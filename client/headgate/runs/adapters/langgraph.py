@@ -117,8 +117,8 @@ def _within(namespace: tuple[str, ...] | None, part: Part) -> Part:
     """Return the part with the graph that has told it."""
     if namespace is None or not isinstance(part, Text | ToolInput | ToolOutput | Source):
         return part
-    told = (part.metadata or {}).get("langchain", {})
-    return replace(part, metadata={"langchain": {**told, "namespace": [*namespace]}})
+    metadata = (part.metadata or {}).get("langchain", {})
+    return replace(part, metadata={"langchain": {**metadata, "namespace": [*namespace]}})
 
 
 def _custom(data: object) -> Data:

@@ -112,9 +112,13 @@ def _call(key: str, answer: _Answer, call: dict[str, Any]) -> ToolInput:
     )
 
 
-def _reason(told: str, answer: _Answer) -> str:
+def _reason(reason: str, answer: _Answer) -> str:
     # A refusal is told as a complete answer.
-    return "content-filter" if told == "stop" and answer.has_refusal else REASONS.get(told, "other")
+    return (
+        "content-filter"
+        if reason == "stop" and answer.has_refusal
+        else REASONS.get(reason, "other")
+    )
 
 
 def _source(annotation: dict[str, Any]) -> Source:
@@ -122,12 +126,12 @@ def _source(annotation: dict[str, Any]) -> Source:
     return Source(cited.get("title"), cited["url"])
 
 
-def _usage(told: dict[str, Any]) -> Usage:
-    given = told.get("prompt_tokens_details") or {}
+def _usage(reported: dict[str, Any]) -> Usage:
+    details = reported.get("prompt_tokens_details") or {}
     return Usage(
-        input=told.get("prompt_tokens") or 0,
-        output=told.get("completion_tokens") or 0,
-        cache_read=given.get("cached_tokens") or 0,
-        cache_write=given.get("cache_write_tokens"),
-        reasoning=(told.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input=reported.get("prompt_tokens") or 0,
+        output=reported.get("completion_tokens") or 0,
+        cache_read=details.get("cached_tokens") or 0,
+        cache_write=details.get("cache_write_tokens"),
+        reasoning=(reported.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
     )

@@ -41,10 +41,10 @@ def source(annotation: dict[str, Any]) -> list[Part]:
         return [Source(annotation["title"], annotation["url"])]
     if type_ not in DOCUMENTS:
         return []
-    told = {key: annotation.get(name) for key, name in DOCUMENTS[type_].items()}
+    location = {key: annotation.get(name) for key, name in DOCUMENTS[type_].items()}
     name = annotation.get("filename") or annotation["file_id"]
     media_type = "application/octet-stream" if type_ == "file_path" else "text/plain"
-    return [Source(name, None, media_type, name, {"openai": {"type": type_, **told}})]
+    return [Source(name, None, media_type, name, {"openai": {"type": type_, **location}})]
 
 
 def whole_call(part: str, item: dict[str, Any]) -> list[Part]:
@@ -69,14 +69,14 @@ def output(item: dict[str, Any]) -> list[Part]:
 
 
 def _mcp(item: dict[str, Any]) -> dict[str, Any]:
-    told = known(
+    metadata = known(
         serverLabel=item["server_label"],
         name=item["name"],
         arguments=item["arguments"],
         output=item.get("output"),
         error=item.get("error"),
     )
-    return {"type": "call", **told}
+    return {"type": "call", **metadata}
 
 
 def _web_search(item: dict[str, Any]) -> dict[str, Any]:

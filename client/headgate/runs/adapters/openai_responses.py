@@ -58,14 +58,14 @@ class _Call:
         ended = self.extend('"}', EXECUTED)
         return [*ended, Done(self._part)] if ended else []
 
-    def end(self, told: dict[str, Any]) -> list[Part]:
+    def end(self, item: dict[str, Any]) -> list[Part]:
         """Return the end of a call of the application's, from its whole item."""
         # Some services send the input with the end alone.
-        field, traits = FUNCTIONS[told["type"]]
-        call = (told["call_id"], told["name"])
-        missing = [] if self._has_input else [ToolInput(self._part, *call, told[field], traits)]
-        more = known(namespace=told.get("namespace"))
-        return [*missing, Done(self._part, {"openai": {"itemId": told.get("id"), **more}})]
+        field, traits = FUNCTIONS[item["type"]]
+        call = (item["call_id"], item["name"])
+        missing = [] if self._has_input else [ToolInput(self._part, *call, item[field], traits)]
+        more = known(namespace=item.get("namespace"))
+        return [*missing, Done(self._part, {"openai": {"itemId": item.get("id"), **more}})]
 
 
 class _Reasoning:
@@ -188,37 +188,37 @@ class OpenAIResponses:
         return self._items[index]
 
     def _added(self, event: dict[str, Any]) -> list[Part]:
-        item, told = self._item(event), event["item"]
-        type_ = told["type"]
+        item, raw = self._item(event), event["item"]
+        type_ = raw["type"]
         if type_ == "message":
-            if told.get("phase") is not None:
-                item.about["phase"] = told["phase"]
+            if raw.get("phase") is not None:
+                item.about["phase"] = raw["phase"]
             return [Text(item.part, "", metadata={"openai": item.about})]
         if type_ == "reasoning":
-            return item.reasoning.begin(told.get("encrypted_content"))
+            return item.reasoning.begin(raw.get("encrypted_content"))
         if type_ in FUNCTIONS:
-            return item.call.begin(told["call_id"], told["name"], "", FUNCTIONS[type_][1])
+            return item.call.begin(raw["call_id"], raw["name"], "", FUNCTIONS[type_][1])
         if type_ == "code_interpreter_call":
-            first = f'{{"containerId":{json.dumps(told["container_id"])},"code":"'
-            return item.call.begin(told["id"], "code_interpreter", first, EXECUTED)
+            first = f'{{"containerId":{json.dumps(raw["container_id"])},"code":"'
+            return item.call.begin(raw["id"], "code_interpreter", first, EXECUTED)
         if type_ in CALLED_AT_ONCE:
             name = CALLED_AT_ONCE[type_]
-            return [ToolInput(item.part, told["id"], name, "", EXECUTED), Done(item.part)]
+            return [ToolInput(item.part, raw["id"], name, "", EXECUTED), Done(item.part)]
         return []
 
     def _finished(self, event: dict[str, Any]) -> list[Part]:
-        item, told = self._item(event), event["item"]
+        item, raw = self._item(event), event["item"]
         self._items.pop(event.get("output_index", 0))
-        type_ = told["type"]
+        type_ = raw["type"]
         if type_ in FUNCTIONS:
             self._has_call = True
-            return item.call.end(told)
+            return item.call.end(raw)
         if type_ == "reasoning":
-            return item.reasoning.end(told.get("encrypted_content"))
+            return item.reasoning.end(raw.get("encrypted_content"))
         if type_ == "message":
             cited = {"annotations": item.annotations} if item.annotations else {}
             return [Done(item.part, {"openai": {**item.about, **cited}})]
-        return [*whole_call(item.part, told), *output(told)]
+        return [*whole_call(item.part, raw), *output(raw)]
 
     def _said(self, event: dict[str, Any]) -> list[Part]:
         return [Text(self._item(event).part, event["delta"])]
@@ -240,12 +240,12 @@ class OpenAIResponses:
 
     def _ended(self, event: dict[str, Any]) -> list[Part]:
         response = event["response"]
-        told = (response.get("incomplete_details") or {}).get("reason")
-        if told in REASONS:
-            reason = REASONS[told]
+        cause = (response.get("incomplete_details") or {}).get("reason")
+        if cause in REASONS:
+            reason = REASONS[cause]
         elif self._has_call:
             reason = "tool-calls"
-        elif told is not None:
+        elif cause is not None:
             reason = "other"
         else:
             reason = "content-filter" if self._has_refusal else "stop"
@@ -255,14 +255,14 @@ class OpenAIResponses:
         raise ModelFailed(str((event["response"].get("error") or {}).get("message")))
 
 
-def _usage(told: dict[str, Any] | None) -> Usage | None:
-    if told is None:
+def _usage(reported: dict[str, Any] | None) -> Usage | None:
+    if reported is None:
         return None
-    given = told.get("input_tokens_details") or {}
+    details = reported.get("input_tokens_details") or {}
     return Usage(
-        input=told["input_tokens"],
-        output=told["output_tokens"],
-        cache_read=given.get("cached_tokens") or 0,
-        cache_write=given.get("cache_write_tokens"),
-        reasoning=(told.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input=reported["input_tokens"],
+        output=reported["output_tokens"],
+        cache_read=details.get("cached_tokens") or 0,
+        cache_write=details.get("cache_write_tokens"),
+        reasoning=(reported.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
     )

@@ -83,13 +83,13 @@ class Rendering:
         return self._end(state) + b"".join(self._item(item) for item in items)
 
     def _item(self, item: bytes) -> bytes:
-        told = records.told(item)
-        if told is None:
+        record = records.told(item)
+        if record is None:
             return self._sent(lambda form, id_: form.rendered(item, id_))
-        if told.format is not None and self.format is None:
-            self.format = named(told.format)
-        if told.status is not None and told.status != "active":
-            return self._end(RunState(told.status, told.error))
+        if record.format is not None and self.format is None:
+            self.format = named(record.format)
+        if record.status is not None and record.status != "active":
+            return self._end(RunState(record.status, record.error))
         return b""
 
     def _end(self, state: RunState) -> bytes:

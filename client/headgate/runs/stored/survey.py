@@ -98,31 +98,31 @@ class StreamSurvey:
         self.tail = batch.position.offset
 
     def _see(self, item: bytes) -> None:
-        told = records.told(item)
-        if told is None:
+        record = records.told(item)
+        if record is None:
             self._seen += 1
             self.completion.take(item)
             self._half_bytes += len(item)
             if self._seen > self._first and self._half_bytes <= MOST_HALF_BYTES:
                 self._half.append(item)
         else:
-            self._learn(told, len(item))
+            self._learn(record, len(item))
 
-    def _learn(self, told: Told, size: int) -> None:
-        if told.format is not None and self.form is None:
-            self.form = named(told.format)
+    def _learn(self, record: Told, size: int) -> None:
+        if record.format is not None and self.form is None:
+            self.form = named(record.format)
             if self._completes:
                 self.completion = self.form.completion()
                 self._first = len(self.form.opening("id", None))
-        if told.count is not None and self._before is None:
-            self._before = told.count - self._seen
-        if told.step is not None:
+        if record.count is not None and self._before is None:
+            self._before = record.count - self._seen
+        if record.step is not None:
             self.step_bytes += size
-            self._steps.pop(told.step, None)  # so that the last one is the last
-            self._steps[told.step] = told.value
+            self._steps.pop(record.step, None)  # so that the last one is the last
+            self._steps[record.step] = record.value
             self._half, self._half_bytes = [], 0
-        if told.end is not None:
-            self.end = told.end
+        if record.end is not None:
+            self.end = record.end
             self._seen += self.form is not None and self.form.numbers_end
 
 

@@ -1,4 +1,7 @@
-"""A checked copy of a data file, made in one snapshot while its server goes on."""
+"""Backup and restore of a data file, for `headgate backup` and `headgate restore`.
+
+A copy is made in one snapshot, while the server goes on, and is verified.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.sqlite.backups.verification import DamageReport
 
-    # Called with what is being done, and the pages that are done and all of them, if known.
+    # Called with the name of the step, the number of units done, and of all units or 0.
     OnProgress = Callable[[str, int, int], object]
 
 PAGES = 256  # copied in one step, a megabyte
@@ -42,7 +45,7 @@ class FileCopy(NamedTuple):
 def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
     """Copy the data file of a folder to a file that must not exist.
 
-    It has everything that was acknowledged before, and gets its name when it is complete, verified
+    It has everything that was acknowledged before, and is renamed when it is complete, verified
     and synced. Raises StartError.
     """
     if to.is_dir():
@@ -62,7 +65,7 @@ def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
 def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
     """Make a data folder of a backup, in a folder that is empty or does not exist.
 
-    Offsets of what came after the backup are refused from then on. Raises StartError.
+    Offsets of appends after the backup are refused from then on. Raises StartError.
     """
     if backup.is_dir():
         raise StartError(f"{backup} is a folder: name the file of a backup")
@@ -84,7 +87,7 @@ def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
 
 
 def _check_empty(target: DataFolder) -> None:
-    """Raise StartError if there is anything but what a restore that was killed has left."""
+    """Raise StartError if the folder has files other than those of a killed restore."""
     drafts = (f"{target.new.name}{suffix}" for suffix in SUFFIXES)
     ours = {*drafts, "headgate.lock", "lost+found"}  # the last is on a disk of its own
     others = sorted(it.name for it in target.folder.iterdir() if it.name not in ours)
@@ -102,9 +105,9 @@ def _check_free(to: Path) -> None:
 
 @contextlib.contextmanager
 def _draft(to: Path) -> Iterator[Path]:
-    """Make the file that becomes the backup, called `NAME.partial`; without a rename it goes.
+    """Make the file `NAME.partial` for a backup, which is removed unless it was renamed.
 
-    What a killed backup has left is removed. Raises StartError if another backup is under way.
+    The files of a killed backup are removed. Raises StartError if another backup is under way.
     """
     _check_free(to)
     draft = to.with_name(f"{to.name}.partial")
@@ -131,7 +134,7 @@ def _remove(draft: Path) -> None:
 
 
 def _remove_beside(draft: Path) -> None:
-    """Remove what SQLite would take for changes of the file that is written next."""
+    """Remove journals that SQLite would apply to the next file of this name."""
     for suffix in SUFFIXES[1:]:
         draft.with_name(f"{draft.name}{suffix}").unlink(missing_ok=True)
 
@@ -175,10 +178,10 @@ def _refuse(source: SourceFile, damages: Iterator[DamageReport]) -> None:
 def _copy_pages(source: apsw.Connection, to: Path, on_progress: OnProgress) -> None:
     target = apsw.Connection(str(to), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
-        # If the machine stops, the copy has not got its name.
+        # If the machine crashes, the file is still a `.partial`.
         for pragma in ("journal_mode=off", "synchronous=off"):
             target.execute(f"pragma {pragma}").fetchall()
-        # In one snapshot: the next commit would have the copy begin anew.
+        # In one transaction: otherwise each commit would restart the copy.
         with source:
             source.execute("select count(*) from sqlite_schema").fetchall()
             with target.backup("main", source, "main") as backup:

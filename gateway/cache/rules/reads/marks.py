@@ -1,4 +1,7 @@
-"""Repair the marks of a response to a read: its ETag, its cursor, and who may read it in a page."""
+"""Three rules for an origin's response to a read: its ETag, its cursor and its CORS fields.
+
+`gateway.cache.rules.reads` has the list of all rules, which run before a response is cached.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,24 @@ if TYPE_CHECKING:
 
 
 def _repair_tag(response: ReadResponse) -> bool:
-    """Repair a malformed tag; a missing one is made when the body is whole."""
+    """Repair a malformed tag; return True also if it is missing, and is added to the whole body."""
     fields = response.fields
     if response.request.read.offset == NOW:
         return False
-    given = fields.get("ETag")
-    if given is None:
+    received = fields.get("ETag")
+    if received is None:
         return True
-    tag = repaired_tag(given, response.facts)
+    tag = repaired_tag(received, response.facts)
     if "Content-Encoding" in fields and not tag.startswith("W/"):
         tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
-    if tag == given:
+    if tag == received:
         return False
     fields["ETag"] = tag
     return True
 
 
 def _set_cursor(response: ReadResponse) -> bool:
-    """Set our cursor. One reader's must be every reader's, so the origin's is never used."""
+    """Replace the cursor by ours, which is equal for all readers; return True if there was none."""
     lacks = CURSOR not in response.fields and not response.facts.closed
     response.fields.popall(CURSOR, None)
     if not response.facts.closed:

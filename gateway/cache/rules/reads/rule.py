@@ -1,4 +1,4 @@
-"""The declaration of a rule for an origin's response to a read: what it may see and change."""
+"""The declaration of a rule for an origin's response to a read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RouteState(Protocol):
-    """The settings of a route that rules go by, and what it has seen of its streams."""
+    """The settings and the observations of a route that rules depend on."""
 
     @property
     def freshness(self) -> Freshness:
@@ -26,11 +26,11 @@ class RouteState(Protocol):
 
     @property
     def ignore_no_store(self) -> bool:
-        """True if a no-store of the origin does not count."""
+        """True if a no-store of the origin is ignored."""
 
     @property
     def lag(self) -> ReplicaLag:
-        """The reads that the origin has answered as if the stream ended before them."""
+        """The reads in which the stream ended before the offset: a replica may lag."""
 
     @property
     def lost(self) -> LostOffsets:
@@ -38,7 +38,7 @@ class RouteState(Protocol):
 
 
 class ReadResponse(msgspec.Struct):
-    """An origin's response to a read of a stream, as the rules leave it one after the other."""
+    """An origin's response to a read of a stream, which the rules change one after the other."""
 
     route: RouteState
     request: CacheRequest
@@ -48,7 +48,7 @@ class ReadResponse(msgspec.Struct):
     origin_directives: list[tuple[str, str]] = msgspec.field(
         default_factory=list
     )  # a lifetime that was capped
-    is_ours: bool = False  # the lifetime is the route's: the origin gave none
+    is_ours: bool = False  # the lifetime is the route's: the origin has sent none
 
 
 class ReadRule(NamedTuple):
@@ -57,8 +57,8 @@ class ReadRule(NamedTuple):
     It raises a HeadgateError to refuse the response. A change is counted as the `repair` of this
     name in the metrics and on the console; a rule that only refuses has none.
 
-    What a rule makes of one response is remembered for those that differ only in the fields that
-    differ each time, such as the offset (`judged_heads`): a rule goes by the other fields.
+    The result for one response is reused for responses that differ only in volatile fields, such
+    as the offset (`judged_heads`): so a rule may depend on the other fields only.
     """
 
     repair: str
