@@ -58,6 +58,7 @@ class CommandGroup(click.Group):
         from gateway.commands.cdn import cdn
         from gateway.commands.completion import completion
         from gateway.commands.context import context
+        from gateway.commands.copying.commands import copy
         from gateway.commands.data_folder import backup, restore, verify
         from gateway.commands.debug import debug
         from gateway.commands.doctor import doctor
@@ -72,8 +73,8 @@ class CommandGroup(click.Group):
 
         of_settings = (check, init)
         of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
-        of_folder = (backup, restore, verify)
-        ours = (*of_settings, *of_server, *of_folder, completion, context, debug)
+        of_places = (backup, copy, restore, verify)
+        ours = (*of_settings, *of_server, *of_places, completion, context, debug)
         for other in (*COMMANDS, *ON_MANY, *ours):
             self.add_command(other)
 

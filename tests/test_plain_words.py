@@ -38,7 +38,8 @@ FIELD = frozenset(
         driver effect end entry event exchange exemplar explanation export fact failure field
         file folder frame freshness gateway get group handler handshake head histogram hook
         host index inspector issuer item kind length level lifecycle lifetime limit line list
-        listener listing loader loop maker metadata metric mistake name news observer outcome output
+        listener listing loader loop map maker metadata metric mistake name news observer outcome
+        output
         owner panel part pattern pipeline point poller process
         progress proof proxy purge purger query
         question queue quota rank rate reading receiver recipient refusal registry relay reload

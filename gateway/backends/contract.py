@@ -129,6 +129,13 @@ class Listing(Protocol):
         Every one of these streams is looked at, which may take many seconds.
         """
 
+    def ensure_listed(self, path: str) -> None:  # noqa: ARG002 - for logs with a list apart
+        """List a stream that exists, if it is not listed with its creation in one commit.
+
+        The process that created it may have ended in between.
+        """
+        return
+
 
 class Counts(Protocol):
     """The counts of a log, for the metrics."""

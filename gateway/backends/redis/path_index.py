@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.protocol.streams.state import StreamState
 
+# Before the log is closed; a Redis that does not answer holds up no process that ends.
+LAST_CORRECTIONS_S = 1.0
 AT_ONCE = 200  # streams looked at together: about a millisecond of the server's time
 
 
@@ -49,7 +51,9 @@ class PathIndex(Listing):
         self._changing: set[asyncio.Task[None]] = set()  # no more than streams just changed
 
     async def close(self) -> None:
-        """Cancel the corrections of the list that are under way."""
+        """Let the corrections of the list that are under way finish, if they do so soon."""
+        if self._changing:
+            await asyncio.wait(self._changing, timeout=LAST_CORRECTIONS_S)
         for task in self._changing:
             task.cancel()
         await asyncio.gather(*self._changing, return_exceptions=True)
@@ -59,6 +63,10 @@ class PathIndex(Listing):
         task = asyncio.get_running_loop().create_task(self._put_right(path, stands=stands))
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
+
+    @override
+    def ensure_listed(self, path: str) -> None:
+        self.changed(path, stands=True)
 
     async def _put_right(self, path: str, *, stands: bool) -> None:
         try:

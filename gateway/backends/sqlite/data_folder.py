@@ -75,6 +75,10 @@ COLUMNS_OF_TABLES = (
 Column = tuple[str, str]  # its table, and its name
 
 
+class FolderInUse(StartError):
+    """Another process has the data folder."""
+
+
 class DataFolder:
     """`headgate.db` in a folder, locked by `headgate.lock`, which holds the process id."""
 
@@ -171,7 +175,7 @@ class DataFolder:
         except BlockingIOError as error:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
             os.close(lock)
-            raise StartError(
+            raise FolderInUse(
                 f"the data folder {self.folder} is in use by another Headgate process ({holder}):"
                 " end that one, or give this one another folder as its origin"
             ) from error

@@ -42,14 +42,19 @@ FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 
 @contextlib.asynccontextmanager
-async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterator[Stream]:
+async def connect(
+    target: StreamTarget, *, as_sent: bool = False, past_caches: bool = False
+) -> AsyncIterator[Stream]:
     """Yield the stream, with an HTTP session that ends with the block.
 
     With `as_sent` requests are sent as they are: none is repeated after a lost
-    connection, and none has a cookie that was set before.
+    connection, and none has a cookie that was set before. With `past_caches` every response is of
+    the server itself, so that it has what was appended before.
     """
     connector = aiohttp.TCPConnector(ssl=_tls(target))
     headers = {"User-Agent": "headgate"}
+    if past_caches:
+        headers["Cache-Control"] = "no-cache"
     jar = aiohttp.DummyCookieJar() if as_sent else None
     async with aiohttp.ClientSession(
         connector=connector, headers=headers, cookie_jar=jar

@@ -31,27 +31,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def server_options(command: F) -> F:
     """Add the options that say which server a command goes to; `home_of` reads them."""
-    for option in (
-        click.option(
-            "--cacert",
-            type=click.Path(dir_okay=False),
-            metavar="FILE",
-            is_eager=True,
-            expose_value=False,
-            callback=_keep(CA_FILE),
-            help="Trust only the certificate authorities in this PEM file.",
-        ),
-        click.option(
-            "--context",
-            metavar="NAME",
-            is_eager=True,
-            expose_value=False,
-            callback=_keep(CONTEXT),
-            help="Use the server of this context.",
-        ),
-    ):
-        command = option(command)
-    return command
+    context_option = click.option(
+        "--context",
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_keep(CONTEXT),
+        help="Use the server of this context.",
+    )
+    return context_option(cacert_option(command))
+
+
+def cacert_option(command: F) -> F:
+    """Add the option that says whom to trust; `ca_file_of` reads it."""
+    return click.option(
+        "--cacert",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_keep(CA_FILE),
+        help="Trust only the certificate authorities in this PEM file.",
+    )(command)
 
 
 def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
@@ -87,7 +88,7 @@ def home_of(
     if named is not None:
         return _of_context(named, load_contexts(environment).of_name(named))
     if environment.get(BASE_VARIABLE):
-        return _with_admin(HomeServer.of_environment(environment), environment)
+        return with_admin(HomeServer.of_environment(environment), environment)
     known = load_contexts(environment)
     if known.use:
         home = _of_context(known.use, known.of_name(known.use))
@@ -122,7 +123,7 @@ def _of_context(name: str, context: ServerContext) -> HomeServer:
     )
 
 
-def _with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
+def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     """Return the server with the URL of its admin listener if it runs here."""
     from gateway.running_servers import running_servers
 

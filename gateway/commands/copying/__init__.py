@@ -1,0 +1,1 @@
+"""Copying streams between logs and servers, so that a copy can be stopped and repeated."""

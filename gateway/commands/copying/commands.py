@@ -1,0 +1,183 @@
+"""`headgate copy`, as the command line declares it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
+from gateway.commands.one_stream.home import cacert_option, home_of, target_of, with_admin
+from gateway.commands.one_stream.target import (
+    AUTHORIZATION_VARIABLE,
+    HomeServer,
+    StreamTarget,
+    checked_authorization,
+    checked_base,
+    is_whole_url,
+)
+from gateway.settings.reached import BASE_VARIABLE
+
+if TYPE_CHECKING:
+    from gateway.commands.copying.log_place import LogPlace
+    from gateway.commands.copying.operation import CopyRequest
+
+FileOption = click.Path(dir_okay=False, path_type=Path)
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("source", metavar="FROM")
+@click.argument("to", metavar="TO")
+@click.option("--prefix", metavar="TEXT", default="", help="Only streams whose names begin so.")
+@click.option(
+    "--names",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Only the streams of this file, one name a line; - is stdin.",
+)
+@click.option("--follow", "follows", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "--map",
+    "map_file",
+    type=FileOption,
+    metavar="FILE",
+    help="Add to FILE which offsets of FROM are which of TO.",
+)
+@click.option(
+    "--from-auth", type=FileOption, metavar="FILE", help="A file with the Authorization for FROM."
+)
+@click.option(
+    "--to-auth", type=FileOption, metavar="FILE", help="A file with the Authorization for TO."
+)
+@admin_option
+@admin_token_option
+@cacert_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.pass_context
+def copy(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    source: str,
+    to: str,
+    prefix: str,
+    names: Path | None,
+    follows: bool,
+    map_file: Path | None,
+    from_auth: Path | None,
+    to_auth: Path | None,
+    admin: str | None,
+    admin_token: Path | None,
+    as_json: bool,
+) -> None:
+    """Copy streams FROM a log or a server TO another.
+
+    Each is file:PATH or a redis:// URL, which no server may have open in the case of file:PATH, or
+    the URL that the streams of a server have in common, such as http://127.0.0.1:4437/v1/stream.
+    Stopped at any moment and run again, the command goes on, and stores nothing twice.
+    """
+    from gateway.commands.copying.operation import CopyRequest
+
+    both = is_whole_url(source) and is_whole_url(to)
+    origin = _place(ctx, "FROM", source, from_auth, needs_file=both)
+    target = _place(ctx, "TO", to, to_auth, needs_file=both)
+    _check_apart(origin, target)
+    api = None
+    if is_whole_url(source) and names is None:
+        api = _admin(ctx, source, admin, admin_token)
+    _run(
+        CopyRequest(
+            origin,
+            target,
+            api,
+            prefix=prefix,
+            names=names,
+            map_file=map_file,
+            follows=follows,
+            as_json=as_json,
+        )
+    )
+
+
+def _place(
+    ctx: click.Context, argument: str, text: str, auth_file: Path | None, *, needs_file: bool
+) -> LogPlace | StreamTarget:
+    """Return the place of an argument. Raises UsageError if there is none."""
+    if auth_file is not None and not is_whole_url(text):
+        raise click.UsageError(f"--{argument.lower()}-auth is for the URL of a server.")
+    try:
+        if not is_whole_url(text):
+            from gateway.commands.copying.log_place import LogPlace
+
+            return LogPlace(text)
+        base = checked_base(text, "it")
+        target = replace(target_of(f"{base}/any", ctx), url=base)
+        if auth_file is not None:
+            return replace(target, authorization=_authorization(auth_file))
+    except ValueError as cause:
+        raise click.UsageError(f"{argument}: {cause}.") from cause
+    if needs_file and target.authorization is not None and not target.home.is_bound:
+        raise click.UsageError(
+            f"{AUTHORIZATION_VARIABLE} is for one server: say for which by {BASE_VARIABLE}, or "
+            "give --from-auth and --to-auth."
+        )
+    return target
+
+
+def _authorization(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else "it is no text"
+        raise ValueError(f"{path} cannot be read: {reason}") from cause
+    return checked_authorization(text, str(path))
+
+
+def _check_apart(source: LogPlace | StreamTarget, target: LogPlace | StreamTarget) -> None:
+    """Raise UsageError where both are one place."""
+    mine, its = (
+        {place.url} if isinstance(place, StreamTarget) else place.places
+        for place in (source, target)
+    )
+    if mine & its:
+        raise click.UsageError("FROM and TO are the same place.")
+
+
+def _admin(ctx: click.Context, base: str, url: str | None, token_file: Path | None) -> StreamTarget:
+    """Return the admin API by which the streams of FROM are listed. Raises UsageError."""
+    base = checked_base(base, "FROM")
+    try:
+        home = home_of(os.environ, ctx, needs_base=False)
+        if home.base.rstrip("/") != base:
+            home = with_admin(HomeServer(base), os.environ)
+        return admin_of(home, url, token_file, ctx)
+    except ValueError as cause:
+        raise click.UsageError(
+            f"{cause}, if FROM is a Headgate: it lists its streams there; for any other server "
+            "give their names by --names."
+        ) from cause
+
+
+def _run(request: CopyRequest) -> None:
+    """Run the copy; a failure becomes one sentence and an exit status."""
+    import asyncio
+
+    from gateway.commands.copying.operation import copy as copied
+    from gateway.commands.one_stream.client import CONFLICT, status_of
+    from gateway.commands.shell.failure import FAILURES, OutputClosed
+    from gateway.commands.shell.output import note
+
+    try:
+        refused = asyncio.run(copied(request))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OutputClosed:
+        return
+    except FAILURES as failure:
+        note(f"headgate: {failure}.")
+        sys.exit(status_of(failure))
+    if refused:
+        sys.exit(CONFLICT)

@@ -1,0 +1,111 @@
+"""The content of a source, compared with what a destination has, and taken in appends."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.commands.copying.contract import ContentPart, StreamRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+LONGER = "the stream that is there already has more than the source"
+OTHER = "the stream that is there already has other content than the source"
+
+
+class SourceContent:
+    """The content of a source from one place on: one page and one append of it are in memory."""
+
+    def __init__(self, pages: AsyncGenerator[Sequence[ContentPart]], *, is_json: bool) -> None:
+        self._pages = pages
+        self._is_json = is_json
+        self._next: deque[ContentPart] = deque()
+        # The offset behind what was compared or taken; None where nobody gave one out.
+        self.offset: str | None = None
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await self._pages.aclose()
+
+    async def skip(self, pieces: Sequence[ContentPart]) -> None:
+        """Skip what the destination has. Raises StreamRefused where the source has other data."""
+        for piece in pieces:
+            if self._is_json:
+                await self._skip_message(piece.data)
+            else:
+                await self._skip_bytes(piece.data)
+
+    async def _skip_message(self, data: bytes) -> None:
+        found = await self._first()
+        if found is None:
+            raise StreamRefused(LONGER)
+        if not is_same_message(found.data, data):
+            raise StreamRefused(OTHER)
+        self._taken(found)
+
+    async def _skip_bytes(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            found = await self._first()
+            if found is None:
+                raise StreamRefused(LONGER)
+            size = min(len(rest), len(found.data))
+            if rest[:size] != memoryview(found.data)[:size]:
+                raise StreamRefused(OTHER)
+            rest = rest[size:]
+            self._taken(found)
+            if size < len(found.data):
+                self._next.appendleft(ContentPart(found.data[size:], found.offset))
+                self.offset = None
+
+    async def take(self, most_bytes: int) -> list[ContentPart]:
+        """Return the next pieces, at least one, of `most_bytes` together; [] at the end.
+
+        They are only taken when `took` is called.
+        """
+        pieces: list[ContentPart] = []
+        size = 0
+        while (piece := await self._first()) is not None:
+            size += len(piece.data)
+            if pieces and size > most_bytes:
+                break
+            pieces.append(self._next.popleft())
+        self._next.extendleft(reversed(pieces))
+        return pieces
+
+    def took(self, pieces: Sequence[ContentPart]) -> None:
+        """Drop the pieces that `take` returned last: they are at the destination."""
+        for piece in pieces:
+            self._taken(piece)
+
+    def _taken(self, piece: ContentPart) -> None:
+        self._next.popleft()
+        self.offset = piece.offset
+
+    async def _first(self) -> ContentPart | None:
+        while not self._next:
+            page = await anext(self._pages, None)
+            if page is None:
+                return None
+            self._next.extend(page)
+        return self._next[0]
+
+
+def is_same_message(one: bytes, other: bytes) -> bool:
+    """Return whether two JSON messages mean the same to JavaScript.
+
+    A server may write messages anew: without blanks, and with numbers as JavaScript rounds them.
+    """
+    return one == other or _rewritten(one) == _rewritten(other)
+
+
+def _rewritten(message: bytes) -> str:
+    """Return a message as text that is equal for equal values; there is no -0 in JavaScript's."""
+    value = json.loads(message, parse_int=_number, parse_float=_number)
+    return json.dumps(value, sort_keys=True)
+
+
+def _number(text: str) -> float:
+    return float(text) + 0.0

@@ -1,0 +1,98 @@
+"""The operation of `headgate copy`: opens both places, copies, and says what was done."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from gateway.commands.copying.log_place import LogPlace
+from gateway.commands.copying.names import named_streams, opened_names
+from gateway.commands.copying.offset_map import OffsetMap
+from gateway.commands.copying.queue import CopyQueue
+from gateway.commands.copying.server_place import ServerPlace
+from gateway.commands.one_stream.client import connect
+from gateway.commands.shell.output import finish
+from gateway.commands.shell.patience import retries, tell
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.commands.copying.contract import StreamEntry
+    from gateway.commands.one_stream.target import StreamTarget
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """A request to copy from a log, or the base URL of a server, to another.
+
+    `admin` is the admin API by which the streams of a server are listed, without `names`.
+    """
+
+    source: LogPlace | StreamTarget
+    target: LogPlace | StreamTarget
+    admin: StreamTarget | None
+    prefix: str
+    names: Path | None
+    map_file: Path | None
+    follows: bool
+    as_json: bool
+
+
+async def copy(request: CopyRequest) -> int:
+    """Copy, and return how many streams could not be copied."""
+    logs.configure("warning", "auto")  # what a log warns of goes to stderr
+    if isinstance(request.source, LogPlace):
+        request.source.check_there()
+    async with AsyncExitStack() as stack:
+        offset_map = stack.enter_context(OffsetMap(request.map_file))
+        source = await _opened(stack, request.source, request.admin)
+        target = await _opened(stack, request.target, None)
+        prefix = quote(request.prefix.lstrip("/"), safe="/%")
+        names = None
+        if request.names is not None:
+            names = await stack.enter_async_context(opened_names(request.names))
+
+        def streams() -> AsyncIterator[StreamEntry]:
+            if names is None:
+                return source.listed(prefix)
+            return named_streams(names, source.shown, prefix)
+
+        queue = CopyQueue(source, target, streams, offset_map)
+        await queue.run(follows=request.follows)
+    _finish(queue, as_json=request.as_json)
+    return queue.refused
+
+
+async def _opened(
+    stack: AsyncExitStack, place: LogPlace | StreamTarget, admin: StreamTarget | None
+) -> LogPlace | ServerPlace:
+    if isinstance(place, LogPlace):
+        await place.open()
+        stack.push_async_callback(place.close)
+        return place
+    base = await stack.enter_async_context(connect(place, past_caches=True))
+    api = None if admin is None else await stack.enter_async_context(connect(admin))
+    return ServerPlace(base, retries(tell, is_repeatable=True), api)
+
+
+def _finish(queue: CopyQueue, *, as_json: bool) -> None:
+    numbers = {
+        "streams": queue.streams,
+        "changed": queue.changed,
+        "gone": queue.gone,
+        "refused": queue.refused,
+        "bytes": queue.bytes,
+    }
+    parts = [f"Copied {queue.changed:,} of {queue.streams:,} streams, {queue.bytes:,} bytes"]
+    if queue.changed < queue.streams - queue.gone:
+        parts.append("the others were there already")
+    if queue.gone:
+        parts.append(f"{queue.gone:,} of FROM are gone")
+    if queue.refused:
+        parts.append(f"{queue.refused:,} could not be copied")
+    sentence = f"{'; '.join(parts)}."
+    finish(sentence, numbers if as_json else None)

@@ -1,0 +1,178 @@
+"""Copies of all streams of a place, some at once, in one round or in many."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.errors import NotAuthorized, RequestRefused, Unavailable
+
+from gateway.commands.copying.by_content import ContentCopy
+from gateway.commands.copying.by_log import LogCopy
+from gateway.commands.copying.contract import StreamRefused, name_of
+from gateway.commands.copying.log_place import LogPlace
+from gateway.commands.shell.failure import FAILURES, Failed
+from gateway.commands.shell.output import note
+from gateway.commands.shell.progress import Progress
+from gateway.errors import HeadgateError, LogFull, LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.commands.copying.contract import CopyPlace, StreamEntry
+    from gateway.commands.copying.offset_map import OffsetMap
+    from gateway.commands.copying.outcome import CopyOutcome, CopyProgress
+
+# Streams at once, of each a page of the source and one of the copy: some MiB altogether. They hide
+# the way to a far server, and one commit to a disk takes several.
+AT_ONCE = 8
+QUIET_S = 1.0  # a shorter command shows no progress
+ROUND_S = 1.0  # from one look for new streams and appends to the next
+# Streams that need not be compared again in the next round, 400 bytes each; others are.
+MAX_KNOWN = 100_000
+MOST_SAID = 100  # streams that could not be copied and are named; more are counted
+
+
+class _KnownStream(NamedTuple):
+    """A stream as it was copied last, in this process."""
+
+    mark: object | None = None
+    progress: CopyProgress | None = None
+    is_refused: bool = False
+
+
+NEW = _KnownStream()
+
+
+class CopyQueue:
+    """The copy of a place to another, which goes on where an earlier one ended."""
+
+    def __init__(
+        self,
+        source: CopyPlace,
+        target: CopyPlace,
+        streams: Callable[[], AsyncIterator[StreamEntry]],
+        offset_map: OffsetMap,
+    ) -> None:
+        """`streams` begins a list of the streams to copy."""
+        self._source = source
+        self._target = target
+        self._streams = streams
+        self._offset_map = offset_map
+        self._known: OrderedDict[str, _KnownStream] = OrderedDict()
+        self._progress = Progress()
+        self._shown_from = time.monotonic() + QUIET_S
+        self.streams = self.changed = self.gone = self.refused = self.bytes = 0
+
+    async def run(self, *, follows: bool) -> None:
+        """Copy all streams, and with `follows` what is appended and created until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                begins = loop.time()
+                await self._round()
+                if not follows:
+                    return
+                await asyncio.sleep(max(0.0, begins + ROUND_S - loop.time()))
+        except asyncio.CancelledError:
+            self._progress.clear()
+            note(f"Interrupted: {self.so_far()}; the same command goes on.")
+            raise
+        except (*FAILURES, HeadgateError) as failure:
+            kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
+            raise kind(f"{failure}; {self.so_far()}") from failure
+        finally:
+            self._progress.clear()
+
+    def so_far(self) -> str:
+        """Return how much is copied, in words."""
+        streams = f"{self.streams:,} stream{'' if self.streams == 1 else 's'}"
+        return f"{streams} copied or compared, {self.bytes:,} bytes appended"
+
+    async def _round(self) -> None:
+        """Copy each listed stream once. The first failure of a place ends it."""
+        listed = self._streams()
+        turn = asyncio.Lock()
+        workers = [asyncio.create_task(self._work(listed, turn)) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, listed: AsyncIterator[StreamEntry], turn: asyncio.Lock) -> None:
+        while True:
+            async with turn:
+                one = await anext(listed, None)
+            if one is None:
+                return
+            known = self._known.get(one.path, NEW)
+            if one.mark is None or known.mark != one.mark:
+                self._note(one, known, await self._copy(one.path, known))
+            if time.monotonic() >= self._shown_from:
+                self._progress.show(self.so_far)
+
+    async def _copy(self, path: str, known: _KnownStream) -> CopyOutcome | None:
+        """Copy a stream; None if that is refused, and the others go on."""
+        try:
+            return await self._copied(path, known.progress)
+        except StreamRefused as refusal:
+            self._refuse(path, known, str(refusal))
+        except HeadgateError as failure:
+            if isinstance(failure, LogUnavailable | LogFull):
+                raise
+            self._refuse(path, known, failure.detail)
+        except RequestRefused as refusal:
+            if refusal.is_passing or isinstance(refusal, NotAuthorized):
+                raise
+            self._refuse(path, known, str(refusal))
+        return None
+
+    def _note(self, one: StreamEntry, known: _KnownStream, outcome: CopyOutcome | None) -> None:
+        """Count a stream, and remember how far it is copied."""
+        if outcome is not None:
+            self.streams += known is NEW or known.is_refused
+            self.changed += outcome.is_changed
+            self.gone += outcome.is_gone
+            self.bytes += outcome.bytes
+        progress = None if outcome is None else outcome.progress
+        self._known[one.path] = _KnownStream(one.mark, progress, is_refused=outcome is None)
+        self._known.move_to_end(one.path)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    async def _copied(self, path: str, progress: CopyProgress | None) -> CopyOutcome:
+        def on_append(source_offset: str, target_offset: str) -> None:
+            self._offset_map.add(path, source_offset, target_offset)
+
+        source, target = self._source, self._target
+        copy: LogCopy | ContentCopy
+        if isinstance(source, LogPlace) and isinstance(target, LogPlace):
+            copy = LogCopy(source, target, path, on_append)
+        else:
+            id_ = producer_of(source, path)
+            copy = ContentCopy(source.stream(path, id_), target.stream(path, id_), on_append)
+        outcome = await copy.run(progress)
+        if progress is None and not outcome.is_gone:
+            target.ensure_listed(path)
+        return outcome
+
+    def _refuse(self, path: str, known: _KnownStream, why: str) -> None:
+        """Say why a stream is not copied, and count it, once."""
+        if known.is_refused:
+            return
+        self.refused += 1
+        self._progress.clear()
+        if self.refused <= MOST_SAID:
+            note(f"headgate: {name_of(path)}: {why}.")
+        elif self.refused == MOST_SAID + 1:
+            note("headgate: more streams cannot be copied: they are counted only.")
+
+
+def producer_of(source: CopyPlace, path: str) -> str:
+    """Return the id of the producer of all copies of a stream of this source."""
+    return f"headgate-copy-{hashlib.sha256(f'{source.shown}/{path}'.encode()).hexdigest()[:32]}"

@@ -1,0 +1,348 @@
+"""Copies that are killed at random moments and repeated, and how what they made differs.
+
+    python -m tests.commands.copying [--streams 10000] [--kills 10] [--seed 1]
+
+Streams of many kinds go from a data folder to Redis, to the reference server, to a data folder, and
+to a Headgate and back to Redis. Each copy is killed so many times before it may end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote
+
+import msgspec
+from headgate.stream import Stream
+
+from gateway.backends.registry import log_for
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.protocol.bodies.content import is_json, json_messages
+from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.state import Lifetime, Stamp, StreamState
+from gateway.settings import Route
+from tests.edge.origins import reference
+from tests.streams.clock import ManualClock
+from tests.streams.service import Service
+from tests.support.processes import HEADGATE, Process, headgate, start
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import LOOK_AGAIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from gateway.backends.contract import Log
+    from gateway.protocol.streams.state import ProducerState
+
+TYPES = ("text/plain; charset=utf-8", "application/json", "application/octet-stream")
+LIFETIMES = (
+    Lifetime(),
+    Lifetime(ttl_s=86_400),
+    Lifetime(expires_at=4070908800.0, expires_text="2099-01-01T00:00:00Z"),
+)
+TOGETHER = 50  # streams that are made, or looked at, at the same time
+RUN_S = 600.0  # for the last run, which compares all streams
+NUMBERS = b"[%d, 1.50, 12345678901234567890, -0, true, [1, []]]"  # as servers may write otherwise
+
+
+class Exact(NamedTuple):
+    """All of a stream that two logs have in common."""
+
+    state: StreamState
+    producers: Mapping[str, ProducerState]
+    records: str
+
+
+class Seen(NamedTuple):
+    """All of a stream that two servers have in common."""
+
+    content_type: str
+    lifetime: tuple[int | None, str | None]
+    is_closed: bool
+    content: str
+
+
+@contextlib.asynccontextmanager
+async def opened(origin: str) -> AsyncIterator[Log]:
+    log = log_for(Route.of({"prefix": "/copied", "origin": origin}))
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+# ---- what is copied
+
+
+async def fill(folder: Path, streams: int, seed: int) -> list[str]:
+    """Make streams in a data folder, as clients do; return their paths."""
+    log = SqliteLog(folder)
+    await log.open()
+    paths = [quote(f"räume {number % 7}/{number:05}(a)") for number in range(streams)]
+    try:
+        clock = ManualClock(time.time())  # noqa: TID251 - the copies read the machine's
+        services = Service(log, clock), Service(log, clock, retention=Retention(max_bytes=2000))
+        for begin in range(0, streams, TOGETHER):
+            some = range(begin, min(begin + TOGETHER, streams))
+            await asyncio.gather(
+                *(_make(services[n % 5 == 3], paths[n], random.Random(f"{seed} {n}")) for n in some)
+            )
+    finally:
+        await log.close()
+    return paths
+
+
+async def _make(service: Service, path: str, chance: random.Random) -> None:
+    content_type = chance.choice(TYPES)
+    lifetime = chance.choice(LIFETIMES)
+    await service.create(path, content_type=content_type, lifetime=lifetime)
+    is_long = chance.random() < 0.02
+    for number in range(chance.randrange(6)):
+        if content_type == "application/json":
+            body = NUMBERS % number
+            if is_long:
+                body = json.dumps([{"n": n, "text": "x" * 60} for n in range(3000)]).encode()
+        else:
+            body = chance.randbytes(150_000 if is_long else chance.randrange(1, 900)).hex().encode()
+        stamp = Stamp(f"writer {chance.randrange(2)}", number, 0) if number % 2 else None
+        await service.submit(path, body, producer=stamp, content_type=content_type)
+    if chance.random() < 0.3:
+        await service.submit(path, b"", close=True, producer=Stamp("closer", 3, 0))
+
+
+# ---- what there is
+
+
+async def exact(origin: str, paths: Sequence[str]) -> dict[str, Exact | None]:
+    """Return all of the streams of a log."""
+    found: dict[str, Exact | None] = {}
+    async with opened(origin) as log:
+        for path in paths:
+            loaded = await log.load(path)
+            state = loaded.place.state
+            found[path] = None
+            if state is not None:
+                records = hashlib.sha256()
+                async for record in _records(log, state):
+                    records.update(b"%d:%b" % (len(record), record))
+                own = msgspec.structs.replace(
+                    state, stream_id=0, version=0, history=0, deadline=None
+                )
+                found[path] = Exact(own, loaded.producers, records.hexdigest())
+    return found
+
+
+async def _records(log: Log, state: StreamState) -> AsyncIterator[bytes]:
+    position = state.first
+    while position < state.tail:
+        chunk = await log.read(state, position, position + CHUNK_BYTES)
+        assert chunk.start == position
+        for record in chunk.records:
+            yield record
+        position = chunk.end
+
+
+async def seen_in(origin: str, paths: Sequence[str]) -> dict[str, Seen | None]:
+    """Return what clients of a server with this log would see of the streams."""
+    found: dict[str, Seen | None] = {}
+    async with opened(origin) as log:
+        for path in paths:
+            state = (await log.load(path)).place.state
+            found[path] = None
+            if state is not None:
+                records = [record async for record in _records(log, state)]
+                if is_json(state.content_type):
+                    records = [one for record in records for one in json_messages(b"[%b]" % record)]
+                lifetime = (state.lifetime.ttl_s, state.lifetime.expires_text)
+                content = _content(state.content_type, records)
+                found[path] = Seen(state.content_type, lifetime, state.closed, content)
+    return found
+
+
+async def seen_at(base: str, paths: Sequence[str]) -> dict[str, Seen | None]:
+    """Return what clients see of the streams of a server."""
+    found: dict[str, Seen | None] = {}
+
+    async def look(stream: Stream, path: str) -> None:
+        one = stream.beside(f"{base}/{path}")
+        head = await one.find()
+        found[path] = None
+        if head is not None:
+            bodies = [body async for batch in one.catch_up() for body in batch.bodies]
+            if is_json(head.content_type):
+                bodies = [message for body in bodies for message in json_messages(body)]
+            content = _content(head.content_type, bodies)
+            lifetime = (head.ttl_s, head.expires_at)
+            found[path] = Seen(head.content_type, lifetime, head.is_closed, content)
+
+    async with Stream(base) as stream:
+        for begin in range(0, len(paths), TOGETHER):
+            await asyncio.gather(*(look(stream, it) for it in paths[begin : begin + TOGETHER]))
+    return found
+
+
+def _content(content_type: str, bodies: Sequence[bytes]) -> str:
+    """Return a digest of a content; JSON is compared as JavaScript understands it."""
+    whole = b"".join(bodies)
+    if is_json(content_type):
+        values = [json.loads(one, parse_int=lambda text: float(text) + 0.0) for one in bodies]
+        whole = json.dumps(values, sort_keys=True).encode()
+    return hashlib.sha256(whole).hexdigest()
+
+
+# ---- copies
+
+
+class Copies:
+    """Copies that are killed, with what their maps say; `killed` counts the kills that hit."""
+
+    def __init__(self, folder: Path, kills: int, seed: int, paths: Sequence[str]) -> None:
+        self._folder = folder
+        self._kills = kills
+        self._chance = random.Random(seed)
+        self._paths = paths
+        self._names = folder / "names"
+        self._names.write_text("".join(f"{unquote(path)}\n" for path in paths))
+        self._runs = 0
+        self.killed = 0
+
+    def copy(self, source: str, target: str, *more: str) -> dict[str, int]:
+        """Copy, be killed and copy again; return the result of the last run."""
+        for number in range(self._kills):
+            self._runs += 1
+            map_file = self._folder / f"map-{self._runs}"
+            process = self._start(source, target, "--map", str(map_file), *more)
+            # Streams that are there already have a line only where they are compared by content.
+            per_run = 0.8 * len(self._paths) / (self._kills + 1)
+            done = 0 if _is_log(source) and _is_log(target) else number
+            enough = int(per_run * (done + self._chance.random()))
+            while process.poll() is None and _lines(map_file) <= enough:
+                time.sleep(LOOK_AGAIN_S)
+            self.killed += process.poll() is None
+            process.kill()
+            process.communicate()
+        process = self._start(source, target, "--json", *more)
+        output, errors = process.communicate(timeout=RUN_S)
+        assert process.returncode == 0, errors.decode()
+        found: dict[str, int] = json.loads(output)
+        return found
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The option for a server that has no list."""
+        return "--names", str(self._names)
+
+    @staticmethod
+    def _start(*words: str) -> Process:
+        pipe = subprocess.PIPE
+        return start([HEADGATE, "copy", *words], stdout=pipe, stderr=pipe)
+
+
+def _is_log(place: str) -> bool:
+    return not place.startswith("http")
+
+
+def _lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+class Difference(NamedTuple):
+    """The streams that a leg of the way changed, of so many."""
+
+    leg: str
+    paths: list[str]
+    streams: int
+
+
+class Carried(NamedTuple):
+    """What differed after each copy, and how many runs were killed before they ended."""
+
+    legs: list[Difference]
+    killed: int
+
+
+def differences(leg: str, one: Mapping[str, object], other: Mapping[str, object]) -> Difference:
+    """Compare two places. A stream that is missing differs, unless it is in none."""
+    unequal = [path for path in one if one[path] != other[path] or one[path] is None]
+    return Difference(leg, unequal, len(one))
+
+
+async def carried(
+    folder: Path,
+    streams: int,
+    kills: int,
+    seed: int,
+    report: Callable[[str], None] = lambda _: None,
+) -> Carried:
+    """Carry streams from place to place, and return what differs after each copy."""
+    first, second = f"file:{folder / 'first'}", f"file:{folder / 'second'}"
+    paths = await fill(folder / "first", streams, seed)
+    found: list[Difference] = []
+    with redis_server(folder / "redis") as redis, reference() as origin:
+        copies = Copies(folder, kills, seed, paths)
+        base = f"{origin.url}/v1/stream"
+        began = time.monotonic()
+
+        async def leg(source: str, target: str, *more: str) -> None:
+            nonlocal began
+            result = await asyncio.to_thread(copies.copy, source, target, *more)
+            took = time.monotonic() - began
+            if _is_log(source) and _is_log(target):
+                pair = await exact(source, paths), await exact(target, paths)
+                found.append(differences(f"{source} {target}", *pair))
+            sides = [
+                await (seen_in(it, paths) if _is_log(it) else seen_at(it, paths))
+                for it in (source, target)
+            ]
+            found.append(differences(f"{source} {target}", *sides))
+            report(f"{source} to {target}: {took:.1f} s, {result}")
+            began = time.monotonic()
+
+        await leg(first, redis.url)
+        await leg(redis.url, base)
+        await leg(base, second, *copies.names)
+        with headgate(f"{redis.url}?prefix=served") as server:
+            await leg(second, server.streams)
+            await leg(server.streams, f"{redis.url}?prefix=again", "--admin", server.admin_url)
+        await leg(f"{redis.url}?prefix=again", f"file:{folder / 'third'}")
+    return Carried(found, copies.killed)
+
+
+def say(sentence: str) -> None:
+    """Print a line of the report."""
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Play the campaign; return 1 if a copy differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        legs, killed = asyncio.run(
+            carried(Path(folder), options.streams, options.kills, options.seed, say)
+        )
+    for leg in legs:
+        verdict = f"differ: {leg.paths[:5]}" if leg.paths else "equal"
+        say(f"{leg.leg}: {leg.streams:,} streams, {len(leg.paths):,} unequal, {verdict}")
+    say(f"{killed} runs were killed")
+    return int(any(leg.paths for leg in legs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
