@@ -74,20 +74,20 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
-    app[CONSOLE] = shown = Console(source, setup, recorder, streams)
+    app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:
         sign_in.admit(settings.admin_users)
         access.admit(settings.admin_tokens, is_open=is_open(settings))
         recorder.use_settings(settings)
         streams.use_settings(settings)
-        shown.use_settings(settings)
+        application_console.use_settings(settings)
 
     setup.reloader.on_reload.append(follow)
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
-    app.cleanup_ctx.append(_running(recorder, streams, sign_in, shown.doctor))
+    app.cleanup_ctx.append(_running(recorder, streams, sign_in, application_console.doctor))
     app.on_shutdown.append(_end_listeners)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

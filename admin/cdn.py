@@ -101,14 +101,14 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
 
 
 def _options(settings: Settings, choice: Choice) -> Options:
-    given = choice.given
-    given["remember_s"] = given.pop("remember", None)
-    given["stale_if_error_s"] = given.pop("stale_if_error", None)
+    options = choice.given
+    options["remember_s"] = options.pop("remember", None)
+    options["stale_if_error_s"] = options.pop("stale_if_error", None)
     try:
-        given["cache_size"] = parse_size(choice.cache_size)
+        options["cache_size"] = parse_size(choice.cache_size)
     except ValueError as refusal:
         raise NotTold(400, f"--cache-size {refusal}") from refusal
-    return from_settings(settings, **given)
+    return from_settings(settings, **options)
 
 
 def _command(target: Target, choice: Choice, file: str | None) -> str:

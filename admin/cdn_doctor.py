@@ -107,11 +107,11 @@ class CdnDoctor:
 
 async def _examined(url: str, digest: str | None) -> _Report:
     """Run the doctor as a process of its own: its requests hold up nobody who is served here."""
-    asked = [] if digest is None else ["--digest", digest]
+    digest_options = [] if digest is None else ["--digest", digest]
     # What is in the environment for commands, such as a token, is for whoever runs them.
     environment = {key: it for key, it in os.environ.items() if not key.startswith("STREAM_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "doctor", url, "--json", *asked),
+        *(sys.executable, "-m", "gateway", "doctor", url, "--json", *digest_options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -37,8 +37,8 @@ def _views(settings: Settings) -> Iterator[SettingView]:
         for index, table in enumerate(tables):
             for inner in describe_settings(table_class):
                 path = f"{key}[{index}].{inner.key}"
-                given = inner.key in table.explicit_keys
-                source = sources.get(path) or sources.get(key, "") if given else None
+                is_explicit = inner.key in table.explicit_keys
+                source = sources.get(path) or sources.get(key, "") if is_explicit else None
                 yield _view(table, inner, path, source)
 
 

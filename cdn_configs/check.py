@@ -67,11 +67,11 @@ def check(text: str, settings: Settings) -> CheckReport:
         )
     )
     program = Path(named.checker[0]).name if named.checker else ""
-    accepted, said = _checked(named, now, text) if program else (None, "")
+    accepted, output = _checked(named, now, text) if program else (None, "")
     clears = named.clears_forwarded
     passes_on = bool(clears) and text.count(clears) < as_made.count(clears)
     warning = f"{_PASSES_ON}: {clears}" if passes_on else ""
-    return CheckReport(named.name, difference, program, accepted, said, warning)
+    return CheckReport(named.name, difference, program, accepted, output, warning)
 
 
 def rendered_now(text: str, settings: Settings) -> tuple[Target, Options, str]:
@@ -81,24 +81,24 @@ def rendered_now(text: str, settings: Settings) -> tuple[Target, Options, str]:
     """
     if len(text) > LONGEST_FILE:
         raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
-    named, given = _marked(text)
-    decided = settled(settings, given.get("credentials"))
-    chosen = {name: value for name, value in given.items() if name not in decided}
+    named, marked = _marked(text)
+    decided = settled(settings, marked.get("credentials"))
+    chosen = {name: value for name, value in marked.items() if name not in decided}
     now = from_settings(settings, **chosen)
     return named, now, render(named, now)
 
 
 def _marked(text: str) -> tuple[Target, dict[str, object]]:
     """Return the target and the options that the file's mark names."""
-    said = _MARK.search(_comment(text))
-    if said is None:
+    mark = _MARK.search(_comment(text))
+    if mark is None:
         raise Refused("the file bears no mark of headgate cdn render")
     try:
-        msgspec.json.decode(said[2], type=Options)  # so that each is known, and right
-        options = msgspec.json.decode(said[2], type=dict[str, object])
+        msgspec.json.decode(mark[2], type=Options)  # so that each is known, and right
+        options = msgspec.json.decode(mark[2], type=dict[str, object])
     except (msgspec.DecodeError, Refused) as cause:
         raise Refused(f"the mark of the file cannot be read: {cause}") from cause
-    return target(said[1]), options
+    return target(mark[1]), options
 
 
 def _comment(text: str) -> str:
@@ -138,8 +138,8 @@ def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, s
             )
         except subprocess.TimeoutExpired:
             return False, f"no answer within {CHECKER_S:g} s"
-    said = (run.stdout + run.stderr).decode(errors="replace")
-    return run.returncode == 0, said.replace(f"{folder}/", "")[:MOST_SAID]
+    output = (run.stdout + run.stderr).decode(errors="replace")
+    return run.returncode == 0, output.replace(f"{folder}/", "")[:MOST_SAID]
 
 
 def _laid_out(folder: Path, named: Target, options: Options, text: str) -> Path:

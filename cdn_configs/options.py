@@ -194,18 +194,18 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
 
     Raises Refused for an override that has no place in a configuration.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    credentials = given.get("credentials", "bypass")
-    if "remember_s" in given and credentials != "asked":
+    overridden = {name: value for name, value in overrides.items() if value is not None}
+    credentials = overridden.get("credentials", "bypass")
+    if "remember_s" in overridden and credentials != "asked":
         raise Refused("--remember is for --credentials asked: no other edge asks the gateway")
     listen = settings.listen
     at = listen.reached_at
     return Options(
         **{
             "upstream": f"[{at}]:{listen.port}" if ":" in at else f"{at}:{listen.port}",
-            "is_upstream_given": "upstream" in given,
+            "is_upstream_given": "upstream" in overridden,
             **settled(settings, credentials),
-            **given,
+            **overridden,
         }  # type: ignore[arg-type] # each value is checked as the options are made
     )
 

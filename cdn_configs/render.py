@@ -71,8 +71,8 @@ def mark(target: Target, options: Options) -> str:
     defaults = msgspec.to_builtins(Options())
     is_said = {name: value != defaults[name] for name, value in values.items()}
     is_said.update(upstream=options.is_upstream_given, is_upstream_given=False)
-    said = {name: value for name, value in values.items() if is_said[name]}
-    return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
+    marked = {name: value for name, value in values.items() if is_said[name]}
+    return f"{MARK}{target.name} {msgspec.json.encode(marked).decode('ascii')}"
 
 
 def check_fit(target: Target, options: Options) -> None:

@@ -128,20 +128,20 @@ def route_of(
     settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess
 ) -> StreamRoute:
     """Make the route that these settings describe."""
-    made: StreamRoute
+    stream_route: StreamRoute
     if route.is_http:
-        made = edge_route(settings, route, shared, access)
+        stream_route = edge_route(settings, route, shared, access)
     else:
-        made = hosted_route(settings, route, log_for(route), shared, access)
-    made.traffic.cache_share.share = route.cache_share
-    return made
+        stream_route = hosted_route(settings, route, log_for(route), shared, access)
+    stream_route.traffic.cache_share.share = route.cache_share
+    return stream_route
 
 
 def hosted_route(
     settings: Settings, route: RouteSettings, log: Log, shared: Context, access: RouteAccess = OPEN
 ) -> HostedRoute:
     """Make a route to a log of our own."""
-    made = HostedRoute(
+    hosted = HostedRoute(
         route.prefix,
         log,
         _freshness(route, is_private=access.is_private),
@@ -150,8 +150,8 @@ def hosted_route(
         shared,
         access,
     )
-    _set_runs(made, route, shared)
-    return made
+    _set_runs(hosted, route, shared)
+    return hosted
 
 
 def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context) -> None:
@@ -192,10 +192,10 @@ def renew_route(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         is_other = edge_parts.renew_route(route, route_settings, freshness, feeds, access)
-    kept = route.traffic.cache_share
-    if is_other or kept.share != route_settings.cache_share:
-        shared.store.clear(kept)
-        kept.share = route_settings.cache_share
+    share = route.traffic.cache_share
+    if is_other or share.share != route_settings.cache_share:
+        shared.store.clear(share)
+        share.share = route_settings.cache_share
 
 
 def end_readers(route: StreamRoute) -> None:

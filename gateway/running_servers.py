@@ -115,10 +115,10 @@ def _running(file: Path) -> RunningServer | None:
 
 def _folder(environment: Mapping[str, str]) -> Path:
     """Return the folder of this user's servers, which goes when the machine stops."""
-    given = environment.get("XDG_RUNTIME_DIR", "")
+    runtime_folder = environment.get("XDG_RUNTIME_DIR", "")
     # As the XDG Base Directory specification says, a relative path is none.
-    if given.startswith("/"):
-        return Path(given, "headgate")
+    if runtime_folder.startswith("/"):
+        return Path(runtime_folder, "headgate")
     return Path(tempfile.gettempdir(), f"headgate-{os.getuid()}")
 
 

@@ -40,13 +40,13 @@ def context(
     Raises StartError if the file cannot be used; `named_by` is the setting or option for it.
     """
     try:
-        made = ssl.create_default_context(cafile=authorities or None)
+        tls_context = ssl.create_default_context(cafile=authorities or None)
     except OSError as cause:
         raise StartError(f"cannot use {authorities} ({named_by}): {why_not(cause)}") from cause
     if not verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    return made
+        tls_context.check_hostname = False
+        tls_context.verify_mode = ssl.CERT_NONE
+    return tls_context
 
 
 def own_listener(certificate: str) -> ssl.SSLContext:
@@ -54,11 +54,13 @@ def own_listener(certificate: str) -> ssl.SSLContext:
 
     The certificate need not name the address. Raises OSError.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = False
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is the anchor
-    made.load_verify_locations(certificate)
-    return made
+    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls_context.check_hostname = False
+    tls_context.verify_flags |= (
+        ssl.VERIFY_X509_PARTIAL_CHAIN
+    )  # the certificate itself is the anchor
+    tls_context.load_verify_locations(certificate)
+    return tls_context
 
 
 def why_not(cause: OSError) -> str | None:

@@ -75,8 +75,8 @@ class SignIn:
 
     def _wrong(self, name: str, address: str) -> NotTold:
         # A name that nobody has may be a password at the wrong place.
-        shown = name if self.passwords.knows(name) else None
-        log.warning("admin.sign_in_refused", reason="wrong", name=shown, client=address)
+        known_name = name if self.passwords.knows(name) else None
+        log.warning("admin.sign_in_refused", reason="wrong", name=known_name, client=address)
         return NotTold(401, "the name or the password is wrong")
 
     def session(self, request: web.Request) -> Session | None:

@@ -24,7 +24,7 @@ def how_to_apply(folder: str) -> str:
     found = _SECTION.search(page)
     assert found is not None, f"{folder} says how it is applied"
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    made: str = markdown.render(_LINK.sub(r"\1", found[1]))
+    html: str = markdown.render(_LINK.sub(r"\1", found[1]))
     # Below the heading of the card; and what may be wider than the page is reached by the keyboard.
-    made = made.replace("<h3>", "<h4>").replace("</h3>", "</h4>")
-    return made.replace("<pre>", '<pre tabindex="0">')
+    html = html.replace("<h3>", "<h4>").replace("</h3>", "</h4>")
+    return html.replace("<pre>", '<pre tabindex="0">')

@@ -114,11 +114,11 @@ class Renderer:
 
 def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
     """Join the pieces of a text, with a step for each."""
-    made = []
+    parts = []
     for piece in pieces:
-        made.append(piece)
+        parts.append(piece)
         yield
-    return "".join(made)
+    return "".join(parts)
 
 
 def _is_shown(name: str, tab: object) -> bool:
@@ -128,8 +128,8 @@ def _is_shown(name: str, tab: object) -> bool:
 
 def link(path: str, **query: object) -> str:
     """Return a path with a query, without its empty parameters."""
-    given = {key: str(value) for key, value in query.items() if value not in {"", None}}
-    return f"{path}?{urlencode(given)}" if given else path
+    parameters = {key: str(value) for key, value in query.items() if value not in {"", None}}
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Markup]:

@@ -50,9 +50,9 @@ def size(value: float | None) -> str:
     """Format bytes: 512 B, 1.8 MB (of 1,000,000 bytes)."""
     if value is None:
         return UNKNOWN
-    shown = number(value)
-    digits = shown.rstrip("".join(THOUSANDS))
-    return f"{digits} {shown[len(digits) :]}B"
+    text = number(value)
+    digits = text.rstrip("".join(THOUSANDS))
+    return f"{digits} {text[len(digits) :]}B"
 
 
 def percent(ratio: float | None) -> str:
@@ -157,5 +157,5 @@ def middle(text: str, longest: int = LONGEST_NAME) -> str:
     """Return a name cut in its middle, where names differ least."""
     if len(text) <= longest:
         return text
-    kept = longest - 1
-    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    length = longest - 1
+    return f"{text[: length - length // 2]}…{text[len(text) - length // 2 :]}"

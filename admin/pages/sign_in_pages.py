@@ -27,9 +27,9 @@ class SignInPages:
     """The handlers of the sign-in and the sign-out."""
 
     def __init__(
-        self, shown: Callable[[web.Request, TemplatePage, int], Awaitable[web.Response]]
+        self, show: Callable[[web.Request, TemplatePage, int], Awaitable[web.Response]]
     ) -> None:
-        self._shown = shown
+        self._shown = show
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add a route for each form."""

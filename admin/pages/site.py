@@ -81,8 +81,8 @@ class Site:
             try:
                 return await self.show(request, await submit(visit))
             except NotTold as refusal:
-                shown = await page.show(visit._replace(refusal=refusal.reason))
-                return await self.show(request, shown, refusal.status)
+                template = await page.show(visit._replace(refusal=refusal.reason))
+                return await self.show(request, template, refusal.status)
 
         return handle
 
@@ -111,10 +111,10 @@ class Site:
 
     async def download(self, request: web.Request) -> web.Response:
         """Return the configuration of the CDN page as a download."""
-        made = await cdn.chosen_file(self.visit(request))
+        file = await cdn.chosen_file(self.visit(request))
         # The name is a target's own: nothing that was entered is in it.
-        disposition = f'attachment; filename="{made.file_name}"'
-        return web.Response(text=made.text, headers={"Content-Disposition": disposition})
+        disposition = f'attachment; filename="{file.file_name}"'
+        return web.Response(text=file.text, headers={"Content-Disposition": disposition})
 
     async def error(self, request: web.Request, status: int, detail: str) -> web.Response:
         """Return an error page: like the others for a signed-in user, else a bare one."""

@@ -160,9 +160,11 @@ def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[A
         )
         yield AttentionItem(("ratio", prefix), "warning", sentence, prefix)
     minute = figures.summed(finest[-(60 // step_s) :])
-    asked, failed = _pair(minute, "origin_requests"), _pair(minute, "origin_errors")
-    if asked >= FEWEST_REQUESTS and failed / asked > ORIGIN_ERRORS:
-        sentence = f"{failed / asked:.0%} of the requests at the origin failed in the last minute"
+    requests, failed = _pair(minute, "origin_requests"), _pair(minute, "origin_errors")
+    if requests >= FEWEST_REQUESTS and failed / requests > ORIGIN_ERRORS:
+        sentence = (
+            f"{failed / requests:.0%} of the requests at the origin failed in the last minute"
+        )
         yield AttentionItem(("origin errors", prefix), "warning", sentence, prefix)
 
 

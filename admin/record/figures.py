@@ -231,14 +231,14 @@ def delivery_quantile(row: Row | None, quantile: float) -> float | None:
     if row is None:
         return None
     counts = _counts(row, DELIVERIES)
-    wanted = quantile * sum(counts)
-    if not wanted:
+    rank = quantile * sum(counts)
+    if not rank:
         return None
     below = 0.0
     for index, bound in enumerate(DELIVERY_SECONDS):
-        if counts[index] and below + counts[index] >= wanted:
+        if counts[index] and below + counts[index] >= rank:
             least = DELIVERY_SECONDS[index - 1] if index else 0.0
-            return least + (bound - least) * (wanted - below) / counts[index]
+            return least + (bound - least) * (rank - below) / counts[index]
         below += counts[index]
     return float(DELIVERY_SECONDS[-1])
 

@@ -45,15 +45,15 @@ def _json(body: bytes) -> list[Message]:
 
 
 def _shown(message: bytes, *, cut: bool, text: bool) -> Message:
-    kept = message[:LONGEST_MESSAGE]
-    truncated = cut or len(kept) < len(message)
+    beginning = message[:LONGEST_MESSAGE]
+    truncated = cut or len(beginning) < len(message)
     if truncated and text:
-        kept = kept[: _whole_characters(kept)]
+        beginning = beginning[: _whole_characters(beginning)]
     try:
-        said = kept.decode() if text else None
+        content = beginning.decode() if text else None
     except UnicodeDecodeError:
-        said = None
-    return Message(len(message), said, kept if said is None else None, truncated)
+        content = None
+    return Message(len(message), content, beginning if content is None else None, truncated)
 
 
 def _pieces(body: bytes, *, text: bool) -> Iterator[bytes]:

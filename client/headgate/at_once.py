@@ -17,19 +17,19 @@ MOST_AT_ONCE = 16
 
 async def at_once(names: Iterable[str], ask: Callable[[str], Awaitable[_T]]) -> dict[str, _T]:
     """Return what `ask` gives for each name, in their order; the first error ends all."""
-    wanted = list(dict.fromkeys(names))
+    unique = list(dict.fromkeys(names))
     found: dict[str, _T] = {}
-    rest = iter(wanted)
+    rest = iter(unique)
 
     async def ask_on() -> None:
         for name in rest:
             found[name] = await ask(name)
 
-    asking = [asyncio.create_task(ask_on()) for _ in range(min(MOST_AT_ONCE, len(wanted)))]
+    asking = [asyncio.create_task(ask_on()) for _ in range(min(MOST_AT_ONCE, len(unique)))]
     try:
         await asyncio.gather(*asking)
     finally:
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-    return {name: found[name] for name in wanted}
+    return {name: found[name] for name in unique}

@@ -174,16 +174,16 @@ class Endpoint:
             kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
             raise kind(f"{self.shown}: {_words(cause)}") from cause
 
-    async def _authorization(self, given: Authorization) -> str:
+    async def _authorization(self, authorization: Authorization) -> str:
         """Return the value for one request. Raises CannotConnect when it cannot be had now.
 
         That may pass: whoever waits for a server that is away waits for a token, too.
         """
-        if isinstance(given, str):
-            return given
+        if isinstance(authorization, str):
+            return authorization
         try:
-            made = given()
-            value = made if isinstance(made, str) else await made
+            result = authorization()
+            value = result if isinstance(result, str) else await result
             _check_field(value)
         except Exception as cause:
             sentence = f"the function for its authorization failed: {type(cause).__name__}"

@@ -221,13 +221,13 @@ async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
 
 def _batch(bodies: list[bytes], control: Event) -> Batch:
     try:
-        said: Mapping[str, object] = json.loads(control.data)
-        offset = str(said["streamNextOffset"])
+        fields: Mapping[str, object] = json.loads(control.data)
+        offset = str(fields["streamNextOffset"])
     except (ValueError, KeyError, TypeError) as cause:
         raise ProtocolError("the server sent a control event without streamNextOffset") from cause
-    cursor = said.get("streamCursor")
+    cursor = fields.get("streamCursor")
     position = Position(offset, None if cursor is None else str(cursor))
-    return Batch(tuple(bodies), position, said.get("streamClosed") is True)
+    return Batch(tuple(bodies), position, fields.get("streamClosed") is True)
 
 
 def _decoded(data: bytes) -> bytes:

@@ -48,15 +48,15 @@ class Lease:
         With `only_free`, return False where another producer has it.
         """
         while True:
-            made = await self._made()
-            if only_free and not made.is_new:
+            created = await self._made()
+            if only_free and not created.is_new:
                 return False
-            self._position = made.next_offset
-            self._is_new = made.is_new
-            self._tail = made.next_offset
+            self._position = created.next_offset
+            self._is_new = created.is_new
+            self._tail = created.next_offset
             self._beats = 0
             # Whoever has made it, and gives its start up, shall find that it is in use.
-            if made.is_new or await self._append(HEARTBEAT):
+            if created.is_new or await self._append(HEARTBEAT):
                 return True
 
     async def _made(self) -> Metadata:

@@ -97,15 +97,15 @@ class Authorities:
 
         Raises StartError for a kind that has no settings.
         """
-        wanted = [*kinds]
-        for kind in wanted:
+        names = [*kinds]
+        for kind in names:
             if kind not in self._by_kind:
                 needed = KINDS[kind].setting
                 raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {needed}")
         in_turn = [
             self._by_kind[kind.name]
             for kind in sorted(ranked(), key=lambda kind: kind.has_generic_format)
-            if kind.name in wanted
+            if kind.name in names
         ]
         return self._judging.include(Verifier([*self._always, *in_turn]))
 

@@ -64,9 +64,9 @@ def _query_token(parts: Sequence[str]) -> str | None:
         raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
     if not parts:
         return None
-    given = parts[0].removeprefix(begins)
-    meant = unquote(given)  # URLSearchParams encodes what base64 has besides letters and digits
-    return meant if _TOKEN.fullmatch(meant) else given
+    encoded = parts[0].removeprefix(begins)
+    decoded = unquote(encoded)  # URLSearchParams encodes what base64 has besides letters and digits
+    return decoded if _TOKEN.fullmatch(decoded) else encoded
 
 
 def without_secrets(target: str) -> str:
@@ -99,13 +99,13 @@ def request_credential(method: str, target: str, headers: MultiMapping[str]) -> 
     """
     parts, target = _tokens_and_rest(target)
     query_token = _query_token(parts)
-    given = headers.getall("Authorization", ())
-    if len(given) > 1:
+    fields = headers.getall("Authorization", ())
+    if len(fields) > 1:
         raise BadRequest("Authorization is given more than once")
-    bearer = _BEARER.fullmatch(given[0]) if given else None
+    bearer = _BEARER.fullmatch(fields[0]) if fields else None
     if bearer is not None:
         return RequestCredential(bearer[1], target)
-    if given or method not in READING:  # another scheme, which is for the origin
+    if fields or method not in READING:  # another scheme, which is for the origin
         return RequestCredential(None, target)
     if query_token is not None:
         return RequestCredential(query_token, target)

@@ -63,10 +63,10 @@ class ReaderKeys:
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""
-        made = [_PURPOSE, path.encode()]
-        made += [f"{it.streams} {n}".encode() for it, n in self._versions if it.covers(path)]
+        parts = [_PURPOSE, path.encode()]
+        parts += [f"{it.streams} {n}".encode() for it, n in self._versions if it.covers(path)]
         # Joined by line ends, which no path has.
-        digest = hmac.digest(self._secret, b"\n".join(made), "sha256")[:KEY_BYTES]
+        digest = hmac.digest(self._secret, b"\n".join(parts), "sha256")[:KEY_BYTES]
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def is_current(self, path: str, key: str | None) -> bool | None:
@@ -77,8 +77,8 @@ class ReaderKeys:
 
     def with_key(self, read: _R, target: str) -> _R:
         """Return a read with its stream's current key, and whether its target has that key."""
-        given, _ = without_key(target)
-        by_key = self.is_current(read.path, given)
+        key, _ = without_key(target)
+        by_key = self.is_current(read.path, key)
         return replace(read, reader_key=self.of(read.path), by_key=by_key)
 
     def is_unchanged(self, read: Read) -> bool:

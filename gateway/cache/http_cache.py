@@ -244,17 +244,17 @@ class HttpCache:
         cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
-            kept, hits = fetch.old, 0
-            if kept is not None and kept.cached is cached:
-                kept.entry.hits += 1
-                hits = kept.entry.hits
+            validated, hits = fetch.old, 0
+            if validated is not None and validated.cached is cached:
+                validated.entry.hits += 1
+                hits = validated.entry.hits
             else:
-                kept = None
+                validated = None
             reason = "uri-miss" if fetch.old is None else "stale"
             shared = "; collapsed" if is_collapsed else ""
             status = f"fwd={reason}{shared}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=hits)
-            knows_tail = kept is not None and kept.knows_tail
+            knows_tail = validated is not None and validated.knows_tail
             return CacheResult(cached, lines, current=False, tail_is_known=knows_tail)
         told_status = 304 if how is CONFIRMED else cached.status
         lines = cache_status.forwarded(

@@ -82,10 +82,10 @@ class KnownStreams:
         modes: Counter[ReaderMode] = Counter()
         for stream in streams:
             modes.update(readers_by_mode(stream.feed))
-        kept = sum(len(copy.body) for copy in copies)
+        size = sum(len(copy.body) for copy in copies)
         metadata = {
             "followed": _how_followed(streams),
-            "cached answers": f"{len(copies)}, {kept} bytes",
+            "cached answers": f"{len(copies)}, {size} bytes",
         }
         return StreamDescription(
             self._row(path),

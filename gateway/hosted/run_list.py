@@ -96,7 +96,7 @@ class RunList:
 
     async def _look_at_all(self) -> list[RunLook]:
         known = list(self._runs)
-        self._kept = {run.path: kept for run in known if (kept := self._kept.get(run.path))}
+        self._kept = {run.path: cached for run in known if (cached := self._kept.get(run.path))}
         found = [RunLook(run, run.end, None) for run in known if run.end is not None]
         others = [run for run in known if run.end is None]
         for begin in range(0, len(others), AT_ONCE):

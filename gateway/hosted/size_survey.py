@@ -43,7 +43,7 @@ class SizeSurvey:
         """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
-            self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}
+            self._kept = {key: entry for key, entry in self._kept.items() if now < entry[1]}
             if prefix in self._kept:
                 return self._kept[prefix][0]
             if self._under_way is None:

@@ -114,10 +114,10 @@ class LiveTurns(Generic[V, N]):
 
     def _send_part(self) -> None:
         turn, live, rounds = self._turn, self.live, self._rounds
-        number, left = rounds.number, AT_ONCE
+        number, remaining = rounds.number, AT_ONCE
         lacks: tuple[int, int] | None = None
         delivery: Delivery[N] | None = None
-        while turn and left:
+        while turn and remaining:
             reader = turn.pop()
             if reader.rounds_sent == number or reader not in live:
                 continue
@@ -134,7 +134,7 @@ class LiveTurns(Generic[V, N]):
                 del live[reader]
                 reader.advance()
             else:
-                left -= 1
+                remaining -= 1
                 reader.rounds_sent = number
                 self._send(reader, delivery)
         rounds.count(self._traffic, perf_counter())

@@ -105,9 +105,9 @@ class Connector(aiohttp.TCPConnector):
 
         The caller has to give it back, adopt it, or close it.
         """
-        kept = self._conns.get(key)
-        while kept:
-            connection, used_at = kept.pop()
+        idle = self._conns.get(key)
+        while idle:
+            connection, used_at = idle.pop()
             assert isinstance(connection, RawConnection), "made here"
             now = monotonic()
             is_fresh = used_at >= now - KEEP_ALIVE_S
@@ -189,7 +189,7 @@ def session(
         force_close=not pooled,
         keepalive_timeout=KEEP_ALIVE_S if pooled else None,
     )
-    made = ClientSession(
+    client_session = ClientSession(
         connector=connector,
         cookie_jar=DummyCookieJar(),
         trust_env=False,
@@ -200,8 +200,8 @@ def session(
         **READING,
     )
     # aiohttp repeats PUT and DELETE on another connection; the server may have done them already.
-    made._retry_connection = False
-    return made
+    client_session._retry_connection = False
+    return client_session
 
 
 def connector_of(client: ClientSession) -> Connector:

@@ -81,11 +81,11 @@ class InChunks:
 
     def _end(self, data: bytes, at: int, data_start: int) -> bool:
         """Return whether the rest is the end, or its beginning: no trailers, no other response."""
-        left = data[data_start:]
-        if left == _END:
+        rest = data[data_start:]
+        if rest == _END:
             self.whole = b"".join(self._parts)
             return True
-        return _END.startswith(left) and self._wait(data, at, data_start + len(_END))
+        return _END.startswith(rest) and self._wait(data, at, data_start + len(_END))
 
     def _wait(self, data: bytes, at: int, until: int) -> bool:
         self._rest = [data[at:]]

@@ -85,8 +85,8 @@ class PlainHeads:
         size = _size(others.get(_LENGTH), is_coded, is_head or not http1.has_body(status))
         if size is None:
             return None
-        kept = None if _UNREMEMBERED in others else tuple(stable)
-        return PlainHead(HeadKind(status, kept, is_last=is_last), others, body_start, size)
+        stable_lines = None if _UNREMEMBERED in others else tuple(stable)
+        return PlainHead(HeadKind(status, stable_lines, is_last=is_last), others, body_start, size)
 
     def _learn_status(self, line: bytes) -> int:
         match = _STATUS.match(line)

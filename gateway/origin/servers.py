@@ -221,8 +221,8 @@ class OriginServers:
 
     def _note_change(self) -> None:
         """Give all servers new incarnations if another one is asked from now on."""
-        asked, self._asked = self._asked, self.next()
-        if asked is not self._asked:
+        before, self._asked = self._asked, self.next()
+        if before is not self._asked:
             self._changes += 1
             for server in self._servers:
                 server.incarnation = f"{server.url} {self._changes}"

@@ -137,10 +137,10 @@ class AppendBatch:
             raise ContentTypeMismatch(
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
-        content_type, made = self._state.content_type, append.records
-        if append.is_multi and made is None:
-            made = multi_records(content_type, append.body)
-        records = records_of(content_type, append.body, made)
+        content_type, parsed = self._state.content_type, append.records
+        if append.is_multi and parsed is None:
+            parsed = multi_records(content_type, append.body)
+        records = records_of(content_type, append.body, parsed)
         if not records[0]:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
         if self._tail + len(append.body) > MAX_POSITION:  # what frames its messages counts, too

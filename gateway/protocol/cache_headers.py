@@ -89,8 +89,8 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Return the Cache-Control of a whole chunk, which never changes but ends with its stream."""
     age, stale = freshness.chunk_max_age, freshness.stale_while_revalidate
     if remaining_s is not None:
-        left = max(0, int(remaining_s))
-        age, stale = min(age, left), min(stale, max(0, left - age))
+        remaining = max(0, int(remaining_s))
+        age, stale = min(age, remaining), min(stale, max(0, remaining - age))
     return _for_whom(freshness, f"max-age={age}, stale-while-revalidate={stale}")
 
 

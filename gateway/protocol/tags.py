@@ -47,15 +47,19 @@ def lines(path: str, route: str) -> str:
 @lru_cache(maxsize=256)  # most answers say one of a few things
 def lets_shared_caches_keep(lifetimes: str) -> bool:
     """Return whether lines such as Cache-Control let a cache give a response to others."""
-    said = lifetimes.lower()
-    return "private" not in said and "no-store" not in said and _LASTS.search(said) is not None
+    directives = lifetimes.lower()
+    return (
+        "private" not in directives
+        and "no-store" not in directives
+        and _LASTS.search(directives) is not None
+    )
 
 
 def retag(fields: CIMultiDict[str], path: str, route: str, *, is_tagged: bool) -> None:
     """Give an origin's answer these tags, or take them away; those that it has itself stay."""
     ours = [of_stream(path), route]
     for name, between in HEADERS:
-        given = re.split(r"[\s,]+", ",".join(fields.popall(name, ())))
-        kept = [tag for tag in given if tag and tag not in ours]
-        if kept or is_tagged:
-            fields[name] = between.join([*kept, *(ours if is_tagged else ())])
+        listed = re.split(r"[\s,]+", ",".join(fields.popall(name, ())))
+        others = [tag for tag in listed if tag and tag not in ours]
+        if others or is_tagged:
+            fields[name] = between.join([*others, *(ours if is_tagged else ())])

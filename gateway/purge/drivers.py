@@ -47,10 +47,10 @@ class Driver(NamedTuple):
 def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
     """Return the driver of a cache; raise StartError when its token cannot be read."""
     try:
-        made = _MAKERS[cache.kind](cache, cache.secret(), wall_clock)
+        functions = _MAKERS[cache.kind](cache, cache.secret(), wall_clock)
     except ValueError as cause:
         raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
-    at_once, call, why_not = made
+    at_once, call, why_not = functions
     return Driver(cache.kind, _place(cache), cache.url, at_once, call, why_not)
 
 

@@ -88,9 +88,9 @@ class LoopDetector:
             address, port = peer[:2] if isinstance(peer, tuple) else (None, None)
             if address is not None:
                 address = self._proxies.client(address, headers)
-            shown = None if forwarded_for is None else forwarded_for[:LONGEST_SHOWN]
+            chain = None if forwarded_for is None else forwarded_for[:LONGEST_SHOWN]
             self._often[key] = RepeatedRead(
-                address, port, shown, method, redact(target)[:LONGEST_SHOWN]
+                address, port, chain, method, redact(target)[:LONGEST_SHOWN]
             )
 
     def _tell(self, looked_s: float) -> None:

@@ -365,8 +365,8 @@ class Settings(FrontSettings):
 
     def auth_of(self, route: Route) -> tuple[str, ...]:
         """Return the kinds of credentials that a route accepts; empty if it needs none."""
-        said = route.auth or self.auth
-        return () if said == NONE else said
+        kinds = route.auth or self.auth
+        return () if kinds == NONE else kinds
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -389,6 +389,6 @@ class Settings(FrontSettings):
 
     def with_sources(self, sources: Mapping[str, str]) -> Settings:
         """Return a copy with the sources of its values."""
-        made = self.but()
-        vars(made)["_sources"] = sources
-        return made
+        copy = self.but()
+        vars(copy)["_sources"] = sources
+        return copy

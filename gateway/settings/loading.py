@@ -117,42 +117,42 @@ def load(
     files and folders that the settings name.
     """
     problems: list[_Problem] = []
-    given = _from_file(config, problems) if config is not None else {}
-    given |= _from_environment(environment, problems)
-    given |= {
+    values = _from_file(config, problems) if config is not None else {}
+    values |= _from_environment(environment, problems)
+    values |= {
         key: _GivenValue(_read(key, value), _flag(key))
         for key, value in flags.items()
         if value is not None
     }
-    for key in [key for key in given if key not in Settings.settings]:
-        item = given.pop(key)
+    for key in [key for key in values if key not in Settings.settings]:
+        item = values.pop(key)
         subject = item.subject((key,))
         sentence = _unknown(subject, key, Settings, _flag if subject.startswith("--") else str)
         if isinstance(item.value, dict) and item.value.keys() & Settings.settings.keys():
             sentence = f"{sentence[:-1]}: what is in it stands by itself, before all tables."
         problems.append(_Problem(item.line((key,)), sentence))
-    if {"origin", "routes"} <= given.keys():
-        both = " and ".join(given[key].subject((key,)) for key in ("origin", "routes"))
+    if {"origin", "routes"} <= values.keys():
+        both = " and ".join(values[key].subject((key,)) for key in ("origin", "routes"))
         sentence = f"{both} exclude each other: give a route for each origin, or one origin."
-        problems.append(_Problem(given["origin"].line(("origin",)), sentence))
+        problems.append(_Problem(values["origin"].line(("origin",)), sentence))
     try:
         settings = Settings.of(
-            {key: item.value for key, item in given.items()},
-            Look(only_route="routes" not in given) if look_at_files else None,
+            {key: item.value for key, item in values.items()},
+            Look(only_route="routes" not in values) if look_at_files else None,
         )
     except Mistaken as refusal:
-        problems += [_problem(mistake, given) for mistake in refusal.mistakes]
+        problems += [_problem(mistake, values) for mistake in refusal.mistakes]
         raise SettingsError(_in_order(problems)) from refusal
     for found in (
         *ineffective_settings(settings),
         *(leading_back(settings) if look_at_files else ()),
     ):
-        item = given[str(found.path[0])]
+        item = values[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))
     if problems:
         raise SettingsError(_in_order(problems))
-    return settings.with_sources(_sources(given))
+    return settings.with_sources(_sources(values))
 
 
 def _sources(values: Mapping[str, _GivenValue]) -> dict[str, str]:
@@ -195,15 +195,15 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _GivenValue]:
 def _from_environment(
     environment: Mapping[str, str], problems: list[_Problem]
 ) -> dict[str, _GivenValue]:
-    given = {}
+    values = {}
     known = {variable(key): key for key in Settings.settings}
     for name in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
-            given[known[name]] = _GivenValue(_read(known[name], environment[name]), name)
+            values[known[name]] = _GivenValue(_read(known[name], environment[name]), name)
         elif name != CONFIG_VARIABLE and not SERVICE_LINK.fullmatch(name):
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             problems.append(_Problem(AFTER_THE_FILE, _unknown(name, key, Settings, variable)))
-    return given
+    return values
 
 
 def _read(key: str, value: object) -> object:
@@ -249,15 +249,15 @@ def _sentence(mistake: Mistake, subject: str, value_text: str) -> str:
     key = str(mistake.place[-1])
     if mistake.kind == "unknown":
         return _unknown(subject, key, model, str)
-    must, meant = f"must be {kind}", ""
+    must, suggestion = f"must be {kind}", ""
     if key in model.settings:
         field = model.settings[key]
-        must, meant = f"must be {allowed(field)}", hint(field, mistake.value)
+        must, suggestion = f"must be {allowed(field)}", hint(field, mistake.value)
     if mistake.kind == "missing":
         return f"{subject} is missing; it {must}."
     if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
-        must, meant = mistake.must, ""
-    return f"{subject} is {value_text}, but {must}{meant}."
+        must, suggestion = mistake.must, ""
+    return f"{subject} is {value_text}, but {must}{suggestion}."
 
 
 def _table_around(path: tuple[str | int, ...]) -> tuple[type[Table], str]:
@@ -293,12 +293,12 @@ def _flag(key: str) -> str:
 
 def _show(value: object) -> str:
     """Return a value as it may be printed: shortened, and without passwords in URLs."""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     # A backslash and the next character are one: an escaped quote may be part of a password.
-    shown = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", shown)
+    text = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", text)
     # The value of an unknown key in the query may be a password.
     for kind in KINDS.values():
-        if kind.open_keys and kind.name in shown:
+        if kind.open_keys and kind.name in text:
             hidden = rf"([?&](?!(?:{'|'.join(kind.open_keys)})=)[^=&\"]*=)(?:[^&\"\\]|\\.)*"
-            shown = re.sub(hidden, r"\1***", shown)
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
+            text = re.sub(hidden, r"\1***", text)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

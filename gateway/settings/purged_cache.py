@@ -130,12 +130,12 @@ class PurgedCache(Table):
     @classmethod
     def _has_one_token(cls, path: str, context: ValueContext) -> str:
         kind, token = context.values.get("kind"), context.values.get("token")
-        given = bool(path) + bool(token)
+        count = bool(path) + bool(token)
         if kind is None or token is None:
             return path
-        if kind not in TAKE_TOKENS and given:
+        if kind not in TAKE_TOKENS and count:
             raise ValueError(f"must be left out, as must token: {kind} asks for none")
-        if kind in TAKE_TOKENS and given != 1:
+        if kind in TAKE_TOKENS and count != 1:
             raise ValueError(f"must be given for {kind}, or token, but not both")
         if path and isinstance(context.look, files.Look):
             read_token(path)

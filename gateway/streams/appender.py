@@ -249,8 +249,8 @@ class Appender:
         elif error is not None:
             raise error
         elif active.absent:
-            gone = StreamNotFound(NO_STREAM)
-            self._refuse_waiting(active, gone, confirmed)
+            refusal = StreamNotFound(NO_STREAM)
+            self._refuse_waiting(active, refusal, confirmed)
         else:
             self._advance(active, confirmed)
 

@@ -71,6 +71,6 @@ def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
 
 def registry(snapshot: Snapshot) -> CollectorRegistry:
     """Return a snapshot as a registry, which prometheus_client shows in each of its formats."""
-    shown = CollectorRegistry()
-    shown.register(_Snapshot(snapshot))
-    return shown
+    collectors = CollectorRegistry()
+    collectors.register(_Snapshot(snapshot))
+    return collectors

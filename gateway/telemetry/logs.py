@@ -168,8 +168,8 @@ class LinesOfOneEvent:
         assert _written is not None
         assert _written.render is not None
         head = {"ts": self._stamp.at(now), "level": self._level, "event": self._event}
-        said = {**head, **self._fields(*facts), **_written.bound, "logger": NAME}
-        return _written.render(said) + "\n"
+        fields = {**head, **self._fields(*facts), **_written.bound, "logger": NAME}
+        return _written.render(fields) + "\n"
 
 
 class _Stamp:

@@ -89,15 +89,15 @@ class Histogram:
 
         They are bisected by the bounds, which are fewer than they.
         """
-        left = len(moments)
+        remaining = len(moments)
         bucket = bisect_left(self.bounds, now - moments[-1])
         longest = bisect_left(self.bounds, now - moments[0])
         while bucket < longest:
             before = bisect_left(moments, now - self.bounds[bucket])
-            self.counts[bucket] += left - before
-            left = before
+            self.counts[bucket] += remaining - before
+            remaining = before
             bucket += 1
-        self.counts[longest] += left
+        self.counts[longest] += remaining
         self.sum += now * len(moments) - sum(moments)
 
     def distribution(self) -> Distribution:

@@ -31,8 +31,8 @@ def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token
 def preflight(request: Request, lines: CommonHeaders, *, is_guarded: bool) -> Response:
     """Return the response to a CORS preflight; `is_guarded` if the route accepts tokens."""
     origin = request.headers.get("Origin", "")
-    asked = request.headers.get("Access-Control-Request-Headers", "").lower()
-    has_token = is_guarded and "authorization" in asked.replace(" ", "").split(",")
+    requested = request.headers.get("Access-Control-Request-Headers", "").lower()
+    has_token = is_guarded and "authorization" in requested.replace(" ", "").split(",")
     return responses.preflight(writes=_may_write(request, lines, origin, has_token=has_token))
 
 

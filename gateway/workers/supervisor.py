@@ -60,12 +60,12 @@ async def _run(settings: Settings, reread: Reread) -> int:
     async with AsyncExitStack() as opened:
         with explaining(settings.listen, "listen"):
             port = hold(settings.listen, opened)
-        given = settings.listen
+        configured = settings.listen
 
         def at_port(settings: Settings) -> Settings:
             """Return the settings with the port that the system has chosen, if it was to."""
-            chosen = Address(given.host, port)
-            return settings.but(listen=chosen) if settings.listen == given else settings
+            chosen = Address(configured.host, port)
+            return settings.but(listen=chosen) if settings.listen == configured else settings
 
         settings = at_port(settings)
         front = open_front(settings, opened)

@@ -114,9 +114,9 @@ async def submit(visit: Visit) -> NoReturn:
 
 def _wish(entered: Mapping[str, str]) -> DoctorWish:
     """Return what the form of the doctor asks for; an empty field chooses nothing."""
-    given = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
+    filled_in = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
     try:
-        return msgspec.convert(given, DoctorWish, strict=False)
+        return msgspec.convert(filled_in, DoctorWish, strict=False)
     except msgspec.ValidationError as refusal:
         raise NotTold(400, f"the form cannot be read: {refusal}") from refusal
 
@@ -149,13 +149,13 @@ def _is_asked(target: CdnTarget, visit: Visit) -> bool:
 def _choice(visit: Visit) -> Choice:
     """Return the choice that was entered; an empty field chooses nothing."""
     entered = {name: visit.query.get(name, "").strip() for name in Choice.__struct_fields__}
-    given = {name: text for name, text in entered.items() if text}
+    filled_in = {name: text for name, text in entered.items() if text}
     try:
-        return msgspec.convert(given, Choice, strict=False)
+        return msgspec.convert(filled_in, Choice, strict=False)
     except msgspec.ValidationError as refusal:
         field = f"{refusal}".rpartition("`$.")[2].rstrip("`")
-        wanted = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")
-        raise NotTold(400, f"--{field.replace('_', '-')} must be {wanted}") from refusal
+        rule = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")
+        raise NotTold(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
 
 
 PAGE = ConsolePage(PATH, show, submit)

@@ -48,8 +48,8 @@ async def show(visit: Visit) -> TemplatePage:
     listed, trouble = None, None
     try:
         if prefixes:
-            wanted: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
-            listed = await visit.console.runs(route, status=wanted, after=after)
+            wanted_status: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
+            listed = await visit.console.runs(route, status=wanted_status, after=after)
     except NotTold as refusal:
         trouble = refusal
     return TemplatePage(

@@ -129,7 +129,7 @@ class Chats:
         return await self._begun(log, question, answering(turn))
 
     async def _claimed(
-        self, log: Stream, chat: str, said: dict[str, Any], trigger: Trigger
+        self, log: Stream, chat: str, sent: dict[str, Any], trigger: Trigger
     ) -> Answer | tuple[Conversation, Question]:
         """Return the answer that the message has already, or the conversation with its question.
 
@@ -139,20 +139,20 @@ class Chats:
         number = 0
         while True:
             found, state = await self._settled(log)
-            asked = found.asked(said)
-            if asked is not None and found.repeats(trigger, asked):
+            message = found.asked(sent)
+            if message is not None and found.repeats(trigger, message):
                 answer = await self.runs.follow(found.questions[-1].run, wait=LOOK_AGAIN_S)
                 if answer is not None:
                     return answer
             if found.is_open:
                 await self._wait_for(found.questions[-1], state, patience)
                 continue
-            if asked is None:
+            if message is None:
                 raise BadRequest(
-                    f"this chat has no message of the assistant's with the id {said['id']!r}"
+                    f"this chat has no message of the assistant's with the id {sent['id']!r}"
                 )
             question = Question(
-                run=ids.new_run(chat), trigger=trigger, message=asked, asked_at=now_s()
+                run=ids.new_run(chat), trigger=trigger, message=message, asked_at=now_s()
             )
             number = max(number, len(found.questions))
             newest = await self._claim(log, number, question)
@@ -223,8 +223,8 @@ class Chats:
         """Return what `state` does for each of these chats, by their ids, in their order."""
         if isinstance(chats, str):
             raise TypeError("states takes several ids: of one chat, ask for its state")
-        wanted = [ids.check(chat) for chat in chats]
-        return await at_once(wanted, self.state)
+        ids_of_chats = [ids.check(chat) for chat in chats]
+        return await at_once(ids_of_chats, self.state)
 
     async def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.
@@ -331,8 +331,8 @@ class Chats:
         except StreamClosed as error:
             raise ChatBusy("another message was sent meanwhile") from error
         # Whoever deletes a chat closes it, and then deletes the runs that there are.
-        kept = await log.find()
-        if kept is None or kept.is_closed:
+        metadata = await log.find()
+        if metadata is None or metadata.is_closed:
             await answer.body.aclose()
             await self.runs.delete(question.run)
             raise ChatBusy("the chat was deleted meanwhile")

@@ -112,8 +112,8 @@ class Conversation:
         newest = self.newest
         if newest is None or newest.trigger != trigger:
             return False
-        asked = newest.message
-        known = self._known(asked["id"]) if newest.continued else asked
+        sent = newest.message
+        known = self._known(sent["id"]) if newest.continued else sent
         if message != known:
             return False
         answered = self.answers.get(newest.run)
@@ -133,10 +133,10 @@ class Conversation:
         known = self.answers.get(question.run) or run or RunState("failed", NEVER_BEGUN)
         return AnswerState(question.run, known.status, known.error)
 
-    def _states(self, asked: Iterable[Message], run: RunState | None) -> dict[str, AnswerState]:
+    def _states(self, messages: Iterable[Message], run: RunState | None) -> dict[str, AnswerState]:
         """Return the states of the answers to these messages, of each to its newest question."""
         newest = {question.message["id"]: question for question in self.questions}
-        ids = (message["id"] for message in asked)
+        ids = (message["id"] for message in messages)
         return {id_: self._state(newest[id_], run) for id_ in ids if id_ in newest}
 
     def unanswered(self) -> list[Question]:
@@ -148,19 +148,19 @@ class Conversation:
 
         A message takes the place of the one with its id, and ends what came after that.
         """
-        said: list[Message] = []
+        listed: list[Message] = []
         places: dict[str, int] = {}
         for question in self.questions:
             answered = self.answers.get(question.run)
             for message in (question.message, answered.message if answered else None):
                 if message is None:
                     continue
-                place = places.get(message["id"], len(said))
-                for ended in said[place:]:
+                place = places.get(message["id"], len(listed))
+                for ended in listed[place:]:
                     del places[ended["id"]]
-                said[place:] = [message]
+                listed[place:] = [message]
                 places[message["id"]] = place
-        return said
+        return listed
 
     def asked(self, message: Message) -> Message | None:
         """Return the message as it is asked with; None if it goes on with what is not there.
@@ -194,8 +194,8 @@ class Conversation:
                 raise BadRequest(f"this chat has no message with the id {before!r}")
             end = ids.index(before)
         start = max(0, end - limit)
-        wanted = messages[start:end]
-        return Page(wanted, messages[start]["id"] if start else None, self._states(wanted, run))
+        listed = messages[start:end]
+        return Page(listed, messages[start]["id"] if start else None, self._states(listed, run))
 
 
 async def conversation(stream: Stream, offset: str = BEGINNING) -> Conversation:

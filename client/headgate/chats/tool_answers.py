@@ -38,23 +38,23 @@ ANSWERS: dict[str, dict[str, type[msgspec.Struct]]] = {
 
 
 def answered(
-    parts: Iterable[Mapping[str, Any]], said: Iterable[Mapping[str, Any]]
+    parts: Iterable[Mapping[str, Any]], sent: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the parts of an answer, with what a page has said to its open calls of tools.
 
     BadRequest for what no page says.
     """
-    sent_parts = {str(part.get("toolCallId")): part for part in said}
+    sent_parts = {str(part.get("toolCallId")): part for part in sent}
     return [_said(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
 
 
 def _said(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a call with what a page has told of it."""
-    wanted = ANSWERS.get(str(part.get("state")), {}).get(str(sent.get("state")))
-    if wanted is None or part.get("providerExecuted"):
+    type_of_answer = ANSWERS.get(str(part.get("state")), {}).get(str(sent.get("state")))
+    if type_of_answer is None or part.get("providerExecuted"):
         return dict(part)
     try:
-        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(sent, wanted))
+        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(sent, type_of_answer))
     except msgspec.ValidationError as error:
         raise BadRequest(f"a call of a tool cannot be answered so: {error}") from error
     if "approval" in fields:

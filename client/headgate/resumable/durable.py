@@ -60,16 +60,16 @@ class Durable:
     ) -> Text | None:
         """Create the stream, or read it where it exists."""
         streams = self._streams(stream_id)
-        if await streams.state() is None and (made := await streams.claim()) is not None:
-            return self._created(streams, made, make_source)
+        if await streams.state() is None and (metadata := await streams.claim()) is not None:
+            return self._created(streams, metadata, make_source)
         return _read(streams, resume_at)
 
     async def create(self, stream_id: str, make_source: MakeSource) -> Text:
         """Create the stream. Raises StreamExists while it is kept."""
         streams = self._streams(stream_id)
-        if await streams.state() is not None or (made := await streams.claim()) is None:
+        if await streams.state() is not None or (metadata := await streams.claim()) is None:
             raise StreamExists(f"there is a stream {stream_id!r}")
-        return self._created(streams, made, make_source)
+        return self._created(streams, metadata, make_source)
 
     async def resume(self, stream_id: str, resume_at: int) -> Text | None:
         """Read the stream, also when it is done; None where there is none."""

@@ -56,12 +56,12 @@ class LogStreams:
         """
         await self.lease.take()
         try:
-            made = await self.text.create(content_type=TEXT, ttl_s=self.ttl_s)
+            metadata = await self.text.create(content_type=TEXT, ttl_s=self.ttl_s)
         except StreamConflict:  # it may have been created and ended since it was looked for
             if await self.state() is None:
                 raise
             return None
-        return made if made.is_new else None
+        return metadata if metadata.is_new else None
 
     async def beat(self) -> None:
         """Renew the lease, to show that the producer is alive."""

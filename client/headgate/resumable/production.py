@@ -115,8 +115,12 @@ class StreamProduction:
             await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
             wait_s = RENEW_S
             with contextlib.suppress(OSError):
-                kept = await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
-                if kept is False:  # the broker has lost what it held, as one that was restarted
+                is_renewed = await self._broker.publisher.expire(
+                    self._names.sentinel, self._sentinel_ttl
+                )
+                if (
+                    is_renewed is False
+                ):  # the broker has lost what it held, as one that was restarted
                     await self._broker.publisher.incr(self._names.sentinel)
                     wait_s = 0.0  # for its lifetime
 

@@ -42,25 +42,25 @@ async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
                 yield chunk
 
 
-async def _iterated(made: object) -> AsyncGenerator[object, None]:
-    if isinstance(made, AsyncIterable):
-        iterator = aiter(made)
+async def _iterated(items: object) -> AsyncGenerator[object, None]:
+    if isinstance(items, AsyncIterable):
+        iterator = aiter(items)
         try:
             async for chunk in iterator:
                 yield chunk
         finally:
             if isinstance(iterator, AsyncGenerator):
                 await iterator.aclose()
-    elif isinstance(made, Iterable) and not isinstance(made, str | bytes | Mapping):
-        for chunk in made:
+    elif isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping):
+        for chunk in items:
             yield chunk
             await asyncio.sleep(0)  # other streams have their turn
     else:
-        if inspect.iscoroutine(made):
-            made.close()
+        if inspect.iscoroutine(items):
+            items.close()
         raise _WrongType(
             "make_source must give an (async) iterable of str when it is called, "
-            f"not {_named(made)}"
+            f"not {_named(items)}"
         )
 
 

@@ -178,18 +178,18 @@ def _check_source(make_source: object) -> None:
 
 
 def _pubsub(
-    given: str | Redis | Broker, settings: PubSubSettings, productions: Productions
+    broker: str | Redis | Broker, settings: PubSubSettings, productions: Productions
 ) -> PubSub:
-    if isinstance(given, Broker):
-        return PubSub(given, settings, productions)
-    if not isinstance(given, str) and not callable(getattr(given, "pubsub", None)):
+    if isinstance(broker, Broker):
+        return PubSub(broker, settings, productions)
+    if not isinstance(broker, str) and not callable(getattr(broker, "pubsub", None)):
         raise TypeError(
             "a ResumableStreams is given the URL of a Redis or of streams on a server, a client of "
-            f"redis.asyncio or a Broker, and no {_type(given)}"
+            f"redis.asyncio or a Broker, and no {_type(broker)}"
         )
     try:
         from headgate.resumable.redis.broker import RedisBroker
     except ImportError as error:
         raise ImportError("Redis needs the extra: pip install 'headgate-client[redis]'") from error
-    redis = RedisBroker(given)
+    redis = RedisBroker(broker)
     return PubSub(Broker(redis, redis), settings, productions, redis.aclose)

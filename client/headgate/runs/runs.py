@@ -333,10 +333,10 @@ class Runs:
         """
         if isinstance(run_ids, str):
             raise TypeError("states takes several ids: of one run, ask for its state")
-        wanted = list(run_ids)
-        for run_id in wanted:
+        ids = list(run_ids)
+        for run_id in ids:
             self.place(run_id)  # a wrong id is refused before any is asked for
-        return await at_once(wanted, self.state)
+        return await at_once(ids, self.state)
 
     async def delete(self, run_id: str) -> bool:
         """Stop the run, if it goes on, and delete it; False if there is none.

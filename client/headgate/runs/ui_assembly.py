@@ -97,16 +97,16 @@ class Assembly:
         self._parts.append(part)
 
     def _extend(self, chunk: Mapping[str, Any]) -> None:
-        begun = self._texts.get((chunk["type"].removesuffix("-delta"), chunk["id"]))
-        if begun is not None:
-            part, pieces = begun
+        open_text = self._texts.get((chunk["type"].removesuffix("-delta"), chunk["id"]))
+        if open_text is not None:
+            part, pieces = open_text
             pieces.append(chunk["delta"])
             part.update(known(chunk, "providerMetadata"))
 
     def _finish(self, chunk: Mapping[str, Any]) -> None:
-        begun = self._texts.pop((chunk["type"].removesuffix("-end"), chunk["id"]), None)
-        if begun is not None:
-            part, pieces = begun
+        open_text = self._texts.pop((chunk["type"].removesuffix("-end"), chunk["id"]), None)
+        if open_text is not None:
+            part, pieces = open_text
             part.update(known(chunk, "providerMetadata"), text="".join(pieces), state="done")
 
     def _copy(self, chunk: Mapping[str, Any]) -> None:

@@ -50,10 +50,10 @@ class ToolCalls:
         self._inputs.clear()
 
     def _extend_input(self, chunk: Mapping[str, Any]) -> None:
-        begun = self._inputs.get(chunk["toolCallId"])
-        if begun is None:
+        open_input = self._inputs.get(chunk["toolCallId"])
+        if open_input is None:
             return
-        part, beginning, pieces = begun
+        part, beginning, pieces = open_input
         if part["state"] != "input-streaming" or not self._is_in_step(part):
             self._set_input(chunk["toolCallId"])
             part = self._call({**beginning, "type": "tool-input-delta"}, "input-streaming")
@@ -102,11 +102,11 @@ class ToolCalls:
         part = self._called(chunk)
         if part is None:
             return
-        kept = ["input"]
+        names = ["input"]
         if state == "output-error" and part["type"] != DYNAMIC:
-            kept.append("rawInput")
+            names.append("rawInput")
         output = known(chunk, "output", "errorText", "preliminary")
-        _set_state(part, state, {**known(part, *kept), **output}, chunk)
+        _set_state(part, state, {**known(part, *names), **output}, chunk)
 
     def _deny(self, chunk: Mapping[str, Any]) -> None:
         part = self._called(chunk)

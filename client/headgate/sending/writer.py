@@ -268,8 +268,8 @@ class StreamWriter:
             raise StreamClosed(f"{self._stream.shown}: the stream is closed", 409, {CLOSED: "true"})
         if not metadata.content_type:
             raise ProtocolError(f"{self._stream.shown}: the server told no Content-Type")
-        wanted = self._content_type
-        if wanted is not None and media_type(wanted) != media_type(metadata.content_type):
+        expected = self._content_type
+        if expected is not None and media_type(expected) != media_type(metadata.content_type):
             raise StreamConflict(
-                f"{self._stream.shown}: the stream is {metadata.content_type}, not {wanted}", 409
+                f"{self._stream.shown}: the stream is {metadata.content_type}, not {expected}", 409
             )

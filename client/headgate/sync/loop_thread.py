@@ -60,9 +60,9 @@ class LoopThread:
         """
         calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
-        async def ask(asked: Callable[[], object]) -> object:
+        async def ask(function: Callable[[], object]) -> object:
             answer: Future[object] = Future()
-            calls.put(partial(settle, answer, asked))
+            calls.put(partial(settle, answer, function))
             return await asyncio.wrap_future(answer)
 
         future = self.submit(function, ask)

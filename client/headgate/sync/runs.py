@@ -225,11 +225,11 @@ class Runs:
         """
         here = self.in_process()
         items = ThreadSource((), here.thread)
-        begun: Future[Written] = Future()
+        first_written: Future[Written] = Future()
 
         def begin(written: Written) -> ThreadSource:
             here.sources[run_id] = items
-            begun.set_result(written)
+            first_written.set_result(written)
             return items
 
         ended = here.thread.submit(
@@ -241,7 +241,7 @@ class Runs:
             only_orphaned=only_orphaned,
             closes=closes,
         )
-        return _pumped(items, make_source, begun, ended)
+        return _pumped(items, make_source, first_written, ended)
 
     def follow(
         self,
@@ -371,15 +371,15 @@ class Runs:
 def _pumped(
     items: ThreadSource,
     make_source: Callable[[Written], Iterable[object]],
-    begun: Future[Written],
+    first_written: Future[Written],
     ended: Future[RunState | None],
 ) -> RunState | None:
     """Iterate the source of a run in this thread once the run has begun; return how it ended."""
     try:
-        either: set[Future[Any]] = {begun, ended}
+        either: set[Future[Any]] = {first_written, ended}
         wait(either, return_when=FIRST_COMPLETED)
-        if begun.done():
-            items.pump(lambda: make_source(begun.result()))
+        if first_written.done():
+            items.pump(lambda: make_source(first_written.result()))
         return ended.result()
     except Exception:
         wait({ended})

@@ -17,8 +17,10 @@ LONGEST_NAME = 128  # characters of a subject, where people read it
 
 def revocation_claims(token: SignedToken) -> RevocationClaims:
     """Return the claims by which a token can be revoked. Raises Unauthenticated."""
-    said = token.claims
-    return RevocationClaims(token.kid, text(said, "jti"), text(said, "sub"), moment(said, "iat"))
+    payload = token.claims
+    return RevocationClaims(
+        token.kid, text(payload, "jti"), text(payload, "sub"), moment(payload, "iat")
+    )
 
 
 def moment(claims: Json, name: str) -> float | None:
@@ -63,5 +65,5 @@ def account_of(kind: str, issuer: str, subject: str | None) -> str:
 
 def name_of(subject: str) -> str:
     """Return a subject for display: short, and without characters that would control a terminal."""
-    shown = "".join(it if it.isprintable() else "?" for it in subject[:LONGEST_NAME])
-    return shown.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME]
+    printable = "".join(it if it.isprintable() else "?" for it in subject[:LONGEST_NAME])
+    return printable.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME]

@@ -85,10 +85,10 @@ def _object(part: str) -> Json:
 
 
 def _each_once(pairs: list[tuple[str, object]]) -> Json:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("a key stands twice")
-    return made
+    return members
 
 
 def _refuse_constant(_name: str) -> None:

@@ -109,8 +109,10 @@ def rotated(content: Json) -> Json:
 def public(content: Json) -> Json:
     """Return the content for a process that only verifies: no private part, and no secret."""
     listed = [entry for entry in _listed(content) if entry.get("kty") == "OKP"]
-    shown = ("kty", "crv", "kid", "x", "alg", "use")
-    return {"keys": [{name: entry[name] for name in shown if name in entry} for entry in listed]}
+    public_names = ("kty", "crv", "kid", "x", "alg", "use")
+    return {
+        "keys": [{name: entry[name] for name in public_names if name in entry} for entry in listed]
+    }
 
 
 def written(content: Json) -> bytes:

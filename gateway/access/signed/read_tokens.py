@@ -113,7 +113,7 @@ def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedT
     grant_of(request.streams, [*request.operations])
     issued = int(now)
     unsigned = IssuedToken("", issued + lifetime, secrets.token_urlsafe(12))
-    said: Json = {
+    payload: Json = {
         "ver": VERSION,
         "jti": unsigned.token_id,
         "sub": request.subject,
@@ -123,7 +123,7 @@ def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedT
         "exp": unsigned.expires,
     }
     header: Json = {"alg": ALGORITHM, "typ": TYP, "kid": keys.signer.kid}
-    token = keys.sign(header, said)
+    token = keys.sign(header, payload)
     if len(token) > LONGEST_TOKEN:
         raise ValueError("would be too long for a header")
     return unsigned._replace(token=token)
@@ -153,14 +153,14 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
 
 def _check(token: SignedToken, max_age: int, now: float) -> float:
     """Return the token's `exp`, without the leeway: the edge goes by that second, too."""
-    said = token.claims
-    if said.get("ver") != VERSION or isinstance(said.get("ver"), bool):
+    payload = token.claims
+    if payload.get("ver") != VERSION or isinstance(payload.get("ver"), bool):
         raise jws.refused("is of a version that is unknown")
     issued = claims.revocation_claims(token)
     if not issued.subject or not issued.token_id or issued.at is None:
         raise jws.refused("does not say for whom, when and as what it was issued (sub, iat, jti)")
-    claims.check_times(said, LEEWAY_S, now)
-    expires = claims.moment(said, "exp") or 0.0
+    claims.check_times(payload, LEEWAY_S, now)
+    expires = claims.moment(payload, "exp") or 0.0
     if expires <= now:
         raise jws.refused("has expired")
     if expires - issued.at > max_age:

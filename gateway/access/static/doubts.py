@@ -19,10 +19,12 @@ NOWHERE = "which is below no route: it grants nothing"
 
 def of_file(path: str, file: TokensFile, prefixes: Collection[str]) -> tuple[str, ...]:
     """Return a sentence for each name and pattern of a tokens_file that matches nothing."""
-    said = [*chain(_revoked(file), _granted(file, prefixes), _keyed(file, prefixes))]
-    if len(said) > MOST_TOLD:
-        said[MOST_TOLD:] = [f"{len(said) - MOST_TOLD:,} more names and paths have no effect"]
-    return tuple(f"{path}: {sentence}" for sentence in said)
+    sentences = [*chain(_revoked(file), _granted(file, prefixes), _keyed(file, prefixes))]
+    if len(sentences) > MOST_TOLD:
+        sentences[MOST_TOLD:] = [
+            f"{len(sentences) - MOST_TOLD:,} more names and paths have no effect"
+        ]
+    return tuple(f"{path}: {sentence}" for sentence in sentences)
 
 
 def of_issuers(issuers: Sequence[JwtIssuer], prefixes: Collection[str]) -> Iterator[str]:
@@ -61,8 +63,9 @@ def _astray(patterns: Iterable[str], prefixes: Collection[str]) -> Iterator[str]
 
 def meets(pattern: str, prefix: str) -> bool:
     """Return whether a pattern may mean streams below a prefix; a {claim} is any segment."""
-    given, wanted = pattern.removesuffix(BELOW).split("/"), prefix.split("/")
+    pattern_parts, prefix_parts = pattern.removesuffix(BELOW).split("/"), prefix.split("/")
     agrees = all(
-        one == other or CLAIM.fullmatch(one) for one, other in zip(given, wanted, strict=False)
+        one == other or CLAIM.fullmatch(one)
+        for one, other in zip(pattern_parts, prefix_parts, strict=False)
     )
-    return agrees and (pattern.endswith(BELOW) or len(given) > len(wanted))
+    return agrees and (pattern.endswith(BELOW) or len(pattern_parts) > len(prefix_parts))

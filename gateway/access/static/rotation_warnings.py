@@ -52,12 +52,12 @@ def removal_warnings(
     before: TokensFile, after: TokensFile, routes: Iterable[KeyedRoute]
 ) -> tuple[RotationWarning, ...]:
     """Return the tokens that were taken out of a file without a rotation of their keys."""
-    gone = [before.tokens[digest] for digest in before.tokens.keys() - after.tokens.keys()]
+    removed = [before.tokens[digest] for digest in before.tokens.keys() - after.tokens.keys()]
     found = (
         _Reader(route.prefix, streams, f"removed token {token.name}")
         for route in routes
         if "tokens" in route.kinds
-        for token in gone
+        for token in removed
         for streams in _readable(token, route.prefix)
     )
     return remaining_warnings(_by_streams(found), before.reader_keys, after.reader_keys)

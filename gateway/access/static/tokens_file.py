@@ -219,8 +219,8 @@ class _Revoked(Table):
     @override
     def check_whole(self) -> None:
         """Raise ValueError unless the revocation names one thing."""
-        given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
-        if len(given) != 1:
+        criteria = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
+        if len(criteria) != 1:
             raise ValueError("must have one of name, jti, sub and kid")
         if self.before is not None and self.sub is None:
             raise ValueError("must have before only together with sub")

@@ -77,8 +77,8 @@ class FetchTable:
             if is_wanted:
                 exchange.is_wanted = True
             exchange.context = context = tracing.own_context()
-            asked: Callable[[], Any] = exchange.send
-            step: Step[AnyAnswer] = Step(asked, partial(self._answered, exchange), context)
+            read: Callable[[], Any] = exchange.send
+            step: Step[AnyAnswer] = Step(read, partial(self._answered, exchange), context)
             exchange.step = step
             self._under_way.add(exchange)
             step.run()

@@ -93,11 +93,11 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
         An anonymous reader's address is left out too: the first reader's would stand for all.
         """
-        kept = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
+        allowed = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
         fields = CIMultiDict(
             (name, value)
             for name, value in self.fields.items()
-            if name.lower() in kept or identity.has(name)
+            if name.lower() in allowed or identity.has(name)
         )
         fields["Accept-Encoding"] = "identity"
         headers = fields

@@ -70,12 +70,12 @@ def byte_range(
     any of an empty answer, such as a reader at the tail of a stream gets. Raises
     RangeNotSatisfiable.
     """
-    wanted = parse_range(request_headers.get("Range", ""), length)
-    if not length or wanted is None or not _if_range_holds(request_headers, headers):
+    requested = parse_range(request_headers.get("Range", ""), length)
+    if not length or requested is None or not _if_range_holds(request_headers, headers):
         return None
-    if wanted[0] >= length:
+    if requested[0] >= length:
         raise RangeNotSatisfiable(length)
-    return wanted
+    return requested
 
 
 def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:

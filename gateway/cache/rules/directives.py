@@ -236,11 +236,11 @@ def parse_range(text: str, length: int) -> tuple[int, int] | None:
     The end is exclusive. The start may be past the last byte. None for several ranges, other units
     and invalid fields.
     """
-    wanted = _ONE_RANGE.fullmatch(text.strip(" \t"))
-    if wanted is None:
+    match = _ONE_RANGE.fullmatch(text.strip(" \t"))
+    if match is None:
         return None
-    if wanted[3] is not None:
-        return max(0, length - whole_number(wanted[3])), length
-    start = whole_number(wanted[1])
-    end = whole_number(wanted[2]) + 1 if wanted[2] else max(length, start + 1)
+    if match[3] is not None:
+        return max(0, length - whole_number(match[3])), length
+    start = whole_number(match[1])
+    end = whole_number(match[2]) + 1 if match[2] else max(length, start + 1)
     return (start, min(end, length)) if start < end else None

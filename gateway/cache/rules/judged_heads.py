@@ -207,22 +207,22 @@ class _AnswerPattern:
             if facts is None or not _is_only_place(read, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
-        tag = given = volatile.get("etag")
-        if given == "":
+        tag = received = volatile.get("etag")
+        if received == "":
             return None  # it says that there is none, but for a repair
-        if given is not None and facts is not None and read.offset != NOW:
-            tag = repair.repaired_tag(given, facts)
+        if received is not None and facts is not None and read.offset != NOW:
+            tag = repair.repaired_tag(received, facts)
         stored = self._stored(request, volatile, tag, times)
         if stored is None:
             return None
-        self._count(request, is_tag_repaired=tag is not given and tag != given)
+        self._count(request, is_tag_repaired=tag is not received and tag != received)
         return replace(
             cached,
             head=self._head(request, volatile, tag, times),
             body=b"" if cached.tagged_as is not None else answer.body,
             stored=stored,
             facts=facts,
-            validators=[] if given is None else [("If-None-Match", given)],
+            validators=[] if received is None else [("If-None-Match", received)],
             length=len(answer.body) if "content-length" in volatile else None,
             tagged_as=None if cached.tagged_as is None else (request.path, request.start),
         )

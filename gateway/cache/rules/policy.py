@@ -167,8 +167,8 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
     reasons, by people who do not expect them to give one reader's response to the next.
     So `s_maxage` counts only where a route says so.
     """
-    said = governing(headers)
-    return "public" in said or (s_maxage and "s-maxage" in said)
+    directives = governing(headers)
+    return "public" in directives or (s_maxage and "s-maxage" in directives)
 
 
 def _is_of_use(stored: ResponseMetadata, now: float) -> bool:
@@ -289,12 +289,12 @@ def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) 
     Tags are compared weakly, as in the condition itself: a proxy that compresses makes the tag of a
     200 weak, but has no body to compress in a 304. A 304 without validators confirms it too.
     """
-    asked = dict(conditions)
+    sent = dict(conditions)
     tag, modified = headers.get("ETag"), headers.get("Last-Modified")
     if tag is not None:
-        mine = asked.get("If-None-Match")
+        mine = sent.get("If-None-Match")
         return mine is not None and is_same_tag(mine, tag)
-    since = asked.get("If-Modified-Since")
+    since = sent.get("If-Modified-Since")
     return modified is None or since is None or parse_date(modified) == parse_date(since)
 
 

@@ -79,5 +79,7 @@ def _is_of_shared_caches(name: str) -> bool:
 
 @lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
 def _private(lines: tuple[str, ...]) -> str:
-    kept = [it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL]
-    return ", ".join(["private", *kept])
+    directives = [
+        it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL
+    ]
+    return ", ".join(["private", *directives])

@@ -38,14 +38,14 @@ def may_be_joined(
     sets a cookie is for one request, and so is a private response to a reader without an
     identity.
     """
-    said = governing(fields)
+    directives = governing(fields)
     if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
         return False
-    if "private" in said and not request.identified:
+    if "private" in directives and not request.identified:
         return False  # the origin knows its readers by something that says nothing to us
     failed = stored.status >= 500 or stored.status in {404, 429}
     is_tail = request.read.offset == NOW and facts is not None
-    return failed or is_tail or (request.identified and "no-store" not in said)
+    return failed or is_tail or (request.identified and "no-store" not in directives)
 
 
 def is_ones_own(
@@ -60,7 +60,7 @@ def is_ones_own(
         return False
     if status >= 300 or "Set-Cookie" in fields:
         return True
-    said = governing(fields)
-    if "private" in said or ("no-store" in said and not ignore_no_store):
+    directives = governing(fields)
+    if "private" in directives or ("no-store" in directives and not ignore_no_store):
         return True
     return any(name == "*" or identity.has(name) for name in members(fields.getall("Vary", ())))

@@ -48,8 +48,8 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
     shared_s = age if is_for_all else 0
     lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
     if age and "private" not in browsers:
-        kept = {name: value for name, value in shared.by_name.items() if name not in _AGES}
-        edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
+        directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
+        edge = _said({**directives, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
@@ -60,13 +60,13 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
 def _asked_again(
     directives: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
 ) -> str:
-    kept = {name: value for name, value in directives.by_name.items() if name not in _AGES}
-    if _NEVER_FRESH.isdisjoint(kept):
+    remaining = {name: value for name, value in directives.by_name.items() if name not in _AGES}
+    if _NEVER_FRESH.isdisjoint(remaining):
         name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
-        kept[name] = value
+        remaining[name] = value
     if shared_s:
-        kept["s-maxage"] = str(shared_s)
-    return _said(kept, targeted=directives.targeted)
+        remaining["s-maxage"] = str(shared_s)
+    return _said(remaining, targeted=directives.targeted)
 
 
 def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
@@ -117,9 +117,9 @@ def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, s
     lines = shortened(fields, freshness)
     if lines is None:
         return []
-    said = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
+    removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
     fields.extend(lines)
-    return said
+    return removed
 
 
 def shortened_lines(lines: str, freshness: Freshness) -> str:

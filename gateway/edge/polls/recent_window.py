@@ -103,11 +103,11 @@ class RecentWindow:
         piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
-        left = 0
-        while self._bytes > WINDOW_BYTES or len(self._pieces) - left > MAX_PIECES:
-            self._bytes -= len(self._pieces[left].span.body)
-            left += 1
-        del self._pieces[:left]
+        dropped = 0
+        while self._bytes > WINDOW_BYTES or len(self._pieces) - dropped > MAX_PIECES:
+            self._bytes -= len(self._pieces[dropped].span.body)
+            dropped += 1
+        del self._pieces[:dropped]
         places.tail = span.end
         places.note(span.end, piece.end)
 

@@ -170,8 +170,8 @@ def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes
         yield
     if commas and not is_array:
         raise ValueError("JSON is malformed: trailing characters")
-    made = record.getvalue()
-    return made, commas + 1 if made else 0
+    joined = record.getvalue()
+    return joined, commas + 1 if joined else 0
 
 
 def read_body(content_type: str, records: Sequence[bytes]) -> bytes:

@@ -109,12 +109,12 @@ class Slices:
         piece = self._text[begin : self._at]
         piece.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         try:
-            made = b"".join((before, piece, after))
-            items = _ARRAY.decode(made)
+            text = b"".join((before, piece, after))
+            items = _ARRAY.decode(text)
         except msgspec.DecodeError as error:
             raise ValueError(_placed(str(error), self._offset + begin - len(before))) from error
         made_up = cut is _COMMA and len(stack) == 1
-        return Slice(made, items, len(before) - 1, len(after) - 1, int(made_up))
+        return Slice(text, items, len(before) - 1, len(after) - 1, int(made_up))
 
     def _advance(self) -> None:
         """Find the next cut, and what is open there."""

@@ -28,13 +28,13 @@ NO_MESSAGE = "the body is empty: a multi-append must have a message"
 
 def is_multi(headers: Mapping[str, str]) -> bool:
     """Return whether a body has lengths in it. Raises BadRequest for anything but one `true`."""
-    asked = headers.get(MULTI)
-    if asked is None:
+    value = headers.get(MULTI)
+    if value is None:
         return False
     name = MULTI.lower()
     # Of several, servers differ in which one counts.
     lines = sum(line.lower() == name for line, _ in headers.items())
-    if asked.lower() != "true" or lines > 1:
+    if value.lower() != "true" or lines > 1:
         raise BadRequest(f"{MULTI} must be true, or absent")
     return True
 

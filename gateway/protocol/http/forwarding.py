@@ -181,15 +181,15 @@ def hop_names(headers: MultiMapping[str]) -> set[str]:
 
 def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -> CIMultiDict[str]:
     """Return the end-to-end fields of a message, without those in `drop`."""
-    gone = _with_those_of_the_hop(drop)
+    dropped = _with_those_of_the_hop(drop)
     if "Connection" in headers:
-        gone |= hop_names(headers)
+        dropped |= hop_names(headers)
     return CIMultiDict(
         [
             (name, value)
             for name, value in headers.items()
             # To many a server X_Forwarded_For is the same as X-Forwarded-For.
-            if name.lower() not in gone and "_" not in name
+            if name.lower() not in dropped and "_" not in name
         ]
     )
 

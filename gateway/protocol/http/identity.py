@@ -90,7 +90,7 @@ def drop_cookie(fields: CIMultiDict[str], name: str) -> None:
     if not any(name in line for line in lines):
         return
     pairs = [pair.strip() for line in lines for pair in line.split(";")]
-    kept = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != name]
+    others = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != name]
     del fields["Cookie"]
-    if kept:
-        fields["Cookie"] = "; ".join(kept)
+    if others:
+        fields["Cookie"] = "; ".join(others)

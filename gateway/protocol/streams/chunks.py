@@ -81,11 +81,11 @@ def empty(state: StreamState) -> Chunk:
 
 def no_newer_than(chunk: Chunk, state: StreamState) -> Chunk:
     """Return the part of a chunk that the stream had at `state`, an earlier moment."""
-    end, kept = chunk.start, 0
-    while kept < len(chunk.records) and end + len(chunk.records[kept]) <= state.tail:
-        end += len(chunk.records[kept])
-        kept += 1
-    return Chunk(state, chunk.start, end, chunk.records[:kept])
+    end, count = chunk.start, 0
+    while count < len(chunk.records) and end + len(chunk.records[count]) <= state.tail:
+        end += len(chunk.records[count])
+        count += 1
+    return Chunk(state, chunk.start, end, chunk.records[:count])
 
 
 def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk]:

@@ -98,8 +98,10 @@ def _check_past(state: StreamState, offset: Offset) -> None:
         if past.generation == offset.generation:
             if offset.position <= past.end:
                 return
-            kept = state.offset(past.end)
-            raise StreamGone(f"the log has lost what was before this offset: go on from {kept}")
+            first_offset = state.offset(past.end)
+            raise StreamGone(
+                f"the log has lost what was before this offset: go on from {first_offset}"
+            )
     if offset.generation < state.generation and not state.past_generations:
         raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
     raise StreamGone(

@@ -105,8 +105,8 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
         over += 1
     if state.references:
         # The last one tells where it will begin once there are no forks.
-        kept = marks[over - 1 :] if over > 1 else state.marks
-        return msgspec.structs.replace(state, marks=kept, trim_at=None)
+        remaining = marks[over - 1 :] if over > 1 else state.marks
+        return msgspec.structs.replace(state, marks=remaining, trim_at=None)
     first = marks[over - 1].position if over else state.first
     marks = marks[over:] if over else state.marks
     trim_at = marks[0].time + retention.max_age_s if marks and retention.max_age_s else None
@@ -122,8 +122,8 @@ def _is_over(state: StreamState, mark: Mark, now: float, retention: Retention) -
 
 def trim(state: StreamState, now: float, retention: Retention) -> tuple[Change, ...]:
     """Return the change that removes expired records of an idle stream, with the next look."""
-    left = trimmed(state, now, retention)
-    if left == state or state.references:
+    remaining = trimmed(state, now, retention)
+    if remaining == state or state.references:
         return ()
-    later = msgspec.structs.replace(left, version=state.version + 1)
+    later = msgspec.structs.replace(remaining, version=state.version + 1)
     return (Change(later, state.version, trims=later.first > state.first),)

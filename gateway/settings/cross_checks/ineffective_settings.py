@@ -28,21 +28,21 @@ class IneffectiveSetting(NamedTuple):
 
 def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each setting that only has an effect with a guard, where there is none."""
-    asked: set[str] = set()
+    used: set[str] = set()
     for index, route in enumerate(settings.routes):
-        asked |= {*settings.auth_of(route)}
+        used |= {*settings.auth_of(route)}
         for key, must in _of_route(settings, route):
             yield IneffectiveSetting(("routes", index, key), getattr(route, key), must)
     if not settings.routes:
-        asked |= {*settings.auth}
+        used |= {*settings.auth}
     # The file also has revocations of all kinds, and versions of reader keys.
-    if settings.tokens_file and not asked & KINDS.keys():
+    if settings.tokens_file and not used & KINDS.keys():
         *others, last = names()
         kinds = f"{', '.join(others)} or {last}"
         yield _unused("tokens_file", settings.tokens_file, kinds, "tokens")
     for kind in ranked():
         value = getattr(settings, kind.setting)
-        if kind.owns_setting and value and kind.name not in asked:
+        if kind.owns_setting and value and kind.name not in used:
             yield _unused(kind.setting, kind.redact(value), kind.name, kind.name)
 
 

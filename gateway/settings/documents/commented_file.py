@@ -56,9 +56,9 @@ def commented_file(path: str) -> str:
 
 
 def _route_entries() -> Iterator[str]:
-    given: dict[str, object] = {"prefix": DEFAULT_PREFIX, "origin": Settings().origin}
+    values: dict[str, object] = {"prefix": DEFAULT_PREFIX, "origin": Settings().origin}
     for key, field in Route.settings.items():
-        yield _entry(key, field, key in given, given.get(key), _only_for(key, field))
+        yield _entry(key, field, key in values, values.get(key), _only_for(key, field))
 
 
 def _only_for(key: str, field: Setting) -> str:

@@ -88,8 +88,8 @@ class Setting:
     def plain(self, value: object, *, secrets: bool = False, explicit_only: bool = False) -> object:
         """Return the value as it is written in JSON."""
         serialize = next((it.serialize for it in self.metadata if isinstance(it, Serializer)), None)
-        shown = value if serialize is None else serialize(value)
-        return _plain(shown, secrets=secrets, explicit_only=explicit_only)
+        written = value if serialize is None else serialize(value)
+        return _plain(written, secrets=secrets, explicit_only=explicit_only)
 
     def declare(self, hint: object) -> None:
         """Set the type and its annotations from the class's type hint."""
@@ -170,9 +170,9 @@ class Table:
             return values
         if not isinstance(values, dict):
             raise Mistaken([Mistake((), "type", values)])
-        made = cls.__new__(cls)
-        made._take(values, look)
-        return made
+        table = cls.__new__(cls)
+        table._take(values, look)
+        return table
 
     def _take(self, inputs: Mapping[str, object], look: object) -> None:
         cls, values, mistakes = type(self), vars(self), list[Mistake]()
@@ -203,19 +203,19 @@ class Table:
 
     def but(self, **values: object) -> Self:
         """Return a copy with other values, which are not checked."""
-        made = type(self).__new__(type(self))
-        vars(made).update(vars(self) | values, explicit_keys=self.explicit_keys | values.keys())
-        return made
+        table = type(self).__new__(type(self))
+        vars(table).update(vars(self) | values, explicit_keys=self.explicit_keys | values.keys())
+        return table
 
     def plain(
         self, *, secrets: bool = False, explicit_only: bool = False, without: Iterable[str] = ()
     ) -> dict[str, object]:
         """Return the values for JSON; `explicit_only` leaves defaults out, also of inner tables."""
-        left = (self.explicit_keys if explicit_only else self.settings.keys()) - {*without}
+        keys = (self.explicit_keys if explicit_only else self.settings.keys()) - {*without}
         return {
             key: one.plain(getattr(self, key), secrets=secrets, explicit_only=explicit_only)
             for key, one in self.settings.items()
-            if key in left
+            if key in keys
         }
 
     @override

@@ -91,8 +91,8 @@ class AlikeAppends:
 
     def fields_for(self, request: Request, path: str) -> SentFields | None:
         """Return the fields to send an append with; None if the full rules are needed."""
-        asked, address = request.fields, peer_of(request.transport) or ""
-        sent = self._sent.get((id(asked.headers), address))
+        shared_fields, address = request.fields, peer_of(request.transport) or ""
+        sent = self._sent.get((id(shared_fields.headers), address))
         sent = sent or self._rendered(request, path, address)
         if sent is None or (request.own.id is None and request.seq is None):
             return sent

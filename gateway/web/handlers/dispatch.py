@@ -212,8 +212,8 @@ class Handlers:
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
             is_guarded = self._lines.is_guarded and self._takes_tokens(target)
-            said = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
-            return RouteAnswer(said, cache_status.OTHER_METHOD)
+            preflight = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
+            return RouteAnswer(preflight, cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)

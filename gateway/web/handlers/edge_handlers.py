@@ -229,10 +229,10 @@ class EdgeHandlers:
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
             with feeds.writes.reading(plain.path):
-                begun = await self._begin_events(request, route, plain, start, resumes=resumes)
-            if isinstance(begun, RouteAnswer):
-                return begun
-            stream, start = begun
+                outcome = await self._begin_events(request, route, plain, start, resumes=resumes)
+            if isinstance(outcome, RouteAnswer):
+                return outcome
+            stream, start = outcome
         live_responses.check_open(self._shared)
         join = partial(feeds.join, stream, plain)
         snapshot, is_private = (

@@ -50,10 +50,10 @@ def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, b
     Raises RangeNotSatisfiable.
     """
     size = len(cached.body)
-    wanted = conditional.byte_range(request.headers, fields_of(head), size)
-    if wanted is None:
+    requested = conditional.byte_range(request.headers, fields_of(head), size)
+    if requested is None:
         return None
-    begin, end = wanted
+    begin, end = requested
     line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
     lines = head.partition(b"\r\n")[2]
     return 206, http1.status_line(206) + lines + line, cached.body[begin:end]

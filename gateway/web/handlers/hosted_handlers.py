@@ -184,8 +184,8 @@ def _set_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | Headgate
         answered.set_exception(outcome)
         return
     try:
-        said = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
+        answer = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
     except Exception as error:  # noqa: BLE001 - its client gets it
         answered.set_exception(error)
     else:
-        answered.set_result(said)
+        answered.set_result(answer)

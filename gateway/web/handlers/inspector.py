@@ -52,8 +52,8 @@ class Inspector:
         match question:
             case ListStreams():
                 prefix = canonical_beginning(question.name_prefix)
-                asked = msgspec.structs.replace(question, name_prefix=prefix)
-                return await self._route(question.route).list_streams(asked)
+                list_question = msgspec.structs.replace(question, name_prefix=prefix)
+                return await self._route(question.route).list_streams(list_question)
             case DescribeStream():
                 route = self._route(question.route)
                 return await route.describe(route.checked(question.name))

@@ -156,8 +156,8 @@ class RequestBlocks:
         end = head_end + 4 + length
         if end > len(data):
             return None
-        shared, said = fields.headers, path.decode()
-        request = KnownRequest(method, said, shared, fields, seq, own)
+        shared, target = fields.headers, path.decode()
+        request = KnownRequest(method, target, shared, fields, seq, own)
         return ReceivedRequest(request, data[head_end + 4 : end], end)
 
     def _known(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:

@@ -52,8 +52,8 @@ def client_request_id(request: Request) -> str | None:
     """Return the client's X-Request-Id, or None if it has none that is safe in a log line."""
     if request.fields.are_known:
         return request.own.id
-    asked = request.headers.get("X-Request-Id", "")
-    return asked if _REQUEST_ID.fullmatch(asked) else None
+    request_id = request.headers.get("X-Request-Id", "")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else None
 
 
 @lru_cache(maxsize=1024)
@@ -133,8 +133,8 @@ def check(request: Request) -> None:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
     named = request.headers.get("Host", "")
     if not is_host(named):
-        shown = ascii(named[:SHOWN_CHARACTERS])
-        raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
+        quoted = ascii(named[:SHOWN_CHARACTERS])
+        raise BadRequest(f"Host {quoted} names no host: {_fault_of_host(named)}")
     if (twice := _repeated_field(request.headers)) is not None:
         raise BadRequest(f"{twice} is given more than once")
     codings = request.headers.getall("Transfer-Encoding", ())
@@ -199,9 +199,9 @@ def _reason(error: Exception) -> str:
         return "the target is no URL"
     if isinstance(error, InvalidHeader):
         return "a header line is malformed"
-    said = error.message if isinstance(error, HttpProcessingError) else str(error)
-    named = _NAMED.match(said)
-    words = named[0] if named is not None else _QUOTED.split(said, maxsplit=1)[0]
+    text = error.message if isinstance(error, HttpProcessingError) else str(error)
+    named = _NAMED.match(text)
+    words = named[0] if named is not None else _QUOTED.split(text, maxsplit=1)[0]
     return " ".join(words.split()).rstrip(": ")
 
 

@@ -44,12 +44,12 @@ class Adapters:
             self._helper,
         )
 
-    def read(self, given: object) -> tuple[list[Part] | None, object]:
+    def read(self, value: object) -> tuple[list[Part] | None, object]:
         """Return what an event adds to the answer; None and the plain value if it is none."""
-        graph_event = streamed(given)
+        graph_event = streamed(value)
         if graph_event is not None:
             return self._graph.parts(graph_event), None
-        event = plain(self._helper.chunk(given))
+        event = plain(self._helper.chunk(value))
         if not isinstance(event, dict):
             return None, event
         return next((each.parts(event) for each in self._all if each.takes(event)), None), event

@@ -31,25 +31,25 @@ class Streamed:
     namespace: tuple[str, ...] | None = None  # none where no graph within is streamed
 
 
-def streamed(given: object) -> Streamed | None:
+def streamed(value: object) -> Streamed | None:
     """Return the event that a graph has given; None for anything else."""
-    if isinstance(given, dict):
-        return _of_version_2(given)
-    if not isinstance(given, SEQUENCES):
+    if isinstance(value, dict):
+        return _of_version_2(value)
+    if not isinstance(value, SEQUENCES):
         return None
-    if len(given) == 3 and _is_namespace(given[0]) and _is_mode(given[1]):
-        return Streamed(given[1], given[2], tuple(given[0]))
-    if len(given) == 2:
-        return _pair(*given)
+    if len(value) == 3 and _is_namespace(value[0]) and _is_mode(value[1]):
+        return Streamed(value[1], value[2], tuple(value[0]))
+    if len(value) == 2:
+        return _pair(*value)
     return None
 
 
-def _of_version_2(given: dict[Any, Any]) -> Streamed | None:
-    if _is_mode(given.get("type")) and "ns" in given and "data" in given:
+def _of_version_2(value: dict[Any, Any]) -> Streamed | None:
+    if _is_mode(value.get("type")) and "ns" in value and "data" in value:
         # Version 1 tells interrupts in the state itself.
-        asked = given.get("interrupts")
-        data = {KEY: asked} if asked else given["data"]
-        return Streamed(given["type"], data, tuple(given["ns"]) or None)
+        interrupts = value.get("interrupts")
+        data = {KEY: interrupts} if interrupts else value["data"]
+        return Streamed(value["type"], data, tuple(value["ns"]) or None)
     return None
 
 
@@ -100,9 +100,9 @@ class LangGraph:
         if not isinstance(step, int):
             return self._messages.parts(message)
         begins = self._begins(event.namespace or (), step)
-        said = self._messages.said(message)
-        self._interrupts.see(said)
-        within = (_within(event.namespace, part) for part in said)
+        parts = self._messages.said(message)
+        self._interrupts.see(parts)
+        within = (_within(event.namespace, part) for part in parts)
         return [*([ModelCall()] if begins else ()), *within]
 
     def _begins(self, namespace: tuple[str, ...], step: int) -> bool:

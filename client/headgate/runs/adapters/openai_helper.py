@@ -31,17 +31,17 @@ class OpenAIHelper:
     def __init__(self) -> None:
         self._has_chunks = False
 
-    def chunk(self, given: object) -> object:
+    def chunk(self, value: object) -> object:
         """Return the chunk in an event of the helper; anything else as it is.
 
         Of the event itself only its chunk is read: with each it repeats the whole answer so far.
         """
-        if isinstance(given, dict):
-            type_, chunk = given.get("type"), given.get("chunk")
+        if isinstance(value, dict):
+            type_, chunk = value.get("type"), value.get("chunk")
         else:
-            type_, chunk = getattr(given, "type", None), getattr(given, "chunk", None)
+            type_, chunk = getattr(value, "type", None), getattr(value, "chunk", None)
         if type_ != "chunk" or chunk is None:
-            return given
+            return value
         self._has_chunks = True
         return chunk
 

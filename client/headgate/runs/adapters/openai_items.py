@@ -84,8 +84,8 @@ def _web_search(item: dict[str, Any]) -> dict[str, Any]:
     if action is None:
         return {}
     if action["type"] == "search":
-        asked = known(query=action.get("query"), queries=action.get("queries"))
-        return {"action": {"type": "search", **asked}, **known(sources=action.get("sources"))}
+        query = known(query=action.get("query"), queries=action.get("queries"))
+        return {"action": {"type": "search", **query}, **known(sources=action.get("sources"))}
     if action["type"] == "open_page":
         return {"action": {"type": "openPage", "url": action.get("url")}}
     about = {"url": action["url"], "pattern": action["pattern"]}

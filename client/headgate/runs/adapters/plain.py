@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 
-def plain(given: object) -> object:
+def plain(source_value: object) -> object:
     """Return what a source gave, with SDK objects in it as dicts."""
-    if isinstance(given, dict):
-        return {key: plain(value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [plain(value) for value in given]
-    dump = getattr(given, "model_dump", None)
-    return given if dump is None or isinstance(given, type) else dump(mode="json", warnings=False)
+    if isinstance(source_value, dict):
+        return {key: plain(value) for key, value in source_value.items()}
+    if isinstance(source_value, list | tuple):
+        return [plain(value) for value in source_value]
+    dump = getattr(source_value, "model_dump", None)
+    return (
+        source_value
+        if dump is None or isinstance(source_value, type)
+        else dump(mode="json", warnings=False)
+    )
 
 
 def known(**fields: object) -> dict[str, Any]:

@@ -67,11 +67,15 @@ class AiSdkWriter:
         """The reason why the model stopped, from its events or the source's own `finish` chunk."""
         return self._finish_reason
 
-    def items(self, given: object) -> list[object]:
+    def items(self, source_value: object) -> list[object]:
         """Return the chunks for a value of the source."""
-        if isinstance(given, str):
-            return [*self._steps.placed(self._chunks(Text(STRINGS, given)) if given else [])]
-        parts, value = self._adapters.read(given)
+        if isinstance(source_value, str):
+            return [
+                *self._steps.placed(
+                    self._chunks(Text(STRINGS, source_value)) if source_value else []
+                )
+            ]
+        parts, value = self._adapters.read(source_value)
         # Nothing counts as ended by what is refused.
         own: list[Chunk] = []
         if parts is None:
@@ -252,9 +256,9 @@ class AiSdk:
             raise ValueError("message_id is empty: leave it out for a new message")
         return [{"type": "start", "messageId": message_id}]
 
-    def writer(self, begun: Completion | None = None) -> AiSdkWriter:
+    def writer(self, unfinished: Completion | None = None) -> AiSdkWriter:
         """Return a writer for one producer."""
-        return AiSdkWriter(begun if isinstance(begun, AiSdkCompletion) else None)
+        return AiSdkWriter(unfinished if isinstance(unfinished, AiSdkCompletion) else None)
 
     def completion(self) -> AiSdkCompletion:
         """Return a completion for a run of one message."""

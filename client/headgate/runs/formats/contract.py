@@ -1,4 +1,4 @@
-"""The contract of formats: how items are stored in the stream, and sent to readers."""
+"""The interface of formats: how items are stored in a run's stream, and sent to readers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class NotAnItem(ValueError):
     """A source's value that does not fit the format of its run."""
 
 
-def named(given: object) -> str:
+def named(value: object) -> str:
     """Describe a source's value for an error message."""
-    return "None" if given is None else f"this {type(given).__name__}"
+    return "None" if value is None else f"this {type(value).__name__}"
 
 
 def refuse_message(format_name: str, message_id: str | None) -> None:
@@ -43,25 +43,25 @@ class ItemWriter(Protocol):
     def finish_reason(self) -> str | None:
         """The reason why the model stopped, if the source or its events give one."""
 
-    def items(self, given: object) -> list[object]:
-        """Return the items for a value of the source; raise NotAnItem if it does not fit."""
+    def items(self, value: object) -> list[object]:
+        """Return the items for a value of the source. Raises NotAnItem if it does not fit."""
 
     def closing(self) -> list[object]:
-        """Return the items that complete what is open, once all items before are written."""
+        """Return the items that complete the open parts, after all others are written."""
 
 
 class Completion(Protocol):
-    """Sees the items of a stream, and tells which complete what is begun in them."""
+    """The state of a message that another producer has left unfinished, read from its items."""
 
     def take(self, item: bytes) -> None:
-        """Look at the next item of the stream; items come in their order."""
+        """Update the state with the next item of the stream, in order."""
 
     def closing(self) -> list[object]:
-        """Return the items that complete what another producer left open."""
+        """Return the items that complete the parts left open by another producer."""
 
 
-class NothingBegun:
-    """The Completion of formats whose items are whole, each by itself."""
+class NothingOpen:
+    """The Completion of formats in which each item is complete."""
 
     def take(self, item: bytes) -> None:
         """Ignore the item, because each item of this format is complete."""
@@ -76,27 +76,27 @@ class Format(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, which also stands in the stream."""
+        """The name of the format, which is also recorded in the stream."""
 
     @property
     def media_type(self) -> str:
-        """The content type of the answers to readers."""
+        """The content type of responses to readers."""
 
     @property
     def last(self) -> bytes:
-        """The bytes that a reader gets after the last item."""
+        """The bytes that are sent after the last item."""
 
     @property
     def tells_end(self) -> bool:
-        """True if readers are sent how the run ended; else their body is cut when it failed."""
+        """True if the body says how the run ended; else it is cut if the run has failed."""
 
     @property
     def numbers_end(self) -> bool:
-        """True if the bytes that readers get for the record of the end count as an item."""
+        """True if the bytes sent for the record of the end count as an item."""
 
     @property
     def keep_alive(self) -> bytes:
-        """The bytes that a reader gets from time to time while there is no item."""
+        """The bytes that are sent from time to time while there is no item."""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
         """Return further fields of a response; `tail` is the index of the newest item, or None."""
@@ -104,20 +104,20 @@ class Format(Protocol):
     def opening(self, run_id: str, message_id: str | None) -> list[object]:
         """Return the items before the first of the source.
 
-        ValueError for a `message_id` where the format has no messages, or that can be none.
+        Raises ValueError for an invalid `message_id`, or in a format without messages.
         """
 
-    def writer(self, begun: Completion | None = None) -> ItemWriter:
-        """Return a writer for one producer, which goes on with what another one has `begun`."""
+    def writer(self, unfinished: Completion | None = None) -> ItemWriter:
+        """Return a writer for one producer, which continues the parts that are `unfinished`."""
 
     def completion(self) -> Completion:
-        """Return an object that finds what is open in a run that another process has left."""
+        """Return the object that finds the unfinished parts of a run which another process left."""
 
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
-        """Return the items that tell in the format's own way how the run ended."""
+        """Return the items by which the format reports how the run ended."""
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002 - what SSE calls it
-        """Return what a reader is sent for an item, which tells its `id` to go on behind it."""
+        """Return the bytes sent for an item; a reader can resume behind it by its `id`."""
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
-        """Return what a reader is sent for the record of the end, beside items of the ending."""
+        """Return the bytes sent for the record of the end, besides the items of `ending`."""

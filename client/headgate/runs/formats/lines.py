@@ -8,7 +8,7 @@ import msgspec
 
 from headgate import records
 from headgate.runs.adapters.plain import plain
-from headgate.runs.formats.contract import NotAnItem, NothingBegun, refuse_message
+from headgate.runs.formats.contract import NotAnItem, NothingOpen, refuse_message
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -20,11 +20,11 @@ class JsonWriter:
 
     finish_reason = None  # it stands in the events
 
-    def items(self, given: object) -> list[object]:
+    def items(self, value: object) -> list[object]:
         """Return the value; refuse bytes, which would be JSON text with line breaks in it."""
-        if isinstance(given, bytes | bytearray | memoryview):
-            raise NotAnItem(f"a run takes JSON values, not {type(given).__name__}: decode them")
-        return [plain(given)]
+        if isinstance(value, bytes | bytearray | memoryview):
+            raise NotAnItem(f"a run takes JSON values, not {type(value).__name__}: decode them")
+        return [plain(value)]
 
     def closing(self) -> list[object]:
         """Return no items."""
@@ -48,13 +48,13 @@ class _Json:
         refuse_message(self.name, message_id)
         return []
 
-    def writer(self, begun: Completion | None = None) -> JsonWriter:  # noqa: ARG002
+    def writer(self, unfinished: Completion | None = None) -> JsonWriter:  # noqa: ARG002
         """Return a writer for one producer."""
         return JsonWriter()
 
-    def completion(self) -> NothingBegun:
+    def completion(self) -> NothingOpen:
         """Return a completion that finds nothing open."""
-        return NothingBegun()
+        return NothingOpen()
 
     def ending(
         self,

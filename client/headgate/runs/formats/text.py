@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headgate.runs.adapters import Adapters
 from headgate.runs.adapters.parts import Text
-from headgate.runs.formats.contract import NotAnItem, NothingBegun, named, refuse_message
+from headgate.runs.formats.contract import NotAnItem, NothingOpen, named, refuse_message
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -22,13 +22,13 @@ class TextWriter:
     def __init__(self) -> None:
         self._adapters = Adapters()
 
-    def items(self, given: object) -> list[object]:
+    def items(self, value: object) -> list[object]:
         """Return the strings in a value; skip empty ones and events without text of the answer."""
-        if isinstance(given, str):
-            return [given] if given else []
-        parts, _ = self._adapters.read(given)
+        if isinstance(value, str):
+            return [value] if value else []
+        parts, _ = self._adapters.read(value)
         if parts is None:
-            raise NotAnItem(f"a run in the format text takes str, and events, not {named(given)}")
+            raise NotAnItem(f"a run in the format text takes str, and events, not {named(value)}")
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
         return [text for text in texts if text]
 
@@ -56,13 +56,13 @@ class PlainText:
         refuse_message(self.name, message_id)
         return []
 
-    def writer(self, begun: Completion | None = None) -> TextWriter:  # noqa: ARG002
+    def writer(self, unfinished: Completion | None = None) -> TextWriter:  # noqa: ARG002
         """Return a writer for one producer."""
         return TextWriter()
 
-    def completion(self) -> NothingBegun:
+    def completion(self) -> NothingOpen:
         """Return a completion that finds nothing open."""
-        return NothingBegun()
+        return NothingOpen()
 
     def ending(
         self,

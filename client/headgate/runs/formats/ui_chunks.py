@@ -81,8 +81,8 @@ def source(part: Source, source_id: str) -> dict[str, Any]:
 
 def data(part: Data) -> dict[str, Any]:
     """Return the chunk for what the application tells beside the answer."""
-    kept = {"transient": True} if part.id is None else {"id": part.id}
-    return {"type": f"data-{part.name}", **kept, "data": part.data}
+    identity = {"transient": True} if part.id is None else {"id": part.id}
+    return {"type": f"data-{part.name}", **identity, "data": part.data}
 
 
 class UsageSum:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.records import CUT
-from headgate.runs.formats.contract import NothingBegun
+from headgate.runs.formats.contract import NothingOpen
 from headgate.runs.stored import marks
 from headgate.runs.stored.marks import end_record
 from headgate.runs.stored.survey import BEGINNING, survey, survey_if_there
@@ -50,11 +50,11 @@ async def mark_before(run: Place, count: int) -> RunMark:
 
 async def last_items(run: Place, state: RunState) -> list[bytes]:
     """Return what ends a run in place of its producer, in the way of its format."""
-    left = await _left(run)
-    ending = left.completion.closing()
-    if left.form is not None:
-        ending += left.form.ending(state)
-    return [end_record(state, left.form, left.count), *map(msgspec.json.encode, ending)]
+    unfinished = await _left(run)
+    ending = unfinished.completion.closing()
+    if unfinished.form is not None:
+        ending += unfinished.form.ending(state)
+    return [end_record(state, unfinished.form, unfinished.count), *map(msgspec.json.encode, ending)]
 
 
 async def _left(run: Place) -> StreamSurvey:
@@ -63,7 +63,7 @@ async def _left(run: Place) -> StreamSurvey:
     if (
         near is not None
         and near.form is not None
-        and isinstance(near.form.completion(), NothingBegun)
+        and isinstance(near.form.completion(), NothingOpen)
     ):
         return near
     return await survey(run.items, completes=True)

@@ -180,9 +180,9 @@ class Production:
         try:
             for item in self._plan.first:
                 await self._write(item)
-            async for given in source:
+            async for value in source:
                 is_empty = False
-                await self._take(given)
+                await self._take(value)
         except (NotAnItem, records.Forged) as error:
             return RunState("failed", str(error))
         except _NotWritten:
@@ -195,19 +195,19 @@ class Production:
             await close(source)
         return RunState("failed", "the source gave nothing") if is_empty else FINISHED
 
-    async def _take(self, given: object) -> None:
+    async def _take(self, value: object) -> None:
         """Write what the source gave."""
-        if isinstance(given, Step):
-            await self._write_step(given)
+        if isinstance(value, Step):
+            await self._write_step(value)
             return
-        for item in self._items.items(given):
+        for item in self._items.items(value):
             await self._write(item)
 
     async def _write_step(self, step: Step) -> None:
         """Write that a step is done, and wait until the stream has it: the next is not begun."""
         if not isinstance(step.key, str) or not step.key:
             raise NotAnItem("the key of a Step is a str that is not empty")
-        items = [item for given in step.items for item in self._items.items(given)]
+        items = [item for value in step.items for item in self._items.items(value)]
         try:
             record = records.step(step.key, msgspec.Raw(json_text(plain(step.value))))
         except (TypeError, ValueError) as error:

@@ -155,20 +155,22 @@ class Start:
         run = self._run
         opening = json_array([records.opening(self._form.name)])
         try:
-            made = await run.items.create(content_type=JSON, ttl_s=self._rules.ttl_s, body=opening)
+            created = await run.items.create(
+                content_type=JSON, ttl_s=self._rules.ttl_s, body=opening
+            )
         except StreamConflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
             sentence = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
-        self._is_new = made.is_new
-        if not made.is_new:
+        self._is_new = created.is_new
+        if not created.is_new:
             found = await survey(run.items, until=lambda seen: seen.form is not None)
             if found.form is not self._form:
                 raise ValueError(
                     f"run {run.id!r} is there, and not in the format {self._form.name}"
                 )
-        return made
+        return created
 
     async def _withdraw(self) -> None:
         """Delete what was made here, unless somebody else has begun; end what was taken over."""

@@ -12,7 +12,7 @@ import msgspec
 from headgate import following, records
 from headgate.errors import ProtocolError, RequestRefused
 from headgate.runs.formats import named
-from headgate.runs.formats.contract import NothingBegun
+from headgate.runs.formats.contract import NothingOpen
 from headgate.runs.stored.progress import Written
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StreamSurvey:
         self.form: Format | None = None
         self.end: RunState | None = None
         self.tail = offset
-        self.completion: Completion = NothingBegun()
+        self.completion: Completion = NothingOpen()
         self._offset = offset
         # How many items are before the offset; elsewhere than at the beginning a record tells it.
         self._before = 0 if offset == START else None
