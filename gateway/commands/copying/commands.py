@@ -33,26 +33,28 @@ INTERRUPTED = 130
 @click.command()
 @click.argument("source", metavar="FROM")
 @click.argument("to", metavar="TO")
-@click.option("--prefix", metavar="TEXT", default="", help="Only streams whose names begin so.")
+@click.option(
+    "--prefix", metavar="TEXT", default="", help="Copy only streams whose names begin with this."
+)
 @click.option(
     "--names",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     metavar="FILE",
-    help="Only the streams of this file, one name a line; - is stdin.",
+    help="Copy only the streams named in this file, one a line; - reads stdin.",
 )
-@click.option("--follow", "follows", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow", "follows", is_flag=True, help="Keep copying new data until Ctrl-C.")
 @click.option(
     "--map",
     "map_file",
     type=FileOption,
     metavar="FILE",
-    help="Add to FILE which offsets of FROM are which of TO.",
+    help="Write to FILE which offset of TO stands for which offset of FROM.",
 )
 @click.option(
-    "--from-auth", type=FileOption, metavar="FILE", help="A file with the Authorization for FROM."
+    "--from-auth", type=FileOption, metavar="FILE", help="File with the Authorization for FROM."
 )
 @click.option(
-    "--to-auth", type=FileOption, metavar="FILE", help="A file with the Authorization for TO."
+    "--to-auth", type=FileOption, metavar="FILE", help="File with the Authorization for TO."
 )
 @admin_option
 @admin_token_option
@@ -73,11 +75,11 @@ def copy(  # noqa: PLR0913 - one for each option
     admin_token: Path | None,
     as_json: bool,
 ) -> None:
-    """Copy streams FROM a log or a server TO another.
+    """Copy streams from one place to another.
 
-    Each is file:PATH or a redis:// URL, which no server may have open in the case of file:PATH, or
-    the URL that the streams of a server have in common, such as http://127.0.0.1:4437/v1/stream.
-    Stopped at any moment and run again, the command goes on, and stores nothing twice.
+    FROM and TO are each file:PATH, a redis:// URL, or the URL below which a server has its streams,
+    such as http://127.0.0.1:4437/v1/stream. No server may have a file:PATH open. You can stop the
+    command at any moment and run it again: it continues, and stores nothing twice.
     """
     from gateway.commands.copying.operation import CopyRequest
 
