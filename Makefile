@@ -184,6 +184,7 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m tests.backends.kept_space
 	$(BIN)/python -m tests.backends.backups_under_load
 	$(BIN)/python -m tests.backends.flipped_files
+	$(BIN)/python -m tests.commands.copying
 	$(BIN)/python -m tests.cdn outages
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf

@@ -1,0 +1,225 @@
+"""Copies from log to log: offsets, retention, forks and lifetimes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from gateway.commands.copying import queue
+from gateway.commands.copying.log_place import LogPlace
+from gateway.commands.copying.offset_map import OffsetMap
+from gateway.commands.copying.operation import CopyRequest, copy
+from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.protocol.streams.state import Lifetime
+from tests.commands.conftest import CommandLine
+from tests.commands.copying import exact, opened, seen_in
+from tests.streams.clock import ManualClock
+from tests.streams.service import Service
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from gateway.protocol.streams.state import StreamState
+
+
+class Folders(NamedTuple):
+    """Two places, and the command that copies from the first to the second."""
+
+    source: str
+    target: str
+    cli: CommandLine
+
+    def copy(self) -> dict[str, int]:
+        found: dict[str, int] = json.loads(
+            self.cli.output("copy", self.source, self.target, "--json")
+        )
+        return found
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Folders]:
+    cli = CommandLine("http://127.0.0.1:9/v1/stream")
+    yield Folders(f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}", cli)
+    cli.kill()
+
+
+async def change(
+    place: str, work: Callable[[Service], Awaitable[object]], retention: Retention = EVERYTHING
+) -> None:
+    """Open a log, and work on its streams by the clock of the machine."""
+    async with opened(place) as log:
+        clock = ManualClock(time.time())  # noqa: TID251 - by which the copies are made
+        await work(Service(log, clock, retention=retention))
+
+
+async def state_of(place: str, path: str = "s") -> StreamState:
+    found = (await exact(place, [path]))[path]
+    assert found is not None
+    return found.state
+
+
+@pytest.mark.parametrize("appends", [2, 40], ids=["within-the-copy", "past-the-copy"])
+async def test_retention_at_the_source_between_two_runs_moves_the_beginning_of_the_copy(
+    appends: int, folders: Folders
+) -> None:
+    retention = Retention(max_bytes=1000)
+
+    async def begin(service: Service) -> None:
+        await service.create("s")
+        for number in range(10):
+            await service.append("s", b"%0100d" % number)
+
+    async def go_on(service: Service) -> None:
+        for number in range(appends):
+            await service.append("s", b"%0100d" % (10 + number))
+
+    await change(folders.source, begin, retention)
+    folders.copy()
+    before = await state_of(folders.target)
+    await change(folders.source, go_on, retention)
+    folders.copy()
+    after = await state_of(folders.target)
+    assert after.first > before.first
+    assert (after.first > before.tail) is (appends == 40)
+    assert await exact(folders.source, ["s"]) == await exact(folders.target, ["s"])
+    folders.cli.output("verify", folders.target)
+
+
+async def test_a_fork_becomes_a_stream_of_its_own_with_the_same_offsets(folders: Folders) -> None:
+    async def fork(service: Service) -> None:
+        await service.create("s", b"begins ")
+        await service.append("s", b"and goes on")
+        await service.fork("f", "s", b"elsewhere", position=7)
+
+    await change(folders.source, fork)
+    folders.copy()
+    source, copy = await state_of(folders.source, "f"), await state_of(folders.target, "f")
+    assert source.fork is not None
+    assert (copy.fork, copy.lineage, copy.references) == (None, (), 0)
+    assert [copy.offset(at) for at in (0, 7, 16)] == [source.offset(at) for at in (0, 7, 16)]
+    seen = await seen_in(folders.source, ["s", "f"])
+    assert seen == await seen_in(folders.target, ["s", "f"])
+    assert folders.copy()["changed"] == 0
+
+
+async def test_an_idle_lifetime_goes_on_where_it_was_and_an_expired_stream_is_not_copied(
+    folders: Folders,
+) -> None:
+    async def create(service: Service) -> None:
+        service.clock.advance(-3000)
+        await service.create("s", lifetime=Lifetime(ttl_s=3600))
+        await service.create("over", lifetime=Lifetime(ttl_s=2900))
+
+    await change(folders.source, create)
+    assert folders.copy()["streams"] == 1
+    async with opened(folders.target) as log:
+        state = (await log.load("s")).place.state
+        assert state is not None
+        deadline = state.deadline or 0.0
+        assert 500 < deadline - time.time() <= 600  # noqa: TID251 - as above
+        assert (await log.load("over")).place.state is None
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        pytest.param(lambda it: it.create("s", b"one two three"), "has more than", id="longer"),
+        pytest.param(lambda it: it.create("s", b"on"), "other content", id="other-appends"),
+        pytest.param(lambda it: it.create("s", b"one", close=True), "is closed", id="closed"),
+        pytest.param(
+            lambda it: it.create("s", content_type="text/html"), "of type text/html", id="type"
+        ),
+        pytest.param(
+            lambda it: it.create("s", lifetime=Lifetime(ttl_s=60)), "another lifetime", id="ttl"
+        ),
+    ],
+)
+async def test_a_stream_that_is_no_beginning_of_its_source_is_refused_and_left(
+    there: Callable[[Service], Awaitable[object]], why: str, folders: Folders
+) -> None:
+    async def create(service: Service) -> None:
+        await service.create("s", b"one")
+        await service.append("s", b" two")
+
+    await change(folders.source, create)
+    await change(folders.target, there)
+    before = await exact(folders.target, ["s"])
+    done = folders.cli("copy", folders.source, folders.target)
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"headgate: s: ")
+    assert why in done.stderr.decode()
+    assert await exact(folders.target, ["s"]) == before
+
+
+async def test_a_stream_that_was_deleted_at_the_destination_is_refused_there(
+    folders: Folders,
+) -> None:
+    await change(folders.source, lambda it: it.create("s", b"one"))
+    folders.copy()
+    await change(folders.target, lambda it: it.lifecycle.delete("s"))
+    done = folders.cli("copy", folders.source, folders.target)
+    assert done.returncode == 4
+    assert b"the same offsets" in done.stderr
+
+
+async def test_a_copy_in_redis_that_a_killed_run_did_not_list_is_listed_by_the_next(
+    folders: Folders, tmp_path: Path
+) -> None:
+    await change(folders.source, lambda it: it.create("s", b"one"))
+    with redis_server(tmp_path / "redis") as redis:
+        into = folders._replace(target=redis.url)
+        into.copy()
+        assert redis.command("ZREM", "headgate:paths", "s") == 1
+        assert into.copy()["changed"] == 0
+        assert redis.command("ZRANGE", "headgate:paths", 0, -1) == [b"s"]
+
+
+async def test_more_refused_streams_than_are_named_are_counted(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def create(service: Service) -> None:
+        for number in range(4):
+            await service.create(f"s{number}", close=True)
+
+    async def differ(service: Service) -> None:
+        for number in range(4):
+            await service.create(f"s{number}", b"other")
+
+    await change(folders.source, create)
+    await change(folders.target, differ)
+    monkeypatch.setattr(queue, "MOST_SAID", 2)
+    source, target = LogPlace(folders.source), LogPlace(folders.target)
+    request = CopyRequest(source, target, None, "", None, None, follows=False, as_json=True)
+    assert await copy(request) == 4
+    lines = capfd.readouterr().err.splitlines()
+    assert len([line for line in lines if "has more than the source" in line]) == 2
+    assert lines[-1] == "headgate: more streams cannot be copied: they are counted only."
+
+
+async def test_streams_beyond_those_that_are_remembered_are_compared_again(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def create(service: Service) -> None:
+        for number in range(3):
+            await service.create(f"s{number}")
+
+    await change(folders.source, create)
+    monkeypatch.setattr(queue, "MAX_KNOWN", 2)
+    source, target = LogPlace(folders.source), LogPlace(folders.target)
+    await source.open()
+    await target.open()
+    try:
+        with OffsetMap(None) as offset_map:
+            copies = queue.CopyQueue(source, target, lambda: source.listed(""), offset_map)
+            await copies.run(follows=False)
+            await copies.run(follows=False)
+    finally:
+        await target.close()
+        await source.close()
+    assert copies.changed == 3
+    assert copies.streams > 3
