@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -88,13 +89,14 @@ def open_tls(
     if not certificate:
         return None
     from gateway.tls.certificate_files import CertificateFiles, TlsFiles
-    from gateway.tls.handshakes import Handshakes  # 3 MB, for those who have TLS
+    from gateway.tls.handshakes import Handshakes, log_unless_reset  # 3 MB, for those who have TLS
 
     key, client_ca = (getattr(settings, f"{prefix}tls_{what}") for what in ("key", "client_ca"))
     minimum = settings.tls_minimum_version
     files = CertificateFiles(TlsFiles(setting, certificate, key, client_ca, minimum))
     files.start()
     opened.push_async_callback(files.stop)
+    asyncio.get_running_loop().set_exception_handler(log_unless_reset)
     return Handshakes(files)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiofastnet
 
@@ -71,6 +71,16 @@ class Handshakes:
         for reason, count in self.failures.items():
             yield Sample(FAILURES, (setting, reason), count)
         yield from self.files.samples()
+
+
+def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what the event loop reports, except a client that disconnects during its handshake.
+
+    aiofastnet reports that as the class ConnectionResetError, and so not as an OSError of the
+    network. Without this, each TCP health check or port scan would be logged as an error.
+    """
+    if context.get("exception") is not ConnectionResetError:
+        loop.default_exception_handler(context)
 
 
 def reason_of(error: OSError) -> str:

@@ -92,6 +92,17 @@ def test_a_handshake_that_takes_longer_than_header_timeout_is_cut(served: Secure
     assert served.failures("timeout") == before + 1
 
 
+def test_clients_that_disconnect_during_the_handshake_are_counted_and_not_logged(
+    served: SecureHeadgate,
+) -> None:
+    before = served.failures("other")
+    for beginning in (b"", b"\x16\x03\x01"):
+        with socket.create_connection((HERE, served.server.port), PATIENCE_S) as plain:
+            plain.sendall(beginning)
+    wait_until(lambda: served.failures("other") == before + 2, "both are counted")
+    assert "SSL handshake failed" not in served.server.output()
+
+
 def test_a_malformed_request_gets_400_and_its_connection_ends(served: SecureHeadgate) -> None:
     with served.connect() as secured:
         secured.sendall(b"NO HTTP\r\n\r\n")
