@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.support.ports import accepts, free_port
 from tests.support.processes import NODE, ROOT, start
 from tests.support.recipes import Kitchen, titles
+from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -44,3 +48,51 @@ def test_the_page_on_the_reference_server_moves_its_streams_as_written(tmp_path:
     with running([NODE, REFERENCE, str(port), str(tmp_path / "reference")], port, tmp_path):
         page = PAGES / "reference-server.md"
         assert played(page, tmp_path, {"127.0.0.1:4438": f"127.0.0.1:{port}"}) >= 8
+
+
+@pytest.mark.timeout(180)
+def test_the_page_on_redis_streams_moves_a_key_and_back_as_written(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as redis:
+        page = PAGES / "redis-streams.md"
+        assert played(page, tmp_path, {"127.0.0.1:6379": f"127.0.0.1:{redis.port}"}) >= 8
+
+
+@pytest.mark.timeout(180)
+def test_the_page_on_mercure_copies_a_topic_over_cuts_as_written(tmp_path: Path) -> None:
+    with topic_of_a_hub() as port:
+        page = PAGES / "mercure.md"
+        assert played(page, tmp_path, {"127.0.0.1:3000": f"127.0.0.1:{port}"}) >= 3
+
+
+@contextlib.contextmanager
+def topic_of_a_hub() -> Iterator[int]:
+    """Serve a topic with two updates by the documented API, and cut the connection after each.
+
+    The hub itself is no package that the tests could install; the page was tried with it by hand.
+    """
+    ids = [f"urn:uuid:00000000-0000-7000-8000-{number:012}" for number in (1, 2)]
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = parse_qs(urlsplit(self.path).query)
+            assert asked["topic"] == ["https://example.com/books/1"]
+            (last,) = asked["lastEventID"]
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b":\n")
+            following = ids[0 if last == "earliest" else ids.index(last) + 1 :]
+            for number in following[:1]:
+                status = ids.index(number) + 1
+                self.wfile.write(f'id: {number}\ndata: {{"status":\ndata: {status}}}\n\n'.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -2,7 +2,7 @@
 
 A recipe is a section. Of it the block with a file's name in its first line is that file, `sh` is
 run, and `console` is typed line by line. `NAME$ command` starts a program that runs to the end of
-the recipe, or until the same name starts another.
+the recipe, or until the same name starts another; `bridge` is one that listens nowhere.
 """
 
 from __future__ import annotations
@@ -149,11 +149,13 @@ class Kitchen:
         if name in self._started:
             self._started[name].close()
         self._started[name] = self._stack.enter_context(contextlib.ExitStack())
+        port: int | None
         if name == "server":
-            listen, admin = (f"127.0.0.1:{self.ports[port]}" for port in (4437, 4439))
+            listen, admin = (f"127.0.0.1:{self.ports[told]}" for told in (4437, 4439))
             program, port = [*words, "--listen", listen, "--admin", admin], self.ports[4437]
         else:
-            program, port = [sys.executable, *words[1:]], self.ports[8000]
+            program = [sys.executable, *words[1:]]
+            port = None if name == "bridge" else self.ports[8000]
         self._started[name].enter_context(self._running(program, port))
         if name == "server" and (self.folder / "streams.conf").exists():
             self._serve_tls()
@@ -179,7 +181,7 @@ class Kitchen:
         self._stack.enter_context(self._running([NGINX, *told], self.ports[443]))
 
     @contextlib.contextmanager
-    def _running(self, command: list[str], port: int) -> Iterator[None]:
+    def _running(self, command: list[str], port: int | None) -> Iterator[None]:
         log = self.folder / f"{port}.log"
         with log.open("wb") as written:
             process = subprocess.Popen(
@@ -187,7 +189,7 @@ class Kitchen:
             )
         try:
             wait_until(
-                lambda: process.poll() is not None or accepts(port),
+                lambda: port is None or process.poll() is not None or accepts(port),
                 f"{command[0]} to accept",
                 log.read_text,
             )
