@@ -42,7 +42,7 @@ def played(page: Path, folder: Path, replaced: dict[str, str]) -> int:
         return sum(kitchen.follow(title) for title in titles(page))
 
 
-@pytest.mark.timeout(180)  # the commands start some fifty programs
+@pytest.mark.timeout(300)  # the commands start some fifty programs
 def test_the_page_on_the_reference_server_moves_its_streams_as_written(tmp_path: Path) -> None:
     port = free_port()
     with running([NODE, REFERENCE, str(port), str(tmp_path / "reference")], port, tmp_path):
@@ -50,14 +50,14 @@ def test_the_page_on_the_reference_server_moves_its_streams_as_written(tmp_path:
         assert played(page, tmp_path, {"127.0.0.1:4438": f"127.0.0.1:{port}"}) >= 8
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_page_on_redis_streams_moves_a_key_and_back_as_written(tmp_path: Path) -> None:
     with redis_server(tmp_path / "redis") as redis:
         page = PAGES / "redis-streams.md"
         assert played(page, tmp_path, {"127.0.0.1:6379": f"127.0.0.1:{redis.port}"}) >= 8
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_page_on_mercure_copies_a_topic_over_cuts_as_written(tmp_path: Path) -> None:
     with topic_of_a_hub() as port:
         page = PAGES / "mercure.md"
@@ -92,7 +92,9 @@ def topic_of_a_hub() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

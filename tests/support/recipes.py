@@ -41,7 +41,7 @@ http {{
 """
 FILE_NAME = re.compile(r"(?:#|<!--) ([\w.-]+\.\w+)(?: -->)?\n")
 TYPED = re.compile(r"(\w*)\$ (.*)")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0  # a script of a page may start a dozen programs
 
 
 class Block(NamedTuple):
