@@ -18,6 +18,8 @@ from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in
 from tests.streams.clock import ManualClock
 from tests.streams.service import Service
+from tests.support.http1 import ask
+from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -223,3 +225,28 @@ async def test_streams_beyond_those_that_are_remembered_are_compared_again(
         await source.close()
     assert copies.changed == 3
     assert copies.streams > 3
+
+
+async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(
+    folders: Folders, tmp_path: Path
+) -> None:
+    stamp = {"Producer-Id": "w", "Producer-Epoch": "0"}
+    text = {"Content-Type": "text/plain"}
+    path = "/v1/stream/s"
+    with headgate(folders.source) as server:
+        assert ask(server.port, "PUT", path, None, **text).status == 201
+        first = ask(server.port, "POST", path, b"one ", **text, **stamp, **{"Producer-Seq": "0"})
+        tail = ask(server.port, "POST", path, b"two ", **text, **stamp, **{"Producer-Seq": "1"})
+    with redis_server(tmp_path / "redis") as redis:
+        folders._replace(target=redis.url).copy()
+        with headgate(redis.url) as gateway:
+            again = ask(
+                gateway.port, "POST", path, b"two ", **text, **stamp, **{"Producer-Seq": "1"}
+            )
+            assert (again.status, again.next_offset) == (204, tail.next_offset)
+            new = ask(
+                gateway.port, "POST", path, b"three", **text, **stamp, **{"Producer-Seq": "2"}
+            )
+            assert new.status == 200
+            read = ask(gateway.port, "GET", f"{path}?offset={first.next_offset}")
+            assert (read.status, read.body) == (200, b"two three")

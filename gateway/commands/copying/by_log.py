@@ -140,6 +140,7 @@ class LogCopy:
         copy = place.state
         is_whole = tail == source.tail
         references = 0 if copy is None else copy.references
+        first = source.first if copy is None else max(source.first, copy.first)
         return msgspec.structs.replace(
             source,
             stream_id=self._target.log.new_stream_id() if copy is None else copy.stream_id,
@@ -153,8 +154,8 @@ class LogCopy:
             fork=None,
             lineage=(),
             history=place.history,
-            first=source.first if copy is None else max(source.first, copy.first),
-            marks=tuple(mark for mark in source.marks if mark.position <= tail),
+            first=first,
+            marks=tuple(mark for mark in source.marks if first < mark.position <= tail),
             trim_at=None if references else source.trim_at,
         )
 
