@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from admin.model import Configuration, SettingView
-from gateway.settings import Settings, describe_settings, shown_origin
+from gateway.settings import Settings, describe_settings, redacted_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,4 +63,4 @@ def _shown(of: Table, key: str) -> str:
 
 def _origin(origin: str) -> str:
     """Return an origin without its secrets, "" for none."""
-    return shown_origin(origin) if origin else origin
+    return redacted_origin(origin) if origin else origin

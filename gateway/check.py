@@ -100,10 +100,10 @@ def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
 
 def _print_routes(settings: Settings) -> None:
     from admin.record import policy
-    from gateway.settings import shown_origin
+    from gateway.settings import redacted_origin
 
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
     for route in settings.route_table:
-        click.echo(f"  {route.prefix:<{width}}  {shown_origin(route.origin)}")
+        click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")

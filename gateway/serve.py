@@ -18,7 +18,7 @@ from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
-from gateway.settings import shown_origin
+from gateway.settings import redacted_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.logs import configure, log
 
@@ -45,7 +45,7 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
     export = None if is_found else export_for_commands(settings)
     scheme = "https" if settings.tls_certificate else "http"
     routes = {
-        f"{scheme}://{settings.listen}{route.prefix}": shown_origin(route.origin)
+        f"{scheme}://{settings.listen}{route.prefix}": redacted_origin(route.origin)
         for route in settings.route_table
     }
     front = front_urls(settings)

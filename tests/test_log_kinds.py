@@ -11,7 +11,7 @@ from admin import about
 from admin.record import policy
 from gateway.backends.registry import formats, log_for
 from gateway.monitoring.parts import parts_of
-from gateway.settings import Route, Settings, SettingsError, load, shown_origin
+from gateway.settings import Route, Settings, SettingsError, load, redacted_origin
 from gateway.settings.log_kinds import KINDS
 from tests.support.toy_log import KIND, ToyLog
 
@@ -48,7 +48,7 @@ def test_a_route_gets_the_log_class_and_formats_of_its_kind() -> None:
 
 
 def test_an_origin_is_checked_by_its_kind_and_shown_without_its_password() -> None:
-    assert shown_origin(ORIGIN) == "toy://:***@blocks"
+    assert redacted_origin(ORIGIN) == "toy://:***@blocks"
     told = refusal(origin="toy://:s3cret@4")
     assert "must have the name of a shelf" in told
     assert "s3cret" not in told

@@ -16,7 +16,7 @@ from gateway.settings import (
     SettingsError,
     describe_settings,
     load,
-    shown_origin,
+    redacted_origin,
 )
 from gateway.settings.log_kinds.redis import KIND, parse_redis
 from gateway.settings.reading.kinds import parse_address, show_size
@@ -487,7 +487,7 @@ def test_settings_of_http_origins_are_refused_for_memory_and_file_routes(
     origin: str, tmp_path: Path
 ) -> None:
     toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\ndrop_headers = []\n'
-    shown = shown_origin(origin)
+    shown = redacted_origin(origin)
     assert problems(toml, folder=tmp_path) == [
         f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {shown} is no server.',
         f"h.toml:5: routes[0].drop_headers is [], but must be left out: {shown} is no http origin.",
@@ -914,7 +914,7 @@ def test_two_routes_to_one_redis_with_separate_keys_are_accepted(
 def test_several_workers_are_refused_for_memory_and_file_origins(origin: str, why: str) -> None:
     assert load(None, {}, {"origin": origin, "workers": "1"}).workers == 1
     assert problems(flags={"origin": origin, "workers": "2"}) == [
-        f"--workers is 2, but must be 1 while streams live in {shown_origin(origin)}, as {why}; "
+        f"--workers is 2, but must be 1 while streams live in {redacted_origin(origin)}, as {why}; "
         "only streams in Redis or at http(s) origins may have more."
     ]
 
@@ -1243,12 +1243,12 @@ def test_a_file_origin_is_shown_with_its_absolute_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = [shown_origin(origin) for origin in ("memory:", "file:./data", "file:/a/b/")]
+    shown = [redacted_origin(origin) for origin in ("memory:", "file:./data", "file:/a/b/")]
     assert shown == ["memory:", f"file:{tmp_path}/data", "file:/a/b"]
 
 
 def test_a_redis_origin_is_shown_without_its_password() -> None:
-    assert shown_origin("redis://app:s3cret@h/1") == "redis://app:***@h:6379/1"
+    assert redacted_origin("redis://app:s3cret@h/1") == "redis://app:***@h:6379/1"
 
 
 # ---------------------------------------------------------------- who may use the admin listener

@@ -18,7 +18,7 @@ from admin.model import (
 )
 from admin.record import figures, history, policy
 from admin.record.attention import is_felt
-from gateway.settings import shown_origin
+from gateway.settings import redacted_origin
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _route(
     latest = recorder.history.now(route.prefix, until)
     return RouteView(
         prefix=route.prefix,
-        origin=shown_origin(route.origin),
+        origin=redacted_origin(route.origin),
         kind=policy.kind(route),
         state=route_state(route.prefix, recorder.health),
         policy=policy.sentences(route, auth),

@@ -92,11 +92,11 @@ class Lease:
         raise StreamGone(f"{self._stream.shown}: the lease was closed")
 
     async def ask_stop(self) -> bool:
-        """Ask the producer to stop; False when there is none."""
+        """Ask the producer to stop; return False if there is none."""
         return await self._append(STOP)
 
     async def _append(self, entry: bytes) -> bool:
-        """Append to it; False when it is not there."""
+        """Append an entry; return False if the lease does not exist."""
         try:
             self._tail = (await self._stream.append(entry, content_type=JSON)).next_offset
         except ABSENT:
@@ -108,18 +108,18 @@ class Lease:
         return await self._stream.find() is not None
 
     async def is_untouched(self) -> bool:
-        """Return whether nobody else has written to it since it was taken: a producer would."""
+        """Return whether no producer has written to the lease since it was taken."""
         found = await self._stream.find()
         return found is not None and found.next_offset == self._tail
 
-    async def give_back(self) -> None:
-        """Delete it if it was made here, and nobody else has written to it."""
+    async def delete_if_unused(self) -> None:
+        """Delete the lease if it was created here, and no producer has written to it."""
         with contextlib.suppress(StreamError):
             if self._is_new and await self.is_untouched():
                 await self._stream.delete()
 
-    async def give_up(self) -> None:
-        """Delete it, since nobody produces any more; what cannot be deleted now expires."""
+    async def delete(self) -> None:
+        """Delete the lease, since the producer has ended; if that fails, it expires."""
         with contextlib.suppress(StreamError):
             await self._stream.delete()
 

@@ -215,7 +215,7 @@ class HttpCache:
         if is_validating or key in self.fetches or now < rests_until:
             return
         fetch, send = self._made(key, request, old), partial(self.send, request)
-        self.fetches.start(fetch, send, shared=True, is_wanted=True)
+        self.fetches.start(fetch, send, shared=True, needs_no_waiter=True)
 
     @staticmethod
     def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
@@ -281,7 +281,7 @@ class HttpCache:
             # An offset that a client made up proves nothing.
             if self.responses.reaches(fetch.request.path, fetch.request.start):
                 self.another(fetch.request.path)
-        elif not fetch.is_given_up:
+        elif not fetch.is_abandoned:
             _let_rest(fetch.old, self._clock())
 
     def _settle(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:

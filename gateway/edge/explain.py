@@ -119,7 +119,7 @@ def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainSt
     if route.requests.guard is not None:
         rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
         return ExplainStep(title, "all whom the origin lets read", rule)
-    names = route.identity.known_by(client_request.headers)
+    names = route.identity.identifying_names(client_request.headers)
     if not names:
         return ExplainStep(title, "everybody", "no header says who the reader is")
     return ExplainStep(

@@ -183,7 +183,7 @@ class OriginGuard(Background, Guard):
         return await self._questions.read(request.admitted_as, partial(self._ask, request))
 
     async def _ask(self, request: CacheRequest) -> float:
-        asked_at = self._clock()
+        sent_at = self._clock()
         try:
             answer = await self._send_head(request)
             answer.release()
@@ -208,8 +208,8 @@ class OriginGuard(Background, Guard):
             self.results["failed"] += 1
             raise OriginBroken("the origin's answer may have been to another request")
         self.results["yes"] += 1
-        self._remember(request.admitted_as, asked_at + self._ttl_s)
-        return asked_at + self._ttl_s
+        self._remember(request.admitted_as, sent_at + self._ttl_s)
+        return sent_at + self._ttl_s
 
     def _remember(self, name: str, until: float) -> None:
         self._until[name] = until

@@ -71,20 +71,20 @@ class OriginRequests:
         coding = ""
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
-        known_by = self.identity.known_by(headers)
+        identifying_names = self.identity.identifying_names(headers)
         # For anonymous reads the origin need not know the page: this gateway adds the CORS fields.
-        is_ones_own = known_by and self.guard is None
+        is_ones_own = identifying_names and self.guard is None
         page = frozenset() if is_ones_own else frozenset({"origin"})
         fields = forwarding.request_fields(
             headers,
             sender,
             self.via,
             drop=CONDITIONS | dropped | page | {"accept-encoding"},
-            keyed=known_by,
+            keyed=identifying_names,
         )
         fields["Accept-Encoding"] = coding or "identity"
         host = canonical_host(headers.get("Host", ""))
-        who: Hashable = tuple((name, tuple(headers.getall(name))) for name in known_by)
+        who: Hashable = tuple((name, tuple(headers.getall(name))) for name in identifying_names)
         admitted_as = ""
         if self.guard is not None:
             admitted_as, who = self._hashed((host, read.path, read.others, who)), ()

@@ -57,7 +57,7 @@ class RunEntry:
     stream_id: int
     created_at: int | None
     wall_s: float
-    begun_at: float
+    started_at: float
     is_whole: bool
     items: int = 0
     size: int = 0  # bytes of the stream that were committed here
@@ -85,15 +85,15 @@ class RunEntry:
 
 
 class CommitSummary(NamedTuple):
-    """Tells of one commit: its items, whether a producer begins with it, and how the run ended."""
+    """The summary of one commit: its items, whether it starts the run, and how the run ended."""
 
     items: int
     starts_run: bool
     end: RunState | None
 
 
-def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> CommitSummary:
-    """Return what a commit brings. Items that go with the record of an end do not count."""
+def summarise(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> CommitSummary:
+    """Summarise a commit. Items beside the record of the end do not count."""
     items, parsed, starts_run, end = 0, 0, False, None
     for outcome in outcomes:
         if isinstance(outcome, AppendOutcome):
@@ -101,7 +101,7 @@ def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -
     for record in change.records:
         if records.MARK in record.data and parsed < MOST_PARSED:
             parsed += 1
-            found = found_in(record.data)
+            found = contents_of(record.data)
             starts_run = starts_run or any(one.status == "active" for one in found.run_records)
             end = found.end or end
             items -= found.messages - found.items
@@ -122,13 +122,13 @@ class RecordContents(NamedTuple):
     end: RunState | None
 
 
-def found_in(data: bytes) -> RecordContents:
+def contents_of(data: bytes) -> RecordContents:
     """Return what a record tells; of a long one, what its first message does.
 
     The library's records of a beginning and of an end are in short appends, or first in theirs.
     """
     if len(data) <= LONGEST_RECORD:
-        return all_in(data)
+        return whole_contents_of(data)
     try:
         _, end = _first_value(data[:LONGEST_RECORD].decode("latin-1"))  # a character for each byte
     except ValueError:  # it is longer itself: an item, or a step with what it came to
@@ -136,8 +136,8 @@ def found_in(data: bytes) -> RecordContents:
     return _found([data[:end]])
 
 
-def all_in(data: bytes) -> RecordContents:
-    """Return what a record of a JSON stream holds: one message or more, joined by commas."""
+def whole_contents_of(data: bytes) -> RecordContents:
+    """Return the contents of a record of a JSON stream: messages joined by commas."""
     try:
         return _found(json_messages(b"[%b]" % data))
     except BadRequest:  # a log of another program's

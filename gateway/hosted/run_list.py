@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate import names, records
 
 from gateway.errors import BadRequest
-from gateway.hosted.run_entry import all_in, found_in
+from gateway.hosted.run_entry import contents_of, whole_contents_of
 from gateway.hosted.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
@@ -143,7 +143,7 @@ class RunList:
     async def _is_run(self, state: StreamState) -> bool:
         """Return whether the stream begins as a run does."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
-        run_records = found_in(chunk.records[0]).run_records if chunk.records else []
+        run_records = contents_of(chunk.records[0]).run_records if chunk.records else []
         return bool(run_records) and run_records[0].format is not None
 
     async def _find_end(self, run: RunEntry, state: StreamState) -> None:
@@ -152,7 +152,7 @@ class RunList:
         end, count = records.CUT, None
         while start < state.tail:
             chunk = await self._streams.log.read(state, start, state.tail)
-            for record in (it for data in chunk.records for it in found_in(data).run_records):
+            for record in (it for data in chunk.records for it in contents_of(data).run_records):
                 if record.end is not None:
                     end, count = record.end, record.count
             if chunk.end <= start:
@@ -176,7 +176,7 @@ class RunList:
             status=look.status.status,
             error=look.status.error,
             created_at=run.created_at,
-            started_at=run.wall(run.begun_at) if run.is_whole else None,
+            started_at=run.wall(run.started_at) if run.is_whole else None,
             first_item_at=run.wall(run.first_at),
             last_item_at=run.wall(run.last_at),
             ended_at=run.wall(run.ended_at),
@@ -201,7 +201,7 @@ class RunList:
             )
             if chunk.end <= run.stored.counted_to:
                 return
-            run.stored.counted += sum(all_in(data).items for data in chunk.records)
+            run.stored.counted += sum(whole_contents_of(data).items for data in chunk.records)
             run.stored.counted_to = chunk.end
 
     # Those that the log may have beside them
@@ -241,7 +241,7 @@ class RunList:
         self._is_cut = after is not None
         for _, _, state in reversed(newest):  # the oldest first, as runs begin
             if state is not None:
-                await self._take_up(state)
+                await self._add_if_run(state)
 
     def _candidates(self, states: Iterable[StreamState]) -> Iterable[StreamState]:
         for state in states:
@@ -249,7 +249,7 @@ class RunList:
             if not (is_other or state.soft_deleted or self._runs.get(state.path)):
                 yield state
 
-    async def _take_up(self, state: StreamState) -> None:
+    async def _add_if_run(self, state: StreamState) -> None:
         present = await self._listed.present(state.path)
         if present is None or not await self._is_run(present):
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headgate import names, records
 
-from gateway.hosted.run_entry import RunEntry, brought, found_in
+from gateway.hosted.run_entry import RunEntry, contents_of, summarise
 from gateway.hosted.run_metrics import RunMetrics
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.bodies.content import is_json
@@ -87,7 +87,7 @@ class RunTable:
         state, data = change.state, change.records[0].data
         if records.MARK not in data or not is_json(state.content_type):
             return
-        run_records = found_in(data).run_records
+        run_records = contents_of(data).run_records
         if run_records and run_records[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True
@@ -95,7 +95,7 @@ class RunTable:
             self.figures.started += 1
 
     def remove(self, path: str) -> None:
-        """Forget a run, whose stream is gone or is none of a run."""
+        """Remove the run at a path, because its stream was deleted or has no run."""
         self._open.pop(path, None)
         self._over.pop(path, None)
 
@@ -104,7 +104,7 @@ class RunTable:
         try:
             run = self._open.get(change.state.path) or self._found(change)
             if run is not None and (change.records or change.state.closed):
-                self._take(run, change, brought(change, outcomes))
+                self._take(run, change, summarise(change, outcomes))
         except Exception:  # noqa: BLE001 - what the console shows is not worth an append
             log.exception("runs.not_counted", path=change.state.path)
             self.remove(change.state.path)
@@ -132,7 +132,7 @@ class RunTable:
             stream_id=state.stream_id,
             created_at=state.created_at,
             wall_s=self._clock() - now,
-            begun_at=now,
+            started_at=now,
             is_whole=is_whole,
         )
         return run
@@ -148,7 +148,9 @@ class RunTable:
             return self._over
         first = next(iter(self._open.values()))
         return (
-            self._open if first.begun_at < next(iter(self._over.values())).begun_at else self._over
+            self._open
+            if first.started_at < next(iter(self._over.values())).started_at
+            else self._over
         )
 
     def _take(self, run: RunEntry, change: Change, news: CommitSummary) -> None:
@@ -173,17 +175,17 @@ class RunTable:
         if run.first_at is None:
             run.first_at, run.first_items = now, run.items
             if run.is_whole:
-                self.figures.first_item.observe(now - run.begun_at)
+                self.figures.first_item.observe(now - run.started_at)
         run.last_at = now
 
     def _end(self, run: RunEntry, now: float) -> None:
         assert run.end is not None, "it was closed"
         run.ended_at = now
         self.settle(run)
-        lasted_s = now - run.begun_at if run.is_whole else None
+        lasted_s = now - run.started_at if run.is_whole else None
         self.figures.end(run.end.status, lasted_s, run.seconds_per_item)
         if self._tracer is not None and lasted_s is not None:
-            first_s = None if run.first_at is None else run.first_at - run.begun_at
+            first_s = None if run.first_at is None else run.first_at - run.started_at
             status = run.end.status
             span = EndedRun(self._prefix, run.path, status, run.items, first_s, lasted_s)
             self._tracer.run(span, tuple(run.traced or ()))

@@ -53,7 +53,7 @@ class Attempt:
         self.server = server
         self.is_repetition = is_repetition
         self.on_used_connection = False
-        self.was_begun = False  # there was a connection to send it on
+        self.was_connected = False  # there was a connection to send it on
         self.was_sent = True  # as far as anybody can tell
         self.was_cut = False  # the connection ended before the head of an answer
         self.was_garbled = False  # what came was no HTTP
@@ -106,7 +106,7 @@ class Attempt:
     def was_sent_before(self, sent: SentRequest) -> None:
         """Note that the request goes on a connection from the pool."""
         self._sent = sent
-        self.on_used_connection = self.was_begun = True
+        self.on_used_connection = self.was_connected = True
 
     def rest(self) -> Awaitable[aiohttp.ClientResponse] | None:
         """Return the awaited response of a request that is sent already, else None."""
@@ -152,7 +152,7 @@ class Attempt:
 
     def note_sent(self) -> None:
         """Note that the head of the request goes out, and start the timeout."""
-        self.was_begun = True
+        self.was_connected = True
         self._run()
 
 

@@ -306,7 +306,7 @@ class Origin:
         """Mark the server as failed, and return the failure as an error of ours."""
         if attempt.upload_error is not None:
             return attempt.upload_error
-        if not attempt.was_begun:
+        if not attempt.was_connected:
             why = why_unreachable(error, self._settings.connect_timeout)
             attempt.server.failed(why)
             return OriginUnreachable(f"the origin {why}")

@@ -98,7 +98,7 @@ class Connector(aiohttp.TCPConnector):
         self._release_acquired(key, protocol)
         # The parser of the last answer would keep the beginning of another one to itself.
         protocol._parser = None
-        self.give_back(key, protocol)
+        self.return_idle(key, protocol)
 
     def acquire(self, key: ConnectionKey) -> RawConnection | None:
         """Return the pooled connection that was used last, or None.
@@ -122,7 +122,7 @@ class Connector(aiohttp.TCPConnector):
                 return connection
         return None
 
-    def give_back(self, key: ConnectionKey, connection: RawConnection) -> None:
+    def return_idle(self, key: ConnectionKey, connection: RawConnection) -> None:
         """Keep a connection for another request, if its server may be asked on it again."""
         now = monotonic()
         verdict = self.in_step.judge(connection, now)

@@ -120,7 +120,7 @@ class RawConnection(ResponseHandler):
         self._body: ByLength | InChunks | None = None
         self._came: list[bytes] = []  # of it, all
         self._gathering: asyncio.TimerHandle | None = None
-        self._asked_at = 0.0  # monotonic time
+        self._sent_at = 0.0  # monotonic time
         self._parsed = ParsedAnswer()
         if in_step is not None:
             in_step.on_opened(self)
@@ -129,7 +129,7 @@ class RawConnection(ResponseHandler):
         """Send a request, and tell `question` what becomes of it."""
         assert self.transport is not None, "from the pool"
         self.question = question
-        self._asked_at = monotonic()
+        self._sent_at = monotonic()
         self.transport.write(wire)
 
     @property
@@ -150,7 +150,7 @@ class RawConnection(ResponseHandler):
         self, status: int, length: str | None, *, is_head: bool, is_coded: bool
     ) -> None:
         """Note what the head of an answer says of its end."""
-        if monotonic() - self._asked_at >= REST_S:
+        if monotonic() - self._sent_at >= REST_S:
             # Nothing has come for so long before it: it is no surplus, and the earlier were none.
             self.history = ConnectionHistory()
         self.history.add(kind_of(status, is_head=is_head))
@@ -270,7 +270,7 @@ class RawConnection(ResponseHandler):
     @override
     def set_response_params(self, **settings: Any) -> None:
         self._parsed = ParsedAnswer()
-        self._asked_at = monotonic()
+        self._sent_at = monotonic()
         super().set_response_params(**settings)
 
     @override

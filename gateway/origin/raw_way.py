@@ -102,7 +102,7 @@ class RawQuestion(Struct, eq=False):
         ):
             connection.close()
         else:
-            way.connector.give_back(way.places[server].key, connection)
+            way.connector.return_idle(way.places[server].key, connection)
         server.answered()
         figures, fields = way.origin.figures, self.fields
         figures.answered(kind.status)

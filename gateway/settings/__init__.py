@@ -8,7 +8,13 @@ from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
-from gateway.settings.reading.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
+from gateway.settings.reading.kinds import (
+    Address,
+    LogFormat,
+    LogLevel,
+    RequestLevel,
+    redacted_origin,
+)
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import SettingDescription, describe_settings, variable
 
@@ -29,6 +35,6 @@ __all__ = [
     "describe_settings",
     "is_loopback",
     "load",
-    "shown_origin",
+    "redacted_origin",
     "variable",
 ]

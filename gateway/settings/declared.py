@@ -36,7 +36,7 @@ from gateway.settings.reading.kinds import (
     WholeSeconds,
     clash,
     read_json,
-    shown_origin,
+    redacted_origin,
 )
 from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -291,7 +291,7 @@ class Settings(FrontSettings):
             if kind is not None and not kind.is_shared:
                 others = ", ".join(one.title for one in KINDS.values() if one.is_shared)
                 raise ValueError(
-                    f"must be 1 while streams live in {shown_origin(route.origin)}, as "
+                    f"must be 1 while streams live in {redacted_origin(route.origin)}, as "
                     f"{kind.why_alone}; only streams in {others} or at http(s) origins may have "
                     "more"
                 )

@@ -13,7 +13,7 @@ from gateway.settings.reading.kinds import (
     Prefix,
     Size,
     WholeSeconds,
-    shown_origin,
+    redacted_origin,
     split_origins,
 )
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
@@ -159,4 +159,4 @@ class LogSettings(RouteOrigin):
         if origin is None or kind_of(origin) in kinds:
             return value
         titles = " or ".join(kind.title for kind in kinds)
-        raise ValueError(f"must be left out: {shown_origin(origin)} is no {titles}")
+        raise ValueError(f"must be left out: {redacted_origin(origin)} is no {titles}")

@@ -16,7 +16,7 @@ from gateway.settings.reading.kinds import (
     QueryKeys,
     Seconds,
     WholeSeconds,
-    shown_origin,
+    redacted_origin,
     split_origins,
 )
 from gateway.settings.reading.reload_effects import JUDGED_ANEW, NEXT, RENDERED_ANEW, SET_UP_ANEW
@@ -232,7 +232,7 @@ class Route(LogSettings):
         """Raise ValueError if the origin is a log; defaults are not checked."""
         origin = context.values.get("origin")
         if origin is not None and not split_origins(origin):
-            raise ValueError(f"must be left out: {shown_origin(origin)} is no http origin")
+            raise ValueError(f"must be left out: {redacted_origin(origin)} is no http origin")
         return value
 
     @checks("auth")
@@ -241,7 +241,7 @@ class Route(LogSettings):
         origin = context.values.get("origin")
         if "origin" in auth and origin is not None and not split_origins(origin):
             raise ValueError(
-                f"must not have origin: {shown_origin(origin)} is no http origin that decides"
+                f"must not have origin: {redacted_origin(origin)} is no http origin that decides"
             )
         return auth
 
@@ -281,7 +281,7 @@ class Route(LogSettings):
         origin = context.values.get("origin")
         if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(context.key):
             return value
-        raise ValueError(f"must be left out: {shown_origin(origin)} is no server")
+        raise ValueError(f"must be left out: {redacted_origin(origin)} is no server")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
         """Return whether shared caches must not store responses, if `auth` is in force."""

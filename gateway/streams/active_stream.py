@@ -101,7 +101,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     rate: AppendRate | None = None  # of appends through this process
     trace_id: str | None = None  # of the latest append
     follower: CommitListener | None = None
-    kept_alive: bool = False  # its deadline is written again and again
+    renews_deadline: bool = False  # its deadline is written again and again
     followed: bool = False  # other processes' changes are notified
     unfollowing: asyncio.TimerHandle | None = None  # the timer that ends `followed`
 

@@ -79,13 +79,13 @@ class Deadlines(abc.ABC):
 
     def keep_alive(self, active: ActiveStream) -> None:
         """Touch a stream with live readers again and again, for processes that do not see them."""
-        if not active.kept_alive:
+        if not active.renews_deadline:
             self._keep_alive(active)
 
     def _keep_alive(self, active: ActiveStream) -> None:
         ttl_s = active.state.lifetime.ttl_s if active.state is not None else UNKNOWN_TTL_S
-        active.kept_alive = active.follower is not None and ttl_s is not None
-        if active.kept_alive and ttl_s is not None:
+        active.renews_deadline = active.follower is not None and ttl_s is not None
+        if active.renews_deadline and ttl_s is not None:
             self.touch(active)
             asyncio.get_running_loop().call_later(ttl_s * ALIVE_SHARE, self._keep_alive, active)
 

@@ -61,7 +61,7 @@ class LogOutput:
     def write(self, text: str) -> None:
         """Queue whole lines; `flush` writes them."""
         with self._lock:
-            self._take_up()
+            self._render_soon()
             self._queue(text)
 
     def write_soon(self, render: Callable[..., str], *facts: object) -> None:
@@ -87,7 +87,7 @@ class LogOutput:
         """Write what waits, as far as it is taken at once."""
         missing = 0
         with self._lock:
-            self._take_up()
+            self._render_soon()
             if self._is_flushing or not self._waiting:
                 return  # the call that is under way writes it
             self._is_flushing = True
@@ -131,7 +131,7 @@ class LogOutput:
         self._tries_again = False
         self.flush()
 
-    def _take_up(self) -> None:
+    def _render_soon(self) -> None:
         """Queue the lines of this turn; popped one by one, since another thread may do that."""
         soon = self._soon
         while soon:

@@ -25,7 +25,7 @@ SPOKEN = "http/protobuf"
 current: ContextVar[RequestSpan | None] = ContextVar("current", default=None)
 
 
-def is_wanted(environment: Mapping[str, str]) -> bool:
+def is_enabled(environment: Mapping[str, str]) -> bool:
     """Return whether the variables of OpenTelemetry ask for spans; an empty one is as none."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -36,7 +36,7 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 def start(environment: Mapping[str, str]) -> Tracer | None:
     """Return the tracer, which also exports; None where nobody wants spans. Raises StartError."""
-    if not is_wanted(environment):
+    if not is_enabled(environment):
         return None
     exporter = environment.get(EXPORTER, "").strip() or "otlp"
     if exporter != "otlp":

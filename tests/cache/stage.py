@@ -82,7 +82,7 @@ class Stage:
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
         assert isinstance(read, EdgeCatchUp)
-        identity = repr([(name, headers[name]) for name in IDENTITY.known_by(headers)])
+        identity = repr([(name, headers[name]) for name in IDENTITY.identifying_names(headers)])
         coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
         sent = CIMultiDict(
             (name, value)

@@ -186,7 +186,7 @@ def test_a_cached_head_is_judged_like_a_new_one(
         ask = data.draw(READERS)
         assert judged(remembered, ask, answer, times) == judged(anew, ask, answer, times)
         assert by_heart.repairs == anew.repairs
-        assert by_heart.tails_are_told == anew.tails_are_told
+        assert by_heart.reports_tails == anew.reports_tails
         assert len(by_heart.lag) == len(anew.lag)
 
 

@@ -112,7 +112,7 @@ GUARDS = STEPS | frozenset(
         "HttpConnection._on_replied",
         "HttpConnection.resume",
         "RawConnection.data_received",
-        "OriginExchange._asked_in_task",  # is given a coroutine, and has to await it
+        "OriginExchange._receive_in_task",  # is given a coroutine, and has to await it
         "SingleFlight._on_done",
         "SseReader._read",
         "SseReader.advance",

@@ -7,7 +7,13 @@ import pytest
 from headgate import records
 from headgate.records import RunState
 
-from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, CommitSummary, brought, found_in
+from gateway.hosted.run_entry import (
+    LONGEST_RECORD,
+    MOST_PARSED,
+    CommitSummary,
+    contents_of,
+    summarise,
+)
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import Change, StreamState, records_after
 
@@ -17,7 +23,7 @@ FINISHED = RunState("finished")
 
 def of(*appended: bytes, stored: int) -> CommitSummary:
     change = Change(STATE, 1, tuple(records_after(0, appended)))
-    return brought(change, [AppendOutcome("1", False, stored)])
+    return summarise(change, [AppendOutcome("1", False, stored)])
 
 
 def test_items_of_a_run_are_counted_without_its_own_records() -> None:
@@ -57,7 +63,7 @@ def padded(size: int) -> bytes:
 )
 def test_the_end_record_of_a_run_is_found_up_to_a_length(size: int, end: RunState | None) -> None:
     assert len(padded(size)) == size
-    assert found_in(padded(size)).end == end
+    assert contents_of(padded(size)).end == end
     assert of(padded(size), stored=2).end == end
 
 
@@ -65,8 +71,8 @@ def test_only_the_first_message_of_a_long_record_is_inspected() -> None:
     long = b'"' + b"\\u00e9x" * LONGEST_RECORD + b'"'
     failed = RunState("failed", "caf\u00e9 is closed")
     assert of(records.end(failed) + b"," + long, stored=2).end == failed
-    assert found_in(long + b"," + records.end(FINISHED)) == (1, 1, [], None)
-    assert found_in("\u00e9".encode() * LONGEST_RECORD) == (1, 1, [], None)
+    assert contents_of(long + b"," + records.end(FINISHED)) == (1, 1, [], None)
+    assert contents_of("\u00e9".encode() * LONGEST_RECORD) == (1, 1, [], None)
 
 
 @pytest.mark.parametrize(

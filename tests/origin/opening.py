@@ -83,7 +83,7 @@ async def keep_one(origin: Origin) -> None:
         except OSError:
             return
     if kept is not None:
-        connector.give_back(key, kept)
+        connector.return_idle(key, kept)
 
 
 def _made(connector: Connector, key: ConnectionKey) -> RawConnection:

@@ -58,7 +58,7 @@ def test_identity_headers_can_be_added_and_dropped() -> None:
     headers = CIMultiDict(
         (name, "x") for name in ("x-colour", "COOKIE", "X-Token", "Authorization")
     )
-    assert some.known_by(headers) == ["authorization", "x-colour"]
+    assert some.identifying_names(headers) == ["authorization", "x-colour"]
     assert not some.identifies(CIMultiDict({"Cookie": "a", "X-Token": "b"}))
     assert [some.has(name) for name in ("X-COLOUR", "cookie", "x-api-key")] == [True, False, True]
 
@@ -66,4 +66,6 @@ def test_identity_headers_can_be_added_and_dropped() -> None:
 def test_identity_does_not_depend_on_the_order_or_case_of_headers() -> None:
     one = CIMultiDict([("Cookie", "a"), ("X-User", "b"), ("cookie", "c")])
     other = CIMultiDict([("x-user", "b"), ("COOKIE", "a"), ("Cookie", "c")])
-    assert BUILT_IN.known_by(one) == BUILT_IN.known_by(other) == ["cookie", "x-user"]
+    assert (
+        BUILT_IN.identifying_names(one) == BUILT_IN.identifying_names(other) == ["cookie", "x-user"]
+    )

@@ -66,7 +66,7 @@ READ = f"GET {PREFIX}/{{stream}}"
 def test_the_environment_decides_if_spans_are_recorded(
     environment: dict[str, str], wanted: bool
 ) -> None:
-    assert tracing.is_wanted(environment) is wanted
+    assert tracing.is_enabled(environment) is wanted
 
 
 @pytest.mark.parametrize(

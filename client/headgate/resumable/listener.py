@@ -45,7 +45,7 @@ class Listener:
         self._last: Part | None = None
         self._is_gap = False
         self._more = asyncio.Event()
-        self._asked_at = self._heard_at = 0.0
+        self._last_ask_at = self._last_reply_at = 0.0
         self._again_s = ASK_AGAIN_S
         self._unanswered_since: float | None = None
 
@@ -116,13 +116,13 @@ class Listener:
                 f"{LOST_S:.0f} s, at character {self._received}"
             )
         is_well = self._unanswered_since is None and not self._is_gap
-        due_at = self._asked_at + (ASK_EVERY_S if is_well else self._again_s)
+        due_at = self._last_ask_at + (ASK_EVERY_S if is_well else self._again_s)
         if due_at > lost_at - LAST_ASK_S:
-            is_last_asked = self._asked_at >= lost_at - LAST_ASK_S
+            is_last_asked = self._last_ask_at >= lost_at - LAST_ASK_S
             due_at = lost_at if is_last_asked else lost_at - LAST_ASK_S
         if now >= due_at:
             # What is on its way need not be sent twice.
-            is_silent = now - self._heard_at >= ASK_EVERY_S
+            is_silent = now - self._last_reply_at >= ASK_EVERY_S
             if not is_well:
                 self._again_s *= 2  # it may be that both are only slow
             with contextlib.suppress(OSError):
@@ -137,24 +137,24 @@ class Listener:
         if self._unanswered_since is None:
             return math.inf
         # A reader that comes back from a pause has asked only now.
-        return max(self._heard_at + LOST_S, self._unanswered_since + LOST_S - 2 * ASK_EVERY_S)
+        return max(self._last_reply_at + LOST_S, self._unanswered_since + LOST_S - 2 * ASK_EVERY_S)
 
     async def _ask(self, *, again: bool = False) -> None:
-        self._asked_at = asyncio.get_running_loop().time()
+        self._last_ask_at = asyncio.get_running_loop().time()
         self._limit = self._room()
         if again or self._production is None:  # other questions need no answer
             self._is_gap = False
             if self._unanswered_since is None:
-                self._unanswered_since = self._asked_at
-        await self._say(Ask(self._id, self._received, self._limit, again, False, self._production))
+                self._unanswered_since = self._last_ask_at
+        await self._send(Ask(self._id, self._received, self._limit, again, False, self._production))
 
     async def _leave(self) -> None:
         with contextlib.suppress(OSError):  # also a TimeoutError
             async with asyncio.timeout(LEAVE_WITHIN_S):
                 await self._broker.subscriber.unsubscribe(self._names.text(self._id))
-                await self._say(Ask(self._id, leaves=True, production=self._production))
+                await self._send(Ask(self._id, leaves=True, production=self._production))
 
-    async def _say(self, ask: Ask) -> None:
+    async def _send(self, ask: Ask) -> None:
         await self._broker.publisher.publish(self._names.requests, ask.encode())
 
     def _heard(self, message: str) -> None:
@@ -167,7 +167,7 @@ class Listener:
         elif part.production != self._production:
             return
         self._unanswered_since = None
-        self._heard_at = asyncio.get_running_loop().time()
+        self._last_reply_at = asyncio.get_running_loop().time()
         self._more.set()
         if part.kind in CAN_WAIT and part.position > self._received:
             self._is_gap = True  # something was lost on the way: it is asked for again

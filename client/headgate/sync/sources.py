@@ -37,7 +37,7 @@ class ThreadSource:
         self._loop_thread = thread
         self._waiting: deque[object] = deque()
         self._moved = threading.Condition()  # guards what follows
-        self._is_wanted = False  # all was taken, and the next item is waited for
+        self._is_awaited = False  # all was taken, and the next item is waited for
         self._is_closed = False  # nobody reads any more
         self._is_over = False  # nothing comes any more
         self._error: Exception | None = None
@@ -154,7 +154,7 @@ class ThreadSource:
                 if self._is_over:
                     raise StopAsyncIteration
                 self._arrived.clear()
-                self._is_wanted = True
+                self._is_awaited = True
                 self._moved.notify()
             await self._arrived.wait()
 
@@ -174,11 +174,11 @@ class ThreadSource:
             if self._is_closed:
                 return False
             self._waiting.append(item)
-            self._is_wanted = False
+            self._is_awaited = False
             if len(self._waiting) == 1:
                 self._loop_thread.post(self._arrived.set)
             if isinstance(item, Step):  # what comes after it begins when the stream has it
-                self._moved.wait_for(lambda: self._is_closed or self._is_wanted)
+                self._moved.wait_for(lambda: self._is_closed or self._is_awaited)
             return not self._is_closed
 
     def _end(self, error: Exception | None) -> None:

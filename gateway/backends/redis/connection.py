@@ -58,7 +58,7 @@ class RedisConnection(asyncio.Protocol):
         self._transport: Any = None
         self._writer: asyncio.StreamWriter | None = None
         self._loop = asyncio.get_running_loop()
-        self.heard_at = 0.0  # loop time of the last byte
+        self.last_received_at = 0.0  # loop time of the last byte
 
     def adopt(self, connection: AbstractConnection) -> None:
         """Go on where redis-py has finished; nothing is on its way at that moment."""
@@ -104,7 +104,7 @@ class RedisConnection(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         """Pass all complete replies to `heard`."""
-        self.heard_at = self._loop.time()
+        self.last_received_at = self._loop.time()
         replies: list[Reply] = []
         try:
             self._reader.feed(data)

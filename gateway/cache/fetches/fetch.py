@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class FetchExchange(Protocol):
-    """The exchange with the origin that gets a fetch its result."""
+    """The exchange with the origin that provides the result of a fetch."""
 
     answer: AnyAnswer | None
-    given_up: bool
+    is_abandoned: bool
     on_settled: Callable[[SharedFetch, FetchResult | None], object]
 
-    def keep_up(self) -> None:
-        """Go on, because somebody waits for the fetch again."""
+    def cancel_ending(self) -> None:
+        """Cancel the ending, because a reader waits for the fetch again."""
 
-    def check_wanted(self) -> None:
-        """End the exchange when nobody waits for the fetch any more."""
+    def end_without_waiters(self) -> None:
+        """End the exchange if no reader waits for the fetch."""
 
 
 class SharedFetch:
@@ -92,14 +92,14 @@ class SharedFetch:
         return history is None or history.note(key, partial(distrust, key, self.request.path))
 
     @property
-    def is_given_up(self) -> bool:
-        """True if nobody waited for it any more: it is not joined."""
-        return self.exchange is not None and self.exchange.given_up
+    def is_abandoned(self) -> bool:
+        """True if the fetch was cancelled without waiters: no request may join it."""
+        return self.exchange is not None and self.exchange.is_abandoned
 
-    # Writes that have passed it by
+    # Writes during the fetch
 
     def outdate(self, reach: TailBound | None) -> None:
-        """Note that a write has passed by. Without a `reach`, another stream may be there now."""
+        """Note a write during the fetch. Without a `reach`, another stream may be there now."""
         if reach is None:
             self.is_of_the_past = True
         self.passed_by = (self.passed_by or TailBound()).together(reach or TailBound())
@@ -112,27 +112,27 @@ class SharedFetch:
         facts = self.response.result().facts
         if self.is_of_the_past or facts is None:
             return False
-        return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
+        return self.passed_by.is_reached_by(facts.next_offset, closed=facts.closed)
 
     # Its readers
 
     def join(self) -> FetchPart:
-        """Have one more wait for it."""
+        """Add a reader that waits for the fetch."""
         part = FetchPart()
         self.parts.add(part)
         if self.exchange is not None:
-            self.exchange.keep_up()
+            self.exchange.cancel_ending()
         if self._body is not None:
             part.reader = self._body.reader()
         return part
 
     def remove(self, part: FetchPart) -> None:
-        """Have one fewer wait for it."""
+        """Remove a reader."""
         self.parts.discard(part)
         if part.reader is not None:
             part.reader.release()
         if self.exchange is not None:
-            self.exchange.check_wanted()
+            self.exchange.end_without_waiters()
 
     # Its result
 

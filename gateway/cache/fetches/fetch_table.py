@@ -1,4 +1,4 @@
-"""The GETs under way at an origin, and which of them equal requests join."""
+"""The GETs in flight at an origin, which equal requests join."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class FetchTable:
     def joinable(self, key: Hashable) -> SharedFetch | None:
         """Return the fetch that an equal request may join, or None."""
         fetch = self._joinable.get(key)
-        return None if fetch is None or fetch.is_given_up else fetch
+        return None if fetch is None or fetch.is_abandoned else fetch
 
     def start(
-        self, fetch: SharedFetch, send: Send, *, shared: bool, is_wanted: bool = False
+        self, fetch: SharedFetch, send: Send, *, shared: bool, needs_no_waiter: bool = False
     ) -> None:
-        """Carry one out in a step of its own; if it is to be `shared`, let others join.
+        """Start a fetch in its own step; if it is `shared`, equal requests can join it.
 
-        One that `is_wanted` goes on until its head is there though nobody waits for it.
+        One that `needs_no_waiter` goes on without readers until its head has come.
         """
         exchange = OriginExchange(fetch, send, self._rules, self._settled)
         try:
@@ -74,8 +74,8 @@ class FetchTable:
             else:
                 others.add(fetch)
             fetch.exchange = exchange
-            if is_wanted:
-                exchange.is_wanted = True
+            if needs_no_waiter:
+                exchange.needs_no_waiter = True
             exchange.context = context = tracing.own_context()
             read: Callable[[], Any] = exchange.send
             step: Step[AnyAnswer] = Step(read, partial(self._answered, exchange), context)

@@ -71,16 +71,16 @@ class OriginExchange(FetchExchange):
     The `step` that carries it out, in its `context`, is None once that has to come to its end.
     """
 
-    # What few exchanges come to have stands here: so to make one is cheap.
-    is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
-    given_up = False  # nobody waited any more: it says nothing of the origin, and is not joined
+    # Class attributes, so that an exchange is cheap to create: few exchanges set them.
+    needs_no_waiter = False  # True if it validates `old`, and goes on without a waiter to its head
+    is_abandoned = False  # True once it was cancelled without waiters: no request may join it
     answer: AnyAnswer | None = None  # the last one; it may be read until the exchange is over
     context: Context | None = None  # of the request for which it is made, if that is traced
     step: Step[Any] | None = None
     _conditions: list[tuple[str, str]] | tuple[()] = NO_CONDITIONS
-    ending: asyncio.TimerHandle | None = None  # of one that nobody waits for, but that is kept
-    _question: Awaitable[AnyAnswer] | None = None  # that is out
-    _came_whole: tuple[CachedResponse, bytes] | None = None  # an answer that came as one
+    ending: asyncio.TimerHandle | None = None  # ends it, unless its response completes before
+    _question: Awaitable[AnyAnswer] | None = None  # the request in flight
+    _came_whole: tuple[CachedResponse, bytes] | None = None  # an answer received in one piece
 
     def __init__(
         self,
@@ -90,33 +90,32 @@ class OriginExchange(FetchExchange):
         on_settled: Callable[[SharedFetch, FetchResult | None], object],
     ) -> None:
         self.fetch = fetch
-        # Called as soon as it is known what becomes of the answer, before anybody has it; with the
-        # whole answer if it may be kept for others.
+        # Called before the readers get the answer, with the whole answer if it may be cached.
         self.on_settled = on_settled
         self._send = send
         self._rules = rules
-        self._asked_at = 0.0  # epoch seconds
+        self._sent_at = 0.0  # epoch seconds
 
     # Its life
 
     @override
-    def keep_up(self) -> None:
+    def cancel_ending(self) -> None:
         if self.ending is not None:
             self.ending.cancel()
             self.ending = None
 
     @override
-    def check_wanted(self) -> None:
-        """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
+    def end_without_waiters(self) -> None:
+        """Cancel the exchange if nobody waits; a response to be cached gets FINISH_S to complete.
 
-        Before its head is there nothing of it has come, nor is it known whether it may be kept: an
-        origin that is slow to begin would be kept busy by whoever asks and leaves.
+        Before its head has come it is not known whether it may be cached, so the exchange ends at
+        once: a slow origin would stay busy for clients that ask and disconnect.
         """
         fetch = self.fetch
-        if self.step is None or self.given_up or fetch.parts:
-            return  # it has not begun, or is over, or wanted
+        if self.step is None or self.is_abandoned or fetch.parts:
+            return  # not started, over, or still waited for
         if not fetch.response.done():
-            if not self.is_wanted:
+            if not self.needs_no_waiter:
                 self._end()
         elif (
             fetch.body.passed_on
@@ -128,22 +127,22 @@ class OriginExchange(FetchExchange):
             self.ending = asyncio.get_running_loop().call_later(FINISH_S, self._end)
 
     def _end(self) -> None:
-        self.given_up = True
+        self.is_abandoned = True
         if self.step is not None:
             self.step.cancel()
 
     # The request
 
     def send(self) -> Awaitable[AnyAnswer | None]:
-        """Ask the origin, and return what its answer is awaited by; None once that is taken."""
+        """Send the request, and return its future answer; None once that was processed."""
         old = self.fetch.old
         self._conditions = conditions = [] if old is None else old.cached.validators
-        self._asked_at = self._rules.clock()
+        self._sent_at = self._rules.clock()
         sent = self._question = self._send(conditions)
-        return sent if isinstance(sent, PendingOriginAnswer) else self._asked_in_task(sent)
+        return sent if isinstance(sent, PendingOriginAnswer) else self._receive_in_task(sent)
 
-    async def _asked_in_task(self, sent: Awaitable[AnyAnswer]) -> None:
-        """Take an answer in its own task: before a cut, what has come can still be read."""
+    async def _receive_in_task(self, sent: Awaitable[AnyAnswer]) -> None:
+        """Receive an answer in a task: if it is cut, the part that has come can still be read."""
         self.answer = answer = await sent
         rest = self.answered(answer, None)
         if rest is not None:
@@ -152,7 +151,7 @@ class OriginExchange(FetchExchange):
     # The answer
 
     def answered(self, answer: AnyAnswer | None, error: BaseException | None) -> Rest | None:
-        """Take the answer, or why there is none; return what is still to be done, if anything."""
+        """Process the answer or the error; return the remaining work, if there is any."""
         if answer is None:
             self.step = None
             if isinstance(error, asyncio.CancelledError) and isinstance(
@@ -194,7 +193,7 @@ class OriginExchange(FetchExchange):
         except (Exception, asyncio.CancelledError) as error:
             self.step = None
             self._fail_by(error)
-            if isinstance(error, asyncio.CancelledError) and not self.given_up:
+            if isinstance(error, asyncio.CancelledError) and not self.is_abandoned:
                 raise
 
     async def _confirmed(self, answer: AnyAnswer) -> AnyAnswer | None:
@@ -204,12 +203,12 @@ class OriginExchange(FetchExchange):
         answer.release()
         cached = fetch.old.cached
         if rules.confirms(cached, answer.headers):
-            times = policy.Times(self._asked_at, self._rules.clock())
+            times = policy.Times(self._sent_at, self._rules.clock())
             new = rules.confirmed(fetch.request, cached, answer.headers, times)
             fetch.shared &= new.joinable  # what the 304 says may be for one reader alone
             fetch.finish(FetchResult(new, CONFIRMED))
             return None
-        self._asked_at = self._rules.clock()
+        self._sent_at = self._rules.clock()
         self.answer = await answer_of(self._send([]))
         return self.answer
 
@@ -224,7 +223,7 @@ class OriginExchange(FetchExchange):
         if self._is_settled_by(answer):
             return None
         rules, body = self._rules, answer.body
-        times = policy.Times(self._asked_at, rules.clock())
+        times = policy.Times(self._sent_at, rules.clock())
         cached = rules.heads.judge(self.fetch.request, answer, times, body[: EMPTY_BYTES + 1])
         self._came_whole = cached, body
         doubt = self._doubt(cached)
@@ -252,7 +251,7 @@ class OriginExchange(FetchExchange):
         """Take an answer as it comes."""
         await in_task()
         fetch, rules = self.fetch, self._rules
-        times = policy.Times(self._asked_at, rules.clock())
+        times = policy.Times(self._sent_at, rules.clock())
         body, parts = fetch.body, answer.parts()
         for part in fetch.parts:
             part.reader = body.reader()
@@ -266,7 +265,7 @@ class OriginExchange(FetchExchange):
         fetch.response.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):
             fetch.pass_on()
-        self.check_wanted()
+        self.end_without_waiters()
         async for data in parts:
             body.add(data)
             if body.size > LONGEST_KEPT:

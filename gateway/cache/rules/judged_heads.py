@@ -106,7 +106,7 @@ class JudgedHeads:
             request.read.offset == NOW,
             request.read.is_fixed,
             request.read.is_clear,
-            rules.tails_are_told,
+            rules.reports_tails,
         )
         known = self._patterns.get(key)
         if isinstance(known, _ByPath):
@@ -132,9 +132,9 @@ class JudgedHeads:
         body_prefix: bytes,
     ) -> CachedResponse:
         rules = self.rules
-        before, was_told = rules.repairs.copy(), rules.tails_are_told
+        before, was_told = rules.repairs.copy(), rules.reports_tails
         cached = self._apply(request, answer, times, body_prefix)
-        if rules.tails_are_told is not was_told:
+        if rules.reports_tails is not was_told:
             return cached  # the next one is judged otherwise
         if not self._is_pattern(request, cached, answer):
             self._patterns[key] = _DIFFERENT

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 
 class ResponseRules(msgspec.Struct):
-    """The treatment of an origin's responses to GET. `repairs` counts what they lacked.
+    """The rules for an origin's responses to GET. `repairs` counts the repaired responses.
 
-    Until `tails_are_told`, any response may have reached the tail, and is dropped when it moves.
+    `reports_tails` is True once the origin has sent Stream-Up-To-Date. Until then any response may
+    have reached the tail, and is dropped when the tail moves.
     """
 
     freshness: Freshness
@@ -45,7 +46,7 @@ class ResponseRules(msgspec.Struct):
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
-    tails_are_told: bool = False
+    reports_tails: bool = False
 
     def apply(
         self,
@@ -58,7 +59,7 @@ class ResponseRules(msgspec.Struct):
         """Judge a response without its body; `body_prefix` is the body's beginning."""
         facts = repair.stream_read(status, headers, body_prefix)
         if facts is not None and facts.up_to_date:
-            self.tails_are_told = True
+            self.reports_tails = True
         fields = self._fields(headers)
         if facts is not None and request.read.is_clear:
             facts = repair.at_same_offset(request.start, facts)
@@ -174,7 +175,7 @@ class ResponseRules(msgspec.Struct):
 
     def _may_reach_tail(self, facts: StreamRead | None) -> bool:
         return facts is not None and (
-            facts.reaches_open_tail or not (facts.closed or self.tails_are_told)
+            facts.reaches_open_tail or not (facts.closed or self.reports_tails)
         )
 
     def _with_stale_if_error(

@@ -84,7 +84,7 @@ class DeleteQueue:
         self._server = server
         self._counted = counted
         self._progress = Progress()
-        self._retries = retries(self._say, is_repeatable=True)
+        self._retries = retries(self._report, is_repeatable=True)
         self.deleted = 0
         self.missing = 0  # before they were asked for, as after an interrupted run
 
@@ -122,7 +122,7 @@ class DeleteQueue:
         done = self.deleted + self.missing
         return f"{done} of {self._counted.count} streams are deleted"
 
-    def _say(self, sentence: str) -> None:
+    def _report(self, sentence: str) -> None:
         self._progress.clear()
         note(f"headgate: {sentence}")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class _Printed:
     """The state of the output so far."""
 
-    line_is_begun: bool = False
+    is_mid_line: bool = False
 
 
 _printed = _Printed()
@@ -36,7 +36,7 @@ def write(data: bytes) -> None:
     """Write at once, past any buffer: whoever reads the pipe waits for it."""
     output = _descriptor()
     if data:
-        _printed.line_is_begun = not data.endswith(b"\n")
+        _printed.is_mid_line = not data.endswith(b"\n")
     rest = memoryview(data)
     try:
         while rest:
@@ -72,8 +72,8 @@ def note(sentence: str) -> None:
     """Tell the person at the terminal something about the data, on a line of its own."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            if _printed.line_is_begun and sys.stderr.isatty() and _may_be_seen():
-                _printed.line_is_begun = False
+            if _printed.is_mid_line and sys.stderr.isatty() and _may_be_seen():
+                _printed.is_mid_line = False
                 sentence = f"\n{sentence}"
             print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
 
@@ -88,7 +88,7 @@ def finish(sentence: str, result: Mapping[str, object] | None) -> None:
 
 def end_line() -> None:
     """End a line that the data began, for the shell's prompt; anywhere else data stays exact."""
-    if _printed.line_is_begun and sys.stdout is not None and sys.stdout.isatty():
+    if _printed.is_mid_line and sys.stdout is not None and sys.stdout.isatty():
         write(b"\n")
 
 

@@ -176,7 +176,7 @@ class FollowedStream:
     def on_answer(self, start: str, polled: PollResult) -> None:
         """Publish what the origin has after `start` to the registry and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
-        sent_at = 0.0 if self._following is None else self._following.asked_at
+        sent_at = 0.0 if self._following is None else self._following.sent_at
         snapshot = self.state.note_answer(polled, self._registry.clock(), sent_at)
         for span in news:
             self._window.append(span)

@@ -145,7 +145,7 @@ class KnownState:
         if reach != self._written:
             self._written = reach
             self._written_at = asyncio.get_running_loop().time()
-        if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
+        if not self._written.is_reached_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.mark_behind()
 
     def note_answer(self, polled: PollResult, now: float, sent_at: float) -> Snapshot:
@@ -161,7 +161,7 @@ class KnownState:
         )._replace(
             tail=polled.end,
             closed=closed,
-            caught_up=polled.caught_up and awaited.is_told_by(polled.end, closed=closed),
+            caught_up=polled.caught_up and awaited.is_reached_by(polled.end, closed=closed),
             cors=polled.cors,
             number=next_number(),
         )

@@ -141,7 +141,7 @@ class OriginPollLoop:
         self._on_error = on_error
         # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
-        self.asked_at = 0.0  # loop time when the first request for the question was sent
+        self.sent_at = 0.0  # loop time when the first request for the question was sent
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._pending: PendingRequest | None = None  # under way without a task
         self._task: asyncio.Task[WholeAnswerLike] | None = None
@@ -209,7 +209,7 @@ class OriginPollLoop:
 
     def _ask(self) -> None:
         self._pause = None
-        self.asked_at = asyncio.get_running_loop().time()
+        self.sent_at = asyncio.get_running_loop().time()
         self._steps = self._poller.steps_to_answer(self._follower.question)
         self._go_on(None)
 
@@ -263,13 +263,13 @@ class OriginPollLoop:
         if request.waits:
             self._poll_timer.add(self)
         # Otherwise readers that wait for this very answer might use up the limit.
-        takes_no_place = request.waits or self._origin.requests.is_full
-        raw = self._origin.raw_polls if takes_no_place else self._origin.raw
+        is_uncounted = request.waits or self._origin.requests.is_full
+        raw = self._origin.raw_polls if is_uncounted else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
         if raw is not None and block is not None:
             self._pending = raw.send("GET", request.target, block, b"", self)
         if self._pending is None:
-            self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
+            self._begin(self._send_in_task(request, is_uncounted=is_uncounted))
 
     def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
         """Return the rendered fields of a reader's requests, which are the same in all of them."""
@@ -285,11 +285,9 @@ class OriginPollLoop:
         self._task.add_done_callback(self._done)
         return self._task
 
-    async def _send_in_task(
-        self, request: PollerRequest, *, takes_no_place: bool
-    ) -> WholeAnswerLike:
+    async def _send_in_task(self, request: PollerRequest, *, is_uncounted: bool) -> WholeAnswerLike:
         target, fields = request.target, request.reader.fields
-        return await self._read(await self._origin.send("GET", target, fields, poll=takes_no_place))
+        return await self._read(await self._origin.send("GET", target, fields, poll=is_uncounted))
 
     def _trusts(self, answer: UnreadAnswer | WholeAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""

@@ -58,7 +58,7 @@ class Slice(NamedTuple):
     items: Sequence[msgspec.Raw]
     head: int
     tail: int
-    made_up: int  # commas that stand before the slice, not in it
+    leading_commas: int  # commas that stand before the slice, not in it
 
     @property
     def text(self) -> bytes:
@@ -69,11 +69,11 @@ class Slice(NamedTuple):
     @property
     def commas(self) -> int:
         """The number of commas between messages in the slice."""
-        return len(self.items) - 1 - self.made_up
+        return len(self.items) - 1 - self.leading_commas
 
     def first(self, count: int) -> bytes:
         """Return the text up to the comma of that number, without it."""
-        return b",".join(self.items[: count + self.made_up])[self.head :]
+        return b",".join(self.items[: count + self.leading_commas])[self.head :]
 
 
 class Slices:
@@ -113,8 +113,8 @@ class Slices:
             items = _ARRAY.decode(text)
         except msgspec.DecodeError as error:
             raise ValueError(_placed(str(error), self._offset + begin - len(before))) from error
-        made_up = cut is _COMMA and len(stack) == 1
-        return Slice(text, items, len(before) - 1, len(after) - 1, int(made_up))
+        leading_commas = cut is _COMMA and len(stack) == 1
+        return Slice(text, items, len(before) - 1, len(after) - 1, int(leading_commas))
 
     def _advance(self) -> None:
         """Find the next cut, and what is open there."""

@@ -63,7 +63,7 @@ class IdentityHeaders:
         """Return whether a header identifies its sender."""
         return self._are(name)
 
-    def known_by(self, headers: MultiMapping[str]) -> list[str]:
+    def identifying_names(self, headers: MultiMapping[str]) -> list[str]:
         """Return the identifying headers of a request, in lower case; none if it is anonymous."""
         if not self.identifies(headers):
             return []

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 
 class TailBound(NamedTuple):
-    """A stream goes to `tail` at least, and ends there if it is `closed`."""
+    """A lower bound of a stream: it reaches `tail` at least, and ends there if it is `closed`."""
 
     tail: str = ""
     closed: bool = False
 
     def together(self, other: TailBound) -> TailBound:
-        """Return the farther of two reaches."""
+        """Return the greater of two bounds."""
         return TailBound(max(self.tail, other.tail), self.closed or other.closed)
 
-    def is_told_by(self, tail: str, *, closed: bool) -> bool:
+    def is_reached_by(self, tail: str, *, closed: bool) -> bool:
         """Return whether a response with this tail and closure has all that is known."""
         return self.tail <= tail and (closed or not self.closed)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.hosts import is_loopback
-from gateway.settings.reading.kinds import shown_origin
+from gateway.settings.reading.kinds import redacted_origin
 from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
                 if _is_at(listener, url):
                     yield IneffectiveSetting(
                         path,
-                        shown_origin(url),
+                        redacted_origin(url),
                         f"must be another server: this gateway listens on {listener} itself "
                         f"({key}), so that each request would come back to it",
                     )
@@ -47,7 +47,7 @@ def perhaps_leading_back(settings: Settings) -> Iterator[tuple[str, str]]:
     for path, route in written_routes(settings):
         for url in route.origins if route.is_http else ():
             if _place(url) in listeners:
-                yield spell(path), shown_origin(url)
+                yield spell(path), redacted_origin(url)
 
 
 def _place(url: str) -> tuple[str, int]:

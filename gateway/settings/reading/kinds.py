@@ -165,7 +165,7 @@ def split_origins(origin: str) -> tuple[str, ...]:
     return tuple(url.strip() for url in origin.split(",") if url.strip())
 
 
-def shown_origin(origin: str) -> str:
+def redacted_origin(origin: str) -> str:
     """Return an origin as it may be shown: with an absolute folder, without secrets."""
     kind = kind_of(origin)
     return origin if kind is None else kind.redact(origin)

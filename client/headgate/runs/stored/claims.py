@@ -40,7 +40,7 @@ async def claim(
     items: list[bytes],
     *,
     is_closing: bool = False,
-    still_wanted: Callable[[], Awaitable[bool]] = _always,
+    may_claim: Callable[[], Awaitable[bool]] = _always,
 ) -> int | None:
     """Append under an epoch that nobody has had, and give the epoch.
 
@@ -49,7 +49,7 @@ async def claim(
     """
     body, epoch = json_array(items), 0
     for _ in range(MOST_ROUNDS):
-        if not await still_wanted():
+        if not await may_claim():
             return None
         try:
             stamp = ProducerStamp(PRODUCER, epoch, 0)

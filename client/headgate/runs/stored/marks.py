@@ -103,7 +103,7 @@ class Marker:
         self._has_index = False
         self._written = 0
         self._pending: list[Entry] = []
-        self._is_wanted = asyncio.Event()
+        self._is_requested = asyncio.Event()
 
     def wrote(self, item: bytes) -> None:
         """Count an item."""
@@ -128,7 +128,7 @@ class Marker:
         self.wrote_record()
         self._has_index = True
         self._pending.append(Entry(self.count, offset))
-        self._is_wanted.set()
+        self._is_requested.set()
         return records.mark(self._format_name, self.count)
 
     def item_number(self, chunk: int) -> int:
@@ -138,8 +138,8 @@ class Marker:
     async def keep(self) -> None:
         """Write the index as marks are made, one request at a time."""
         while True:
-            await self._is_wanted.wait()
-            self._is_wanted.clear()
+            await self._is_requested.wait()
+            self._is_requested.clear()
             await self._add()
 
     async def end(self, offset: str) -> None:

@@ -60,7 +60,7 @@ async def _ended(run: Place, state: RunState, *, even_waiting: bool) -> bool:
 
     items = await last_items(run, state)
     try:
-        epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
+        epoch = await claims.claim(run.items, items, is_closing=True, may_claim=is_orphan)
     except StreamClosed:
         return True
     return epoch is not None

@@ -144,7 +144,7 @@ class Production:
         if not is_ended:  # whoever looks shall not take it for active until the lease expires
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._lease.give_up()
+                    await self._lease.delete()
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
         """Write the source's items, and return how the run ended once all are in the stream."""
@@ -269,9 +269,9 @@ class Production:
         ]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
-            await self._lease.give_up()
+            await self._lease.delete()
             if self._wait is not None:
-                await self._wait.give_up()
+                await self._wait.delete()
         return is_ours
 
     async def _watch(self) -> None:

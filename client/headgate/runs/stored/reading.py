@@ -195,23 +195,23 @@ class Reading:
         if self._leaving.done():
             return
         connection = _Connection(self._stream, self.seen.offset)
-        heard_at = spoke_at = loop.time()
+        last_item_at = last_sent_at = loop.time()
         try:
             while not self._leaving.done():
-                next_at = min(heard_at + quiet_s, spoke_at + KEEP_ALIVE_S)
+                next_at = min(last_item_at + quiet_s, last_sent_at + KEEP_ALIVE_S)
                 await self._wait(connection.next_batch, max(0.0, next_at - loop.time()))
                 now = loop.time()
                 if connection.next_batch.done():
                     batch = connection.take()
                     if batch.bodies:
-                        heard_at = spoke_at = now
+                        last_item_at = last_sent_at = now
                     yield batch
                     continue
-                if now >= heard_at + quiet_s:
-                    heard_at = now
+                if now >= last_item_at + quiet_s:
+                    last_item_at = now
                     connection = await self._looked(connection, check)
-                if now >= spoke_at + KEEP_ALIVE_S:
-                    spoke_at = now
+                if now >= last_sent_at + KEEP_ALIVE_S:
+                    last_sent_at = now
                     yield None
         except StopAsyncIteration:
             return

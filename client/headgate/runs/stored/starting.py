@@ -178,13 +178,13 @@ class Start:
         if self._is_new and await self._closed():
             await items.delete()
         elif self._epoch is not None and self._rules.takeover_within_s:
-            await self._lease.give_up()  # another one may go on
+            await self._lease.delete()  # another one may go on
         elif self._epoch is not None:
             end = await last_items(self._run, WITHDRAWN)
             if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
-                await self._lease.give_up()
-        await self._lease.give_back()
-        await self._wait.give_back()
+                await self._lease.delete()
+        await self._lease.delete_if_unused()
+        await self._wait.delete_if_unused()
 
     async def _closed(self) -> bool:
         """Close the stream unless somebody else has begun, and return whether it was closed.
@@ -195,6 +195,6 @@ class Start:
             self._run.items,
             [records.end(WITHDRAWN)],
             is_closing=True,
-            still_wanted=self._lease.is_untouched,
+            may_claim=self._lease.is_untouched,
         )
         return epoch is not None

@@ -183,7 +183,7 @@ class Subscription:
         self._connecting: asyncio.Task[None] | None = None
         self.refused: str | None = None
         self._cutting: asyncio.TimerHandle | None = None
-        self._last_heard = 0.0
+        self._last_message_at = 0.0
 
     def open(self) -> None:
         """Connect, and stay connected."""
@@ -273,7 +273,7 @@ class Subscription:
     async def _open(self, connection: RedisConnection) -> None:
         await connected(self._connect, connection)
         self._connection = connection if connection.is_open else None
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_message_at = asyncio.get_running_loop().time()
         # At once: a channel that is added from now on is subscribed to by itself.
         if self.also is not None:
             connection.send([pack("SUBSCRIBE", self.also)])
@@ -306,10 +306,10 @@ class Subscription:
         loop = asyncio.get_running_loop()
         while not ended.is_set():
             try:
-                async with asyncio.timeout_at(self._last_heard + PING_S):
+                async with asyncio.timeout_at(self._last_message_at + PING_S):
                     await ended.wait()
             except TimeoutError:
-                if loop.time() < self._last_heard + PING_S:
+                if loop.time() < self._last_message_at + PING_S:
                     continue
                 asked = loop.time()
                 connection.send([pack("PING")])
@@ -317,7 +317,7 @@ class Subscription:
                     async with asyncio.timeout(PING_S):
                         await ended.wait()
                 except TimeoutError:
-                    if self._last_heard < asked:
+                    if self._last_message_at < asked:
                         connection.close()
 
     def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
@@ -329,7 +329,7 @@ class Subscription:
         ended.set()
 
     def _replies(self, replies: list[Reply]) -> None:
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_message_at = asyncio.get_running_loop().time()
         for reply in replies:
             self._reply(reply)
 

@@ -82,7 +82,7 @@ class _SilenceTimer:
         now = self._loop.time()
         if connection.unsent < self._unsent:
             self._moved_at, self._unsent = now, connection.unsent
-        self._moved_at = max(self._moved_at, connection.heard_at)
+        self._moved_at = max(self._moved_at, connection.last_received_at)
         left_s = self._moved_at + self._timeout_s - now
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look, connection)
