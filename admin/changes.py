@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
+from admin.streams import lists
 from admin.streams.client import canonical
+from gateway.protocol.own_limits import LimitChanges
+from gateway.telemetry.inspection import LimitStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from admin.streams.client import StreamClient
     from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
     from gateway.access.static.key_versions import RotatedTokensFile
     from gateway.settings import Settings
+    from gateway.telemetry.inspection import StreamDescription
 
 
 class ConsoleRoutes:
@@ -47,11 +51,14 @@ class ConsoleChanges:
         clock: Callable[[], float],
         streams: StreamClient,
         routes: ConsoleRoutes,
+        describe: Callable[[LimitStream], Awaitable[list[StreamDescription]]],
     ) -> None:
+        """`describe` returns the answers of all processes to a question."""
         self._settings = settings
         self._clock = clock
         self._streams = streams
         self._routes = routes
+        self._describe = describe
 
     def use_settings(self, settings: Settings) -> None:
         """Make tokens and rotate keys by these settings from now on."""
@@ -68,6 +75,13 @@ class ConsoleChanges:
     async def delete(self, route: str, name: str) -> None:
         """Delete a stream."""
         await self._streams.delete(self._routes.stream(route, name)[0])
+
+    async def limit(self, route: str, name: str, changes: LimitChanges) -> StreamDescription:
+        """Set limits of one stream, which its log keeps; return the stream."""
+        if changes == LimitChanges():
+            raise NotTold(400, f"name a limit to change: {', '.join(changes.__struct_fields__)}")
+        _, name = self._routes.stream(route, name)
+        return lists.descriptions(await self._describe(LimitStream(route, name, changes)))
 
     async def stop_run(self, route: str, name: str) -> bool:
         """Ask the producer of a run to stop; return False if there is no producer."""

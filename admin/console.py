@@ -79,7 +79,13 @@ class Console:
         self._overviews = Overviews(recorder, setup, self.instance)
         self.doctor = CdnDoctor(settings, setup.clock)
         self._routes = ConsoleRoutes(settings)
-        self.changes = ConsoleChanges(settings, setup.clock, streams, self._routes)
+        self.changes = ConsoleChanges(
+            settings,
+            setup.clock,
+            streams,
+            self._routes,
+            lambda question: self._ask(question, StreamDescription),
+        )
 
     def use_settings(self, settings: Settings) -> None:
         """Show and change what these settings say, after a reload."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from admin.access.audit import audited
 from admin.access.check import VIEWER
 from admin.api.values import (
     AppendBody,
     ChangeMade,
     KeyRotation,
+    OfLimits,
     OfStream,
     ReadToken,
     ReloadDone,
@@ -19,11 +22,13 @@ from admin.api.values import (
 )
 from admin.console import CONSOLE
 from gateway.access.signed.read_tokens import TokenRequest
+from gateway.protocol.own_limits import LimitChanges
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from admin.model import DoctorView, DoctorWish
+    from gateway.telemetry.inspection import StreamDescription
 
 
 async def append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
@@ -46,6 +51,14 @@ async def delete(request: web.Request, query: OfStream, _body: None) -> None:
     """Delete a stream."""
     with audited(request[VIEWER], "delete", query.route, query.name):
         await request.app[CONSOLE].changes.delete(query.route, query.name)
+
+
+async def limit(request: web.Request, query: OfStream, body: OfLimits) -> StreamDescription:
+    """Set limits of one stream, and return the stream."""
+    changes = LimitChanges(**msgspec.structs.asdict(body))
+    with audited(request[VIEWER], "limit", query.route, query.name) as told:
+        told["changes"] = msgspec.json.encode(changes).decode()
+        return await request.app[CONSOLE].changes.limit(query.route, query.name, changes)
 
 
 async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:

@@ -16,6 +16,7 @@ from admin.api.values import (
     ChangeMade,
     KeyRotation,
     OfCdnFile,
+    OfLimits,
     OfMessages,
     OfRoute,
     OfRuns,
@@ -263,6 +264,15 @@ OPERATIONS = (
         answer=StreamDescription,
     ),
     Operation("DELETE", "/api/stream", "Delete a stream.", changes.delete, OfStream),
+    Operation(
+        "PATCH",
+        "/api/stream",
+        "Set how much of a stream is kept, and how long it lives unused.",
+        changes.limit,
+        OfStream,
+        OfLimits,
+        answer=StreamDescription,
+    ),
     Operation(
         "GET",
         "/api/stream/messages",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.hosted.feeds import HostedFollower
 from gateway.live.reader_states import reader_states, readers_by_mode
+from gateway.protocol.own_limits import limits_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
@@ -21,32 +22,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.live.feed import Feed
+    from gateway.protocol.own_limits import StreamLimits
+    from gateway.protocol.streams.retention import Retention
     from gateway.protocol.streams.state import ProducerState, Record, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.telemetry.inspection import StreamRow
 
+KEPT = (  # limits, and how they are shown
+    ("retention_age", "keeps records for", "s"),
+    ("retention_size", "keeps the newest", "bytes"),
+    ("retention_messages", "keeps the last", "messages"),
+)
 
-def described(row: StreamRow, state: StreamState, active: ActiveStream) -> StreamDescription:
-    """Return a stream's description, with its readers in this process."""
+
+def described(
+    row: StreamRow, state: StreamState, active: ActiveStream, retention: Retention
+) -> StreamDescription:
+    """Return a stream's description, with its readers in this process; its route's retention."""
+    limits = limits_of(state, retention)
     follower = active.follower
     feed = follower.feed if isinstance(follower, HostedFollower) else None
     return StreamDescription(
         row,
-        dict(_metadata(state)),
+        dict(_metadata(state, limits)),
         _producers(active.producers),
         len(active.producers),
         () if feed is None else _readers(feed, state),
         {} if feed is None else readers_by_mode(feed),
+        limits,
     )
 
 
-def _metadata(state: StreamState) -> Iterator[tuple[str, str]]:
+def _metadata(state: StreamState, limits: StreamLimits) -> Iterator[tuple[str, str]]:
     yield "content type", state.content_type
     yield "generation", str(state.generation)
     if state.created_at is not None:
         yield "created", _moment(state.created_at)
-    if state.lifetime.ttl_s is not None:
-        yield "lives on after its last use for", f"{state.lifetime.ttl_s} s"
+    if limits.ttl or "ttl" in limits.own:
+        yield "lives on after its last use for", _limit(limits, "ttl", "s", "ever")
     if state.deadline is not None:
         yield "ends", _moment(state.deadline)
     if state.fork is not None:
@@ -55,7 +68,16 @@ def _metadata(state: StreamState) -> Iterator[tuple[str, str]]:
         yield "forks that need it", str(state.references)
     yield "begins at", state.offset(state.first)
     yield "size", f"{state.size} bytes"
+    for name, title, unit in KEPT:
+        if getattr(limits, name) or name in limits.own:
+            yield title, _limit(limits, name, unit, "all")
     yield "closed", "yes" if state.closed else "no"
+
+
+def _limit(limits: StreamLimits, name: str, unit: str, unlimited: str) -> str:
+    number = getattr(limits, name)
+    shown = f"{number} {unit}" if number else unlimited
+    return f"{shown}, set for this stream" if name in limits.own else shown
 
 
 def _moment(seconds: float) -> str:

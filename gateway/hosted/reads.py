@@ -134,7 +134,8 @@ class HostedReads:
             expires_at=until,
         )
         if self._table.is_shared:
-            trims = self._retention or state.marks or state.first  # here, or by another gateway
+            retention = self._retention or state.own_retention
+            trims = retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
         is_current = self._reader.is_current(chunk, until_change=until_change)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -234,7 +235,11 @@ class HostedRoute(StreamRoute):
         """Return a stream, its producers, and its readers in this process."""
         active = await self.table.load(name)
         state = self.table.present(active)
-        return described(self.streams.row(state), state, active)
+        return described(self.streams.row(state), state, active, self.lifecycle.retention)
+
+    @override
+    async def set_limits(self, name: str, changes: LimitChanges) -> None:
+        await self.lifecycle.set_limits(name, changes)
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

@@ -252,7 +252,7 @@ class AppendBatch:
             stream_seq=self._seq,
             deadline=deadline,
         )
-        if self._retention and self._records:
+        if self._records and (self._retention or before.own_retention):
             now = self._moment.wall
             state = marked(state, before.tail, now, self._retention, self._messages)
         only_grows = (

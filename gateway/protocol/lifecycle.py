@@ -282,7 +282,9 @@ def _check_same(
         raise ConfigurationConflict("the existing stream has another origin: its fork differs")
     requested = request.lifetime
     inherited = fork is not None and requested == FOR_EVER
-    if not inherited and not limits.is_same(existing.lifetime, requested):
+    # A client that creates it again names what it did first, or what the stream shows since then.
+    lifetimes = (existing.lifetime, existing.created_lifetime or existing.lifetime)
+    if not inherited and not any(limits.is_same(it, requested) for it in lifetimes):
         raise ConfigurationConflict("the existing stream has another TTL or expiry")
 
 

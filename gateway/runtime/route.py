@@ -8,6 +8,7 @@ import msgspec
 from multidict import MultiMapping
 
 from gateway.access.principal import Principal
+from gateway.errors import NotOffered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import ParkableConnection
     from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.writes import Write
@@ -160,6 +162,10 @@ class StreamRoute(Protocol):
 
     async def describe(self, name: str) -> StreamDescription:
         """Return a stream, its producers, and its readers in this process."""
+
+    async def set_limits(self, name: str, changes: LimitChanges) -> None:  # noqa: ARG002 - for logs
+        """Set limits of one stream. By default raises NotOffered: an origin decides."""
+        raise NotOffered("the server there decides what it keeps: change the limits there")
 
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
         """Store a gateway's figures for the others that share the log; return theirs, by instance.

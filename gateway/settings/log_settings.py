@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 YEAR_S = 365 * 24 * 3600
 GIB = 1 << 30
+# The largest values of a limit on what is kept, for a route or for one stream.
+LONGEST_S = 10 * YEAR_S
+MOST_KEPT_BYTES = 1024 * GIB
+MOST_KEPT_MESSAGES = 1_000_000_000
 
 
 class RouteOrigin(Table):
@@ -73,21 +77,21 @@ class LogSettings(RouteOrigin):
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
-        le=10 * YEAR_S,
+        le=LONGEST_S,
         description="How long records are kept; 0 means for ever.",
         reload="yes, at each stream's next append",
     )
     retention_size: Size = setting(
         0,
         ge=0,
-        le=1024 * GIB,
+        le=MOST_KEPT_BYTES,
         description="How much of each stream is kept; 0 means all.",
         reload="yes, at each stream's next append",
     )
     retention_messages: Count = setting(
         0,
         ge=0,
-        le=1_000_000_000,
+        le=MOST_KEPT_MESSAGES,
         description="How many messages of each stream are kept; 0 means all. An append is one "
         "message, except in JSON streams, where it may bring several.",
         reload="yes, at each stream's next append",
@@ -95,7 +99,7 @@ class LogSettings(RouteOrigin):
     default_ttl: WholeSeconds = setting(
         0,
         ge=0,
-        le=10 * YEAR_S,
+        le=LONGEST_S,
         description="Stream-TTL of a stream whose creation names no lifetime; 0 means that it "
         "lives for ever, or for max_ttl.",
         reload="yes, for streams that are created then",
@@ -103,7 +107,7 @@ class LogSettings(RouteOrigin):
     max_ttl: WholeSeconds = setting(
         0,
         ge=0,
-        le=10 * YEAR_S,
+        le=LONGEST_S,
         description="Longest lifetime with which a stream may be created: a longer Stream-TTL or "
         "Stream-Expires-At gets 400; 0 means no limit.",
         reload="yes, for streams that are created then",
@@ -111,7 +115,7 @@ class LogSettings(RouteOrigin):
     max_log_size: Size = setting(
         0,
         ge=0,
-        le=1024 * GIB,
+        le=MOST_KEPT_BYTES,
         description="About how many bytes the route's streams may take in memory or in the data "
         "file; beyond that, creations and appends get 507. 0 means no limit.",
         reload="yes, behind the next commit",

@@ -126,11 +126,11 @@ class SoleDeadlines(Deadlines):
         state = active.state
         if state is None or state.lifetime.ttl_s is None:
             return
-        if known is None or known.stream_id != state.stream_id:
+        if not _is_counted_alike(known, state):
             active.grace_s = _slack(state.lifetime.ttl_s) + 1.0
             return
         active.grace_s = grace_s
-        if (known.deadline or 0.0) > (state.deadline or 0.0):
+        if known is not None and (known.deadline or 0.0) > (state.deadline or 0.0):
             active.state = msgspec.structs.replace(state, deadline=known.deadline)
 
     @override
@@ -139,7 +139,7 @@ class SoleDeadlines(Deadlines):
         known = active.state
         if (
             known is not None
-            and known.stream_id == state.stream_id
+            and _is_counted_alike(known, state)
             and (known.deadline or 0.0) > (state.deadline or 0.0)
         ):
             active.written_deadline = state.deadline
@@ -159,6 +159,15 @@ class SharedDeadlines(Deadlines):
         if deadline > max(state.deadline or 0.0, active.written_deadline or 0.0):
             deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)
             self._write(active, msgspec.structs.replace(state, deadline=deadline))
+
+
+def _is_counted_alike(known: StreamState | None, state: StreamState) -> bool:
+    """Return whether a known deadline counts for a state: an operator may have set another TTL."""
+    return (
+        known is not None
+        and known.stream_id == state.stream_id
+        and known.lifetime == state.lifetime
+    )
 
 
 def _slack(ttl_s: int) -> float:

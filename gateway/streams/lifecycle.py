@@ -13,6 +13,7 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.own_limits import decide_limits
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, trim
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.lifecycle import CreationOutcome, PathState
+    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import CreateRequest, ForkRequest
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
@@ -144,6 +146,16 @@ class Lifecycle:
         async def attempt() -> None:
             active = await self._table.load(path)
             await self._commit(rules.remove(self._table.present(active)), ends="deleted")
+
+        await self._racing(attempt)
+
+    async def set_limits(self, path: str, changes: LimitChanges) -> None:
+        """Give a stream other limits than its route's and its creation's. Raises HeadgateError."""
+
+        async def attempt() -> None:
+            active = await self._table.load(path)
+            state, now = self._table.present(active), self._table.clock()
+            await self._commit(decide_limits(state, changes, now, self.retention, self.lifetimes))
 
         await self._racing(attempt)
 

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from gateway.protocol.own_limits import LimitChanges, StreamLimits
+
 PAGE = 50  # streams of a page, when nobody says otherwise
 LARGEST_PAGE = 500
 MOST_READERS = 100  # of a stream that are told one by one
@@ -72,6 +74,14 @@ class DescribeStream(msgspec.Struct, tag=True, frozen=True):
     name: str
 
 
+class LimitStream(msgspec.Struct, tag=True, frozen=True):
+    """Set limits of one stream, and describe it: every process that is asked may do so."""
+
+    route: str
+    name: str
+    changes: LimitChanges
+
+
 class ProducerRow(msgspec.Struct, frozen=True):
     """An idempotent producer (PROTOCOL.md section 5.2.1)."""
 
@@ -90,7 +100,10 @@ class ReaderRow(msgspec.Struct, frozen=True):
 
 
 class StreamDescription(msgspec.Struct, tag=True, frozen=True):
-    """A stream as its page shows it. `metadata` is shown as it is, in this order."""
+    """A stream as its page shows it. `metadata` is shown as it is, in this order.
+
+    `limits` are None where an origin decides what it keeps.
+    """
 
     row: StreamRow
     metadata: dict[str, str]
@@ -98,6 +111,7 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     producers_in_all: int | None = 0  # None where they are not known
     readers: tuple[ReaderRow, ...] = ()  # the furthest behind first
     readers_by_mode: dict[ReaderMode, int] = {}
+    limits: StreamLimits | None = None
 
 
 class ListRuns(msgspec.Struct, tag=True, frozen=True):
@@ -218,5 +232,5 @@ class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Question = ListStreams | DescribeStream | ListRuns | ExplainRequest | ShareMetrics
+Question = ListStreams | DescribeStream | LimitStream | ListRuns | ExplainRequest | ShareMetrics
 Answer = StreamPage | StreamDescription | RunPage | Explanation | PeerMetrics | AnswerFailure

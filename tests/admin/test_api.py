@@ -223,6 +223,59 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
     assert all("deploy" in line for line in lines)
 
 
+async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await console.create("s", "text/plain", b"x")
+    stream = {"route": ROUTE, "name": "s"}
+    limits = {"retention_age": 0, "retention_size": 0, "retention_messages": 0, "ttl": 0, "own": []}
+    assert (await console.get("/api/stream", **stream))["limits"] == limits
+    wish = {"retention_messages": 100, "ttl": 3600}
+    status, told = await console.ask("PATCH", "/api/stream", wish, **stream)
+    set_here = {**limits, **wish, "own": ["retention_messages", "ttl"]}
+    assert (status, told["limits"]) == (200, set_here)
+    shown = await console.get("/api/stream", **stream)
+    assert (shown["limits"], shown["row"]["name"]) == (set_here, "s")
+    assert shown["metadata"]["keeps the last"] == "100 messages, set for this stream"
+    assert (await console.ask("PATCH", "/api/stream", dict.fromkeys(wish), **stream))[0] == 200
+    assert (await console.get("/api/stream", **stream))["limits"] == limits
+    lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
+    assert ["limit" in line and "deploy" in line for line in lines] == [True, True]
+    assert ["100" in line and "3600" in line for line in lines] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        pytest.param(
+            {},
+            "name a limit to change: retention_age, retention_size, retention_messages, ttl",
+            id="nothing",
+        ),
+        pytest.param({"ttl": -1}, "Expected `int` >= 0 - at `$.ttl`", id="a-negative-number"),
+        pytest.param(
+            {"retention_age": 315_360_001},
+            "Expected `int` <= 315360000 - at `$.retention_age`",
+            id="more-than-ten-years",
+        ),
+        pytest.param(
+            {"retention_size": "64MiB"},
+            "Expected `int | null`, got `str` - at `$.retention_size`",
+            id="a-size-with-a-unit",
+        ),
+        pytest.param(
+            {"retention": 1}, "Object contains unknown field `retention`", id="an-unknown-name"
+        ),
+    ],
+)
+async def test_a_limit_that_no_stream_may_have_gets_400_and_a_reason(
+    wish: dict[str, object], reason: str, console: Console
+) -> None:
+    await console.create("s", "text/plain")
+    status, problem = await console.ask("PATCH", "/api/stream", wish, route=ROUTE, name="s")
+    assert (status, problem["detail"]) == (400, reason)
+
+
 async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,14 +342,15 @@ async def test_an_api_body_beyond_one_mebibyte_gets_413(console: Console) -> Non
         ),
         ("POST", "/api/stream/close", {"route": ROUTE, "name": "s"}),
         ("DELETE", "/api/stream", None),
+        ("PATCH", "/api/stream", {"ttl": 1}),
     ],
 )
 async def test_each_change_by_a_viewer_gets_403_and_changes_nothing(
-    method: str, path: str, body: object, console: Console
+    method: str, path: str, body: dict[str, object] | None, console: Console
 ) -> None:
     await console.create("s", "text/plain")
     console.headers = {"Authorization": f"Bearer {VIEWER}"}
-    query = {"route": ROUTE, "name": "s"} if body is None else {}
+    query = {} if "route" in (body or {}) else {"route": ROUTE, "name": "s"}
     status, problem = await console.ask(method, path, body, **query)
     assert (status, problem["detail"]) == (403, "wall may look, but not change anything")
     assert (await console.get("/api/stream/messages", route=ROUTE, name="s"))["closed"] is False

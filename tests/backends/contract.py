@@ -25,6 +25,7 @@ from gateway.protocol.streams.state import (
     ForkPoint,
     Lifetime,
     Mark,
+    OwnRetention,
     PastGeneration,
     ProducerState,
     Record,
@@ -188,6 +189,8 @@ async def test_every_field_of_a_stream_state_survives_a_commit_and_a_load(log: L
         marks=(Mark(1_700_000_000.25, 6), Mark(1_700_000_001.5, 7, 3, 2.5)),
         trim_at=1_800_000_001.125,
         created_at=1_700_000_000,
+        created_lifetime=Lifetime(expires_at=1_800_000_000.0),
+        own_retention=OwnRetention(max_age_s=0, max_messages=10**9),
     )
     fields = msgspec.structs.fields(StreamState)
     plain = {it.name for it in fields if getattr(state, it.name) == it.default}
@@ -218,6 +221,9 @@ async def test_every_changed_field_of_a_stream_state_survives_a_commit_and_a_loa
         deadline=5.5,
         soft_deleted=True,
         references=1,
+        lifetime=Lifetime(ttl_s=5),
+        created_lifetime=Lifetime(),
+        own_retention=OwnRetention(max_bytes=1),
     )
     await log.commit([Change(moved, 0, (Record(3, b"bc"),))])
     assert await loaded(log, "s") == moved

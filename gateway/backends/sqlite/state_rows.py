@@ -12,6 +12,7 @@ from gateway.protocol.streams.state import (
     ForkPoint,
     Lifetime,
     Mark,
+    OwnRetention,
     PastGeneration,
     Segment,
     Stamp,
@@ -67,6 +68,8 @@ class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
     marks: tuple[Mark, ...] = ()
     created_at: int | None = None
+    created_lifetime: Lifetime | None = None
+    own_retention: OwnRetention | None = None
 
 
 _decode_detail = msgspec.json.Decoder(_Detail).decode

@@ -42,6 +42,17 @@ class LifetimeLimits(msgspec.Struct):
             )
         return requested
 
+    def of_existing(self, ttl_s: int) -> Lifetime:
+        """Return the lifetime of a stream that gets another TTL; 0 is for ever.
+
+        Raises BadRequest if it may not be so long.
+        """
+        if self.max_s and not 0 < ttl_s <= self.max_s:
+            raise BadRequest(
+                f"a ttl of {ttl_s} is too long: max_ttl of the route is {self.max_s} seconds"
+            )
+        return Lifetime(ttl_s=ttl_s) if ttl_s else FOR_EVER
+
     def of_fork(self, source: Lifetime, requested: Lifetime, now: ClockReading) -> Lifetime:
         """Return the lifetime of a fork: without one of its own the source's (section 4.2)."""
         if requested == FOR_EVER and source != FOR_EVER and not self._is_too_long(source, now):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.protocol.streams.state import Change, Mark, StreamState
+from gateway.protocol.streams.state import Change, Mark, OwnRetention, StreamState
 
 # An age may be set later, when it must be known how old records are.
 OPEN_S = 24 * 3600.0
@@ -29,14 +29,42 @@ class Retention(msgspec.Struct):
 EVERYTHING = Retention()
 
 
+def in_force(state: StreamState, retention: Retention) -> Retention:
+    """Return the retention of a stream whose route has `retention`: its own takes precedence."""
+    own = state.own_retention
+    if own is None:
+        return retention
+    return Retention(
+        retention.max_age_s if own.max_age_s is None else own.max_age_s,
+        retention.max_bytes if own.max_bytes is None else own.max_bytes,
+        retention.max_messages if own.max_messages is None else own.max_messages,
+    )
+
+
+def with_own(
+    state: StreamState, own: OwnRetention, now: float, retention: Retention
+) -> StreamState:
+    """Return the stream with a retention of its own, trimmed by it; `retention` is its route's.
+
+    Nobody knows how old the records of a stream without marks are. They count as appended `now`,
+    and are removed together.
+    """
+    state = msgspec.structs.replace(state, own_retention=own or None)
+    if in_force(state, retention) and not state.marks and state.size:
+        state = msgspec.structs.replace(state, marks=(Mark(now, state.tail),))
+    return trimmed(state, now, retention)
+
+
 def marked(
     state: StreamState, before: int, now: float, retention: Retention, messages: int = 0
 ) -> StreamState:
     """Return a stream with marks up to its tail, after `messages` were appended at `now`.
 
-    The tail was at `before`. What closely follows the last mark needs none of its own, so that most
-    appends make a stream longer and change nothing else. Messages are counted in marks alone.
+    The tail was at `before`; `retention` is the route's. What closely follows the last mark needs
+    none of its own, so that most appends make a stream longer and change nothing else. Messages
+    are counted in marks alone.
     """
+    retention = in_force(state, retention)
     marks = state.marks
     if not marks or not _is_close(marks[-1], state.tail, now, retention):
         marks = _with_tail(
@@ -91,7 +119,11 @@ def _reaches(number: int, limit: int) -> bool:
 
 
 def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState:
-    """Return the stream without what has expired at `now`; a forked stream keeps all."""
+    """Return the stream without what has expired at `now`; a forked stream keeps all.
+
+    `retention` is the route's, here and below.
+    """
+    retention = in_force(state, retention)
     if not retention:  # not any more
         return msgspec.structs.replace(state, marks=(), trim_at=None)
     marks = _complete(state.marks, state.tail, now)

@@ -73,6 +73,20 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.ttl_s == other.ttl_s and self.expires_at == other.expires_at
 
 
+class OwnRetention(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The retention that was set for one stream, as in `Retention`; None leaves it to the route."""
+
+    max_age_s: int | None = None
+    max_bytes: int | None = None
+    max_messages: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != LEFT_TO_THE_ROUTE
+
+
+LEFT_TO_THE_ROUTE = OwnRetention()
+
+
 class PastGeneration(msgspec.Struct, frozen=True, array_like=True):
     """A generation that is over: its offsets stay good up to and including position `end`."""
 
@@ -100,7 +114,8 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     0 where there is only one; `past_generations` are those before the present one, oldest first.
     What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
     `created_at` (epoch seconds) is None for a stream of a version that did not note it. `deadline`
-    is a time by the clock that its lifetime counts by (`Lifetime.clock`).
+    is a time by the clock that its lifetime counts by (`Lifetime.clock`). An operator may have set
+    `own_retention`, and another TTL than that of the `created_lifetime`; both are None otherwise.
     """
 
     path: str
@@ -124,6 +139,8 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     marks: tuple[Mark, ...] = ()
     trim_at: float | None = None
     created_at: int | None = None
+    created_lifetime: Lifetime | None = None
+    own_retention: OwnRetention | None = None
 
     def offset(self, position: int) -> str:
         """Return the offset of a position: the same text in every later generation."""

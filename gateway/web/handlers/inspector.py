@@ -14,6 +14,7 @@ from gateway.telemetry.inspection import (
     AnswerFailure,
     DescribeStream,
     ExplainRequest,
+    LimitStream,
     ListRuns,
     ListStreams,
     PeerMetrics,
@@ -57,6 +58,11 @@ class Inspector:
             case DescribeStream():
                 route = self._route(question.route)
                 return await route.describe(route.checked(question.name))
+            case LimitStream():
+                route = self._route(question.route)
+                name = route.checked(question.name)
+                await route.set_limits(name, question.changes)
+                return await route.describe(name)
             case ListRuns():
                 return await self._runs(question.route).page(question)
             case ExplainRequest():
