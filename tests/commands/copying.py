@@ -307,7 +307,8 @@ async def carried(
                 for it in (source, target)
             ]
             found.append(differences(f"{source} {target}", *sides))
-            report(f"{source} to {target}: {took:.1f} s, {result}")
+            unequal = sum(len(it.paths) for it in found)
+            report(f"{source} to {target}: {took:.1f} s, {result}, {unequal} unequal so far")
             began = time.monotonic()
 
         await leg(first, redis.url)

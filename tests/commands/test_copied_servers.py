@@ -130,6 +130,24 @@ def test_the_map_has_offsets_of_both_sides_that_mean_the_same_place(
     assert line["to"] == ask(other.port, "HEAD", path).next_offset
 
 
+def test_long_text_is_cut_into_appends_between_characters(
+    copier: CommandLine, server: Headgate, tmp_path: Path
+) -> None:
+    text = "aä€😀" * 100_000
+    made(server, "long/s", text.encode())
+    target = f"file:{tmp_path / 'b'}"
+    copier.output("copy", server.streams, target, "--prefix", "long/")
+    with headgate(target) as copy:
+        answer = ask(copy.port, "GET", "/v1/stream/long/s")
+        rest = ask(copy.port, "GET", f"/v1/stream/long/s?offset={answer.next_offset}")
+    assert 0 < len(answer.body) <= 2 * 256 * 1024  # what a read returns of records of that size
+    assert text.startswith(answer.body.decode() + rest.body.decode())
+    made_again = json.loads(
+        copier.output("copy", server.streams, target, "--prefix", "long/", "--json")
+    )
+    assert made_again["bytes"] == 0
+
+
 def test_each_server_gets_its_own_authorization_alone(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:

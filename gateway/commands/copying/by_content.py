@@ -49,6 +49,7 @@ class ContentCopy:
         self._target_offset = None if earlier is None else earlier.target_offset
         content = SourceContent(
             self._source.pieces(None if earlier is None else earlier.source_offset),
+            APPEND_BYTES,
             is_json=is_json(wanted.content_type),
         )
         try:
@@ -75,7 +76,7 @@ class ContentCopy:
                 if page and page[-1].offset is not None:
                     self._target_offset = page[-1].offset
             self._note(content)
-        while pieces := await content.take(APPEND_BYTES):
+        while pieces := await content.take():
             if found.is_closed:
                 raise StreamRefused("the copy is closed, and lacks data of the source")
             offset = await self._target.append(pieces)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from gateway.commands.copying.contract import ContentPart, StreamRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
+LONGEST_CHARACTER = 4  # bytes of UTF-8
 LONGER = "the stream that is there already has more than the source"
 OTHER = "the stream that is there already has other content than the source"
 
@@ -18,8 +19,12 @@ OTHER = "the stream that is there already has other content than the source"
 class SourceContent:
     """The content of a source from one place on: one page and one append of it are in memory."""
 
-    def __init__(self, pages: AsyncGenerator[Sequence[ContentPart]], *, is_json: bool) -> None:
+    def __init__(
+        self, pages: AsyncGenerator[Sequence[ContentPart]], most_bytes: int, *, is_json: bool
+    ) -> None:
+        """`most_bytes` are taken at once; only a JSON message may be longer."""
         self._pages = pages
+        self._most_bytes = most_bytes
         self._is_json = is_json
         self._next: deque[ContentPart] = deque()
         # The offset behind what was compared or taken; None where nobody gave one out.
@@ -60,8 +65,8 @@ class SourceContent:
                 self._next.appendleft(ContentPart(found.data[size:], found.offset))
                 self.offset = None
 
-    async def take(self, most_bytes: int) -> list[ContentPart]:
-        """Return the next pieces, at least one, of `most_bytes` together; [] at the end.
+    async def take(self) -> list[ContentPart]:
+        """Return the next pieces, at least one, for an append; [] at the end.
 
         They are only taken when `took` is called.
         """
@@ -69,7 +74,7 @@ class SourceContent:
         size = 0
         while (piece := await self._first()) is not None:
             size += len(piece.data)
-            if pieces and size > most_bytes:
+            if pieces and size > self._most_bytes:
                 break
             pieces.append(self._next.popleft())
         self._next.extendleft(reversed(pieces))
@@ -89,8 +94,21 @@ class SourceContent:
             page = await anext(self._pages, None)
             if page is None:
                 return None
-            self._next.extend(page)
+            for part in page:
+                self._next += [part] if self._is_json else _cut(part, self._most_bytes)
         return self._next[0]
+
+
+def _cut(part: ContentPart, most_bytes: int) -> Iterator[ContentPart]:
+    """Yield a part in pieces, none of which ends within a character of UTF-8."""
+    begin, size = 0, len(part.data)
+    while size - begin > most_bytes:
+        end = begin + most_bytes
+        while end > begin + most_bytes - LONGEST_CHARACTER and part.data[end] & 0xC0 == 0x80:
+            end -= 1
+        yield ContentPart(part.data[begin:end], None)
+        begin = end
+    yield ContentPart(part.data[begin:], part.offset)
 
 
 def is_same_message(one: bytes, other: bytes) -> bool:
