@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -36,18 +37,41 @@ def running(command: Sequence[str | Path], port: int, folder: Path) -> Iterator[
         process.wait()
 
 
-def played(page: Path, folder: Path, replaced: dict[str, str]) -> int:
+def played(page: Path, folder: Path, replaced: dict[str, str], **more: str) -> int:
     """Do all sections of a page; return how many lines of output were as they are written."""
-    with Kitchen(page, folder, replaced, {}) as kitchen:
+    with Kitchen(page, folder, replaced, more) as kitchen:
         return sum(kitchen.follow(title) for title in titles(page))
 
 
-@pytest.mark.timeout(300)  # the commands start some fifty programs
-def test_the_page_on_the_reference_server_moves_its_streams_as_written(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def reference_server(folder: Path) -> Iterator[str]:
+    """Run the reference server with files, and yield its host and port."""
     port = free_port()
-    with running([NODE, REFERENCE, str(port), str(tmp_path / "reference")], port, tmp_path):
+    with running([NODE, REFERENCE, str(port), str(folder / "reference")], port, folder):
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.mark.timeout(300)  # the commands start some twenty programs
+def test_the_page_on_the_reference_server_moves_its_streams_as_written(tmp_path: Path) -> None:
+    with reference_server(tmp_path) as host:
         page = PAGES / "reference-server.md"
-        assert played(page, tmp_path, {"127.0.0.1:4438": f"127.0.0.1:{port}"}) >= 8
+        assert played(page, tmp_path, {"127.0.0.1:4438": host}) >= 10
+
+
+@pytest.mark.timeout(300)
+def test_the_page_on_electric_cloud_moves_streams_from_a_server_of_the_protocol(
+    tmp_path: Path,
+) -> None:
+    with reference_server(tmp_path) as host:
+        for name, kind, body in (
+            ("notes", "text/plain", b"Once upon a time"),
+            ("events", "application/json", b'{"step":1}'),
+        ):
+            url = f"http://{host}/v1/stream/svc-demo/{name}"
+            urlopen(Request(url, body, {"Content-Type": kind}, method="PUT")).close()
+        page = PAGES / "electric-cloud.md"
+        replaced = {"https://api.electric-sql.cloud": f"http://{host}"}
+        assert played(page, tmp_path, replaced, CLOUD_TOKEN=f"cloud-{'0123456789' * 4}") >= 5
 
 
 @pytest.mark.timeout(300)
