@@ -1,4 +1,7 @@
-"""Builds the parts for HTTP origins; imported only if a route has one, since they take 1 MB."""
+"""Construction of routes to HTTP origins.
+
+`gateway.app` imports this module only if there is such a route: its parts take 1 MB.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +59,11 @@ def renew_route(
     feeds: FeedSettings,
     access: RouteAccess,
 ) -> bool:
-    """Let a route follow its new settings; return whether its responses are other ones now."""
+    """Apply new settings to a route; return whether they change its responses."""
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
     route.origin.renew(OriginSettings.of(route_settings))
-    if route.requests.guard is None:  # else the origin decides, as before
+    if route.requests.guard is None:  # else the origin decides
         route.access = access
     return route.renew_rules(
         freshness,

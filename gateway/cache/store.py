@@ -1,4 +1,7 @@
-"""Answers kept in memory, bounded by bytes and in number; what is not used goes first."""
+"""A cache in memory, bounded in bytes and entries: the least recently used are evicted first.
+
+The cache of HTTP origins and the reads of logs share one store, in which each route has a share.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.traffic import CacheShare
 
-MAX_GROUP = 4096  # entries that one change makes old: to drop them all takes 15 ms
-ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
-LARGEST_SHARE = 8  # an answer over an eighth of the store would push out too many others
-USED_SHARE = 0.8  # of the bytes, for what was asked for more than once
+MAX_GROUP = 4096  # entries that one change invalidates: to drop them all takes 15 ms
+ENTRY_OVERHEAD = 600  # bytes of an entry besides its response: objects, key, index
+LARGEST_SHARE = 8  # a response over an eighth of the store would evict too many others
+USED_SHARE = 0.8  # of the bytes, for entries that were used again
 ALL = 100  # percent
-MAX_ENTRIES = 500_000  # what an eviction or a drop has to look through stays small
+MAX_ENTRIES = 500_000  # so that an eviction or a drop searches little
 
 
 class CacheEntry:
     """An entry of a store; a subclass adds the response.
 
     It is dropped with each of its `groups`, and not served from `expires_at` on (epoch seconds).
-    `hits` counts the responses served from it, `owner` the entries of its route.
+    `hits` counts the responses served from it. `owner` has the share and the counts of its route.
     """
 
     __slots__ = ("expires_at", "groups", "hits", "key", "owner", "size")
@@ -46,20 +49,18 @@ class CacheEntry:
         self.hits = 0
 
     def let_go(self) -> None:
-        """Release references: the entry has left the store, or was never in it."""
+        """Release references, because the entry was removed, or was not stored."""
 
 
 K = TypeVar("K", bound=CacheEntry)
 
 
 class Store(Generic[K]):
-    """New entries, and those that were asked for again (a segmented LRU).
+    """A segmented LRU: new entries, and entries that were used again.
 
-    An owner that comes to the end of its share makes room itself: its oldest entry goes, or, where
-    that was asked for again since it was looked at, the next.
-    The least recently used new one goes first, so a wave of what is read once pushes out nothing
-    that is popular.
-    `bytes` counts what the entries hold.
+    The least recently used new entry is evicted first, so that many entries which are read once do
+    not evict the popular ones. An owner over its share evicts its own: the oldest entry that was
+    not used again since the last search. `bytes` is the size of all entries.
     """
 
     def __init__(self, max_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
@@ -68,7 +69,7 @@ class Store(Generic[K]):
         self._new: OrderedDict[Hashable, K] = OrderedDict()
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
-        # Of owners who may not have all: their keys, the oldest first.
+        # The keys of each owner with a share below ALL, the oldest first.
         self._of_owner: defaultdict[CacheShare, OrderedDict[Hashable, None]] = defaultdict(
             OrderedDict
         )
@@ -106,20 +107,20 @@ class Store(Generic[K]):
         return None if expired else entry
 
     def _use(self, entry: K) -> None:
-        """Move it to those that were asked for again."""
+        """Move a new entry to those that were used again."""
         self._used_bytes += entry.size
         self._used[entry.key] = self._new.pop(entry.key)
         self._shrink_used()
 
     def _shrink_used(self) -> None:
-        """Move the least recently used of what was asked for again to the new ones."""
+        """Move the least recently used entries back to the new ones, down to USED_SHARE."""
         while self._used_bytes > self._max_bytes * USED_SHARE:
             _, oldest = self._used.popitem(last=False)
             self._used_bytes -= oldest.size
             self._new[oldest.key] = oldest
 
     def put(self, entry: K) -> bool:
-        """Keep an answer, unless it is too large to; whether it is kept."""
+        """Store an entry; return False if it is too large."""
         key, owner, size = entry.key, entry.owner, entry.size
         was_used = key in self._used
         if was_used or key in self._new:
@@ -136,7 +137,7 @@ class Store(Generic[K]):
         try:
             self._join(entry)
         except BaseException:
-            self._remove(entry)  # what is in no group would not be dropped with it
+            self._remove(entry)  # outside its groups it would not be dropped with them
             raise
         if was_used:
             self._use(entry)
@@ -155,7 +156,7 @@ class Store(Generic[K]):
             keys[entry.key] = None
 
     def _make_room(self, owner: CacheShare) -> None:
-        """Drop entries until the cache is in its bounds, after an entry of this owner was added."""
+        """Evict entries until the bounds hold, after an entry of this owner was added."""
         while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
         new, used = self._new, self._used
@@ -163,7 +164,7 @@ class Store(Generic[K]):
             self._evict(next(iter((new or used).values())))
 
     def resize(self, max_bytes: int) -> None:
-        """Hold at most so many bytes from now on; what no longer fits goes, the oldest first."""
+        """Set the bound in bytes; evict the oldest entries that exceed it."""
         self._max_bytes = max_bytes
         while self.bytes > max_bytes:
             self._evict(next(iter((self._new or self._used).values())))
@@ -173,7 +174,7 @@ class Store(Generic[K]):
         return self._max_bytes * owner.share // ALL
 
     def _evict_of(self, owner: CacheShare) -> None:
-        """Let the oldest entry of an owner make room that was not asked for again."""
+        """Evict the oldest entry of an owner that was not used again."""
         keys = self._of_owner[owner]
         while True:
             key = next(iter(keys))
@@ -182,11 +183,11 @@ class Store(Generic[K]):
                 self._evict(self._new[key])
                 return
             self._used_bytes -= entry.size
-            self._new[key] = entry  # the next time it goes, unless it is asked for until then
+            self._new[key] = entry  # evicted the next time, unless it is used until then
             keys.move_to_end(key)
 
     def _evict(self, entry: K) -> None:
-        """Let it make room."""
+        """Remove an entry to make room, and count that."""
         entry.owner.evictions += 1
         self._remove(entry)
 
@@ -199,13 +200,13 @@ class Store(Generic[K]):
         return list(self._groups)
 
     def drop(self, group: Hashable) -> None:
-        """Forget every answer of a group."""
+        """Remove every entry of a group."""
         if group in self._groups:  # most appends find none
             for entry in self.of_group(group):
                 self._remove(entry)
 
     def discard(self, key: Hashable) -> None:
-        """Drop what is cached under `key`, if anything is."""
+        """Remove the entry under `key`, if there is one."""
         entry = self._used.get(key) or self._new.get(key)
         if entry is not None:
             self._remove(entry)
@@ -217,7 +218,7 @@ class Store(Generic[K]):
                 self._remove(entry)
 
     def _remove(self, entry: K) -> None:
-        """Take an entry out of the store and of its groups, and count it no more."""
+        """Remove an entry from the store, its groups and all counts."""
         if self._new.pop(entry.key, None) is None:
             del self._used[entry.key]
             self._used_bytes -= entry.size

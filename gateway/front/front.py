@@ -1,4 +1,7 @@
-"""Keep Caddy running before the streams, as long as this server runs."""
+"""Run Caddy as the TLS front of this server, and restart it when it ends.
+
+The process of the gateway starts it, or the supervisor of several workers.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-FIRST_PAUSE_S = 0.1  # before Caddy is started again, doubled as long as it dies young
+FIRST_PAUSE_S = 0.1  # before Caddy is restarted, doubled while it ends before STEADY_S
 LONGEST_PAUSE_S = 15.0
-STEADY_S = 10.0  # a Caddy that lived so long is replaced at once
+STEADY_S = 10.0  # after so long a run the pause is the first one again
 STARTING = "starting"
 OURS = 0o700  # of the folder, which has private keys
 
@@ -32,7 +35,7 @@ OURS = 0o700  # of the folder, which has private keys
 class Front:
     """Caddy, its sockets, and the Unix socket `upstream` by which it reaches this server.
 
-    `why_unhealthy` says why it does not serve. `restarts` counts how often it was started again.
+    `why_unhealthy` is the reason why it does not serve, or None. `restarts` counts its restarts.
     """
 
     def __init__(self, settings: Settings, inherited: Sequence[socket.socket] = ()) -> None:
@@ -73,14 +76,14 @@ class Front:
             await self._keeping
 
     def terminate(self) -> None:
-        """Have Caddy take no more connections, and answer what it has."""
+        """Tell Caddy to accept no more connections, and to finish its requests."""
         self._stopping.set()
         self._caddy.terminate()
 
     async def stop(self) -> None:
-        """End Caddy when it has answered what it has, or when shutdown_grace is over.
+        """End Caddy once its requests are finished, or when shutdown_grace is over.
 
-        What nobody in another process accepts from `upstream` any more is reset.
+        Connections to `upstream` that no process accepts any more are reset.
         """
         self.terminate()
         self.upstream.close()
@@ -95,7 +98,7 @@ class Front:
         self._opened.close()
 
     async def _keep(self) -> None:
-        """Keep Caddy running. Raises StartError if the first one ends before it served."""
+        """Restart Caddy whenever it ends. Raises StartError if it ends before it ever served."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():

@@ -1,4 +1,7 @@
-"""A route to an own log: its parts, and what other parts of the process need of it."""
+"""The route to a log: it creates the parts that serve its streams, and is their interface.
+
+Handlers and the fast path find it by its prefix; the process opens, drains and closes it.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +57,14 @@ RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 
 
 class StreamRules(NamedTuple):
-    """The rules for a route's streams: how much of each is kept, how long new ones live."""
+    """The rules for a route's streams: their retention, and the lifetimes of new ones."""
 
     retention: Retention = EVERYTHING
     lifetimes: LifetimeLimits = UNLIMITED
 
 
 class HostedRoute(StreamRoute):
-    """Everything that serves the streams of one log, under one prefix."""
+    """The parts that serve the streams of one log, under one prefix."""
 
     keeps_order = True  # each kind of write waits in one queue
 
@@ -133,14 +136,14 @@ class HostedRoute(StreamRoute):
     @staticmethod
     @override
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """Return the answer, when it is in the cache and need not be confirmed."""
+        """Return a cached response that need not be confirmed by the log, or None."""
         return kept_answer(shared, get, now)
 
     @override
     def park(
         self, connection: ParkableConnection, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
-        """Let a long-poll wait in the feed at the tail, or at an offset that the feed still has."""
+        """Add a long-poll to the feed if its offset is the tail or still in the feed."""
         try:
             active = self.table.peek(name)
             if (
@@ -170,7 +173,7 @@ class HostedRoute(StreamRoute):
 
     @override
     def invalidate(self, write: Write) -> None:
-        """Serve nothing of a removed stream, although the log takes time to report its removal."""
+        """Drop a removed stream at once, since the log takes time to report its removal."""
         if write.removed_id is not None:
             self.table.drop(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
@@ -185,7 +188,7 @@ class HostedRoute(StreamRoute):
         self._shared.purge(self.prefix, path)
 
     def clear(self) -> None:
-        """Forget everything, of other routes too: a log seldom loses what it acknowledged."""
+        """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
         self._shared.store.clear()
         self.feeds.source.events.clear()
 
@@ -193,12 +196,12 @@ class HostedRoute(StreamRoute):
 
     @override
     def readiness(self) -> Checks:
-        """Return the check of the log: why it takes no appends, or None."""
+        """Return the check of the log: why it accepts no appends, or None."""
         return {f"log {self.prefix}": self.table.log.why_unhealthy()}
 
     @override
     def notes(self) -> Checks:
-        """Return a loss of the log and a full one as notes: it serves what it has."""
+        """Return a loss of data and a full log as notes: the log still serves reads."""
         upkeep, quota = self.table.log.upkeep, self.table.log.quota
         notes = {
             f"loss {self.prefix}": None if upkeep is None else upkeep.loss(),
@@ -208,7 +211,7 @@ class HostedRoute(StreamRoute):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        """Yield the metrics of the log, and of what waits for it."""
+        """Yield the metrics of the log and of its queues."""
         fates = self.lifecycle.figures
         yield from metrics.samples(self.prefix, self.table.log, self.appender, fates)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
@@ -257,7 +260,7 @@ class HostedRoute(StreamRoute):
 
     @override
     async def drain(self) -> None:
-        """Let every live reader go, and wait until they have and no write is under way."""
+        """Disconnect all live readers, and wait for them and for the writes under way."""
         await self.feeds.drain()
         await self.appender.outcomes.idle.wait()
         await self.creations.idle.wait()

@@ -1,7 +1,7 @@
-"""Pages of a route's runs: those that this process has seen being written, and those of its log.
+"""The list of a route's runs, for the console: those written through this process, and the log's.
 
-What was written before this process began, or through another gateway, is looked for in the log
-when somebody asks. How a run is, is said by the rule of `headgate.records` of what the log has now.
+Runs that were written before this process started, or through another gateway, are searched in the
+log when a page is requested. The status of a run follows from its streams (`headgate.records`).
 Nothing here counts as a use of a stream.
 """
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.inspection import ListRuns
 
-# Streams of the log that are looked at for runs: the states of so many take a third of a second.
+# Streams of the log that are searched for runs: the states of so many take a third of a second.
 MOST_LOOKED_AT = 20_000
 PAGE_OF_LOG = 500
-SURVEY_KEPT_S = 60.0  # where other gateways begin runs, too; else one survey is enough
-LOOK_KEPT_S = 1.0  # of a run that goes on: pages are drawn anew every two seconds
-AT_ONCE = 32  # looks at the log that wait together
-# Of a stream whose items were not counted as they came. It is one chunk of a log.
+SURVEY_VALID_S = 60.0  # in a log that other gateways write to; else one survey is enough
+LOOK_VALID_S = 1.0  # of an active run: pages are rendered again every two seconds
+AT_ONCE = 32  # concurrent looks at the log
+# Of a stream whose items were not counted when they were written. It is one chunk of a log.
 MOST_COUNTED_BYTES = 256 << 10
-TAIL_BYTES = 32 << 10  # from which the record of an end is read: it goes with the last few items
+TAIL_BYTES = 32 << 10  # that are searched for the record of the end, beside the last items
 
 
 class RunLook(NamedTuple):
-    """A run, and how it is; what the log has of it, where that was looked at."""
+    """A run and its status; `state` is its stream if the log was read for that."""
 
     run: RunEntry
     status: RunState
@@ -56,7 +56,7 @@ class RunLook(NamedTuple):
 
 
 class RunList:
-    """The runs behind one table of streams."""
+    """The runs of one route, as pages in a sorted order."""
 
     def __init__(self, streams: StreamTable, listed: StreamList, runs: RunTable) -> None:
         self._streams = streams
@@ -64,14 +64,14 @@ class RunList:
         self._runs = runs
         self._survey: asyncio.Task[None] | None = None
         self._surveyed_at: float | None = None
-        self._turn = asyncio.Lock()  # of those who look
-        self._kept: dict[str, tuple[float, RunLook]] = {}  # by path, and when that was seen
-        self._is_cut = False  # the log has more streams than are looked at
+        self._turn = asyncio.Lock()  # so that only one request looks at a time
+        self._looks_at: dict[str, tuple[float, RunLook]] = {}  # loop time and look, by path
+        self._is_cut = False  # True if the log has more streams than are searched
 
     async def page(self, question: ListRuns) -> RunPage:
-        """Return the page that is asked for. Raises BadRequest, LogUnavailable."""
+        """Return the page for a question. Raises BadRequest, LogUnavailable."""
         after = _parsed(question.after) if question.after else None
-        await self._surveyed()
+        await self._ensure_survey()
         looks = [
             look
             for look in await self._looks()
@@ -84,19 +84,21 @@ class RunList:
         more = page[-1].rank.after if len(looks) > limit else None
         return RunPage(tuple(rows), more, self._is_cut)
 
-    # Those that are known
+    # Known runs
 
     async def _looks(self) -> list[RunLook]:
-        """Look at all that are known. How a run has ended stays as it is.
+        """Return the status of all known runs, which is final for ended ones.
 
-        Who asks within a moment of another is told what that one was, of the runs that go on.
+        The status of an active run is at most LOOK_VALID_S old.
         """
         async with self._turn:
             return await self._look_at_all()
 
     async def _look_at_all(self) -> list[RunLook]:
         known = list(self._runs)
-        self._kept = {run.path: cached for run in known if (cached := self._kept.get(run.path))}
+        self._looks_at = {
+            run.path: cached for run in known if (cached := self._looks_at.get(run.path))
+        }
         found = [RunLook(run, run.end, None) for run in known if run.end is not None]
         others = [run for run in known if run.end is None]
         for begin in range(0, len(others), AT_ONCE):
@@ -105,10 +107,10 @@ class RunList:
         return found
 
     async def _look(self, run: RunEntry) -> RunLook | None:
-        """Look at a run that goes on, as far as is known; None if it is gone, or is none."""
+        """Return the status of a run without a known end; None if there is no such run."""
         now = asyncio.get_running_loop().time()
-        before = self._kept.get(run.path)
-        if before is not None and before[1].run is run and now - before[0] < LOOK_KEPT_S:
+        before = self._looks_at.get(run.path)
+        if before is not None and before[1].run is run and now - before[0] < LOOK_VALID_S:
             return before[1]
         # The lease first: see `state_of`.
         is_held = await self._listed.present(f"{run.path}/{names.LEASE}") is not None
@@ -125,11 +127,11 @@ class RunList:
         if status.status != "active":
             self._runs.settle(run)
         look = RunLook(run, status, state)
-        self._kept[run.path] = now, look
+        self._looks_at[run.path] = now, look
         return look
 
     async def _present(self, run: RunEntry) -> StreamState | None:
-        """Return the stream of the run, which is forgotten if that is gone."""
+        """Return the stream of the run; if it was deleted, forget the run."""
         state = await self._listed.present(run.path)
         if state is None or state.stream_id != run.stream_id:
             self._forget(run)
@@ -141,13 +143,13 @@ class RunList:
             self._runs.remove(run.path)
 
     async def _is_run(self, state: StreamState) -> bool:
-        """Return whether the stream begins as a run does."""
+        """Return whether the first record is that of a run."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
         run_records = contents_of(chunk.records[0]).run_records if chunk.records else []
         return bool(run_records) and run_records[0].format is not None
 
     async def _find_end(self, run: RunEntry, state: StreamState) -> None:
-        """Read how a run has ended whose stream is closed."""
+        """Read the end of a run whose stream is closed."""
         start = max(state.first, state.tail - TAIL_BYTES)
         end, count = records.CUT, None
         while start < state.tail:
@@ -188,7 +190,7 @@ class RunList:
         )
 
     async def _count(self, run: RunEntry, state: StreamState) -> None:
-        """Count the items of a short run from its beginning, unless all were seen as they came."""
+        """Count the items of a short run, unless all of them were written through this process."""
         if (
             run.size == state.tail
             or state.tail > MOST_COUNTED_BYTES
@@ -204,17 +206,17 @@ class RunList:
             run.stored.counted += sum(whole_contents_of(data).items for data in chunk.records)
             run.stored.counted_to = chunk.end
 
-    # Those that the log may have beside them
+    # Further runs of the log
 
-    async def _surveyed(self) -> None:
-        """Take up the newest runs of the log: once, or now and then where others begin some."""
+    async def _ensure_survey(self) -> None:
+        """Add the newest runs of the log: once, or every SURVEY_VALID_S in a shared log."""
         now = asyncio.get_running_loop().time()
         if self._surveyed_at is not None and (
-            not self._streams.is_shared or now - self._surveyed_at < SURVEY_KEPT_S
+            not self._streams.is_shared or now - self._surveyed_at < SURVEY_VALID_S
         ):
             return
         if self._survey is None:
-            self._survey = asyncio.get_running_loop().create_task(self._take_survey())
+            self._survey = asyncio.get_running_loop().create_task(self._search_log())
         try:
             await asyncio.shield(self._survey)
         finally:
@@ -222,9 +224,9 @@ class RunList:
                 self._survey = None
         self._surveyed_at = now
 
-    async def _take_survey(self) -> None:
+    async def _search_log(self) -> None:
         listing = self._streams.log.listing
-        if listing is None:  # the runs that were seen as they were written are all
+        if listing is None:  # only runs written through this process can be listed
             self._is_cut = True
             return
         newest: list[tuple[int, str, StreamState | None]] = [
@@ -239,7 +241,7 @@ class RunList:
             newest += [(it.created_at or 0, it.path, it) for it in self._candidates(listed.states)]
             newest = heapq.nlargest(MOST_RUNS, newest, key=lambda it: it[:2])
         self._is_cut = after is not None
-        for _, _, state in reversed(newest):  # the oldest first, as runs begin
+        for _, _, state in reversed(newest):  # the oldest first, in the order of the table
             if state is not None:
                 await self._add_if_run(state)
 
@@ -253,7 +255,7 @@ class RunList:
         present = await self._listed.present(state.path)
         if present is None or not await self._is_run(present):
             return
-        if self._runs.get(state.path) is None:  # else it was seen meanwhile
+        if self._runs.get(state.path) is None:  # else it was added meanwhile
             self._runs.add(present, is_whole=False).is_run = True
 
     async def close(self) -> None:
@@ -264,7 +266,7 @@ class RunList:
 
 
 def _parsed(after: str) -> RunRank:
-    """Return the rank whose `after` this is."""
+    """Parse the rank of the last run of a page. Raises BadRequest."""
     is_over, _, rest = after.partition(":")
     created, _, path = rest.partition(":")
     if is_over not in {"0", "1"} or not (created.isascii() and created.isdecimal()):

@@ -106,7 +106,7 @@ def _for_whom(freshness: Freshness, age: str) -> str:
 
 def tagged(lifetime: str, path: str, freshness: Freshness) -> str:
     """Return a lifetime, with the tags by which shared caches find responses of the stream."""
-    if not freshness.route_tag or not tags.lets_shared_caches_keep(lifetime):
+    if not freshness.route_tag or not tags.is_storable_by_shared_caches(lifetime):
         return lifetime
     return lifetime + tags.lines(path, freshness.route_tag)
 

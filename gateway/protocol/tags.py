@@ -1,7 +1,7 @@
-"""Tags: by them a cache in front finds all it has kept of a stream, or of a route, to purge it.
+"""Cache tags (surrogate keys) of responses, by which a CDN purges all copies of a stream or route.
 
-A tag is short however long the path is, and nothing in it can break out of a header, a regular
-expression or a URL. `printf %s PATH | sha256sum | cut -c1-16` prints what follows `s-` and `r-`.
+A tag is short for a path of any length, and safe in a header, a regular expression and a URL.
+`printf %s PATH | sha256sum | cut -c1-16` prints the part behind `s-` and `r-`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
-# Of a million streams of one CDN two have the same in one of 37 million cases; they are then
-# purged together.
+# Among a million streams of a CDN, two have an equal tag with a probability of 1 in 37 million;
+# they are then purged together.
 DIGITS = 16
 # The header of Fastly and of most who write VCL, that of Cloudflare, and that of Bunny.
 HEADERS = (("Surrogate-Key", " "), ("Cache-Tag", ","), ("CDN-Tag", ","))
@@ -37,16 +37,16 @@ def _digest(path: str) -> str:
     return sha256(path.encode()).hexdigest()[:DIGITS]
 
 
-@lru_cache(maxsize=4096)  # the streams in use are answered for again and again
+@lru_cache(maxsize=4096)  # responses of the streams in use repeat them
 def lines(path: str, route: str) -> str:
     """Return the tag lines of a response about the stream at `path`, with its route's tag."""
     stream = of_stream(path)
     return "".join(f"{name}: {stream}{between}{route}\r\n" for name, between in HEADERS)
 
 
-@lru_cache(maxsize=256)  # most answers say one of a few things
-def lets_shared_caches_keep(lifetimes: str) -> bool:
-    """Return whether lines such as Cache-Control let a cache give a response to others."""
+@lru_cache(maxsize=256)  # most responses have one of a few values
+def is_storable_by_shared_caches(lifetimes: str) -> bool:
+    """Return whether lines such as Cache-Control let shared caches store a response."""
     directives = lifetimes.lower()
     return (
         "private" not in directives
@@ -56,7 +56,7 @@ def lets_shared_caches_keep(lifetimes: str) -> bool:
 
 
 def retag(fields: CIMultiDict[str], path: str, route: str, *, is_tagged: bool) -> None:
-    """Give an origin's answer these tags, or take them away; those that it has itself stay."""
+    """Add these tags to an origin's response, or remove them; its own tags stay."""
     ours = [of_stream(path), route]
     for name, between in HEADERS:
         listed = re.split(r"[\s,]+", ",".join(fields.popall(name, ())))

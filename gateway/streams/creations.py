@@ -1,9 +1,9 @@
-"""Creations without a task: decided in the order in which they came, and committed together.
+"""Creations of streams without a task: decided in the order of arrival, and committed together.
 
-On the ordinary way (`streams.lifecycle`) each waits for a load and for a commit of its own, which
-takes two tasks and four futures. Here a call is told of the load, and one commit has all that were
-looked up at the same time. Only plain ones are taken, in a log that nobody else writes to; where a
-stream whose time is over stands in the way, or another request was first, the ordinary way goes on.
+By `streams.lifecycle` each creation waits for a load and for a commit of its own, which takes two
+tasks and four futures. Here the load calls a callback, and one commit has all creations that were
+looked up at the same time. Only simple creations are handled, in a log without other writers. If an
+expired stream is at the path, or another request was first, `streams.lifecycle` takes over.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Creation:
         self.request = request
         self.done: Done | None = done  # None once it was called
         self.active: ActiveStream
-        self.is_anew = False  # another stream was there before
+        self.is_anew = False  # True if another stream was at the path before
         self.is_found = False
         self.failure: BaseException | None = None  # of the look-up in the log
         self.outcome: Outcome  # the outcome if its commit succeeds
@@ -76,7 +76,7 @@ class Creations:
         self.idle.set()
 
     def is_simple(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Return whether a creation takes no more than a look at its path and a commit."""
+        """Return whether a creation needs only the state of its path and a commit."""
         if self._table.is_shared or FORKED_FROM in headers:
             return False
         return not is_long(headers.get("Content-Type"), body)
@@ -94,11 +94,13 @@ class Creations:
         active = creation.active = self._table.get(creation.path)
         if active.state is None:
             loading = self._table.begin_load(creation.path)
-            loading.add_done_callback(partial(self._found, creation))
+            loading.add_done_callback(partial(self._on_loaded, creation))
         else:
-            asyncio.get_running_loop().call_soon(self._found, creation)
+            asyncio.get_running_loop().call_soon(self._on_loaded, creation)
 
-    def _found(self, creation: _Creation, loading: asyncio.Future[object] | None = None) -> None:
+    def _on_loaded(
+        self, creation: _Creation, loading: asyncio.Future[object] | None = None
+    ) -> None:
         creation.is_found = True
         if loading is not None and not loading.cancelled():
             creation.failure = loading.exception()
@@ -131,17 +133,17 @@ class Creations:
             self._commit(decided)
 
     def _decide(self, creation: _Creation) -> Change | None:
-        """Return the change to commit; None of a creation that goes on by itself, or is over."""
+        """Return the change to commit; None if the creation is over, or continues otherwise."""
         active = creation.active
         if creation.failure is not None:
             raise creation.failure
         is_known = active.state is not None or active.absent
-        if not is_known or self._table.peek(creation.path) is not active:  # not any more
+        if not is_known or self._table.peek(creation.path) is not active:  # evicted meanwhile
             self._look_up(creation)
             self._waiting.appendleft(creation)
             return None
         if active.state is not None and not self._is_present(active):
-            self._go_the_ordinary_way(creation)
+            self._create_by_lifecycle(creation)
             return None
         creation.is_anew = active.retired is not None
         created, changes = self._lifecycle.decide(active, creation.request)
@@ -163,11 +165,11 @@ class Creations:
         """Commit the creations together, each with a result of its own."""
         try:
             changes = [change for _, change in decided]
-            self._table.commits.commit_apart(changes, partial(self._settled, decided))
+            self._table.commits.commit_apart(changes, partial(self._on_committed, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure([creation for creation, _ in decided])
 
-    def _settled(
+    def _on_committed(
         self,
         decided: Sequence[tuple[_Creation, Change]],
         first: int,
@@ -183,7 +185,7 @@ class Creations:
     def _settle(self, creation: _Creation, change: Change, failure: Exception | None) -> None:
         if isinstance(failure, Conflict):
             self._table.forget(creation.path)
-            self._go_the_ordinary_way(creation)
+            self._create_by_lifecycle(creation)
             return
         self._lifecycle.on_settled((change,), failure, anew=creation.is_anew)
         if failure is None:
@@ -193,7 +195,7 @@ class Creations:
         else:
             raise failure
 
-    def _go_the_ordinary_way(self, creation: _Creation) -> None:
+    def _create_by_lifecycle(self, creation: _Creation) -> None:
         task = asyncio.get_running_loop().create_task(self._create(creation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

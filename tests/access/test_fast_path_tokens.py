@@ -178,7 +178,7 @@ async def test_a_missing_origin_stream_and_a_concealed_one_get_the_same_404(tmp_
 async def test_the_cache_of_request_fields_with_tokens_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_block, "REMEMBERED", 3)
+    monkeypatch.setattr(request_block, "MAX_BLOCKS", 3)
     async with warm(tmp_path, APPENDED) as (_, gateway):
         most = 0
         for number in range(6):

@@ -532,11 +532,11 @@ async def test_concurrent_run_lists_share_one_look_at_an_active_run(
 
     monkeypatch.setattr(StreamList, "present", noted)
     await runs.start("one", endless())
-    monkeypatch.setattr(run_list, "LOOK_KEPT_S", 1000.0)
+    monkeypatch.setattr(run_list, "LOOK_VALID_S", 1000.0)
     found = await asyncio.gather(*(console.runs() for _ in range(5)))
     assert [it["status"] for (it,) in found] == ["active"] * 5
     assert looked_at == [f"{console.folder}one/lease", f"{console.folder}one"]
-    monkeypatch.setattr(run_list, "LOOK_KEPT_S", 0.0)
+    monkeypatch.setattr(run_list, "LOOK_VALID_S", 0.0)
     await console.runs()
     assert len(looked_at) == 4
 

@@ -161,7 +161,7 @@ async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> 
 async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_block, "REMEMBERED", 3)
+    monkeypatch.setattr(request_block, "MAX_BLOCKS", 3)
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()

@@ -93,7 +93,7 @@ def row_of_state(state: StreamState) -> tuple[object, ...]:
 
 
 def is_row_sound(row: tuple[Any, ...]) -> bool:
-    """Return whether a row matches its checksum; without one it cannot be told."""
+    """Return whether a row matches its checksum, or has none."""
     *columns, detail = row
     body, mark, check = str(detail).rpartition(CHECK)
     return not mark or check == f"{_checksum(columns, body)}}}"

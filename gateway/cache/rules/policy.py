@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # RFC 9110 section 15.1, without 206: partial content is not stored.
 _HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
-# Answers to what one request asked of the resource besides what it is: a part, or a condition.
+# Responses to a part or a condition of one request.
 _OF_ONE_REQUEST = frozenset({206, 304, 412, 416})
 _UNDERSTOOD = frozenset(status.value for status in HTTPStatus)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -45,16 +45,16 @@ _HEURISTIC_SHARE = 0.1
 _LONGEST_HEURISTIC_S = 24 * 3600.0
 _LONGEST_OF_AN_ERROR_S = 60.0  # a client that finds nothing may stop for good
 
-# What the stored body is, which a 304 without a body cannot change (sections 3.2 and 4.3.4) ...
+# Fields about the stored body, which a 304 cannot change (sections 3.2 and 4.3.4) ...
 _OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
 _OF_THE_MOMENT = (
     "Age",
     "Date",
     "Set-Cookie",
-)  # ... and what is true of the answer it came with only
+)  # ... and fields that are true of one response only
 
 
-# What no request selects, since no field can have this value: `Vary: *`.
+# `Vary: *`: no request selects this, since no field can have the value.
 OF_ONE_REQUEST = (("*", "\r"),)
 
 
@@ -66,7 +66,7 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """The route's values for what a response does not say."""
+    """The route's values for directives that a response lacks."""
 
     stale_if_error: int
 
@@ -90,12 +90,12 @@ class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def fresh_until(self) -> float:
-        """The time (epoch) at which the response becomes stale."""
+        """The time (epoch seconds) at which the response becomes stale."""
         return self.born + self.lifetime
 
     @property
     def longest(self) -> float:
-        """From what age on it can never answer by itself, in seconds."""
+        """The age in seconds from which the response is never served without validation."""
         return self.lifetime + max(self.stale_while_revalidate, self.stale_if_error)
 
     def age(self, now: float) -> int:
@@ -225,8 +225,8 @@ def _stale_allowance(
 ) -> tuple[float, float]:
     """Return the stale seconds during revalidation, and while the origin fails (RFC 5861).
 
-    The route's default is for what was fresh once: what the origin never let be used without
-    asking is not used because it does not answer.
+    The route's default applies only to responses with a lifetime: one that always has to be
+    validated is not served because the origin fails.
     """
     if any(name in directives for name in _FORBIDS_STALE):
         return 0, 0
@@ -328,7 +328,7 @@ def invalidated_also(target: str, headers: MultiMapping[str]) -> list[str]:
         for value in headers.getall(name, ())[:1]:
             try:
                 url = urlsplit(urljoin(target, value))
-            except ValueError:  # an address that is none
+            except ValueError:  # not a URL
                 continue
             if url[:2] == origin:
                 paths.append(url._replace(scheme="", netloc="", fragment="").geturl())

@@ -1,7 +1,7 @@
-"""Multi-appends: many messages in one body, each behind its length.
+"""Parsing of multi-appends: bodies with many messages, each preceded by its length.
 
-They are an addition to PROTOCOL.md. A server that does not know them would take the lengths for
-data, so one that does says so in its answers to PUT, HEAD and POST.
+They are an addition to PROTOCOL.md. A server without them would store the lengths as data, so one
+that has them says so in its responses to PUT, HEAD and POST.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
 LENGTH_BYTES = 4  # of a message's length, the most significant byte first
-# Of a request: whatever their length, to take so many apart and decide them is one turn.
+# Of a request: so many are parsed and decided in one turn of the event loop.
 MAX_MESSAGES = 4096
 NO_MESSAGE = "the body is empty: a multi-append must have a message"
 
@@ -32,7 +32,7 @@ def is_multi(headers: Mapping[str, str]) -> bool:
     if value is None:
         return False
     name = MULTI.lower()
-    # Of several, servers differ in which one counts.
+    # Servers differ in which of several lines counts.
     lines = sum(line.lower() == name for line, _ in headers.items())
     if value.lower() != "true" or lines > 1:
         raise BadRequest(f"{MULTI} must be true, or absent")
@@ -54,7 +54,7 @@ def _of_one_length(body: bytes) -> list[bytes] | None:
         return None
     if any(body[at::step] != length[at : at + 1] * count for at in range(LENGTH_BYTES)):
         return None
-    # By itself, since the module would keep the formats of a hundred such bodies.
+    # An own Struct, since functions of the module would cache a hundred such formats.
     return list(struct.Struct(f"{LENGTH_BYTES}x{size}s" * count).unpack(body))
 
 

@@ -1,15 +1,16 @@
-"""Look up the parsed header fields of requests by the bytes of their block of fields.
+"""A cache of parsed header fields, by the bytes of their block in a request.
 
-Clients send the same fields again and again, and only targets and bodies differ: to look a block of
-fields up takes 1 us, to parse it 12. A block is remembered only if aiohttp's parser accepted it in
-one whole request, and only a whole request is looked up. So a block means what it meant then.
+Clients send the same fields again and again, and only targets and bodies differ: to look up a block
+of fields takes 1 us, to parse it 12. A block is cached only if aiohttp's parser accepted it in one
+whole request, and only whole requests are looked up, so it has the same meaning each time. The fast
+path looks each request up before it is parsed.
 
 The body's length and the producer's sequence number differ from write to write. So a write with an
 unknown block is looked up without these two lines, and their values are parsed here. A read is
 looked up without its own lines (`web.requests.own_lines`).
 
-Where some route has a guard, a block may have a token in it. Then a keyed digest stands for each
-block, and what is remembered has the principal instead of the token. A caller checks whether that
+If a route has a guard, a block may have a token in it. Then the keys are keyed digests of blocks,
+and the cached fields have the principal instead of the token. The caller checks whether that
 principal is still admitted (`web.short_admission`).
 """
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 # Entries of each of three tables: blocks, and those of writes with and without the varying lines.
 # With the parsed fields 10 MB, or 18 MB with tokens, whose blocks may be longer. A full table is
 # cleared.
-REMEMBERED = 1024
+MAX_BLOCKS = 1024
 LONGEST = 1024  # bytes of a block; browsers send about 700
 LONGEST_WITH_TOKEN = 3072  # with a JWT three times as much
 
@@ -47,8 +48,8 @@ _LONGEST_LINE = 4096  # at most as long as the parser accepts
 _VARYING = re.compile(
     rb"(?<=\r\n)(Content-Length|Producer-Seq): ([0-9]{1,16})\r\n(?![ \t])", re.IGNORECASE
 )
-# Requests with these are not remembered: they change how a body is framed or sent, or differ each
-# time, as a trace does, and would push out the blocks that come again.
+# Requests with these are not cached: they change how a body is framed or sent, or differ each time,
+# as a trace does, and would push out the blocks that are repeated.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", "Traceparent")
 
 
@@ -75,7 +76,7 @@ class KnownRequest(Struct, frozen=True):
     fields: RequestFields
     seq: str | None = None
     own: OwnLines = NOTHING
-    should_close: ClassVar[bool] = False  # a request with Connection: close is not remembered
+    should_close: ClassVar[bool] = False  # a request with Connection: close is not cached
 
 
 class ReceivedRequest(Struct, frozen=True):
@@ -95,12 +96,12 @@ class _Pared(Struct, frozen=True):
 
     @property
     def seqs(self) -> int:
-        """The number of Producer-Seq lines that were taken out."""
+        """The number of Producer-Seq lines that were removed."""
         return int(self.seq is not None)
 
 
 class RequestBlocks:
-    """The remembered blocks of a process; with `digest`, digests stand for their bytes."""
+    """The cached blocks of a process; with `digest`, the keys are digests of their bytes."""
 
     def __init__(self, digest: Callable[[bytes], bytes] | None = None) -> None:
         self._digest = digest
@@ -108,7 +109,7 @@ class RequestBlocks:
         self._blocks: dict[bytes, _Block] = {}
         # Fields of writes by block without the varying lines, and by whether it has Producer-Seq.
         self._pared: dict[tuple[bytes, bool], RequestFields] = {}
-        # Writes found by these, by their whole blocks: most bodies have one of a few lengths.
+        # Writes found in `_pared`, by their whole blocks: most bodies have one of a few lengths.
         self._writes: dict[bytes, _Block] = {}
 
     def __len__(self) -> int:
@@ -149,7 +150,7 @@ class RequestBlocks:
             return None
         method, path = line.group(1).decode(), line.group(2)
         is_read = method in _READS
-        known = self._known(data[begin - 2 : head_end + 2], is_read=is_read)
+        known = self._find(data[begin - 2 : head_end + 2], is_read=is_read)
         if known is None:
             return None
         (fields, length), seq, own = known
@@ -160,7 +161,7 @@ class RequestBlocks:
         request = KnownRequest(method, target, shared, fields, seq, own)
         return ReceivedRequest(request, data[head_end + 4 : end], end)
 
-    def _known(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:
+    def _find(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
         inside = block[2:-2]
         name = inside if self._digest is None else self._digest(inside)
@@ -190,7 +191,7 @@ class RequestBlocks:
     def remember(
         self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
     ) -> None:
-        """Remember the parsed fields of a whole request with a body of `size` bytes.
+        """Cache the parsed fields of a whole request with a body of `size` bytes.
 
         The caller has checked that the fields identify no reader, and that the host is served.
         """
@@ -215,10 +216,10 @@ class RequestBlocks:
         if SEQ not in headers and (is_read or not has_own):
             _put(self._blocks, self._named(block[2:-2]), _Block(fields, size))
         if not is_read and "If-None-Match" not in headers:
-            self._keep_write(headers, block, fields)
+            self._add_write(headers, block, fields)
 
-    def _keep_write(self, headers: MultiMapping[str], block: bytes, fields: RequestFields) -> None:
-        """Remember the parsed fields of a write by its block without the varying lines."""
+    def _add_write(self, headers: MultiMapping[str], block: bytes, fields: RequestFields) -> None:
+        """Cache the parsed fields of a write by its block without the varying lines."""
         pared = self._pare(block)
         # The permission to close a stream may depend on whether the request has a body.
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
@@ -230,7 +231,7 @@ class RequestBlocks:
         return block if self._digest is None else self._digest(block)
 
     def _pare(self, block: bytes) -> _Pared | None:
-        """Take the varying lines out of a block; None if it has no plain Content-Length."""
+        """Return a block without its varying lines; None if it has no plain Content-Length."""
         parts = _VARYING.split(block)
         if len(parts) == 4:
             before, name, number, after = parts
@@ -247,7 +248,7 @@ class RequestBlocks:
 
 
 def _put(known: dict[K, V], key: K, value: V) -> None:
-    if len(known) >= REMEMBERED:
+    if len(known) >= MAX_BLOCKS:
         known.clear()
     known[key] = value
 

@@ -1,4 +1,4 @@
-"""The connection on which Redis sends messages, made anew whenever it is lost."""
+"""Subscriptions to channels of Redis, on one connection that is reopened when it is lost."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 CONFIRM_WITHIN_S = 5.0
-PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
-RECONNECT_S = 0.05  # doubles up to
+PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
+RECONNECT_S = 0.05  # the first pause, which doubles up to
 LONGEST_AGAIN_S = 1.0
 
 _log = logging.getLogger("headgate.resumable")
 
 
 class Subscriptions:
-    """The channels of one event loop; a receiver is called at once and does not wait."""
+    """The subscribed channels of one event loop; a receiver is a callback that must not block."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._receivers: dict[str, Callable[[str], None]] = {}
         self._confirmations: dict[str, asyncio.Future[OSError | None]] = {}
         self._connected: AbstractConnection | None = None
-        self._hearing: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
-        """Subscribe to a channel, and wait until that is in force; raise RedisError or OSError."""
+        """Subscribe to a channel, and wait for the confirmation. Raises RedisError or OSError."""
         loop = asyncio.get_running_loop()
         self._receivers[channel] = receive
         confirmed = self._confirmations[channel] = loop.create_future()
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
-                if self._hearing is None or self._hearing.done():
-                    self._hearing = loop.create_task(self._hear_on())
+                if self._receiving is None or self._receiving.done():
+                    self._receiving = loop.create_task(self._receive())
                 elif self._connected is not None:
                     await _send(self._connected, "SUBSCRIBE", channel)
                 failure = await confirmed
@@ -56,23 +56,23 @@ class Subscriptions:
             self._confirmations.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe, also from a channel whose subscription was cancelled under way."""
+        """Unsubscribe, also from a channel whose subscription was cancelled unconfirmed."""
         self._receivers.pop(channel, None)
         if self._connected is not None:
             await _send(self._connected, "UNSUBSCRIBE", channel)
 
     async def aclose(self) -> None:
-        """End."""
+        """Close the connection."""
         self._receivers.clear()
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
+        if self._receiving is not None:
+            self._receiving.cancel()
+            await asyncio.gather(self._receiving, return_exceptions=True)
 
-    async def _hear_on(self) -> None:
+    async def _receive(self) -> None:
         wait_s = RECONNECT_S
         while True:
             try:
-                await self._hear()
+                await self._receive_once()
             except (RedisError, OSError) as error:
                 _log.info("the connection for messages was lost: %s", error)
                 if self._connected is not None:
@@ -90,38 +90,38 @@ class Subscriptions:
             if not confirmation.done():
                 confirmation.set_result(ConnectionError(str(error)))
 
-    async def _hear(self) -> None:
-        # Only for its connection: a PubSub connects anew by itself, in each task that uses it.
+    async def _receive_once(self) -> None:
+        # Used only for its connection: a PubSub reconnects by itself, in each task that uses it.
         pubsub = self._client.pubsub()
         try:
             await pubsub.connect()  # type: ignore[no-untyped-call]  # of redis-py
             connection: AbstractConnection = pubsub.connection  # type: ignore[assignment]
-            self._connected = connection  # channels from now on are subscribed to by themselves
+            self._connected = connection  # `subscribe` sends for later channels itself
             if self._receivers:
                 await connection.send_command("SUBSCRIBE", *self._receivers)
-            await self._hear_from(connection)
+            await self._receive_from(connection)
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # of redis-py
 
-    async def _hear_from(self, connection: AbstractConnection) -> None:
-        hearing, is_asked = asyncio.current_task(), False
+    async def _receive_from(self, connection: AbstractConnection) -> None:
+        task, is_pinged = asyncio.current_task(), False
         while True:
             reply = await connection.read_response(
                 timeout=PING_S, disconnect_on_error=False, push_request=True
             )
-            if hearing is not None and hearing.cancelling():
-                raise asyncio.CancelledError  # redis-py took it, now or as something was sent
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # redis-py has swallowed it, in a read or a write
             if reply is not None:
-                is_asked = False
-                self._take(reply)
-            elif is_asked:
+                is_pinged = False
+                self._dispatch(reply)
+            elif is_pinged:
                 raise TimeoutError(f"Redis was silent for {2 * PING_S:.0f} s")
             else:
-                is_asked = True
+                is_pinged = True
                 await connection.send_command("PING")
 
-    def _take(self, reply: object) -> None:
+    def _dispatch(self, reply: object) -> None:
         match reply:
             case [kind, channel, data] if _text(kind) == "message":
                 receive = self._receivers.get(_text(channel))
@@ -138,12 +138,12 @@ class Subscriptions:
 def _call(receive: Callable[[str], None], message: str) -> None:
     try:
         receive(message)
-    except Exception:  # noqa: BLE001 - the other channels are to be heard on
+    except Exception:  # noqa: BLE001 - the other channels must still be served
         _log.exception("a message could not be used")
 
 
 async def _send(connection: AbstractConnection, *command: str) -> None:
-    """Send a command if the connection stands: a new one subscribes to what is to be heard."""
+    """Send a command if the connection is open; a new connection subscribes to all channels."""
     if connection.is_connected:
         try:
             with raised_cancellations():

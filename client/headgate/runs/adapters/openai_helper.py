@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TEXTS = {"content.delta", "refusal.delta"}
 ENDS = {"content.done", "refusal.done"}
-# What the helper derives from the chunks, each of which it gives as an event, too.
+# Events that the helper derives from the chunks, which it also yields as events.
 DERIVED = {
     *TEXTS,
     *ENDS,
@@ -26,15 +26,15 @@ PART = "helper"
 
 
 class OpenAIHelper:
-    """Reads the helper's chunks, and what it derives where a source passes on nothing else."""
+    """The adapter of the helper's events: its chunks, or derived events if there are no chunks."""
 
     def __init__(self) -> None:
         self._has_chunks = False
 
     def chunk(self, value: object) -> object:
-        """Return the chunk in an event of the helper; anything else as it is.
+        """Return the chunk in an event of the helper, and any other value unchanged.
 
-        Of the event itself only its chunk is read: with each it repeats the whole answer so far.
+        The rest of the event is ignored: it repeats the whole answer so far.
         """
         if isinstance(value, dict):
             type_, chunk = value.get("type"), value.get("chunk")
@@ -50,7 +50,7 @@ class OpenAIHelper:
         return event.get("type") in DERIVED
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Return text where no chunk has told it."""
+        """Return the text of a derived event, unless chunks have it."""
         if self._has_chunks:
             return []
         if event["type"] in TEXTS:
