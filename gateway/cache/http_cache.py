@@ -139,11 +139,11 @@ class HttpCache:
     ) -> CacheResult:
         """Return the response that was decided on. Raises NotCached, and the origin's failures.
 
-        A request for the origin joins an equal fetch, or begins one. A body that is not
-        whole yet is read until the client's `resources` are closed.
+        A request for the origin joins an equal fetch, or starts one. A body that is still arriving
+        is read until the client's `resources` are closed.
 
-        The fields of Vary are known only when a response has begun. Requests that it does not fit
-        join again, each with others for the same variant.
+        The fields of Vary are known only when the head of a response has come. Requests that it
+        does not match join again, each with others for the same variant.
         """
         use = decided.use
         if not isinstance(use, ASKS):
@@ -209,7 +209,7 @@ class HttpCache:
     def _refresh(
         self, request: CacheRequest, old: Variant | None, rests_until: float, now: float
     ) -> None:
-        """Ask for a new one, unless somebody has, or did a moment ago in vain."""
+        """Start a fetch, unless one is in flight, or has failed a moment ago."""
         key = key_of(request, varies_of(self.responses.variants(request)))
         is_validating = old is not None and old.is_validating
         if is_validating or key in self.fetches or now < rests_until:
@@ -219,7 +219,7 @@ class HttpCache:
 
     @staticmethod
     def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
-        """Return whether a request that joined may have the response that has begun."""
+        """Return whether a joined request may get the response, whose head has come."""
         if not (fetch.shared and policy.selects(request.headers, cached.stored)):
             return False
         tracing.shares(fetch.leader)
@@ -339,6 +339,6 @@ class HttpCache:
 
 
 def _let_rest(old: Variant | None, now: float) -> None:
-    """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
+    """Send no validation for REST_S, because the origin has failed to validate `old`."""
     if old is not None:
         old.rests_until = now + REST_S

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class LiveRead(NamedTuple):
-    """A live read that goes on: its stream, as it stands, and where in it the read begins.
+    """A live read: its stream, the stream's present state, and the position where it begins.
 
-    With `from_first` it is wherever the stream begins.
+    With `from_first` it begins at the first record, wherever that is.
     """
 
     active: ActiveStream

@@ -1,4 +1,4 @@
-"""The largest streams of a log, looked for when somebody asks and remembered for a while."""
+"""The largest streams of a log, searched for the console and cached for a while."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Survey(NamedTuple):
 
 
 class SizeSurvey:
-    """Surveys of the largest streams, one at a time, each kept for a while.
+    """Surveys of the largest streams, one at a time, each cached for a while.
 
-    A survey goes on when its caller has left: the next caller gets its result. At most MOST_KEPT
-    are made in KEPT_S, however many beginnings are asked for.
+    A survey continues when its caller is cancelled: the next caller gets its result. At most
+    MOST_KEPT are made in KEPT_S, for any number of different prefixes.
     """
 
     def __init__(self, log: Log, clock: Callable[[], float]) -> None:

@@ -1,8 +1,8 @@
-"""The bodies of plain answers, put together as they come.
+"""The bodies of plain responses, assembled while they arrive.
 
-Node's servers send each answer in chunks whose length they are not told, most of them in one. To
-read that here takes 2 us, and spares the answer a task. Chunks that have extensions or trailers, or
-are not seen at once to be well-formed, are for the parser that knows all of HTTP.
+Servers in Node chunk each response without a known length, mostly in one chunk. To parse that here
+takes 2 us, and saves a task. Chunks with extensions or trailers, or that are not obviously
+well-formed, are left to aiohttp's parser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _END = b"\r\n"
 
 
 class ByLength:
-    """A body whose head has told its size. It is `whole`, or not yet."""
+    """A body with a Content-Length. It is `whole` once all bytes have come."""
 
     __slots__ = ("_missing", "_parts", "whole")
 

@@ -226,7 +226,7 @@ class RawConnection(ResponseHandler):
         self.note_answer(head.kind.status, length, is_head=question.is_head, is_coded=False)
 
     def detach(self, more: bytes = b"") -> bool:
-        """Look at no more of the answer; whether a question was out. It is told what has come."""
+        """Stop parsing, and pass the received bytes to the question; return False without one."""
         question = self.question
         if question is None:
             return False
@@ -253,10 +253,9 @@ class RawConnection(ResponseHandler):
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Leave a part of an answer to aiohttp, which reports how it was cut short.
+        """Leave an incomplete response to aiohttp, which reports how it was cut.
 
-        Whoever waits is told of a fault of ours, which the event loop has logged, as of a lost
-        connection.
+        An exception of our own, which the event loop has logged, is reported as a lost connection.
         """
         if exc is not None and not isinstance(exc, OSError):
             exc = ConnectionAbortedError(str(exc))

@@ -1,4 +1,4 @@
-"""The servers of an origin: which of them is asked, and which are known to be down."""
+"""The servers of an origin: their health, and the choice of the one that gets requests."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class OriginServer:
             self.failed(why)
 
     def failed(self, why: str) -> None:
-        """Note that it cannot be reached; it is asked no more until a check finds it well."""
+        """Mark the server as down; it gets no requests until a check succeeds."""
         if self.why_unhealthy is None:
             log.warning("origin.down", server=self.url, reason=why)
         was_up, self.why_unhealthy = self.up, why
@@ -199,10 +199,10 @@ class OriginServers:
         return None
 
     def following(self, but: Collection[OriginServer]) -> OriginServer | None:
-        """Return the server for what failed at those in `but`, or None.
+        """Return the server for a request that has failed at those in `but`, or None.
 
-        While no server of several is up, each counts as up: what finds all of them down may be a
-        fault of its own, and a request tells at least as much as a probe.
+        While all of several servers are down, each counts as up: the checks themselves may be at
+        fault, and a request shows at least as much as a check.
         """
         server = self.next(but)
         if server is None and self._tries and len(self._servers) > 1 and self.are_down():
@@ -215,12 +215,12 @@ class OriginServers:
 
     @property
     def incarnation(self) -> str:
-        """The name of the server that is asked now, or "" where none is up."""
+        """The name of the server that gets requests now, or "" if none is up."""
         server = self.next()
         return "" if server is None else server.incarnation
 
     def _note_change(self) -> None:
-        """Give all servers new incarnations if another one is asked from now on."""
+        """Give all servers new incarnations if requests go to another one from now on."""
         before, self._asked = self._asked, self.next()
         if before is not self._asked:
             self._changes += 1

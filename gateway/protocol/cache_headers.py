@@ -35,12 +35,12 @@ _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|
 
 
 class Freshness(msgspec.Struct):
-    """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
+    """A route's lifetimes in seconds: of whole chunks, and of responses that reach an open tail.
 
-    With a `route_tag` caches in front can be told to forget its answers before they are over. What
-    `is_private` is for browsers' own caches alone. `tail_directive` has browsers ask again for what
-    shared caches may keep for a moment: both spellings mean that to them, and some shared caches
-    take no-cache for "never".
+    With a `route_tag` caches in front can purge its responses early. Responses that are
+    `is_private` may be stored only by browsers. `tail_directive` makes browsers validate responses
+    that shared caches may store for a moment: both of its spellings do so, but some shared caches
+    treat no-cache as no-store.
     """
 
     chunk_max_age: int = 86_400

@@ -85,7 +85,7 @@ class Lifecycle:
     ) -> tuple[CreationOutcome, tuple[Change, ...]]:
         """Decide a plain PUT; return its outcome, and the changes to commit.
 
-        Its place is known, and nothing stands there whose time is over.
+        The state of its path is loaded, and there is no expired stream.
         """
         created, changes = rules.decide_create(
             active.place,
@@ -203,7 +203,7 @@ class Lifecycle:
     ) -> None:
         """Commit changes, with the consequences of a fork's end for its sources.
 
-        A stream that is begun `anew` replaces an earlier one at its path. `ends` is the reason why
+        A stream created `anew` replaces an earlier one at its path. `ends` is the reason why
         the first change removes its stream, if it does.
         """
         everything = list(changes)
@@ -299,9 +299,9 @@ class Lifecycle:
 
 
 def _never_was(fork: StreamState, place: PathState) -> bool:
-    """Return whether the state of its path says that a fork did not come to be.
+    """Return whether the state of its path shows that a fork was never created.
 
-    It may come true yet in another history, and who removed it since has released its source.
+    It may still be created in another history. If it was removed since, its source was released.
     """
     is_retired = place.retired is not None and place.retired >= fork.generation
     return place.history == fork.history and not is_retired

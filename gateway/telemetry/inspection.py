@@ -57,8 +57,8 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
 class StreamPage(msgspec.Struct, tag=True, frozen=True):
     """Streams, and where the next page begins; None when there is none.
 
-    `as_of` says of an order that rests on a survey when that was made (epoch seconds).
-    `known_only` says that others may exist which this gateway has not been asked for.
+    `as_of` is the time of the survey (epoch seconds), if the order is that of a survey. With
+    `known_only` there may be streams that no client has requested from this gateway.
     """
 
     rows: tuple[StreamRow, ...]
@@ -168,7 +168,7 @@ class RunRank(NamedTuple):
 
     @property
     def after(self) -> str:
-        """Return what the page behind this run is asked for with."""
+        """Return the value of `after` that requests the page behind this run."""
         return f"{int(self.is_over)}:{-self.minus_created_at}:{self.name}"
 
 
@@ -205,7 +205,7 @@ class ExplainStep(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, tag=True, frozen=True):
     """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code.
 
-    Where the workers differ, all of their results are told.
+    If the workers have different results, it has all of them.
     """
 
     steps: tuple[ExplainStep, ...]

@@ -49,7 +49,7 @@ async def test_a_body_passed_on_waits_for_its_slowest_reader(ahead: int, waits: 
     body.pass_on()
     body.add(b"x" * ahead)
     await anext(fast.parts())
-    waiting = asyncio.create_task(body.kept_up())
+    waiting = asyncio.create_task(body.wait_for_slowest())
     await asyncio.sleep(0)
     assert waiting.done() is not waits
     await anext(slow.parts())
@@ -60,7 +60,7 @@ async def test_a_body_still_cached_waits_for_no_reader() -> None:
     body = SharedBody()
     body.reader()
     body.add(b"x" * (AHEAD_BYTES + 1))
-    await body.kept_up()
+    await body.wait_for_slowest()
 
 
 async def test_a_body_does_not_wait_for_a_reader_that_left() -> None:
@@ -69,14 +69,14 @@ async def test_a_body_does_not_wait_for_a_reader_that_left() -> None:
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))
     await anext(stays.parts())
-    waiting = asyncio.create_task(body.kept_up())
+    waiting = asyncio.create_task(body.wait_for_slowest())
     await asyncio.sleep(0)
     assert not waiting.done()
     leaves.release()
     await until(waiting.done)
     stays.release()
     with pytest.raises(OriginBroken):
-        await body.kept_up()
+        await body.wait_for_slowest()
 
 
 def test_a_reader_that_falls_behind_is_dropped_and_the_others_continue() -> None:
@@ -91,7 +91,7 @@ async def one_does_not_keep_up() -> None:
     parts_of_late = late.parts()
     for _ in range(10):
         body.add(b"x" * (AHEAD_BYTES + 1))
-        keeping_up = asyncio.create_task(body.kept_up())
+        keeping_up = asyncio.create_task(body.wait_for_slowest())
         await asyncio.sleep(0.15 * SLOW_S)
         await anext(parts_of_late)  # behind each time, and yet it goes on
         await keeping_up
@@ -107,7 +107,7 @@ async def test_a_body_waits_for_its_only_reader_without_a_limit() -> None:
     alone = body.reader()
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))
-    waiting = asyncio.create_task(body.kept_up())
+    waiting = asyncio.create_task(body.wait_for_slowest())
     await asyncio.sleep(0)
     assert not waiting.done()
     await anext(alone.parts())

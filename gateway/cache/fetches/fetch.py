@@ -1,4 +1,4 @@
-"""A GET under way at an origin, for its leader and for everybody who joins it."""
+"""A GET in flight at an origin, and the requests that wait for its response."""
 
 from __future__ import annotations
 
@@ -146,14 +146,14 @@ class SharedFetch:
             raise self.error.with_traceback(None)
 
     def finish(self, fetched: FetchResult) -> None:
-        """Give everybody a whole answer that may be kept for others."""
+        """Resolve the fetch for all readers with a whole response that may be cached."""
         self.whole = fetched
         self._settle(fetched)
         if not self.response.done():
             self.response.set_result(fetched.cached)
 
     def pass_on(self) -> None:
-        """Let nobody join any more: the body goes to those who have begun to read it."""
+        """Close the fetch for further requests: the body goes to its present readers only."""
         if not self.is_settled:
             self.shared = False
             if self._body is not None:
@@ -161,7 +161,7 @@ class SharedFetch:
             self._settle(None)
 
     def fail(self, error: HeadgateError) -> None:
-        """Tell those who wait that there is nothing more to come, unless they have it all."""
+        """Fail the fetch for its readers, unless they have the whole response."""
         # The frames of the error and of its causes have this fetch: they would stay in memory.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         self.cut(error)
@@ -172,7 +172,7 @@ class SharedFetch:
             self.response.set_exception(error)
 
     def cut(self, error: HeadgateError) -> None:
-        """Raise `error` for those who have the beginning of the body."""
+        """Raise `error` in the readers that have the beginning of the body."""
         if self._body is not None:
             self._body.fail(error)
 

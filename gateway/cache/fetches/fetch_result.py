@@ -33,9 +33,9 @@ class FetchResult(msgspec.Struct, frozen=True):
 
 
 class FetchPart:
-    """The part that one request has in a fetch; with a `reader` for a body that comes in parts.
+    """The share of one request in a fetch, with a `reader` for a body that arrives in parts.
 
-    One that `is_held` is left by whoever has its answer.
+    If it `is_held`, the request that has the response removes it.
     """
 
     is_held = False

@@ -66,9 +66,9 @@ class AnswerRules:
 
 
 class OriginExchange(FetchExchange):
-    """The exchange of a fetch with its origin, which goes on for as long as somebody wants it.
+    """The exchange of a fetch with its origin, which is cancelled without readers.
 
-    The `step` that carries it out, in its `context`, is None once that has to come to its end.
+    `step` runs it, in its `context`; it is None once the exchange can no longer be cancelled.
     """
 
     # Class attributes, so that an exchange is cheap to create: few exchanges set them.
@@ -219,7 +219,7 @@ class OriginExchange(FetchExchange):
         return status >= 400 and policy.is_error(status) and self._stands_in()
 
     def _take(self, answer: WholeAnswer) -> Doubt | None:
-        """Take an answer that came as one; return what to wait for before it is told, if so."""
+        """Process an answer that came in one piece; return the check to await first, if any."""
         if self._is_settled_by(answer):
             return None
         rules, body = self._rules, answer.body
@@ -270,14 +270,14 @@ class OriginExchange(FetchExchange):
             body.add(data)
             if body.size > LONGEST_KEPT:
                 fetch.pass_on()
-            await body.kept_up()
+            await body.wait_for_slowest()
         if not fetch.is_settled:
             fetch.finish(FetchResult(cached.with_body(body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         body.end()
 
     async def _begin(self, parts: AsyncIterator[bytes]) -> None:
-        """Read as much of the body as tells whether it is empty."""
+        """Read enough of the body to know whether it is empty."""
         body = self.fetch.body
         while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
             body.add(part)
@@ -285,7 +285,7 @@ class OriginExchange(FetchExchange):
     # Its failure
 
     def _fail_by(self, error: BaseException | None) -> None:
-        """Let what is kept stand in for an answer that failed, or tell those who wait."""
+        """Let the stored response stand in for a failed one, or fail the fetch."""
         fetch = self.fetch
         if isinstance(error, asyncio.CancelledError):
             fetch.fail(OriginBroken(NOBODY))

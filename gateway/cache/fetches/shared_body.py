@@ -1,4 +1,4 @@
-"""A body that comes in parts, for all who read it while it comes."""
+"""The body of a response that several readers receive while it arrives."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class SharedBody:
         _set(self._came)
 
     def pass_on(self) -> None:
-        """Keep no more than those who read need."""
+        """Drop the parts that no reader needs any more, from now on."""
         self.passed_on = True
         self._drop()
 
-    async def kept_up(self) -> None:
-        """Wait for the slowest reader of what is passed on. Raises OriginBroken without any.
+    async def wait_for_slowest(self) -> None:
+        """Wait for the slowest reader. Raises OriginBroken if no reader is left.
 
-        One who keeps others waiting is let go: alone it may take its time.
+        A reader that makes others wait for too long is dropped; a single reader is not.
         """
         now = asyncio.get_running_loop().time
         while self.passed_on:
@@ -161,5 +161,5 @@ class SharedBodyReader:
             yield part
 
     def release(self) -> None:
-        """Release the response, because nobody reads its rest."""
+        """Release the response, because no reader needs the rest."""
         self._body.remove_reader(self)

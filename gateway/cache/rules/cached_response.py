@@ -34,11 +34,11 @@ def stream_key(host: str, read: EdgeRead, identity: str) -> StreamKey:
 
 
 class CacheRequest(msgspec.Struct, frozen=True, gc=False):
-    """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
+    """A catch-up GET as the cache handles it.
 
-    `headers` are the client's, `fields` what the origin is sent. A `identified` request comes from
-    somebody in particular. One that is `admitted_as` somebody is nobody's in particular, since the
-    origin lets him read what it gives to all whom it lets: `headers` do not say who he is then.
+    `headers` are the client's, `fields` those that the origin is sent. The headers of an
+    `identified` request identify its reader. A request that is `admitted_as` a reader is not
+    identified: the origin has admitted that reader, and sends the same to all that it admits.
     """
 
     host: str
@@ -119,10 +119,10 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
-    """An origin's answer as a value. `is_storable` says that it may be stored.
+    """An origin's response as the cache stores it, if it `is_storable`.
 
-    It is `joinable` when those may have it who asked for the same while it came. `head` is its
-    status line and header lines, but for Age and its like, and framing.
+    A `joinable` one may be shared by equal requests that came while it arrived. `head` has its
+    status line and header lines, without Age and the like, and without framing.
     """
 
     status: int

@@ -64,10 +64,10 @@ def has_tag(if_none_match: str, etag: str | None) -> bool:
 def byte_range(
     request_headers: MultiMapping[str], headers: MultiMapping[str], length: int
 ) -> tuple[int, int] | None:
-    """Return where the one range asked of a complete 200 begins and ends (the end is not in it).
+    """Return the start and the end (exclusive) of the requested range of a complete 200.
 
-    None serves all of it: no range, several, one of another unit or of another representation, or
-    any of an empty answer, such as a reader at the tail of a stream gets. Raises
+    Return None to send the whole body: without a range, for several, for one in another unit or of
+    another representation, and for an empty body, as at the tail of a stream. Raises
     RangeNotSatisfiable.
     """
     requested = parse_range(request_headers.get("Range", ""), length)

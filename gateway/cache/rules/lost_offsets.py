@@ -1,7 +1,7 @@
-"""Offsets of lost streams, which must not be read on from in the present stream.
+"""Offsets of lost streams, from which the present stream at the path must not be read.
 
-Clients come back with such offsets: SSE readers, whose answers just end, readers whose next poll
-was on its way, and readers who were away. The data of the present stream do not follow theirs.
+Clients come back with such offsets: SSE readers whose response has ended, readers whose next poll
+was on its way, and readers that were disconnected. The present stream does not continue their data.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_HELD = 4096  # offsets of each, before another loss; then only those of the 
 
 
 class _Lost(NamedTuple):
-    """The lost offsets beyond `common` and up to `last`; readers have had those in `held`.
+    """The lost offsets beyond `common` and up to `last`; readers were sent those in `held`.
 
-    Those in `echoed` may have been made up by a client. `present_offsets` are offsets that the
+    Those in `echoed` may be inventions of a client. `present_offsets` are offsets that the
     present stream has, too.
     """
 
@@ -64,7 +64,7 @@ class LostOffsets:
         self._lose(key, _Lost(common, last, held, frozenset(), now, set()))
 
     def lose_echoed(self, key: StreamKey, offset: str, now: float) -> None:
-        """Refuse an offset that a client may have made up: it says nothing of other offsets."""
+        """Refuse an offset that a client may have invented, and no other offsets."""
         self._lose(key, _Lost("", "", frozenset(), frozenset({offset}), now, set()))
 
     def _lose(self, key: StreamKey, lost: _Lost) -> None:

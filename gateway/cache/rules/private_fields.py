@@ -1,7 +1,7 @@
-"""Answers of a private route: what no cache that is shared may be told of them, or keep them by.
+"""Header fields of responses of a private route, without permissions for shared caches.
 
-The gateway's own cache keeps what the origin says. What leaves it is for one reader, and for the
-cache of a browser, for as long as before; but by the URL with a stream's reader key it is for all.
+The gateway's own cache has the response as the origin sent it. Clients get it with directives that
+let only a browser's cache store it; under a URL with the stream's reader key, all caches may.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Recipient(NamedTuple):
     by_key: bool | None = None
 
     def fit(self, fields: CIMultiDict[str], *, is_for_all: bool) -> None:
-        """Leave in an answer's fields what is for him; what is not `is_for_all` is so by no key."""
+        """Make the fields private unless the recipient has a reader key and it `is_for_all`."""
         if not self.is_private or (self.by_key and is_for_all):
             return
         make_private(fields)
-        if self.by_key is False:  # his URL has a key of before
+        if self.by_key is False:  # the URL has an old key
             fields["Cache-Control"] = "private, no-store"
 
 
@@ -49,9 +49,9 @@ EVERYBODY = Recipient()
 
 
 def make_private(fields: CIMultiDict[str]) -> None:
-    """Leave in an answer's fields only what is for its reader.
+    """Remove the fields that let shared caches store a response.
 
-    Another user of his browser comes with another credential, and is given nothing of it.
+    Another user of the same browser has another credential, which the cached copy does not match.
     """
     for name in {name for name in fields if _is_of_shared_caches(name)}:
         del fields[name]

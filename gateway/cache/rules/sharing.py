@@ -34,9 +34,8 @@ def may_be_joined(
 ) -> bool:
     """Return whether waiting requests may share a response that is not stored.
 
-    Otherwise all who wait would send a request to an origin that fails or has no data yet. What
-    sets a cookie is for one request, and so is a private response to a reader without an
-    identity.
+    Otherwise all waiting requests would be sent to an origin that fails or has no data yet. A
+    response that sets a cookie is for one request, and so is a private one to an anonymous reader.
     """
     directives = governing(fields)
     if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
@@ -51,7 +50,7 @@ def may_be_joined(
 def is_ones_own(
     status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, ignore_no_store: bool
 ) -> bool:
-    """Return whether a response is for its requester only, of all who may read.
+    """Return whether a response is for its requester only, and not for all permitted readers.
 
     Refusals are, since they depend on the requester's rights, but failures are not. For data, the
     origin must say so.

@@ -1,8 +1,7 @@
-"""The one form of a request's target, of which everything that is decided about it is taken.
+"""The canonical form of a request's target, from which everything else about it is derived.
 
-Route, name, what is permitted, cache keys and what an origin is asked are all taken of the text
-that `canonical_target` gives: two readings of what a client sent cannot differ, since nobody
-reads that again.
+Route, name, permissions, cache keys and the request to an origin all use the text that
+`canonical_target` returns. So two parts of the gateway cannot interpret a target differently.
 """
 
 from __future__ import annotations
