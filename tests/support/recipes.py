@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
+# These are not on everybody's PATH.
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+CADDY = shutil.which("caddy") or "/usr/bin/caddy"
+HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 NGINX_CONF = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -38,6 +41,17 @@ http {{
     scgi_temp_path {folder}/scgi;
     include {folder}/streams.conf;
 }}
+"""
+# Caddy opens the recipe's listener alone, by TCP, since the port is reserved by UDP, and changes
+# nothing in the trust of the machine.
+CADDY_OPTIONS = """{
+    admin off
+    auto_https disable_redirects
+    skip_install_trust
+    servers {
+        protocols h1 h2
+    }
+}
 """
 FILE_NAME = re.compile(r"(?:#|<!--) ([\w.-]+\.\w+)(?: -->)?\n")
 TYPED = re.compile(r"(\w*)\$ (.*)")
@@ -75,6 +89,11 @@ class Kitchen:
         self._replaced = {
             **replaced,
             "listen 443 ssl": f"listen 127.0.0.1:{self.ports[443]} ssl",
+            "bind :443 ssl": f"bind 127.0.0.1:{self.ports[443]} ssl",
+            "# streams.caddyfile\nstreams.example.com {": (
+                f"{CADDY_OPTIONS}https://streams.example.com:{self.ports[443]} {{\n"
+                "    bind 127.0.0.1"
+            ),
             "/etc/ssl/streams.": f"{folder}/streams.",
             "/var/log/nginx/": f"{folder}/",
             "port=8000": f"port={self.ports[8000]}",
@@ -83,6 +102,7 @@ class Kitchen:
         path = f"{HEADGATE.parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, **AT_ONCE, **more, "PATH": path}
         self._environment["CURL_HOME"] = str(folder)
+        self._environment["XDG_DATA_HOME"] = str(folder)  # of Caddy
         self._shell = ""  # what was typed so far that later lines need
         self._stack = contextlib.ExitStack()
         self._started: dict[str, contextlib.ExitStack] = {}
@@ -157,28 +177,43 @@ class Kitchen:
             program = [sys.executable, *words[1:]]
             port = None if name == "bridge" else self.ports[8000]
         self._started[name].enter_context(self._running(program, port))
-        if name == "server" and (self.folder / "streams.conf").exists():
-            self._serve_tls()
+        if name == "server" and (proxy := self._proxy()):
+            self._serve_tls(proxy)
 
-    def _serve_tls(self) -> None:
-        """The nginx that the machine of the recipe has, and its certificate, which curl trusts."""
-        name = re.search(r"server_name (\S+);", (self.folder / "streams.conf").read_text())
-        assert name is not None
+    def _proxy(self) -> list[str]:
+        """Return the command of the proxy whose file the recipe has; empty without one."""
+        folder = self.folder
+        if (folder / "streams.conf").exists():
+            (folder / "nginx.conf").write_text(NGINX_CONF.format(folder=folder))
+            return [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        if (folder / "streams.caddyfile").exists():
+            return [CADDY, "run", "--config", "streams.caddyfile", "--adapter", "caddyfile"]
+        if (folder / "haproxy.cfg").exists():
+            return [HAPROXY, "-f", "haproxy.cfg"]
+        return []
+
+    def _serve_tls(self, command: list[str]) -> None:
+        """Start the proxy of the recipe's machine, with a certificate that curl trusts."""
+        host = "streams.example.com"
+        if (conf := self.folder / "streams.conf").exists():
+            named = re.search(r"server_name (\S+);", conf.read_text())
+            assert named is not None
+            host = named[1]
         made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-        wanted = f"-subj /CN={name[1]} -addext subjectAltName=DNS:{name[1]}"
+        wanted = f"-subj /CN={host} -addext subjectAltName=DNS:{host}"
         subprocess.run(
             f"{made} {wanted} -keyout streams.key -out streams.pem".split(),
             cwd=self.folder,
             capture_output=True,
             check=True,
         )
+        with (self.folder / "streams.pem").open("a") as pem:  # HAProxy reads both from one file
+            pem.write((self.folder / "streams.key").read_text())
         (self.folder / ".curlrc").write_text(
             f'cacert = "{self.folder}/streams.pem"\n'
-            f'connect-to = "{name[1]}:443:127.0.0.1:{self.ports[443]}"\n'
+            f'connect-to = "{host}:443:127.0.0.1:{self.ports[443]}"\n'
         )
-        (self.folder / "nginx.conf").write_text(NGINX_CONF.format(folder=self.folder))
-        told = ["-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
-        self._stack.enter_context(self._running([NGINX, *told], self.ports[443]))
+        self._stack.enter_context(self._running(command, self.ports[443]))
 
     @contextlib.contextmanager
     def _running(self, command: list[str], port: int | None) -> Iterator[None]:
