@@ -35,6 +35,7 @@ def test_a_comparison_says_what_each_is_better_at_and_when_to_choose_it(title: s
         ("44k durable appends", "append", "43,931"),
         ("63k durable appends", "append", "63,274"),
         ("beside 1.4k", "append", "1,438"),
+        ("beside 1.5k", "append", "1,512"),
         ("50k a second", "append", "50,438"),
         ("an earlier Headgate did 69k", "append", "68,922"),
         ("1,261 MB/s beside 283", "catchup-long", "283 · 100 | 371 · 1 | 1,261"),
