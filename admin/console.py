@@ -101,7 +101,7 @@ class Console:
         """
         problems = await self._reloader.reload()
         if problems:
-            raise NotTold(409, " ".join(problems))
+            raise NotTold(409, "\n".join(problems))
         return tuple(route.prefix for route in self._settings.route_table)
 
     async def instance(self) -> Instance:

@@ -101,8 +101,12 @@ def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
 def _print_routes(settings: Settings) -> None:
     from admin.record import policy
     from gateway.settings import redacted_origin
+    from gateway.settings.reached import front_urls
 
-    click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
+    streams = f"{settings.listen}{' by TLS' if settings.tls_certificate else ''}"
+    streams = " and ".join((streams, *front_urls(settings)))
+    console = f"{settings.admin}{' by TLS' if settings.admin_tls_certificate else ''}"
+    click.echo(f"Valid: streams on {streams}, health checks on {console}.")
     width = max(len(route.prefix) for route in settings.route_table)
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")

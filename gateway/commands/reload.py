@@ -67,6 +67,7 @@ def _admin_url(config: Path | None) -> str:
 def request_reload(target: StreamTarget) -> tuple[str | None, list[str]]:
     """Request a reload; return why it was refused, or None and the routes in force."""
     from http.client import HTTPException
+    from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
@@ -87,9 +88,12 @@ def request_reload(target: StreamTarget) -> tuple[str | None, list[str]]:
             headers["X-CSRF-Token"] = answer("session", "GET", {}).get("csrf", "")
         return None, answer("reload", "POST", headers)["routes"]
     except HTTPError as refusal:
-        return _reasons(refusal), []
+        reasons = _reasons(refusal)
+        return f"{reasons}; {target.advice}" if refusal.status == 401 else reasons, []
     except URLError as error:
-        return f"{target.url} cannot be reached: {error.reason}", []
+        is_certificate = isinstance(error.reason, SSLCertVerificationError)
+        advice = "; name the file of its authority by --cacert" if is_certificate else ""
+        return f"{target.url} cannot be reached: {error.reason}{advice}", []
     except (HTTPException, OSError, ValueError, StartError) as error:
         return f"{target.url} is not the admin listener of Headgate: {error}", []
 

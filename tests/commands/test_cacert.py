@@ -30,6 +30,9 @@ def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
         refused = cli("create", "secure")
         assert refused.returncode == 69
         assert b"certificate of the server is not trusted" in refused.stderr
+        assert refused.stderr.endswith(
+            b"; name the file of the authority that issued it by --cacert.\n"
+        )
         cli.output("create", "secure", "--data", "safe", "--cacert", authority)
         cli.output("context", "add", "tls", base, "--cacert", authority)
         assert cli.output("read", "secure", "--context", "tls") == b"safe"

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
 from gateway.settings import Settings
+from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port
 from tests.support.processes import AT_ONCE
 
@@ -223,6 +224,25 @@ def test_check_reads_the_environment_and_the_config_file_named_there(
         "  /v1/stream  memory:\n"
         "              Everybody may read and write.\n",
         b"",
+    )
+
+
+def test_check_names_the_front_and_which_listeners_speak_tls(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
+    settings = {
+        "HEADGATE_ORIGIN": "memory:",
+        "HEADGATE_AUTH": "none",
+        "HEADGATE_FRONT": "streams.example.com",
+        "HEADGATE_FRONT_LISTEN": "127.0.0.1:8443",
+        "HEADGATE_ADMIN_TLS_CERTIFICATE": str(tmp_path / "tls.pem"),
+        "HEADGATE_ADMIN_TLS_KEY": str(tmp_path / "tls.key"),
+    }
+    first = cli("check", environment=settings).stdout.decode().partition("\n")[0]
+    assert first == (
+        "Valid: streams on 127.0.0.1:4437 and https://streams.example.com:8443, "
+        "health checks on 127.0.0.1:4439 by TLS."
     )
 
 

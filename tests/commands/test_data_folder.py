@@ -180,7 +180,7 @@ def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path
             (("restore", tmp_path / "copy", tmp_path / "data"), "in use by another Headgate"),
             (("restore", tmp_path / "copy", tmp_path), "is not empty, there is copy: "),
             (("restore", tmp_path / "data", tmp_path / "new"), "name the file of a backup"),
-            (("restore", tmp_path / "nothing", tmp_path / "new"), "there is no "),
+            (("restore", tmp_path / "nothing", tmp_path / "new"), "nothing does not exist"),
         ):
             done = command(*words)
             assert (done.returncode, done.stdout) == (2, b"")

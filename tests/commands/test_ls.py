@@ -129,7 +129,10 @@ def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
         cli.output("create", "a")
         refused = cli("ls", "--admin", server.admin_url)
         assert refused.returncode == 5
-        assert b"set STREAM_ADMIN_TOKEN, or give --admin-token FILE" in refused.stderr
+        assert refused.stderr.decode().endswith(
+            "(401 Unauthorized); give a token of admin_tokens by STREAM_ADMIN_TOKEN or "
+            "--admin-token FILE.\n"
+        )
         asked = ("ls", "--admin", server.admin_url)
         assert names(cli.output(*asked, "--admin-token", str(token))) == ["a"]
         by_variable = cli(*asked, environment={"STREAM_ADMIN_TOKEN": ADMIN_TOKEN})

@@ -142,6 +142,16 @@ def test_a_worker_that_starts_amid_a_reload_has_the_new_settings(tmp_path: Path)
         assert at.statuses("/b/s") == {502}
 
 
+def test_each_reason_of_a_refused_reload_has_a_line(tmp_path: Path) -> None:
+    with configured(tmp_path, 1) as at:
+        at.write("/a", sse_hartbeat=1, long_poll_timeout=500)
+        refused = at.reload("--admin", f"http://127.0.0.1:{at.server.admin_port}")
+        assert [line.split(" ")[2] for line in refused.stderr.decode().splitlines()] == [
+            "sse_hartbeat",
+            "long_poll_timeout",
+        ]
+
+
 def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> None:
     at = Configured(tmp_path, 1)
     at.write("/a")
@@ -158,7 +168,12 @@ def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> No
         digest = hashlib.sha256((name * 12).encode()).hexdigest()
         tables.append({"name": name, "role": role, "token": f"sha256:{digest}"})
     with configured(tmp_path, 1, HEADGATE_ADMIN_TOKENS=json.dumps(tables)) as at:
-        assert at.reload().returncode == 1
+        refused = at.reload()
+        assert refused.returncode == 1
+        assert refused.stderr.decode() == (
+            "headgate: sign in, or send a token as Authorization: Bearer; "
+            "give a token of admin_tokens by STREAM_ADMIN_TOKEN or --admin-token FILE\n"
+        )
         assert at.reload("--admin-token", str(tmp_path / "eye")).returncode == 1
         assert at.reload("--admin-token", str(tmp_path / "ops")).returncode == 0
         url = f"http://127.0.0.1:{at.server.admin_port}"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused
-
-from gateway.commands.one_stream.admin_target import TOKEN_VARIABLE
 from gateway.commands.shell.failure import Failed
 
 if TYPE_CHECKING:
@@ -21,20 +18,13 @@ LONGEST_ANSWER = 16 << 20
 async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None = None) -> bytes:
     """Return the answer to a GET of `path` below the URL of the admin listener.
 
-    Raises Failed for a token that is missing, and for an answer that is too long; RequestRefused
-    for other refusals.
+    Raises Failed for an answer that is too long, and RequestRefused.
     """
     body = bytearray()
     url = f"{admin.url.removesuffix('/api')}/{path}"
-    try:
-        async with admin.beside(url).request("GET", query=query) as answer:
-            async for piece in answer.content.iter_chunked(1 << 16):
-                body += piece
-                if len(body) > LONGEST_ANSWER:
-                    raise Failed(f"{admin.shown}: the answer is over {LONGEST_ANSWER >> 20} MiB")
-    except RequestRefused as refusal:
-        if refusal.status in {401, 403}:
-            wanted = f"it wants a token: set {TOKEN_VARIABLE}, or give --admin-token FILE"
-            raise Failed(f"{refusal}; {wanted}") from refusal
-        raise
+    async with admin.beside(url).request("GET", query=query) as answer:
+        async for piece in answer.content.iter_chunked(1 << 16):
+            body += piece
+            if len(body) > LONGEST_ANSWER:
+                raise Failed(f"{admin.shown}: the answer is over {LONGEST_ANSWER >> 20} MiB")
     return bytes(body)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import override
 
 from gateway.commands.one_stream.home import ca_file_of
 from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
@@ -37,6 +38,17 @@ admin_token_option = click.option(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class AdminTarget(StreamTarget):
+    """The admin API of a gateway, and the token for it."""
+
+    @property
+    @override
+    def advice(self) -> str:
+        kind = "a" if self.authorization is None else "another"
+        return f"give {kind} token of admin_tokens by {TOKEN_VARIABLE} or --admin-token FILE"
+
+
 def admin_of(
     home: HomeServer, url: str | None, token_file: Path | None, ctx: click.Context
 ) -> StreamTarget:
@@ -62,7 +74,7 @@ def admin_target(url: str, token_file: Path | None, environment: Mapping[str, st
     token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
     if NOT_IN_FIELDS.search(token):
         raise ValueError("the token must be one line of text")
-    return StreamTarget(api, f"Bearer {token}" if token else None)
+    return AdminTarget(api, f"Bearer {token}" if token else None)
 
 
 def _token(path: Path) -> str:

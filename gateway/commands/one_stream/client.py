@@ -34,6 +34,7 @@ OPTIONS = {
     "Stream-Seq": "--seq",
     "Stream-TTL": "--ttl",
 }
+CERTIFICATE_ADVICE = "name the file of the authority that issued it by --cacert"
 # Exit statuses, as docs/commands.md has them.
 FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
@@ -80,6 +81,8 @@ def in_words(failure: Exception, target: StreamTarget) -> str:
     if refusal is None:
         return str(failure)
     sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
+    if isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError):
+        return f"{sentence}; {CERTIFICATE_ADVICE}"
     return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
 
 

@@ -36,8 +36,8 @@ class SourceFile:
                 version = format_of(file, opened.read(HEADER_BYTES))
             connection = _connect(file, is_backup=not is_folder)
         except FileNotFoundError as error:
-            what = f"no data file, {file.name}, in {place}" if is_folder else f"no {place}"
-            raise StartError(f"there is {what}") from error
+            missing = f"there is no data file, {file.name}, in {place}"
+            raise StartError(missing if is_folder else f"{place} does not exist") from error
         except OSError as error:
             raise StartError(f"{file} cannot be read: {error.strerror}") from error
         except apsw.Error as error:
