@@ -38,8 +38,6 @@ WAL_BYTES = 5 * 1024 * 1024  # a thousand pages, and what came while they were c
 # short appends that wait in the table `recent`, or are still there.
 FIXED_BYTES = SPARE_PAGES * PAGE_BYTES + WAL_BYTES + (recent.TABLE_LAPS + 1) * recent.MOST_BYTES
 MOST_RATIO = 1.15  # of the file to the records that are kept, without FIXED_BYTES
-# Where messages are counted, each append changes its stream's marks, and is a row of its own.
-MOST_RATIO_BY_MESSAGES = 2.5
 TURN_S, TURNS = 2.0, 5
 OLD = 250  # streams of 4 MB whose room is freed beside the appends
 
@@ -59,10 +57,10 @@ class Sizes(NamedTuple):
     kept: int
     file: int
 
-    def are_bounded(self, retention: Retention) -> bool:
-        """Return whether the file is not much larger than what is kept."""
-        ratio = MOST_RATIO_BY_MESSAGES if retention.max_messages else MOST_RATIO
-        return self.file <= ratio * self.kept + FIXED_BYTES
+    @property
+    def are_bounded(self) -> bool:
+        """True if the file is not much larger than what is kept."""
+        return self.file <= MOST_RATIO * self.kept + FIXED_BYTES
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +147,7 @@ async def _campaign(days: int, rounds: int) -> int:
         ):
             with tempfile.TemporaryDirectory() as folder:
                 sizes = await size_after(Path(folder), days, writing, retention)
-            is_bounded = sizes.are_bounded(retention)
+            is_bounded = sizes.are_bounded
             bad += not is_bounded
             _say(
                 f"{writing} {retention}: written {sizes.written:,}, kept {sizes.kept:,}, file"

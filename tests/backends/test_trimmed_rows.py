@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from gateway.backends.sqlite.recent import LONGEST
 from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS, RECLAIM_STREAMS
 from gateway.protocol.streams.state import Lifetime
 from tests.backends.abilities import needed
@@ -30,13 +31,13 @@ def ends(folder: Path) -> list[int]:
     return [end for end in found if isinstance(end, int)]
 
 
-async def with_rows(log: Log, count: int) -> StreamState:
-    """Return a stream with as many rows of ten bytes."""
+async def with_rows(log: Log, count: int, data: bytes = b"0123456789") -> StreamState:
+    """Return a stream with as many rows."""
     change = created(log, "s")
     await log.commit([change])
     for _ in range(count):
         # Without `grown` it is written at its stream's place.
-        change = replace(appended(change.state, b"0123456789"), grown=0)
+        change = replace(appended(change.state, data), grown=0)
         await log.commit([change])
     return change.state
 
@@ -62,7 +63,7 @@ async def test_the_rows_before_the_beginning_are_freed_and_no_others(tmp_path: P
 
 async def test_more_rows_than_one_step_frees_are_freed_in_several(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
-        state = await with_rows(log, RECLAIM_ROWS + 1)
+        state = await with_rows(log, RECLAIM_ROWS + 1, b"x" * (LONGEST + 1))  # not merged
         await trim(log, state, state.tail)
         upkeep = needed(log.upkeep)
         assert await upkeep.reclaim()

@@ -28,6 +28,8 @@ WRITER_PRAGMAS = (
     "journal_mode=wal",
     "synchronous=full",
     "wal_autocheckpoint=1000",
+    # bytes; a WAL that grew while a reader, such as a backup, held it up is cut again afterwards
+    "journal_size_limit=5242880",
     "cache_size=-16384",
     "temp_store=memory",
 )

@@ -265,7 +265,7 @@ class _StreamCheck:
 
     def step(self, state: StreamState, rows: Iterable[Row]) -> int:
         """Check some rows of a snapshot; return the bytes of their records."""
-        position, begins = self.position_in(state), not self.has_begun
+        position, begins = self.position_in(state), True
         self._state, self.has_begun = state, True
         seen = 0
         for end, crc, sizes, data in rows:
@@ -273,7 +273,8 @@ class _StreamCheck:
             if end > state.tail:
                 self.add(state, state.tail, "there are records behind its tail")
                 break
-            # The first row may begin before the first record that is kept.
+            # The first row may begin before the first record that is kept, or hold records that
+            # were in several rows at the last step.
             if at > position or (at < position and not begins):
                 self.add(state, position, "a record is missing")
             elif not _is_sound(state.stream_id, end, crc, sizes, data):

@@ -14,6 +14,7 @@ from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
+from gateway.backends.sqlite.writing.merging import SmallRows
 from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
 from gateway.backends.sqlite.writing.reclaiming import (
     SPARE_PAGES,
@@ -51,6 +52,7 @@ class Writer:
         compact_all(connection)
         recent.clear()
         self._rows = PlaceRows(connection, max_retired)
+        self._merger = SmallRows(connection)
         self.clocks = ClockRows(connection)
         self._known: dict[int, int] = {}  # versions
         self.streams = number(connection, "select count(*) from streams")
@@ -112,6 +114,7 @@ class Writer:
                 connection.execute("rollback")
             self._rows.forget_counts()
             self._known.clear()
+            self._merger.forget()
             raise
         self._note(changes)
         self._recent.note(step)
@@ -196,6 +199,7 @@ class Writer:
         if others:
             whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
             self._rows.write(others, whole)
+            self._merger.note(others)
             self._rows.trim([change.state for change in others if change.trims])
         self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
         if step.deleted_up_to is not None:
