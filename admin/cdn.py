@@ -54,10 +54,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 def told_targets() -> CdnTargets:
     """Return every target with what is known of it, in the order in which they are shown."""
-    return CdnTargets(tuple(map(_told, targets.TARGETS.values())))
+    return CdnTargets(tuple(map(_cdn_target_of, targets.TARGETS.values())))
 
 
-def _told(target: Target) -> CdnTarget:
+def _cdn_target_of(target: Target) -> CdnTarget:
     return CdnTarget(
         name=target.name,
         title=target.title,

@@ -84,7 +84,7 @@ class Console:
             setup.clock,
             streams,
             self._routes,
-            lambda question: self._ask(question, StreamDescription),
+            lambda question: self._query(question, StreamDescription),
         )
 
     def use_settings(self, settings: Settings) -> None:
@@ -151,7 +151,7 @@ class Console:
         limit = max(1, min(limit, LARGEST_PAGE))
         question = ListStreams(route, begins, order, after, limit)
         processes = self._settings.workers
-        answers = await self._ask(lists.asked(question, processes), StreamPage)
+        answers = await self._query(lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)
 
     @property
@@ -165,12 +165,12 @@ class Console:
         """Return a page of a route's runs. Raises NotTold."""
         self._routes.check(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
-        return runs.page(question, await self._ask(question, RunPage), self._clock())
+        return runs.page(question, await self._query(question, RunPage), self._clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
         _, name = self._routes.stream(route, name)
-        answers = await self._ask(DescribeStream(route, name), StreamDescription)
+        answers = await self._query(DescribeStream(route, name), StreamDescription)
         return lists.descriptions(answers)
 
     async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
@@ -188,7 +188,7 @@ class Console:
     ) -> Explanation:
         """Explain how a request for this URL, or path and query, would be answered now."""
         question = ExplainRequest(url, tuple(headers), method)
-        return lists.explanations(await self._ask(question, Explanation))
+        return lists.explanations(await self._query(question, Explanation))
 
     def cdn_targets(self) -> CdnTargets:
         """Return the CDNs and proxies that there are configurations for."""
@@ -210,7 +210,7 @@ class Console:
         """Return versions, formats and limits."""
         return about(self._settings, self._formats())
 
-    async def _ask(self, question: Question, kind: type[A]) -> list[A]:
+    async def _query(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""
         answers: Sequence[Answer] = await self._source.query(question)
         found = [answer for answer in answers if isinstance(answer, kind)]

@@ -51,9 +51,9 @@ class OnDemand(web.AbstractResource):
         """Return the site that shows pages, loading its modules first."""
         if self._site is None:
             await asyncio.to_thread(_load)
-        return self._made()
+        return self._create_site()
 
-    def _made(self) -> Site:
+    def _create_site(self) -> Site:
         from admin.api.openapi import add_api
         from admin.pages.site import Site
 
@@ -82,12 +82,12 @@ class OnDemand(web.AbstractResource):
 
     @override
     def __iter__(self) -> Iterator[web.AbstractRoute]:
-        self._made()
+        self._create_site()
         return iter(self._router.routes())
 
     @override
     def __len__(self) -> int:
-        self._made()
+        self._create_site()
         return len(self._router.routes())
 
     @override

@@ -106,7 +106,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_host(self.host, standalone=self.standalone)
         if self.credentials not in CREDENTIAL_MODES:
             known = " or ".join(CREDENTIAL_MODES)
-            raise Refused(f"--credentials must be {known}, not {_shown(self.credentials)}")
+            raise Refused(f"--credentials must be {known}, not {_text_of(self.credentials)}")
         _check_number("--listen", self.listen, 1, 65535)
         _check_number("--cache-size", self.cache_size, MIB, TIB)
         _check_number("the longest poll in seconds", self.poll_s, 1, 24 * 3600)
@@ -116,7 +116,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
         _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
         if self.shield and not _SHIELD.fullmatch(self.shield):
-            raise Refused(f"--shield {_shown(self.shield)} is no name of a place")
+            raise Refused(f"--shield {_text_of(self.shield)} is no name of a place")
         if len(self.read_keys) > MOST_KEYS:
             raise Refused(f"a configuration has at most {MOST_KEYS} read keys")
         _check_items("route prefix", self.prefixes, _PREFIX)
@@ -252,7 +252,7 @@ def _check_host(host: str, *, standalone: bool) -> None:
     if not host or (len(host) <= LONGEST_HOST and _HOST.fullmatch(host)):
         return
     if host != LOOPBACK_IPV6 and not (host.startswith("127.") and _is_here(host)):
-        raise Refused(f"--host {_shown(host)} is no host name in lower case")
+        raise Refused(f"--host {_text_of(host)} is no host name in lower case")
     if not standalone:
         raise Refused(f"--host {host} is of this machine alone: it is for --standalone")
 
@@ -275,7 +275,7 @@ def _either(prefixes: Iterable[str]) -> str:
 def _check_upstream(upstream: str) -> None:
     match = _UPSTREAM.fullmatch(upstream)
     if match is None or not is_port(int(match["port"])):
-        raise Refused(f"--upstream must be HOST:PORT, not {_shown(upstream)}")
+        raise Refused(f"--upstream must be HOST:PORT, not {_text_of(upstream)}")
     if match["ipv6"]:
         try:
             check_ipv6(match["ipv6"])
@@ -293,9 +293,9 @@ def _check_items(kind: str, items: tuple[str, ...], form: re.Pattern[str]) -> No
         raise Refused(f"a configuration names at most {MOST_LISTED} of a {kind}")
     for item in items:
         if len(item) > LONGEST_ITEM or not form.fullmatch(item):
-            raise Refused(f"{_shown(item)} is no {kind}")
+            raise Refused(f"{_text_of(item)} is no {kind}")
 
 
-def _shown(value: object) -> str:
+def _text_of(value: object) -> str:
     """Return a given value as a short line of ASCII."""
     return ascii(value)[:128]

@@ -138,11 +138,11 @@ def visible(text: str) -> str:
 
     A name may hold them, and could look like another one, or turn round what stands beside it.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_visible_character, text))
 
 
 @lru_cache(4096)  # the characters of most languages; a message has thousands
-def _shown(character: str) -> str:
+def _visible_character(character: str) -> str:
     hides = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
     return f"⟨U+{ord(character):04X}⟩" if hides else character
 

@@ -29,7 +29,7 @@ class SignInPages:
     def __init__(
         self, show: Callable[[web.Request, TemplatePage, int], Awaitable[web.Response]]
     ) -> None:
-        self._shown = show
+        self._show = show
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add a route for each form."""
@@ -42,7 +42,7 @@ class SignInPages:
         if VIEWER in request:
             raise web.HTTPSeeOther(there)
         page = TemplatePage("sign_in.html", {"refusal": None, "name": "", "next": there})
-        return await self._shown(request, page, 200)
+        return await self._show(request, page, 200)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         entered = await fields(request)
@@ -53,7 +53,7 @@ class SignInPages:
             )
         except NotTold as refusal:
             values = {"refusal": refusal.reason, "name": name, "next": there}
-            return await self._shown(request, TemplatePage("sign_in.html", values), refusal.status)
+            return await self._show(request, TemplatePage("sign_in.html", values), refusal.status)
         response = web.HTTPSeeOther(there)
         set_cookie(response, request, token)
         raise response

@@ -24,12 +24,12 @@ def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> l
     The last message of a body that is not `whole` is cut; cut JSON is a single message.
     """
     if is_json(content_type):
-        messages = _json(body) if whole else [_shown(body, cut=True, text=True)]
+        messages = _json(body) if whole else [_message_of(body, cut=True, text=True)]
     else:
         text = is_text(content_type)
         if text and not whole:
             body = body[: _whole_characters(body)]
-        messages = [_shown(piece, cut=False, text=text) for piece in _pieces(body, text=text)]
+        messages = [_message_of(piece, cut=False, text=text) for piece in _pieces(body, text=text)]
     if messages:
         last = messages[-1]
         cut = last.truncated or not whole
@@ -39,12 +39,12 @@ def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> l
 
 def _json(body: bytes) -> list[Message]:
     try:
-        return [_shown(item, cut=False, text=True) for item in json_messages(body)]
+        return [_message_of(item, cut=False, text=True) for item in json_messages(body)]
     except BadRequest:  # an origin may send what it calls JSON
-        return [_shown(body, cut=False, text=True)]
+        return [_message_of(body, cut=False, text=True)]
 
 
-def _shown(message: bytes, *, cut: bool, text: bool) -> Message:
+def _message_of(message: bytes, *, cut: bool, text: bool) -> Message:
     beginning = message[:LONGEST_MESSAGE]
     truncated = cut or len(beginning) < len(message)
     if truncated and text:

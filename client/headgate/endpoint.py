@@ -167,7 +167,7 @@ class Endpoint:
                 ),
             ) as answer:
                 if answer.status >= 300:
-                    reason = await _said(answer)
+                    reason = await _error_text_of(answer)
                     raise refusal(self.shown, reason, answer.status, answer.headers)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
@@ -215,7 +215,7 @@ def _quoted(url: str) -> str:
     return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
 
 
-async def _said(answer: aiohttp.ClientResponse) -> str:
+async def _error_text_of(answer: aiohttp.ClientResponse) -> str:
     body = await answer.content.read(ERROR_BODY_BYTES)
     detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
     # The answer to HEAD has no body that could tell.

@@ -48,7 +48,7 @@ class Lease:
         With `only_free`, return False where another producer has it.
         """
         while True:
-            created = await self._made()
+            created = await self._create()
             if only_free and not created.is_new:
                 return False
             self._position = created.next_offset
@@ -59,7 +59,7 @@ class Lease:
             if created.is_new or await self._append(HEARTBEAT):
                 return True
 
-    async def _made(self) -> Metadata:
+    async def _create(self) -> Metadata:
         """Create the lease or return the existing one, whose own `orphan_after` counts then."""
         try:
             return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)

@@ -23,7 +23,7 @@ class Judging:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._verifiers: list[Verifier] = []
-        self._left: Iterator[None] = iter(())  # each step judges one principal
+        self._remaining: Iterator[None] = iter(())  # each step judges one principal
         self._next_turn: asyncio.Handle | None = None
 
     def include(self, verifier: Verifier) -> Verifier:
@@ -34,7 +34,7 @@ class Judging:
     def restart(self) -> None:
         """Judge all principals from the first one on."""
         now = self._clock()
-        self._left = chain.from_iterable(it.judging(now) for it in self._verifiers)
+        self._remaining = chain.from_iterable(it.judging(now) for it in self._verifiers)
         self._go_on()
 
     def stop(self) -> None:
@@ -47,7 +47,7 @@ class Judging:
         self.stop()
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + LONGEST_TURN_S
-        for _ in self._left:
+        for _ in self._remaining:
             if loop.time() >= turn_ends:
                 self._next_turn = loop.call_soon(self._go_on)
                 return

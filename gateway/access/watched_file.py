@@ -51,7 +51,7 @@ class WatchedFile(Background, Generic[T]):
         self._pending: _Seen | None = None
         self._refused: _Seen | None = None
         try:
-            self._taken = _signature(path)
+            self._signature_read = _signature(path)
             self.value = parse(read_file(path))
         except (OSError, ValueError) as cause:
             raise StartError(_sentence(path, cause)) from cause
@@ -70,7 +70,7 @@ class WatchedFile(Background, Generic[T]):
             self._pending = self._refused = None
             self._refuse(_sentence(self.path, cause))
             return
-        if seen == self._taken:
+        if seen == self._signature_read:
             self._pending = self.trouble = None
         elif seen != self._pending:
             self._pending = seen
@@ -86,7 +86,7 @@ class WatchedFile(Background, Generic[T]):
             self._refused = seen if isinstance(cause, ValueError) else None
             self._refuse(_sentence(self.path, cause))
             return
-        self._taken = seen
+        self._signature_read = seen
         self._pending = self.trouble = None
         self.value = value
         log.info("access.file_read", file=self.path)

@@ -160,7 +160,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     use = reuse(request.headers, variants, now, is_down=is_down)
     if isinstance(use, ServeCached) or stream is None:
         return use  # a fresh copy of a followed stream is not outdated
-    known = _known(stream, request)
+    known = _from_stream(stream, request)
     if known is not None:
         return known
     if isinstance(use, Fetch | Validate | StandIn):
@@ -168,7 +168,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     return use
 
 
-def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
+def _from_stream(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
     """Return the decision to serve the known data of a followed stream, or None."""
     state = stream.state
     if state.knows_tail(request.start):

@@ -155,7 +155,7 @@ class HttpCache:
             fetch = self.fetches.joinable(key) if joins else None
             is_collapsed = fetch is not None
             if fetch is None:
-                fetch = self._made(key, request, old)
+                fetch = self._new_fetch(key, request, old)
             part = fetch.join()
             try:
                 if is_collapsed:
@@ -214,7 +214,7 @@ class HttpCache:
         is_validating = old is not None and old.is_validating
         if is_validating or key in self.fetches or now < rests_until:
             return
-        fetch, send = self._made(key, request, old), partial(self.send, request)
+        fetch, send = self._new_fetch(key, request, old), partial(self.send, request)
         self.fetches.start(fetch, send, shared=True, needs_no_waiter=True)
 
     @staticmethod
@@ -263,7 +263,7 @@ class HttpCache:
         is_current = fetch.passed_by is None or fetch.is_current
         return CacheResult(cached, lines, is_current, is_current, source, fetch.number)
 
-    def _made(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
+    def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
         self.fetched += 1
         return SharedFetch(key, request, old)
 

@@ -81,7 +81,7 @@ async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIter
     yield ExplainStep("Cache key", " ".join(request.key), "the host and the canonical target")
     now = route.clock()
     decided = route.cache.decide(client_request.method, request, stream, now, only_looks=True)
-    yield _kept(decided.variants, now)
+    yield _step_of_variants(decided.variants, now)
     yield _followed(stream)
     yield _of_decision(decided.use, is_being_fetched=route.cache.is_being_fetched(request))
 
@@ -129,7 +129,7 @@ def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainSt
     )
 
 
-def _kept(variants: Sequence[Variant], now: float) -> ExplainStep:
+def _step_of_variants(variants: Sequence[Variant], now: float) -> ExplainStep:
     title, rule = "What is kept", "RFC 9111 section 4.2, RFC 5861"
     if not variants:
         return ExplainStep(title, "no answer", rule)

@@ -180,9 +180,9 @@ class OriginGuard(Background, Guard):
 
     async def _permission_until(self, request: CacheRequest) -> float:
         """Return when the permission for a read expires; equal questions share one HEAD."""
-        return await self._questions.read(request.admitted_as, partial(self._ask, request))
+        return await self._questions.read(request.admitted_as, partial(self._query_origin, request))
 
-    async def _ask(self, request: CacheRequest) -> float:
+    async def _query_origin(self, request: CacheRequest) -> float:
         sent_at = self._clock()
         try:
             answer = await self._send_head(request)

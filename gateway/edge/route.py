@@ -106,7 +106,9 @@ class EdgeRoute(StreamRoute):
             freshness=replace(rules.freshness, is_private=access.is_private),
         )
         self.feeds.source.reader_keys = access.reader_keys
-        self._known = KnownStreams(prefix, self.feeds.table, self.cache, self.feeds.source.turns)
+        self._known_streams = KnownStreams(
+            prefix, self.feeds.table, self.cache, self.feeds.source.turns
+        )
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
@@ -250,12 +252,12 @@ class EdgeRoute(StreamRoute):
 
     @override
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        return await self._known.page(question)
+        return await self._known_streams.page(question)
 
     @override
     async def describe(self, name: str) -> StreamDescription:
         """Return what is known of a stream, and its readers here. Raises StreamNotFound."""
-        return self._known.describe(name)
+        return self._known_streams.describe(name)
 
     @override
     async def open(self) -> None:

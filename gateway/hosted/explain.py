@@ -45,7 +45,7 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
     state = route.table.present(await route.table.load(request.name))
     yield ExplainStep("The stream", _described(state), "what the log has at this path")
     chunk = route.reads.cached(read)  # after the look at the log, which drops what has become old
-    yield _kept(chunk, route.clock())
+    yield _step_of_chunk(chunk, route.clock())
     if request.method == "HEAD":
         yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
     else:
@@ -72,7 +72,7 @@ def _what_is_asked(read: Read) -> str:
             return f"what there is {where}"
 
 
-def _kept(chunk: RenderedChunk | None, now: float) -> ExplainStep:
+def _step_of_chunk(chunk: RenderedChunk | None, now: float) -> ExplainStep:
     rule = "a whole chunk never changes; what reached the tail is dropped with the next append"
     if chunk is None:
         return ExplainStep("What is kept", "no answer", rule)

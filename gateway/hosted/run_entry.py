@@ -133,18 +133,18 @@ def contents_of(data: bytes) -> RecordContents:
         _, end = _first_value(data[:LONGEST_RECORD].decode("latin-1"))  # a character for each byte
     except ValueError:  # it is longer itself: an item, or a step with what it came to
         return RecordContents(1, 0 if data.startswith(_RECORD) else 1, [], None)
-    return _found([data[:end]])
+    return _summary_of([data[:end]])
 
 
 def whole_contents_of(data: bytes) -> RecordContents:
     """Return the contents of a record of a JSON stream: messages joined by commas."""
     try:
-        return _found(json_messages(b"[%b]" % data))
+        return _summary_of(json_messages(b"[%b]" % data))
     except BadRequest:  # a log of another program's
         return RecordContents(0, 0, [], None)
 
 
-def _found(messages: Sequence[bytes]) -> RecordContents:
+def _summary_of(messages: Sequence[bytes]) -> RecordContents:
     items, run_records = 0, []
     for message in messages:
         record = records.told(message)

@@ -102,14 +102,14 @@ class RunTable:
     def on_stored(self, change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> None:
         """Note what was appended here. It never raises: the writers wait for their answers."""
         try:
-            run = self._open.get(change.state.path) or self._found(change)
+            run = self._open.get(change.state.path) or self._find_or_add(change)
             if run is not None and (change.records or change.state.closed):
                 self._take(run, change, summarise(change, outcomes))
         except Exception:  # noqa: BLE001 - what the console shows is not worth an append
             log.exception("runs.not_counted", path=change.state.path)
             self.remove(change.state.path)
 
-    def _found(self, change: Change) -> RunEntry | None:
+    def _find_or_add(self, change: Change) -> RunEntry | None:
         """Return the run that its producer has appended to; it was begun elsewhere."""
         state = change.state
         over = self._over.pop(state.path, None)

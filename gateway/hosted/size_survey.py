@@ -36,18 +36,18 @@ class SizeSurvey:
     def __init__(self, log: Log, clock: Callable[[], float]) -> None:
         self._log = log
         self._clock = clock
-        self._kept: dict[str, tuple[Survey, float]] = {}  # until when, by beginning
+        self._surveys: dict[str, tuple[Survey, float]] = {}  # until when, by beginning
         self._under_way: asyncio.Task[None] | None = None
 
     async def largest(self, prefix: str) -> Survey:
         """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
-            self._kept = {key: entry for key, entry in self._kept.items() if now < entry[1]}
-            if prefix in self._kept:
-                return self._kept[prefix][0]
+            self._surveys = {key: entry for key, entry in self._surveys.items() if now < entry[1]}
+            if prefix in self._surveys:
+                return self._surveys[prefix][0]
             if self._under_way is None:
-                if len(self._kept) >= MOST_KEPT:
+                if len(self._surveys) >= MOST_KEPT:
                     raise LimitReached(f"{MOST_KEPT} surveys were made within a minute: ask later")
                 self._under_way = asyncio.get_running_loop().create_task(self._look(prefix))
                 self._under_way.add_done_callback(self._looked)
@@ -56,7 +56,7 @@ class SizeSurvey:
     async def _look(self, prefix: str) -> None:
         taken_at = self._clock()
         survey = Survey(prefix, taken_at, await listing_of(self._log).largest(prefix, MOST))
-        self._kept[prefix] = survey, self._clock() + KEPT_S
+        self._surveys[prefix] = survey, self._clock() + KEPT_S
 
     def _looked(self, look: asyncio.Task[None]) -> None:
         self._under_way = None

@@ -110,7 +110,7 @@ class Attempt:
 
     def rest(self) -> Awaitable[aiohttp.ClientResponse] | None:
         """Return the awaited response of a request that is sent already, else None."""
-        return None if self._sent is None else _begun(self._sent)
+        return None if self._sent is None else _response_to(self._sent)
 
     def end(self) -> None:
         """Stop the timeout: the head is there, or will not come."""
@@ -156,7 +156,7 @@ class Attempt:
         self._run()
 
 
-async def _begun(sent: SentRequest) -> aiohttp.ClientResponse:
+async def _response_to(sent: SentRequest) -> aiohttp.ClientResponse:
     """Return the response as soon as its head is there."""
     try:
         return await sent.response.start(sent.connection)

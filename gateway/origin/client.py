@@ -230,7 +230,7 @@ class Origin:
         previous_servers = {attempt.server}
         while True:
             try:
-                return await self._ask(attempt, held), attempt
+                return await self._send_attempt(attempt, held), attempt
             except HeadgateError as error:
                 following = self._following(attempt, error, previous_servers)
                 if following is None:
@@ -252,7 +252,7 @@ class Origin:
             server = attempt.server
         return attempt.at(server, is_repetition=True)
 
-    async def _ask(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
+    async def _send_attempt(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
         """Send an attempt, with a span but for the poll of a feed; return the response's head.
 
         A poll's span would be open for as long as a stream is silent, and belongs to no client.

@@ -179,7 +179,7 @@ class OriginServers:
         self._tries = tries
         self._servers = tuple(OriginServer(url, prefix) for url in urls)
         self._tried_at = 0.0
-        self._asked: OriginServer | None = self._servers[0]
+        self._chosen: OriginServer | None = self._servers[0]
         self._changes = 0
         for server in self._servers:
             server.on_change = self._note_change
@@ -221,8 +221,8 @@ class OriginServers:
 
     def _note_change(self) -> None:
         """Give all servers new incarnations if requests go to another one from now on."""
-        before, self._asked = self._asked, self.next()
-        if before is not self._asked:
+        before, self._chosen = self._chosen, self.next()
+        if before is not self._chosen:
             self._changes += 1
             for server in self._servers:
                 server.incarnation = f"{server.url} {self._changes}"

@@ -62,7 +62,7 @@ class LoopDetector:
         if passed_s < (LOOK_S if self.looking else LOOK_EVERY_S):
             return
         if self.looking:
-            self._tell(passed_s)
+            self._log_loop(passed_s)
         self.looking = not self.looking
         self._turned_at = now
 
@@ -93,7 +93,7 @@ class LoopDetector:
                 address, port, chain, method, redact(target)[:LONGEST_SHOWN]
             )
 
-    def _tell(self, looked_s: float) -> None:
+    def _log_loop(self, looked_s: float) -> None:
         """Log one line for all loops, about the worst; a longer look needs more repeats."""
         least = max(OFTEN, round(OFTEN * looked_s / LOOK_S))
         loops = {key: read for key, read in self._often.items() if self._times[key] >= least}

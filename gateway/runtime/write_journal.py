@@ -72,7 +72,7 @@ class WriteJournal:
         self._own = number - 1
         self._ring_bytes = ring_bytes
         self._marks_bytes = workers * _MARK
-        self._seen = self._memory[: self._marks_bytes]
+        self._seen_marks = self._memory[: self._marks_bytes]
         self.losses = 0
         self.on_write: Callable[[Write], None] = lambda _: None
         self.on_loss: Callable[[], None] = lambda: None
@@ -93,18 +93,18 @@ class WriteJournal:
         self._marks[self._own] = start + len(record)
         at = self._own * _MARK
         seen = self._memory[at : at + _MARK]
-        self._seen = self._seen[:at] + seen + self._seen[at + _MARK :]
+        self._seen_marks = self._seen_marks[:at] + seen + self._seen_marks[at + _MARK :]
         self.on_announced()
 
     def catch_up(self) -> None:
         """Process what the other workers have written since the last call."""
         marks = self._memory[: self._marks_bytes]
-        if marks != self._seen:
+        if marks != self._seen_marks:
             self._read_up_to(marks)
 
     def _read_up_to(self, marks: bytes) -> None:
-        spans = zip(_numbers(self._seen), _numbers(marks), strict=True)
-        self._seen = marks
+        spans = zip(_numbers(self._seen_marks), _numbers(marks), strict=True)
+        self._seen_marks = marks
         try:
             found = [
                 record

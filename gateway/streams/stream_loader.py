@@ -70,19 +70,21 @@ class StreamLoader:
         if active.loading is None:
             active.loading = loading = asyncio.get_running_loop().create_future()
             try:
-                self._ask(active, loading)
+                self._start_load(active, loading)
             except BaseException:
                 active.loading = None
                 raise
             return loading
         return active.loading
 
-    def _ask(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
+    def _start_load(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
         active.last_lookup += 1
-        on_loaded = partial(self._told, active, loading, active.revision, active.last_lookup)
-        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(on_loaded)
+        on_done = partial(
+            self._on_lookup_done, active, loading, active.revision, active.last_lookup
+        )
+        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(on_done)
 
-    def _told(
+    def _on_lookup_done(
         self,
         active: ActiveStream,
         loading: asyncio.Future[None],
@@ -97,7 +99,7 @@ class StreamLoader:
                 active.answered_lookup = question
                 self._on_loaded(active, loaded)
             elif active.state is None:  # a commit or a lost race has overtaken the answer
-                self._ask(active, loading)
+                self._start_load(active, loading)
                 return
         except asyncio.CancelledError:
             loading.cancel()

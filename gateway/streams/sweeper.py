@@ -34,9 +34,9 @@ class Sweeper(Background):
         self._table = table
         self._log = table.log
         self._lifecycle = lifecycle
-        self._told = ""  # the last failure, until a round without one
-        self._told_doubt: ClockReading | None = None
-        self._told_ahead = False
+        self._last_failure = ""  # the last failure, until a round without one
+        self._logged_doubt: ClockReading | None = None
+        self._has_logged_ahead = False
         self.expired = 0
 
     @override
@@ -99,7 +99,7 @@ class Sweeper(Background):
         """Note the time, and log once how many streams have expired by a clock in doubt."""
         now = self.note()
         doubted = self._table.clock.in_doubt_since
-        if doubted is not None and doubted is not self._told_doubt:
+        if doubted is not None and doubted is not self._logged_doubt:
             count = await self._count_expired(doubted)
             if count:
                 clock = self._table.clock
@@ -109,7 +109,7 @@ class Sweeper(Background):
                     count=count,
                     kept_for_s=clock.grace_s,
                 )
-        self._told_doubt = doubted
+        self._logged_doubt = doubted
         return now
 
     async def _count_expired(self, now: ClockReading) -> int:
@@ -119,21 +119,21 @@ class Sweeper(Background):
     async def _compare(self, now: ClockReading, removal_time: ClockReading) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""
         ahead_s = now.wall - removal_time.wall
-        if ahead_s > AHEAD_S and not self._told_ahead:
+        if ahead_s > AHEAD_S and not self._has_logged_ahead:
             log.warning(
                 "clock.ahead",
                 route=self._table.clock.route,
                 by_s=round(ahead_s, 3),
                 count=await self._count_expired(now),
             )
-        self._told_ahead = ahead_s > AHEAD_S
+        self._has_logged_ahead = ahead_s > AHEAD_S
 
     async def _step(self, step: Awaitable[T]) -> T | None:
         try:
             return await step
         except Exception as error:  # noqa: BLE001 - the sweeper has to outlive whatever happens
             reason = error.detail if isinstance(error, HeadgateError) else repr(error)
-            if reason != self._told:
+            if reason != self._last_failure:
                 log.warning("sweep.failed", reason=reason)
-            self._told = reason
+            self._last_failure = reason
             return None

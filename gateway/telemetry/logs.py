@@ -141,7 +141,7 @@ class LinesOfOneEvent:
         self._json_fields = json_fields
         self._fields = fields
         self._write_soon: Callable[..., object] | None = None
-        self._render: Callable[..., str] = self._shown
+        self._render: Callable[..., str] = self._line
         self._json_end = ""
         self._stamp = _Stamp()
         if _written is not None:
@@ -164,7 +164,7 @@ class LinesOfOneEvent:
             f"{self._json_fields(*facts)}{self._json_end}"
         )
 
-    def _shown(self, now: float, facts: tuple[object, ...]) -> str:
+    def _line(self, now: float, facts: tuple[object, ...]) -> str:
         assert _written is not None
         assert _written.render is not None
         head = {"ts": self._stamp.at(now), "level": self._level, "event": self._event}

@@ -29,9 +29,9 @@ class CountedLine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._tell()
+        self._log_line()
 
-    def _tell(self) -> None:
+    def _log_line(self) -> None:
         if self._times:
             log.warning(self._event, **self._fields, times=self._times)
             self._times = 0
@@ -50,7 +50,7 @@ class RareLine(CountedLine):
     def _write(self) -> None:
         self._timer = None
         if self._times:
-            self._tell()
+            self._log_line()
             self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._write)
 
 
@@ -84,14 +84,14 @@ class OutageLine(CountedLine):
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._times and now >= self._due:
-            self._tell()
+            self._log_line()
             self._due = now + self._wait_s
             self._wait_s = min(2 * self._wait_s, LONGEST_S)
         self._timer = None
         if now - self._failed_at < QUIET_S or self._answered() <= self._answers:
             self._timer = loop.call_later(EVERY_S, self._look)
             return
-        self._tell()
+        self._log_line()
         lasted_s = round(self._failed_at - self._began, 1)
         log.info(self._over, **self._fields, times=self._in_all, lasted_s=lasted_s)
         self._in_all = 0

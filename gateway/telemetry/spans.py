@@ -61,12 +61,12 @@ LAST_EXPORT_S = 2.0
 class RequestSpan:
     """The span of a request that is being answered. What is told after its end is not heard."""
 
-    __slots__ = ("_asked", "_span", "continues")
+    __slots__ = ("_origin_span", "_span", "continues")
 
     def __init__(self, span: Span, *, continues: bool) -> None:
         """`continues` says that the client's own span is its parent."""
         self._span = span
-        self._asked: Span | None = None  # the latest request at an origin on its behalf
+        self._origin_span: Span | None = None  # the latest request at an origin on its behalf
         self.continues = continues
 
     @property
@@ -82,18 +82,18 @@ class RequestSpan:
 
     def asks(self, tracer: Tracer, attributes: Attributes) -> Span:
         """Begin the span of a request at an origin on behalf of this one."""
-        self._asked = tracer.start(
+        self._origin_span = tracer.start(
             str(attributes["http.request.method"]),
             SpanKind.CLIENT,
             attributes,
             set_span_in_context(self._span, Context()),
         )
-        return self._asked
+        return self._origin_span
 
     def link(self, leader: RequestSpan) -> None:
         """Link to the request at an origin whose result this request shares."""
         if self._span.is_recording():
-            self._span.add_link((leader._asked or leader._span).get_span_context())
+            self._span.add_link((leader._origin_span or leader._span).get_span_context())
 
     def answered(self, status: int) -> None:
         """Note the status of the response; a client's mistake is no error of the server."""

@@ -17,7 +17,7 @@ class Router:
 
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
-        self._shown = [f"{route.prefix}/" for route in self._routes]
+        self._prefixes = [f"{route.prefix}/" for route in self._routes]
 
     def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)
@@ -28,4 +28,4 @@ class Router:
             begin = len(route.prefix)
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
                 return route, route.checked(path[begin + 1 :])
-        raise StreamNotFound(f"streams are below {' and '.join(self._shown)}")
+        raise StreamNotFound(f"streams are below {' and '.join(self._prefixes)}")

@@ -47,7 +47,7 @@ class ShortAdmission:
     def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
         self._routes = routes
         self._clock = clock
-        self._found = lru_cache(MAX_PATHS)(self._find)
+        self._cached_find = lru_cache(MAX_PATHS)(self._find)
 
     def fields(self, message: RawRequestMessage) -> RequestFields | None:
         """Return the fields of a request with its client in place of its bearer token.
@@ -163,7 +163,7 @@ class ShortAdmission:
         return principal if is_admitted else None
 
     def _at(self, path: str) -> _StreamPath | None:
-        return self._found(path) if len(path) <= LONGEST_PATH else None
+        return self._cached_find(path) if len(path) <= LONGEST_PATH else None
 
     def _find(self, path: str) -> _StreamPath | None:
         try:

@@ -152,9 +152,9 @@ async def test_admission_is_not_cached_for_paths_beyond_a_length(more: int, tmp_
     async with guarded(tmp_path) as gateway:
         admission = gateway.fast._admission
         assert admission is not None
-        before = admission._found.cache_info().currsize
+        before = admission._cached_find.cache_info().currsize
         await gateway.ask(get(path, bearer("ann")))
-        assert admission._found.cache_info().currsize - before == (more <= 0)
+        assert admission._cached_find.cache_info().currsize - before == (more <= 0)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -154,7 +154,7 @@ async def test_tokens_with_unknown_key_ids_cause_one_fetch_per_interval(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await until(lambda: issuer.keys.keys is not None)
-    issuer.keys._asked_at -= remote_keys.UNKNOWN_EVERY_S  # a while ago
+    issuer.keys._requested_at -= remote_keys.UNKNOWN_EVERY_S  # a while ago
     tokens = [good(header={"kid": f"made up {number}"}) for number in range(500)]
     assert not any(await asyncio.gather(*map(issuer.is_known, tokens)))
     assert issuer.asked == 2

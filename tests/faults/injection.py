@@ -116,7 +116,7 @@ GUARDS = STEPS | frozenset(
         "SingleFlight._on_done",
         "SseReader._read",
         "SseReader.advance",
-        "StreamLoader._told",
+        "StreamLoader._on_lookup_done",
         "Commits._committed",
         "Commits._settled",
         "Commits._stands",

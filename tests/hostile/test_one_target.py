@@ -101,7 +101,9 @@ class Stage:
         self.gateway.store.clear()
         self.origin.heard.clear()
         self.found.clear()
-        handlers_of(self.gateway)._found.cache_clear()  # where paths lead is to be looked up again
+        handlers_of(
+            self.gateway
+        )._cached_find.cache_clear()  # where paths lead is to be looked up again
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())

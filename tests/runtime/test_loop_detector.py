@@ -42,7 +42,7 @@ def look(gateway: Serving) -> None:
 def found(gateway: Serving, looked_s: float = LOOK_S) -> Lines:
     """End the look; the log lines of it."""
     with capture_logs() as lines:
-        gateway.shared.loop_detector._tell(looked_s)
+        gateway.shared.loop_detector._log_loop(looked_s)
     gateway.shared.loop_detector.looking = False
     return lines
 
@@ -214,10 +214,10 @@ def test_the_reads_noted_in_one_sample_are_limited(others: int, loops: int) -> N
     for number in range(others):
         read(repeated, f"/{number}")
     read(repeated, "/loop", times=OFTEN)
-    repeated._tell(LOOK_S)
+    repeated._log_loop(LOOK_S)
     assert repeated.noticed == loops
     read(repeated, "/loop", times=OFTEN)  # the next look has room again
-    repeated._tell(LOOK_S)
+    repeated._log_loop(LOOK_S)
     assert repeated.noticed == loops + 1
 
 
@@ -227,7 +227,7 @@ def test_a_read_noted_before_the_sample_was_full_is_still_counted() -> None:
     for number in range(MOST_NOTED):
         read(repeated, f"/{number}")
     read(repeated, "/loop")
-    repeated._tell(LOOK_S)
+    repeated._log_loop(LOOK_S)
     assert repeated.noticed == 1
 
 
@@ -238,7 +238,7 @@ def test_a_longer_sample_needs_more_reads_for_a_loop(looked_s: float, loops: int
     """The timer of a busy process comes late."""
     repeated = LoopDetector()
     read(repeated, "/loop", times=OFTEN)
-    repeated._tell(looked_s)
+    repeated._log_loop(looked_s)
     assert repeated.noticed == loops
 
 
@@ -248,7 +248,7 @@ def test_several_loops_are_logged_in_one_line_with_shortened_values() -> None:
     read(repeated, "/" + "b" * 1000, client="x" * 1000, times=OFTEN + 1)
     read(repeated, "/c", times=OFTEN)
     with capture_logs() as lines:
-        repeated._tell(LOOK_S)
+        repeated._log_loop(LOOK_S)
     (line,) = lines
     assert (line["loops"], line["times"]) == (3, OFTEN + 1)
     assert line["path"] == "/" + "b" * (LONGEST_SHOWN - 1)

@@ -45,10 +45,10 @@ def answered(
     BadRequest for what no page says.
     """
     sent_parts = {str(part.get("toolCallId")): part for part in sent}
-    return [_said(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
+    return [_answered_part(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
 
 
-def _said(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+def _answered_part(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a call with what a page has told of it."""
     type_of_answer = ANSWERS.get(str(part.get("state")), {}).get(str(sent.get("state")))
     if type_of_answer is None or part.get("providerExecuted"):

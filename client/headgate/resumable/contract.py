@@ -10,7 +10,9 @@ Text: TypeAlias = AsyncGenerator[str, None]
 State: TypeAlias = Literal["active", "lost", "done"]
 MakeSource: TypeAlias = Callable[[], AsyncIterable[str] | Iterable[str]]
 ErrorText: TypeAlias = Callable[[Exception], str]
-Told: TypeAlias = Callable[[str, Exception], str]  # of a stream's id and what ended its source
+FailureText: TypeAlias = Callable[
+    [str, Exception], str
+]  # for a stream id and the error of its source
 
 
 class Backplane(Protocol):

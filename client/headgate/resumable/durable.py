@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from headgate.endpoint import Authorization
     from headgate.following import Batch
-    from headgate.resumable.contract import MakeSource, State, Text, Told
+    from headgate.resumable.contract import FailureText, MakeSource, State, Text
     from headgate.resumable.productions import Productions
     from headgate.stream import Metadata
 
@@ -92,12 +92,14 @@ class Durable:
         return LogStreams(stream_id, stream, self._ttl_s)
 
     def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:
-        self._productions.start(_produce(streams, found, make_source, self._productions.told))
+        self._productions.start(
+            _produce(streams, found, make_source, self._productions.failure_text)
+        )
         return _read(streams, 0)
 
 
 async def _produce(
-    streams: LogStreams, found: Metadata, make_source: MakeSource, told: Told
+    streams: LogStreams, found: Metadata, make_source: MakeSource, failure_text: FailureText
 ) -> None:
     """Write the source into the log, and how it ended."""
     beating = asyncio.get_running_loop().create_task(_beat(streams))
@@ -105,7 +107,7 @@ async def _produce(
         try:
             await read_up(streams.stream_id, _write(streams, found, make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            await streams.fail(RunState("failed", told(streams.stream_id, error)))
+            await streams.fail(RunState("failed", failure_text(streams.stream_id, error)))
     except StreamError as error:  # readers will find that the producer is gone
         _log.error("stream %r could not be ended: %s", streams.stream_id, error)
     except asyncio.CancelledError:

@@ -61,7 +61,7 @@ class Listener:
     async def _read(self, answer_within_s: float) -> AsyncGenerator[str, None]:
         """Yield an empty string once a producer has answered, then the text."""
         try:
-            await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
+            await self._broker.subscriber.subscribe(self._names.text(self._id), self._on_message)
             await self._be_answered(answer_within_s)
             if self._production is None:
                 return
@@ -157,7 +157,7 @@ class Listener:
     async def _send(self, ask: Ask) -> None:
         await self._broker.publisher.publish(self._names.requests, ask.encode())
 
-    def _heard(self, message: str) -> None:
+    def _on_message(self, message: str) -> None:
         try:
             part = Part.decode(message)
         except ValueError:

@@ -19,7 +19,7 @@ from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of
 
 if TYPE_CHECKING:
-    from headgate.resumable.contract import Broker, MakeSource, Text, Told
+    from headgate.resumable.contract import Broker, FailureText, MakeSource, Text
     from headgate.resumable.names import Names
 
 FIRST_LIFETIME_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
@@ -39,12 +39,12 @@ class StreamProduction:
         broker: Broker,
         sentinel_ttl: float,
         max_buffer_bytes: int,
-        told: Told,
+        failure_text: FailureText,
     ) -> None:
         self._names = names
         self._broker = broker
         self._sentinel_ttl = sentinel_ttl
-        self._told = told
+        self._failure_text = failure_text
         self._buffer = TextBuffer(names.stream_id, max_buffer_bytes)
         self._id = secrets.token_urlsafe(12)
         self._forwarders: dict[str, Forwarder] = {}
@@ -56,7 +56,7 @@ class StreamProduction:
 
     async def open(self) -> None:
         """Begin to listen for readers."""
-        await self._broker.subscriber.subscribe(self._names.requests, self._heard)
+        await self._broker.subscriber.subscribe(self._names.requests, self._on_message)
 
     def read(self) -> Text:
         """Return the text for a reader in this event loop."""
@@ -83,7 +83,7 @@ class StreamProduction:
         try:
             await read_up(self._names.stream_id, self._fill(make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            self._buffer.finish(self._told(self._names.stream_id, error), error)
+            self._buffer.finish(self._failure_text(self._names.stream_id, error), error)
         else:
             self._buffer.finish()
 
@@ -142,7 +142,7 @@ class StreamProduction:
             else:
                 return
 
-    def _heard(self, message: str) -> None:
+    def _on_message(self, message: str) -> None:
         try:
             ask = Ask.decode(message)
         except (TypeError, ValueError):

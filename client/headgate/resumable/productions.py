@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from headgate.keep_alive import KeepAlive
-    from headgate.resumable.contract import Told
+    from headgate.resumable.contract import FailureText
 
 CLOSE_WITHIN_S = 5.0  # for what a source does as it is closed, until it is left to itself
 
@@ -23,12 +23,12 @@ _log = logging.getLogger("headgate.resumable")
 class Productions:
     """Tasks that run to their end; `keep_alive` gets an awaitable of each one's end.
 
-    What has failed in one is `told` to its readers.
+    What has failed in one is `failure_text` to its readers.
     """
 
-    def __init__(self, keep_alive: KeepAlive | None, told: Told) -> None:
+    def __init__(self, keep_alive: KeepAlive | None, failure_text: FailureText) -> None:
         self._keep_alive = keep_alive
-        self.told = told
+        self.failure_text = failure_text
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, production: Coroutine[None, None, None]) -> None:

@@ -119,7 +119,7 @@ class PubSub:
             self._broker,
             settings.sentinel_ttl,
             settings.max_buffer_bytes,
-            self._productions.told,
+            self._productions.failure_text,
         )
         try:
             await production.open()

@@ -120,7 +120,7 @@ class _Telling:
         self._half_text = written.text
         self._format = written.format
         self._done = [*written.steps]
-        self._seen: set[str] = set()  # ids of messages
+        self._message_ids: set[str] = set()  # ids of messages
 
     @property
     def is_new(self) -> bool:
@@ -168,11 +168,11 @@ class _Telling:
 
     def see(self, messages: Iterable[MessageLike]) -> None:
         """Remember that the stream has these messages."""
-        self._seen.update(str(message.id) for message in messages)
+        self._message_ids.update(str(message.id) for message in messages)
 
     def step(self, config: Config, values: object, metadata: Mapping[str, Any]) -> Step:
         """Return the step of a checkpoint, with those of its messages that the stream lacks."""
-        messages = [each for each in _messages(values) if str(each.id) not in self._seen]
+        messages = [each for each in _messages(values) if str(each.id) not in self._message_ids]
         self.see(messages)
         key = _id(config)
         self._done.append(key)

@@ -35,7 +35,7 @@ class LoopThread:
         # No other loop, such as uvloop's, is as indifferent to a fork as this one.
         self._loop = asyncio.SelectorEventLoop()
         self._loop.set_default_executor(HelperThread())
-        self._kept: dict[object, Callable[[], object] | None] = {}
+        self._exit_calls: dict[object, Callable[[], object] | None] = {}
         self._ident = 0
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 
@@ -84,15 +84,15 @@ class LoopThread:
 
     def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
         """Remember who uses the loop, and what is called where the interpreter exits before."""
-        self._kept[user] = at_exit
+        self._exit_calls[user] = at_exit
 
     def forget(self, user: object) -> None:
         """Remember nothing of who does not use the loop any more."""
-        self._kept.pop(user, None)
+        self._exit_calls.pop(user, None)
 
     def close(self) -> None:
         """Call what its users want to be called as the interpreter exits."""
-        for at_exit in list(self._kept.values()):
+        for at_exit in list(self._exit_calls.values()):
             if at_exit is not None:
                 at_exit()
 

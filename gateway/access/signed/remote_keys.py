@@ -51,7 +51,7 @@ class RemoteKeys(Background):
         self._on_change = on_change
         self._session: ClientSession | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._asked_at = -UNKNOWN_EVERY_S
+        self._requested_at = -UNKNOWN_EVERY_S
         self._content: bytes | None = None
         self.keys: KeySet | None = None
         self.trouble: str | None = None
@@ -67,7 +67,7 @@ class RemoteKeys(Background):
         Calls during a fetch wait for that one.
         """
         now = asyncio.get_running_loop().time()
-        if self._fetching is None and now - self._asked_at < UNKNOWN_EVERY_S:
+        if self._fetching is None and now - self._requested_at < UNKNOWN_EVERY_S:
             return
         await self._fetch()
 
@@ -98,7 +98,7 @@ class RemoteKeys(Background):
         """Fetch once for all callers; a cancelled caller does not end the fetch for the others."""
         if self._fetching is None:
             loop = asyncio.get_running_loop()
-            self._asked_at = loop.time()
+            self._requested_at = loop.time()
             self._fetching = loop.create_task(self._attempt())
         await asyncio.shield(self._fetching)
 

@@ -75,7 +75,7 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
         raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
     tables, found = _checked(values)
     if tables is None or found:
-        raise ValueError(_told(found, file, values))
+        raise ValueError(_message_of(found, file, values))
     return tables.read()
 
 
@@ -88,7 +88,7 @@ def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]
     return tables, [*tables.mistakes()]
 
 
-def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
+def _message_of(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
     """Return a line for each mistake, in the order of the file; the last one has no full stop."""
     listed = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
     lines = [_sentence(it, file, values) for it in listed]

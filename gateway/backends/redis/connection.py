@@ -50,7 +50,7 @@ class RedisConnection(asyncio.Protocol):
     def __init__(
         self, heard: Callable[[list[Reply]], None], lost: Callable[[Exception | None], None]
     ) -> None:
-        self._heard = heard
+        self._on_replies = heard
         self._lost = lost
         self._reader = hiredis.Reader(
             protocolError=ConnectionError, replyError=Refusal, notEnoughData=...
@@ -116,7 +116,7 @@ class RedisConnection(asyncio.Protocol):
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
         if replies:
-            self._heard(replies)
+            self._on_replies(replies)
 
     def _read_on(self) -> None:
         if self.is_open:

@@ -176,7 +176,7 @@ class OriginExchange(FetchExchange):
         except Exception as error:  # noqa: BLE001 - as of `answered`
             self._fail_by(error)
         else:
-            self._tell()
+            self._settle_whole()
 
     async def _go_on(self, first: AnyAnswer) -> None:
         """Take an answer that comes in parts, or confirms what is kept."""
@@ -228,7 +228,7 @@ class OriginExchange(FetchExchange):
         self._came_whole = cached, body
         doubt = self._doubt(cached)
         if doubt is None:
-            self._tell()
+            self._settle_whole()
         return doubt
 
     def _doubt(self, cached: CachedResponse) -> Doubt | None:
@@ -236,7 +236,7 @@ class OriginExchange(FetchExchange):
         on_response_start = None if cached.facts is None else self._rules.on_response_start
         return None if on_response_start is None else on_response_start(self.fetch)
 
-    def _tell(self) -> None:
+    def _settle_whole(self) -> None:
         """Tell an answer that has come whole, also if it must not be kept."""
         assert self._came_whole is not None, "it has come"
         fetch, (cached, body) = self.fetch, self._came_whole

@@ -20,10 +20,10 @@ class LatestContentTypes:
 
     def __init__(self) -> None:
         # With the number of that request.
-        self._seen: OrderedDict[Hashable, tuple[str, int]] = OrderedDict()
+        self._content_types: OrderedDict[Hashable, tuple[str, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._content_types)
 
     def is_another(self, key: Hashable, content_type: str, number: int) -> bool | None:
         """Note what a request has found; whether it was another stream before.
@@ -31,16 +31,16 @@ class LatestContentTypes:
         None where a later request, by its number, has found a stream of another type: then what
         this one has found is of the past.
         """
-        seen = self._seen.get(key)
+        seen = self._content_types.get(key)
         if seen is None:
-            self._seen[key] = content_type, number
-            if len(self._seen) > MAX_STREAMS:
-                self._seen.popitem(last=False)
+            self._content_types[key] = content_type, number
+            if len(self._content_types) > MAX_STREAMS:
+                self._content_types.popitem(last=False)
             return False
         before, latest = seen
         is_another = before != content_type and not is_of_type(content_type, before)
         if is_another and number < latest:
             return None
-        self._seen[key] = content_type, max(number, latest)
-        self._seen.move_to_end(key)
+        self._content_types[key] = content_type, max(number, latest)
+        self._content_types.move_to_end(key)
         return is_another

@@ -49,7 +49,7 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
     lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
     if age and "private" not in browsers:
         directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
-        edge = _said({**directives, "max-age": str(age)}, targeted=shared.targeted)
+        edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
@@ -66,10 +66,10 @@ def _asked_again(
         remaining[name] = value
     if shared_s:
         remaining["s-maxage"] = str(shared_s)
-    return _said(remaining, targeted=directives.targeted)
+    return _directive_line(remaining, targeted=directives.targeted)
 
 
-def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
+def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
     plain = "?1" if targeted else ""  # how a member without an argument was parsed
     return ", ".join(
         name if value in {"", plain} else f"{name}={value}" for name, value in directives.items()

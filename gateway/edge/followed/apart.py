@@ -17,15 +17,15 @@ class ApartStreams:
     """The streams of one route of which the origin has lately had data for one reader alone."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._known = HitForPass(clock)
+        self._hits_for_pass = HitForPass(clock)
 
     def add(self, key: Hashable) -> None:
         """Note that the origin has data for one reader alone."""
-        self._known.add(key)
+        self._hits_for_pass.add(key)
 
     def keyed(self, request: CacheRequest) -> CacheRequest:
         """Return a reader's request, under its own key if the origin has other data for each."""
-        if request.admitted_as and request.stream_key in self._known:
+        if request.admitted_as and request.stream_key in self._hits_for_pass:
             return request.apart()
         return request
 
@@ -33,5 +33,5 @@ class ApartStreams:
         """Return the request, under its own key if the response was for its reader alone."""
         if not request.admitted_as or result.cached.facts is None or not result.cached.is_ones_own:
             return request
-        self._known.add(request.stream_key)
+        self._hits_for_pass.add(request.stream_key)
         return request.apart()

@@ -150,7 +150,7 @@ class OriginPollLoop:
         self._block: bytes | None = None
         # Not at once: the caller does not have this object yet.
         self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
-            self._guarded, self._ask
+            self._guarded, self._send_question
         )
 
     def stop(self) -> None:
@@ -180,7 +180,7 @@ class OriginPollLoop:
         """Send the next request now instead of after a pause: the origin answers again."""
         if self._pause is not None and not self._is_over:
             self._pause.cancel()
-            self._guarded(self._ask)
+            self._guarded(self._send_question)
 
     def on_hold(self) -> None:
         """Note that the origin holds the poll."""
@@ -207,7 +207,7 @@ class OriginPollLoop:
 
     # Questions
 
-    def _ask(self) -> None:
+    def _send_question(self) -> None:
         self._pause = None
         self.sent_at = asyncio.get_running_loop().time()
         self._steps = self._poller.steps_to_answer(self._follower.question)
@@ -243,9 +243,9 @@ class OriginPollLoop:
             self._is_over = True
         elif following.after_s:
             loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(following.after_s, self._guarded, self._ask)
+            self._pause = loop.call_later(following.after_s, self._guarded, self._send_question)
         else:
-            self._ask()
+            self._send_question()
 
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; report an exception to the stream, since the caller cannot handle it."""

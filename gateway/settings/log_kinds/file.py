@@ -48,7 +48,7 @@ def _danger(origin: str) -> str:
     )
 
 
-def _shown(origin: str) -> str:
+def _redacted(origin: str) -> str:
     return f"file:{Path(folder(origin)).absolute()}"
 
 
@@ -68,7 +68,7 @@ KIND = LogKind(
     check=_check,
     look=_look,
     danger=_danger,
-    redact=_shown,
+    redact=_redacted,
     places=lambda origin: (_place(origin),),
     apart=lambda origin: f"both are {_place(origin)}",
     settings=frozenset({"max_log_size"}),

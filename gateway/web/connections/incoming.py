@@ -43,7 +43,7 @@ class IncomingConnection(HttpConnection):
     A request that `answer_known` and `answer_at_once` leave unanswered goes to a handler.
     """
 
-    __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_left", "_part")
+    __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_missing", "_part")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(owner)
@@ -51,7 +51,7 @@ class IncomingConnection(HttpConnection):
         self._part = bytearray()  # the beginning of an incomplete head
         self._has_behind = False  # more was received together with the current request
         self._body: StreamReader | None = None  # a body that is not complete
-        self._left: int | None = None  # bytes missing of the body; None if it is chunked
+        self._missing: int | None = None  # bytes missing of the body; None if it is chunked
         self._fed = 0  # bytes of the chunked body that the parser was fed
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -163,7 +163,7 @@ class IncomingConnection(HttpConnection):
             return at
         if not payload.is_eof():
             is_measured = "Content-Length" in message.headers
-            self._left = int(message.headers["Content-Length"]) if is_measured else None
+            self._missing = int(message.headers["Content-Length"]) if is_measured else None
             self._fed = 0
             at = self._go_on_with_body(payload, data, at)
         is_one_piece = not came_in_parts and self._body is None and not message.chunked
@@ -182,10 +182,10 @@ class IncomingConnection(HttpConnection):
         After a chunked body nothing is parsed: the parser would take the last trailer for a line
         of the next head.
         """
-        end = len(data) if self._left is None else min(len(data), start + self._left)
+        end = len(data) if self._missing is None else min(len(data), start + self._missing)
         self._feed(data[start:end])
-        if self._left is not None:
-            self._left -= end - start
+        if self._missing is not None:
+            self._missing -= end - start
         else:
             self._fed += end - start
             size = body.total_bytes
@@ -195,7 +195,7 @@ class IncomingConnection(HttpConnection):
                 raise BadHttpMessage("there is more between the chunks than in them")
         was_given = self._body is not None
         self._body = None if body.is_eof() else body
-        if was_given and self._left is None and self._body is None and self.state is not DEAF:
+        if was_given and self._missing is None and self._body is None and self.state is not DEAF:
             self.enter(DEAF)
         return end
 

@@ -73,7 +73,7 @@ class Handlers:
         self._lines = shared.lines
         self._loop_detector = shared.loop_detector
         self._operations = operations
-        self._found = lru_cache(REMEMBERED)(self._find)
+        self._cached_find = lru_cache(REMEMBERED)(self._find)
 
     def handle(
         self, request: Request
@@ -201,7 +201,7 @@ class Handlers:
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
                 return RouteAnswer(health(request.method), cache_status.BYPASS)
-            place = self._found(raw)
+            place = self._cached_find(raw)
             if not mark:
                 return place
             check_whole(query)

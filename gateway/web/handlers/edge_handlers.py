@@ -130,7 +130,7 @@ class EdgeHandlers:
 
     async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
         """Answer a catch-up read from the cache, a followed stream or the origin."""
-        cache_request = _asked(request, route, read)
+        cache_request = _cache_request(request, route, read)
         stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
         decided = route.cache.decide(request.method, cache_request, stream, now)
@@ -382,7 +382,7 @@ def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     )
 
 
-def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
+def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
     """Return the cache request of a read; it is remembered for equal header fields."""
     shared = request.fields
     if not shared.are_known or route.requests.guard is not None:

@@ -43,7 +43,7 @@ def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
     output = ToolOutput(
         call_id, RESULTS[type_](content) if type_ in RESULTS else content, None, EXECUTED, metadata
     )
-    return [output, *(_found(content) if type_ == "web_search_tool_result" else ())]
+    return [output, *(_sources_of(content) if type_ == "web_search_tool_result" else ())]
 
 
 def _failed(content: object) -> bool:
@@ -54,7 +54,7 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _found(pages: list[dict[str, Any]]) -> list[Source]:
+def _sources_of(pages: list[dict[str, Any]]) -> list[Source]:
     return [
         Source(
             page["title"], page["url"], metadata={"anthropic": {"pageAge": page.get("page_age")}}

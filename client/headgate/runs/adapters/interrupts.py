@@ -26,7 +26,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, list[str]]] = {}  # name and pieces of the input, by id
         self._told: set[str] = set()  # several modes tell of one interrupt
-        self._asked: set[str] = set()  # ids of calls
+        self._call_ids: set[str] = set()  # ids of calls
 
     def see(self, parts: Iterable[Part]) -> None:
         """Remember the calls that the model makes."""
@@ -61,7 +61,7 @@ class Interrupts:
         name, args = str(action.get("name")), action.get("args") or {}
         call_id = self._found(name, args)
         if call_id is not None:
-            self._asked.add(call_id)
+            self._call_ids.add(call_id)
             return [ApprovalRequest(call_id)]
         call = ToolInput(f"interrupt/{own_id}", own_id, name, json.dumps(args), DYNAMIC)
         return [call, Done(call.id), ApprovalRequest(own_id)]
@@ -69,7 +69,7 @@ class Interrupts:
     def _found(self, name: str, args: object) -> str | None:
         """Return the id of the last such call that the user is not asked about yet."""
         for call_id, (called, pieces) in reversed(self._calls.items()):
-            is_asked = call_id in self._asked
+            is_asked = call_id in self._call_ids
             if not is_asked and called == name and _value("".join(pieces)) == args:
                 return call_id
         return None

@@ -74,7 +74,7 @@ class OpenAIChat:
             if key.endswith("/0"):  # of the choices, one tells of the call
                 parts.append(ModelCall())
                 self._counted = None
-        parts += _said(key, answer, delta)
+        parts += _text_parts(key, answer, delta)
         if choice.get("finish_reason"):
             self._ended = key
             del self._under_way[key]
@@ -82,7 +82,7 @@ class OpenAIChat:
         return parts
 
 
-def _said(key: str, answer: _Answer, delta: dict[str, Any]) -> list[Part]:
+def _text_parts(key: str, answer: _Answer, delta: dict[str, Any]) -> list[Part]:
     parts: list[Part] = []
     # The service of DeepSeek and others name it so, OpenRouter and newer ones as the second.
     thought = delta.get("reasoning_content") or delta.get("reasoning")

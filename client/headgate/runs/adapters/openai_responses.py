@@ -136,7 +136,7 @@ class OpenAIResponses:
             "created": self._created,
             "output_item.added": self._added,
             "output_item.done": self._finished,
-            "output_text.delta": self._said,
+            "output_text.delta": self._text_parts,
             "refusal.delta": self._refused,
             "reasoning_text.delta": lambda event: self._item(event).reasoning.extend_text(
                 event["delta"]
@@ -220,12 +220,12 @@ class OpenAIResponses:
             return [Done(item.part, {"openai": {**item.about, **cited}})]
         return [*whole_call(item.part, raw), *output(raw)]
 
-    def _said(self, event: dict[str, Any]) -> list[Part]:
+    def _text_parts(self, event: dict[str, Any]) -> list[Part]:
         return [Text(self._item(event).part, event["delta"])]
 
     def _refused(self, event: dict[str, Any]) -> list[Part]:
         self._has_refusal = True
-        return self._said(event)
+        return self._text_parts(event)
 
     def _annotated(self, event: dict[str, Any]) -> list[Part]:
         self._item(event).annotations.append(event["annotation"])

@@ -56,7 +56,7 @@ class AiSdkWriter:
         before = before or AiSdkCompletion()
         self._adapters = Adapters()
         self._steps = steps.Steps(before.unfinished)
-        self._left = [*before.unfinished.parts]  # open parts of an older producer
+        self._open_parts = [*before.unfinished.parts]  # open parts of an older producer
         self._open: dict[str, _Open] = {}
         self._begun = before.begun
         self._usage = ui_chunks.UsageSum(before.usage)
@@ -86,7 +86,7 @@ class AiSdkWriter:
             if chunk["type"] == steps.RESET:
                 self._open.clear()
             if chunk["type"] in {steps.RESET, *steps.EDGES}:
-                self._left.clear()
+                self._open_parts.clear()
         is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
         chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
         chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
@@ -98,7 +98,7 @@ class AiSdkWriter:
 
     def _chunks(self, part: Part) -> list[Chunk]:
         if isinstance(part, ModelCall):
-            self._left.clear()  # the step of an older producer ends
+            self._open_parts.clear()  # the step of an older producer ends
             return [*self._text_ends(), steps.START]
         if isinstance(part, Done):
             below = f"{part.id}/"
@@ -155,9 +155,9 @@ class AiSdkWriter:
 
     def _part_left(self, kind: str) -> str | None:
         """Return the id of a part that an older producer has left open, for this one to go on."""
-        for part in self._left:
+        for part in self._open_parts:
             if part[0] == kind and part in self._steps.open_parts:
-                self._left.remove(part)
+                self._open_parts.remove(part)
                 return part[1]
         return None
 

@@ -50,14 +50,14 @@ async def mark_before(run: Place, count: int) -> RunMark:
 
 async def last_items(run: Place, state: RunState) -> list[bytes]:
     """Return what ends a run in place of its producer, in the way of its format."""
-    unfinished = await _left(run)
+    unfinished = await _survey_of(run)
     ending = unfinished.completion.closing()
     if unfinished.form is not None:
         ending += unfinished.form.ending(state)
     return [end_record(state, unfinished.form, unfinished.count), *map(msgspec.json.encode, ending)]
 
 
-async def _left(run: Place) -> StreamSurvey:
+async def _survey_of(run: Place) -> StreamSurvey:
     """Return what is to be known of a run that its producer has left."""
     near = await _near_the_tail(run)
     if (

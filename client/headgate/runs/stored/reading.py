@@ -58,7 +58,7 @@ class Rendering:
 
     def take(self, batch: Batch) -> bytes:
         """Return what the reader is sent for these items; nothing for those that it has."""
-        data = b"".join([data for body in batch.bodies for data in self._taken(body)])
+        data = b"".join([data for body in batch.bodies for data in self._new_data(body)])
         self.offset = batch.position.offset
         self._before = self.count
         self._bytes += sum(map(len, batch.bodies))
@@ -66,7 +66,7 @@ class Rendering:
             self._is_far, self._tells_offset = True, fits(self.offset)
         return data
 
-    def _taken(self, body: bytes) -> list[bytes]:
+    def _new_data(self, body: bytes) -> list[bytes]:
         items = items_of(body)
         if records.MARK not in body:
             # Those that the reader has need not be rendered.

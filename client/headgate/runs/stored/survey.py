@@ -58,7 +58,7 @@ class StreamSurvey:
         self._offset = offset
         # How many items are before the offset; elsewhere than at the beginning a record tells it.
         self._before = 0 if offset == START else None
-        self._seen = 0
+        self._item_count = 0
         self._completes = completes
         self._first = 0  # items of the run itself, before those of its source
         self.step_bytes = 0  # of their records
@@ -69,7 +69,7 @@ class StreamSurvey:
     @property
     def count(self) -> int | None:
         """Number of items up to the place that was reached; None if it cannot be known."""
-        return None if self._before is None else self._before + self._seen
+        return None if self._before is None else self._before + self._item_count
 
     @property
     def mark(self) -> RunMark | None:
@@ -89,7 +89,7 @@ class StreamSurvey:
         for body in batch.bodies:
             parsed = items_of(body)
             if not (self._completes or records.MARK in body):
-                self._seen += len(parsed)
+                self._item_count += len(parsed)
                 continue
             for number, item in enumerate(parsed, 1):
                 self._see(bytes(item))
@@ -100,10 +100,10 @@ class StreamSurvey:
     def _see(self, item: bytes) -> None:
         record = records.told(item)
         if record is None:
-            self._seen += 1
+            self._item_count += 1
             self.completion.take(item)
             self._half_bytes += len(item)
-            if self._seen > self._first and self._half_bytes <= MOST_HALF_BYTES:
+            if self._item_count > self._first and self._half_bytes <= MOST_HALF_BYTES:
                 self._half.append(item)
         else:
             self._learn(record, len(item))
@@ -115,7 +115,7 @@ class StreamSurvey:
                 self.completion = self.form.completion()
                 self._first = len(self.form.opening("id", None))
         if record.count is not None and self._before is None:
-            self._before = record.count - self._seen
+            self._before = record.count - self._item_count
         if record.step is not None:
             self.step_bytes += size
             self._steps.pop(record.step, None)  # so that the last one is the last
@@ -123,7 +123,7 @@ class StreamSurvey:
             self._half, self._half_bytes = [], 0
         if record.end is not None:
             self.end = record.end
-            self._seen += self.form is not None and self.form.numbers_end
+            self._item_count += self.form is not None and self.form.numbers_end
 
 
 def items_of(body: bytes) -> list[msgspec.Raw]:

@@ -24,14 +24,14 @@ class FailoverWatch:
         """`switched` is called once for each failover."""
         self._service = topology.service.encode()
         self._switched = switched
-        self._told = b""
-        self._told_at = 0.0  # loop time
+        self._last_message = b""
+        self._last_message_at = 0.0  # loop time
         self._subscriptions = [
             Subscription(
                 topology,
                 partial(topology.connector.connect_sentinel, node=node),
                 CHANNEL,
-                self._heard,
+                self._on_message,
                 strayed=lambda _: None,  # which channels of a cluster do
             )
             for node in topology.sentinels
@@ -47,10 +47,10 @@ class FailoverWatch:
         for subscription in self._subscriptions:
             await subscription.close()
 
-    def _heard(self, _: bytes, message: bytes | None) -> None:
+    def _on_message(self, _: bytes, message: bytes | None) -> None:
         if message is None or message.partition(b" ")[0] != self._service:
             return
         now = asyncio.get_running_loop().time()
-        if message != self._told or now >= self._told_at + TOGETHER_S:
-            self._told, self._told_at = message, now
+        if message != self._last_message or now >= self._last_message_at + TOGETHER_S:
+            self._last_message, self._last_message_at = message, now
             self._switched()

@@ -111,7 +111,7 @@ class Pipeline:
         """
         self._loop = asyncio.get_running_loop()
         self._connect = connect
-        self._tell_lost = lost
+        self._on_lost = lost
         self._silence = _SilenceTimer(timeout_s, self._on_silence)
         self._epilogue = epilogue
         self._connection: RedisConnection | None = None
@@ -211,7 +211,7 @@ class Pipeline:
             self._start()
         self.answered_sent_at = sent_at
         for call, mine in answered:
-            _tell(call, (mine, last))
+            _set_result(call, (mine, last))
 
     def _whole(self) -> list[tuple[PendingCall, list[Reply]]]:
         """Take the calls whose replies are all here."""
@@ -231,15 +231,15 @@ class Pipeline:
         sent, self._sent = self._sent, deque()
         self._replies = []
         if sent:  # else it was only idle, and the next that is asked for has a new one
-            self._tell_lost(gave_up)
+            self._on_lost(gave_up)
         for call in sent:
-            _tell(call, Unreachable(f"{why}: {error}" if error else why, was_sent=True))
+            _set_result(call, Unreachable(f"{why}: {error}" if error else why, was_sent=True))
         self._start()
 
     def _fail(self, failure: Unreachable) -> None:
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
-            _tell(call, failure)
+            _set_result(call, failure)
 
     def cut(self) -> None:
         """Give the connection up, as for a server that is no longer the right one.
@@ -273,7 +273,7 @@ async def connected(connect: Connect, connection: RedisConnection) -> None:
         raise asyncio.CancelledError
 
 
-def _tell(call: PendingCall, answer: Answer | Unreachable) -> None:
+def _set_result(call: PendingCall, answer: Answer | Unreachable) -> None:
     try:
         call.done(answer)
     except Exception:  # noqa: BLE001 - the others must hear of theirs

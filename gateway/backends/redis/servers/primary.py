@@ -62,7 +62,7 @@ class Primary:
         self.history = 0
         self.is_new = False
         self._is_in_doubt = False
-        self._left = 0  # times that we ended the connections
+        self._ended_count = 0  # times that we ended the connections
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -109,7 +109,7 @@ class Primary:
 
     def reconnect(self) -> None:
         """Connect anew, both pipelines to whoever takes writes then."""
-        self._left += 1
+        self._ended_count += 1
         self._cut()
 
     def _switched(self) -> None:
@@ -145,11 +145,11 @@ class Primary:
         return answer[0]
 
     async def _probe(self) -> None:
-        left = self._left
+        left = self._ended_count
         answer = await _answer(self.commits, [self._probe_call])
         self._is_in_doubt = False
         if isinstance(answer, Unreachable):
-            if answer.was_sent and self._left > left:
+            if answer.was_sent and self._ended_count > left:
                 self.look()  # it was us who ended the connection: that tells nothing of the server
                 return
             self._topology.moved()  # it may be that another server has taken over
