@@ -58,11 +58,13 @@ def man_page(context: click.Context) -> str:
         *(".SH SYNOPSIS", f".B {_text(context.command_path)}", _text(usage)),
         *(".SH DESCRIPTION", *_paragraphs(command.help or "")),
     ]
-    options = [it.get_help_record(context) for it in command.get_params(context)]
-    if any(options):
+    records = [it.get_help_record(context) for it in command.get_params(context)]
+    # An argument without help has a record, too: the synopsis and the description explain it.
+    options = [record for record in records if record is not None and record[1]]
+    if options:
         lines.append(".SH OPTIONS")
-    for record in filter(None, options):
-        lines += [".TP", f"\\fB{_text(record[0])}\\fR", *_paragraphs(record[1])]
+    for title, meaning in options:
+        lines += [".TP", f"\\fB{_text(title)}\\fR", *_paragraphs(meaning)]
     if inner := _commands(context):
         lines.append(".SH COMMANDS")
     for title, each in inner:

@@ -72,7 +72,7 @@ def add_context(
         if name in known.contexts:
             raise ValueError(f"{name} is there already: headgate context remove {name} goes first")
         _save(known.use, {**known.contexts, name: made})
-    complain(f"added {name}; headgate context use {name} has commands go there.")
+    complain(f"added {name}; to use it for all commands: headgate context use {name}.")
 
 
 @context.command("use")

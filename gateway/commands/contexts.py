@@ -40,7 +40,7 @@ class Contexts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         if name in self.contexts:
             return self.contexts[name]
         known = (
-            f"there are {', '.join(sorted(self.contexts))}" if self.contexts else "there is none"
+            f"known are {', '.join(sorted(self.contexts))}" if self.contexts else "none is known"
         )
         raise ValueError(
             f"there is no context {name!r}: {known}; add one by headgate context add NAME URL"

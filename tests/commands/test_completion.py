@@ -52,3 +52,4 @@ def test_every_command_has_a_man_page_that_groff_formats_without_warning(tmp_pat
     )
     for part in ("headgate-tail - Print a stream as it grows", "--from-start", "STREAM_URL"):
         assert part in shown
+    assert "OPTIONS\n       --offset OFFSET" in shown  # and not the argument, which has no help

@@ -125,8 +125,8 @@ def test_a_refused_authorization_is_reported_with_its_file(
             id="add-an-auth-file-that-does-not-exist",
         ),
         (["add", "known", "http://h/s"], "known is there already"),
-        (["use", "prod"], "there is no context 'prod': there are known"),
-        (["remove", "prod"], "there is no context 'prod': there are known"),
+        (["use", "prod"], "there is no context 'prod': known are known"),
+        (["remove", "prod"], "there is no context 'prod': known are known"),
     ],
 )
 def test_an_invalid_context_is_refused_in_one_sentence(
@@ -145,7 +145,7 @@ def test_a_removed_context_is_used_no_more(plain: CommandLine, server: Headgate)
     assert plain.output("context", "list") == b""
     refused = plain("head", "chat", "--context", "here")
     assert refused.returncode == 2
-    assert b"there is no context 'here': there is none; add one by" in refused.stderr
+    assert b"there is no context 'here': none is known; add one by" in refused.stderr
 
 
 def test_use_default_uses_no_context(plain: CommandLine) -> None:

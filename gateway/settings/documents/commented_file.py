@@ -45,7 +45,9 @@ def commented_file(path: str) -> str:
     parts = [
         HEAD.format(path=path, example=EXAMPLE),
         *(_entry(key, settings[key], key in IN_FORCE, EXAMPLES.get(key)) for key in FIRST),
-        _title("Routes are at the end of this file. All other settings of the gateway"),
+        _title(
+            "Other settings of the gateway; routes and tables such as admin_users are below them"
+        ),
         *(_entry(key, settings[key]) for key in others if key not in arrays),
         _title("Routes: each is a path prefix, and where its streams live"),
         "[[routes]]\n",
