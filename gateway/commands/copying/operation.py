@@ -44,7 +44,7 @@ class CopyRequest:
 
 async def copy(request: CopyRequest) -> int:
     """Copy, and return how many streams could not be copied."""
-    logs.configure("warning", "auto")  # what a log warns of goes to stderr
+    logs.configure("warning", "console")  # what a log warns of goes to stderr
     if isinstance(request.source, LogPlace):
         request.source.check_there()
     async with AsyncExitStack() as stack:
