@@ -89,8 +89,9 @@ class DataFolder:
         self.file = folder / "headgate.db"
         self.wal = folder / "headgate.db-wal"
         self.new = folder / "headgate.db.new"  # the data file until it is complete
+        self.lock = folder / "headgate.lock"
         self._vfs = vfs
-        self._lock: int | None = None
+        self._lock_descriptor: int | None = None
         self.open_files = OpenFiles(self.file, self.wal)
         # The format that the data file itself says, without its WAL. Read before SQLite opens the
         # file: whoever closes another descriptor of it gives up the locks of the whole process,
@@ -171,7 +172,7 @@ class DataFolder:
 
     def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self.folder / "headgate.lock", flags, FILE_MODE)
+        lock = os.open(self.lock, flags, FILE_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -183,7 +184,7 @@ class DataFolder:
             ) from error
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
+        self._lock_descriptor = lock
 
     def _create(self) -> None:
         """Create the data file under another name and rename it: a crash leaves no partial file."""
@@ -246,9 +247,9 @@ class DataFolder:
 
     def release(self) -> None:
         """Release the lock, so that another process can use the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
         self.open_files.clear()
 
 

@@ -31,7 +31,7 @@ PAGES = 256  # copied in one step, a megabyte
 # Pages after which the copy is synced. With more, the sync at the end would hold up those of the
 # server's commits.
 SYNC_PAGES = 2048
-SUFFIXES = ("", "-journal", "-wal", "-shm")  # of the files of one database
+SUFFIXES = ("", "-journal", "-wal", "-shm")  # of the files of a database, the first of its own
 
 
 class FileCopy(NamedTuple):
@@ -45,8 +45,8 @@ class FileCopy(NamedTuple):
 def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
     """Copy the data file of a folder to a file that must not exist.
 
-    It has everything that was acknowledged before, and is renamed when it is complete, verified
-    and synced. Raises StartError.
+    The copy has everything that was acknowledged before, and gets its name when it is complete,
+    verified and synced. Raises StartError.
     """
     if to.is_dir():
         raise StartError(f"{to} is a folder: name a file in it, such as {to / 'headgate.backup'}")
@@ -63,9 +63,9 @@ def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
 
 
 def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
-    """Make a data folder of a backup, in a folder that is empty or does not exist.
+    """Create a data folder from a backup; the folder must be empty, or not exist.
 
-    Offsets of appends after the backup are refused from then on. Raises StartError.
+    Its server refuses the offsets of appends after the backup. Raises StartError.
     """
     if backup.is_dir():
         raise StartError(f"{backup} is a folder: name the file of a backup")
@@ -89,7 +89,7 @@ def restore(backup: Path, folder: Path, on_progress: OnProgress) -> FileCopy:
 def _check_empty(target: DataFolder) -> None:
     """Raise StartError if the folder has files other than those of a killed restore."""
     drafts = (f"{target.new.name}{suffix}" for suffix in SUFFIXES)
-    ours = {*drafts, "headgate.lock", "lost+found"}  # the last is on a disk of its own
+    ours = {*drafts, target.lock.name, "lost+found"}  # the last is on a disk of its own
     others = sorted(it.name for it in target.folder.iterdir() if it.name not in ours)
     if others:
         raise StartError(
@@ -105,9 +105,10 @@ def _check_free(to: Path) -> None:
 
 @contextlib.contextmanager
 def _draft(to: Path) -> Iterator[Path]:
-    """Make the file `NAME.partial` for a backup, which is removed unless it was renamed.
+    """Create the file `NAME.partial` for a backup; at the end, remove it unless it was renamed.
 
-    The files of a killed backup are removed. Raises StartError if another backup is under way.
+    A killed backup may have left such files: they are replaced. Raises StartError if another backup
+    is under way.
     """
     _check_free(to)
     draft = to.with_name(f"{to.name}.partial")

@@ -65,8 +65,8 @@ def _connect(file: Path, *, is_backup: bool) -> apsw.Connection:
 
 @contextlib.contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Say whether no server uses a folder; then none can start within the block."""
-    lock = folder / "headgate.lock"
+    """Yield whether no server uses a folder; then none can start within the block."""
+    lock = DataFolder(folder).lock
     if not lock.exists():
         yield True
         return

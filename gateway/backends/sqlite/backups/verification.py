@@ -159,7 +159,8 @@ class FileVerification:
                 check.end(f"what follows cannot be read: {error}")
             except UNREADABLE as error:
                 check.end(f"the state of the stream is damaged: {error}")
-        yield from check.damages
+            # Outside of the snapshot: whoever prints damages may wait for a full pipe.
+            yield from check.found()
 
     def _row(self, stream_id: int) -> tuple[Any, ...] | None:
         rows = self._all(f"select {self._columns} from streams where id=?", stream_id)
@@ -195,7 +196,9 @@ class FileVerification:
 
     def _recent(self) -> Iterator[DamageReport]:
         """Check the short appends that are not at their streams' places yet, in one snapshot."""
-        positions: dict[int, tuple[StreamState | None, int]] = {}  # at most one for each row
+        # At most one for each row, of which there are few.
+        positions: dict[int, tuple[StreamState | None, int]] = {}
+        damages: list[DamageReport] = []
         try:
             with self._connection:
                 for nr, stream_id, *row in self._connection.execute(
@@ -214,9 +217,10 @@ class FileVerification:
                     elif not _is_sound(stream_id, end, crc, sizes, data):
                         problem = f"a recent record (row {nr}) does not match its checksum"
                     if problem and state is not None:
-                        yield DamageReport(problem, state.path, state.offset(position))
+                        damages.append(DamageReport(problem, state.path, state.offset(position)))
         except (apsw.Error, *UNREADABLE) as error:
-            yield DamageReport(f"the table of recent appends cannot be read: {error}")
+            damages.append(DamageReport(f"the table of recent appends cannot be read: {error}"))
+        yield from damages
 
     def _first_recent(self, stream_id: int) -> tuple[StreamState | None, int]:
         """Return a stream, and where its first recent record begins."""
@@ -229,15 +233,18 @@ class FileVerification:
 
     def _structure(self) -> Iterator[DamageReport]:
         """Have SQLite check its pages and indexes; what it finds may be named above already."""
+        damages: list[DamageReport] = []  # at most MOST_OF_FILE
         self._connection.set_progress_handler(self._continue, STEPS)
         try:
             for (verdict,) in self._connection.execute(f"pragma integrity_check({MOST_OF_FILE})"):
                 if verdict != "ok":
-                    yield DamageReport(str(verdict).removeprefix("*** in database main ***\n"))
+                    problem = str(verdict).removeprefix("*** in database main ***\n")
+                    damages.append(DamageReport(problem))
         except (apsw.Error, *UNREADABLE) as error:
-            yield DamageReport(f"the structure of the file cannot be checked: {error}")
+            damages.append(DamageReport(f"the structure of the file cannot be checked: {error}"))
         finally:
             self._connection.set_progress_handler(None)
+        yield from damages
 
     def _continue(self) -> bool:
         self._on_progress()
@@ -256,7 +263,12 @@ class _StreamCheck:
         self._position = 0  # up to which the records are checked
         self.has_begun = False
         self.is_over = False
-        self.damages: list[DamageReport] = []
+        self._damages: list[DamageReport] = []  # of the last step
+
+    def found(self) -> list[DamageReport]:
+        """Return the damages since the last call."""
+        found, self._damages = self._damages, []
+        return found
 
     def position_in(self, state: StreamState) -> int:
         """Return where the next records begin: retention may have moved it since the last step."""
@@ -290,12 +302,12 @@ class _StreamCheck:
 
     def add(self, state: StreamState, position: int, problem: str) -> None:
         """Note a damage from a position on."""
-        self.damages.append(DamageReport(problem, self._path, state.offset(position)))
+        self._damages.append(DamageReport(problem, self._path, state.offset(position)))
 
     def end(self, problem: str) -> None:
         """Note that nothing more of the stream can be read."""
         offset = "" if self._state is None else self._state.offset(self._position)
-        self.damages.append(DamageReport(problem, self._path, offset))
+        self._damages.append(DamageReport(problem, self._path, offset))
         self.is_over = True
 
 

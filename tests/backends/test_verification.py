@@ -1,0 +1,54 @@
+"""What a verification does to a server that writes to the same file."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from gateway.backends.sqlite.backups.source import SourceFile
+from gateway.backends.sqlite.backups.verification import SNAPSHOT_BYTES, FileVerification
+from tests.support.http1 import ask
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STREAM = "/v1/stream/s"
+TEXT = {"Content-Type": "text/plain"}
+RECORD_BYTES = SNAPSHOT_BYTES // 2 + 1  # two of them fill a snapshot
+RECORDS = 4
+DAMAGE = "data=cast('x' || substr(data, 2) as blob)"
+
+
+def test_a_damage_is_reported_before_the_rest_is_read_and_outside_of_a_snapshot(
+    tmp_path: Path,
+) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        assert ask(server.port, "PUT", STREAM, None, **TEXT).status == 201
+        for _ in range(RECORDS):
+            assert ask(server.port, "POST", STREAM, b"a" * RECORD_BYTES, **TEXT).status == 204
+        assert ask(server.port, "POST", STREAM, b"short", **TEXT).status == 204
+        server.kill()
+    with closing(sqlite3.connect(tmp_path / "headgate.db", isolation_level=None)) as writer:
+        assert writer.execute(f"update messages set {DAMAGE}").rowcount == RECORDS
+        assert writer.execute(f"update recent set {DAMAGE}").rowcount == 1
+        # For SQLite, the index lacks all streams without a deadline.
+        writer.execute("pragma writable_schema=on")
+        definition = "replace(sql, 'deadline is not null', 'deadline is null')"
+        writer.execute(f"update sqlite_schema set sql={definition} where name='streams_deadline'")
+        read_at_damages = []
+        with SourceFile.open(tmp_path) as source:
+            check = FileVerification(source, lambda: None)
+            for damage in check.run():
+                read_at_damages.append((check.bytes, damage.problem))
+                writer.execute("update meta set value=value")
+                busy, *_ = writer.execute("pragma wal_checkpoint(truncate)").fetchone()
+                assert busy == 0, "the WAL cannot be taken into the file amid a snapshot"
+    wrong, recent = "does not match its checksum", RECORDS * RECORD_BYTES + len(b"short")
+    assert [
+        *((2 * RECORD_BYTES, f"a record {wrong}"),) * 2,
+        *((4 * RECORD_BYTES, f"a record {wrong}"),) * 2,
+        (recent, f"a recent record (row 1) {wrong}"),
+        (recent, "row 1 missing from index streams_deadline"),
+    ] == read_at_damages
