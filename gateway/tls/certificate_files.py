@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 import stat
@@ -10,17 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from typing_extensions import override
 
-from gateway.background import Background
-from gateway.errors import StartError
+from gateway.access.small_files import read_file
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
+from gateway.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# A change is read once two looks in a row have seen it: who renews a certificate writes two files.
-LOOK_AGAIN_S = 0.25
-# Rights that nobody but the user of the gateway, and a group that may read, has to a private key.
+# The bits of a mode that let others use a private key; the gateway's group may read it.
 OTHERS = stat.S_IRWXO | stat.S_IWGRP
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 PROTOCOLS = ["http/1.1"]  # what ALPN offers (RFC 7301); browsers use HTTP/1.1 without it, too
@@ -36,8 +33,6 @@ FILES_OK = least(
     "certificate.",
     "setting",
 )
-
-_Seen = tuple[tuple[int, int, int, int, int], ...]
 
 
 class TlsFiles(NamedTuple):
@@ -59,85 +54,62 @@ class TlsFiles(NamedTuple):
 
 
 class LoadedFiles(NamedTuple):
-    """A context for handshakes, and when its certificate expires, in epoch seconds."""
+    """A context for handshakes, the expiry of its certificate (epoch seconds), its key's mode."""
 
     context: ssl.SSLContext
     expires_s: float
+    key_mode: int
 
 
-class CertificateFiles(Background):
-    """The files of a listener; started, it reads them again when one of them changes.
+class CertificateFiles(WatchedFiles[LoadedFiles]):
+    """The files of a listener, which are replaced together, when they can be used together.
 
-    All are replaced together, and only when they can be used together: a certificate without its
-    key, or half a file, leaves the former `context` in use. Connections keep what they began with.
+    A certificate without its key, or half a file, leaves the former `context` in use. Connections
+    keep what they began with.
     """
 
     def __init__(self, files: TlsFiles) -> None:
         """Read the files for the first time. Raises StartError if they cannot be used."""
         self._files = files
         self.setting = files.setting
-        self.trouble: str | None = None  # why the present files are not used
-        self._pending: _Seen | None = None  # a change that one look has seen
-        self._refused: _Seen | None = None  # content that cannot be used
-        try:
-            self._taken = _signature(files)
-            self._loaded = load(files)
-        except ValueError as cause:
-            raise StartError(str(cause)) from cause
-        _warn_if_open(files.key)
+        super().__init__(files.paths)
+        self._warn_if_open()
 
     @property
     def context(self) -> ssl.SSLContext:
         """The context of the next handshake."""
-        return self._loaded.context
+        return self.value.context
 
     def samples(self) -> Iterator[Sample]:
         """Yield when the certificate in use expires, and whether the files are in use."""
-        yield Sample(EXPIRY, (self.setting,), self._loaded.expires_s)
+        yield Sample(EXPIRY, (self.setting,), self.value.expires_s)
         yield Sample(FILES_OK, (self.setting,), int(self.trouble is None))
 
     @override
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
-            await self.look()
+    def _read(self) -> LoadedFiles:
+        return load(self._files)
 
-    async def look(self) -> None:
-        """Check for changes; read the files if the look before saw the same change."""
-        try:
-            seen = _signature(self._files)
-        except ValueError as cause:
-            self._pending = self._refused = None
-            self._refuse(str(cause))
-            return
-        if seen == self._taken:
-            self._pending = self.trouble = None
-        elif seen != self._pending:
-            self._pending = seen
-        elif seen != self._refused:
-            await self._take(seen)
-
-    async def _take(self, seen: _Seen) -> None:
-        try:
-            loaded = await asyncio.to_thread(load, self._files)
-        except ValueError as cause:
-            self._refused = seen
-            self._refuse(str(cause))
-            return
-        self._taken, self._loaded = seen, loaded
-        self._pending = self._refused = self.trouble = None
+    @override
+    def _on_change(self) -> None:
         log.info("tls.certificate_read", file=self._files.certificate)
-        _warn_if_open(self._files.key)
+        self._warn_if_open()
 
-    def _refuse(self, why: str) -> None:
-        """Keep what is in use, and log that once for each reason."""
-        if why != self.trouble:
-            self.trouble = why
-            log.error("tls.files_refused", why=why, instead="the certificate and key read before")
+    @override
+    def _log_refusal(self, why: str) -> None:
+        log.error("tls.files_refused", why=why, instead="the certificate and key read before")
+
+    def _warn_if_open(self) -> None:
+        key, mode = self._files.key, self.value.key_mode
+        if mode & OTHERS:
+            advice = f"others may use the private key: chmod 0600 {key}"
+            log.warning("tls.key_open", file=key, mode=f"{mode:04o}", advice=advice)
 
 
 def load(files: TlsFiles) -> LoadedFiles:
-    """Return a context with these files. Raises ValueError if they cannot be used together."""
+    """Return a context with these files.
+
+    Raises OSError if one cannot be read, and ValueError if they cannot be used together.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[files.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -146,18 +118,18 @@ def load(files: TlsFiles) -> LoadedFiles:
         context.load_cert_chain(files.certificate, files.key, _no_password(files.key))
     except ssl.SSLError as cause:
         raise ValueError(_why_no_pair(files, cause)) from cause
-    except OSError as cause:
-        raise ValueError(
-            f"{' or '.join(files.paths[:2])} cannot be read: {cause.strerror}"
-        ) from cause
+    except OSError as cause:  # which names no file
+        raise OSError(cause.errno, cause.strerror, f"{files.certificate} or {files.key}") from cause
     if files.client_ca:
         try:
             context.load_verify_locations(files.client_ca)
+        except ssl.SSLError as cause:
+            raise ValueError(f"{files.client_ca} cannot be used: no certificate in it") from cause
         except OSError as cause:
-            why = "no certificate in it" if isinstance(cause, ssl.SSLError) else cause.strerror
-            raise ValueError(f"{files.client_ca} cannot be used: {why}") from cause
+            raise OSError(cause.errno, cause.strerror, files.client_ca) from cause
         context.verify_mode = ssl.CERT_REQUIRED
-    return LoadedFiles(context, _expiry(files.certificate))
+    mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
+    return LoadedFiles(context, _expiry(files.certificate), mode)
 
 
 def _no_password(key: str) -> Callable[[], str]:
@@ -176,31 +148,8 @@ def _why_no_pair(files: TlsFiles, cause: ssl.SSLError) -> str:
 
 
 def _expiry(path: str) -> float:
-    """Return when the first certificate of a file expires. Raises ValueError."""
+    """Return when the first certificate of a file expires (epoch seconds)."""
     from cryptography import x509  # 10 MB, for those who have TLS
 
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
-            data = file.read()
-    except OSError as cause:
-        raise ValueError(f"{path} cannot be read: {cause.strerror}") from cause
-    return x509.load_pem_x509_certificate(data).not_valid_after_utc.timestamp()
-
-
-def _signature(files: TlsFiles) -> _Seen:
-    """Return a value that changes with a file's content, or when a link leads elsewhere."""
-    seen = []
-    for path in files.paths:
-        try:
-            it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
-        except OSError as cause:
-            raise ValueError(f"{path} cannot be read: {cause.strerror}") from cause
-        seen.append((it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
-    return tuple(seen)
-
-
-def _warn_if_open(key: str) -> None:
-    mode = stat.S_IMODE(os.stat(key).st_mode)  # noqa: PTH116 - Path raises on odd names
-    if mode & OTHERS:
-        advice = f"others may use the private key: chmod 0600 {key}"
-        log.warning("tls.key_open", file=key, mode=f"{mode:04o}", advice=advice)
+    certificate = x509.load_pem_x509_certificate(read_file(path))
+    return certificate.not_valid_after_utc.timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,3 +91,24 @@ def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
         server.server.kill()
         server.server.start()
         assert "tls.key_open" in server.server.output()
+
+
+async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_path: Path) -> None:
+    authority = Authority.of(tmp_path)
+    paths = authority.issue().write(tmp_path)
+    files = CertificateFiles(files_of(paths))
+    former = files.context
+    authority.issue().replace(paths)
+    await files.look()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await files.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    trouble, in_use = files.trouble, files.context
+    assert trouble == f"{paths.certificate} or {paths.key} cannot be read: Too many open files"
+    assert in_use is former
+    await files.look()
+    assert files.trouble is None
+    assert files.context is not former

@@ -1,0 +1,117 @@
+"""Files that are read again when they change; after a mistake the last good content is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A change is read once two looks in a row have seen it: a half-written file may be valid, too, and
+# a certificate and its key are written one after the other.
+LOOK_AGAIN_S = 0.25
+
+T = TypeVar("T")
+_Signature = tuple[tuple[int, int, int, int, int], ...]
+
+
+class WatchedFiles(Background, Generic[T]):
+    """The content of files that are read together; once started, again when one of them changes.
+
+    Content that cannot be used leaves the former `value` in use.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Read the files for the first time. Raises StartError if they cannot be used."""
+        self._paths = paths
+        self.trouble: str | None = None  # why the present content is not used
+        self._pending: _Signature | None = None  # of a change that one look has seen
+        self._refused: _Signature | None = None  # of content that cannot be used
+        try:
+            self._signature_read = _signature(paths)
+            self.value = self._read()
+        except (OSError, ValueError) as cause:
+            raise StartError(self._sentence(cause)) from cause
+
+    @abstractmethod
+    def _read(self) -> T:
+        """Return the content of the files; this is also called in a thread.
+
+        Raises OSError if a file cannot be read now, and ValueError if the content cannot be used;
+        the message names the file, and repeats nothing secret.
+        """
+
+    @abstractmethod
+    def _on_change(self) -> None:
+        """Log that `value` is new, and notify those who use it."""
+
+    @abstractmethod
+    def _log_refusal(self, why: str) -> None:
+        """Log why the present content is not used."""
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Check for changes; read the files if the look before saw the same change."""
+        try:
+            seen = _signature(self._paths)
+        except (OSError, ValueError) as cause:
+            self._pending = self._refused = None
+            self._refuse(cause)
+            return
+        if seen == self._signature_read:
+            self._pending = self.trouble = None
+        elif seen != self._pending:
+            self._pending = seen
+        elif seen != self._refused:
+            await self._use(seen)
+
+    async def _use(self, seen: _Signature) -> None:
+        try:
+            value = await asyncio.to_thread(self._read)  # a large file takes 0.1 s
+        except (OSError, ValueError) as cause:
+            # A file that could not be read, such as for lack of descriptors, is tried again.
+            self._refused = seen if isinstance(cause, ValueError) else None
+            self._refuse(cause)
+            return
+        self._signature_read = seen
+        self._pending = self._refused = self.trouble = None
+        self.value = value
+        self._on_change()
+
+    def _refuse(self, cause: OSError | ValueError) -> None:
+        """Keep the last good content, and log that once for each reason."""
+        why = self._sentence(cause).replace(".\n", "; ")  # one line, in the log and in the console
+        if why != self.trouble:
+            self.trouble = why
+            self._log_refusal(why)
+
+    def _sentence(self, cause: OSError | ValueError) -> str:
+        if isinstance(cause, OSError):
+            path = cause.filename or " or ".join(self._paths)
+            return f"{path} cannot be read: {cause.strerror or 'it is gone'}"
+        return str(cause)
+
+
+def _signature(paths: Sequence[str]) -> _Signature:
+    """Return a value that changes with a file's content, or when a link leads elsewhere."""
+    signature = []
+    for path in paths:
+        it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
+        if not stat.S_ISREG(it.st_mode):
+            raise ValueError(f"{path} is no file")
+        signature.append((it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
+    return tuple(signature)
