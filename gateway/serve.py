@@ -98,10 +98,10 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
             with AddressFile(settings, os.environ) as address_file:
                 gateway.reloader.on_reload.append(address_file.update)
                 announce_start(settings, is_found=address_file.is_found)
-                manager.serve(gateway.reloader)
+                manager.report_start(gateway.reloader)
                 await stop.wait()
     finally:
-        manager.stopping()
+        manager.report_drain()
         await gateway.stop()
         await manager.stop()
     return 0

@@ -1,11 +1,14 @@
-"""TLS contexts for the connections that Headgate opens: to origins, Redis, issuers and CDNs."""
+"""TLS: contexts for the connections that Headgate opens, and the certificates that it presents.
+
+It opens connections to origins, Redis, issuers and CDNs.
+"""
 
 from __future__ import annotations
 
 import os
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gateway.errors import StartError
 
@@ -61,6 +64,27 @@ def own_listener(certificate: str) -> ssl.SSLContext:
     )  # the certificate itself is the anchor
     tls_context.load_verify_locations(certificate)
     return tls_context
+
+
+def load_pair(tls_context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load a certificate with its private key.
+
+    Raises OSError if a file cannot be read, and ValueError if they cannot be used together.
+    """
+
+    def refuse() -> NoReturn:  # instead of OpenSSL, which would ask on the terminal
+        raise ValueError(f"{key} must be a key without a password, which nobody is there to type")
+
+    try:
+        tls_context.load_cert_chain(certificate, key, refuse)
+    except ssl.SSLError as cause:
+        if cause.reason == "KEY_VALUES_MISMATCH":
+            why = f"{key} is not the key of the certificate in {certificate}"
+        else:
+            why = f"{certificate} and {key} are no PEM certificate and key: {cause.reason}"
+        raise ValueError(why) from cause
+    except OSError as cause:  # which names no file
+        raise OSError(cause.errno, cause.strerror, f"{certificate} or {key}") from cause
 
 
 def why_not(cause: OSError) -> str | None:

@@ -56,8 +56,8 @@ async def delete(request: web.Request, query: OfStream, _body: None) -> None:
 async def limit(request: web.Request, query: OfStream, body: OfLimits) -> StreamDescription:
     """Set limits of one stream, and return the stream."""
     changes = LimitChanges(**msgspec.structs.asdict(body))
-    with audited(request[VIEWER], "limit", query.route, query.name) as told:
-        told["changes"] = msgspec.json.encode(changes).decode()
+    with audited(request[VIEWER], "limit", query.route, query.name) as logged:
+        logged["changes"] = msgspec.json.encode(changes).decode()
         return await request.app[CONSOLE].changes.limit(query.route, query.name, changes)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.origin.servers import OriginServer
 
-    # Notes on the server whether it is well.
+    # Probes a server, and calls its `recovered` or `failed`.
     Check = Callable[[OriginServer], Awaitable[None]]
 
 # A server that restarts is missed for no longer than it was away: waits double from here.

@@ -45,7 +45,7 @@ class OriginSettings(msgspec.Struct):
 
     @property
     def has_probes(self) -> bool:
-        """True where servers are probed without a path of the operator's: another one stands by."""
+        """True for several servers without a `health_path`: Headgate probes them by itself."""
         return not self.health_path and len(self.urls) > 1
 
     @classmethod

@@ -26,47 +26,47 @@ LONGEST_SEND_S = 1.0
 RETRY_S = 1.0
 
 
-async def _yes() -> bool:
+async def _always_alive() -> bool:
     return True
 
 
 class ServiceManager(Background):
-    """The service manager that has started this process, if one has: without one nothing is sent.
+    """The service manager that has started this process; without one, nothing is sent.
 
-    Its task notifies the watchdog twice in `watchdog_s`, as sd_watchdog_enabled(3) advises, from
-    the event loop: so a loop that hangs is noticed. `is_alive` may withhold that.
+    Its task notifies the watchdog twice in `watchdog_s`, as sd_watchdog_enabled(3) advises, while
+    `is_alive` returns True. It does so from the event loop, so that the manager notices a hang.
     """
 
     def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
         self._address = address
         self.watchdog_s = watchdog_s
-        self.is_alive: Callable[[], Awaitable[bool]] = _yes
+        self.is_alive: Callable[[], Awaitable[bool]] = _always_alive
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Self:
         """Return the manager that the environment names, and remove its variables.
 
-        So no child takes for its own what is for this process.
+        Child processes would send messages as if they were this process.
         """
-        given = {name: environment.pop(name, "") for name in VARIABLES}
-        address = given["NOTIFY_SOCKET"]
+        values = {name: environment.pop(name, "") for name in VARIABLES}
+        address = values["NOTIFY_SOCKET"]
         if address[:1] not in {"/", "@"}:  # of other families, there are only virtual machines
             return cls()
-        usec = given["WATCHDOG_USEC"]
-        is_ours = given["WATCHDOG_PID"] in {"", str(os.getpid())}
+        usec = values["WATCHDOG_USEC"]
+        is_ours = values["WATCHDOG_PID"] in {"", str(os.getpid())}
         is_watched = is_ours and usec.isdecimal() and int(usec) > 0
         return cls(address, int(usec) / 1e6 if is_watched else None)
 
-    def serve(self, reloader: Reloader) -> None:
-        """Report that this process serves, from now on also its reloads, and keep the watchdog."""
+    def report_start(self, reloader: Reloader) -> None:
+        """Report that this process serves; report its reloads and notify the watchdog from now."""
         self._send("READY=1", "STATUS=Serving")
         reloader.on_begin.append(self._reload_begins)
         reloader.on_end.append(self._reload_ended)
         if self.watchdog_s is not None:
             self.start()
 
-    def stopping(self) -> None:
-        """Report that this process drains; the watchdog is kept until it ends."""
+    def report_drain(self) -> None:
+        """Report that this process drains; the watchdog is notified until the process ends."""
         self._send("STOPPING=1", "STATUS=Draining")
 
     def _reload_begins(self) -> None:

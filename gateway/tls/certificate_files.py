@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
 from gateway.access.small_files import read_file
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
+from gateway.trust import load_pair
 from gateway.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 # The bits of a mode that let others use a private key; the gateway's group may read it.
 OTHERS = stat.S_IRWXO | stat.S_IWGRP
@@ -114,12 +115,7 @@ def load(files: TlsFiles) -> LoadedFiles:
     context.minimum_version = VERSIONS[files.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
-    try:
-        context.load_cert_chain(files.certificate, files.key, _no_password(files.key))
-    except ssl.SSLError as cause:
-        raise ValueError(_why_no_pair(files, cause)) from cause
-    except OSError as cause:  # which names no file
-        raise OSError(cause.errno, cause.strerror, f"{files.certificate} or {files.key}") from cause
+    load_pair(context, files.certificate, files.key)
     if files.client_ca:
         try:
             context.load_verify_locations(files.client_ca)
@@ -130,21 +126,6 @@ def load(files: TlsFiles) -> LoadedFiles:
         context.verify_mode = ssl.CERT_REQUIRED
     mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
     return LoadedFiles(context, _expiry(files.certificate), mode)
-
-
-def _no_password(key: str) -> Callable[[], str]:
-    """Return a function for OpenSSL, which would ask for the password on the terminal."""
-
-    def refuse() -> NoReturn:
-        raise ValueError(f"{key} must be a key without a password, which nobody is there to type")
-
-    return refuse
-
-
-def _why_no_pair(files: TlsFiles, cause: ssl.SSLError) -> str:
-    if cause.reason == "KEY_VALUES_MISMATCH":
-        return f"{files.key} is not the key of the certificate in {files.certificate}"
-    return f"{files.certificate} and {files.key} are no PEM certificate and key: {cause.reason}"
 
 
 def _expiry(path: str) -> float:

@@ -21,15 +21,16 @@ SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few cl
 # by the library's default of 256 KiB: such large ones are mappings of their own, of which a process
 # may have 65,530 on Linux, so that 32,000 connections would be the most.
 BUFFER_BYTES = 16 * 1024 + 64
-# By the words of OpenSSL. All others, such as a reset, are "other".
-REASONS = {
+# The label `reason` for names of errors of OpenSSL.
+OPENSSL_REASONS = {
     "HTTP_REQUEST": "plain_http",
     "UNSUPPORTED_PROTOCOL": "version",
     "NO_SHARED_CIPHER": "version",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "client_certificate",
     "CERTIFICATE_VERIFY_FAILED": "client_certificate",
 }
-NAMES = ("plain_http", "version", "client_certificate", "timeout", "other")
+# All values of the label; a reset, for example, is "other".
+REASONS = ("plain_http", "version", "client_certificate", "timeout", "other")
 FAILURES = counter(
     "headgate_tls_handshake_failures_total",
     "TLS handshakes that failed, by the setting of the listener's certificate and by reason.",
@@ -43,7 +44,7 @@ class Handshakes:
 
     def __init__(self, files: CertificateFiles) -> None:
         self.files = files
-        self.failures = dict.fromkeys(NAMES, 0)
+        self.failures = dict.fromkeys(REASONS, 0)
 
     async def connect(
         self, protocol: asyncio.Protocol, client: socket.socket, timeout_s: float
@@ -66,7 +67,7 @@ class Handshakes:
             raise
 
     def samples(self) -> Iterator[Sample]:
-        """Yield the failures, and what the files say."""
+        """Yield the failures by reason, and the samples of the certificate files."""
         setting = self.files.setting
         for reason, count in self.failures.items():
             yield Sample(FAILURES, (setting, reason), count)
@@ -84,8 +85,8 @@ def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 
 def reason_of(error: OSError) -> str:
-    """Return why a handshake failed, as one of NAMES."""
+    """Return why a handshake failed, as one of REASONS."""
     if isinstance(error, ssl.SSLError):
-        return REASONS.get(error.reason or "", "other")
+        return OPENSSL_REASONS.get(error.reason or "", "other")
     is_timeout = isinstance(error, TimeoutError) or "longer than" in str(error)
     return "timeout" if is_timeout else "other"

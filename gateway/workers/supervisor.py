@@ -81,8 +81,8 @@ async def _run(settings: Settings, reread: Reread) -> int:
         await open_admin(supervisor, reloader, console, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, reloader.start)
-        supervisor.on_started = lambda: manager.serve(reloader)
-        supervisor.on_stopping = manager.stopping
+        supervisor.on_started = lambda: manager.report_start(reloader)
+        supervisor.on_stopping = manager.report_drain
         return await supervisor.supervise()
 
 

@@ -81,7 +81,8 @@ def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
     config.write_text(f'tls_certificate = "{one.certificate}"\ntls_key = "{other.key}"\n')
     done = run([HEADGATE, "check", "--config", config])
     assert done.returncode == 2
-    assert f"must be the key of {one.certificate}: KEY_VALUES_MISMATCH" in done.stderr.decode()
+    why = f"{other.key} is not the key of the certificate in {one.certificate}"
+    assert f"must go with its certificate: {why}" in done.stderr.decode()
 
 
 def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import NoReturn
 
 from gateway import trust
 from gateway.settings.log_kinds import kind_of
@@ -31,18 +30,13 @@ def check_pair(certificate: str, key: str, look: object) -> None:
     """Raise ValueError if a file is not the private key of the certificate in another one."""
     if not (isinstance(look, Look) and certificate and key):
         return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, key, _refuse_password)
-    except ssl.SSLError as cause:
-        raise ValueError(f"must be the key of {certificate}: {cause.reason}") from cause
+        trust.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     except OSError as cause:
-        why = f"a file cannot be read: {cause.strerror}"
-        raise ValueError(f"must be the key of {certificate}: {why}") from cause
-
-
-def _refuse_password() -> NoReturn:
-    raise ValueError("must be a key without a password, which nobody is there to type")
+        why = f"{cause.filename} cannot be read: {cause.strerror}"
+        raise ValueError(f"must go with its certificate: {why}") from cause
+    except ValueError as cause:
+        raise ValueError(f"must go with its certificate: {cause}") from cause
 
 
 def check_place(origin: str, look: object) -> None:
