@@ -1,7 +1,7 @@
-"""Build packages for Debian: `debs.py FOLDER [RELEASE]...`, as root, which makes root folders.
+"""Build packages for Debian: `debs.py FOLDER [RELEASE]...`, as root.
 
-The environment in /opt is made in a root folder of the release, by the Python that it has, from the
-locked wheels. So a package fits the one release that it is built for.
+The environment in /opt is made in a minimal root folder of the release, with the release's Python,
+from the locked wheels. A package fits only the release that it is built for.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
 LOCK = "requirements/run.txt"
-# What only a build needs goes again, as from the image.
-OF_BUILDS = (
+# Packages of the lock file that only a build needs; docker/Dockerfile removes the same ones.
+BUILD_PACKAGES = (
     *("hatchling", "editables", "packaging", "pathspec", "pluggy", "tomlkit"),
     "trove-classifiers",
 )
-# The environment of programs in a root folder: nothing of this machine's.
+# All environment variables of programs in a root folder: none of this machine's.
 INSIDE = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LC_ALL": "C.UTF-8",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-# By which pip finds the package index, also in a root folder.
-OF_INDEXES = ("PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+# Variables of this machine by which pip reaches the package index, also in a root folder.
+INDEX_VARIABLES = ("PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -80,7 +80,10 @@ def mirror() -> str:
 
 
 def make_root(release: Release, cache: Path, folder: Path) -> Path:
-    """Unpack a minimal root folder of a release, which debootstrap makes once, and return it."""
+    """Unpack a minimal root folder of a release into `folder`, and return it.
+
+    debootstrap makes its archive in `cache` the first time.
+    """
     archive = cache / f"{release.name}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -100,9 +103,9 @@ def make_root(release: Release, cache: Path, folder: Path) -> Path:
 
 
 def inside(root: Path, *command: str, environment: Mapping[str, str] = INSIDE) -> list[str]:
-    """Return the words that run a command in a root folder, with processes of its own to see.
+    """Return the command line that runs `command` in a root folder, in a PID namespace of its own.
 
-    They end with the command.
+    More arguments of the command may be appended to it.
     """
     variables = [f"{name}={value}" for name, value in environment.items()]
     return [
@@ -155,14 +158,14 @@ def _make_environment(root: Path, wheels: Path, lock: Path) -> None:
     own = [f"/{wheels.name}/{path.name}" for path in wheels.glob("headgate*.whl")]
     pip = ("/pip/bin/pip", "--python", "/opt/headgate", "--quiet", "--disable-pip-version-check")
     install = (*pip, "install", "--no-deps", "--only-binary=:all:")
-    index = {name: value for name, value in os.environ.items() if name in OF_INDEXES}
+    index = {name: value for name, value in os.environ.items() if name in INDEX_VARIABLES}
     environment = {**INSIDE, **index, "PIP_CERT": "/authorities"}
     for command in (
         ("python3", "-m", "venv", "/pip"),
         ("python3", "-m", "venv", "--without-pip", "/opt/headgate"),
         (*install, "--require-hashes", "-r", "/run.txt"),
         (*install, *own),
-        (*pip, "uninstall", "--yes", *OF_BUILDS),
+        (*pip, "uninstall", "--yes", *BUILD_PACKAGES),
     ):
         _run(inside(root, *command, environment=environment))
 
@@ -181,7 +184,7 @@ def _write_documents(source: Path, tree: Path) -> None:
 
 
 def _package_config(release: Release, source: Path, tree: Path, version: str) -> dict[str, Any]:
-    """Return what nfpm is told: packages/deb/nfpm.yaml, and what depends on the build."""
+    """Return the configuration for nfpm: packages/deb/nfpm.yaml, completed for this build."""
     config: dict[str, Any] = YAML(typ="safe").load(source / "packages/deb/nfpm.yaml")
     major, minor = release.python
     # The environment has modules of this Python alone.

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.settings import load
+from scripts.debs import BUILD_PACKAGES
 from tests.docker.image_file import DOCKER, instructions
 from tests.docker.machine import Machine, compose, read_yaml
 from tests.monitoring.promtool import promtool
@@ -34,6 +35,11 @@ def assert_passes(tool: str, *arguments: str | Path) -> None:
 
 def test_the_dockerfile_passes_its_linter() -> None:
     assert_passes("hadolint", DOCKER / "Dockerfile")
+
+
+def test_the_image_and_the_debian_packages_leave_out_the_same_build_packages() -> None:
+    (removed,) = re.findall(r"/opt/headgate uninstall --yes (.+)", "\n".join(instructions("RUN")))
+    assert removed.split() == list(BUILD_PACKAGES)
 
 
 def test_the_compose_file_matches_its_schema() -> None:

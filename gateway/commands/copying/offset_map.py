@@ -1,4 +1,4 @@
-"""The map of offsets, for readers that go on at the copy with an offset of the source."""
+"""The map of offsets, for readers that have an offset of the source and read on from the copy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from gateway.commands.shell.failure import Failed
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
 
 class OffsetMap:
-    """A file to which a line is added for each append of a copy, and where a repeat goes on."""
+    """A file with a line for each append of a copy; a repeated copy adds to it."""
 
     def __init__(self, path: Path | None) -> None:
         """Write nothing without a `path`. Raises Failed if the file cannot be written."""
@@ -30,12 +29,7 @@ class OffsetMap:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
