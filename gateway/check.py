@@ -86,7 +86,7 @@ def _not_durable(settings: Settings) -> Iterator[str]:
             for server in servers_without_file(route):
                 yield f"{name}: {server}: {WITHOUT_FILE}; headgate doctor redis says more"
         except ServerUnreachable as cause:
-            complain(f"{name}: whether Redis keeps an append-only file is not known: {cause}.")
+            complain(f"{name}: cannot see whether Redis keeps an append-only file: {cause}.")
 
 
 def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:

@@ -202,7 +202,7 @@ def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
     done = cli("check", "--strict", environment={"HEADGATE_ORIGIN": origin})
     assert done.returncode == 0
     assert done.stderr.decode().startswith(
-        "headgate: HEADGATE_ORIGIN: origin: whether Redis keeps an append-only file is not known: "
+        "headgate: HEADGATE_ORIGIN: origin: cannot see whether Redis keeps an append-only file: "
     )
 
 

@@ -67,7 +67,7 @@ class ExaminedOrigin:
 
 
 def ask(route: Route) -> ExaminedOrigin:
-    """Return everything that there is to know of a route's Redis. Raises Unreachable."""
+    """Return the facts about the Redis of a route. Raises ServerUnreachable."""
     kind = parse_redis(route.origin).kind
     if kind == "sentinel":
         return _ask_sentinels(route)
@@ -111,12 +111,12 @@ def _views(route: Route) -> tuple[SentinelFacts, ...]:
 
 def _primary(views: tuple[SentinelFacts, ...]) -> tuple[str, int]:
     """Return the primary that the sentinels name. Raises ServerUnreachable."""
-    told = next((view for view in views if view.why_unhealthy is None), None)
-    if told is None:
+    healthy = next((view for view in views if view.why_unhealthy is None), None)
+    if healthy is None:
         raise ServerUnreachable(
             "; ".join(f"{view.address}: {view.why_unhealthy}" for view in views)
         )
-    return str(told.fields["ip"]), int(told.fields["port"])
+    return str(healthy.fields["ip"]), int(healthy.fields["port"])
 
 
 def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:

@@ -1,4 +1,4 @@
-"""A file of settings to begin with: a route in force, and all else in comments to be taken out."""
+"""The settings file of `headgate init`: one route, and every other setting in a comment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 HEAD = """\
-# Settings of Headgate. A # before a key puts the setting out of force: take it away to change the
-# setting. The values behind it are the defaults, except those of auth and tokens_file, which are
-# examples; {example} stands where there is no default.
+# Settings of Headgate. To change a setting, remove the # before its key. The values shown are the
+# defaults, except for auth and tokens_file, which have examples; {example} stands for a value that
+# has no default.
 #
 # Check this file:       headgate check --config {path}
 # Serve by it:           headgate serve --config {path}
@@ -28,23 +28,23 @@ HEAD = """\
 #                        #:schema ./headgate.schema.json
 """
 EXAMPLE = "..."
-# What most gateways set: keys at the beginning, examples in place of their defaults, and those that
-# are not in a comment.
+# What most gateways set stands first. Some of these keys have an example in place of the default,
+# and some are no comment.
 FIRST = ("listen", "admin", "auth", "tokens_file", "log_level", "log_format", "log_requests")
 EXAMPLES: dict[str, object] = {"auth": ["tokens"], "tokens_file": "tokens.toml"}
-IN_FORCE = {"listen", "admin"}
-# An origin of each kind that settings of routes may depend on, in words.
+ACTIVE = {"listen", "admin"}
+# An origin of each kind on which a setting of routes may depend, and its name in a sentence.
 ORIGINS = {"file:x": "file:PATH", "memory:": "memory:", "redis://h": "Redis", "http://h": "http(s)"}
 
 
 def commented_file(path: str) -> str:
-    """Return the text of a valid file of settings, which will be at `path`."""
+    """Return the text of a valid settings file; `path` is that of the file, for a shell."""
     settings = Settings.settings
     others = [it.key for it in describe_settings() if it.key not in {*FIRST, "origin", "routes"}]
     arrays = [key for key in others if settings[key].table is not None]
     parts = [
         HEAD.format(path=path, example=EXAMPLE),
-        *(_entry(key, settings[key], key in IN_FORCE, EXAMPLES.get(key)) for key in FIRST),
+        *(_entry(key, settings[key], key in ACTIVE, EXAMPLES.get(key)) for key in FIRST),
         _title(
             "Other settings of the gateway; routes and tables such as admin_users are below them"
         ),
@@ -100,17 +100,17 @@ def _title(words: str) -> str:
 
 
 def _entry(
-    key: str, field: Setting, is_in_force: bool = False, value: object = None, more: str = ""
+    key: str, field: Setting, is_active: bool = False, value: object = None, more: str = ""
 ) -> str:
-    """Return a setting with what it means and may be, and its default if there is no `value`."""
+    """Return a setting with its description and a value: its default if `value` is None."""
     comment = f"{field.description} Allowed: {allowed(field)}.{more}"
     lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
     if value is None:
         value = EXAMPLE if field.is_required else field.plain(field.default)
-    mark = "" if is_in_force else "#"
-    return "\n".join([*lines, f"{mark}{key} = {_written(value)}", ""])
+    mark = "" if is_active else "#"
+    return "\n".join([*lines, f"{mark}{key} = {_toml(value)}", ""])
 
 
-def _written(value: object) -> str:
-    """Return a value in TOML, in which JSON writes texts, whole numbers and lists of them."""
+def _toml(value: object) -> str:
+    """Return a value in TOML, which has the form of JSON for strings, integers and lists."""
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
