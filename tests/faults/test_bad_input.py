@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ambiguous_framings import AMBIGUOUS_FRAMINGS
 from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.processes import Headgate, headgate
 
@@ -410,80 +411,7 @@ def test_a_content_type_with_control_characters_is_answered_400_and_creates_no_s
     assert ask(wire.port, "GET", path).status == 404
 
 
-@pytest.mark.parametrize(
-    "framing",
-    [
-        pytest.param(
-            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-            id="a-length-before-chunks",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-            id="chunks-before-a-length",
-        ),
-        pytest.param(
-            b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore!", id="two-different-lengths"
-        ),
-        pytest.param(b"Content-Length: 4, 5\r\n\r\nmore!", id="a-list-of-lengths"),
-        pytest.param(b"Content-Length: +4\r\n\r\nmore", id="a-plus-before-the-length"),
-        pytest.param(b"Content-Length: -4\r\n\r\nmore", id="a-negative-length"),
-        pytest.param(b"Content-Length: 0x4\r\n\r\nmore", id="a-hexadecimal-length"),
-        pytest.param(b"Content-Length: 4 4\r\n\r\nmore", id="a-blank-in-the-length"),
-        pytest.param(b"Content-Length:\r\n\r\nmore", id="an-empty-length"),
-        pytest.param(
-            b"Content-Length : 4\r\n\r\nmore", id="a-blank-before-the-colon-of-the-length"
-        ),
-        pytest.param(
-            b"Transfer-Encoding: xchunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-            id="an-unknown-transfer-coding",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked, identity\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-            id="chunked-before-identity",
-        ),
-        pytest.param(
-            b"Transfer-Encoding : chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
-            id="a-blank-before-the-colon-of-the-transfer-coding",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n", id="a-negative-chunk-size"
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
-            id="a-hexadecimal-prefix-of-the-chunk-size",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
-            id="a-blank-before-the-chunk-size",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n", id="a-chunk-size-ended-by-lf"
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n", id="a-chunk-ended-by-lf"
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
-            id="a-chunk-longer-than-its-size",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
-            id="a-chunk-size-over-64-bits",
-        ),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
-            id="an-lf-in-a-chunk-extension",
-        ),
-        pytest.param(b"X-Name\r\nContent-Length: 4\r\n\r\nmore", id="a-field-without-a-colon"),
-        pytest.param(b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore", id="a-blank-in-a-field-name"),
-        pytest.param(b": 1\r\nContent-Length: 4\r\n\r\nmore", id="an-empty-field-name"),
-        pytest.param(b"X-Folded: 1\r\n 2\r\nContent-Length: 4\r\n\r\nmore", id="a-folded-field"),
-        pytest.param(b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore", id="a-field-ended-by-lf"),
-        pytest.param(b"Content-Length: 4\n\nmore", id="a-length-ended-by-lf"),
-        pytest.param(b"Content-Length: 4\r\n\nmore", id="a-head-ended-by-lf"),
-        pytest.param(b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore", id="a-nul-in-a-field"),
-    ],
-)
+@pytest.mark.parametrize("framing", AMBIGUOUS_FRAMINGS)
 def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
     text: str, wire: Wire, framing: bytes
 ) -> None:
