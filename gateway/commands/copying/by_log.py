@@ -85,7 +85,7 @@ class LogCopy:
         self, source: StreamState, copy: StreamState, earlier: CopyProgress | None
     ) -> None:
         """Raise StreamRefused unless the copy has the beginning of the source, and no more."""
-        check_alike(_described(copy), _described(source))
+        check_alike(Description.of(copy), Description.of(source))
         if copy.fork is not None or copy.soft_deleted:
             raise StreamRefused("the stream that is there already is a fork, or was deleted")
         if copy.tail > source.tail:
@@ -167,10 +167,6 @@ class LogCopy:
         if copy is None or copy.deadline is None or ends > copy.deadline + LEAST_LATER_S:
             return ends
         return copy.deadline
-
-
-def _described(state: StreamState) -> Description:
-    return Description(state.content_type, state.lifetime, state.closed, state.offset(state.tail))
 
 
 def _check_retired(source: StreamState, target: PathState) -> None:

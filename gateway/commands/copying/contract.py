@@ -12,8 +12,9 @@ from gateway.protocol.bodies.content import is_json, json_messages, media_type
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from typing import Self
 
-    from gateway.protocol.streams.state import Lifetime
+    from gateway.protocol.streams.state import Lifetime, StreamState
 
 
 class StreamRefused(Failed):
@@ -28,6 +29,11 @@ class Description:
     lifetime: Lifetime
     is_closed: bool
     next_offset: str
+
+    @classmethod
+    def of(cls, state: StreamState) -> Self:
+        """Return the properties of a stream of a log."""
+        return cls(state.content_type, state.lifetime, state.closed, state.offset(state.tail))
 
 
 class ContentPart(NamedTuple):

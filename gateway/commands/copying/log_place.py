@@ -148,9 +148,7 @@ class LogStream(CopiedStream):
 
     def _described(self, state: StreamState) -> Description:
         self._state = state
-        return Description(
-            state.content_type, state.lifetime, state.closed, state.offset(state.tail)
-        )
+        return Description.of(state)
 
     @override
     async def pieces(self, offset: str | None) -> AsyncGenerator[Sequence[ContentPart]]:
