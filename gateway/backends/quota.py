@@ -40,7 +40,7 @@ class Quota:
         self._count = count
         self.used = 0
         self.refused = 0  # commits
-        self._full_at: int | None = None  # bytes taken when a commit was refused
+        self._room: int | None = None  # bytes that were left when a commit was refused
 
     def limit(self, max_bytes: int) -> None:
         """Take at most so many bytes from the next commit on."""
@@ -55,20 +55,22 @@ class Quota:
         size = size_of(changes)
         if self.used + size > self.max_bytes:
             self.refused += 1
-            self._full_at = self.used
+            self._room = self.max_bytes - self.used
             return LogFull(
                 f"the log of this route is full, as max_log_size is {self.max_bytes} bytes: nothing"
                 " of this request was stored; delete streams, or have max_log_size raised"
             )
         self.used += size
-        self._full_at = None
         return None
 
     def note(self) -> str | None:
-        """Return that the log is full, since a commit was refused and until there is more room."""
-        if self._full_at is None or self.used < self._full_at:
+        """Return that the log is full, since a commit was refused and until there is more room.
+
+        A short commit may still fit. It leaves less room for the next one, so the note stays.
+        """
+        if self._room is None or not self.max_bytes or self.max_bytes - self.used > self._room:
             return None
         return (
             f"{self.used:,} bytes are used of max_log_size, {self.max_bytes:,}: creations and"
-            " appends get 507 until streams are deleted or max_log_size is raised"
+            " appends that do not fit get 507 until streams are deleted or max_log_size is raised"
         )

@@ -11,10 +11,11 @@ import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
-from gateway.commands.one_stream.home import home_of, server_options
+from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from pathlib import Path
     from urllib.error import HTTPError
@@ -40,42 +41,49 @@ def reload(
     status is 0 once the new settings are in force, in all workers too. If the server refuses them,
     the old settings stay in force: the command prints the reasons, and the exit status is 1.
     """
+    certificate = ""
     try:
         home = home_of(os.environ, ctx, needs_base=False)
-        if config is not None or not home.admin:
-            admin = admin or _admin_url(config)
+        if admin is None and (config is not None or not home.admin):
+            admin, certificate = _own_admin(config)
         target = admin_of(home, admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
-    problem, routes = request_reload(target)
+    problem, routes = request_reload(target, "" if ca_file_of(ctx) else certificate)
     if problem is not None:
         complain(problem)
         sys.exit(REFUSED)
     click.echo(f"In force: {' '.join(routes)}")
 
 
-def _admin_url(config: Path | None) -> str:
+def _own_admin(config: Path | None) -> tuple[str, str]:
+    """Return the admin listener of the settings, and the file of its certificate or ""."""
     from gateway.settings.reached import console_url
 
     settings = load_settings(config, {})
     if settings.admin.port == 0:
         complain("admin has port 0, so the server's port is not known: send it SIGHUP.")
         sys.exit(UNUSABLE)
-    return console_url(settings)
+    return console_url(settings), settings.admin_tls_certificate
 
 
-def request_reload(target: StreamTarget) -> tuple[str | None, list[str]]:
-    """Request a reload; return why it was refused, or None and the routes in force."""
+def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | None, list[str]]:
+    """Request a reload; return why it was refused, or None and the routes in force.
+
+    With a `certificate`, the path of its file, the server is trusted only if it has that one.
+    """
     from http.client import HTTPException
     from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
-    from gateway import trust
+    try:
+        tls = _trusted(target, certificate)
+    except StartError as error:
+        return str(error), []
 
     def answer(path: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:
         request = Request(f"{target.url}/{path}", method=method, headers=dict(headers))  # noqa: S310 - http or https
-        tls = trust.context(target.ca_file) if target.url.startswith("https:") else None
         with urlopen(request, timeout=TIMEOUT_S, context=tls) as response:  # noqa: S310
             found: dict[str, Any] = json.loads(response.read())
             return found
@@ -94,8 +102,23 @@ def request_reload(target: StreamTarget) -> tuple[str | None, list[str]]:
         is_certificate = isinstance(error.reason, SSLCertVerificationError)
         advice = "; name the file of its authority by --cacert" if is_certificate else ""
         return f"{target.url} cannot be reached: {error.reason}{advice}", []
-    except (HTTPException, OSError, ValueError, StartError) as error:
+    except (HTTPException, OSError, ValueError) as error:
         return f"{target.url} is not the admin listener of Headgate: {error}", []
+
+
+def _trusted(target: StreamTarget, certificate: str) -> ssl.SSLContext | None:
+    """Return whose certificate is trusted, or None without TLS. Raises StartError."""
+    from gateway import trust
+
+    if not target.url.startswith("https:"):
+        return None
+    if not certificate:
+        return trust.context(target.ca_file, named_by="--cacert")
+    try:
+        return trust.own_listener(certificate)
+    except OSError as cause:
+        reason = trust.why_not(cause)
+        raise StartError(f"cannot use {certificate} (admin_tls_certificate): {reason}") from cause
 
 
 def _reasons(refusal: HTTPError) -> str:

@@ -52,10 +52,20 @@ async def test_a_log_in_memory_takes_bytes_up_to_its_quota_and_not_one_more() ->
         (await gateway.ask(post("s", b"x" * 11))).assert_problem(507)
         assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
         assert (await gateway.ask(post("s", b"x" * 10))).status == 204
-        assert gateway.route.notes() == {}
+        assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
         (await gateway.ask(put("u"))).assert_problem(507)
         assert refused(gateway) == [2]
         assert gateway.route.appender.outcomes.figures.failed == 1
+
+
+async def test_the_note_of_a_full_log_stays_until_there_is_more_room() -> None:
+    log = MemoryLog(max_bytes=QUOTA)
+    async with serving(log) as gateway:
+        await filled(gateway)
+        assert (await gateway.ask(put("t"))).status == 201
+        assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
+        log.quota.limit(2 * QUOTA)
+        assert gateway.route.notes() == {}
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])

@@ -10,11 +10,13 @@ from argon2 import PasswordHasher
 
 from gateway.commands.healthcheck import fault_of
 from gateway.settings import Address
+from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.tls.certificates import HERE
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, secure_headgate
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -55,6 +57,35 @@ def test_a_listener_with_another_certificate_is_not_trusted_by_the_health_check(
     fault = fault_of(Address(HERE, served.server.admin_port), str(other.certificate))
     assert fault is not None
     assert "CERTIFICATE_VERIFY_FAILED" in fault
+
+
+def reload(served: SecureHeadgate, *options: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `headgate reload` with the settings of the server."""
+    admin = f"{HERE}:{served.server.admin_port}"
+    environment = {**served.server.environment, "HEADGATE_ADMIN": admin}
+    return run([HEADGATE, "reload", *options], environment=environment)
+
+
+def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
+    served: SecureHeadgate, tmp_path: Path
+) -> None:
+    done = reload(served)
+    assert (done.returncode, done.stdout) == (0, b"In force: /v1/stream\n"), done.stderr
+    other = served.authority.issue().write(tmp_path, "other")
+    served.server.environment["HEADGATE_ADMIN_TLS_CERTIFICATE"] = str(other.certificate)
+    served.server.environment["HEADGATE_ADMIN_TLS_KEY"] = str(other.key)
+    refused = reload(served)
+    assert refused.returncode == 1
+    assert b"CERTIFICATE_VERIFY_FAILED" in refused.stderr
+
+
+def test_a_reload_names_an_option_whose_file_has_no_certificate(
+    served: SecureHeadgate, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    refused = reload(served, "--cacert", str(tmp_path / "empty.pem"))
+    assert refused.returncode == 1
+    assert b"(--cacert): no certificate in it" in refused.stderr
 
 
 def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) -> None:
