@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.redis.connection import RedisConnection
+from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers import call, primary
 from gateway.backends.redis.servers.connector import ONLY, RedisSettings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
@@ -139,6 +139,21 @@ async def test_a_connection_attempt_can_be_cancelled_at_each_step(kind: str) -> 
             making.cancel()
             await asyncio.wait({making}, timeout=SLACK_S)
             assert making.cancelled(), steps
+
+
+async def test_an_opening_of_a_log_that_is_cancelled_leaves_no_task() -> None:
+    """As by SIGTERM while a server starts whose Redis does not answer."""
+    async with Listener(_say_nothing) as server:
+        settings = RedisSettings(parse_redis(f"redis://127.0.0.1:{server.port}"), FOR_EVER_S)
+        for steps in range(STEPS):
+            before = asyncio.all_tasks()
+            opening = asyncio.ensure_future(RedisLog(settings).open())
+            await turns(steps)
+            opening.cancel()
+            await asyncio.wait({opening}, timeout=SLACK_S)
+            assert opening.cancelled(), steps
+            left = [str(task.get_coro()) for task in asyncio.all_tasks() - before]
+            assert not [coro for coro in left if "Listener" not in coro], steps
 
 
 async def _say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

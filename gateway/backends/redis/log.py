@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from gateway.backends.redis.servers.topology import Topology
 from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from gateway.backends.contract import LoadedStream
@@ -94,9 +94,17 @@ class RedisLog(Log):
 
     @override
     async def open(self) -> None:
-        """Connect; a call waits for a Redis that cannot be reached yet."""
+        """Connect; a call waits for a Redis that cannot be reached yet.
+
+        Leaves no connection and no task if it is cancelled, as by SIGTERM during a start.
+        """
         self._topology.connector.check()
-        await self.primaries.open()
+        try:
+            await self.primaries.open()
+        except asyncio.CancelledError:
+            await self.primaries.close()
+            await self._topology.close()
+            raise
         self._changes.notifications.open()
         self._search.start()
         self._server_status.start()
