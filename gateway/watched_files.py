@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 0.25
 
 T = TypeVar("T")
-_Signature = tuple[tuple[int, int, int, int, int], ...]
+_FileStates = tuple[tuple[int, int, int, int, int], ...]
 
 
 class WatchedFiles(Background, Generic[T]):
@@ -34,10 +34,10 @@ class WatchedFiles(Background, Generic[T]):
         """Read the files for the first time. Raises StartError if they cannot be used."""
         self._paths = paths
         self.trouble: str | None = None  # why the present content is not used
-        self._pending: _Signature | None = None  # of a change that one look has seen
-        self._refused: _Signature | None = None  # of content that cannot be used
+        self._pending: _FileStates | None = None  # of a change that one look has seen
+        self._refused: _FileStates | None = None  # of content that cannot be used
         try:
-            self._signature_read = _signature(paths)
+            self._state_read = _file_states(paths)
             self.value = self._read()
         except (OSError, ValueError) as cause:
             raise StartError(self._sentence(cause)) from cause
@@ -67,19 +67,19 @@ class WatchedFiles(Background, Generic[T]):
     async def look(self) -> None:
         """Check for changes; read the files if the look before saw the same change."""
         try:
-            seen = _signature(self._paths)
+            seen = _file_states(self._paths)
         except (OSError, ValueError) as cause:
             self._pending = self._refused = None
             self._refuse(cause)
             return
-        if seen == self._signature_read:
+        if seen == self._state_read:
             self._pending = self.trouble = None
         elif seen != self._pending:
             self._pending = seen
         elif seen != self._refused:
             await self._use(seen)
 
-    async def _use(self, seen: _Signature) -> None:
+    async def _use(self, seen: _FileStates) -> None:
         try:
             value = await asyncio.to_thread(self._read)  # a large file takes 0.1 s
         except (OSError, ValueError) as cause:
@@ -87,7 +87,7 @@ class WatchedFiles(Background, Generic[T]):
             self._refused = seen if isinstance(cause, ValueError) else None
             self._refuse(cause)
             return
-        self._signature_read = seen
+        self._state_read = seen
         self._pending = self._refused = self.trouble = None
         self.value = value
         self._on_change()
@@ -106,12 +106,12 @@ class WatchedFiles(Background, Generic[T]):
         return str(cause)
 
 
-def _signature(paths: Sequence[str]) -> _Signature:
+def _file_states(paths: Sequence[str]) -> _FileStates:
     """Return a value that changes with a file's content, or when a link leads elsewhere."""
-    signature = []
+    states = []
     for path in paths:
         it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
         if not stat.S_ISREG(it.st_mode):
             raise ValueError(f"{path} is no file")
-        signature.append((it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
-    return tuple(signature)
+        states.append((it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
+    return tuple(states)
