@@ -12,6 +12,7 @@ import click
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
 from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
+from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | N
         return f"{reasons}; {target.advice}" if refusal.status == 401 else reasons, []
     except URLError as error:
         is_certificate = isinstance(error.reason, SSLCertVerificationError)
-        advice = "; name the file of its authority by --cacert" if is_certificate else ""
+        advice = f"; {CERTIFICATE_ADVICE}" if is_certificate else ""
         return f"{target.url} cannot be reached: {error.reason}{advice}", []
     except (HTTPException, OSError, ValueError) as error:
         return f"{target.url} is not the admin listener of Headgate: {error}", []
@@ -110,10 +111,8 @@ def _trusted(target: StreamTarget, certificate: str) -> ssl.SSLContext | None:
     """Return whose certificate is trusted, or None without TLS. Raises StartError."""
     from gateway import trust
 
-    if not target.url.startswith("https:"):
-        return None
     if not certificate:
-        return trust.context(target.ca_file, named_by="--cacert")
+        return target.trusted()
     try:
         return trust.own_listener(certificate)
     except OSError as cause:

@@ -10,7 +10,7 @@ import aiohttp
 from headgate.errors import RequestRefused
 from headgate.stream import Stream
 
-from gateway import trust
+from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
 from gateway.commands.shell.failure import Failed
 from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
@@ -34,7 +34,6 @@ OPTIONS = {
     "Stream-Seq": "--seq",
     "Stream-TTL": "--ttl",
 }
-CERTIFICATE_ADVICE = "name the file of the authority that issued it by --cacert"
 # Exit statuses, as docs/commands.md has them.
 FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
@@ -67,10 +66,8 @@ async def connect(
 
 def _tls(target: StreamTarget) -> ssl.SSLContext | bool:
     """Return whom to trust; aiohttp's own default where TLS is not spoken."""
-    if not target.url.startswith("https:"):
-        return True
     try:
-        return trust.context(target.ca_file, named_by="--cacert")
+        return target.trusted() or True
     except StartError as refusal:
         raise Failed(refusal.detail) from refusal
 

@@ -12,10 +12,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
+CERTIFICATE_ADVICE = "name the file of the authority that issued it by --cacert"
 # What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
 NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a read asks for by options of its command.
@@ -88,6 +90,14 @@ class StreamTarget:
         if " " not in self.authorization.strip():
             return f"{source} must be a scheme and a token, as in {LIKE_THIS}"
         return f"put another into {source}" if self.home.auth_file else f"set another {source}"
+
+    def trusted(self) -> ssl.SSLContext | None:
+        """Return whom to trust, or None without TLS. Raises StartError for a bad `ca_file`."""
+        from gateway import trust
+
+        if not self.url.startswith("https:"):
+            return None
+        return trust.context(self.ca_file, named_by="--cacert")
 
     @property
     def path(self) -> str:
