@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
+from gateway.telemetry import logs
 from tests.forking import forks
 from tests.support.examples import examples, leave_to_torture
 from tests.support.long_first import long_first
 from tests.support.row_ids import row_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from pathlib import Path
 
     from playwright.async_api import Browser
@@ -92,6 +94,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path in long:
             long[item.path].append(item)
     items[:] = long_first([*long.values()], others, workers)
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_log() -> Iterator[None]:
+    """Fail the test that leaves the log of its process changed, not those that read it later."""
+    root, own = logging.getLogger(), logging.getLogger(logs.NAME)
+    before = (root.level, own.level, own.disabled, logs._written)
+    yield
+    assert (root.level, own.level, own.disabled, logs._written) == before
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -89,11 +89,15 @@ def test_the_front_gets_its_certificate_by_acme_and_keeps_it_over_a_restart(tmp_
             "HEADGATE_FRONT_ACME": directory,
             "HEADGATE_FRONT_ACME_ROOT": str(root),
         }
-        numbers = []
+        numbers: set[str] = set()
         for _ in range(2):
             with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:
-                wait_until(
-                    lambda: serial_number(host, 443, root) is not None, "it has one", server.output
-                )
-                numbers.append(serial_number(host, 443, root))
-        assert len(set(numbers)) == 1
+                found: list[str | None] = []
+
+                def is_served(found: list[str | None] = found) -> bool:
+                    found.append(serial_number(host, 443, root))
+                    return found[-1] is not None
+
+                wait_until(is_served, "it has one", server.output)
+                numbers.add(str(found[-1]))
+        assert len(numbers) == 1

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,8 +113,8 @@ def test_each_worker_has_its_own_cache_and_their_metrics_are_summed(server: Seve
     """New connections go to one or the other: each has to fetch the answer once."""
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.body for answer in answers} == {b"one"}
-    assert [answer.headers["x-cache"] for answer in answers].count("MISS") == 2
-    wait_until(lambda: server.metrics()[HITS] == READS - 2, "all are counted")
+    assert Counter(answer.headers["x-cache"] for answer in answers) == {"MISS": 2, "HIT": READS - 2}
+    wait_until(lambda: server.metrics()[HITS] == READS - 2, "all are counted", server.output)
     numbers = server.metrics()
     assert numbers['headgate_cache_results_total{result="miss",route="/v1/stream"}'] == 2
     assert numbers[ENTRIES] == 2

@@ -171,7 +171,9 @@ def _run(request: CopyRequest) -> None:
     from gateway.commands.one_stream.client import CONFLICT, status_of
     from gateway.commands.shell.failure import FAILURES, OutputClosed
     from gateway.commands.shell.output import note
+    from gateway.telemetry import logs
 
+    logs.configure("warning", "console")  # what a log warns of goes to stderr
     try:
         refused = asyncio.run(copied(request))
     except KeyboardInterrupt:

@@ -15,7 +15,6 @@ from gateway.commands.copying.server_place import ServerPlace
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.output import finish
 from gateway.commands.shell.patience import retries, tell
-from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +43,6 @@ class CopyRequest:
 
 async def copy(request: CopyRequest) -> int:
     """Copy, and return how many streams could not be copied."""
-    logs.configure("warning", "console")  # what a log warns of goes to stderr
     if isinstance(request.source, LogPlace):
         request.source.check_there()
     async with AsyncExitStack() as stack:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     Figures = dict[tuple[Metric, tuple[str, ...]], float]
 
 END_OF_HEAD = b"\r\n\r\n"
-TOKENS = tempfile.TemporaryDirectory(prefix="headgate-corpus")
 
 
 class CorpusGateway(Serving):
@@ -152,10 +151,11 @@ async def staged(
     """Return the gateway of a play, which is stopped when the block ends."""
     level = "info" if is_logged else "off"
     options: dict[str, object] = {"log_requests": level, "tracer": tracer, **stage.options}
-    if stage.is_guarded:
-        options["tokens_file"] = str(tokens_file(Path(TOKENS.name)))
-        options.setdefault("own", {"auth": "tokens"})
     async with contextlib.AsyncExitStack() as stack:
+        if stage.is_guarded:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-corpus"))
+            options["tokens_file"] = str(tokens_file(Path(folder)))
+            options.setdefault("own", {"auth": "tokens"})
         edge = origin = None
         if stage.route is not None:
             where: dict[str, object] = {"prefix": EDGE, **stage.route}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from structlog.testing import capture_logs
 
+from gateway.telemetry.logs import NAME
 from tests.support.http1 import BODYLESS, Client, ConnectionEnded, read_chunk
 from tests.support.live_origin import LiveOrigin
 from tests.support.waiting import until
@@ -220,9 +221,14 @@ class Player:
 
 async def play(exchange: Exchange, mode: Mode, probed: Figures) -> list[str]:
     """Return all that could be seen; what the last question of `asks_on` counts is left out."""
-    logging.getLogger("headgate").setLevel(logging.INFO)
-    with capture_logs() as logged:
-        return await _play(exchange, mode, probed, logged)
+    logger = logging.getLogger(NAME)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with capture_logs() as logged:
+            return await _play(exchange, mode, probed, logged)
+    finally:
+        logger.setLevel(level)
 
 
 async def _play(
