@@ -17,6 +17,8 @@ from gateway.commands.contexts import (
     Contexts,
     ServerContext,
     check_name,
+    complete_choice,
+    complete_name,
     load_contexts,
     save_contexts,
 )
@@ -76,7 +78,7 @@ def add_context(
 
 
 @context.command("use")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_choice)
 def use_context(name: str) -> None:
     """Make NAME the current context; "default" uses none."""
     with _refusals():
@@ -104,7 +106,7 @@ def list_contexts(as_json: bool) -> None:
 
 
 @context.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 def remove_context(name: str) -> None:
     """Remove the context NAME, but not the files it names."""
     with _refusals():

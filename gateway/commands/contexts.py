@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import click
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NO_CONTEXT = "default"  # the name for none, as if there were no file
@@ -76,6 +79,24 @@ def load_contexts(environment: Mapping[str, str]) -> Contexts:
         raise ValueError(f"{file} cannot be read: {cause.strerror}") from cause
     except ValueError as cause:  # a msgspec.DecodeError, too
         raise ValueError(f"{file}: {cause}") from cause
+
+
+def complete_name(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of contexts that begin so, for the completion of a shell.
+
+    Without a readable file there are none: a shell has no place for a message.
+    """
+    try:
+        known = load_contexts(os.environ).contexts
+    except ValueError:
+        return []
+    return sorted(name for name in known if name.startswith(incomplete))
+
+
+def complete_choice(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return names as `complete_name`, and the one for no context."""
+    names = complete_name(ctx, param, incomplete)
+    return [*names, NO_CONTEXT] if NO_CONTEXT.startswith(incomplete) else names
 
 
 def save_contexts(contexts: Contexts, environment: Mapping[str, str]) -> None:

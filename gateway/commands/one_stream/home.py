@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gateway.commands.contexts import ServerContext, load_contexts
+from gateway.commands.contexts import ServerContext, complete_name, load_contexts
 from gateway.commands.one_stream.target import (
     HomeServer,
     authorization_of,
@@ -37,6 +37,7 @@ def server_options(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_keep(CONTEXT),
+        shell_complete=complete_name,
         help="Use the server of this context.",
     )
     return context_option(cacert_option(command))
