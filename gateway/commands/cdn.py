@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from typing_extensions import override
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
@@ -102,10 +104,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @cdn.command("list")
-def list_targets() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_targets(*, as_json: bool) -> None:
     """List the targets, and how each was tested."""
     from cdn_configs.targets import TARGETS
 
+    if as_json:
+        for target in TARGETS.values():
+            shown = {"name": target.name, "state": target.state, "title": target.title}
+            click.echo(json.dumps(shown))
+        return
     names = max(map(len, TARGETS))
     states = max(len(target.state) for target in TARGETS.values())
     for target in TARGETS.values():
@@ -148,8 +156,9 @@ def render_target(
 
 @cdn.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
-def check_file(file: Path, config: Path | None) -> None:
+def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
     """Compare a rendered file with the current settings.
 
     The vendor's own checker also checks it, if that is installed. The exit status is 1 if the file
@@ -166,7 +175,11 @@ def check_file(file: Path, config: Path | None) -> None:
     from gateway.commands.shell.output import echoed
 
     with echoed():  # the status is told all the same
-        _show(file, report)
+        if as_json:
+            shown = msgspec.to_builtins(report)
+            click.echo(json.dumps({"file": str(file), "is_fine": report.is_fine, **shown}))
+        else:
+            _show(file, report)
     if not report.is_fine:
         sys.exit(OUT_OF_ORDER)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DAMAGED = 1
 QUIET_S = 1.0  # a shorter command shows no progress
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
 
 def _path_of(_ctx: click.Context, _option: click.Parameter, value: str) -> Path:
     """Return a path, which may also be given as the origin of a route."""
@@ -70,7 +72,8 @@ def _summarize(check: FileVerification, file: Path, version: int, *, as_json: bo
 @click.command()
 @click.argument("source", metavar="FROM", type=click.Path(), callback=_path_of)
 @click.argument("to", metavar="TO", type=click.Path(), callback=_path_of)
-def backup(source: Path, to: Path) -> None:
+@json_option
+def backup(source: Path, to: Path, *, as_json: bool) -> None:
     """Copy the data folder FROM to the file TO.
 
     The server may keep running. The copy has all appends that were acknowledged before, and is
@@ -82,13 +85,15 @@ def backup(source: Path, to: Path) -> None:
     with _refusals(), _progress() as progress:
         copied = back_up(source, to, progress)
     size = _size(copied.streams, copied.records_bytes)
-    click.echo(safe(f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."))
+    sentence = f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."
+    _finish(sentence, {"file": str(to), **copied._asdict()} if as_json else None)
 
 
 @click.command()
 @click.argument("backup", metavar="BACKUP", type=click.Path(), callback=_path_of)
 @click.argument("folder", metavar="FOLDER", type=click.Path(), callback=_path_of)
-def restore(backup: Path, folder: Path) -> None:
+@json_option
+def restore(backup: Path, folder: Path, *, as_json: bool) -> None:
     """Create the data folder FOLDER from a BACKUP.
 
     The folder must be empty, or not exist. Appends after the backup are lost, and the server
@@ -98,7 +103,13 @@ def restore(backup: Path, folder: Path) -> None:
 
     with _refusals(), _progress() as progress:
         copied = restore_backup(backup, folder, progress)
-    click.echo(safe(f"Restored {_size(copied.streams, copied.records_bytes)} to {folder}."))
+    sentence = f"Restored {_size(copied.streams, copied.records_bytes)} to {folder}."
+    _finish(sentence, {"folder": str(folder), **copied._asdict()} if as_json else None)
+
+
+def _finish(sentence: str, result: dict[str, object] | None) -> None:
+    """Print what a command has done as a sentence, or its `result` as a JSON object."""
+    click.echo(safe(sentence) if result is None else json.dumps(result))
 
 
 def _size(streams: int, records_bytes: int) -> str:

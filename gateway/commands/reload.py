@@ -32,9 +32,15 @@ REFUSED = 1
 @admin_option
 @admin_token_option
 @server_options
+@click.option("--json", "as_json", is_flag=True, help="Print the routes as one JSON object.")
 @click.pass_context
 def reload(
-    ctx: click.Context, config: Path | None, admin: str | None, admin_token: Path | None
+    ctx: click.Context,
+    config: Path | None,
+    admin: str | None,
+    admin_token: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Make a server read its settings again.
 
@@ -54,7 +60,7 @@ def reload(
     if problem is not None:
         complain(problem)
         sys.exit(REFUSED)
-    click.echo(f"In force: {' '.join(routes)}")
+    click.echo(json.dumps({"routes": routes}) if as_json else f"In force: {' '.join(routes)}")
 
 
 def _own_admin(config: Path | None) -> tuple[str, str]:

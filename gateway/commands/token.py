@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 import time
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.access.operations import Operation
+    from gateway.access.principal import Principal
     from gateway.access.signed.jws import Json
     from gateway.access.signed.keys_file import Keys
     from gateway.settings import Settings
@@ -151,14 +153,15 @@ def sign_token(  # noqa: PLR0913 - one for each option
     if query is not None:
         shown = f"{query.rstrip('/')}{streams}?token={token.token}"
     click.echo(shown)
-    until = datetime.fromtimestamp(token.expires, UTC).isoformat().replace("+00:00", "Z")
+    until = _written_time(token.expires)
     permits = ", ".join(sorted(set(operations)))
     complain(f"{subject} may {permits} {streams} until {until}; its jti is {token.token_id}.")
 
 
 @token.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
-def verify_token(config: Path | None) -> None:
+def verify_token(config: Path | None, *, as_json: bool) -> None:
     """Say whether a read token is valid, and what it permits.
 
     The command asks for the token, or reads it from stdin. It does not check revocations. The exit
@@ -172,11 +175,26 @@ def verify_token(config: Path | None) -> None:
     try:
         whose = read_tokens.verified(_secret("Token"), keys, settings.read_token_max_age, now)
     except Unauthenticated as refusal:
-        complain(f"{refusal.detail}.")
+        if as_json:
+            click.echo(json.dumps({"is_valid": False, "reason": refusal.detail}))
+        else:
+            complain(f"{refusal.detail}.")
         sys.exit(REFUSED)
+    if as_json:
+        click.echo(json.dumps(_shown(whose)))
+        return
     for grant in whose.grants:
         permits = ", ".join(sorted(grant.operations))
         click.echo(f"{whose.name} may {permits} {grant.streams} for {whose.until - now:.0f} s.")
+
+
+def _shown(whose: Principal) -> dict[str, object]:
+    grants = [
+        {"streams": str(grant.streams), "operations": sorted(grant.operations)}
+        for grant in whose.grants
+    ]
+    until = _written_time(whose.until)
+    return {"is_valid": True, "subject": whose.name, "until": until, "grants": grants}
 
 
 @token.command("rotate", short_help="Replace the reader key of streams.")
@@ -240,6 +258,10 @@ def _keys(config: Path | None) -> tuple[Settings, Keys]:
 
     with _refusals(Path(settings.keys_file)):
         return settings, load_keys(settings.keys_file)
+
+
+def _written_time(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _content(file: Path) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,28 @@ def test_cdn_list_prints_every_target_with_its_state_and_title() -> None:
     assert (status, said) == (0, "")
     rows = [re.split(r" {2,}", line, maxsplit=2) for line in listed.splitlines()]
     assert rows == [[one.name, one.state, one.title] for one in TARGETS.values()]
+
+
+def test_cdn_list_as_json_prints_an_object_for_each_target() -> None:
+    status, listed, said = headgate("list", "--json")
+    assert (status, said) == (0, "")
+    assert [json.loads(line) for line in listed.splitlines()] == [
+        {"name": one.name, "state": one.state, "title": one.title} for one in TARGETS.values()
+    ]
+
+
+def test_cdn_check_as_json_prints_the_report_and_keeps_its_status(tmp_path: Path) -> None:
+    file = tmp_path / "site.conf"
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file))[0] == 0
+    status, printed, _ = headgate("check", str(file), "--json")
+    found = json.loads(printed)
+    assert (status, found["file"], found["is_fine"]) == (0, str(file), True)
+    made = file.read_text()
+    file.write_text(made.replace("proxy_cache_lock on", "proxy_cache_lock off"))
+    status, printed, _ = headgate("check", str(file), "--json")
+    found = json.loads(printed)
+    assert (status, found["is_fine"], found["target"]) == (1, False, "nginx")
+    assert "-        proxy_cache_lock off;\n" in found["difference"]
 
 
 def test_cdn_render_takes_addresses_and_times_from_the_settings(config: str) -> None:

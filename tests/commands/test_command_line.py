@@ -434,3 +434,35 @@ def test_docs_commands_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     known = {option for _, declared in commands_of(command) for option in spellings(declared)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}
+
+
+# Commands without --json, with the reason.
+WITHOUT_JSON = {
+    "alerts": "prints a file for Prometheus",
+    "cdn explain": "prints prose for people",
+    "cdn render": "prints a file for a CDN or proxy",
+    "completion": "prints a script for a shell",
+    "context add": "prints no result",
+    "context remove": "prints no result",
+    "context use": "prints no result",
+    "debug bundle": "writes a file",
+    "grafana": "prints a dashboard, which is JSON",
+    "hash-password": "prints one value",
+    "healthcheck": "its result is its exit status",
+    "init": "writes a file of settings",
+    "serve": "runs until it is stopped, and logs JSON by --log-format",
+    "token hash": "prints one value",
+    "token keys": "writes a file, or prints JSON by --public",
+    "token rotate": "changes a file",
+    "token sign": "prints one value",
+}
+
+
+def test_every_command_has_json_or_a_reason_to_have_none() -> None:
+    ends = {
+        name.removeprefix("headgate").strip(): declared
+        for name, declared in commands_of(command)
+        if not isinstance(declared, click.Group)
+    }
+    without = {name for name, declared in ends.items() if "--json" not in spellings(declared)}
+    assert without == WITHOUT_JSON.keys()

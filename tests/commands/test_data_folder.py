@@ -78,6 +78,17 @@ def test_a_restored_backup_has_producers_lifetimes_closure_and_forks(tmp_path: P
         assert request(server, "GET", "plain").body == b"first second third"
 
 
+def test_backup_and_restore_as_json_print_the_sizes_of_the_copy(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+    copied, folder = tmp_path / "copy", tmp_path / "other"
+    found = json.loads(command("backup", tmp_path / "data", copied, "--json").stdout)
+    assert found.pop("file_bytes") == copied.stat().st_size
+    assert found == {"file": str(copied), "streams": 4, "records_bytes": 32}
+    found = json.loads(command("restore", copied, folder, "--json").stdout)
+    assert (found["folder"], found["streams"], found["records_bytes"]) == (str(folder), 4, 32)
+
+
 def test_offsets_of_what_came_after_the_backup_are_refused_once_it_is_restored(
     tmp_path: Path,
 ) -> None:

@@ -202,6 +202,18 @@ def test_token_sign_takes_several_operations_and_a_longer_lifetime(config: Path)
     assert re.fullmatch(r"ann may append, read /r/\* for (3600|359\d) s\.\n", printed)
 
 
+def test_token_verify_as_json_prints_the_grants_or_the_reason(config: Path) -> None:
+    token = run("sign", "--config", config, STREAM, "--subject", "ann")[1]
+    status, printed, said = run("verify", "--config", config, "--json", typed=token)
+    found = json.loads(printed)
+    assert (status, found.pop("until").endswith("Z")) == (0, True), said
+    grants = [{"streams": STREAM, "operations": ["read"]}]
+    assert found == {"is_valid": True, "subject": "ann", "grants": grants}
+    status, printed, said = run("verify", "--config", config, "--json", typed="no.such.token")
+    found = json.loads(printed)
+    assert (status, found["is_valid"], sorted(found)) == (1, False, ["is_valid", "reason"]), said
+
+
 def test_token_sign_cookie_prints_a_whole_set_cookie_line(config: Path) -> None:
     arguments = ("sign", "--config", config, "/v1/stream/rooms/*", "--subject", "ann", "--cookie")
     status, printed, _ = run(*arguments)
