@@ -82,7 +82,8 @@ class StreamClient:
         self._tails = 0
 
     def use_settings(self, settings: Settings) -> None:
-        """Send the credentials that the routes of these settings need."""
+        """Send the credentials that the routes of these settings need, to their listener."""
+        self._certificate = settings.tls_certificate
         self._credentials.use_settings(settings)
 
     async def open(self) -> None:

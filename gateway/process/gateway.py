@@ -17,7 +17,7 @@ from gateway.errors import StartError
 from gateway.process import reconfiguration
 from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin, open_front, open_tls
+from gateway.process.listening import explaining, open_admin, open_front, open_tls, prepare_tls
 from gateway.process.reloader import Reloader
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import log
@@ -90,7 +90,9 @@ class Gateway:
         ]
         purges = self._purges(settings)
         self._configuration = ActiveConfiguration(settings, authorities, purges, routes, shared)
-        self._makers = reconfiguration.Makers(self._authorities, self._purges)
+        self._makers = reconfiguration.Makers(
+            self._authorities, self._purges, lambda new: prepare_tls(self._handshakes, new.tls)
+        )
         self._retiring: set[asyncio.Task[None]] = set()  # configurations before reloads
         self._connections: ConnectionServer | None = None  # once it listens
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
@@ -190,7 +192,7 @@ class Gateway:
         # The drain has waited for the requests already.
         self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listen_for_front(connections)
-        self._handshakes = open_tls(settings, self._open)
+        self._handshakes = open_tls(settings.tls, self._open)
         self._listener = ConnectionListener(connections, self._handshakes)
         listen = settings.listen
         if inherited := self._inherited.at(listen):

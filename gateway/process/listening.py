@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from admin.source import Setup
 from gateway import app
@@ -17,14 +17,14 @@ from gateway.errors import StartError
 from gateway.settings import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AsyncExitStack
 
     from admin.source import ProcessSource
     from gateway.access.console import ConsoleToken
     from gateway.front.front import Front
     from gateway.process.reloader import Reloader
-    from gateway.settings import Address, Settings
+    from gateway.settings import Address, Settings, TlsFiles
     from gateway.tls.handshakes import Handshakes
 
 # Advice for an address that cannot be listened on, by errno.
@@ -49,7 +49,8 @@ async def open_admin(
     settings = reloader.settings
     shared = app.shared_by_all(with_admin_bounds(settings), time.time)
     shared.add_to_refusals(application.REFUSAL_LINES)
-    handshakes = open_tls(settings, opened, "admin_")
+    handshakes = open_tls(settings.admin_tls, opened)
+    reloader.on_prepare.append(lambda new: prepare_tls(handshakes, new.admin_tls))
     bounds = AdminBounds(shared, handshakes)
 
     def current_formats() -> dict[str, str]:
@@ -77,27 +78,33 @@ def open_front(
     return front
 
 
-def open_tls(
-    settings: Settings, opened: AsyncExitStack, prefix: Literal["", "admin_"] = ""
-) -> Handshakes | None:
-    """Read and watch the certificate of a listener; None if it speaks plain HTTP.
+def open_tls(files: TlsFiles | None, opened: AsyncExitStack) -> Handshakes | None:
+    """Read and watch the files of a listener; None if it speaks plain HTTP.
 
-    `prefix` is that of its settings. Raises StartError for files that cannot be used.
+    Raises StartError for files that cannot be used.
     """
-    setting = f"{prefix}tls_certificate"
-    certificate = getattr(settings, setting)
-    if not certificate:
+    if files is None:
         return None
-    from gateway.tls.certificate_files import CertificateFiles, TlsFiles
     from gateway.tls.handshakes import Handshakes, log_unless_reset  # 3 MB, for those who have TLS
 
-    key, client_ca = (getattr(settings, f"{prefix}tls_{what}") for what in ("key", "client_ca"))
-    minimum = settings.tls_minimum_version
-    files = CertificateFiles(TlsFiles(setting, certificate, key, client_ca, minimum))
-    files.start()
-    opened.push_async_callback(files.stop)
+    handshakes = Handshakes(files)
+    opened.push_async_callback(handshakes.stop)
     asyncio.get_running_loop().set_exception_handler(log_unless_reset)
-    return Handshakes(files)
+    return handshakes
+
+
+def prepare_tls(handshakes: Handshakes | None, files: TlsFiles | None) -> Callable[[], None]:
+    """Return a function that puts the files of a reload in force. Raises StartError.
+
+    Only a restart changes whether a listener speaks TLS, which the reload refuses elsewhere.
+    """
+    if handshakes is None or files is None:
+        return _nothing
+    return handshakes.prepare(files)
+
+
+def _nothing() -> None:
+    """Stand for a change that there is not."""
 
 
 @contextmanager

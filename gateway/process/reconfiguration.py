@@ -43,10 +43,14 @@ def check_fixed(current: Settings, new_settings: Settings) -> None:
 
 
 class Makers(NamedTuple):
-    """The functions that make parts of a configuration for this process."""
+    """The functions that make parts of a configuration for this process.
+
+    `certificates` returns a function that puts those of the settings in force.
+    """
 
     authorities: Callable[[Settings, Authorities | None], Authorities]
     purges: Callable[[Settings], Purges]
+    certificates: Callable[[Settings], Callable[[], None]]
 
 
 class _KeptRoute(NamedTuple):
@@ -70,6 +74,7 @@ class Reload:
         self._makers = makers
         self._authorities: Authorities
         self._purges: Purges
+        self._use_certificates: Callable[[], None]
         self._kept: list[_KeptRoute] = []
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new configuration, in its order
@@ -81,6 +86,7 @@ class Reload:
         self._purges = current.purges
         if settings.purges != current.settings.purges:
             self._purges = self._makers.purges(settings)
+        self._use_certificates = self._makers.certificates(settings)
         self._authorities = self._makers.authorities(settings, current.authorities)
         earlier = {
             route.prefix: (current_route, route)
@@ -139,6 +145,7 @@ class Reload:
         )
         if self._purges is not current.purges:
             self._purges.open()
+        self._use_certificates()
         self._authorities.start()
         self._authorities.judge_again()
         for kept in self._kept:

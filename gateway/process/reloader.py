@@ -46,6 +46,9 @@ class Reloader:
         self.counts = dict.fromkeys(RESULTS, 0)
         # Called after each reload that was put in force.
         self.on_reload: list[Callable[[Settings], None]] = []
+        # Called with the settings of each reload; raises StartError, or returns what puts them in
+        # force together with the rest.
+        self.on_prepare: list[Callable[[Settings], Callable[[], None]]] = []
         # Called before each reload, and after it with the reasons why it was refused.
         self.on_begin: list[Callable[[], None]] = []
         self.on_end: list[Callable[[tuple[str, ...]], None]] = []
@@ -74,11 +77,14 @@ class Reloader:
     async def _reload(self) -> tuple[str, ...]:
         try:
             settings = await self._settled()
+            commits = [prepare(settings) for prepare in self.on_prepare]
             await self._apply(settings)
         except SettingsError as refusal:
             return self._refused(refusal.problems)
         except StartError as refusal:
             return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
+        for commit in commits:
+            commit()
         self.settings = settings
         log_dangers(settings)
         for on_reload in self.on_reload:

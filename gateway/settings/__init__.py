@@ -17,6 +17,7 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import SettingDescription, describe_settings, variable
+from gateway.settings.tls import TlsFiles
 
 __all__ = [
     "Address",
@@ -32,6 +33,7 @@ __all__ = [
     "SettingDescription",
     "Settings",
     "SettingsError",
+    "TlsFiles",
     "describe_settings",
     "is_loopback",
     "load",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.settings.limits import LimitSettings
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath
-from gateway.settings.reading.reload_effects import FIXED
+from gateway.settings.reading.reload_effects import NEXT_HANDSHAKE, NEXT_HANDSHAKE_IF_BOTH
 from gateway.settings.reading.tables import ValueContext, checks, setting
 
 # Each needs the one before it: a key is of no use without its certificate.
@@ -20,43 +20,85 @@ _NEEDS = {
 _PAIRS = {"tls_key": "tls_certificate", "admin_tls_key": "admin_tls_certificate"}
 
 
+class TlsFiles(NamedTuple):
+    """The files of a listener's TLS; `client_ca` is empty if clients need no certificate.
+
+    `setting` names the setting of the certificate, `minimum` is "1.2" or "1.3".
+    """
+
+    setting: str
+    certificate: str
+    key: str
+    client_ca: str
+    minimum: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the files that there are."""
+        return tuple(filter(None, (self.certificate, self.key, self.client_ca)))
+
+
 class TlsSettings(LimitSettings):
     """The settings of TLS: a listener without a certificate speaks plain HTTP."""
 
     tls_certificate: FilePath = setting(
         "",
-        reload=FIXED,
+        reload=NEXT_HANDSHAKE_IF_BOTH,
         description="PEM file with the certificate of the listener at listen, followed by the "
         "intermediate certificates. With it, the listener speaks TLS. The file is read again "
         "when it or the key changes.",
     )
     tls_key: FilePath = setting(
         "",
-        reload=FIXED,
+        reload=NEXT_HANDSHAKE,
         description="PEM file with the private key of tls_certificate, not encrypted.",
     )
     tls_client_ca: FilePath = setting(
         "",
-        reload=FIXED,
+        reload=NEXT_HANDSHAKE,
         description="PEM file with certificate authorities. Clients of the listener at listen must "
         "present a certificate of one of them. If it is empty, clients need no certificate.",
     )
     tls_minimum_version: Literal["1.2", "1.3"] = setting(
-        "1.2", reload=FIXED, description="Lowest TLS version that both listeners accept."
+        "1.2", reload=NEXT_HANDSHAKE, description="Lowest TLS version that both listeners accept."
     )
     admin_tls_certificate: FilePath = setting(
         "",
-        reload=FIXED,
+        reload=NEXT_HANDSHAKE_IF_BOTH,
         description="Like tls_certificate, for the admin listener; it may be the same file.",
     )
     admin_tls_key: FilePath = setting(
-        "", reload=FIXED, description="PEM file with the private key of admin_tls_certificate."
+        "",
+        reload=NEXT_HANDSHAKE,
+        description="PEM file with the private key of admin_tls_certificate.",
     )
     admin_tls_client_ca: FilePath = setting(
         "",
-        reload=FIXED,
+        reload=NEXT_HANDSHAKE,
         description="Like tls_client_ca, for the admin listener: console, health and metrics.",
     )
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of the listener for streams; None if it speaks plain HTTP."""
+        return self._files(
+            "tls_certificate", self.tls_certificate, self.tls_key, self.tls_client_ca
+        )
+
+    @property
+    def admin_tls(self) -> TlsFiles | None:
+        """The files of the admin listener; None if it speaks plain HTTP."""
+        return self._files(
+            "admin_tls_certificate",
+            self.admin_tls_certificate,
+            self.admin_tls_key,
+            self.admin_tls_client_ca,
+        )
+
+    def _files(self, setting: str, certificate: str, key: str, client_ca: str) -> TlsFiles | None:
+        if not certificate:
+            return None
+        return TlsFiles(setting, certificate, key, client_ca, self.tls_minimum_version)
 
     @checks(*_NEEDS)
     @classmethod

@@ -18,6 +18,8 @@ from gateway.watched_files import WatchedFiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.settings import TlsFiles
+
 # The bits of a mode that let others use a private key; the gateway's group may read it.
 OTHERS = stat.S_IRWXO | stat.S_IWGRP
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -34,24 +36,6 @@ FILES_OK = least(
     "certificate.",
     "setting",
 )
-
-
-class TlsFiles(NamedTuple):
-    """The files of a listener's TLS; `client_ca` is empty if clients need no certificate.
-
-    `setting` names the setting of the certificate, `minimum` is one of VERSIONS.
-    """
-
-    setting: str
-    certificate: str
-    key: str
-    client_ca: str
-    minimum: str
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths of the files that there are."""
-        return tuple(filter(None, (self.certificate, self.key, self.client_ca)))
 
 
 class LoadedFiles(NamedTuple):
@@ -71,7 +55,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     def __init__(self, files: TlsFiles) -> None:
         """Read the files for the first time. Raises StartError if they cannot be used."""
-        self._files = files
+        self.files = files
         self.setting = files.setting
         super().__init__(files.paths)
         self._warn_if_open()
@@ -88,11 +72,11 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     @override
     def _read(self) -> LoadedFiles:
-        return load(self._files)
+        return load(self.files)
 
     @override
     def _on_change(self) -> None:
-        log.info("tls.certificate_read", file=self._files.certificate)
+        log.info("tls.certificate_read", file=self.files.certificate)
         self._warn_if_open()
 
     @override
@@ -100,7 +84,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         log.error("tls.files_refused", why=why, instead="the certificate and key read before")
 
     def _warn_if_open(self) -> None:
-        key, mode = self._files.key, self.value.key_mode
+        key, mode = self.files.key, self.value.key_mode
         if mode & OTHERS:
             advice = f"others may use the private key: chmod 0600 {key}"
             log.warning("tls.key_open", file=key, mode=f"{mode:04o}", advice=advice)

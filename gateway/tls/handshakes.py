@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import aiofastnet
 
 from gateway.telemetry.metrics import Sample, counter
+from gateway.tls.certificate_files import CertificateFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from gateway.tls.certificate_files import CertificateFiles
+    from gateway.settings import TlsFiles
 
 SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few clients send one
 # The longest record of TLS with its frame (RFC 8446 section 5.2). Each connection has two buffers,
@@ -42,9 +43,32 @@ FAILURES = counter(
 class Handshakes:
     """The handshakes of a listener with the certificate that is in use as each begins."""
 
-    def __init__(self, files: CertificateFiles) -> None:
-        self.files = files
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files, and watch them from now on. Raises StartError if they cannot be used."""
+        self._certificate = CertificateFiles(files)
+        self._certificate.start()
+        self._stopping: set[asyncio.Task[None]] = set()  # files that a reload has replaced
         self.failures = dict.fromkeys(REASONS, 0)
+
+    async def stop(self) -> None:
+        """Stop watching the files."""
+        await asyncio.gather(self._certificate.stop(), *self._stopping)
+
+    def prepare(self, files: TlsFiles) -> Callable[[], None]:
+        """Return a function that uses these files from the next handshake on.
+
+        Raises StartError if they cannot be used; then nothing has changed.
+        """
+        new = CertificateFiles(files)
+
+        def use() -> None:
+            earlier, self._certificate = self._certificate, new
+            new.start()
+            task = asyncio.get_running_loop().create_task(earlier.stop())
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+        return use
 
     async def connect(
         self, protocol: asyncio.Protocol, client: socket.socket, timeout_s: float
@@ -56,7 +80,7 @@ class Handshakes:
                 loop,
                 lambda: protocol,
                 client,
-                ssl=self.files.context,
+                ssl=self._certificate.context,
                 ssl_handshake_timeout=timeout_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
                 ssl_incoming_bio_size=BUFFER_BYTES,
@@ -68,10 +92,10 @@ class Handshakes:
 
     def samples(self) -> Iterator[Sample]:
         """Yield the failures by reason, and the samples of the certificate files."""
-        setting = self.files.setting
+        setting = self._certificate.setting
         for reason, count in self.failures.items():
             yield Sample(FAILURES, (setting, reason), count)
-        yield from self.files.samples()
+        yield from self._certificate.samples()
 
 
 def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway.errors import StartError
-from gateway.settings import Settings
+from gateway.settings import Settings, TlsFiles
 from gateway.settings.reading.values import Mistaken
-from gateway.tls.certificate_files import CertificateFiles, TlsFiles
+from gateway.tls.certificate_files import CertificateFiles
 from tests.support.processes import HEADGATE, run
 from tests.tls.certificates import Authority, TlsPaths
 from tests.tls.served import secure_headgate

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Table
 
 FIXED = "no: restart"
+NEXT_HANDSHAKE = "yes, from the next handshake on"
+NEXT_HANDSHAKE_IF_BOTH = "yes, from the next handshake on; to begin or end with TLS: restart"
 NEXT = "yes, from the next request on"
 OPEN_STAYS = "yes; what is already open stays open above a lower limit"
 CREDENTIALS = "yes; readers whose credential is no longer valid are disconnected"
@@ -28,5 +30,12 @@ def fixed_changes(current: Table, new: Table) -> list[FixedChange]:
     return [
         FixedChange(key, one.plain(getattr(current, key)))
         for key, one in current.settings.items()
-        if one.reload == FIXED and getattr(current, key) != getattr(new, key)
+        if _needs_restart(one.reload, getattr(current, key), getattr(new, key))
     ]
+
+
+def _needs_restart(effect: str | None, current: object, new: object) -> bool:
+    """Return whether a setting with this effect of a reload changes only by a restart."""
+    if effect == NEXT_HANDSHAKE_IF_BOTH:  # a listener goes on with or without TLS
+        return bool(current) != bool(new)
+    return effect == FIXED and current != new
