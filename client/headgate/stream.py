@@ -217,7 +217,10 @@ class Stream(Endpoint):
             async with self.request("HEAD") as answer:
                 return self._metadata(answer.headers)
         except RequestRefused as found:
-            raise await self._with_reason(found) from found
+            explained = await self._with_reason(found)
+            if explained is found:
+                raise  # with the cause that it has
+            raise explained from found
 
     async def use(self, offset: str) -> None:
         """Read at `offset` and discard the data, so that the time to live begins anew.

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 
+COMMANDS = (
+    ("create", "secure"),
+    ("append", "secure"),
+    ("read", "secure"),
+    ("tail", "secure"),
+    ("head", "secure"),
+    ("close", "secure"),
+    ("delete", "secure"),
+)
+
+
 def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
     server: Headgate, tmp_path: Path
 ) -> None:
@@ -27,12 +38,14 @@ def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
     cli = CommandLine(base)
     cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
     with nginx(tmp_path, server.port, lines):
-        refused = cli("create", "secure")
-        assert refused.returncode == 69
-        assert b"certificate of the server is not trusted" in refused.stderr
-        assert refused.stderr.endswith(
-            b"; name the file of the authority that issued it by --cacert.\n"
-        )
+        copy = ("copy", base, f"file:{tmp_path / 'copy'}", "--admin", f"https://127.0.0.1:{port}")
+        for command in (*COMMANDS, copy):
+            refused = cli(*command, stdin=b"x")
+            assert (command, refused.returncode) == (command, 78), refused.stderr
+            assert b"certificate of the server is not trusted" in refused.stderr
+            assert refused.stderr.endswith(
+                b"; name the file of the authority that issued it by --cacert.\n"
+            )
         cli.output("create", "secure", "--data", "safe", "--cacert", authority)
         cli.output("context", "add", "tls", base, "--cacert", authority)
         assert cli.output("read", "secure", "--context", "tls") == b"safe"

@@ -16,6 +16,7 @@ from gateway.commands.copying.by_content import ContentCopy
 from gateway.commands.copying.server_place import ServerStream
 from gateway.commands.shell.patience import backoff, tell
 from tests.commands.conftest import CommandLine
+from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
@@ -169,6 +170,23 @@ def test_each_server_gets_its_own_authorization_alone(
     assert done.returncode == 2
     assert b"TO: " in done.stderr
     assert b"cannot be read: No such file" in done.stderr
+
+
+def test_a_401_ends_the_copy_with_what_to_do_about_the_authorization(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "names").write_text("s")
+    with BlockingOrigin(lambda exchange: exchange.answer(status="401 Unauthorized")) as origin:
+        target = f"file:{tmp_path / 'data'}"
+        variables = {"STREAM_URL": "", "STREAM_AUTH": ""}
+        words = ("copy", origin.url, target, "--names", str(tmp_path / "names"))
+        done = cli(*words, environment=variables)
+        file = tmp_path / "token"
+        file.write_text("Bearer of-one-server")
+        by_file = cli(*words, "--from-auth", str(file), environment=variables)
+    assert (done.returncode, by_file.returncode) == (5, 5)
+    assert done.stderr.endswith(b'; set STREAM_AUTH="Bearer TOKEN" in the environment.\n')
+    assert by_file.stderr.decode().endswith(f"; put another into {file}.\n")
 
 
 def test_a_server_that_is_away_ends_the_copy_with_status_69(

@@ -118,7 +118,9 @@ def _place(
         base = checked_base(text, "it")
         target = replace(target_of(f"{base}/any", ctx), url=base)
         if auth_file is not None:
-            return replace(target, authorization=_authorization(auth_file))
+            home = replace(target.home, auth_file=str(auth_file))
+            given = _authorization(auth_file)
+            return replace(target, authorization=given, is_elsewhere=False, home=home)
     except ValueError as cause:
         raise click.UsageError(f"{argument}: {cause}.") from cause
     if needs_file and target.authorization is not None and not target.home.is_bound:
@@ -168,7 +170,7 @@ def _run(request: CopyRequest) -> None:
     import asyncio
 
     from gateway.commands.copying.operation import copy as copied
-    from gateway.commands.one_stream.client import CONFLICT, status_of
+    from gateway.commands.one_stream.client import CONFLICT, status_of, with_advice
     from gateway.commands.shell.failure import FAILURES, OutputClosed
     from gateway.commands.shell.output import note
     from gateway.telemetry import logs
@@ -181,7 +183,15 @@ def _run(request: CopyRequest) -> None:
     except OutputClosed:
         return
     except FAILURES as failure:
-        note(f"headgate: {failure}.")
+        note(f"headgate: {with_advice(str(failure), failure, _named_in(failure, request))}.")
         sys.exit(status_of(failure))
     if refused:
         sys.exit(CONFLICT)
+
+
+def _named_in(failure: Exception, request: CopyRequest) -> StreamTarget | None:
+    """Return the server whose URL the message has; None if it is about no server."""
+    for place in (request.admin, request.source, request.target):
+        if isinstance(place, StreamTarget) and place.shown in str(failure):
+            return place
+    return None

@@ -37,6 +37,7 @@ OPTIONS = {
 # Exit statuses, as docs/commands.md has them.
 FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
+UNTRUSTED = 78  # EX_CONFIG of sysexits.h: no later attempt succeeds without another configuration
 _BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
@@ -77,10 +78,17 @@ def in_words(failure: Exception, target: StreamTarget) -> str:
     refusal = _refusal_behind(failure)
     if refusal is None:
         return str(failure)
-    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
-    if isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError):
+    return with_advice(FIELD.sub(lambda match: OPTIONS[match[0]], str(failure)), failure, target)
+
+
+def with_advice(sentence: str, failure: Exception, target: StreamTarget | None) -> str:
+    """Return a sentence about a failure with what to do, at `target` about its authorization."""
+    refusal = _refusal_behind(failure)
+    if refusal is not None and _is_untrusted(refusal):
         return f"{sentence}; {CERTIFICATE_ADVICE}"
-    return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
+    if refusal is not None and refusal.status == 401 and target is not None:
+        return f"{sentence}; {target.advice}"
+    return sentence
 
 
 def status_of(failure: Exception) -> int:
@@ -88,6 +96,8 @@ def status_of(failure: Exception) -> int:
     refusal = _refusal_behind(failure)
     if refusal is None:
         return FAILED
+    if _is_untrusted(refusal):
+        return UNTRUSTED
     if refusal.is_passing:
         return UNAVAILABLE
     return _BY_STATUS.get(refusal.status or 0, REFUSED)
@@ -98,3 +108,7 @@ def _refusal_behind(failure: Exception) -> RequestRefused | None:
     while cause is not None and not isinstance(cause, RequestRefused):
         cause = cause.__cause__
     return cause
+
+
+def _is_untrusted(refusal: RequestRefused) -> bool:
+    return isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError)
