@@ -15,7 +15,7 @@ from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
 READY = b"READY=1"  # sd_notify(3), as Caddy tells a systemd that it serves
@@ -27,7 +27,7 @@ OF_SYSTEMD = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 
 
 class CaddyProcess:
-    """Caddy with the file `Caddyfile` in its folder. `ready` is set once it serves."""
+    """Caddy with the file `Caddyfile` in its folder."""
 
     def __init__(self, program: Path, folder: Path, descriptors: Iterable[int]) -> None:
         self._program = program
@@ -35,12 +35,18 @@ class CaddyProcess:
         self._descriptors = tuple(descriptors)
         self._process: Process | None = None
 
-    async def run(self, on_ready: Callable[[], None]) -> str:
-        """Start Caddy, and wait for its end; return how it ended. Raises OSError."""
+    async def run(self, caddyfile: str, on_started: Callable[[], Awaitable[None]]) -> str:
+        """Run Caddy with this file, and return how it ended.
+
+        Await `on_started` once Caddy has taken the file. What that raises ends Caddy, and is
+        raised. Raises OSError if Caddy cannot be started.
+        """
         loop = asyncio.get_running_loop()
+        started = asyncio.Event()
+        (self._folder / "Caddyfile").write_text(caddyfile)
         notes = _listen_for_notes(self._folder)
         try:
-            loop.add_reader(notes, _read_notes, notes, on_ready)
+            loop.add_reader(notes, _read_notes, notes, started)
             self._process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", bound_child.__file__, str(os.getpid())),
                 *(str(self._program), "run", "--adapter", "caddyfile", "--config", "Caddyfile"),
@@ -54,8 +60,16 @@ class CaddyProcess:
                 start_new_session=True,  # the keys of a terminal are for Headgate alone
             )
             assert process.stderr is not None
-            last = await relay(process.stderr)
-            status = await process.wait()
+            following = asyncio.create_task(self._follow(started, on_started))
+            following.add_done_callback(self._end_if_failed)
+            try:
+                last = await relay(process.stderr)
+                status = await process.wait()
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+            if not following.cancelled() and (error := following.exception()) is not None:
+                raise error
         finally:
             loop.remove_reader(notes)
             notes.close()
@@ -63,6 +77,16 @@ class CaddyProcess:
         if status < 0:
             return f"was killed by {signal.Signals(-status).name}"
         return f"ended with status {status}: {last}"
+
+    async def _follow(
+        self, started: asyncio.Event, on_started: Callable[[], Awaitable[None]]
+    ) -> None:
+        await started.wait()
+        await on_started()
+
+    def _end_if_failed(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and following.exception() is not None:
+            self.kill()
 
     def terminate(self) -> None:
         """Have Caddy take no more connections, and end once its requests are answered."""
@@ -91,9 +115,9 @@ def _listen_for_notes(folder: Path) -> socket.socket:
     return notes
 
 
-def _read_notes(notes: socket.socket, on_ready: Callable[[], None]) -> None:
+def _read_notes(notes: socket.socket, started: asyncio.Event) -> None:
     if READY in notes.recv(LONGEST_NOTE).split(b"\n"):
-        on_ready()
+        started.set()
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Render the file that Caddy is started with."""
+"""Render the configurations of Caddy."""
 
 from __future__ import annotations
 
@@ -8,21 +8,38 @@ from typing import TYPE_CHECKING
 
 from cdn_configs.options import settled
 from cdn_configs.render import fill
+from gateway.front.sockets import ADMIN, PRIVATE, UPSTREAM
 from gateway.settings.front import OWN_CA
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.front.sockets import PublicSockets
     from gateway.settings import Settings
 
 
-def caddyfile(settings: Settings, sockets: PublicSockets, upstream: str) -> str:
-    """Return the Caddyfile for these settings; the gateway is at the Unix socket `upstream`."""
+def public_caddyfile(settings: Settings, sockets: PublicSockets) -> str:
+    """Return the Caddyfile that serves browsers at the public sockets."""
+    return _caddyfile(settings, sockets, settings.front, is_private=False)
+
+
+def private_caddyfile(settings: Settings, sockets: PublicSockets, hosts: Sequence[str]) -> str:
+    """Return the Caddyfile that reads the certificates of `hosts`, at a private socket alone."""
+    return _caddyfile(settings, sockets, hosts, is_private=True)
+
+
+def _caddyfile(
+    settings: Settings, sockets: PublicSockets, hosts: Sequence[str], *, is_private: bool
+) -> str:
     is_internal = settings.front_acme == OWN_CA
     root = settings.front_acme_root
     return fill(
         "caddy/front.j2",
-        hosts=settings.front,
-        upstream=f"unix/{upstream}",
+        is_private=is_private,
+        private=PRIVATE,
+        admin=ADMIN,
+        hosts=hosts,
+        upstream=f"unix/{UPSTREAM}",
         sites=settled(settings, "bypass")["sites"],
         tls_fd=sockets.tls.fileno(),
         quic_fd=sockets.quic.fileno(),

@@ -15,13 +15,19 @@ from headgate.backoff import Backoff
 from gateway.errors import StartError
 from gateway.front.binary import caddy
 from gateway.front.caddy_process import LAST_S, CaddyProcess
-from gateway.front.caddyfile import caddyfile
-from gateway.front.sockets import UPSTREAM, open_public, open_upstream
+from gateway.front.caddyfile import private_caddyfile, public_caddyfile
+from gateway.front.opening import (
+    CannotLoadError,
+    find_hosts_with_certificates,
+    load,
+    wait_for_handshakes,
+)
+from gateway.front.sockets import open_public, open_upstream
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.settings import Settings
 
@@ -38,15 +44,20 @@ class Front:
     `why_unhealthy` is the reason why it does not serve, or None. `restarts` counts its restarts.
     """
 
-    def __init__(self, settings: Settings, inherited: Sequence[socket.socket] = ()) -> None:
-        """Open the sockets that are not `inherited`, and write Caddy's file.
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        """Open the sockets that are not `inherited`. `clock` returns epoch seconds.
 
         Raises StartError, or OSError of a socket.
         """
         self.why_unhealthy: str | None = STARTING
         self.restarts = 0
         self._opened = ExitStack()
-        self._grace_s = settings.shutdown_grace
+        self._clock = clock
         program, folder = caddy(), Path(settings.front_data).absolute()
         try:
             folder.mkdir(mode=OURS, exist_ok=True)
@@ -57,8 +68,8 @@ class Front:
             sockets = open_public(settings.front_listen, opened, inherited)
             self.upstream: socket.socket = open_upstream(folder)
             opened.callback(self.upstream.close)
-            (folder / "Caddyfile").write_text(caddyfile(settings, sockets, UPSTREAM))
             self._opened = opened.pop_all()
+        self._settings, self._sockets, self._folder = settings, sockets, folder
         self._caddy = CaddyProcess(program, folder, sockets.descriptors)
         self._served = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -88,7 +99,9 @@ class Front:
         self.terminate()
         self.upstream.close()
         if self._keeping is not None:
-            _, late = await asyncio.wait([self._keeping], timeout=self._grace_s + LAST_S)
+            _, late = await asyncio.wait(
+                [self._keeping], timeout=self._settings.shutdown_grace + LAST_S
+            )
             if late:
                 self._caddy.kill()
                 await asyncio.wait(late)
@@ -118,10 +131,24 @@ class Front:
         self.why_unhealthy = "stopped"
 
     async def _run(self) -> str:
+        """Run Caddy until it ends; return how it ended."""
+        public = public_caddyfile(self._settings, self._sockets)
         try:
-            return await self._caddy.run(self._on_ready)
+            hosts = find_hosts_with_certificates(self._folder, self._settings.front, self._clock())
+            if not hosts:
+                return await self._caddy.run(public, self._serve)
+            private = private_caddyfile(self._settings, self._sockets, hosts)
+
+            async def open_sockets() -> None:
+                await wait_for_handshakes(self._folder, hosts)
+                await load(self._folder, public)
+                await self._serve()
+
+            return await self._caddy.run(private, open_sockets)
         except OSError as error:
             return f"cannot be started: {error.strerror}"
+        except CannotLoadError as error:
+            return f"cannot serve at the public sockets: {error}"
 
     async def _pause(self, pause_s: float) -> None:
         try:
@@ -130,6 +157,6 @@ class Front:
         except TimeoutError:
             return
 
-    def _on_ready(self) -> None:
+    async def _serve(self) -> None:
         self.why_unhealthy = None
         self._served.set()

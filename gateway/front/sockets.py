@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from gateway.settings import Address
 
 BACKLOG = 4096  # browsers that wait while Caddy is started again
-UPSTREAM = "gateway.sock"  # in the folder of the front
+# In the folder of the front:
+UPSTREAM = "gateway.sock"  # of this server, for Caddy
+PRIVATE = "starting.sock"  # of Caddy, until its certificates are read
+ADMIN = "admin.sock"  # of Caddy, until it has the public sockets
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def open_front(
     from gateway.front.front import Front  # for those who have one only
 
     with explaining(settings.front_listen, "front_listen"):
-        front = Front(settings, inherited)
+        front = Front(settings, time.time, inherited)
     opened.callback(front.close)
     return front
 

@@ -1,0 +1,136 @@
+"""Open the public sockets to Caddy only once it can finish handshakes.
+
+Caddy reads certificates in the background, after it has begun to accept connections: whoever comes
+in that time gets a TLS alert. So Caddy first serves its hosts at a socket that nobody else can
+enter. Once a handshake succeeds there, it is sent the configuration with the public sockets, and
+keeps its certificates in memory. Until then connections wait in the backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+
+from gateway.front.sockets import ADMIN, PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+# Caddy renews a certificate in the last third of its lifetime. For that the authority may have to
+# reach the public sockets.
+RENEWED_IN = 3
+# Certificates are read in milliseconds. One that Caddy cannot use must not keep the ports closed,
+# as an authority asks there before it issues another.
+LONGEST_PROBE_S = 5.0
+BETWEEN_PROBES_S = 0.005
+# Caddy opens sockets and starts its apps meanwhile, and may wait for requests of its old
+# configuration, of which there are none.
+LONGEST_LOAD_S = 15.0
+
+
+class CannotLoadError(Exception):
+    """Caddy has not taken a configuration; the message says why."""
+
+
+class LoadRefusal(msgspec.Struct):
+    """The body with which Caddy refuses a configuration."""
+
+    error: str = ""
+
+
+def find_hosts_with_certificates(folder: Path, hosts: Sequence[str], now: float) -> list[str]:
+    """Return the hosts whose certificate is in Caddy's folder and is not due for renewal.
+
+    `now` is in epoch seconds.
+    """
+    return [host for host in hosts if any(_is_current(file, now) for file in _files(folder, host))]
+
+
+def _files(folder: Path, host: str) -> Iterator[Path]:
+    return folder.glob(f"data/certificates/*/{host}/{host}.crt")
+
+
+def _is_current(file: Path, now: float) -> bool:
+    from cryptography import x509  # 10 MB, for those who have a front
+
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError):  # Caddy finds the same, and gets another
+        return False
+    begin = certificate.not_valid_before_utc.timestamp()
+    end = certificate.not_valid_after_utc.timestamp()
+    return end - now > (end - begin) / RENEWED_IN
+
+
+async def wait_for_handshakes(folder: Path, hosts: Sequence[str]) -> None:
+    """Return once handshakes for all hosts succeed at the private socket, or after 5 s."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # whoever holds the certificates is a child of ours
+    try:
+        async with asyncio.timeout(LONGEST_PROBE_S):
+            with _short(folder, PRIVATE) as path:
+                for host in hosts:
+                    await _wait_for_handshake(path, host, context)
+    except TimeoutError:
+        return
+
+
+async def _wait_for_handshake(path: str, host: str, context: ssl.SSLContext) -> None:
+    while True:
+        if await _shakes_hands(path, host, context):
+            return
+        await asyncio.sleep(BETWEEN_PROBES_S)
+
+
+async def _shakes_hands(path: str, host: str, context: ssl.SSLContext) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(path, ssl=context, server_hostname=host)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def load(folder: Path, caddyfile: str) -> None:
+    """Have Caddy take another configuration. Raises CannotLoadError."""
+    timeout = aiohttp.ClientTimeout(total=LONGEST_LOAD_S)
+    with _short(folder, ADMIN) as path:
+        connector = aiohttp.UnixConnector(path)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.post(
+                    "http://127.0.0.1/load",
+                    data=caddyfile.encode(),
+                    headers={"Content-Type": "text/caddyfile"},
+                ) as response,
+            ):
+                if response.status != 200:
+                    raise CannotLoadError(_reason(await response.read()))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise CannotLoadError(f"Caddy does not answer ({error})") from error
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=LoadRefusal).error
+    except msgspec.DecodeError:
+        return body.decode(errors="replace")
+
+
+@contextmanager
+def _short(folder: Path, name: str) -> Iterator[str]:
+    """Yield a path of a Unix socket in the folder that is short enough for unix(7)."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
