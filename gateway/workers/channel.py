@@ -27,18 +27,19 @@ class StartMessage(msgspec.Struct, tag=True, frozen=True):
 
     The settings may hold passwords, so they are no argument of the process. `console` is the hash
     of the console's token, and `journal` the descriptor of the memory in which the workers announce
-    writes to each other. `upstream` is that of the socket by which the front reaches all workers.
+    writes to each other. `listeners` are those of the sockets from which all workers accept
+    connections: those that the service manager passed for `listen`, and that of the front.
     """
 
     settings: str
     console: bytes
     journal: int
-    upstream: int | None = None
+    listeners: tuple[int, ...] = ()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The descriptors that the worker inherits."""
-        return (self.journal,) if self.upstream is None else (self.journal, self.upstream)
+        return (self.journal, *self.listeners)
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):

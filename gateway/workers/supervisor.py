@@ -30,7 +30,7 @@ from gateway.workers.channel import StartMessage
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
@@ -47,19 +47,19 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     serve.prepare(settings)
     serve.check_open_files()
-    if InheritedSockets.from_environment(os.environ):
-        raise StartError(
-            "the service manager passes sockets, which several workers cannot share: have workers "
-            "= 1, or no socket unit"
-        )
-    return uvloop.run(_run(settings, reread))
+    inherited = InheritedSockets.from_environment(os.environ)
+    inherited.check(settings)
+    return uvloop.run(_run(settings, reread, inherited))
 
 
-async def _run(settings: Settings, reread: Reread) -> int:
+async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:
     manager = ServiceManager.from_environment(os.environ)
     async with AsyncExitStack() as opened:
-        with explaining(settings.listen, "listen"):
-            port = hold(settings.listen, opened)
+        shared = inherited.at(settings.listen)
+        port = settings.listen.port
+        if not shared:
+            with explaining(settings.listen, "listen"):
+                port = hold(settings.listen, opened)
         configured = settings.listen
 
         def at_port(settings: Settings) -> Settings:
@@ -68,17 +68,18 @@ async def _run(settings: Settings, reread: Reread) -> int:
             return settings.but(listen=chosen) if settings.listen == configured else settings
 
         settings = at_port(settings)
-        front = open_front(settings, opened)
+        front = open_front(settings, opened, inherited.of_front(settings))
         if front is not None:
             opened.push_async_callback(front.stop)
             await front.start()  # requests wait at its upstream until a worker takes them
         console = ConsoleToken()
-        supervisor = Supervisor(settings, console.digest, front)
+        supervisor = Supervisor(settings, console.digest, front, shared)
         reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
         supervisor.count(reloader)
         manager.is_alive = supervisor.any_answers
         opened.push_async_callback(manager.stop)
-        await open_admin(supervisor, reloader, console, opened)
+        at_admin = inherited.at(settings.admin)
+        await open_admin(supervisor, reloader, console, opened, at_admin)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, reloader.start)
         supervisor.on_started = lambda: manager.report_start(reloader)
@@ -129,14 +130,22 @@ def of_workers(settings: Settings) -> str:
 class Supervisor:
     """Its workers, each in its slot, which let in the console by the hash of its token."""
 
-    def __init__(self, settings: Settings, console: bytes, front: Front | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        console: bytes,
+        front: Front | None = None,
+        shared: Sequence[socket.socket] = (),
+    ) -> None:
+        """Start no worker yet. All workers accept from the `shared` sockets of the manager."""
+        self._shared = shared  # held open for the workers that are started later
         self._settings = settings
         self._front = front
         start_message = StartMessage(
             of_workers(settings),
             console,
             share_memory(settings.workers),
-            None if front is None else front.upstream.fileno(),
+            tuple(one.fileno() for one in (*shared, *(() if front is None else (front.upstream,)))),
         )
         self._start_message = start_message
         numbers = range(1, settings.workers + 1)

@@ -75,12 +75,11 @@ async def _work(number: int, end: socket.socket) -> int:
 
 
 def _inherited(first: StartMessage) -> InheritedSockets:
-    """Return the socket of the front, if there is one."""
-    if first.upstream is None:
-        return InheritedSockets()
-    upstream = socket.socket(fileno=first.upstream)
-    upstream.setblocking(False)
-    return InheritedSockets((upstream,))
+    """Return the sockets from which this worker accepts connections with all others."""
+    listeners = tuple(socket.socket(fileno=number) for number in first.listeners)
+    for one in listeners:
+        one.setblocking(False)
+    return InheritedSockets(listeners)
 
 
 def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:

@@ -8,129 +8,28 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.reloading.under_restarts import STREAM, Service, append_during_restarts
 from tests.support.examples import cases
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
-from tests.support.processes import AT_ONCE, HEADGATE
+from tests.support.processes import HEADGATE
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Does what systemd does: gives the socket the number 3, and names it to the process that follows.
-PASSES_SOCKET = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
-    "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'};"
-    "os.execv(sys.argv[2], sys.argv[2:])"
-)
-LONGEST_PAUSE_S = 3.0  # of a hand-over, as docs/operating.md says
-STREAM = "/v1/stream/s"
-
-
-class Service:
-    """A server that is started again and again with the same listening socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self.port = self.socket.getsockname()[1]
-        self.admin = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a process that serves, or refuses to."""
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", PASSES_SOCKET, str(self.socket.fileno()), str(HEADGATE)),
-                *("serve", "--listen", f"127.0.0.1:{self.port}"),
-                *("--admin", f"127.0.0.1:{self.admin}", "--origin", f"file:{self._folder}"),
-                *options,
-            ],
-            env={**os.environ, **AT_ONCE},
-            pass_fds=(self.socket.fileno(),),
-            stderr=subprocess.PIPE,
-        )
-        return self.process
-
-    def is_ready(self) -> bool:
-        """Whether the process serves."""
-        with contextlib.suppress(OSError):
-            return ask(self.admin, "GET", "/readyz").status == 200
-        return False
-
-    def restart(self) -> None:
-        """Stop the process, as systemd does, and start the next one once it has ended."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=20)
-        assert self.process.returncode == 0, errors
-        self.start()
-
-    def close(self) -> None:
-        """End the process and the socket."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stderr is not None
-            self.process.stderr.close()
-        self.socket.close()
-
-
-@contextlib.contextmanager
-def service(folder: Path) -> Iterator[Service]:
-    """A server that has started once."""
-    made = Service(folder)
-    try:
-        made.start()
-        wait_until(made.is_ready, "it serves")
-        yield made
-    finally:
-        made.close()
-
 
 @pytest.mark.parametrize("restarts", cases([2, 20], {2}, "two restarts"))
 async def test_restarts_refuse_no_connection_and_lose_no_append(
     tmp_path: Path, restarts: int
 ) -> None:
-    with service(tmp_path / "log") as at:
-        assert ask(at.port, "PUT", STREAM, b"", content_type="text/plain").status == 201
-        waits: list[float] = []
-        is_over = asyncio.Event()
-
-        async def append() -> int:
-            """Append on a new connection each time; return how often."""
-            count = 0
-            loop = asyncio.get_running_loop()
-            while not is_over.is_set():
-                began = loop.time()
-                client = await Client.connect(at.port)  # raises if it is refused
-                body = f"{count};".encode()
-                answer = await client.ask(request("POST", STREAM, body, content_type="text/plain"))
-                client.close()
-                assert answer.status == 204
-                waits.append(loop.time() - began)
-                count += 1
-            return count
-
-        appending = asyncio.create_task(append())
-        for _ in range(restarts):
-            await asyncio.to_thread(at.restart)
-            await asyncio.to_thread(wait_until, at.is_ready, "it serves again")
-        is_over.set()
-        count = await appending
-        assert ask(at.port, "GET", f"{STREAM}?offset=-1").body.decode() == "".join(
-            f"{number};" for number in range(count)
-        )
-        assert max(waits) < LONGEST_PAUSE_S
-        sys.stdout.write(f"longest pause: {max(waits):.2f} s of {count} appends\n")
+    await append_during_restarts(tmp_path / "log", restarts)
 
 
 def test_a_socket_for_another_address_is_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -144,15 +43,76 @@ def test_a_socket_for_another_address_is_refused_with_a_sentence(tmp_path: Path)
         at.close()
 
 
-def test_a_socket_is_refused_with_several_workers(tmp_path: Path) -> None:
-    at = Service(tmp_path / "log")
+SEVERAL = ("--origin", "http://127.0.0.1:9", "--workers", "2")
+
+
+@contextlib.contextmanager
+def several(folder: Path) -> Iterator[Service]:
+    """A server of two workers that share the socket; its page at / needs no origin."""
+    made = Service(folder, SEVERAL)
     try:
-        process = at.start("--origin", "http://127.0.0.1:9", "--workers", "2")
-        _, errors = process.communicate(timeout=20)
-        assert process.returncode == 2
-        assert b"workers = 1" in errors
+        made.start()
+        wait_until(made.has_all_workers, "all workers serve")
+        yield made
     finally:
-        at.close()
+        made.close()
+
+
+async def served(port: int, count: int) -> list[Client]:
+    """Return so many new connections, each of which has had an answer."""
+    clients = [await Client.connect(port) for _ in range(count)]
+    for client in clients:
+        assert (await client.ask(request("GET", "/"))).status == 200
+    return clients
+
+
+async def test_each_of_several_workers_accepts_from_the_socket_that_was_passed(
+    tmp_path: Path,
+) -> None:
+    with several(tmp_path) as at:
+        for stopped in at.workers():
+            os.kill(stopped, signal.SIGSTOP)  # the other one has to take all
+            try:
+                clients = await served(at.port, 10)
+                assert sorted(at.connections()) == [0, 10]
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+            for client in clients:
+                client.close()
+            await asyncio.to_thread(wait_until, lambda: not any(at.connections()), "all are closed")
+
+
+async def test_a_restart_of_several_workers_refuses_no_connection(tmp_path: Path) -> None:
+    with several(tmp_path) as at:
+        is_over = asyncio.Event()
+
+        async def read() -> None:
+            """Request on a new connection each time, which raises if it is refused."""
+            while not is_over.is_set():
+                for client in await served(at.port, 1):
+                    client.close()
+
+        reading = asyncio.create_task(read())
+        await asyncio.to_thread(at.restart)
+        await asyncio.to_thread(wait_until, at.has_all_workers, "all workers serve again")
+        is_over.set()
+        await reading
+
+
+async def test_a_worker_that_replaces_another_one_accepts_from_the_same_socket(
+    tmp_path: Path,
+) -> None:
+    with several(tmp_path) as at:
+        former = at.workers()
+        os.kill(former[0], signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: former[0] not in at.workers(), "it has ended")
+        await asyncio.to_thread(wait_until, at.has_all_workers, "it is replaced")
+        os.kill(former[1], signal.SIGSTOP)  # so that the new one has to take all
+        try:
+            for client in await served(at.port, 10):
+                client.close()
+        finally:
+            os.kill(former[1], signal.SIGCONT)
 
 
 def test_the_first_connection_to_a_socket_of_systemd_is_served(tmp_path: Path) -> None:

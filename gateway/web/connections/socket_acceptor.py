@@ -42,7 +42,7 @@ class SocketAcceptor:
         During its handshake it counts as a connection. Beyond the limit the socket is closed: an
         answer would cost the handshake that the limit is there to save.
         """
-        if handshakes is not None and not self._takes_slot(connection, client):
+        if handshakes is not None and not self._reserve_slot(connection, client):
             client.close()
             return
         task = self._loop.create_task(self._connect(connection, client, handshakes))
@@ -53,8 +53,8 @@ class SocketAcceptor:
         """Cancel the timer."""
         self._sweep.cancel()
 
-    def _takes_slot(self, connection: BoundedConnection, client: socket.socket) -> bool:
-        """Return whether the limits permit a handshake; if so, count the connection."""
+    def _reserve_slot(self, connection: BoundedConnection, client: socket.socket) -> bool:
+        """Count the connection before its handshake; return False if a limit forbids that."""
         try:
             peer = client.getpeername()[0]
         except OSError:  # the client has disconnected
