@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,9 +24,10 @@ from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from gateway.commands.copying.contract import StreamEntry
     from gateway.protocol.streams.state import StreamState
 
 
@@ -203,28 +205,45 @@ async def test_more_refused_streams_than_are_named_are_counted(
     assert lines[-1] == "headgate: more streams cannot be copied: they are counted only."
 
 
-async def test_streams_beyond_those_that_are_remembered_are_compared_again(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_streams_beyond_those_that_are_remembered_are_compared_again_and_counted_once(
+    beyond: int,
+    folders: Folders,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     async def create(service: Service) -> None:
         for number in range(3):
             await service.create(f"s{number}")
 
     await change(folders.source, create)
-    monkeypatch.setattr(queue, "MAX_KNOWN", 2)
+    monkeypatch.setattr(queue, "MAX_KNOWN", 3 - beyond)
+    monkeypatch.setattr(queue, "ROUND_S", 0.0)
     source, target = LogPlace(folders.source), LogPlace(folders.target)
+    rounds = 0
+    ended = asyncio.Event()
+
+    def listed() -> AsyncIterator[StreamEntry]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 4:
+            ended.set()
+        return source.listed("")
+
     await source.open()
     await target.open()
     try:
         with OffsetMap(None) as offset_map:
-            copies = queue.CopyQueue(source, target, lambda: source.listed(""), offset_map)
-            await copies.run(follows=False)
-            await copies.run(follows=False)
+            copies = queue.CopyQueue(source, target, listed, offset_map)
+            following = asyncio.create_task(copies.run(follows=True))
+            await ended.wait()
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
     finally:
         await target.close()
         await source.close()
-    assert copies.changed == 3
-    assert copies.streams > 3
+    assert (copies.changed, copies.streams) == (3, 3)
+    assert capfd.readouterr().err.count("FROM has more than 100,000 streams: ") == beyond
 
 
 async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(

@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 QUIET_S = 1.0  # a shorter command shows no progress
 ROUND_S = 1.0  # from one look for new streams and appends to the next
-# Streams that need not be compared again in the next round, 400 bytes each; others are.
+# Streams that need not be compared again in the next round, 400 bytes each; those beyond are, until
+# one of these is gone.
 MAX_KNOWN = 100_000
+FULL = (
+    f"headgate: FROM has more than {MAX_KNOWN:,} streams: those beyond are compared in each round, "
+    "which takes longer; --prefix divides them among several commands."
+)
 MOST_SAID = 100  # streams that could not be copied and are named; more are counted
 
 
@@ -45,6 +50,30 @@ class _KnownStream(NamedTuple):
 
 
 NEW = _KnownStream()
+
+
+class _RoundCount:
+    """The number of streams without a place among the known ones, by the fullest round."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+
+    def begin(self) -> None:
+        """Begin a round, in which the same streams come again."""
+        self._now = 0
+
+    def add(self) -> bool:
+        """Count a stream; return whether no earlier round had so many."""
+        self._now += 1
+        is_more = self._now > self.most
+        self.most = max(self.most, self._now)
+        return is_more
+
+    def move(self) -> bool:
+        """Give a stream a place; return whether it may not have been counted here."""
+        is_more = self.most == 0
+        self.most = max(0, self.most - 1)
+        return is_more
 
 
 class CopyQueue:
@@ -62,7 +91,9 @@ class CopyQueue:
         self._target = target
         self._streams = streams
         self._offset_map = offset_map
-        self._known: OrderedDict[str, _KnownStream] = OrderedDict()
+        self._known: OrderedDict[str, _KnownStream] = OrderedDict()  # last those of this round
+        self._seen = 0  # of the known, in this round
+        self._copied_beyond, self._refused_beyond = _RoundCount(), _RoundCount()
         self._progress = Progress()
         self._shown_from = time.monotonic() + QUIET_S
         self.streams = self.changed = self.gone = self.refused = self.bytes = 0
@@ -70,12 +101,17 @@ class CopyQueue:
     async def run(self, *, follows: bool) -> None:
         """Copy all streams, and with `follows` what is appended and created until cancelled."""
         loop = asyncio.get_running_loop()
+        is_full = False
         try:
             while True:
                 begins = loop.time()
                 await self._round()
                 if not follows:
                     return
+                if not is_full and (self._copied_beyond.most or self._refused_beyond.most):
+                    is_full = True
+                    self._progress.clear()
+                    note(FULL)
                 await asyncio.sleep(max(0.0, begins + ROUND_S - loop.time()))
         except asyncio.CancelledError:
             self._progress.clear()
@@ -96,9 +132,14 @@ class CopyQueue:
         """Copy each listed stream once. The first failure of a place ends it."""
         listed = self._streams()
         turn = asyncio.Lock()
+        self._seen = 0
+        self._copied_beyond.begin()
+        self._refused_beyond.begin()
         workers = [asyncio.create_task(self._work(listed, turn)) for _ in range(AT_ONCE)]
         try:
             await asyncio.gather(*workers)
+            while len(self._known) > self._seen:  # what is not listed any more leaves its place
+                self._known.popitem(last=False)
         finally:
             for worker in workers:
                 worker.cancel()
@@ -111,6 +152,9 @@ class CopyQueue:
             if one is None:
                 return
             known = self._known.get(one.path, NEW)
+            if known is not NEW:
+                self._known.move_to_end(one.path)
+                self._seen += 1
             if one.mark is None or known.mark != one.mark:
                 self._note(one, known, await self._copy(one.path, known))
             if time.monotonic() >= self._shown_from:
@@ -134,16 +178,20 @@ class CopyQueue:
 
     def _note(self, one: StreamEntry, known: _KnownStream, outcome: CopyOutcome | None) -> None:
         """Count a stream, and remember how far it is copied."""
+        has_place = known is not NEW or len(self._known) < MAX_KNOWN
         if outcome is not None:
-            self.streams += known is NEW or known.is_refused
+            if known is NEW:
+                count = self._copied_beyond
+                self.streams += count.move() if has_place else count.add()
+            self.streams += known.is_refused
             self.changed += outcome.is_changed
             self.gone += outcome.is_gone
             self.bytes += outcome.bytes
+        if not has_place:
+            return
         progress = None if outcome is None else outcome.progress
+        self._seen += known is NEW
         self._known[one.path] = _KnownStream(one.mark, progress, is_refused=outcome is None)
-        self._known.move_to_end(one.path)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
 
     async def _copied(self, path: str, progress: CopyProgress | None) -> CopyOutcome:
         def on_append(source_offset: str, target_offset: str) -> None:
@@ -163,7 +211,9 @@ class CopyQueue:
 
     def _refuse(self, path: str, known: _KnownStream, why: str) -> None:
         """Say why a stream is not copied, and count it, once."""
-        if known.is_refused:
+        count = self._refused_beyond
+        is_full = len(self._known) >= MAX_KNOWN
+        if known.is_refused or (known is NEW and not (count.add() if is_full else count.move())):
             return
         self.refused += 1
         self._progress.clear()
