@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.support.processes import ROOT
 
 FOLDER = ROOT / "build/packages"
 ROOTS = FOLDER / "roots"
+# Tags of wheels that both releases accept on arm64: their C library is newer than 2.28.
+ARM64 = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
 
 
 def main(names: list[str]) -> int:
@@ -32,6 +35,7 @@ def main(names: list[str]) -> int:
             root = debs.make_root(release, ROOTS, folder / "root")
             debs.add_packages(root)  # none, but apt learns what there is
             try:
+                click.echo(f"{release.name}: {_check_arm64_wheels(release)}")
                 for seen in try_package(root, package, newer):
                     click.echo(f"{release.name}: {seen}")
                 debs.add_packages(root, "systemd", "dbus")
@@ -44,6 +48,27 @@ def main(names: list[str]) -> int:
                 click.echo(f"{release.name}: FAILED: {failure}", err=True)
             shutil.rmtree(root)
     return status
+
+
+def _check_arm64_wheels(release: debs.Release) -> str:
+    """Check that each locked package has a wheel for arm64. Raises AssertionError."""
+    major, minor = release.python
+    with tempfile.TemporaryDirectory() as nowhere:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps"),
+                *("--require-hashes", "--only-binary=:all:", "--target", nowhere),
+                *("--python-version", f"{major}.{minor}", "--implementation", "cp"),
+                *(f"--platform={tag}" for tag in ARM64),
+                *("-r", ROOT / debs.LOCK),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, f"a locked package has no wheel for arm64:\n{done.stdout}"
+    return "each locked package has a wheel for arm64"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ UNIT = "usr/lib/systemd/system/headgate.service"
 START_TIMEOUT_S = 60.0
 NEXT = "99.0.0"  # a version that is higher than any
 STREAM = "/v1/stream/kept"
+DELETE_STREAMS = "headgate headgate/delete-streams boolean true"
 NOBODY = 65534  # a user that is not the service's
 NOT_SOURCES = (".*", "build", "node_modules", "tests", "__pycache__")
 
@@ -155,11 +156,22 @@ def try_package(root: Path, package: Path, newer: Path) -> Iterator[str]:
     assert (root / "var/lib/headgate/streams/headgate.db").exists()
     yield "removed: settings and streams stayed"
     trial.run("apt-get", "purge", "-qq", "-y", "headgate")
+    assert not (root / SETTINGS).exists()
+    assert (root / "var/lib/headgate/streams/headgate.db").exists()
+    assert trial.user() is not None
+    yield "purged without an answer: settings are deleted, streams and their user stayed"
+    trial.install(newer)
+    trial.use_own_ports()
+    with trial.serving():
+        assert ask(trial.port, "GET", f"{STREAM}?offset=-1").body == b"one"
+    yield "installed again: the stream is read"
+    trial.run("sh", "-c", f"echo {DELETE_STREAMS} | debconf-set-selections")
+    trial.run("apt-get", "purge", "-qq", "-y", "headgate")
     left = [path for path in ("etc/headgate", "var/lib/headgate", UNIT) if (root / path).exists()]
     assert left == []
     assert trial.user() is None
     assert not list((root / "etc/systemd/system").rglob("headgate*"))
-    yield "purged: nothing is left, not even the user"
+    yield "purged with the answer to delete streams: nothing is left, not even the user"
 
 
 def _installed(trial: Trial) -> str:
