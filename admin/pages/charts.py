@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from admin.model import HeatMap
-from admin.pages import show
+from admin.pages import paths, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -88,7 +88,7 @@ def ratio_scale(values: Iterable[float]) -> Scale:
 # ---------------------------------------------------------------- charts
 
 
-def stacked_area(chart: Chart, label: str, format_value: Format = show.rate) -> Markup:
+def stacked_area(chart: Chart, label: str, format_value: Format = show.number) -> Markup:
     """Draw each line on top of the ones before; the height of all is the sum."""
     totals = _totals(chart.lines)
     scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
@@ -99,7 +99,7 @@ def stacked_area(chart: Chart, label: str, format_value: Format = show.rate) -> 
             None if low is None else low + (value or 0.0)
             for low, value in zip(floor, line.values, strict=True)
         ]
-        areas.append(_drawn("area", line.name, _area(floor, roof, scale)))
+        areas.append(_drawn("area", line.name, paths.area(floor, roof, scale.y, WIDTH)))
         floor = roof
     drawing = _on_axes(chart, scale, Markup().join(areas), format_value)
     whole = last(totals)
@@ -112,16 +112,20 @@ def line_chart(
     label: str,
     format_value: Format = show.count,
     references: Sequence[Reference] = (),
+    *,
+    is_ratio: bool = False,
 ) -> Markup:
-    """Draw a line for each series; with `references`, labelled levels across a chart of ratios.
+    """Draw a line for each series, and labelled levels across the chart, the `references`.
 
     A ratio's scale need not begin at zero; every other does.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values) if references else scale_from_zero(max([*values, FEW]), WHOLE)
-    paths = [_drawn("line", line.name, _path(line.values, scale.y, WIDTH)) for line in chart.lines]
-    drawing = _on_axes(chart, scale, Markup().join(paths), format_value)
-    if references:
+    scale = ratio_scale(values) if is_ratio else scale_from_zero(max([*values, FEW]), WHOLE)
+    stretched = [
+        _drawn("line", line.name, paths.steps(line.values, scale.y, WIDTH)) for line in chart.lines
+    ]
+    drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
+    if is_ratio:
         drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
     levels = Markup().join(_level(reference, scale) for reference in references if values)
     ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, format_value)
@@ -151,9 +155,9 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
             for shade, cells in enumerate(shades, 1)
             if cells
         ),
-        above=Markup() if most else _empty("Nothing was delivered in this span"),
+        above=Markup() if most else _empty("No live reader got data in this span"),
         ends=Markup(),
-        legend=_legend_item("most deliveries", tallies),
+        legend=_legend_item("most common delay", tallies),
     )
     return _figure(heat, label, drawing)
 
@@ -170,7 +174,7 @@ def spark(values: Sequence[float | None], level: str = "") -> Markup:
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
         '<path class="line {}" d="{}"/></svg>'
-    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, _path(values, y, SPARK_WIDTH))
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, paths.trend(values, y, SPARK_WIDTH))
 
 
 def last(values: Sequence[float | None]) -> float | None:
@@ -188,8 +192,7 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
         'aria-label="{}" data-start="{}" data-step="{}" data-count="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
         '<svg class="plot" aria-hidden="true"><g>{}</g>'
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}</svg>'
-        '<svg class="ends" aria-hidden="true">{}</svg>'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}<g class="ends">{}</g></svg>'
         '<svg class="times" aria-hidden="true">{}</svg>'
         '<ul class="legend">{}</ul></figure>'
     ).format(
@@ -205,7 +208,7 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
         axis=_axis((scale.y(tick), format_value(tick)) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
         stretched=stretched,
-        above=Markup() if known else _empty("Nothing was measured in this span"),
+        above=Markup() if known else _empty("No data in this span yet"),
         ends=Markup(),
         legend=Markup().join(
             _legend_item(line.name, [format_value(value) for value in line.values])
@@ -253,13 +256,13 @@ def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, format_value
     ends, lowest = [], -float(LABEL_HEIGHT)
     for name, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
         if value is not None:
-            lowest = max(scale.y(value), lowest + LABEL_HEIGHT)
+            lowest = max(scale.y(value), LABEL_HEIGHT, lowest + LABEL_HEIGHT)
             ends.append(_end(css_class(name), lowest, format_value(value)))
     return Markup().join(ends)
 
 
 def _end(css: str, y: float, text: str) -> Markup:
-    return Markup('<text class="{}" x="6" y="{}">{}</text>').format(css, y + 4, text)
+    return Markup('<text class="{}" x="100%" dx="-4" y="{}">{}</text>').format(css, y - 6, text)
 
 
 def _empty(why: str) -> Markup:
@@ -275,7 +278,7 @@ def _legend_item(name: str, values: Sequence[str]) -> Markup:
 
 def _times(start: float, step: float, count: int) -> Markup:
     """Return round times of day in UTC for below a chart, and `now` for its end."""
-    span = step * max(1, count - 1)
+    span = step * max(1, count)
     every = next((s for s in TIME_STEPS_S if span / s <= MOST_TIMES), TIME_STEPS_S[-1])
     first = math.ceil(start / every) * every
     labels = [
@@ -288,9 +291,6 @@ def _times(start: float, step: float, count: int) -> Markup:
     return Markup().join([*labels, Markup('<text class="now" x="100%" y="12">now</text>')])
 
 
-# ---------------------------------------------------------------- paths
-
-
 def _totals(lines: Sequence[Line]) -> list[float | None]:
     """Return the sum of the lines at each moment; None where no line has a value."""
     totals: list[float | None] = []
@@ -298,38 +298,6 @@ def _totals(lines: Sequence[Line]) -> list[float | None]:
         known = [value for value in values if value is not None]
         totals.append(sum(known) if known else None)
     return totals
-
-
-def _path(values: Sequence[float | None], y: Callable[[float], float], width: int) -> str:
-    """Return an SVG path through each run of known values, with gaps; one value alone is a dot."""
-    x = width / max(1, len(values) - 1)
-    return "".join(
-        "M" + "L".join(f"{at * x:.1f},{y(value):g}" for at, value in run) + ("h0" * (len(run) == 1))
-        for run in _runs(values)
-    )
-
-
-def _area(floor: Sequence[float | None], roof: Sequence[float | None], scale: Scale) -> str:
-    x = WIDTH / max(1, len(roof) - 1)
-    shapes = []
-    for run in _runs(roof):
-        over = [f"{at * x:.1f},{scale.y(value):g}" for at, value in run]
-        under = [f"{at * x:.1f},{scale.y(floor[at] or 0.0):g}" for at, _ in reversed(run)]
-        shapes.append("M" + "L".join(over + under) + "Z")
-    return "".join(shapes)
-
-
-def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
-    """Yield runs of neighbouring known values, with their places."""
-    runs: list[list[tuple[int, float]]] = []
-    begins = True
-    for at, value in enumerate(values):
-        if value is not None:
-            if begins:
-                runs.append([])
-            runs[-1].append((at, value))
-        begins = value is None
-    return runs
 
 
 # ---------------------------------------------------------------- heat
@@ -347,9 +315,9 @@ def _cell(at: int, row: int, columns: int, rows: int) -> str:
 
 
 def _tally(column: Sequence[float] | None, bounds: Sequence[float]) -> str:
-    """Return the bucket with the most deliveries of a moment, and their total, as text."""
+    """Return the bucket with the most deliveries of a moment, and the total of all, as text."""
     if not column or not sum(column):
         return show.UNKNOWN
     row = max(range(len(column)), key=lambda at: column[at])
     within = f"≤ {show.duration(bounds[row])}" if row < len(bounds) else "longer"
-    return f"{within} of {show.number(sum(column))}"
+    return f"{within}, {show.number(sum(column))} deliveries"

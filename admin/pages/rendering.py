@@ -140,9 +140,10 @@ def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Mark
     return lru_cache(most)(draw)  # type: ignore[return-value]  # values are all hashable
 
 
-def ratio_chart(chart: Chart, label: str) -> Markup:
-    """Draw a ratio beside its target and its alarm level."""
-    return charts.line_chart(chart, label, show.percent, RATIO_LEVELS)
+def ratio_chart(chart: Chart, label: str, has_levels: bool = True) -> Markup:
+    """Draw a ratio, with levels beside its target and its alarm level."""
+    levels = RATIO_LEVELS if has_levels else ()
+    return charts.line_chart(chart, label, show.percent, levels, is_ratio=True)
 
 
 def change(history: Sequence[float | None]) -> float | None:

@@ -72,7 +72,7 @@ def overview(
         requests=stat(_rate("requests"), latest),
         appends=stat(_rate("appends"), latest),
         by_result=chart(*((result, _result(result)) for result in RESULTS)),
-        ratio=chart(("served without the origin", figures.without_origin)),
+        ratio=chart(("share of reads", figures.without_origin)),
         by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
         delivery=HeatMap(
             history.start(span, until),

@@ -38,7 +38,15 @@ def texts(markup: str) -> list[str]:
 
 
 def points(path: str) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+),([\d.]+)", path)]
+    """The corners of a path, which may say one coordinate where the other stays."""
+    x = y = 0.0
+    corners = []
+    for command, values in re.findall(r"([MLHV])([\d.,]+)", path):
+        numbers = [float(number) for number in values.split(",")]
+        x = numbers[0] if command != "V" else x
+        y = numbers[-1] if command != "H" else y
+        corners.append((x, y))
+    return corners
 
 
 @given(VALUES)
@@ -57,13 +65,21 @@ def test_every_point_of_a_chart_lies_within_its_area(values: list[float | None])
 def test_missing_values_are_gaps_in_the_line_of_a_chart(values: list[float | None]) -> None:
     (path,) = paths(charts.line_chart(chart(readers=values), "Readers"))
     known = "".join("x" if value is not None else " " for value in values).split()
-    assert path.count("M") == len(known)
-    assert len(points(path)) == sum(map(len, known))
+    runs = [points(f"M{run}") for run in path.split("M")[1:]]
+    widths = [run[-1][0] - run[0][0] for run in runs]
+    assert widths == pytest.approx([len(run) * WIDTH / len(values) for run in known], abs=0.11)
+
+
+def test_a_rate_is_drawn_as_steps_over_the_whole_width_of_its_chart() -> None:
+    (path,) = paths(charts.line_chart(chart(readers=[10, 20, 20, 5]), "Readers"))
+    assert [x for x, _ in points(path)] == [0, 250, 250, 750, 750, 1000]
+    heights = [y for _, y in points(path)]
+    assert heights[0] == heights[1] > heights[2] == heights[3] < heights[4] == heights[5]
 
 
 def test_stacked_areas_share_their_edge() -> None:
     lower, upper = paths(charts.stacked_area(chart(hit=[1, 2], miss=[3, 1]), "Requests"))
-    roof, floor = points(lower)[:2], points(upper)[2:]
+    roof, floor = points(lower)[:4], points(upper)[4:]
     assert roof == floor[::-1]
 
 
@@ -90,7 +106,9 @@ def test_a_chart_scale_covers_its_highest_value_with_3_to_6_ticks(highest: float
 def test_a_ratio_chart_begins_at_50_percent_unless_its_values_are_lower() -> None:
     levels = (Reference("target", 0.85, "good"),)
     for ratio, low in ((0.9, "50 %"), (0.2, "0 %")):
-        told = texts(charts.line_chart(chart(ratio=[ratio]), "Ratio", show.percent, levels))
+        told = texts(
+            charts.line_chart(chart(ratio=[ratio]), "Ratio", show.percent, levels, is_ratio=True)
+        )
         assert low in told
         assert "target 85 %" in told
 
@@ -104,7 +122,7 @@ def test_the_newest_value_is_shown_at_the_end_of_its_line_and_in_the_legend() ->
 
 def test_labels_of_lines_with_close_ends_do_not_overlap() -> None:
     markup = charts.line_chart(chart(a=[100], b=[100], c=[99]), "Readers")
-    ends = [svg for svg in drawn(markup).iter("svg") if svg.get("class") == "ends"]
+    ends = [part for part in drawn(markup).iter("g") if part.get("class") == "ends"]
     heights = [float(text.attrib["y"]) for text in ends[0]]
     assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
 
@@ -117,9 +135,9 @@ def test_a_chart_of_one_reader_has_whole_numbered_ticks() -> None:
 def test_a_chart_without_data_shows_a_sentence_instead() -> None:
     empty = HeatMap(0, 5, (0.1, 1), (None, None))
     for markup, why in (
-        (charts.line_chart(chart(sse=[None]), "Readers"), "Nothing was measured"),
-        (charts.stacked_area(chart(), "Requests"), "Nothing was measured"),
-        (charts.heat_map(empty, "Delay"), "Nothing was delivered"),
+        (charts.line_chart(chart(sse=[None]), "Readers"), "No data in this span"),
+        (charts.stacked_area(chart(), "Requests"), "No data in this span"),
+        (charts.heat_map(empty, "Delay"), "No live reader got data"),
     ):
         assert any(text.startswith(why) for text in texts(markup))
 
@@ -133,7 +151,7 @@ def test_one_slow_delivery_among_a_million_is_visible_in_the_heat_map() -> None:
 def test_a_heat_map_labels_the_most_frequent_delivery_time() -> None:
     heat = HeatMap(0, 5, (0.001, 0.01), ((1, 8, 0), None, (0, 0, 3)))
     (item,) = drawn(charts.heat_map(heat, "Delay")).iter("li")
-    assert item.attrib["data-values"] == "≤ 10 ms of 9|–|longer of 3"
+    assert item.attrib["data-values"] == "≤ 10 ms, 9 deliveries|–|longer, 3 deliveries"
 
 
 def test_the_time_axis_of_a_chart_shows_round_times_in_utc() -> None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec.structs import replace
 
 from admin.app import build
 from admin.errors import NotTold
 from admin.pages.live import LivePages
+from admin.pages.views import overview
 from gateway.settings import Route
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import application
@@ -74,9 +76,9 @@ async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_st
 @pytest.mark.parametrize(
     ("origins", "words"),
     [
-        (["memory:", "redis://h"], "commit to socket write"),
-        (["http://h"], "news from the origin to socket write"),
-        (["memory:", "http://h"], "news here to socket write"),
+        (["memory:", "redis://h"], "from commit to the reader's socket"),
+        (["http://h"], "from arrival here to the reader's socket"),
+        (["memory:", "http://h"], "from commit or arrival here to the reader's socket"),
     ],
 )
 async def test_the_delivery_chart_names_the_event_that_it_is_measured_from(
@@ -87,6 +89,40 @@ async def test_the_delivery_chart_names_the_event_that_it_is_measured_from(
     async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
         page = await (await client.get("/", headers=PAGE)).text()
     assert f"<p>{words}</p>" in page
+
+
+@pytest.mark.parametrize(
+    ("origins", "words", "is_judged"),
+    [
+        (["memory:", "redis://h"], "Served from memory", False),
+        (["http://h"], "Served without the origin", True),
+        (["memory:", "http://h"], "Served from the cache", True),
+    ],
+)
+async def test_the_first_tile_is_named_by_where_the_streams_of_the_routes_live(
+    origins: list[str], words: str, is_judged: bool
+) -> None:
+    routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
+    async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
+        page = await (await client.get("/", headers=PAGE)).text()
+    assert f"<h2>{words}</h2>" in page
+    assert ("target 85" in page) is is_judged
+
+
+async def test_charts_begin_with_the_first_data_and_share_one_time_axis() -> None:
+    whole = await MadeUp().overview("15m")
+    sse, polls = whole.by_transport.lines
+    started = tuple(None if at < 120 else value for at, value in enumerate(sse.values))
+    by_transport = replace(whole.by_transport, lines=(replace(sse, values=started), polls))
+    shown = overview.from_first_data(replace(whole, by_transport=by_transport))
+    moments = {
+        (chart.start, chart.step, len(line.values))
+        for chart in (shown.by_result, shown.ratio, shown.by_transport)
+        for line in chart.lines
+    }
+    assert moments == {(whole.by_result.start + 600, 5.0, 60)}
+    assert (shown.delivery.start, len(shown.delivery.counts)) == (whole.delivery.start + 600, 60)
+    assert {len(it) for it in (shown.collapse.history, shown.routes[0].figures.history)} == {60}
 
 
 class Repairing(MadeUp):
@@ -245,7 +281,7 @@ class FewReads(MadeUp):
 
 
 @pytest.mark.parametrize(
-    ("reads", "said"), [(1, "too few reads to tell"), (99, "too few"), (100, "below alarm")]
+    ("reads", "said"), [(1, "too few to judge"), (99, "too few"), (100, "below alarm")]
 )
 async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: str) -> None:
     app = application(FewReads(reads))

@@ -1,13 +1,14 @@
-// The values of one moment of a chart: a rule and a list, under the pointer or by arrow keys.
+// One cursor for all charts of a page: a rule at the same moment in each of them, under the pointer
+// or by arrow keys. The chart that is pointed at lists its values beside it; the others have theirs
+// in their legends.
 
-const rule = document.createElement("div");
-rule.className = "rule";
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.setAttribute("role", "status");
-rule.hidden = tip.hidden = true;
-document.body.append(rule, tip);
+tip.hidden = true;
+document.body.append(tip);
 
+let rules = [];
 let shown = null; // { chart, at }
 
 export const showValues = {
@@ -19,21 +20,46 @@ export const showValues = {
   },
 };
 
+const count = (chart) => Number(chart.dataset.count);
+
 function draw(chart, at) {
-  const count = Number(chart.dataset.count);
-  const place = Math.max(0, Math.min(count - 1, at));
+  hide();
+  const place = Math.max(0, Math.min(count(chart) - 1, at));
   shown = { chart, at: place };
-  const plot = chart.querySelector(".plot").getBoundingClientRect();
-  const x = plot.left + scrollX + (plot.width * place) / Math.max(1, count - 1);
-  rule.style.left = `${x}px`;
-  rule.style.top = `${plot.top + scrollY}px`;
-  rule.style.height = `${plot.height}px`;
+  const alike = [...document.querySelectorAll(".chart")].filter(
+    (one) => one.dataset.start === chart.dataset.start && count(one) === count(chart),
+  );
+  for (const one of alike) {
+    rules.push(rule(one, place));
+    if (one !== chart) legend(one, place);
+  }
   tip.replaceChildren(moment(chart, place), values(chart, place));
-  rule.hidden = tip.hidden = false;
+  tip.hidden = false;
+  const plot = chart.querySelector(".plot").getBoundingClientRect();
   const room = document.documentElement.clientWidth - tip.offsetWidth - 12;
-  tip.style.left = `${Math.max(8, Math.min(x + 12, room))}px`;
+  tip.style.left = `${Math.max(8, Math.min(middle(plot, chart, place) + 12, room))}px`;
   tip.style.top = `${plot.top + scrollY + 8}px`;
 }
+
+function rule(chart, at) {
+  const plot = chart.querySelector(".plot").getBoundingClientRect();
+  const line = document.createElement("div");
+  line.className = "rule";
+  line.style.left = `${middle(plot, chart, at)}px`;
+  line.style.top = `${plot.top + scrollY}px`;
+  line.style.height = `${plot.height}px`;
+  document.body.append(line);
+  return line;
+}
+
+const middle = (plot, chart, at) => plot.left + scrollX + (plot.width * (at + 0.5)) / count(chart);
+
+function legend(chart, at) {
+  for (const item of chart.querySelectorAll(".legend li"))
+    item.querySelector("b").textContent = value(item, at);
+}
+
+const value = (item, at) => item.dataset.values.split("|").at(at) ?? "–";
 
 function moment(chart, at) {
   const line = document.createElement("p");
@@ -47,24 +73,27 @@ function values(chart, at) {
   for (const series of chart.querySelectorAll(".legend li")) {
     const item = document.createElement("li");
     item.className = series.className;
-    const value = document.createElement("b");
-    value.textContent = series.dataset.values.split("|")[at] ?? "–";
-    item.append(document.createElement("i"), `${series.dataset.name} `, value);
+    const number = document.createElement("b");
+    number.textContent = value(series, at);
+    item.append(document.createElement("i"), `${series.dataset.name} `, number);
     list.append(item);
   }
   return list;
 }
 
 function hide() {
+  if (shown) for (const chart of document.querySelectorAll(".chart")) legend(chart, -1);
   shown = null;
-  rule.hidden = tip.hidden = true;
+  for (const line of rules) line.remove();
+  rules = [];
+  tip.hidden = true;
 }
 
 function under(chart, event) {
   const plot = chart.querySelector(".plot").getBoundingClientRect();
   const part = (event.clientX - plot.left) / plot.width;
   if (part < -0.02 || part > 1.02 || event.clientY > plot.bottom) return hide();
-  draw(chart, Math.round(part * (Number(chart.dataset.count) - 1)));
+  draw(chart, Math.floor(part * count(chart)));
 }
 
 document.addEventListener("pointermove", (event) => {
@@ -79,7 +108,7 @@ document.addEventListener("keydown", (event) => {
   if (!step || !event.target.matches?.(".chart")) return;
   event.preventDefault();
   const chart = event.target;
-  const last = Number(chart.dataset.count) - 1;
+  const last = count(chart) - 1;
   draw(chart, shown?.chart === chart ? shown.at + step * (event.shiftKey ? 12 : 1) : last);
 });
 

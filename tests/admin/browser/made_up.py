@@ -207,7 +207,7 @@ class MadeUp(Console):
             requests=Stat(9_176.0, requests),
             appends=Stat(412.0, wave(400, 30)),
             by_result=Chart(NOW - 895, STEP_S, tuple(results)),
-            ratio=Chart(NOW - 895, STEP_S, (Line("without the origin", tuple(ratio)),)),
+            ratio=Chart(NOW - 895, STEP_S, (Line("share of reads", tuple(ratio)),)),
             by_transport=Chart(NOW - 895, STEP_S, (Line("SSE", sse), Line("long-poll", polls))),
             delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, tuple(map(_delays, range(POINTS)))),
             routes=await self.routes(),

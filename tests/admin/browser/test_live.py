@@ -50,7 +50,7 @@ async def test_a_chart_updates_in_place_when_its_values_change(browser: Browser)
         await area.evaluate("(area) => (window.before = area)")
         console.load = 30.0
         await expect(area).not_to_have_attribute("d", before or "")
-        await expect(tab.page.locator(".s-hit b").first).to_have_text("193k/s")
+        await expect(tab.page.locator(".s-hit b").first).to_have_text("193k")
         assert await area.evaluate("(area) => area === window.before")
         assert await span.evaluate("(link) => link === document.activeElement")
 
@@ -78,7 +78,7 @@ async def test_a_card_keeps_its_size_when_its_numbers_change(browser: Browser) -
         cards = tab.page.locator(".card")
         before = await cards.evaluate_all(sizes)
         console.load = 1 / 3000
-        await expect(tab.page.locator(".s-hit b").first).to_have_text("2.15/s")
+        await expect(tab.page.locator(".s-hit b").first).to_have_text("2.15")
         assert await cards.evaluate_all(sizes) == before
 
 
@@ -86,7 +86,7 @@ async def test_a_chart_shows_the_values_of_a_moment_under_the_pointer_and_by_key
     browser: Browser,
 ) -> None:
     async with showing(browser, MadeUp()) as tab:
-        chart = tab.page.get_by_role("group", name="Live readers by transport")
+        chart = tab.page.get_by_role("group", name="Live readers, by transport")
         tip = tab.page.locator(".tip")
         await chart.locator(".plot").hover(position={"x": 0, "y": 80})
         told = (await tip.inner_text()).split()
@@ -174,7 +174,8 @@ async def test_keyboard_shortcuts_open_pages_and_the_list_of_keys(browser: Brows
 
 async def test_the_tab_key_reaches_every_control_in_reading_order(browser: Browser) -> None:
     reach = (
-        "a[href], button:not([hidden]), input:not([type=hidden]), textarea, summary, [tabindex='0']"
+        "a[href], button:not([hidden]), input:not([type=hidden]), "
+        "select, textarea, summary, [tabindex='0']"
     )
     async with showing(browser, MadeUp(), "/routes") as tab:
         expected = await tab.page.locator(reach).evaluate_all(
@@ -213,7 +214,7 @@ class Endless(MadeUp):
 async def test_messages_are_read_only_as_far_as_the_user_scrolls(browser: Browser) -> None:
     console = Endless()
     async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
-        rows = tab.page.get_by_role("option")
+        rows = tab.page.get_by_role("listbox").get_by_role("option")
         messages = tab.page.get_by_role("listbox")
         for number in range(1, 6):
             await tab.page.get_by_text(f"{number * 2},000 messages, more to read").wait_for()
@@ -257,3 +258,41 @@ async def test_figures_without_measurements_show_a_dash_and_the_reason(browser: 
     async with showing(browser, console) as tab:
         assert await tab.page.locator(".figure").all_inner_texts() == ["–"] * 4
         assert await tab.page.locator(".why").count() == 4
+
+
+async def test_the_cursor_shows_the_same_moment_in_all_charts(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        total = tab.page.locator(".legend .s-hit b")
+        newest = await total.inner_text()
+        chart = tab.page.get_by_role("group", name="Live readers, by transport")
+        await chart.locator(".plot").hover(position={"x": 40, "y": 80})
+        rules = tab.page.locator(".rule")
+        await expect(rules).to_have_count(4)
+        assert await total.inner_text() != newest
+        places = await rules.evaluate_all(
+            """(rules) => rules.map((rule, at) => {
+              const plot = document.querySelectorAll(".plot")[at].getBoundingClientRect();
+              return Math.round(100 * (rule.getBoundingClientRect().left - plot.left) / plot.width);
+            })"""
+        )
+        assert len(set(places)) == 1
+        await tab.page.mouse.move(0, 0)
+        await expect(rules).to_have_count(0)
+        assert await total.inner_text() == newest
+
+
+async def test_the_chosen_colours_are_kept_on_all_pages_and_system_is_the_default(
+    browser: Browser,
+) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    dark, light = "rgb(11, 13, 16)", "rgb(250, 250, 250)"
+    async with showing(browser, MadeUp(), color_scheme="dark") as tab:
+        select = tab.page.get_by_label("Colours")
+        assert await tab.page.evaluate(colour) == dark
+        await select.select_option("light")
+        assert await tab.page.evaluate(colour) == light
+        await tab.goto("/routes")
+        assert await tab.page.evaluate(colour) == light
+        assert await select.input_value() == "light"
+        await select.select_option("system")
+        assert await tab.page.evaluate(colour) == dark
