@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -35,12 +36,16 @@ class ServiceManager(Background):
 
     Its task notifies the watchdog twice in `watchdog_s`, as sd_watchdog_enabled(3) advises, while
     `is_alive` returns True. It does so from the event loop, so that the manager notices a hang.
+    A thread sends the messages in their order, as the queue of the manager may be full.
     """
 
     def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
         self._address = address
         self.watchdog_s = watchdog_s
         self.is_alive: Callable[[], Awaitable[bool]] = _always_alive
+        # Few messages wait: two for each reload, and one for the watchdog, which waits for it.
+        self._sender = ThreadPoolExecutor(1, "service-manager")
+        self._last: Future[None] | None = None  # the last message
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Self:
@@ -79,19 +84,32 @@ class ServiceManager(Background):
         self._send("READY=1", f"STATUS=Serving{refused if problems else ''}")
 
     @override
+    async def stop(self) -> None:
+        """End the watchdog's task, and wait until every message is sent or given up."""
+        await super().stop()
+        if self._last is not None:
+            await asyncio.wait([asyncio.wrap_future(self._last)])
+
+    @override
     async def _run(self) -> None:
         assert self.watchdog_s is not None, "only a watchdog has a task"
         interval_s = self.watchdog_s / 2
         while True:
             is_alive = await self.is_alive()
             if is_alive:
-                self._send("WATCHDOG=1")
+                sent = self._send("WATCHDOG=1")
+                if sent is not None:
+                    await asyncio.wait([asyncio.wrap_future(sent)])
             await asyncio.sleep(interval_s if is_alive else min(RETRY_S, interval_s))
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> Future[None] | None:
+        """Queue one message to the manager; return None if there is no manager."""
+        if self._address:
+            self._last = self._sender.submit(self._send_now, *lines)
+        return self._last
+
+    def _send_now(self, *lines: str) -> None:
         """Send one message to the manager, and log when it cannot be reached."""
-        if not self._address:
-            return
         # An abstract socket has a zero byte where its name has this sign (unix(7)).
         address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
         try:

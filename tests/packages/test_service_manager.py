@@ -201,6 +201,28 @@ def test_a_manager_that_is_gone_is_logged_and_the_server_serves_on(
         assert server.output().count('"server.manager_unreachable"') == 2
 
 
+async def test_a_full_queue_of_the_manager_blocks_no_loop_and_loses_no_message(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "notify")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as queue,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others,
+    ):
+        queue.bind(path)
+        queue.settimeout(20)
+        others.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.sendto(b"of another service", path)
+        manager = ServiceManager(path)
+        manager.report_drain()  # returns although nobody has read from the queue
+        received = b""
+        while not received.startswith(b"STOPPING=1"):
+            received = queue.recv(4096)
+        await manager.stop()
+
+
 @pytest.mark.parametrize(
     ("variables", "watchdog_s"),
     [
