@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_reachable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,8 @@ def healthcheck(config: Path | None) -> None:
     The command requests /healthz from its admin listener on this machine. The exit status is 0 if
     the response is 200 within two seconds, otherwise 1.
     """
-    settings = load_settings(config, {})
+    settings = load_reachable(config)
     admin = settings.admin
-    if admin.port == 0:
-        complain("admin has port 0, so the server's port is not known.")
-        sys.exit(UNUSABLE)
     fault = fault_of(admin, settings.admin_tls_certificate)
     if fault is not None:
         complain(f"{admin} {fault}.")

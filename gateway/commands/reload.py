@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_reachable
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
 from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
@@ -67,10 +67,7 @@ def _own_admin(config: Path | None) -> tuple[str, str]:
     """Return the admin listener of the settings, and the file of its certificate or ""."""
     from gateway.settings.reached import console_url
 
-    settings = load_settings(config, {})
-    if settings.admin.port == 0:
-        complain("admin has port 0, so the server's port is not known: send it SIGHUP.")
-        sys.exit(UNUSABLE)
+    settings = load_reachable(config, instead=": send it SIGHUP")
     return console_url(settings), settings.admin_tls_certificate
 
 
