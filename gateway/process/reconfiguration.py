@@ -113,10 +113,28 @@ class Reload:
                 self._kept.append(_KeptRoute(current_route, route_settings, access, is_judged_anew))
                 self._routes.append(current_route)
                 return
+        self._check_log_free(route_settings)
         route = app.route_of(settings, route_settings, self._shared, access)
         await route.open()
         self._opened.append(route)
         self._routes.append(route)
+
+    def _check_log_free(self, route_settings: Route) -> None:
+        """Raise StartError if a route in force has the log open that one process has alone.
+
+        Two routes with one log would each take their own state of its streams for the last one.
+        """
+        kind = route_settings.log_kind
+        if kind is None or not kind.why_alone:
+            return
+        places = kind.places(route_settings.origin)
+        for present in self._current.settings.route_table:
+            if present.log_kind is kind and set(places) & set(kind.places(present.origin)):
+                raise StartError(
+                    f"{route_settings.prefix} cannot have the log "
+                    f"{kind.redact(route_settings.origin)} by a reload: {present.prefix} of this "
+                    "server has it open until a restart"
+                )
 
     def _effects(self, present: Route, route_settings: Route) -> set[str]:
         """Return what a reload does with the settings that differ for a route."""

@@ -260,6 +260,26 @@ async def test_a_refused_reload_changes_nothing(
         assert at.gateway.reloader.counts == {"done": 0, "refused": 1}
 
 
+async def test_a_folder_under_another_prefix_is_refused_as_open_in_this_server(
+    tmp_path: Path,
+) -> None:
+    first, second = (f"file:{tmp_path / name}" for name in ("a", "b"))
+    routes = {"prefix": "/a", "origin": first}, {"prefix": "/b", "origin": second}
+    async with reloadable(tmp_path, *routes) as at:
+        await at.ask("PUT", "/a/s", b"one", **TEXT)
+        renamed = {"prefix": "/c", "origin": first}
+        swapped = {"prefix": "/a", "origin": second}, {"prefix": "/b", "origin": first}
+        assert await at.reload(renamed, routes[1]) == (
+            f"/c cannot have the log {first} by a reload: "
+            "/a of this server has it open until a restart.",
+        )
+        assert await at.reload(*swapped) == (
+            f"/a cannot have the log {second} by a reload: "
+            "/b of this server has it open until a restart.",
+        )
+        assert (await at.ask("GET", "/a/s?offset=-1")).body == b"one"
+
+
 async def test_a_file_that_is_half_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
     async with reloadable(tmp_path) as at:
         at.write(STREAMS, OTHER)
