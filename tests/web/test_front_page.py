@@ -10,11 +10,14 @@ import pytest
 from playwright.async_api import async_playwright
 
 from gateway.web.handlers.front_page import front_page, prefers_html
+from tests.access.guarded import guarded
 from tests.clients.readers import CHROMIUM
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.http1 import Answer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -89,7 +92,6 @@ async def test_the_front_page_forbids_caching_framing_and_scripts(accept: str) -
     assert told.get("Cache-Control") == "no-store"
     assert told.get("Vary") == "Accept"
     assert told.get("X-Content-Type-Options") == "nosniff"
-    assert told.get("Referrer-Policy") == "no-referrer"
     assert told.get("X-Cache") == "BYPASS"
     if accept == BROWSER:
         policy = told.get("Content-Security-Policy") or ""
@@ -184,3 +186,9 @@ async def test_a_probe_of_health_by_post_gets_405() -> None:
     response = await asked(method="POST", path="/healthz")
     response.assert_problem(405, "/healthz")
     assert response.get("Allow") == "GET, HEAD"
+
+
+async def test_the_front_page_of_guarded_streams_has_one_referrer_policy(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        told = await gateway.ask(request("GET", "/", AS_A_BROWSER))
+    assert told.get("Referrer-Policy") == "no-referrer"

@@ -76,7 +76,7 @@ _POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'"
 )
-_FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\nReferrer-Policy: no-referrer\r\n"
+_FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\n"
 
 
 def front_page(method: str, prefixes: Sequence[str], base_url: str, accept: str) -> Response:
