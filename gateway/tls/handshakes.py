@@ -1,8 +1,12 @@
-"""Give accepted sockets a TLS transport, after a handshake that is bounded in time."""
+"""Give accepted sockets a TLS transport, after a handshake that is bounded in time.
+
+Plain HTTP is refused before it, in words that its client can show.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +16,23 @@ from gateway.telemetry.metrics import Sample, counter
 from gateway.tls.certificate_files import CertificateFiles
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
     from gateway.settings import TlsFiles
 
+LEAST_HANDSHAKE_S = 0.1  # for a client whose first byte came at the last moment
+DISCARDED_BYTES = 64 * 1024  # a request's head and more; closing over unread bytes is a reset
+# A method of HTTP begins with one, and no record of TLS does (RFC 8446 section 5.1).
+CAPITALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+HTTP_REFUSAL_BODY = b"This port speaks HTTPS: use a URL that begins with https://\n"
+HTTP_REFUSAL = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n"
+    b"Cache-Control: no-store\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"Connection: close\r\n\r\n%b"
+) % (len(HTTP_REFUSAL_BODY), HTTP_REFUSAL_BODY)
 SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few clients send one
 # The longest record of TLS with its frame (RFC 8446 section 5.2). Each connection has two buffers,
 # by the library's default of 256 KiB: such large ones are mappings of their own, of which a process
@@ -24,7 +40,6 @@ SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few cl
 BUFFER_BYTES = 16 * 1024 + 64
 # The label `reason` for names of errors of OpenSSL.
 OPENSSL_REASONS = {
-    "HTTP_REQUEST": "plain_http",
     "UNSUPPORTED_PROTOCOL": "version",
     "NO_SHARED_CIPHER": "version",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "client_certificate",
@@ -38,6 +53,10 @@ FAILURES = counter(
     "setting",
     "reason",
 )
+
+
+class PlainHttp(OSError):
+    """A client that sends plain HTTP to a port of TLS."""
 
 
 class Handshakes:
@@ -73,15 +92,25 @@ class Handshakes:
     async def connect(
         self, protocol: asyncio.Protocol, client: socket.socket, timeout_s: float
     ) -> None:
-        """Call `connection_made` of the protocol once the handshake is done. Raises OSError."""
+        """Call `connection_made` of the protocol once the handshake is done. Raises OSError.
+
+        A client that sends plain HTTP gets a 400 that says so. It and the handshake have
+        `timeout_s` seconds together.
+        """
         loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
         try:
+            async with asyncio.timeout_at(ends_at):
+                first = await _first_byte(loop, client)
+            if first[0] in CAPITALS:
+                _refuse_http(client)
+                raise PlainHttp("plain HTTP at a port of TLS")
             await aiofastnet.connect_accepted_socket(
                 loop,
                 lambda: protocol,
                 client,
                 ssl=self._certificate.context,
-                ssl_handshake_timeout=timeout_s,
+                ssl_handshake_timeout=max(ends_at - loop.time(), LEAST_HANDSHAKE_S),
                 ssl_shutdown_timeout=SHUTDOWN_S,
                 ssl_incoming_bio_size=BUFFER_BYTES,
                 ssl_outgoing_bio_size=BUFFER_BYTES,
@@ -98,6 +127,36 @@ class Handshakes:
         yield from self._certificate.samples()
 
 
+async def _first_byte(loop: asyncio.AbstractEventLoop, client: socket.socket) -> bytes:
+    """Return the first byte of a connection, which stays unread. Raises OSError without one."""
+    while True:
+        try:
+            first = client.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            await _readable(loop, client)
+            continue
+        if not first:
+            raise ConnectionResetError("the client disconnected before its handshake")
+        return first
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+    """Wait until the client has sent something, or disconnected."""
+    has_come = asyncio.Event()
+    loop.add_reader(client, has_come.set)
+    try:
+        await has_come.wait()
+    finally:
+        loop.remove_reader(client)
+
+
+def _refuse_http(client: socket.socket) -> None:
+    """Send the refusal of plain HTTP to a client, after what it has sent so far is read."""
+    client.recv(DISCARDED_BYTES)
+    client.send(HTTP_REFUSAL)
+    client.shutdown(socket.SHUT_WR)
+
+
 def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what the event loop reports, except a client that disconnects during its handshake.
 
@@ -110,6 +169,8 @@ def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 def reason_of(error: OSError) -> str:
     """Return why a handshake failed, as one of REASONS."""
+    if isinstance(error, PlainHttp):
+        return "plain_http"
     if isinstance(error, ssl.SSLError):
         return OPENSSL_REASONS.get(error.reason or "", "other")
     is_timeout = isinstance(error, TimeoutError) or "longer than" in str(error)

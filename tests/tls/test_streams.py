@@ -74,12 +74,34 @@ def test_alpn_offers_http_1_1_alone(served: SecureHeadgate) -> None:
         assert secured.selected_alpn_protocol() == "http/1.1"
 
 
-def test_plain_http_at_the_port_of_tls_is_closed_at_once(served: SecureHeadgate) -> None:
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_plain_http_at_a_port_of_tls_gets_400_that_says_https(
+    served: SecureHeadgate, method: str
+) -> None:
     before = served.failures("plain_http")
-    with socket.create_connection((HERE, served.server.port), PATIENCE_S) as plain:
-        plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert received_until_closed(plain) == b""
+    answer = plain_answer(served.server.port, f"{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nConnection: close" in head
+    assert f"\r\nContent-Length: {len(body)}".encode() in head
+    assert body == b"This port speaks HTTPS: use a URL that begins with https://\n"
     assert served.failures("plain_http") == before + 1
+
+
+def test_plain_http_at_the_admin_port_of_tls_gets_400(tmp_path: Path) -> None:
+    with secure_headgate(tmp_path, has_secure_admin=True) as server:
+        answer = plain_answer(server.server.admin_port, "GET /healthz HTTP/1.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert server.is_ready()
+
+
+def test_a_client_that_sends_nothing_to_a_port_of_tls_is_cut_after_header_timeout(
+    served: SecureHeadgate,
+) -> None:
+    before = served.failures("timeout")
+    with socket.create_connection((HERE, served.server.port), PATIENCE_S) as plain:
+        assert received_until_closed(plain) == b""
+    assert served.failures("timeout") == before + 1
 
 
 def test_a_handshake_that_takes_longer_than_header_timeout_is_cut(served: SecureHeadgate) -> None:
@@ -193,6 +215,13 @@ def test_the_location_of_a_created_stream_has_https(served: SecureHeadgate) -> N
     host = {"Host": "streams.example.com"}
     created = served.ask("PUT", "/v1/stream/located", b"", TEXT | host)
     assert created.headers["Location"] == "https://streams.example.com/v1/stream/located"
+
+
+def plain_answer(port: int, request: str) -> bytes:
+    """All that a port answers to a request without TLS."""
+    with socket.create_connection((HERE, port), PATIENCE_S) as plain:
+        plain.sendall(request.encode())
+        return received_until_closed(plain)
 
 
 def received_until_closed(client: socket.socket) -> bytes:
