@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.model import ALARM_RATIO, Attention
 from admin.record import figures
+from gateway.monitoring.certificate_expiry import EXPIRES_NOW, EXPIRES_SOON
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ FEWEST_REQUESTS = 20  # at an origin in a minute: of fewer a single failure woul
 FEWEST_FREE_BYTES = 1 << 30
 LATELY_S = 60.0
 STALL_S = 0.25  # for which nobody was served
+_CERTIFICATE_START = "headgate_tls_certificate_start_seconds"
+_CERTIFICATE_EXPIRY = "headgate_tls_certificate_expiry_seconds"
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
@@ -147,6 +150,26 @@ def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
         elif name == "headgate_log_free_bytes" and number < FEWEST_FREE_BYTES:
             sentence = f"{number / (1 << 20):,.0f} MiB are left on the disk of the log"
             yield AttentionItem(key, "warning", sentence, route)
+
+
+def of_certificates(samples: Iterable[Sample], now: float) -> Iterator[AttentionItem]:
+    """Yield a finding for each certificate that expires soon, as the alert rules have it."""
+    validity = {
+        (sample.metric.name, *sample.values): sample.number
+        for sample in samples
+        if sample.metric.name in {_CERTIFICATE_START, _CERTIFICATE_EXPIRY}
+    }
+    for (name, *values), start_s in validity.items():
+        if name != _CERTIFICATE_START:
+            continue
+        (setting,) = values
+        expiry_s = validity[_CERTIFICATE_EXPIRY, setting]
+        left_s, lifetime_s = expiry_s - now, expiry_s - start_s
+        if EXPIRES_SOON.is_reached(left_s, lifetime_s):
+            is_bad = EXPIRES_NOW.is_reached(left_s, lifetime_s)
+            when = f"expires in {left_s / 3600:,.0f} h" if left_s > 0 else "has expired"
+            sentence = f"the certificate of {setting} {when}"
+            yield AttentionItem(("certificate", setting), "bad" if is_bad else "warning", sentence)
 
 
 def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[AttentionItem]:

@@ -37,6 +37,7 @@ class Recorder:
         """`instance` is the unique name of this gateway in its fleet."""
         self._source = source
         self._clock = setup.clock
+        self._bounds = setup.bounds
         self.history = History(())
         self.fleet = Fleet(instance, ())
         self.use_settings(setup.settings)
@@ -117,6 +118,7 @@ class Recorder:
         return [
             *attention.of_health(self.health),
             *attention.of_metrics(self.samples),
+            *attention.of_certificates((*self.samples, *self._bounds.measure()), now),
             *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.monitoring import objective as objectives
 from gateway.monitoring import promql
+from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from gateway.monitoring.parts import parts_of
 from gateway.monitoring.rules import Alert, RecordingRule
 
@@ -174,6 +175,7 @@ OF_PARTS = (
         " a restart would fail. /readyz and the log line access.file_refused say why.",
         "access_files",
     ),
+    *CERTIFICATE_ALERTS,
     Alert(
         "HeadgateWorkersSilent",
         "headgate_workers_silent > 0",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `workers`, `purges`, `access_files`.
+# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `workers`, `purges`, `access_files`,
+# `tls`.
 Part: TypeAlias = str
 
 
@@ -20,6 +21,7 @@ def parts_of(settings: Settings) -> frozenset[Part]:
         "quota": any(route.max_log_size for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
+        "tls": bool(settings.tls_certificate or settings.admin_tls_certificate),
         "access_files": bool(settings.tokens_file or settings.keys_file)
         or any(not issuer.is_remote for issuer in settings.jwt_issuers),
     }

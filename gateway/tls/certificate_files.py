@@ -30,6 +30,11 @@ EXPIRY = least(
     "Unix time at which the certificate in use expires, by the setting that names its file.",
     "setting",
 )
+START = least(
+    "headgate_tls_certificate_start_seconds",
+    "Unix time from which the certificate in use is valid, by the setting that names its file.",
+    "setting",
+)
 FILES_OK = least(
     "headgate_tls_files_ok",
     "1 while the certificate and key in use are those in the files, by the setting of the "
@@ -39,9 +44,10 @@ FILES_OK = least(
 
 
 class LoadedFiles(NamedTuple):
-    """A context for handshakes, the expiry of its certificate (epoch seconds), its key's mode."""
+    """A context for handshakes, the validity of its certificate (epoch s), its key's mode."""
 
     context: ssl.SSLContext
+    starts_s: float
     expires_s: float
     key_mode: int
 
@@ -66,7 +72,8 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         return self.value.context
 
     def samples(self) -> Iterator[Sample]:
-        """Yield when the certificate in use expires, and whether the files are in use."""
+        """Yield the validity of the certificate in use, and whether the files are in use."""
+        yield Sample(START, (self.setting,), self.value.starts_s)
         yield Sample(EXPIRY, (self.setting,), self.value.expires_s)
         yield Sample(FILES_OK, (self.setting,), int(self.trouble is None))
 
@@ -109,12 +116,13 @@ def load(files: TlsFiles) -> LoadedFiles:
             raise OSError(cause.errno, cause.strerror, files.client_ca) from cause
         context.verify_mode = ssl.CERT_REQUIRED
     mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
-    return LoadedFiles(context, _expiry(files.certificate), mode)
+    return LoadedFiles(context, *_validity(files.certificate), mode)
 
 
-def _expiry(path: str) -> float:
-    """Return when the first certificate of a file expires (epoch seconds)."""
+def _validity(path: str) -> tuple[float, float]:
+    """Return from when to when the first certificate of a file is valid (epoch seconds)."""
     from cryptography import x509  # 10 MB, for those who have TLS
 
     certificate = x509.load_pem_x509_certificate(read_file(path))
-    return certificate.not_valid_after_utc.timestamp()
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return start.timestamp(), end.timestamp()

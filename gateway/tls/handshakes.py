@@ -55,7 +55,7 @@ FAILURES = counter(
 )
 
 
-class PlainHttp(OSError):
+class PlainHttpRequest(OSError):
     """A client that sends plain HTTP to a port of TLS."""
 
 
@@ -104,7 +104,7 @@ class Handshakes:
                 first = await _first_byte(loop, client)
             if first[0] in CAPITALS:
                 _refuse_http(client)
-                raise PlainHttp("plain HTTP at a port of TLS")
+                raise PlainHttpRequest("plain HTTP at a port of TLS")
             await aiofastnet.connect_accepted_socket(
                 loop,
                 lambda: protocol,
@@ -169,7 +169,7 @@ def log_unless_reset(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 def reason_of(error: OSError) -> str:
     """Return why a handshake failed, as one of REASONS."""
-    if isinstance(error, PlainHttp):
+    if isinstance(error, PlainHttpRequest):
         return "plain_http"
     if isinstance(error, ssl.SSLError):
         return OPENSSL_REASONS.get(error.reason or "", "other")

@@ -15,6 +15,7 @@ from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
+from gateway.tls import certificate_files
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
+DAY_S = 86_400
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
     {"prefix": SHARED, "origin": "redis://user:s3cret@h"},
@@ -394,6 +396,32 @@ async def test_attention_shows_gauges_of_a_log_that_indicate_a_problem(
 ) -> None:
     await stage.look(sample(gauge(name, "", "route"), number, SHARED))
     assert [it.level for it in stage.attention()] == ([level] if level else [])
+
+
+@pytest.mark.parametrize(
+    ("left_s", "lifetime_s", "expected"),
+    [
+        (14 * DAY_S, 90 * DAY_S, []),
+        (14 * DAY_S - 1, 90 * DAY_S, [("warning", "expires in 336 h")]),
+        (3 * DAY_S, 90 * DAY_S, [("warning", "expires in 72 h")]),
+        (3 * DAY_S - 1, 90 * DAY_S, [("bad", "expires in 72 h")]),
+        (2 * DAY_S, 6 * DAY_S, []),
+        (DAY_S, 6 * DAY_S, [("warning", "expires in 24 h")]),
+        (-1, 90 * DAY_S, [("bad", "has expired")]),
+    ],
+    ids=["two-weeks", "less", "three-days", "less-than-three", "short-lived", "one-day", "expired"],
+)
+async def test_attention_shows_a_certificate_that_should_have_been_renewed(
+    left_s: int, lifetime_s: int, expected: list[tuple[str, str]], stage: Stage
+) -> None:
+    expires_s = NOW + 5 + left_s  # the look comes 5 s after NOW
+    await stage.look(
+        sample(certificate_files.EXPIRY, expires_s, "tls_certificate"),
+        sample(certificate_files.START, expires_s - lifetime_s, "tls_certificate"),
+    )
+    assert [(it.level, it.sentence) for it in stage.attention()] == [
+        (level, f"the certificate of tls_certificate {what}") for level, what in expected
+    ]
 
 
 # ---------------------------------------------------------------- gateways that share a log

@@ -14,6 +14,8 @@ EVERYTHING = Settings(
     ),
     purges=(PurgedCache(kind="varnish", url="http://127.0.0.1:2"),),
     tokens_file="tokens.toml",
+    tls_certificate="fullchain.pem",
+    tls_key="privkey.pem",
 )
 MEMORY = Settings(origin="memory:")
 FILES = Settings(origin="file:./streams")

@@ -44,6 +44,7 @@ OF_ALL = {
 CONSOLE = "http://127.0.0.1:4439/alerts"
 PROCESS = 'job="headgate", instance="a:1"'
 ROUTE = f'{PROCESS}, route="/r"'
+DAY_S = 86_400
 
 
 class Case(NamedTuple):
@@ -75,8 +76,16 @@ def buckets(metric: str, labels: str, within: dict[str, int]) -> dict[str, str]:
     }
 
 
+def certificate(expiry_s: int, lifetime_s: int) -> dict[str, str]:
+    """The validity of a certificate, by a clock that begins at 0."""
+    labels = f'{PROCESS}, setting="tls_certificate"'
+    return gauge("headgate_tls_certificate_expiry_seconds", labels, expiry_s) | gauge(
+        "headgate_tls_certificate_start_seconds", labels, expiry_s - lifetime_s
+    )
+
+
 def gauge(name: str, labels: str, value: float) -> dict[str, str]:
-    return {f"{name}{{{labels}}}": f"{value:g}x60"}
+    return {f"{name}{{{labels}}}": f"{value:.12g}x60"}
 
 
 def reads(hits: int, misses: int) -> dict[str, str]:
@@ -337,6 +346,22 @@ CASES = [
         1,
         {**BY_PROCESS, "setting": "tokens_file"},
         "a:1 cannot use the present file of tokens_file.",
+    ),
+    Case(
+        "HeadgateCertificateExpiresSoon",
+        certificate(expiry_s=14 * DAY_S - 60, lifetime_s=90 * DAY_S),
+        certificate(expiry_s=14 * DAY_S + 59 * 60, lifetime_s=90 * DAY_S),
+        10,
+        {**BY_PROCESS, "setting": "tls_certificate"},
+        "The certificate of tls_certificate on a:1 expires in 13d 23h 49m 0s.",
+    ),
+    Case(
+        "HeadgateCertificateExpires",
+        certificate(expiry_s=7 * 3600, lifetime_s=6 * DAY_S),
+        certificate(expiry_s=9 * 3600, lifetime_s=6 * DAY_S),
+        10,
+        {**BY_PROCESS, "setting": "tls_certificate"},
+        "The certificate of tls_certificate on a:1 expires in 6h 50m 0s.",
     ),
     Case(
         "HeadgateRefuses",
@@ -674,6 +699,7 @@ def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
             | {
                 *("HeadgateRedisReplicasMissing", "HeadgatePurgesFail"),
                 *("HeadgateAccessFileRefused", "HeadgateQuotaNearlyFull"),
+                *("HeadgateCertificateExpires", "HeadgateCertificateExpiresSoon"),
             },
         ),
     ],

@@ -72,7 +72,8 @@ DECLARED = (
     FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,
-    *(certificate_files.EXPIRY, certificate_files.FILES_OK, handshakes.FAILURES),
+    *(certificate_files.EXPIRY, certificate_files.START, certificate_files.FILES_OK),
+    handshakes.FAILURES,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()

@@ -1,0 +1,59 @@
+"""Thresholds of the alerts on certificates that should have been renewed by now.
+
+Certificates of 90 days are renewed 30 days before they expire, those of six days at half of their
+time. So both bounds are days, and a share of their time for those of less than 70 days.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.monitoring.rules import Alert
+
+DAY_S = 86_400
+
+
+class ExpiryBound(NamedTuple):
+    """The seconds before an expiry, and the share of the certificate's time, whichever is less."""
+
+    seconds: int
+    share: float
+
+    def is_reached(self, left_s: float, lifetime_s: float) -> bool:
+        """Return whether too few seconds are left of a certificate made for `lifetime_s`."""
+        return left_s < min(self.seconds, self.share * lifetime_s)
+
+
+EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends for whoever has to renew it
+EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
+
+
+def _expires(threshold: ExpiryBound) -> str:
+    """Return the seconds that are left of a certificate, where they are too few."""
+    expiry, start = (f"headgate_tls_certificate_{what}_seconds" for what in ("expiry", "start"))
+    left = f"{expiry} - time()"
+    return f"{left} < {threshold.seconds} and {left} < {threshold.share:g} * ({expiry} - {start})"
+
+
+CERTIFICATE_ALERTS = (
+    Alert(
+        "HeadgateCertificateExpiresSoon",
+        _expires(EXPIRES_SOON),
+        "10m",  # longer than a renewal that is just under way
+        "warning",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expires in"
+        " {{ $value | humanizeDuration }}.",
+        "It should have been renewed by now: look at what renews it, and at headgate_tls_files_ok.",
+        "tls",
+    ),
+    Alert(
+        "HeadgateCertificateExpires",
+        _expires(EXPIRES_NOW),
+        "10m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expires in"
+        " {{ $value | humanizeDuration }}.",
+        "From then on no client connects. Renew it by hand: the gateway reads the files by itself.",
+        "tls",
+    ),
+)
