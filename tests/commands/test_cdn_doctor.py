@@ -21,6 +21,7 @@ from tests.commands.deployments import (
     POLL_S,
     PRIVATE,
     examined,
+    finding,
     names_of_streams,
     of,
     saw,
@@ -50,6 +51,15 @@ def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
     result = CliRunner().invoke(command, ["doctor", *arguments], env=environment)
     return result.exit_code, result.output
+
+
+async def test_a_429_of_the_server_is_reported_with_the_limit_that_it_names() -> None:
+    with headgate(environment={**ENVIRONMENT, "HEADGATE_MAX_CLIENT_APPENDS": "2"}) as limited:
+        examination = await examined(limited.streams)
+    limit = finding(examination, "rate limit")
+    assert (limit.verdict, limit.advice) == (CheckVerdict.FAIL, "server limit")
+    assert "refused by the server itself" in limit.saw
+    assert "max_client_appends is reached" in limit.saw
 
 
 async def a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headgate) -> None:

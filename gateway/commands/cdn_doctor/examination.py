@@ -22,6 +22,7 @@ from gateway.commands.cdn_doctor.checks import (
     writes,
 )
 from gateway.commands.cdn_doctor.deployment import Deployment
+from gateway.commands.cdn_doctor.evidence import is_headgate
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
@@ -273,8 +274,12 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
 
 def _limits(asker: ProbeSender) -> Finding:
     """Say whether one address may ask as often as an examination does."""
+    own = [reply.error_text for reply in asker.limited if is_headgate(reply.headers)]
+    if own:
+        saw = f"{len(own)} requests of one address were refused by the server itself: {own[0]}"
+        return failed("rate limit", saw, "server limit")
     if asker.limited:
-        saw = f"{asker.limited} requests of one address were refused: 429, too many of them"
+        saw = f"{len(asker.limited)} requests of one address were refused on the way: 429"
         return failed("rate limit", saw)
     return passed("rate limit", "no request was refused as one too many")
 

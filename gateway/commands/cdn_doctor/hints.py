@@ -50,6 +50,7 @@ Check = Literal[
 # What else can be behind a failure of a check.
 Cause = Literal[
     "body limit",
+    "server limit",
     "live in key",
     "rewritten",
     "firewall",
@@ -161,6 +162,8 @@ EVERYWHERE: Mapping[Advice, str] = {
     "waiting readers": "Let the hop have as many requests under way as there are readers, and more "
     "for those who write: each live read waits on a connection of its own.",
     "DELETE": "If streams are to be deleted this way, let DELETE pass.",
+    "server limit": "Raise the setting that the server names, or list the proxy in "
+    "trusted_proxies: else all clients behind it count as one.",
     "rate limit": "Let one address ask more often, and more at once: a hundred readers may be "
     "behind one, and each asks again with every message.",
 }

@@ -71,8 +71,8 @@ class ProbeSender:
         self.budget = budget
         # Most caches are passed by then.
         self.has_credentials = has_credentials
-        # Requests that were answered 429.
-        self.limited = 0
+        # Answers with 429; as many as the budget at most.
+        self.limited: list[ProbeReply] = []
         # Those that need not wait for anything, and had no answer.
         self.unanswered = 0
 
@@ -100,7 +100,7 @@ class ProbeSender:
             self.unanswered += is_usual and isinstance(refusal.__cause__, TimeoutError)
             raise
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self.limited += 1
+            self.limited.append(reply)
             raise TooManyRequests("a request was refused: 429, too many of them")
         return reply
 

@@ -123,7 +123,8 @@ class OwnStreams:
             if isinstance(refusal.__cause__, aiohttp.ClientConnectorError):
                 self._made.remove(stream)  # nobody was told of it
             raise
-        self._asker.limited += reply.status == HTTPStatus.TOO_MANY_REQUESTS
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._asker.limited.append(reply)
         offset = reply.headers.get(NEXT_OFFSET)
         if reply.status != 201 or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
