@@ -69,12 +69,13 @@ class CommandGroup(click.Group):
         from gateway.commands.monitoring import alerts, grafana
         from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.reload import reload
+        from gateway.commands.retention import retention
         from gateway.commands.token import token
 
         of_settings = (check, init)
         of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
         of_places = (backup, copy, restore, verify)
-        ours = (*of_settings, *of_server, *of_places, completion, context, debug)
+        ours = (*of_settings, *of_server, *of_places, completion, context, debug, retention)
         for other in (*COMMANDS, *ON_MANY, *ours):
             self.add_command(other)
 

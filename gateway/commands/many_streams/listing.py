@@ -78,6 +78,15 @@ async def streams_below(admin: Stream, base: str, prefix: str) -> AsyncIterator[
             yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)
 
 
+async def place_of(admin: Stream, path: str) -> tuple[str, str]:
+    """Return the route that serves the stream at a URL's `path`, and the stream's name in it.
+
+    Raises Failed where there is no such API, or no such route.
+    """
+    places = _places(await _routes(admin), path)
+    return max(places, key=lambda place: len(place[0]))  # the longest prefix serves it
+
+
 def _places(routes: list[str], prefix: str) -> list[tuple[str, str]]:
     """Return each route that has such streams, and how their names in it begin."""
     found = []

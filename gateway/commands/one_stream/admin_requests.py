@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from gateway.commands.shell.failure import Failed
@@ -20,11 +21,37 @@ async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None
 
     Raises Failed for an answer that is too long, and RequestRefused.
     """
-    body = bytearray()
+    return await _answer(admin, "GET", path, query, {}, None)
+
+
+async def admin_change(
+    admin: Stream, method: str, path: str, query: Mapping[str, str], body: bytes
+) -> bytes:
+    """Return the answer to a request with a JSON body that changes something.
+
+    Raises Failed for an answer that is too long, and RequestRefused.
+    """
+    headers = {"Content-Type": "application/json"}
+    if admin.authorization is None:
+        # While everybody on this machine is an operator, a change needs this against pages.
+        headers["X-CSRF-Token"] = json.loads(await admin_answer(admin, "api/session"))["csrf"]
+    return await _answer(admin, method, path, query, headers, body)
+
+
+async def _answer(
+    admin: Stream,
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None,
+    headers: Mapping[str, str],
+    body: bytes | None,
+) -> bytes:
+    found = bytearray()
     url = f"{admin.url.removesuffix('/api')}/{path}"
-    async with admin.beside(url).request("GET", query=query) as answer:
+    request = admin.beside(url).request(method, query=query, headers=headers, body=body)
+    async with request as answer:
         async for piece in answer.content.iter_chunked(1 << 16):
-            body += piece
-            if len(body) > LONGEST_ANSWER:
+            found += piece
+            if len(found) > LONGEST_ANSWER:
                 raise Failed(f"{admin.shown}: the answer is over {LONGEST_ANSWER >> 20} MiB")
-    return bytes(body)
+    return bytes(found)
