@@ -117,6 +117,23 @@ async def test_records_that_are_too_old_make_room_in_a_full_log() -> None:
         assert log.quota.used <= QUOTA
 
 
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_a_full_log_takes_streams_again_once_its_records_are_too_old(
+    kind: str, tmp_path: Path
+) -> None:
+    log = log_of(kind, tmp_path, QUOTA)
+    async with serving(log, own={"retention_age": 80}) as gateway:
+        await filled(gateway)
+        (await gateway.ask(put("t", body=PIECE))).assert_problem(507)
+        for clock in (gateway.clock, gateway.elapsed):
+            clock.advance(91)  # up to an eighth more than the age is kept
+        await gateway.route.sweeper.round()
+        await reclaimed(log)
+        assert gateway.route.notes() == {}
+        assert (await gateway.ask(put("t", body=PIECE))).status == 201
+        assert (await gateway.ask(post("s", PIECE))).status == 204
+
+
 async def test_a_data_file_over_a_new_quota_is_full_from_the_start(tmp_path: Path) -> None:
     async with serving(SqliteLog(tmp_path)) as gateway:
         await gateway.ask(put("s", body=PIECE))
