@@ -85,6 +85,43 @@ class Attention(msgspec.Struct, frozen=True):
     since: float | None = None
 
 
+class Writes(msgspec.Struct, frozen=True):
+    """The appends of all routes: rates a second, durations from a request's head to its response.
+
+    Refused is what was answered with 4xx, failed with 5xx.
+    """
+
+    appends: Stat  # that were stored
+    received: Stat  # bytes of request bodies
+    refused: Stat
+    failed: Stat
+    p50: Stat
+    p99: Stat
+    commits: Stat  # of logs of our own
+    appends_per_commit: Stat
+    by_outcome: Chart
+    durations: Chart
+
+
+class LogFact(msgspec.Struct, frozen=True):
+    """A fact about the place where appends go: a number in its unit, or words."""
+
+    name: str
+    value: float | str | None
+    unit: Literal["count", "bytes", "seconds", "words"]
+    level: Level | None = None
+
+
+class LogView(msgspec.Struct, frozen=True):
+    """The place where the appends of a route go: a log of this gateway's, or an origin."""
+
+    route: str  # its prefix
+    origin: str  # without credentials
+    kind: str  # as of RouteView
+    state: HealthState
+    facts: tuple[LogFact, ...]
+
+
 class RouteFigures(msgspec.Struct, frozen=True):
     """A route's figures over the span: rates of now, ratios of the whole span."""
 
@@ -139,6 +176,8 @@ class Overview(msgspec.Struct, frozen=True):
     by_transport: Chart
     delivery: HeatMap
     routes: tuple[RouteView, ...]
+    writes: Writes
+    logs: tuple[LogView, ...]  # in the order of the routes
 
 
 class RunView(msgspec.Struct, frozen=True):

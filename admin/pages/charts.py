@@ -79,6 +79,11 @@ def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10))
     return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))
 
 
+def _scale(values: Sequence[float], fewest: float) -> Scale:
+    highest = max([*values, fewest])
+    return scale_from_zero(highest, WHOLE) if fewest else scale_from_zero(highest)
+
+
 def ratio_scale(values: Iterable[float]) -> Scale:
     """Return a scale for ratios that are good when high: from a half on, unless one is lower."""
     low = 0.5 if min(values, default=1.0) >= 0.5 else 0.0
@@ -114,13 +119,15 @@ def line_chart(
     references: Sequence[Reference] = (),
     *,
     is_ratio: bool = False,
+    fewest: float = FEW,
 ) -> Markup:
     """Draw a line for each series, and labelled levels across the chart, the `references`.
 
-    A ratio's scale need not begin at zero; every other does.
+    A ratio's scale need not begin at zero; every other does, and ends not below `fewest`, with
+    whole numbers if that is some.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values) if is_ratio else scale_from_zero(max([*values, FEW]), WHOLE)
+    scale = ratio_scale(values) if is_ratio else _scale(values, fewest)
     stretched = [
         _drawn("line", line.name, paths.steps(line.values, scale.y, WIDTH)) for line in chart.lines
     ]

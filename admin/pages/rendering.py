@@ -31,9 +31,9 @@ P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
 LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
-# Drawings that are kept. An overview has one chart of each kind, of some 30 kB, in each of four
-# spans; while it changes, some look at the one before. A table has a small one for each route.
-MOST_CHARTS = 8
+# Drawings that are kept. An overview has at most two charts of each kind, of some 30 kB, in each of
+# four spans; while it changes, some look at the one before. A table has a small one for each route.
+MOST_CHARTS = 16
 MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
 RATIO_LEVELS = (
@@ -146,6 +146,11 @@ def ratio_chart(chart: Chart, label: str, has_levels: bool = True) -> Markup:
     return charts.line_chart(chart, label, show.percent, levels, is_ratio=True)
 
 
+def duration_chart(chart: Chart, label: str) -> Markup:
+    """Draw lines of durations, on a scale of their own that begins at zero."""
+    return charts.line_chart(chart, label, show.duration, fewest=0.0)
+
+
 def change(history: Sequence[float | None]) -> float | None:
     """Return the difference of the last and the first known value, or None."""
     known = [value for value in history if value is not None]
@@ -175,5 +180,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "stacked_area": once(charts.stacked_area),
     "line_chart": once(charts.line_chart),
     "ratio_chart": once(ratio_chart),
+    "duration_chart": once(duration_chart),
     "heat_map": once(charts.heat_map),
 }

@@ -80,6 +80,8 @@ def duration(seconds: float | None) -> str:
     """Format a duration in its fitting unit: 250 µs, 3.2 ms, 1.5 s, 4 min, 2 h, 3 d."""
     if seconds is None:
         return UNKNOWN
+    if not seconds:
+        return "0 s"
     if seconds < 0.0009995:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:

@@ -12,6 +12,7 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
+from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,10 +29,22 @@ TRANSPORTS: tuple[Transport, ...] = ("sse", "long-poll")
 
 DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_SECONDS) + 1))
 SHARED = tuple(f"shared_{index}" for index in range(len(READERS) + 1))
+APPEND_TIMES = tuple(f"append_time_{index}" for index in range(len(DURATION_SECONDS) + 1))
+# By the class of their response's status: what became of appends.
+OUTCOMES = {
+    "2xx": "appends",
+    "4xx": "appends_refused",
+    "5xx": "appends_failed",
+    "cut": "appends_cut",  # the client left before there was a response
+}
 COUNTERS = (
     "requests",
     "errors",  # answers of 500 and above
-    "appends",
+    *OUTCOMES.values(),
+    "received_bytes",  # of request bodies
+    "commits",
+    "committed_appends",
+    *APPEND_TIMES,
     "origin_requests",
     "origin_errors",
     *CACHE_RESULTS,
@@ -69,8 +82,25 @@ def _requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> No
     row[COLUMN["requests"]] += sample.number
     if status == "5xx":
         row[COLUMN["errors"]] += sample.number
-    if status == "2xx" and labels.get("operation") == "append":
-        row[COLUMN["appends"]] += sample.number
+    if status in OUTCOMES and labels.get("operation") == "append":
+        row[COLUMN[OUTCOMES[status]]] += sample.number
+
+
+def _received(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
+    row[COLUMN["received_bytes"]] += sample.number
+
+
+def _durations(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    if labels.get("operation") != "append" or sample.distribution is None:
+        return
+    if sample.metric.bounds == DURATION_SECONDS:
+        _add(row, APPEND_TIMES, sample.distribution.counts)
+
+
+def _committed(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
+    if sample.distribution is not None:
+        row[COLUMN["commits"]] += sum(sample.distribution.counts)
+        row[COLUMN["committed_appends"]] += sample.distribution.sum
 
 
 def _cache_results(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
@@ -110,6 +140,9 @@ def _add(row: list[float], names: Sequence[str], counts: Iterable[int]) -> None:
 
 _READERS: dict[str, Callable[[list[float], Mapping[str, str], Sample], None]] = {
     "headgate_requests_total": _requests,
+    "headgate_request_bytes_total": _received,
+    "headgate_request_duration_seconds": _durations,
+    "headgate_commit_appends": _committed,
     "headgate_cache_results_total": _cache_results,
     "headgate_origin_requests_total": _origin_requests,
     "headgate_live_readers": _live_readers,
@@ -227,20 +260,39 @@ def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
 
 
 def delivery_quantile(row: Row | None, quantile: float) -> float | None:
-    """Return a quantile of the delivery delay (seconds), as Prometheus' histogram_quantile does."""
+    """Return a quantile of the delivery delay, in seconds."""
+    return _quantile(row, DELIVERIES, DELIVERY_SECONDS, quantile)
+
+
+def append_quantile(row: Row | None, quantile: float) -> float | None:
+    """Return a quantile of the duration of appends, in seconds."""
+    return _quantile(row, APPEND_TIMES, DURATION_SECONDS, quantile)
+
+
+def appends_per_commit(row: Row | None) -> float | None:
+    """Return the mean number of appends that were stored together."""
+    if row is None or not row[COLUMN["commits"]]:
+        return None
+    return row[COLUMN["committed_appends"]] / row[COLUMN["commits"]]
+
+
+def _quantile(
+    row: Row | None, names: Sequence[str], bounds: Sequence[float], quantile: float
+) -> float | None:
+    """Return a quantile from the counts of buckets, as Prometheus' histogram_quantile does."""
     if row is None:
         return None
-    counts = _counts(row, DELIVERIES)
+    counts = _counts(row, names)
     rank = quantile * sum(counts)
     if not rank:
         return None
     below = 0.0
-    for index, bound in enumerate(DELIVERY_SECONDS):
+    for index, bound in enumerate(bounds):
         if counts[index] and below + counts[index] >= rank:
-            least = DELIVERY_SECONDS[index - 1] if index else 0.0
+            least = bounds[index - 1] if index else 0.0
             return least + (bound - least) * (rank - below) / counts[index]
         below += counts[index]
-    return float(DELIVERY_SECONDS[-1])
+    return float(bounds[-1])
 
 
 def _counts(row: Row, names: Sequence[str]) -> Row:

@@ -18,6 +18,8 @@ from admin.model import (
 )
 from admin.record import figures, history, policy
 from admin.record.attention import is_felt
+from admin.record.logs import log_view
+from admin.record.writes import writes
 from gateway.settings import redacted_origin
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 
@@ -57,6 +59,10 @@ def overview(
         chart_lines = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
         return Chart(history.start(span, until), history.step(span), chart_lines)
 
+    routes = tuple(
+        _route(recorder, route, settings.auth_of(route), span, until)
+        for route in settings.route_table
+    )
     return Overview(
         taken_at=now,
         span=span,
@@ -74,17 +80,16 @@ def overview(
         by_result=chart(*((result, _result(result)) for result in RESULTS)),
         ratio=chart(("share of reads", figures.without_origin)),
         by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
-        delivery=HeatMap(
-            history.start(span, until),
-            history.step(span),
-            DELIVERY_SECONDS,
-            tuple(map(figures.delivery_counts, rows)),
-        ),
-        routes=tuple(
-            _route(recorder, route, settings.auth_of(route), span, until)
-            for route in settings.route_table
-        ),
+        delivery=_delays(rows, span, until),
+        routes=routes,
+        writes=writes(stat, chart, latest, whole),
+        logs=tuple(log_view(route, recorder.samples, recorder.growth, until) for route in routes),
     )
+
+
+def _delays(rows: Sequence[Row | None], span: Span, until: float) -> HeatMap:
+    start, step = history.start(span, until), history.step(span)
+    return HeatMap(start, step, DELIVERY_SECONDS, tuple(map(figures.delivery_counts, rows)))
 
 
 def _route(

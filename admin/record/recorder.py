@@ -12,6 +12,7 @@ from admin.record import attention, figures
 from admin.record.attention import Growing, Watch
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
+from admin.record.logs import Growth
 from admin.source import STARTING, Health
 from gateway.telemetry.logs import log
 
@@ -42,6 +43,7 @@ class Recorder:
         self.fleet = Fleet(instance, ())
         self.use_settings(setup.settings)
         self.watch = Watch()
+        self.growth = Growth()
         self.samples: Snapshot = ()
         self.health = Health({}, {})
         self._growing = Growing()
@@ -84,6 +86,7 @@ class Recorder:
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
+        self.growth.update(now, samples)
         self.watch.update(now, self._findings(now))
         question = self.fleet.question(totals)
         if question is not None:

@@ -197,4 +197,4 @@ def test_only_the_newest_drawings_of_a_chart_are_cached(
     is_kept = [one is other for one, other in zip(drawings, reversed(again), strict=True)]
     assert drawings == again[::-1]
     assert is_kept[-4:] == [True] * 4, "the last of each span is kept"
-    assert not any(is_kept[:-8]), "what has changed since is not"
+    assert not any(is_kept[:-16]), "what has changed since is not"

@@ -15,6 +15,7 @@ from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
+from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 from gateway.tls import certificate_files
 from tests.admin.consoles import (
     COLLAPSED,
@@ -137,6 +138,71 @@ async def test_live_readers_are_the_gauge_of_the_last_sample(stage: Stage) -> No
     assert (told.live_readers.value, told.readers) == (7, {"sse": 7, "long-poll": 0})
     routes = {route.prefix: route.figures.readers for route in told.routes}
     assert routes[OWN] == {"sse": 7, "long-poll": 0}
+
+
+APPEND_TIME = histogram(
+    "headgate_request_duration_seconds", "", "route", "operation", bounds=DURATION_SECONDS
+)
+COMMIT_APPENDS = histogram("headgate_commit_appends", "", "route", bounds=(1, 10, 100))
+RECEIVED = counter("headgate_request_bytes_total", "", "route")
+
+
+async def test_the_overview_shows_rates_outcomes_and_durations_of_appends(stage: Stage) -> None:
+    for looked in range(4):
+        await stage.look(
+            sample(REQUESTS, 50 * looked, OWN, "append", "2xx"),
+            sample(REQUESTS, 10 * looked, OWN, "append", "4xx"),
+            sample(REQUESTS, 5 * looked, OWN, "append", "5xx"),
+            sample(REQUESTS, 99 * looked, OWN, "read", "4xx"),
+            sample(RECEIVED, 5_000 * looked, OWN),
+            observed(APPEND_TIME, {0.002: 99 * looked, 0.2: looked}, OWN, "append"),
+            observed(APPEND_TIME, {5.0: looked}, OWN, "create"),
+            observed(COMMIT_APPENDS, {10: 5 * looked}, OWN),
+        )
+    told = stage.overview().writes
+    rates = (told.appends.value, told.refused.value, told.failed.value, told.received.value)
+    assert rates == (10.0, 2.0, 1.0, 1_000.0)
+    assert told.p50.value == pytest.approx(0.00177, rel=0.01)
+    assert told.p99.value == pytest.approx(0.0025)
+    assert (told.commits.value, told.appends_per_commit.value) == (1.0, 10.0)
+    assert {line.name: line.values[-1] for line in told.by_outcome.lines} == {
+        "stored": 10.0,
+        "refused": 2.0,
+        "failed": 1.0,
+        "client left": 0.0,
+    }
+
+
+async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
+    stage: Stage,
+) -> None:
+    used = gauge("headgate_log_used_bytes", "", "route")
+    most = gauge("headgate_log_max_bytes", "", "route")
+    free = gauge("headgate_log_free_bytes", "", "route")
+    facts = []
+    for looked in range(3):
+        await stage.look(
+            sample(used, 1_000.0 + 600 * looked, SHARED),
+            sample(most, 10_000.0, SHARED),
+            sample(free, 5e12, SHARED),
+            after_s=60.0,
+        )
+        log = next(it for it in stage.overview().logs if it.route == SHARED)
+        facts.append({it.name: it.value for it in log.facts})
+    assert facts[0]["Time until full"] == "not growing"
+    assert facts[2]["Time until full"] == pytest.approx((10_000 - 2_200) / 10)
+    assert facts[2]["Free on the disk"] == 5e12
+
+
+async def test_the_overview_names_the_servers_of_an_origin_that_takes_appends(
+    stage: Stage,
+) -> None:
+    await stage.look(sample(ORIGIN_UP, 1, OWN, "a:80"), sample(ORIGIN_UP, 0, OWN, "b:80"))
+    log = next(it for it in stage.overview().logs if it.route == OWN)
+    assert [(it.name, it.value, it.level) for it in log.facts] == [
+        ("a:80", "up", "good"),
+        ("b:80", "down", "bad"),
+    ]
 
 
 async def test_an_overview_before_the_first_sample_has_no_figures(stage: Stage) -> None:

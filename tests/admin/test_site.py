@@ -228,7 +228,10 @@ async def test_a_page_requested_as_an_event_stream_sends_its_regions(
         assert answer.content_type == "text/event-stream"
         assert await answer.content.readline() == b"event: regions\n"
         regions = msgspec.json.decode((await answer.content.readline())[6:])
-    assert set(regions) == {"instance", "attention", "stats", "charts", "routes"}
+    assert set(regions) == {
+        *("instance", "attention", "stats", "charts"),
+        *("writes", "write_charts", "logs", "routes"),
+    }
 
 
 async def test_links_on_a_page_use_the_host_of_its_request() -> None:

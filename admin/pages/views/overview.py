@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from msgspec.structs import replace
 
-from admin.model import Chart, Line, Span, Stat
+from admin.model import Chart, Line, Overview, Span, Stat, Writes
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from admin.model import Overview
     from admin.pages.visit import Visit
 
-V = TypeVar("V")
+S = TypeVar("S", Overview, Writes)
 PATH = "/"
 SPANS: dict[Span, str] = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"}
 FEWEST_MOMENTS = (
@@ -60,26 +57,29 @@ def from_first_data(figures: Overview) -> Overview:
     All charts and histories begin at the same moment, and so share one axis of time.
     """
     begin = _first_known(figures.by_transport)
+    shown = _cut_all(figures, begin)
+    heat = figures.delivery
+    return replace(
+        shown,
+        delivery=replace(heat, start=heat.start + begin * heat.step, counts=heat.counts[begin:]),
+        writes=_cut_all(figures.writes, begin),
+        routes=tuple(
+            replace(it, figures=replace(it.figures, history=it.figures.history[begin:]))
+            for it in figures.routes
+        ),
+    )
 
-    def cut(values: Sequence[V]) -> tuple[V, ...]:
-        return tuple(values[begin:])
 
+def _cut_all(figures: S, begin: int) -> S:
+    """Return the figures with charts and histories from the moment `begin` on."""
     changes: dict[str, object] = {}
     for name in figures.__struct_fields__:
         value = getattr(figures, name)
         if isinstance(value, Chart):
-            lines = tuple(Line(line.name, cut(line.values)) for line in value.lines)
+            lines = tuple(Line(line.name, line.values[begin:]) for line in value.lines)
             changes[name] = replace(value, start=value.start + begin * value.step, lines=lines)
         elif isinstance(value, Stat):
-            changes[name] = replace(value, history=cut(value.history))
-    heat = figures.delivery
-    changes["delivery"] = replace(
-        heat, start=heat.start + begin * heat.step, counts=cut(heat.counts)
-    )
-    changes["routes"] = tuple(
-        replace(it, figures=replace(it.figures, history=cut(it.figures.history)))
-        for it in figures.routes
-    )
+            changes[name] = replace(value, history=value.history[begin:])
     return replace(figures, **changes)
 
 

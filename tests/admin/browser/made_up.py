@@ -23,6 +23,8 @@ from admin.model import (
     HeatMap,
     Instance,
     Line,
+    LogFact,
+    LogView,
     Message,
     MessagePlace,
     Messages,
@@ -34,6 +36,7 @@ from admin.model import (
     Server,
     SettingView,
     Stat,
+    Writes,
 )
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
@@ -111,6 +114,76 @@ def wave(middle: float, swing: float, points: int = POINTS, shift: float = 0) ->
         + swing / 3 * math.sin((at + shift) / 5.3)
         + swing / 9 * math.sin(at * at)
         for at in range(points)
+    )
+
+
+SERVING = HealthState("good", "serving")
+LOGS = (
+    LogView(
+        "/v1/stream",
+        "redis://redis-0:6379",
+        "redis",
+        SERVING,
+        (
+            LogFact("Memory of the primary", 1.8e9, "bytes"),
+            LogFact("Replicas", 2, "count"),
+            LogFact("Slowest replica is behind by", 4096, "bytes"),
+            LogFact("Round trip to the primary", 0.0004, "seconds"),
+            LogFact("Append-only file", "off", "words", "warning"),
+        ),
+    ),
+    LogView(
+        "/v1/chat",
+        "https://streams.example.com",
+        "http",
+        HealthState("warning", "origin answers 503"),
+        (
+            LogFact("streams-a.example.com:443", "up", "words", "good"),
+            LogFact("streams-b.example.com:443", "down", "words", "bad"),
+            LogFact("Requests at the origin now", 14, "count"),
+        ),
+    ),
+    LogView(
+        "/v1/audit",
+        "file:/var/lib/headgate",
+        "file",
+        SERVING,
+        (
+            LogFact("Data file", 3.2e9, "bytes"),
+            LogFact("Used of max_log_size", 2.9e9, "bytes"),
+            LogFact("max_log_size", 1e10, "bytes"),
+            LogFact("Free on the disk", 8e11, "bytes"),
+            LogFact("Time until full", 40_000, "seconds", "warning"),
+            LogFact("Streams", 137, "count"),
+        ),
+    ),
+)
+
+
+def _writes() -> Writes:
+    p50, p99 = wave(0.0016, 0.0004), wave(0.009, 0.002)
+    stored, refused = wave(400, 30), tuple(max(0.0, it) for it in wave(3, 3))
+    none = (0.0,) * POINTS
+    return Writes(
+        appends=Stat(412.0, stored),
+        received=Stat(1.9e6, wave(1.8e6, 2e5)),
+        refused=Stat(2.4, refused),
+        failed=Stat(0.0, none),
+        p50=Stat(0.0017, p50),
+        p99=Stat(0.0094, p99, before=0.0091),
+        commits=Stat(61.0, wave(60, 5)),
+        appends_per_commit=Stat(6.7, wave(6.6, 0.5)),
+        by_outcome=Chart(
+            NOW - 895,
+            STEP_S,
+            (
+                Line("stored", stored),
+                Line("refused", refused),
+                Line("failed", none),
+                Line("client left", none),
+            ),
+        ),
+        durations=Chart(NOW - 895, STEP_S, (Line("p50", p50), Line("p99", p99))),
     )
 
 
@@ -211,6 +284,8 @@ class MadeUp(Console):
             by_transport=Chart(NOW - 895, STEP_S, (Line("SSE", sse), Line("long-poll", polls))),
             delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, tuple(map(_delays, range(POINTS)))),
             routes=await self.routes(),
+            writes=_writes(),
+            logs=LOGS,
         )
 
     async def _unmeasured(self, span: Span) -> Overview:
@@ -235,6 +310,19 @@ class MadeUp(Console):
             by_transport=chart,
             delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, (None,) * POINTS),
             routes=(),
+            writes=Writes(
+                appends=nothing,
+                received=nothing,
+                refused=nothing,
+                failed=nothing,
+                p50=nothing,
+                p99=nothing,
+                commits=nothing,
+                appends_per_commit=nothing,
+                by_outcome=chart,
+                durations=chart,
+            ),
+            logs=(),
         )
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:

@@ -256,8 +256,8 @@ async def test_figures_without_measurements_show_a_dash_and_the_reason(browser: 
     console = MadeUp()
     console.measured = False
     async with showing(browser, console) as tab:
-        assert await tab.page.locator(".figure").all_inner_texts() == ["–"] * 4
-        assert await tab.page.locator(".why").count() == 4
+        assert await tab.page.locator(".figure").all_inner_texts() == ["–"] * 8
+        assert await tab.page.locator(".why").count() == 6
 
 
 async def test_the_cursor_shows_the_same_moment_in_all_charts(browser: Browser) -> None:
@@ -267,7 +267,7 @@ async def test_the_cursor_shows_the_same_moment_in_all_charts(browser: Browser) 
         chart = tab.page.get_by_role("group", name="Live readers, by transport")
         await chart.locator(".plot").hover(position={"x": 40, "y": 80})
         rules = tab.page.locator(".rule")
-        await expect(rules).to_have_count(4)
+        await expect(rules).to_have_count(6)
         assert await total.inner_text() != newest
         places = await rules.evaluate_all(
             """(rules) => rules.map((rule, at) => {

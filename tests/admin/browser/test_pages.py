@@ -101,8 +101,12 @@ async def test_pages_show_figures_charts_messages_and_search_without_scripts(
         "1,284",
         "48,210",
         "14.2",
+        "412",
+        "9.4",
+        "61",
+        "0",
     ]
-    assert await tab.page.locator(".chart .area").count() == 6
+    assert await tab.page.locator(".chart .area").count() == 10
     await tab.goto(STREAM)
     messages = tab.page.locator(".plain-list details")
     await messages.first.locator("summary").click()
