@@ -114,6 +114,7 @@ def _running(
         await doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
+        await recorder.events.close()
         await streams.close()
         sign_in.passwords.close()
 

@@ -75,6 +75,7 @@ class Console:
         self._reloader = setup.reloader
         self._clock = setup.clock
         self._recorder = recorder
+        self.event_record = recorder.events.record
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
         self.doctor = CdnDoctor(settings, setup.clock)

@@ -62,6 +62,7 @@ class CommandGroup(click.Group):
         from gateway.commands.data_folder import backup, restore, verify
         from gateway.commands.debug import debug
         from gateway.commands.doctor import doctor
+        from gateway.commands.events import events
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
         from gateway.commands.init import init
@@ -73,7 +74,17 @@ class CommandGroup(click.Group):
         from gateway.commands.token import token
 
         of_settings = (check, init)
-        of_server = (alerts, cdn, doctor, grafana, hash_password, healthcheck, reload, token)
+        of_server = (
+            alerts,
+            cdn,
+            doctor,
+            events,
+            grafana,
+            hash_password,
+            healthcheck,
+            reload,
+            token,
+        )
         of_places = (backup, copy, restore, verify)
         ours = (*of_settings, *of_server, *of_places, completion, context, debug, retention)
         for other in (*COMMANDS, *ON_MANY, *ours):

@@ -20,6 +20,7 @@ from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
 from gateway.settings import redacted_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
+from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.logs import configure, log
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
         if export is not None:
             lines.append(f"For the commands, in each other terminal: {export}")
         sys.stderr.write("\n".join([*lines, "Ctrl-C stops."]) + "\n")
+        JOURNAL.note("server.started", {})  # as the log line does
     else:
         log.info(
             "server.started",

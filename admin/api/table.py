@@ -16,6 +16,7 @@ from admin.api.values import (
     ChangeMade,
     KeyRotation,
     OfCdnFile,
+    OfEvents,
     OfLimits,
     OfMessages,
     OfRoute,
@@ -35,6 +36,7 @@ from admin.api.values import (
 from admin.bodies import body_of
 from admin.console import CONSOLE
 from admin.errors import NotTold
+from admin.event_queries import EventQuery, select
 from admin.events import event, serve_events, ticks
 from admin.model import (
     About,
@@ -43,6 +45,7 @@ from admin.model import (
     Configuration,
     DoctorView,
     DoctorWish,
+    EventList,
     MessagePlace,
     Messages,
     Overview,
@@ -148,6 +151,11 @@ async def _runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
     )
 
 
+async def _events(request: web.Request, query: OfEvents, _body: None) -> EventList:
+    wanted = EventQuery(query.after, query.kind, query.level, query.route, query.text, query.since)
+    return select(request.app[CONSOLE].event_record, wanted, query.limit)
+
+
 async def _messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
     place = MessagePlace(query.offset, query.skip)
     return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
@@ -251,6 +259,7 @@ OPERATIONS = (
         answer=Overview,
         events=True,
     ),
+    Operation("GET", "/api/events", "What happened.", _events, OfEvents, answer=EventList),
     Operation("GET", "/api/routes", "Every route.", _routes, OfSpan, answer=Routes),
     Operation(
         "GET", "/api/streams", "A page of a route's streams.", _streams, OfRoute, answer=StreamPage

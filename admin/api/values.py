@@ -9,11 +9,13 @@ from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from admin.cdn import Choice, Entered
-from admin.model import RouteView, Span
+from admin.event_queries import LARGEST_LIST, USUAL_EVENTS
+from admin.model import Level, RouteView, Span
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT
 from gateway.settings.grants import Operation
 from gateway.settings.log_settings import LONGEST_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
+from gateway.telemetry.event_journal import EventKind
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 
 Target = Annotated[str, msgspec.Meta(max_length=8192)]
@@ -42,6 +44,18 @@ class OfRuns(msgspec.Struct, frozen=True):
     status: RunStatus | None = None
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
+
+
+class OfEvents(msgspec.Struct, frozen=True):
+    """The newest events behind a sequence that fulfil the conditions; `since` in epoch seconds."""
+
+    after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    kind: EventKind | None = None
+    level: Level | None = None
+    route: str = ""
+    text: str = ""
+    since: float = 0.0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_LIST)] = USUAL_EVENTS
 
 
 class OfStream(msgspec.Struct, frozen=True):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin.model import ConsoleEvent
 from admin.record import figures
+from admin.record.event_record import MOST_SHARED
 from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 
 if TYPE_CHECKING:
@@ -19,13 +22,18 @@ if TYPE_CHECKING:
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
 
 
-class GatewayTotals(msgspec.Struct, frozen=True):
-    """A gateway's totals by route and name. Other versions may know other names."""
+class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gateway's totals by route and name, and its newest events.
+
+    Other versions may know other names, and events of other kinds, which are left out.
+    """
 
     routes: dict[str, dict[str, float]]
+    events: tuple[msgspec.Raw, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(GatewayTotals)
+_event_decoder = msgspec.json.Decoder(ConsoleEvent)
 
 
 class Counting:
@@ -51,12 +59,16 @@ class Counting:
 
 
 class Fleet:
-    """The others, as long as they tell; `shared` are the routes whose log they share."""
+    """The others, as long as they tell; `shared` are the routes whose log they share.
+
+    `events` are those that the others told last, by gateway.
+    """
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:
         self._instance = instance
         self.share(shared)
         self._others: dict[str, Counting] = {}
+        self.events: dict[str, list[ConsoleEvent]] = {}
 
     def share(self, prefixes: Iterable[str]) -> None:
         """Share what is counted of these routes."""
@@ -72,8 +84,10 @@ class Fleet:
         rows = (other.totals.get(prefix) for other in self._others.values())
         return [figures.live(row) for row in rows if row is not None]
 
-    def question(self, totals: Mapping[str, Row]) -> ShareMetrics | None:
-        """Return the request that shares this gateway's totals; None if no log is shared."""
+    def question(
+        self, totals: Mapping[str, Row], events: Iterable[ConsoleEvent] = ()
+    ) -> ShareMetrics | None:
+        """Return the request that shares totals and events; None if no log is shared."""
         if not self._shared:
             return None
         routes = {
@@ -81,7 +95,11 @@ class Fleet:
             for prefix, row in totals.items()
             if prefix in self._shared
         }
-        return ShareMetrics(self._instance, msgspec.json.encode(GatewayTotals(routes)).decode())
+        told = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
+        figures_alone = msgspec.json.encode(GatewayTotals(routes))
+        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told)))
+        fits = len(with_events) <= LONGEST_FIGURES
+        return ShareMetrics(self._instance, (with_events if fits else figures_alone).decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
@@ -91,24 +109,35 @@ class Fleet:
                 figures_by_instance |= answer.figures
         figures_by_instance.pop(self._instance, None)
         found: dict[str, Counting] = {}
+        self.events = {}
         counted = []
         for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
-            totals = self._totals(figures_by_instance[instance])
-            if totals is not None:
+            told = _parsed(figures_by_instance[instance])
+            if told is not None:
+                totals = {it: _row(told.routes[it]) for it in self._shared & told.routes.keys()}
+                self.events[instance] = _events(told)
                 found[instance] = self._others.get(instance) or Counting()
                 counted.append(found[instance].since(totals, seconds))
         self._others = found
         return counted
 
-    def _totals(self, encoded: str) -> dict[str, Row] | None:
-        """Parse another gateway's totals as rows; None if they are invalid."""
-        if len(encoded) > LONGEST_FIGURES:
-            return None
-        try:
-            routes = _decoder.decode(encoded).routes
-        except msgspec.DecodeError:
-            return None
-        return {prefix: _row(routes[prefix]) for prefix in self._shared & routes.keys()}
+
+def _parsed(encoded: str) -> GatewayTotals | None:
+    """Parse what another gateway told; None if it is invalid."""
+    if len(encoded) > LONGEST_FIGURES:
+        return None
+    try:
+        return _decoder.decode(encoded)
+    except msgspec.DecodeError:
+        return None
+
+
+def _events(told: GatewayTotals) -> list[ConsoleEvent]:
+    found = []
+    for raw in told.events[-MOST_SHARED:]:
+        with contextlib.suppress(msgspec.DecodeError):
+            found.append(_event_decoder.decode(raw))
+    return found
 
 
 NAMES = (*figures.COUNTERS, *figures.TRANSPORTS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from admin.record import attention, figures
 from admin.record.attention import Growing, Watch
+from admin.record.event_collector import EventCollector
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth
@@ -44,6 +45,7 @@ class Recorder:
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
+        self.events = EventCollector(source, setup.settings)
         self.samples: Snapshot = ()
         self.health = Health({}, {})
         self._growing = Growing()
@@ -61,10 +63,12 @@ class Recorder:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
+        await self.events.open()
         while True:
             began = self._clock()
             try:
                 await self.look()
+                await self.events.look()
             except TimeoutError:
                 log.warning("admin.look_missed", after_s=LOOK_S)
             except Exception:  # noqa: BLE001 - a gap is better than the end of the record
@@ -87,8 +91,11 @@ class Recorder:
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
-        self.watch.update(now, self._findings(now))
-        question = self.fleet.question(totals)
+        findings = self._findings(now)
+        self.watch.update(now, findings)
+        if not self.saw_start:  # workers that start do not answer yet, which is no event
+            self.events.note_findings(now, findings)
+        question = self.fleet.question(totals, self.events.record.shared())
         if question is not None:
             await self._query_others(question, now, seconds)
 
@@ -103,6 +110,8 @@ class Recorder:
         for rows in self.fleet.take(answers, seconds):
             # The period was added with this gateway's own row; added again, it would count twice.
             self.history.add(now, {prefix: _without_seconds(row) for prefix, row in rows.items()})
+        for gateway, events in self.fleet.events.items():
+            self.events.record.add_shared(gateway, events)
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.protocol.own_limits import LimitChanges, StreamLimits
+from gateway.telemetry.event_journal import ProcessEvents
 
 PAGE = 50  # streams of a page, when nobody says otherwise
 LARGEST_PAGE = 500
@@ -225,6 +226,12 @@ class PeerMetrics(msgspec.Struct, tag=True, frozen=True):
     figures: dict[str, str]
 
 
+class TakeEvents(msgspec.Struct, tag=True, frozen=True):
+    """Take the events of each process, and let it forget those that were taken before."""
+
+    after: dict[str, int]  # the last sequence that was taken, by process
+
+
 class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     """The reason for no answer: there is no such stream, the log is away, and so on."""
 
@@ -232,5 +239,21 @@ class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Question = ListStreams | DescribeStream | LimitStream | ListRuns | ExplainRequest | ShareMetrics
-Answer = StreamPage | StreamDescription | RunPage | Explanation | PeerMetrics | AnswerFailure
+Question = (
+    ListStreams
+    | DescribeStream
+    | LimitStream
+    | ListRuns
+    | ExplainRequest
+    | ShareMetrics
+    | TakeEvents
+)
+Answer = (
+    StreamPage
+    | StreamDescription
+    | RunPage
+    | Explanation
+    | PeerMetrics
+    | ProcessEvents
+    | AnswerFailure
+)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from gateway.telemetry import log_output
+from gateway.telemetry.event_journal import JOURNAL, note_event
 from gateway.telemetry.plain_structlog import structlog
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
 def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the setting's word
     """Send every log line of the process to stderr, in one shape."""
     global _written
+    JOURNAL.open()
     output = log_output.start(sys.stderr, on_recovered=_report_dropped)
     atexit.register(output.close)
     shared: list[Processor] = [
@@ -68,6 +70,7 @@ def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the s
     ]
     structlog.configure(
         processors=[
+            note_event,  # before the level: what happened does not depend on what is written
             structlog.stdlib.filter_by_level,
             *shared,
             structlog.stdlib.PositionalArgumentsFormatter(),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.log_output import lines_dropped
 
 if TYPE_CHECKING:
@@ -161,6 +162,10 @@ OF_PROCESSES = (
         "headgate_log_lines_dropped_total",
         "Log lines that were dropped because they could not be written.",
     ),
+    counter(
+        "headgate_events_dropped_total",
+        "Events that were dropped because the console did not take them in time.",
+    ),
     gauge("process_open_fds", "Open file descriptors."),
     gauge("process_max_fds", "Limit of open file descriptors."),
     least("process_start_time_seconds", "Start time of the first process, in epoch seconds."),
@@ -205,6 +210,7 @@ def of_this_process() -> Snapshot:
     ticks = os.sysconf("SC_CLK_TCK")
     values = {
         "headgate_log_lines_dropped_total": lines_dropped(),
+        "headgate_events_dropped_total": JOURNAL.dropped,
         "process_cpu_seconds_total": (int(stat[11]) + int(stat[12])) / ticks,
         "process_resident_memory_bytes": int(stat[21]) * os.sysconf("SC_PAGESIZE"),
         "process_open_fds": files,

@@ -182,6 +182,7 @@ class Supervisor:
             await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
+        log.info("server.stopping")
         self._stop.set()
         self.on_stopping()
         if self._front is not None:

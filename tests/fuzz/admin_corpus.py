@@ -25,12 +25,22 @@ _PAGES = (
         "/configuration",
         "/about",
         "/runs",
+        "/events",
     ),
     *("/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file", "/?span=1h", "/?span=x"),
 )
 _ANSWERS = (
     *("session", "overview", "overview/events", "routes", "streams", "stream", "stream/messages"),
-    *("stream/events", "cdn", "cdn/file", "configuration", "about", "openapi.json", "runs"),
+    *(
+        "stream/events",
+        "cdn",
+        "cdn/file",
+        "configuration",
+        "about",
+        "openapi.json",
+        "runs",
+        "events",
+    ),
 )
 _VALUES = (
     "",

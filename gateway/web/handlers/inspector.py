@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
+from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspection import (
     AnswerFailure,
     DescribeStream,
@@ -19,6 +20,7 @@ from gateway.telemetry.inspection import (
     ListStreams,
     PeerMetrics,
     ShareMetrics,
+    TakeEvents,
 )
 from gateway.web.handlers.explain import explain
 
@@ -55,13 +57,11 @@ class Inspector:
                 prefix = canonical_beginning(question.name_prefix)
                 list_question = msgspec.structs.replace(question, name_prefix=prefix)
                 return await self._route(question.route).list_streams(list_question)
-            case DescribeStream():
-                route = self._route(question.route)
-                return await route.describe(route.checked(question.name))
-            case LimitStream():
+            case DescribeStream() | LimitStream():
                 route = self._route(question.route)
                 name = route.checked(question.name)
-                await route.set_limits(name, question.changes)
+                if isinstance(question, LimitStream):
+                    await route.set_limits(name, question.changes)
                 return await route.describe(name)
             case ListRuns():
                 return await self._runs(question.route).page(question)
@@ -70,6 +70,8 @@ class Inspector:
             case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
                 return PeerMetrics({name: value for one in found for name, value in one.items()})
+            case TakeEvents():
+                return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
             case _:
                 assert_never(question)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from admin.model import (
     Attention,
     Chart,
     Configuration,
+    ConsoleEvent,
     DoctorFinding,
     HealthState,
     HeatMap,
@@ -38,6 +39,7 @@ from admin.model import (
     Stat,
     Writes,
 )
+from admin.record.event_record import EventRecord
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
     ExplainStep,
@@ -209,11 +211,55 @@ class MadeUpChanges(ConsoleChanges):
         return True
 
 
+def made_up_event(number: int, ago: float, **fields: Any) -> ConsoleEvent:
+    at = NOW - ago
+    return ConsoleEvent(sequence=number, id=number, key=f"{number}", at=at, last_at=at, **fields)
+
+
+_DOWN = made_up_event(
+    3,
+    8000,
+    kind="origin",
+    level="bad",
+    sentence="https://origin.example.com is down: cannot be connected to: Connection refused",
+)
+EVENTS = [
+    made_up_event(1, 86_000, kind="server", level="good", sentence="the server has started"),
+    made_up_event(
+        2,
+        9000,
+        kind="access",
+        level="warning",
+        sentence="a sign-in to the console was refused",
+        count=1204,
+    ),
+    replace(_DOWN, last_at=NOW - 7930, ended_at=NOW - 7930),
+    made_up_event(
+        4,
+        3000,
+        kind="change",
+        level="good",
+        sentence="ada: delete chat/0017",
+        route="/v1/stream",
+    ),
+    made_up_event(
+        5,
+        70,
+        kind="worker",
+        level="bad",
+        sentence=f"worker 2 ended: {HOSTILE[0]}",
+        gateway="10.0.0.7:4437/5f6a7b8c9d0e1f2a",
+    ),
+]
+
+
 class MadeUp(Console):
     """A console whose figures a test may change."""
 
     def __init__(self) -> None:
         self.streams_scheme = "http"
+        self.event_record = EventRecord()
+        self.event_record.restore(EVENTS)
         self.load = 1.0
         self.streams_in_all = 137
         self.trouble: NotTold | None = None

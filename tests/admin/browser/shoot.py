@@ -30,6 +30,7 @@ PAGES = {
     "stream-metadata": f"{STREAM}&tab=metadata",
     "stream-change": f"{STREAM}&tab=change",
     "runs": "/runs",
+    "events": "/events",
     "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",

@@ -30,6 +30,7 @@ PAGES = [
     f"{STREAM}&tab=metadata",
     f"{STREAM}&tab=change",
     "/runs",
+    "/events",
     "/explain?target=/v1/stream/chat/0000",
     "/cdn?target=nginx&host=streams.example.com",
     "/configuration",

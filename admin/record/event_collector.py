@@ -1,0 +1,126 @@
+"""Takes the events of all processes into the record of this gateway, and that into its file."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from admin.record.event_file import EventFile, event_path
+from admin.record.event_record import EventRecord
+from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
+from gateway.telemetry.inspection import TakeEvents
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from admin.record.attention import AttentionItem
+    from admin.source import ProcessSource
+    from gateway.settings import Settings
+
+ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
+
+
+class EventCollector:
+    """The collector of one gateway; `record` has what it has collected."""
+
+    def __init__(self, source: ProcessSource, settings: Settings) -> None:
+        self._source = source
+        path = event_path(settings)
+        self._file = None if path is None else EventFile(path)
+        self._after: dict[str, int] = {}
+        self._findings: dict[str, AttentionItem] = {}
+        self._is_failing = False
+        self.record = EventRecord()
+
+    async def open(self) -> None:
+        """Read the events of former processes from the file, if there is one."""
+        if self._file is not None:
+            try:
+                self.record.restore(await asyncio.to_thread(self._file.read))
+            except OSError as error:
+                self._failed(error)
+
+    async def look(self) -> None:
+        """Take what has happened since the last look, and keep it. Raises no OSError."""
+        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+        try:
+            async with asyncio.timeout(ASK_S):
+                answers = await self._source.query(TakeEvents(dict(self._after)))
+        except TimeoutError:
+            answers = ()  # they are asked for again
+        found = [answer for answer in answers if isinstance(answer, ProcessEvents)]
+        self._take(*found)
+        # A worker that has ended is not asked again.
+        known = {JOURNAL.process, *(answer.process for answer in found)}
+        if found:
+            self._after = {name: last for name, last in self._after.items() if name in known}
+        await self._save()
+
+    async def close(self) -> None:
+        """Take what this process has seen to its end."""
+        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+        await self._save()
+
+    def note_findings(self, now: float, findings: Iterable[AttentionItem]) -> None:
+        """Record which findings have begun, and which are over.
+
+        Health checks are left out: what they find has log lines, which are events of their own.
+        """
+        present = {" ".join(it.key): it for it in findings if it.key[0] != "check"}
+        began = [it for key, it in present.items() if key not in self._findings]
+        ended = [it for key, it in self._findings.items() if key not in present]
+        self._findings = present
+        self.record.add(
+            [
+                *(_of_finding(it, now, is_over=False) for it in began),
+                *(_of_finding(it, now, is_over=True) for it in ended),
+            ]
+        )
+
+    def _take(self, *answers: ProcessEvents) -> None:
+        """Record these events, all together: one process may end what another has begun."""
+        for answer in answers:
+            if answer.events:
+                self._after[answer.process] = answer.events[-1].sequence
+        self.record.add(event for answer in answers for event in answer.events)
+
+    async def _save(self) -> None:
+        unsaved, file = self.record.unsaved, self._file
+        if not unsaved or file is None or not file.path.parent.exists():
+            if file is None:
+                unsaved.clear()
+            return
+        saved = dict(unsaved)
+        try:
+            if await asyncio.to_thread(file.add, saved.values()):
+                await asyncio.to_thread(file.replace, self.record.after(0))
+        except OSError as error:
+            self._failed(error)
+            return
+        self._is_failing = False
+        for identity, event in saved.items():
+            if unsaved.get(identity) is event:
+                del unsaved[identity]
+
+    def _failed(self, error: OSError) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            assert self._file is not None
+            log.warning("admin.events_not_kept", file=str(self._file.path), reason=error.strerror)
+
+
+def _of_finding(item: AttentionItem, now: float, *, is_over: bool) -> JournalEvent:
+    key = "attention " + " ".join(item.key)
+    return JournalEvent(
+        sequence=0,
+        key="" if is_over else key,
+        ends=key if is_over else "",
+        kind="attention",
+        level=item.level,
+        sentence=item.sentence,
+        route=item.route,
+        at=now,
+        last_at=now,
+        lasts=True,
+    )

@@ -1,0 +1,238 @@
+"""The events of this process: log lines that are events, until the console has them.
+
+`EVENT_RULES` alone says which log lines are events, so a new event is a row there. An event has no
+fields but those that its row names: no address of a client and no secret is among them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from gateway.telemetry.plain_structlog import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+EventKind = Literal["server", "worker", "log", "origin", "access", "purge", "change", "attention"]
+EventLevel = Literal["good", "warning", "bad"]
+
+# Between two looks of the console, five seconds apart, a process logs a handful of events. A
+# thousand with 1 KiB each are what it may keep while the console does not ask.
+MOST_UNTAKEN = 1000
+MOST_AT_ONCE = 200  # in one answer, which is a message between processes
+LONGEST_FIELD = 300  # characters; a reason of Redis or of the system is shorter
+
+
+class EventRule(NamedTuple):
+    """A rule that makes log lines of one name events.
+
+    `about` are the fields that say what it concerns: two lines with the same are one event. The
+    event goes on until a line whose rule `ends` it. A line without a `sentence` only ends one.
+    """
+
+    kind: EventKind
+    level: EventLevel = "good"
+    sentence: str = ""
+    about: tuple[str, ...] = ()
+    ends: str = ""
+
+
+EVENT_RULES: dict[str, EventRule] = {
+    "server.started": EventRule("server", "good", "the server has started"),
+    "server.stopping": EventRule("server", "good", "the server drains and stops"),
+    "server.reloaded": EventRule(
+        "server", "good", "the settings were read again", ends="server.reload_refused"
+    ),
+    "server.reload_refused": EventRule("server", "bad", "a reload was refused: {problems}"),
+    "server.drain_incomplete": EventRule(
+        "server", "warning", "readers or requests were left after {grace_s} s of draining"
+    ),
+    "clock.set": EventRule("server", "warning", "the clock of the machine was set"),
+    "tls.certificate_read": EventRule(
+        "server", "good", "a certificate was read: {file}", ("file",)
+    ),
+    "tls.files_refused": EventRule("server", "bad", "a certificate was refused: {why}", ("file",)),
+    "front.ended": EventRule("worker", "bad", "the front ended: {reason}"),
+    "worker.ended": EventRule("worker", "bad", "worker {worker} ended: {reason}", ("worker",)),
+    "worker.started": EventRule("worker", about=("worker",), ends="worker.ended"),
+    "worker.hangs": EventRule("worker", "bad", "worker {worker} hangs: {reason}", ("worker",)),
+    "worker.killed": EventRule("worker", "bad", "{workers} workers did not end, and were killed"),
+    "origin.down": EventRule("origin", "bad", "{server} is down: {reason}", ("server",)),
+    "origin.up": EventRule("origin", about=("server",), ends="origin.down"),
+    "log.failed": EventRule(
+        "log", "bad", "the log at {server}{file} failed: {reason}", ("server", "file")
+    ),
+    "log.recovered": EventRule("log", about=("server", "file"), ends="log.failed"),
+    "log.switched": EventRule("log", "warning", "{server} has another primary", ("server",)),
+    "log.history_changed": EventRule(
+        "log", "warning", "{server} came back, or another took over", ("server",)
+    ),
+    "log.writes_lost": EventRule("log", "bad", "{server} lost acknowledged writes", ("server",)),
+    "log.nothing_lost": EventRule("log", "good", "{server} lost nothing", ("server",)),
+    "log.loss_unknown": EventRule(
+        "log", "warning", "it is not known whether {server} lost writes", ("server",)
+    ),
+    "log.damaged": EventRule("log", "bad", "{file} is damaged: {reason}", ("file",)),
+    "log.wal_damaged": EventRule("log", "bad", "{file} is damaged", ("file",)),
+    "log.torn": EventRule("log", "warning", "the last transaction of {file} was torn", ("file",)),
+    "log.reserve_released": EventRule(
+        "log", "warning", "the disk is full: the reserve beside {file} was released", ("file",)
+    ),
+    "log.upgraded": EventRule("log", "good", "{file} has format {format} now", ("file",)),
+    "purge.failed": EventRule(
+        "purge", "bad", "{cache} at {place} cannot be purged: {reason}", ("cache", "place")
+    ),
+    "purge.recovered": EventRule("purge", about=("cache", "place"), ends="purge.failed"),
+    "purge.abandoned": EventRule(
+        "purge", "bad", "{purges} purges of {cache} at {place} were given up", ("cache", "place")
+    ),
+    "purge.widened": EventRule(
+        "purge", "warning", "all of {route} is purged: too many purges wait", ("route",)
+    ),
+    "access.file_read": EventRule(
+        "access", "good", "{file} was read again", ("file",), ends="access.file_refused"
+    ),
+    "access.file_refused": EventRule("access", "bad", "{file} was refused: {why}", ("file",)),
+    "access.keys_not_fetched": EventRule(
+        "access", "bad", "the keys at {url} were not fetched: {why}", ("url",)
+    ),
+    "access.keys_fetched": EventRule("access", about=("url",), ends="access.keys_not_fetched"),
+    "admin.signed_in": EventRule("access", "good", "{name} signed in to the console", ("name",)),
+    "admin.sign_in_refused": EventRule("access", "warning", "a sign-in to the console was refused"),
+    "admin.changed": EventRule(
+        "change",
+        "good",
+        "{by}: {operation} {stream}",
+        ("operation", "route", "stream", "by"),
+    ),
+    "admin.change_failed": EventRule(
+        "change",
+        "warning",
+        "{by}: {operation} {stream} failed",
+        ("operation", "route", "stream", "by"),
+    ),
+}
+# Events that go on until another line ends them.
+LASTING = frozenset(rule.ends for rule in EVENT_RULES.values() if rule.ends)
+
+
+class JournalEvent(msgspec.Struct, frozen=True):
+    """An event as one process saw it `count` times, from `at` to `last_at` (epoch seconds).
+
+    `key` is empty where it only ends the events with the key `ends`.
+    """
+
+    sequence: int
+    key: str
+    ends: str
+    kind: EventKind
+    level: EventLevel
+    sentence: str
+    route: str | None
+    at: float
+    last_at: float
+    lasts: bool = False
+    count: int = 1
+
+
+class ProcessEvents(msgspec.Struct, tag=True, frozen=True):
+    """The events that a process has and the console has not, oldest first."""
+
+    process: str
+    events: tuple[JournalEvent, ...]
+
+
+class EventJournal:
+    """The events of this process that the console has not taken; threads may add to it.
+
+    Events with the same key are one with a count until they are sent for the first time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.open()
+
+    def open(self) -> None:
+        """Begin empty, with a name of its own: a fork has another one than its parent."""
+        self.process = secrets.token_hex(8)
+        self.dropped = 0
+        self._sequence = 0
+        self._unsent: dict[tuple[str, str], JournalEvent] = {}
+        self._sent: list[JournalEvent] = []
+
+    def note(self, event: str, fields: EventDict) -> None:
+        """Add the log line `event` with its fields, if a rule makes it an event."""
+        rule = EVENT_RULES.get(event)
+        if rule is not None:
+            now = time.time()  # noqa: TID251 - as log lines have it
+            with self._lock:
+                self._add(_occurrence(event, rule, _Fields(fields), now))
+
+    def events_after(self, after: int) -> ProcessEvents:
+        """Forget the events up to the sequence `after`; return those behind it."""
+        with self._lock:
+            self._sent = [it for it in self._sent if it.sequence > after]
+            if not self._sent:
+                keys = sorted(self._unsent, key=lambda key: self._unsent[key].sequence)
+                self._sent = [self._unsent.pop(key) for key in keys[:MOST_AT_ONCE]]
+            return ProcessEvents(self.process, tuple(self._sent))
+
+    def _add(self, new: JournalEvent) -> None:
+        self._sequence += 1
+        key = (new.key, new.ends)
+        same = self._unsent.pop(key, None)
+        if same is None and len(self._unsent) >= MOST_UNTAKEN:
+            del self._unsent[next(iter(self._unsent))]
+            self.dropped += 1
+        at, count = (new.at, 0) if same is None else (same.at, same.count)
+        self._unsent[key] = msgspec.structs.replace(
+            new, sequence=self._sequence, at=at, count=count + new.count
+        )
+
+
+class _Fields(dict[str, str]):
+    """The fields of a line as text, shortened; one that is missing is empty."""
+
+    def __init__(self, fields: EventDict) -> None:
+        super().__init__({name: _text(value) for name, value in fields.items()})
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        value = "; ".join(map(str, value))
+    text = "" if value is None else str(value)
+    return text if len(text) <= LONGEST_FIELD else f"{text[:LONGEST_FIELD]}…"
+
+
+def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> JournalEvent:
+    about = "".join(f" {fields[name]}" for name in rule.about)
+    return JournalEvent(
+        sequence=0,
+        key=f"{event}{about}" if rule.sentence else "",
+        ends=f"{rule.ends}{about}" if rule.ends else "",
+        kind=rule.kind,
+        level=rule.level,
+        sentence=rule.sentence.format_map(fields),
+        route=fields["route"] or None,
+        at=now,
+        last_at=now,
+        lasts=event in LASTING,
+    )
+
+
+JOURNAL = EventJournal()
+
+
+def note_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Add a log line to the journal if it is an event (a processor of structlog)."""
+    if event["event"] in EVENT_RULES:
+        JOURNAL.note(event["event"], {**structlog.contextvars.get_contextvars(), **event})
+    return event

@@ -1,0 +1,142 @@
+"""The record of events: bounds, pairs of beginning and end, floods, restarts and other gateways."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.event_queries import EventQuery, select
+from admin.record.event_file import EventFile
+from admin.record.event_record import MOST_OF_A_NAME, EventRecord
+from gateway.telemetry.event_journal import MOST_AT_ONCE, MOST_UNTAKEN, EventJournal, JournalEvent
+from tests.admin.consoles import NOW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOWN, UP = "origin.down http://a", "origin.up http://a"
+
+
+def seen(key: str, at: float = 0.0, ends: str = "", *, lasts: bool = False) -> JournalEvent:
+    return JournalEvent(
+        0, key, ends, "origin", "bad", f"about {key}", None, NOW + at, NOW + at, lasts
+    )
+
+
+def test_an_outage_is_one_event_with_its_duration_though_two_processes_saw_it() -> None:
+    record = EventRecord()
+    record.add([seen(DOWN, 0, lasts=True), seen(DOWN, 1, lasts=True)])
+    (goes_on,) = record.after(0)
+    assert (goes_on.lasts, goes_on.lasted) == (True, None)
+    record.add([seen("", 5, DOWN), seen("", 6, DOWN)])
+    (event,) = record.after(goes_on.sequence)
+    assert (event.id, event.lasts, event.lasted, event.count) == (goes_on.id, False, 5.0, 1)
+
+
+def test_an_end_that_arrives_with_its_beginning_is_taken_after_it() -> None:
+    record = EventRecord()
+    record.add([seen("", 5, DOWN), seen(DOWN, 0, lasts=True)])
+    assert [event.lasted for event in record.after(0)] == [5.0]
+
+
+def test_the_same_within_a_minute_is_one_event_with_a_count() -> None:
+    record = EventRecord()
+    for second in (0, 59, 118, 179):
+        record.add([seen("purge.widened /a", second)])
+    assert [(event.at - NOW, event.count) for event in record.after(0)] == [(0, 3), (179, 1)]
+
+
+def test_a_flood_of_one_name_becomes_one_event_after_a_hundred() -> None:
+    record = EventRecord()
+    record.add(seen(f"admin.changed {number}") for number in range(MOST_OF_A_NAME))
+    assert len(record.after(0)) == MOST_OF_A_NAME
+    record.add(seen(f"admin.changed more {number}", 1) for number in range(1000))
+    events = record.after(0)
+    assert (len(events), events[-1].count) == (MOST_OF_A_NAME + 1, 1000)
+
+
+def test_the_oldest_events_are_dropped_at_the_bound_of_events_and_of_bytes() -> None:
+    record = EventRecord(most=3)
+    for number in range(4):
+        record.add([seen(f"{number}", number * 100)])
+    assert [event.key for event in record.after(0)] == ["1", "2", "3"]
+    size = len(msgspec.json.encode(record.after(0)[0]))
+    narrow = EventRecord(most_bytes=3 * size + 2)
+    for number in range(1, 5):
+        narrow.add([seen(f"{number}", number * 100)])
+    assert [event.key for event in narrow.after(0)] == ["2", "3", "4"]
+    assert {event.key for event in narrow.unsaved.values()} == {"2", "3", "4"}
+
+
+def test_a_file_keeps_events_and_leaves_out_damaged_lines(tmp_path: Path) -> None:
+    file = EventFile(tmp_path / "headgate.events")
+    assert file.read() == []
+    record = EventRecord()
+    record.add([seen(DOWN, lasts=True), seen("x")])
+    file.add(record.unsaved.values())
+    with file.path.open("ab") as torn:
+        torn.write(b'{"sequence": 3, "id"\xff')
+    record.unsaved.clear()
+    record.add([seen("y", 1)])
+    EventFile(file.path).add(record.unsaved.values())
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    again = EventRecord()
+    again.restore(file.read())
+    assert [(event.key, event.lasts) for event in again.after(0)] == [
+        (DOWN, False),
+        ("x", False),
+        ("y", False),
+    ]
+    again.add([seen("z", 2)])
+    assert again.after(0)[-1].sequence > record.last
+    assert [event.key for event in again.shared()] == ["z"]
+    file.replace(again.after(0))
+    assert file.read() == again.after(0)
+
+
+def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> None:
+    there, here = EventRecord(), EventRecord()
+    there.add([seen(DOWN, lasts=True)])
+    for _ in range(2):
+        here.add_shared("other", there.shared())
+    there.add([seen("", 4, DOWN)])
+    for _ in range(2):
+        here.add_shared("other", there.shared())
+    (event,) = here.after(0)
+    assert (event.gateway, event.lasted, event.sequence) == ("other", 4.0, 2)
+    assert here.shared() == ()
+
+
+def test_a_query_chooses_by_each_condition_and_says_when_it_is_cut() -> None:
+    record = EventRecord()
+    record.add([seen("a"), seen("b", 200), seen("c", 400)])
+    assert [it.key for it in select(record, EventQuery(text="ABOUT B"), 9).events] == ["b"]
+    assert [it.key for it in select(record, EventQuery(since=NOW + 200), 9).events] == ["b", "c"]
+    assert select(record, EventQuery(kind="worker"), 9).events == ()
+    assert select(record, EventQuery(route="/x"), 9).events == ()
+    cut = select(record, EventQuery(), 2)
+    assert ([it.key for it in cut.events], cut.last, cut.is_cut) == (["b", "c"], 3, True)
+
+
+def test_a_journal_sends_events_until_they_are_acknowledged() -> None:
+    journal = EventJournal()
+    for _ in range(3):
+        journal.note("origin.down", {"server": "http://a", "reason": "x", "client": "203.0.113.9"})
+    (first,) = journal.events_after(0).events
+    assert (first.count, first.sentence, first.lasts) == (3, "http://a is down: x", True)
+    journal.note("origin.down", {"server": "http://a", "reason": "x"})
+    assert journal.events_after(0).events == (first,)
+    (second,) = journal.events_after(first.sequence).events
+    assert (second.count, second.key) == (1, first.key)
+    assert journal.events_after(second.sequence).events == ()
+
+
+def test_a_journal_drops_the_oldest_events_that_nobody_takes_and_counts_them() -> None:
+    journal = EventJournal()
+    for number in range(MOST_UNTAKEN + 2):
+        journal.note("origin.down", {"server": f"http://{number}"})
+    assert journal.dropped == 2
+    first = journal.events_after(0).events
+    assert (len(first), first[0].key) == (MOST_AT_ONCE, "origin.down http://2")

@@ -1,0 +1,115 @@
+"""Events of real servers, as the API, the page and the command tell them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, Headgate, headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def events(server: Headgate, **query: object) -> list[dict[str, Any]]:
+    path = f"/api/events?{urlencode(query)}"
+    found: list[dict[str, Any]] = ask(server.admin_port, "GET", path).json()["events"]
+    return found
+
+
+def begun(server: Headgate, key: str) -> list[dict[str, Any]]:
+    """Wait for events whose key begins with this."""
+
+    def found() -> list[dict[str, Any]]:
+        return [event for event in events(server, limit=1000) if event["key"].startswith(key)]
+
+    wait_until(lambda: bool(found()), f"{key} is an event")
+    return found()
+
+
+def ended(server: Headgate, key: str) -> dict[str, Any]:
+    wait_until(lambda: begun(server, key)[-1]["ended_at"] is not None, f"{key} has ended")
+    return begun(server, key)[-1]
+
+
+def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() -> None:
+    with several(f"http://127.0.0.1:{free_port()}") as server:
+        begun(server, "server.started")
+        os.kill(server.workers()[1], signal.SIGKILL)
+        killed = ended(server, "worker.ended 1")
+        assert killed["sentence"] == "worker 1 ended: killed by SIGKILL"
+        assert killed["ended_at"] > killed["at"]
+        server.signal(signal.SIGHUP)
+        begun(server, "server.reloaded")
+        listed = subprocess.run(
+            [HEADGATE, "events", "--json", "--kind", "worker", "--admin", server.admin_url],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        (line,) = [json.loads(line) for line in listed.stdout.splitlines()]
+        assert (line["kind"], line["sentence"]) == ("worker", killed["sentence"])
+        page = ask(server.admin_port, "GET", "/events?kind=worker", Accept="text/html")
+        assert "killed by SIGKILL" in page.body.decode()
+        assert "the server has started" not in page.body.decode()
+
+
+def test_an_origin_that_goes_and_returns_is_one_event_with_its_duration() -> None:
+    origin = Headgate().start()
+    try:
+        with headgate(f"http://127.0.0.1:{origin.port}/v1/stream") as server:
+            origin.terminate()
+            assert ask(server.port, "GET", "/v1/stream/a").status == 502
+            assert begun(server, "origin.down")[0]["lasts"]
+            origin.start()
+            event = ended(server, "origin.down")
+            assert (event["level"], event["kind"]) == ("bad", "origin")
+            assert event["ended_at"] > event["at"]
+    finally:
+        origin.close()
+
+
+def test_a_deletion_by_an_operator_is_an_event_that_a_restart_keeps(tmp_path: Path) -> None:
+    server = Headgate(f"file:{tmp_path}/data").start()
+    try:
+        assert ask(server.port, "PUT", "/v1/stream/a").status == 201
+        csrf = ask(server.admin_port, "GET", "/api/session").json()["csrf"]
+        answer = ask(
+            server.admin_port,
+            "DELETE",
+            "/api/stream?route=/v1/stream&name=a",
+            **{"X-CSRF-Token": csrf},
+        )
+        assert answer.status == 204
+        (event,) = begun(server, "admin.changed")
+        assert event["sentence"] == "everybody: delete a"
+        assert (event["kind"], event["route"]) == ("change", "/v1/stream")
+        server.terminate()
+        server.start()
+        begun(server, "server.started")
+        assert event in events(server)
+        assert begun(server, "server.stopping")
+        assert len(begun(server, "server.started")) == 2
+    finally:
+        server.close()
+
+
+def test_two_gateways_of_one_redis_show_the_events_of_each_other(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path) as redis,
+        headgate(redis.url) as first,
+        headgate(redis.url) as second,
+    ):
+        first.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]  # it has started
+        (event,) = begun(second, "server.reloaded")
+        assert event["gateway"].startswith(f"127.0.0.1:{first.port}/")
+        assert begun(first, "server.reloaded")[0]["gateway"] == ""
