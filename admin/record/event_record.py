@@ -20,6 +20,8 @@ MOST_BYTES = 16 << 20
 AGAIN_S = 60.0  # the same within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
 MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of this gateway
+# The others look every five seconds; older events would be stored in Redis again and again.
+SHARED_FOR_S = 300.0
 OTHERS = "(and others of the kind)"
 
 
@@ -75,11 +77,12 @@ class EventRecord:
             if occurrence.key:
                 self._begin(occurrence)
 
-    def shared(self) -> tuple[ConsoleEvent, ...]:
-        """Return the newest events of this gateway since its start, for the others."""
+    def shared(self, now: float) -> tuple[ConsoleEvent, ...]:
+        """Return the newest events of this gateway in the last minutes, for the others."""
         found: list[ConsoleEvent] = []
         for event in reversed(self._events.values()):
-            if event.id >= self._first_own and not event.gateway:
+            is_new = event.lasts or now - event.last_at < SHARED_FOR_S
+            if is_new and event.id >= self._first_own and not event.gateway:
                 found.append(event)
                 if len(found) == MOST_SHARED:
                     break

@@ -95,7 +95,7 @@ class Recorder:
         self.watch.update(now, findings)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, findings)
-        question = self.fleet.question(totals, self.events.record.shared())
+        question = self.fleet.question(totals, self.events.record.shared(now))
         if question is not None:
             await self._query_others(question, now, seconds)
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from string import Formatter
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from admin.event_queries import EventQuery, select
 from admin.record.event_file import EventFile
-from admin.record.event_record import MOST_OF_A_NAME, EventRecord
-from gateway.telemetry.event_journal import MOST_AT_ONCE, MOST_UNTAKEN, EventJournal, JournalEvent
+from admin.record.event_record import (
+    MOST_OF_A_NAME,
+    MOST_SHARED,
+    SHARED_FOR_S,
+    EventRecord,
+)
+from gateway.commands.events import KINDS, LEVELS
+from gateway.telemetry.event_journal import (
+    EVENT_RULES,
+    LASTING,
+    MOST_AT_ONCE,
+    MOST_UNTAKEN,
+    EventJournal,
+    EventKind,
+    EventLevel,
+    JournalEvent,
+)
 from tests.admin.consoles import NOW
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +108,7 @@ def test_a_file_keeps_events_and_leaves_out_damaged_lines(tmp_path: Path) -> Non
     ]
     again.add([seen("z", 2)])
     assert again.after(0)[-1].sequence > record.last
-    assert [event.key for event in again.shared()] == ["z"]
+    assert [event.key for event in again.shared(NOW)] == ["z"]
     file.replace(again.after(0))
     assert file.read() == again.after(0)
 
@@ -100,13 +117,21 @@ def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> No
     there, here = EventRecord(), EventRecord()
     there.add([seen(DOWN, lasts=True)])
     for _ in range(2):
-        here.add_shared("other", there.shared())
+        here.add_shared("other", there.shared(NOW))
     there.add([seen("", 4, DOWN)])
     for _ in range(2):
-        here.add_shared("other", there.shared())
+        here.add_shared("other", there.shared(NOW))
     (event,) = here.after(0)
     assert (event.gateway, event.lasted, event.sequence) == ("other", 4.0, 2)
-    assert here.shared() == ()
+    assert here.shared(NOW) == ()
+
+
+def test_events_are_shared_for_minutes_and_the_newest_ones_alone() -> None:
+    record = EventRecord()
+    record.add(seen(f"{number}", number) for number in range(MOST_SHARED + 1))
+    shared = record.shared(NOW + MOST_SHARED)
+    assert [event.key for event in shared] == [f"{it}" for it in range(1, MOST_SHARED + 1)]
+    assert record.shared(NOW + MOST_SHARED + SHARED_FOR_S) == ()
 
 
 def test_a_query_chooses_by_each_condition_and_says_when_it_is_cut() -> None:
@@ -140,3 +165,20 @@ def test_a_journal_drops_the_oldest_events_that_nobody_takes_and_counts_them() -
     assert journal.dropped == 2
     first = journal.events_after(0).events
     assert (len(first), first[0].key) == (MOST_AT_ONCE, "origin.down http://2")
+
+
+def test_each_rule_is_of_a_line_that_the_code_logs_and_has_no_address_of_a_client() -> None:
+    sources = [*(ROOT / "gateway").rglob("*.py"), *(ROOT / "admin").rglob("*.py")]
+    code = "".join(path.read_text() for path in sources if path.name != "event_journal.py")
+    assert [name for name in EVENT_RULES if f'"{name}"' not in code] == []
+    assert EVENT_RULES.keys() >= LASTING
+    fields = {
+        field
+        for rule in EVENT_RULES.values()
+        for field in (*rule.about, *(name for _, name, _, _ in Formatter().parse(rule.sentence)))
+    }
+    assert fields.isdisjoint({"client", "address", "target", "path"})
+
+
+def test_the_command_offers_each_kind_and_level() -> None:
+    assert (get_args(EventKind), get_args(EventLevel)) == (KINDS, LEVELS)

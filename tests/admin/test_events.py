@@ -103,6 +103,32 @@ def test_a_deletion_by_an_operator_is_an_event_that_a_restart_keeps(tmp_path: Pa
         server.close()
 
 
+def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
+    tokens = json.dumps([{"name": "shop", "role": "operator", "token": "o" * 32}])
+    with headgate(environment={"HEADGATE_ADMIN_TOKENS": tokens}) as server:
+        assert ask(server.port, "PUT", "/v1/stream/a", Content_Type="text/plain").status == 201
+        body = json.dumps({"route": "/v1/stream", "name": "a", "data": "x"}).encode()
+        bearer = {"Authorization": f"Bearer {'o' * 32}"}
+        for _ in range(50):
+            path = "/api/stream/append"
+            headers = {**bearer, "Content-Type": "application/json"}
+            assert ask(server.admin_port, "POST", path, body, **headers).status == 200
+
+        def counts() -> list[int]:
+            answer = ask(server.admin_port, "GET", "/api/events?kind=change", None, **bearer)
+            return [event["count"] for event in answer.json()["events"]]
+
+        wait_until(lambda: counts() == [50], "all changes are one event", lambda: str(counts()))
+
+
+def test_a_file_of_events_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data" / "headgate.events").mkdir(parents=True)
+    with headgate(f"file:{tmp_path}/data") as server:
+        begun(server, "server.started")
+        wait_until(lambda: "admin.events_not_kept" in server.output(), "it is logged")
+        assert ask(server.port, "PUT", "/v1/stream/a").status == 201
+
+
 def test_two_gateways_of_one_redis_show_the_events_of_each_other(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as redis,
