@@ -17,6 +17,7 @@ from admin.errors import NotTold
 from admin.model import Instance
 from admin.record.overview import state
 from admin.record.overviews import Overviews
+from admin.record.refusals import Refusals
 from admin.streams import lists, runs
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
@@ -78,6 +79,7 @@ class Console:
         self.event_record = recorder.events.record
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
+        self.refusals = Refusals(source, setup, recorder)
         self.doctor = CdnDoctor(settings, setup.clock)
         self._routes = ConsoleRoutes(settings)
         self.changes = ConsoleChanges(

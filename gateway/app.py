@@ -229,14 +229,14 @@ def handlers_of(routes: Router, shared: Context) -> RequestHandlers:
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
 
 
-def inspector(routes: Router) -> Inspector:
+def inspector(routes: Router, shared: Context) -> Inspector:
     """Make the inspector that answers questions about these routes."""
     kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
     if _has_edges(routes):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         kinds[edge_parts.EdgeRoute] = edge_parts.steps
-    return Inspector(routes, kinds)
+    return Inspector(routes, kinds, shared.refusals)
 
 
 def _has_edges(routes: Router) -> bool:

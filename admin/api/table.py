@@ -49,6 +49,7 @@ from admin.model import (
     MessagePlace,
     Messages,
     Overview,
+    RefusalsView,
     RunsView,
     Viewer,
 )
@@ -129,6 +130,11 @@ async def _overview(request: web.Request, query: OfSpan, _body: None) -> Overvie
 
 async def _routes(request: web.Request, query: OfSpan, _body: None) -> Routes:
     return Routes(await request.app[CONSOLE].routes(query.span))
+
+
+async def _refusals(request: web.Request, query: OfSpan, _body: None) -> RefusalsView:
+    is_operator = request[VIEWER].role == "operator"
+    return await request.app[CONSOLE].refusals.view(query.span, with_clients=is_operator)
 
 
 async def _streams(request: web.Request, query: OfRoute, _body: None) -> StreamPage:
@@ -261,6 +267,14 @@ OPERATIONS = (
     ),
     Operation("GET", "/api/events", "What happened.", _events, OfEvents, answer=EventList),
     Operation("GET", "/api/routes", "Every route.", _routes, OfSpan, answer=Routes),
+    Operation(
+        "GET",
+        "/api/refusals",
+        "Responses with 4xx and 5xx, by route and status, and the newest.",
+        _refusals,
+        OfSpan,
+        answer=RefusalsView,
+    ),
     Operation(
         "GET", "/api/streams", "A page of a route's streams.", _streams, OfRoute, answer=StreamPage
     ),

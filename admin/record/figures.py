@@ -37,9 +37,13 @@ OUTCOMES = {
     "5xx": "appends_failed",
     "cut": "appends_cut",  # the client left before there was a response
 }
+# Of responses, by the status that they are counted by one by one; "errors" are all of 5xx.
+STATUSES = ("400", "401", "403", "404", "409", "410", "413", "429")
+CAUSES = {**{status: f"status_{status}" for status in STATUSES}, "5xx": "errors"}
 COUNTERS = (
     "requests",
     "errors",  # answers of 500 and above
+    *(CAUSES[status] for status in STATUSES),
     *OUTCOMES.values(),
     "received_bytes",  # of request bodies
     "commits",
@@ -84,6 +88,11 @@ def _requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> No
         row[COLUMN["errors"]] += sample.number
     if status in OUTCOMES and labels.get("operation") == "append":
         row[COLUMN[OUTCOMES[status]]] += sample.number
+
+
+def _errors(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    if labels.get("status") in STATUSES:
+        row[COLUMN[CAUSES[labels["status"]]]] += sample.number
 
 
 def _received(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
@@ -140,6 +149,7 @@ def _add(row: list[float], names: Sequence[str], counts: Iterable[int]) -> None:
 
 _READERS: dict[str, Callable[[list[float], Mapping[str, str], Sample], None]] = {
     "headgate_requests_total": _requests,
+    "headgate_error_responses_total": _errors,
     "headgate_request_bytes_total": _received,
     "headgate_request_duration_seconds": _durations,
     "headgate_commit_appends": _committed,

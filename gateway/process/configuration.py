@@ -41,4 +41,4 @@ class ActiveConfiguration:
         self.router = Router(self.routes)
         self.fast_path = FastPath(self.router, shared)
         self.handlers = app.handlers_of(self.router, shared)
-        self.inspector = app.inspector(self.router)
+        self.inspector = app.inspector(self.router, shared)

@@ -12,6 +12,7 @@ from gateway.protocol.http import cache_status
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts
+from gateway.telemetry.newest_refusals import NewestRefusals
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Context:
         self.loop_detector = LoopDetector(quotas.proxies)
         self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.add_lag)
+        self.refusals = NewestRefusals(clock)
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it

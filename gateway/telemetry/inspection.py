@@ -213,6 +213,30 @@ class Explanation(msgspec.Struct, tag=True, frozen=True):
     result: str
 
 
+class ListRefusals(msgspec.Struct, tag=True, frozen=True):
+    """A question for the newest responses with 4xx or 5xx."""
+
+
+class RefusedRequest(msgspec.Struct, frozen=True):
+    """A response with 4xx or 5xx. `detail` is the sentence that the client got.
+
+    It is empty for an origin's response, whose body is passed on unread.
+    """
+
+    at: float  # epoch seconds
+    request_id: str
+    route: str  # its prefix; empty where there is none
+    status: int
+    detail: str
+    client: str | None  # its address; None for who may not see it
+
+
+class RefusalList(msgspec.Struct, tag=True, frozen=True):
+    """The newest refusals of a process, the newest first."""
+
+    rows: tuple[RefusedRequest, ...]
+
+
 class ShareMetrics(msgspec.Struct, tag=True, frozen=True):
     """Leave a gateway's figures where others that share a log find them, and bring theirs."""
 
@@ -245,6 +269,7 @@ Question = (
     | LimitStream
     | ListRuns
     | ExplainRequest
+    | ListRefusals
     | ShareMetrics
     | TakeEvents
 )
@@ -253,6 +278,7 @@ Answer = (
     | StreamDescription
     | RunPage
     | Explanation
+    | RefusalList
     | PeerMetrics
     | ProcessEvents
     | AnswerFailure

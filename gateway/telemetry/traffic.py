@@ -30,6 +30,9 @@ READ, LONG_POLL, SSE, HEAD, APPEND, CREATE, CLOSE, DELETE, OPTIONS, OTHER = rang
 TIMED = (READ, HEAD, APPEND, CREATE, CLOSE, DELETE)  # the others wait for news, or do nothing
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "cut")
 _STATUSES = len(STATUSES)
+# Those that are counted one by one, besides their class; any other is counted as OTHER_STATUS.
+REFUSED_STATUSES = (400, 401, 403, 404, 409, 410, 413, 429, 500, 502, 503, 504)
+OTHER_STATUS = 0
 CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
 _REDIRECTION = 2  # and of 3xx
@@ -130,6 +133,7 @@ class Traffic:
         self.results = [0] * len(RESULTS)
         self.resumes = [0] * (NOWHERE + 1)
         self.decisions = [0] * len(DECISIONS)  # of the route's guard, but for kept answers
+        self.refused = dict.fromkeys((*REFUSED_STATUSES, OTHER_STATUS), 0)  # by status
         self.request_bytes = 0
         self.response_bytes = 0
         self.cursor_regressions = 0
@@ -153,6 +157,8 @@ class Traffic:
         """Count a request with the bytes of its answer's body; where it did not wait, its time."""
         self.requests[operation * _STATUSES + status // 100 - 1] += 1
         self.response_bytes += size
+        if 400 <= status < CUT:
+            self._refuse(status, 1)
         if seconds is not None and operation in self.durations:
             self.durations[operation].observe(seconds)
 
@@ -179,9 +185,14 @@ class Traffic:
         self.results[COLLAPSED] += readers
         if response.status == 204 and CLOSED_LINE in response.fields:
             self.resumes[TERMINAL] += readers
-        elif response.status < 400:
+        elif response.status >= 400:
+            self._refuse(response.status, readers)
+        else:
             for resume_kind, count in enumerate(resumes):
                 self.resumes[resume_kind] += count
+
+    def _refuse(self, status: int, times: int) -> None:
+        self.refused[status if status in self.refused else OTHER_STATUS] += times
 
     def note_cursor(self, echoed: int | None, now: float) -> None:
         """Count a live read at `now` (epoch seconds) if its cursor is of an interval long over."""

@@ -21,6 +21,12 @@ REQUESTS = counter(
     "operation",
     "status",
 )
+ERRORS = counter(
+    "headgate_error_responses_total",
+    "Responses with 4xx or 5xx, by status, without those that the cache has stored.",
+    "route",
+    "status",
+)
 DURATION = histogram(
     "headgate_request_duration_seconds",
     "Time from a request's head to the end of its response, without long-polls and SSE reads.",
@@ -128,6 +134,7 @@ DECLARED = (
     REPAIRS,
     REFUSALS,
     REQUESTS,
+    ERRORS,
     DURATION,
     RESULTS,
     RESUMES,
@@ -150,6 +157,9 @@ def requests(route: str, traffic: Traffic) -> Iterator[Sample]:
             count = traffic.request_count(operation, status)
             if count or _is_expected(operation, status_name):
                 yield Sample(REQUESTS, (route, operation_name, status_name), count)
+    for code, count in traffic.refused.items():
+        name = "other" if code == counted.OTHER_STATUS else str(code)
+        yield Sample(ERRORS, (route, name), count)
 
 
 def _is_expected(operation: int, status: str) -> bool:

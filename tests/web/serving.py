@@ -138,7 +138,7 @@ class Serving:
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
-        self.inspector = app.inspector(routes)
+        self.inspector = app.inspector(routes, self.shared)
         self.fast = FastPath(routes, self.shared)
         self.server = ConnectionServer(
             app.handlers_of(routes, self.shared), self.fast, self.shared, settings.keepalive_timeout

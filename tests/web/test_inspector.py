@@ -54,7 +54,7 @@ async def shared(*logs: Log) -> tuple[object, float]:
     ]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answer = await app.inspector(Router(routes)).answer(ShareMetrics("here", "1"))
+    answer = await app.inspector(Router(routes), parts).answer(ShareMetrics("here", "1"))
     return answer, loop.time() - began
 
 

@@ -87,6 +87,8 @@ class ClosingConnection(BaseProtocol):
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.note_sent(None, cache_status.BYPASS)
             exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
+            client = peer_of(transport)
+            shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
         self.linger()
 
     def refuse_at_once(self, error: HeadgateError) -> None:

@@ -165,13 +165,25 @@ class Handlers:
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
         if exchange.resume_kind != NOWHERE:
             accounting.note_answer(exchange, answered.answer, status)
-        request_id = exchange.request_id if status >= 400 else exchange.client_request_id
+        request_id = exchange.client_request_id
+        if status >= 400:
+            request_id = exchange.request_id
+            self._note_refusal(request, exchange, status, answered)
         cache_lines = answered.cache
         if status in event_sources.PASSING and event_sources.is_event_source(request):
             answered, status = event_sources.retry_stream(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
         exchange.note_sent(response, cache_lines)
         return response
+
+    def _note_refusal(
+        self, request: Request, exchange: Exchange, status: int, answered: RouteAnswer
+    ) -> None:
+        """Note a response with 4xx or 5xx for the console, with the sentence that is sent."""
+        answer, shared = answered.answer, self._shared
+        client = shared.quotas.client_address(request.transport, request.headers)
+        body = answer.body if isinstance(answer, Response) else b""
+        shared.refusals.note(exchange.request_id, exchange.route, status, body, client)
 
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)

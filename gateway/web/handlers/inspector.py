@@ -16,9 +16,11 @@ from gateway.telemetry.inspection import (
     DescribeStream,
     ExplainRequest,
     LimitStream,
+    ListRefusals,
     ListRuns,
     ListStreams,
     PeerMetrics,
+    RefusalList,
     ShareMetrics,
     TakeEvents,
 )
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
+    from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.newest_refusals import NewestRefusals
     from gateway.web.router import Router
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
@@ -39,9 +43,15 @@ SHARE_S = 1.5
 class Inspector:
     """The answers of a process with some routes to the console's questions."""
 
-    def __init__(self, routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps]) -> None:
+    def __init__(
+        self,
+        routes: Router,
+        kinds: Mapping[type[StreamRoute], ExplainSteps],
+        refusals: NewestRefusals,
+    ) -> None:
         """`kinds` explain the requests of each kind of route."""
         self._routes = routes
+        self._refusals = refusals
         self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
@@ -70,10 +80,16 @@ class Inspector:
             case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
                 return PeerMetrics({name: value for one in found for name, value in one.items()})
-            case TakeEvents():
-                return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
+            case ListRefusals() | TakeEvents():
+                return self._happened(question)
             case _:
                 assert_never(question)
+
+    def _happened(self, question: ListRefusals | TakeEvents) -> RefusalList | ProcessEvents:
+        """Return what this process has noted, whatever its routes are."""
+        if isinstance(question, TakeEvents):
+            return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
+        return RefusalList(self._refusals.listed())
 
     def _runs(self, prefix: str) -> RunsLike:
         runs = self._route(prefix).runs

@@ -30,6 +30,8 @@ from admin.model import (
     MessagePlace,
     Messages,
     Overview,
+    RefusalCause,
+    RefusalsView,
     RouteFigures,
     RouteView,
     RunsView,
@@ -40,12 +42,14 @@ from admin.model import (
     Writes,
 )
 from admin.record.event_record import EventRecord
+from admin.record.refusals import Refusals
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
     ExplainStep,
     Explanation,
     ProducerRow,
     ReaderRow,
+    RefusedRequest,
     StreamDescription,
     StreamPage,
     StreamRow,
@@ -189,6 +193,43 @@ def _writes() -> Writes:
     )
 
 
+class MadeUpRefusals(Refusals):
+    """Refusals of each kind, and some of the newest with hostile sentences."""
+
+    def __init__(self) -> None:
+        """Nothing is measured."""
+
+    async def view(self, span: Span, *, with_clients: bool) -> RefusalsView:
+        causes = tuple(
+            RefusalCause(route, status, count, wave(count / 900, count / 3000))
+            for route, status, count in (
+                ("/v1/stream", "404", 1_204),
+                ("/v1/chat", "5xx", 312),
+                ("/v1/stream", "409", 41),
+                ("/v1/chat", "401", 12),
+            )
+        )
+        newest = tuple(
+            RefusedRequest(
+                NOW - 7 * at,
+                f"0c6a7d9be41f2a35{at:04}",
+                "" if at == 3 else "/v1/stream",
+                status,
+                detail,
+                "192.0.2.7" if with_clients else None,
+            )
+            for at, (status, detail) in enumerate(
+                (
+                    (404, "there is no stream at this path"),
+                    (409, PAYLOADS[1]),
+                    (502, ""),
+                    (400, "the header Host is missing \u202e"),
+                )
+            )
+        )
+        return RefusalsView(NOW, span, causes, newest)
+
+
 class MadeUpChanges(ConsoleChanges):
     """Changes that are only remembered, in `done`."""
 
@@ -266,6 +307,7 @@ class MadeUp(Console):
         self.measured = True
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
+        self.refusals = MadeUpRefusals()
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,

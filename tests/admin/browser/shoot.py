@@ -31,6 +31,7 @@ PAGES = {
     "stream-change": f"{STREAM}&tab=change",
     "runs": "/runs",
     "events": "/events",
+    "refusals": "/refusals",
     "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",

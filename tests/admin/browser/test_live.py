@@ -296,3 +296,12 @@ async def test_the_chosen_colours_are_kept_on_all_pages_and_system_is_the_defaul
         assert await select.input_value() == "light"
         await select.select_option("system")
         assert await tab.page.evaluate(colour) == dark
+
+
+async def test_the_link_of_the_shown_page_is_in_view_in_the_scrolling_bar_of_a_phone(
+    browser: Browser,
+) -> None:
+    narrow = {"width": 360, "height": 780}
+    async with showing(browser, MadeUp(), "/about", viewport=narrow) as tab:
+        current = tab.page.locator(".rail nav [aria-current]")
+        await expect(current).to_be_in_viewport(ratio=1)

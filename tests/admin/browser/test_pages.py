@@ -31,6 +31,7 @@ PAGES = [
     f"{STREAM}&tab=change",
     "/runs",
     "/events",
+    "/refusals",
     "/explain?target=/v1/stream/chat/0000",
     "/cdn?target=nginx&host=streams.example.com",
     "/configuration",

@@ -95,7 +95,7 @@ class Gateway:
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
         fast = FastPath(self.routes, self.shared)
         self.fast = fast
-        self.inspector = app.inspector(self.routes)
+        self.inspector = app.inspector(self.routes, self.shared)
         self._server = ConnectionServer(
             app.handlers_of(self.routes, self.shared), fast, self.shared, settings.keepalive_timeout
         )

@@ -1,0 +1,50 @@
+"""The page of refusals: responses with 4xx and 5xx by cause and route, and the newest of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from admin.model import Span
+from admin.pages.console_page import ConsolePage
+from admin.pages.rendering import TemplatePage
+from admin.pages.views.overview import SPANS
+from admin.pages.visit import choice, frame
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/refusals"
+MEANINGS = {
+    "400": "malformed request",
+    "401": "no valid credential",
+    "403": "not permitted",
+    "404": "no such stream",
+    "409": "conflict with the stream's state",
+    "410": "deleted, or no longer stored",
+    "413": "too large",
+    "429": "a limit for this client",
+    "5xx": "failure of the gateway or its origin",
+}
+
+
+async def show(visit: Visit) -> TemplatePage:
+    """Return the page; only operators see the addresses of clients."""
+    span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
+    is_operator = visit.viewer.role == "operator"
+    refusals = await visit.console.refusals.view(span, with_clients=is_operator)
+    return TemplatePage(
+        "refusals.html",
+        {
+            "here": PATH,
+            **await frame(visit),
+            "refusals": refusals,
+            "is_operator": is_operator,
+            "meanings": MEANINGS,
+            "span": span,
+            "spans": list(SPANS.items()),
+            "span_words": SPANS[span],
+        },
+    )
+
+
+PAGE = ConsolePage(PATH, show)

@@ -1,0 +1,62 @@
+"""Responses with 4xx and 5xx: how many by route and status over time, and the newest of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from admin.errors import NotTold
+from admin.model import RefusalCause, RefusalsView
+from admin.record import figures
+from admin.record.history import SPANS_S
+from gateway.telemetry.inspection import ListRefusals, RefusalList
+from gateway.telemetry.newest_refusals import MOST_REFUSALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from admin.model import Span
+    from admin.record.recorder import Recorder
+    from admin.source import ProcessSource, Setup
+    from gateway.telemetry.inspection import RefusedRequest
+
+
+class Refusals:
+    """The refusals of a gateway, with all its workers; counts are also of others on its log."""
+
+    def __init__(self, source: ProcessSource, setup: Setup, recorder: Recorder) -> None:
+        self._source = source
+        self._setup = setup
+        self._recorder = recorder
+
+    async def view(self, span: Span, *, with_clients: bool) -> RefusalsView:
+        """Return the refusals over a span, and the newest; addresses only `with_clients`.
+
+        Raises NotTold for an unknown span.
+        """
+        if span not in SPANS_S:
+            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
+        now = self._setup.clock()
+        causes = sorted(self._causes(span, now), key=lambda it: (-it.count, it.route, it.status))
+        newest = await self._newest()
+        if not with_clients:
+            newest = [replace(row, client=None) for row in newest]
+        return RefusalsView(now, span, tuple(causes), tuple(newest))
+
+    def _causes(self, span: Span, now: float) -> Iterator[RefusalCause]:
+        until = self._recorder.until(now)
+        for route in self._setup.settings.route_table:
+            rows = self._recorder.history.of(route.prefix, span, until)
+            whole = figures.summed(rows)
+            for status, name in figures.CAUSES.items():
+                count = 0 if whole is None else round(whole[figures.COLUMN[name]])
+                if count:
+                    history = tuple(figures.rate(row, name) for row in rows)
+                    yield RefusalCause(route.prefix, status, count, history)
+
+    async def _newest(self) -> list[RefusedRequest]:
+        """Return the newest of all workers; those of one that does not answer are missing."""
+        answers = await self._source.query(ListRefusals())
+        rows = [row for it in answers if isinstance(it, RefusalList) for row in it.rows]
+        return sorted(rows, key=lambda row: -row.at)[:MOST_REFUSALS]
