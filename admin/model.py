@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.monitoring.promql import ALARM, TARGET
 from gateway.telemetry.event_journal import EventKind
-from gateway.telemetry.inspection import RefusedRequest, RunStatus
+from gateway.telemetry.inspection import RunStatus
 
 Level = Literal["good", "warning", "bad"]
 Span = Literal["15m", "1h", "6h", "24h"]
@@ -214,24 +214,6 @@ class Overview(msgspec.Struct, frozen=True):
     routes: tuple[RouteView, ...]
     writes: Writes
     logs: tuple[LogView, ...]  # in the order of the routes
-
-
-class RefusalCause(msgspec.Struct, frozen=True):
-    """The responses of a route with one status (`5xx`: all of these) over a span."""
-
-    route: str  # its prefix
-    status: str
-    count: int
-    history: tuple[float | None, ...]  # a second, oldest first
-
-
-class RefusalsView(msgspec.Struct, frozen=True):
-    """Responses with 4xx and 5xx: by route and status, the most frequent first, and the newest."""
-
-    taken_at: float
-    span: Span
-    causes: tuple[RefusalCause, ...]
-    newest: tuple[RefusedRequest, ...]
 
 
 class RunView(msgspec.Struct, frozen=True):

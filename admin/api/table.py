@@ -49,10 +49,10 @@ from admin.model import (
     MessagePlace,
     Messages,
     Overview,
-    RefusalsView,
     RunsView,
     Viewer,
 )
+from admin.record.refusals import RefusalsView
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -267,14 +267,7 @@ OPERATIONS = (
     ),
     Operation("GET", "/api/events", "What happened.", _events, OfEvents, answer=EventList),
     Operation("GET", "/api/routes", "Every route.", _routes, OfSpan, answer=Routes),
-    Operation(
-        "GET",
-        "/api/refusals",
-        "Responses with 4xx and 5xx, by route and status, and the newest.",
-        _refusals,
-        OfSpan,
-        answer=RefusalsView,
-    ),
+    Operation("GET", "/api/refusals", "What was refused.", _refusals, OfSpan, answer=RefusalsView),
     Operation(
         "GET", "/api/streams", "A page of a route's streams.", _streams, OfRoute, answer=StreamPage
     ),

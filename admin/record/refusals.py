@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+import msgspec
 
 from admin.errors import NotTold
-from admin.model import RefusalCause, RefusalsView
+from admin.model import Span
 from admin.record import figures
 from admin.record.history import SPANS_S
-from gateway.telemetry.inspection import ListRefusals, RefusalList
-from gateway.telemetry.newest_refusals import MOST_REFUSALS
+from gateway.telemetry.access_log import MOST_REFUSALS
+from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from admin.model import Span
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
-    from gateway.telemetry.inspection import RefusedRequest
+
+
+class RefusalCause(msgspec.Struct, frozen=True):
+    """The responses of a route with one status (`5xx`: all of these) over a span."""
+
+    route: str  # its prefix
+    status: str
+    count: int
+    history: tuple[float | None, ...]  # a second, oldest first
+
+
+class RefusalsView(msgspec.Struct, frozen=True):
+    """Responses with 4xx and 5xx: by route and status, the most frequent first, and the newest."""
+
+    taken_at: float
+    span: Span
+    causes: tuple[RefusalCause, ...]
+    newest: tuple[RefusedRequest, ...]
 
 
 class Refusals:
@@ -41,7 +57,7 @@ class Refusals:
         causes = sorted(self._causes(span, now), key=lambda it: (-it.count, it.route, it.status))
         newest = await self._newest()
         if not with_clients:
-            newest = [replace(row, client=None) for row in newest]
+            newest = [msgspec.structs.replace(row, client=None) for row in newest]
         return RefusalsView(now, span, tuple(causes), tuple(newest))
 
     def _causes(self, span: Span, now: float) -> Iterator[RefusalCause]:

@@ -12,7 +12,7 @@ from gateway.protocol.http import cache_status
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts
-from gateway.telemetry.newest_refusals import NewestRefusals
+from gateway.telemetry.access_log import NewestRefusals
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:

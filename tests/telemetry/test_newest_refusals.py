@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.telemetry.newest_refusals import LONGEST_BODY, MOST_REFUSALS, NewestRefusals
+from gateway.telemetry.access_log import LONGEST_BODY, MOST_REFUSALS, NewestRefusals
 from tests.streams.clock import ManualClock
 
 

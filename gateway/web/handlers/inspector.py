@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
+    from gateway.telemetry.access_log import NewestRefusals
     from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question
-    from gateway.telemetry.newest_refusals import NewestRefusals
     from gateway.web.router import Router
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.

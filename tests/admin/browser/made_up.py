@@ -30,8 +30,6 @@ from admin.model import (
     MessagePlace,
     Messages,
     Overview,
-    RefusalCause,
-    RefusalsView,
     RouteFigures,
     RouteView,
     RunsView,
@@ -42,7 +40,7 @@ from admin.model import (
     Writes,
 )
 from admin.record.event_record import EventRecord
-from admin.record.refusals import Refusals
+from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
     ExplainStep,
