@@ -36,7 +36,7 @@ from admin.api.values import (
 from admin.bodies import body_of
 from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.event_queries import EventQuery, select
+from admin.event_model import EventList
 from admin.events import event, serve_events, ticks
 from admin.model import (
     About,
@@ -45,13 +45,13 @@ from admin.model import (
     Configuration,
     DoctorView,
     DoctorWish,
-    EventList,
     MessagePlace,
     Messages,
     Overview,
     RunsView,
     Viewer,
 )
+from admin.record.event_queries import EventQuery, select
 from admin.record.refusals import RefusalsView
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 

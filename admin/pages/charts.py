@@ -214,13 +214,26 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
     return Drawing(
         axis=_axis((scale.y(tick), format_value(tick)) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
-        stretched=stretched,
+        stretched=stretched + _marks(chart),
         above=Markup() if known else _empty("No data in this span yet"),
         ends=Markup(),
         legend=Markup().join(
             _legend_item(line.name, [format_value(value) for value in line.values])
             for line in chart.lines
         ),
+    )
+
+
+def _marks(chart: Chart) -> Markup:
+    """Draw a line over the whole height at each event."""
+    width = chart.step * max(_moments(chart), 1)
+    places = ((mark, WIDTH * (mark.at - chart.start) / width) for mark in chart.marks)
+    return Markup().join(
+        Markup('<path class="event {}" d="M{:.1f},0V{}"><title>{}</title></path>').format(
+            mark.level, x, HEIGHT, show.visible(mark.sentence)
+        )
+        for mark, x in places
+        if 0 <= x <= WIDTH
     )
 
 

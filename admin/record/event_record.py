@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.model import ConsoleEvent
+from admin.event_model import ConsoleEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from admin.model import (
     RESULTS,
     Chart,
@@ -18,6 +20,7 @@ from admin.model import (
 )
 from admin.record import figures, history, policy
 from admin.record.attention import is_felt
+from admin.record.event_queries import marks
 from admin.record.logs import log_view
 from admin.record.writes import writes
 from gateway.settings import redacted_origin
@@ -77,7 +80,10 @@ def overview(
         delivery_p99=stat(_p99, whole),
         requests=stat(_rate("requests"), latest),
         appends=stat(_rate("appends"), latest),
-        by_result=chart(*((result, _result(result)) for result in RESULTS)),
+        by_result=replace(
+            chart(*((result, _result(result)) for result in RESULTS)),
+            marks=marks(recorder.events.record, history.start(span, until)),
+        ),
         ratio=chart(("share of reads", figures.without_origin)),
         by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
         delivery=_delays(rows, span, until),

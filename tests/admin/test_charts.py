@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from admin.event_model import EventMark
 from admin.model import Chart, HeatMap, Line
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
@@ -198,3 +199,14 @@ def test_only_the_newest_drawings_of_a_chart_are_cached(
     assert drawings == again[::-1]
     assert is_kept[-4:] == [True] * 4, "the last of each span is kept"
     assert not any(is_kept[:-16]), "what has changed since is not"
+
+
+def test_events_within_the_span_are_lines_over_the_height_with_their_sentences() -> None:
+    start = 1_772_366_400
+    marks = tuple(EventMark(start + at, "bad", HOSTILE) for at in (-1, 0, 5, 10, 11))
+    marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),), marks)
+    found = [it for it in drawn(charts.stacked_area(marked, "x")).iter("path") if len(it)]
+    assert [it.attrib["d"] for it in found] == [
+        f"M{x:.1f},0V{HEIGHT}" for x in (0, WIDTH / 2, WIDTH)
+    ]
+    assert {it[0].text for it in found} == {show.visible(HOSTILE)}

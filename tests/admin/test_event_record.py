@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from admin.event_queries import EventQuery, select
 from admin.record.event_file import EventFile
+from admin.record.event_queries import EventQuery, select
 from admin.record.event_record import (
     MOST_OF_A_NAME,
     MOST_SHARED,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from admin.event_queries import USUAL_EVENTS, EventQuery, select
 from admin.model import Level
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice, frame
+from admin.record.event_queries import USUAL_EVENTS, EventQuery, select
 from gateway.telemetry.event_journal import EventKind
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges
 from admin.console import Console
 from admin.errors import NotTold
+from admin.event_model import ConsoleEvent, EventMark
 from admin.model import (
     About,
     Attention,
     Chart,
     Configuration,
-    ConsoleEvent,
     DoctorFinding,
     HealthState,
     HeatMap,
@@ -292,6 +292,12 @@ EVENTS = [
 ]
 
 
+MARKS = (
+    EventMark(NOW - 600, "good", "the server has started"),
+    EventMark(NOW - 70, "bad", "worker 2 ended: killed by SIGKILL"),
+)
+
+
 class MadeUp(Console):
     """A console whose figures a test may change."""
 
@@ -365,7 +371,7 @@ class MadeUp(Console):
             delivery_p99=Stat(0.0142, wave(0.013, 0.003), before=0.0098),
             requests=Stat(9_176.0, requests),
             appends=Stat(412.0, wave(400, 30)),
-            by_result=Chart(NOW - 895, STEP_S, tuple(results)),
+            by_result=Chart(NOW - 895, STEP_S, tuple(results), MARKS),
             ratio=Chart(NOW - 895, STEP_S, (Line("share of reads", tuple(ratio)),)),
             by_transport=Chart(NOW - 895, STEP_S, (Line("SSE", sse), Line("long-poll", polls))),
             delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, tuple(map(_delays, range(POINTS)))),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.model import EventList
+from admin.event_model import EventList, EventMark
 
 if TYPE_CHECKING:
-    from admin.model import ConsoleEvent, Level
+    from admin.event_model import ConsoleEvent
+    from admin.model import Level
     from admin.record.event_record import EventRecord
     from gateway.telemetry.event_journal import EventKind
 
 USUAL_EVENTS = 100
 LARGEST_LIST = 1000  # events of an answer, half a megabyte
+
+
+MOST_MARKS = 20  # in a chart; more could not be told apart
 
 
 class EventQuery(NamedTuple):
@@ -40,3 +44,18 @@ def select(record: EventRecord, query: EventQuery, limit: int) -> EventList:
     """Return the newest events of a query, at most `limit`."""
     found = [event for event in record.after(query.after) if query.fits(event)]
     return EventList(tuple(found[-limit:]), record.last, len(found) > limit)
+
+
+def marks(record: EventRecord, since: float) -> tuple[EventMark, ...]:
+    """Return the newest starts, reloads and troubles since a moment, as marks for a chart.
+
+    What needed attention is left out: it is made of the figures that charts show.
+    """
+    found = [
+        EventMark(event.at, event.level, event.sentence)
+        for event in record.after(0)
+        if event.at >= since
+        and event.kind != "attention"
+        and (event.level != "good" or event.kind == "server")
+    ]
+    return tuple(found[-MOST_MARKS:])
