@@ -178,8 +178,8 @@ def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[A
     ratio = figures.without_origin(minutes)
     if ratio is not None and ratio < ALARM_RATIO and _reads(minutes) >= FEWEST_READS:
         sentence = (
-            f"{ratio:.0%} of reads were served without the origin in the last ten minutes, "
-            f"fewer than {ALARM_RATIO:.0%}"
+            f"{ratio:.0%} of reads were served without the origin or the log in the last ten "
+            f"minutes, fewer than {ALARM_RATIO:.0%}"
         )
         yield AttentionItem(("ratio", prefix), "warning", sentence, prefix)
     minute = figures.summed(finest[-(60 // step_s) :])

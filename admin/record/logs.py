@@ -46,16 +46,12 @@ class Growth:
                     known.append(_Size(now, number))
                 self._sizes[route] = known
 
-    def time_until(self, route: str, room: float, size: float, now: float) -> float | None:
-        """Return the seconds until a log of this size has no room, at the present growth.
-
-        Return None if it does not grow, or while it is not known.
-        """
+    def rate(self, route: str, size: float, now: float) -> float | None:
+        """Return the bytes a second by which a log grew to this size; None if not known yet."""
         oldest = self._sizes.get(route, ())
         if not oldest or now - oldest[0].at < GROWTH_STEP_S:
             return None
-        rate = (size - oldest[0].size) / (now - oldest[0].at)
-        return max(room, 0.0) / rate if rate > 0 else None
+        return (size - oldest[0].size) / (now - oldest[0].at)
 
 
 def log_view(route: RouteView, samples: Iterable[Sample], growth: Growth, now: float) -> LogView:
@@ -123,10 +119,13 @@ def _room(
     size = numbers.get(USED, numbers.get(SIZE))
     if size is None or not rooms:
         return
-    until = growth.time_until(prefix, min(rooms), size, now)
-    if until is None:
+    rate = growth.rate(prefix, size, now)
+    if rate is None:
+        yield LogFact("Time until full", "known in a minute", "words")
+    elif rate <= 0:
         yield LogFact("Time until full", "not growing", "words")
     else:
+        until = max(min(rooms), 0.0) / rate
         is_soon = until < SOON_S
         yield LogFact("Time until full", until, "seconds", "warning" if is_soon else None)
 

@@ -180,16 +180,17 @@ async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
     most = gauge("headgate_log_max_bytes", "", "route")
     free = gauge("headgate_log_free_bytes", "", "route")
     facts = []
-    for looked in range(3):
+    for used_bytes in (1_000.0, 1_600.0, 2_200.0, 1_000.0):
         await stage.look(
-            sample(used, 1_000.0 + 600 * looked, SHARED),
+            sample(used, used_bytes, SHARED),
             sample(most, 10_000.0, SHARED),
             sample(free, 5e12, SHARED),
             after_s=60.0,
         )
         log = next(it for it in stage.overview().logs if it.route == SHARED)
         facts.append({it.name: it.value for it in log.facts})
-    assert facts[0]["Time until full"] == "not growing"
+    assert facts[0]["Time until full"] == "known in a minute"
+    assert facts[3]["Time until full"] == "not growing"
     assert facts[2]["Time until full"] == pytest.approx((10_000 - 2_200) / 10)
     assert facts[2]["Free on the disk"] == 5e12
 
@@ -381,7 +382,8 @@ async def test_attention_shows_a_low_hit_ratio_after_enough_reads(stage: Stage) 
     await stage.look(*reads(50, 50))
     (told,) = stage.attention()
     assert told.sentence == (
-        "50% of reads were served without the origin in the last ten minutes, fewer than 70%"
+        "50% of reads were served without the origin or the log in the last ten minutes, "
+        "fewer than 70%"
     )
     await stage.look(*reads(150, 60))
     assert stage.attention() == []
