@@ -10,7 +10,7 @@ import msgspec
 from admin.event_model import ConsoleEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from gateway.telemetry.event_journal import JournalEvent
 
@@ -98,12 +98,15 @@ class EventRecord:
             if known is None:
                 self._add(msgspec.structs.replace(event, gateway=gateway))
                 self._of_peers[identity] = self._last
-            elif (known.count, known.last_at, known.ended_at) != (
-                event.count,
-                event.last_at,
-                event.ended_at,
-            ):
+            elif _state(known) != _state(event):
                 self._change(known, event)
+
+    def keep_gateways(self, present: Collection[str]) -> None:
+        """Leave open the end of what went on at gateways that are not `present` any more."""
+        for (gateway, _, _), identity in list(self._of_peers.items()):
+            event = self._events.get(identity)  # a change may push another one out
+            if event is not None and event.lasts and gateway not in present:
+                self._change(event, msgspec.structs.replace(event, lasts=False))
 
     def _begin(self, new: JournalEvent) -> None:
         same = self._events.get(self._by_key.get(new.key, 0))
@@ -191,3 +194,8 @@ class EventRecord:
     def _drop(self, identity: int) -> None:
         del self._events[identity]
         self._bytes -= self._sizes.pop(identity)
+
+
+def _state(event: ConsoleEvent) -> tuple[object, ...]:
+    """Return what may change of an event."""
+    return event.count, event.last_at, event.ended_at, event.lasts

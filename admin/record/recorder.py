@@ -112,6 +112,7 @@ class Recorder:
             self.history.add(now, {prefix: _without_seconds(row) for prefix, row in rows.items()})
         for gateway, events in self.fleet.events.items():
             self.events.record.add_shared(gateway, events)
+        self.events.record.keep_gateways(self.fleet.events)
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""

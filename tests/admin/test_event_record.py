@@ -126,6 +126,18 @@ def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> No
     assert here.shared(NOW) == ()
 
 
+def test_what_goes_on_at_a_gateway_that_is_gone_has_no_known_end() -> None:
+    there, here = EventRecord(), EventRecord()
+    there.add([seen(DOWN, lasts=True)])
+    here.add_shared("other", there.shared(NOW))
+    here.keep_gateways({"other"})
+    assert here.after(0)[0].lasts
+    here.keep_gateways(set())
+    assert [(it.lasts, it.ended_at) for it in here.after(0)] == [(False, None)]
+    here.add_shared("other", there.shared(NOW))  # it was only unreachable
+    assert here.after(0)[0].lasts
+
+
 def test_events_are_shared_for_minutes_and_the_newest_ones_alone() -> None:
     record = EventRecord()
     record.add(seen(f"{number}", number) for number in range(MOST_SHARED + 1))

@@ -129,6 +129,26 @@ def test_a_file_of_events_that_cannot_be_written_stops_nothing(tmp_path: Path) -
         assert ask(server.port, "PUT", "/v1/stream/a").status == 201
 
 
+def test_the_command_follows_events_as_they_happen() -> None:
+    with headgate() as server:
+        begun(server, "server.started")
+        command = [
+            str(HEADGATE),
+            "events",
+            "--follow",
+            "--kind",
+            "server",
+            "--admin",
+            server.admin_url,
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            assert "the server has started" in following.stdout.readline()
+            server.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]  # it has started
+            assert "the settings were read again" in following.stdout.readline()
+            following.terminate()
+
+
 def test_two_gateways_of_one_redis_show_the_events_of_each_other(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as redis,
