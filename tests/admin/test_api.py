@@ -22,6 +22,7 @@ from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import Switchboard, setup
+from tests.support.log_level import kept_level
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -532,6 +533,11 @@ async def test_explain_judges_the_target_as_written_and_refuses_other_urls(
 
 
 async def test_every_api_response_matches_its_openapi_schema(console: Console) -> None:
+    with kept_level():  # a reload sets the level of the settings
+        await check_every_response(console)
+
+
+async def check_every_response(console: Console) -> None:
     from openapi_schema_validator import OAS31Validator
 
     await console.create("chat", "application/json", b"[1]")

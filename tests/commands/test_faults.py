@@ -475,11 +475,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
-async def said_of(server: Listener, scheme: str) -> str:
-    """The sentence about a server at which no request succeeds."""
+async def said_of(server: Listener, scheme: str, status: int = 69) -> str:
+    """Return the sentence about a server at which no request succeeds, and check the status."""
     url = f"{scheme}://127.0.0.1:{server.port}/s"
     done = await asyncio.to_thread(run, [HEADGATE, "head", url])
-    assert done.returncode == 69
+    assert done.returncode == status
     said = done.stderr.decode()
     assert said.startswith(f"headgate: {url}: ")
     return said.removeprefix(f"headgate: {url}: ")
@@ -490,8 +490,9 @@ async def test_an_untrusted_certificate_is_reported_as_such(certificate: ssl.SSL
         await reader.read()
 
     async with Listener(serve, tls=certificate) as server:
-        assert await said_of(server, "https") == (
-            "the certificate of the server is not trusted: self-signed certificate.\n"
+        assert await said_of(server, "https", status=78) == (
+            "the certificate of the server is not trusted: self-signed certificate; "
+            "name the file of the authority that issued it by --cacert.\n"
         )
 
 

@@ -105,7 +105,7 @@ async def test_appended_messages_appear_on_an_open_page_within_a_second(
         for number in range(3):
             began = time.monotonic()
             assert await streams.ask("POST", "tail", {"number": number, "text": "<b>"}) == 204
-            row = tab.page.get_by_role("option").nth(number)
+            row = tab.page.get_by_role("listbox").get_by_role("option").nth(number)
             await row.get_by_text(f'{{"number": {number}, "text": "<b>"}}').wait_for()
             assert time.monotonic() - began < 1
 
@@ -119,7 +119,12 @@ async def test_a_paused_tail_shows_missed_messages_afterwards_and_ends_with_its_
         await streams.ask("POST", "pause", ["while paused"])
         await tab.page.get_by_text("0 messages, paused").wait_for()
         await tab.page.get_by_role("button", name="Follow").click()
-        await tab.page.get_by_role("option").get_by_text("while paused").wait_for()
+        await (
+            tab.page.get_by_role("listbox")
+            .get_by_role("option")
+            .get_by_text("while paused")
+            .wait_for()
+        )
         async with aiohttp.ClientSession() as session:
             url = f"http://{streams.listen}{ROUTE}/pause"
             async with session.post(url, headers={"Stream-Closed": "true"}):
@@ -136,7 +141,7 @@ async def test_a_long_message_list_renders_only_rows_in_view_and_drops_the_oldes
         await expect(status).to_have_text("0 messages, following")
         await streams.ask("POST", "many", list(range(MOST_ROWS)))
         await expect(status).to_have_text("10,000 messages, following")
-        rows = tab.page.get_by_role("option")
+        rows = tab.page.get_by_role("listbox").get_by_role("option")
         await expect(rows.last).to_contain_text(str(MOST_ROWS - 1))
         assert 10 < await rows.count() < 60
         await streams.ask("POST", "many", [MOST_ROWS])

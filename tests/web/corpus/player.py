@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from gateway.telemetry.logs import NAME
 from tests.support.http1 import BODYLESS, Client, ConnectionEnded, read_chunk
 from tests.support.live_origin import LiveOrigin
+from tests.support.log_level import kept_level
 from tests.support.waiting import until
 from tests.web.corpus.gateway import SpanNames, staged
 from tests.web.corpus.masks import Masks, body_of, lines_of
@@ -221,14 +222,9 @@ class Player:
 
 async def play(exchange: Exchange, mode: Mode, probed: Figures) -> list[str]:
     """Return all that could be seen; what the last question of `asks_on` counts is left out."""
-    logger = logging.getLogger(NAME)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        with capture_logs() as logged:
-            return await _play(exchange, mode, probed, logged)
-    finally:
-        logger.setLevel(level)
+    with kept_level(NAME) as logger, capture_logs() as logged:
+        logger.setLevel(logging.INFO)
+        return await _play(exchange, mode, probed, logged)
 
 
 async def _play(
