@@ -7,7 +7,7 @@ import resource
 from functools import cache
 from typing import TYPE_CHECKING
 
-from admin.model import About
+from admin.model.settings import About
 from gateway.settings.log_kinds import KINDS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from admin.errors import NotTold
-from admin.model import CdnFile, CdnTarget, CdnTargets
+from admin.model.cdn import CdnFile, CdnTarget, CdnTargets
 from cdn_configs import comparison, targets
 from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.explain import bounds, exclusions

@@ -16,13 +16,13 @@ import msgspec
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from admin.model import DoctorFinding, DoctorView
+from admin.model.doctor import DoctorFinding, DoctorView
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from admin.model import DoctorWish
+    from admin.model.doctor import DoctorWish
     from gateway.settings import Settings
 
 # An examination takes 130 s at most, and 8 s to remove its streams; the rest is for a busy machine.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from admin.model import Configuration, SettingView
+from admin.model.settings import Configuration, SettingView
 from gateway.settings import Settings, describe_settings, redacted_origin
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges, ConsoleRoutes
 from admin.configuration import configuration
 from admin.errors import NotTold
-from admin.model import Instance
+from admin.model.overview import Instance
 from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
@@ -38,18 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from admin.cdn import Choice
-    from admin.model import (
-        About,
-        CdnFile,
-        CdnTargets,
-        Configuration,
-        MessagePlace,
-        Messages,
-        Overview,
-        RouteView,
-        RunsView,
-        Span,
-    )
+    from admin.model.cdn import CdnFile, CdnTargets
+    from admin.model.kinds import Span
+    from admin.model.overview import Overview, RouteView
+    from admin.model.settings import About, Configuration
+    from admin.model.streams import MessagePlace, Messages, RunsView
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient

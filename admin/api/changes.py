@@ -27,7 +27,7 @@ from gateway.protocol.own_limits import LimitChanges
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from admin.model import DoctorView, DoctorWish
+    from admin.model.doctor import DoctorView, DoctorWish
     from gateway.telemetry.inspection import StreamDescription
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.access.check import NEEDS
-from admin.api.table import OPERATIONS, add_operations, reply
+from admin.api.operation import reply
+from admin.api.table import OPERATIONS, add_operations
 from admin.api.values import Problem
 from admin.console import CONSOLE
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from admin.api.table import Operation
+    from admin.api.operation import Operation
 
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/event-stream"

@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from admin.cdn import Choice, Entered
-from admin.model import Level, RouteView, Span
+from admin.model.kinds import Level, Span
+from admin.model.overview import RouteView
 from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from admin.model import HeatMap
+from admin.model.charts import HeatMap
 from admin.pages import paths, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from admin.model import Chart, Line
+    from admin.model.charts import Chart, Line
 
     Format = Callable[[float | None], str]
 

@@ -9,7 +9,7 @@ import msgspec
 from admin.pages import show
 
 if TYPE_CHECKING:
-    from admin.model import Message
+    from admin.model.streams import Message
 
 PREVIEW = 160  # characters: what a wide screen shows of a line
 BYTES_A_LINE = 16

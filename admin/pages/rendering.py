@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
-from admin.model import ALARM_RATIO, TARGET_RATIO
+from admin.model.kinds import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
 from gateway.turns import Turns
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
     from markupsafe import Markup
 
-    from admin.model import Chart
+    from admin.model.charts import Chart
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")

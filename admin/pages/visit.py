@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from admin.console import Console
-    from admin.model import Viewer
+    from admin.model.viewer import Viewer
 
 C = TypeVar("C", bound=str)
 

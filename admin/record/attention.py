@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.model import ALARM_RATIO, Attention
+from admin.model.kinds import ALARM_RATIO
+from admin.model.overview import Attention
 from admin.record import figures
 from gateway.monitoring.certificate_expiry import EXPIRES_NOW, EXPIRES_SOON
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
@@ -13,7 +14,7 @@ from gateway.settings.log_kinds.redis import WITHOUT_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from admin.model import Level
+    from admin.model.kinds import Level
     from admin.record.figures import Row
     from admin.source import Health
     from gateway.telemetry.metrics import Sample

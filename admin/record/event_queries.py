@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.event_model import EventList, EventMark
+from admin.model.events import EventList, EventMark
 
 if TYPE_CHECKING:
-    from admin.event_model import ConsoleEvent
-    from admin.model import Level
+    from admin.model.events import ConsoleEvent
+    from admin.model.kinds import Level
     from admin.record.event_record import EventRecord
     from gateway.telemetry.event_journal import EventKind
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.event_model import ConsoleEvent
+from admin.model.events import ConsoleEvent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

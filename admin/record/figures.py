@@ -17,7 +17,7 @@ from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from admin.model import Result, Transport
+    from admin.model.kinds import Result, Transport
     from gateway.telemetry.metrics import Sample
 
 Row = Sequence[float]

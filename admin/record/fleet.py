@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.event_model import ConsoleEvent
+from admin.model.events import ConsoleEvent
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED
 from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics

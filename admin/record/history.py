@@ -11,7 +11,7 @@ from admin.record import figures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from admin.model import Span
+    from admin.model.kinds import Span
     from admin.record.figures import Row
 
 POINTS = 180

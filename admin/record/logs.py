@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from admin.model import LogFact, LogView
+from admin.model.overview import LogFact, LogView
 from admin.record.attention import FEWEST_FREE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from admin.model import Level, RouteView
+    from admin.model.kinds import Level
+    from admin.model.overview import RouteView
     from gateway.telemetry.metrics import Sample
 
     Unit = Literal["count", "bytes", "seconds", "words"]

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from admin.model import (
-    RESULTS,
-    Chart,
-    HealthState,
-    HeatMap,
-    Line,
-    Overview,
-    RouteFigures,
-    RouteView,
-    Server,
-    Stat,
-)
+from admin.model.charts import Chart, HeatMap, Line, Stat
+from admin.model.kinds import RESULTS, HealthState
+from admin.model.overview import Overview, RouteFigures, RouteView, Server
 from admin.record import figures, history, policy
 from admin.record.attention import is_felt
 from admin.record.event_queries import marks
@@ -29,7 +20,8 @@ from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from admin.model import Instance, Result, Span, Transport
+    from admin.model.kinds import Result, Span, Transport
+    from admin.model.overview import Instance
     from admin.record.figures import Row
     from admin.record.recorder import Recorder
     from admin.source import Health

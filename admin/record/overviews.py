@@ -15,7 +15,8 @@ from admin.record.overview import overview
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from admin.model import Instance, Overview, Span
+    from admin.model.kinds import Span
+    from admin.model.overview import Instance, Overview
     from admin.record.recorder import Recorder
     from admin.source import Setup
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.errors import NotTold
-from admin.model import Span
+from admin.model.kinds import Span
 from admin.record import figures
 from admin.record.history import SPANS_S
 from gateway.telemetry.access_log import MOST_REFUSALS

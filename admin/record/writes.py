@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from admin.model import Chart, Stat, Writes
+from admin.model.overview import Writes
 from admin.record import figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from admin.model.charts import Chart, Stat
     from admin.record.figures import Row
 
     Figure = Callable[[Row | None], float | None]

@@ -12,7 +12,7 @@ import msgspec
 from yarl import URL
 
 from admin.errors import NotTold
-from admin.model import MessagePlace, Messages
+from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
 from gateway import trust
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from admin.model import Message
+    from admin.model.streams import Message
     from gateway.access.console import ConsoleToken
     from gateway.settings import Settings
 

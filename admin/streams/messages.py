@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.model import Message
+from admin.model.streams import Message
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, is_text, json_messages
 

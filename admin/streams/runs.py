@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.model import RunsView, RunView
+from admin.model.streams import RunsView, RunView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

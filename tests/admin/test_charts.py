@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from admin.event_model import EventMark
-from admin.model import Chart, HeatMap, Line
+from admin.model.charts import Chart, HeatMap, Line
+from admin.model.events import EventMark
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
 from admin.pages.rendering import FILTERS

@@ -8,7 +8,7 @@ from admin.streams import runs
 from gateway.telemetry.inspection import ListRuns, RunPage, RunRow
 
 if TYPE_CHECKING:
-    from admin.model import RunView
+    from admin.model.streams import RunView
 
 NOW = 2_000.0
 

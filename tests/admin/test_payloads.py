@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.model import Message
+from admin.model.streams import Message
 from admin.pages import payloads
 
 

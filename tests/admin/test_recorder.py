@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.model import HealthState, Instance
+from admin.model.kinds import HealthState
+from admin.model.overview import Instance
 from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
@@ -39,7 +40,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from admin.model import Attention, Overview
+    from admin.model.overview import Attention, Overview
     from admin.source import Setup
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot

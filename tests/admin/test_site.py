@@ -27,7 +27,9 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from admin.model import MessagePlace, Messages, Overview, RouteView, Span
+    from admin.model.kinds import Span
+    from admin.model.overview import Overview, RouteView
+    from admin.model.streams import MessagePlace, Messages
     from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}

@@ -12,7 +12,7 @@ from aiohttp import web
 from admin.access.audit import audited
 from admin.cdn import LONGEST_CHOICE, Choice
 from admin.errors import NotTold
-from admin.model import DoctorWish
+from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
@@ -25,7 +25,7 @@ from gateway.protocol.http.paths import MAX_PATH_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from admin.model import CdnFile, CdnTarget
+    from admin.model.cdn import CdnFile, CdnTarget
     from admin.pages.visit import Visit
 
 PATH = "/cdn"

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from msgspec.structs import replace
 
-from admin.model import Chart, Line, Overview, Span, Stat, Writes
+from admin.model.charts import Chart, Line, Stat
+from admin.model.kinds import Span
+from admin.model.overview import Overview, Writes
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice

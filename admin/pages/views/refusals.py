@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from admin.model import Span
+from admin.model.kinds import Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.overview import SPANS

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from admin.access.audit import audited
 from admin.errors import NotTold
-from admin.model import MessagePlace
+from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.show import spoken

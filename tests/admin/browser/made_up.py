@@ -13,32 +13,23 @@ from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges
 from admin.console import Console
 from admin.errors import NotTold
-from admin.event_model import ConsoleEvent, EventMark
-from admin.model import (
-    About,
+from admin.model.charts import Chart, HeatMap, Line, Stat
+from admin.model.doctor import DoctorFinding
+from admin.model.events import ConsoleEvent, EventMark
+from admin.model.kinds import HealthState
+from admin.model.overview import (
     Attention,
-    Chart,
-    Configuration,
-    DoctorFinding,
-    HealthState,
-    HeatMap,
     Instance,
-    Line,
     LogFact,
     LogView,
-    Message,
-    MessagePlace,
-    Messages,
     Overview,
     RouteFigures,
     RouteView,
-    RunsView,
-    RunView,
     Server,
-    SettingView,
-    Stat,
     Writes,
 )
+from admin.model.settings import About, Configuration, SettingView
+from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.settings import Settings
@@ -57,7 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from admin.cdn import Choice
-    from admin.model import CdnFile, CdnTargets, Span
+    from admin.model.cdn import CdnFile, CdnTargets
+    from admin.model.kinds import Span
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC

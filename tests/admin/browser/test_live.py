@@ -12,7 +12,7 @@ from playwright.async_api import expect
 
 from admin import events
 from admin.errors import NotTold
-from admin.model import Message, MessagePlace, Messages
+from admin.model.streams import Message, MessagePlace, Messages
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 from tests.support.waiting import until

@@ -9,15 +9,10 @@ from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from admin.model import (
-    Attention,
-    Configuration,
-    HealthState,
-    Message,
-    MessagePlace,
-    Messages,
-    SettingView,
-)
+from admin.model.kinds import HealthState
+from admin.model.overview import Attention
+from admin.model.settings import Configuration, SettingView
+from admin.model.streams import Message, MessagePlace, Messages
 from admin.pages.rendering import link
 from gateway.telemetry.inspection import (
     ExplainStep,
@@ -36,7 +31,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-    from admin.model import Overview, RouteView, Span
+    from admin.model.kinds import Span
+    from admin.model.overview import Overview, RouteView
     from gateway.telemetry.inspection import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -1,0 +1,59 @@
+"""The operations of the JSON API that go on: pages and streams as they change, as events."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.console import CONSOLE
+from admin.errors import NotTold
+from admin.events import event, serve_events, ticks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from aiohttp import web
+
+    from admin.api.values import (
+        OfSpan,
+        OfTail,
+    )
+    from admin.console import Console
+    from admin.model.kinds import Span
+
+
+async def overview_events(request: web.Request, query: OfSpan, _body: None) -> web.StreamResponse:
+    """Serve the overview, again each two seconds."""
+    return await serve_events(request, overviews(request.app[CONSOLE], query.span))
+
+
+async def stream_events(request: web.Request, query: OfTail, _body: None) -> web.StreamResponse:
+    """Serve messages of a stream as they come, from the last one that the client has."""
+    offset = request.headers.get("Last-Event-ID") or query.offset
+    console = request.app[CONSOLE]
+    return await serve_events(request, tail(console, query.route, query.name, offset))
+
+
+async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
+    """Yield the overview as events."""
+    async for _ in ticks():
+        yield event(await console.overview_as_json(span))
+
+
+async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:
+    """Yield a stream's messages as events, their ids the offsets behind them; the last is `closed`.
+
+    Failures are events called `problem`, since the head of the response is sent by then.
+    """
+    try:
+        async with aclosing(console.follow(route, name, offset)) as following:
+            async for messages in following:
+                data = msgspec.json.encode(messages)
+                identity = messages.tail or (messages.behind.offset if messages.behind else "")
+                yield event(data, identity=identity)
+        yield event(b"{}", name="closed")
+    except NotTold as refusal:
+        problem = {"status": refusal.status, "detail": refusal.reason}
+        yield event(msgspec.json.encode(problem), name="problem")

@@ -1,0 +1,113 @@
+"""The operations of the JSON API that show something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.access.check import VIEWER
+from admin.api.values import (
+    OfCdnFile,
+    OfEvents,
+    OfMessages,
+    OfRoute,
+    OfRuns,
+    OfSpan,
+    OfStream,
+    RequestToExplain,
+    Routes,
+)
+from admin.console import CONSOLE
+from admin.model.streams import MessagePlace, Messages, RunsView
+from admin.record.event_queries import EventQuery, select
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from admin.model.cdn import CdnFile, CdnTargets
+    from admin.model.doctor import DoctorView
+    from admin.model.events import EventList
+    from admin.model.overview import Overview
+    from admin.model.settings import About, Configuration
+    from admin.record.refusals import RefusalsView
+    from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
+
+
+async def overview(request: web.Request, query: OfSpan, _body: None) -> Overview:
+    """Return the figures of the first page over a span."""
+    return await request.app[CONSOLE].overview(query.span)
+
+
+async def routes(request: web.Request, query: OfSpan, _body: None) -> Routes:
+    """Return every route with its figures."""
+    return Routes(await request.app[CONSOLE].routes(query.span))
+
+
+async def refusals(request: web.Request, query: OfSpan, _body: None) -> RefusalsView:
+    """Return the refusals of a span, with their clients for operators only."""
+    is_operator = request[VIEWER].role == "operator"
+    return await request.app[CONSOLE].refusals.view(query.span, with_clients=is_operator)
+
+
+async def streams(request: web.Request, query: OfRoute, _body: None) -> StreamPage:
+    """Return a page of the streams of a route."""
+    return await request.app[CONSOLE].streams(
+        query.route,
+        begins=query.begins,
+        order=query.order,
+        after=query.after,
+        limit=query.limit,
+    )
+
+
+async def stream(request: web.Request, query: OfStream, _body: None) -> StreamDescription:
+    """Return what is known of a stream, of its producers and of its readers."""
+    return await request.app[CONSOLE].stream(query.route, query.name)
+
+
+async def runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
+    """Return a page of the runs of a route."""
+    return await request.app[CONSOLE].runs(
+        query.route, status=query.status, after=query.after, limit=query.limit
+    )
+
+
+async def events(request: web.Request, query: OfEvents, _body: None) -> EventList:
+    """Return the events that fit a query, by their sequence."""
+    wanted = EventQuery(query.after, query.kind, query.level, query.route, query.text, query.since)
+    return select(request.app[CONSOLE].event_record, wanted, query.limit)
+
+
+async def messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
+    """Return messages of a stream from a place on."""
+    place = MessagePlace(query.offset, query.skip)
+    return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
+
+
+async def explain(request: web.Request, _query: None, body: RequestToExplain) -> Explanation:
+    """Return what would become of a request, which is not made."""
+    return await request.app[CONSOLE].explanation(body.url, body.headers, body.method)
+
+
+async def cdn_targets(request: web.Request, _query: None, _body: None) -> CdnTargets:
+    """Return every CDN and proxy that a configuration can be made for."""
+    return request.app[CONSOLE].cdn_targets()
+
+
+async def cdn_file(request: web.Request, query: OfCdnFile, _body: None) -> CdnFile:
+    """Return a configuration for one of them."""
+    return await request.app[CONSOLE].cdn_file(query.target, query)
+
+
+async def cdn_doctor(request: web.Request, _query: None, _body: None) -> DoctorView:
+    """Return the state of the examination of a deployment."""
+    return request.app[CONSOLE].doctor.view
+
+
+async def configuration(request: web.Request, _query: None, _body: None) -> Configuration:
+    """Return the settings in effect."""
+    return request.app[CONSOLE].configuration()
+
+
+async def about(request: web.Request, _query: None, _body: None) -> About:
+    """Return versions, formats and limits."""
+    return request.app[CONSOLE].about()

@@ -1,0 +1,125 @@
+"""The first page: its figures, routes and logs, and what needs attention."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from admin.model.charts import Chart, HeatMap, Stat
+from admin.model.kinds import HealthState, Level, Span, Transport
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """The gateway whose page this is, and its state."""
+
+    name: str
+    state: HealthState
+    workers: int
+    version: str
+    started_at: float | None
+    gateways: int  # that share a log and were heard of in the last seconds, with this one
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """Something that an operator should look at, in one sentence."""
+
+    level: Level
+    sentence: str
+    route: str | None = None  # its prefix
+    since: float | None = None
+
+
+class Writes(msgspec.Struct, frozen=True):
+    """The appends of all routes: rates a second, durations from a request's head to its response.
+
+    Refused is what was answered with 4xx, failed with 5xx.
+    """
+
+    appends: Stat  # that were stored
+    received: Stat  # bytes of request bodies
+    refused: Stat
+    failed: Stat
+    p50: Stat
+    p99: Stat
+    commits: Stat  # of logs of our own
+    appends_per_commit: Stat
+    by_outcome: Chart
+    durations: Chart
+
+
+class LogFact(msgspec.Struct, frozen=True):
+    """A fact about the place where appends go: a number in its unit, or words."""
+
+    name: str
+    value: float | str | None
+    unit: Literal["count", "bytes", "seconds", "words"]
+    level: Level | None = None
+
+
+class LogView(msgspec.Struct, frozen=True):
+    """The place where the appends of a route go: a log of this gateway's, or an origin."""
+
+    route: str  # its prefix
+    origin: str  # without credentials
+    kind: str  # as of RouteView
+    state: HealthState
+    facts: tuple[LogFact, ...]
+
+
+class RouteFigures(msgspec.Struct, frozen=True):
+    """A route's figures over the span: rates of now, ratios of the whole span."""
+
+    requests: float | None
+    without_origin: float | None
+    collapse: float | None  # readers for each request at the origin or read of the log
+    readers: dict[Transport, int]
+    appends: float | None
+    errors: float | None
+    history: tuple[float | None, ...]  # of requests
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A server of an HTTP origin."""
+
+    name: str  # without credentials
+    state: HealthState
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """A route: where it goes, its policy in words, its health, its figures."""
+
+    prefix: str
+    origin: str  # without credentials
+    kind: str  # a kind of log, such as `redis`, or `http`
+    state: HealthState
+    policy: tuple[str, ...]  # a sentence each
+    figures: RouteFigures
+    repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
+    servers: tuple[Server, ...] = ()
+    streams: dict[str, int] = {}  # created, expired and deleted since the start; empty for origins
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The first page."""
+
+    taken_at: float
+    span: Span
+    instance: Instance
+    attention: tuple[Attention, ...]  # the worst first
+    without_origin: Stat
+    reads: int  # in the span, of which `without_origin` is a part
+    collapse: Stat
+    most_collapsed: float | None  # readers that one answer was given to
+    live_readers: Stat
+    readers: dict[Transport, int]
+    delivery_p99: Stat
+    requests: Stat  # a second
+    appends: Stat  # a second
+    by_result: Chart
+    ratio: Chart
+    by_transport: Chart
+    delivery: HeatMap
+    routes: tuple[RouteView, ...]
+    writes: Writes
+    logs: tuple[LogView, ...]  # in the order of the routes

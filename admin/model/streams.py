@@ -1,0 +1,71 @@
+"""The messages of a stream, and the runs of a route."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.telemetry.inspection import RunStatus
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """A run of an application. Figures are None where this gateway has not seen all of it.
+
+    `items_per_second` counts from the first item on, which came `first_item_after` its start.
+    """
+
+    name: str  # below the prefix of its route
+    status: RunStatus
+    error: str | None
+    started_at: float | None
+    lasted: float | None
+    first_item_after: float | None
+    items: int | None
+    items_per_second: float | None
+
+
+class RunsView(msgspec.Struct, frozen=True):
+    """A page of a route's runs: those that go on, then the newest.
+
+    `after` is where the next page begins. `is_cut` says that the route has more streams than were
+    looked at, so that runs from before the gateway's start may be missing.
+    """
+
+    runs: tuple[RunView, ...]
+    after: str | None = None
+    is_cut: bool = False
+
+
+class MessagePlace(msgspec.Struct, frozen=True):
+    """The place where messages begin: `skip` messages after an offset, as a response has many."""
+
+    offset: str
+    skip: int = 0
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of a JSON stream, or a piece of any other.
+
+    `text` is what it says if it is text, else None, and `data` are its bytes. Both are cut where
+    `truncated`. The protocol tells offsets between answers, and not between the messages of one:
+    so `next_offset` is known of the last one alone.
+    """
+
+    size: int  # bytes, uncut; of what is too long to be read, those that were
+    text: str | None
+    data: bytes | None
+    truncated: bool = False
+    next_offset: str | None = None
+
+
+class Messages(msgspec.Struct, frozen=True):
+    """Messages of a stream from a place on, and the place of those behind them.
+
+    `behind` is None at the tail; `tail` is then the offset from which a live tail goes on.
+    """
+
+    content_type: str
+    begin: MessagePlace
+    messages: tuple[Message, ...]
+    behind: MessagePlace | None
+    tail: str | None
+    closed: bool = False  # and this is its end
