@@ -37,12 +37,13 @@ from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
+    from gateway.model_parts import ModelRoute, ModelRoutes
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from gateway.web.connections.http_connection import RequestHandlers
     from gateway.web.handlers.dispatch import Operate
     from gateway.web.router import Router
+
+    MakeModels = Callable[
+        [Settings, Sequence[StreamRoute], Authorities, Sequence[ModelRoute]], list[ModelRoute]
+    ]
 
 HOUR_S = 3600.0
 
@@ -213,13 +218,47 @@ def edge_route(
     return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
 
 
-def handlers_of(routes: Router, shared: Context) -> RequestHandlers:
-    """Make the handlers of the requests to these routes, and the lines of all responses."""
+def models_maker(shared: Context) -> MakeModels:
+    """Return the maker of the routes to model providers of one process.
+
+    It takes settings, the routes of streams, the authorities, and the model routes in force, of
+    which it returns those that need no change.
+    """
+    makers: list[ModelRoutes] = []
+
+    def make(
+        settings: Settings,
+        routes: Sequence[StreamRoute],
+        authorities: Authorities,
+        earlier: Sequence[ModelRoute],
+    ) -> list[ModelRoute]:
+        if not settings.models:
+            return []
+        if not makers:
+            from gateway.model_parts import ModelRoutes  # the client of providers, for models only
+
+            makers.append(ModelRoutes(shared))
+        return makers[0].make(settings, routes, authorities, earlier)
+
+    return make
+
+
+def handlers_of(
+    routes: Router, shared: Context, models: Sequence[StreamRoute] = ()
+) -> RequestHandlers:
+    """Make the handlers of the requests to these routes, and the lines of all responses.
+
+    `models` are those of the routes that lead to model providers.
+    """
     shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
     }
-    if _has_edges(routes):
+    if models:
+        from gateway import model_parts  # the client of providers, for models only
+
+        operations[model_parts.ModelRoute] = model_parts.ModelHandlers(shared).operate
+    if _has_edges(routes, models):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
@@ -239,8 +278,8 @@ def inspector(routes: Router, shared: Context) -> Inspector:
     return Inspector(routes, kinds, shared.refusals)
 
 
-def _has_edges(routes: Router) -> bool:
-    return any(not isinstance(route, HostedRoute) for route in routes)
+def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:
+    return any(not isinstance(route, HostedRoute) and route not in models for route in routes)
 
 
 def access_of(

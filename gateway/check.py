@@ -107,7 +107,10 @@ def _print_routes(settings: Settings) -> None:
     streams = " and ".join((streams, *front_urls(settings)))
     console = f"{settings.admin}{' by TLS' if settings.admin_tls_certificate else ''}"
     click.echo(f"Valid: streams on {streams}, health checks on {console}.")
-    width = max(len(route.prefix) for route in settings.route_table)
+    prefixes = [route.prefix for route in settings.route_table]
+    width = max(map(len, (*prefixes, *(model.prefix for model in settings.models))))
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
+    for model in settings.models:
+        click.echo(f"  {model.prefix:<{width}}  answers of {model.upstream} in {model.streams}")

@@ -135,6 +135,12 @@ class ConfigurationConflict(HeadgateError):
     code = "configuration_conflict"
 
 
+class IdempotencyKeyReused(HeadgateError):
+    """The Idempotency-Key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
 class ProducerFenced(HeadgateError):
     """The producer's epoch is older than the current one, `epoch`."""
 

@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.settings.access import AdminToken, AdminUser
+from gateway.settings.arrays.access import AdminToken, AdminUser
+from gateway.settings.arrays.jwt_issuers import JwtIssuer
+from gateway.settings.arrays.model_route import ModelSettings
+from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
-from gateway.settings.jwt_issuers import JwtIssuer
-from gateway.settings.purged_cache import PurgedCache
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import SettingDescription, describe_settings
 
@@ -36,6 +37,7 @@ COLUMNS: dict[str, Callable[[SettingDescription], str]] = {
 TABLES: dict[str, type[Table]] = {
     "All settings": Settings,
     "Routes": Route,
+    "Models": ModelSettings,
     "Users of the console": AdminUser,
     "Tokens of the console": AdminToken,
     "Caches that are purged": PurgedCache,

@@ -51,10 +51,14 @@ class Authorities:
 
         `earlier` are those before a reload: what they have fetched, and their reader keys, go on.
         """
-        self._prefixes = tuple(route.prefix for route in settings.route_table)
+        self._prefixes = (
+            *(route.prefix for route in settings.route_table),
+            *(model.prefix for model in settings.models),
+        )
         self._issuers = settings.jwt_issuers
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
-        self._kinds_by_setting = {"auth": settings.auth, **by_route}
+        by_model = {f"models[{index}].auth": one.auth for index, one in enumerate(settings.models)}
+        self._kinds_by_setting = {"auth": settings.auth, **by_route, **by_model}
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         self._named = settings.named
         self._judging = Judging(clock)
@@ -90,6 +94,8 @@ class Authorities:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in KINDS)
             if route.reader_keys == "on":
                 authorities.reader_keys()
+        for model in settings.models:
+            authorities.verifier(settings.auth_of(model))
         return (*authorities.without_effect(), *authorities.not_rotated())
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:

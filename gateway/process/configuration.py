@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
+    from gateway.models.route import ModelRoute
     from gateway.purge.purges import Purges
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ActiveConfiguration:
-    """Settings, with the authorities, purges and routes that follow them.
+    """Settings, with the authorities, purges, routes and models that follow them.
 
-    The routes are in the order of the settings. A reload replaces the whole object; authorities,
-    purges and routes may go on into the next one.
+    The routes and models are in the order of the settings. A reload replaces the whole object;
+    authorities, purges, routes and models may go on into the next one.
     """
 
     def __init__(
@@ -31,14 +32,16 @@ class ActiveConfiguration:
         authorities: Authorities,
         purges: Purges,
         routes: Sequence[StreamRoute],
+        models: Sequence[ModelRoute],
         shared: Context,
     ) -> None:
         self.settings = settings
         self.authorities = authorities
         self.purges = purges
         self.routes = tuple(routes)
+        self.models = tuple(models)
         shared.connect(purge=purges.purge)
-        self.router = Router(self.routes)
+        self.router = Router([*self.routes, *self.models])
         self.fast_path = FastPath(self.router, shared)
-        self.handlers = app.handlers_of(self.router, shared)
-        self.inspector = app.inspector(self.router, shared)
+        self.handlers = app.handlers_of(self.router, shared, self.models)
+        self.inspector = app.inspector(Router(self.routes), shared)

@@ -88,10 +88,16 @@ class Gateway:
             app.route_of(settings, it, shared, app.access_of(settings, it, authorities, shared))
             for it in settings.route_table
         ]
+        models = app.models_maker(shared)
         purges = self._purges(settings)
-        self._configuration = ActiveConfiguration(settings, authorities, purges, routes, shared)
+        self._configuration = ActiveConfiguration(
+            settings, authorities, purges, routes, models(settings, routes, authorities, ()), shared
+        )
         self._makers = reconfiguration.Makers(
-            self._authorities, self._purges, lambda new: prepare_tls(self._handshakes, new.tls)
+            self._authorities,
+            self._purges,
+            models,
+            lambda new: prepare_tls(self._handshakes, new.tls),
         )
         self._retiring: set[asyncio.Task[None]] = set()  # configurations before reloads
         self._connections: ConnectionServer | None = None  # once it listens
@@ -180,7 +186,7 @@ class Gateway:
         configuration.authorities.start()
         configuration.purges.open()
         self._open.push_async_callback(self._close_configuration)
-        for route in configuration.routes:
+        for route in (*configuration.routes, *configuration.models):
             await route.open()
             self._opened.append(route)
         if self._journal is None:
@@ -238,7 +244,7 @@ class Gateway:
         assert self._connections is not None, "only what serves is reloaded"
         grace_s = self.settings.shutdown_grace
         self._configuration = new = prepared.commit()
-        self._opened = [*new.routes]
+        self._opened = [*new.routes, *new.models]
         self._connections.serve(new.handlers, new.fast_path, new.settings.keepalive_timeout)
         task = asyncio.create_task(prepared.retire(self._connections, grace_s))
         self._retiring.add(task)
@@ -266,7 +272,9 @@ class Gateway:
         grace_s = self.settings.shutdown_grace
         try:
             async with asyncio.timeout(grace_s):
-                await asyncio.gather(*(route.drain() for route in self._routes))
+                configuration = self._configuration
+                drained = (*configuration.routes, *configuration.models)
+                await asyncio.gather(*(route.drain() for route in drained))
                 await connections.connections.all_idle()
                 await self._configuration.purges.drain()
                 if self._shared.tracer is not None:

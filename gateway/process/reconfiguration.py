@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.authorities import Authorities
+    from gateway.models.route import ModelRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Settings
@@ -45,11 +46,13 @@ def check_fixed(current: Settings, new_settings: Settings) -> None:
 class Makers(NamedTuple):
     """The functions that make parts of a configuration for this process.
 
-    `certificates` returns a function that puts those of the settings in force.
+    `models` uses those in force again where their settings are the same. `certificates` returns a
+    function that puts those of the settings in force.
     """
 
     authorities: Callable[[Settings, Authorities | None], Authorities]
     purges: Callable[[Settings], Purges]
+    models: app.MakeModels
     certificates: Callable[[Settings], Callable[[], None]]
 
 
@@ -78,6 +81,7 @@ class Reload:
         self._kept: list[_KeptRoute] = []
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new configuration, in its order
+        self._models: list[ModelRoute] = []  # and those to providers
 
     async def prepare(self) -> None:
         """Make what the new configuration needs. Raises StartError, and then leaves nothing."""
@@ -97,6 +101,7 @@ class Reload:
         try:
             for route in settings.route_table:
                 await self._prepare_route(route, *earlier.get(route.prefix, (None, None)))
+            await self._prepare_models()
         except BaseException:
             await self.abandon()
             raise
@@ -118,6 +123,14 @@ class Reload:
         await route.open()
         self._opened.append(route)
         self._routes.append(route)
+
+    async def _prepare_models(self) -> None:
+        current = self._current.models
+        self._models = self._makers.models(self._settings, self._routes, self._authorities, current)
+        for model in self._models:
+            if model not in current:
+                await model.open()
+                self._opened.append(model)
 
     def _check_log_free(self, route_settings: Route) -> None:
         """Raise StartError if a route in force has the log open that one process has alone.
@@ -158,8 +171,10 @@ class Reload:
         app.reconfigure(self._shared, settings)
         for kept in self._kept:
             app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._shared)
+        for model in self._models:
+            model.renew()
         new = ActiveConfiguration(
-            settings, self._authorities, self._purges, self._routes, self._shared
+            settings, self._authorities, self._purges, self._routes, self._models, self._shared
         )
         if self._purges is not current.purges:
             self._purges.open()
@@ -182,7 +197,9 @@ class Reload:
         Requests that began before have `grace_s` seconds to end, as at a stop.
         """
         current = self._current
-        removed = [route for route in current.routes if route not in self._routes]
+        models: list[StreamRoute] = [it for it in current.models if it not in self._models]
+        # A model's answers are written to the streams of another route.
+        removed = [*models, *(route for route in current.routes if route not in self._routes)]
         await current.authorities.stop()
         try:
             async with asyncio.timeout(grace_s):

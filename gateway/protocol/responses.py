@@ -67,6 +67,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.CodingNotSupported: 415,
     errors.RangeNotSatisfiable: 416,
     errors.MisdirectedRequest: 421,
+    errors.IdempotencyKeyReused: 422,
     errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,

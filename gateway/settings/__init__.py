@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.settings.access import AdminToken, AdminUser, Role
+from gateway.settings.arrays.access import AdminToken, AdminUser, Role
+from gateway.settings.arrays.jwt_issuers import JwtIssuer
+from gateway.settings.arrays.model_route import ModelSettings
+from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
-from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.loading import SettingsError, load
-from gateway.settings.purged_cache import PurgedCache
 from gateway.settings.reading.kinds import (
     Address,
     LogFormat,
@@ -26,6 +27,7 @@ __all__ = [
     "JwtIssuer",
     "LogFormat",
     "LogLevel",
+    "ModelSettings",
     "PurgedCache",
     "RequestLevel",
     "Role",

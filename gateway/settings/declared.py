@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from gateway.settings.access import (
+from gateway.settings.arrays.access import (
     TOKENS_KIND,
     USERS_KIND,
     AdminToken,
     AdminUser,
 )
+from gateway.settings.arrays.jwt_issuers import ISSUERS_KIND, JwtIssuer
+from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, check_beside
+from gateway.settings.arrays.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.arrays.repeated import places, prefixes, repeated
 from gateway.settings.auth import NONE, Auth
 from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import is_loopback
-from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
-from gateway.settings.log_kinds import KINDS
-from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     ROUTES_KIND,
@@ -36,20 +36,15 @@ from gateway.settings.reading.kinds import (
     WholeSeconds,
     clash,
     read_json,
-    redacted_origin,
 )
 from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.values import Converter, Mistaken
-from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
+MOST_MODELS = 64  # each has connections of its own
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
 
@@ -92,6 +87,14 @@ class Settings(FrontSettings):
         (),
         description="Path prefixes and their origins; the longest matching prefix wins.",
         reload="yes; live reads of a removed route end after an event",
+    )
+    models: Annotated[tuple[ModelSettings, ...], Converter(read_json), ValueKind(MODELS_KIND)] = (
+        setting(
+            (),
+            longest=MOST_MODELS,
+            description="Path prefixes of model providers, whose answers become streams.",
+            reload="yes; running answers of a changed or removed one may go on for shutdown_grace",
+        )
     )
     auth: Auth = setting(
         (),
@@ -250,9 +253,6 @@ class Settings(FrontSettings):
         reload="yes, at once",
     )
 
-    # The source of each given value, by its path, such as routes[0].prefix.
-    _sources = MappingProxyType[str, str]({})
-
     @checks("origin")
     @classmethod
     def _is_no_file(cls, origin: str, context: ValueContext) -> str:
@@ -268,6 +268,15 @@ class Settings(FrontSettings):
             raise Mistaken(twice)
         return routes
 
+    @checks("models")
+    @classmethod
+    def _models_have_streams(
+        cls, models: tuple[ModelSettings, ...], context: ValueContext
+    ) -> tuple[ModelSettings, ...]:
+        if models and (routes := _routes_in(context)):
+            check_beside(models, routes)
+        return models
+
     @checks("jwt_issuers")
     @classmethod
     def _issuers_differ(
@@ -282,19 +291,9 @@ class Settings(FrontSettings):
     @classmethod
     def _streams_can_be_shared(cls, workers: int, context: ValueContext) -> int:
         """Raise ValueError if several processes cannot serve the same streams."""
-        routes = context.values.get("routes")
-        origin = context.values.get("origin")
-        if workers == 1 or routes is None or (origin is None and not routes):
-            return workers
-        for route in routes or (Route(prefix=DEFAULT_PREFIX, origin=origin),):
-            kind = route.log_kind
-            if kind is not None and not kind.is_shared:
-                others = ", ".join(one.title for one in KINDS.values() if one.is_shared)
-                raise ValueError(
-                    f"must be 1 while streams live in {redacted_origin(route.origin)}, as "
-                    f"{kind.why_alone}; only streams in {others} or at http(s) origins may have "
-                    "more"
-                )
+        for route in _routes_in(context) if workers > 1 else ():
+            if why_alone := route.why_alone():
+                raise ValueError(f"must be 1 while {why_alone}")
         return workers
 
     @checks("admin_users", "admin_tokens")
@@ -338,7 +337,8 @@ class Settings(FrontSettings):
             listen = context.values.get("front_listen")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
-        silent = [route.prefix for route in routes if not route.auth]
+        models = context.values.get("models", ())
+        silent = [one.prefix for one in (*routes, *models) if not one.auth]
         if routes and not silent:
             return auth
         raise ValueError(
@@ -360,35 +360,20 @@ class Settings(FrontSettings):
     @property
     def route_table(self) -> tuple[Route, ...]:
         """The routes in force, the longest prefix first."""
-        routes = self.routes or (Route(prefix=DEFAULT_PREFIX, origin=self.origin),)
+        routes = self.routes or (_only_route(self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
-    def auth_of(self, route: Route) -> tuple[str, ...]:
+    def auth_of(self, route: Route | ModelSettings) -> tuple[str, ...]:
         """Return the kinds of credentials that a route accepts; empty if it needs none."""
         kinds = route.auth or self.auth
         return () if kinds == NONE else kinds
 
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """The source of each given value: FILE:LINE, a variable or a flag.
 
-        Its keys are paths such as `routes[0].prefix`. Only settings made by `load` have sources.
-        """
-        return self._sources
+def _routes_in(context: ValueContext) -> tuple[Route, ...]:
+    """Return the routes in force, for a value behind them; none if they have a mistake."""
+    routes, origin = context.values.get("routes"), context.values.get("origin")
+    return routes or (() if origin is None or routes is None else (_only_route(origin),))
 
-    @property
-    def file(self) -> str | None:
-        """The file of settings; None if no value comes from one."""
-        places = (source.rpartition(":") for source in self._sources.values())
-        return next((file for file, _, line in places if line.isdecimal()), None)
 
-    def named(self, path: str) -> str:
-        """Return a setting's name for messages, with the place where it was given."""
-        source = self._sources.get(path)
-        return path if source is None else f"{source}: {path}"
-
-    def with_sources(self, sources: Mapping[str, str]) -> Settings:
-        """Return a copy with the sources of its values."""
-        copy = self.but()
-        vars(copy)["_sources"] = sources
-        return copy
+def _only_route(origin: str) -> Route:
+    return Route(prefix=DEFAULT_PREFIX, origin=origin)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from gateway.settings.reading.kinds import Count, Networks, Seconds, Size, show_size
 from gateway.settings.reading.reload_effects import FIXED, NEXT, OPEN_STAYS
-from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.sourced import SourcedSettings
+from gateway.settings.reading.tables import ValueContext, checks, setting
 
 GIB = 1 << 30
 
 
-class LimitSettings(Table):
+class LimitSettings(SourcedSettings):
     """The limits on what all clients, and each one of them, can make a process hold or do.
 
     A client is a principal by name, or else an address; IPv6 addresses with the same first 64 bits

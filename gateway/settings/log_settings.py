@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.log_kinds import kind_of, kinds_with
+from gateway.settings.log_kinds import KINDS, kind_of, kinds_with
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     Count,
@@ -127,6 +127,17 @@ class LogSettings(RouteOrigin):
         description="How many replicas of Redis must have an append before it is acknowledged.",
         reload=SET_UP_ANEW,
     )
+
+    def why_alone(self) -> str | None:
+        """Return why one process must serve the streams alone; None if several may."""
+        kind = self.log_kind
+        if kind is None or kind.is_shared:
+            return None
+        others = ", ".join(one.title for one in KINDS.values() if one.is_shared)
+        return (
+            f"streams live in {redacted_origin(self.origin)}, as {kind.why_alone}; only streams in "
+            f"{others} or at http(s) origins may have more"
+        )
 
     @checks("runs")
     @classmethod

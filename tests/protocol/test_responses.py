@@ -570,6 +570,9 @@ REFUSALS = [
         "the answer has 5 bytes, and the range begins behind them",
         ("Content-Range: bytes */5",),
     ),
+    Refusal(
+        errors.IdempotencyKeyReused("why"), 422, "idempotency_key_reused", "Idempotency key reused"
+    ),
     Refusal(errors.MisdirectedRequest("why"), 421, "misdirected_request", "Misdirected request"),
     Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
     Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations, RotationWarning
-from gateway.settings.access import check_name
+from gateway.settings.arrays.access import check_name
 from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.reading.tables import Table, setting
 from gateway.settings.reading.token_hashes import DIGEST, read_digest

@@ -1,0 +1,241 @@
+"""An answer of a model: requested once, written to its stream, and followed by all its readers.
+
+The call goes on when its clients leave. What a reader gets is always durable already: an answer is
+appended first, and then sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
+from gateway.models import record
+from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+from gateway.models.sse_events import WholeEvents, events_of
+from gateway.models.upstream import body_parts
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    from aiohttp import ClientResponse
+
+    from gateway.models.dialects.contract import Dialect
+    from gateway.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.models.streams import AnswerStreams
+
+    Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
+
+EVENT_STREAM = "text/event-stream"
+# Readers that keep up take what is new from memory; those behind that read the log.
+RECENT_BYTES = 64 * 1024
+DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
+RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
+
+
+class StoredResponse(NamedTuple):
+    """A response whose events are stored, with its head as clients get it."""
+
+    response: ClientResponse
+    head: ResponseEntry
+
+
+class WholeResponse(NamedTuple):
+    """A response that is not stored, because it is no stream of events: an error, for example."""
+
+    head: ResponseEntry
+    body: bytes
+
+
+class WrittenAnswer:
+    """An answer that this process requests and writes.
+
+    `began` is set once the provider's response has begun: to the head that clients get, to the
+    whole response if it is not stored, or to the error instead. `position` is the end of what is
+    durable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        request: RequestEntry,
+        streams: AnswerStreams,
+        dialect: Dialect,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.request = request
+        self.streams = streams
+        self.usage = TokenUsage()
+        self.outcome: Outcome | None = None  # once it is over
+        self.position = 0
+        self.began: asyncio.Future[ResponseEntry | WholeResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._dialect = dialect
+        self._clock = clock
+        self._recent: deque[tuple[int, bytes]] = deque()  # by where each begins
+        self._recent_bytes = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stopped_by: EarlyEnd | None = None
+        self._is_ending = False
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing more will be appended."""
+        return self.outcome is not None
+
+    def start(self, call: Call) -> asyncio.Task[None]:
+        """Let `call` create the streams and request the answer."""
+        self._task = asyncio.get_running_loop().create_task(self._run(call))
+        return self._task
+
+    def stop(self, failure: EarlyEnd) -> None:
+        """End the call to the provider, and the answer with this failure."""
+        if self._task is not None and self._stopped_by is None and not self._is_ending:
+            self._stopped_by = failure
+            self._task.cancel()
+
+    def stop_deleted(self) -> None:
+        """End the call to the provider, because the answer's stream was deleted."""
+        self.stop(DELETED)
+
+    # Readers
+
+    async def started(self) -> ResponseEntry | WholeResponse:
+        """Return the head that clients get, or the whole response if it is not stored.
+
+        Raises HeadgateError.
+        """
+        return await asyncio.shield(self.began)  # others wait for it, too
+
+    def since(self, position: int) -> bytes | None:
+        """Return what is durable behind `position`; None if it is not in memory any more."""
+        if position >= self.position:
+            return b""
+        if not self._recent or position < self._recent[0][0]:
+            return None
+        return b"".join(
+            part[max(0, position - begin) :]
+            for begin, part in self._recent
+            if begin + len(part) > position
+        )
+
+    async def grown(self, position: int) -> None:
+        """Wait until there is more behind `position`, or the answer is over."""
+        if self.position > position or self.is_over:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def _notify(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # The call
+
+    async def _run(self, call: Call) -> None:
+        is_stored = False
+        outcome: Outcome = "complete"
+        failure: EarlyEnd | None = None
+        try:
+            response = await call()
+            is_stored = isinstance(response, StoredResponse)
+            if isinstance(response, StoredResponse):
+                self._add_to_record(response.head)
+                self._begin(response.head)
+                await self._write(response.response)
+            else:
+                self._begin(response)
+        except asyncio.CancelledError:
+            outcome, failure = "aborted", self._stopped_by or RESTARTED
+        except HeadgateError as error:
+            outcome, failure = "failed", EarlyEnd(error.code, error.detail)
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - its readers must not wait for ever
+            log.exception("answer.failed", stream=self.streams.path(self.name))
+            outcome, failure = "failed", EarlyEnd("internal_error", "the gateway failed")
+            self._refuse(LogUnavailable("the gateway failed to store the answer"))
+        self._is_ending = True
+        await self._end(outcome, failure, is_stored=is_stored)
+
+    def _begin(self, response: ResponseEntry | WholeResponse) -> None:
+        if not self.began.done():
+            self.began.set_result(response)
+
+    def _refuse(self, error: HeadgateError) -> None:
+        if not self.began.done():
+            self.began.set_exception(error)
+            self.began.exception()  # nobody may wait for it any more
+
+    async def _write(self, response: ClientResponse) -> None:
+        """Append whole events as they come; the next are read once these are durable."""
+        splitter = WholeEvents()
+        async for part in body_parts(response):
+            events = splitter.feed(part)
+            if events:
+                await self._append(events)
+        if rest := splitter.rest():
+            await self._append(rest)
+
+    async def _append(self, events: bytes) -> None:
+        self._dialect.add_usage(events, self.usage)
+        stored = await self.streams.append(self.name, EVENT_STREAM, [*events_of(events)])
+        self._note(events, parse_offset(stored.next_offset, "the tail").position)
+
+    def _note(self, events: bytes, position: int) -> None:
+        """Note durable events that end at `position`."""
+        if position - len(events) != self.position:  # what lies between was stored unseen
+            self._recent.clear()
+            self._recent_bytes = 0
+        self.position = position
+        self._recent.append((position - len(events), events))
+        self._recent_bytes += len(events)
+        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
+            self._recent_bytes -= len(self._recent.popleft()[1])
+        self._notify()
+
+    async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
+        """Close the streams behind a last event that says why the answer is not complete."""
+        try:
+            if is_stored:
+                await self._close(failure)
+                self._add_to_record(self._entry(outcome, failure), close=True)
+            else:
+                await self.streams.delete(record.record_name(self.name))
+                await self.streams.delete(self.name)
+        except StreamNotFound:
+            outcome = "aborted"  # it was deleted: nobody can read its end
+        except HeadgateError as error:
+            log.warning(
+                "answer.not_closed", stream=self.streams.path(self.name), reason=error.detail
+            )
+        finally:
+            self.outcome = outcome
+            self._refuse(OriginBroken("the answer ended before it began"))
+            self._notify()
+
+    async def _close(self, failure: EarlyEnd | None) -> None:
+        last = []
+        if failure is not None:
+            last = [self._dialect.failure_event(self.request.path, failure)]
+        closed = await self.streams.append(self.name, EVENT_STREAM, last, close=True)
+        for event in last:
+            self._note(event, parse_offset(closed.next_offset, "the tail").position)
+
+    def _entry(self, outcome: Outcome, failure: EarlyEnd | None) -> record.EndEntry:
+        reason = None if failure is None else failure.sentence
+        return record.EndEntry(outcome, self._clock(), self.usage, reason)
+
+    def _add_to_record(self, entry: record.Entry, *, close: bool = False) -> None:
+        """Append to the record, behind what was appended before; nobody waits for that."""
+        name = record.record_name(self.name)
+        self.streams.append(name, record.CONTENT_TYPE, [record.encoded(entry)], close=close)

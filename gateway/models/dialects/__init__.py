@@ -1,0 +1,15 @@
+"""The dialects that providers speak, each in a module of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.models.dialects.anthropic import AnthropicDialect
+from gateway.models.dialects.openai import OpenAiDialect
+
+if TYPE_CHECKING:
+    from gateway.models.dialects.contract import Dialect
+
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (OpenAiDialect(), AnthropicDialect())
+}

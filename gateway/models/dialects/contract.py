@@ -1,0 +1,75 @@
+"""The contract of a dialect: how one family of providers is called, and how its answers end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import MultiMapping
+
+
+class EarlyEnd(NamedTuple):
+    """The failure of an answer: a code for programs, and a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+class TokenUsage(msgspec.Struct):
+    """The tokens that a provider counted for one answer; None while it has not said so."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def update(self, input_tokens: object, output_tokens: object) -> None:
+        """Take later counts for the same answer; what is no count changes nothing."""
+        if isinstance(input_tokens, int):
+            self.input_tokens = input_tokens
+        if isinstance(output_tokens, int):
+            self.output_tokens = output_tokens
+
+
+class Dialect(Protocol):
+    """The requests and events of one family of providers."""
+
+    name: str
+    answer_paths: frozenset[str]  # of POST requests that a model answers, below the upstream's URL
+
+    def key_fields(self, key: str) -> Mapping[str, str]:
+        """Return the header fields by which the provider accepts a key."""
+
+    def key_of(self, headers: MultiMapping[str]) -> str | None:
+        """Return the key in a client's header fields, as the provider's SDK sends it."""
+
+    def failure_event(self, path: str, failure: EarlyEnd) -> bytes:
+        """Return the event by which the SDK raises an error amid the answer to `path`."""
+
+    def add_usage(self, events: bytes, usage: TokenUsage) -> None:
+        """Add the token counts in these events to `usage`."""
+
+
+def data_objects(events: bytes, marker: bytes) -> list[object]:
+    """Return the JSON values of those data lines that contain `marker`; broken ones are left out.
+
+    Most events have no counts, so they are not parsed.
+    """
+    if marker not in events:
+        return []
+    found = []
+    for line in events.splitlines():
+        if line.startswith(b"data:") and marker in line:
+            try:
+                found.append(msgspec.json.decode(line[5:]))
+            except msgspec.DecodeError:
+                continue
+    return found
+
+
+def bearer(headers: MultiMapping[str]) -> str | None:
+    """Return the token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1), or None."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

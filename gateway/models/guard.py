@@ -1,0 +1,54 @@
+"""The guard of a model route: the token comes as the provider's SDK sends its `api_key`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+from typing_extensions import override
+
+from gateway.access.token_guard import TokenGuard
+from gateway.models.upstream import TOKEN_FIELD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multidict import MultiMapping
+
+    from gateway.access.operations import Need
+    from gateway.access.principal import Principal
+    from gateway.access.verifier import Verifier
+    from gateway.models.dialects.contract import Dialect
+
+
+class ModelGuard(TokenGuard):
+    """A guard for callers with a token as `api_key`, or beside a provider's key of their own."""
+
+    def __init__(
+        self, prefix: str, verifier: Verifier, dialect: Dialect, *, has_own_key: bool
+    ) -> None:
+        """Set `has_own_key` where the route has the provider's key; else the callers have it."""
+        super().__init__(prefix, verifier)
+        self._dialect = dialect
+        self._has_own_key = has_own_key
+
+    def _token(self, headers: MultiMapping[str]) -> str | None:
+        return self._dialect.key_of(headers) if self._has_own_key else headers.get(TOKEN_FIELD)
+
+    @override
+    def known_principal(
+        self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
+    ) -> Principal | None:
+        return super().known_principal(headers, self._token(headers), needs, now)
+
+    @override
+    async def admit(
+        self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
+    ) -> Principal:
+        return await super().admit(headers, self._token(headers), needs, now)
+
+    @override
+    @staticmethod
+    def stripped(headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """Return all fields: a provider's key identifies its owner, so nothing is shared."""
+        return CIMultiDict(headers)

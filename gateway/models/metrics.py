@@ -1,0 +1,50 @@
+"""The metrics of a model route's answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from gateway.models.record import Outcome
+from gateway.telemetry.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.models.answers import ModelAnswers
+
+RUNNING = gauge(
+    "headgate_model_answers_running", "Answers of models that are written now.", "route"
+)
+ENDED = counter(
+    "headgate_model_answers_total",
+    "Answers of models, by how they ended: complete, failed, or aborted by a deletion or a stop.",
+    "route",
+    "outcome",
+)
+JOINED = counter(
+    "headgate_model_answers_joined_total",
+    "Requests that got an answer which another request had begun.",
+    "route",
+)
+REFUSED = counter(
+    "headgate_model_answers_refused_total",
+    "Requests that were refused because too many answers ran.",
+    "route",
+)
+TOKENS = counter(
+    "headgate_model_tokens_total",
+    "Tokens that providers counted for stored answers, once for each answer.",
+    "route",
+    "kind",
+)
+
+
+def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
+    """Yield the samples of one route."""
+    yield Sample(RUNNING, (route,), len(answers.own))
+    for outcome in get_args(Outcome):
+        yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
+    yield Sample(JOINED, (route,), answers.joined)
+    yield Sample(REFUSED, (route,), answers.refused)
+    for kind in ("input", "output"):
+        yield Sample(TOKENS, (route, kind), answers.usage[kind])

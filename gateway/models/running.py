@@ -1,0 +1,38 @@
+"""The answers that this process writes now, of all its model routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.models.answer import WrittenAnswer
+
+
+class RunningAnswers:
+    """The running answers, and those that are being looked up, by the paths of their streams.
+
+    They outlive their route: after a reload, a request with the same key finds them here.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, WrittenAnswer] = {}
+        self.opening: dict[str, asyncio.Future[None]] = {}
+
+    @contextlib.contextmanager
+    def reserved(self, path: str) -> Iterator[None]:
+        """Let other requests for the answer at a path wait while it is looked up."""
+        opened = self.opening[path] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self.opening[path]
+            opened.set_result(None)
+
+    def stop(self, path: str) -> None:
+        """Stop the answer whose stream was deleted, if it runs here."""
+        if (answer := self.answers.get(path)) is not None:
+            answer.stop_deleted()

@@ -1,0 +1,83 @@
+"""Whole server-sent events in a stream of bytes (HTML Living Standard, section 9.2.5)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.errors import OriginBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The longest that providers send hold an image in base64, of some megabytes.
+LONGEST_EVENT = 16 << 20
+# Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself.
+_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LONGEST_END = 4  # bytes
+
+
+class WholeEvents:
+    """The events of a stream of bytes that arrives in parts; no byte is changed or lost."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, part: bytes) -> bytes:
+        """Return the events that are complete now, one behind the other.
+
+        Raises OriginBroken for an event over LONGEST_EVENT.
+        """
+        known = max(0, len(self._rest) - _LONGEST_END)
+        data = self._rest + part
+        end = 0
+        for found in _END.finditer(data, known):
+            if found.end() < len(data) or not data.endswith(b"\r"):  # else a LF may follow
+                end = found.end()
+        self._rest = data[end:]
+        if len(self._rest) > LONGEST_EVENT:
+            raise OriginBroken(f"an event of the answer is over {LONGEST_EVENT} bytes")
+        return data[:end]
+
+    def rest(self) -> bytes:
+        """Return what has come of an event that is not complete."""
+        return self._rest
+
+
+def events_of(data: bytes) -> Iterator[bytes]:
+    """Yield the events in `data` one by one, and the incomplete rest if there is one."""
+    begin = 0
+    for found in _END.finditer(data):
+        yield data[begin : found.end()]
+        begin = found.end()
+    if begin < len(data):
+        yield data[begin:]
+
+
+class NumberedEvents:
+    """Events with an `id:` line before each: the offset of its end, by which a reader resumes.
+
+    `offset_of` returns the offset of a position in the stream.
+    """
+
+    __slots__ = ("_offset_of", "_position", "_splitter")
+
+    def __init__(self, position: int, offset_of: Callable[[int], str]) -> None:
+        """Begin with the event at `position`."""
+        self._position = position
+        self._offset_of = offset_of
+        self._splitter = WholeEvents()
+
+    def feed(self, part: bytes) -> bytes:
+        """Return the events that are complete now, each with its id."""
+        return b"".join(self._with_id(event) for event in events_of(self._splitter.feed(part)))
+
+    def rest(self) -> bytes:
+        """Return what has come of an event that is not complete, as it is."""
+        return self._splitter.rest()
+
+    def _with_id(self, event: bytes) -> bytes:
+        self._position += len(event)
+        return b"id: %b\n%b" % (self._offset_of(self._position).encode(), event)

@@ -1,0 +1,47 @@
+"""The answers that an earlier process has left unfinished are ended behind a start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import HeadgateError
+from gateway.models.record import record_name
+from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from gateway.models.answers import ModelAnswers
+
+_SUFFIX = record_name("")
+
+
+class AbandonedAnswers(Background):
+    """A pass over the records of a route's answers, which ends those that are not closed."""
+
+    def __init__(self, answers: ModelAnswers) -> None:
+        self._answers = answers
+
+    @override
+    async def _run(self) -> None:
+        streams = self._answers.streams
+        folder = f"{streams.folder}/" if streams.folder else ""
+        after: str | None = ""
+        ended = 0
+        try:
+            while after is not None:
+                question = ListStreams(
+                    streams.route.prefix, folder, after=after, limit=LARGEST_PAGE
+                )
+                page = await streams.route.list_streams(question)
+                for row in page.rows:
+                    if row.name.endswith(_SUFFIX) and not row.closed:
+                        name = row.name.removeprefix(folder).removesuffix(_SUFFIX)
+                        ended += await self._answers.finish_abandoned(name)
+                after = page.after
+        except HeadgateError as error:
+            log.warning("answers.not_ended", route=streams.route.prefix, reason=error.detail)
+        if ended:
+            log.warning("answers.ended", route=streams.route.prefix, count=ended)

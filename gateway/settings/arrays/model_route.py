@@ -1,0 +1,144 @@
+"""The settings of routes to model providers, whose answers become streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from gateway.settings.arrays.repeated import repeated
+from gateway.settings.auth import Auth
+from gateway.settings.reading.kinds import (
+    ORIGIN_URL,
+    Count,
+    FilePath,
+    Prefix,
+    Seconds,
+    ValueKind,
+    WholeSeconds,
+    check_origin,
+    split_origins,
+)
+from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.settings.route import Route
+
+MODELS_KIND = "an array of tables, each with prefix, upstream, dialect and streams"
+UPSTREAM_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
+_DAY_S = 24 * 3600
+_LONGEST_S = 3600
+
+
+def _check_upstream(value: object) -> str:
+    urls = check_origin(value)
+    if not split_origins(urls):
+        raise ValueError(f"must be {UPSTREAM_KIND}")
+    if any(url.rstrip("/").endswith("/v1") for url in split_origins(urls)):
+        raise ValueError(
+            "must end before /v1, which comes with each request: clients' base_url has it"
+        )
+    return ",".join(url.rstrip("/") for url in split_origins(urls))
+
+
+Upstream = Annotated[
+    str,
+    Converter(_check_upstream),
+    ValueKind(UPSTREAM_KIND),
+    TextPattern(rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*", is_or_list=True),
+]
+
+
+class ModelSettings(Table):
+    """A path prefix with a model provider, and where its answers are stored."""
+
+    prefix: Prefix = setting(
+        description="Path that base_url has behind this server's address, without /v1.",
+    )
+    upstream: Upstream = setting(
+        description="URL of the provider's API, without /v1; of several, the first that can be "
+        "reached.",
+    )
+    dialect: Literal["openai", "anthropic"] = setting(
+        description="API that the provider speaks: openai has /v1/chat/completions and "
+        "/v1/responses, anthropic has /v1/messages.",
+    )
+    streams: Prefix = setting(
+        description="Path below which answers are stored, on a route whose origin is file:PATH or "
+        "memory:.",
+    )
+    key_file: FilePath = setting(
+        "",
+        description="File with the provider's key. Then clients send a token of this server as "
+        "api_key. Without it they send their own key to the provider as api_key, and a token of "
+        "this server, where auth asks for one, in Headgate-Token.",
+    )
+    auth: Auth = setting(
+        (),
+        description="Credentials that callers need. By default the auth of all routes.",
+    )
+    ttl: WholeSeconds = setting(
+        _DAY_S,
+        ge=60,
+        le=365 * _DAY_S,
+        description="How long an answer is kept behind its last event or read.",
+    )
+    head_timeout: Seconds = setting(
+        60.0,
+        ge=0.1,
+        le=_LONGEST_S,
+        description="How long the provider may take until the head of its response.",
+    )
+    read_timeout: Seconds = setting(
+        600.0,
+        ge=0.1,
+        le=_LONGEST_S,
+        description="Longest wait for the next part of the provider's response.",
+    )
+    # Each takes a connection to the provider and up to 80 KiB.
+    max_answers: Count = setting(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most answers that run at once.",
+    )
+    max_client_answers: Count = setting(
+        100,
+        ge=1,
+        le=100_000,
+        description="Most answers that run at once for one token or provider key.",
+    )
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The URLs of the provider's servers, the preferred one first."""
+        return split_origins(self.upstream)
+
+
+def check_beside(models: Sequence[ModelSettings], routes: Sequence[Route]) -> None:
+    """Raise Mistaken for prefixes that are taken, and for streams on no route that fits."""
+    mistakes = [*repeated(models, "prefix", lambda one: (one.prefix,), "models")]
+    for index, model in enumerate(models):
+        mistakes += [
+            Mistake((index, key), "refused", getattr(model, key), f"must {why}")
+            for key, why in _why_not_beside(model, routes)
+        ]
+    if mistakes:
+        raise Mistaken(mistakes)
+
+
+def _why_not_beside(model: ModelSettings, routes: Sequence[Route]) -> Iterator[tuple[str, str]]:
+    if any(model.prefix == route.prefix for route in routes):
+        yield "prefix", "not be the prefix of one of the routes too"
+    route = route_of_streams(model, routes)
+    if route is None:
+        yield "streams", "be the prefix of one of the routes, or below it"
+    elif route.log_kind is None or route.log_kind.is_shared:
+        yield "streams", f"be on a route to file:PATH or memory:, which {route.prefix} is not"
+
+
+def route_of_streams(model: ModelSettings, routes: Sequence[Route]) -> Route | None:
+    """Return the route that has the streams of a model's answers, or None."""
+    fitting = (it for it in routes if f"{model.streams}/".startswith(f"{it.prefix}/"))
+    return max(fitting, key=lambda route: len(route.prefix), default=None)

@@ -1,0 +1,169 @@
+"""Handle requests below a model route: answers that are stored, and all else passed on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
+from gateway.models.answer import WholeResponse
+from gateway.models.answers import AnswerRequest, head_of
+from gateway.models.following import AnswerBody
+from gateway.models.upstream import ProvidedBody
+from gateway.protocol import http1
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.target import split
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.stepped import in_task
+from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from gateway.models.answer import WrittenAnswer
+    from gateway.models.answers import StoredAnswer
+    from gateway.models.record import ResponseEntry
+    from gateway.models.route import ModelRoute
+    from gateway.runtime.answer import BodySource
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+
+UNFORWARDED = frozenset({"CONNECT", "TRACE"})
+LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
+
+
+class _Wanted(msgspec.Struct):
+    """The parts of a request's body that decide how it is answered."""
+
+    stream: bool = False
+    model: str | None = None
+
+
+_wanted = msgspec.json.Decoder(_Wanted)
+
+
+class ModelHandlers:
+    """The operations below model routes, which `operate` starts."""
+
+    def __init__(self, shared: Context) -> None:
+        self._shared = shared
+
+    def operate(
+        self, request: Request, target: str, route: ModelRoute, _name: str
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
+        """Return a coroutine of the response."""
+        if request.method in UNFORWARDED:
+            raise MethodNotAllowed(f"{request.method} is not passed on")
+        below = target.removeprefix(route.prefix)
+        if request.method == "POST" and split(below)[0] in route.dialect.answer_paths:
+            return self._answer(request, below, route)
+        request.limit_grace(0.0)
+        return self._pass_on(request, below, route, None)
+
+    async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
+        """Return the streaming answer of a model, which is stored; pass others on."""
+        still_admitted = exchange_of(request).check_admission
+        body = await request_body.whole(request, self._shared, still_admitted)
+        wanted = _parsed(body)
+        if not wanted.stream:
+            request.limit_grace(0.0)
+            return await self._pass_on(request, target, route, body)
+        await in_task()
+        fields = route.upstream.fields(request.headers, is_stored=True)
+        asked = AnswerRequest(
+            _owner(request, route),
+            _idempotency_key(request),
+            split(target)[0],
+            target,
+            fields,
+            body,
+            wanted.model,
+        )
+        answer = await route.answers.answer_to(asked)
+        head = await answer.started()
+        if isinstance(head, WholeResponse):
+            return _relayed(head.head, (), head.body, len(head.body))
+        return await self._followed(request, route, answer, head)
+
+    async def _followed(
+        self,
+        request: Request,
+        route: ModelRoute,
+        answer: WrittenAnswer | StoredAnswer,
+        head: ResponseEntry,
+    ) -> RouteAnswer:
+        """Return the response that follows an answer, from Last-Event-ID on if that is given."""
+        end = await route.streams.end(answer.name)
+        if end is None:
+            raise StreamGone("the stream of the answer was deleted")
+        position = 0
+        if last := request.headers.get("Last-Event-ID"):
+            position = parse_offset(last, "Last-Event-ID").position
+            if position > end.tail or end.offset_of(position) != last:
+                raise StreamGone("Last-Event-ID is of another answer: leave it out")
+        url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
+        added = ("Stream-URL", url), ("Stream-Next-Offset", end.offset_of(position))
+        body = AnswerBody(answer, route.streams, position, end.offset_of)
+        return _relayed(head, added, body, None)
+
+    async def _pass_on(
+        self, request: Request, target: str, route: ModelRoute, body: bytes | None
+    ) -> RouteAnswer:
+        """Return the provider's response, which is passed on while it comes."""
+        fields = route.upstream.fields(request.headers)
+        sent = body
+        if body is None and request.has_body:
+            sent = await request_body.whole(request, self._shared)
+        await in_task()
+        response = await route.upstream.request(request.method, target, fields, sent or None)
+        length = http1.content_length(response.headers.get("Content-Length"))
+        return _relayed(head_of(response), (), ProvidedBody(response), length)
+
+
+def _parsed(body: bytes) -> _Wanted:
+    """Return what a body asks for; the provider judges one that is no JSON object."""
+    try:
+        return _wanted.decode(body)
+    except msgspec.DecodeError:
+        return _Wanted()
+
+
+def _owner(request: Request, route: ModelRoute) -> bytes:
+    """Return whose answer it is: a principal's, or that of the provider's key; else b""."""
+    principal = exchange_of(request).principal
+    if principal is not None:
+        return b"principal:" + principal.account.encode()
+    key = None if route.key else route.dialect.key_of(request.headers)
+    return b"" if key is None else b"key:" + key.encode()
+
+
+def _idempotency_key(request: Request) -> str | None:
+    keys = request.headers.getall("Idempotency-Key", ())
+    if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
+        raise BadRequest(
+            f"Idempotency-Key must be given once, with {LONGEST_KEY} characters at most"
+        )
+    return keys[0] or None if keys else None
+
+
+def _relayed(
+    head: ResponseEntry,
+    added: Iterable[tuple[str, str]],
+    body: bytes | BodySource,
+    length: int | None,
+) -> RouteAnswer:
+    """Return a provider's response with some header fields added."""
+    names = {name.lower() for name, _ in head.fields}
+    lines = http1.field_lines((*head.fields, *added))
+    relayed = RelayedResponse(
+        head.status,
+        http1.status_line(head.status) + lines,
+        body,
+        length,
+        "date" not in names,
+        "access-control-allow-origin" not in names,
+    )
+    return RouteAnswer(relayed, cache_status.OTHER_METHOD)

@@ -1,0 +1,45 @@
+"""A gateway in a process of its own with model routes to a provider double."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from tests.support.processes import Headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.models.provider import Provider
+
+OPENAI, ANTHROPIC = "/openai", "/anthropic"
+STREAMS = "/v1/stream/answers"
+
+
+@contextlib.contextmanager
+def gateway_before(
+    provider: Provider,
+    folder: Path | None = None,
+    settings: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Iterator[Headgate]:
+    """Start a gateway with a route for each dialect; answers are in `folder`, or in memory."""
+    server = Headgate(
+        "memory:" if folder is None else f"file:{folder / 'data'}",
+        arguments=() if config is None else ("--config", str(config)),
+        environment={"HEADGATE_MODELS": models(provider, settings), **(environment or {})},
+    )
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+def models(provider: Provider, settings: Mapping[str, object] | None = None) -> str:
+    """Return the setting for the two routes."""
+    common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
+    dialects = (OPENAI, "openai"), (ANTHROPIC, "anthropic")
+    return json.dumps([{"prefix": at, "dialect": name, **common} for at, name in dialects])

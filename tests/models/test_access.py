@@ -1,0 +1,192 @@
+"""Who may call a provider: a token as the SDK's `api_key`, or beside a provider's key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import anthropic
+import openai
+import pytest
+
+from tests.models.answers import chat_completion
+from tests.models.provider import providing
+from tests.models.serving import ANTHROPIC, OPENAI, gateway_before, models
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENS = {"caller": "token-of-the-caller", "other": "token-of-another", "reader": "of-a-reader"}
+
+
+def guarded(folder: Path, *, has_key: bool) -> dict[str, object]:
+    """Return the settings of routes for callers with tokens, with a provider's key in a file."""
+    if not has_key:
+        return {"auth": ["tokens"]}
+    key = folder / "provider.key"
+    key.write_text("sk-of-the-house\n")
+    return {"auth": ["tokens"], "key_file": str(key)}
+
+
+def tokens_file(folder: Path) -> dict[str, str]:
+    """Write a file of tokens for callers and a reader; return the environment that names it."""
+    path = folder / "tokens.toml"
+    text = ""
+    for name, token in TOKENS.items():
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        operation = "read" if name == "reader" else "append"
+        grants = ", ".join(
+            f'{{ streams = "{prefix}/*", operations = ["{operation}"] }}'
+            for prefix in (OPENAI, ANTHROPIC)
+        )
+        text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
+    path.write_text(text)
+    return {"HEADGATE_TOKENS_FILE": str(path)}
+
+
+async def test_a_token_as_api_key_calls_with_the_key_of_the_house(tmp_path: Path) -> None:
+    async with providing() as provider:
+        settings, environment = guarded(tmp_path, has_key=True), tokens_file(tmp_path)
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            async with openai.AsyncOpenAI(
+                base_url=f"{gateway.url}{OPENAI}/v1", api_key=TOKENS["caller"], max_retries=0
+            ) as client:
+                stream = await client.responses.create(model="m", input="Hi", stream=True)
+                assert [event async for event in stream]
+            async with anthropic.AsyncAnthropic(
+                base_url=f"{gateway.url}{ANTHROPIC}", api_key=TOKENS["caller"], max_retries=0
+            ) as client:
+                message = client.messages
+                events = await message.create(
+                    model="m",
+                    max_tokens=9,
+                    messages=[{"role": "user", "content": "Hi"}],
+                    stream=True,
+                )
+                assert [event async for event in events]
+        first, second = provider.requests
+        assert first.headers["Authorization"] == "Bearer sk-of-the-house"
+        assert second.headers["X-Api-Key"] == "sk-of-the-house"
+        sent = json.dumps([*first.headers.items(), *second.headers.items()])
+        assert TOKENS["caller"] not in sent
+
+
+@pytest.mark.parametrize(
+    ("token", "status"), [("wrong", 401), (TOKENS["reader"], 403)], ids=["unknown", "of a reader"]
+)
+async def test_a_token_that_may_not_append_calls_nobody(
+    tmp_path: Path, token: str, status: int
+) -> None:
+    async with providing() as provider:
+        settings, environment = guarded(tmp_path, has_key=True), tokens_file(tmp_path)
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            async with openai.AsyncOpenAI(
+                base_url=f"{gateway.url}{OPENAI}/v1", api_key=token, max_retries=0
+            ) as client:
+                with pytest.raises(openai.APIStatusError) as refusal:
+                    await client.responses.create(model="m", input="Hi", stream=True)
+        assert refusal.value.status_code == status
+        assert not provider.requests
+
+
+async def test_a_caller_with_a_provider_s_key_sends_the_token_beside_it(tmp_path: Path) -> None:
+    async with providing() as provider:
+        settings, environment = guarded(tmp_path, has_key=False), tokens_file(tmp_path)
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            async with openai.AsyncOpenAI(
+                base_url=f"{gateway.url}{OPENAI}/v1",
+                api_key="sk-mine",
+                max_retries=0,
+                default_headers={"Headgate-Token": TOKENS["caller"]},
+            ) as client:
+                stream = await client.responses.create(model="m", input="Hi", stream=True)
+                assert [event async for event in stream]
+            async with openai.AsyncOpenAI(
+                base_url=f"{gateway.url}{OPENAI}/v1", api_key=TOKENS["caller"], max_retries=0
+            ) as client:
+                with pytest.raises(openai.AuthenticationError):
+                    await client.responses.create(model="m", input="Hi", stream=True)
+        (sent,) = provider.requests
+        assert sent.headers["Authorization"] == "Bearer sk-mine"
+        assert "Headgate-Token" not in sent.headers
+
+
+async def test_two_principals_with_one_idempotency_key_never_share_an_answer(
+    tmp_path: Path,
+) -> None:
+    async with providing() as provider:
+        settings, environment = guarded(tmp_path, has_key=True), tokens_file(tmp_path)
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            urls = []
+            async with aiohttp.ClientSession() as http:
+                for name in ("caller", "other", "caller"):
+                    async with http.post(
+                        f"{gateway.url}{OPENAI}/v1/chat/completions",
+                        json={"stream": True},
+                        headers={
+                            "Authorization": f"Bearer {TOKENS[name]}",
+                            "Idempotency-Key": "one",
+                        },
+                    ) as answer:
+                        await answer.read()
+                        urls.append(answer.headers["Stream-URL"])
+        assert len(provider.requests) == 2
+        assert urls[0] == urls[2] != urls[1]
+
+
+async def test_a_reload_leaves_a_running_answer_as_it_is(tmp_path: Path) -> None:
+    async with providing() as provider:
+        provider.hold()
+        config = tmp_path / "headgate.toml"
+        config.write_text("long_poll_timeout = 5\n")
+        with gateway_before(provider, config=config) as gateway:
+            provider.allow(2)
+            async with aiohttp.ClientSession() as http:
+                request: dict[str, Any] = {
+                    "json": {"stream": True},
+                    "headers": {"Authorization": "Bearer sk", "Idempotency-Key": "one"},
+                }
+                url = f"{gateway.url}{OPENAI}/v1/chat/completions"
+                async with http.post(url, **request) as answer:
+                    await answer.content.readany()
+                    config.write_text("long_poll_timeout = 6\n")
+                    assert gateway.process is not None
+                    gateway.process.send_signal(signal.SIGHUP)
+                    await until(lambda: "server.reloaded" in gateway.output())
+                    async with http.post(url, **request) as joined:
+                        provider.allow()
+                        body = await joined.read()
+                    assert (await answer.read()).endswith(chat_completion()[-1])
+                assert body.endswith(chat_completion()[-1])
+        assert len(provider.requests) == 1
+
+
+MISTAKES = {
+    "a prefix of a route": (
+        {"prefix": "/v1/stream"},
+        "must not be the prefix of one",
+    ),
+    "streams on no route": ({"streams": "/v2"}, "must be the prefix of one of the routes"),
+    "an upstream with /v1": ({"upstream": "https://a.example/v1"}, "must end before /v1"),
+    "a log as upstream": ({"upstream": "memory:"}, "must be http"),
+    "a key file that is missing": ({"key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("settings", "sentence"), MISTAKES.values(), ids=MISTAKES)
+async def test_a_mistake_in_the_settings_is_named_at_the_start(
+    settings: dict[str, object], sentence: str
+) -> None:
+    async with providing() as provider:
+        common = json.loads(models(provider))[0]
+        environment = {"HEADGATE_MODELS": json.dumps([{**common, **settings}])}
+        with (
+            pytest.raises(AssertionError) as failure,
+            gateway_before(provider, environment=environment),
+        ):
+            pass
+        assert sentence in str(failure.value)

@@ -1,0 +1,318 @@
+"""Answers through a gateway in a process of its own: joined, resumed, stopped, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.models.answers import chat_completion
+from tests.models.provider import providing
+from tests.models.serving import OPENAI, gateway_before
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+PATH = f"{OPENAI}/v1/chat/completions"
+KEY = {"Authorization": "Bearer sk-mine"}
+WHOLE = b"".join(chat_completion())
+_ID = re.compile(rb"^id: (\S+)\n", re.MULTILINE)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **fields: str) -> Any:
+    """Send a request for a streaming answer; `Idempotency_Key` is written with a hyphen."""
+    headers = {**KEY, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    asked = {"model": "m", "stream": True} if body is None else body
+    return http.post(gateway.url + PATH, json=asked, headers=headers)
+
+
+def without_ids(body: bytes) -> bytes:
+    return _ID.sub(b"", body)
+
+
+async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_an_id(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            async with ask(http, gateway) as answer:
+                body = await answer.read()
+                assert answer.headers["X-Provider-Id"] == "req_7"
+                assert answer.content_type == "text/event-stream"
+                url = answer.headers["Stream-URL"]
+                start = answer.headers["Stream-Next-Offset"]
+            assert without_ids(body) == WHOLE
+            assert len(_ID.findall(body)) == len(chat_completion())
+            async with http.get(url, params={"offset": start}) as read:
+                assert await read.read() == WHOLE
+                assert read.headers["Stream-Closed"] == "true"
+                assert read.headers["Stream-Next-Offset"] == _ID.findall(body)[-1].decode()
+
+
+async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_beginning(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        with gateway_before(provider) as gateway:
+            provider.allow(3)
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                assert await answer.content.readany()
+            async with ask(http, gateway, Idempotency_Key="one") as joined:
+                provider.allow()
+                assert without_ids(await joined.read()) == WHOLE
+        assert len(provider.requests) == 1
+        assert provider.left == 0
+
+
+async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_provider(
+    http: aiohttp.ClientSession,
+) -> None:
+    async def body() -> bytes:
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            received: bytes = await answer.read()
+            return received
+
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            bodies = await asyncio.gather(*(body() for _ in range(10)))
+        assert set(bodies) == {bodies[0]}
+        assert len(provider.requests) == 1
+
+
+async def test_a_reader_cut_after_any_byte_resumes_without_a_lost_or_doubled_character(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                body: bytes = await answer.read()
+            rests: dict[bytes, bytes] = {b"": body}
+            for last in _ID.findall(body):
+                async with ask(
+                    http, gateway, Idempotency_Key="one", Last_Event_ID=last.decode()
+                ) as answer:
+                    assert answer.headers["Stream-Next-Offset"] == last.decode()
+                    rests[last] = await answer.read()
+        for cut in range(len(body) + 1):
+            events = body[: body[:cut].rfind(b"\n\n") + 2] if b"\n\n" in body[:cut] else b""
+            last = [b"", *_ID.findall(events)][-1]
+            assert events + rests[last] == body
+        assert len(provider.requests) == 1
+
+
+async def test_a_key_that_comes_with_another_request_is_refused(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                await answer.read()
+            other = {"model": "other", "stream": True}
+            async with ask(http, gateway, other, Idempotency_Key="one") as refused:
+                assert refused.status == 422
+                assert (await refused.json())["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
+    "last", ["0000000000000000_0000000000000999", "0000000000000001_0000000000000000"]
+)
+async def test_an_id_of_another_answer_is_refused(http: aiohttp.ClientSession, last: str) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            provider.hold()
+            provider.allow(1)
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                await answer.content.readany()
+                async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as refused:
+                    assert refused.status == 410
+
+
+async def test_two_strangers_with_one_idempotency_key_get_an_answer_each(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            for key in ("sk-one", "sk-two"):
+                async with ask(
+                    http, gateway, Idempotency_Key="one", Authorization=f"Bearer {key}"
+                ) as answer:
+                    await answer.read()
+        sent = [request.headers["Authorization"] for request in provider.requests]
+        assert sent == ["Bearer sk-one", "Bearer sk-two"]
+
+
+async def test_without_any_key_of_an_owner_nothing_is_joined(http: aiohttp.ClientSession) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            for _ in range(2):
+                async with ask(http, gateway, Idempotency_Key="one", Authorization="") as answer:
+                    await answer.read()
+        assert len(provider.requests) == 2
+
+
+async def test_deleting_the_stream_stops_the_call_to_the_provider(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        with gateway_before(provider) as gateway:
+            provider.allow(2)
+            async with ask(http, gateway) as answer:
+                await answer.content.readany()
+                async with http.delete(answer.headers["Stream-URL"]) as deleted:
+                    assert deleted.status == 204
+                await until(lambda: provider.left == 1)
+
+
+async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next_start(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        with gateway_before(provider, tmp_path) as gateway:
+            provider.allow(3)
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                begun = await answer.content.readany()
+                url = answer.headers["Stream-URL"]
+                gateway.kill()
+            gateway.start()
+            async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
+                events = (await read.read()).decode()
+            assert "the gateway stopped in the middle of the answer" in events
+            assert '"streamClosed":true' in events
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                ended = await answer.read()
+            assert ended.startswith(begun)
+            async with http.get(f"{url}/record") as record:
+                assert (await record.json())[-1]["outcome"] == "failed"
+        assert len(provider.requests) == 1
+
+
+async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_reason(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        settings = {"HEADGATE_SHUTDOWN_GRACE": "0.5"}
+        with gateway_before(provider, tmp_path, environment=settings) as gateway:
+            provider.allow(3)
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                assert await answer.content.readany()
+                assert await asyncio.to_thread(gateway.terminate) == 0
+            gateway.start()
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                assert b"the gateway stopped" in await answer.read()
+        assert len(provider.requests) == 1
+
+
+async def test_a_second_upstream_is_called_where_the_first_cannot_be_reached(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        upstream = ["http://127.0.0.1:9", provider.url]
+        with gateway_before(provider, settings={"upstream": upstream}) as gateway:
+            async with ask(http, gateway) as answer:
+                assert without_ids(await answer.read()) == WHOLE
+
+
+async def test_a_provider_that_cannot_be_reached_is_named_in_a_502_and_the_next_try_begins_anew(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        upstream = "http://127.0.0.1:9"
+        with gateway_before(provider, settings={"upstream": upstream}) as gateway:
+            for _ in range(2):
+                async with ask(http, gateway, Idempotency_Key="one") as answer:
+                    assert answer.status == 502
+                    assert upstream in (await answer.json())["detail"]
+            async with http.get(f"{gateway.streams}/answers") as read:
+                assert read.status == 404
+
+
+async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        bounds = {"max_answers": 2, "max_client_answers": 1}
+        with gateway_before(provider, settings=bounds) as gateway:
+            provider.allow(2)
+            async with (
+                ask(http, gateway),
+                ask(http, gateway, Authorization="Bearer b"),
+                ask(http, gateway) as refused,
+            ):
+                assert refused.status == 503
+                assert "max_answers" in (await refused.json())["detail"]
+        bounds = {"max_answers": 9, "max_client_answers": 1}
+        with gateway_before(provider, settings=bounds) as gateway:
+            provider.allow(1)
+            async with ask(http, gateway), ask(http, gateway) as refused:
+                assert refused.status == 429
+                assert "max_client_answers" in (await refused.json())["detail"]
+            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+                text = await metrics.text()
+            assert f'headgate_model_answers_refused_total{{route="{OPENAI}"}} 1.0' in text
+
+
+async def test_the_provider_s_key_is_in_no_log_metric_or_file(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
+        with gateway_before(provider, tmp_path, environment=environment) as gateway:
+            async with ask(
+                http, gateway, Idempotency_Key="one", Authorization="Bearer sk-secret"
+            ) as answer:
+                await answer.read()
+            provider.cuts_after = 2
+            async with ask(http, gateway, Authorization="Bearer sk-secret") as answer:
+                await answer.read()
+            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+                assert "sk-secret" not in await metrics.text()
+            gateway.terminate()
+            assert "sk-secret" not in gateway.output()
+            files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+            assert files
+            assert all(b"sk-secret" not in file.read_bytes() for file in files)
+
+
+async def test_usage_and_outcome_are_recorded_once_for_each_answer(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            urls = set()
+            for _ in range(3):
+                async with ask(http, gateway, Idempotency_Key="one") as answer:
+                    await answer.read()
+                    urls.add(answer.headers["Stream-URL"])
+            (url,) = urls
+            async with http.get(f"{url}/record") as record:
+                entries = await record.json()
+            assert [entry["entry"] for entry in entries] == ["request", "response", "end"]
+            assert entries[0]["model"] == "m"
+            assert entries[2]["usage"] == {"input_tokens": 9, "output_tokens": 12}
+            assert "content" not in json.dumps(entries[0])
+            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+                text = await metrics.text()
+            at = f'route="{OPENAI}"'
+            assert f'headgate_model_answers_total{{outcome="complete",{at}}} 1.0' in text
+            assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
+            assert f'headgate_model_tokens_total{{kind="input",{at}}} 9.0' in text
+            assert f'headgate_model_tokens_total{{kind="output",{at}}} 12.0' in text

@@ -1,0 +1,118 @@
+"""The SDKs of OpenAI and Anthropic as they are, which change `base_url` and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.models.provider import providing
+from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUESTION: Any = [{"role": "user", "content": "How is the weather?"}]
+
+
+def openai_at(base: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk-mine", max_retries=0)
+
+
+def anthropic_at(base: str) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(base_url=base, api_key="sk-ant-mine", max_retries=0)
+
+
+async def chat_completion(url: str, prefix: str, **options: Any) -> list[Any]:
+    async with openai_at(url + prefix) as client:
+        stream = await client.chat.completions.create(
+            model="gpt-4o-mini", messages=QUESTION, stream=True, **options
+        )
+        return [chunk.model_dump() async for chunk in stream]
+
+
+async def response(url: str, prefix: str, **options: Any) -> list[Any]:
+    async with openai_at(url + prefix) as client:
+        stream = await client.responses.create(model="gpt-4o", input="Hi", stream=True, **options)
+        return [event.model_dump() async for event in stream]
+
+
+async def message(url: str, prefix: str, **options: Any) -> list[Any]:
+    async with anthropic_at(url + prefix) as client:
+        stream = await client.messages.create(
+            model="claude-opus-4-8", max_tokens=100, messages=QUESTION, stream=True, **options
+        )
+        return [event.model_dump() async for event in stream]
+
+
+CALLS = {
+    "chat completion": (chat_completion, OPENAI),
+    "response": (response, OPENAI),
+    "message": (message, ANTHROPIC),
+}
+calls = pytest.mark.parametrize(("call", "prefix"), CALLS.values(), ids=CALLS)
+
+
+@calls
+async def test_every_field_of_a_streaming_answer_is_that_of_the_provider(
+    call: Callable[..., Any], prefix: str
+) -> None:
+    async with providing() as provider:
+        direct = await call(provider.url, "")
+        with gateway_before(provider) as gateway:
+            assert await call(gateway.url, prefix) == direct
+        assert len(direct) > 10
+        for name in ("Authorization", "X-Api-Key", "User-Agent", "Anthropic-Version"):
+            assert provider.requests[0].headers.get(name) == provider.requests[1].headers.get(name)
+
+
+@calls
+async def test_a_second_call_with_the_same_key_gets_the_same_answer_without_another_request(
+    call: Callable[..., Any], prefix: str
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            key = {"Idempotency-Key": "one"}
+            first = await call(gateway.url, prefix, extra_headers=key)
+            assert await call(gateway.url, prefix, extra_headers=key) == first
+        assert len(provider.requests) == 1
+
+
+async def test_an_answer_that_does_not_stream_is_passed_on() -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            async with openai_at(gateway.url + OPENAI) as client:
+                whole = await client.chat.completions.create(model="m", messages=QUESTION)
+                assert whole.choices[0].message.content == "Hello!"
+                assert [model async for model in client.models.list()] == []
+
+
+ERRORS = {
+    "chat completion": (chat_completion, OPENAI, openai.APIError),
+    "response": (response, OPENAI, openai.APIError),
+    "message": (message, ANTHROPIC, anthropic.APIStatusError),
+}
+
+
+@pytest.mark.parametrize(("call", "prefix", "error"), ERRORS.values(), ids=ERRORS)
+async def test_an_answer_whose_provider_breaks_off_ends_with_an_error_that_the_sdk_raises(
+    call: Callable[..., Any], prefix: str, error: type[Exception]
+) -> None:
+    async with providing() as provider:
+        provider.cuts_after = 4
+        with gateway_before(provider) as gateway, pytest.raises(error, match="broke off"):
+            await call(gateway.url, prefix)
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+async def test_a_refusal_of_the_provider_comes_as_it_is_and_is_not_stored(status: int) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            provider.statuses = [status]
+            key = {"Idempotency-Key": "one"}
+            with pytest.raises(openai.APIStatusError, match="try later") as refusal:
+                await chat_completion(gateway.url, OPENAI, extra_headers=key)
+            assert refusal.value.status_code == status
+            assert len(await chat_completion(gateway.url, OPENAI, extra_headers=key)) > 10

@@ -1,0 +1,63 @@
+"""Whole events of a stream of bytes, and their ids."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import OriginBroken
+from gateway.models import sse_events
+from gateway.models.sse_events import NumberedEvents, WholeEvents, events_of
+
+LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}
+
+
+def blocks(end: bytes) -> list[bytes]:
+    """Return three events whose lines end with `end`."""
+    return [
+        b"data: \xe6\x9d\xb1" + end * 2,
+        b"event: x" + end + b"data: a" + end + b"data: b" + end * 2,
+        b": ping" + end * 2,
+    ]
+
+
+@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
+def test_events_cut_at_any_byte_come_out_whole(end: bytes) -> None:
+    events = blocks(end)
+    data = b"".join(events)
+    for cut in range(len(data) + 1):
+        splitter = WholeEvents()
+        first, second = splitter.feed(data[:cut]), splitter.feed(data[cut:])
+        assert first + second + splitter.rest() == data
+        for part in (first, second):
+            assert all(event in events for event in events_of(part))
+
+
+@given(st.lists(st.binary(max_size=8).map(lambda it: it.replace(b"x", b"\n"))))
+def test_no_byte_is_changed_or_lost(parts: list[bytes]) -> None:
+    splitter = WholeEvents()
+    given_out = b"".join(splitter.feed(part) for part in parts)
+    assert given_out + splitter.rest() == b"".join(parts)
+
+
+def test_an_event_without_an_end_is_the_rest() -> None:
+    splitter = WholeEvents()
+    assert splitter.feed(b"data: a\n\ndata: b\n") == b"data: a\n\n"
+    assert splitter.rest() == b"data: b\n"
+
+
+def test_an_event_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse_events, "LONGEST_EVENT", 10)
+    splitter = WholeEvents()
+    splitter.feed(b"data: 4567")
+    with pytest.raises(OriginBroken, match="over 10 bytes"):
+        splitter.feed(b"8")
+
+
+def test_each_event_has_the_offset_of_its_end_as_id() -> None:
+    ids = NumberedEvents(100, str)
+    assert ids.feed(b"data: a\n\ndata: bc\n") == b"id: 109\ndata: a\n\n"
+    assert ids.feed(b"\n") == b"id: 119\ndata: bc\n\n"
+    assert ids.feed(b"da") == b""
+    assert ids.rest() == b"da"
