@@ -168,7 +168,7 @@ class ModelAnswers:
     def _joined(
         self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest, digest: str
     ) -> WrittenAnswer | StoredAnswer:
-        if digest != request.digest:
+        if not hmac.compare_digest(digest, request.digest):
             raise IdempotencyKeyReused(
                 "this Idempotency-Key came with another request: send a new key with a new request"
             )

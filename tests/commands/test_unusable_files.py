@@ -51,6 +51,18 @@ def test_unreadable_and_missing_configurations_are_refused_with_their_reason(
         )
 
 
+def test_a_closed_data_folder_is_named_with_the_user_who_must_be_able_to_write(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o000)  # as one that belongs to somebody else
+    assert (
+        f"{data} cannot be used: Permission denied; user {os.geteuid()}, who runs Headgate, has to "
+        "be able to write there"
+    ) in refused("serve", "--origin", f"file:{data}", folder=tmp_path)
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o444], ids=["unreadable", "read-only"])
 def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: Path) -> None:
     data = tmp_path / "data" / "headgate.db"

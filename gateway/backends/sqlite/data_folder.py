@@ -133,7 +133,7 @@ class DataFolder:
         """Return the error for a folder, or a file in it, that the system refuses."""
         place, need = f"the data folder {self.folder}", "write there"
         file = Path(error.filename or self.folder)
-        if file.parent == self.folder and file.exists():
+        if file.parent == self.folder and os.access(self.folder, os.X_OK) and file.exists():
             place, need = f"{file}", "read and write it"
         reason = str(error.strerror)
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
@@ -226,7 +226,10 @@ class DataFolder:
 
     def written_at(self) -> float | None:
         """Return when data file or WAL was last written (epoch seconds); None without them."""
-        found = [path.stat().st_mtime for path in (self.file, self.wal) if path.exists()]
+        found = []
+        for path in (self.file, self.wal):
+            with contextlib.suppress(OSError):  # also in a folder that `prepare` will refuse
+                found.append(path.stat().st_mtime)
         return max(found, default=None)
 
     def free(self) -> int:
