@@ -107,8 +107,7 @@ def _print_routes(settings: Settings) -> None:
     streams = " and ".join((streams, *front_urls(settings)))
     console = f"{settings.admin}{' by TLS' if settings.admin_tls_certificate else ''}"
     click.echo(f"Valid: streams on {streams}, health checks on {console}.")
-    prefixes = [route.prefix for route in settings.route_table]
-    width = max(map(len, (*prefixes, *(model.prefix for model in settings.models))))
+    width = max(len(one.prefix) for one in settings.guarded)
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")

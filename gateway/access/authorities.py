@@ -22,7 +22,7 @@ from gateway.settings.credential_kinds import KINDS, ranked
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
     from gateway.access.signed.keys_file import Keys
@@ -51,9 +51,9 @@ class Authorities:
 
         `earlier` are those before a reload: what they have fetched, and their reader keys, go on.
         """
-        self._prefixes = (
-            *(route.prefix for route in settings.route_table),
-            *(model.prefix for model in settings.models),
+        self._prefixes = tuple(one.prefix for one in settings.guarded)
+        self._by_tokens_alone = tuple(
+            one.prefix for one in settings.guarded if settings.auth_of(one) == ("tokens",)
         )
         self._issuers = settings.jwt_issuers
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
@@ -170,7 +170,8 @@ class Authorities:
     def _watch_tokens(self, path: str, keyed: Sequence[KeyedRoute]) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        parse = partial(_parse_tokens, self._prefixes, keyed)
+        prefixes = doubts.ServedPrefixes(self._prefixes, self._by_tokens_alone)
+        parse = partial(_parse_tokens, prefixes, keyed)
         return self._files.watch("tokens_file", path, parse, self._on_new_tokens)
 
     def _on_new_tokens(self) -> None:
@@ -185,7 +186,7 @@ class Authorities:
 
 
 def _parse_tokens(
-    prefixes: Collection[str], keyed: Sequence[KeyedRoute], path: str, data: bytes
+    prefixes: doubts.ServedPrefixes, keyed: Sequence[KeyedRoute], path: str, data: bytes
 ) -> TokensFile:
     """Parse a tokens_file and find its doubts; for a large file this runs in a thread."""
     file = parse_tokens(path, data)

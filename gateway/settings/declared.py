@@ -363,6 +363,11 @@ class Settings(FrontSettings):
         routes = self.routes or (_only_route(self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
+    @property
+    def guarded(self) -> tuple[Route | ModelSettings, ...]:
+        """The routes in force, and those to providers: each has a prefix and an auth."""
+        return (*self.route_table, *self.models)
+
     def auth_of(self, route: Route | ModelSettings) -> tuple[str, ...]:
         """Return the kinds of credentials that a route accepts; empty if it needs none."""
         kinds = route.auth or self.auth

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.authorities import Authorities
-from gateway.access.static.doubts import of_file
+from gateway.access.static.doubts import ServedPrefixes, of_file
 from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.waiting import until
@@ -27,7 +27,7 @@ token = "sha256:{"0" * 64}"
 
 
 def doubts(text: str) -> tuple[str, ...]:
-    return of_file("t.toml", parse_tokens("t.toml", text.encode()), PREFIXES)
+    return of_file("t.toml", parse_tokens("t.toml", text.encode()), ServedPrefixes(PREFIXES))
 
 
 def granting(*patterns: str) -> str:
@@ -58,6 +58,32 @@ def test_a_revoked_name_that_no_token_has_causes_a_warning() -> None:
     assert doubts(granting("/other/a") + revoked) == (
         "t.toml: revoked has the name anne, which no token of the file has: it ends nothing",
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_shut"),
+    [("/v1/stream/a", False), ("/v1/*", False), ("/v1/streams/*", True), ("/v1/stream", True)],
+)
+def test_a_route_that_no_token_opens_causes_a_warning(pattern: str, is_shut: bool) -> None:
+    file = parse_tokens("t.toml", granting(pattern).encode())
+    told = of_file("t.toml", file, ServedPrefixes({"/v1/streams", *PREFIXES}, ["/v1/stream"]))
+    sentence = (
+        "t.toml: no token has a grant below /v1/stream, where auth asks for a token: it permits "
+        "nobody anything that anonymous does not"
+    )
+    assert (sentence in told) is is_shut
+
+
+async def test_a_route_that_no_token_opens_is_named_at_check(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text(granting("/v2/*"))
+    routes = (
+        f'[[routes]]\nprefix = "{prefix}"\norigin = "memory:"\nauth = {auth}\n'
+        for prefix, auth in (("/v1", '["tokens"]'), ("/v2", '["tokens"]'), ("/v3", '"none"'))
+    )
+    config.write_text(f'tokens_file = "{tokens}"\n{"".join(routes)}')
+    (told,) = Authorities.check(load(config, {}, {}))
+    assert "no token has a grant below /v1, where" in told
 
 
 @pytest.mark.parametrize(("count", "last"), [(20, "n19"), (21, "1 more names and paths")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.settings.grants import BELOW, CLAIM
 
@@ -17,9 +17,23 @@ MOST_TOLD = 20  # sentences about one file, each a line of the log
 NOWHERE = "which is below no route: it grants nothing"
 
 
-def of_file(path: str, file: TokensFile, prefixes: Collection[str]) -> tuple[str, ...]:
-    """Return a sentence for each name and pattern of a tokens_file that matches nothing."""
-    sentences = [*chain(_revoked(file), _granted(file, prefixes), _keyed(file, prefixes))]
+class ServedPrefixes(NamedTuple):
+    """The prefixes of all routes, and of those that only static tokens open."""
+
+    served: Collection[str]
+    by_tokens_alone: Collection[str] = ()
+
+
+def of_file(path: str, file: TokensFile, prefixes: ServedPrefixes) -> tuple[str, ...]:
+    """Return a sentence for each name and pattern of a tokens_file that matches nothing.
+
+    A route that only static tokens open, and none of the file does, has a sentence as well.
+    """
+    served, by_tokens_alone = prefixes
+    sentences = [
+        *chain(_revoked(file), _granted(file, served), _keyed(file, served)),
+        *_shut(file, by_tokens_alone),
+    ]
     if len(sentences) > MOST_TOLD:
         sentences[MOST_TOLD:] = [
             f"{len(sentences) - MOST_TOLD:,} more names and paths have no effect"
@@ -47,6 +61,16 @@ def _granted(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
             holders.setdefault(grant.streams, token.name)
     for streams in _astray(holders, prefixes):
         yield f"the token {holders[streams]} has a grant of {streams}, {NOWHERE}"
+
+
+def _shut(file: TokensFile, prefixes: Iterable[str]) -> Iterator[str]:
+    patterns = {grant.streams for token in file.tokens.values() for grant in token.grants}
+    for prefix in prefixes:
+        if not any(meets(pattern, prefix) for pattern in patterns):
+            yield (
+                f"no token has a grant below {prefix}, where auth asks for a token: "
+                "it permits nobody anything that anonymous does not"
+            )
 
 
 def _keyed(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
