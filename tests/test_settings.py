@@ -782,6 +782,37 @@ def test_a_trusted_proxy_that_is_not_a_network_is_refused(text: str, hint: str) 
 # ---------------------------------------------------------------- mistakes
 
 
+MISSPELT = {
+    "a required key of a route": (
+        '[[routes]]\nprefix = "/a"\norign = "memory:"\n',
+        ["h.toml:3: routes[0].orign is not a setting; the nearest is origin."],
+    ),
+    "the auth that a listener needs": (
+        'listen = "0.0.0.0:4437"\nauht = "none"\n',
+        ["h.toml:2: auht is not a setting; the nearest is auth."],
+    ),
+    "a key beside the right one, which is wrong, too": (
+        '[[routes]]\nprefix = "/a"\norign = "memory:"\norigin = "x:"\n',
+        [
+            "h.toml:3: routes[0].orign is not a setting; the nearest is origin.",
+            f'h.toml:4: routes[0].origin is "x:", but must be {ORIGIN_KIND}.',
+        ],
+    ),
+    "a key within a table of a table": (
+        '[[jwt_issuers]]\nissuer = "i"\naudience = "a"\njwks = "/k"\nalgorithms = ["ES256"]\n'
+        '[[jwt_issuers.grants]]\nstream = "/a/*"\noperations = ["read"]\n',
+        ["h.toml:7: jwt_issuers[0].grants[0].stream is not a setting; the nearest is streams."],
+    ),
+}
+
+
+@pytest.mark.parametrize(("toml", "told"), MISSPELT.values(), ids=MISSPELT)
+def test_a_misspelt_key_is_one_mistake_and_not_a_missing_setting_too(
+    toml: str, told: list[str], tmp_path: Path
+) -> None:
+    assert problems(toml, folder=tmp_path) == told
+
+
 def test_mistakes_in_file_environment_and_flags_are_reported_together(tmp_path: Path) -> None:
     toml = """\
 listn = "127.0.0.1:80"
@@ -1552,14 +1583,14 @@ issuer = "https://a.example"
 streams = "/v1/*"
 operations = ["read"]
 [[jwt_issuers.grants]]
-stream = "/v1/*"
+paths = "/v1/*"
 operations = ["reed"]
 """
     assert problems(toml, folder=tmp_path)[-3:] == [
         "h.toml:6: jwt_issuers[0].grants[1].streams is missing; it must be a canonical path such "
         "as /v1/stream/chat, or one with /* at its end for all below; a whole segment may be a "
         "{claim}.",
-        "h.toml:7: jwt_issuers[0].grants[1].stream is not a setting; the nearest is streams.",
+        "h.toml:7: jwt_issuers[0].grants[1].paths is not a setting.",
         'h.toml:8: jwt_issuers[0].grants[1].operations is ["reed"], but must be a list of some of '
         "read, append, create, close, delete.",
     ]

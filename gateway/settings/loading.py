@@ -14,7 +14,7 @@ from gateway.settings.declared import Settings
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.reading.files import Look
 from gateway.settings.reading.toml_file import TomlFile, spell
-from gateway.settings.reading.values import Mistaken
+from gateway.settings.reading.values import REQUIRED, Mistaken
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import (
     ENVIRONMENT_PREFIX,
@@ -25,11 +25,11 @@ from gateway.settings.setting_descriptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.settings.reading.tables import Table
-    from gateway.settings.reading.values import Mistake
+    from gateway.settings.reading.values import Mistake, Place
 
 # The command line reads it to find the file, so it is no setting.
 CONFIG_VARIABLE = "HEADGATE_CONFIG"
@@ -124,6 +124,7 @@ def load(
         for key, value in flags.items()
         if value is not None
     }
+    misspelt: set[Place] = {(meant,) for key in values if (meant := _meant(key, Settings))}
     for key in [key for key in values if key not in Settings.settings]:
         item = values.pop(key)
         subject = item.subject((key,))
@@ -141,7 +142,12 @@ def load(
             Look(only_route="routes" not in values) if look_at_files else None,
         )
     except Mistaken as refusal:
-        problems += [_problem(mistake, values) for mistake in refusal.mistakes]
+        misspelt |= _misspelt(refusal.mistakes)
+        problems += [
+            _problem(mistake, values)
+            for mistake in refusal.mistakes
+            if mistake.place not in misspelt or _is_given(mistake.place, values)
+        ]
         raise SettingsError(_in_order(problems)) from refusal
     for found in (
         *ineffective_settings(settings),
@@ -153,6 +159,22 @@ def load(
     if problems:
         raise SettingsError(_in_order(problems))
     return settings.with_sources(_sources(values))
+
+
+def _misspelt(mistakes: Sequence[Mistake]) -> set[Place]:
+    """Return the places of the settings that unknown keys of tables were probably meant for."""
+    found: set[Place] = set()
+    for mistake in mistakes:
+        if mistake.kind == "unknown":
+            model, _ = _table_around(mistake.place)
+            meant = _meant(str(mistake.place[-1]), model)
+            found |= {(*mistake.place[:-1], meant)} if meant else set()
+    return found
+
+
+def _is_given(place: Place, values: Mapping[str, _GivenValue]) -> bool:
+    item = values.get(str(place[0]))
+    return item is not None and item.at(place, REQUIRED) is not REQUIRED
 
 
 def _sources(values: Mapping[str, _GivenValue]) -> dict[str, str]:
@@ -281,10 +303,17 @@ def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], 
 
 def _nearest(key: str, model: type[Table], spell: Callable[[str], str]) -> str:
     """Return words that name the setting that was probably meant, or ""."""
+    meant = _meant(key, model)
+    return f"; the nearest is {spell(meant)}" if meant else ""
+
+
+def _meant(key: str, model: type[Table]) -> str:
+    """Return the setting that an unknown key was probably meant for, or ""."""
+    if key in model.settings:
+        return ""
     import difflib  # imported only for a mistake
 
-    close = difflib.get_close_matches(key, model.settings, n=1)
-    return f"; the nearest is {spell(close[0])}" if close else ""
+    return next(iter(difflib.get_close_matches(key, model.settings, n=1)), "")
 
 
 def _flag(key: str) -> str:
