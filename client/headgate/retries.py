@@ -28,13 +28,17 @@ class Retries:
         backoff: Backoff,
         note: Callable[[str], None],
         limited_s: float = 0.0,
+        *,
+        gives_up: Callable[[RequestRefused], bool] = lambda _: False,
     ) -> None:
+        """Raise a refusal that `gives_up` returns True for, also where it may pass."""
         if not time_s >= 0:
             raise ValueError("retry_for is 0 seconds or more")
         self._time_s = time_s
         self._limited_s = max(time_s, limited_s)
         self._backoff = backoff
         self._note = note
+        self._gives_up = gives_up
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat the attempt until it succeeds, and return its result."""
@@ -47,7 +51,8 @@ class Retries:
                 since = loop.time() if since is None else since
                 time_s = self._limited_s if refusal.status == TOO_MANY_REQUESTS else self._time_s
                 left_s = since + time_s - loop.time()
-                if not refusal.is_passing or left_s <= 0 or refusal.retry_after_s > left_s:
+                is_final = not refusal.is_passing or self._gives_up(refusal)
+                if is_final or left_s <= 0 or refusal.retry_after_s > left_s:
                     raise
                 # A last attempt is made when the time is over, not some time before.
                 wait_s = min(max(self._backoff.next_s(), refusal.retry_after_s), left_s)

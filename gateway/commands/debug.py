@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
+from gateway.commands.one_stream.admin_target import (
+    admin_of,
+    admin_option,
+    admin_token_option,
+    named_admin,
+)
 from gateway.commands.one_stream.home import home_of, server_options
 
 
@@ -34,7 +39,7 @@ def debug_bundle(
     processor time by thread and the last log lines. It has no data of streams.
     """
     try:
-        home = home_of(os.environ, ctx)
+        home = home_of(os.environ, ctx, admin=named_admin(admin))
         target = admin_of(home, admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause

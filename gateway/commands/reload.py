@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
     from pathlib import Path
+    from ssl import SSLCertVerificationError
     from urllib.error import HTTPError
 
     from gateway.commands.one_stream.target import StreamTarget
@@ -103,11 +104,24 @@ def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | N
         reasons = _reasons(refusal)
         return f"{reasons}; {target.advice}" if refusal.status == 401 else reasons, []
     except URLError as error:
-        is_certificate = isinstance(error.reason, SSLCertVerificationError)
-        advice = f"; {CERTIFICATE_ADVICE}" if is_certificate else ""
-        return f"{target.url} cannot be reached: {error.reason}{advice}", []
+        reason: object = error.reason
+        if isinstance(reason, SSLCertVerificationError):
+            return f"{target.url}: {_untrusted(reason, certificate)}", []
+        words = reason.strerror if isinstance(reason, OSError) else None
+        return f"{target.url} cannot be reached: {words or reason}", []
     except (HTTPException, OSError, ValueError) as error:
         return f"{target.url} is not the admin listener of Headgate: {error}", []
+
+
+def _untrusted(reason: SSLCertVerificationError, certificate: str) -> str:
+    """Return why a server is not trusted, and what to do."""
+    if not certificate:
+        why = f"its certificate is not trusted: {reason.verify_message}"
+        return f"{why}; {CERTIFICATE_ADVICE}"
+    return (
+        f"its certificate is not the one in {certificate} (admin_tls_certificate): if the server "
+        "has not read a new one yet, give the former one by --cacert FILE, or send it SIGHUP"
+    )
 
 
 def _trusted(target: StreamTarget, certificate: str) -> ssl.SSLContext | None:

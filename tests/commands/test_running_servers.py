@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from contextlib import ExitStack, contextmanager
@@ -79,6 +80,19 @@ def test_with_several_servers_a_name_is_refused_and_a_url_is_not(
         plain.output("create", f"{one.streams}/story")
         by_variable = plain("create", "story", environment={"STREAM_URL": other.streams})
         assert by_variable.returncode == 0
+
+
+def test_with_several_servers_the_url_of_an_admin_listener_says_which(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with ExitStack() as opened:
+        one, other = (opened.enter_context(running(tmp_path)) for _ in range(2))
+        plain.output("create", f"{other.streams}/story")
+        listed = plain.output("ls", "--json", "--admin", other.admin_url)
+        assert json.loads(listed)["url"] == f"{other.streams}/story"
+        assert plain.output("ls", "--admin", one.admin_url) == b""
+        bundle = plain("debug", "bundle", "--admin", one.admin_url, str(tmp_path / "b.tar.gz"))
+        assert bundle.returncode == 0, bundle.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -158,7 +158,7 @@ def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> 
     at.write("/a")
     failed = at.reload()
     assert failed.returncode == 1
-    assert b"cannot be reached" in failed.stderr
+    assert b"cannot be reached: Connection refused" in failed.stderr
 
 
 def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.configuration import complain
-from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
+from gateway.commands.one_stream.admin_target import (
+    admin_of,
+    admin_option,
+    admin_token_option,
+    named_admin,
+)
 from gateway.commands.one_stream.home import home_of, server_options, target_of
 from gateway.commands.one_stream.parameters import StreamType
 from gateway.commands.one_stream.streams import STREAM_HELP, result_option
@@ -116,7 +121,7 @@ def _server(
 ) -> tuple[HomeServer, StreamTarget]:
     """Return the server that names mean, and its admin API."""
     try:
-        home = home_of(os.environ, ctx)
+        home = home_of(os.environ, ctx, admin=named_admin(admin))
         return home, admin_of(home, admin, token_file, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause

@@ -49,6 +49,11 @@ class AdminTarget(StreamTarget):
         return f"give {kind} token of admin_tokens by {TOKEN_VARIABLE} or --admin-token FILE"
 
 
+def named_admin(url: str | None) -> str:
+    """Return the URL of the admin API by a flag or the environment; "" if neither names one."""
+    return url or os.environ.get(URL_VARIABLE, "")
+
+
 def admin_of(
     home: HomeServer, url: str | None, token_file: Path | None, ctx: click.Context
 ) -> StreamTarget:
@@ -57,7 +62,7 @@ def admin_of(
     Raises ValueError if nothing says where it is.
     """
     known = home.admin or (DEFAULT_ADMIN if home.base == DEFAULT_BASE else "")
-    found = url or os.environ.get(URL_VARIABLE) or known
+    found = named_admin(url) or known
     if not found:
         raise ValueError(f"say where its admin listener is, by --admin URL or {URL_VARIABLE}")
     if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:

@@ -11,7 +11,7 @@ from headgate.errors import RequestRefused
 from headgate.stream import Stream
 
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
-from gateway.commands.shell.failure import Failed
+from gateway.commands.shell.failure import Failed, is_untrusted
 from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
 
@@ -84,7 +84,7 @@ def in_words(failure: Exception, target: StreamTarget) -> str:
 def with_advice(sentence: str, failure: Exception, target: StreamTarget | None) -> str:
     """Return a sentence about a failure with what to do, at `target` about its authorization."""
     refusal = _refusal_behind(failure)
-    if refusal is not None and _is_untrusted(refusal):
+    if refusal is not None and is_untrusted(refusal):
         return f"{sentence}; {CERTIFICATE_ADVICE}"
     if refusal is not None and refusal.status == 401 and target is not None:
         return f"{sentence}; {target.advice}"
@@ -96,7 +96,7 @@ def status_of(failure: Exception) -> int:
     refusal = _refusal_behind(failure)
     if refusal is None:
         return FAILED
-    if _is_untrusted(refusal):
+    if is_untrusted(refusal):
         return UNTRUSTED
     if refusal.is_passing:
         return UNAVAILABLE
@@ -108,7 +108,3 @@ def _refusal_behind(failure: Exception) -> RequestRefused | None:
     while cause is not None and not isinstance(cause, RequestRefused):
         cause = cause.__cause__
     return cause
-
-
-def _is_untrusted(refusal: RequestRefused) -> bool:
-    return isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError)

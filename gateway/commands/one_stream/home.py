@@ -78,12 +78,17 @@ def ca_file_of(ctx: click.Context | None) -> str:
 
 
 def home_of(
-    environment: Mapping[str, str], ctx: click.Context | None, *, needs_base: bool = True
+    environment: Mapping[str, str],
+    ctx: click.Context | None,
+    *,
+    needs_base: bool = True,
+    admin: str = "",
 ) -> HomeServer:
     """Return the server that names mean. Raises ValueError if the sources make no sense.
 
     The flag goes before the environment, which goes before the context in use, before a server
-    that runs here, before the default.
+    that runs here, before the default. Of several that run here, the one with its admin listener
+    at `admin` is meant; it may also be elsewhere.
     """
     named = _meta(ctx).get(CONTEXT)
     if named is not None:
@@ -96,7 +101,7 @@ def home_of(
         given = authorization_of(environment)
         return home if given is None else replace(home, authorization=given, auth_file="")
     home = HomeServer.of_environment(environment)
-    return _running_here(home, environment) if needs_base else home
+    return _running_here(home, environment, admin) if needs_base else home
 
 
 def _meta(ctx: click.Context | None) -> Mapping[str, str]:
@@ -133,11 +138,17 @@ def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     return replace(home, admin=admins[0]) if len(admins) == 1 else home
 
 
-def _running_here(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
-    """Return the one server that runs here, else `home`. Raises ValueError if there are several."""
+def _running_here(home: HomeServer, environment: Mapping[str, str], admin: str) -> HomeServer:
+    """Return the one server that runs here, else `home`. Raises ValueError if there are several.
+
+    With `admin`, only a server with that admin listener counts.
+    """
     from gateway.running_servers import running_servers
 
     servers = running_servers(environment)
+    if admin:
+        at = admin.rstrip("/").removesuffix("/api")
+        servers = [it for it in servers if it.admin.rstrip("/") == at]
     if not servers:
         return home
     if len(servers) > 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headgate.errors import StreamError
+import aiohttp
+from headgate.errors import RequestRefused, StreamError
 
 
 class Failed(Exception):
@@ -11,6 +12,11 @@ class Failed(Exception):
 
 class OutputClosed(Exception):
     """The reader of stdout has closed it, so there is nothing left to do."""
+
+
+def is_untrusted(refusal: RequestRefused) -> bool:
+    """Return whether a server's certificate was refused: another attempt would be, too."""
+    return isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError)
 
 
 # What ends a command with a sentence: its own reasons, and those of the streams that it asks.

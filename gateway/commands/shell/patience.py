@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 from headgate.retries import Retries
 
+from gateway.commands.shell.failure import is_untrusted
 from gateway.commands.shell.output import note
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def retries(say: Callable[[str], None], *, is_repeatable: bool) -> Retries:
     What a limit has refused was not done, so it is sent again in any case.
     """
     time_s = RETRY_FOR_S if is_repeatable else 0.0
-    return Retries(time_s, backoff(LONGEST_WAIT_S), say, LIMITED_FOR_S)
+    return Retries(time_s, backoff(LONGEST_WAIT_S), say, LIMITED_FOR_S, gives_up=is_untrusted)
 
 
 def tell(sentence: str) -> None:
