@@ -170,7 +170,7 @@ class Authorities:
     def _watch_tokens(self, path: str, keyed: Sequence[KeyedRoute]) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        prefixes = doubts.ServedPrefixes(self._prefixes, self._by_tokens_alone)
+        prefixes = doubts.PrefixSet(self._prefixes, self._by_tokens_alone)
         parse = partial(_parse_tokens, prefixes, keyed)
         return self._files.watch("tokens_file", path, parse, self._on_new_tokens)
 
@@ -186,7 +186,7 @@ class Authorities:
 
 
 def _parse_tokens(
-    prefixes: doubts.ServedPrefixes, keyed: Sequence[KeyedRoute], path: str, data: bytes
+    prefixes: doubts.PrefixSet, keyed: Sequence[KeyedRoute], path: str, data: bytes
 ) -> TokensFile:
     """Parse a tokens_file and find its doubts; for a large file this runs in a thread."""
     file = parse_tokens(path, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ import click
 from typing_extensions import override
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.one_stream.home import ca_file_of, cacert_option
 
 if TYPE_CHECKING:
+    from gateway.commands.one_stream.target import StreamTarget
     from gateway.settings import Route
 
 DEPLOYMENT = "URL"
@@ -72,9 +75,12 @@ def doctor() -> None:
     metavar="DIGEST",
     help="Digest that responses should have, instead of --rendered.",
 )
+@cacert_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
 def doctor_url(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
     url: str,
     admin: str | None,
     admin_token: Path | None,
@@ -101,17 +107,13 @@ def doctor_url(  # noqa: PLR0913 - one for each option
         raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
     from gateway.commands.cdn_doctor import report
     from gateway.commands.cdn_doctor.streams import first_target, reader_of
-    from gateway.commands.one_stream.admin_target import admin_target
 
     try:
-        target = first_target(url, os.environ)
+        target = replace(first_target(url, os.environ), ca_file=ca_file_of(ctx))
         reader = reader_of(url, os.environ)
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="URL") from refusal
-    try:
-        admin_at = None if admin is None else admin_target(admin, admin_token, os.environ)
-    except ValueError as refusal:
-        raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
+    admin_at = None if admin is None else _admin(admin, admin_token, ctx)
     digest = digest if rendered is None else _digest(rendered, config)
     found = report.run(
         target.shown.rpartition("/")[0],
@@ -123,6 +125,17 @@ def doctor_url(  # noqa: PLR0913 - one for each option
         rendered=digest,
     )
     sys.exit(found)
+
+
+def _admin(url: str, token_file: Path | None, ctx: click.Context) -> StreamTarget:
+    """Return the admin API of the gateway behind the deployment."""
+    from gateway.commands.one_stream.admin_target import admin_target
+
+    try:
+        target = admin_target(url, token_file, os.environ)
+    except ValueError as refusal:
+        raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
+    return replace(target, ca_file=ca_file_of(ctx))
 
 
 def _digest(file: Path, config: Path | None) -> str:

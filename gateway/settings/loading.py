@@ -25,7 +25,7 @@ from gateway.settings.setting_descriptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.settings.reading.tables import Table
@@ -142,12 +142,7 @@ def load(
             Look(only_route="routes" not in values) if look_at_files else None,
         )
     except Mistaken as refusal:
-        misspelt |= _misspelt(refusal.mistakes)
-        problems += [
-            _problem(mistake, values)
-            for mistake in refusal.mistakes
-            if mistake.place not in misspelt or _is_given(mistake.place, values)
-        ]
+        problems += _own_problems(refusal.mistakes, misspelt, values)
         raise SettingsError(_in_order(problems)) from refusal
     for found in (
         *ineffective_settings(settings),
@@ -159,6 +154,16 @@ def load(
     if problems:
         raise SettingsError(_in_order(problems))
     return settings.with_sources(_sources(values))
+
+
+def _own_problems(
+    mistakes: Sequence[Mistake], misspelt: set[Place], values: Mapping[str, _GivenValue]
+) -> Iterator[_Problem]:
+    """Yield the mistakes as problems, without those that follow from a misspelt key."""
+    meant = misspelt | _misspelt(mistakes)
+    for mistake in mistakes:
+        if mistake.place not in meant or _is_given(mistake.place, values):
+            yield _problem(mistake, values)
 
 
 def _misspelt(mistakes: Sequence[Mistake]) -> set[Place]:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.authorities import Authorities
-from gateway.access.static.doubts import ServedPrefixes, of_file
+from gateway.access.static.doubts import PrefixSet, of_file
 from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.waiting import until
@@ -27,7 +27,7 @@ token = "sha256:{"0" * 64}"
 
 
 def doubts(text: str) -> tuple[str, ...]:
-    return of_file("t.toml", parse_tokens("t.toml", text.encode()), ServedPrefixes(PREFIXES))
+    return of_file("t.toml", parse_tokens("t.toml", text.encode()), PrefixSet(PREFIXES))
 
 
 def granting(*patterns: str) -> str:
@@ -66,7 +66,7 @@ def test_a_revoked_name_that_no_token_has_causes_a_warning() -> None:
 )
 def test_a_route_that_no_token_opens_causes_a_warning(pattern: str, is_shut: bool) -> None:
     file = parse_tokens("t.toml", granting(pattern).encode())
-    told = of_file("t.toml", file, ServedPrefixes({"/v1/streams", *PREFIXES}, ["/v1/stream"]))
+    told = of_file("t.toml", file, PrefixSet({"/v1/streams", *PREFIXES}, ["/v1/stream"]))
     sentence = (
         "t.toml: no token has a grant below /v1/stream, where auth asks for a token: it permits "
         "nobody anything that anonymous does not"

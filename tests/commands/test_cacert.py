@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,10 @@ def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
         cli.output("create", "secure", "--data", "safe", "--cacert", authority)
         cli.output("context", "add", "tls", base, "--cacert", authority)
         assert cli.output("read", "secure", "--context", "tls") == b"safe"
+        examined = json.loads(cli("doctor", base, "--json", "--cacert", authority).stdout)
+        verdicts = {one["check"]: one["verdict"] for one in examined["checks"]}
+        assert verdicts["chunked append"] == "pass"
+        assert verdicts["HTTP/2"] == "note"
 
 
 def test_a_cacert_file_that_is_none_is_reported(tmp_path: Path) -> None:

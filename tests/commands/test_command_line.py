@@ -27,6 +27,13 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = command.list_commands(click.Context(command))
 NEXT_CENTURY = "2100-01-01T00:00:00Z"
 
+BEN = f"""\
+[[tokens]]
+name = "ben"
+token = "sha256:{"0" * 64}"
+grants = [{{ streams = "/v1/stream/*", operations = ["read"] }}]
+"""
+
 
 def invoke(*arguments: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
@@ -250,7 +257,7 @@ def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     config, tokens = tmp_path / "h.toml", tmp_path / "tokens.toml"
-    tokens.write_text('[[revoked]]\nname = "ann"\n')
+    tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
     environment = {
         "HEADGATE_ORIGIN": "redis://app:s3cret@h",
@@ -285,7 +292,7 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
 
 def test_check_warns_of_a_revoked_name_without_a_token(tmp_path: Path) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
-    tokens.write_text('[[revoked]]\nname = "ann"\n')
+    tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\norigin = "memory:"\n')
     status, said = invoke("check", "--config", str(config))
     first, second, *_ = said.splitlines()

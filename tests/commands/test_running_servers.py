@@ -82,6 +82,15 @@ def test_with_several_servers_a_name_is_refused_and_a_url_is_not(
         assert by_variable.returncode == 0
 
 
+def test_with_several_servers_a_scheme_that_reaches_no_stream_is_named_first(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with ExitStack() as opened:
+        for _ in range(2):
+            opened.enter_context(running(tmp_path))
+        assert b"ftp:// is no way to reach a stream" in plain("head", "ftp://a/b").stderr
+
+
 def test_with_several_servers_the_url_of_an_admin_listener_says_which(
     plain: CommandLine, tmp_path: Path
 ) -> None:

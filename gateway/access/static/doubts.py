@@ -17,14 +17,14 @@ MOST_TOLD = 20  # sentences about one file, each a line of the log
 NOWHERE = "which is below no route: it grants nothing"
 
 
-class ServedPrefixes(NamedTuple):
+class PrefixSet(NamedTuple):
     """The prefixes of all routes, and of those that only static tokens open."""
 
     served: Collection[str]
     by_tokens_alone: Collection[str] = ()
 
 
-def of_file(path: str, file: TokensFile, prefixes: ServedPrefixes) -> tuple[str, ...]:
+def of_file(path: str, file: TokensFile, prefixes: PrefixSet) -> tuple[str, ...]:
     """Return a sentence for each name and pattern of a tokens_file that matches nothing.
 
     A route that only static tokens open, and none of the file does, has a sentence as well.

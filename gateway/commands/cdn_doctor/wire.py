@@ -11,8 +11,8 @@ import aiohttp
 from headgate.errors import RequestRefused
 from yarl import URL
 
-from gateway import trust
 from gateway.commands.cdn_doctor.probe_sender import ANSWER_S
+from gateway.commands.one_stream.client import TrustingConnector
 
 if TYPE_CHECKING:
     import ssl
@@ -77,7 +77,7 @@ async def _sent(
     }
     lines = [f"POST {url.raw_path_qs} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items()), "", ""]
     try:
-        async with asyncio.timeout(ANSWER_S), _connected(url) as (reader, writer):
+        async with asyncio.timeout(ANSWER_S), _connected(stream) as (reader, writer):
             writer.write("\r\n".join(lines).encode("latin-1"))
             yield reader, writer
     except TimeoutError as cause:
@@ -89,7 +89,7 @@ async def _sent(
 async def protocol_of(stream: Stream) -> str | None:
     """Return the protocol that the server of an https URL chooses by ALPN; None if it does not."""
     try:
-        async with asyncio.timeout(ANSWER_S), _connected(URL(stream.url), PROTOCOLS) as (_, writer):
+        async with asyncio.timeout(ANSWER_S), _connected(stream, PROTOCOLS) as (_, writer):
             tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
             return tls.selected_alpn_protocol()
     except (OSError, TimeoutError) as cause:
@@ -98,9 +98,11 @@ async def protocol_of(stream: Stream) -> str | None:
 
 @contextlib.asynccontextmanager
 async def _connected(
-    url: URL, protocols: Sequence[str] = ()
+    stream: Stream, protocols: Sequence[str] = ()
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    tls = trust.context() if url.scheme == "https" else None
+    url, connector = URL(stream.url), stream.session.connector
+    assert isinstance(connector, TrustingConnector), "a command has made the session"
+    tls = connector.trusted()
     if tls is not None and protocols:
         tls.set_alpn_protocols(protocols)
     reader, writer = await asyncio.open_connection(url.host, url.port, ssl=tls, limit=HEAD_BYTES)

@@ -16,7 +16,6 @@ from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
     from gateway.commands.one_stream.target import StreamTarget
@@ -42,6 +41,20 @@ _BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 
+class TrustingConnector(aiohttp.TCPConnector):
+    """A connector that trusts what its target does; `trusted` makes another context like its own.
+
+    Raises Failed for a bad `ca_file`.
+    """
+
+    def __init__(self, target: StreamTarget) -> None:
+        try:
+            super().__init__(ssl=target.trusted() or True)
+        except StartError as refusal:
+            raise Failed(refusal.detail) from refusal
+        self.trusted = target.trusted
+
+
 @contextlib.asynccontextmanager
 async def connect(
     target: StreamTarget, *, as_sent: bool = False, past_caches: bool = False
@@ -52,7 +65,7 @@ async def connect(
     connection, and none has a cookie that was set before. With `past_caches` every response is of
     the server itself, so that it has what was appended before.
     """
-    connector = aiohttp.TCPConnector(ssl=_tls(target))
+    connector = TrustingConnector(target)
     headers = {"User-Agent": "headgate"}
     if past_caches:
         headers["Cache-Control"] = "no-cache"
@@ -63,14 +76,6 @@ async def connect(
         if as_sent:
             session._retry_connection = False  # there is no public way to say so
         yield Stream(target.url, authorization=target.authorization, session=session)
-
-
-def _tls(target: StreamTarget) -> ssl.SSLContext | bool:
-    """Return whom to trust; aiohttp's own default where TLS is not spoken."""
-    try:
-        return target.trusted() or True
-    except StartError as refusal:
-        raise Failed(refusal.detail) from refusal
 
 
 def in_words(failure: Exception, target: StreamTarget) -> str:

@@ -14,6 +14,7 @@ from gateway.commands.contexts import ServerContext, complete_name, load_context
 from gateway.commands.one_stream.target import (
     HomeServer,
     authorization_of,
+    check_stream_name,
     checked_authorization,
     is_whole_url,
     stream_at,
@@ -66,7 +67,10 @@ def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], No
 
 def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     """Return the stream called `name` for a command with these options. Raises ValueError."""
-    home = home_of(os.environ, ctx, needs_base=not is_whole_url(name))
+    is_url = is_whole_url(name)
+    if not is_url:
+        check_stream_name(name)  # before a server is chosen: no other would help
+    home = home_of(os.environ, ctx, needs_base=not is_url)
     target = stream_at(name, home)
     given = ca_file_of(ctx)  # the context's is for its server alone
     return replace(target, ca_file=given) if given else target

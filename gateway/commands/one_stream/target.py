@@ -125,7 +125,7 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
     if is_whole_url(name):
         url = _server_url(name, "it")
     else:
-        _check_name(name)
+        check_stream_name(name)
         url = f"{home.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
     parts = urlsplit(url)
     if not parts.path.strip("/") or not name.strip("/"):
@@ -196,8 +196,11 @@ def checked_authorization(value: str, source: str) -> str | None:
     return value or None
 
 
-def _check_name(name: str) -> None:
-    """Refuse what was probably meant as a URL; a slash in front makes anything a name."""
+def check_stream_name(name: str) -> None:
+    """Raise ValueError for what was probably meant as a URL.
+
+    A slash in front makes anything a name.
+    """
     if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://|https?:", name, re.IGNORECASE):
         raise ValueError(f"{match[0]} is no way to reach a stream: write http://HOST:PORT/...")
     if re.match(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(/|$)", name):
