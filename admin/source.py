@@ -31,6 +31,27 @@ class Health(NamedTuple):
     notes: dict[str, str | None]
 
 
+class Restarts(NamedTuple):
+    """A count of replaced processes, and how and when (`loop.time()`) the last of them ended."""
+
+    total: int = 0
+    last_end: str | None = None
+    last_ended_at: float | None = None
+
+
+class ProcessReport(NamedTuple):
+    """A process of the gateway: its name in it, what it does not do well, and its metrics.
+
+    `numbers` are None for a process that did not answer in time; `pid` is None if there is none.
+    """
+
+    name: str
+    pid: int | None
+    problem: str | None
+    restarts: Restarts
+    numbers: Snapshot | None
+
+
 class ClientBounds(Protocol):
     """The bounds on clients of the admin listener, and its metrics."""
 
@@ -84,6 +105,9 @@ class ProcessSource(Protocol):
 
     async def measure(self) -> Snapshot:
         """Return all metrics."""
+
+    async def processes(self) -> Sequence[ProcessReport]:
+        """Return each process by itself, the supervisor of several workers first."""
 
     async def query(self, question: Question) -> Sequence[Answer]:
         """Return the answers of the processes that serve streams; late ones are left out."""

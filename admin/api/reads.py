@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from admin.model.doctor import DoctorView
     from admin.model.events import EventList
     from admin.model.overview import Overview
+    from admin.model.processes import ProcessesView
     from admin.model.settings import About, Configuration
     from admin.record.refusals import RefusalsView
     from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
@@ -106,6 +107,11 @@ async def cdn_doctor(request: web.Request, _query: None, _body: None) -> DoctorV
 async def configuration(request: web.Request, _query: None, _body: None) -> Configuration:
     """Return the settings in effect."""
     return request.app[CONSOLE].configuration()
+
+
+async def processes(request: web.Request, _query: None, _body: None) -> ProcessesView:
+    """Return the processes of this gateway."""
+    return request.app[CONSOLE].processes.view()
 
 
 async def about(request: web.Request, _query: None, _body: None) -> About:

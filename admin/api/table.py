@@ -32,6 +32,7 @@ from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
 from admin.model.overview import Overview
+from admin.model.processes import ProcessesView
 from admin.model.settings import About, Configuration
 from admin.model.streams import Messages, RunsView
 from admin.model.viewer import Viewer
@@ -206,6 +207,13 @@ OPERATIONS = (
         "The settings in effect.",
         reads.configuration,
         answer=Configuration,
+    ),
+    Operation(
+        "GET",
+        "/api/processes",
+        "Each process of this gateway.",
+        reads.processes,
+        answer=ProcessesView,
     ),
     Operation("GET", "/api/about", "What runs here.", reads.about, answer=About),
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from operator import add
 from typing import TYPE_CHECKING
 
+from gateway.telemetry import metrics
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 
@@ -289,20 +290,7 @@ def appends_per_commit(row: Row | None) -> float | None:
 def _quantile(
     row: Row | None, names: Sequence[str], bounds: Sequence[float], quantile: float
 ) -> float | None:
-    """Return a quantile from the counts of buckets, as Prometheus' histogram_quantile does."""
-    if row is None:
-        return None
-    counts = _counts(row, names)
-    rank = quantile * sum(counts)
-    if not rank:
-        return None
-    below = 0.0
-    for index, bound in enumerate(bounds):
-        if counts[index] and below + counts[index] >= rank:
-            least = bounds[index - 1] if index else 0.0
-            return least + (bound - least) * (rank - below) / counts[index]
-        below += counts[index]
-    return float(bounds[-1])
+    return None if row is None else metrics.quantile(_counts(row, names), bounds, quantile)
 
 
 def _counts(row: Row, names: Sequence[str]) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from admin.processes import ProcessRecord
 from admin.record import attention, figures
 from admin.record.attention import Growing, Watch
 from admin.record.event_collector import EventCollector
@@ -45,6 +46,7 @@ class Recorder:
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
+        self.processes = ProcessRecord(setup.clock)
         self.events = EventCollector(source, setup.settings)
         self.samples: Snapshot = ()
         self.health = Health({}, {})
@@ -85,12 +87,14 @@ class Recorder:
         async with asyncio.timeout(LOOK_S):
             samples = await self._source.measure()
             health = await self._source.health()
+            processes = await self._source.processes()
         now = self._clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
+        self.processes.update(now, processes)
         findings = self._findings(now)
         self.watch.update(now, findings)
         if not self.saw_start:  # workers that start do not answer yet, which is no event

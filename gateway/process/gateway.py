@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from admin.source import STARTING, Health
+from admin.source import STARTING, Health, ProcessReport, Restarts
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
@@ -54,6 +54,10 @@ def _running_s() -> float:
     return time.clock_gettime(RUNNING)
 
 
+def _purges(settings: Settings) -> Purges:
+    return reconfiguration.purges_of(settings, time.monotonic, time.time)
+
+
 class Gateway:
     """A gateway in this process, from its start to its drain.
 
@@ -89,13 +93,13 @@ class Gateway:
             for it in settings.route_table
         ]
         models = app.models_maker(shared)
-        purges = self._purges(settings)
+        purges = _purges(settings)
         self._configuration = ActiveConfiguration(
             settings, authorities, purges, routes, models(settings, routes, authorities, ()), shared
         )
         self._makers = reconfiguration.Makers(
             self._authorities,
-            self._purges,
+            _purges,
             models,
             lambda new: prepare_tls(self._handshakes, new.tls),
         )
@@ -110,9 +114,6 @@ class Gateway:
 
     def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
         return Authorities(settings, time.time, self._console, earlier)
-
-    def _purges(self, settings: Settings) -> Purges:
-        return reconfiguration.purges_of(settings, time.monotonic, time.time)
 
     @property
     def settings(self) -> Settings:
@@ -171,6 +172,10 @@ class Gateway:
         restarts = 0 if self._front is None else self._front.restarts
         of_all = metrics.of_all(front_restarts=restarts)
         return (*of_all, *self.reloader.samples(), *self.numbers())
+
+    async def processes(self) -> list[ProcessReport]:
+        """Return this process, which serves alone."""
+        return [ProcessReport("server", os.getpid(), None, Restarts(), self.numbers())]
 
     async def query(self, question: Question) -> list[Answer]:
         """Return the answer of this process to a question of the console."""

@@ -250,6 +250,23 @@ def _both(one: Sample, other: Sample) -> Sample:
     return Sample(metric, one.values, _COMBINE[metric.together](one.number, other.number))
 
 
+def quantile(counts: Sequence[float], bounds: Sequence[float], quantile: float) -> float | None:
+    """Return a quantile from the counts of buckets, as Prometheus' histogram_quantile does.
+
+    `bounds` are the buckets' upper bounds; it is None if nothing was counted.
+    """
+    rank = quantile * sum(counts)
+    if not rank:
+        return None
+    below = 0.0
+    for index, bound in enumerate(bounds):
+        if counts[index] and below + counts[index] >= rank:
+            least = bounds[index - 1] if index else 0.0
+            return least + (bound - least) * (rank - below) / counts[index]
+        below += counts[index]
+    return float(bounds[-1])
+
+
 def counters(snapshot: Snapshot) -> Snapshot:
     """Return the counters and histograms, which go on when their process is gone."""
     return tuple(sample for sample in snapshot if sample.metric.kind != "gauge")

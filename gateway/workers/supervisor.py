@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
-from admin.source import Health
+from admin.source import Health, ProcessReport, Restarts
 from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
@@ -267,7 +267,7 @@ class Supervisor:
         whole = metrics.of_all(
             workers=len(self._slots),
             silent=reports.count(None),
-            restarts=sum(slot.restarts for slot in self._slots),
+            restarts=sum(slot.restarts.total for slot in self._slots),
             hangs=sum(slot.hangs for slot in self._slots),
             front_restarts=0 if self._front is None else self._front.restarts,
         )
@@ -276,6 +276,14 @@ class Supervisor:
             *self._reloads(),
             *metrics.together([*snapshots, metrics.of_this_process()]),
         )
+
+    async def processes(self) -> list[ProcessReport]:
+        """Return this process and each worker."""
+        numbers = metrics.of_this_process()
+        own = ProcessReport("supervisor", os.getpid(), None, Restarts(), numbers)
+        reports = await self._reports()
+        workers = zip(self._slots, reports, strict=True)
+        return [own, *(slot.process(report) for slot, report in workers)]
 
     async def query(self, question: Question) -> list[Answer]:
         """Return the answers of the workers that answer in time."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 
-from admin.source import STARTING
+from admin.source import STARTING, ProcessReport, Restarts
 from gateway.errors import StartError
 from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
@@ -79,8 +79,8 @@ class NextStartMessage:
 class WorkerSlot:
     """`why_unhealthy` says why its worker does not serve. `started` is set once one has.
 
-    `restarts` counts the workers that were put in place of another one, `hangs` those of the ended
-    ones that had hung.
+    `restarts` counts the workers that were put in place of another one, and says how and when that
+    one ended. `hangs` counts those of them that had hung.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class WorkerSlot:
         self.number = number
         self.why_unhealthy: str | None = STARTING
         self.started = asyncio.Event()
-        self.restarts = 0
+        self.restarts = Restarts()
         self.hangs = 0
         self._start = NextStartMessage(start_message)
         self._stopping = asyncio.Event()
@@ -123,7 +123,7 @@ class WorkerSlot:
                 pause = 0.0
             else:
                 pause = backoff.next_s()
-            self.restarts += 1
+            self.restarts = Restarts(self.restarts.total + 1, ended, loop.time())
             self.why_unhealthy = f"{ended}, starting again"
             log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause)
             await self._pause(pause)
@@ -263,6 +263,13 @@ class WorkerSlot:
     async def report(self) -> WorkerReport | None:
         """Return the worker's report, shared by simultaneous callers; None without one in time."""
         return None if self._channel is None else await self._pending.request_report(self._channel)
+
+    def process(self, report: WorkerReport | None) -> ProcessReport:
+        """Return the worker that is in this slot now, which has sent this report."""
+        numbers = None if report is None else report.numbers
+        pid = None if self._process is None else self._process.pid
+        problem = self.why_unhealthy or ("does not answer" if report is None else None)
+        return ProcessReport(f"worker {self.number}", pid, problem, self.restarts, numbers)
 
     async def query(self, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""

@@ -17,6 +17,7 @@ from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge,
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from admin.source import ProcessReport
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
@@ -30,12 +31,16 @@ class Switchboard:
     numbers: Snapshot = ()
     answers: Callable[[Question], Sequence[Answer]] = lambda _: ()
     asked: list[Question] = field(default_factory=list)
+    reports: Sequence[ProcessReport] = ()
 
     async def health(self) -> Health:
         return Health(self.state, self.notes)
 
     async def measure(self) -> Snapshot:
         return self.numbers
+
+    async def processes(self) -> Sequence[ProcessReport]:
+        return self.reports
 
     async def query(self, question: Question) -> Sequence[Answer]:
         self.asked.append(question)

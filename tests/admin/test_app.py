@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
+    from admin.source import ProcessReport
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
@@ -49,6 +50,9 @@ class Broken:
         raise RuntimeError("secret of the machine room")
 
     async def measure(self) -> Snapshot:
+        raise RuntimeError("secret of the machine room")
+
+    async def processes(self) -> list[ProcessReport]:
         raise RuntimeError("secret of the machine room")
 
     async def query(self, question: Question) -> list[Answer]:

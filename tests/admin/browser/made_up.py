@@ -28,8 +28,10 @@ from admin.model.overview import (
     Server,
     Writes,
 )
+from admin.model.processes import ProcessesView, ProcessView
 from admin.model.settings import About, Configuration, SettingView
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView
+from admin.processes import ProcessRecord
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.settings import Settings
@@ -220,6 +222,58 @@ class MadeUpRefusals(Refusals):
         return RefusalsView(NOW, span, causes, newest)
 
 
+class MadeUpProcesses(ProcessRecord):
+    """A supervisor and four workers, of which one was killed a minute ago."""
+
+    def __init__(self) -> None:
+        """Nothing is measured."""
+
+    def view(self) -> ProcessesView:
+        return _processes()
+
+
+def _processes() -> ProcessesView:
+    names = ("supervisor", "worker 1", "worker 2", "worker 3", "worker 4")
+
+    def chart(base: float, swing: float) -> Chart:
+        lines = (
+            Line(name, wave(base * (1 + at / 7), swing, shift=9 * at))
+            for at, name in enumerate(names)
+        )
+        return Chart(NOW - 895, STEP_S, tuple(lines))
+
+    rows = tuple(
+        ProcessView(
+            name=name,
+            state=HealthState("bad", "does not answer")
+            if at == 3
+            else HealthState("good", "running"),
+            pid=4711 + at,
+            started_at=NOW - (70 if at == 2 else 86_000),
+            processor=0.42 / (at + 1),
+            memory=(61 + at) * 1024.0**2,
+            files=212.0 + at,
+            most_files=65_536.0,
+            loop_lag=None if at == 0 else 0.0021,
+            connections=None if at == 0 else 12_052.0,
+            restarts=2 if at == 2 else 0,
+            last_end="killed by SIGKILL" if at == 2 else None,
+            last_ended_at=NOW - 71 if at == 2 else None,
+        )
+        for at, name in enumerate(names)
+    )
+    return ProcessesView(
+        NOW,
+        "0.1.0",
+        rows,
+        processor=chart(0.4, 0.1),
+        memory=chart(64e6, 3e6),
+        files=chart(12_000, 300),
+        loop_lag=chart(0.002, 0.0004),
+        connections=chart(12_000, 300),
+    )
+
+
 class MadeUpChanges(ConsoleChanges):
     """Changes that are only remembered, in `done`."""
 
@@ -304,6 +358,7 @@ class MadeUp(Console):
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
+        self.processes = MadeUpProcesses()
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,

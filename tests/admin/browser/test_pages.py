@@ -32,6 +32,7 @@ PAGES = [
     "/runs",
     "/events",
     "/refusals",
+    "/processes",
     "/explain?target=/v1/stream/chat/0000",
     "/cdn?target=nginx&host=streams.example.com",
     "/configuration",
