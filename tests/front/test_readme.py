@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEADING = "## From nothing to HTTPS\n"
 README = (ROOT / "README.md").read_text()
 # The installation is that of this environment; nobody is there to type a password.
-INSTALLING = ("python3", ".venv/bin/pip", "export PATH")
+INSTALLING = ("python3", "/opt/headgate/bin/pip", "export PATH")
 TYPED = "headgate hash-password"
 SERVE = "headgate serve --config headgate.toml\n"
 
