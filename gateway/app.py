@@ -86,6 +86,7 @@ def shared_by_all(
         CommonHeaders(clock, settings.cors_origins, settings.write_origins),
         AccessLog(settings.log_requests),
         _timeouts(settings),
+        settings.scheme,
     )
     shared.expire_by(running or clock, settings.expiry_grace)
     shared.serve_hosts(_hosts(settings))

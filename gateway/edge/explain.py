@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache import decision
 from gateway.errors import BadRequest
-from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins import edge_target
 from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLongPoll
@@ -69,7 +69,8 @@ async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIter
     headers = route.requests.headers_for_origin(
         client_request.method, client_request.target, client_request.headers
     )
-    request = route.requests.cache_request(headers, RequestSender("", SCHEME, named), catching_up)
+    sender = RequestSender("", route.requests.scheme, named)
+    request = route.requests.cache_request(headers, sender, catching_up)
     yield _who_shares(route, client_request)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)

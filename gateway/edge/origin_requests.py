@@ -12,7 +12,7 @@ from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.origin.pending_answer import answer_of
 from gateway.protocol.http import forwarding
-from gateway.protocol.http.forwarding import CONDITIONS, SCHEME, RequestSender
+from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import catch_up
 from gateway.protocol.streams.offsets import BEGINNING
@@ -39,10 +39,11 @@ class OriginRequests:
     With a `guard` the origin decides who may read, and the guard is notified of its decisions.
     """
 
-    def __init__(self, origin: Origin, identity: IdentityHeaders, via: str) -> None:
+    def __init__(self, origin: Origin, identity: IdentityHeaders, via: str, scheme: str) -> None:
         self._origin = origin
         self.identity = identity
         self.via = via
+        self.scheme = scheme
         self.guard: OriginGuard | None = None
         self.lifetimes = StreamLifetimes()
         self._secret = secrets.token_bytes(32)
@@ -116,7 +117,7 @@ class OriginRequests:
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, RequestSender("", SCHEME, named), beginning)
+        request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)
         return request.plain(self.identity)
 
     async def head(self, request: CacheRequest) -> AnyAnswer:

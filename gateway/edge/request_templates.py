@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from gateway.origin.raw_way import RawWay
-from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.runtime.request_fields import OWN_LINES
 
@@ -30,6 +30,7 @@ class RequestBuilder(Protocol):
 
     identity: IdentityHeaders
     lifetimes: StreamLifetimes
+    scheme: str
 
     def cache_request(
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
@@ -87,7 +88,8 @@ class RequestTemplates:
 
     def _build(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         builder = self._builder
-        sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
+        named = canonical_host(headers.get("Host", ""))
+        sender = RequestSender(address, builder.scheme, named)
         return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
 
     def _add(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:

@@ -83,7 +83,7 @@ class EdgeRoute(StreamRoute):
         has_keys = access.reader_keys is not None
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
-        self.requests = OriginRequests(origin, rules.identity, rules.via)
+        self.requests = OriginRequests(origin, rules.identity, rules.via, shared.scheme)
         self.request_templates = RequestTemplates(self.requests)
         self.cache = HttpCache(
             shared.store,

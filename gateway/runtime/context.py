@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
-from gateway.protocol.http import cache_status
+from gateway.protocol.http import cache_status, forwarding
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts
@@ -44,7 +44,7 @@ class Timeouts(NamedTuple):
 class Context:
     """The clock (epoch seconds), the cache, the bounds, and how answers begin and are logged."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what all routes share
         self,
         clock: Callable[[], float],
         store: Store[Any],
@@ -52,8 +52,10 @@ class Context:
         lines: CommonHeaders,
         log: AccessLog,
         timeouts: Timeouts,
+        scheme: str = forwarding.SCHEME,
     ) -> None:
         self.clock = clock
+        self.scheme = scheme  # by which the listener is reached without a proxy
         self.running = clock  # seconds that nobody sets, where somebody sets the clock
         self.expiry_grace_s = 0.0  # for how long no stream is removed while the clock is in doubt
         self.store = store

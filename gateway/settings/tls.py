@@ -79,6 +79,11 @@ class TlsSettings(LimitSettings):
     )
 
     @property
+    def scheme(self) -> Literal["http", "https"]:
+        """The scheme by which the listener for streams is reached without a proxy."""
+        return "https" if self.tls_certificate else "http"
+
+    @property
     def tls(self) -> TlsFiles | None:
         """The files of the listener for streams; None if it speaks plain HTTP."""
         return self._files(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.processes import headgate
 from tests.support.waiting import wait_until
 from tests.tls.certificates import HERE, Authority
@@ -65,6 +66,21 @@ def test_an_event_reader_gets_what_is_appended_and_another_request(served: Secur
         while not received.endswith(b"\r\n0\r\n\r\n"):
             received += secured.recv(65536)
         assert ask_on(secured, "GET", "/v1/stream/live?offset=-1").body == b"firstsecond"
+
+
+def _echo(exchange: Exchange) -> None:
+    exchange.answer(exchange.head, "Content-Type: text/plain")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_origin_reads_the_scheme_of_a_listener_with_tls(tmp_path: Path, method: str) -> None:
+    with (
+        BlockingOrigin(_echo) as origin,
+        secure_headgate(tmp_path, origin=origin.url) as secure,
+    ):
+        echoed = secure.ask(method, "/v1/stream/a", b"text" * (method == "POST"), TEXT).body
+    assert b"X-Forwarded-Proto: https\r\n" in echoed
+    assert b";proto=https;" in echoed
 
 
 def test_alpn_offers_http_1_1_alone(served: SecureHeadgate) -> None:

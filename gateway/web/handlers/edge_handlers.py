@@ -26,7 +26,7 @@ from gateway.live.contract import Parked
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status, forwarding
-from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.target import split
 from gateway.protocol.origins import edge_target, followed
@@ -165,7 +165,7 @@ class EdgeHandlers:
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
         cache_request = route.requests.cache_request(
-            _headers(request, route), sender(request), beginning
+            _headers(request, route), _sender(request, route.requests.scheme), beginning
         )
         plain = route.feeds.apart.keyed(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
@@ -349,8 +349,8 @@ class EdgeHandlers:
 
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
         """Return the header fields of a request for the origin."""
-        asker = sender(request)._replace(scheme=scheme(request))
-        fields = fields_to_origin(route, _headers(request, route), asker)
+        sender = _sender(request, scheme(request))
+        fields = fields_to_origin(route, _headers(request, route), sender)
         source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
@@ -386,11 +386,12 @@ def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Cac
     """Return the cache request of a read; it is remembered for equal header fields."""
     shared = request.fields
     if not shared.are_known or route.requests.guard is not None:
-        return route.requests.cache_request(_headers(request, route), sender(request), read)
+        sender = _sender(request, route.requests.scheme)
+        return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
     return route.request_templates.request(shared.headers, request.headers, address, read)
 
 
-def sender(request: Request) -> RequestSender:
+def _sender(request: Request, scheme: str) -> RequestSender:
     """Return the sender of a request, for the forwarding fields."""
-    return RequestSender(peer_of(request.transport) or "", SCHEME, host(request))
+    return RequestSender(peer_of(request.transport) or "", scheme, host(request))
