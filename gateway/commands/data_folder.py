@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.backups.verification import FileVerification
 
 DAMAGED = 1
-QUIET_S = 1.0  # a shorter command shows no progress
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -132,14 +130,12 @@ def _refusals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[OnProgress]:
-    """Show progress on a terminal within the block, once that takes longer than QUIET_S."""
+    """Show progress on a terminal within the block."""
     progress = Progress()
-    begins = time.monotonic() + QUIET_S
 
     def show(what: str, done: int, total: int) -> None:
-        if time.monotonic() >= begins:
-            of_all = f" of {total:,}" if total else ""
-            progress.show(lambda: f"{done:,}{of_all} {what}")
+        of_all = f" of {total:,}" if total else ""
+        progress.show(lambda: f"{done:,}{of_all} {what}")
 
     try:
         yield show

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.support.processes import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -485,23 +481,3 @@ def test_ctrl_c_while_modules_load_prints_interrupted_and_exits_with_130(
     program = [sys.executable, "-c", INTERRUPTED_PROGRAM, "append", "--lines", module]
     done = subprocess.run(program, env=cli.environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Interrupted.\n")
-
-
-def test_append_lines_shows_its_progress_on_a_terminal(cli: CommandLine, text: Stream) -> None:
-    terminal, stderr = pty.openpty()
-    try:
-        done = run(
-            [cli.program, "append", text.name, "--lines"],
-            b"a\n" * 3,
-            environment=cli.environment,
-            stderr=stderr,
-        )
-        shown = os.read(terminal, 4096)
-    finally:
-        os.close(terminal)
-        os.close(stderr)
-    assert done.returncode == 0
-    assert shown == (
-        b"\r0 lines so far\x1b[K\r\x1b[K"
-        + f"Appended 3 lines; next offset {text.offset}.\r\n".encode()
-    )

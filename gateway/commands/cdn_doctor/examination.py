@@ -32,6 +32,7 @@ from gateway.commands.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade
 from gateway.commands.cdn_doctor.wire import protocol_of
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.failure import FAILURES, Failed
+from gateway.commands.shell.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -259,8 +260,13 @@ def _left(leftovers: list[str], created_count: int) -> list[Finding]:
 async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
     """Return the findings of all checks, which run concurrently: they mostly wait."""
     tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
+
+    def so_far() -> str:
+        return f"{sum(task.done() for task in tasks)} of {len(tasks)} checks done"
+
     try:
-        await asyncio.wait(tasks, timeout=LONGEST_S + deployment.later_s)
+        async with Progress().keep_showing(so_far):
+            await asyncio.wait(tasks, timeout=LONGEST_S + deployment.later_s)
         return tuple(
             finding
             for task, row in zip(tasks, CHECKS, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 # Streams at once, of each a page of the source and one of the copy: some MiB altogether. They hide
 # the way to a far server, and one commit to a disk takes several.
 AT_ONCE = 8
-QUIET_S = 1.0  # a shorter command shows no progress
 ROUND_S = 1.0  # from one look for new streams and appends to the next
 # Streams that need not be compared again in the next round, 400 bytes each; those beyond are, until
 # one of these is gone.
@@ -95,7 +93,6 @@ class CopyQueue:
         self._seen = 0  # of the known, in this round
         self._copied_beyond, self._refused_beyond = _RoundCount(), _RoundCount()
         self._progress = Progress()
-        self._shown_from = time.monotonic() + QUIET_S
         self.streams = self.changed = self.gone = self.refused = self.bytes = 0
 
     async def run(self, *, follows: bool) -> None:
@@ -157,8 +154,7 @@ class CopyQueue:
                 self._seen += 1
             if one.mark is None or known.mark != one.mark:
                 self._note(one, known, await self._copy(one.path, known))
-            if time.monotonic() >= self._shown_from:
-                self._progress.show(self.so_far)
+            self._progress.show(self.so_far)
 
     async def _copy(self, path: str, known: _KnownStream) -> CopyOutcome | None:
         """Copy a stream; None if that is refused, and the others go on."""

@@ -83,16 +83,12 @@ async def bundle(target: StreamTarget, pid: int | None, file: Path) -> None:
     """Gather what there is of the server, and write the archive, which only the user can read."""
     authorization = (target.authorization or "").partition(" ")[2]
     parts = BundleParts((authorization,))
-    progress = Progress()
     async with connect(target) as admin:
         # The first answer tells a wrong address from a part that is missing.
         parts.add("metrics-1.txt", await admin_answer(admin, "metrics"))
-        progress.show(lambda: f"Watching for {BETWEEN_S:g} s")
-        try:
+        async with Progress().keep_showing(lambda: f"Measuring for {BETWEEN_S:g} s"):
             await asyncio.gather(_figures(admin, parts), _process(pid, parts))
             await asyncio.sleep(BETWEEN_S - PROFILE_S)
-        finally:
-            progress.clear()
         await _answer(admin, parts, "metrics-2.txt", "metrics")
     try:
         create(file, parts.archive())

@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+QUIET_S = 1.0  # a command that ends sooner shows no progress
 EVERY_S = 0.2
 TO_LINE_START, ERASE = "\r", "\x1b[K"
 
 
 class Progress:
-    """Shows it on stderr, where that is a terminal, a few times a second."""
+    """Progress on stderr, where that is a terminal, shown from QUIET_S on a few times a second."""
 
     def __init__(self) -> None:
         self._is_seen = sys.stderr is not None and sys.stderr.isatty()
-        self._next = 0.0
+        self._next = time.monotonic() + QUIET_S
         self._is_shown = False
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show how far it is, unless that was done a moment ago."""
+        """Show how far the command is, unless that was shown a moment ago."""
         if self._is_seen and (now := time.monotonic()) >= self._next:
             self._next = now + EVERY_S
             self._is_shown = True
             self._write(f"{TO_LINE_START}{text()}{ERASE}")
 
+    @contextlib.asynccontextmanager
+    async def keep_showing(self, text: Callable[[], str]) -> AsyncIterator[None]:
+        """Show how far the command is while the block waits; then clear the line."""
+        shown = asyncio.create_task(self._show_again_and_again(text)) if self._is_seen else None
+        try:
+            yield
+        finally:
+            if shown is not None:
+                shown.cancel()
+                await asyncio.gather(shown, return_exceptions=True)
+            self.clear()
+
+    async def _show_again_and_again(self, text: Callable[[], str]) -> None:
+        while True:
+            self.show(text)
+            await asyncio.sleep(EVERY_S)
+
     def clear(self) -> None:
-        """Take the line away, for something else to be said there."""
+        """Clear the line, so that something else can be written there."""
         if self._is_shown:
             self._is_shown = False
             self._write(f"{TO_LINE_START}{ERASE}")
