@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.settings import Settings, SettingsError, load
+from gateway.settings.documents.commented_file import commented_file
 from gateway.settings.documents.json_schema import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[1]
-CHECKER = Path(sys.executable).with_name("check-jsonschema")
+CHECKER, TAPLO = (Path(sys.executable).with_name(it) for it in ("check-jsonschema", "taplo"))
 ROUTE = '[[routes]]\nprefix = "/a"\norigin = "http://h"\n'
 ISSUER = '[[jwt_issuers]]\nissuer = "i"\naudience = "a"\njwks = "k.json"\nalgorithms = ["ES256"]\n'
 GRANTS = f'auth = "jwt"\n{ISSUER}[[jwt_issuers.grants]]\n'
@@ -111,17 +112,28 @@ ONLY_READER = [
 
 
 def refused_by_schema(files: Iterable[str], folder: Path) -> set[str]:
-    """The files that check-jsonschema refuses, which reads TOML as editors do."""
+    """Return the files that check-jsonschema refuses, and Taplo as editors run it."""
     schema = folder / "schema.json"
     schema.write_text(json.dumps(json_schema()))
     by_name = {folder / f"{number}.toml": text for number, text in enumerate(files)}
     for path, text in by_name.items():
-        path.write_text(text)
+        path.write_text(f"#:schema ./{schema.name}\n{text}")
     arguments = ["--schemafile", str(schema), "--output-format", "json", *map(str, by_name)]
     done = subprocess.run([CHECKER, *arguments], capture_output=True, check=False)
-    told = json.loads(done.stdout)
-    assert told.get("parse_errors", []) == []
-    return {by_name[Path(error["filename"])] for error in told.get("errors", [])}
+    found = json.loads(done.stdout)
+    assert found.get("parse_errors", []) == []
+    refused = {Path(error["filename"]) for error in found.get("errors", [])}
+    assert refused_by_taplo(by_name) == refused
+    return {by_name[path] for path in refused}
+
+
+def refused_by_taplo(paths: Iterable[Path]) -> set[Path]:
+    """Return the files that Taplo refuses by the schema that their first lines name."""
+    arguments = ["lint", "--no-auto-config", "--colors", "never", *map(str, paths)]
+    done = subprocess.run([TAPLO, *arguments], capture_output=True, text=True, check=False)
+    found = re.findall(r'invalid file error=schema validation failed path="(.*)"', done.stderr)
+    assert (done.returncode != 0) == bool(found), done.stderr
+    return {Path(path) for path in found}
 
 
 def refused_by_reader(files: Iterable[str], folder: Path) -> set[str]:
@@ -169,6 +181,14 @@ def test_values_that_conflict_with_others_are_refused_by_the_reader_alone(tmp_pa
 def test_every_example_in_the_documents_is_accepted_by_the_schema(tmp_path: Path) -> None:
     assert len(examples()) > 10
     assert refused_by_schema(examples(), tmp_path) == set()
+
+
+def test_the_file_that_init_writes_is_accepted_by_the_schema(tmp_path: Path) -> None:
+    text = commented_file("headgate.toml")
+    top, tables, rest = text.partition("[[routes]]")
+    values = re.sub(r"^#([a-z_]+ = (?!\.\.\.))", r"\1", top, flags=re.M) + tables + rest
+    assert tomllib.loads(values).keys() >= {"listen", "workers", "log_level"}
+    assert refused_by_schema([text, values], tmp_path) == set()
 
 
 def test_every_setting_has_a_description_and_a_default_for_editors_to_show() -> None:
