@@ -54,7 +54,7 @@ def test_a_bundle_of_a_server_on_this_machine_has_all_parts_and_no_planted_secre
         typed = {"Content-Type": "text/plain", "Authorization": f"Bearer {client}"}
         assert ask(running.port, "PUT", "/v1/stream/s", data.encode(), **typed).status == 201
         assert ask(running.port, "GET", f"/v1/stream/s?token={query}").status == 200
-        with running._log.open("a") as log:
+        with running.log_file.open("a") as log:
             log.write(f"of another program: Authorization: Bearer {logged}\n")
             log.write(f"and http://me:{origin}@host/ and {token}\n")
         cli = CommandLine("")

@@ -131,7 +131,7 @@ class Headgate:
         self.environment = {**os.environ, **AT_ONCE, **(environment or {})}
         descriptor, path = tempfile.mkstemp(prefix="headgate-test-", suffix=".log")
         os.close(descriptor)
-        self._log = Path(path)
+        self.log_file = Path(path)
         self.process: Process | None = None
 
     def serve_routes(self, *routes: Mapping[str, object]) -> None:
@@ -177,7 +177,7 @@ class Headgate:
 
     def spawn(self) -> None:
         """Start, and wait for nothing."""
-        with self._log.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = start(
                 self.arguments, environment=self.environment, stdout=log, stderr=log, folder=ROOT
             )
@@ -197,12 +197,12 @@ class Headgate:
 
     def output(self) -> str:
         """Everything written to stdout and stderr so far."""
-        return self._log.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     def close(self) -> None:
         """Kill, and remove the log."""
         self.kill()
-        self._log.unlink(missing_ok=True)
+        self.log_file.unlink(missing_ok=True)
 
     def resident_bytes(self) -> int:
         """Resident set size of the process, in bytes."""

@@ -69,12 +69,12 @@ class Authority:
         signed = made.sign(self._key, hashes.SHA256())
         file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str = "server") -> Pair:
-        """Issue a certificate for 127.0.0.1 and localhost."""
+    def issue(self, name: str = "server", days: int = 30) -> Pair:
+        """Issue a certificate for 127.0.0.1 and localhost that expires in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.IPAddress(ip_address(HERE)), x509.DNSName("localhost")]
-        made = self._begun(subject, key).add_extension(
+        made = self._begun(subject, key, days).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         return Pair(
@@ -94,7 +94,7 @@ class Authority:
         return context
 
     def _begun(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 30
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - certificates have dates
         return (
@@ -104,7 +104,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - DAY)
-            .not_valid_after(now + 30 * DAY)
+            .not_valid_after(now + days * DAY)
         )
 
     @classmethod

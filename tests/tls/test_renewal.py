@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.support.examples import examples
 from tests.support.waiting import wait_until
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, ask_on, secure_headgate
 
@@ -15,7 +12,6 @@ if TYPE_CHECKING:
 
     from tests.tls.certificates import Pair
 
-RENEWALS = 52  # a year of certificates that last a week
 OK = 'headgate_tls_files_ok{setting="tls_certificate"}'
 
 
@@ -55,36 +51,3 @@ def test_half_a_certificate_leaves_the_former_pair_in_use(tmp_path: Path) -> Non
         server.paths.certificate.write_bytes(new.certificate[: len(new.certificate) // 2])
         wait_until(lambda: server.metrics()[OK] == 0, "the mistake is seen")
         assert served_serial(server) == first
-
-
-def test_no_request_fails_in_a_year_of_renewals(tmp_path: Path) -> None:
-    with secure_headgate(tmp_path) as server:
-        server.ask("PUT", STREAM, b"kept", TEXT)
-        stop, failures, counts = threading.Event(), list[str](), [0]
-
-        def read() -> None:
-            while not stop.is_set():
-                try:
-                    answer = server.ask("GET", f"{STREAM}?offset=-1")
-                    counts[0] += 1
-                    if (answer.status, answer.body) != (200, b"kept"):
-                        failures.append(str(answer))
-                except OSError as error:
-                    failures.append(repr(error))
-
-        readers = [threading.Thread(target=read) for _ in range(2)]
-        for reader in readers:
-            reader.start()
-        try:
-            with server.connect() as kept:
-                for _ in range(examples(RENEWALS)):
-                    new = server.authority.issue()
-                    new.replace(server.paths)
-                    wait_until(partial(serves, server, new), "it is served")
-                    assert ask_on(kept, "GET", f"{STREAM}?offset=-1").body == b"kept"
-        finally:
-            stop.set()
-            for reader in readers:
-                reader.join()
-        assert failures == []
-        assert counts[0] > RENEWALS // 4

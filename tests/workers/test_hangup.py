@@ -35,7 +35,7 @@ def in_own_session(
 ) -> Iterator[Several]:
     """Start a server in a session that has no terminal yet."""
     server = Several(ORIGIN, arguments=["--workers", str(workers)], preface=preface)
-    with server._log.open("ab") as log:
+    with server.log_file.open("ab") as log:
         server.process = subprocess.Popen(
             server.arguments,
             env=server.environment,
