@@ -14,6 +14,7 @@ import aiofastnet
 
 from gateway.telemetry.metrics import Sample, counter
 from gateway.tls.certificate_files import CertificateFiles
+from gateway.tls.handshake_turns import HandshakeTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class Handshakes:
         """Read the files, and watch them from now on. Raises StartError if they cannot be used."""
         self._certificate = CertificateFiles(files)
         self._certificate.start()
+        self._turns = HandshakeTurns()
         self._stopping: set[asyncio.Task[None]] = set()  # files that a reload has replaced
         self.failures = dict.fromkeys(REASONS, 0)
 
@@ -102,6 +104,7 @@ class Handshakes:
         try:
             async with asyncio.timeout_at(ends_at):
                 first = await _first_byte(loop, client)
+                await self._turns.wait()
             if first[0] in CAPITALS:
                 _refuse_http(client)
                 raise PlainHttpRequest("plain HTTP at a port of TLS")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
 AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
 READ_BYTES = 4 * 1024
-HANDSHAKES_AT_ONCE = 8  # TLS connections accepted in one pass: 5 ms
 PAUSE_S = 0.5  # without accepting, when descriptors or memory run out
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _Socket = socket.SocketType
@@ -54,7 +53,6 @@ class ConnectionListener:
     def __init__(self, server: Receiver, handshakes: Handshakes | None = None) -> None:
         self._server = server
         self._handshakes = handshakes
-        self._at_once = AT_ONCE if handshakes is None else HANDSHAKES_AT_ONCE
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
 
@@ -90,7 +88,7 @@ class ConnectionListener:
 
     def _accept_waiting(self, listener: socket.socket) -> None:
         """Accept several: one per pass would leave some waiting while others are served."""
-        for _ in range(self._at_once):
+        for _ in range(AT_ONCE):
             if not self._accept(listener):
                 return
 
