@@ -23,7 +23,7 @@ from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
 from gateway.running_servers import running_servers
 from gateway.runtime.limits import LIMITS
-from gateway.settings import PurgedCache, Route, Settings, load
+from gateway.settings import ModelSettings, PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
 from tests.bench import table
@@ -412,10 +412,11 @@ def test_every_word_in_a_document_that_looks_like_a_setting_is_a_known_name(name
         "duration_us",
         "forwarded_for",
         "lasted_s",
+        "saved_wal",
         "user_agent",
     }  # labels, fields
     told |= set(layers())
-    keys = {*Settings.settings, *Route.settings, *PurgedCache.settings}
+    keys = set().union(*(it.settings for it in (Settings, Route, ModelSettings, PurgedCache)))
     assert named - told - codes - keys == set()
 
 

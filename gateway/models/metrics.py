@@ -37,6 +37,7 @@ TOKENS = counter(
     "route",
     "kind",
 )
+DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS)
 
 
 def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.hosted import run_metrics
+from gateway.models import metrics as model_metrics
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
 from gateway.purge import purges
@@ -33,6 +34,10 @@ from tests.tls.certificates import Authority
 ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
     ' "grants": [{"streams": "/*", "operations": ["read"]}]}]'
+)
+MODELS = (
+    '[{"prefix": "/openai", "upstream": "http://127.0.0.1:9", "dialect": "openai",'
+    ' "streams": "/v1/stream/answers"}]'
 )
 READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
@@ -64,6 +69,7 @@ DECLARED = (
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
     *run_metrics.DECLARED,
+    *model_metrics.DECLARED,
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,
@@ -196,8 +202,9 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
             **Authority.of(tmp_path).issue().write(tmp_path).settings(),
         }
-        for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):
-            with headgate(origin, environment=before) as server:
+        models = {"HEADGATE_MODELS": MODELS}
+        for origin, more in ((f"file:{tmp_path}/file", models), ("http://127.0.0.1:9", {})):
+            with headgate(origin, environment={**before, **more}) as server:
                 names |= names_told(server)
         with closing(Headgate()) as server:
             server.serve_routes(
