@@ -10,7 +10,10 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.front.fronted import HERE, HOST, Fronted
+from tests.support.processes import headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,12 +30,21 @@ PASSES_SOCKETS = (
 )
 
 
-def test_connections_to_held_sockets_wait_while_the_front_is_started_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_connections_to_held_sockets_wait_while_the_front_is_started_again(
+    workers: int, tmp_path: Path
+) -> None:
     with ExitStack() as opened:
+        origin = "memory:" if workers == 1 else opened.enter_context(headgate()).url
         tcp = opened.enter_context(socket.create_server((HERE, 0)))
         udp = opened.enter_context(socket.socket(type=socket.SOCK_DGRAM))
         udp.bind(tcp.getsockname())
-        server = Fronted(tmp_path, front_port=tcp.getsockname()[1])
+        server = Fronted(
+            tmp_path,
+            origin=origin,
+            arguments=["--workers", str(workers)],
+            front_port=tcp.getsockname()[1],
+        )
         opened.callback(server.close)
         held = (tcp.fileno(), udp.fileno())
 
@@ -52,4 +64,4 @@ def test_connections_to_held_sockets_wait_while_the_front_is_started_again(tmp_p
             start()
             early.settimeout(20)
             ssl._create_unverified_context().wrap_socket(early, server_hostname=HOST).close()
-        wait_until(lambda: server.put("held", "hello").status == 201, "it serves again")
+        wait_until(lambda: server.put("again", "hello").status == 201, "it serves again")
