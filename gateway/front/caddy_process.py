@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.front import bound_child
 from gateway.front.log_lines import LONGEST_LINE, relay
+from gateway.front.sockets import bind_unix
 from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class CaddyProcess:
         loop = asyncio.get_running_loop()
         started = asyncio.Event()
         (self._folder / "Caddyfile").write_text(caddyfile)
-        notes = _listen_for_notes(self._folder)
+        notes = bind_unix(self._folder, NOTIFY, socket.SOCK_DGRAM)
         try:
             loop.add_reader(notes, _read_notes, notes, started)
             self._process = process = await asyncio.create_subprocess_exec(
@@ -97,22 +98,6 @@ class CaddyProcess:
         """End Caddy at once."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
-
-
-def _listen_for_notes(folder: Path) -> socket.socket:
-    """Return the socket at which Caddy says that it serves."""
-    # Named by a descriptor, as the path of a Unix socket is short (unix(7)).
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        (folder / NOTIFY).unlink(missing_ok=True)
-        notes.bind(f"/proc/self/fd/{descriptor}/{NOTIFY}")
-    except OSError:
-        notes.close()
-        raise
-    finally:
-        os.close(descriptor)
-    return notes
 
 
 def _read_notes(notes: socket.socket, started: asyncio.Event) -> None:

@@ -9,15 +9,13 @@ keeps its certificates in memory. Until then connections wait in the backlog.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
-from gateway.front.sockets import ADMIN, PRIVATE
+from gateway.front.sockets import ADMIN, PRIVATE, short_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +74,7 @@ async def wait_for_handshakes(folder: Path, hosts: Sequence[str]) -> None:
     context.verify_mode = ssl.CERT_NONE  # whoever holds the certificates is a child of ours
     try:
         async with asyncio.timeout(LONGEST_PROBE_S):
-            with _short(folder, PRIVATE) as path:
+            with short_path(folder, PRIVATE) as path:
                 for host in hosts:
                     await _wait_for_handshake(path, host, context)
     except TimeoutError:
@@ -102,7 +100,7 @@ async def _shakes_hands(path: str, host: str, context: ssl.SSLContext) -> bool:
 async def load(folder: Path, caddyfile: str) -> None:
     """Have Caddy take another configuration. Raises CannotLoadError."""
     timeout = aiohttp.ClientTimeout(total=LONGEST_LOAD_S)
-    with _short(folder, ADMIN) as path:
+    with short_path(folder, ADMIN) as path:
         connector = aiohttp.UnixConnector(path)
         try:
             async with (
@@ -124,13 +122,3 @@ def _reason(body: bytes) -> str:
         return msgspec.json.decode(body, type=LoadRefusal).error
     except msgspec.DecodeError:
         return body.decode(errors="replace")
-
-
-@contextmanager
-def _short(folder: Path, name: str) -> Iterator[str]:
-    """Yield a path of a Unix socket in the folder that is short enough for unix(7)."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{name}"
-    finally:
-        os.close(descriptor)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from gateway.settings.front import HTTP_PORT, HTTPS_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
     from gateway.settings import Address
 
-BACKLOG = 4096  # browsers that wait while Caddy is started again
+BACKLOG = 4096  # connections; browsers wait there while Caddy is restarted
 # In the folder of the front:
 UPSTREAM = "gateway.sock"  # of this server, for Caddy
 PRIVATE = "starting.sock"  # of Caddy, until its certificates are read
@@ -44,7 +44,8 @@ def open_public(
 ) -> PublicSockets:
     """Listen for HTTPS by TCP and UDP, and for HTTP beside port 443. Raises OSError.
 
-    Sockets that are `inherited` from the service manager are taken first.
+    A socket of `inherited`, those of the service manager, is used instead of a new one; `opened`
+    closes all of them.
     """
 
     def opened_at(port: int, kind: socket.SocketKind) -> socket.socket:
@@ -59,7 +60,7 @@ def open_public(
 
 
 def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """Return a socket at an address; `::` is every address of IPv4, too."""
+    """Return a socket at an address; `::` includes every IPv4 address."""
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"  # noqa: S104 - the setting asks for every address
     family, _, _, _, where = socket.getaddrinfo(host, port, type=kind)[0]
@@ -81,20 +82,38 @@ def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
 def open_upstream(folder: Path) -> socket.socket:
     """Listen for Caddy on a Unix socket in the folder, which nobody else may enter. Raises OSError.
 
-    The folder is named by a descriptor: the path of a Unix socket has 107 bytes at most (unix(7)).
+    The socket does not block.
+    """
+    upstream = bind_unix(folder, UPSTREAM, socket.SOCK_STREAM)
+    upstream.listen(BACKLOG)
+    return upstream
+
+
+def bind_unix(folder: Path, name: str, kind: socket.SocketKind) -> socket.socket:
+    """Return a Unix socket, which does not block, bound in the folder in place of an earlier one.
+
+    Raises OSError.
+    """
+    (folder / name).unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+    try:
+        with short_path(folder, name) as path:
+            bound.bind(path)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+@contextlib.contextmanager
+def short_path(folder: Path, name: str) -> Iterator[str]:
+    """Yield a path of a Unix socket that is valid within the block, however deep the folder is.
+
+    The path of a Unix socket has 107 bytes at most (unix(7)), so a descriptor stands for the
+    folder.
     """
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(UPSTREAM, dir_fd=descriptor)
-        upstream = socket.socket(socket.AF_UNIX)
-        try:
-            upstream.bind(f"/proc/self/fd/{descriptor}/{UPSTREAM}")
-            upstream.listen(BACKLOG)
-            upstream.setblocking(False)
-        except OSError:
-            upstream.close()
-            raise
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
-    return upstream
