@@ -15,17 +15,17 @@ MISSING = (
 )
 
 
-def caddy() -> Path:
-    """Return the path of Caddy's program. Raises StartError if it is not installed.
+def find_caddy() -> Path:
+    """Return the path of Caddy's executable. Raises StartError if it is not installed.
 
-    A Caddy of the system is not taken: what is rendered was tried with the pinned version.
+    A Caddy of the system is not used: the Caddyfiles are tested with the pinned version only.
     """
     try:
         files = distribution(DISTRIBUTION).files or ()
     except PackageNotFoundError:
         raise StartError(MISSING) from None
     for file in files:
-        program = Path(str(file.locate())).resolve()
-        if file.name == "caddy" and program.is_file():
-            return program
+        executable = Path(str(file.locate())).resolve()
+        if file.name == "caddy" and executable.is_file():
+            return executable
     raise StartError(MISSING)

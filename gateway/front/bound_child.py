@@ -1,6 +1,7 @@
-"""Become another program that ends with the process that started it, whatever ends that.
+"""Execute a program that the kernel kills when its parent process ends, however that ends.
 
-`python -I -S bound_child.py PARENT PROGRAM ARGUMENT…`: a program of its own, which imports little.
+`python -I -S bound_child.py PARENT PROGRAM ARGUMENT…` runs as a script, so that it imports little.
+PARENT is the process id of the parent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def main() -> None:
     parent, *command = sys.argv[1:]
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != int(parent):  # it ended before it could be bound to
+    if os.getppid() != int(parent):  # the parent ended before prctl
         sys.exit(1)
     os.execv(command[0], command)  # noqa: S606 - the program is of the caller's choice
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 READY = b"READY=1"  # sd_notify(3), as Caddy tells a systemd that it serves
 NOTIFY = "notify.sock"  # in the folder of the front, which is Caddy's working directory
-LONGEST_NOTE = 4096  # bytes of a message to systemd
-LAST_S = 1.0  # for Caddy to exit after its own time for requests is over
-# What systemd gives to Headgate: Caddy may not take it for its own.
-OF_SYSTEMD = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
+LONGEST_NOTIFICATION = 4096  # bytes
+LAST_S = 1.0  # for Caddy to exit once its grace period for requests is over
+# Variables that systemd sets for Headgate: Caddy must not act on them.
+SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 
 
 class CaddyProcess:
@@ -37,17 +37,17 @@ class CaddyProcess:
         self._process: Process | None = None
 
     async def run(self, caddyfile: str, on_started: Callable[[], Awaitable[None]]) -> str:
-        """Run Caddy with this file, and return how it ended.
+        """Run Caddy with this configuration; return how it ended, in words that follow "Caddy".
 
-        Await `on_started` once Caddy has taken the file. What that raises ends Caddy, and is
-        raised. Raises OSError if Caddy cannot be started.
+        `on_started` is awaited once Caddy has applied the configuration. If it raises, Caddy is
+        killed and the exception is raised again. Raises OSError if Caddy cannot be started.
         """
         loop = asyncio.get_running_loop()
         started = asyncio.Event()
         (self._folder / "Caddyfile").write_text(caddyfile)
-        notes = bind_unix(self._folder, NOTIFY, socket.SOCK_DGRAM)
+        notifications = bind_unix(self._folder, NOTIFY, socket.SOCK_DGRAM)
         try:
-            loop.add_reader(notes, _read_notes, notes, started)
+            loop.add_reader(notifications, _read_notification, notifications, started)
             self._process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", bound_child.__file__, str(os.getpid())),
                 *(str(self._program), "run", "--adapter", "caddyfile", "--config", "Caddyfile"),
@@ -58,7 +58,7 @@ class CaddyProcess:
                 stderr=asyncio.subprocess.PIPE,
                 limit=LONGEST_LINE,
                 pass_fds=self._descriptors,
-                start_new_session=True,  # the keys of a terminal are for Headgate alone
+                start_new_session=True,  # Ctrl-C in a terminal signals Headgate alone
             )
             assert process.stderr is not None
             following = asyncio.create_task(self._follow(started, on_started))
@@ -72,8 +72,8 @@ class CaddyProcess:
             if not following.cancelled() and (error := following.exception()) is not None:
                 raise error
         finally:
-            loop.remove_reader(notes)
-            notes.close()
+            loop.remove_reader(notifications)
+            notifications.close()
             self.kill()
         if status < 0:
             return f"was killed by {signal.Signals(-status).name}"
@@ -90,7 +90,7 @@ class CaddyProcess:
             self.kill()
 
     def terminate(self) -> None:
-        """Have Caddy take no more connections, and end once its requests are answered."""
+        """Have Caddy accept no more connections, and exit once its requests are answered."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
@@ -100,17 +100,17 @@ class CaddyProcess:
             self._process.kill()
 
 
-def _read_notes(notes: socket.socket, started: asyncio.Event) -> None:
-    if READY in notes.recv(LONGEST_NOTE).split(b"\n"):
+def _read_notification(notifications: socket.socket, started: asyncio.Event) -> None:
+    if READY in notifications.recv(LONGEST_NOTIFICATION).split(b"\n"):
         started.set()
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return our environment without the settings, and without what systemd gave to Headgate."""
+    """Return Caddy's environment: ours, without the settings and without systemd's variables."""
     others = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith((ENVIRONMENT_PREFIX, *OF_SYSTEMD))
+        if not name.startswith((ENVIRONMENT_PREFIX, *SYSTEMD_VARIABLES))
     }
     home = str(folder)
     return {**others, "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home} | {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 
 from gateway.errors import StartError
-from gateway.front.binary import caddy
+from gateway.front.binary import find_caddy
 from gateway.front.caddy_process import LAST_S, CaddyProcess
 from gateway.front.caddyfile import private_caddyfile, public_caddyfile
 from gateway.front.opening import (
@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.1  # before Caddy is restarted, doubled while it ends before STEADY_S
 LONGEST_PAUSE_S = 15.0
-STEADY_S = 10.0  # after so long a run the pause is the first one again
+STEADY_S = 10.0  # a run of this length resets the pause to FIRST_PAUSE_S
 STARTING = "starting"
-OURS = 0o700  # of the folder, which has private keys
+FOLDER_MODE = 0o700  # the folder has private keys
 
 
 class Front:
     """Caddy, its sockets, and the Unix socket `upstream` by which it reaches this server.
 
-    `why_unhealthy` is the reason why it does not serve, or None. `restarts` counts its restarts.
+    `why_unhealthy` is the reason why Caddy does not serve, or None. `restarts` counts how often it
+    was restarted.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class Front:
         self.restarts = 0
         self._opened = ExitStack()
         self._clock = clock
-        program, folder = caddy(), Path(settings.front_data).absolute()
+        program, folder = find_caddy(), Path(settings.front_data).absolute()
         try:
-            folder.mkdir(mode=OURS, exist_ok=True)
-            folder.chmod(OURS)
+            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            folder.chmod(FOLDER_MODE)
         except OSError as error:
             raise StartError(f"cannot use {folder} (front_data): {error.strerror}") from error
         with ExitStack() as opened:
@@ -111,7 +112,7 @@ class Front:
         self._opened.close()
 
     async def _keep(self) -> None:
-        """Restart Caddy whenever it ends. Raises StartError if it ends before it ever served."""
+        """Restart Caddy whenever it ends. Raises StartError if it ends before it has served."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():

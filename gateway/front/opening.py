@@ -1,9 +1,9 @@
 """Open the public sockets to Caddy only once it can finish handshakes.
 
-Caddy reads certificates in the background, after it has begun to accept connections: whoever comes
-in that time gets a TLS alert. So Caddy first serves its hosts at a socket that nobody else can
-enter. Once a handshake succeeds there, it is sent the configuration with the public sockets, and
-keeps its certificates in memory. Until then connections wait in the backlog.
+Caddy reads certificates in the background, after it has begun to accept connections: a client that
+connects in that time gets a TLS alert. So Caddy first serves its hosts at a Unix socket that only
+Headgate can reach. Once handshakes succeed there, Headgate sends it the configuration with the
+public sockets; Caddy keeps its certificates in memory. Until then connections wait in the backlog.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _is_current(file: Path, now: float) -> bool:
 
     try:
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
-    except (OSError, ValueError):  # Caddy finds the same, and gets another
+    except (OSError, ValueError):  # Caddy cannot read it either, and gets another
         return False
     begin = certificate.not_valid_before_utc.timestamp()
     end = certificate.not_valid_after_utc.timestamp()
@@ -71,7 +71,7 @@ async def wait_for_handshakes(folder: Path, hosts: Sequence[str]) -> None:
     """Return once handshakes for all hosts succeed at the private socket, or after 5 s."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # whoever holds the certificates is a child of ours
+    context.verify_mode = ssl.CERT_NONE  # the server is our own child process
     try:
         async with asyncio.timeout(LONGEST_PROBE_S):
             with short_path(folder, PRIVATE) as path:
@@ -83,12 +83,12 @@ async def wait_for_handshakes(folder: Path, hosts: Sequence[str]) -> None:
 
 async def _wait_for_handshake(path: str, host: str, context: ssl.SSLContext) -> None:
     while True:
-        if await _shakes_hands(path, host, context):
+        if await _can_shake_hands(path, host, context):
             return
         await asyncio.sleep(BETWEEN_PROBES_S)
 
 
-async def _shakes_hands(path: str, host: str, context: ssl.SSLContext) -> bool:
+async def _can_shake_hands(path: str, host: str, context: ssl.SSLContext) -> bool:
     try:
         _, writer = await asyncio.open_unix_connection(path, ssl=context, server_hostname=host)
     except OSError:

@@ -10,7 +10,7 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.front.binary import caddy
+from gateway.front.binary import find_caddy
 from tests.support.ports import free_port
 from tests.support.processes import ANEW, headgate
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ def authority(folder: Path, lifetime_s: int) -> Iterator[tuple[str, Path]]:
     folder.mkdir()
     port = free_port()
     (folder / "Caddyfile").write_text(AUTHORITY % {"port": port, "lifetime_s": lifetime_s})
-    command = [str(caddy()), "run", "--adapter", "caddyfile", "--config", "Caddyfile"]
+    command = [str(find_caddy()), "run", "--adapter", "caddyfile", "--config", "Caddyfile"]
     home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
