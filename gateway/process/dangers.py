@@ -1,4 +1,4 @@
-"""The start's and a reload's warnings of settings that are valid and dangerous."""
+"""Warnings, at the start and at each reload, of settings that are valid and dangerous."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.tls.handshakes import Handshakes
 
-LAST_WAIT_S = 0.1
+LAST_WAIT_S = 0.1  # for connections to close after the drain
 NO_SOCKETS = InheritedSockets()
 # This clock runs on while the machine is suspended, so that a stream expires after the same time
 # whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
@@ -61,7 +61,8 @@ def _purges(settings: Settings) -> Purges:
 class Gateway:
     """A gateway in this process, from its start to its drain.
 
-    As one of several `workers` it shares its port with the others, and has no admin listener.
+    A gateway that is one of several workers shares its port with the others, and has no admin
+    listener.
     """
 
     def __init__(
@@ -73,12 +74,13 @@ class Gateway:
         reread: Reread | None = None,
         inherited: InheritedSockets = NO_SOCKETS,
     ) -> None:
-        """Build all parts from the settings, which `reread` returns anew for a reload.
+        """Build all parts from the settings; `reread` returns the present ones for a reload.
 
-        A worker has the `journal` of all workers' writes, `console`, the hash of the console
-        token, which the supervisor made, and `inherited`, the socket by which a front reaches it.
-        Raises StartError if the libraries for tracing are missing, or a cache's token or the
-        tokens_file cannot be read.
+        `inherited` are the listening sockets of the service manager. A worker gets instead the
+        `journal` of all workers' writes, `console`, the hash of the console token that the
+        supervisor made, and as `inherited` the socket by which a front reaches it. Raises
+        StartError if the libraries for tracing are missing, or a cache's token or the tokens_file
+        cannot be read.
         """
         self.console = ConsoleToken()
         self._console = console or self.console.digest
@@ -103,14 +105,14 @@ class Gateway:
             models,
             lambda new: prepare_tls(self._handshakes, new.tls),
         )
-        self._retiring: set[asyncio.Task[None]] = set()  # configurations before reloads
-        self._connections: ConnectionServer | None = None  # once it listens
+        self._retiring: set[asyncio.Task[None]] = set()  # one for each former configuration
+        self._connections: ConnectionServer | None = None  # None until the gateway serves
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
         self._front: Front | None = None
         self._handshakes: Handshakes | None = None
-        self._opened: list[StreamRoute] = []  # to be closed at the stop
+        self._open_routes: list[StreamRoute] = []  # to be closed at the stop
         self._inherited = inherited
-        self._open = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
 
     def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
         return Authorities(settings, time.time, self._console, earlier)
@@ -187,23 +189,23 @@ class Gateway:
         configuration, shared = self._configuration, self._shared
         settings = configuration.settings
         shared.lag.start()
-        self._open.callback(shared.lag.stop)
+        self._exit_stack.callback(shared.lag.stop)
         configuration.authorities.start()
         configuration.purges.open()
-        self._open.push_async_callback(self._close_configuration)
+        self._exit_stack.push_async_callback(self._close_configuration)
         for route in (*configuration.routes, *configuration.models):
             await route.open()
-            self._opened.append(route)
+            self._open_routes.append(route)
         if self._journal is None:
             at_admin = self._inherited.at(settings.admin)
-            await open_admin(self, self.reloader, self.console, self._open, at_admin)
+            await open_admin(self, self.reloader, self.console, self._exit_stack, at_admin)
         fast, handlers = configuration.fast_path, configuration.handlers
         connections = ConnectionServer(handlers, fast, shared, settings.keepalive_timeout)
-        self._open.callback(connections.stop_sweeping)
+        self._exit_stack.callback(connections.stop_sweeping)
         # The drain has waited for the requests already.
-        self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
+        self._exit_stack.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listen_for_front(connections)
-        self._handshakes = open_tls(settings.tls, self._open)
+        self._handshakes = open_tls(settings.tls, self._exit_stack)
         self._listener = ConnectionListener(connections, self._handshakes)
         listen = settings.listen
         if inherited := self._inherited.at(listen):
@@ -212,7 +214,7 @@ class Gateway:
             is_shared = self._journal is not None
             with explaining(listen, "listen"):
                 await self._listener.open(listen.host, listen.port, shared=is_shared)
-        self._open.push_async_callback(self._drain, connections)
+        self._exit_stack.push_async_callback(self._drain, connections)
         if self._front is not None:
             await self._front.start()
         self._connections = connections
@@ -221,50 +223,53 @@ class Gateway:
         """Accept connections of the front until it has ended, so it loses none while it stops."""
         if self._journal is None:
             inherited = self._inherited.of_front(self.settings)
-            self._front = open_front(self.settings, self._open, inherited)
+            self._front = open_front(self.settings, self._exit_stack, inherited)
         listener = ConnectionListener(connections)
-        self._open.callback(listener.close)
+        self._exit_stack.callback(listener.close)
         listener.adopt(self._inherited.upstream)
         if self._front is not None:
             listener.adopt([self._front.upstream.dup()])
-            self._open.push_async_callback(self._front.stop)
+            self._exit_stack.push_async_callback(self._front.stop)
 
     async def reload(self, settings: Settings) -> None:
-        """Serve by these settings from the next request on. Raises StartError, and changes nothing.
+        """Serve by these settings from the next request on; readers of unchanged routes stay.
 
-        Readers stay connected, as far as their routes go on.
+        Raises StartError if that is not possible, and then changes nothing.
         """
         if self._connections is None:
             raise StartError("the server is still starting: reload it once it is ready")
         self.commit(await self.prepare(settings))
 
     async def prepare(self, settings: Settings) -> reconfiguration.Reload:
-        """Return what a reload needs, beside what serves. Raises StartError, and leaves nothing."""
+        """Return a reload whose new parts are ready, while the present ones go on serving.
+
+        Raises StartError, and then leaves nothing open.
+        """
         prepared = reconfiguration.Reload(self._configuration, settings, self._shared, self._makers)
         await prepared.prepare()
         return prepared
 
     def commit(self, prepared: reconfiguration.Reload) -> None:
-        """Put a prepared configuration in force, and let go of the one before behind that."""
+        """Put a prepared configuration in force; a task drains and closes the former one."""
         assert self._connections is not None, "only what serves is reloaded"
         grace_s = self.settings.shutdown_grace
         self._configuration = new = prepared.commit()
-        self._opened = [*new.routes, *new.models]
+        self._open_routes = [*new.routes, *new.models]
         self._connections.serve(new.handlers, new.fast_path, new.settings.keepalive_timeout)
         task = asyncio.create_task(prepared.retire(self._connections, grace_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         if prepared.removes_routes:
             loop = asyncio.get_running_loop()
-            # Behind the task, which refers to what it has removed.
+            # After the task is gone: until then it refers to the removed routes.
             task.add_done_callback(lambda _: loop.call_soon(reconfiguration.collect_frozen))
 
     async def _close_configuration(self) -> None:
         """Close the routes in reverse order, then the purges and the authorities."""
         if self._retiring:
             await asyncio.wait(self._retiring)
-        while self._opened:
-            await self._opened.pop().close()
+        while self._open_routes:
+            await self._open_routes.pop().close()
         await self._configuration.purges.close()
         await self._configuration.authorities.stop()
 
@@ -295,6 +300,6 @@ class Gateway:
             self._front.terminate()
         if was_serving:
             log.info("server.stopping")
-        await self._open.aclose()
+        await self._exit_stack.aclose()
         if was_serving:
             log.info("server.stopped")

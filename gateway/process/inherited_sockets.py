@@ -1,7 +1,7 @@
 """Listening sockets that the service manager holds open across restarts (sd_listen_fds(3)).
 
-While a process ends and the next one starts, clients wait in the backlog of such a socket, and none
-is refused.
+While one process ends and the next one starts, new connections wait in the backlog of such a
+socket, and none is refused.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class InheritedSockets:
 
         Raises StartError for a descriptor that is no listening socket.
         """
-        given = {name: environment.pop(name, "") for name in VARIABLES}
-        if given["LISTEN_PID"] != str(os.getpid()):  # they are for a parent of this process
+        variables = {name: environment.pop(name, "") for name in VARIABLES}
+        if variables["LISTEN_PID"] != str(os.getpid()):  # the sockets are for a parent process
             return cls()
-        count = int(given["LISTEN_FDS"]) if given["LISTEN_FDS"].isdecimal() else 0
+        count = int(variables["LISTEN_FDS"]) if variables["LISTEN_FDS"].isdecimal() else 0
         return cls(tuple(map(_listening, range(FIRST, FIRST + count))))
 
     def at(self, address: Address) -> list[socket.socket]:
@@ -79,7 +79,7 @@ def _listening(descriptor: int) -> socket.socket:
         is_listening = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as cause:
         raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which is no socket") from cause
-    # One of datagrams is for HTTP/3 of the front.
+    # A UDP socket, which never listens, is for HTTP/3 of the front.
     if not is_listening and one.type != socket.SOCK_DGRAM:
         raise StartError(f"LISTEN_FDS names descriptor {descriptor}, which does not listen")
     one.setblocking(False)

@@ -1,4 +1,4 @@
-"""The addresses that a process listens on: messages when that fails, admin listener and front."""
+"""Open the admin listener, the front and TLS; explain why an address cannot be listened on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings, TlsFiles
     from gateway.tls.handshakes import Handshakes
 
-# Advice for an address that cannot be listened on, by errno.
-WAYS_OUT = {
+# What to do about an address that cannot be listened on, by errno.
+ADVICE = {
     errno.EADDRINUSE: "end what listens there, or choose another address",
     errno.EADDRNOTAVAIL: "choose an address of this machine, or 0.0.0.0 for every IPv4 address",
     errno.EACCES: "choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE",
@@ -104,7 +104,7 @@ def prepare_tls(handshakes: Handshakes | None, files: TlsFiles | None) -> Callab
 
 
 def _nothing() -> None:
-    """Stand for a change that there is not."""
+    """Do nothing: the listener speaks plain HTTP."""
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def explaining(address: Address, key: str) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if isinstance(error, socket.gaierror):  # its errno is not one of the system's
             reason = error.strerror or reason
-        if error.errno in WAYS_OUT:
+        if error.errno in ADVICE:
             flag = f"--{key.replace('_', '-')}"
-            reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or {flag}"
+            reason += f"; {ADVICE[error.errno]}, with {key}, {variable(key)} or {flag}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error

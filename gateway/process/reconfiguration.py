@@ -1,8 +1,8 @@
 """A reload: from the configuration in force to another one, while readers stay connected.
 
-Everything that may fail is prepared first, beside the configuration in force. Then the change is
-made in one call, without a wait, so that no request meets half of it. What is no longer used is
-drained and closed behind that.
+Everything that may fail is prepared first, while the configuration in force goes on serving. Then
+one call without an await makes the change, so that no request sees half of it. Afterwards the parts
+that are no longer used are drained and closed.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def check_fixed(current: Settings, new_settings: Settings) -> None:
 class Makers(NamedTuple):
     """The functions that make parts of a configuration for this process.
 
-    `models` uses those in force again where their settings are the same. `certificates` returns a
-    function that puts those of the settings in force.
+    `authorities` takes those in force or None. `models` reuses the model routes in force whose
+    settings have not changed. `certificates` returns a function that puts the certificates of the
+    new settings in force. All raise StartError.
     """
 
     authorities: Callable[[Settings, Authorities | None], Authorities]
@@ -57,7 +58,10 @@ class Makers(NamedTuple):
 
 
 class _KeptRoute(NamedTuple):
-    """A route that goes on, its new settings and access, and whether its readers are judged."""
+    """A route that stays open, its new settings and access.
+
+    If `is_judged_anew`, its live readers are disconnected, and authorized when they come back.
+    """
 
     route: StreamRoute
     route_settings: Route
@@ -80,11 +84,11 @@ class Reload:
         self._use_certificates: Callable[[], None]
         self._kept: list[_KeptRoute] = []
         self._opened: list[StreamRoute] = []
-        self._routes: list[StreamRoute] = []  # all of the new configuration, in its order
-        self._models: list[ModelRoute] = []  # and those to providers
+        self._routes: list[StreamRoute] = []  # all of the new settings, in their order
+        self._models: list[ModelRoute] = []  # all model routes of the new settings
 
     async def prepare(self) -> None:
-        """Make what the new configuration needs. Raises StartError, and then leaves nothing."""
+        """Make the new parts. Raises StartError, and then leaves nothing open."""
         current, settings = self._current, self._settings
         check_fixed(current.settings, settings)
         self._purges = current.purges
@@ -133,9 +137,9 @@ class Reload:
                 self._opened.append(model)
 
     def _check_log_free(self, route_settings: Route) -> None:
-        """Raise StartError if a route in force has the log open that one process has alone.
+        """Raise StartError if a route in force has the log open, and only one may have it open.
 
-        Two routes with one log would each take their own state of its streams for the last one.
+        Two routes on one log would each believe that their own state of its streams is the latest.
         """
         kind = route_settings.log_kind
         if kind is None or not kind.why_alone:
@@ -161,7 +165,7 @@ class Reload:
         return effects
 
     async def abandon(self) -> None:
-        """Close what was prepared, and leave the configuration in force as it is."""
+        """Close the prepared routes; the configuration in force stays as it is."""
         while self._opened:
             await self._opened.pop().close()
 
@@ -192,9 +196,9 @@ class Reload:
         return any(route not in self._routes for route in self._current.routes)
 
     async def retire(self, connections: ConnectionServer, grace_s: float) -> None:
-        """Let go of what the new configuration does not use.
+        """Drain and close the parts that the new configuration does not use.
 
-        Requests that began before have `grace_s` seconds to end, as at a stop.
+        Requests that began before the reload have `grace_s` seconds to end, as at a stop.
         """
         current = self._current
         models: list[StreamRoute] = [it for it in current.models if it not in self._models]
@@ -218,7 +222,7 @@ class Reload:
 
 
 def collect_frozen() -> None:
-    """Collect what was removed, if it was frozen behind the start as all else that lives long."""
+    """Let the garbage collector free removed routes, if it was frozen after the start."""
     if gc.get_freeze_count():
         gc.unfreeze()
         gc.collect()
@@ -226,6 +230,9 @@ def collect_frozen() -> None:
 
 
 def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
-    """Make the purges of the caches in front. Raises StartError if a token is missing."""
+    """Return the purges of the caches in front. Raises StartError if a token is missing.
+
+    `clock` returns monotonic seconds, and `wall` epoch seconds.
+    """
     kept_s = longest_copy_s(settings.route_table)
     return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Reread: TypeAlias = Callable[[], Settings]
 
-# A file that an editor or a script is writing may be valid in the middle.
+# Time between two reads of a file: one that is being written may be valid half-way.
 SETTLED_S = 0.25
 RESULTS = ("done", "refused")
 RELOADS = counter("headgate_reloads_total", "Reloads of the settings, by result.", "result")
@@ -46,22 +46,22 @@ class Reloader:
         self.counts = dict.fromkeys(RESULTS, 0)
         # Called after each reload that was put in force.
         self.on_reload: list[Callable[[Settings], None]] = []
-        # Called with the settings of each reload; raises StartError, or returns what puts them in
-        # force together with the rest.
+        # Called with the settings of each reload before anything changes. Returns a function that
+        # puts them in force, or raises StartError.
         self.on_prepare: list[Callable[[Settings], Callable[[], None]]] = []
         # Called before each reload, and after it with the reasons why it was refused.
         self.on_begin: list[Callable[[], None]] = []
         self.on_end: list[Callable[[tuple[str, ...]], None]] = []
 
     def start(self) -> None:
-        """Reload in the background: what comes of it is logged."""
+        """Reload in the background, and log the result."""
         self._begun = asyncio.get_running_loop().create_task(self.reload())
 
     async def reload(self) -> tuple[str, ...]:
         """Read the settings again, and put them in force.
 
-        Return a sentence for each reason why the former ones stay in force, or none. A call during
-        a reload waits for it, and reads the settings once more.
+        Return a sentence for each reason why the former settings stay in force; an empty tuple if
+        the new ones are. A call during a reload waits for it, and then reads the settings again.
         """
         async with self._lock:
             problems: tuple[str, ...] = ("It was cut short.",)
@@ -94,13 +94,13 @@ class Reloader:
         return ()
 
     async def _settled(self) -> Settings:
-        """Return the settings once two looks in a row find the same."""
-        seen = None
+        """Return the settings once two reads in a row have found the same. Raises SettingsError."""
+        earlier = None
         while True:
             settings = await asyncio.to_thread(self._reread)
-            if settings == seen or settings.file is None:
+            if settings == earlier or settings.file is None:
                 return settings
-            seen = settings
+            earlier = settings
             await asyncio.sleep(SETTLED_S)
 
     def _refused(self, problems: tuple[str, ...]) -> tuple[str, ...]:

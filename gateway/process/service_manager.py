@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from gateway.process.reloader import Reloader
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-# seconds to wait for room in the queue of systemd, which all services of a machine share
-LONGEST_SEND_S = 1.0
-# seconds until the next look at workers of which none has answered
-RETRY_S = 1.0
+LONGEST_SEND_S = 1.0  # for room in the queue of systemd, which all services of a machine share
+RETRY_S = 1.0  # between two checks while `is_alive` returns False
 
 
 async def _always_alive() -> bool:
@@ -55,7 +53,7 @@ class ServiceManager(Background):
         """
         values = {name: environment.pop(name, "") for name in VARIABLES}
         address = values["NOTIFY_SOCKET"]
-        if address[:1] not in {"/", "@"}:  # of other families, there are only virtual machines
+        if address[:1] not in {"/", "@"}:  # vsock, which only virtual machines use
             return cls()
         usec = values["WATCHDOG_USEC"]
         is_ours = values["WATCHDOG_PID"] in {"", str(os.getpid())}
