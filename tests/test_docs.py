@@ -24,7 +24,7 @@ from gateway.protocol.streams import chunks
 from gateway.running_servers import running_servers
 from gateway.runtime.limits import LIMITS
 from gateway.settings import ModelSettings, PurgedCache, Route, Settings, load
-from gateway.settings.route import MINUTE_S
+from gateway.settings.reading.units import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
 from tests.bench import table
 from tests.bench.__main__ import BENCHMARKS

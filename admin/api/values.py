@@ -15,7 +15,7 @@ from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT
 from gateway.settings.grants import Operation
-from gateway.settings.log_settings import LONGEST_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
+from gateway.settings.log_settings import LONGEST_LIFETIME_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
 from gateway.telemetry.event_journal import EventKind
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 
@@ -111,7 +111,7 @@ class OfCdnFile(Choice, frozen=True, kw_only=True):
     target: Entered
 
 
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_S)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFETIME_S)]
 KeptBytes = Annotated[int, msgspec.Meta(ge=0, le=MOST_KEPT_BYTES)]
 KeptMessages = Annotated[int, msgspec.Meta(ge=0, le=MOST_KEPT_MESSAGES)]
 

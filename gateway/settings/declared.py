@@ -39,11 +39,11 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.units import DAY_S, GIB, HOUR_S
 from gateway.settings.reading.values import Converter, Mistaken
-from gateway.settings.route import LONGEST_S, Route
+from gateway.settings.route import Route
 
 DEFAULT_PREFIX = "/v1/stream"
-GIB = 1 << 30
 MOST_MODELS = 64  # each has connections of its own
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
@@ -132,7 +132,7 @@ class Settings(FrontSettings):
     read_token_max_age: WholeSeconds = setting(
         900,
         ge=1,
-        le=24 * LONGEST_S,
+        le=DAY_S,
         description="How long a read token may last at most.",
         reload=NEXT,
     )
@@ -143,7 +143,7 @@ class Settings(FrontSettings):
     expiry_grace: Seconds = setting(
         3600.0,
         ge=0,
-        le=30 * 24 * LONGEST_S,
+        le=30 * DAY_S,
         description="How long the data of expired streams is kept while the clock may be wrong: "
         "when it jumped forward by more than this, at once or between the last commit and a start. "
         "Streams of http(s) origins are not affected.",
@@ -159,7 +159,7 @@ class Settings(FrontSettings):
     sse_heartbeat: Seconds = setting(
         15.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How often an idle SSE response gets a comment, so that proxies keep the "
         "connection open.",
         reload="yes, for open responses too",
@@ -168,7 +168,7 @@ class Settings(FrontSettings):
     sse_max_age: Seconds = setting(
         60.0,
         ge=1,
-        le=24 * LONGEST_S,
+        le=DAY_S,
         description="How long an SSE response lasts before the client has to reconnect.",
         reload="yes, for responses that begin then",
     )
@@ -182,14 +182,14 @@ class Settings(FrontSettings):
     header_timeout: Seconds = setting(
         10.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long a client may take to send the head of a request.",
         reload=NEXT,
     )
     body_timeout: Seconds = setting(
         30.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="Longest wait for more of a request's body, and for a client to receive more "
         "of its response.",
         reload=NEXT,
@@ -203,12 +203,12 @@ class Settings(FrontSettings):
         reload=NEXT,
     )
     keepalive_timeout: Seconds = setting(
-        75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle.", reload=NEXT
+        75.0, ge=0.1, le=HOUR_S, description="How long a connection may stay idle.", reload=NEXT
     )
     shutdown_grace: Seconds = setting(
         10.0,
         ge=0,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long requests may go on after SIGTERM.",
         reload="yes, for the next stop",
     )
@@ -216,7 +216,7 @@ class Settings(FrontSettings):
     drain_time: Seconds = setting(
         1.5,
         ge=0,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="Time over which the live readers of a stream are disconnected before a stop, "
         "at least a thousand a second, so that they do not all reconnect at once.",
         reload="yes, for the next stop",

@@ -6,8 +6,7 @@ from gateway.settings.reading.kinds import Count, Networks, Seconds, Size, show_
 from gateway.settings.reading.reload_effects import FIXED, NEXT, OPEN_STAYS
 from gateway.settings.reading.sourced import SourcedSettings
 from gateway.settings.reading.tables import ValueContext, checks, setting
-
-GIB = 1 << 30
+from gateway.settings.reading.units import GIB, HOUR_S
 
 
 class LimitSettings(SourcedSettings):
@@ -100,7 +99,7 @@ class LimitSettings(SourcedSettings):
     max_loop_lag: Seconds = setting(
         1.0,
         ge=0,
-        le=3600,
+        le=HOUR_S,
         description="Lag of the event loop at which uncached reads are refused; at twice this lag, "
         "also live readers, and at four times, also writes. 0 means never.",
         reload="yes, at once",

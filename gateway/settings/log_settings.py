@@ -18,14 +18,13 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.units import GIB, YEAR_S
 
 if TYPE_CHECKING:
     from gateway.settings.log_kinds.declaration import LogKind
 
-YEAR_S = 365 * 24 * 3600
-GIB = 1 << 30
-# The largest values of a limit on what is kept, for a route or for one stream.
-LONGEST_S = 10 * YEAR_S
+# The largest values of retention and lifetimes, for a route or for one stream.
+LONGEST_LIFETIME_S = 10 * YEAR_S
 MOST_KEPT_BYTES = 1024 * GIB
 MOST_KEPT_MESSAGES = 1_000_000_000
 
@@ -77,7 +76,7 @@ class LogSettings(RouteOrigin):
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
-        le=LONGEST_S,
+        le=LONGEST_LIFETIME_S,
         description="How long records are kept; 0 means for ever.",
         reload="yes, at each stream's next append",
     )
@@ -99,7 +98,7 @@ class LogSettings(RouteOrigin):
     default_ttl: WholeSeconds = setting(
         0,
         ge=0,
-        le=LONGEST_S,
+        le=LONGEST_LIFETIME_S,
         description="Stream-TTL of a stream whose creation names no lifetime; 0 means that it "
         "lives for ever, or for max_ttl.",
         reload="yes, for streams that are created then",
@@ -107,7 +106,7 @@ class LogSettings(RouteOrigin):
     max_ttl: WholeSeconds = setting(
         0,
         ge=0,
-        le=LONGEST_S,
+        le=LONGEST_LIFETIME_S,
         description="Longest lifetime with which a stream may be created: a longer Stream-TTL or "
         "Stream-Expires-At gets 400; 0 means no limit.",
         reload="yes, for streams that are created then",

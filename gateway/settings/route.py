@@ -21,10 +21,7 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.reload_effects import JUDGED_ANEW, NEXT, RENDERED_ANEW, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
-
-MINUTE_S, DAY_S = 60, 24 * 3600
-YEAR_S = 365 * DAY_S
-LONGEST_S = 3600
+from gateway.settings.reading.units import DAY_S, HOUR_S, MINUTE_S, YEAR_S
 
 
 class Route(LogSettings):
@@ -56,7 +53,7 @@ class Route(LogSettings):
     auth_ttl: Seconds = setting(
         30.0,
         ge=1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="With auth = origin, how long the origin's permission for a reader is valid: "
         "meanwhile cached responses and new data are sent without asking again, and a revoked "
         "permission ends after this time at the latest. The gateway asks with a HEAD of the "
@@ -89,7 +86,7 @@ class Route(LogSettings):
     tail_max_age: WholeSeconds = setting(
         1,
         ge=0,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long shared caches may store a response that reached the tail of an open "
         "stream, or was read from the beginning (-1); browsers revalidate each time. A shorter "
         "time that an http(s) origin gives takes precedence.",
@@ -153,21 +150,21 @@ class Route(LogSettings):
     connect_timeout: Seconds = setting(
         5.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long connecting to one server may take.",
         reload=SET_UP_ANEW,
     )
     response_timeout: Seconds = setting(
         30.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long the origin may take until the head of its response.",
         reload=SET_UP_ANEW,
     )
     read_timeout: Seconds = setting(
         30.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="Longest wait for more of the body of the origin's response.",
         reload=NEXT,
     )
@@ -175,7 +172,7 @@ class Route(LogSettings):
     poll_timeout: Seconds = setting(
         75.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="How long the origin may take until the head of its response to a long-poll, "
         "which waits there for new data.",
         reload=SET_UP_ANEW,
@@ -198,7 +195,7 @@ class Route(LogSettings):
     health_interval: Seconds = setting(
         5.0,
         ge=0.1,
-        le=LONGEST_S,
+        le=HOUR_S,
         description="Longest time between two health checks of a server.",
         reload=SET_UP_ANEW,
     )

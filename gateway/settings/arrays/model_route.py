@@ -18,6 +18,7 @@ from gateway.settings.reading.kinds import (
     split_origins,
 )
 from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.units import DAY_S, HOUR_S, YEAR_S
 from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPattern
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 MODELS_KIND = "an array of tables, each with prefix, upstream, dialect and streams"
 UPSTREAM_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
-_DAY_S = 24 * 3600
-_LONGEST_S = 3600
 
 
 def _check_upstream(value: object) -> str:
@@ -79,21 +78,21 @@ class ModelSettings(Table):
         description="Credentials that callers need. By default the auth of all routes.",
     )
     ttl: WholeSeconds = setting(
-        _DAY_S,
+        DAY_S,
         ge=60,
-        le=365 * _DAY_S,
+        le=YEAR_S,
         description="How long an answer is kept behind its last event or read.",
     )
     head_timeout: Seconds = setting(
         60.0,
         ge=0.1,
-        le=_LONGEST_S,
+        le=HOUR_S,
         description="How long the provider may take until the head of its response.",
     )
     read_timeout: Seconds = setting(
         600.0,
         ge=0.1,
-        le=_LONGEST_S,
+        le=HOUR_S,
         description="Longest wait for the next part of the provider's response.",
     )
     # Each takes a connection to the provider and up to 80 KiB.
