@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 REFUSED = 1
+# Those of `gateway.settings.grants`, whose import would slow down help and completion.
 OPERATIONS = ("read", "append", "create", "close", "delete")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from gateway.settings.credential_kinds import names
+from gateway.settings.grants import OPERATIONS, Operation
 from gateway.settings.reading.kinds import ValueKind, split_list
 from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
 BY_ORIGIN = ("origin",)  # the HTTP origin decides
-Allowed = Literal["read", "append", "create", "close", "delete"]
-ANONYMOUS_KIND = f"a list of {', '.join(get_args(Allowed))}"
+ANONYMOUS_KIND = f"a list of {', '.join(get_args(Operation))}"
 Visibility = Literal["auto", "public", "private"]
 
 
@@ -46,7 +46,7 @@ def _parse_route(value: object) -> tuple[object, ...]:
 
 def _parse_anonymous(value: object) -> object:
     items = split_list(value)
-    if not isinstance(items, list | tuple) or any(it not in get_args(Allowed) for it in items):
+    if not isinstance(items, list | tuple) or any(it not in OPERATIONS for it in items):
         raise ValueError(f"must be {ANONYMOUS_KIND}")
     return items
 
@@ -56,7 +56,7 @@ def _show(auth: tuple[str, ...]) -> object:
     return auth[0] if auth == NONE else list(auth)
 
 
-# An empty tuple if the setting is not given.
+# The value is an empty tuple if the setting is not given.
 Auth = Annotated[
     tuple[Annotated[str, _item(names())], ...],
     Converter(_parse_default),
@@ -72,7 +72,7 @@ RouteAuth = Annotated[
     ValueKind(_kind((*names(), *BY_ORIGIN))),
 ]
 Anonymous = Annotated[
-    tuple[Allowed, ...],
+    tuple[Operation, ...],
     Converter(_parse_anonymous),
     TextPattern(),
     ValueKind(ANONYMOUS_KIND),

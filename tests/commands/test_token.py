@@ -5,12 +5,14 @@ import os
 import re
 import stat
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli
+from gateway.commands.token import OPERATIONS
+from gateway.settings.grants import Operation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +35,10 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "h.toml"
     path.write_text(f'keys_file = "{keys}"\nread_token_max_age = 3600\n')
     return path
+
+
+def test_the_operations_that_a_token_may_permit_are_those_of_grants() -> None:
+    assert get_args(Operation) == OPERATIONS
 
 
 # ---------------------------------------------------------------- hash
