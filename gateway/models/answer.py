@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
 EVENT_STREAM = "text/event-stream"
-# Readers that keep up take what is new from memory; those behind that read the log.
+# Bytes of new events in memory, for readers that keep up; slower ones read the log.
 RECENT_BYTES = 64 * 1024
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
@@ -54,9 +54,9 @@ class WholeResponse(NamedTuple):
 class WrittenAnswer:
     """An answer that this process requests and writes.
 
-    `began` is set once the provider's response has begun: to the head that clients get, to the
-    whole response if it is not stored, or to the error instead. `position` is the end of what is
-    durable.
+    `response` is done once the provider's response has begun: with the head that clients get, with
+    the whole response if it is not stored, or with the error. `position` is the end of the durable
+    bytes.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class WrittenAnswer:
         self.usage = TokenUsage()
         self.outcome: Outcome | None = None  # once it is over
         self.position = 0
-        self.began: asyncio.Future[ResponseEntry | WholeResponse] = (
+        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
             asyncio.get_running_loop().create_future()
         )
         self._dialect = dialect
         self._clock = clock
-        self._recent: deque[tuple[int, bytes]] = deque()  # by where each begins
+        self._recent: deque[tuple[int, bytes]] = deque()  # each with its position
         self._recent_bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +91,7 @@ class WrittenAnswer:
         return self.outcome is not None
 
     def start(self, call: Call) -> asyncio.Task[None]:
-        """Let `call` create the streams and request the answer."""
+        """Start a task that awaits `call`, which creates the streams and requests the answer."""
         self._task = asyncio.get_running_loop().create_task(self._run(call))
         return self._task
 
@@ -107,15 +107,15 @@ class WrittenAnswer:
 
     # Readers
 
-    async def started(self) -> ResponseEntry | WholeResponse:
+    async def wait_for_head(self) -> ResponseEntry | WholeResponse:
         """Return the head that clients get, or the whole response if it is not stored.
 
-        Raises HeadgateError.
+        Raises HeadgateError if the provider gave no response.
         """
-        return await asyncio.shield(self.began)  # others wait for it, too
+        return await asyncio.shield(self.response)  # others wait for it, too
 
-    def since(self, position: int) -> bytes | None:
-        """Return what is durable behind `position`; None if it is not in memory any more."""
+    def bytes_after(self, position: int) -> bytes | None:
+        """Return the durable bytes after `position`; None if they are not in memory any more."""
         if position >= self.position:
             return b""
         if not self._recent or position < self._recent[0][0]:
@@ -126,8 +126,8 @@ class WrittenAnswer:
             if begin + len(part) > position
         )
 
-    async def grown(self, position: int) -> None:
-        """Wait until there is more behind `position`, or the answer is over."""
+    async def wait_beyond(self, position: int) -> None:
+        """Return once there are durable bytes after `position`, or the answer is over."""
         if self.position > position or self.is_over:
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -151,10 +151,10 @@ class WrittenAnswer:
             is_stored = isinstance(response, StoredResponse)
             if isinstance(response, StoredResponse):
                 self._add_to_record(response.head)
-                self._begin(response.head)
+                self._set_response(response.head)
                 await self._write(response.response)
             else:
-                self._begin(response)
+                self._set_response(response)
         except asyncio.CancelledError:
             outcome, failure = "aborted", self._stopped_by or RESTARTED
         except HeadgateError as error:
@@ -167,14 +167,14 @@ class WrittenAnswer:
         self._is_ending = True
         await self._end(outcome, failure, is_stored=is_stored)
 
-    def _begin(self, response: ResponseEntry | WholeResponse) -> None:
-        if not self.began.done():
-            self.began.set_result(response)
+    def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
+        if not self.response.done():
+            self.response.set_result(response)
 
     def _refuse(self, error: HeadgateError) -> None:
-        if not self.began.done():
-            self.began.set_exception(error)
-            self.began.exception()  # nobody may wait for it any more
+        if not self.response.done():
+            self.response.set_exception(error)
+            self.response.exception()  # nobody may wait for it any more
 
     async def _write(self, response: ClientResponse) -> None:
         """Append whole events as they come; the next are read once these are durable."""
@@ -193,7 +193,7 @@ class WrittenAnswer:
 
     def _note(self, events: bytes, position: int) -> None:
         """Note durable events that end at `position`."""
-        if position - len(events) != self.position:  # what lies between was stored unseen
+        if position - len(events) != self.position:  # bytes in between were stored and not noted
             self._recent.clear()
             self._recent_bytes = 0
         self.position = position
@@ -204,7 +204,7 @@ class WrittenAnswer:
         self._notify()
 
     async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
-        """Close the streams behind a last event that says why the answer is not complete."""
+        """Close the streams, after a last event that says why the answer is not complete."""
         try:
             if is_stored:
                 await self._close(failure)
@@ -236,6 +236,6 @@ class WrittenAnswer:
         return record.EndEntry(outcome, self._clock(), self.usage, reason)
 
     def _add_to_record(self, entry: record.Entry, *, close: bool = False) -> None:
-        """Append to the record, behind what was appended before; nobody waits for that."""
+        """Append to the record in the order of calls, without waiting for the result."""
         name = record.record_name(self.name)
         self.streams.append(name, record.CONTENT_TYPE, [record.encoded(entry)], close=close)

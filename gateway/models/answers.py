@@ -49,9 +49,10 @@ _NOT_STORED = frozenset({"set-cookie", "alt-svc"})
 
 
 class AnswerRequest(NamedTuple):
-    """A request for an answer: its `owner` is who may join it, b"" for nobody.
+    """A request for an answer: only its `owner` may join it, nobody if that is b"".
 
-    `path` and `target` are below the upstream's URL, and `fields` are those for the provider.
+    `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
+    header fields for the provider.
     """
 
     owner: bytes
@@ -89,7 +90,7 @@ class StoredAnswer(NamedTuple):
     name: str
     head: ResponseEntry
 
-    async def started(self) -> ResponseEntry:
+    async def wait_for_head(self) -> ResponseEntry:
         """Return the head that clients get."""
         return self.head
 
@@ -99,12 +100,12 @@ class StoredAnswer(NamedTuple):
         return True
 
     @staticmethod
-    def since(_position: int) -> bytes | None:
+    def bytes_after(_position: int) -> bytes | None:
         """Return None: none of it is in memory."""
         return None
 
     @staticmethod
-    async def grown(_position: int) -> None:
+    async def wait_beyond(_position: int) -> None:
         """Return at once."""
 
 
@@ -120,16 +121,16 @@ class ModelAnswers:
         clock: Callable[[], float],
     ) -> None:
         self.streams = streams
-        self.own: set[WrittenAnswer] = set()  # those of `running` that this route has begun
+        self.running: set[WrittenAnswer] = set()  # answers of this route
         self.outcomes: Counter[Outcome] = Counter()
         self.usage = Counter[str]()
-        self.joined = 0
-        self.refused = 0
+        self.joined_requests = 0
+        self.refused_requests = 0
         self.is_closing = False
         self._prefix, self._dialect, self._upstream = provider
         self._bounds = bounds
         self._clock = clock
-        self._running = running
+        self._all_running = running  # of all routes of this process
         self._owners: Counter[bytes] = Counter()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -144,12 +145,12 @@ class ModelAnswers:
             return self._start(secrets.token_hex(16), request)
         name = self._name(request.owner, request.idempotency_key)
         path = self.streams.path(name)
-        while (running := self._running.answers.get(path)) is None:
-            opening = self._running.opening.get(path)
+        while (running := self._all_running.answers.get(path)) is None:
+            opening = self._all_running.opening.get(path)
             if opening is None:
                 return await self._open(name, request)
             await asyncio.wait([opening])
-        return self._joined(running, request, running.request.digest)
+        return self._join(running, request, running.request.digest)
 
     def _name(self, owner: bytes, idempotency_key: str) -> str:
         """Return the name of an answer's stream, which only its owner can compute."""
@@ -158,21 +159,25 @@ class ModelAnswers:
 
     async def _open(self, name: str, request: AnswerRequest) -> WrittenAnswer | StoredAnswer:
         """Return the stored answer, or start it; equal requests wait meanwhile."""
-        with self._running.reserved(self.streams.path(name)):
+        with self._all_running.reserved(self.streams.path(name)):
             found = await self._stored(name)
             if found is None:
                 return self._start(name, request)
             stored, digest = found
-            return self._joined(stored, request, digest)
+            return self._join(stored, request, digest)
 
-    def _joined(
+    def _join(
         self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest, digest: str
     ) -> WrittenAnswer | StoredAnswer:
+        """Return the answer for another request with its key, whose first one has `digest`.
+
+        Raises IdempotencyKeyReused if the requests differ.
+        """
         if not hmac.compare_digest(digest, request.digest):
             raise IdempotencyKeyReused(
                 "this Idempotency-Key came with another request: send a new key with a new request"
             )
-        self.joined += 1
+        self.joined_requests += 1
         return answer
 
     async def _stored(self, name: str) -> tuple[StoredAnswer, str] | None:
@@ -187,7 +192,10 @@ class ModelAnswers:
         return StoredAnswer(name, found.response), found.request.digest
 
     async def _finish(self, name: str, found: AnswerRecord) -> bool:
-        """End an answer that no process writes any more; return whether anything of it is left."""
+        """End an answer that no process writes any more.
+
+        An answer without a response is deleted; return False for it, else True.
+        """
         end = await self.streams.end(name)
         if found.response is None or end is None:
             await self.streams.delete(record.record_name(name))
@@ -204,14 +212,14 @@ class ModelAnswers:
         return True
 
     async def finish_abandoned(self, name: str) -> bool:
-        """End an answer whose process has gone; return whether there was one.
+        """End an answer whose process has ended, so that its readers do not wait for more.
 
-        Otherwise its readers would wait for the rest of it.
+        Return False if it is over, or if this process writes it.
         """
         path = self.streams.path(name)
-        if path in self._running.answers or path in self._running.opening:
+        if path in self._all_running.answers or path in self._all_running.opening:
             return False
-        with self._running.reserved(path):
+        with self._all_running.reserved(path):
             found = await record.read_record(self.streams, name)
             if found is None or found.end is not None:
                 return False
@@ -223,16 +231,16 @@ class ModelAnswers:
     def _start(self, name: str, request: AnswerRequest) -> WrittenAnswer:
         if self.is_closing:
             raise ServerStopping("the server is stopping: send the request again")
-        if len(self.own) >= self._bounds.running:
-            self.refused += 1
+        if len(self.running) >= self._bounds.running:
+            self.refused_requests += 1
             raise LimitReached("max_answers is reached: as many answers run as may at once")
         if request.owner and self._owners[request.owner] >= self._bounds.running_of_owner:
-            self.refused += 1
+            self.refused_requests += 1
             raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
         entry = record.RequestEntry(request.path, request.digest, request.model, self._clock())
         answer = WrittenAnswer(name, entry, self.streams, self._dialect, self._clock)
-        self._running.answers[self.streams.path(name)] = answer
-        self.own.add(answer)
+        self._all_running.answers[self.streams.path(name)] = answer
+        self.running.add(answer)
         self._owners[request.owner] += 1
         self._idle.clear()
         task = answer.start(partial(self._call, answer, request))
@@ -240,15 +248,15 @@ class ModelAnswers:
         return answer
 
     def _ended(self, answer: WrittenAnswer, owner: bytes, _task: asyncio.Task[None]) -> None:
-        del self._running.answers[self.streams.path(answer.name)]
-        self.own.discard(answer)
+        del self._all_running.answers[self.streams.path(answer.name)]
+        self.running.discard(answer)
         self._owners[owner] -= 1
         if not self._owners[owner]:
             del self._owners[owner]
         self.outcomes[answer.outcome or "failed"] += 1
         self.usage["input"] += answer.usage.input_tokens or 0
         self.usage["output"] += answer.usage.output_tokens or 0
-        if not self.own:
+        if not self.running:
             self._idle.set()
 
     async def _call(
@@ -261,7 +269,7 @@ class ModelAnswers:
                 "POST", request.target, request.fields, request.body
             )
         except BaseException:
-            await asyncio.wait([creating])  # what is created is deleted behind this
+            await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
         try:
             await creating
@@ -284,13 +292,13 @@ class ModelAnswers:
         try:
             await self._idle.wait()
         except asyncio.CancelledError:
-            for answer in list(self.own):
+            for answer in list(self.running):
                 answer.stop(RESTARTED)
             raise
 
     async def close(self) -> None:
         """End all running answers with a reason."""
-        for answer in list(self.own):
+        for answer in list(self.running):
             answer.stop(RESTARTED)
         await self._idle.wait()
 

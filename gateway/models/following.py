@@ -1,4 +1,4 @@
-"""The body of a response with an answer: what is stored, then what comes, each event with an id."""
+"""The body of a response with an answer: the stored events, then new ones, each with an id."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class FollowableAnswer(Protocol):
     def is_over(self) -> bool:
         """True when nothing more will be appended."""
 
-    def since(self, position: int, /) -> bytes | None:
-        """Return what is durable behind a position; None if the log has to be read for it."""
+    def bytes_after(self, position: int, /) -> bytes | None:
+        """Return the durable bytes after a position; None if they have to be read from the log."""
 
-    async def grown(self, position: int, /) -> None:
-        """Wait until there is more behind a position, or the answer is over."""
+    async def wait_beyond(self, position: int, /) -> None:
+        """Return once there are durable bytes after a position, or the answer is over."""
 
 
 class AnswerBody:
@@ -51,7 +51,7 @@ class AnswerBody:
         ids = NumberedEvents(position, self._offset_of)
         while True:
             is_over = answer.is_over  # before the read: what is appended after it is read next time
-            data = answer.since(position)
+            data = answer.bytes_after(position)
             if data is None:
                 data = await self._streams.read(answer.name, self._offset_of(position))
             if data:
@@ -61,7 +61,7 @@ class AnswerBody:
             elif is_over:
                 break
             else:
-                await answer.grown(position)
+                await answer.wait_beyond(position)
         if rest := ids.rest():
             yield rest
 

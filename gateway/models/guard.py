@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class ModelGuard(TokenGuard):
-    """A guard for callers with a token as `api_key`, or beside a provider's key of their own."""
+    """A guard for callers that send a token as `api_key`, or in a field beside their own key."""
 
     def __init__(
         self, prefix: str, verifier: Verifier, dialect: Dialect, *, has_own_key: bool
     ) -> None:
-        """Set `has_own_key` where the route has the provider's key; else the callers have it."""
+        """Set `has_own_key` if the route has the provider's key, so that `api_key` is a token."""
         super().__init__(prefix, verifier)
         self._dialect = dialect
         self._has_own_key = has_own_key

@@ -42,10 +42,10 @@ DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS)
 
 def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     """Yield the samples of one route."""
-    yield Sample(RUNNING, (route,), len(answers.own))
+    yield Sample(RUNNING, (route,), len(answers.running))
     for outcome in get_args(Outcome):
         yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
-    yield Sample(JOINED, (route,), answers.joined)
-    yield Sample(REFUSED, (route,), answers.refused)
+    yield Sample(JOINED, (route,), answers.joined_requests)
+    yield Sample(REFUSED, (route,), answers.refused_requests)
     for kind in ("input", "output"):
         yield Sample(TOKENS, (route, kind), answers.usage[kind])

@@ -1,6 +1,7 @@
 """The record beside each answer: a JSON stream with the request, the response and the end.
 
-By it a request with the same `Idempotency-Key` finds the answer, also after a restart.
+A later request with the same `Idempotency-Key` finds the answer by its record, also after a
+restart.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry
 
 
 class AnswerRecord(msgspec.Struct):
-    """The entries of one answer, as far as they are known."""
+    """The entries of one answer; `response` and `end` are None until they are appended."""
 
     request: RequestEntry
     response: ResponseEntry | None = None

@@ -24,7 +24,7 @@ class RunningAnswers:
 
     @contextlib.contextmanager
     def reserved(self, path: str) -> Iterator[None]:
-        """Let other requests for the answer at a path wait while it is looked up."""
+        """Make other requests for the answer at a path wait until the block ends."""
         opened = self.opening[path] = asyncio.get_running_loop().create_future()
         try:
             yield

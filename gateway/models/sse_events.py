@@ -26,7 +26,7 @@ class WholeEvents:
         self._rest = b""
 
     def feed(self, part: bytes) -> bytes:
-        """Return the events that are complete now, one behind the other.
+        """Return the events that are complete now, concatenated.
 
         Raises OriginBroken for an event over LONGEST_EVENT.
         """
@@ -42,7 +42,7 @@ class WholeEvents:
         return data[:end]
 
     def rest(self) -> bytes:
-        """Return what has come of an event that is not complete."""
+        """Return the bytes of an incomplete event."""
         return self._rest
 
 
@@ -75,7 +75,7 @@ class NumberedEvents:
         return b"".join(self._with_id(event) for event in events_of(self._splitter.feed(part)))
 
     def rest(self) -> bytes:
-        """Return what has come of an event that is not complete, as it is."""
+        """Return the bytes of an incomplete event, unchanged."""
         return self._splitter.rest()
 
     def _with_id(self, event: bytes) -> bytes:

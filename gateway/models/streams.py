@@ -59,10 +59,10 @@ class AnswerStreams:
     def append(
         self, name: str, content_type: str, messages: Sequence[bytes], *, close: bool = False
     ) -> Later[AppendOutcome]:
-        """Append messages to a stream, and close it behind them with `close`.
+        """Append messages to a stream; with `close`, close it in the same commit.
 
-        A read may begin at each of them. The result is the outcome, once it is durable; its errors
-        are HeadgateErrors.
+        A read may begin at each message. The result is the outcome once the commit is durable; it
+        raises HeadgateError.
         """
         body = b"".join(messages)
         append = Append(
@@ -90,7 +90,7 @@ class AnswerStreams:
         return table.present(await table.load(self._full(name)))
 
     async def read(self, name: str, offset: str) -> bytes:
-        """Return the data behind an offset, as one read gives it. Raises HeadgateError."""
+        """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
         read = parse_target(f"{self.path(name)}?offset={offset}")
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)

@@ -1,4 +1,4 @@
-"""The answers that an earlier process has left unfinished are ended behind a start."""
+"""A task after the start that ends the answers which an earlier process left unfinished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The provider behind a model route: its connections, its key, and the requests to it."""
+"""The client of a model route's provider: its servers, its key and its connections."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
 TOKEN_FIELD = "Headgate-Token"
-# The key that a client sends is one of ours where the provider's is in a file.
+# Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
 KEY_FIELDS = frozenset({"authorization", "x-api-key"})
-# What is for the gateway, or says where the client is.
+# Fields for the gateway, and fields that tell where the client is.
 _NOT_FOR_PROVIDERS = frozenset(
     {
         TOKEN_FIELD.lower(),
@@ -145,7 +145,7 @@ class ProvidedBody:
 
 
 async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
-    """Yield the parts of a body as they come, and close the response behind them.
+    """Yield the parts of a body as they come, and then close the response.
 
     Raises OriginTimeout or OriginBroken when they end too early.
     """

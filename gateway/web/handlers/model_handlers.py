@@ -83,7 +83,7 @@ class ModelHandlers:
             wanted.model,
         )
         answer = await route.answers.answer_to(asked)
-        head = await answer.started()
+        head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return _relayed(head.head, (), head.body, len(head.body))
         return await self._followed(request, route, answer, head)
