@@ -375,7 +375,7 @@ class Settings(FrontSettings):
 
 
 def _routes_in(context: ValueContext) -> tuple[Route, ...]:
-    """Return the routes in force, for a value behind them; none if they have a mistake."""
+    """Return the routes in force, for the check of a later setting; none if they have a mistake."""
     routes, origin = context.values.get("routes"), context.values.get("origin")
     return routes or (() if origin is None or routes is None else (_only_route(origin),))
 

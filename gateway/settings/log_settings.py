@@ -1,4 +1,4 @@
-"""The settings of a route's origin, and of what a log there keeps."""
+"""The settings of a route's origin, and of the streams of a log there."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class LogSettings(RouteOrigin):
         le=MOST_KEPT_BYTES,
         description="About how many bytes the route's streams may take in memory or in the data "
         "file; beyond that, creations and appends get 507. 0 means no limit.",
-        reload="yes, behind the next commit",
+        reload="yes, after the next commit",
     )
     wait_replicas: Count = setting(
         0,

@@ -29,7 +29,7 @@ class SettingDescription:
 
 
 def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
-    """Return the settings in the order of their declaration; limits and the front come last."""
+    """Return the settings as they were declared, with limits, TLS and the front at the end."""
     fields = sorted(model.settings.items(), key=lambda it: it[0] in FrontSettings.settings)
     return tuple(
         SettingDescription(
@@ -50,7 +50,7 @@ def variable(key: str) -> str:
 
 
 def hint(field: Setting, value: object) -> str:
-    """Return words that suggest what was meant, to follow those of `allowed`; else ""."""
+    """Return a suggestion of what was meant, in words that follow those of `allowed`; else ""."""
     if get_origin(field.type) is Literal or not isinstance(value, str):
         return ""
     if not value:

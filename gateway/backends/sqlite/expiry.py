@@ -3,7 +3,7 @@
 Deadlines are one column with one index, and count by two clocks (`protocol.streams.moments`).
 While these agree, the first rows are those that have expired. Where one clock is ahead, rows that
 expire by the other may stand among them in any number. So each search looks at a bounded stretch of
-the index, and the next search goes on behind it.
+the index, and the next search continues after it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recovery of a WAL that a crash left: SQLite takes what it can, and the rest is judged here.
+"""Recovery of a WAL that a crash left: SQLite uses what it can, and the rest is judged here.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
 that no offset is given out twice (`protocol.streams.generations`). Where one is certainly lost, a
@@ -28,7 +28,7 @@ MAX_KEPT = 4  # damaged WALs, some 4 MB each; a fifth replaces the oldest
 
 
 def recover(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Look at what SQLite left in the WAL, and make it safe to write behind. Raises StartError.
+    """Judge the rest of the WAL, and cut it off, so that new frames can follow. Raises StartError.
 
     A crash between any two of its steps does no harm: the next start finds the same.
     """
@@ -37,13 +37,13 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         begin_history(connection)
-        _tell(folder, found, kept)
+        _log_damage(folder, found, kept)
     if found.frames:
-        cut_behind(folder, connection)
+        truncate_wal(folder, connection)
 
 
-def cut_behind(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Truncate the WAL behind its last commit: the rest could look like damage later."""
+def truncate_wal(folder: DataFolder, connection: apsw.Connection) -> None:
+    """Truncate the WAL after its last commit: the rest could look like damage later."""
     size = wal.bytes_of(frames_taken(connection), connection.pragma("page_size"))
     with folder.wal.open("rb+") as open_wal:
         if os.fstat(open_wal.fileno()).st_size > size:
@@ -106,7 +106,7 @@ def begin_history(connection: apsw.Connection) -> None:
     )
 
 
-def _tell(folder: DataFolder, found: wal.SkippedFrames, saved_wal: Path | None) -> None:
+def _log_damage(folder: DataFolder, found: wal.SkippedFrames, saved_wal: Path | None) -> None:
     if saved_wal is None:
         log.warning(
             "log.torn",

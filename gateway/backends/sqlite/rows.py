@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Deadline = tuple[float, int]  # a deadline and a stream id, which orders equal deadlines
 
 SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # true for a TTL, false for a fixed date
-LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
+LAST = "\U0010ffff"  # prefix + LAST sorts after every path with this prefix
 
 
 class RowReader:
@@ -133,7 +133,10 @@ class RowReader:
     def with_deadline(
         self, after: Deadline, until: float, limit: int
     ) -> list[tuple[Deadline, str, bool]]:
-        """Return the first streams behind a row that end by `until`, and whether by a TTL."""
+        """Return the first streams after `after` whose deadline is not after `until`.
+
+        Each has its deadline and id, its path, and whether the deadline slides (a TTL).
+        """
         rows: list[Any] = self._all(
             f"select deadline, id, path, {SLIDES} from streams"
             " where deadline is not null and (deadline, id)>(?, ?) and deadline<=?"

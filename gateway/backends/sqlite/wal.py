@@ -1,4 +1,4 @@
-"""The rest of a write-ahead log (WAL), behind the last transaction that SQLite takes from it.
+"""The rest of a write-ahead log (WAL), after the last transaction that SQLite uses.
 
 SQLite stops at the first frame that does not check, however many follow. Those that follow are
 known by their salts, 64 bits that change each time the file is begun anew: a frame with other salts
@@ -111,7 +111,7 @@ def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFram
 
 
 def _last(wal: _Wal, sound_frames: int, header: bytes) -> _Checksum:
-    """Return the checksum that the first frame behind those taken is based on."""
+    """Return the checksum from which that of the first skipped frame continues."""
     if sound_frames:
         return next(wal.frames(sound_frames - 1)).stored
     return _stored(header)
@@ -123,8 +123,8 @@ def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> Sk
     is_damage = False
     for frame in wal.frames(sound_frames):
         bears_them = frame.salts == salts
-        # A frame with damaged salts is still ours if its checksum follows; of the old frames behind
-        # ours, only the first is checked.
+        # A frame with damaged salts is still ours if its checksum follows; of the old frames
+        # after ours, only the first is checked.
         checks = (is_whole or not frame.is_of_one_write or not bears_them) and (
             is_ours and wal.checks(frame, before)
         )

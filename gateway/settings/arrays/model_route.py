@@ -53,7 +53,7 @@ class ModelSettings(Table):
     """A path prefix with a model provider, and where its answers are stored."""
 
     prefix: Prefix = setting(
-        description="Path that base_url has behind this server's address, without /v1.",
+        description="Path of base_url after this server's address, without /v1.",
     )
     upstream: Upstream = setting(
         description="URL of the provider's API, without /v1; of several, the first that can be "
@@ -81,7 +81,7 @@ class ModelSettings(Table):
         DAY_S,
         ge=60,
         le=YEAR_S,
-        description="How long an answer is kept behind its last event or read.",
+        description="How long an answer is stored after its last event or read.",
     )
     head_timeout: Seconds = setting(
         60.0,

@@ -14,7 +14,7 @@ OTHERS = 0o077  # the rights of everybody but the user
 
 
 def folder(origin: str) -> str:
-    """Return the folder behind an origin."""
+    """Return the folder that an origin `file:PATH` names."""
     return origin.removeprefix("file:")
 
 
@@ -39,7 +39,7 @@ def _danger(origin: str) -> str:
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116 - Path raises on odd names
     except (OSError, ValueError):
-        return ""  # none yet: it will be made for its user alone
+        return ""  # no folder yet: the server makes it for its user alone
     if not mode & OTHERS:
         return ""
     return (

@@ -120,7 +120,7 @@ class FileVerification:
                     yield from self._stream(path, stream_id)
                     after = path
         except (apsw.Error, *UNREADABLE) as error:
-            yield DamageReport(f"the index of streams is damaged behind {after!r}: {error}")
+            yield DamageReport(f"the index of streams is damaged after {after!r}: {error}")
             yield from self._streams_by_id(after)
 
     def _streams_by_id(self, after: str) -> Iterator[DamageReport]:
@@ -137,7 +137,7 @@ class FileVerification:
                     yield from self._stream(path, stream_id)
                     last = stream_id
         except (apsw.Error, *UNREADABLE) as error:
-            yield DamageReport(f"the table of streams is damaged behind stream {last}: {error}")
+            yield DamageReport(f"the table of streams is damaged after stream {last}: {error}")
 
     def _stream(self, path: str, stream_id: int) -> Iterator[DamageReport]:
         self.streams += 1
@@ -283,7 +283,7 @@ class _StreamCheck:
         for end, crc, sizes, data in rows:
             at = end - len(data)
             if end > state.tail:
-                self.add(state, state.tail, "there are records behind its tail")
+                self.add(state, state.tail, "there are records after its tail")
                 break
             # The first row may begin before the first record that is kept, or hold records that
             # were in several rows at the last step.

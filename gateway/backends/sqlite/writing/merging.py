@@ -31,7 +31,7 @@ MAX_STREAMS = 10_000
 
 
 class _Tail(NamedTuple):
-    """The rows behind a position of a stream."""
+    """The number of rows after a position of a stream."""
 
     start: int
     rows: int

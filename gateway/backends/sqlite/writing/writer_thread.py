@@ -15,7 +15,7 @@ import apsw
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
 from gateway.backends.sqlite.open_files import DataFileLost
-from gateway.backends.sqlite.recovery import cut_behind
+from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
 from gateway.backends.sqlite.writing.writer import Writer
 from gateway.errors import HeadgateError, LogUnavailable
@@ -274,7 +274,7 @@ class WriterThread:
     def _reopened(self) -> Writer:
         connection = self._folder.connect()
         try:
-            cut_behind(self._folder, connection)
+            truncate_wal(self._folder, connection)
             writer = self._make_writer(connection)
             writer.prove()
         except BaseException:
