@@ -1,4 +1,4 @@
-"""The durable log in one SQLite file: commits in groups on one thread, reads on a few others."""
+"""The durable log in one SQLite file: one thread commits in groups, a few others read."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SqliteLog(Log):
             self._reserve.make()
             try:
                 return self._opened()
-            except apsw.Error:  # on a full disk, even opening the file needs some room
+            except apsw.Error:  # even opening the file needs some room, which a full disk lacks
                 if not self._reserve.release():
                     raise
                 return self._opened()
@@ -118,9 +118,8 @@ class SqliteLog(Log):
     async def close(self) -> None:
         """Let what is under way finish, then close the file and release the folder."""
         await self._readers.stop()
-        await (
-            self._thread.stop()
-        )  # last: the last connection that closes copies the WAL into the file
+        # The thread stops last: the last connection that closes copies the WAL into the file.
+        await self._thread.stop()
         self._folder.release()
 
     @override

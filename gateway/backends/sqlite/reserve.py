@@ -1,7 +1,7 @@
-"""Room on the disk that is kept for removals, so that a full disk can be emptied.
+"""Room on the disk that is reserved for removals, so that they succeed on a full disk.
 
-A removal writes before it frees: some pages into the WAL, and then the data file must have room for
-the pages of the WAL. While there is no reserve, only removals are accepted.
+A removal writes before it frees room: some pages into the WAL, for which the data file must have
+room, too. While there is no reserve, only removals are accepted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # rest is for a start, which compacts the short appends that a killed process left in `recent`.
 RESERVE_BYTES = 20 * 1024 * 1024
 AT_ONCE = 50
-ROOM_BYTES = 4 * 1024 * 1024  # for appends, or the disk would be full again at once
+ROOM_BYTES = 4 * 1024 * 1024  # for appends; without it, the disk would be full again at once
 
 FULL = (
     f"the disk is full: only removals are taken until {(RESERVE_BYTES + ROOM_BYTES) >> 20} MiB"
@@ -72,7 +72,7 @@ class Reserve:
         return True
 
     def release(self) -> bool:
-        """Free the room for the removal that follows; return whether any was freed."""
+        """Free the room for the removal that follows; return whether any was freed, and log it."""
         is_given_up = self.is_held and self.give_up()
         if is_given_up:
             log.warning("log.reserve_released", file=str(self._file))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FileCounts(Counts):
-    """The counts of a data file; those of its streams and its disk are up to a second old."""
+    """The counts of a data file; those of its streams and its disk may be a second old."""
 
     def __init__(
         self, folder: DataFolder, thread: WriterThread, readers: RowReaders, recent: Recent
@@ -39,7 +39,7 @@ class FileCounts(Counts):
         self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
 
     def look(self, writer: Writer) -> None:
-        """Take the counts of the streams and the disk."""
+        """Count the streams, and measure the data file and the disk."""
         self.damaged = self._folder.damaged()
         self._size, self._free = self._folder.size(), self._folder.free()
         self._unused = writer.unused_bytes()
@@ -80,13 +80,13 @@ class FileUpkeep(Upkeep):
         self._noted: ClockRecord | None = None
 
     def before_opening(self) -> None:
-        """Note when the file was written last: opening it may write to it."""
+        """Note when the file was last written, since opening it may write to it."""
         written_at = self._folder.written_at()
         if written_at is not None:
             self._noted = ClockRecord(ClockReading(written_at, written_at))
 
     def after_opening(self, writer: Writer) -> None:
-        """Take the clocks that the file has noted, and the first counts."""
+        """Use the clocks that are noted in the file, if there are any; make the first counts."""
         self._noted = writer.clocks.noted or self._noted
         self._counts.look(writer)
 

@@ -1,4 +1,4 @@
-"""Room of what is not kept any more, freed in steps of a few milliseconds of the writer's time."""
+"""Free the room of removed records, in steps of a few milliseconds of the writer's time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gateway.protocol.streams.offsets import MAX_POSITION
 if TYPE_CHECKING:
     import apsw
 
-# Freed in one step, whatever of these comes first: a few milliseconds of the writer's time. Each
-# stream has pages of its own.
+# Most that one step frees; the first bound that is reached ends it. Streams are bounded, too, as
+# each has pages of its own, which all have to be written.
 RECLAIM_STREAMS = 50
 RECLAIM_ROWS = 1000
 RECLAIM_BYTES = 4 * 1024 * 1024
-VACUUM_PAGES = 256  # pages given back in one step
-SPARE_PAGES = 1024  # free pages worth keeping for the next appends
+VACUUM_PAGES = 256  # pages returned to the disk in one step
+SPARE_PAGES = 1024  # free pages that stay in the file for the next appends
 
 
 class ReclaimStep(NamedTuple):
@@ -32,25 +32,28 @@ def file_bytes(connection: apsw.Connection) -> int:
 
 
 def unused_bytes(connection: apsw.Connection) -> int:
-    """Return the bytes of the data file that hold nothing: for appends, or for the disk."""
+    """Return the bytes of the data file's free pages."""
     return number(connection, "pragma freelist_count") * number(connection, "pragma page_size")
 
 
 def used_bytes(connection: apsw.Connection) -> int:
-    """Return the bytes of the data file that hold something."""
+    """Return the bytes of the data file's pages in use."""
     pages = number(connection, "pragma page_count") - number(connection, "pragma freelist_count")
     return pages * number(connection, "pragma page_size")
 
 
 def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
-    """Free some records that are not kept, or give some pages back to the disk."""
+    """Free some removed records; once there are none, return some free pages to the disk.
+
+    `spare_pages` free pages stay in the file.
+    """
     with connection:
         frees = _free_some(connection)
-    return ReclaimStep(0, more=True) if frees else _give_back(connection, spare_pages)
+    return ReclaimStep(0, more=True) if frees else _return_pages(connection, spare_pages)
 
 
 def _free_some(connection: apsw.Connection) -> bool:
-    """Free records of removed streams, then trimmed ones; return whether there were any."""
+    """Free records of removed streams, then trimmed records; return whether there were any."""
     streams: list[Any] = connection.execute(
         "select * from (select stream, null from doomed limit ?1)"
         " union all select * from (select stream, first from trimmed limit ?1) limit ?1",
@@ -89,7 +92,7 @@ def _free_records(connection: apsw.Connection, stream: int, first: int, room: _R
     return _Room(room.rows - len(places), room.size - size)
 
 
-def _give_back(connection: apsw.Connection, spare_pages: int) -> ReclaimStep:
+def _return_pages(connection: apsw.Connection, spare_pages: int) -> ReclaimStep:
     free = number(connection, "pragma freelist_count")
     if free <= spare_pages:
         return ReclaimStep(0, more=False)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.moments import ClockRecord
     from gateway.protocol.streams.state import Change
 
-# Streams whose versions are known, since they were written last: nobody else writes to the file.
-# They are those that are appended to again and again, about 150 bytes each.
+# Most streams whose versions are cached, about 150 bytes each: those that were written last. The
+# cache cannot be stale, as no other process writes to the file.
 MAX_KNOWN = 10_000
 
 
@@ -54,14 +54,14 @@ class Writer:
         self._rows = PlaceRows(connection, max_retired)
         self._merger = SmallRows(connection)
         self.clocks = ClockRows(connection)
-        self._known: dict[int, int] = {}  # versions
+        self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
         self.count_used()
 
     def close(self) -> None:
-        """Close the connection; what it cannot take into the file now stays in the WAL."""
+        """Close the connection; frames that cannot be copied into the file now stay in the WAL."""
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
@@ -95,12 +95,12 @@ class Writer:
         )
 
     def count_used(self) -> None:
-        """Count what the data file holds, if there is a quota for that."""
+        """Measure the pages in use for the quota, if there is one."""
         if self._quota.max_bytes:
             self._quota.used = used_bytes(self._connection)
 
     def commit(self, commits: Sequence[Sequence[Change]]) -> list[Conflict | LogFull | None]:
-        """Write a group in one transaction; return for each commit why nothing of it is there."""
+        """Write a group in one transaction; return for each commit why it was refused, or None."""
         connection = self._connection
         connection.execute("begin immediate")
         try:
@@ -123,7 +123,7 @@ class Writer:
         return outcomes
 
     def _note(self, changes: Sequence[Change]) -> None:
-        """Know the versions as they are now."""
+        """Cache the versions that these changes have written."""
         known = self._known
         for change in changes:
             known.pop(change.state.stream_id, None)
@@ -182,7 +182,7 @@ class Writer:
         return versions
 
     def _write(self, changes: list[Change]) -> RecentStep:
-        """Write what short appends add to `recent`, and all else at its stream's place."""
+        """Write short appends to the table `recent`, and other changes at their streams' places."""
         removed = {change.state.stream_id: change.state for change in changes if change.removes}
         for state in removed.values():
             self._rows.remove(state)
@@ -220,22 +220,22 @@ class Writer:
         )
 
     def file_bytes(self) -> int:
-        """Return how long the data file is once the WAL is in it; no file is, if that is lost."""
+        """Return the bytes of the data file with the WAL copied into it; sys.maxsize on errors."""
         try:
             return file_bytes(self._connection)
         except apsw.Error:
             return sys.maxsize
 
     def unused_bytes(self) -> int:
-        """Return the bytes of the data file that hold nothing."""
+        """Return the bytes of the data file's free pages."""
         return unused_bytes(self._connection)
 
     def reclaim(self, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
-        """Free some records that are not kept, or give some pages back to the disk."""
+        """Free some removed records, or return some free pages to the disk."""
         return reclaim(self._connection, spare_pages)
 
     def empty_wal(self) -> None:
-        """Take all of the WAL into the data file, as far as no reader stands in the way."""
+        """Copy the WAL into the data file, as far as readers allow, and truncate it."""
         self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 

@@ -1,4 +1,4 @@
-"""The one thread that writes the data file: whatever waits for it becomes one transaction."""
+"""The one thread that writes the data file: all commits that wait become one transaction."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.moments import ClockRecord
     from gateway.protocol.streams.state import Change
 
-# Commits after which nothing more joins a transaction, and the most that are queued as one: so long
-# its writers wait for each other.
+# A transaction with so many commits takes no further job; a job has at most as many. All writers of
+# a transaction wait for the last of its commits.
 MAX_GROUP = 1024
 
 T = TypeVar("T")
 
 
 class _Job:
-    """Commits of which each stands by itself, or a small step, and who is told of the outcomes.
+    """A job of the writer thread: independent commits, or one small step (`task`).
 
-    Those of the commits, in their order, are an exception each or None; a step has one.
+    `on_result` is called with the outcomes: an exception or None for each commit, in their order,
+    or one outcome of the step.
     """
 
     __slots__ = ("commits", "on_result", "queued_at", "task")
@@ -61,7 +62,7 @@ class _Job:
 class WriterThread:
     """Commits in groups, each of which is one sync to disk, and reopens the file after a failure.
 
-    Where there is no room, only removals are taken, for which the reserve is given up.
+    On a full disk only removals are accepted, for which the reserve is released.
     """
 
     def __init__(
@@ -77,18 +78,18 @@ class WriterThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._why_unhealthy: str | None = None
-        self._is_told = False  # the log says that no appends are taken
-        self._is_full = False  # the last failure was for want of room
-        self._owes = False  # removed streams and records have room to give back
-        self.to_note: ClockRecord | None = None  # how the clocks stand; the loop alone sets it
-        self.histograms = CommitHistograms()  # counted on the thread, of which the loop only reads
+        self._is_failure_logged = False  # the last line about it says that no appends are accepted
+        self._is_full = False  # the last failure was that the disk is full
+        self._can_reclaim = False  # removed streams and records still occupy room
+        self.to_note: ClockRecord | None = None  # the present clocks; only the event loop sets them
+        self.histograms = CommitHistograms()  # written by the thread, read by the loop
         self.groups = 0
         self.commits = 0
         self.failed_groups = 0
 
     def start(self, writer: Writer) -> None:
         """Begin, with the file as it was opened."""
-        self._tell()
+        self._log_health()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
             target=self._write, args=(writer,), name="headgate-log-write", daemon=True
@@ -96,7 +97,7 @@ class WriterThread:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Finish what waits, close the file and take no room for the reserve any more."""
+        """Finish the jobs that wait, close the file and delete the reserve."""
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -118,14 +119,14 @@ class WriterThread:
             self._jobs.put(_Job(partial(_tell_later, self._loop, settled, first), part))
 
     def run(self, step: Callable[[Writer], T]) -> asyncio.Future[T]:
-        """Queue a small step, which is done after the commits that wait."""
+        """Queue a small step that runs after the commits that wait; return its result."""
         assert self._loop is not None, "not started"
         done: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(partial(_resolve, done), task=step))
         return done
 
     def reclaim(self, writer: Writer) -> ReclaimStep:
-        """Free a little of what was removed; runs on the thread."""
+        """Free some room of removed records, on the thread; on a full disk more of it."""
         if self._reserve.make():
             writer.clocks.note(self.to_note)
             reclaimed = writer.reclaim()
@@ -133,7 +134,7 @@ class WriterThread:
             reclaimed = writer.reclaim(spare_pages=0)
             writer.empty_wal()
             self._reserve.make()
-        self._owes = reclaimed.more
+        self._can_reclaim = reclaimed.more
         return reclaimed
 
     def why_unhealthy(self) -> str | None:
@@ -198,14 +199,14 @@ class WriterThread:
         self, writer: Writer | None, task: Callable[[Writer], object]
     ) -> tuple[Writer | None, object]:
         writer, outcome = self._guarded(writer, task)
-        if self._is_full and self._owes and self._reserve.release():
+        if self._is_full and self._can_reclaim and self._reserve.release():
             writer, outcome = self._guarded(writer, task)
         return writer, outcome
 
     def _commit_all(
         self, writer: Writer | None, commits: list[Sequence[Change]]
     ) -> tuple[Writer | None, list[object]]:
-        """Commit; what only removes has the reserve for it when there is no room."""
+        """Commit; on a full disk, only the commits that remove, in the room of the reserve."""
         outcomes: list[object] = [LogUnavailable(f"{FULL}: nothing of this request was stored")]
         outcomes *= len(commits)
         if self._reserve.make():
@@ -239,7 +240,9 @@ class WriterThread:
             self.histograms.write.observe(writer.written_at - began)
             self.histograms.sync.observe(time.monotonic() - writer.written_at)
             self.histograms.stored(writer.stored)
-            self._owes = self._owes or any(it.removes or it.trims for it in writer.stored)
+            self._can_reclaim = self._can_reclaim or any(
+                it.removes or it.trims for it in writer.stored
+            )
         assert isinstance(result, list), "Writer.commit tells of each commit why it failed"
         return writer, result
 
@@ -257,7 +260,7 @@ class WriterThread:
             if writer is None:
                 writer = self._reopened()
             result = step(writer)
-            self._folder.open_files.hold()  # before anybody is told that it stands
+            self._folder.open_files.hold()  # before any commit is acknowledged
         except DataFileLost as error:  # what is open stays so: the file may be put back
             return writer, self._failed(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
@@ -268,7 +271,7 @@ class WriterThread:
             return None, failure
         self._why_unhealthy = None
         self._is_full = False
-        self._tell()
+        self._log_health()
         return writer, result
 
     def _reopened(self) -> Writer:
@@ -285,18 +288,18 @@ class WriterThread:
     def _failed(self, error: Exception) -> LogUnavailable:
         self._is_full = isinstance(error, apsw.FullError)
         self._why_unhealthy = f"the log cannot be written: {words(error)}"
-        self._tell()
+        self._log_health()
         why = "the disk is full" if self._is_full else "the log cannot be written now"
         return LogUnavailable(f"{why}: nothing of this request was stored")
 
-    def _tell(self) -> None:
-        """Log once that appends are not taken, and once that they are again."""
+    def _log_health(self) -> None:
+        """Log once that no appends are accepted, and once that they are accepted again."""
         why_unhealthy = self.why_unhealthy()
-        if why_unhealthy is not None and not self._is_told:
+        if why_unhealthy is not None and not self._is_failure_logged:
             log.error("log.failed", file=str(self._folder.file), reason=why_unhealthy)
-        elif why_unhealthy is None and self._is_told:
+        elif why_unhealthy is None and self._is_failure_logged:
             log.info("log.recovered", file=str(self._folder.file))
-        self._is_told = why_unhealthy is not None
+        self._is_failure_logged = why_unhealthy is not None
 
 
 def words(error: Exception) -> str:
