@@ -86,17 +86,17 @@ async def test_the_doctor_examines_shared_copies_of_readers_in_each_credentials_
             "right",
             "reader-key",
             CheckVerdict.PASS,
-            "an equal read has a copy; no other key, and none",
+            "an equal read has a copy; the copy of a reader key is served with no other key",
         ),
         ("right", "verified", CheckVerdict.NOTE, "but equal reads share no copy"),
         (
             "no key",
             "reader-key",
             CheckVerdict.FAIL,
-            "with no credentials and no key was given the data",
+            "with no credentials and no key got the data",
         ),
-        ("verified", "verified", CheckVerdict.PASS, "who has an altered token is not let in"),
-        ("for all", "verified", CheckVerdict.FAIL, "a token with another signature is let in"),
+        ("verified", "verified", CheckVerdict.PASS, "altered tokens are refused"),
+        ("for all", "verified", CheckVerdict.FAIL, "a token with another signature is accepted"),
     )
     for name, check, verdict, words in expected:
         one = finding(found[name], check)

@@ -1,4 +1,4 @@
-"""Waiting for what should come at once, over a line or on a machine that may be slow itself."""
+"""Wait for a reply that should come at once, on a line or a machine that may be slow itself."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 async def given_time(work: Coroutine[Any, Any, T], own: OwnStream, within_s: float) -> T:
-    """Return the result of `work` in time, or later if no read of the stream overtakes it.
+    """Return the result of `work`, also after `within_s` if the line is slow.
 
-    At the time limit a read is sent. Raises TimeoutError if its reply comes first: then the line is
+    At the time limit a read of the stream is sent. Raises TimeoutError if its reply comes before
+    the result: then the line is fast enough, and only `work` is late.
     """
     task = asyncio.create_task(work)
     try:

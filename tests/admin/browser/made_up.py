@@ -84,7 +84,7 @@ PAYLOADS = (
 
 
 FINDINGS = (
-    DoctorFinding("304", "pass", "who has an answer already is told so by a 304", ""),
+    DoctorFinding("304", "pass", "a reader that has the data gets 304", ""),
     DoctorFinding(
         "equal polls",
         "fail",
@@ -92,7 +92,7 @@ FINDINGS = (
         "Let equal requests wait for one. In nginx.conf (nginx): proxy_cache_lock on.",
     ),
     DoctorFinding("credentials", "could not tell", f"it said: {PAYLOADS[1]} \u202egpj", ""),
-    DoctorFinding("reader-key", "note", "not examined: the server tells no reader key", ""),
+    DoctorFinding("reader-key", "note", "not examined: the server sends no reader key", ""),
     DoctorFinding(
         "configuration",
         "fail",

@@ -28,7 +28,7 @@ FILLED = "3"  # a cursor that no other check has in its reads
 READS_TO_FILL = 12
 ONLY_VALIDATED = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
-LEAKS_TAIL = "one with no credentials got another's answer, which said that nobody may keep it"
+LEAKS_TAIL = "a reader with no credentials got another's response, which no cache may store"
 OTHER_PATHS = (
     ("/a%2Fb", "-path%2Fb", "a hop decodes the path"),
     ("/a/B", "-path/B", "a hop writes the path in lower case"),
@@ -46,32 +46,34 @@ async def query_order(deployment: Deployment) -> Finding:
         return await _order_of_copies(reads.own, reply, said)
     if claims_kept(reads.again.headers):
         if claims_kept(reply.headers):
-            return passed("query order", "no cache before the server; its own knows both orders")
-        return failed("query order", f"the server's own cache knows one order only{said}")
+            return passed(
+                "query order", "no cache before the server; the server's own finds both orders"
+            )
+        return failed("query order", f"the server's own cache finds a read in one order only{said}")
     return await _order_by_staleness(deployment)
 
 
 async def _order_of_copies(own: OwnStream, turned: ProbeReply, explanation: str) -> Finding:
     if source(turned) is AnswerSource.SHARED:
-        return passed("query order", "an equal read is found in whatever order it is spelled")
+        return passed("query order", "a stored response is found in any order of the parameters")
     # Another server of the same cache may have been asked: so again, where each has the copy.
     filling = [await _plain(own, FILLED) for _ in range(READS_TO_FILL)]
     if any(source(reply) is not AnswerSource.SHARED for reply in filling[-READS_TO_FILL // 2 :]):
         return unknown(
-            "query order", f"a copy is not always found, in its own order either{explanation}"
+            "query order", f"a copy is not always found, even in its own order{explanation}"
         )
     if source(await _turned(own, FILLED)) is AnswerSource.SHARED:
-        return passed("query order", "an equal read is found in whatever order it is spelled")
-    return failed("query order", f"a read that is kept is not found in another order{explanation}")
+        return passed("query order", "a stored response is found in any order of the parameters")
+    return failed("query order", f"a stored response is not found in another order{explanation}")
 
 
 async def _order_by_staleness(deployment: Deployment) -> Finding:
     again, turned = await old_answers(deployment, "-order", (_plain,), (_plain, _turned))
     if not again:
-        return unknown("query order", "nothing says that any cache keeps reads")
+        return unknown("query order", "nothing says that any cache stores reads")
     if turned:
-        return passed("query order", "an old answer is found in whatever order it is asked for")
-    return failed("query order", "an old answer is not found in another order")
+        return passed("query order", "a stored response is found in any order of the parameters")
+    return failed("query order", "a stored response is not found in another order")
 
 
 async def _plain(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
@@ -95,15 +97,15 @@ async def validation(deployment: Deployment) -> Finding:
         saw = f"a read with the answer's own ETag was answered {reply.status}, not 304"
         return failed("304", saw)
     if not reads.is_cached:
-        return passed("304", "who has an answer already is told so by a 304")
+        return passed("304", "a reader that has the data gets 304")
     # A URL that a reader with a copy asks for first, and one without it after that.
     query["cursor"] = ONLY_VALIDATED
     for headers in ({"If-None-Match": tag}, None):
         reply = await reads.own.read(query, headers)
     if reply.status == 304:
-        saw = f"who has no answer yet was told by a 304 that it has not changed{told(reply)}"
+        saw = f"a reader that has no data yet got 304{told(reply)}"
         return failed("304", saw, "kept 304")
-    return passed("304", "who has an answer already is told so by a 304, and nobody else")
+    return passed("304", "a reader that has the data gets 304, and no other reader does")
 
 
 async def credentials(deployment: Deployment) -> Finding:
@@ -151,15 +153,18 @@ def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: boo
     """Return the finding when no response is known to be another reader's."""
     first, *others = replies
     if first.status in REFUSED and is_made_up:
-        saw = "those that were made up are refused: STREAM_AUTH gives real ones"
+        saw = "made-up credentials are refused: give real ones in STREAM_AUTH"
         return unknown("credentials", saw)
     if not first.is_good:
         return unknown("credentials", f"a read was answered with: {first.error_text}")
     if all(reply.status in REFUSED for reply in others):
-        return passed("credentials", "other credentials and none are refused, also what is kept")
+        return passed(
+            "credentials",
+            "readers with other credentials and with none are refused, even where there is a copy",
+        )
     if is_silent:
         return unknown("credentials", "nothing says whether an answer comes from a cache")
-    saw = "each of two Authorizations, two Cookies and none got an answer of its own"
+    saw = "readers with two Authorizations, two Cookies and none each got their own response"
     return passed("credentials", saw)
 
 
@@ -207,7 +212,7 @@ async def paths(deployment: Deployment) -> Finding:
             other = await _closed_stream(deployment.streams, suffix, name.encode())
         except NotMade as refusal:
             if refusal.reply.status in {200, 409}:
-                return failed("paths", f"{name} is /a/b to the server: {fault}")
+                return failed("paths", f"{name} reaches the server as /a/b: {fault}")
             return unknown("paths", f"no stream can be called {name}: {words(refusal)}")
         # By the same query, so that nothing but the path tells them apart.
         query = {"offset": plain.start if plain.start == other.start else "-1"}

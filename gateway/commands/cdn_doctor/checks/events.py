@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 OF_EVENTS: tuple[Check, ...] = ("SSE", "SSE resume", "keep-alive")
 EVENT_STREAM, LAST_EVENT_ID = "text/event-stream", "Last-Event-ID"
 FIRST, SECOND = b"first", b"second"
-# An event takes a round trip; who buffers holds it until a buffer is full or the answer ends.
+# An event takes a round trip. A hop that buffers holds it until its buffer is full, or until the
+# response ends.
 PROMPT_S = 3.0
 # Hops commonly end a connection that is silent for a minute, some of them after half of one. Unless
 # the gateway says how often it sends a comment, more silence decides nothing.
@@ -123,7 +124,7 @@ async def _watched(
 ) -> list[Finding]:
     if watch.content_type != EVENT_STREAM:
         return _wrong(f"the answer is not {EVENT_STREAM}")
-    # At once: who shares answers shares those of the last moments.
+    # At once: a cache that shares responses shares the latest ones.
     resuming = asyncio.create_task(_resumed(own, behind_first))
     try:
         if wrong := await _arrival(watch, own, "the first event"):
@@ -135,7 +136,7 @@ async def _watched(
     finally:
         resuming.cancel()
     if not watch.has_ids:
-        resumed = unknown("SSE resume", "events have no id by which a browser could go on")
+        resumed = unknown("SSE resume", "events have no id with which a browser could resume")
     return [
         passed("SSE", "an event came at once, and one that was appended, too"),
         resumed,
@@ -155,7 +156,7 @@ async def _arrival(watch: EventWatch, own: OwnStream, waited: str) -> str | None
 
 
 async def _resumed(own: OwnStream, behind_first: str) -> Finding:
-    """Check that who comes back after the first event, by the same URL, is not given it again."""
+    """Check that a reader that reconnects after the first event does not get it again."""
     headers = {"Accept": EVENT_STREAM, LAST_EVENT_ID: behind_first}
     query = {"live": "sse", "offset": own.start}
     try:
@@ -165,11 +166,13 @@ async def _resumed(own: OwnStream, behind_first: str) -> Finding:
             again = EventWatch(answer)
             await given_time(again.data_event(), own, 2 * PROMPT_S)
     except (TimeoutError, *FAILURES, aiohttp.ClientError):
-        return unknown("SSE resume", f"who came back with {LAST_EVENT_ID} was given no events")
+        return unknown(
+            "SSE resume", f"a reader that reconnected with {LAST_EVENT_ID} got no events"
+        )
     if again.first_data == FIRST:
-        saw = f"who came back with {LAST_EVENT_ID} was given old events again"
+        saw = f"a reader that reconnected with {LAST_EVENT_ID} got old events again"
         return failed("SSE resume", saw)
-    return passed("SSE resume", f"who comes back goes on after {LAST_EVENT_ID}")
+    return passed("SSE resume", f"a reader that reconnects continues after {LAST_EVENT_ID}")
 
 
 async def _keep_alive(watch: EventWatch, gateway: GatewayCounters | None) -> Finding:

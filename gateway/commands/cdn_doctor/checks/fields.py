@@ -30,7 +30,7 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
         {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
     )
     if crossed.is_good and source(crossed) is AnswerSource.SHARED:
-        saw = f"a long-poll was given the answer to a read that is not live{told(crossed)}"
+        saw = f"a long-poll got the response to a read that is not live{told(crossed)}"
         return failed("headers", saw, "live in key")
     expected = [
         ("a read", first, (NEXT_OFFSET, UP_TO_DATE, "ETag")),
@@ -51,7 +51,7 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
     if missing:
         saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
         return failed("headers", saw)
-    return passed("headers", "reads and long-polls have every field that readers go on by")
+    return passed("headers", "reads and long-polls have every field that readers need")
 
 
 async def cors(deployment: Deployment) -> Finding:
@@ -71,7 +71,7 @@ async def cors(deployment: Deployment) -> Finding:
 
 
 async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
-    """Check what a page is told before it asks, and what it may then see."""
+    """Check what a preflight permits, and which fields a page may then see."""
     asked = {
         "Origin": SITES[0],
         "Access-Control-Request-Method": "GET",
@@ -84,11 +84,13 @@ async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
         return failed("CORS", f"the answer to a preflight has no {ALLOW_ORIGIN}, and reads have it")
     # Other servers do not name it themselves.
     if is_headgate(read.headers) and not _names(reply, ALLOW_HEADERS, ASKED_FOR):
-        saw = f"a preflight says that pages may not send {ASKED_FOR}, as who reads again does"
+        saw = f"a preflight forbids pages to send {ASKED_FOR}, with which readers revalidate"
         return failed("CORS", saw, "preflight")
     if not _names(read, EXPOSE, NEXT_OFFSET):
-        return failed("CORS", f"no {EXPOSE} lets pages see {NEXT_OFFSET}, by which they go on")
-    return passed("CORS", "pages of other sites may read, and are told so before they ask")
+        return failed(
+            "CORS", f"no {EXPOSE} lets pages see {NEXT_OFFSET}, which they need to read on"
+        )
+    return passed("CORS", "pages of other sites may read, and a preflight says so")
 
 
 def _repeated(reply: ProbeReply) -> str | None:
@@ -111,5 +113,5 @@ def _wrong(replies: list[ProbeReply]) -> str | None:
     if not all(has) and any(EXPOSE in reply.headers for reply in replies):
         return f"answers have no {ALLOW_ORIGIN}, but the {EXPOSE} that goes with it"
     if replies[-1].headers.get(ALLOW_ORIGIN) == SITES[0]:
-        return f"a page of {SITES[1]} was told that those of {SITES[0]} may read"
+        return f"a page of {SITES[1]} got the {ALLOW_ORIGIN} of {SITES[0]}"
     return None

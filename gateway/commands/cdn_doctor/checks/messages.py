@@ -68,7 +68,7 @@ def _content(read: ProbeReply) -> Finding:
     if CONTENT in read.body:
         return passed("content", "markup, a query, an address and a long number stay as they were")
     if not is_headgate(read.headers):
-        return unknown("content", "JSON is written anew, which the server may do itself")
+        return unknown("content", "JSON is rewritten, which the server may do itself")
     return failed("content", f"a message is not read as it was sent{told(read)}")
 
 
@@ -95,10 +95,12 @@ def _repeated(first: ProbeReply, again: ProbeReply) -> Finding:
     if before is None or after is None:
         return unknown(check, f"the answer to an append has no {NEXT_OFFSET}")
     if before == after:
-        return passed(check, "an append that is sent again with its Producer fields is there once")
+        return passed(
+            check, "an append that was sent twice with the same Producer fields is stored once"
+        )
     return failed(
         check,
-        f"an append that was sent again, with the same {PRODUCER_SEQ}, is there twice: its "
+        f"an append that was sent twice, with the same {PRODUCER_SEQ}, is stored twice: its "
         "Producer fields do not arrive",
     )
 

@@ -54,7 +54,7 @@ class _Log:
 
     @property
     def end(self) -> str:
-        """The offset behind the last byte."""
+        """The offset after the last byte."""
         return list(self.places)[-1]
 
     def read_at(self, offset: str, reply: ProbeReply) -> str | None:
@@ -156,7 +156,7 @@ async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding
     if lifetime_s is None or lifetime_s < SHORTEST_KEPT_S:
         return noted("chunks kept", "the server lets no cache keep a chunk for a minute")
     if claims_missed(again.headers):
-        saw = f"a chunk that may be kept for {lifetime_s} s is not there at read {2 + looks}"
+        saw = f"a chunk that may be stored for {lifetime_s} s is in no cache at read {2 + looks}"
         return failed("chunks kept", f"{saw}{told(again)}")
     return _without_copy(again)
 

@@ -36,7 +36,7 @@ SETTLE_S = 1.5
 PROMPT_S = 3.0
 # A 204 may be kept for a second, of which nginx, counting whole ones, makes almost two.
 LATER_S = 2.5
-# Longer than a CDN lets an answer take; who polls longer is told that it was not waited for.
+# Longer than CDNs wait for a response. Longer polls are reported as given up.
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
 CURSOR_PARAMETER = "cursor"
@@ -165,7 +165,7 @@ async def with_news(deployment: Deployment) -> Finding:
     slowest = f"the last answered {last_s:.1f} s after it"
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
-        return unknown("equal polls", "the time of some was over before an append could end them")
+        return unknown("equal polls", "some ended with a 204 before the append")
     is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
     return _judged(deployment, replies, counted, slowest, is_cached=is_cached)
 
@@ -212,8 +212,8 @@ def _judged(
         return failed("equal polls", saw)
     if deployment.reads.is_cached is not None and is_one:
         way = "past the cache before it" if deployment.reads.is_cached else "no cache before it"
-        return passed("equal polls", f"{saw}; {way}, and it made them one itself")
-    return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
+        return passed("equal polls", f"{saw}; {way}, and the server collapsed them itself")
+    return unknown("equal polls", f"{saw}, and nothing says that any cache should collapse them")
 
 
 async def without_news(deployment: Deployment) -> list[Finding]:
@@ -223,7 +223,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
     async with EqualPolls(own, query) as polls:
         first = await polls.first(LONGEST_POLL_S)
         if first is None:
-            saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were left"
+            saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were given up"
             return [unknown(name, saw) for name in OF_QUIET_POLLS]
         held = _ended(first, None if deployment.gateway is None else deployment.gateway.poll_s)
         if not first.is_good:
@@ -236,7 +236,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         last = max(polls.ended, key=lambda poll: poll.ended_s)
         cursor = await following
     if first.took_s < LATER_S:
-        saw = "polls are too short to tell a kept answer from a new one"
+        saw = "polls are too short to tell a stored response from a new one"
         kept = unknown("204 kept", saw)
     else:
         kept = await _kept(own, query, last)

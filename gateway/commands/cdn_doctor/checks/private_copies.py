@@ -27,7 +27,7 @@ async def reader_key(deployment: Deployment) -> Finding:
     """Check that a copy under a reader key is for the URL with that key alone."""
     own = await _closed(deployment, "-reader-key")
     if own.reader_key is None:
-        return noted("reader-key", "not examined: the server tells no reader key")
+        return noted("reader-key", "not examined: the server sends no reader key")
     key, given = own.reader_key, own.stream.authorization
     assert not callable(given), "a command has one credential for as long as it runs"
     first, again = [await _read(own, given, {"rk": key}) for _ in range(2)]
@@ -45,9 +45,13 @@ async def reader_key(deployment: Deployment) -> Finding:
         for who, authorization in {"no": None, "made-up": "Bearer doctor-made-up"}.items():
             reply = await _read(own, authorization, query)
             if reply.is_good and reply.body == DATA:
-                saw = f"a reader with {who} credentials and {name} was given the data"
+                saw = f"a reader with {who} credentials and {name} got the data"
                 return failed("reader-key", f"{saw}{told(reply)}")
-    return _shared("reader-key", again, "no other key, and none, has the copy of a reader key")
+    return _shared(
+        "reader-key",
+        again,
+        "the copy of a reader key is served with no other key, and not without one",
+    )
 
 
 async def verified(deployment: Deployment) -> Finding:
@@ -66,8 +70,8 @@ async def verified(deployment: Deployment) -> Finding:
         in_url = {"token": forged}
         for reply in (await _read(own, f"Bearer {forged}"), await _read(own, None, in_url)):
             if reply.is_good and reply.body == DATA:
-                return failed("verified", f"a token {name} is let in")
-    return _shared("verified", again, "who has an altered token is not let in")
+                return failed("verified", f"a token {name} is accepted")
+    return _shared("verified", again, "altered tokens are refused")
 
 
 def _shared(check: Literal["reader-key", "verified"], again: ProbeReply, saw: str) -> Finding:

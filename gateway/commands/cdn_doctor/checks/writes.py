@@ -36,12 +36,12 @@ async def head(deployment: Deployment) -> Finding:
         return unknown("HEAD", f"it was answered {worse.status}")
     seen = after.headers.get(NEXT_OFFSET)
     if seen == tail:
-        return passed("HEAD", "right after an append it tells the new tail")
+        return passed("HEAD", "right after an append it has the new tail")
     if seen is None:
         return failed("HEAD", f"its answer has no {NEXT_OFFSET}")
     if seen > tail:  # offsets of the protocol are in the order of their text
-        return unknown("HEAD", "it tells a later tail than that of the only append")
-    return failed("HEAD", f"after an append it told the old tail{told(after)}")
+        return unknown("HEAD", "it has a later tail than that of the only append")
+    return failed("HEAD", f"after an append it has the old tail{told(after)}")
 
 
 async def empty_tail(deployment: Deployment) -> list[Finding]:
