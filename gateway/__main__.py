@@ -12,18 +12,16 @@ import click
 from typing_extensions import override
 
 from gateway.commands.configuration import (
-    UNUSABLE,
     complain,
     config_option,
     load_settings,
     reread_settings,
 )
+from gateway.commands.shell.exit_status import INTERRUPTED, UNUSABLE
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-INTERRUPTED = 130
 
 
 def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:

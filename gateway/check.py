@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_settings
+from gateway.commands.shell.exit_status import FAILED, UNUSABLE
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Settings
-
-WARNED = 1
 
 
 @click.command()
@@ -64,7 +63,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
             complain(f"warning: {warning}.")
         _print_routes(settings)
     if warnings and is_strict:
-        sys.exit(WARNED)
+        sys.exit(FAILED)
 
 
 def _not_durable(settings: Settings) -> Iterator[str]:

@@ -12,15 +12,14 @@ import click
 import msgspec
 from typing_extensions import override
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_settings
+from gateway.commands.shell.exit_status import FAILED, UNUSABLE
 from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cdn_configs.check import CheckReport
-
-OUT_OF_ORDER = 1
 
 
 class _Echoing(click.Group):
@@ -181,7 +180,7 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
         else:
             _show(file, report)
     if not report.is_fine:
-        sys.exit(OUT_OF_ORDER)
+        sys.exit(FAILED)
 
 
 @cdn.command("explain")

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.shell.exit_status import UNUSABLE
 from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.settings import Settings
-
-# As click's own for a command line that cannot be understood.
-UNUSABLE = 2
 
 config_option = click.option(
     "--config",

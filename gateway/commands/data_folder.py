@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain
+from gateway.commands.configuration import complain
+from gateway.commands.shell.exit_status import DONE, FAILED, UNUSABLE
 from gateway.commands.shell.progress import Progress
 from gateway.commands.shell.terminal import safe
 from gateway.errors import StartError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.backups.copying import OnProgress
     from gateway.backends.sqlite.backups.verification import FileVerification
 
-DAMAGED = 1
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -54,7 +54,7 @@ def verify(place: Path, as_json: bool) -> None:
                 at = f"{damage.path} at {damage.offset}: " if damage.path else ""
                 click.echo(safe(f"{at}{damage.problem}"))
     _summarize(check, source.file, source.version, as_json=as_json)
-    sys.exit(DAMAGED if check.damages else 0)
+    sys.exit(FAILED if check.damages else DONE)
 
 
 def _summarize(check: FileVerification, file: Path, version: int, *, as_json: bool) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import override
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_settings
 from gateway.commands.one_stream.home import ca_file_of, cacert_option
+from gateway.commands.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from gateway.commands.one_stream.target import StreamTarget

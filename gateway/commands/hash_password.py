@@ -7,8 +7,8 @@ import sys
 import click
 
 from gateway.commands.configuration import complain
+from gateway.commands.shell.exit_status import FAILED
 
-FAILED = 1
 # Long enough that the attempts which the server allows cannot find it; words are welcome.
 SHORTEST, LONGEST = 12, 1024  # characters
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.configuration import complain, config_option, load_reachable
+from gateway.commands.shell.exit_status import FAILED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.settings import Address
 
 TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
-UNHEALTHY = 1
 
 
 @click.command()
@@ -32,7 +32,7 @@ def healthcheck(config: Path | None) -> None:
     fault = fault_of(admin, settings.admin_tls_certificate)
     if fault is not None:
         complain(f"{admin} {fault}.")
-        sys.exit(UNHEALTHY)
+        sys.exit(FAILED)
 
 
 def fault_of(admin: Address, certificate: str = "") -> str | None:

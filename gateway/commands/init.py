@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain
+from gateway.commands.configuration import complain
+from gateway.commands.shell.exit_status import UNUSABLE
 
 
 @click.command()

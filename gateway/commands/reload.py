@@ -13,6 +13,7 @@ from gateway.commands.configuration import complain, config_option, load_reachab
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
 from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
+from gateway.commands.shell.exit_status import FAILED
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.commands.one_stream.target import StreamTarget
 
 TIMEOUT_S = 60.0  # a reload opens logs, and asks each worker
-REFUSED = 1
 
 
 @click.command()
@@ -60,7 +60,7 @@ def reload(
     problem, routes = request_reload(target, "" if ca_file_of(ctx) else certificate)
     if problem is not None:
         complain(problem)
-        sys.exit(REFUSED)
+        sys.exit(FAILED)
     click.echo(json.dumps({"routes": routes}) if as_json else f"In force: {' '.join(routes)}")
 
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.configuration import complain, config_option, load_settings
 from gateway.commands.one_stream.parameters import SecondsType
+from gateway.commands.shell.exit_status import FAILED, UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.access.signed.keys_file import Keys
     from gateway.settings import Settings
 
-REFUSED = 1
 # Those of `gateway.settings.grants`, whose import would slow down help and completion.
 OPERATIONS = ("read", "append", "create", "close", "delete")
 
@@ -51,7 +51,7 @@ def hash_token(*, new: bool) -> None:
     if not token_hashes.is_token(given):
         length = f"{token_hashes.SHORTEST_TOKEN} to {token_hashes.LONGEST_TOKEN:,}"
         complain(f"a token is one line of {length} visible ASCII characters.")
-        sys.exit(REFUSED)
+        sys.exit(FAILED)
     digest = token_hashes.written_digest(token_hashes.token_digest(given))
     click.echo(given if new else digest)
     if new:
@@ -180,7 +180,7 @@ def verify_token(config: Path | None, *, as_json: bool) -> None:
             click.echo(json.dumps({"is_valid": False, "reason": refusal.detail}))
         else:
             complain(f"{refusal.detail}.")
-        sys.exit(REFUSED)
+        sys.exit(FAILED)
     if as_json:
         click.echo(json.dumps(_shown(whose)))
         return

@@ -12,6 +12,7 @@ from gateway.commands.cdn_doctor import report
 from gateway.commands.cdn_doctor.examination import Examination
 from gateway.commands.cdn_doctor.finding import failed
 from gateway.commands.cdn_doctor.streams import first_target
+from gateway.commands.shell.exit_status import FAILED
 from tests.support.processes import HEADGATE
 from tests.support.redis_servers import redis_server
 
@@ -61,7 +62,7 @@ def test_the_doctor_exits_with_its_status_when_its_output_pipe_is_closed(
     with os.fdopen(os.dup(closed_pipe), "w") as output:
         monkeypatch.setattr("sys.stdout", output)
         for as_json in (False, True):
-            assert report.run(url, first_target(url, {}), None, as_json=as_json) == report.FAULTY
+            assert report.run(url, first_target(url, {}), None, as_json=as_json) == FAILED
 
 
 def test_cdn_render_and_check_exit_with_their_status_when_their_output_pipe_is_closed(

@@ -15,6 +15,7 @@ from gateway.commands.cdn_doctor.checks.polls import READERS
 from gateway.commands.cdn_doctor.examination import ADVISED, Unusable, examine
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
+from gateway.commands.shell.exit_status import DONE, FAILED, INTERRUPTED, TERMINATED, UNUSABLE
 from gateway.commands.shell.output import note, report
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.finding import Finding
     from gateway.commands.one_stream.target import StreamTarget
 
-SOUND, FAULTY, UNUSABLE = 0, 1, 2
-INTERRUPTED, TERMINATED = 130, 143
 WIDTH = 100
 MARGIN = 16
 
@@ -62,7 +61,7 @@ def run(  # noqa: PLR0913 - one for each option
         report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
     else:
         report("".join(_lines(url, examined)))
-    return FAULTY if _count(examined, CheckVerdict.FAIL) else SOUND
+    return FAILED if _count(examined, CheckVerdict.FAIL) else DONE
 
 
 async def _until_told(

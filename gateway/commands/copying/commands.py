@@ -20,6 +20,7 @@ from gateway.commands.one_stream.target import (
     checked_base,
     is_whole_url,
 )
+from gateway.commands.shell.exit_status import CONFLICT, INTERRUPTED
 from gateway.settings.reached import BASE_VARIABLE
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.commands.copying.operation import CopyRequest
 
 FileOption = click.Path(dir_okay=False, path_type=Path)
-INTERRUPTED = 130
 
 
 @click.command()
@@ -170,7 +170,7 @@ def _run(request: CopyRequest) -> None:
     import asyncio
 
     from gateway.commands.copying.operation import copy as copied
-    from gateway.commands.one_stream.client import CONFLICT, status_of, with_advice
+    from gateway.commands.one_stream.client import status_of, with_advice
     from gateway.commands.shell.failure import FAILURES, OutputClosed
     from gateway.commands.shell.output import note
     from gateway.telemetry import logs

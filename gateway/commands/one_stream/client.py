@@ -11,6 +11,14 @@ from headgate.errors import RequestRefused
 from headgate.stream import Stream
 
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
+from gateway.commands.shell.exit_status import (
+    CONFLICT,
+    FAILED,
+    NOT_FOUND,
+    REFUSED,
+    UNAVAILABLE,
+    UNTRUSTED,
+)
 from gateway.commands.shell.failure import Failed, is_untrusted
 from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
@@ -33,10 +41,6 @@ OPTIONS = {
     "Stream-Seq": "--seq",
     "Stream-TTL": "--ttl",
 }
-# Exit statuses, as docs/commands.md has them.
-FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
-UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
-UNTRUSTED = 78  # EX_CONFIG of sysexits.h: no later attempt succeeds without another configuration
 _BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 

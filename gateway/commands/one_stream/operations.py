@@ -17,6 +17,7 @@ from gateway.commands.one_stream.append import begun, closed, leading_to
 from gateway.commands.one_stream.client import connect, in_words, status_of
 from gateway.commands.one_stream.offset_file import OffsetFile
 from gateway.commands.shell import input as stdin
+from gateway.commands.shell.exit_status import INTERRUPTED
 from gateway.commands.shell.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.shell.output import (
     cancelled_when_closed,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INTERRUPTED = 130
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
 

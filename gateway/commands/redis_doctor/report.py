@@ -14,6 +14,7 @@ from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.durability import durability
 from gateway.commands.redis_doctor.facts import LEVELS, RedisFinding, count
 from gateway.commands.redis_doctor.memory import memory
+from gateway.commands.shell.exit_status import DONE, FAILED, UNAVAILABLE
 from gateway.commands.shell.output import note, report
 from gateway.settings.log_kinds.redis import parse_redis
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from gateway.commands.redis_doctor.facts import ServerFacts
     from gateway.settings import Route
 
-SOUND = 0
-FAULTY = 1
-UNREACHABLE = 69
 WIDTH = 100
 MARGIN = 11
 
@@ -41,18 +39,18 @@ class ServerPart:
 
 def run(routes: Sequence[Route], *, as_json: bool) -> int:
     """Examine the origins of the routes; the exit status."""
-    status = SOUND
+    status = DONE
     reports = []
     for route in routes:
         try:
             parts = tuple(examine(ask(route)))
         except ServerUnreachable as cause:
             note(f"headgate: {parse_redis(route.origin)} cannot be examined: {cause}.")
-            status = UNREACHABLE
+            status = UNAVAILABLE
             continue
         reports.append((route, parts))
-        if status == SOUND and any(it.level == "error" for part in parts for it in part.findings):
-            status = FAULTY
+        if status == DONE and any(it.level == "error" for part in parts for it in part.findings):
+            status = FAILED
     if as_json:
         told = [_object(route, parts) for route, parts in reports]
         report(f"{json.dumps(told, ensure_ascii=False)}\n")
