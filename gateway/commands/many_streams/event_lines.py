@@ -7,12 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-from headgate.errors import RequestRefused
 
-from gateway.commands.many_streams.listing import NO_API
-from gateway.commands.one_stream.admin_requests import admin_answer
+from gateway.commands.one_stream.admin_requests import admin_value
 from gateway.commands.one_stream.client import connect
-from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import write
 from gateway.commands.shell.terminal import safe
 
@@ -23,8 +20,12 @@ if TYPE_CHECKING:
 
     from gateway.commands.one_stream.target import StreamTarget
 
-MOST = 1000  # of an answer of the API
+MOST = 1000  # events of one answer of the API
 FOLLOW_S = 2.0  # between two requests; the server itself looks every five seconds
+NO_EVENTS = (
+    "there are no events: it is not the admin listener of a Headgate, or of one that is older than "
+    "this command"
+)
 
 
 class EventLine(msgspec.Struct, frozen=True):
@@ -67,21 +68,7 @@ async def print_events(
 
 
 async def _get(admin: Stream, query: Mapping[str, str]) -> _Events:
-    try:
-        return msgspec.json.decode(await admin_answer(admin, "api/events", query), type=_Events)
-    except msgspec.DecodeError as cause:
-        raise _is_none(admin) from cause
-    except RequestRefused as refusal:
-        if refusal.status in NO_API:
-            raise _is_none(admin) from None
-        raise
-
-
-def _is_none(admin: Stream) -> Failed:
-    return Failed(
-        f"{admin.shown}: there are no events: it is not the admin listener of a Headgate, or of "
-        "an earlier one"
-    )
+    return await admin_value(admin, "api/events", query, _Events, NO_EVENTS)
 
 
 def _line(event: EventLine) -> str:

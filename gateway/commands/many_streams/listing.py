@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
-from headgate.errors import RequestRefused
 
-from gateway.commands.one_stream.admin_requests import admin_answer
+from gateway.commands.one_stream.admin_requests import admin_value
 from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import note
 
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
-NO_API = {404, 405, 501}
+NO_LIST = (
+    "there is no list of streams: it is not the admin listener of a Headgate, and the protocol has "
+    "no such list"
+)
 
 
 class ListedStream(msgspec.Struct, frozen=True):
@@ -125,19 +127,4 @@ async def _rows(admin: Stream, route: str, prefix: str) -> AsyncIterator[ListedS
 
 
 async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
-    """Return an answer of the API. Raises Failed if there is none, RequestRefused for others."""
-    try:
-        return msgspec.json.decode(await admin_answer(admin, f"api/{name}", query), type=kind)
-    except msgspec.DecodeError as cause:
-        raise _is_none(admin) from cause
-    except RequestRefused as refusal:
-        if refusal.status in NO_API:  # of another server, and no word about a stream
-            raise _is_none(admin) from None
-        raise
-
-
-def _is_none(admin: Stream) -> Failed:
-    return Failed(
-        f"{admin.shown}: there is no list of streams: it is not the admin listener of a Headgate, "
-        "and the protocol has no such list"
-    )
+    return await admin_value(admin, f"api/{name}", query, kind, NO_LIST)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from headgate.errors import RequestRefused
 
 from gateway.commands.shell.failure import Failed
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
 # A page of 500 streams with names of 8 KiB, and metrics of 10,000 routes, fit.
 LONGEST_ANSWER = 16 << 20
+NO_API = {404, 405, 501}  # the statuses of a server that does not have the requested API
+
+T = TypeVar("T")
 
 
 async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None = None) -> bytes:
@@ -22,6 +28,24 @@ async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None
     Raises Failed for an answer that is too long, and RequestRefused.
     """
     return await _answer(admin, "GET", path, query, {}, None)
+
+
+async def admin_value(
+    admin: Stream, path: str, query: Mapping[str, str], kind: type[T], missing: str
+) -> T:
+    """Return the answer to a GET of `path` as a value of a type.
+
+    Raises Failed with the sentence `missing` if the server does not have this API, and
+    RequestRefused.
+    """
+    try:
+        return msgspec.json.decode(await admin_answer(admin, path, query), type=kind)
+    except msgspec.DecodeError as cause:
+        raise Failed(f"{admin.shown}: {missing}") from cause
+    except RequestRefused as refusal:
+        if refusal.status in NO_API:  # it says nothing about a stream, so it is not passed on
+            raise Failed(f"{admin.shown}: {missing}") from None
+        raise
 
 
 async def admin_change(
