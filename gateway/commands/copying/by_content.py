@@ -1,4 +1,4 @@
-"""Copies of a stream by what any server tells of it: content, type, lifetime and closure."""
+"""Copy a stream by what every server sends: content, content type, lifetime and closure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from gateway.commands.copying.contract import CopiedStream, Description
 
-# Bytes of an append: below what servers accept at least; a longer message is sent by itself.
+# Bytes of an append, which every server should accept; a longer message is sent by itself.
 APPEND_BYTES = 256 * 1024
-# Of one stream in a row: somebody else appends to it, too.
+# Appends of one stream in a row that came after another writer's.
 MAX_LOST_RACES = 20
 
 
 class ContentCopy:
-    """The copy of one stream, which goes on from what the destination has."""
+    """The copy of one stream, which continues after what the destination has."""
 
     def __init__(
         self, source: CopiedStream, target: CopiedStream, on_append: Callable[[str, str], None]
@@ -30,12 +30,12 @@ class ContentCopy:
         self._source = source
         self._target = target
         self._on_append = on_append
-        self._target_offset: str | None = None  # behind what is compared
+        self._target_offset: str | None = None  # after what is compared
         self._bytes = 0
         self._lost_races = 0
 
     async def run(self, earlier: CopyProgress | None) -> CopyOutcome:
-        """Copy what is missing; what this process has compared `earlier` is not compared again."""
+        """Copy what is missing; compare only what follows `earlier`, where this process was."""
         wanted = await self._source.describe()
         if wanted is None:
             return GONE
@@ -69,7 +69,10 @@ class ContentCopy:
     async def _go_on(
         self, content: SourceContent, found: Description, *, is_compared: bool
     ) -> bool:
-        """Compare what is there, unless it is, and append the rest; False when a race was lost."""
+        """Compare the destination, unless it `is_compared`, and append the rest.
+
+        Return False if another writer appended first: the caller has to compare and append again.
+        """
         if not is_compared:
             async for page in self._target.pieces(self._target_offset):
                 await content.skip(page)
@@ -86,7 +89,7 @@ class ContentCopy:
                     raise StreamRefused("somebody else appends to the copy all the time")
                 return False
             self._bytes += sum(len(piece.data) for piece in pieces)
-            content.took(pieces)
+            content.drop(pieces)
             self._target_offset = offset
             self._note(content)
         return True

@@ -1,4 +1,4 @@
-"""Copies of a stream from log to log: its records, its offsets, and what no client can see."""
+"""Copy a stream from log to log: its records, its offsets, and state that no client can see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import PathState
     from gateway.protocol.streams.state import ProducerState, Record
 
-# Of one stream in a row: a gateway that serves the source, or the copy, changes it meanwhile.
+# Attempts at one stream in a row, while a gateway changes the source or the copy.
 MAX_LOST_RACES = 20
 # Seconds by which a deadline has to be later than that of the copy to replace it: two readings of
 # the clocks differ by less.
@@ -30,11 +30,10 @@ LEAST_LATER_S = 1.0
 
 
 class LogCopy:
-    """The copy of one stream, which goes on from what the destination has.
+    """The copy of one stream, which continues after what the destination has.
 
     Every commit expects the version of the copy that was read, so that nothing is stored twice. The
-    producers come with the last of the records, so that none of them knows an append that is
-    not there yet.
+    producers are stored with the last records: their numbers must not be ahead of the records.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class LogCopy:
         self._is_changed = False
 
     async def run(self, earlier: CopyProgress | None) -> CopyOutcome:
-        """Copy what is missing; what this process has compared `earlier` is not compared again."""
+        """Copy what is missing; compare only what follows `earlier`, where this process was."""
         for _ in range(MAX_LOST_RACES):
             source = await self._source.log.load(self._path)
             if not self._source.is_present(source.place.state):

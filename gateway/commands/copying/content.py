@@ -1,4 +1,4 @@
-"""The content of a source, compared with what a destination has, and taken in appends."""
+"""The content of a source, which is compared with a destination's, and then appended there."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ OTHER = "the stream that is there already has other content than the source"
 
 
 class SourceContent:
-    """The content of a source from one place on: one page and one append of it are in memory."""
+    """The content of a source from one offset on; one page and one append of it are in memory."""
 
     def __init__(
         self, pages: AsyncGenerator[Sequence[ContentPart]], most_bytes: int, *, is_json: bool
     ) -> None:
-        """`most_bytes` are taken at once; only a JSON message may be longer."""
+        """`take` returns at most `most_bytes`; only a single JSON message may be longer."""
         self._pages = pages
         self._most_bytes = most_bytes
         self._is_json = is_json
         self._next: deque[ContentPart] = deque()
-        # The offset behind what was compared or taken; None where nobody gave one out.
+        # The offset after what was compared or appended; None if no server has named it.
         self.offset: str | None = None
 
     async def close(self) -> None:
@@ -35,7 +35,7 @@ class SourceContent:
         await self._pages.aclose()
 
     async def skip(self, pieces: Sequence[ContentPart]) -> None:
-        """Skip what the destination has. Raises StreamRefused where the source has other data."""
+        """Skip what the destination has. Raises StreamRefused if the source has other data."""
         for piece in pieces:
             if self._is_json:
                 await self._skip_message(piece.data)
@@ -68,7 +68,7 @@ class SourceContent:
     async def take(self) -> list[ContentPart]:
         """Return the next pieces, at least one, for an append; [] at the end.
 
-        They are only taken when `took` is called.
+        They are returned again until `drop` is called.
         """
         pieces: list[ContentPart] = []
         size = 0
@@ -80,7 +80,7 @@ class SourceContent:
         self._next.extendleft(reversed(pieces))
         return pieces
 
-    def took(self, pieces: Sequence[ContentPart]) -> None:
+    def drop(self, pieces: Sequence[ContentPart]) -> None:
         """Drop the pieces that `take` returned last: they are at the destination."""
         for piece in pieces:
             self._taken(piece)

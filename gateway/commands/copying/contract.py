@@ -1,4 +1,4 @@
-"""The contract of what is copied from and to: the streams of a log, or of a server."""
+"""The contract of the places that streams are copied from and to: a log, or a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StreamRefused(Failed):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The properties of a stream that any server tells."""
+    """The properties of a stream that every server sends."""
 
     content_type: str
     lifetime: Lifetime
@@ -39,7 +39,7 @@ class Description:
 class ContentPart(NamedTuple):
     """A message of a JSON stream, or bytes of another.
 
-    `offset` leads behind it, and is None where the place was given out by nobody.
+    `offset` is the offset after it, or None if no server has named that offset.
     """
 
     data: bytes
@@ -47,7 +47,7 @@ class ContentPart(NamedTuple):
 
 
 def parts_of(content_type: str, body: bytes, offset: str | None) -> list[ContentPart]:
-    """Return the parts of a body that was read; only the last leads to the offset behind it."""
+    """Return the parts of a body that was read; `offset` is the one after the last of them."""
     bodies = [body] if body else []
     if is_json(content_type):
         try:
@@ -59,22 +59,22 @@ def parts_of(content_type: str, body: bytes, offset: str | None) -> list[Content
 
 
 class CopiedStream(Protocol):
-    """A stream that is read, or written by nobody but copies of one source."""
+    """A stream that is read, or that only copies of one source write."""
 
     async def describe(self) -> Description | None:
-        """Return what the stream is now; None if there is none."""
+        """Return the present properties of the stream; None if there is none."""
 
     def pieces(self, offset: str | None) -> AsyncGenerator[Sequence[ContentPart]]:
-        """Yield the content behind `offset`, by default all, up to the tail, a page at a time."""
+        """Yield the content from `offset` to the tail, a page at a time; all of it for None."""
 
     async def create(self, wanted: Description) -> Description:
         """Create the stream, empty and open, with the type and the lifetime of another."""
 
     async def append(self, pieces: Sequence[ContentPart]) -> str | None:
-        """Append what follows the content that was read last; return the offset behind it.
+        """Append after the content that was read last; return the next offset.
 
-        Returns None, and nothing was appended now, when another append came before, perhaps one of
-        an interrupted copy: then what has been added is to be read and compared.
+        Returns None and appends nothing if another append came first, perhaps one of an interrupted
+        copy: then the caller has to read what that added, and compare it.
         """
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ class CopiedStream(Protocol):
 class StreamEntry(NamedTuple):
     """A stream of a list: its path below the place, percent-encoded.
 
-    An equal `mark` says that the stream has not changed since; None says nothing.
+    While its `mark` stays equal, the stream has not changed; None if the place has no such marks.
     """
 
     path: str
@@ -94,13 +94,13 @@ class StreamEntry(NamedTuple):
 class CopyPlace(Protocol):
     """A log or a server, opened."""
 
-    shown: str  # as it may be printed, the same for every copy from here
+    shown: str  # its URL or folder without secrets, the same in every run
 
     def listed(self, prefix: str) -> AsyncIterator[StreamEntry]:
-        """Yield the streams whose paths begin with `prefix`, with a page of them in memory."""
+        """Yield the streams whose paths begin with `prefix`; one page of them is in memory."""
 
     def stream(self, path: str, producer_id: str) -> CopiedStream:
-        """Return the stream at a path; appends to a server bear the id of a producer."""
+        """Return the stream at a path; appends to a server have this producer id."""
 
     def ensure_listed(self, path: str) -> None:
         """List a copy that exists: an earlier run may have been killed before it did so."""

@@ -71,7 +71,7 @@ class LogPlace(CopyPlace):
                 raise Failed(f"{self.shown}: there is no data file {data.file.name} in this folder")
 
     async def open(self) -> None:
-        """Open the log. Raises Failed where a server has it open, or it is out of order."""
+        """Open the log. Raises Failed if a server has it open, or if it cannot be used."""
         self.log = log_for(Route.of({"prefix": "/copied", "origin": self._origin}))
         shared = self.log.sharing is not None
         self.clock = StreamClock(time.time, time.monotonic, follows_wall=shared)  # noqa: TID251 - no caller has one
@@ -118,7 +118,7 @@ class LogPlace(CopyPlace):
         listing_of(self.log).ensure_listed(path)
 
     async def load(self, path: str) -> LoadedStream:
-        """Load the stream at a path; an expired one that stands in its way is removed before."""
+        """Load the stream at a path; an expired stream there is removed first."""
         loaded = await self.log.load(path)
         state = loaded.place.state
         if state is not None and state.expired(self.clock()) and not state.references:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def opened_names(path: Path) -> AsyncIterator[IO[bytes]]:
-    """Yield a file of names; stdin, `-`, is kept in one that has no name of its own."""
+    """Yield a file of names; stdin, `-`, is copied to a temporary file, to be read repeatedly."""
     if str(path) == "-":
         with tempfile.TemporaryFile() as kept:
             async for piece in stdin.pieces():

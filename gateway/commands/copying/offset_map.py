@@ -1,4 +1,4 @@
-"""The map of offsets, for readers that have an offset of the source and read on from the copy."""
+"""The map of offsets, for readers with an offset of the source that continue at the copy."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class ServerPlace(CopyPlace):
 
     @override
     def ensure_listed(self, path: str) -> None:
-        """Do nothing: that is the server's own affair."""
+        """Do nothing: the server does this itself."""
 
 
 class ServerStream(CopiedStream):
@@ -84,7 +84,7 @@ class ServerStream(CopiedStream):
 
     def _described(self, found: Metadata) -> Description:
         if not found.content_type:
-            raise StreamRefused("the server tells no content type of it")
+            raise StreamRefused("the server sends no content type for it")
         self._content_type = found.content_type
         fields = {}
         if found.ttl_s is not None:
@@ -94,7 +94,7 @@ class ServerStream(CopiedStream):
         try:
             lifetime = parse_lifetime(fields)
         except BadRequest as cause:
-            raise StreamRefused(f"the server tells a lifetime that is none: {cause}") from cause
+            raise StreamRefused(f"the server sends an invalid lifetime: {cause}") from cause
         return Description(found.content_type, lifetime, found.is_closed, found.next_offset)
 
     @override
@@ -105,8 +105,8 @@ class ServerStream(CopiedStream):
             in_parts=lambda content_type: not is_json(content_type),
         )
         begun = offset
-        async with aclosing(batches) as told:
-            async for content_type, batch in told:
+        async with aclosing(batches) as closing:
+            async for content_type, batch in closing:
                 ends = batch.position.offset
                 # Parts of one answer, but the last, bear the offset at which it began.
                 known = None if ends == begun else ends
@@ -146,8 +146,8 @@ class ServerStream(CopiedStream):
             return None
         if appended.producer_seq is None:
             raise Failed(
-                f"{self._stream.shown}: the server knows no producers, so that nothing could be "
-                "repeated: it told no Producer-Seq"
+                f"{self._stream.shown}: the server sent no Producer-Seq, so it does not support "
+                "producers, and no append could be repeated safely"
             )
         self._seq = appended.producer_seq + 1
         return None if appended.is_duplicate else appended.next_offset

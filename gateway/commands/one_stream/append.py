@@ -33,7 +33,7 @@ async def begun(
     say: Callable[[str], None] = tell,
 ) -> AppendSession:
     """Open a session of appends with the content type asked for, else with the stream's."""
-    # Only the appends of a producer are told from their copies.
+    # Without a producer, the server could not recognise a repeated append.
     patience = retries(say, is_repeatable=producer is not None)
     content_type = headers.get("Content-Type")
     if content_type is None:
@@ -49,7 +49,6 @@ class AppendSession:
     content_type: str
     headers: Mapping[str, str]
     producer: CommandProducer | None
-    # For no time but for a producer: another append might be there already.
     retries: Retries
     sent: int = 0
     # Appends that the server had from an earlier run.
@@ -64,7 +63,7 @@ class AppendSession:
             raise self._explained(refusal) from refusal
         self.sent += 1
         self.known += appended.is_duplicate
-        # Not every server tells an offset for what it had already.
+        # Not every server sends an offset for a duplicate.
         self.offset = appended.next_offset or self.offset
 
     async def _append(self, body: bytes, *, is_closing: bool) -> Appended:

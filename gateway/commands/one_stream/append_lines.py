@@ -1,4 +1,4 @@
-"""Appending lines: many in a request, or one in each for a producer that may come again."""
+"""Append lines: many in a request, or one in each for a producer whose run may be repeated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.commands.one_stream.append import AppendSession, CommandProducer
     from gateway.commands.one_stream.target import StreamTarget
 
-# After Ctrl-C, for the answers to what was read already; a second Ctrl-C waits for none.
+# After Ctrl-C, for the responses to lines that were read; a second Ctrl-C does not wait.
 LAST_ANSWERS_S = 2.0
 
 
@@ -91,7 +91,7 @@ class BatchedLines:
 
     @property
     def offset(self) -> str:
-        """The next offset behind the lines, "" if it is not known."""
+        """The next offset after the lines, "" if it is not known."""
         return self._writer.next_offset or ""
 
     async def append(self, number: int, line: bytes) -> None:
@@ -137,7 +137,7 @@ class BatchedLines:
 class NumberedLines:
     """Appends of one line each: the same input makes the same appends in each run."""
 
-    under_way = 0  # lines that may be in the stream, and are told from their copies in the next run
+    under_way = 0  # lines that may be in the stream; the next run does not duplicate them
 
     def __init__(self, session: AppendSession) -> None:
         self._session = session
@@ -155,7 +155,7 @@ class NumberedLines:
 
     @property
     def offset(self) -> str:
-        """The next offset behind the lines, "" if it is not known."""
+        """The next offset after the lines, "" if it is not known."""
         return self._session.offset
 
     async def append(self, number: int, line: bytes) -> None:

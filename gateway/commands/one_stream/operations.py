@@ -134,7 +134,7 @@ async def append(
 async def read(
     target: StreamTarget, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
 ) -> None:
-    """Print from the offset to the tail, and tell where the next read begins."""
+    """Print from the offset to the tail; note or store the offset at which the next read begins."""
     place = None if offset_file is None else OffsetFile(offset_file)
     offset, hint = _begin(offset, place)
     async with connect(target) as stream:
@@ -143,8 +143,8 @@ async def read(
             "-1" if offset is None else offset,
             in_parts=lambda content_type: not wants_lines(content_type, as_lines=as_lines),
         )
-        async with aclosing(_explained(batches, hint)) as told:
-            async for content_type, batch in told:
+        async with aclosing(_explained(batches, hint)) as explained:
+            async for content_type, batch in explained:
                 by_line = wants_lines(content_type, as_lines=as_lines)
                 for body in batch.bodies:
                     write(lines(body) if by_line else body)
@@ -164,9 +164,9 @@ async def tail(
     by_poll: bool,
     as_lines: bool | None,
 ) -> None:
-    """Print what comes until the stream is closed or nobody reads any more.
+    """Print new data until the stream is closed, or until the reader of stdout has ended.
 
-    An offset in the file goes before `offset`, at which a reader without one begins.
+    The offset in the file takes precedence over `offset`.
     """
     place = None if offset_file is None else OffsetFile(offset_file)
     offset, hint = _begin(offset, place)
@@ -180,11 +180,11 @@ async def tail(
                 place.save(begin)
             live = long_poll if by_poll else sse
             batches = follow(stream, begin, live, backoff=backoff(), note=tell)
-            async with aclosing(_explained(batches, hint)) as told:
-                async for batch in told:
+            async with aclosing(_explained(batches, hint)) as explained:
+                async for batch in explained:
                     for body in batch.bodies:
                         write(lines(body) if by_line else body)
-                    # Also behind what has no data: its offset may be of a later place.
+                    # Also after a batch without data, whose offset may be a later one.
                     if place is not None:
                         place.save(batch.position.offset)
 
@@ -215,14 +215,14 @@ def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hi
 async def head(target: StreamTarget, *, as_json: bool) -> None:
     """Print the stream's metadata."""
     async with connect(target) as stream:
-        told = await stream.head()
+        found = await stream.head()
     metadata = {
         "url": target.shown,
-        "content_type": told.content_type or None,
-        "next_offset": told.next_offset,
-        "closed": told.is_closed,
-        "ttl": told.ttl_s,
-        "expires_at": told.expires_at,
+        "content_type": found.content_type or None,
+        "next_offset": found.next_offset,
+        "closed": found.is_closed,
+        "ttl": found.ttl_s,
+        "expires_at": found.expires_at,
     }
     if as_json:
         write(json.dumps(metadata).encode() + b"\n")
