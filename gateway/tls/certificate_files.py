@@ -44,7 +44,7 @@ FILES_OK = least(
 
 
 class LoadedFiles(NamedTuple):
-    """A context for handshakes, the validity of its certificate (epoch s), its key's mode."""
+    """A context for handshakes, the validity of its certificate (epoch s), its key file's mode."""
 
     context: ssl.SSLContext
     starts_s: float
@@ -53,10 +53,10 @@ class LoadedFiles(NamedTuple):
 
 
 class CertificateFiles(WatchedFiles[LoadedFiles]):
-    """The files of a listener, which are replaced together, when they can be used together.
+    """The certificate, key and client authorities of a listener, which are replaced together.
 
-    A certificate without its key, or half a file, leaves the former `context` in use. Connections
-    keep what they began with.
+    While a new certificate does not belong to the key, or a file is half written, the former
+    `context` stays in use. Open connections keep their certificate.
     """
 
     def __init__(self, files: TlsFiles) -> None:

@@ -1,6 +1,6 @@
 """Give accepted sockets a TLS transport, after a handshake that is bounded in time.
 
-Plain HTTP is refused before it, in words that its client can show.
+A client that sends plain HTTP instead gets a 400 in plain text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEAST_HANDSHAKE_S = 0.1  # for a client whose first byte came at the last moment
 DISCARDED_BYTES = 64 * 1024  # a request's head and more; closing over unread bytes is a reset
-# A method of HTTP begins with one, and no record of TLS does (RFC 8446 section 5.1).
+# First bytes of an HTTP method; no TLS record begins with one (RFC 8446 section 5.1).
 CAPITALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 HTTP_REFUSAL_BODY = b"This port speaks HTTPS: use a URL that begins with https://\n"
 HTTP_REFUSAL = (
@@ -36,8 +36,8 @@ HTTP_REFUSAL = (
 ) % (len(HTTP_REFUSAL_BODY), HTTP_REFUSAL_BODY)
 SHUTDOWN_S = 1.0  # for the client's close_notify (RFC 8446 section 6.1); few clients send one
 # The longest record of TLS with its frame (RFC 8446 section 5.2). Each connection has two buffers,
-# by the library's default of 256 KiB: such large ones are mappings of their own, of which a process
-# may have 65,530 on Linux, so that 32,000 connections would be the most.
+# which have 256 KiB by default. Each buffer of that size is a memory mapping, of which a process on
+# Linux may have 65,530: that would limit it to 32,000 connections.
 BUFFER_BYTES = 16 * 1024 + 64
 # The label `reason` for names of errors of OpenSSL.
 OPENSSL_REASONS = {

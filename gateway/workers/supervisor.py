@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, reread: Reread) -> int:
-    """Serve by workers until a signal to stop; the exit status. Raises StartError.
+    """Serve by workers until a signal to stop; return the exit status. Raises StartError.
 
     `reread` returns the settings anew, for a reload; raises SettingsError.
     """

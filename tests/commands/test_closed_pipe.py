@@ -57,7 +57,7 @@ def test_the_doctor_exits_with_its_status_when_its_output_pipe_is_closed(
     async def examined(*_: object) -> Examination:
         return Examination((failed("HEAD", "it told the old tail"),), (), 1, 0.1, ())
 
-    monkeypatch.setattr(report, "_until_told", examined)
+    monkeypatch.setattr(report, "_examine_until_sigterm", examined)
     url = "http://h/v1/stream"
     with os.fdopen(os.dup(closed_pipe), "w") as output:
         monkeypatch.setattr("sys.stdout", output)

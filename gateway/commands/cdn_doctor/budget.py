@@ -15,7 +15,7 @@ class BudgetSpent(Failed):
 
 
 class RequestBudget:
-    """Counts requests before they are sent, and refuses the one after the last."""
+    """A budget of requests, each of which is counted before it is sent."""
 
     def __init__(self, most: int = MOST_REQUESTS) -> None:
         self.most = most
@@ -28,14 +28,14 @@ class RequestBudget:
         return f"<RequestBudget {self.spent} of {self.most} spent, {self.promised} promised>"
 
     def spend(self, *, promise: bool = False) -> None:
-        """Count a request; with `promise`, put another one aside. BudgetSpent if it is too many."""
+        """Count a request; with `promise`, put another one aside. Raises BudgetSpent."""
         if self.spent + self.promised + 1 + promise > self.most:
             raise BudgetSpent(f"all {self.most} requests of this examination are spent")
         self.spent += 1
         self.promised += promise
 
     def redeem(self) -> None:
-        """Count a request that was put aside; BudgetSpent if there is none."""
+        """Count a request that was put aside. Raises BudgetSpent if there is none."""
         if not self.promised:
             raise BudgetSpent("no request was put aside for this")
         self.promised -= 1

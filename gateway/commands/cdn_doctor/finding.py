@@ -26,7 +26,7 @@ class Finding:
     check: Check
     verdict: CheckVerdict
     saw: str
-    # What to do about it, where that is not what most failures of this check are mended by.
+    # What to do about it, if that is not the usual advice for this check.
     advice: Advice | None = None
 
     @property
@@ -46,15 +46,15 @@ def passed(check: Check, saw: str) -> Finding:
 
 
 def failed(check: Check, saw: str, advice: Advice | None = None) -> Finding:
-    """Return the finding of a check that failed: something is to be changed."""
+    """Return the finding of a check that failed: something has to be changed."""
     return Finding(check, CheckVerdict.FAIL, saw, advice)
 
 
 def noted(check: Check, saw: str) -> Finding:
-    """Report a fact that is no fault of its own: perhaps it was meant."""
+    """Return the finding of a fact that may be intended."""
     return Finding(check, CheckVerdict.NOTE, saw)
 
 
 def unknown(check: Check, saw: str) -> Finding:
-    """Return the finding of a check that nothing seen decides."""
+    """Return the finding of a check that could not decide."""
     return Finding(check, CheckVerdict.UNKNOWN, saw)

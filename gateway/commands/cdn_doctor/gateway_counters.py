@@ -53,7 +53,7 @@ class GatewayCounters:
         self.poll_s = self.heartbeat_s = self.sse_max_age_s = 0.0  # until it is looked at
 
     async def look(self) -> None:
-        """Learn its routes and settings; Failed if it is no gateway, or does not say."""
+        """Read the routes and settings. Raises Failed if the server does not send them."""
         configuration = await self._get("configuration", {}, _Configuration)
         values = {setting.key: setting.value for setting in configuration.settings}
         self.poll_s = self._seconds(values, "long_poll_timeout")

@@ -39,15 +39,18 @@ def run(  # noqa: PLR0913 - one for each option
     reader: str | None = None,
     rendered: str | None = None,
 ) -> int:
-    """Examine, print, and give the exit status; `url` is as it may be printed."""
+    """Examine a deployment, print the findings, and return the exit status.
+
+    `url` is its URL without secrets.
+    """
     note(
-        f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {READERS} long-polls twice "
-        "among them, to streams of the doctor's own, which are removed in the end. This takes as "
-        "long as a long-poll does, or a comment between events, and a few seconds; "
-        f"and never more than {examination.LONGEST_S + later_s:g} s."
+        f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
+        "long-polls, for streams that are created and removed again. This takes a few seconds more "
+        "than a long-poll, or than the pause between two comments of an SSE response, and at most "
+        f"{examination.LONGEST_S + later_s:g} s."
     )
     try:
-        examined = asyncio.run(_until_told(target, admin, later_s, reader, rendered))
+        examined = asyncio.run(_examine_until_sigterm(target, admin, later_s, reader, rendered))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -64,7 +67,7 @@ def run(  # noqa: PLR0913 - one for each option
     return FAILED if _count(examined, CheckVerdict.FAIL) else DONE
 
 
-async def _until_told(
+async def _examine_until_sigterm(
     target: StreamTarget,
     admin: StreamTarget | None,
     later_s: float,

@@ -115,7 +115,7 @@ async def _connected(
 
 
 async def _status(reader: asyncio.StreamReader) -> int:
-    """Return the status of the next head; ValueError if it is none of HTTP/1.1."""
+    """Return the status of the next head. Raises ValueError if it is none of HTTP/1.1."""
     head = await reader.readuntil(b"\r\n\r\n")
     match = _STATUS.match(head)
     if match is None:

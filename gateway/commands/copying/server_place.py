@@ -105,8 +105,8 @@ class ServerStream(CopiedStream):
             in_parts=lambda content_type: not is_json(content_type),
         )
         begun = offset
-        async with aclosing(batches) as closing:
-            async for content_type, batch in closing:
+        async with aclosing(batches) as read_batches:
+            async for content_type, batch in read_batches:
                 ends = batch.position.offset
                 # Parts of one answer, but the last, bear the offset at which it began.
                 known = None if ends == begun else ends

@@ -1,4 +1,4 @@
-"""Asks the servers of an origin, one connection after the other, and changes nothing in them."""
+"""Query the servers of an origin, one connection after the other, without changing anything."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def _shown(node: tuple[str, int]) -> str:
 
 
 def _sentence(error: redis.RedisError, route: Route) -> str:
-    """Return what went wrong and what may be behind it, without a full stop."""
+    """Return what went wrong and the likely cause, without a full stop."""
     words = (str(error) or type(error).__name__).rstrip(".")
     if isinstance(error, redis.AuthenticationError):
         refuses = "invalid username-password pair" in words

@@ -20,7 +20,7 @@ ANSWER_S = 10.0
 
 
 class ServerClient:
-    """Asks, and tries nothing twice: whoever examines a server wants to know what it does."""
+    """A connection to one server. Nothing is retried: the examination has to see each failure."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._redis = redis.Redis(

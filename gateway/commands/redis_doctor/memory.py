@@ -26,7 +26,7 @@ SMALLEST_OUTPUT = 8 * MIB
 
 
 def memory(server: ServerFacts) -> Iterator[RedisFinding]:
-    """Examine eviction, room, and the shape of the streams."""
+    """Yield the findings on eviction, free memory, and the memory of the streams."""
     yield from _eviction(server)
     yield from _room(server)
     yield from _nodes(server)

@@ -1,4 +1,4 @@
-"""Examines an origin and prints what was found."""
+"""Examine the Redis of a route, and print the findings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ServerPart:
 
 
 def run(routes: Sequence[Route], *, as_json: bool) -> int:
-    """Examine the origins of the routes; the exit status."""
+    """Examine the origins of the routes, print the findings, and return the exit status."""
     status = DONE
     reports = []
     for route in routes:

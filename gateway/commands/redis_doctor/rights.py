@@ -1,4 +1,4 @@
-"""Tries whether the user may do what a gateway does, without doing any of it."""
+"""Find out whether the user has the rights of a gateway, without changing anything."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 NAME = "headgate-doctor"
-# Outside of a transaction none of them does anything but MULTI, which then begins one.
+# EXEC and DISCARD do nothing outside of a transaction, and MULTI begins one.
 TRYING = ("EXEC", "DISCARD", "MULTI")
 
 
 def refused(client: ServerClient, route: Route) -> dict[str, str] | None:
     """Return the refused commands with Redis' reasons; None if they cannot be tried.
 
-    A transaction queues commands only after it has looked at rights, and is then thrown away. A
-    gateway makes none, so its user need not be allowed to.
+    Redis checks the rights to a command when a transaction queues it; the transaction is then
+    discarded. A gateway makes no transactions, so its user may lack the rights to try this.
     """
     reasons: dict[str, str] = {}
     for word in TRYING:
@@ -43,7 +43,7 @@ def _note(reasons: dict[str, str], client: ServerClient, *words: str) -> None:
 
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
-    """Return every command of a gateway on keys and channels of its own."""
+    """Yield every command of a gateway, with keys and channels of the examination's own."""
     names = RedisNames(parse_redis(route.origin).prefix)
     meta, records, retired = names.keys(NAME)
     deadlines, gone = names.deadlines, names.removals_channel

@@ -45,7 +45,7 @@ class EventsEnded(Failed):
 
 
 class EventWatch:
-    """Reads an event stream, and tells its events and comments as they come."""
+    """A reader of an event stream, which counts its events and comments as they come."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.content_type = answer.content_type
