@@ -48,7 +48,7 @@ DEPENDS_ON = {
 SECRET_TABLES = {"admin_users", "admin_tokens", "purges"}
 SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
 SHOWN_CHARACTERS = 240  # of a refused value
-AFTER_THE_FILE = 1 << 62
+AFTER_THE_FILE = 1 << 62  # the line by which mistakes of variables and flags are sorted
 
 
 class SettingsError(Exception):
@@ -68,8 +68,8 @@ class _Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _GivenValue:
-    """A given value and its source: a file, or the name of a variable or flag."""
+class _SourcedValue:
+    """The value of a setting and its source: a file, or the name of a variable or flag."""
 
     value: object
     source: TomlFile | str
@@ -120,11 +120,11 @@ def load(
     values = _from_file(config, problems) if config is not None else {}
     values |= _from_environment(environment, problems)
     values |= {
-        key: _GivenValue(_read(key, value), _flag(key))
+        key: _SourcedValue(_read(key, value), _flag(key))
         for key, value in flags.items()
         if value is not None
     }
-    misspelt: set[Place] = {(meant,) for key in values if (meant := _meant(key, Settings))}
+    misspelt: set[Place] = {(it,) for it in (_intended_key(key, Settings) for key in values) if it}
     for key in [key for key in values if key not in Settings.settings]:
         item = values.pop(key)
         subject = item.subject((key,))
@@ -142,7 +142,7 @@ def load(
             Look(only_route="routes" not in values) if look_at_files else None,
         )
     except Mistaken as refusal:
-        problems += _own_problems(refusal.mistakes, misspelt, values)
+        problems += _problems_of(refusal.mistakes, misspelt, values)
         raise SettingsError(_in_order(problems)) from refusal
     for found in (
         *ineffective_settings(settings),
@@ -156,33 +156,33 @@ def load(
     return settings.with_sources(_sources(values))
 
 
-def _own_problems(
-    mistakes: Sequence[Mistake], misspelt: set[Place], values: Mapping[str, _GivenValue]
+def _problems_of(
+    mistakes: Sequence[Mistake], misspelt: set[Place], values: Mapping[str, _SourcedValue]
 ) -> Iterator[_Problem]:
     """Yield the mistakes as problems, without those that follow from a misspelt key."""
-    meant = misspelt | _misspelt(mistakes)
+    intended = misspelt | _misspelt(mistakes)
     for mistake in mistakes:
-        if mistake.place not in meant or _is_given(mistake.place, values):
+        if mistake.place not in intended or _has_value(mistake.place, values):
             yield _problem(mistake, values)
 
 
 def _misspelt(mistakes: Sequence[Mistake]) -> set[Place]:
-    """Return the places of the settings that unknown keys of tables were probably meant for."""
+    """Return the places of the settings that unknown keys of tables were probably intended for."""
     found: set[Place] = set()
     for mistake in mistakes:
         if mistake.kind == "unknown":
             model, _ = _table_around(mistake.place)
-            meant = _meant(str(mistake.place[-1]), model)
-            found |= {(*mistake.place[:-1], meant)} if meant else set()
+            intended = _intended_key(str(mistake.place[-1]), model)
+            found |= {(*mistake.place[:-1], intended)} if intended else set()
     return found
 
 
-def _is_given(place: Place, values: Mapping[str, _GivenValue]) -> bool:
+def _has_value(place: Place, values: Mapping[str, _SourcedValue]) -> bool:
     item = values.get(str(place[0]))
     return item is not None and item.at(place, REQUIRED) is not REQUIRED
 
 
-def _sources(values: Mapping[str, _GivenValue]) -> dict[str, str]:
+def _sources(values: Mapping[str, _SourcedValue]) -> dict[str, str]:
     """Return the source of each value, also of those inside tables."""
     sources = {}
     for key, item in values.items():
@@ -198,7 +198,7 @@ def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
     return tuple(problem.sentence for problem in sorted(problems, key=lambda it: it.line))
 
 
-def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _GivenValue]:
+def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _SourcedValue]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except OSError as cause:
@@ -216,17 +216,17 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _GivenValue]:
     except tomllib.TOMLDecodeError as cause:
         problems.append(_Problem(*TomlFile(path, text).no_toml(str(cause))))
         return {}
-    return {key: _GivenValue(value, TomlFile(path, text)) for key, value in values.items()}
+    return {key: _SourcedValue(value, TomlFile(path, text)) for key, value in values.items()}
 
 
 def _from_environment(
     environment: Mapping[str, str], problems: list[_Problem]
-) -> dict[str, _GivenValue]:
+) -> dict[str, _SourcedValue]:
     values = {}
     known = {variable(key): key for key in Settings.settings}
     for name in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
-            values[known[name]] = _GivenValue(_read(known[name], environment[name]), name)
+            values[known[name]] = _SourcedValue(_read(known[name], environment[name]), name)
         elif name != CONFIG_VARIABLE and not SERVICE_LINK.fullmatch(name):
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             problems.append(_Problem(AFTER_THE_FILE, _unknown(name, key, Settings, variable)))
@@ -245,7 +245,7 @@ def _read(key: str, value: object) -> object:
     return value
 
 
-def _problem(mistake: Mistake, values: Mapping[str, _GivenValue]) -> _Problem:
+def _problem(mistake: Mistake, values: Mapping[str, _SourcedValue]) -> _Problem:
     """Return a mistake as a sentence with its line."""
     path = mistake.place
     key = str(path[0])
@@ -307,13 +307,13 @@ def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], 
 
 
 def _nearest(key: str, model: type[Table], spell: Callable[[str], str]) -> str:
-    """Return words that name the setting that was probably meant, or ""."""
-    meant = _meant(key, model)
-    return f"; the nearest is {spell(meant)}" if meant else ""
+    """Return words that name the setting that was probably intended, or ""."""
+    intended = _intended_key(key, model)
+    return f"; the nearest is {spell(intended)}" if intended else ""
 
 
-def _meant(key: str, model: type[Table]) -> str:
-    """Return the setting that an unknown key was probably meant for, or ""."""
+def _intended_key(key: str, model: type[Table]) -> str:
+    """Return the setting that an unknown key was probably intended for, or ""."""
     if key in model.settings:
         return ""
     import difflib  # imported only for a mistake
