@@ -255,14 +255,16 @@ class Settings(FrontSettings):
 
     @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
+    def _check_place(cls, origin: str, context: ValueContext) -> str:
         if isinstance(context.look, files.Look) and context.look.only_route:
             files.check_place(origin, context.look)
         return origin
 
     @checks("routes")
     @classmethod
-    def _routes_differ(cls, routes: tuple[Route, ...], _around: ValueContext) -> tuple[Route, ...]:
+    def _check_routes_differ(
+        cls, routes: tuple[Route, ...], _around: ValueContext
+    ) -> tuple[Route, ...]:
         twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
         if twice:
             raise Mistaken(twice)
@@ -270,7 +272,7 @@ class Settings(FrontSettings):
 
     @checks("models")
     @classmethod
-    def _models_have_streams(
+    def _check_models_have_streams(
         cls, models: tuple[ModelSettings, ...], context: ValueContext
     ) -> tuple[ModelSettings, ...]:
         if models and (routes := _routes_in(context)):
@@ -279,7 +281,7 @@ class Settings(FrontSettings):
 
     @checks("jwt_issuers")
     @classmethod
-    def _issuers_differ(
+    def _check_issuers_differ(
         cls, issuers: tuple[JwtIssuer, ...], _around: ValueContext
     ) -> tuple[JwtIssuer, ...]:
         twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
@@ -289,7 +291,7 @@ class Settings(FrontSettings):
 
     @checks("workers")
     @classmethod
-    def _streams_can_be_shared(cls, workers: int, context: ValueContext) -> int:
+    def _check_streams_can_be_shared(cls, workers: int, context: ValueContext) -> int:
         """Raise ValueError if several processes cannot serve the same streams."""
         for route in _routes_in(context) if workers > 1 else ():
             if why_alone := route.why_alone():
@@ -298,7 +300,7 @@ class Settings(FrontSettings):
 
     @checks("admin_users", "admin_tokens")
     @classmethod
-    def _names_differ(
+    def _check_names_differ(
         cls, admitted: tuple[AdminUser | AdminToken, ...], context: ValueContext
     ) -> tuple[AdminUser | AdminToken, ...]:
         twice = [*repeated(admitted, "name", lambda one: (one.name,), str(context.key))]
@@ -308,7 +310,7 @@ class Settings(FrontSettings):
 
     @checks("admin")
     @classmethod
-    def _admin_is_apart(cls, admin: Address, context: ValueContext) -> Address:
+    def _check_admin_port(cls, admin: Address, context: ValueContext) -> Address:
         listen = context.values.get("listen")
         if listen is not None and clash(listen, admin):
             raise ValueError(f"must not share the port of listen, which is {listen}")
@@ -316,7 +318,7 @@ class Settings(FrontSettings):
 
     @checks("admin")
     @classmethod
-    def _admin_is_guarded(cls, admin: Address, context: ValueContext) -> Address:
+    def _check_admin_is_guarded(cls, admin: Address, context: ValueContext) -> Address:
         """Raise ValueError if the console is open to the network without credentials."""
         credentials = [context.values.get(key) for key in ("admin_users", "admin_tokens")]
         if not any(credentials) and None not in credentials and not is_loopback(admin.host):
@@ -328,7 +330,7 @@ class Settings(FrontSettings):
 
     @checks("auth")
     @classmethod
-    def _strangers_are_let_in_on_purpose(
+    def _check_open_streams_are_intended(
         cls, auth: tuple[str, ...], context: ValueContext
     ) -> tuple[str, ...]:
         """Raise ValueError if streams are open to the network without an explicit auth."""
@@ -350,7 +352,9 @@ class Settings(FrontSettings):
 
     @checks("write_origins")
     @classmethod
-    def _writers_read(cls, origins: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+    def _check_writers_may_read(
+        cls, origins: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
         readers = context.values.get("cors_origins", ("*",))
         for origin in origins:
             if "*" not in readers and origin not in readers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
 from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -66,19 +65,14 @@ class FrontSettings(TlsSettings):
 
     @checks("front_acme")
     @classmethod
-    def _is_directory(cls, acme: str, _context: ValueContext) -> str:
+    def _check_acme_directory(cls, acme: str, _context: ValueContext) -> str:
         if acme and acme != OWN_CA and not DIRECTORY.fullmatch(acme):
             raise ValueError(f"must be {ACME_KIND}, such as https://acme.example.com/directory")
         return acme
 
     @checks("front_acme_root")
     @classmethod
-    def _can_be_quoted(cls, path: str, _context: ValueContext) -> str:
+    def _check_quotable(cls, path: str, _context: ValueContext) -> str:
         if "`" in path or not path.isprintable():
             raise ValueError("must be a path without backquotes and line breaks")
         return path
-
-    @property
-    def is_front_public(self) -> bool:
-        """True if others than this machine reach the front."""
-        return bool(self.front) and not is_loopback(self.front_listen.host)

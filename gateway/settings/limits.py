@@ -107,7 +107,7 @@ class LimitSettings(SourcedSettings):
 
     @checks("max_pending_appends")
     @classmethod
-    def _one_append_fits(cls, size: int, context: ValueContext) -> int:
+    def _check_one_append_fits(cls, size: int, context: ValueContext) -> int:
         longest = context.values.get("max_append", 0)
         if size < longest:
             raise ValueError(f"must not be less than max_append, {show_size(longest)}")

@@ -44,7 +44,7 @@ class RouteOrigin(Table):
 
     @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, context: ValueContext) -> str:
+    def _check_place(cls, origin: str, context: ValueContext) -> str:
         files.check_place(origin, context.look)
         return origin
 
@@ -140,7 +140,7 @@ class LogSettings(RouteOrigin):
 
     @checks("runs")
     @classmethod
-    def _is_for_logs(cls, value: bool, context: ValueContext) -> bool:
+    def _check_origin_is_log(cls, value: bool, context: ValueContext) -> bool:
         origin = context.values.get("origin")
         if origin is not None and split_origins(origin):
             raise ValueError(
@@ -150,7 +150,7 @@ class LogSettings(RouteOrigin):
 
     @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")
     @classmethod
-    def _is_kept_by_logs(cls, value: object, context: ValueContext) -> object:
+    def _check_log_limits(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")
         if origin is not None and split_origins(origin):
             raise ValueError(
@@ -160,7 +160,7 @@ class LogSettings(RouteOrigin):
 
     @checks("max_ttl")
     @classmethod
-    def _is_no_shorter(cls, value: int, context: ValueContext) -> int:
+    def _check_max_ttl(cls, value: int, context: ValueContext) -> int:
         default = context.values.get("default_ttl", 0)
         if value and value < default:
             raise ValueError(f"must not be shorter than default_ttl, which is {default}")
@@ -168,7 +168,7 @@ class LogSettings(RouteOrigin):
 
     @checks("max_log_size", "wait_replicas")
     @classmethod
-    def _is_for_some_logs(cls, value: object, context: ValueContext) -> object:
+    def _check_log_kind(cls, value: object, context: ValueContext) -> object:
         origin, kinds = context.values.get("origin"), kinds_with(context.key)
         if origin is None or kind_of(origin) in kinds:
             return value

@@ -225,7 +225,7 @@ class Route(LogSettings):
         "health_interval",
     )
     @classmethod
-    def _is_for_http(cls, value: object, context: ValueContext) -> object:
+    def _check_origin_is_http(cls, value: object, context: ValueContext) -> object:
         """Raise ValueError if the origin is a log; defaults are not checked."""
         origin = context.values.get("origin")
         if origin is not None and not split_origins(origin):
@@ -234,7 +234,9 @@ class Route(LogSettings):
 
     @checks("auth")
     @classmethod
-    def _origin_can_be_asked(cls, auth: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+    def _check_origin_can_decide(
+        cls, auth: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
         origin = context.values.get("origin")
         if "origin" in auth and origin is not None and not split_origins(origin):
             raise ValueError(
@@ -244,27 +246,31 @@ class Route(LogSettings):
 
     @checks("conceal")
     @classmethod
-    def _is_ours_to_conceal(cls, value: str, context: ValueContext) -> str:
+    def _check_gateway_decides(cls, value: str, context: ValueContext) -> str:
         if value == "on" and "origin" in (context.values.get("auth") or ()):
             raise ValueError("must be off: the origin refuses in its own words, and can conceal")
         return value
 
     @checks("anonymous")
     @classmethod
-    def _is_ours_to_say(cls, allowed: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+    def _check_origin_does_not_decide(
+        cls, allowed: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
         if allowed and context.values.get("auth") == BY_ORIGIN:
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
 
     @checks("tls_ca")
     @classmethod
-    def _has_authorities(cls, path: str, context: ValueContext) -> str:
+    def _check_authorities(cls, path: str, context: ValueContext) -> str:
         files.check_authorities(path, context.look)
         return path
 
     @checks("drop_headers")
     @classmethod
-    def _are_not_known_by(cls, names: tuple[str, ...], context: ValueContext) -> tuple[str, ...]:
+    def _check_no_identity_header(
+        cls, names: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
         """Raise ValueError if a dropped header is to identify readers to the origin."""
         known_by = {name.lower() for name in context.values.get("identity_headers", ())}
         for name in names:
@@ -274,7 +280,7 @@ class Route(LogSettings):
 
     @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
-    def _is_for_servers(cls, value: object, context: ValueContext) -> object:
+    def _check_origin_is_server(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")
         if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(context.key):
             return value

@@ -107,7 +107,7 @@ class TlsSettings(LimitSettings):
 
     @checks(*_NEEDS)
     @classmethod
-    def _has_certificate(cls, path: str, context: ValueContext) -> str:
+    def _check_certificate_is_set(cls, path: str, context: ValueContext) -> str:
         certificate = _NEEDS[str(context.key)]
         if path and context.values.get(certificate) == "":
             raise ValueError(f"must be left out without {certificate}")
@@ -115,13 +115,13 @@ class TlsSettings(LimitSettings):
 
     @checks("tls_client_ca", "admin_tls_client_ca")
     @classmethod
-    def _has_authorities(cls, path: str, context: ValueContext) -> str:
+    def _check_authorities(cls, path: str, context: ValueContext) -> str:
         files.check_authorities(path, context.look)
         return path
 
     @checks(*_PAIRS)
     @classmethod
-    def _has_key(cls, path: str, context: ValueContext) -> str:
+    def _check_key(cls, path: str, context: ValueContext) -> str:
         certificate = _PAIRS[str(context.key)]
         if not path and context.values.get(certificate):
             raise ValueError(f"must be given with {certificate}: the file of its private key")

@@ -98,7 +98,7 @@ class JwtIssuer(Table):
 
     @checks("grants")
     @classmethod
-    def _grant_something(
+    def _check_grants(
         cls, grants: tuple[GrantTemplate, ...], context: ValueContext
     ) -> tuple[GrantTemplate, ...]:
         if not grants and context.values.get("grants_claim") == "":

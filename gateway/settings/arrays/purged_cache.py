@@ -95,7 +95,7 @@ class PurgedCache(Table):
 
     @checks("url")
     @classmethod
-    def _is_where_it_is(cls, url: str, context: ValueContext) -> str:
+    def _check_url(cls, url: str, context: ValueContext) -> str:
         kind = context.values.get("kind")
         if kind is not None and kind not in APIS and not url:
             raise ValueError(f"must be the {URL_KIND} of the server")
@@ -109,14 +109,14 @@ class PurgedCache(Table):
 
     @checks("host")
     @classmethod
-    def _is_for_nginx(cls, host: str, context: ValueContext) -> str:
+    def _check_kind_has_hosts(cls, host: str, context: ValueContext) -> str:
         if host and context.values.get("kind") not in {"nginx", None}:
             raise ValueError(f"must be left out: {context.values['kind']} goes by tags")
         return host
 
     @checks("zone")
     @classmethod
-    def _is_of_the_vendor(cls, zone: str, context: ValueContext) -> str:
+    def _check_zone(cls, zone: str, context: ValueContext) -> str:
         kind = context.values.get("kind")
         if kind in APIS:
             words, pattern = ZONES[kind]
@@ -128,7 +128,7 @@ class PurgedCache(Table):
 
     @checks("token_file")
     @classmethod
-    def _has_one_token(cls, path: str, context: ValueContext) -> str:
+    def _check_one_token(cls, path: str, context: ValueContext) -> str:
         kind, token = context.values.get("kind"), context.values.get("token")
         count = bool(path) + bool(token)
         if kind is None or token is None:
