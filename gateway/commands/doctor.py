@@ -1,4 +1,4 @@
-"""`headgate doctor`: what streams live in, and what lies before them, examined."""
+"""`headgate doctor`: examine a Redis that stores streams, or a proxy or CDN in front of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
 
 class _OfUrl(click.Group):
-    """A group whose command for URLs need not be named."""
+    """A group that takes an unknown first argument for the URL of its default command."""
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of that command before whatever names no other."""
+        """Insert the name of the default command if the first argument names no command."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = [DEPLOYMENT, *args]
         return super().parse_args(ctx, args)

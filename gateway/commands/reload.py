@@ -97,7 +97,7 @@ def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | N
     try:
         if target.authorization is not None:
             headers["Authorization"] = target.authorization
-        else:  # while everybody on this machine is an operator, a change needs this against pages
+        else:  # without tokens, this keeps web pages from making changes
             headers["X-CSRF-Token"] = answer("session", "GET", {}).get("csrf", "")
         return None, answer("reload", "POST", headers)["routes"]
     except HTTPError as refusal:

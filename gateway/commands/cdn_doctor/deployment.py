@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A server with what lies before it; and the gateway behind it, where that may be asked."""
+    """A server and what is in front of it; `gateway` is None without its admin listener."""
 
     asker: ProbeSender
     streams: OwnStreams
@@ -22,7 +22,7 @@ class Deployment:
     gateway: GatewayCounters | None
     # Seconds after which the copy of a chunk is looked for once more; 0 for never.
     later_s: float = 0.0
-    # The Authorization of somebody who may only read, where one was given.
+    # The Authorization of a reader that may not write, or None.
     reader: str | None = None
-    # The digest that the answers of the deployed file should have, where one was given.
+    # The digest that responses of the deployed file should have, or None.
     rendered: str | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
 
-# Where one vendor's caches say what they did, and nobody else.
+# Fields in which only the caches of one vendor say what they did.
 OF_VENDORS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache")
 # The name of a Headgate in Cache-Status. It says what it did in X-Cache, too, which hops pass on.
 HEADGATE = "headgate"
@@ -35,7 +35,7 @@ class AnswerSource(Enum):
 def source(reply: ProbeReply) -> AnswerSource:
     """Return a reply's source by the request id that it echoes, else by the fields of caches.
 
-    No cache on the way can know the id. One that shares answers may leave it out.
+    No cache on the way can know the id of a later request. A cache may drop the field.
     """
     echoed = reply.headers.get(REQUEST_ID, "")
     if echoed.startswith(ID_MARK):
@@ -44,7 +44,7 @@ def source(reply: ProbeReply) -> AnswerSource:
     if said is not None:
         kept = (_KEPT_BY_RFC_9211 if is_rfc_9211 else _KEPT).search(said)
         return AnswerSource.OWN if kept is None else AnswerSource.SHARED
-    # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
+    # An Age of 0 says nothing: a request that was collapsed with another gets its fresh response.
     return AnswerSource.SHARED if _is_old(reply.headers) else AnswerSource.UNKNOWN
 
 

@@ -80,12 +80,12 @@ CHECKS = (
     _Row(("verified",), private_copies.verified),
     _Row(("configuration",), deployed_file.configuration, needs_appends=False),
 )
-# Of the whole examination; HTTP/2 is looked for at https URLs only.
+# Findings of the examination as a whole; HTTP/2 is checked at https URLs only.
 BESIDE: tuple[Check, ...] = (
     *("one server", "sent once", "waiting readers", "rate limit"),
     *("HTTP/2", "DELETE"),
 )
-# Those whose notes say what to do, should it not be meant.
+# Checks whose notes come with advice, in case the fact is not intended.
 ADVISED: tuple[Check, ...] = ("HTTP/2", "own pages", "DELETE")
 
 
@@ -101,7 +101,7 @@ class Examination:
     on_the_way: tuple[Vendor, ...]
     requests: int
     took_s: float
-    # Streams that could not be removed.
+    # URLs of streams that could not be removed.
     leftovers: tuple[str, ...]
 
 
@@ -114,13 +114,12 @@ async def examine(
     reader: str | None = None,
     rendered: str | None = None,
 ) -> Examination:
-    """Examine what lies before the server of a stream that is not there yet.
+    """Examine what is in front of a server; `target` is a stream that does not exist yet.
 
     After `later_s` seconds the copy of a chunk is looked for again; 0 means not at all. `reader` is
-    the Authorization of somebody who may read the streams and not write them; `rendered` the digest
-    that the deployed file should answer with.
-    Unusable if there is nothing to examine. However it ends, the streams that it made are removed;
-    which of them could not be is noted.
+    the Authorization of a reader that may not write. `rendered` is the digest that responses of the
+    deployed file should have. Raises Unusable if there is nothing to examine. However the
+    examination ends, its streams are removed; those that could not be are noted.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -132,8 +131,8 @@ async def examine(
                 asker, await connections.enter_async_context(connect(admin, as_sent=True))
             )
             await _usable(gateway.look(), "its gateway does not help: ")
-        # A cookie, such as a load balancer's, would take what is asked next past most caches;
-        # and what is repeated by itself is not counted.
+        # As sent: with a cookie, such as a load balancer's, requests would bypass most caches, and
+        # repetitions by the library would not be counted.
         stream = await connections.enter_async_context(connect(target, as_sent=True))
         streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=later_s))
         left: list[str] = []

@@ -1,4 +1,4 @@
-"""A cache that says nothing gives itself away by an answer that is older than an append."""
+"""Detect a cache that reports nothing by responses that are older than an append."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def old_answers(
 ) -> list[bool]:
     """Return which reads `after` an append get the replies of those `before` it, from a cache.
 
-    All are called fresh if nothing can be seen: the first reads were refused or found something
-    already, or the server itself is behind.
+    None are called old if that cannot be seen: the first reads were refused or found data already,
+    or the server itself still serves the old tail.
     """
     own = await deployment.streams.create(suffix)
     first = [reply for read in before if (reply := await read(own)).is_good]

@@ -32,7 +32,7 @@ TEXT = "text/plain"
 # Should the program be killed, its streams go by themselves. A time to live would do that, too, but
 # reads renew it, so that no cache may keep them. An hour is more than most clocks are apart.
 LIFETIME = timedelta(hours=1)
-# After Ctrl-C somebody waits for the prompt.
+# Short, since after Ctrl-C a person waits for the prompt.
 REMOVAL_S = 8.0
 PAUSE_BEFORE_RETRY_S = 1.0
 GONE = {404, 410}
@@ -63,11 +63,11 @@ class OwnStream:
     stream: Stream
     content_type: str
     start: str
-    # What the server says who may read is to have in its URLs, if it does.
+    # The value of `rk` that the server sends for URLs of readers; None without reader keys.
     reader_key: str | None = None
 
     async def append(self, body: bytes, *, close: bool = False, bounds: ProbeBounds = USUAL) -> str:
-        """Append, and perhaps close; the next offset. Failed if it is refused."""
+        """Append, with `close` also close, and return the next offset. Raises AppendRefused."""
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
         reply = await self.asker.send(
             self.stream, "POST", headers=headers, body=body, bounds=bounds
@@ -83,7 +83,7 @@ class OwnStream:
         return await self.asker.send(self.stream, "GET", query=query, headers=headers)
 
     def spelled(self, query: str) -> Stream:
-        """Return this stream with a URL whose query has exactly this order."""
+        """Return this stream with a URL that has this query, in exactly this order."""
         mark = "&" if "?" in self.stream.url else "?"
         return self.stream.beside(f"{self.stream.url}{mark}{query}")
 
@@ -95,14 +95,14 @@ class OwnStream:
 
 
 class OwnStreams:
-    """Makes streams with a name that nobody else has, and remembers them until they are removed."""
+    """The streams of an examination, which have random names and are removed at its end."""
 
     def __init__(self, asker: ProbeSender, first: Stream, lifetime: timedelta = LIFETIME) -> None:
         self._asker = asker
         self._first = first
         self._lifetime = lifetime
         self._made: list[Stream] = []
-        # How many there were, those that are removed among them.
+        # Number of streams that were created, also of those that are removed.
         self.created_count = 0
 
     def planned(self, suffix: str) -> Stream:
@@ -114,21 +114,21 @@ class OwnStreams:
         """Create an empty stream. Raises NotMade if the server refuses."""
         stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
-        # Before it is sent: what is interrupted may have been done all the same.
+        # Before the request is sent: an interrupted one may have created the stream.
         self._made.append(stream)
         headers = {"Content-Type": content_type, "Stream-Expires-At": _end(self._lifetime)}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
         except RequestRefused as refusal:
             if isinstance(refusal.__cause__, aiohttp.ClientConnectorError):
-                self._made.remove(stream)  # nobody was told of it
+                self._made.remove(stream)  # the request was never sent
             raise
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._asker.limited.append(reply)
         offset = reply.headers.get(NEXT_OFFSET)
         if reply.status != 201 or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
-                self._made.remove(stream)  # refused; what is not ours must not be removed
+                self._made.remove(stream)  # refused: a stream of this name is not ours
             error_text = reply.error_text or (
                 f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected, which no hop may "
                 "take away"
@@ -138,7 +138,7 @@ class OwnStreams:
         return OwnStream(self._asker, stream, content_type, offset, reader_key)
 
     async def remove(self) -> list[str]:
-        """Remove them all; those that may be left, as they may be printed."""
+        """Remove all streams; return the URLs, without secrets, of those that may be left."""
         made, self._made = self._made, []
         self.created_count += len(made)
         removals = [asyncio.create_task(self._is_removed(stream)) for stream in made]

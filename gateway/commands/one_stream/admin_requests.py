@@ -57,7 +57,7 @@ async def admin_change(
     """
     headers = {"Content-Type": "application/json"}
     if admin.authorization is None:
-        # While everybody on this machine is an operator, a change needs this against pages.
+        # Without tokens, this keeps web pages from making changes.
         headers["X-CSRF-Token"] = json.loads(await admin_answer(admin, "api/session"))["csrf"]
     return await _answer(admin, method, path, query, headers, body)
 

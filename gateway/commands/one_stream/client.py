@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.one_stream.target import StreamTarget
 
-# Servers speak of fields; whoever typed the command knows them as these.
+# Header fields in the error messages of servers, and the options that set them.
 OPTIONS = {
     "Content-Type": "--content-type",
     "Producer-Epoch": "--epoch",

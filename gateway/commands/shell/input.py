@@ -37,7 +37,7 @@ async def lines() -> AsyncIterator[bytes]:
 
 
 async def _read() -> bytes:
-    # Closed by whoever started us: its number may since have gone to a connection.
+    # The parent process closed stdin: its number may be that of a connection by now.
     if sys.stdin is None:
         raise Failed("stdin is closed")
     # Not made non-blocking: a terminal would become so for the shell and for stdout too.
@@ -46,7 +46,7 @@ async def _read() -> bytes:
     try:
         loop.add_reader(STDIN, readable.set)
     except PermissionError:
-        # A regular file or /dev/null, which never makes anybody wait.
+        # A regular file or /dev/null, which can always be read at once.
         return os.read(STDIN, PIECE_BYTES)
     try:
         await readable.wait()

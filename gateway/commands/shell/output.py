@@ -33,7 +33,7 @@ _printed = _Printed()
 
 
 def write(data: bytes) -> None:
-    """Write at once, past any buffer: whoever reads the pipe waits for it."""
+    """Write to stdout without buffering, since the reader of a pipe waits for the data."""
     output = _descriptor()
     if data:
         _printed.is_mid_line = not data.endswith(b"\n")
@@ -48,9 +48,9 @@ def write(data: bytes) -> None:
 
 
 def report(text: str) -> None:
-    """Write all that there is to say; who closes the pipe has seen enough of it.
+    """Write a whole report; ignore that the reader of the pipe has closed it.
 
-    The command goes on to its exit status, which says more than that the pipe was closed.
+    The command then ends with its own exit status, which says more than the closed pipe.
     """
     with contextlib.suppress(OutputClosed):
         write(safe(text).encode())
@@ -58,7 +58,7 @@ def report(text: str) -> None:
 
 @contextlib.contextmanager
 def echoed() -> Iterator[None]:
-    """End the block quietly when what it echoes by click is read no more."""
+    """End the block quietly when the reader of stdout has closed the pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -69,7 +69,7 @@ def echoed() -> Iterator[None]:
 
 
 def note(sentence: str) -> None:
-    """Tell the person at the terminal something about the data, on a line of its own."""
+    """Write a sentence to stderr, on a line of its own."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             if _printed.is_mid_line and sys.stderr.isatty() and _may_be_seen():
@@ -100,7 +100,7 @@ def _may_be_seen() -> bool:
 
 
 def _descriptor() -> int:
-    # Closed by whoever started us: its number may since have gone to a connection.
+    # The parent process closed stdout: its number may be that of a connection by now.
     if sys.stdout is None:
         raise Failed("stdout is closed")
     return sys.stdout.fileno()

@@ -32,7 +32,7 @@ READERS = 20
 MOST_AT_SERVER = 4
 # For all polls to arrive, over new connections with TLS.
 SETTLE_S = 1.5
-# News take a round trip; nginx has those who wait for another's answer look every half a second.
+# News take a round trip; with nginx, collapsed requests look for the response each half second.
 PROMPT_S = 3.0
 # A 204 may be kept for a second, of which nginx, counting whole ones, makes almost two.
 LATER_S = 2.5
@@ -80,7 +80,7 @@ class Poll:
 
 
 class EqualPolls:
-    """Twenty readers who ask for the same, as long as the block lasts."""
+    """Twenty equal long-polls, which are sent at once and cancelled when the block ends."""
 
     def __init__(self, own: OwnStream, query: dict[str, str]) -> None:
         self._own = own
@@ -95,7 +95,7 @@ class EqualPolls:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let go of those that have not ended."""
+        """Cancel the polls that have not ended."""
         for task in self.pending:
             task.cancel()
         await asyncio.gather(*self.pending, return_exceptions=True)

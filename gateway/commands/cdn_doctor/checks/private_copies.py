@@ -55,7 +55,7 @@ async def reader_key(deployment: Deployment) -> Finding:
 
 
 async def verified(deployment: Deployment) -> Finding:
-    """Check that a token whose signature does not fit has no copy of those with a right one."""
+    """Check that an altered token does not get the copy that the valid token gets."""
     token = _JWT.fullmatch(deployment.reader or "")
     if token is None:
         saw = f"not examined: {READER_VARIABLE} has no read token for the streams below the URL"

@@ -76,7 +76,7 @@ def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
 
 
 async def early_404(deployment: Deployment) -> Finding:
-    """Check that who read a stream too early reads it once it is there."""
+    """Check that a read before a stream's creation does not hide the stream afterwards."""
     early = deployment.streams.planned("-early")
     query = {"offset": "-1"}
     before = await deployment.asker.send(early, "GET", query=query)
