@@ -56,15 +56,15 @@ create table retired (
 create table doomed (stream integer primary key) strict;
 create table meta (name text primary key, value integer not null) strict, without rowid;
 """
-# Short appends before they lie at their stream's place (`recent`), new in format 2.
+# Short appends that are not compacted yet (`recent`), new in format 2.
 RECENT = """
 create table recent (
     nr integer primary key, stream integer not null, version integer not null,
     end integer not null, crc integer not null, sizes blob, data blob not null, producers text
 ) strict;
 """
-# Retention: when records are too old, and where streams begin whose earlier records are not freed
-# yet. It is no format of its own, as a Headgate that knows neither can use the file.
+# Retention: when a stream's first records expire, and up to where trimmed records are still to be
+# freed. The format number stays, as a Headgate without retention can use the file, too.
 RETENTION = """
 alter table streams add column trim_at real;
 create index streams_trim on streams (trim_at) where trim_at is not null;
@@ -93,13 +93,13 @@ class DataFolder:
         self._vfs = vfs
         self._lock_descriptor: int | None = None
         self.open_files = OpenFiles(self.file, self.wal)
-        # The format that the data file itself says, without its WAL. Read before SQLite opens the
-        # file: whoever closes another descriptor of it gives up the locks of the whole process,
-        # and the next program that looks into the file would remove its WAL.
+        # The format in the data file itself, without its WAL. It is read before SQLite opens the
+        # file: closing another descriptor later would release the locks of this process (fcntl(2)),
+        # and the next program that opens the file would remove its WAL.
         self.version_in_file = SCHEMA_VERSION
 
     def occupy(self) -> None:
-        """Make the folder and lock it, for a data file that is put there by another name."""
+        """Make and lock the folder, without a data file: the caller puts one in place."""
         try:
             self._make()
             self._check_links()
@@ -109,7 +109,7 @@ class DataFolder:
             raise self.unusable(error) from error
 
     def prepare(self) -> None:
-        """Make the folder, look at the file without touching it, lock, and create it if absent."""
+        """Make the folder, check the data file, lock the folder, and create a missing data file."""
         try:
             self._make()
             self._check_links()
@@ -212,8 +212,8 @@ class DataFolder:
         names = (f"{self.wal}.damaged-{stamp}.{number}" for number in itertools.count())
         return next(path for path in map(Path, names) if not path.exists())
 
-    def damaged(self) -> list[Path]:
-        """Return the damaged WALs in the folder, the newest last."""
+    def damaged_wals(self) -> list[Path]:
+        """Return the copies of damaged WALs in the folder, the newest last."""
         return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
 
     def size(self) -> int:
@@ -322,5 +322,5 @@ def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
 
 
 def form_written() -> tuple[str, str]:
-    """Return what this log writes, and the version of that form."""
+    """Return the name and the version of the format that this log writes."""
     return "data file", str(SCHEMA_VERSION)

@@ -92,7 +92,7 @@ def _copy(folder: DataFolder) -> Path:
         kept.unlink(missing_ok=True)
         raise
     folder.sync()
-    for old in folder.damaged()[:-MAX_KEPT]:
+    for old in folder.damaged_wals()[:-MAX_KEPT]:
         old.unlink()
     return kept
 

@@ -40,7 +40,7 @@ class FileCounts(Counts):
 
     def look(self, writer: Writer) -> None:
         """Count the streams, and measure the data file and the disk."""
-        self.damaged = self._folder.damaged()
+        self.damaged = self._folder.damaged_wals()
         self._size, self._free = self._folder.size(), self._folder.free()
         self._unused = writer.unused_bytes()
         writer.count_used()

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str, int, int], object]
 
 PAGES = 256  # copied in one step, a megabyte
-# Pages after which the copy is synced. With more, the sync at the end would hold up those of the
-# server's commits.
+# Pages after which the copy is synced: a longer sync would delay the syncs of the server's commits.
 SYNC_PAGES = 2048
 SUFFIXES = ("", "-journal", "-wal", "-shm")  # of the files of a database, the first of its own
 
@@ -151,8 +150,7 @@ def _copy(
         _refuse(source, wal_damages(source))
         _copy_pages(source.connection, to, on_progress)
         connection = apsw.Connection(str(to), flags=apsw.SQLITE_OPEN_READWRITE)
-        # A copy of a file in WAL mode is in that mode, too, and whoever opened it would leave files
-        # beside it.
+        # The copy of a file in WAL mode is in that mode: opening it would create files beside it.
         connection.execute("pragma journal_mode=delete").fetchall()
         if change is not None:
             change(connection)
@@ -182,7 +180,7 @@ def _copy_pages(source: apsw.Connection, to: Path, on_progress: OnProgress) -> N
         # If the machine crashes, the file is still a `.partial`.
         for pragma in ("journal_mode=off", "synchronous=off"):
             target.execute(f"pragma {pragma}").fetchall()
-        # In one transaction: otherwise each commit would restart the copy.
+        # In one read transaction: otherwise each commit of the server would restart the copy.
         with source:
             source.execute("select count(*) from sqlite_schema").fetchall()
             with target.backup("main", source, "main") as backup:

@@ -54,8 +54,8 @@ class SourceFile:
 def _connect(file: Path, *, is_backup: bool) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     wal = file.with_name(f"{file.name}-wal")
-    # Nobody writes to a backup. Said so, it is read on a medium that cannot be written, and SQLite
-    # leaves no files beside it. A copy by other means may need what is in its WAL.
+    # Nobody writes to a backup. As immutable, it can be read from a read-only disk, and SQLite
+    # makes no files beside it. A copy that was made by other means may need the data in its WAL.
     is_complete = is_backup and not (wal.exists() and wal.stat().st_size)
     options = "?mode=ro&immutable=1" if is_complete else "?mode=ro"
     connection = apsw.Connection(f"file:{quote(str(file.absolute()))}{options}", flags=flags)

@@ -1,7 +1,7 @@
-"""The verification of a data file: what a server could not serve of it is named.
+"""The verification of a data file, which reports everything that a server could not serve.
 
 Records have checksums, and follow each other without a gap. A server may write meanwhile: records
-are read in many short snapshots, so that its WAL can be taken into the file in between.
+are read in many short snapshots, so that SQLite can checkpoint the WAL in between.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Row = tuple[int, int, bytes | None, bytes]  # end, crc, sizes, data
 
-# Raised for a row of a stream that SQLite can read, and its columns or their text cannot be.
+# Raised for a row of a stream that SQLite can read, but whose columns cannot be decoded.
 UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError)
 PATHS = 500  # of one read
 # Bytes of records in one snapshot: some 20 ms, in which a WAL grows by less than a megabyte.
@@ -38,7 +38,7 @@ STEPS = 100_000  # of SQLite between two calls of `on_progress`, a few milliseco
 
 
 class DamageReport(NamedTuple):
-    """A damage of a stream, from an offset on; without a path, of the file as a whole."""
+    """A damage of a stream from an offset on; without a path, a damage of the whole file."""
 
     problem: str
     path: str = ""
@@ -159,7 +159,7 @@ class FileVerification:
                 check.end(f"what follows cannot be read: {error}")
             except UNREADABLE as error:
                 check.end(f"the state of the stream is damaged: {error}")
-            # Outside of the snapshot: whoever prints damages may wait for a full pipe.
+            # Outside of the snapshot: the caller may wait while it prints damages to a full pipe.
             yield from check.found()
 
     def _row(self, stream_id: int) -> tuple[Any, ...] | None:
@@ -232,7 +232,7 @@ class FileVerification:
         return state, state.tail if state is not None else 0
 
     def _structure(self) -> Iterator[DamageReport]:
-        """Have SQLite check its pages and indexes; what it finds may be named above already."""
+        """Have SQLite check its pages and indexes; some damages may have been reported before."""
         damages: list[DamageReport] = []  # at most MOST_OF_FILE
         self._connection.set_progress_handler(self._continue, STEPS)
         try:
@@ -255,7 +255,7 @@ class FileVerification:
 
 
 class _StreamCheck:
-    """The check of one stream's own records, in as many steps as it has snapshots' worth."""
+    """The check of one stream's own records, in steps of one snapshot each."""
 
     def __init__(self, path: str) -> None:
         self._path = path
