@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from gateway.commands.one_stream.admin_target import (
-    admin_of,
     admin_option,
     admin_token_option,
-    named_admin,
+    server_and_admin,
 )
-from gateway.commands.one_stream.home import home_of, server_options
+from gateway.commands.one_stream.home import server_options
 
 
 @click.group()
@@ -38,11 +37,7 @@ def debug_bundle(
     figures of the console. For a server on this machine it also has limits, descriptors by kind,
     processor time by thread and the last log lines. It has no data of streams.
     """
-    try:
-        home = home_of(os.environ, ctx, admin=named_admin(admin))
-        target = admin_of(home, admin, admin_token, ctx)
-    except ValueError as cause:
-        raise click.UsageError(f"{cause}.") from cause
+    _, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.debug_bundle.collecting import bundle
     from gateway.commands.one_stream.operations import run
     from gateway.running_servers import running_servers

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
-from gateway.commands.one_stream.home import home_of, server_options
+from gateway.commands.one_stream.admin_target import (
+    admin_option,
+    admin_token_option,
+    server_and_admin,
+)
+from gateway.commands.one_stream.home import server_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +45,8 @@ def events(  # noqa: PLR0913 - one for each option
 ) -> None:
     """List what happened at a server: starts, reloads, outages, changes by operators.
 
-    Each line has time, level, kind, duration, count and a sentence, oldest first; "-" means that an
+    Each line has time, level, kind, duration, count and a sentence, in the order in
+    which they were noted; "-" means that an
     event has no duration. There are 1000 lines at most. With --follow, an event whose end or count
     changes is printed again.
     """
@@ -52,9 +56,9 @@ def events(  # noqa: PLR0913 - one for each option
             "kind": kind or "",
             "level": level or "",
         }
-        target = admin_of(home_of(os.environ, ctx, needs_base=False), admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
+    _, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.many_streams.event_lines import print_events
     from gateway.commands.one_stream.operations import run
 

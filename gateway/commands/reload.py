@@ -13,7 +13,7 @@ from gateway.commands.configuration import complain, config_option, load_reachab
 from gateway.commands.one_stream.admin_target import admin_of, admin_option, admin_token_option
 from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
-from gateway.commands.shell.exit_status import FAILED
+from gateway.commands.shell.exit_status import FAILED, REFUSED, UNAVAILABLE, UNTRUSTED
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from gateway.commands.one_stream.target import StreamTarget
 
 TIMEOUT_S = 60.0  # a reload opens logs, and asks each worker
+
+
+class ReloadFailed(Exception):
+    """The former settings stay in force: why, in sentences, and the exit status for it."""
+
+    def __init__(self, why: str, exit_status: int = FAILED) -> None:
+        super().__init__(why)
+        self.exit_status = exit_status
 
 
 @click.command()
@@ -57,10 +65,11 @@ def reload(
         target = admin_of(home, admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
-    problem, routes = request_reload(target, "" if ca_file_of(ctx) else certificate)
-    if problem is not None:
-        complain(problem)
-        sys.exit(FAILED)
+    try:
+        routes = request_reload(target, "" if ca_file_of(ctx) else certificate)
+    except ReloadFailed as failure:
+        complain(str(failure))
+        sys.exit(failure.exit_status)
     click.echo(json.dumps({"routes": routes}) if as_json else f"In force: {' '.join(routes)}")
 
 
@@ -72,8 +81,8 @@ def _own_admin(config: Path | None) -> tuple[str, str]:
     return console_url(settings), settings.admin_tls_certificate
 
 
-def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | None, list[str]]:
-    """Request a reload; return why it was refused, or None and the routes in force.
+def request_reload(target: StreamTarget, certificate: str = "") -> list[str]:
+    """Request a reload; return the routes in force. Raises ReloadFailed.
 
     With a `certificate`, the path of its file, the server is trusted only if it has that one.
     """
@@ -82,10 +91,7 @@ def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | N
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
-    try:
-        tls = _trusted(target, certificate)
-    except StartError as error:
-        return str(error), []
+    tls = _trusted(target, certificate)
 
     def answer(path: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:
         request = Request(f"{target.url}/{path}", method=method, headers=dict(headers))  # noqa: S310 - http or https
@@ -99,18 +105,31 @@ def request_reload(target: StreamTarget, certificate: str = "") -> tuple[str | N
             headers["Authorization"] = target.authorization
         else:  # without tokens, this keeps web pages from making changes
             headers["X-CSRF-Token"] = answer("session", "GET", {}).get("csrf", "")
-        return None, answer("reload", "POST", headers)["routes"]
+        routes: list[str] = answer("reload", "POST", headers)["routes"]
     except HTTPError as refusal:
-        reasons = _reasons(refusal)
-        return f"{reasons}; {target.advice}" if refusal.status == 401 else reasons, []
+        raise _refused(refusal, target) from refusal
     except URLError as error:
         reason: object = error.reason
         if isinstance(reason, SSLCertVerificationError):
-            return f"{target.url}: {_untrusted(reason, certificate)}", []
+            why = f"{target.url}: {_untrusted(reason, certificate)}"
+            raise ReloadFailed(why, UNTRUSTED) from error
         words = reason.strerror if isinstance(reason, OSError) else None
-        return f"{target.url} cannot be reached: {words or reason}", []
+        why = f"{target.url} cannot be reached: {words or reason}"
+        raise ReloadFailed(why, UNAVAILABLE) from error
     except (HTTPException, OSError, ValueError) as error:
-        return f"{target.url} is not the admin listener of Headgate: {error}", []
+        why = f"{target.url} is not the admin listener of Headgate: {error}"
+        raise ReloadFailed(why) from error
+    return routes
+
+
+def _refused(refusal: HTTPError, target: StreamTarget) -> ReloadFailed:
+    """Return why the server has not reloaded."""
+    reasons = _reasons(refusal)
+    if refusal.status == 401:
+        return ReloadFailed(f"{reasons}; {target.advice}", REFUSED)
+    if refusal.status == 403:
+        return ReloadFailed(reasons, REFUSED)
+    return ReloadFailed(reasons)
 
 
 def _untrusted(reason: SSLCertVerificationError, certificate: str) -> str:
@@ -125,16 +144,16 @@ def _untrusted(reason: SSLCertVerificationError, certificate: str) -> str:
 
 
 def _trusted(target: StreamTarget, certificate: str) -> ssl.SSLContext | None:
-    """Return whose certificate is trusted, or None without TLS. Raises StartError."""
+    """Return whose certificate is trusted, or None without TLS. Raises ReloadFailed."""
     from gateway import trust
 
-    if not certificate:
-        return target.trusted()
     try:
-        return trust.own_listener(certificate)
+        return trust.own_listener(certificate) if certificate else target.trusted()
+    except StartError as cause:
+        raise ReloadFailed(str(cause)) from cause
     except OSError as cause:
         reason = trust.why_not(cause)
-        raise StartError(f"cannot use {certificate} (admin_tls_certificate): {reason}") from cause
+        raise ReloadFailed(f"cannot use {certificate} (admin_tls_certificate): {reason}") from cause
 
 
 def _reasons(refusal: HTTPError) -> str:

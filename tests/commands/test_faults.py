@@ -358,7 +358,7 @@ async def test_an_append_of_a_producer_is_retried_with_the_same_number(play: Pla
     assert waiting.startswith("headgate: /s: the server refused (503 Service Unavailable); ")
     assert rest == [
         "headgate: connected again",
-        "Appended 2 lines, 1 of them by an earlier run; next offset 1.",
+        "Appended 2 lines, 1 of them stored before; next offset 1.",
     ]
     assert [sent["Producer-Seq"] for sent in script.sent_headers] == ["0", "0", "1"]
 

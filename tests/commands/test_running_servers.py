@@ -102,6 +102,56 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
         assert plain.output("ls", "--admin", one.admin_url) == b""
         bundle = plain("debug", "bundle", "--admin", one.admin_url, str(tmp_path / "b.tar.gz"))
         assert bundle.returncode == 0, bundle.stderr
+        events = plain.output("events", "--admin", one.admin_url)
+        assert b"the server has started" in events
+        assert plain("events").returncode == 2  # it names no server
+        deleted = plain("delete", "--prefix", "s", "--yes", "--admin", other.admin_url)
+        assert deleted.stderr == b"Deleted 1 stream.\n"
+
+
+@contextmanager
+def with_routes(folder: Path, *prefixes: str) -> Iterator[Headgate]:
+    """A server with these routes to logs in memory, which commands find."""
+    server = Headgate(environment={"XDG_RUNTIME_DIR": str(folder)})
+    server.serve_routes(*[{"prefix": prefix, "origin": "memory:"} for prefix in prefixes])
+    try:
+        server.start()
+        wait_until(lambda: server.pid in found(folder), "it is found")
+        yield server
+    finally:
+        server.close()
+
+
+def test_a_name_that_could_be_a_stream_of_several_routes_is_refused_with_their_urls(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with with_routes(tmp_path, "/v1/news", "/v1/orders") as server:
+        done = plain("create", "story")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert (
+            f"the server {server.url} has several routes: say which by STREAM_URL, or a whole URL: "
+            in " ".join(done.stderr.decode().split())
+        )
+        for route in ("news", "orders"):
+            assert f"{server.url}/v1/{route}" in done.stderr.decode()
+            plain.output("create", f"{server.url}/v1/{route}/story")
+
+
+def test_ls_and_delete_prefix_go_through_all_routes_by_whole_urls(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with with_routes(tmp_path, "/v1/news", "/v1/orders") as server:
+        urls = [f"{server.url}/v1/{it}" for it in ("news/a", "news/b", "orders/a")]
+        for url in urls:
+            plain.output("create", url)
+        listed = plain.output("ls").decode().splitlines()
+        assert [line.split("\t")[-1] for line in listed] == urls
+        below = plain.output("ls", "/v1/news/").decode().splitlines()
+        assert [line.split("\t")[-1] for line in below] == urls[:2]
+        done = plain("delete", "--prefix", "/v1/news/b", "--yes")
+        assert done.stderr == b"Deleted 1 stream.\n"
+        assert plain("delete", "--prefix", "/", "--yes").stderr == b"Deleted 2 streams.\n"
+        assert plain.output("ls") == b""
 
 
 @pytest.mark.parametrize("workers", [1, 2])

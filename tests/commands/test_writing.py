@@ -291,7 +291,7 @@ def test_repeating_append_lines_of_a_producer_adds_only_missing_lines(
     cli.output(*producer, stdin=b"a\nb\n")
     done = cli(*producer, stdin=b"a\nb\nc\n")
     assert done.stderr.decode() == (
-        f"Appended 3 lines, 2 of them by an earlier run; next offset {text.offset}.\n"
+        f"Appended 3 lines, 2 of them stored before; next offset {text.offset}.\n"
     )
     assert text.data == b"a\nb\nc\n"
 

@@ -157,7 +157,7 @@ def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> 
     at = Configured(tmp_path, 1)
     at.write("/a")
     failed = at.reload()
-    assert failed.returncode == 1
+    assert failed.returncode == 69
     assert b"cannot be reached: Connection refused" in failed.stderr
 
 
@@ -170,16 +170,16 @@ def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> No
         tables.append({"name": name, "role": role, "token": f"sha256:{digest}"})
     with configured(tmp_path, 1, HEADGATE_ADMIN_TOKENS=json.dumps(tables)) as at:
         refused = at.reload()
-        assert refused.returncode == 1
+        assert refused.returncode == 5
         assert refused.stderr.decode() == (
             "headgate: sign in, or send a token as Authorization: Bearer; "
             "give a token of admin_tokens by STREAM_ADMIN_TOKEN or --admin-token FILE\n"
         )
-        assert at.reload("--admin-token", str(tmp_path / "eye")).returncode == 1
+        assert at.reload("--admin-token", str(tmp_path / "eye")).returncode == 5
         assert at.reload("--admin-token", str(tmp_path / "ops")).returncode == 0
         url = f"http://127.0.0.1:{at.server.admin_port}"
         at.write("/b", listen="127.0.0.1:1")  # --admin goes before what the settings say
-        assert at.reload("--admin", "http://127.0.0.1:1").returncode == 1
+        assert at.reload("--admin", "http://127.0.0.1:1").returncode == 69
         at.write("/b")
         asked = at.reload("--admin", url, "--admin-token", str(tmp_path / "ops"))
         assert (asked.returncode, asked.stdout) == (0, b"In force: /b\n")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.commands.configuration import complain
 from gateway.commands.one_stream.admin_target import (
-    admin_of,
     admin_option,
     admin_token_option,
-    named_admin,
+    server_and_admin,
 )
-from gateway.commands.one_stream.home import home_of, server_options, target_of
+from gateway.commands.one_stream.home import server_options, target_at
 from gateway.commands.one_stream.parameters import StreamType
 from gateway.commands.one_stream.streams import STREAM_HELP, result_option
 from gateway.commands.one_stream.target import without_secrets
@@ -40,11 +38,11 @@ def list_streams(
     Each line has state, size in bytes, live readers, expiry and name; "-" means unknown. The server
     must be a Headgate, because the list comes from its admin listener: the protocol has none.
     """
-    home, target = _server(ctx, admin, admin_token)
+    home, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.many_streams.ls import ls
     from gateway.commands.one_stream import operations
 
-    operations.run(target, ls(target, home.base, prefix.lstrip("/"), as_json=as_json))
+    operations.run(target, ls(target, home, prefix.lstrip("/"), as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -79,7 +77,7 @@ def delete(  # noqa: PLR0913 - one for each option
     if stream is not None:
         operations.run(stream, operations.delete(stream, as_json=as_json))
     elif prefix:
-        home, target = _server(ctx, admin, admin_token)
+        home, target = server_and_admin(ctx, admin, admin_token)
         _delete_many(ctx, home, target, prefix.lstrip("/"), is_confirmed, as_json)
     else:  # as of a variable that is not set
         raise click.UsageError('--prefix is empty: give --prefix "/" to delete all streams.')
@@ -112,19 +110,8 @@ def _delete_many(
                 complain(f"{failure}.")
                 ctx.exit(1)
         # Any stream's target has what all need: the authorization, and whom to trust.
-        target = target_of(f"/{prefix.strip('/') or 'any'}", ctx)
+        target = target_at(f"{home.base.rstrip('/')}/any", home, ctx)
         run(target, delete_counted(target, counted, as_json=as_json))
-
-
-def _server(
-    ctx: click.Context, admin: str | None, token_file: Path | None
-) -> tuple[HomeServer, StreamTarget]:
-    """Return the server that names mean, and its admin API."""
-    try:
-        home = home_of(os.environ, ctx, admin=named_admin(admin))
-        return home, admin_of(home, admin, token_file, ctx)
-    except ValueError as cause:
-        raise click.UsageError(f"{cause}.") from cause
 
 
 COMMANDS = (list_streams, delete)

@@ -52,7 +52,7 @@ async def count(admin: StreamTarget, base: str, prefix: str, counted: CountedStr
             async for found in streams_below(api, base, prefix):
                 counted.file.write(f"{found.path}\n")
                 counted.count += 1
-                progress.show(lambda: f"{counted.count} streams counted")
+                progress.show(lambda: f"{_streams(counted.count)} counted")
         finally:
             progress.clear()
 

@@ -14,20 +14,22 @@ from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from gateway.commands.many_streams.listing import ListedPath
-    from gateway.commands.one_stream.target import StreamTarget
+    from gateway.commands.one_stream.target import HomeServer, StreamTarget
 
 # Lines are written as they come, so each column is as wide as what is usual in it.
 COLUMNS = "{:<6}  {:>12}  {:>7}  {:<20}  {}\n"
 
 
-async def ls(target: StreamTarget, base: str, prefix: str, *, as_json: bool) -> None:
-    """Print the streams below `base` whose names begin with `prefix`."""
+async def ls(target: StreamTarget, home: HomeServer, prefix: str, *, as_json: bool) -> None:
+    """Print the streams of a server whose names begin with `prefix`."""
     form = (
         COLUMNS if sys.stdout is not None and sys.stdout.isatty() else "\t".join(["{}"] * 5) + "\n"
     )
     async with connect(target) as admin:
-        async for found in streams_below(admin, base, prefix):
-            line = json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found))
+        async for found in streams_below(admin, home.base, prefix):
+            line = (
+                json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found, home))
+            )
             write(safe(line).encode())
 
 
@@ -45,11 +47,12 @@ def _fields(found: ListedPath) -> dict[str, object]:
     }
 
 
-def _cells(found: ListedPath) -> tuple[str, ...]:
+def _cells(found: ListedPath, home: HomeServer) -> tuple[str, ...]:
     row = found.row
     size = "-" if row.size is None else str(row.size)
     state = "closed" if row.closed else "open"
-    return state, size, str(row.readers), _moment(row.expires_at) or "-", found.name
+    name = found.url if home.routes else found.name  # as a command takes it
+    return state, size, str(row.readers), _moment(row.expires_at) or "-", name
 
 
 def _moment(seconds: float | None) -> str | None:

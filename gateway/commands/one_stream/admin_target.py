@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import override
 
-from gateway.commands.one_stream.home import ca_file_of
+from gateway.commands.one_stream.home import ca_file_of, home_of
 from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
 from gateway.settings.reached import DEFAULT_BASE
 
@@ -49,7 +49,7 @@ class AdminTarget(StreamTarget):
         return f"give {kind} token of admin_tokens by {TOKEN_VARIABLE} or --admin-token FILE"
 
 
-def named_admin(url: str | None) -> str:
+def _named_admin(url: str | None) -> str:
     """Return the URL of the admin API by a flag or the environment; "" if neither names one."""
     return url or os.environ.get(URL_VARIABLE, "")
 
@@ -62,13 +62,24 @@ def admin_of(
     Raises ValueError if nothing says where it is.
     """
     known = home.admin or (DEFAULT_ADMIN if home.base == DEFAULT_BASE else "")
-    found = named_admin(url) or known
+    found = _named_admin(url) or known
     if not found:
         raise ValueError(f"say where its admin listener is, by --admin URL or {URL_VARIABLE}")
     if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:
         token_file = Path(home.admin_token_file) if home.admin_token_file else None
     target = admin_target(found, token_file, os.environ)
     return replace(target, ca_file=ca_file_of(ctx) or home.ca_file)
+
+
+def server_and_admin(
+    ctx: click.Context, url: str | None, token_file: Path | None
+) -> tuple[HomeServer, StreamTarget]:
+    """Return the server that names mean, and its admin API; a usage error ends the command."""
+    try:
+        home = home_of(os.environ, ctx, admin=_named_admin(url))
+        return home, admin_of(home, url, token_file, ctx)
+    except ValueError as cause:
+        raise click.UsageError(f"{cause}.") from cause
 
 
 def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:

@@ -70,7 +70,7 @@ async def append_lines(
 class BatchedLines:
     """Lines in as few requests as they come in."""
 
-    known = 0  # by an earlier run: a writer is a producer of its own
+    known = 0  # stored before: a writer is a producer of its own
 
     def __init__(self, writer: StreamWriter) -> None:
         self._writer = writer
@@ -226,7 +226,7 @@ def _finish(
         }
         finish("", result)
         return
-    known = f", {lines.known} of them by an earlier run" if lines.known else ""
+    known = f", {lines.known} of them stored before" if lines.known else ""
     note(f"Appended {_count(lines.appended)}{known}{leading_to(lines.offset)}.")
     if is_closed:
         note(closed(stream, lines.offset))

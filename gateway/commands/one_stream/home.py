@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin
 
 import click
 
@@ -17,6 +18,7 @@ from gateway.commands.one_stream.target import (
     check_stream_name,
     checked_authorization,
     is_whole_url,
+    several_servers,
     stream_at,
 )
 from gateway.settings.reached import BASE_VARIABLE
@@ -70,7 +72,11 @@ def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     is_url = is_whole_url(name)
     if not is_url:
         check_stream_name(name)  # before a server is chosen: no other would help
-    home = home_of(os.environ, ctx, needs_base=not is_url)
+    return target_at(name, home_of(os.environ, ctx, needs_base=not is_url), ctx)
+
+
+def target_at(name: str, home: HomeServer, ctx: click.Context | None) -> StreamTarget:
+    """Return the stream called `name` at a server or by its URL. Raises ValueError."""
     target = stream_at(name, home)
     given = ca_file_of(ctx)  # the context's is for its server alone
     return replace(target, ca_file=given) if given else target
@@ -145,7 +151,8 @@ def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
 def _running_here(home: HomeServer, environment: Mapping[str, str], admin: str) -> HomeServer:
     """Return the one server that runs here, else `home`. Raises ValueError if there are several.
 
-    With `admin`, only a server with that admin listener counts.
+    With `admin`, only a server with that admin listener counts. The base of one with several
+    routes is its root.
     """
     from gateway.running_servers import running_servers
 
@@ -156,8 +163,9 @@ def _running_here(home: HomeServer, environment: Mapping[str, str], admin: str) 
     if not servers:
         return home
     if len(servers) > 1:
-        bases = ", ".join(server.streams[0] for server in servers)
-        raise ValueError(
-            f"several servers run here: say which by {BASE_VARIABLE}, or a whole URL: {bases}"
-        )
-    return replace(home, base=servers[0].streams[0], admin=servers[0].admin)
+        raise several_servers(server.streams[0] for server in servers)
+    (server,) = servers
+    if len(server.streams) == 1:
+        return replace(home, base=server.streams[0], admin=server.admin)
+    base = urljoin(server.streams[0], "/").rstrip("/")
+    return replace(home, base=base, admin=server.admin, routes=server.streams)

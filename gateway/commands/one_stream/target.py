@@ -13,7 +13,7 @@ from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
@@ -30,7 +30,8 @@ class HomeServer:
 
     Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`). An
     `auth_file` is what the authorization was read from, where that was no variable. The `ca_file`
-    has the authorities to trust. `admin` is the URL of the admin listener, where it is known.
+    has the authorities to trust. `admin` is the URL of the admin listener, where it is known. With
+    `routes`, the URLs of several, a name could mean a stream of each of them.
     """
 
     base: str = field(default=DEFAULT_BASE, repr=False)
@@ -41,6 +42,7 @@ class HomeServer:
     ca_file: str = ""
     admin: str = field(default="", repr=False)
     admin_token_file: str = ""
+    routes: tuple[str, ...] = ()
 
     @property
     def authorization_name(self) -> str:
@@ -126,6 +128,8 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
         url = _server_url(name, "it")
     else:
         check_stream_name(name)
+        if home.routes:
+            raise ValueError(_which(f"the server {home.base} has several routes", home.routes))
         url = f"{home.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
     parts = urlsplit(url)
     if not parts.path.strip("/") or not name.strip("/"):
@@ -141,6 +145,15 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
         return target
     is_elsewhere = home.authorization is not None
     return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
+
+
+def several_servers(bases: Iterable[str]) -> ValueError:
+    """Return the error that a name could mean a stream of several servers."""
+    return ValueError(_which("several servers run here", bases))
+
+
+def _which(several: str, bases: Iterable[str]) -> str:
+    return f"{several}: say which by {BASE_VARIABLE}, or a whole URL: {', '.join(bases)}"
 
 
 def without_secrets(url: str) -> str:

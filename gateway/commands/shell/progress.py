@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import time
@@ -34,19 +33,20 @@ class Progress:
     @contextlib.asynccontextmanager
     async def keep_showing(self, text: Callable[[], str]) -> AsyncIterator[None]:
         """Show how far the command is while the block waits; then clear the line."""
-        shown = asyncio.create_task(self._show_again_and_again(text)) if self._is_seen else None
+        import asyncio  # whoever only prints help needs none
+
+        async def show_again_and_again() -> None:
+            while True:
+                self.show(text)
+                await asyncio.sleep(EVERY_S)
+
+        shown = asyncio.create_task(show_again_and_again())
         try:
             yield
         finally:
-            if shown is not None:
-                shown.cancel()
-                await asyncio.gather(shown, return_exceptions=True)
+            shown.cancel()
+            await asyncio.gather(shown, return_exceptions=True)
             self.clear()
-
-    async def _show_again_and_again(self, text: Callable[[], str]) -> None:
-        while True:
-            self.show(text)
-            await asyncio.sleep(EVERY_S)
 
     def clear(self) -> None:
         """Clear the line, so that something else can be written there."""
