@@ -123,9 +123,10 @@ def of_health(health: Health) -> Iterator[AttentionItem]:
 def is_felt(note: str) -> bool:
     """Return whether readers or writers feel what the note is about.
 
-    Data are lost, an origin is unreachable, or a cache in front still has what was deleted.
+    Data are lost, an origin is unreachable, a cache in front still has what was deleted, or nobody
+    can connect for lack of a certificate.
     """
-    return note.startswith(("loss ", "origin ", "purge "))
+    return note.startswith(("certificate for ", "loss ", "origin ", "purge "))
 
 
 def _check(name: str, reason: str, level: Level) -> AttentionItem:

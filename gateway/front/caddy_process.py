@@ -30,10 +30,18 @@ SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 class CaddyProcess:
     """Caddy with the file `Caddyfile` in its folder."""
 
-    def __init__(self, program: Path, folder: Path, descriptors: Iterable[int]) -> None:
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        descriptors: Iterable[int],
+        on_certificate_failure: Callable[[str, str], None],
+    ) -> None:
+        """Call `on_certificate_failure` with a host and the reason why it has no certificate."""
         self._program = program
         self._folder = folder
         self._descriptors = tuple(descriptors)
+        self._on_certificate_failure = on_certificate_failure
         self._process: Process | None = None
 
     async def run(self, caddyfile: str, on_started: Callable[[], Awaitable[None]]) -> str:
@@ -64,7 +72,7 @@ class CaddyProcess:
             following = asyncio.create_task(self._follow(started, on_started))
             following.add_done_callback(self._end_if_failed)
             try:
-                last = await relay(process.stderr)
+                last = await relay(process.stderr, self._on_certificate_failure)
                 status = await process.wait()
             finally:
                 following.cancel()

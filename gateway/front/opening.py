@@ -18,12 +18,9 @@ import msgspec
 from gateway.front.sockets import ADMIN, PRIVATE, short_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-# Caddy renews a certificate in the last third of its lifetime. For that the authority may have to
-# reach the public sockets.
-RENEWED_IN = 3
 # Certificates are read in milliseconds. One that Caddy cannot use must not keep the ports closed,
 # as an authority asks there before it issues another.
 LONGEST_PROBE_S = 5.0
@@ -41,30 +38,6 @@ class LoadRefusal(msgspec.Struct):
     """The body with which Caddy refuses a configuration."""
 
     error: str = ""
-
-
-def find_hosts_with_certificates(folder: Path, hosts: Sequence[str], now: float) -> list[str]:
-    """Return the hosts whose certificate is in Caddy's folder and is not due for renewal.
-
-    `now` is in epoch seconds.
-    """
-    return [host for host in hosts if any(_is_current(file, now) for file in _files(folder, host))]
-
-
-def _files(folder: Path, host: str) -> Iterator[Path]:
-    return folder.glob(f"data/certificates/*/{host}/{host}.crt")
-
-
-def _is_current(file: Path, now: float) -> bool:
-    from cryptography import x509  # 10 MB, for those who have a front
-
-    try:
-        certificate = x509.load_pem_x509_certificate(file.read_bytes())
-    except (OSError, ValueError):  # Caddy cannot read it either, and gets another
-        return False
-    begin = certificate.not_valid_before_utc.timestamp()
-    end = certificate.not_valid_after_utc.timestamp()
-    return end - now > (end - begin) / RENEWED_IN
 
 
 async def wait_for_handshakes(folder: Path, hosts: Sequence[str]) -> None:

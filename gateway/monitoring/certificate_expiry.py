@@ -37,6 +37,16 @@ def _expires(threshold: ExpiryBound) -> str:
 
 CERTIFICATE_ALERTS = (
     Alert(
+        "HeadgateCertificateFilesRefused",
+        "headgate_tls_files_ok == 0",
+        "1m",  # longer than a renewal takes to write both files
+        "warning",
+        "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}.",
+        "The former certificate stays in use until it expires, and a restart would fail."
+        " /readyz and the log line tls.files_refused say why.",
+        "tls",
+    ),
+    Alert(
         "HeadgateCertificateExpiresSoon",
         _expires(EXPIRES_SOON),
         "10m",  # longer than a renewal that is just under way

@@ -153,6 +153,9 @@ class Gateway:
             health.notes.update(route.notes())
         if self._front is not None:
             health.checks["front"] = self._front.why_unhealthy
+            health.notes.update(self._front.notes())
+        if self._handshakes is not None:
+            health.notes.update(self._handshakes.notes())
         health.notes.update(self._configuration.purges.notes())
         health.notes.update(self._configuration.authorities.notes())
         return health

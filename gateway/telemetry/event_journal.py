@@ -54,7 +54,7 @@ EVENT_RULES: dict[str, EventRule] = {
     ),
     "clock.set": EventRule("server", "warning", "the clock of the machine was set"),
     "tls.certificate_read": EventRule(
-        "server", "good", "a certificate was read: {file}", ("file",)
+        "server", "good", "a certificate was read: {file}", ("file",), ends="tls.files_refused"
     ),
     "tls.files_refused": EventRule("server", "bad", "a certificate was refused: {why}", ("file",)),
     "front.ended": EventRule("worker", "bad", "the front ended: {reason}"),

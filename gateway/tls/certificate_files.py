@@ -88,7 +88,8 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     @override
     def _log_refusal(self, why: str) -> None:
-        log.error("tls.files_refused", why=why, instead="the certificate and key read before")
+        instead = "the certificate and key read before"
+        log.error("tls.files_refused", file=self.files.certificate, why=why, instead=instead)
 
     def _warn_if_open(self) -> None:
         key, mode = self.files.key, self.value.key_mode

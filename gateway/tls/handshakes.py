@@ -122,6 +122,10 @@ class Handshakes:
             self.failures[reason_of(error)] += 1
             raise
 
+    def notes(self) -> dict[str, str | None]:
+        """Return why the present files are not used, by the certificate's, or None."""
+        return {self._certificate.files.certificate: self._certificate.trouble}
+
     def samples(self) -> Iterator[Sample]:
         """Yield the failures by reason, and the samples of the certificate files."""
         setting = self._certificate.setting

@@ -254,6 +254,7 @@ class Supervisor:
         checks, noted = {"server": stopping, **_merged(logs)}, _merged(notes)
         if self._front is not None:
             checks["front"] = self._front.why_unhealthy
+            noted.update(self._front.notes())
         if None in workers.values():
             return Health(checks, {**workers, **noted})
         return Health({**checks, **workers}, noted)

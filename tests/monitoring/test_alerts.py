@@ -348,6 +348,14 @@ CASES = [
         "a:1 cannot use the present file of tokens_file.",
     ),
     Case(
+        "HeadgateCertificateFilesRefused",
+        gauge("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 0),
+        gauge("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 1),
+        1,
+        {**BY_PROCESS, "setting": "tls_certificate"},
+        "a:1 cannot use the present files of tls_certificate.",
+    ),
+    Case(
         "HeadgateCertificateExpiresSoon",
         certificate(expiry_s=14 * DAY_S - 60, lifetime_s=90 * DAY_S),
         certificate(expiry_s=14 * DAY_S + 59 * 60, lifetime_s=90 * DAY_S),
@@ -700,6 +708,7 @@ def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
                 *("HeadgateRedisReplicasMissing", "HeadgatePurgesFail"),
                 *("HeadgateAccessFileRefused", "HeadgateQuotaNearlyFull"),
                 *("HeadgateCertificateExpires", "HeadgateCertificateExpiresSoon"),
+                "HeadgateCertificateFilesRefused",
             },
         ),
     ],

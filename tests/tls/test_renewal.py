@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support.http1 import ask
 from tests.support.waiting import wait_until
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, ask_on, secure_headgate
 
@@ -51,3 +54,23 @@ def test_half_a_certificate_leaves_the_former_pair_in_use(tmp_path: Path) -> Non
         server.paths.certificate.write_bytes(new.certificate[: len(new.certificate) // 2])
         wait_until(lambda: server.metrics()[OK] == 0, "the mistake is seen")
         assert served_serial(server) == first
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_refused_files_need_attention_until_they_are_corrected(
+    tmp_path: Path, workers: int
+) -> None:
+    origin = f"file:{tmp_path / 'data'}" if workers == 1 else "http://127.0.0.1:9"
+    settings = {"HEADGATE_WORKERS": str(workers)}
+    with secure_headgate(tmp_path, settings, origin) as server:
+        new, name = server.authority.issue(), str(server.paths.certificate)
+
+        def noted() -> str:
+            answer = ask(server.server.admin_port, "GET", "/readyz?verbose")
+            lines = answer.body.decode().splitlines()
+            return "".join(line for line in lines if name in line)
+
+        server.paths.certificate.write_bytes(new.certificate)
+        wait_until(lambda: "is not the key of the certificate" in noted(), "it is noted", noted)
+        server.paths.key.write_bytes(new.key)
+        wait_until(lambda: "is not the key" not in noted(), "it is well again", noted)

@@ -1,0 +1,79 @@
+"""The certificates in Caddy's folder, and the hosts for which it could not get one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+# Caddy renews a certificate in the last third of its lifetime. For that the authority may have to
+# reach the public sockets.
+RENEWED_IN = 3
+
+
+class Validity(NamedTuple):
+    """When a certificate begins and ends, in epoch seconds."""
+
+    begin: float
+    end: float
+
+    def is_current(self, now: float) -> bool:
+        """Return whether the certificate is valid and not due for renewal."""
+        return self.end - now > (self.end - self.begin) / RENEWED_IN
+
+
+class MissingCertificates:
+    """The hosts whose certificate Caddy could not get or renew, with the reason.
+
+    Only the hosts of the settings are noted, which bounds them.
+    """
+
+    def __init__(self, folder: Path, hosts: Sequence[str], clock: Callable[[], float]) -> None:
+        """`folder` is Caddy's; `clock` returns epoch seconds."""
+        self._folder = folder
+        self._hosts = frozenset(hosts)
+        self._clock = clock
+        self._reasons: dict[str, str] = {}
+
+    def note_failure(self, host: str, reason: str) -> None:
+        """Note why Caddy could not get a certificate for a host."""
+        if host in self._hosts:
+            self._reasons[host] = reason
+
+    def notes(self) -> dict[str, str | None]:
+        """Return the reason for each host that still lacks a certificate or its renewal."""
+        found: dict[str, str | None] = {}
+        now = self._clock()
+        for host, reason in list(self._reasons.items()):
+            validities = list(_validities(self._folder, host))
+            if any(validity.is_current(now) for validity in validities):
+                del self._reasons[host]  # Caddy has tried again by itself
+            elif any(validity.end > now for validity in validities):
+                found[f"renewal of the certificate for {host}"] = reason
+            else:
+                found[f"certificate for {host}"] = reason
+        return found
+
+
+def find_hosts_with_certificates(folder: Path, hosts: Sequence[str], now: float) -> list[str]:
+    """Return the hosts whose certificate is in Caddy's folder and is not due for renewal.
+
+    `now` is in epoch seconds.
+    """
+    return [host for host in hosts if any(it.is_current(now) for it in _validities(folder, host))]
+
+
+def _validities(folder: Path, host: str) -> Iterator[Validity]:
+    from cryptography import x509  # 10 MB, for those who have a front
+
+    for file in folder.glob(f"data/certificates/*/{host}/{host}.crt"):
+        try:
+            certificate = x509.load_pem_x509_certificate(file.read_bytes())
+        except (OSError, ValueError):  # Caddy cannot read it either, and gets another
+            continue
+        yield Validity(
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+        )
