@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 RENEWED_IN = 3
 
 
-class Validity(NamedTuple):
-    """When a certificate begins and ends, in epoch seconds."""
+class CertificateLifetime(NamedTuple):
+    """The first and last moment at which a certificate is valid, in epoch seconds."""
 
-    begin: float
-    end: float
+    not_before: float
+    not_after: float
 
     def is_current(self, now: float) -> bool:
         """Return whether the certificate is valid and not due for renewal."""
-        return self.end - now > (self.end - self.begin) / RENEWED_IN
+        return self.not_after - now > (self.not_after - self.not_before) / RENEWED_IN
 
 
-class MissingCertificates:
+class CertificateFailures:
     """The hosts whose certificate Caddy could not get or renew, with the reason.
 
     Only the hosts of the settings are noted, which bounds them.
@@ -47,10 +47,10 @@ class MissingCertificates:
         found: dict[str, str | None] = {}
         now = self._clock()
         for host, reason in list(self._reasons.items()):
-            validities = list(_validities(self._folder, host))
-            if any(validity.is_current(now) for validity in validities):
+            lifetimes = list(_lifetimes(self._folder, host))
+            if any(lifetime.is_current(now) for lifetime in lifetimes):
                 del self._reasons[host]  # Caddy has tried again by itself
-            elif any(validity.end > now for validity in validities):
+            elif any(lifetime.not_after > now for lifetime in lifetimes):
                 found[f"renewal of the certificate for {host}"] = reason
             else:
                 found[f"certificate for {host}"] = reason
@@ -62,10 +62,10 @@ def find_hosts_with_certificates(folder: Path, hosts: Sequence[str], now: float)
 
     `now` is in epoch seconds.
     """
-    return [host for host in hosts if any(it.is_current(now) for it in _validities(folder, host))]
+    return [host for host in hosts if any(it.is_current(now) for it in _lifetimes(folder, host))]
 
 
-def _validities(folder: Path, host: str) -> Iterator[Validity]:
+def _lifetimes(folder: Path, host: str) -> Iterator[CertificateLifetime]:
     from cryptography import x509  # 10 MB, for those who have a front
 
     for file in folder.glob(f"data/certificates/*/{host}/{host}.crt"):
@@ -73,7 +73,7 @@ def _validities(folder: Path, host: str) -> Iterator[Validity]:
             certificate = x509.load_pem_x509_certificate(file.read_bytes())
         except (OSError, ValueError):  # Caddy cannot read it either, and gets another
             continue
-        yield Validity(
+        yield CertificateLifetime(
             certificate.not_valid_before_utc.timestamp(),
             certificate.not_valid_after_utc.timestamp(),
         )

@@ -16,7 +16,7 @@ from gateway.errors import StartError
 from gateway.front.binary import find_caddy
 from gateway.front.caddy_process import LAST_S, CaddyProcess
 from gateway.front.caddyfile import private_caddyfile, public_caddyfile
-from gateway.front.certificates import MissingCertificates, find_hosts_with_certificates
+from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from gateway.front.opening import CannotLoadError, load, wait_for_handshakes
 from gateway.front.sockets import open_public, open_upstream
 from gateway.telemetry.logs import log
@@ -67,8 +67,10 @@ class Front:
             opened.callback(self.upstream.close)
             self._opened = opened.pop_all()
         self._settings, self._sockets, self._folder = settings, sockets, folder
-        self._missing = MissingCertificates(folder, settings.front, clock)
-        self._caddy = CaddyProcess(program, folder, sockets.descriptors, self._missing.note_failure)
+        self._failures = CertificateFailures(folder, settings.front, clock)
+        self._caddy = CaddyProcess(
+            program, folder, sockets.descriptors, self._failures.note_failure
+        )
         self._served = asyncio.Event()
         self._stopping = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -86,7 +88,7 @@ class Front:
 
     def notes(self) -> dict[str, str | None]:
         """Return why hosts lack a certificate, by what is missing."""
-        return self._missing.notes()
+        return self._failures.notes()
 
     def terminate(self) -> None:
         """Tell Caddy to accept no more connections, and to finish its requests."""

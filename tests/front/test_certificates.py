@@ -6,7 +6,7 @@ import datetime
 import json
 from typing import TYPE_CHECKING
 
-from gateway.front.certificates import MissingCertificates, find_hosts_with_certificates
+from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from tests.front.fronted import HERE
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -31,7 +31,7 @@ def issue(folder: Path, host: str) -> float:
 
 
 def test_a_host_without_a_certificate_is_noted_until_it_has_one(tmp_path: Path) -> None:
-    missing = MissingCertificates(tmp_path, ("a.example", "b.example"), lambda: now)
+    missing = CertificateFailures(tmp_path, ("a.example", "b.example"), lambda: now)
     now = 0.0
     assert missing.notes() == {}
     missing.note_failure("a.example", "refused")
@@ -44,7 +44,7 @@ def test_a_host_without_a_certificate_is_noted_until_it_has_one(tmp_path: Path) 
 
 def test_a_failed_renewal_is_noted_as_one_until_the_certificate_expires(tmp_path: Path) -> None:
     now = issue(tmp_path, "a.example")
-    missing = MissingCertificates(tmp_path, ("a.example",), lambda: now)
+    missing = CertificateFailures(tmp_path, ("a.example",), lambda: now)
     now += (DAYS - 5) * DAY_S
     missing.note_failure("a.example", "refused")
     assert missing.notes() == {"renewal of the certificate for a.example": "refused"}
