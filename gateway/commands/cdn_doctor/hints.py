@@ -89,83 +89,83 @@ FILES: Mapping[Vendor, str] = {
 
 EVERYWHERE: Mapping[Advice, str] = {
     "query order": "Sort the query's parameters in the cache key.",
-    "304": "Keep the ETag of answers, and pass If-None-Match on or answer it.",
-    "credentials": "Pass requests with Authorization or Cookie by the cache, or put a hash of both "
-    "into its key.",
-    "paths": "Take the path into the cache key, and pass it on, as it was sent, not decoded.",
-    "equal polls": "Let equal requests wait for one, longer than a long-poll takes; if each reader "
-    "goes to the server, its load is that of all readers.",
-    "204 together": "Keep the 204 of a long-poll for one second in the shared cache: where it may "
-    "not be kept, those who wait for it ask one after the other.",
-    "204 kept": "Keep the 204 of a long-poll for one second, never longer: clients that do not "
-    "give the cursor back ask again at once, all that time.",
-    "poll held": "Give the hop a read time-out of the long-poll and 45 s more, or a shorter "
-    "long_poll_timeout to the gateway.",
+    "304": "Store the ETag of responses, and pass If-None-Match on or answer it.",
+    "credentials": "Do not cache requests with Authorization or Cookie, or put a hash of both "
+    "into the cache key.",
+    "paths": "Put the path into the cache key, and pass it on, as it was sent: not decoded.",
+    "equal polls": "Collapse equal requests, and let them wait for longer than a long-poll takes: "
+    "otherwise the server has the load of all readers.",
+    "204 together": "Let the shared cache store the 204 of a long-poll for one second: if it may "
+    "not be stored, the requests that wait for it go to the server one after the other.",
+    "204 kept": "Store the 204 of a long-poll for one second at most: meanwhile clients that do "
+    "not send the cursor back repeat the poll at once.",
+    "poll held": "Give the hop a read time-out of the long-poll plus 45 s, or the gateway a "
+    "shorter long_poll_timeout.",
     "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
     "keep-alive": "Keep the hop's read time-out above sse_heartbeat, 15 s unless set, and let "
     "comments through.",
-    "HEAD": "Pass HEAD on as HEAD, and keep no answer to it.",
+    "HEAD": "Pass HEAD on as HEAD, and do not cache the response.",
     "POST body": "Pass POST on with its method, its header and its body.",
-    "empty tail": "Keep an answer with Stream-Up-To-Date for a second at most: obey s-maxage or "
-    "CDN-Cache-Control, serve it stale to nobody, and add no lifetime of your own.",
-    "cursor": "Take cursor into the cache key.",
-    "SSE resume": "Share no answer to live=sse, or take Last-Event-ID into the cache key.",
-    "large append": "Let bodies be as long as max_append, 16 MiB unless set, and pass them on as "
+    "empty tail": "Store a response with Stream-Up-To-Date for a second at most: obey s-maxage "
+    "or CDN-Cache-Control, do not serve it stale, and add no lifetime of your own.",
+    "cursor": "Put cursor into the cache key.",
+    "SSE resume": "Do not share responses to live=sse, or put Last-Event-ID into the cache key.",
+    "large append": "Allow bodies as long as max_append, 16 MiB unless set, and pass them on as "
     "they come.",
-    "body limit": "Let bodies be as long as max_append, 16 MiB unless set.",
-    "Expect": "Answer Expect: 100-continue, pass it on, or take the header away; curl sends it "
+    "body limit": "Allow bodies as long as max_append, 16 MiB unless set.",
+    "Expect": "Answer Expect: 100-continue, pass it on, or remove the header; curl sends it "
     "above 1 MiB.",
-    "early 404": "Keep no 404 of a read from the beginning, not for a second: a stream may begin "
-    "at any time, and clients stop for good at a 404.",
-    "offsets": "Take offset, live and cursor into the cache key: no rule may ignore the query, or "
+    "early 404": "Do not store the 404 of a read from the beginning, not even for a second: a "
+    "stream may begin at any time, and clients stop for good at a 404.",
+    "offsets": "Put offset, live and cursor into the cache key: no rule may ignore the query, or "
     "these parameters of it.",
-    "chunks kept": "Keep answers for as long as their max-age says, with an Age, and look what "
-    "prevents it: a Set-Cookie, a Vary, a place that is too small, a time after which unused "
-    "copies go.",
-    "headers": "Pass the fields of answers on, also from copies: Stream-Next-Offset, "
+    "chunks kept": "Store responses for as long as their max-age says, with an Age. Look for "
+    "what prevents it: a Set-Cookie, a Vary, a cache that is too small, or a time after which "
+    "unused copies are dropped.",
+    "headers": "Pass the fields of responses on, also from copies: Stream-Next-Offset, "
     "Stream-Up-To-Date, Stream-Cursor, Stream-Closed, ETag and Content-Type.",
-    "CORS": "Pass OPTIONS and the Access-Control fields of all answers on; keep Origin in the key "
-    "where answers vary by it.",
+    "CORS": "Pass OPTIONS and the Access-Control fields of all responses on; keep Origin in the "
+    "cache key where responses vary by it.",
     "HTTP/2": "Let the hop speak HTTP/2: http2 on, alpn h2,http/1.1.",
-    "reader-key": "Take rk into the cache key, and answer what has no rk and credentials from no "
-    "copy.",
-    "verified": "Verify the signature, the algorithm and the claims of a token before a copy is "
-    "looked for; pass on what is not verified.",
-    "configuration": "Render the file again with the options at its beginning, deploy it, "
-    "and let its header Headgate-Config through.",
-    "live in key": "Take live into the cache key.",
-    "chunked append": "Pass on bodies whose length nobody knows yet, or gather them first.",
-    "content": "Change no body: no rewriting of links, no minifying, no parsing of JSON that is "
-    "written anew.",
+    "reader-key": "Put rk into the cache key, and answer a request with credentials and without "
+    "rk from no copy.",
+    "verified": "Verify the signature, the algorithm and the claims of a token before looking "
+    "for a copy; pass requests on whose token is not valid.",
+    "configuration": "Render the file again with the options at its beginning, deploy it, and "
+    "let its header Headgate-Config through.",
+    "live in key": "Put live into the cache key.",
+    "chunked append": "Pass on bodies of unknown length, or buffer them first.",
+    "content": "Change no body: no rewriting of links, no minifying, no parsing and rewriting of "
+    "JSON.",
     "rewritten": "Pass bodies on as bytes: nothing may decode them as text, or rewrite them.",
-    "firewall": "Take the streams out of the rules of the web firewall that look into bodies: what "
+    "firewall": "Exempt the streams from the rules of the web firewall that inspect bodies: what "
     "people write to each other, and models to people, has markup and queries in it.",
     "repeated append": "Pass all header fields of requests on, Producer-Id, Producer-Epoch and "
-    "Producer-Seq among them: without them every append that is sent again is there twice.",
-    "own pages": "If pages of this host are to write, pass Host on as it came, or name the pages' "
+    "Producer-Seq among them: without them every append that is sent again is stored twice.",
+    "own pages": "If pages of this host should write, pass Host on unchanged, or name the pages' "
     "origin in write_origins.",
-    "refusals": "Pass refusals on as they are, with status, fields and body: no error pages for "
+    "refusals": "Pass refusals on unchanged, with status, fields and body: no error pages for "
     "streams. Clients decide by 404, 409, 410 and 503 whether to stop, to skip or to try again.",
-    "error pages": "Pass a 404 on as it is: no page of the site, and no index.html, in place of an "
-    "error. Else readers take the page for the stream's data.",
-    "browsers' copies": "Pass Cache-Control on as the server says it: no lifetime for browsers of "
-    "the hop's own.",
-    "CORS twice": "Let the server alone answer for other sites: add no Access-Control fields to "
-    "what it says.",
+    "error pages": "Pass a 404 on unchanged: no page of the site, and no index.html, instead of "
+    "an error. Otherwise readers take the page for the stream's data.",
+    "browsers' copies": "Pass Cache-Control on unchanged: the hop must not set a lifetime of its "
+    "own for browsers.",
+    "CORS twice": "Let only the server answer for other sites: add no Access-Control fields to "
+    "its responses.",
     "preflight": "Pass OPTIONS on: the server knows which methods and fields pages may use.",
-    "kept 304": "Keep no 304 as the answer to a URL: a cache asks without the reader's "
-    "If-None-Match, or with one of its own copy's.",
+    "kept 304": "Do not store a 304 as the response to a URL: a cache requests without the "
+    "reader's If-None-Match, or with that of its own copy.",
     "one server": "Send all requests to servers that have the same streams: one gateway, several "
     "with one Redis, or each stream always to the same one, by its path.",
     "sent once": "Send each request to one server, once: no mirror, no shadow traffic to servers "
     "that have the same streams, no repetition of a POST.",
-    "waiting readers": "Let the hop have as many requests under way as there are readers, and more "
-    "for those who write: each live read waits on a connection of its own.",
-    "DELETE": "If streams are to be deleted this way, let DELETE pass.",
+    "waiting readers": "Let the hop have as many concurrent requests as there are readers, and "
+    "more for writers: each live read occupies a connection while it waits.",
+    "DELETE": "If streams should be deleted this way, let DELETE pass.",
     "server limit": "Raise the setting that the server names, or list the proxy in "
-    "trusted_proxies: else all clients behind it count as one.",
-    "rate limit": "Let one address ask more often, and more at once: a hundred readers may be "
-    "behind one, and each asks again with every message.",
+    "trusted_proxies: otherwise all clients behind it count as one.",
+    "rate limit": "Permit one address more requests, and more at once: a hundred readers may "
+    "share one, and each sends another request after every message.",
 }
 AT: Mapping[Vendor, Mapping[Advice, str]] = {
     "nginx": {
