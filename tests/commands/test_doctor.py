@@ -106,7 +106,7 @@ def server(_server: RedisServer) -> RedisServer:
         ("stream-node-max-bytes 512", "stream nodes", "note", "small blocks"),
         ("client-output-buffer-limit pubsub|0|0|0", "slow gateways", "warning", "pubsub 0"),
         ("client-output-buffer-limit pubsub|1mb|0|0", "slow gateways", "warning", "pubsub 1 MiB"),
-        ("client-output-buffer-limit pubsub|32mb|0|0", "slow gateways", "ok", "falls 32 MiB"),
+        ("client-output-buffer-limit pubsub|32mb|0|0", "slow gateways", "ok", "with 32 MiB"),
         ("client-output-buffer-limit normal|1mb|0|0", "slow gateways", "warning", "normal 1 MiB"),
         ("timeout 30", "connections", "note", "timeout 30"),
         ("tcp-keepalive 0", "connections", "note", "vanished"),
@@ -257,7 +257,7 @@ def test_a_missing_redis_right_is_an_error_that_names_it(
 def test_a_redis_right_that_no_gateway_needs_is_no_error(server: RedisServer, word: str) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", f"-{word}")
     told = found(f"redis://app:pw@{server.address}")
-    assert only(told, "rights", "What the user app may do was not tried").level == "note"
+    assert only(told, "rights", "The rights of the user app were not examined").level == "note"
     assert [it for it in told if it.level == "error"] == []
     assert server.command("DBSIZE") == 0
 

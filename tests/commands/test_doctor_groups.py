@@ -55,7 +55,7 @@ def test_the_url_of_a_replica_is_an_error(group: SentinelGroup) -> None:
 
 
 def test_replicas_without_a_sentinel_to_promote_them_are_noted(group: SentinelGroup) -> None:
-    told = only(found(group.primary().url), "replication", "2 replicas, and nobody")
+    told = only(found(group.primary().url), "replication", "2 replicas, and no automatic failover")
     assert told.level == "note"
 
 

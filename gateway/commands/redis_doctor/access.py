@@ -67,9 +67,9 @@ def _rights(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "note",
             about,
-            f"What the user {server.user} may do was not tried: that takes MULTI, EXEC and "
+            f"The rights of the user {server.user} were not examined: that takes MULTI, EXEC and "
             "DISCARD, which a gateway does not need.",
-            "Run this command with a user who may, which docs/redis.md has the rights of.",
+            "Run this command with a user that has them; docs/redis.md lists the rights.",
         )
     elif server.refused:
         reasons = "; ".join(f"{words}: {reason}" for words, reason in server.refused.items())
@@ -85,8 +85,8 @@ def _rights(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "note",
             about,
-            "The settings of Redis may not be read here (CONFIG GET), so that much of this is "
-            "left out.",
+            "The user may not read the settings of Redis (CONFIG GET), so most of this examination "
+            "is left out.",
             "Run this command with a user who may, for instance one with +config|get.",
         )
 
@@ -122,8 +122,8 @@ def _connections(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "note",
             about,
-            "tcp-keepalive 0: of a gateway whose machine vanished Redis keeps the connections, and "
-            "gathers wake-ups for it up to client-output-buffer-limit.",
+            "tcp-keepalive 0: Redis keeps the connections of a gateway whose machine has vanished, "
+            "and buffers notifications for it up to client-output-buffer-limit.",
             "Set tcp-keepalive 300 or less.",
         )
     most = int(server.info.get("maxclients", 0))

@@ -164,8 +164,8 @@ def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "note",
             COPIES,
-            f"{count(server.replicas, 'replica')}, and nobody who puts one in the place of this "
-            "server when it dies: as far as this URL tells, that is done by hand.",
+            f"{count(server.replicas, 'replica')}, and no automatic failover, as far as this URL "
+            "tells: when this server fails, somebody has to promote one by hand.",
         )
     yield from _lag(server)
 
@@ -194,7 +194,7 @@ def _failover(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "warning",
             COPIES,
-            "No replica follows: nothing can take the place of this server when it dies.",
+            "No replica is connected: nothing can replace this server when it fails.",
             "Add a replica.",
         )
         return

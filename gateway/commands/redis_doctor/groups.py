@@ -26,7 +26,7 @@ def sentinels(views: Sequence[SentinelFacts]) -> Iterator[RedisFinding]:
             yield RedisFinding(
                 "error",
                 about,
-                f"{view.address}: {view.why_no_quorum}: nobody would replace a primary that dies.",
+                f"{view.address}: {view.why_no_quorum}: nothing would replace a failed primary.",
             )
     known = max((int(view.fields["num-other-sentinels"]) + 1 for view in well), default=0)
     if known < FEWEST:

@@ -132,24 +132,24 @@ def _outputs(server: ServerFacts) -> Iterator[RedisFinding]:
         yield RedisFinding(
             "warning",
             about,
-            "client-output-buffer-limit pubsub 0: for a gateway that does not keep up Redis holds "
-            "wake-ups until its memory is full.",
+            "client-output-buffer-limit pubsub 0: Redis buffers notifications for a gateway that "
+            "does not keep up, until its memory is full.",
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif 0 < limits.get("pubsub", 0) < SMALLEST_OUTPUT:
         yield RedisFinding(
             "warning",
             about,
-            f"client-output-buffer-limit pubsub {show_bytes(limits['pubsub'])}: a gateway that "
-            "falls so far behind is cut off, and reads again what it missed; so little is a burst.",
+            f"client-output-buffer-limit pubsub {show_bytes(limits['pubsub'])}: a gateway with so "
+            "much unread is disconnected, and has to read what it missed; a burst can be as large.",
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif limits.get("pubsub"):
         yield RedisFinding(
             "ok",
             about,
-            f"A gateway that falls {show_bytes(limits['pubsub'])} of wake-ups behind is cut off, "
-            "subscribes again, and reads what it missed.",
+            f"A gateway with {show_bytes(limits['pubsub'])} of unread notifications is "
+            "disconnected, subscribes again, and reads what it missed.",
         )
     if 0 < limits.get("normal", 0) < 8 * SMALLEST_OUTPUT:
         yield RedisFinding(
