@@ -127,7 +127,7 @@ class Gateway:
         return self._configuration.routes
 
     def catch_up(self) -> None:
-        """Process the writes of other workers, for live readers, whose waits no request ends."""
+        """Process the writes of other workers now, so that waiting live readers see them."""
         if self._journal is not None:
             self._journal.catch_up()
 

@@ -1,6 +1,7 @@
-"""The search for expired streams in a data file whose deadlines count by two clocks.
+"""The search for expired streams in a data file.
 
-Deadlines are one column with one index, and count by two clocks (`protocol.streams.moments`).
+Deadlines are one column with one index, but of two clocks (`protocol.streams.moments`): TTLs count
+by the steady clock, and dates by the wall clock.
 While these agree, the first rows are those that have expired. Where one clock is ahead, rows that
 expire by the other may stand among them in any number. So each search looks at a bounded stretch of
 the index, and the next search continues after it.
@@ -21,7 +22,7 @@ ROWS_FOR_EACH = 5
 
 
 class ExpirySearch:
-    """A search of one file that goes on, stretch by stretch, where the last call ended."""
+    """A search of one file, of which each call continues where the last one ended."""
 
     def __init__(self) -> None:
         self._after: Deadline = FIRST

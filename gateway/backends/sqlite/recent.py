@@ -41,9 +41,9 @@ MOST_BYTES = 8 * 1024 * 1024
 RECORD_BYTES = 100  # memory of a record besides its data
 # Bytes of a row. A longer record costs less in its own place: here it would be written twice.
 LONGEST = 2048
-# Rows and bytes of the table, of changes that wait or are compacted already, in what is allowed to
-# wait. At a steady pace a lap takes as many rows as may wait, and old rows go within two or three.
-# Where streams are compacted before there are so many, as each is closed soon, no lap would end.
+# The bounds of the whole table, with compacted rows, as a multiple of MOST_ROWS and MOST_BYTES. At
+# a steady pace a lap takes MOST_ROWS rows, and old rows are deleted within two or three laps. Where
+# streams are closed, and so compacted, before there are so many rows, no lap would end by itself.
 TABLE_LAPS = 3
 COMPACTED_BYTES = 64 * 1024  # most bytes of a compacted row: to read a part of it, all is read
 STEP = 2000  # rows compacted in one transaction when a file is opened: its WAL stays small

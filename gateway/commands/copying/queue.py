@@ -1,4 +1,4 @@
-"""Copies of all streams of a place, some at once, in one round or in many."""
+"""Copy all streams of a place, several at once, in one round or repeatedly."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from gateway.commands.copying.offset_map import OffsetMap
     from gateway.commands.copying.outcome import CopyOutcome, CopyProgress
 
-# Streams at once, of each a page of the source and one of the copy: some MiB altogether. They hide
-# the way to a far server, and one commit to a disk takes several.
+# Streams that are copied at once, each with two pages in memory: some MiB altogether. That hides
+# the round trips to a distant server, and lets a log commit several streams together.
 AT_ONCE = 8
 ROUND_S = 1.0  # from one look for new streams and appends to the next
-# Streams that need not be compared again in the next round, 400 bytes each; those beyond are, until
-# one of these is gone.
+# Streams whose progress is remembered, 400 bytes each. Further ones are compared again in each
+# round, until one of these is gone.
 MAX_KNOWN = 100_000
 FULL = (
     f"headgate: FROM has more than {MAX_KNOWN:,} streams: those beyond are compared in each round, "
@@ -51,7 +51,7 @@ NEW = _KnownStream()
 
 
 class _RoundCount:
-    """The number of streams without a place among the known ones, by the fullest round."""
+    """The number of streams beyond MAX_KNOWN: the highest of all rounds."""
 
     def __init__(self) -> None:
         self.most = self._now = 0
@@ -61,14 +61,14 @@ class _RoundCount:
         self._now = 0
 
     def add(self) -> bool:
-        """Count a stream; return whether no earlier round had so many."""
+        """Count a stream of this round; return whether no earlier round had so many."""
         self._now += 1
         is_more = self._now > self.most
         self.most = max(self.most, self._now)
         return is_more
 
     def move(self) -> bool:
-        """Give a stream a place; return whether it may not have been counted here."""
+        """Note that a stream is remembered; return False if it was one of those counted here."""
         is_more = self.most == 0
         self.most = max(0, self.most - 1)
         return is_more
@@ -84,7 +84,7 @@ class CopyQueue:
         streams: Callable[[], AsyncIterator[StreamEntry]],
         offset_map: OffsetMap,
     ) -> None:
-        """`streams` begins a list of the streams to copy."""
+        """`streams` returns a new list of the streams to copy, for each round."""
         self._source = source
         self._target = target
         self._streams = streams
@@ -135,7 +135,7 @@ class CopyQueue:
         workers = [asyncio.create_task(self._work(listed, turn)) for _ in range(AT_ONCE)]
         try:
             await asyncio.gather(*workers)
-            while len(self._known) > self._seen:  # what is not listed any more leaves its place
+            while len(self._known) > self._seen:  # forget streams that are not listed any more
                 self._known.popitem(last=False)
         finally:
             for worker in workers:

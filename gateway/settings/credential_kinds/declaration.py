@@ -30,11 +30,11 @@ class CredentialKind:
     title: str
     setting: str
     make: str
-    rank: int = 0  # the place in lists, and among the kinds that are asked whose a token is
-    # Tokens are recognised by a form that those of other kinds may have, too: it is asked last.
+    rank: int = 0  # the order in lists, and in which kinds are tried for a token
+    # Tokens of other kinds may have this format, too, so this kind is tried last.
     has_generic_format: bool = False
     is_signed: bool = False  # tokens_file revokes its tokens by their claims
-    # The setting serves nothing else, so that it is refused where no route asks for the kind.
+    # The setting serves nothing else, so it is refused if no route accepts the kind.
     owns_setting: bool = True
     # Returns the value of the setting as it is shown if it is refused, without secrets.
     redact: Callable[[Any], object] = _as_it_is

@@ -33,8 +33,8 @@ def _nowhere(_origin: str) -> tuple[object, ...]:
 class LogKind:
     """A kind of log, as settings, console, monitoring and commands know it.
 
-    `name` is its name in the API, `title` its name in sentences. The whole of its origins matches
-    `form`, and `words` describe them in the setting's help.
+    `name` is its name in the API, `title` its name in sentences. `form` is the pattern of its whole
+    origins, and `words` describe them in the help of the setting.
 
     `make` and `format` name functions as `module:function`, which are imported when they are
     needed: importing redis-py takes a tenth of a start. `make` takes a Route and returns its Log;
@@ -57,9 +57,10 @@ class LogKind:
     # Returns the origin as it may be shown, without secrets.
     redact: Callable[[str], str] = _as_written
     open_keys: frozenset[str] = frozenset()  # keys of an origin's query that are no secrets
-    # Returns the names of the place of the streams, which two routes must not share.
+    # Returns the places that an origin's streams are in; two routes must not share one.
     places: Callable[[str], tuple[object, ...]] = _nowhere
-    apart: Callable[[str], str] = _as_written  # the words of the error if they do
+    # Returns how the place is named in the error about two routes that share one.
+    apart: Callable[[str], str] = _as_written
     settings: frozenset[str] = frozenset()  # settings of a route that only some kinds of logs have
     why_alone: str = ""  # why only one process can serve the streams; "" if several can
     keeps_offsets: bool = True  # an offset never comes to mean other data

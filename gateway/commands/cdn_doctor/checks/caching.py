@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 
 FILLED = "3"  # a cursor that no other check has in its reads
-# As many as fill a few servers: of two, one gets none of them once in 2,048 times, and would then
-# look as if the order mattered.
+# Enough for each of a few servers to get a copy. With two servers, one gets none in 1 of 2,048
+# cases, and the result then looks as if the order mattered.
 READS_TO_FILL = 12
 ONLY_VALIDATED = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
