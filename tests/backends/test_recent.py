@@ -176,7 +176,7 @@ async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_pa
                 changes.append(change)
             assert await committed_apart(log, *changes) == [None] * len(changes)
             assert isinstance(log, SqliteLog)
-            waiting = sum([len(log._recent.of(path)) for path in latest])
+            waiting = sum([len(log._recent.waiting_changes(path)) for path in latest])
             assert log.counts.numbers()["recent_rows"] == waiting <= few_rows
             assert counted(tmp_path) <= 4 * few_rows
         kept = copied(tmp_path, tmp_path / "killed")

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
-from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, AnswerSource, source, told
+from gateway.commands.cdn_doctor.evidence import (
+    CLAIM_CHARACTERS,
+    AnswerSource,
+    cache_claims,
+    source,
+)
 from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
 from gateway.commands.cdn_doctor.hints import (
     AT,
@@ -195,7 +200,7 @@ def test_the_source_of_a_response_is_known_by_its_id_or_else_by_cache_headers(
 
 
 def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:
-    said = told(reply(X_Cache="HIT\x1b[2J\u202e" + "x" * 100), reply(), reply(Age="3"))
+    said = cache_claims(reply(X_Cache="HIT\x1b[2J\u202e" + "x" * 100), reply(), reply(Age="3"))
     assert said.startswith(" (X-Cache: HIT [2J x")
     assert said.endswith("x, then Age: 3)")
     assert said.isprintable()

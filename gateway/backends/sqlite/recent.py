@@ -111,11 +111,11 @@ class Recent:
     # For any thread, which calls these before it reads the file: a change is in memory, in the
     # file's compacted rows, or in both.
 
-    def of(self, path: str) -> Sequence[Change]:
+    def waiting_changes(self, path: str) -> Sequence[Change]:
         """Return the changes of the stream at `path` that are not compacted."""
         return tuple(self._streams.get(path, ()))
 
-    def of_all(self) -> Mapping[str, Sequence[Change]]:
+    def all_waiting_changes(self) -> Mapping[str, Sequence[Change]]:
         """Return the changes that are not compacted, by path; a stream's list may still grow."""
         return self._streams.copy()
 

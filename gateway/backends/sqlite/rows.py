@@ -48,7 +48,8 @@ class RowReader:
 
         There are at most MAX_LOADS paths. A row that cannot be read fails only its path.
         """
-        waiting = {path: self._recent.of(path) for path in paths}  # before the file is looked at
+        # Before the file is read: a change is in memory, in the file's compacted rows, or in both.
+        waiting = {path: self._recent.waiting_changes(path) for path in paths}
         places = f"path in ({','.join('?' * len(paths))})"
         with self._connection:
             rows = self._all(f"select {COLUMNS} from streams where {places}", paths)
@@ -99,7 +100,7 @@ class RowReader:
 
     def read(self, known: StreamState, start: int, end: int) -> Chunk:
         """Return the records after `start`, checked, up to the first end at or past `end`."""
-        waiting = self._recent.of(known.path)  # before the file is looked at
+        waiting = self._recent.waiting_changes(known.path)  # before the file is looked at
         with self._connection:
             row = self._one(f"select {COLUMNS} from streams where id=?", (known.stream_id,))
             if row is None:
@@ -166,7 +167,7 @@ class RowReader:
 
     def list_streams(self, prefix: str, after: str, limit: int) -> ListingPage:
         """Return the first streams after a path: one stretch of the index of paths."""
-        waiting = self._recent.of_all()
+        waiting = self._recent.all_waiting_changes()
         lower, compared = (prefix, ">=") if prefix > after else (after, ">")
         rows = self._connection.execute(
             f"select {COLUMNS} from streams where path{compared}? and path<? order by path limit ?",
@@ -181,7 +182,7 @@ class RowReader:
         A scan of all rows in table order takes an eighth of the time of looking them up by path.
         Changes that are not compacted yet only make streams larger.
         """
-        waiting = self._recent.of_all()
+        waiting = self._recent.all_waiting_changes()
         rows = self._connection.execute(
             "select tail-coalesce(detail->>'first', 0) as size, path from streams not indexed"
             " where path>=? and path<? order by size desc, path desc limit ?",

@@ -87,7 +87,7 @@ def claims_kept(headers: Mapping[str, str]) -> bool:
     )
 
 
-def told(*replies: ProbeReply) -> str:
+def cache_claims(*replies: ProbeReply) -> str:
     """Return what caches said of these replies, in brackets; "" if they said nothing."""
     claims = [line for reply in replies if (line := _claim(reply.headers)) is not None]
     return f" ({', then '.join(claims)})" if claims else ""

@@ -133,8 +133,8 @@ def _filled(text: str, width: int, first: str = "") -> str:
 
 
 def _summary(examined: Examination) -> str:
-    told = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in CheckVerdict)
-    return f"{told}; {examined.requests} requests in {examined.took_s:.1f} s."
+    counts = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in CheckVerdict)
+    return f"{counts}; {examined.requests} requests in {examined.took_s:.1f} s."
 
 
 def _count(examined: Examination, verdict: CheckVerdict) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.probe_sender import words
@@ -41,7 +41,7 @@ async def query_order(deployment: Deployment) -> Finding:
     if reads.refusal:
         return unknown("query order", f"a read was answered with: {reads.refusal}")
     reply = await _turned(reads.own)
-    said = told(reads.again, reply)
+    said = cache_claims(reads.again, reply)
     if deployment.reads.is_cached:
         return await _order_of_copies(reads.own, reply, said)
     if claims_kept(reads.again.headers):
@@ -103,7 +103,7 @@ async def validation(deployment: Deployment) -> Finding:
     for headers in ({"If-None-Match": tag}, None):
         reply = await reads.own.read(query, headers)
     if reply.status == 304:
-        saw = f"a reader that has no data yet got 304{told(reply)}"
+        saw = f"a reader that has no data yet got 304{cache_claims(reply)}"
         return failed("304", saw, "kept 304")
     return passed("304", "a reader that has the data gets 304, and no other reader does")
 

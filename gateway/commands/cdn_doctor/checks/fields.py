@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import AnswerSource, is_headgate, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, is_headgate, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
@@ -30,7 +30,7 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
         {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
     )
     if crossed.is_good and source(crossed) is AnswerSource.SHARED:
-        saw = f"a long-poll got the response to a read that is not live{told(crossed)}"
+        saw = f"a long-poll got the response to a read that is not live{cache_claims(crossed)}"
         return failed("headers", saw, "live in key")
     expected = [
         ("a read", first, (NEXT_OFFSET, UP_TO_DATE, "ETag")),
@@ -64,7 +64,7 @@ async def cors(deployment: Deployment) -> Finding:
     if wrong := _repeated(replies[0]):
         return failed("CORS", wrong, "CORS twice")
     if wrong := _wrong(replies):
-        return failed("CORS", f"{wrong}{told(replies[-1])}")
+        return failed("CORS", f"{wrong}{cache_claims(replies[-1])}")
     if any(ALLOW_ORIGIN not in reply.headers for reply in replies):
         return noted("CORS", f"no {ALLOW_ORIGIN}: the server lets only some pages read, or none")
     return await _preflight(deployment, replies[0])

@@ -10,7 +10,7 @@ from headgate.names import PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ, is_closed
 from yarl import URL
 
 from gateway.commands.cdn_doctor.checks import fields
-from gateway.commands.cdn_doctor.evidence import is_headgate, told
+from gateway.commands.cdn_doctor.evidence import cache_claims, is_headgate
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.protocol.http.header_names import NEXT_OFFSET
 
@@ -69,7 +69,7 @@ def _content(read: ProbeReply) -> Finding:
         return passed("content", "markup, a query, an address and a long number stay as they were")
     if not is_headgate(read.headers):
         return unknown("content", "JSON is rewritten, which the server may do itself")
-    return failed("content", f"a message is not read as it was sent{told(read)}")
+    return failed("content", f"a message is not read as it was sent{cache_claims(read)}")
 
 
 async def _again(own: OwnStream, first: ProbeReply, stamp: dict[str, str]) -> list[Finding]:

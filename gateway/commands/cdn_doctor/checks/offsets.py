@@ -12,10 +12,10 @@ from headgate.names import is_closed
 
 from gateway.commands.cdn_doctor.evidence import (
     AnswerSource,
+    cache_claims,
     claims_kept,
     claims_missed,
     source,
-    told,
 )
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
@@ -139,7 +139,7 @@ def _wrong(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Iterator[str]:
     for pair in zip(*replies.values(), strict=True):
         for offset, reply in zip(replies, pair, strict=True):
             if wrong := log.read_at(offset, reply):
-                yield f"{wrong}{told(reply)}"
+                yield f"{wrong}{cache_claims(reply)}"
 
 
 async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding:
@@ -157,7 +157,7 @@ async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding
         return noted("chunks kept", "the server lets no cache keep a chunk for a minute")
     if claims_missed(again.headers):
         saw = f"a chunk that may be stored for {lifetime_s} s is in no cache at read {2 + looks}"
-        return failed("chunks kept", f"{saw}{told(again)}")
+        return failed("chunks kept", f"{saw}{cache_claims(again)}")
     return _without_copy(again)
 
 
@@ -173,7 +173,7 @@ def _without_copy(again: ProbeReply) -> Finding:
 def _with_age(reply: ProbeReply) -> Finding:
     age = reply.headers.get("Age")
     if age is None:
-        return failed("chunks kept", f"the copy of a chunk has no Age{told(reply)}")
+        return failed("chunks kept", f"the copy of a chunk has no Age{cache_claims(reply)}")
     return passed("chunks kept", f"the second read of a chunk is a copy, with an Age of {age[:9]}")
 
 
@@ -185,14 +185,16 @@ async def _kept_later(log: _Log, later_s: float) -> Finding:
         source(reply) is AnswerSource.UNKNOWN and claims_kept(reply.headers)
     ):
         if wrong := log.read_at(log.second, reply):
-            return failed("chunks kept", f"{later_s:g} s later {wrong}{told(reply)}")
+            return failed("chunks kept", f"{later_s:g} s later {wrong}{cache_claims(reply)}")
         age = reply.headers.get("Age", "none")[:9]
         return passed(
             "chunks kept", f"the copy of a chunk is there {later_s:g} s later (Age: {age})"
         )
     if lifetime_s is not None and lifetime_s < later_s:
         return noted("chunks kept", f"a chunk may be kept for {lifetime_s} s, and was")
-    return failed("chunks kept", f"the copy of a chunk is gone {later_s:g} s later{told(reply)}")
+    return failed(
+        "chunks kept", f"the copy of a chunk is gone {later_s:g} s later{cache_claims(reply)}"
+    )
 
 
 def shared_lifetime_s(headers: Mapping[str, str]) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
@@ -296,7 +296,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
     if not reply.is_good:
         return unknown("cursor", f"the next poll was answered with: {reply.error_text}")
     return failed(
-        "cursor", f"the next poll, with the new cursor, was answered at once{told(reply)}"
+        "cursor", f"the next poll, with the new cursor, was answered at once{cache_claims(reply)}"
     )
 
 
@@ -306,7 +306,7 @@ def _ended(first: Poll, poll_s: float | None) -> Finding:
     if first.reply is not None and first.reply.status == HTTPStatus.OK:
         # However long it took: what ends a poll without news is a 204.
         saw = "a poll for news was answered without any, with the 200 of a read that is not live"
-        return failed("poll held", f"{saw}{told(first.reply)}", "live in key")
+        return failed("poll held", f"{saw}{cache_claims(first.reply)}", "live in key")
     return _held(first, poll_s)
 
 

@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal
 
-from gateway.commands.cdn_doctor.evidence import AnswerSource, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.streams import READER_VARIABLE
@@ -46,7 +46,7 @@ async def reader_key(deployment: Deployment) -> Finding:
             reply = await _read(own, authorization, query)
             if reply.is_good and reply.body == DATA:
                 saw = f"a reader with {who} credentials and {name} got the data"
-                return failed("reader-key", f"{saw}{told(reply)}")
+                return failed("reader-key", f"{saw}{cache_claims(reply)}")
     return _shared(
         "reader-key",
         again,

@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import told
+from gateway.commands.cdn_doctor.evidence import cache_claims
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.staleness import EMPTY
 from gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
@@ -41,7 +41,7 @@ async def head(deployment: Deployment) -> Finding:
         return failed("HEAD", f"its answer has no {NEXT_OFFSET}")
     if seen > tail:  # offsets of the protocol are in the order of their text
         return unknown("HEAD", "it has a later tail than that of the only append")
-    return failed("HEAD", f"after an append it has the old tail{told(after)}")
+    return failed("HEAD", f"after an append it has the old tail{cache_claims(after)}")
 
 
 async def empty_tail(deployment: Deployment) -> list[Finding]:
@@ -58,7 +58,7 @@ async def empty_tail(deployment: Deployment) -> list[Finding]:
     copies = _copies_of_browsers(nothing.headers)
     if reply.body not in EMPTY:
         return [passed("empty tail", f"an append is seen after {LOOK_S:g} s"), copies]
-    saw = f"{LOOK_S:g} s after an append a read is still empty{told(reply)}"
+    saw = f"{LOOK_S:g} s after an append a read is still empty{cache_claims(reply)}"
     return [failed("empty tail", saw), copies]
 
 
@@ -93,5 +93,5 @@ async def early_404(deployment: Deployment) -> Finding:
         return passed("early 404", "a stream that was read before it was made is there then")
     if reply.status == before.status:
         saw = f"{LOOK_S:g} s after a stream was made a read of it is still answered"
-        return failed("early 404", f"{saw} {reply.status}{told(reply)}")
+        return failed("early 404", f"{saw} {reply.status}{cache_claims(reply)}")
     return unknown("early 404", f"a read was answered with: {reply.error_text}")
