@@ -33,6 +33,7 @@ HELD_BYTES = 8 << 20  # before a part of an answer is passed on: what is shorter
 PIECE_BYTES = 1 << 20
 # A live answer that ends sooner and brings nothing is asked for again only after a wait.
 SHORT_ANSWER_S = 1.0
+LONGEST_EMPTY_ARRAY = 16  # bytes, with white space
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ async def catch_up(
             # A cached answer may not know that it reached the tail; standing still says so too.
             at_tail = UP_TO_DATE in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
+        _check_moved(stream, offset, following, (body,))
         yield content_type, Batch((body,) if body else (), Position(following), at_tail)
         if at_tail:
             return
@@ -166,6 +168,7 @@ async def follow(
                     if is_lost:
                         is_lost = False
                         note("connected again")
+                    _check_moved(stream, position.offset, batch.position.offset, batch.bodies)
                     yield batch
                     if batch.is_last:
                         return
@@ -179,6 +182,23 @@ async def follow(
         if is_good:
             backoff.reset()
         await asyncio.sleep(_pause_s(refusal, backoff, note, is_good=is_good))
+
+
+def _check_moved(stream: Endpoint, offset: str, following: str, bodies: tuple[bytes, ...]) -> None:
+    """Raise ProtocolError if data came for an offset, and do not lead past it.
+
+    Whoever read on would get them again and again.
+    """
+    if following == offset and any(body and not _is_empty_array(body) for body in bodies):
+        raise ProtocolError(
+            f"{stream.shown}: data came for offset {offset}, and the next offset is the same: a"
+            " cache on the way may ignore the query, and answer each read with one response"
+        )
+
+
+def _is_empty_array(body: bytes) -> bool:
+    """Return whether a body is the JSON array without messages that reads at the tail get."""
+    return len(body) <= LONGEST_EMPTY_ARRAY and body.translate(None, b" \t\r\n") == b"[]"
 
 
 def _pause_s(

@@ -177,6 +177,28 @@ async def test_tail_by_long_poll_sends_the_last_offset_and_cursor(play: Play) ->
     ]
 
 
+async def test_tail_ends_where_a_cache_answers_each_offset_with_the_same_data(play: Play) -> None:
+    script = Script([long_poll(200, "1", "a"), long_poll(200, "1", "a")])
+    outcome = await play(script, "tail", "--long-poll")
+    assert (outcome.status, outcome.output) == (1, "a")
+    assert outcome.said == (
+        "headgate: /s: data came for offset 1, and the next offset is the same: a cache on the way"
+        " may ignore the query, and answer each read with one response.\n"
+    )
+
+
+async def test_tail_reads_empty_arrays_of_json_at_the_same_offset_as_no_data(play: Play) -> None:
+    script = Script(
+        [
+            long_poll(200, "0", " [ ]\n"),
+            long_poll(200, "0", "[]"),
+            long_poll(204, "0", Stream_Closed="true"),
+        ]
+    )
+    outcome = await play(script, "tail", "--long-poll", "--raw")
+    assert (outcome.status, outcome.said) == (0, "")
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_tail_retries_a_passing_refusal_after_its_retry_after(
     status: int, play: Play
