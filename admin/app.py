@@ -189,7 +189,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except (ConnectionError, HeadgateError):  # with which the connection ends
         raise
     except Exception:  # noqa: BLE001 - the edge: a fault becomes an answer and a log line
-        log.exception("admin request failed", path=request.path)
+        log.exception("admin.request_failed", path=request.path)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The log tells what went wrong.")
 
 

@@ -251,7 +251,7 @@ async def test_an_internal_error_gets_500_without_details_and_is_logged(
     assert answer.headers["Cache-Control"] == "no-store"
     of_requests = [line for line in lines if line["event"] != "admin.look_failed"]  # the recorder's
     assert [(line["event"], line["exc_info"]) for line in of_requests] == [
-        ("admin request failed", True)
+        ("admin.request_failed", True)
     ]
 
 

@@ -155,11 +155,11 @@ async def test_the_stream_list_is_paged_by_links_and_sorted_by_headers(browser: 
     async with showing(browser, MadeUp(), "/streams") as tab:
         rows = tab.page.locator(".streams tbody tr")
         for number in (50, 50, 44):
-            assert await rows.count() == number
+            await expect(rows).to_have_count(number)
             if number == 50:
                 await tab.page.get_by_role("link", name="Next page").click()
         await tab.page.get_by_role("link", name="Readers").click()
-        assert await tab.page.locator("[aria-sort=descending]").inner_text() == "Readers ↓"
+        await expect(tab.page.locator("[aria-sort=descending]")).to_have_text("Readers ↓")
 
 
 async def test_keyboard_shortcuts_open_pages_and_the_list_of_keys(browser: Browser) -> None:
