@@ -1,4 +1,4 @@
-"""The front gets its certificates from an ACME server, and renews them in time."""
+"""The front gets its certificates from an ACME server, and keeps them."""
 
 from __future__ import annotations
 
