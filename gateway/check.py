@@ -105,7 +105,7 @@ def _print_routes(settings: Settings) -> None:
     streams = f"{settings.listen}{' by TLS' if settings.tls_certificate else ''}"
     streams = " and ".join((streams, *front_urls(settings)))
     console = f"{settings.admin}{' by TLS' if settings.admin_tls_certificate else ''}"
-    click.echo(f"Valid: streams on {streams}, health checks on {console}.")
+    click.echo(f"Valid: streams on {streams}, console on {console}.")
     width = max(len(one.prefix) for one in settings.guarded)
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")

@@ -208,7 +208,7 @@ def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Pa
     settings = {"HEADGATE_TOKENS_FILE": str(tokens)}
     done = cli("check", "--config", str(config), environment=settings)
     assert done.stdout.decode() == (
-        "Valid: streams on [::1]:80, health checks on 127.0.0.1:4439.\n"
+        "Valid: streams on [::1]:80, console on 127.0.0.1:4439.\n"
         f"  /a/deep  file:{Path.cwd()}/deep\n"
         "           Who reads or writes has one of: a token of the tokens file. "
         "Everybody may read.\n"
@@ -227,7 +227,7 @@ def test_check_reads_the_environment_and_the_config_file_named_there(
     )
     assert (done.returncode, done.stdout.decode(), done.stderr) == (
         0,
-        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n"
+        "Valid: streams on 127.0.0.1:4437, console on localhost:1.\n"
         "  /v1/stream  memory:\n"
         "              Everybody may read and write.\n",
         b"",
@@ -249,7 +249,7 @@ def test_check_names_the_front_and_which_listeners_speak_tls(
     first = cli("check", environment=settings).stdout.decode().partition("\n")[0]
     assert first == (
         "Valid: streams on 127.0.0.1:4437 and https://streams.example.com:8443, "
-        "health checks on 127.0.0.1:4439 by TLS."
+        "console on 127.0.0.1:4439 by TLS."
     )
 
 
