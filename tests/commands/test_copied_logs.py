@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,6 +93,31 @@ async def test_retention_at_the_source_between_two_runs_moves_the_beginning_of_t
     assert (after.first > before.tail) is (appends == 40)
     assert await exact(folders.source, ["s"]) == await exact(folders.target, ["s"])
     folders.cli.output("verify", folders.target)
+
+
+async def test_a_copy_in_redis_that_begins_within_what_an_earlier_run_stored_is_whole(
+    folders: Folders, tmp_path: Path
+) -> None:
+    """A run stores many records as one entry, and the next one cuts within it."""
+    retention = Retention(max_bytes=3000)
+    sizes = random.Random(1)  # of a seed under which the entry went whole
+
+    async def grow(service: Service) -> None:
+        for _ in range(12):
+            await service.append("s", b"x" * sizes.choice((3, 53, 903)))
+
+    with redis_server(tmp_path / "redis") as redis:
+        into = folders._replace(target=redis.url)
+        await change(folders.source, lambda it: it.create("s"), retention)
+        cut_within = 0
+        for _ in range(20):
+            await change(folders.source, grow, retention)
+            into.copy()
+            assert await exact(into.source, ["s"]) == await exact(into.target, ["s"])
+            ids = redis.command("XRANGE", "headgate:{s}:records", "-", "+")
+            begins = {int(found[0].partition(b"-")[0]) for found in ids}
+            cut_within += (await state_of(into.target)).first not in begins
+        assert cut_within > 3
 
 
 async def test_a_fork_becomes_a_stream_of_its_own_with_the_same_offsets(folders: Folders) -> None:

@@ -235,7 +235,9 @@ end
 -- Takes away the records that are kept no longer.
 local function trim(keys)
   local first = redis.call('HGET', keys[1], 'f')
-  return first and redis.call('XTRIM', keys[2], 'MINID', '~', first)
+  -- A copy from another log has entries of many records, so the first may be inside one.
+  local entry = first and redis.call('XREVRANGE', keys[2], first, '-', 'COUNT', '1')[1]
+  return entry and redis.call('XTRIM', keys[2], 'MINID', '~', entry[1])
 end
 
 -- KEYS   meta and records of a stream that was removed
