@@ -18,6 +18,7 @@ from gateway.commands.configuration import (
     reread_settings,
 )
 from gateway.commands.shell.exit_status import INTERRUPTED, UNUSABLE
+from gateway.commands.shell.system_errors import system_errors_in_words
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -89,13 +90,20 @@ class CommandGroup(click.Group):
             self.add_command(other)
 
     @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before a command, of which some print and exit."""
+        with system_errors_in_words():
+            return super().parse_args(ctx, args)
+
+    @override
     def invoke(self, context: click.Context) -> object:
         """Run a command; when interrupted, exit with 130, where click would exit with 1."""
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            context.exit(INTERRUPTED)
+        with system_errors_in_words():
+            try:
+                return super().invoke(context)
+            except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
+                context.exit(INTERRUPTED)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

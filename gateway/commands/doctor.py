@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -100,6 +101,8 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     it renders the file again with the settings (--config), and compares its digest with that of the
     responses. The exit status is 1 if something is wrong, and 2 if the URL cannot be examined.
     """
+    if math.isnan(later_s):
+        raise click.BadParameter("it must be a number of seconds.", param_hint="--for")
     if admin is None and admin_token is not None:
         raise click.UsageError("--admin-token needs --admin.")
     if rendered is not None and digest is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -77,3 +77,38 @@ def test_cdn_render_and_check_exit_with_their_status_when_their_output_pipe_is_c
     assert ended(closed_pipe, *rendered, "-o", str(file)) == (0, "")
     file.write_text(file.read_text() + "# changed\n")
     assert ended(closed_pipe, "cdn", "check", *config, str(file)) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["check", "check --json", "alerts", "version", "head --help", "--help"]
+)
+def test_a_command_whose_reader_has_ended_exits_with_0(closed_pipe: int, arguments: str) -> None:
+    assert ended(closed_pipe, *arguments.split()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["check --json", "alerts", "version", "head --help", "--help"]
+)
+def test_a_command_whose_output_finds_no_room_says_so_and_exits_with_1(arguments: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert ended(full.fileno(), *arguments.split()) == (
+            1,
+            "headgate: the output cannot be written: No space left on device.\n",
+        )
+
+
+@pytest.mark.parametrize("command", ["verify LONG", "backup LONG b", "restore LONG r"])
+def test_a_file_name_that_is_too_long_is_named_with_the_reason(
+    command: str, closed_pipe: int
+) -> None:
+    name = f"/{'n' * 300}"
+    status, said = ended(closed_pipe, *command.replace("LONG", name).split())
+    assert (status, said) == (1, f"headgate: {name}: File name too long.\n")
+
+
+@pytest.mark.parametrize("command", ["ls", "init"])
+def test_an_argument_that_is_no_utf_8_is_refused(command: str, closed_pipe: int) -> None:
+    assert ended(closed_pipe, command, "x\udcff") == (
+        2,
+        "headgate: an argument is no UTF-8 text.\n",
+    )

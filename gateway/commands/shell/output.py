@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.commands.shell.failure import Failed, OutputClosed
+from gateway.commands.shell.system_errors import discard_output
 from gateway.commands.shell.terminal import safe
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, json_messages
@@ -62,10 +63,7 @@ def echoed() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # What is still in the buffer is written as Python ends, and would fail there again.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _descriptor())
-        os.close(nowhere)
+        discard_output()
 
 
 def note(sentence: str) -> None:
