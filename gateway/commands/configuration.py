@@ -53,8 +53,10 @@ def load_reachable(config: Path | None, instead: str = "") -> Settings:
 
 def reread_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
     """Return the settings as they are written now. Raises SettingsError."""
-    from gateway.settings import load
+    from gateway.settings import SettingsError, load
 
+    if config is not None and config.exists() and not config.is_file():  # such as a pipe
+        raise SettingsError((f"{config} is no file, so it cannot be read again.",))
     return load(config, os.environ, flags, look_at_files=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
+from gateway.settings.reading import files
 from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
 from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -72,7 +73,8 @@ class FrontSettings(TlsSettings):
 
     @checks("front_acme_root")
     @classmethod
-    def _check_quotable(cls, path: str, _context: ValueContext) -> str:
+    def _check_root(cls, path: str, context: ValueContext) -> str:
         if "`" in path or not path.isprintable():
             raise ValueError("must be a path without backquotes and line breaks")
+        files.check_authorities(path, context.look)
         return path

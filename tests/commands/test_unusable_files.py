@@ -74,3 +74,25 @@ def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: 
         f"{data} cannot be used: Permission denied; user {os.geteuid()}, who runs Headgate, has to "
         "be able to read and write it"
     ) in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        ("tls_certificate = 'a.pem'\ntls_key = 'pipe'\n", "tls_key"),
+        ("tls_certificate = 'pipe'\ntls_key = 'a.pem'\n", "tls_key"),
+        ("front = 'h.example'\nfront_acme_root = 'pipe'\n", "front_acme_root"),
+        ("front = 'h.example'\nfront_acme_root = 'none'\n", "front_acme_root"),
+    ],
+    ids=["key", "certificate", "root", "missing-root"],
+)
+def test_a_pipe_or_nothing_in_place_of_a_file_of_tls_is_refused(
+    settings: str, setting: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.pem").touch()
+    (tmp_path / "h.toml").write_text(settings)
+    reason = "No such file or directory" if "none" in settings else "is no file"
+    said = refused("check", "--config", "h.toml", folder=tmp_path).replace('"', "'")
+    assert setting in said
+    assert reason in said

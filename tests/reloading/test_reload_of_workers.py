@@ -125,12 +125,12 @@ def test_a_worker_that_starts_after_a_reload_has_the_new_settings(tmp_path: Path
 def test_a_worker_that_starts_amid_a_reload_has_the_new_settings(tmp_path: Path) -> None:
     with configured(tmp_path, 2) as at:
         at.write("/a", "/b")
+        wait_until(lambda: len(at.server.told("worker.started")) == 2, "both have started")
         slow, killed = at.server.workers().values()
         os.kill(slow, signal.SIGSTOP)  # so that the reload waits for it
         try:
             with ThreadPoolExecutor(1) as pool:
                 reload = pool.submit(at.reload)
-                wait_until(lambda: len(at.server.told("worker.started")) == 2, "both have started")
                 os.kill(killed, signal.SIGKILL)
                 wait_until(lambda: killed not in at.server.workers().values(), "it has ended")
                 wait_until(lambda: len(at.server.workers()) == 2, "another one is there")
@@ -183,3 +183,18 @@ def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> No
         at.write("/b")
         asked = at.reload("--admin", url, "--admin-token", str(tmp_path / "ops"))
         assert (asked.returncode, asked.stdout) == (0, b"In force: /b\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pipe_in_place_of_the_settings_is_refused_and_the_server_stops_in_time(
+    tmp_path: Path, workers: int
+) -> None:
+    with configured(tmp_path, workers) as at:
+        at.file.unlink()
+        os.mkfifo(at.file)
+        refused = at.reload("--admin", f"http://127.0.0.1:{at.server.admin_port}")
+        assert refused.returncode == 1
+        assert refused.stderr.decode() == (
+            f"headgate: {at.file} is no file, so it cannot be read again.\n"
+        )
+        assert at.server.terminate() == 0

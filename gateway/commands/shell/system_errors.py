@@ -1,4 +1,4 @@
-"""What the system refuses a command: a closed pipe, a full disk, a name that is too long."""
+"""Errors of the system that no command expects, in words: a full disk, a name that is too long."""
 
 from __future__ import annotations
 

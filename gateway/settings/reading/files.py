@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from dataclasses import dataclass
 
 from gateway import trust
@@ -16,14 +18,22 @@ class Look:
     only_route: bool
 
 
+def _check_is_file(path: str) -> None:
+    """Raise OSError if there is nothing, and ValueError if it is no file: a pipe may never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - Path raises on odd names
+        raise ValueError(f"{path} is no file")
+
+
 def check_authorities(path: str, look: object) -> None:
     """Raise ValueError if a file has no certificate authorities that can be loaded."""
     if not (isinstance(look, Look) and path):
         return
     try:
+        _check_is_file(path)
         ssl.create_default_context(cafile=path)
-    except OSError as cause:
-        raise ValueError(f"must be a file of authorities: {trust.why_not(cause)}") from cause
+    except (OSError, ValueError) as cause:
+        why = trust.why_not(cause) if isinstance(cause, OSError) else cause
+        raise ValueError(f"must be a file of authorities: {why}") from cause
 
 
 def check_pair(certificate: str, key: str, look: object) -> None:
@@ -31,6 +41,8 @@ def check_pair(certificate: str, key: str, look: object) -> None:
     if not (isinstance(look, Look) and certificate and key):
         return
     try:
+        for path in (certificate, key):
+            _check_is_file(path)
         trust.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     except OSError as cause:
         why = f"{cause.filename} cannot be read: {cause.strerror}"
