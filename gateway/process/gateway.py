@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.tls.handshakes import Handshakes
 
+# For the first request of who has just connected, which takes as long as a packet on its way: the
+# connections that browsers open in advance have none, and delay each stop by it.
+FIRST_REQUEST_S = 0.25
 LAST_WAIT_S = 0.1  # for connections to close after the drain
 NO_SOCKETS = InheritedSockets()
 # This clock runs on while the machine is suspended, so that a stream expires after the same time
@@ -287,7 +290,10 @@ class Gateway:
             async with asyncio.timeout(grace_s):
                 configuration = self._configuration
                 drained = (*configuration.routes, *configuration.models)
-                await asyncio.gather(*(route.drain() for route in drained))
+                await asyncio.gather(
+                    connections.connections.first_requests(FIRST_REQUEST_S),
+                    *(route.drain() for route in drained),
+                )
                 await connections.connections.all_idle()
                 await self._configuration.purges.drain()
                 if self._shared.tracer is not None:

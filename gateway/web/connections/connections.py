@@ -17,6 +17,10 @@ class OpenConnection(Protocol):
     def is_idle(self) -> bool:
         """True when no request is under way."""
 
+    @property
+    def awaits_first_request(self) -> bool:
+        """True while no request has begun since the connection was accepted."""
+
     def end_when_idle(self) -> None:
         """End the connection, after its request if one is under way."""
 
@@ -62,6 +66,18 @@ class Connections(Generic[C]):
         while not all(connection.is_idle for connection in self._open):
             self._idle.clear()
             await self._idle.wait()
+
+    async def first_requests(self, within_s: float) -> None:
+        """Wait until each connection has had its first request, `within_s` seconds at most.
+
+        A client that has just connected sends its request at once, and cannot tell whether a
+        connection that ends without a response has lost it.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(connection.awaits_first_request for connection in self._open):
+                    self._idle.clear()
+                    await self._idle.wait()
 
     async def close(self, grace_s: float) -> None:
         """End all connections; requests under way are cancelled after `grace_s` seconds.

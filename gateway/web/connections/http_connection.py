@@ -104,6 +104,11 @@ class HttpConnection(PacedConnection):
         """True when no request of the connection is under way."""
         return self.state is not TAKEN and self._step is None
 
+    @property
+    def awaits_first_request(self) -> bool:
+        """True while no request has begun since the connection was accepted."""
+        return self.state is IDLE and self._idle_until is None and self._step is None
+
     def is_idle_for_long(self, now: float) -> bool:
         """Return whether the connection has been idle for longer than keepalive_s."""
         return self.state is IDLE and self._idle_until is not None and now >= self._idle_until

@@ -1,0 +1,44 @@
+"""A server that stops waits for the first request of each connection that has just come."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.streams.gated_log import turns
+from tests.support.waiting import PATIENCE_S, until
+from tests.web.serving import get, serving
+
+
+async def test_a_stop_waits_for_the_first_request_of_a_connection_and_no_second_one() -> None:
+    async with serving() as gateway:
+        connections = gateway.server.connections
+        client = await gateway.connect()
+        await until(lambda: len(connections) == 1)
+        waiting = asyncio.create_task(connections.first_requests(PATIENCE_S))
+        await turns(20)
+        assert not waiting.done()
+        assert (await client.ask(get("none"))).status == 404
+        await waiting
+        assert len(connections) == 1
+        await connections.first_requests(PATIENCE_S)
+
+
+async def test_a_stop_does_not_wait_for_a_connection_that_is_gone() -> None:
+    async with serving() as gateway:
+        connections = gateway.server.connections
+        client = await gateway.connect()
+        await until(lambda: len(connections) == 1)
+        waiting = asyncio.create_task(connections.first_requests(PATIENCE_S))
+        await turns(20)
+        client.close()
+        await waiting
+
+
+async def test_a_stop_waits_no_longer_than_it_is_told_for_a_silent_connection() -> None:
+    async with serving() as gateway:
+        await gateway.connect()
+        connections = gateway.server.connections
+        await until(lambda: len(connections) == 1)
+        await asyncio.wait_for(connections.first_requests(0.01), PATIENCE_S)
+        (connection,) = connections
+        assert connection.awaits_first_request
