@@ -138,7 +138,7 @@ class EqualPolls:
 async def with_news(deployment: Deployment) -> Finding:
     """Check how many of twenty equal long-polls reach the server, and how soon all get news."""
     own = await deployment.streams.create("-polls")
-    query = await _live_query(own)
+    query = _ahead_of_clock(await _live_query(own))
     async with EqualPolls(own, query) as polls:
         ended = await polls.first(SETTLE_S)
         if ended is not None:
@@ -171,13 +171,8 @@ async def with_news(deployment: Deployment) -> Finding:
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
-    """Return whether a cache keeps the answers of long-polls, so that it has to collapse them.
-
-    A server lets the data be kept for a poll whose cursor is later than its clock.
-    """
-    cursor = query.get(CURSOR_PARAMETER, "")
-    later = {CURSOR_PARAMETER: str(int(cursor) + 1)} if cursor.isdecimal() else {}
-    replies = [await own.read({**query, **later}) for _ in range(2)]
+    """Return whether a cache keeps the answers of long-polls, so that it has to collapse them."""
+    replies = [await own.read(query) for _ in range(2)]
     return source(replies[-1]) is AnswerSource.SHARED
 
 
@@ -331,3 +326,12 @@ async def _live_query(own: OwnStream) -> dict[str, str]:
     cursor = caught_up.headers.get(CURSOR)
     query = {"live": "long-poll", "offset": own.start}
     return query if cursor is None else query | {"cursor": cursor}
+
+
+def _ahead_of_clock(query: dict[str, str]) -> dict[str, str]:
+    """Return the query with a cursor that is later than the server's clock, if it has a cursor.
+
+    Only then the server lets the data be cached, also if the poll is held until the next interval.
+    """
+    cursor = query.get(CURSOR_PARAMETER, "")
+    return query | {CURSOR_PARAMETER: str(int(cursor) + 1)} if cursor.isdecimal() else query
