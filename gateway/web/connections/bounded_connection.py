@@ -53,6 +53,10 @@ class BoundedConnection(IncomingConnection):
             self.data_received(self._early)
         self._early = self._late = b""
 
+    def is_idle_for_long(self, now: float) -> bool:
+        """Return whether the connection has been idle for longer than keepalive_s."""
+        return self.state is IDLE and self._idle_until is not None and now >= self._idle_until
+
     def keep_slot(self, client: str | None) -> None:
         """Keep the connection slot of `client` while another protocol has the socket."""
         self._counts, self._client = True, client

@@ -109,10 +109,6 @@ class HttpConnection(PacedConnection):
         """True while no request has begun since the connection was accepted."""
         return self.state is IDLE and self._idle_until is None and self._step is None
 
-    def is_idle_for_long(self, now: float) -> bool:
-        """Return whether the connection has been idle for longer than keepalive_s."""
-        return self.state is IDLE and self._idle_until is not None and now >= self._idle_until
-
     def rest(self) -> None:
         """Start the keepalive_s for which an idle connection stays open."""
         self._idle_until = self._loop.time() + self.owner.keepalive_s
