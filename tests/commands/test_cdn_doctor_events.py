@@ -33,7 +33,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-AFTER_S = 2.0
+AFTER_S = 2.4  # of which a busy client sees less
 
 
 async def comment(wire: Wire) -> None:
