@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 # Handshakes that begin in one pass: 5 ms, for which everybody else waits.
 AT_ONCE = 8
@@ -16,23 +15,9 @@ class HandshakeTurns:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def wait(self) -> None:
         """Return in a pass of the loop in which fewer than AT_ONCE others began."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._admit, loop)
-        self._waiting.append(turn)
-        await turn
-
-    def _admit(self, loop: asyncio.AbstractEventLoop) -> None:
-        admitted = 0
-        while self._waiting and admitted < AT_ONCE:
-            turn = self._waiting.popleft()
-            if not turn.done():  # its time was over
-                turn.set_result(None)
-                admitted += 1
-        if self._waiting:
-            loop.call_soon(self._admit, loop)
+        async with self._places:
+            await asyncio.sleep(0)  # with the place held: the next one begins in a later pass

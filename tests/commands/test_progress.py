@@ -7,15 +7,14 @@ import pty
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from gateway.commands.shell import progress
 from gateway.commands.shell.progress import Progress
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import pytest
 
     from tests.commands.conftest import CommandLine, Stream
@@ -51,15 +50,8 @@ class OnTerminal:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Kill the command if it runs, and close the terminal."""
         self.process.kill()
         self.process.communicate()
         self._reader.join()
@@ -108,7 +100,7 @@ def test_progress_is_shown_from_a_second_on_and_then_five_times_a_second(
 def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
     cli: CommandLine, text: Stream
 ) -> None:
-    with OnTerminal(cli, "append", text.name, "--lines") as command:
+    with closing(OnTerminal(cli, "append", text.name, "--lines")) as command:
         written = 0
 
         def is_shown() -> bool:
@@ -128,7 +120,7 @@ def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
 def test_doctor_shows_how_many_checks_are_done_while_it_waits(
     cli: CommandLine, server: Headgate
 ) -> None:
-    with OnTerminal(cli, "doctor", server.streams) as command:
+    with closing(OnTerminal(cli, "doctor", server.streams)) as command:
         assert command.end() in {0, 1}
     before, erased, after = command.shown.rpartition(ERASED)
     assert before.endswith(b" of 18 checks done\x1b[K")
