@@ -36,17 +36,17 @@ FIELD = frozenset(
         connector content context converter copy count counter creation data deadline decision
         default delivery deployment description descriptor detector directive distribution
         driver effect end entry event exchange exemplar explanation export fact failure field
-        file folder frame freshness gateway get group handler handshake head histogram hook
-        host index inspector issuer item kind length level lifecycle lifetime limit line list
-        listener listing loader loop map maker metadata metric mistake name news observer outcome
+        file folder frame freshness gateway gauge get group handler handshake head histogram hook
+        host increase index inspector issuer item kind length level lifecycle lifetime limit line list
+        listener listing loader loop map maker mean metadata metric mistake name news observer outcome
         output
-        owner panel part pattern pipeline point poller process
-        progress proof proxy purge purger query
-        question queue quota rank rate reading receiver recipient refusal registry relay reload
+        owner panel part pattern pipeline point poller prediction process
+        progress proof proxy purge purger quantile query
+        question queue quota rank rate ratio reading receiver recipient refusal registry relay reload
         reloader reply report request response result revalidation rotation router rule sample
         schedule scope search secret segment sender serializer server session set setting share
         sharing size slot snapshot socket source span state status store subscription summary
-        supervisor support sweeper table template thread timeout timer token tracer traffic
+        supervisor support sweeper table template thread threshold timeout timer token total tracer traffic
         transport type user validator verification waiter warning watch write writer
         """,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway.monitoring.quantities import AllConditions, CertificateTime, Gauge, Threshold
 from gateway.monitoring.rules import Alert
 
 DAY_S = 86_400
@@ -28,23 +29,25 @@ EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends for whoever has to r
 EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
 
 
-def _expires(threshold: ExpiryBound) -> str:
-    """Return the seconds that are left of a certificate, where they are too few."""
+def _expires(bound: ExpiryBound) -> AllConditions:
+    """Return the condition that fewer seconds are left of a certificate."""
     expiry, start = (f"headgate_tls_certificate_{what}_seconds" for what in ("expiry", "start"))
-    left = f"{expiry} - time()"
-    return f"{left} < {threshold.seconds} and {left} < {threshold.share:g} * ({expiry} - {start})"
+    left = CertificateTime(start, expiry)
+    of_its_time = Threshold(left, "<", CertificateTime(start, expiry, bound.share))
+    return AllConditions(Threshold(left, "<", bound.seconds), (of_its_time,))
 
 
 CERTIFICATE_ALERTS = (
     Alert(
         "HeadgateCertificateFilesRefused",
-        "headgate_tls_files_ok == 0",
+        Threshold(Gauge("headgate_tls_files_ok"), "==", 0),
         "1m",  # longer than a renewal takes to write both files
         "warning",
         "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}.",
         "The former certificate stays in use until it expires, and a restart would fail."
         " /readyz and the log line tls.files_refused say why.",
         "tls",
+        "{setting}",
     ),
     Alert(
         "HeadgateCertificateExpiresSoon",

@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.monitoring import promql
-from gateway.monitoring.rules import Alert, RecordingRule
+from gateway.monitoring.quantities import (
+    AllConditions,
+    AnyCondition,
+    Increase,
+    Rate,
+    Ratio,
+    RecordedQuantity,
+    Threshold,
+)
+from gateway.monitoring.rules import Alert
 
 OBJECTIVE = 99.9  # percent of the requests of a route
 LEAST_OBJECTIVE = 95.0  # below, the fastest burn that is looked for would be more than all requests
@@ -31,15 +40,15 @@ SLOW = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
-def errors(window: str) -> str:
-    """Return the name of the recording for the share of 5xx in a window."""
-    return f"job_route:headgate_server_errors:ratio_rate{window}"
-
-
-RECORDINGS = tuple(
-    RecordingRule(errors(window), promql.server_errors("job, route", window=window))
-    for window in WINDOWS
-)
+def errors(window: str) -> RecordedQuantity:
+    """Return the recorded share of 5xx in a window."""
+    return RecordedQuantity(
+        f"job_route:headgate_server_errors:ratio_rate{window}",
+        Ratio(
+            Rate("headgate_requests_total", "job, route", promql.SERVER_ERROR, window),
+            Rate("headgate_requests_total", "job, route", "", window),
+        ),
+    )
 
 
 def burn_alerts(objective: float) -> tuple[Alert, Alert]:
@@ -69,14 +78,14 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
     )
 
 
-def _either(burns: tuple[Burn, ...], budget: float) -> str:
-    return " or ".join(f"({_burning(burn, budget)})" for burn in burns)
+def _either(burns: tuple[Burn, ...], budget: float) -> AnyCondition:
+    return AnyCondition(tuple(_burning(burn, budget) for burn in burns))
 
 
-def _burning(burn: Burn, budget: float) -> str:
-    bound = f"{burn.rate * budget:.6g}"
-    count = promql.increase("headgate_requests_total", "job, route", promql.SERVER_ERROR, burn.long)
-    return (
-        f"{errors(burn.long)} > {bound} and {errors(burn.short)} > {bound}"
-        f" and {count} >= {FEWEST_ERRORS}"
+def _burning(burn: Burn, budget: float) -> AllConditions:
+    bound = burn.rate * budget
+    count = Increase("headgate_requests_total", "job, route", promql.SERVER_ERROR, burn.long)
+    return AllConditions(
+        Threshold(errors(burn.long), ">", bound),
+        (Threshold(errors(burn.short), ">", bound), Threshold(count, ">=", FEWEST_ERRORS)),
     )

@@ -36,21 +36,6 @@ def served_without_origin(by: str, where: str = "", window: str = "5m") -> str:
     return _share("headgate_cache_results_total", SERVED_HERE, by, where, window)
 
 
-def origin_failures(by: str, where: str = "", window: str = "5m") -> str:
-    """Return the share of requests to an origin that it did not answer properly."""
-    return _share("headgate_origin_requests_total", FAILED, by, where, window)
-
-
-def server_errors(by: str, where: str = "", window: str = "5m") -> str:
-    """Return the share of requests that got 5xx."""
-    return _share("headgate_requests_total", SERVER_ERROR, by, where, window)
-
-
-def failed_appends(by: str, where: str = "", window: str = "5m") -> str:
-    """Return the share of appends that the log could not take."""
-    return _share("headgate_appends_total", FAILED_APPEND, by, where, window)
-
-
 def mean(histogram: str, by: str, where: str = "", window: str = "5m") -> str:
     """Return the mean of a histogram's observations."""
     sums = rate(f"{histogram}_sum", by, where, window)

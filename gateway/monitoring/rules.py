@@ -1,4 +1,4 @@
-"""The rules for Prometheus: recordings, and alerts with their texts."""
+"""The rules: recordings, and alerts with their conditions and texts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from gateway.monitoring.parts import Part
+    from gateway.monitoring.quantities import Condition, Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,32 @@ class RecordingRule:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert, which fires when its expression has had a result for as long as `lasting`.
+    """An alert, which fires when its condition has had a result for as long as `lasting`.
 
     `critical` alerts wake somebody: readers or writers are not served, or data are lost.
     """
 
     name: str
-    expr: str
+    condition: Condition
     lasting: str
     severity: Literal["warning", "critical"]
     summary: str
     description: str
     part: Part | None = None
+    # The name of the health check or note about the same, with labels in braces: one item together.
+    check: str | None = None
+
+    @property
+    def expr(self) -> str:
+        """The condition as Prometheus evaluates it."""
+        return self.condition.promql
+
+    @property
+    def anchor(self) -> str:
+        """The fragment of the section that says what to do."""
+        return self.name.lower()
+
+
+def recording(record: str, quantity: Quantity, part: Part | None = None) -> RecordingRule:
+    """Return the recording rule of a quantity."""
+    return RecordingRule(record, quantity.promql, part)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.monitoring.alerts import RECORDINGS, alerts
+from gateway.monitoring.alerts import alerts
 from gateway.monitoring.board import PANELS
+from gateway.monitoring.recordings import RECORDINGS
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.telemetry.test_metrics import DECLARED
 

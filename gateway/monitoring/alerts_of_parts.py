@@ -1,0 +1,246 @@
+"""Alert rules of the parts that not every configuration has, such as logs in files or origins."""
+
+from __future__ import annotations
+
+from gateway.monitoring import promql
+from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
+from gateway.monitoring.quantities import (
+    AllConditions,
+    AnyCondition,
+    Gauge,
+    Increase,
+    Prediction,
+    Rate,
+    Ratio,
+    Threshold,
+    Total,
+    UnlessCondition,
+)
+from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
+from gateway.monitoring.rules import Alert
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+_ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
+_FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
+_OF_A_LOG = "job, instance, route"
+_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_LOG, promql.FAILED_APPEND)
+_FAILING_APPENDS = Ratio(
+    Rate("headgate_appends_total", _OF_A_LOG, promql.FAILED_APPEND),
+    Rate("headgate_appends_total", _OF_A_LOG),
+)
+_FREE = "headgate_log_free_bytes"
+
+
+def _changed_histories(lost: str) -> Threshold:
+    """Return whether histories changed within an hour, so that a late look sees it."""
+    changes = Increase("headgate_log_histories_total", "job, route", f'lost="{lost}"', "1h")
+    return Threshold(changes, ">", 0)
+
+
+OF_PARTS = (
+    Alert(
+        "HeadgateAccessFileRefused",
+        Threshold(Gauge("headgate_access_file_ok"), "==", 0),
+        "1m",  # longer than any editor needs to write a file
+        "warning",
+        "{{ $labels.instance }} cannot use the present file of {{ $labels.setting }}.",
+        "The former content stays in force: later revocations and additions have no effect, and"
+        " a restart would fail. /readyz and the log line access.file_refused say why.",
+        "access_files",
+        "{setting}",
+    ),
+    *CERTIFICATE_ALERTS,
+    Alert(
+        "HeadgateWorkersSilent",
+        Threshold(Gauge("headgate_workers_silent"), ">", 0),
+        "2m",
+        "warning",
+        "{{ $value }} workers of {{ $labels.instance }} do not answer.",
+        "A worker that hangs is replaced after half a minute; /readyz names it.",
+        "workers",
+        "worker",
+    ),
+    Alert(
+        "HeadgateWorkersRestart",
+        Threshold(Increase("headgate_worker_restarts_total", window="15m"), ">", 2),
+        "0m",
+        "warning",
+        "Workers of {{ $labels.instance }} were replaced more than twice in a quarter of an hour.",
+        "The log line worker.ended says what ended them.",
+        "workers",
+    ),
+    Alert(
+        "HeadgateLogDown",
+        Threshold(Gauge("headgate_log_up"), "==", 0),
+        "1m",
+        "critical",
+        "The log of {{ $labels.route }} takes no appends on {{ $labels.instance }}.",
+        "/readyz and the log line log.failed give the reason.",
+        "log",
+        "log {route}",
+    ),
+    Alert(
+        "HeadgateSlowAppends",
+        Threshold(APPENDS, ">", 0.5),  # a sync takes milliseconds, on a bad disk tens of them
+        "10m",
+        "warning",
+        "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"
+        " {{ $labels.instance }}.",
+        "Compare the times of queue, write and sync: the disk or Redis is slow, or there are more"
+        " appends than it can store.",
+        "log",
+    ),
+    Alert(
+        "HeadgateAppendsFail",
+        AllConditions(
+            Threshold(_FAILING_APPENDS, ">", 0.01),
+            (Threshold(_FAILED_APPENDS, ">", 2),),
+        ),
+        "2m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} fail on"
+        " {{ $labels.instance }}.",
+        "The log cannot store them, and their writers get 503: /readyz, and the log lines"
+        " log.failed and log.refused, give the reason.",
+        "log",
+    ),
+    Alert(
+        "HeadgateDiskNearlyFull",
+        Threshold(Gauge(_FREE), "<", GIB),
+        "5m",
+        "critical",
+        "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
+        "Without room, appends are refused. Delete streams or make the disk larger.",
+        "file",
+    ),
+    Alert(
+        "HeadgateQuotaNearlyFull",
+        Threshold(
+            Ratio(Gauge("headgate_log_used_bytes"), Gauge("headgate_log_max_bytes")), ">", 0.9
+        ),
+        "5m",
+        "warning",
+        "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
+        " max_log_size.",
+        "Beyond it creations and appends get 507. Delete streams or raise max_log_size.",
+        "quota",
+        "quota {route}",
+    ),
+    Alert(
+        "HeadgateDiskFills",
+        # Each prediction is eight times as long as the data that there must be for it, at most: of
+        # minutes, the creation of a file would be the end of the disk.
+        AnyCondition(
+            (
+                Threshold(Prediction(_FREE, "6h", 86_400, "3h"), "<", 0),
+                Threshold(Prediction(_FREE, "1h", 14_400, "30m"), "<", 0),
+            )
+        ),
+        "15m",
+        "warning",
+        "At this pace the disk of {{ $labels.route }} on {{ $labels.instance }} is full within"
+        " a day.",
+        "Set an expiry for streams, delete some, or make the disk larger.",
+        "file",
+    ),
+    Alert(
+        "HeadgateWalDamaged",
+        Threshold(Gauge("headgate_log_damaged_wals"), ">", 0),
+        "0m",
+        "critical",
+        "Acknowledged appends to {{ $labels.route }} are lost on {{ $labels.instance }}.",
+        "A crash has left a damaged WAL; docs/operating.md says what to do.",
+        "file",
+        "loss {route}",
+    ),
+    Alert(
+        "HeadgateHistoryLost",
+        _changed_histories("yes"),
+        "0m",
+        "critical",
+        "The Redis of {{ $labels.route }} has lost acknowledged writes.",
+        "After a restart or failover it lacks the last writes that it had acknowledged. The offsets"
+        " of lost data get 410.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateHistoryChanged",
+        # Of gateways that share a Redis, one that can tell is enough.
+        UnlessCondition(_changed_histories("unknown"), _changed_histories("no")),
+        "0m",
+        "warning",
+        "The Redis of {{ $labels.route }} has restarted or failed over, and no gateway can tell"
+        " whether writes are lost.",
+        "No gateway had stored anything there since its start, or another gateway wrote to the"
+        " same stream before it could check.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateRedisAofFails",
+        AllConditions(
+            Threshold(Gauge("headgate_redis_aof_ok"), "==", 0),
+            (Threshold(Gauge("headgate_redis_aof_enabled"), "==", 1),),
+        ),
+        "1m",
+        "critical",
+        "The Redis of {{ $labels.route }} cannot write its append-only file.",
+        "A restart of this Redis would lose streams. Look at its log and its disk.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateRedisReplicaLags",
+        Threshold(Gauge("headgate_redis_replica_lag_bytes"), ">", 16 * MIB),
+        "5m",
+        "warning",
+        "A replica of the Redis of {{ $labels.route }} is {{ $value | humanize1024 }}B behind.",
+        "A failover now would lose as much.",
+        "redis",
+    ),
+    Alert(
+        "HeadgatePurgesFail",
+        Threshold(_FAILED_PURGES, ">", 0),  # it is tried once a minute at least, whatever waits
+        "10m",
+        "warning",
+        "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
+        "Readers may still get deleted streams. /readyz and the log line purge.failed give the"
+        " reason.",
+        "purges",
+        "purge {cache}",
+    ),
+    Alert(
+        "HeadgateOriginServerDown",
+        Threshold(Gauge("headgate_origin_up"), "==", 0),
+        "5m",
+        "warning",
+        "{{ $labels.instance }} cannot reach {{ $labels.server }}, an origin of"
+        " {{ $labels.route }}.",
+        "Requests go to the other servers of the route, if there are any.",
+        "origin",
+    ),
+    Alert(
+        "HeadgateOriginDown",
+        Threshold(Total("headgate_origin_up", "job, instance, route", combine="max"), "==", 0),
+        "1m",
+        "critical",
+        "{{ $labels.instance }} cannot reach any server of the origin of {{ $labels.route }}.",
+        "Readers get what is cached, and writers get 502.",
+        "origin",
+        "origin {route}",
+    ),
+    Alert(
+        "HeadgateOriginErrors",
+        # One failure in five minutes is 5 % of 20 requests: of fewer it says nothing.
+        AllConditions(
+            Threshold(ORIGIN_FAILURES, ">", 0.05), (Threshold(_ORIGIN_REQUESTS, ">", 0.1),)
+        ),
+        "5m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the requests to the origin of"
+        " {{ $labels.route }} fail.",
+        "The origin's log says why it answers 5xx; the gateway's log line origin.failed has the"
+        " other failures.",
+        "origin",
+    ),
+)

@@ -1,0 +1,291 @@
+"""Quantities and conditions of alert rules: the one declaration that two evaluators read.
+
+`promql` is what Prometheus evaluates. `by` are labels with commas between, `where` are label
+matchers of PromQL with `=`, `!=` or `=~`, and windows are durations of PromQL.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from gateway.monitoring import promql
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds(duration: str) -> int:
+    """Return the seconds of a duration such as `5m`."""
+    return int(duration[:-1]) * _UNITS_S[duration[-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """The present value of each series of a gauge."""
+
+    metric: str
+    where: str = ""
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return f"{self.metric}{{{self.where}}}" if self.where else self.metric
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of a gauge over series with equal `by` labels, or the largest of them."""
+
+    metric: str
+    by: str
+    where: str = ""
+    combine: Literal["sum", "max"] = "sum"
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        if self.combine == "sum":
+            return promql.total(self.metric, self.by, self.where)
+        return f"{self.combine} by ({self.by}) ({self.metric})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The growth of a counter per second in a window, summed over series with equal `by` labels."""
+
+    metric: str
+    by: str
+    where: str = ""
+    window: str = "5m"
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return promql.rate(self.metric, self.by, self.where, self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """The growth of a counter in a window; without `by` that of each series."""
+
+    metric: str
+    by: str = ""
+    where: str = ""
+    window: str = "5m"
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        if not self.by:
+            return f"increase({self.metric}[{self.window}])"
+        return promql.increase(self.metric, self.by, self.where, self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of a histogram's observations in five minutes."""
+
+    metric: str
+    by: str
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return promql.mean(self.metric, self.by)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """A quantile of a histogram's observations in five minutes."""
+
+    q: float
+    metric: str
+    by: str
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return promql.quantile(self.q, self.metric, self.by)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A quantity divided by another one with the same labels."""
+
+    part: Quantity
+    whole: Quantity
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return f"{self.part.promql} / {self.whole.promql}"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateTime:
+    """The seconds that are `left` of a certificate, or a `share` of those it was made for."""
+
+    start: str
+    expiry: str
+    share: float | None = None  # None for what is left
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        if self.share is None:
+            return f"{self.expiry} - time()"
+        return f"{self.share:g} * ({self.expiry} - {self.start})"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The value that a gauge will have after `ahead_s` if it goes on as in the window.
+
+    It has no result for a series without a sample of `known` ago.
+    """
+
+    metric: str
+    window: str
+    ahead_s: int
+    known: str
+
+    @property
+    def promql(self) -> str:
+        """The expression, without `known`, which a condition adds behind the threshold."""
+        return f"predict_linear({self.metric}[{self.window}], {self.ahead_s})"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedQuantity:
+    """A quantity under the name of the recording rule that has it in Prometheus."""
+
+    name: str
+    quantity: Quantity
+
+    @property
+    def promql(self) -> str:
+        """The name."""
+        return self.name
+
+
+Quantity: TypeAlias = (
+    Gauge
+    | Total
+    | Rate
+    | Increase
+    | Mean
+    | Quantile
+    | Ratio
+    | CertificateTime
+    | Prediction
+    | RecordedQuantity
+)
+Operator: TypeAlias = Literal["<", ">", "==", ">="]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The values of a quantity that are beyond a threshold."""
+
+    quantity: Quantity
+    operator: Operator
+    bound: float | CertificateTime
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        bound = self.bound
+        text = bound.promql if isinstance(bound, CertificateTime) else _number(bound)
+        compared = f"{self.quantity.promql} {self.operator} {text}"
+        if isinstance(self.quantity, Prediction):
+            known = f"{self.quantity.metric} offset {self.quantity.known}"
+            return f"{compared} and on (job, instance, route) {known}"
+        return compared
+
+
+@dataclass(frozen=True, slots=True)
+class AllConditions:
+    """The values of a condition whose labels another condition has as well."""
+
+    first: Condition
+    others: tuple[Condition, ...]
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return " and ".join(one.promql for one in (self.first, *self.others))
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCondition:
+    """The values of several conditions; of equal labels those of the first."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        if len(self.conditions) == 1:
+            return self.conditions[0].promql
+        return " or ".join(f"({one.promql})" for one in self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class UnlessCondition:
+    """The values of a condition whose labels another condition does not have."""
+
+    first: Condition
+    other: Condition
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return f"{self.first.promql} unless {self.other.promql}"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCondition:
+    """A condition on metrics that other programs have, too: of gateways alone."""
+
+    condition: Threshold
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        return f"{self.condition.promql} and on (job, instance) headgate_build_info"
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideCondition:
+    """A condition that a gateway cannot see by itself; `reason` says why."""
+
+    promql: str
+    reason: str
+
+
+Condition: TypeAlias = (
+    Threshold | AllConditions | AnyCondition | UnlessCondition | GatewayCondition | OutsideCondition
+)
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else f"{number:.6g}"
+
+
+def main_threshold(condition: Condition) -> Threshold | None:
+    """Return the threshold whose value an alert shows; None for a condition from outside."""
+    match condition:
+        case Threshold():
+            return condition
+        case AllConditions(first, _) | UnlessCondition(first, _) | AnyCondition((first, *_)):
+            return main_threshold(first)
+        case GatewayCondition(threshold):
+            return threshold
+        case _:
+            return None
+
+
+def labels(by: str) -> tuple[str, ...]:
+    """Return the labels in `by`, without those that are the same for all of a gateway."""
+    return tuple(name for name in re.split(", *", by) if name not in {"", "job", "instance"})
