@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.settings import About, Configuration
-    from admin.model.streams import MessagePlace, Messages, RunsView
+    from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
@@ -134,19 +134,20 @@ class Console:
 
     async def streams(
         self,
-        route: str,
+        search: StreamSearch,
         *,
-        begins: str = "",
         order: StreamOrder = "name",
         after: str = "",
         limit: int = PAGE,
     ) -> StreamPage:
-        """Return a page of a route's streams. Raises NotTold."""
-        self._routes.check(route)
+        """Return a page of the streams that a search finds. Raises NotTold."""
+        self._routes.check(search.route)
         if order not in get_args(StreamOrder):
             raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
         limit = max(1, min(limit, LARGEST_PAGE))
-        question = ListStreams(route, begins, order, after, limit)
+        question = ListStreams(
+            search.route, search.begins, search.contains, search.glob, order, after, limit
+        )
         processes = self._settings.workers
         answers = await self._query(lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)

@@ -17,7 +17,7 @@ from admin.api.values import (
     Routes,
 )
 from admin.console import CONSOLE
-from admin.model.streams import MessagePlace, Messages, RunsView
+from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ async def refusals(request: web.Request, query: OfSpan, _body: None) -> Refusals
 async def streams(request: web.Request, query: OfRoute, _body: None) -> StreamPage:
     """Return a page of the streams of a route."""
     return await request.app[CONSOLE].streams(
-        query.route,
-        begins=query.begins,
+        StreamSearch(query.route, query.begins, query.contains, query.glob),
         order=query.order,
         after=query.after,
         limit=query.limit,

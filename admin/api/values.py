@@ -29,10 +29,17 @@ class OfSpan(msgspec.Struct, frozen=True):
 
 
 class OfRoute(msgspec.Struct, frozen=True):
-    """Return a page of a route's streams. Raises NotTold."""
+    """The streams of a route whose names begin with `begins`, have `contains` and are like `glob`.
+
+    Empty conditions hold for every name. A search for `contains` or `glob` compares 100,000 names
+    for each page at most, so that a page can be short, or empty: go on from `after` until it is
+    null.
+    """
 
     route: str
     begins: str = ""
+    contains: str = ""
+    glob: str = ""
     order: StreamOrder = "name"
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE

@@ -1,10 +1,22 @@
-"""The messages of a stream, and the runs of a route."""
+"""Searches of streams, the messages of one, and the runs of a route."""
 
 from __future__ import annotations
 
 import msgspec
 
 from gateway.telemetry.inspection import RunStatus
+
+
+class StreamSearch(msgspec.Struct, frozen=True):
+    """The streams of a route whose names begin with `begins`, have `contains` and are like `glob`.
+
+    Empty conditions hold for every name.
+    """
+
+    route: str
+    begins: str = ""
+    contains: str = ""
+    glob: str = ""
 
 
 class RunView(msgspec.Struct, frozen=True):

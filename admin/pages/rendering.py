@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from admin.model.kinds import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
+from gateway.protocol.http.name_search import spoken
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "relative": show.relative,
     "exact": show.exact,
     "machine": show.machine,
-    "spoken": show.spoken,
+    "spoken": spoken,
     "sentence": show.sentence,
     "visible": show.visible,
     "middle": show.middle,

@@ -8,12 +8,10 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import quote, unquote
 
 UNKNOWN = "–"
 THOUSANDS = ("", "k", "M", "G", "T", "P")
 LONGEST_NAME = 48  # characters: as many as a table's column holds beside its figures
-IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 MINUTE_S = 60
 HOUR_S = 60 * MINUTE_S
 DAY_S = 24 * HOUR_S
@@ -127,12 +125,6 @@ def _iso(moment: float, between: str, zone: str) -> str:
     except (OverflowError, ValueError, OSError):  # what expires in the year 100,000
         return f"{moment:.0f} s after 1970"
     return f"{time:%Y-%m-%d}{between}{time:%H:%M:%S}{zone}"
-
-
-def spoken(name: str) -> str:
-    """Return a stream's name percent-decoded, if encoding it again gives the same name."""
-    plain = unquote(name)
-    return plain if quote(plain, IN_NAMES) == name else name
 
 
 def visible(text: str) -> str:

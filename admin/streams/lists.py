@@ -61,16 +61,17 @@ def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -
 
 
 def _by_name(
-    _question: ListStreams, answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
+    question: ListStreams, answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
 ) -> tuple[list[StreamRow], str | None]:
     """Merge by name up to where the first page ends, so that the next one misses nothing."""
     ordered = sorted(rows.values(), key=lambda row: row.name)
-    unfinished = [answer for answer in answers if answer.after is not None and answer.rows]
-    if not unfinished:
-        return ordered, None
-    first = min(unfinished, key=lambda answer: answer.rows[-1].name)
-    last = first.rows[-1].name
-    return [row for row in ordered if row.name <= last], first.after
+    after = min((it.after for it in answers if it.after is not None), default=None)
+    if after is not None:
+        ordered = [row for row in ordered if row.name <= after]
+    if len(ordered) > question.limit:
+        ordered = ordered[: question.limit]
+        after = ordered[-1].name
+    return ordered, after
 
 
 def _ranked(

@@ -123,6 +123,12 @@ class Listing(Protocol):
         The cost depends on their number, not on how many streams the log has.
         """
 
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        """Return the first paths, at most `limit`, that begin with `prefix` and follow `after`.
+
+        There may be no stream at some of them any more.
+        """
+
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         """Return bytes and path of the largest streams, at most `most`, that begin with `prefix`.
 

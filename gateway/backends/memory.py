@@ -69,6 +69,10 @@ class MemoryListing(Listing):
         return ListingPage(states, found[limit - 1] if len(found) > limit else None)
 
     @override
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        return await asyncio.to_thread(_first_paths, list(self._states), prefix, after, limit)
+
+    @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         states = list(self._states.values())
         return await asyncio.to_thread(_largest, states, prefix, most)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
 from gateway.live.reader_states import reader_states, readers_by_mode
+from gateway.protocol.http.name_search import name_test
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     MOST_READERS,
@@ -23,7 +24,7 @@ from gateway.telemetry.inspection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.rules.cached_response import CachedResponse
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListStreams, ReaderMode
     from gateway.turns import Turns
 
-PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: half a millisecond
+PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: two milliseconds
 ROWS_A_STEP = 100
 MOST_DIGITS = 9
 
@@ -54,12 +55,13 @@ class KnownStreams:
         Raises NotOffered for another order.
         """
         limit = max(1, min(question.limit, LARGEST_PAGE))
+        fits = self._test(question)
         if question.order == "name":
-            rows = await self._turns.run(self._by_name(question, limit + 1))
+            rows = await self._turns.run(self._by_name(question, fits, limit + 1))
             after = rows[limit - 1].name if len(rows) > limit else None
         elif question.order == "readers":
             skip = _place(question.after)
-            found = await self._turns.run(self._by_readers(question.name_prefix, skip + limit + 1))
+            found = await self._turns.run(self._by_readers(fits, skip + limit + 1))
             rows = found[skip:]
             after = str(skip + limit) if len(rows) > limit else None
         else:
@@ -95,20 +97,31 @@ class KnownStreams:
             readers_by_mode=modes,
         )
 
-    def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
-        begin, after = self._above + question.name_prefix, self._above + question.after
+    def _test(self, question: ListStreams) -> Callable[[str], bool]:
+        """Return whether a path is that of a stream that a question is about."""
+        begin, above = self._above + question.name_prefix, len(self._above)
+        fits = name_test(question.contains, question.glob)
+        if fits is None:
+            return lambda path: path.startswith(begin)
+        return lambda path: path.startswith(begin) and fits(path[above:])
+
+    def _by_name(
+        self, question: ListStreams, fits: Callable[[str], bool], most: int
+    ) -> Generator[None, None, list[StreamRow]]:
+        after = self._above + question.after
         found: list[str] = []
         paths = iter([*self._followed.paths(), *self._cache.responses.paths()])
         while some := list(islice(paths, PATHS_A_STEP)):
-            fitting = {path for path in some if path.startswith(begin) and path > after}
+            fitting = {path for path in some if path > after and fits(path)}
             found = nsmallest(most, fitting.union(found))
             yield
         return [self._row(path) for path in found]
 
-    def _by_readers(self, prefix: str, most: int) -> Generator[None, None, list[StreamRow]]:
-        begin = self._above + prefix
+    def _by_readers(
+        self, fits: Callable[[str], bool], most: int
+    ) -> Generator[None, None, list[StreamRow]]:
         found: list[StreamRow] = []
-        paths = iter([path for path in self._followed.paths() if path.startswith(begin)])
+        paths = iter([path for path in self._followed.paths() if fits(path)])
         while some := list(islice(paths, ROWS_A_STEP)):
             rows = [*found, *map(self._row, some)]
             found = nsmallest(most, rows, key=lambda row: (-row.readers, row.name))

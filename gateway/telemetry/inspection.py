@@ -29,11 +29,14 @@ class ListStreams(msgspec.Struct, tag=True, frozen=True):
     """The streams of a route whose names begin with `name_prefix`, a page of them.
 
     By name they rise, by anything else they fall. `name_prefix` may be written as a client would; a
-    route is given its canonical form. `after` is the `after` of the page before.
+    route is given its canonical form. `after` is the `after` of the page before. `contains` and
+    `glob` are further conditions on the names (`name_test`).
     """
 
     route: str  # its prefix
     name_prefix: str = ""
+    contains: str = ""
+    glob: str = ""
     order: StreamOrder = "name"
     after: str = ""
     limit: int = PAGE
@@ -52,14 +55,17 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None  # epoch seconds
     forked_from: str | None = None  # a path
     created_at: float | None = None  # epoch seconds
+    stream_id: str | None = None  # another stream at this name, created later, has another one
     is_copied: bool = False  # an origin has it, and so its rate, end and producers are not known
 
 
 class StreamPage(msgspec.Struct, tag=True, frozen=True):
     """Streams, and where the next page begins; None when there is none.
 
-    `as_of` is the time of the survey (epoch seconds), if the order is that of a survey. With
-    `known_only` there may be streams that no client has requested from this gateway.
+    By name, `after` is a name: no stream up to it is missing from this page. A page of a search may
+    be short, or empty, and others may follow. `as_of` is the time of the survey (epoch seconds), if
+    the order is that of a survey. With `known_only` there may be streams that no client has
+    requested from this gateway.
     """
 
     rows: tuple[StreamRow, ...]

@@ -43,6 +43,18 @@ def walk(processes: list[list[StreamRow]], order: StreamOrder, limit: int) -> li
     return seen
 
 
+def searched(known: list[StreamRow], question: ListStreams, compared: int) -> StreamPage:
+    """What a process answers to a search for `x` that compares so many names for each page."""
+    rest = sorted(row.name for row in known if row.name > question.after)
+    found: list[StreamRow] = []
+    for number, name in enumerate(rest, 1):
+        if "x" in name:
+            found.append(StreamRow(name=name))
+        if number < len(rest) and (number == compared or len(found) == question.limit):
+            return StreamPage(tuple(found), name)
+    return StreamPage(tuple(found))
+
+
 names = st.lists(st.sampled_from("abcdefghij"), unique=True)
 
 
@@ -57,6 +69,29 @@ def test_streams_known_to_several_processes_are_listed_once(
     counts = {name: sum(name in mine for mine in known) for name in everything}
     assert [row.name for row in busiest] == sorted(everything, key=lambda it: (-counts[it], it))
     assert {row.name: row.readers for row in busiest} == counts
+
+
+@given(
+    st.lists(st.lists(st.text("axy", min_size=1, max_size=3), unique=True), min_size=2, max_size=4),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_a_search_in_several_processes_finds_every_stream_once_wherever_each_page_ends(
+    known: list[list[str]], limit: int, compared: int
+) -> None:
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        question = ListStreams("/r", contains="x", after=after, limit=limit)
+        answers = [
+            searched([StreamRow(name=name) for name in mine], question, compared) for mine in known
+        ]
+        merged = lists.page(question, answers, len(known))
+        assert len(merged.rows) <= limit
+        assert merged.after is None or merged.after > after
+        found += [row.name for row in merged.rows]
+        after = merged.after
+    assert found == sorted({name for mine in known for name in mine if "x" in name})
 
 
 def test_the_stream_page_of_a_single_process_is_returned_unchanged() -> None:

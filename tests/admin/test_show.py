@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.pages import show
+from gateway.protocol.http.name_search import IN_NAMES, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,9 +118,9 @@ def test_a_shortened_name_keeps_its_beginning_and_its_end(text: str, longest: in
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_percent_encoded_name_is_shown_decoded(text: str) -> None:
-    assert show.spoken(quote(text, show.IN_NAMES)) == text
+    assert spoken(quote(text, IN_NAMES)) == text
 
 
 @pytest.mark.parametrize("name", ["a%2Fb", "%zz", "a%2525%", "%FF"])
 def test_a_name_stays_encoded_where_decoding_is_ambiguous(name: str) -> None:
-    assert show.spoken(name) == name
+    assert spoken(name) == name

@@ -239,7 +239,7 @@ async def test_a_page_requested_as_an_event_stream_sends_its_regions(
 async def test_links_on_a_page_use_the_host_of_its_request() -> None:
     tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
     app = application(Everywhere(), admin_tokens=tokens)
-    path = "/streams?begins=&route=/v1/audit"
+    path = "/streams?text=&route=/v1/audit"
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         told = {}
         for host in ("one.example", "two.example", "a';ls"):

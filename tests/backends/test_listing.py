@@ -85,6 +85,7 @@ async def test_listed_pages_equal_a_model_after_any_creations_and_removals(log: 
         listed = await needed(log.listing).page(begins, after, limit)
         assert [state.path for state in listed.states] == fitting[:limit]
         assert listed.after == (fitting[limit - 1] if len(fitting) > limit else None)
+        assert list(await needed(log.listing).paths(begins, after, limit)) == fitting[:limit]
 
 
 async def _made(log: Log, paths: set[str]) -> dict[str, StreamState]:

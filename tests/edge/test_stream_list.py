@@ -82,6 +82,23 @@ async def test_a_prefix_filter_matches_in_every_spelling(order: str) -> None:
             assert [row.name for row in told.rows] == [name], begins
 
 
+@pytest.mark.parametrize("order", ["name", "readers"])
+async def test_a_search_finds_known_streams_whose_names_fit(order: str) -> None:
+    async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
+        for name in ("a/events", "b/events", "b/%C3%A9"):
+            tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
+            client = await gateway.connect()
+            client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 3)
+        for search, found in (
+            ({"contains": "/e"}, ["a/events", "b/events"]),
+            ({"glob": "b/?"}, ["b/%C3%A9"]),
+            ({"name_prefix": "b", "contains": "events"}, ["b/events"]),
+        ):
+            told = await page(gateway, **search, order=order)
+            assert [row.name for row in told.rows] == found
+
+
 async def test_streams_are_listed_with_the_most_readers_first() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         for name, readers in (("few", 1), ("many", 3)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryListing, MemoryLog
+from gateway.hosted import stream_list
 from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
@@ -91,6 +92,49 @@ async def test_a_prefix_filter_that_no_path_can_match_is_refused(begins: str) ->
         told = await answered(gateway, name_prefix=begins)
     assert isinstance(told, AnswerFailure)
     assert told.status == 400
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        pytest.param({"contains": "/e"}, ["a/events", "b/events"], id="contains"),
+        pytest.param({"glob": "*/events"}, ["a/events", "b/events"], id="glob"),
+        pytest.param({"name_prefix": "b", "contains": "event"}, ["b/events"], id="both"),
+        pytest.param({"name_prefix": "b", "glob": "a*"}, [], id="a-prefix-that-contradicts"),
+        pytest.param({"glob": "é*"}, ["%C3%A9t%C3%A9"], id="a-glob-of-another-script"),
+        pytest.param({"contains": "<b>"}, ["%3Cb%3E"], id="markup"),
+    ],
+)
+async def test_a_search_finds_the_streams_whose_names_fit(
+    search: dict[str, str], found: list[str]
+) -> None:
+    async with serving() as gateway:
+        await create(gateway, "a/events", "b/events", "b/x", "%C3%A9t%C3%A9", "%3Cb%3E")
+        assert names(await listed(gateway, **search)) == found
+
+
+async def test_a_search_that_has_compared_enough_names_goes_on_with_the_next_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_list, "COMPARED", 4)
+    monkeypatch.setattr(stream_list, "NAMES_AT_ONCE", 2)
+    async with serving() as gateway:
+        await create(gateway, *(f"s{number}" for number in range(9)), "t", "u")
+        page = await listed(gateway, contains="t")
+        assert (page.rows, page.after) == ((), "s3")
+        page = await listed(gateway, contains="t", after="s3")
+        assert (page.rows, page.after) == ((), "s7")
+        page = await listed(gateway, contains="t", after="s7", limit=1)
+        assert (names(page), page.after) == (["t"], "t")
+        page = await listed(gateway, contains="t", after="t")
+        assert (page.rows, page.after) == ((), None)
+
+
+async def test_a_search_by_size_is_refused_unless_it_is_by_prefix() -> None:
+    async with serving() as gateway:
+        refusal = await answered(gateway, order="size", contains="x")
+        assert isinstance(refusal, AnswerFailure)
+        assert refusal.status == 400
 
 
 async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:

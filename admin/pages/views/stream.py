@@ -13,10 +13,10 @@ from admin.errors import NotTold
 from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.show import spoken
 from admin.pages.visit import choice, frame, streams_url
 from admin.streams.client import LATEST
 from gateway.protocol.bodies.content import is_json
+from gateway.protocol.http.name_search import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

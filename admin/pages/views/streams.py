@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, get_args
 
 from admin.errors import NotTold
+from admin.model.streams import StreamSearch
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from admin.pages.visit import Visit
 
 PATH = "/streams"
+SEARCHES = {"begins": "begin with", "contains": "contain", "glob": "are like"}
 COLUMNS = (
     ("name", "Name", False),
     ("", "State", False),
@@ -33,10 +35,12 @@ async def show(visit: Visit) -> TemplatePage:
     prefixes = [route.prefix for route in await visit.console.routes()]
     route = visit.query.get("route", prefixes[0])
     order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
-    begins, after = visit.query.get("begins", ""), visit.query.get("after", "")
+    by = choice(visit.query.get("by", "begins"), tuple(SEARCHES), "by")
+    text, after = visit.query.get("text", ""), visit.query.get("after", "")
+    search = StreamSearch(route, **{by: text})
     listed, trouble = None, None
     try:
-        listed = await visit.console.streams(route, begins=begins, order=order, after=after)
+        listed = await visit.console.streams(search, order=order, after=after)
     except NotTold as refusal:
         trouble = refusal
     return TemplatePage(
@@ -47,7 +51,9 @@ async def show(visit: Visit) -> TemplatePage:
             "prefixes": prefixes,
             "route": route,
             "order": order,
-            "begins": begins,
+            "by": by,
+            "searches": SEARCHES,
+            "text": text,
             "after": after,
             "page": listed,
             "trouble": trouble,

@@ -90,8 +90,14 @@ class PathIndex(Listing):
     # Reads
 
     @override
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        key = self._commands.names.paths
+        (found,) = await self._execute(key, self._commands.some_paths(prefix, after, limit))
+        return [path.decode() for path in found]
+
+    @override
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
-        paths = await self._paths(prefix, after, limit + 1)
+        paths = await self.paths(prefix, after, limit + 1)
         shown = paths[:limit]
         replies = await self._each(shown, self._commands.state)
         states = []
@@ -108,7 +114,7 @@ class PathIndex(Listing):
         """Return bytes and path of the largest streams, looked for in small steps."""
         largest: list[tuple[int, str]] = []
         after = ""
-        while paths := await self._paths(prefix, after, AT_ONCE):
+        while paths := await self.paths(prefix, after, AT_ONCE):
             after = paths[-1]
             replies = await self._each(paths, self._commands.size)
             for path, reply in zip(paths, replies, strict=True):
@@ -118,11 +124,6 @@ class PathIndex(Listing):
                 elif size is not None:
                     heapq.heappushpop(largest, (size, path))
         return sorted(largest, reverse=True)
-
-    async def _paths(self, prefix: str, after: str, limit: int) -> list[str]:
-        key = self._commands.names.paths
-        (found,) = await self._execute(key, self._commands.some_paths(prefix, after, limit))
-        return [path.decode() for path in found]
 
     async def _each(
         self, paths: Sequence[str], call: Callable[[str], Packed]

@@ -89,5 +89,9 @@ class RowListing(Listing):
         return await self._readers.run(lambda reader: reader.list_streams(prefix, after, limit))
 
     @override
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        return await self._readers.run(lambda reader: reader.paths(prefix, after, limit))
+
+    @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         return await self._readers.run(lambda reader: reader.largest(prefix, most))

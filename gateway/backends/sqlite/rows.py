@@ -17,7 +17,7 @@ from gateway.protocol.streams.generations import raised
 from gateway.protocol.streams.state import ProducerState, Segment, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import apsw
 
@@ -168,13 +168,20 @@ class RowReader:
     def list_streams(self, prefix: str, after: str, limit: int) -> ListingPage:
         """Return the first streams after a path: one stretch of the index of paths."""
         waiting = self._recent.all_waiting_changes()
-        lower, compared = (prefix, ">=") if prefix > after else (after, ">")
-        rows = self._connection.execute(
-            f"select {COLUMNS} from streams where path{compared}? and path<? order by path limit ?",
-            (lower, prefix + LAST, limit + 1),
-        )
+        rows = self._stretch(COLUMNS, prefix, after, limit + 1)
         states = [_latest(self._state(row), waiting) for row in rows]
         return ListingPage(states[:limit], states[limit - 1].path if len(states) > limit else None)
+
+    def paths(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Return the first paths after a path: one stretch of their index, without its rows."""
+        return [path for (path,) in self._stretch("path", prefix, after, limit)]
+
+    def _stretch(self, columns: str, prefix: str, after: str, limit: int) -> Iterable[Any]:
+        lower, compared = (prefix, ">=") if prefix > after else (after, ">")
+        return self._connection.execute(
+            f"select {columns} from streams where path{compared}? and path<? order by path limit ?",
+            (lower, prefix + LAST, limit),
+        )
 
     def largest(self, prefix: str, most: int) -> list[tuple[int, str]]:
         """Return the largest streams; SQLite looks at all, and holds no more than these in memory.

@@ -30,10 +30,11 @@ from admin.model.overview import (
 )
 from admin.model.processes import ProcessesView, ProcessView
 from admin.model.settings import About, Configuration, SettingView
-from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView
+from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
 from admin.processes import ProcessRecord
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
+from gateway.protocol.http.name_search import name_test
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
     ExplainStep,
@@ -512,19 +513,20 @@ class MadeUp(Console):
 
     async def streams(
         self,
-        route: str,
+        search: StreamSearch,
         *,
-        begins: str = "",
         order: StreamOrder = "name",
         after: str = "",
         limit: int = 50,
     ) -> StreamPage:
         if self.trouble is not None:
             raise self.trouble
-        if route == "/v1/audit":
+        if search.route == "/v1/audit":
             return StreamPage(())
         names = [*HOSTILE, *(f"chat/{n:04d}" for n in range(self.streams_in_all))]
-        found = [name for name in names if name.startswith(begins)] if self.streams_in_all else []
+        fits = name_test(search.contains, search.glob) or bool
+        found = [name for name in names if name.startswith(search.begins) and fits(name)]
+        found = found if self.streams_in_all else []
         first = int(after or 0)
         rows = tuple(map(_row, found[first : first + 50]))
         more = str(first + 50) if first + 50 < len(found) else None

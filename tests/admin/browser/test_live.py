@@ -142,12 +142,12 @@ async def test_streams_are_filtered_while_a_name_is_typed(browser: Browser) -> N
         await tab.page.keyboard.type("chat/000")
         rows = tab.page.locator(".streams tbody tr")
         await expect(rows).to_have_count(10)
-        assert "begins=chat%2F000" in tab.page.url
+        assert "text=chat%2F000" in tab.page.url
         await tab.page.keyboard.type("7")
         await expect(rows).to_have_count(1)
-        assert await tab.page.get_by_label("Names that begin with").input_value() == "chat/0007"
+        assert await tab.page.get_by_label("Text of the names").input_value() == "chat/0007"
         await tab.page.keyboard.type("<b>")
-        await tab.page.get_by_role("heading", name="No name begins with chat/0007<b>").wait_for()
+        await tab.page.get_by_role("heading", name="No names begin with chat/0007<b>").wait_for()
         assert await rows.count() == 0
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from admin.pages import show
 from admin.pages.rendering import link
+from gateway.protocol.http.name_search import spoken
 from tests.admin.browser.made_up import HOSTILE, PAYLOADS
 from tests.admin.browser.serving import Tab
 from tests.support.examples import cases
@@ -43,7 +44,7 @@ PAGES = [
 ALIKE = {"/streams?route=/v1/audit", f"{STREAM}&tab=readers", f"{STREAM}&tab=producers"}
 # Charts, tables, messages, forms and states.
 WITH_EACH_PART = {"/", "/streams", STREAM, f"{STREAM}&tab=change", "/alerts"}
-HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
+HOSTILE_TEXT = [show.visible(spoken(name)) for name in HOSTILE]
 
 
 @pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
@@ -118,7 +119,7 @@ async def test_pages_show_figures_charts_messages_and_search_without_scripts(
     await tab.page.get_by_role("link", name="Next messages").click()
     assert "skip=50" in tab.page.url
     await tab.goto("/streams")
-    await tab.page.get_by_label("Names that begin with").fill("chat/000")
+    await tab.page.get_by_label("Text of the names").fill("chat/000")
     await tab.page.get_by_role("button", name="Search").click()
     assert await tab.page.locator(".streams tbody tr").count() == 10
     await tab.context.close()

@@ -12,7 +12,7 @@ from admin.errors import NotTold
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention
 from admin.model.settings import Configuration, SettingView
-from admin.model.streams import Message, MessagePlace, Messages
+from admin.model.streams import Message, MessagePlace, Messages, StreamSearch
 from admin.pages.rendering import link
 from gateway.telemetry.inspection import (
     ExplainStep,
@@ -106,15 +106,14 @@ class Hostile(MadeUp):
 
     async def streams(
         self,
-        route: str,
+        search: StreamSearch,
         *,
-        begins: str = "",
         order: StreamOrder = "name",
         after: str = "",
         limit: int = 50,
     ) -> StreamPage:
-        if begins:
-            raise NotTold(503, begins)  # as an origin's words would be told
+        if search.begins:
+            raise NotTold(503, search.begins)  # as an origin's words would be told
         return StreamPage(tuple(map(_row, PAYLOADS)))
 
     async def stream(self, route: str, name: str) -> StreamDescription:
@@ -163,7 +162,8 @@ PAGES = (
     "/",
     "/routes",
     "/streams",
-    link("/streams", begins=ALL),
+    link("/streams", text=ALL),
+    link("/streams", by="contains", text=ALL[:256]),
     *(link("/stream", **STREAM, tab=it) for it in ("readers", "producers", "metadata", "change")),
     link("/stream", **STREAM),
     link("/explain", target=ALL, explained="yes"),
