@@ -12,7 +12,8 @@ from aiohttp import web
 from admin.about import about
 from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges, ConsoleRoutes
-from admin.configuration import configuration
+from admin.configuration.in_force import configuration
+from admin.configuration.reloads import ConsoleReloads
 from admin.errors import NotTold
 from admin.model.overview import Instance
 from admin.record.overview import state
@@ -66,7 +67,6 @@ class Console:
         self._settings = settings = setup.settings
         self.streams_scheme = "https" if settings.tls_certificate else "http"
         self._formats = setup.formats
-        self._reloader = setup.reloader
         self._clock = setup.clock
         self._recorder = recorder
         self.event_record = recorder.events.record
@@ -75,6 +75,7 @@ class Console:
         self._overviews = Overviews(recorder, setup, self.instance)
         self.refusals = Refusals(source, setup, recorder)
         self.doctor = CdnDoctor(settings, setup.clock)
+        self.reloads = ConsoleReloads(setup, source.health)
         self._routes = ConsoleRoutes(settings)
         self.changes = ConsoleChanges(
             settings,
@@ -90,16 +91,6 @@ class Console:
         self._routes.use_settings(settings)
         self.changes.use_settings(settings)
         self.doctor.use_settings(settings)
-
-    async def reload(self) -> tuple[str, ...]:
-        """Put the settings in force as they are written now; return the routes.
-
-        Raises NotTold with a sentence for each reason why those before stay in force.
-        """
-        problems = await self._reloader.reload()
-        if problems:
-            raise NotTold(409, "\n".join(problems))
-        return tuple(route.prefix for route in self._settings.route_table)
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""

@@ -74,6 +74,9 @@ class SettingsSource(Protocol):
 
     settings: Settings
     on_reload: list[Callable[[Settings], None]]  # called with new settings
+    # Returns the settings as they are written now; raises SettingsError. It reads files: call it
+    # in a thread.
+    reread: Callable[[], Settings]
 
     async def reload(self) -> tuple[str, ...]:
         """Read the settings again and apply them; return the reasons against it, or ()."""

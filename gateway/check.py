@@ -91,7 +91,7 @@ def _not_durable(settings: Settings) -> Iterator[str]:
 def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
     import msgspec
 
-    from admin.configuration import configuration
+    from admin.configuration.in_force import configuration
 
     report = {"settings": configuration(settings).settings, "warnings": warnings}
     click.echo(msgspec.json.format(msgspec.json.encode(report)))

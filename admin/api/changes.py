@@ -88,7 +88,7 @@ async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> 
 async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:
     """Put the settings in force as they are written now."""
     with audited(request[VIEWER], "reload", "", ""):
-        return ReloadDone(await request.app[CONSOLE].reload())
+        return ReloadDone(await request.app[CONSOLE].reloads.reload())
 
 
 async def begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:

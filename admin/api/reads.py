@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from admin.model.events import EventList
     from admin.model.overview import Overview
     from admin.model.processes import ProcessesView
-    from admin.model.settings import About, Configuration
+    from admin.model.settings import About, Configuration, PendingConfiguration
     from admin.record.refusals import RefusalsView
     from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
@@ -106,6 +106,13 @@ async def cdn_doctor(request: web.Request, _query: None, _body: None) -> DoctorV
 async def configuration(request: web.Request, _query: None, _body: None) -> Configuration:
     """Return the settings in effect."""
     return request.app[CONSOLE].configuration()
+
+
+async def pending_configuration(
+    request: web.Request, _query: None, _body: None
+) -> PendingConfiguration:
+    """Return what a reload would change."""
+    return await request.app[CONSOLE].reloads.pending()
 
 
 async def processes(request: web.Request, _query: None, _body: None) -> ProcessesView:

@@ -33,7 +33,7 @@ from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
 from admin.model.overview import Overview
 from admin.model.processes import ProcessesView
-from admin.model.settings import About, Configuration
+from admin.model.settings import About, Configuration, PendingConfiguration
 from admin.model.streams import Messages, RunsView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
@@ -207,6 +207,13 @@ OPERATIONS = (
         "The settings in effect.",
         reads.configuration,
         answer=Configuration,
+    ),
+    Operation(
+        "GET",
+        "/api/configuration/pending",
+        "What a reload would change.",
+        reads.pending_configuration,
+        answer=PendingConfiguration,
     ),
     Operation(
         "GET",

@@ -14,6 +14,7 @@ from gateway.commands.one_stream.admin_target import admin_of, admin_option, adm
 from gateway.commands.one_stream.home import ca_file_of, home_of, server_options
 from gateway.commands.one_stream.target import CERTIFICATE_ADVICE
 from gateway.commands.shell.exit_status import FAILED, REFUSED, UNAVAILABLE, UNTRUSTED
+from gateway.commands.shell.terminal import safe
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -41,7 +42,18 @@ class ReloadFailed(Exception):
 @admin_option
 @admin_token_option
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="Print the routes as one JSON object.")
+@click.option(
+    "--dry-run",
+    "is_dry",
+    is_flag=True,
+    help="Change nothing: print what a reload would change, and why it would be refused.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object: the routes, or what would change.",
+)
 @click.pass_context
 def reload(
     ctx: click.Context,
@@ -49,6 +61,7 @@ def reload(
     admin: str | None,
     admin_token: Path | None,
     *,
+    is_dry: bool,
     as_json: bool,
 ) -> None:
     """Make a server read its settings again.
@@ -65,8 +78,12 @@ def reload(
         target = admin_of(home, admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
+    certificate = "" if ca_file_of(ctx) else certificate
     try:
-        routes = request_reload(target, "" if ca_file_of(ctx) else certificate)
+        if is_dry:
+            _print_pending(request_pending(target, certificate), as_json=as_json)
+            return
+        routes = request_reload(target, certificate)
     except ReloadFailed as failure:
         complain(str(failure))
         sys.exit(failure.exit_status)
@@ -81,11 +98,44 @@ def _own_admin(config: Path | None) -> tuple[str, str]:
     return console_url(settings), settings.admin_tls_certificate
 
 
+def _print_pending(pending: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a reload would change; end the program with 1 if it would be refused."""
+    if as_json:
+        click.echo(json.dumps(pending))
+    else:
+        for it in pending["changes"]:
+            key = f"{it['key']} of {it['table']}" if it["table"] else it["key"]
+            present = "none yet" if it["current"] is None else it["current"]
+            written = "removed" if it["written"] is None else f"{it['written']} ({it['source']})"
+            click.echo(safe(f"{key}: {present} -> {written}; by a reload: {it['reload']}"))
+        left_out = pending["changes_in_all"] - len(pending["changes"])
+        if left_out:
+            click.echo(f"and {left_out} more")
+        for route in pending["routes"]:
+            click.echo(safe(f"{route['prefix']} {route['outcome']}"))
+        if not pending["changes"] and not pending["problems"]:
+            click.echo("Nothing would change.")
+        for reason in (*pending["problems"], *pending["refusals"]):
+            complain(reason)
+    if pending["problems"] or pending["refusals"]:
+        sys.exit(FAILED)
+
+
 def request_reload(target: StreamTarget, certificate: str = "") -> list[str]:
     """Request a reload; return the routes in force. Raises ReloadFailed.
 
     With a `certificate`, the path of its file, the server is trusted only if it has that one.
     """
+    routes: list[str] = _request(target, certificate, "reload", "POST")["routes"]
+    return routes
+
+
+def request_pending(target: StreamTarget, certificate: str = "") -> dict[str, Any]:
+    """Request what a reload would change, as the API has it. Raises ReloadFailed."""
+    return _request(target, certificate, "configuration/pending", "GET")
+
+
+def _request(target: StreamTarget, certificate: str, path: str, method: str) -> dict[str, Any]:
     from http.client import HTTPException
     from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
@@ -103,9 +153,9 @@ def request_reload(target: StreamTarget, certificate: str = "") -> list[str]:
     try:
         if target.authorization is not None:
             headers["Authorization"] = target.authorization
-        else:  # without tokens, this keeps web pages from making changes
+        elif method != "GET":  # without tokens, this keeps web pages from making changes
             headers["X-CSRF-Token"] = answer("session", "GET", {}).get("csrf", "")
-        routes: list[str] = answer("reload", "POST", headers)["routes"]
+        return answer(path, method, headers)
     except HTTPError as refusal:
         raise _refused(refusal, target) from refusal
     except URLError as error:
@@ -119,7 +169,6 @@ def request_reload(target: StreamTarget, certificate: str = "") -> list[str]:
     except (HTTPException, OSError, ValueError) as error:
         why = f"{target.url} is not the admin listener of Headgate: {error}"
         raise ReloadFailed(why) from error
-    return routes
 
 
 def _refused(refusal: HTTPError, target: StreamTarget) -> ReloadFailed:

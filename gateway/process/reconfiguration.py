@@ -15,8 +15,7 @@ from gateway import app
 from gateway.errors import StartError
 from gateway.process.configuration import ActiveConfiguration
 from gateway.purge.purges import Purges, longest_copy_s
-from gateway.settings import Route
-from gateway.settings.reading.reload_effects import JUDGED_ANEW, SET_UP_ANEW, fixed_changes
+from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -26,21 +25,14 @@ if TYPE_CHECKING:
     from gateway.models.route import ModelRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
-    from gateway.settings import Settings
+    from gateway.settings import Route, Settings
     from gateway.web.connections.server import ConnectionServer
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:
     """Raise StartError with a sentence for each setting that differs and needs a restart."""
-    refused = []
-    for change in fixed_changes(current, new_settings):
-        source = new_settings.sources.get(change.key)
-        subject = change.key if source is None else f"{source}: {change.key}"
-        refused.append(
-            f"{subject} cannot be changed by a reload: it is {change.current} until a restart"
-        )
-    if refused:
-        raise StartError(".\n".join(refused))
+    if reasons := restart_reasons(current, new_settings):
+        raise StartError(".\n".join(reasons))
 
 
 class Makers(NamedTuple):
@@ -115,14 +107,14 @@ class Reload:
     ) -> None:
         settings = self._settings
         access = app.access_of(settings, route_settings, self._authorities, self._shared)
-        if current_route is not None and present is not None:
-            effects = self._effects(present, route_settings)
-            is_judged_anew = JUDGED_ANEW in effects
-            if SET_UP_ANEW not in effects and not (route_settings.is_http and is_judged_anew):
-                self._kept.append(_KeptRoute(current_route, route_settings, access, is_judged_anew))
-                self._routes.append(current_route)
-                return
-        self._check_log_free(route_settings)
+        outcome = route_outcome(self._current.settings, present, settings, route_settings)
+        if current_route is not None and outcome not in {"opened", "set up anew"}:
+            is_judged_anew = outcome == "authorized anew"
+            self._kept.append(_KeptRoute(current_route, route_settings, access, is_judged_anew))
+            self._routes.append(current_route)
+            return
+        if reason := why_log_is_in_use(self._current.settings, route_settings):
+            raise StartError(reason)
         route = app.route_of(settings, route_settings, self._shared, access)
         await route.open()
         self._opened.append(route)
@@ -135,34 +127,6 @@ class Reload:
             if model not in current:
                 await model.open()
                 self._opened.append(model)
-
-    def _check_log_free(self, route_settings: Route) -> None:
-        """Raise StartError if a route in force has the log open, and only one may have it open.
-
-        Two routes on one log would each believe that their own state of its streams is the latest.
-        """
-        kind = route_settings.log_kind
-        if kind is None or not kind.why_alone:
-            return
-        places = kind.places(route_settings.origin)
-        for present in self._current.settings.route_table:
-            if present.log_kind is kind and set(places) & set(kind.places(present.origin)):
-                raise StartError(
-                    f"{route_settings.prefix} cannot have the log "
-                    f"{kind.redact(route_settings.origin)} by a reload: {present.prefix} of this "
-                    "server has it open until a restart"
-                )
-
-    def _effects(self, present: Route, route_settings: Route) -> set[str]:
-        """Return what a reload does with the settings that differ for a route."""
-        effects = {
-            one.reload
-            for key, one in Route.settings.items()
-            if getattr(present, key) != getattr(route_settings, key)
-        }
-        if self._current.settings.auth_of(present) != self._settings.auth_of(route_settings):
-            effects.add(JUDGED_ANEW)
-        return effects
 
     async def abandon(self) -> None:
         """Close the prepared routes; the configuration in force stays as it is."""

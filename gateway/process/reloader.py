@@ -39,7 +39,7 @@ class Reloader:
         apply: Callable[[Settings], Awaitable[None]],
     ) -> None:
         self.settings = settings  # in force
-        self._reread = reread
+        self.reread = reread
         self._apply = apply
         self._lock = asyncio.Lock()
         self._begun: asyncio.Task[object] | None = None
@@ -97,7 +97,7 @@ class Reloader:
         """Return the settings once two reads in a row have found the same. Raises SettingsError."""
         earlier = None
         while True:
-            settings = await asyncio.to_thread(self._reread)
+            settings = await asyncio.to_thread(self.reread)
             if settings == earlier or settings.file is None:
                 return settings
             earlier = settings

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from admin.about import about
-from admin.configuration import configuration
+from admin.configuration.in_force import configuration
 from admin.record import policy
 from gateway.settings import Route, Settings, load
 

@@ -111,6 +111,53 @@ def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, wor
         assert at.statuses("/b/s") == {404}
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dry_run_prints_what_a_reload_would_change_and_changes_nothing(
+    tmp_path: Path, workers: int
+) -> None:
+    with configured(tmp_path, workers) as at:
+        assert at.reload("--dry-run").stdout == b"Nothing would change.\n"
+        at.write("/a", "/b", long_poll_timeout=30)
+        wait_until(lambda: b"/b" in at.reload("--dry-run").stdout, "the file is read again")
+        done = at.reload("--dry-run")
+        assert (done.returncode, done.stdout.decode().splitlines()) == (
+            0,
+            [
+                f"routes[1].prefix of /b: none yet -> /b ({at.file}:7); by a reload: yes",
+                f"routes[1].origin of /b: none yet -> {ORIGIN}/b ({at.file}:8); by a reload: yes",
+                f"long_poll_timeout: 20 -> 30 ({at.file}:2); by a reload: yes, for polls that "
+                "begin then",
+                "/b is opened",
+            ],
+        )
+        assert at.statuses("/b/s") == {404}
+        assert at.reload().returncode == 0
+        assert at.reload("--dry-run").stdout == b"Nothing would change.\n"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dry_run_ends_with_1_and_the_reasons_where_a_reload_would_be_refused(
+    tmp_path: Path, workers: int
+) -> None:
+    with configured(tmp_path, workers) as at:
+        at.write("/a", expiry_grace=1)
+        refused = at.reload("--dry-run")
+        assert refused.returncode == 1
+        assert refused.stderr.decode() == (
+            f"headgate: {at.file}:2: expiry_grace cannot be changed by a reload: it is 3600.0 "
+            "until a restart\n"
+        )
+        at.write("/a", long_pol_timeout=1)
+        problem = (
+            f"{at.file}:2: long_pol_timeout is not a setting; the nearest is long_poll_timeout."
+        )
+        options = ("--dry-run", "--json", "--admin", f"http://127.0.0.1:{at.server.admin_port}")
+        wait_until(
+            lambda: json.loads(at.reload(*options).stdout)["problems"] == [problem],
+            "the file is read again",
+        )
+
+
 def test_a_worker_that_starts_after_a_reload_has_the_new_settings(tmp_path: Path) -> None:
     with configured(tmp_path, 2) as at:
         at.write("/a", "/b")

@@ -1,11 +1,14 @@
-"""The page of the configuration: every setting with its value."""
+"""The page of the configuration: every setting with its value, and what a reload would change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from aiohttp import web
+
+from admin.access.audit import audited
 from admin.pages.console_page import ConsolePage
-from admin.pages.rendering import TemplatePage
+from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 
 if TYPE_CHECKING:
@@ -22,8 +25,25 @@ async def show(visit: Visit) -> TemplatePage:
         ("As the default", [it for it in settings if not it.differs]),
     ]
     return TemplatePage(
-        "configuration.html", {"here": PATH, **await frame(visit), "groups": groups}
+        "configuration.html",
+        {
+            "here": PATH,
+            **await frame(visit),
+            "groups": groups,
+            "pending": await visit.console.reloads.pending(),
+            "can_reload": visit.viewer.role == "operator",
+            "is_reloaded": visit.query.get("done") == "reload",
+            "refusal": visit.refusal,
+            "now": visit.now,
+        },
     )
 
 
-PAGE = ConsolePage(PATH, show)
+async def submit(visit: Visit) -> NoReturn:
+    """Put the settings in force as they are written now. Raises NotTold if that is refused."""
+    with audited(visit.viewer, "reload", "", ""):
+        await visit.console.reloads.reload()
+    raise web.HTTPSeeOther(link(PATH, done="reload"))
+
+
+PAGE = ConsolePage(PATH, show, submit)

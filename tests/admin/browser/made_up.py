@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from admin.cdn import make_file, told_targets
 from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges
+from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
 from admin.errors import NotTold
 from admin.model.charts import Chart, HeatMap, Line, Stat
@@ -29,13 +30,22 @@ from admin.model.overview import (
     Writes,
 )
 from admin.model.processes import ProcessesView, ProcessView
-from admin.model.settings import About, Configuration, SettingView
+from admin.model.settings import (
+    About,
+    Configuration,
+    PendingChange,
+    PendingConfiguration,
+    RoutePlan,
+    SettingView,
+    WatchedFileState,
+)
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
 from admin.processes import ProcessRecord
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.protocol.http.name_search import name_test
 from gateway.settings import Settings
+from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.inspection import (
     ExplainStep,
     Explanation,
@@ -297,6 +307,57 @@ class MadeUpChanges(ConsoleChanges):
         return True
 
 
+class MadeUpReloads(ConsoleReloads):
+    """Settings of which some differ from those in force, with hostile ones among them."""
+
+    def __init__(self, done: list[tuple[str, ...]]) -> None:
+        self.done = done
+        self.problems: tuple[str, ...] = ()
+        self.refusals: tuple[str, ...] = ()
+
+    async def reload(self) -> tuple[str, ...]:
+        self.done.append(("reload",))
+        return ("/v1/stream",)
+
+    async def pending(self) -> PendingConfiguration:
+        file = "/etc/headgate/headgate.toml"
+        changes = (
+            PendingChange(
+                "workers", "", "2", "4", f"{file}:3", "no: restart", bool(self.refusals)
+            ),
+            PendingChange(
+                "long_poll_timeout", "", "20", "30", f"{file}:7", "yes, for polls that begin then",
+                False,
+            ),
+            PendingChange(
+                "routes[1].origin", "/v1/chat", "redis://:***@redis-0:6379",
+                "redis://:***@redis-0:6379 (another one)", f"{file}:31", SET_UP_ANEW, False,
+            ),
+            PendingChange(
+                "routes[2].prefix", PAYLOADS[1], None, PAYLOADS[1], "default", "yes", False,
+            ),
+            PendingChange("routes[4]", "/v1/old", "/v1/old", None, "", "yes", False),
+        )  # fmt: skip
+        found = PendingConfiguration(
+            read_at=NOW,
+            file=file,
+            changes=changes[not self.refusals :],
+            changes_in_all=1204,
+            routes=(
+                RoutePlan("/v1/chat", "is set up anew: live reads end after an event"),
+                RoutePlan(PAYLOADS[1], "is opened"),
+            ),
+            refusals=self.refusals,
+            files=(
+                WatchedFileState("tokens_file", "/etc/headgate/tokens.toml", None),
+                WatchedFileState("keys_file", "/etc/headgate/keys.json", "line 3: no JSON"),
+            ),
+        )
+        if self.problems:
+            return replace(found, problems=self.problems, changes=(), routes=(), refusals=())
+        return found
+
+
 def made_up_event(number: int, ago: float, **fields: Any) -> ConsoleEvent:
     at = NOW - ago
     return ConsoleEvent(sequence=number, id=number, key=f"{number}", at=at, last_at=at, **fields)
@@ -360,6 +421,7 @@ class MadeUp(Console):
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
         self.processes = MadeUpProcesses()
+        self.reloads = MadeUpReloads(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,

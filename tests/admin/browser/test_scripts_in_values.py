@@ -11,7 +11,14 @@ from msgspec.structs import replace
 from admin.errors import NotTold
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention
-from admin.model.settings import Configuration, SettingView
+from admin.model.settings import (
+    Configuration,
+    PendingChange,
+    PendingConfiguration,
+    RoutePlan,
+    SettingView,
+    WatchedFileState,
+)
 from admin.model.streams import Message, MessagePlace, Messages, StreamSearch
 from admin.pages.rendering import link
 from gateway.telemetry.inspection import (
@@ -22,7 +29,7 @@ from gateway.telemetry.inspection import (
     StreamPage,
     StreamRow,
 )
-from tests.admin.browser.made_up import NOW, MadeUp
+from tests.admin.browser.made_up import NOW, MadeUp, MadeUpReloads
 from tests.admin.browser.serving import Tab, application
 from tests.support.examples import IS_WHOLE
 
@@ -90,8 +97,26 @@ FOREIGN = (
 )
 
 
+class HostileReloads(MadeUpReloads):
+    """Settings of which each word is a payload."""
+
+    async def pending(self) -> PendingConfiguration:
+        return replace(
+            await super().pending(),
+            file=PAYLOADS[0],
+            changes=tuple(PendingChange(it, it, it, it, it, it, False) for it in PAYLOADS),
+            refusals=PAYLOADS,
+            routes=tuple(RoutePlan(it, "is opened") for it in PAYLOADS),
+            files=tuple(WatchedFileState("keys_file", it, it) for it in PAYLOADS),
+        )
+
+
 class Hostile(MadeUp):
     """A console of whose values those that clients, origins and operators write are payloads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reloads = HostileReloads(self.done)
 
     async def overview(self, span: Span) -> Overview:
         attention = tuple(Attention("bad", it, it, NOW) for it in PAYLOADS)

@@ -43,7 +43,7 @@ def _views(settings: Settings) -> Iterator[SettingView]:
 
 
 def _view(of: Table, declared: SettingDescription, path: str, source: str | None) -> SettingView:
-    value = _shown(of, declared.key)
+    value = shown_value(of, declared.key)
     default = _origin(declared.default) if declared.key == "origin" else declared.default
     # What an environment variable gives may be the default all the same.
     return SettingView(
@@ -51,7 +51,7 @@ def _view(of: Table, declared: SettingDescription, path: str, source: str | None
     )
 
 
-def _shown(of: Table, key: str) -> str:
+def shown_value(of: Table, key: str) -> str:
     """Return a value as the documentation writes defaults."""
     value = of.settings[key].plain(getattr(of, key))
     if key == "origin":

@@ -1,0 +1,99 @@
+"""The settings as they are written now: what a reload would change, and the reload itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from admin.configuration import pending
+from admin.errors import NotTold
+from admin.model.settings import PendingConfiguration, WatchedFileState
+from gateway.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from admin.source import Health, Setup
+    from gateway.settings import Settings
+
+# Between two reads of the files: pages that stay open look every two seconds, each for itself.
+READ_EVERY_S = 1.0
+# That are shown one by one, which is half a megabyte of the page: who has more reads the file.
+MOST_CHANGES = 500
+# Files that a gateway reads again by itself when they change.
+WATCHED = ("tokens_file", "keys_file", "tls_certificate", "admin_tls_certificate")
+
+
+class ConsoleReloads:
+    """The reloads that operators request, and what they would change.
+
+    `health` returns what is wrong with files that are read again by themselves, among other things.
+    """
+
+    def __init__(self, setup: Setup, health: Callable[[], Awaitable[Health]]) -> None:
+        self._reloader = setup.reloader
+        self._clock = setup.clock
+        self._health = health
+        self._reading = asyncio.Lock()
+        self._found: _Found | None = None  # at the last read
+
+    async def reload(self) -> tuple[str, ...]:
+        """Put the settings in force as they are written now; return the routes.
+
+        Raises NotTold with a sentence for each reason why those before stay in force.
+        """
+        problems = await self._reloader.reload()
+        if problems:
+            raise NotTold(409, "\n".join(problems))
+        return tuple(route.prefix for route in self._reloader.settings.route_table)
+
+    async def pending(self) -> PendingConfiguration:
+        """Return the difference between the settings in force and the written ones."""
+        async with self._reading:
+            current, now = self._reloader.settings, self._clock()
+            found = self._found
+            is_fresh = found is not None and 0 <= now - found.view.read_at < READ_EVERY_S
+            if found is None or not is_fresh or found.current is not current:
+                view = await asyncio.to_thread(_pending, current, self._reloader.reread, now)
+                self._found = found = _Found(current, view)
+        notes = await self._health()
+        return _with_files(found.view, current, {**notes.checks, **notes.notes})
+
+
+class _Found(NamedTuple):
+    """The difference between the settings that were in force and those that were written."""
+
+    current: Settings
+    view: PendingConfiguration
+
+
+def _pending(current: Settings, reread: Callable[[], Settings], now: float) -> PendingConfiguration:
+    try:
+        written = reread()
+    except SettingsError as refusal:
+        return PendingConfiguration(read_at=now, file=current.file, problems=refusal.problems)
+    file = written.file or current.file
+    if written == current:
+        return PendingConfiguration(read_at=now, file=file)
+    changes = pending.changes(current, written)
+    return PendingConfiguration(
+        read_at=now,
+        file=file,
+        changes=tuple(changes[:MOST_CHANGES]),
+        changes_in_all=len(changes),
+        routes=pending.route_plans(current, written),
+        refusals=pending.refusals(current, written),
+    )
+
+
+def _with_files(
+    view: PendingConfiguration, current: Settings, notes: dict[str, str | None]
+) -> PendingConfiguration:
+    from msgspec.structs import replace
+
+    files = (
+        WatchedFileState(setting, path, notes.get(path))
+        for setting in WATCHED
+        if (path := getattr(current, setting))
+    )
+    return replace(view, files=tuple(files))

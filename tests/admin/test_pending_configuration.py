@@ -1,0 +1,320 @@
+"""The page and the API of what a reload would change: shown without secrets, and put in force."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
+
+from admin.app import build
+from admin.configuration.pending import IDENTITIES, changes
+from admin.configuration.reloads import MOST_CHANGES
+from gateway.process.reloader import Reloader
+from gateway.settings import Settings, load
+from tests.admin.consoles import Clock, Switchboard, setup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+CSRF = re.compile(r'name="csrf" value="([^"]*)"')
+ADMITTED = f"""
+[[admin_tokens]]
+name = "shop"
+role = "operator"
+token = "{OPERATOR}"
+[[admin_tokens]]
+name = "wall"
+role = "viewer"
+token = "{VIEWER}"
+"""
+
+
+class Console:
+    """An application whose settings come from a file; it counts how often that is read."""
+
+    def __init__(self, file: Path, client: Callable[[], TestClient[Any, Any]]) -> None:
+        self.file = file
+        self.clock = Clock()
+        self.reads = 0
+        self._client = client
+
+    def write(self, text: str, more: str = ADMITTED) -> None:
+        """Write the file anew, with those who are admitted; a second passes."""
+        self.file.write_text(text + more)
+        self.clock.now += 1
+
+    def read(self) -> Settings:
+        self.reads += 1
+        return load(self.file, {}, {}, look_at_files=True)
+
+    async def pending(self, token: str = VIEWER) -> Any:
+        """What the API tells."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._client().get("/api/configuration/pending", headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def page(self, token: str = VIEWER) -> str:
+        """The page, as this one sees it."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._client().get("/configuration", headers=headers) as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    async def press(self, token: str = OPERATOR, **headers: str) -> tuple[int, str]:
+        """Send the form of the button."""
+        headers["Authorization"] = f"Bearer {token}"
+        async with self._client().post(
+            "/configuration", data={}, headers=headers, allow_redirects=False
+        ) as answer:
+            return answer.status, await answer.text()
+
+
+@asynccontextmanager
+async def console(file: Path, text: str, more: str = ADMITTED) -> AsyncIterator[Console]:
+    clients: list[TestClient[Any, Any]] = []
+    made = Console(file, lambda: clients[0])
+    made.write(text, more)
+    prepared = setup(made.clock)
+
+    async def apply(settings: Settings) -> None:
+        """Have no process that serves by them."""
+
+    prepared = prepared._replace(reloader=Reloader(made.read(), made.read, apply))
+    async with TestClient(TestServer(build(Switchboard(), prepared), host="127.0.0.1")) as client:
+        clients.append(client)
+        yield made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "headgate.toml"
+
+
+async def test_nothing_is_pending_while_the_file_says_what_is_in_force(file: Path) -> None:
+    async with console(file, "long_poll_timeout = 10\n") as at:
+        found = await at.pending()
+        assert (found["changes"], found["problems"], found["refusals"]) == ([], [], [])
+        assert found["file"] == str(file)
+        assert "The file says what is in force." in await at.page()
+
+
+async def test_a_change_in_the_file_is_shown_with_its_line_and_the_effect_of_a_reload(
+    file: Path,
+) -> None:
+    async with console(file, "") as at:
+        at.write("\nlong_poll_timeout = 10\n")
+        assert (await at.pending())["changes"] == [
+            {
+                "key": "long_poll_timeout",
+                "table": "",
+                "current": "20",
+                "written": "10",
+                "source": f"{file}:2",
+                "reload": "yes, for polls that begin then",
+                "needs_restart": False,
+            }
+        ]
+        page = await at.page()
+        assert "1 setting differs." in page
+        assert f"{file}:2" in page
+
+
+async def test_routes_are_found_again_by_their_prefix_and_told_what_becomes_of_them(
+    file: Path,
+) -> None:
+    def routes(*tables: str) -> str:
+        return "".join(f"\n[[routes]]\n{it}\n" for it in tables)
+
+    kept = 'prefix = "/kept"\norigin = "http://127.0.0.1:9/k"'
+    gone = 'prefix = "/gone"\norigin = "http://127.0.0.1:9/g"'
+    async with console(file, routes(gone, kept)) as at:
+        fresh = 'prefix = "/new"\norigin = "memory:"'
+        at.write(routes(f"{kept}\ntail_max_age = 7", fresh))
+        found = await at.pending()
+    assert [(it["key"], it["table"], it["current"], it["written"]) for it in found["changes"]] == [
+        ("routes[0].tail_max_age", "/kept", "1", "7"),
+        ("routes[1].prefix", "/new", None, "/new"),
+        ("routes[1].origin", "/new", None, "memory:"),
+        ("routes[0]", "/gone", "/gone", None),
+    ]
+    assert {it["prefix"]: it["outcome"].partition(":")[0] for it in found["routes"]} == {
+        "/kept": "goes on",
+        "/new": "is opened",
+        "/gone": "is closed",
+    }
+    assert found["refusals"] == []
+
+
+async def test_a_setting_that_needs_a_restart_comes_first_with_the_sentence_of_the_reload(
+    file: Path,
+) -> None:
+    async with console(file, "") as at:
+        at.write("long_poll_timeout = 10\nexpiry_grace = 1\n")
+        found = await at.pending()
+        assert [(it["key"], it["needs_restart"]) for it in found["changes"]] == [
+            ("expiry_grace", True),
+            ("long_poll_timeout", False),
+        ]
+        assert found["refusals"] == [
+            f"{file}:2: expiry_grace cannot be changed by a reload: it is 3600.0 until a restart"
+        ]
+
+
+async def test_a_log_that_another_route_has_open_is_told_before_the_reload(
+    file: Path, tmp_path: Path
+) -> None:
+    log = f'origin = "file:{tmp_path}/log"\n'
+    async with console(file, f'[[routes]]\nprefix = "/a"\n{log}') as at:
+        at.write(f'[[routes]]\nprefix = "/b"\n{log}')
+        (reason,) = (await at.pending())["refusals"]
+    assert reason.startswith("/b cannot have the log")
+
+
+async def test_a_file_that_a_reload_could_not_use_is_told_before_it(file: Path) -> None:
+    async with console(file, "") as at:
+        at.write('auth = ["tokens"]\n')
+        (reason,) = (await at.pending())["refusals"]
+        assert reason.endswith("auth has tokens, which needs tokens_file")
+
+
+async def test_an_invalid_file_is_shown_with_the_lines_of_its_problems(file: Path) -> None:
+    async with console(file, "") as at:
+        at.write('long_pol_timeout = 1\nmax_append = "<b>"\n')
+        found = await at.pending()
+        assert [it.partition(" ")[0] for it in found["problems"]] == [f"{file}:1:", f"{file}:2:"]
+        assert found["changes"] == []
+        page = await at.page()
+        assert "The file is not valid." in page
+        assert "<b>" not in page
+        assert "&lt;b&gt;" in page
+        at.write("x =\n")
+        (problem,) = (await at.pending())["problems"]
+        assert problem.startswith(f"{file}:1")
+
+
+async def test_a_changed_secret_is_shown_as_another_one_and_never_itself(file: Path) -> None:
+    origin = '[[routes]]\nprefix = "/a"\norigin = "redis://app:{}@h"\n'
+    async with console(file, origin.format("first-password")) as at:
+        at.write(origin.format("second-password"), ADMITTED.replace(OPERATOR, "p" * 32))
+        found = await at.pending()
+        told = {it["key"]: it["written"] for it in found["changes"]}
+        assert told == {
+            "routes[0].origin": "redis://app:***@h:6379 (another one)",
+            "admin_tokens[0].token": "*** (another one)",
+        }
+        everything = f"{found} {await at.page()}"
+        for secret in ("first-password", "second-password", OPERATOR, "p" * 32):
+            assert secret not in everything
+
+
+async def test_an_operator_reloads_from_the_page_and_the_audit_log_says_so(file: Path) -> None:
+    async with console(file, "") as at:
+        at.write("long_poll_timeout = 10\n")
+        with capture_logs() as lines:
+            assert (await at.press())[0] == 303
+        (line,) = [line for line in lines if line["event"] == "admin.changed"]
+        assert (line["operation"], line["by"]) == ("reload", "shop")
+        assert (await at.pending())["changes"] == []
+
+
+async def test_a_refused_reload_shows_each_reason_on_the_page(file: Path) -> None:
+    async with console(file, "") as at:
+        at.write("long_pol_timeout = 10\nnothing = 1\n")
+        with capture_logs() as lines:
+            status, page = await at.press()
+        assert status == 409
+        assert "The reload was refused." in page
+        assert page.count("is not a setting") == 4  # in the refusal, and in the state of the file
+        assert "admin.change_failed" in [line["event"] for line in lines]
+
+
+async def test_a_viewer_sees_what_is_pending_and_may_not_reload(file: Path) -> None:
+    async with console(file, "") as at:
+        assert 'action="/configuration"' not in await at.page(VIEWER)
+        assert 'action="/configuration"' in await at.page(OPERATOR)
+        assert (await at.press(VIEWER))[0] == 403
+
+
+async def test_a_page_of_another_site_cannot_reload(file: Path) -> None:
+    async with console(file, "") as at:
+        assert (await at.press(Origin="http://evil.example"))[0] == 403
+    async with console(file, "", more="") as at:  # nobody signs in: a form carries the token
+        client = at._client()
+        async with client.post("/configuration", data={}, allow_redirects=False) as answer:
+            assert answer.status == 403
+        async with client.get("/configuration") as answer:
+            (token,) = {*CSRF.findall(await answer.text())}
+        async with client.post(
+            "/configuration", data={"csrf": token}, allow_redirects=False
+        ) as answer:
+            assert answer.status == 303
+
+
+async def test_the_file_is_read_at_most_once_a_second_and_anew_after_a_reload(file: Path) -> None:
+    async with console(file, "") as at:
+        reads = at.reads
+        for _ in range(5):
+            await at.pending()
+        assert at.reads == reads + 1
+        at.clock.now += 0.9
+        await at.pending()
+        assert at.reads == reads + 1
+        at.clock.now += 0.1
+        await at.pending()
+        assert at.reads == reads + 2
+        at.clock.now -= 3600  # set back
+        await at.pending()
+        assert at.reads == reads + 3
+
+
+def test_each_array_of_tables_says_what_identifies_a_table() -> None:
+    arrays = {key: one.table for key, one in Settings.settings.items() if one.table is not None}
+    assert IDENTITIES.keys() == arrays.keys()
+    for key, table in arrays.items():
+        assert {*IDENTITIES[key]} <= table.settings.keys()
+
+
+@pytest.mark.parametrize(
+    ("routes", "shown"), [(MOST_CHANGES // 2, MOST_CHANGES), (MOST_CHANGES // 2 + 1, MOST_CHANGES)]
+)
+async def test_as_many_changes_are_shown_as_the_bound_says_and_all_are_counted(
+    file: Path, routes: int, shown: int
+) -> None:
+    async with console(file, "") as at:
+        tables = (f'[[routes]]\nprefix = "/r{n}"\norigin = "memory:"\n' for n in range(routes))
+        at.write("".join(tables))
+        found = await at.pending()
+        assert (len(found["changes"]), found["changes_in_all"]) == (shown, 2 * routes)
+        assert len(await at.page()) < 1_000_000
+
+
+def test_equal_tables_are_told_apart_by_their_number() -> None:
+    varnish = {"kind": "varnish", "url": "http://v:6081"}
+    two = Settings.of({"purges": [varnish, varnish]})
+    (gone,) = changes(two, Settings.of({"purges": [varnish]}))
+    assert (gone.table, gone.written) == ("varnish http://v:6081 (2)", None)
+
+
+async def test_files_that_are_read_again_by_themselves_are_listed_with_their_trouble(
+    file: Path, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text("tokens = []\n")
+    tokens.chmod(0o600)
+    board = Switchboard(notes={str(tokens): "line 3: no TOML"})
+    made = setup(tokens_file=str(tokens))
+    async with (
+        TestClient(TestServer(build(board, made), host="127.0.0.1")) as client,
+        client.get("/api/configuration/pending") as answer,
+    ):
+        found = await answer.json()
+    assert found["files"] == [
+        {"setting": "tokens_file", "path": str(tokens), "problem": "line 3: no TOML"}
+    ]
