@@ -84,6 +84,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
         application_console.use_settings(settings)
 
     setup.reloader.on_reload.append(follow)
+    source.before_drain.append(recorder.announce_stop)
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)

@@ -70,7 +70,7 @@ class Console:
         self._clock = setup.clock
         self._recorder = recorder
         self.event_record = recorder.events.record
-        self.processes = recorder.processes
+        self.usage = recorder.usage
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
         self.refusals = Refusals(source, setup, recorder)

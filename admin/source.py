@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiohttp.web_request import BaseRequest
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 STARTING = "starting"  # the reason while a process opens its routes and listeners
+
+STOPPING = "stopping"  # the reason of the check "server" from the beginning of a stop on
 
 
 class Health(NamedTuple):
@@ -101,7 +103,12 @@ class Setup(NamedTuple):
 
 
 class ProcessSource(Protocol):
-    """The state and the figures of this process, or of several together."""
+    """The state and the figures of this process, or of several together.
+
+    `before_drain` is called and awaited when a stop begins, while all questions are still answered.
+    """
+
+    before_drain: list[Callable[[], Awaitable[None]]]
 
     async def health(self) -> Health:
         """Return whether requests should be sent here, with the reasons."""

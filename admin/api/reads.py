@@ -115,9 +115,9 @@ async def pending_configuration(
     return await request.app[CONSOLE].reloads.pending()
 
 
-async def processes(request: web.Request, _query: None, _body: None) -> ProcessesView:
-    """Return the processes of this gateway."""
-    return request.app[CONSOLE].processes.view()
+async def processes(request: web.Request, query: OfSpan, _body: None) -> ProcessesView:
+    """Return the processes of this gateway, and the gateways that share a log with it."""
+    return request.app[CONSOLE].usage.view(query.span)
 
 
 async def about(request: web.Request, _query: None, _body: None) -> About:

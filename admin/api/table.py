@@ -218,8 +218,9 @@ OPERATIONS = (
     Operation(
         "GET",
         "/api/processes",
-        "Each process of this gateway.",
+        "Each process of this gateway, and the gateways that share a log with it.",
         reads.processes,
+        OfSpan,
         answer=ProcessesView,
     ),
     Operation("GET", "/api/about", "What runs here.", reads.about, answer=About),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from gateway.monitoring.promql import ALARM, TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Level = Literal["good", "warning", "bad"]
 Span = Literal["15m", "1h", "6h", "24h"]
 Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
 Transport = Literal["sse", "long-poll"]
 Role = Literal["viewer", "operator"]
+SPANS_S: Mapping[Span, int] = {"15m": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24 * 3600}
+POINTS = 180  # of a span: more than pixels between two points of a narrow chart would show
 RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
 # Of reads that are to be served without the origin, and of which fewer are an alarm.
 TARGET_RATIO, ALARM_RATIO = TARGET, ALARM

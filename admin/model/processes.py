@@ -1,11 +1,11 @@
-"""The processes of a gateway, and what each of them uses."""
+"""The processes of a gateway and the gateways that share a log, and what each of them uses."""
 
 from __future__ import annotations
 
 import msgspec
 
 from admin.model.charts import Chart
-from admin.model.kinds import HealthState
+from admin.model.kinds import HealthState, Span
 
 
 class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,14 +26,50 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     last_ended_at: float | None
 
 
-class ProcessesView(msgspec.Struct, frozen=True):
-    """The processes of this gateway, and charts of the last 15 minutes with a line for each."""
+class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway by its own last report: sums of its processes, or of the worst of them.
 
-    taken_at: float
+    `silent_since` is set when it reports no more. Then its state is good if it has announced that.
+    """
+
+    name: str  # the address of its streams
+    host: str  # the name of its machine or container
+    is_this: bool  # the one that serves this view
+    state: HealthState
     version: str
-    processes: tuple[ProcessView, ...]
+    started_at: float | None
+    workers: int
+    restarts: int  # of all its workers
+    processor: float | None  # the sum, as a share of one processor
+    memory: float | None  # the sum
+    files: float | None  # of the process that is nearest to its limit
+    most_files: float | None
+    loop_lag: float | None  # of the process whose lag is longest
+    connections: float | None  # the sum
+    last_heard_at: float
+    silent_since: float | None = None
+
+
+class UsageCharts(msgspec.Struct, frozen=True):
+    """Charts of each figure: a point is the highest value of its time."""
+
     processor: Chart
     memory: Chart
     files: Chart
     loop_lag: Chart
     connections: Chart
+
+
+class ProcessesView(msgspec.Struct, frozen=True):
+    """The processes of this gateway and the gateways that share a log with it, over a span.
+
+    `gateways` is empty if no log is shared, and has this one first otherwise.
+    """
+
+    taken_at: float
+    span: Span
+    version: str
+    processes: tuple[ProcessView, ...]
+    charts: UsageCharts  # with a line for each process
+    gateways: tuple[GatewayView, ...]
+    gateway_charts: UsageCharts

@@ -29,6 +29,7 @@ WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 190  # pixels
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 ROOM = 1.08  # how much higher than the highest value the scale ends
+COLOURS = 6  # of lines that an eye tells apart, in both colour schemes
 SHADES = 5  # steps of a heat map that an eye tells apart
 TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
@@ -104,7 +105,7 @@ def stacked_area(chart: Chart, label: str, format_value: Format = show.number) -
             None if low is None else low + (value or 0.0)
             for low, value in zip(floor, line.values, strict=True)
         ]
-        areas.append(_drawn("area", line.name, paths.area(floor, roof, scale.y, WIDTH)))
+        areas.append(_drawn("area", series_class(line), paths.area(floor, roof, scale.y, WIDTH)))
         floor = roof
     drawing = _on_axes(chart, scale, Markup().join(areas), format_value)
     whole = last(totals)
@@ -129,13 +130,15 @@ def line_chart(
     values = [value for line in chart.lines for value in line.values if value is not None]
     scale = ratio_scale(values) if is_ratio else _scale(values, fewest)
     stretched = [
-        _drawn("line", line.name, paths.steps(line.values, scale.y, WIDTH)) for line in chart.lines
+        _drawn("line", series_class(line), paths.steps(line.values, scale.y, WIDTH))
+        for line in chart.lines
     ]
     drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
     if is_ratio:
         drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
     levels = Markup().join(_level(reference, scale) for reference in references if values)
-    ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, format_value)
+    newest = [(series_class(line), last(line.values)) for line in chart.lines]
+    ends = _ends(newest, scale, format_value)
     return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
 
 
@@ -158,13 +161,13 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
         axis=_axis(axis),
         below=_grid(y for y, _ in axis),
         stretched=Markup().join(
-            _drawn("heat", f"shade {shade}", "".join(cells))
+            _drawn("heat", f"s-shade-{shade}", "".join(cells))
             for shade, cells in enumerate(shades, 1)
             if cells
         ),
         above=Markup() if most else _empty("No live reader got data in this span"),
         ends=Markup(),
-        legend=_legend_item("most common delay", tallies),
+        legend=_legend_item("s-heat", "most common delay", tallies),
     )
     return _figure(heat, label, drawing)
 
@@ -218,7 +221,9 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
         above=Markup() if known else _empty("No data in this span yet"),
         ends=Markup(),
         legend=Markup().join(
-            _legend_item(line.name, [format_value(value) for value in line.values])
+            _legend_item(
+                series_class(line), line.name, [format_value(value) for value in line.values]
+            )
             for line in chart.lines
         ),
     )
@@ -243,12 +248,19 @@ def _moments(moments: Chart | HeatMap) -> int:
     return max((len(line.values) for line in moments.lines), default=0)
 
 
-def _drawn(kind: str, name: str, path: str) -> Markup:
-    return Markup('<path class="{} {}" d="{}"/>').format(kind, css_class(name), path)
+def _drawn(kind: str, css: str, path: str) -> Markup:
+    return Markup('<path class="{} {}" d="{}"/>').format(kind, css, path)
+
+
+def series_class(line: Line) -> str:
+    """Return the CSS class that gives a series its colour, the same on every page."""
+    if line.colour is not None:
+        return f"s-{line.colour % COLOURS}"
+    return css_class(line.name)
 
 
 def css_class(name: str) -> str:
-    """Return the CSS class that gives a series its colour, the same on every page."""
+    """Return the CSS class of a series whose name decides on its colour."""
     return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
@@ -274,10 +286,10 @@ def _level(reference: Reference, scale: Scale) -> Markup:
 def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, format_value: Format) -> Markup:
     """Draw the newest values at the ends of the lines, moved apart where they would overlap."""
     ends, lowest = [], -float(LABEL_HEIGHT)
-    for name, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
+    for css, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
         if value is not None:
             lowest = max(scale.y(value), LABEL_HEIGHT, lowest + LABEL_HEIGHT)
-            ends.append(_end(css_class(name), lowest, format_value(value)))
+            ends.append(_end(css, lowest, format_value(value)))
     return Markup().join(ends)
 
 
@@ -289,10 +301,10 @@ def _empty(why: str) -> Markup:
     return Markup('<text class="why" x="50%" y="{}">{}</text>').format(HEIGHT // 2, why)
 
 
-def _legend_item(name: str, values: Sequence[str]) -> Markup:
+def _legend_item(css: str, name: str, values: Sequence[str]) -> Markup:
     now = values[-1] if values else show.UNKNOWN
     return Markup('<li class="{}" data-name="{}" data-values="{}"><i></i>{} <b>{}</b></li>').format(
-        css_class(name), name, "|".join(values), name, now
+        css, name, "|".join(values), name, now
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from admin.model.kinds import Level
+    from admin.model.processes import GatewayView
     from admin.record.figures import Row
     from admin.source import Health
     from gateway.telemetry.metrics import Sample
@@ -205,3 +206,14 @@ def of_routes(rows: Mapping[str, list[Row | None]], step_s: int) -> Iterator[Att
     """Yield the findings in the last minutes of all routes."""
     for prefix, finest in rows.items():
         yield from of_history(prefix, finest, step_s)
+
+
+def of_gateways(gateways: Iterable[GatewayView]) -> Iterator[AttentionItem]:
+    """Yield a finding for each gateway that is silent without having announced that it stops."""
+    for it in gateways:
+        if it.silent_since is not None and it.state.level != "good":
+            where = f"{it.name} on {it.host}" if it.host else it.name
+            sentence = (
+                f"the gateway {where} is silent: it shares this log, and did not say it stops"
+            )
+            yield AttentionItem(("gateway", where), "bad", sentence)

@@ -43,7 +43,7 @@ class EventCollector:
 
     async def look(self) -> None:
         """Take what has happened since the last look, and keep it. Raises no OSError."""
-        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+        self.take_own()
         try:
             async with asyncio.timeout(ASK_S):
                 answers = await self._source.query(TakeEvents(dict(self._after)))
@@ -57,9 +57,13 @@ class EventCollector:
             self._after = {name: last for name, last in self._after.items() if name in known}
         await self._save()
 
+    def take_own(self) -> None:
+        """Take the events of this process."""
+        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+
     async def close(self) -> None:
         """Take what this process has seen to its end."""
-        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+        self.take_own()
         await self._save()
 
     def note_findings(self, now: float, findings: Iterable[AttentionItem]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.model.events import ConsoleEvent
+from admin.processes.gateway_record import GatewayReport, parse_report
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED
 from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics
@@ -23,13 +24,14 @@ MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a
 
 
 class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gateway's totals by route and name, and its newest events.
+    """A gateway's totals by route and name, its newest events, and its report on itself.
 
     Other versions may know other names, and events of other kinds, which are left out.
     """
 
     routes: dict[str, dict[str, float]]
     events: tuple[msgspec.Raw, ...] = ()
+    gateway: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decoder = msgspec.json.Decoder(GatewayTotals)
@@ -61,7 +63,8 @@ class Counting:
 class Fleet:
     """The others, as long as they tell; `shared` are the routes whose log they share.
 
-    `events` are those that the others told last, by gateway.
+    `events` and `reports` are what the others told last, by gateway. `is_whole` says that no
+    shared log was out of reach, so that whoever is missing has not told anything.
     """
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:
@@ -69,6 +72,13 @@ class Fleet:
         self.share(shared)
         self._others: dict[str, Counting] = {}
         self.events: dict[str, list[ConsoleEvent]] = {}
+        self.reports: dict[str, GatewayReport] = {}
+        self.is_whole = False
+
+    @property
+    def is_shared(self) -> bool:
+        """True if there is a log that other gateways may share."""
+        return bool(self._shared)
 
     def share(self, prefixes: Iterable[str]) -> None:
         """Share what is counted of these routes."""
@@ -85,37 +95,42 @@ class Fleet:
         return [figures.live(row) for row in rows if row is not None]
 
     def question(
-        self, totals: Mapping[str, Row], events: Iterable[ConsoleEvent] = ()
-    ) -> ShareMetrics | None:
-        """Return the request that shares totals and events; None if no log is shared."""
-        if not self._shared:
-            return None
+        self,
+        totals: Mapping[str, Row],
+        events: Iterable[ConsoleEvent] = (),
+        report: GatewayReport | None = None,
+    ) -> ShareMetrics:
+        """Return the request that shares all of it."""
         routes = {
             prefix: {name: row[figures.COLUMN[name]] for name in NAMES if row[figures.COLUMN[name]]}
             for prefix, row in totals.items()
             if prefix in self._shared
         }
         told = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
-        figures_alone = msgspec.json.encode(GatewayTotals(routes))
-        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told)))
+        about = msgspec.Raw(b"" if report is None else msgspec.json.encode(report))
+        figures_alone = msgspec.json.encode(GatewayTotals(routes, (), about))
+        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told), about))
         fits = len(with_events) <= LONGEST_FIGURES
         return ShareMetrics(self._instance, (with_events if fits else figures_alone).decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
         figures_by_instance: dict[str, str] = {}
+        self.is_whole = False
         for answer in answers:
             if isinstance(answer, PeerMetrics):
                 figures_by_instance |= answer.figures
+                self.is_whole = self.is_whole or answer.is_whole
         figures_by_instance.pop(self._instance, None)
         found: dict[str, Counting] = {}
-        self.events = {}
+        self.events, self.reports = {}, {}
         counted = []
         for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
             told = _parsed(figures_by_instance[instance])
             if told is not None:
                 totals = {it: _row(told.routes[it]) for it in self._shared & told.routes.keys()}
                 self.events[instance] = _events(told)
+                self.reports[instance] = parse_report(instance, told.gateway)
                 found[instance] = self._others.get(instance) or Counting()
                 counted.append(found[instance].since(totals, seconds))
         self._others = found

@@ -6,6 +6,7 @@ from array import array
 from math import isnan, nan
 from typing import TYPE_CHECKING
 
+from admin.model.kinds import POINTS, SPANS_S
 from admin.record import figures
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.record.figures import Row
 
-POINTS = 180
-SPANS_S: Mapping[Span, int] = {"15m": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24 * 3600}
 FINEST_S = SPANS_S["15m"] // POINTS  # how often a row is taken: 5 s
 # Single precision counts exactly up to 16 million in a row, and halves the memory of a route:
 # 73 columns, 180 points and 4 rings are some 200 kB.

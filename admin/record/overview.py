@@ -14,6 +14,7 @@ from admin.record.attention import is_felt
 from admin.record.event_queries import marks
 from admin.record.logs import log_view
 from admin.record.writes import writes
+from admin.source import STOPPING
 from gateway.settings import redacted_origin
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 
@@ -148,7 +149,7 @@ def _result(result: Result) -> Told:
 
 def state(health: Health) -> HealthState:
     """Return the gateway's state in a word or two."""
-    if health.checks.get("server") == "stopping":
+    if health.checks.get("server") == STOPPING:
         return HealthState("warning", "draining")
     failing = [name for name, reason in health.checks.items() if reason is not None]
     if failing:

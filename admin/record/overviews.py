@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from admin.errors import NotTold
-from admin.record.history import SPANS_S
+from admin.model.kinds import SPANS_S
 from admin.record.overview import overview
 
 if TYPE_CHECKING:

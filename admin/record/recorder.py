@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin.processes import ProcessRecord
+from admin.processes.usage_record import UsageRecord
 from admin.record import attention, figures
 from admin.record.attention import Growing, Watch
 from admin.record.event_collector import EventCollector
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth
-from admin.source import STARTING, Health
+from admin.record.overview import state
+from admin.source import STARTING, STOPPING, Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Less than half a step of the history: a look begins in the middle of a step, and ends in it.
 LOOK_S = 2.0
+STOP_S = 1.0  # of a stop, in which others are told: of a Redis that does not answer it needs more
 QUERY_S = 2.0  # for the other gateways, through a Redis that may be slow; before the next look
 
 
@@ -46,7 +48,7 @@ class Recorder:
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
-        self.processes = ProcessRecord(setup.clock)
+        self.usage = UsageRecord(setup.clock)
         self.events = EventCollector(source, setup.settings)
         self.samples: Snapshot = ()
         self.health = Health({}, {})
@@ -57,6 +59,7 @@ class Recorder:
     def use_settings(self, settings: Settings) -> None:
         """Record the routes of these settings from now on."""
         routes = settings.route_table
+        self._name = str(settings.listen)
         self._prefixes = tuple(route.prefix for route in routes)
         self.history.keep(self._prefixes)
         self.fleet.share(
@@ -94,14 +97,29 @@ class Recorder:
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
-        self.processes.update(now, processes)
+        self.usage.update(now, processes)
         findings = self._findings(now)
         self.watch.update(now, findings)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, findings)
-        question = self.fleet.question(totals, self.events.record.shared(now))
-        if question is not None:
+        if self.fleet.is_shared:
+            stops = health.checks.get("server") == STOPPING
+            report = self.usage.report(self._name, state(health), stops=stops)
+            question = self.fleet.question(totals, self.events.record.shared(now), report)
             await self._query_others(question, now, seconds)
+
+    async def announce_stop(self) -> None:
+        """Share that this gateway stops, so that its silence worries nobody; for STOP_S at most."""
+        if not self.fleet.is_shared or self.looked_at is None or self.saw_start:
+            return  # nobody has heard of it
+        self.events.take_own()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.look()
+        except TimeoutError:
+            log.warning("admin.stop_not_shared", after_s=STOP_S)
+        except Exception:  # noqa: BLE001 - the stop goes on
+            log.exception("admin.look_failed")
 
     async def _query_others(self, question: ShareMetrics, now: float, seconds: float) -> None:
         """Record what the other gateways have counted."""
@@ -116,7 +134,9 @@ class Recorder:
             self.history.add(now, {prefix: _without_seconds(row) for prefix, row in rows.items()})
         for gateway, events in self.fleet.events.items():
             self.events.record.add_shared(gateway, events)
-        self.events.record.keep_gateways(self.fleet.events)
+        if self.fleet.is_whole:
+            self.events.record.keep_gateways(self.fleet.events)
+        self.usage.gateways.update(now, self.fleet.reports, is_whole=self.fleet.is_whole)
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""
@@ -138,6 +158,7 @@ class Recorder:
             *attention.of_certificates((*self.samples, *self._bounds.measure()), now),
             *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
+            *attention.of_gateways(self.usage.gateways.views),
         ]
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.errors import NotTold
-from admin.model.kinds import Span
+from admin.model.kinds import SPANS_S, Span
 from admin.record import figures
-from admin.record.history import SPANS_S
 from gateway.telemetry.access_log import MOST_REFUSALS
 from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
 

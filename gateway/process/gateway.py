@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from admin.source import STARTING, Health, ProcessReport, Restarts
+from admin.source import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
@@ -28,6 +28,8 @@ from gateway.web.metrics import snapshot
 from gateway.web.requests.request_parser import check_parser
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.purge.purges import Purges
@@ -116,6 +118,7 @@ class Gateway:
         self._open_routes: list[StreamRoute] = []  # to be closed at the stop
         self._inherited = inherited
         self._exit_stack = AsyncExitStack()
+        self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
     def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
         return Authorities(settings, time.time, self._console, earlier)
@@ -149,7 +152,7 @@ class Gateway:
         """Return the health of this process and of its routes."""
         server = STARTING if self._connections is None else None
         if self._shared.closing:
-            server = "stopping"
+            server = STOPPING
         health = Health({"server": server}, {})
         for route in self._routes:
             health.checks.update(route.readiness())
@@ -309,6 +312,8 @@ class Gateway:
             self._front.terminate()
         if was_serving:
             log.info("server.stopping")
+            for prepare in self.before_drain:
+                await prepare()
         await self._exit_stack.aclose()
         if was_serving:
             log.info("server.stopped")

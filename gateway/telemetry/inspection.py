@@ -251,9 +251,13 @@ class ShareMetrics(msgspec.Struct, tag=True, frozen=True):
 
 
 class PeerMetrics(msgspec.Struct, tag=True, frozen=True):
-    """The figures that other gateways left in the last seconds, by instance."""
+    """The figures that other gateways left in the last seconds, by instance.
+
+    `is_whole` is False if a log could not be asked, so that some may be missing.
+    """
 
     figures: dict[str, str]
+    is_whole: bool = True
 
 
 class TakeEvents(msgspec.Struct, tag=True, frozen=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
-from admin.source import Health, ProcessReport, Restarts
+from admin.source import STOPPING, Health, ProcessReport, Restarts
 from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
@@ -30,7 +30,7 @@ from gateway.workers.channel import StartMessage
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
@@ -156,6 +156,7 @@ class Supervisor:
         self._status = 0
         self.on_started: Callable[[], None] = _nothing  # once every worker serves
         self.on_stopping: Callable[[], None] = _nothing
+        self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
     async def supervise(self) -> int:
         """Keep every slot taken until asked to stop. Raises StartError."""
@@ -187,6 +188,8 @@ class Supervisor:
         self.on_stopping()
         if self._front is not None:
             self._front.terminate()
+        for prepare in self.before_drain:
+            await prepare()
         for slot in self._slots:
             slot.stop()
         grace_s = self._settings.shutdown_grace + LAST_S
@@ -240,7 +243,7 @@ class Supervisor:
 
     async def health(self) -> Health:
         """Return the health: ready when one worker is, since it serves for the others."""
-        stopping = "stopping" if self._stop.is_set() else None
+        stopping = STOPPING if self._stop.is_set() else None
         workers: dict[str, str | None] = {}
         logs, notes = [], []
         for slot, report in zip(self._slots, await self._reports(), strict=True):

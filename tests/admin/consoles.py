@@ -15,7 +15,7 @@ from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from admin.source import ProcessReport
     from gateway.telemetry.inspection import Answer, Question
@@ -32,6 +32,7 @@ class Switchboard:
     answers: Callable[[Question], Sequence[Answer]] = lambda _: ()
     asked: list[Question] = field(default_factory=list)
     reports: Sequence[ProcessReport] = ()
+    before_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def health(self) -> Health:
         return Health(self.state, self.notes)

@@ -16,6 +16,8 @@ from gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
@@ -45,6 +47,9 @@ SECURITY_HEADERS = {
 
 class Broken:
     """Checks that cannot be made."""
+
+    def __init__(self) -> None:
+        self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
     async def health(self) -> Health:
         raise RuntimeError("secret of the machine room")

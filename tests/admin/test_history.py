@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admin.model.kinds import POINTS, SPANS_S
 from admin.record import figures, history
 from admin.record.figures import COLUMN, WIDTH
-from admin.record.history import FINEST_S, POINTS, SPANS_S, History, Ring
+from admin.record.history import FINEST_S, History, Ring
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 from tests.admin.consoles import (
     COLLAPSED,

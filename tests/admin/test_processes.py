@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.processes import POINTS, STEP_S, ProcessRecord
+from admin.model.kinds import POINTS
+from admin.processes.usage import UsageFigures, UsageRing
+from admin.processes.usage_record import STEP_S, UsageRecord
 from admin.source import ProcessReport, Restarts
 from gateway.telemetry.metrics import OF_PROCESSES, Sample
 from gateway.web.metrics import LAG
@@ -53,8 +55,9 @@ def test_a_server_of_one_process_shows_its_figures_and_charts(tmp_path: Path) ->
         assert row["loop_lag"] is not None
         assert row["started_at"] <= view["taken_at"]
         assert view["version"]
+        assert view["gateways"] == []
         for name in ("processor", "memory", "files", "loop_lag", "connections"):
-            assert [line["name"] for line in view[name]["lines"]] == ["server"]
+            assert [line["name"] for line in view["charts"][name]["lines"]] == ["server"]
         page = ask(server.admin_port, "GET", "/processes", Accept="text/html")
         assert str(server.pid).encode() in page.body
     finally:
@@ -97,7 +100,7 @@ def used(seconds: float, late: int) -> Snapshot:
 
 def test_counters_begin_anew_with_another_process_and_after_a_missed_look() -> None:
     clock = Clock()
-    record = ProcessRecord(clock)
+    record = UsageRecord(clock)
     shares: list[float | None] = []
     looks = [
         report(1, used(10.0, 5)),
@@ -118,14 +121,26 @@ def test_counters_begin_anew_with_another_process_and_after_a_missed_look() -> N
 
 def test_a_record_has_a_quarter_of_an_hour_of_the_processes_that_there_are() -> None:
     clock = Clock()
-    record = ProcessRecord(clock)
+    record = UsageRecord(clock)
     for at in range(POINTS + 5):
         record.update(NOW + at * STEP_S, [report(1, used(at, at)), report(2, (), "worker 2")])
     clock.now = last = NOW + (POINTS + 4) * STEP_S
-    (line,) = record.view().processor.lines
+    (line,) = record.view().charts.processor.lines
     assert len(line.values) == POINTS
     assert None not in line.values
     record.update(last + STEP_S, [report(2, (), "worker 2")])
     view = record.view()
     assert [row.name for row in view.processes] == ["worker 2"]
-    assert view.processor.lines == ()
+    assert view.charts.processor.lines == ()
+
+
+def test_a_point_of_a_longer_span_has_the_highest_figure_of_its_time() -> None:
+    ring = UsageRing(20)
+    for second, files in ((0, 3.0), (5, 9.0), (15, None), (19, 4.0), (60, None), (80, 1.0)):
+        ring.add(NOW + second, UsageFigures(files=files))
+    ring.add(NOW + 80 - 20 * POINTS, UsageFigures(files=7.0))
+    shown = ring.values("files", NOW + 80)
+    assert (len(shown), shown[-5:]) == (POINTS, (9.0, None, None, None, 1.0))
+    assert set(shown[:-5]) == {None}
+    assert set(ring.values("memory", NOW + 80)) == {None}
+    assert ring.values("files", NOW + 20 * (POINTS + 3))[:2] == (1.0, None)

@@ -60,6 +60,8 @@ async def shared(*logs: Log) -> tuple[object, float]:
 
 def test_an_unreachable_log_does_not_hide_figures_of_gateways_on_other_logs() -> None:
     found = {"there": "what here told: 1"}
-    assert virtual_time.run(shared(Away(), Telling())) == (PeerMetrics(found), 0.0)
+    part = PeerMetrics(found, is_whole=False)
+    assert virtual_time.run(shared(Telling())) == (PeerMetrics(found), 0.0)
+    assert virtual_time.run(shared(Away(), Telling())) == (part, 0.0)
     silent = virtual_time.run(shared(Silent(), Telling(), Silent()))
-    assert silent == (PeerMetrics(found), SHARE_S)  # waited for at once, not in turn
+    assert silent == (part, SHARE_S)  # waited for at once, not in turn

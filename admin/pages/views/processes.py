@@ -1,47 +1,58 @@
-"""The page of processes: what each one of this gateway uses, and how often it was replaced."""
+"""The page of processes: what each one uses, and the gateways that share a log with this one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
+from admin.model.kinds import Span
+from admin.pages.charts import COLOURS
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import frame
+from admin.pages.views.overview import SPANS
+from admin.pages.visit import choice, frame
 
 if TYPE_CHECKING:
     from admin.model.charts import Chart, Line
+    from admin.model.processes import UsageCharts
     from admin.pages.visit import Visit
 
 PATH = "/processes"
-MOST_LINES = 6  # of a chart that can be told apart; the table has every process
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the processes at the last look, and charts of the last quarter of an hour."""
-    processes = visit.console.processes.view()
-    drawn = {
-        name: _coloured(chart)
-        for name in ("processor", "memory", "files", "loop_lag", "connections")
-        if (chart := getattr(processes, name)).lines
-    }
+    """Return the processes and gateways at the last look, and charts over a span."""
+    span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
+    view = visit.console.usage.view(span)
+    versions = {it.version for it in view.gateways if it.silent_since is None}
     return TemplatePage(
         "processes.html",
         {
             "here": PATH,
             **await frame(visit),
-            "view": processes,
-            "drawn": drawn,
-            "most_lines": MOST_LINES,
+            "view": view,
+            "drawn": _drawn(view.charts),
+            "drawn_gateways": _drawn(view.gateway_charts),
+            "has_versions": len(versions) > 1,
+            "most_lines": COLOURS,
+            "span": span,
+            "spans": list(SPANS.items()),
         },
     )
 
 
-def _coloured(chart: Chart) -> Chart:
-    """Return the chart with the processes whose newest values are the highest, in their order."""
-    ranked = sorted(chart.lines, key=_newest, reverse=True)[:MOST_LINES]
-    return replace(chart, lines=tuple(line for line in chart.lines if line in ranked))
+def _drawn(charts: UsageCharts) -> dict[str, Chart | None]:
+    """Return each chart with at most as many lines as there are colours; None if it has none.
+
+    These are the lines whose newest values are the highest, in the order of the table.
+    """
+    drawn: dict[str, Chart | None] = {}
+    for name, chart in asdict(charts).items():
+        ranked = sorted(chart.lines, key=_newest, reverse=True)[:COLOURS]
+        lines = tuple(line for line in chart.lines if line in ranked)
+        drawn[name] = replace(chart, lines=lines) if lines else None
+    return drawn
 
 
 def _newest(line: Line) -> float:

@@ -79,7 +79,9 @@ class Inspector:
                 return await explain(self._routes, self._kinds, question)
             case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-                return PeerMetrics({name: value for one in found for name, value in one.items()})
+                known = [one for one in found if one is not None]
+                figures = {name: value for one in known for name, value in one.items()}
+                return PeerMetrics(figures, is_whole=len(known) == len(found))
             case ListRefusals() | TakeEvents():
                 return self._happened(question)
             case _:
@@ -104,10 +106,10 @@ class Inspector:
         raise StreamNotFound(f"no route has the prefix {prefix}")
 
 
-async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, str]:
-    """Return the figures that other processes left in this route's log; {} if it is down."""
+async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, str] | None:
+    """Return the figures that other processes left in this route's log; None if it is down."""
     try:
         async with asyncio.timeout(SHARE_S):
             return await route.share_figures(question.instance, question.figures)
     except (HeadgateError, TimeoutError):
-        return {}  # the log's health shows that it cannot be reached
+        return None  # the log's health shows that it cannot be reached

@@ -29,7 +29,7 @@ from admin.model.overview import (
     Server,
     Writes,
 )
-from admin.model.processes import ProcessesView, ProcessView
+from admin.model.processes import GatewayView, ProcessesView, ProcessView, UsageCharts
 from admin.model.settings import (
     About,
     Configuration,
@@ -40,7 +40,7 @@ from admin.model.settings import (
     WatchedFileState,
 )
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
-from admin.processes import ProcessRecord
+from admin.processes.usage_record import UsageRecord
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.protocol.http.name_search import name_test
@@ -233,25 +233,65 @@ class MadeUpRefusals(Refusals):
         return RefusalsView(NOW, span, causes, newest)
 
 
-class MadeUpProcesses(ProcessRecord):
-    """A supervisor and four workers, of which one was killed a minute ago."""
+class MadeUpUsage(UsageRecord):
+    """A supervisor and four workers, of which one was killed a minute ago; three more gateways."""
 
     def __init__(self) -> None:
         """Nothing is measured."""
 
-    def view(self) -> ProcessesView:
-        return _processes()
+    def view(self, span: Span = "15m") -> ProcessesView:
+        return _processes(span)
 
 
-def _processes() -> ProcessesView:
-    names = ("supervisor", "worker 1", "worker 2", "worker 3", "worker 4")
+def _gateways() -> tuple[GatewayView, ...]:
+    others = (
+        ("10.0.0.4:4437", "edge-1", HealthState("good", "serving"), None),
+        ("10.0.0.5:4437", "edge-2", HealthState("good", "serving"), None),
+        ("10.0.0.6:4437", "edge-3", HealthState("bad", "silent"), NOW - 130),
+        ("10.0.0.7:4437", "edge-4", HealthState("good", "stopped"), NOW - 1900),
+    )
+    return tuple(
+        GatewayView(
+            name=name,
+            host=host,
+            is_this=at == 0,
+            state=state,
+            version="0.1.0" if at != 1 else "0.2.0",
+            started_at=NOW - 86_000 / (at + 1),
+            workers=4,
+            restarts=2 if at == 0 else 0,
+            processor=0.9 / (at + 1),
+            memory=(280 + at) * 1024.0**2,
+            files=214.0,
+            most_files=65_536.0,
+            loop_lag=0.0021,
+            connections=48_210.0 / (at + 1),
+            last_heard_at=silent or NOW,
+            silent_since=silent,
+        )
+        for at, (name, host, state, silent) in enumerate(others)
+    )
 
+
+def _usage(*names: str) -> UsageCharts:
     def chart(base: float, swing: float) -> Chart:
         lines = (
-            Line(name, wave(base * (1 + at / 7), swing, shift=9 * at))
+            Line(name, wave(base * (1 + at / 7), swing, shift=9 * at), at)
             for at, name in enumerate(names)
         )
         return Chart(NOW - 895, STEP_S, tuple(lines))
+
+    return UsageCharts(
+        processor=chart(0.4, 0.1),
+        memory=chart(64e6, 3e6),
+        files=chart(12_000, 300),
+        loop_lag=chart(0.002, 0.0004),
+        connections=chart(12_000, 300),
+    )
+
+
+def _processes(span: Span) -> ProcessesView:
+    names = ("supervisor", "worker 1", "worker 2", "worker 3", "worker 4")
 
     rows = tuple(
         ProcessView(
@@ -273,16 +313,9 @@ def _processes() -> ProcessesView:
         )
         for at, name in enumerate(names)
     )
-    return ProcessesView(
-        NOW,
-        "0.1.0",
-        rows,
-        processor=chart(0.4, 0.1),
-        memory=chart(64e6, 3e6),
-        files=chart(12_000, 300),
-        loop_lag=chart(0.002, 0.0004),
-        connections=chart(12_000, 300),
-    )
+    gateways = _gateways()
+    lines = _usage(*(it.name for it in gateways))
+    return ProcessesView(NOW, span, "0.1.0", rows, _usage(*names), gateways, lines)
 
 
 class MadeUpChanges(ConsoleChanges):
@@ -420,7 +453,7 @@ class MadeUp(Console):
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
-        self.processes = MadeUpProcesses()
+        self.usage = MadeUpUsage()
         self.reloads = MadeUpReloads(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(

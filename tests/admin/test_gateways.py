@@ -1,0 +1,259 @@
+"""The gateways that share a log: which there are, what each uses, and which of them is silent."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from admin.model.kinds import HealthState
+from admin.processes.gateway_record import (
+    KEPT_SILENT_S,
+    LONGEST_TEXT,
+    MISSED_LOOKS,
+    MOST_SILENT,
+    GatewayRecord,
+    GatewayReport,
+    parse_report,
+)
+from admin.record import attention
+from gateway.telemetry.inspection import PeerMetrics
+from tests.admin.consoles import NOW
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from admin.model.processes import GatewayView
+
+
+# ---------------------------------------------------------------- real gateways on one Redis
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.kill()
+
+
+def listed(at: Headgate) -> dict[str, Any]:
+    """The gateways that one of them lists, by name."""
+    found = json.loads(ask(at.admin_port, "GET", "/api/processes").body)["gateways"]
+    return {it["name"]: it for it in found}
+
+
+def asks_for_attention(at: Headgate) -> list[str]:
+    found = json.loads(ask(at.admin_port, "GET", "/api/overview").body)["attention"]
+    return [it["sentence"] for it in found if "silent" in it["sentence"]]
+
+
+def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
+    redis: RedisServer,
+) -> None:
+    with ExitStack() as opened:
+        first, killed = Headgate(redis.url), Headgate(redis.url)
+        stopped = Headgate(redis.url, arguments=("--workers", "2"))
+        for server in (first, killed, stopped):
+            opened.callback(server.close)
+            server.start()
+        here, killed_name, stopped_name = (
+            f"127.0.0.1:{it.port}" for it in (first, killed, stopped)
+        )
+        wait_until(
+            lambda: (
+                len(listed(first)) == 3
+                and all(it["processor"] is not None for it in listed(first).values())
+            ),
+            "the first has heard of the others twice",
+        )
+        gateways = listed(first)
+        assert next(iter(gateways)) == here
+        assert [it["is_this"] for it in gateways.values()] == [True, False, False]
+        assert [gateways[it]["workers"] for it in (here, killed_name, stopped_name)] == [1, 1, 2]
+        for it in gateways.values():
+            assert it["host"] == socket.gethostname()
+            assert it["state"] == {"level": "good", "words": "serving"}
+            assert it["version"] == gateways[here]["version"]
+            assert it["memory"] > 1 << 20
+            assert 0 < it["files"] < it["most_files"]
+            assert it["connections"] is not None
+        killed.kill()
+        assert stopped.terminate() == 0
+        wait_until(
+            lambda: (
+                [listed(first)[it]["state"]["words"] for it in (killed_name, stopped_name)]
+                == ["silent", "stopped"]
+            ),
+            "both are missed",
+            within_s=60,
+        )
+        wait_until(lambda: asks_for_attention(first) != [], "the next look has found it")
+        (sentence,) = asks_for_attention(first)
+        assert killed_name in sentence
+        page = ask(first.admin_port, "GET", "/processes", Accept="text/html").body.decode()
+        assert page.index(here) < page.index(killed_name)
+        assert "this one" in page
+        events = json.loads(ask(first.admin_port, "GET", "/api/events").body)["events"]
+        told = [it["sentence"] for it in events if it["kind"] == "attention" and it["lasts"]]
+        assert [it for it in told if "silent" in it] == [sentence]
+        announced = [it for it in events if it["sentence"] == "the server drains and stops"]
+        assert [it["gateway"].startswith(stopped_name) for it in announced] == [True]
+
+
+def test_gateways_are_not_called_silent_while_redis_is_away(redis: RedisServer) -> None:
+    with ExitStack() as opened:
+        servers = [Headgate(redis.url), Headgate(redis.url)]
+        for server in servers:
+            opened.callback(server.close)
+            server.start()
+        first = servers[0]
+        wait_until(lambda: len(listed(first)) == 2, "the first has heard of the other")
+        redis.kill()
+        wait_until(
+            lambda: (
+                json.loads(ask(first.admin_port, "GET", "/api/overview").body)["instance"][
+                    "gateways"
+                ]
+                == 1
+            ),
+            "the first hears nothing any more",
+        )
+        assert [it["silent_since"] for it in listed(first).values()] == [None, None]
+
+
+# ---------------------------------------------------------------- what a gateway is told
+
+
+class Fleet:
+    """The record of one gateway, and the looks of it, five seconds apart."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.record = GatewayRecord()
+
+    def look(self, *present: GatewayReport, is_whole: bool = True) -> None:
+        self.now += 5
+        self.record.update_own(self.now, GatewayReport(name="here", host="a"))
+        reports = {f"{it.name}/{it.host}/{it.started_at}": it for it in present}
+        self.record.update(self.now, reports, is_whole=is_whole)
+
+    @property
+    def others(self) -> list[GatewayView]:
+        return [it for it in self.record.views if not it.is_this]
+
+    def states(self) -> list[str]:
+        return [it.state.words for it in self.others]
+
+
+THERE = GatewayReport(name="there", host="b", started_at=NOW)
+
+
+def test_a_gateway_is_silent_after_two_missed_looks_in_a_row() -> None:
+    fleet = Fleet()
+    fleet.look(THERE)
+    heard_at = fleet.now
+    fleet.look()
+    fleet.look(THERE)
+    fleet.look()
+    assert fleet.states() == ["serving"]
+    fleet.look()
+    (silent,) = fleet.others
+    assert (silent.state, silent.silent_since) == (HealthState("bad", "silent"), heard_at + 10)
+    (finding,) = attention.of_gateways(fleet.record.views)
+    assert (finding.level, "there on b" in finding.sentence) == ("bad", True)
+    fleet.look(THERE)
+    assert fleet.states() == ["serving"]
+    assert list(attention.of_gateways(fleet.record.views)) == []
+
+
+def test_a_look_that_could_not_ask_every_log_makes_no_gateway_silent() -> None:
+    fleet = Fleet()
+    fleet.look(THERE)
+    for _ in range(10):
+        fleet.look(is_whole=False)
+    assert fleet.states() == ["serving"]
+
+
+def test_a_gateway_that_has_announced_its_stop_needs_no_attention() -> None:
+    fleet = Fleet()
+    fleet.look(msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining"))
+    assert fleet.states() == ["draining"]
+    for _ in range(MISSED_LOOKS):
+        fleet.look()
+    assert fleet.states() == ["stopped"]
+    assert list(attention.of_gateways(fleet.record.views)) == []
+
+
+def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:
+    fleet = Fleet()
+    fleet.look(THERE)
+    for _ in range(int(KEPT_SILENT_S / 5)):
+        fleet.look()
+    assert fleet.states() == ["silent"]
+    fleet.look()
+    assert fleet.states() == []
+    assert fleet.record.views == ()
+
+
+def test_a_gateway_that_was_started_again_takes_the_place_of_the_silent_one() -> None:
+    fleet = Fleet()
+    fleet.look(THERE)
+    fleet.look(msgspec.structs.replace(THERE, started_at=NOW + 5))
+    assert fleet.states() == ["serving"]
+    fleet.look(THERE, msgspec.structs.replace(THERE, host="c"))
+    fleet.look(msgspec.structs.replace(THERE, host="c"))
+    assert [(it.host, it.state.words) for it in fleet.others] == [
+        ("b", "serving"),
+        ("c", "serving"),
+    ]
+
+
+def test_at_most_a_bounded_number_of_silent_gateways_is_kept() -> None:
+    fleet = Fleet()
+    for number in range(MOST_SILENT + 1):
+        fleet.look(GatewayReport(name=f"{number:03d}", host="b"))
+    for _ in range(MISSED_LOOKS):
+        fleet.look()
+    names = [it.name for it in fleet.others]
+    assert (len(names), names[0], names[-1]) == (MOST_SILENT, "001", f"{MOST_SILENT:03d}")
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [b"", b"null", b'{"workers": "many"}', b'{"name": 1}'],
+    ids=["an-older-version", "null", "another-type", "no-text"],
+)
+def test_a_gateway_without_a_valid_report_is_listed_by_its_instance(encoded: bytes) -> None:
+    assert parse_report("10.0.0.1:4437/ab12", encoded) == GatewayReport(name="10.0.0.1:4437")
+
+
+def test_unknown_fields_levels_and_impossible_numbers_of_a_report_are_left_out() -> None:
+    encoded = json.dumps(
+        {
+            "name": "n" * 1000,
+            "level": "purple",
+            "words": "w" * 1000,
+            "memory": -1,
+            "processor": 0.5,
+            "newer": [1],
+        }
+    )
+    report = parse_report("there/1", encoded.encode())
+    assert (report.name, report.memory, report.processor) == ("n" * LONGEST_TEXT, None, 0.5)
+    fleet = Fleet()
+    fleet.look(report)
+    (shown,) = fleet.others
+    assert shown.state == HealthState("warning", "w" * LONGEST_TEXT)
+
+
+def test_an_older_answer_of_a_log_counts_as_whole() -> None:
+    assert msgspec.json.decode(b'{"type": "PeerMetrics", "figures": {}}', type=PeerMetrics).is_whole
