@@ -34,20 +34,19 @@ FIELD = frozenset(
         acceptor access address admission age alert attempt background behaviour bound budget
         builder cache call change channel check claim client command configuration connection
         connector content context converter copy count counter creation data deadline decision
-        default delivery deployment description descriptor detector directive distribution
-        driver effect end entry event exchange exemplar explanation export fact failure field
-        file folder frame freshness gateway gauge get group handler handshake head histogram hook
-        host increase index inspector issuer item kind length level lifecycle lifetime limit line list
-        listener listing loader loop map maker mean metadata metric mistake name news observer outcome
-        output
-        owner panel part pattern pipeline point poller prediction process
-        progress proof proxy purge purger quantile query
-        question queue quota rank rate ratio reading receiver recipient refusal registry relay reload
-        reloader reply report request response result revalidation rotation router rule sample
-        schedule scope search secret segment sender serializer server session set setting share
-        sharing size slot snapshot socket source span state status store subscription summary
-        supervisor support sweeper table template thread threshold timeout timer token total tracer traffic
-        transport type user validator verification waiter warning watch write writer
+        default delivery deployment description descriptor detector directive distribution driver
+        effect end entry event exchange exemplar explanation export fact failure field file folder
+        frame freshness gateway gauge get group handler handshake head histogram hook host
+        increase index inspector issuer item kind length level lifecycle lifetime limit line list
+        listener listing loader loop maker map mean metadata metric mistake name news observer
+        outcome output owner panel part pattern pipeline point poller prediction process progress
+        proof proxy purge purger quantile query question queue quota rank rate ratio reading
+        receiver recipient refusal registry relay reload reloader reply report request response
+        result revalidation rotation router rule sample schedule scope search secret segment
+        sender serializer server session set setting share sharing size slot snapshot socket
+        source span state status store subscription summary supervisor support sweeper table
+        template thread threshold timeout timer token total tracer traffic transport type user
+        validator verification waiter warning watch write writer
         """,
     )
 )
