@@ -37,6 +37,7 @@ class HeatMap(msgspec.Struct, frozen=True):
     step: float
     bounds: tuple[float, ...]
     counts: tuple[tuple[float, ...] | None, ...]
+    marks: tuple[EventMark, ...] = ()
 
 
 class Stat(msgspec.Struct, frozen=True):

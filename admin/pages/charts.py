@@ -9,6 +9,7 @@ them under the pointer and says them to screen readers, and needs no formats of 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,12 +32,13 @@ SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 ROOM = 1.08  # how much higher than the highest value the scale ends
 COLOURS = 6  # of lines that an eye tells apart, in both colour schemes
 SHADES = 5  # steps of a heat map that an eye tells apart
-TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
 WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
 NEAR_NOW = 0.8  # of the width, also of a phone's: a time behind it would run into "now"
+MOST_ENDS = 3  # lines with a label at their end: of more, labels hide lines, and the legend has all
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 
 
@@ -77,7 +79,8 @@ def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10))
     top = highest * ROOM if highest > NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(power * n for n in steps if power * n * 5 >= top)
-    return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))
+    ticks = (float(f"{step * n:.6g}") for n in range(int(top / step) + 1))  # 0.075, not 0.07500…1
+    return Scale(0, top, tuple(ticks))
 
 
 def _scale(values: Sequence[float], fewest: float) -> Scale:
@@ -137,8 +140,10 @@ def line_chart(
     if is_ratio:
         drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
     levels = Markup().join(_level(reference, scale) for reference in references if values)
-    newest = [(series_class(line), last(line.values)) for line in chart.lines]
-    ends = _ends(newest, scale, format_value)
+    ends = Markup()
+    if len(chart.lines) <= MOST_ENDS:
+        newest = [(series_class(line), last(line.values)) for line in chart.lines]
+        ends = _ends(newest, scale, format_value)
     return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
 
 
@@ -160,7 +165,8 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
     drawing = Drawing(
         axis=_axis(axis),
         below=_grid(y for y, _ in axis),
-        stretched=Markup().join(
+        stretched=_marks(heat)
+        + Markup().join(
             _drawn("heat", f"s-shade-{shade}", "".join(cells))
             for shade, cells in enumerate(shades, 1)
             if cells
@@ -199,14 +205,15 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
     count = _moments(moments)
     return Markup(
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
-        'aria-label="{}" data-start="{}" data-step="{}" data-count="{}">'
+        'aria-keyshortcuts="ArrowLeft ArrowRight Home End" '
+        'aria-label="{}" data-start="{}" data-step="{}" data-count="{}" data-events="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
         '<svg class="plot" aria-hidden="true"><g>{}</g>'
         '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}<g class="ends">{}</g></svg>'
         '<svg class="times" aria-hidden="true">{}</svg>'
         '<ul class="legend">{}</ul></figure>'
     ).format(
-        *(label, round(moments.start, 3), moments.step, count),
+        *(label, round(moments.start, 3), moments.step, count, _sentences(moments)),
         *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched, drawing.above),
         *(drawing.ends, _times(moments.start, moments.step, count), drawing.legend),
     )
@@ -215,7 +222,7 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
 def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format) -> Drawing:
     known = any(value is not None for line in chart.lines for value in line.values)
     return Drawing(
-        axis=_axis((scale.y(tick), format_value(tick)) for tick in scale.ticks),
+        axis=_axis((scale.y(tick), _round(format_value(tick))) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
         stretched=stretched + _marks(chart),
         above=Markup() if known else _empty("No data in this span yet"),
@@ -229,17 +236,22 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
     )
 
 
-def _marks(chart: Chart) -> Markup:
+def _marks(chart: Chart | HeatMap) -> Markup:
     """Draw a line over the whole height at each event."""
     width = chart.step * max(_moments(chart), 1)
     places = ((mark, WIDTH * (mark.at - chart.start) / width) for mark in chart.marks)
     return Markup().join(
-        Markup('<path class="event {}" d="M{:.1f},0V{}"><title>{}</title></path>').format(
-            mark.level, x, HEIGHT, show.visible(mark.sentence)
-        )
+        Markup('<path class="event {}" d="M{:.1f},0V{}"/>').format(mark.level, x, HEIGHT)
         for mark, x in places
         if 0 <= x <= WIDTH
     )
+
+
+def _sentences(chart: Chart | HeatMap) -> str:
+    """Return the events of a chart for its script, as JSON: places of moments with sentences."""
+    places = ((int((it.at - chart.start) // chart.step), it.sentence) for it in chart.marks)
+    shown = [(at, show.visible(it)) for at, it in places if 0 <= at < _moments(chart)]
+    return json.dumps(shown)
 
 
 def _moments(moments: Chart | HeatMap) -> int:
@@ -262,6 +274,11 @@ def series_class(line: Line) -> str:
 def css_class(name: str) -> str:
     """Return the CSS class of a series whose name decides on its colour."""
     return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def _round(text: str) -> str:
+    """Return a label of a tick without a decimal that only other values need: 80 %, 2 ms."""
+    return text.replace(".0 ", " ")
 
 
 def _axis(labels: Iterable[tuple[float, str]]) -> Markup:
@@ -315,7 +332,7 @@ def _times(start: float, step: float, count: int) -> Markup:
     first = math.ceil(start / every) * every
     labels = [
         Markup('<text x="{}%" y="12">{}</text>').format(
-            round((moment - start) / span * 100, 2), show.clock(moment)[:5]
+            round((moment - start) / span * 100, 2), show.clock(moment)[: 8 if every < 60 else 5]
         )
         for moment in range(first, int(start + span), every)
         if (moment - start) / span < NEAR_NOW

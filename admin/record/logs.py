@@ -63,6 +63,7 @@ def log_view(route: RouteView, samples: Iterable[Sample], growth: Growth, now: f
         facts = (*_of_servers(route), *_numbers(numbers, _OF_ORIGINS))
     else:
         facts = (
+            *_role(numbers),
             *_numbers(numbers, _OF_LOGS),
             *_append_only(numbers),
             *_room(prefix, numbers, growth, now),
@@ -97,6 +98,12 @@ def _numbers(
     for metric, (name, unit) in names.items():
         if metric in numbers:
             yield LogFact(name, numbers[metric], unit)
+
+
+def _role(numbers: Mapping[str, float]) -> Iterator[LogFact]:
+    if (is_primary := numbers.get("headgate_redis_primary")) is not None:
+        words, level = ("primary", "good") if is_primary else ("replica", "bad")
+        yield LogFact("Role", words, "words", cast("Level", level))
 
 
 def _append_only(numbers: Mapping[str, float]) -> Iterator[LogFact]:

@@ -81,6 +81,9 @@ _OF_SOME_LOGS = (
     ),
     most("headgate_redis_memory_bytes", "Memory of the primaries, in bytes.", "route"),
     most("headgate_redis_round_trip_seconds", "Latest round trip to the slowest primary.", "route"),
+    least(
+        "headgate_redis_primary", "1 while all servers that are written to are primaries.", "route"
+    ),
 )
 OF_SOME_LOGS = {
     metric.name.removeprefix("headgate_").removeprefix("log_").removesuffix("_total"): metric

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from admin.model.charts import Chart, HeatMap, Line
 from admin.model.events import EventMark
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
-from admin.pages.rendering import FILTERS
+from admin.pages.rendering import FILTERS, duration_chart, load_chart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,8 +206,33 @@ def test_events_within_the_span_are_lines_over_the_height_with_their_sentences()
     start = 1_772_366_400
     marks = tuple(EventMark(start + at, "bad", HOSTILE) for at in (-1, 0, 5, 10, 11))
     marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),), marks)
-    found = [it for it in drawn(charts.stacked_area(marked, "x")).iter("path") if len(it)]
-    assert [it.attrib["d"] for it in found] == [
-        f"M{x:.1f},0V{HEIGHT}" for x in (0, WIDTH / 2, WIDTH)
-    ]
-    assert {it[0].text for it in found} == {show.visible(HOSTILE)}
+    heat = HeatMap(start, 5, (0.1,), ((1.0, 2.0), None), marks)
+    for figure in (charts.stacked_area(marked, "x"), charts.heat_map(heat, "x")):
+        root = drawn(figure)
+        lines = [it for it in root.iter("path") if it.attrib["class"] == "event bad"]
+        assert [it.attrib["d"] for it in lines] == [
+            f"M{x:.1f},0V{HEIGHT}" for x in (0, WIDTH / 2, WIDTH)
+        ]
+        (told,) = [it.attrib["data-events"] for it in root.iter() if "data-events" in it.attrib]
+        assert json.loads(told) == [[at, show.visible(HOSTILE)] for at in (0, 1)]
+
+
+def test_ticks_have_no_decimals_that_round_values_do_not_need() -> None:
+    figure = duration_chart(Chart(0, 5, (Line("p99", (0.094, 0.02)),)), "x")
+    assert [it.text for it in drawn(figure)[0]] == ["0 s", "25 ms", "50 ms", "75 ms", "100 ms"]
+    figure = load_chart(Chart(0, 5, (Line("server", (0.74, 0.2)),)), "x")
+    assert [it.text for it in drawn(figure)[0]] == ["0 %", "20 %", "40 %", "60 %"]
+
+
+def test_a_chart_of_seconds_has_times_of_day_with_seconds() -> None:
+    start = 1_772_366_400
+    figure = charts.line_chart(Chart(start, 5, (Line("SSE", (1.0,) * 6),)), "x")
+    assert re.findall(r"\d\d:\d\d:\d\d", figure) == ["12:00:00", "12:00:10", "12:00:20"]
+
+
+def test_only_a_few_lines_have_labels_at_their_ends() -> None:
+    for many in (charts.MOST_ENDS, charts.MOST_ENDS + 1):
+        lines = tuple(Line(f"worker {at}", (1.0, 5.0 * at), at) for at in range(many))
+        root = drawn(charts.line_chart(Chart(0, 5, lines), "x"))
+        (ends,) = [it for it in root.iter("g") if it.attrib.get("class") == "ends"]
+        assert len(ends) == (many if many <= charts.MOST_ENDS else 0)

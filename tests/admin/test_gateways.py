@@ -86,6 +86,10 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
             assert it["memory"] > 1 << 20
             assert 0 < it["files"] < it["most_files"]
             assert it["connections"] is not None
+        (log,) = json.loads(ask(first.admin_port, "GET", "/api/overview").body)["logs"]
+        facts = {it["name"]: it["value"] for it in log["facts"]}
+        assert facts["Role"] == "primary"
+        assert facts["Round trip to the primary"] > 0
         killed.kill()
         assert stopped.terminate() == 0
         wait_until(

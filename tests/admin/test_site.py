@@ -113,9 +113,10 @@ async def test_the_first_tile_is_named_by_where_the_streams_of_the_routes_live(
 
 async def test_charts_begin_with_the_first_data_and_share_one_time_axis() -> None:
     whole = await MadeUp().overview("15m")
-    sse, polls = whole.by_transport.lines
-    started = tuple(None if at < 120 else value for at, value in enumerate(sse.values))
-    by_transport = replace(whole.by_transport, lines=(replace(sse, values=started), polls))
+    lines = tuple(
+        replace(line, values=(None,) * 120 + line.values[120:]) for line in whole.by_transport.lines
+    )
+    by_transport = replace(whole.by_transport, lines=lines)
     shown = overview.from_first_data(replace(whole, by_transport=by_transport))
     moments = {
         (chart.start, chart.step, len(line.values))
@@ -124,6 +125,9 @@ async def test_charts_begin_with_the_first_data_and_share_one_time_axis() -> Non
     }
     assert moments == {(whole.by_result.start + 600, 5.0, 60)}
     assert (shown.delivery.start, len(shown.delivery.counts)) == (whole.delivery.start + 600, 60)
+    assert {it.marks for it in (shown.by_result, shown.ratio, shown.delivery)} == {
+        whole.by_result.marks
+    }
     assert {len(it) for it in (shown.collapse.history, shown.routes[0].figures.history)} == {60}
 
 
@@ -231,7 +235,7 @@ async def test_a_page_requested_as_an_event_stream_sends_its_regions(
         assert await answer.content.readline() == b"event: regions\n"
         regions = msgspec.json.decode((await answer.content.readline())[6:])
     assert set(regions) == {
-        *("instance", "attention", "stats", "charts"),
+        *("instance", "attention", "stats", "charts", "marked"),
         *("writes", "write_charts", "logs", "routes"),
     }
 

@@ -46,11 +46,12 @@ def test_the_info_reply_of_redis_is_parsed_into_vitals(
     enabled: str, rewrite: str, write: str, is_enabled: bool, is_ok: bool
 ) -> None:
     text = INFO.format(enabled=enabled, rewrite=rewrite, write=write)
-    assert read_info(text, 0.5) == ServerStatus(2, 30, is_enabled, is_ok, 1234567, 0.5)
+    assert read_info(text, 0.5) == ServerStatus(2, 30, is_enabled, is_ok, 1234567, 0.5, True)
 
 
 def test_an_empty_info_reply_gives_empty_vitals() -> None:
-    assert read_info("", 0.5) == ServerStatus(0, 0, False, True, 0, 0.5)
+    assert read_info("", 0.5) == ServerStatus(0, 0, False, True, 0, 0.5, True)
+    assert not read_info("role:slave\r\n", 0.5).is_primary
 
 
 async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_down(
@@ -68,6 +69,7 @@ async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_d
             await until(lambda: log.counts.numbers().get("redis_replica_lag_bytes") == 0)
             await until(lambda: log.counts.numbers().get("streams") == 1)
             assert log.counts.numbers()["redis_aof_ok"] == 1
+            assert log.counts.numbers()["redis_primary"] == 1
             assert log.counts.numbers()["redis_memory_bytes"] > 500_000
             assert 0 < log.counts.numbers()["redis_round_trip_seconds"] < 3
             replica.pause()

@@ -4,9 +4,13 @@
 
 const tip = document.createElement("div");
 tip.className = "tip";
-tip.setAttribute("role", "status");
+tip.setAttribute("aria-hidden", "true");
 tip.hidden = true;
-document.body.append(tip);
+// By keyboard the same is read out. Screen readers miss what was not displayed before, as the tip.
+const spoken = document.createElement("div");
+spoken.className = "unseen";
+spoken.setAttribute("role", "status");
+document.body.append(tip, spoken);
 
 let rules = [];
 let shown = null; // { chart, at }
@@ -33,7 +37,7 @@ function draw(chart, at) {
     rules.push(rule(one, place));
     if (one !== chart) legend(one, place);
   }
-  tip.replaceChildren(moment(chart, place), values(chart, place));
+  tip.replaceChildren(moment(chart, place), values(chart, place), ...events(chart, place));
   tip.hidden = false;
   const plot = chart.querySelector(".plot").getBoundingClientRect();
   const room = document.documentElement.clientWidth - tip.offsetWidth - 12;
@@ -81,6 +85,21 @@ function values(chart, at) {
   return list;
 }
 
+function events(chart, at) {
+  const those = JSON.parse(chart.dataset.events).filter(([place]) => place === at);
+  return those.map(([, sentence]) => {
+    const item = document.createElement("p");
+    item.className = "event";
+    item.textContent = sentence;
+    return item;
+  });
+}
+
+function read(chart) {
+  const parts = [...tip.querySelectorAll("p, li")].map((part) => part.textContent.trim());
+  spoken.textContent = `${chart.getAttribute("aria-label")}, ${parts.join(", ")}`;
+}
+
 function hide() {
   if (shown) for (const chart of document.querySelectorAll(".chart")) legend(chart, -1);
   shown = null;
@@ -103,13 +122,16 @@ document.addEventListener("pointermove", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (event.key === "Escape") return hide();
-  if (!step || !event.target.matches?.(".chart")) return;
-  event.preventDefault();
+  if (!event.target.matches?.(".chart")) return;
   const chart = event.target;
-  const last = count(chart) - 1;
-  draw(chart, shown?.chart === chart ? shown.at + step * (event.shiftKey ? 12 : 1) : last);
+  const at = shown?.chart === chart ? shown.at : count(chart);
+  const step = event.shiftKey ? 12 : 1;
+  const place = { ArrowLeft: at - step, ArrowRight: at + step, Home: 0, End: count(chart) - 1 }[event.key];
+  if (place === undefined) return;
+  event.preventDefault();
+  draw(chart, place);
+  read(chart);
 });
 
 document.addEventListener("focusout", (event) => {

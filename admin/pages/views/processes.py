@@ -10,8 +10,9 @@ from admin.model.kinds import Span
 from admin.pages.charts import COLOURS
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
-from admin.pages.views.overview import SPANS
+from admin.pages.spans import SPANS, figures_from, first_known, of_lines
 from admin.pages.visit import choice, frame
+from admin.record.event_queries import marks
 
 if TYPE_CHECKING:
     from admin.model.charts import Chart, Line
@@ -25,6 +26,9 @@ async def show(visit: Visit) -> TemplatePage:
     """Return the processes and gateways at the last look, and charts over a span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     view = visit.console.usage.view(span)
+    record = visit.console.event_record
+    begin = first_known(of_lines([view.charts.memory, view.gateway_charts.memory]))
+    shown_marks = marks(record, view.charts.memory.start)
     versions = {it.version for it in view.gateways if it.silent_since is None}
     return TemplatePage(
         "processes.html",
@@ -32,8 +36,8 @@ async def show(visit: Visit) -> TemplatePage:
             "here": PATH,
             **await frame(visit),
             "view": view,
-            "drawn": _drawn(view.charts),
-            "drawn_gateways": _drawn(view.gateway_charts),
+            "drawn": _drawn(figures_from(view.charts, begin, shown_marks)),
+            "drawn_gateways": _drawn(figures_from(view.gateway_charts, begin, shown_marks)),
             "has_versions": len(versions) > 1,
             "most_lines": COLOURS,
             "span": span,

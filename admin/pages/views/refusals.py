@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from msgspec.structs import replace
+
 from admin.model.kinds import Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
-from admin.pages.views.overview import SPANS
+from admin.pages.spans import SPANS, first_known
 from admin.pages.visit import choice, frame
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ async def show(visit: Visit) -> TemplatePage:
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     is_operator = visit.viewer.role == "operator"
     refusals = await visit.console.refusals.view(span, with_clients=is_operator)
+    begin = first_known(it.history for it in refusals.causes)
+    causes = tuple(replace(it, history=it.history[begin:]) for it in refusals.causes)
     return TemplatePage(
         "refusals.html",
         {
             "here": PATH,
             **await frame(visit),
-            "refusals": refusals,
+            "refusals": replace(refusals, causes=causes),
             "is_operator": is_operator,
             "meanings": MEANINGS,
             "span": span,

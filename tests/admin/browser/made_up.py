@@ -134,6 +134,7 @@ LOGS = (
         "redis",
         SERVING,
         (
+            LogFact("Role", "primary", "words", "good"),
             LogFact("Memory of the primary", 1.8e9, "bytes"),
             LogFact("Replicas", 2, "count"),
             LogFact("Slowest replica is behind by", 4096, "bytes"),

@@ -98,6 +98,16 @@ async def test_a_chart_shows_the_values_of_a_moment_under_the_pointer_and_by_key
         for key, moment in (("ArrowLeft", "12:05:10"), ("ArrowLeft", "12:05:05")):
             await chart.press(key)
             assert (await tip.inner_text()).startswith(moment)
+        spoken = await tab.page.locator(".unseen[role=status]").inner_text()
+        assert spoken.startswith(f"Live readers, by transport, {moment} UTC, SSE ")
+        await chart.press("Home")
+        assert (await tip.inner_text()).startswith("11:50:15")
+        await chart.press("End")
+        assert (await tip.inner_text()).startswith("12:05:10")
+        await tab.page.get_by_role("group", name="Served from the cache").focus()
+        for _ in range(15):  # to the moment, 70 s ago, of an event
+            await tab.page.keyboard.press("ArrowLeft")
+        assert (await tip.inner_text()).endswith("worker 2 ended: killed by SIGKILL")
         await chart.press("Escape")
         assert not await tip.is_visible()
 
