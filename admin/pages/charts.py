@@ -173,7 +173,7 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
         ),
         above=Markup() if most else _empty("No live reader got data in this span"),
         ends=Markup(),
-        legend=_legend_item("s-heat", "most common delay", tallies),
+        legend=_legend_item("s-heat", "most frequent delay", tallies),
     )
     return _figure(heat, label, drawing)
 

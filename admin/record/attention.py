@@ -145,7 +145,9 @@ def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
         route = labels.get("route")
         key = (name, route or "")
         if name == "headgate_workers_silent" and number:
-            yield AttentionItem(key, "warning", f"{number:.0f} workers do not tell how they are")
+            yield AttentionItem(
+                key, "warning", f"{number:.0f} workers do not respond to the supervisor"
+            )
         elif name == "headgate_redis_aof_enabled" and not number:
             yield AttentionItem(key, "warning", WITHOUT_FILE, route)
         elif name == "headgate_redis_aof_ok" and not number:

@@ -36,38 +36,41 @@ def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
     elif "origin" in auth:
         yield "The origin decides who may read and write."
     else:
-        yield f"Who reads or writes has one of: {_listed(tuple(KINDS[it].title for it in auth))}."
+        titles = _listed(tuple(KINDS[it].title for it in auth))
+        yield f"To read or write, a client needs one of: {titles}."
     if auth and route.anonymous:
         yield f"Everybody may {_listed(route.anonymous)}."
     if auth and route.conceal == "on":
-        yield "Others are told that there is no stream."
+        yield "Others get 404, as if there were no stream."
 
 
 def _sharing(route: Route, auth: tuple[str, ...]) -> str:
     if not route.is_private(auth):
-        return "Answers are public: shared caches may keep them."
+        return "Responses are public: shared caches may store them."
     if route.reader_keys == "on":
-        return "Answers are private: shared caches may keep those to a URL with the reader key."
-    return "Answers are private: no shared cache may keep them."
+        return (
+            "Responses are private: shared caches may store only those to URLs with a reader key."
+        )
+    return "Responses are private: no shared cache may store them."
 
 
 def _caching(route: Route, *, is_shared: bool) -> Iterator[str]:
     where = "" if is_shared else "in browsers "
     yield (
         f"Whole chunks may be cached {where}for {spell(route.chunk_lifetime)}, "
-        f"answers at the tail for {spell(route.tail_max_age)}."
+        f"responses at the tail for {spell(route.tail_max_age)}."
     )
     if route.stale_while_revalidate:
         yield (
-            f"Caches may serve them for {spell(route.stale_while_revalidate)} more "
-            "while they ask for new ones."
+            f"Caches may serve stale ones for {spell(route.stale_while_revalidate)} more "
+            "while they revalidate."
         )
 
 
 def _before_origin(route: Route) -> Iterator[str]:
     if route.stale_if_error:
         yield (
-            f"While the origin cannot be asked, stale copies are served for "
+            f"While the origin is unreachable, stale copies are served for "
             f"{spell(route.stale_if_error)}."
         )
     if route.drop_query:
@@ -75,11 +78,11 @@ def _before_origin(route: Route) -> Iterator[str]:
     if route.drop_headers:
         yield f"The headers {_listed(route.drop_headers)} are dropped."
     if route.identity_headers:
-        yield f"Readers are also known by {_listed(route.identity_headers)}."
+        yield f"Readers are also identified by {_listed(route.identity_headers)}."
     if route.no_store == "ignore":
         yield "A no-store of the origin is ignored for reads."
     if route.s_maxage == "share":
-        yield "An s-maxage of the origin shares answers among readers with identity headers."
+        yield "With s-maxage of the origin, readers with identity headers share responses."
     yield f"At most {route.max_origin_requests:,} requests are at the origin at once."
 
 

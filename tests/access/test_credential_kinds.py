@@ -85,7 +85,7 @@ def test_a_check_shows_who_is_admitted_by_an_added_credential(
 ) -> None:
     status, told = check(tmp_path, f'auth = "toy"\ntoy_file = "{key_file}"\n{ROUTE}')
     assert status == 0
-    assert "Who reads or writes has one of: a toy token." in told
+    assert "To read or write, a client needs one of: a toy token." in told
     assert KEY.decode() not in told
 
 

@@ -227,7 +227,7 @@ async def test_an_unfilled_cdn_form_shows_no_error(
     for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
         async with client.get(f"/cdn?{query}", headers=PAGE) as answer:
             page = await answer.text()
-        assert "The file comes here" in page
+        assert "No file yet" in page
         assert 'role="alert"' not in page
 
 

@@ -56,10 +56,10 @@ async def csrf(client: TestClient[Any, Any]) -> str:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "Answers are private: no shared cache may keep them."),
+        ({}, "Responses are private: no shared cache may store them."),
         pytest.param(
             {"reader_keys": "on"},
-            "Answers are private: shared caches may keep those to a URL with the reader key.",
+            "Responses are private: shared caches may store only those to URLs with a reader key.",
             id="with-reader-keys",
         ),
     ],

@@ -210,7 +210,7 @@ def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Pa
     assert done.stdout.decode() == (
         "Valid: streams on [::1]:80, console on 127.0.0.1:4439.\n"
         f"  /a/deep  file:{Path.cwd()}/deep\n"
-        "           Who reads or writes has one of: a token of the tokens file. "
+        "           To read or write, a client needs one of: a token of the tokens file. "
         "Everybody may read.\n"
         "  /a       memory:\n"
         "           Everybody may read and write.\n"

@@ -63,7 +63,7 @@ async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str)
         await page.goto(url)
         if name == "explain":
             await page.get_by_role("button", name="Explain").click()
-            await page.get_by_text("The next one gets").first.wait_for()
+            await page.get_by_text("The next request gets").first.wait_for()
         if name == "stream":
             await page.get_by_text("following").wait_for()
             await page.get_by_role("listbox").press("Home")
