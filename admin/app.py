@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from admin.cdn_doctor import CdnDoctor
     from admin.source import ProcessSource, Setup
     from gateway.settings import Settings
 
@@ -88,7 +87,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
-    app.cleanup_ctx.append(_running(recorder, streams, sign_in, application_console.doctor))
+    app.cleanup_ctx.append(_running(recorder, streams, sign_in, application_console))
     app.on_shutdown.append(_end_listeners)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -103,16 +102,18 @@ def is_open(settings: Settings) -> bool:
 
 
 def _running(
-    recorder: Recorder, streams: StreamClient, sign_in: SignIn, doctor: CdnDoctor
+    recorder: Recorder, streams: StreamClient, sign_in: SignIn, console: Console
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Return the context that starts and stops with the application."""
 
     async def run(_app: web.Application) -> AsyncIterator[None]:
         await streams.open()
+        await console.bulk.open()
         recording = asyncio.create_task(recorder.run())
         yield
         recording.cancel()
-        await doctor.close()
+        await console.bulk.close()
+        await console.doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await recorder.events.close()

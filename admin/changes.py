@@ -72,9 +72,9 @@ class ConsoleChanges:
         """Close a stream; return its final offset."""
         return await self._streams.close_stream(self._routes.stream(route, name)[0])
 
-    async def delete(self, route: str, name: str) -> None:
-        """Delete a stream."""
-        await self._streams.delete(self._routes.stream(route, name)[0])
+    async def delete(self, route: str, name: str, stream_id: str | None = None) -> None:
+        """Delete a stream; with `stream_id` only if it is the one with this id."""
+        await self._streams.delete(self._routes.stream(route, name)[0], stream_id)
 
     async def limit(self, route: str, name: str, changes: LimitChanges) -> StreamDescription:
         """Set limits of one stream, which its log keeps; return the stream."""

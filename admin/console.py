@@ -20,6 +20,8 @@ from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
+from admin.streams.bulk.job_files import JobFiles, job_folder
+from admin.streams.bulk.jobs import BulkJobs
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -84,6 +86,8 @@ class Console:
             self._routes,
             lambda question: self._query(question, StreamDescription),
         )
+
+        self.bulk = BulkJobs(JobFiles(job_folder(settings)), self, self.changes, setup.clock)
 
     def use_settings(self, settings: Settings) -> None:
         """Show and change what these settings say, after a reload."""

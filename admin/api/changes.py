@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.access.audit import audited
+from admin.access.audited_jobs import start_job, stop_job
 from admin.access.check import VIEWER
 from admin.api.values import (
     AppendBody,
@@ -27,6 +28,7 @@ from gateway.protocol.own_limits import LimitChanges
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from admin.model.bulk import BulkJob, BulkReference, BulkStart, BulkWish
     from admin.model.doctor import DoctorView, DoctorWish
     from gateway.telemetry.inspection import StreamDescription
 
@@ -59,6 +61,21 @@ async def limit(request: web.Request, query: OfStream, body: OfLimits) -> Stream
     with audited(request[VIEWER], "limit", query.route, query.name) as logged:
         logged["changes"] = msgspec.json.encode(changes).decode()
         return await request.app[CONSOLE].changes.limit(query.route, query.name, changes)
+
+
+async def count_many(request: web.Request, _query: None, body: BulkWish) -> BulkJob:
+    """Begin to count streams that are to be changed, which changes none."""
+    return await request.app[CONSOLE].bulk.count(body, request[VIEWER].name)
+
+
+async def start_many(request: web.Request, _query: None, body: BulkStart) -> BulkJob:
+    """Begin to change the streams that were counted."""
+    return start_job(request.app[CONSOLE].bulk, body, request[VIEWER])
+
+
+async def stop_many(request: web.Request, _query: None, body: BulkReference) -> BulkJob:
+    """Stop a job that changes many streams."""
+    return await stop_job(request.app[CONSOLE].bulk, body.id, request[VIEWER])
 
 
 async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:

@@ -17,6 +17,7 @@ from admin.api.values import (
     Routes,
 )
 from admin.console import CONSOLE
+from admin.model.bulk import BulkList
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
 
@@ -62,6 +63,11 @@ async def streams(request: web.Request, query: OfRoute, _body: None) -> StreamPa
 async def stream(request: web.Request, query: OfStream, _body: None) -> StreamDescription:
     """Return what is known of a stream, of its producers and of its readers."""
     return await request.app[CONSOLE].stream(query.route, query.name)
+
+
+async def bulk(request: web.Request, _query: None, _body: None) -> BulkList:
+    """Return the jobs that change many streams."""
+    return BulkList(request.app[CONSOLE].bulk.list())
 
 
 async def runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:

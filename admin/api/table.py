@@ -28,6 +28,7 @@ from admin.api.values import (
     Stopping,
     TokenWish,
 )
+from admin.model.bulk import BulkJob, BulkList, BulkReference, BulkStart, BulkWish
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
@@ -114,6 +115,37 @@ OPERATIONS = (
         OfTail,
         answer=Messages,
         events=True,
+    ),
+    Operation(
+        "GET",
+        "/api/bulk",
+        "Jobs that change many streams.",
+        reads.bulk,
+        answer=BulkList,
+    ),
+    Operation(
+        "POST",
+        "/api/bulk",
+        "Count streams that are to be deleted or closed.",
+        changes.count_many,
+        body=BulkWish,
+        answer=BulkJob,
+    ),
+    Operation(
+        "POST",
+        "/api/bulk/start",
+        "Delete or close the streams that were counted.",
+        changes.start_many,
+        body=BulkStart,
+        answer=BulkJob,
+    ),
+    Operation(
+        "POST",
+        "/api/bulk/stop",
+        "Stop a job, or drop one that was only counted.",
+        changes.stop_many,
+        body=BulkReference,
+        answer=BulkJob,
     ),
     Operation(
         "POST",

@@ -21,12 +21,18 @@ LARGEST_FILE = 2 * MOST_BYTES  # then it is written anew, with the events that a
 _decoder = msgspec.json.Decoder(ConsoleEvent)
 
 
-def event_path(settings: Settings) -> Path | None:
-    """Return the path of the file, or None where no route keeps its log in a folder."""
+def data_folder(settings: Settings) -> Path | None:
+    """Return the folder of the first log that has one, or None: the console's files are there."""
     for route in settings.route_table:
         if route.log_kind is not None and route.log_kind.name == "file":
-            return Path(route.origin.removeprefix("file:")) / NAME
+            return Path(route.origin.removeprefix("file:"))
     return None
+
+
+def event_path(settings: Settings) -> Path | None:
+    """Return the path of the file, or None where no route keeps its log in a folder."""
+    folder = data_folder(settings)
+    return None if folder is None else folder / NAME
 
 
 class EventFile:

@@ -18,6 +18,7 @@ from admin.streams.messages import MOST_MESSAGES, split
 from gateway import trust
 from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.bodies.content import check_content_type
+from gateway.protocol.http.header_names import STREAM_ID
 from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.streams.offsets import BEGINNING, format_offset, parse_offset
 
@@ -135,9 +136,10 @@ class StreamClient:
         async with self._request("POST", path, headers={"Stream-Closed": "true"}) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
 
-    async def delete(self, path: str) -> None:
-        """Delete the stream."""
-        async with self._request("DELETE", path):
+    async def delete(self, path: str, stream_id: str | None = None) -> None:
+        """Delete the stream; with `stream_id` only if it is the one with this id."""
+        headers = {} if stream_id is None else {STREAM_ID: stream_id}
+        async with self._request("DELETE", path, headers=headers):
             return
 
     async def stop_run(self, path: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from gateway.backends.contract import Conflict
-from gateway.errors import HeadgateError, LogUnavailable
+from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_slices import SLICE_BYTES
@@ -142,12 +142,15 @@ class Lifecycle:
             following = chunk.records[0]
         return await self._table.turns.run(rules.fork_prefix(source, fork, following))
 
-    async def delete(self, path: str) -> None:
-        """Carry out a DELETE."""
+    async def delete(self, path: str, stream_id: str | None = None) -> None:
+        """Carry out a DELETE; with `stream_id` only of the stream with this id."""
 
         async def attempt() -> None:
             active = await self._table.load(path)
-            await self._commit(rules.remove(self._table.present(active)), ends="deleted")
+            state = self._table.present(active)
+            if stream_id not in {None, str(state.stream_id)}:
+                raise StreamNotFound("the stream with this id is gone; another one is at its path")
+            await self._commit(rules.remove(state), ends="deleted")
 
         await self._racing(attempt)
 

@@ -116,6 +116,31 @@ EVENT_RULES: dict[str, EventRule] = {
         "{by}: {operation} {stream} failed",
         ("operation", "route", "stream", "by"),
     ),
+    "bulk.done": EventRule(
+        "change",
+        "good",
+        "{by}: {action} of many streams is done: {changed} changed, {gone} were gone",
+        ("job",),
+    ),
+    "bulk.incomplete": EventRule(
+        "change",
+        "warning",
+        "{by}: {action} of many streams ended with {changed} changed, {gone} gone, "
+        "{failed} failed, {left} left ({reason}) {causes}",
+        ("job",),
+    ),
+    "bulk.resumed": EventRule(
+        "change",
+        "good",
+        "{by}: {action} of many streams goes on after a restart, {left} are left",
+        ("job",),
+    ),
+    "bulk.unfinished": EventRule(
+        "change",
+        "warning",
+        "{by}: {action} of many streams was cut off by the end of the server, {left} are left",
+        ("job",),
+    ),
 }
 # Events that go on until another line ends them.
 LASTING = frozenset(rule.ends for rule in EVENT_RULES.values() if rule.ends)

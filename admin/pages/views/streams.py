@@ -56,6 +56,7 @@ async def show(visit: Visit) -> TemplatePage:
             "text": text,
             "after": after,
             "page": listed,
+            "can_change": visit.viewer.role == "operator",
             "trouble": trouble,
             "columns": COLUMNS,
             "done": DONE.get(visit.query.get("done", "")),

@@ -7,3 +7,5 @@ CURSOR = "Stream-Cursor"
 READER_KEY = "Stream-Reader-Key"
 FORKED_FROM = "Stream-Forked-From"
 MULTI = "X-Stream-Multi"
+# Of a DELETE: the id of the stream that is meant, by the console's list, whatever is at its path.
+STREAM_ID = "Headgate-Stream-Id"

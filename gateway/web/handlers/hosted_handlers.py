@@ -15,6 +15,7 @@ from gateway.protocol import responses
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.multi_append import long_multi_records
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.header_names import STREAM_ID
 from gateway.protocol.http.paths import canonical_path, parse_query
 from gateway.protocol.http.target import split
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
@@ -73,7 +74,7 @@ class HostedHandlers:
                 return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":
                 await in_task()
-                await route.lifecycle.delete(name)
+                await route.lifecycle.delete(name, request.headers.get(STREAM_ID))
                 return responses.deleted()
             case "OPTIONS":
                 return responses.preflight()

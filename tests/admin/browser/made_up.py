@@ -333,7 +333,7 @@ class MadeUpChanges(ConsoleChanges):
         self.done.append(("close", name))
         return "0000000001_0000000000036030"
 
-    async def delete(self, route: str, name: str) -> None:
+    async def delete(self, route: str, name: str, stream_id: str | None = None) -> None:
         self.done.append(("delete", name))
 
     async def stop_run(self, route: str, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Changes of many streams: counted, confirmed, and then carried out in the background."""
