@@ -1,4 +1,4 @@
-"""Changes by operators through the console: to streams, runs, tokens and reader keys."""
+"""Changes by operators through the console: to streams and runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from admin.streams.client import StreamClient
-    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
-    from gateway.access.static.key_versions import RotatedTokensFile
     from gateway.settings import Settings
     from gateway.telemetry.inspection import StreamDescription
 
@@ -47,22 +45,14 @@ class ConsoleChanges:
 
     def __init__(
         self,
-        settings: Settings,
-        clock: Callable[[], float],
         streams: StreamClient,
         routes: ConsoleRoutes,
         describe: Callable[[LimitStream], Awaitable[list[StreamDescription]]],
     ) -> None:
         """`describe` returns the answers of all processes to a question."""
-        self._settings = settings
-        self._clock = clock
         self._streams = streams
         self._routes = routes
         self._describe = describe
-
-    def use_settings(self, settings: Settings) -> None:
-        """Make tokens and rotate keys by these settings from now on."""
-        self._settings = settings
 
     async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
         """Append to a stream; return the next offset."""
@@ -88,17 +78,3 @@ class ConsoleChanges:
         if route not in self._routes.of_runs:
             raise NotTold(404, "no route with runs = true has this prefix")
         return await self._streams.stop_run(self._routes.stream(route, name)[0])
-
-    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
-        """Return a read token, and the value of a Set-Cookie with it."""
-        from admin.tokens import cookie_of, make_token
-
-        now = self._clock()
-        token = await make_token(self._settings, request, now)
-        return token, cookie_of(token, request.streams, now)
-
-    async def rotate_keys(self, streams: str) -> RotatedTokensFile:
-        """Give streams new reader keys; every gateway with the file uses them within a second."""
-        from admin.tokens import rotate_keys
-
-        return await rotate_keys(self._settings, streams)

@@ -14,6 +14,7 @@ from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges, ConsoleRoutes
 from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
+from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import NotTold
 from admin.model.overview import Instance
 from admin.record.overview import state
@@ -68,8 +69,7 @@ class Console:
         self._source = source
         self._settings = settings = setup.settings
         self.streams_scheme = "https" if settings.tls_certificate else "http"
-        self._formats = setup.formats
-        self._clock = setup.clock
+        self._setup = setup
         self._recorder = recorder
         self.event_record = recorder.events.record
         self.usage = recorder.usage
@@ -78,10 +78,9 @@ class Console:
         self.refusals = Refusals(source, setup, recorder)
         self.doctor = CdnDoctor(settings, setup.clock)
         self.reloads = ConsoleReloads(setup, source.health)
+        self.credentials = ConsoleCredentials(source, setup)
         self._routes = ConsoleRoutes(settings)
         self.changes = ConsoleChanges(
-            settings,
-            setup.clock,
             streams,
             self._routes,
             lambda question: self._query(question, StreamDescription),
@@ -93,7 +92,6 @@ class Console:
         """Show and change what these settings say, after a reload."""
         self._settings = settings
         self._routes.use_settings(settings)
-        self.changes.use_settings(settings)
         self.doctor.use_settings(settings)
 
     async def instance(self) -> Instance:
@@ -158,7 +156,7 @@ class Console:
         """Return a page of a route's runs. Raises NotTold."""
         self._routes.check(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
-        return runs.page(question, await self._query(question, RunPage), self._clock())
+        return runs.page(question, await self._query(question, RunPage), self._setup.clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
@@ -201,7 +199,7 @@ class Console:
 
     def about(self) -> About:
         """Return versions, formats and limits."""
-        return about(self._settings, self._formats())
+        return about(self._settings, self._setup.formats())
 
     async def _query(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""

@@ -5,6 +5,7 @@ A process that serves streams implements them, or the supervisor of several work
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class Health(NamedTuple):
 
     checks: dict[str, str | None]
     notes: dict[str, str | None]
+
+    def of_file(self, path: str) -> str | None:
+        """Return what is wrong with a file of the settings, or None."""
+        return self.notes.get(path) or self.notes.get(str(Path(path).absolute()))
 
 
 class Restarts(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
+    from gateway.access.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
     from gateway.model_parts import ModelRoute, ModelRoutes
@@ -269,14 +271,15 @@ def handlers_of(
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
 
 
-def inspector(routes: Router, shared: Context) -> Inspector:
-    """Make the inspector that answers questions about these routes."""
+def inspector(routes: Router, shared: Context, tokens: TokenReport) -> Inspector:
+    """Make the inspector that answers questions about these routes and about `tokens`."""
     kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
     if _has_edges(routes):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         kinds[edge_parts.EdgeRoute] = edge_parts.steps
-    return Inspector(routes, kinds, shared.refusals)
+    list_tokens = partial(tokens.page, shared.credential_uses)
+    return Inspector(routes, kinds, shared.refusals, list_tokens)
 
 
 def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:
@@ -291,7 +294,7 @@ def access_of(
     kinds = settings.auth_of(route)
     if kinds and kinds != BY_ORIGIN:  # with BY_ORIGIN the route makes its own guard
         verifier = authorities.verifier(kinds)
-        verifier.on_end = shared.admitted.end
+        verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
     is_private = route.is_private(kinds)
     reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None

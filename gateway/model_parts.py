@@ -101,7 +101,7 @@ def _access(
     if not kinds:
         return RouteAccess(None, is_private=True)
     verifier = authorities.verifier(kinds)
-    verifier.on_end = shared.admitted.end
+    verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
     dialect = DIALECTS[model.dialect]
     guard = ModelGuard(model.prefix, verifier, dialect, has_own_key=has_own_key)
     return RouteAccess(guard, is_private=True)

@@ -17,12 +17,15 @@ from admin.api.values import (
     OfStream,
     ReadToken,
     ReloadDone,
+    Revocation,
+    RevokedTokens,
     RotatedKeys,
     Stopping,
     TokenWish,
 )
 from admin.console import CONSOLE
 from gateway.access.signed.read_tokens import TokenRequest
+from gateway.access.static.revocation_entries import RevocationEntry
 from gateway.protocol.own_limits import LimitChanges
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ async def make_token(request: web.Request, _query: None, body: TokenWish) -> Rea
     token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
     with audited(request[VIEWER], "token", "", body.streams) as logged:
         logged["subject"] = body.subject
-        issued, cookie = await request.app[CONSOLE].changes.make_token(token_request)
+        issued, cookie = await request.app[CONSOLE].credentials.make_token(token_request)
         logged |= {"jti": issued.token_id, "expires": issued.expires}
     return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
@@ -97,9 +100,18 @@ async def make_token(request: web.Request, _query: None, body: TokenWish) -> Rea
 async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
     """Give streams other reader keys."""
     with audited(request[VIEWER], "rotate", "", body.streams) as logged:
-        rotated = await request.app[CONSOLE].changes.rotate_keys(body.streams)
+        rotated = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
         logged["version"] = rotated.version
     return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
+
+
+async def revoke(request: web.Request, _query: None, body: Revocation) -> RevokedTokens:
+    """Revoke a static token, or signed tokens."""
+    entry = RevocationEntry(body.kind, body.value, body.before)
+    with audited(request[VIEWER], "revoke", "", "") as logged:
+        logged |= {"kind": body.kind, "value": body.value}
+        file = await request.app[CONSOLE].credentials.revoke(entry)
+    return RevokedTokens("\n".join(entry.lines), file.warnings)
 
 
 async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:

@@ -13,6 +13,7 @@ from admin.api.values import (
     OfRuns,
     OfSpan,
     OfStream,
+    OfTokens,
     RequestToExplain,
     Routes,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from admin.model.overview import Overview
     from admin.model.processes import ProcessesView
     from admin.model.settings import About, Configuration, PendingConfiguration
+    from admin.model.tokens import TokensView
     from admin.record.refusals import RefusalsView
     from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
@@ -119,6 +121,11 @@ async def pending_configuration(
 ) -> PendingConfiguration:
     """Return what a reload would change."""
     return await request.app[CONSOLE].reloads.pending()
+
+
+async def tokens(request: web.Request, query: OfTokens, _body: None) -> TokensView:
+    """Return a page of the tokens of clients, without their hashes."""
+    return await request.app[CONSOLE].credentials.page(query.text, query.after, query.limit)
 
 
 async def processes(request: web.Request, query: OfSpan, _body: None) -> ProcessesView:

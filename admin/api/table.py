@@ -19,9 +19,12 @@ from admin.api.values import (
     OfSpan,
     OfStream,
     OfTail,
+    OfTokens,
     ReadToken,
     ReloadDone,
     RequestToExplain,
+    Revocation,
+    RevokedTokens,
     RotatedKeys,
     Routes,
     SignInBody,
@@ -36,6 +39,7 @@ from admin.model.overview import Overview
 from admin.model.processes import ProcessesView
 from admin.model.settings import About, Configuration, PendingConfiguration
 from admin.model.streams import Messages, RunsView
+from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
@@ -171,6 +175,22 @@ OPERATIONS = (
         changes.stop_run,
         body=OfStream,
         answer=Stopping,
+    ),
+    Operation(
+        "GET",
+        "/api/tokens",
+        "The tokens of clients, keys and revocations.",
+        reads.tokens,
+        OfTokens,
+        answer=TokensView,
+    ),
+    Operation(
+        "POST",
+        "/api/tokens/revoke",
+        "Revoke tokens.",
+        changes.revoke,
+        body=Revocation,
+        answer=RevokedTokens,
     ),
     Operation(
         "POST",

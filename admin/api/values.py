@@ -14,10 +14,13 @@ from admin.model.overview import RouteView
 from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT
+from gateway.access.static.revocation_entries import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
 from gateway.settings.log_settings import LONGEST_LIFETIME_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
 from gateway.telemetry.event_journal import EventKind
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
+
+LAST_MOMENT = 253_402_300_799  # the year 9999, which is the last that TOML has
 
 Target = Annotated[str, msgspec.Meta(max_length=8192)]
 
@@ -202,6 +205,32 @@ class RotatedKeys(msgspec.Struct, frozen=True):
     streams: str
     version: int
     unnoted: tuple[str, ...] = ()
+
+
+class OfTokens(msgspec.Struct, frozen=True):
+    """A page of the static tokens whose names contain a text, and the newest users of others."""
+
+    text: str = ""
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
+
+
+class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens to revoke: static ones by name, signed ones by jti, sub or the kid of their key.
+
+    With `before` (epoch seconds), only tokens of a subject that were issued earlier.
+    """
+
+    kind: RevocationKind
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_VALUE)]
+    before: Annotated[int, msgspec.Meta(ge=0, le=LAST_MOMENT)] | None = None
+
+
+class RevokedTokens(msgspec.Struct, frozen=True):
+    """The lines that were added to the tokens_file; sentences on caches that still give answers."""
+
+    added: str
+    warnings: tuple[str, ...]
 
 
 class ReloadDone(msgspec.Struct, frozen=True):

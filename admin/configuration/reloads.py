@@ -56,8 +56,7 @@ class ConsoleReloads:
             if found is None or not is_fresh or found.current is not current:
                 view = await asyncio.to_thread(_pending, current, self._reloader.reread, now)
                 self._found = found = _Found(current, view)
-        notes = await self._health()
-        return _with_files(found.view, current, {**notes.checks, **notes.notes})
+        return _with_files(found.view, current, await self._health())
 
 
 class _Found(NamedTuple):
@@ -87,12 +86,12 @@ def _pending(current: Settings, reread: Callable[[], Settings], now: float) -> P
 
 
 def _with_files(
-    view: PendingConfiguration, current: Settings, notes: dict[str, str | None]
+    view: PendingConfiguration, current: Settings, health: Health
 ) -> PendingConfiguration:
     from msgspec.structs import replace
 
     files = (
-        WatchedFileState(setting, path, notes.get(path))
+        WatchedFileState(setting, path, health.of_file(path))
         for setting in WATCHED
         if (path := getattr(current, setting))
     )

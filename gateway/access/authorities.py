@@ -16,6 +16,7 @@ from gateway.access.static import doubts
 from gateway.access.static.pending_rotations import PendingRotations
 from gateway.access.static.rotation_warnings import keyed_routes, rotation_warnings
 from gateway.access.static.tokens_file import TokensFile, parse_tokens
+from gateway.access.token_report import TokenReport
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked
@@ -80,6 +81,7 @@ class Authorities:
             for kind in ranked()
             if getattr(settings, kind.setting)
         }
+        self.report = TokenReport(settings, tokens, self._keys, self._by_kind)
         if earlier is not None:
             self._files.adopt(earlier._files)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.access.uses.credential_uses import UNCOUNTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,10 +22,10 @@ class Principal:
     `name` is for display, and two principals may share it. `account` is unique: it is the same for
     all credentials of one kind that one client has. `digest` is a keyed hash of the credential.
     `proof` is what the authority has verified; it judges the principal by it again after a change
-    of keys or files.
+    of keys or files. `use` is where each admitted request notes its time.
     """
 
-    __slots__ = ("__weakref__", "account", "digest", "grants", "name", "proof", "until")
+    __slots__ = ("__weakref__", "account", "digest", "grants", "name", "proof", "until", "use")
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Principal:
         self.proof = proof
         self.digest = digest
         self.account = account
+        self.use = UNCOUNTED
 
     @override
     def __repr__(self) -> str:

@@ -59,12 +59,16 @@ class TokenGuard(Guard):
         principal = self._verifier.known(token, now) or await self._verifier.verify(token, now)
         if self._lets(principal, needs):
             return principal
+        principal.use.forbidden += 1
         lacks = ", ".join(sorted(self._lacking(principal, needs)))
         raise Forbidden(f"the token does not permit this here: it needs {lacks}")
 
     @override
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
-        return principal.until > now and self._lets(principal, needs)
+        if principal.until <= now:
+            return False
+        principal.use.at = now
+        return self._lets(principal, needs)
 
     @override
     @staticmethod

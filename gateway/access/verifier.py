@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
+from gateway.access.uses.credential_uses import CredentialUses, TokenHolder, TokenRefused
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class _Recent(NamedTuple):
 class Verifier:
     """The known principals of a route's tokens, by a keyed hash, never by the tokens themselves.
 
-    `on_end` is called with each principal whose credential has been revoked.
+    `on_end` is called with each principal whose credential has been revoked. `uses` counts the
+    requests with each holder's tokens.
     """
 
     def __init__(self, authorities: Sequence[Authority]) -> None:
@@ -42,6 +44,7 @@ class Verifier:
         # Also those that live readers refer to after newer ones have displaced them from _recent.
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
         self.on_end: Callable[[Principal], None] = lambda _: None
+        self.uses = CredentialUses()
 
     def adopt(self, earlier: Verifier) -> None:
         """Know the principals that an earlier verifier of the route knows; `judging` ends some."""
@@ -54,6 +57,7 @@ class Verifier:
         principal = self._alive.get(digest)
         if principal is None or principal.until <= now:
             return None
+        principal.use.at = now
         self._remember(token, digest, principal)
         return principal
 
@@ -62,7 +66,7 @@ class Verifier:
         for authority in self._authorities:
             if authority.owns(token):
                 digest = self._digest(token)
-                principal = await authority.verify(token, digest, now)
+                principal = await self._verified(authority, token, digest, now)
                 # Another request with the same token may have been faster. One token has one
                 # principal: of two, only the last one could be ended.
                 first = self.known(token, now)
@@ -71,7 +75,25 @@ class Verifier:
                 self._alive[digest] = principal
                 self._remember(token, digest, principal)
                 return principal
+        self.uses.unknown += 1
         raise Unauthenticated("the token is of no kind that this route takes", is_refused=True)
+
+    async def _verified(
+        self, authority: Authority, token: str, digest: bytes, now: float
+    ) -> Principal:
+        """Return the principal of a token, with its use. Raises Unauthenticated."""
+        try:
+            principal = await authority.verify(token, digest, now)
+        except TokenRefused as refusal:
+            self.uses.of(refusal.holder).refused += 1
+            raise Unauthenticated(refusal.detail, is_refused=True) from None
+        except Unauthenticated:
+            self.uses.unknown += 1
+            raise
+        if " " in principal.account:  # all but the console itself
+            principal.use = self.uses.of(_holder(principal))
+            principal.use.at = now
+        return principal
 
     def judging(self, now: float) -> Iterator[None]:
         """End the principals that no authority upholds any more, after a change of keys or files.
@@ -106,3 +128,14 @@ class Verifier:
         known = self._recent.pop(digest, None)
         if known is not None:
             self._remembered_bytes -= known.size
+
+
+def _holder(principal: Principal) -> TokenHolder:
+    proof = principal.proof
+    claims = getattr(proof, "claims", None)  # of a signed token
+    return TokenHolder(
+        principal.account,
+        principal.name,
+        getattr(proof, "issuer", ""),
+        None if claims is None else claims.subject,
+    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.access.signed.jws import Json
     from gateway.access.signed.keys_file import Keys
+    from gateway.access.static.revocation_entries import RevocationKind
     from gateway.settings import Settings
 
 # Those of `gateway.settings.grants`, whose import would slow down help and completion.
@@ -225,6 +226,40 @@ def rotate_key(config: Path | None, streams: str) -> None:
     if rotated.unnoted:
         readers = ", ".join(rotated.unnoted)
         complain(f"note in {file}, at rotated_for, that this was for {readers}.")
+
+
+@token.command("revoke", short_help="Revoke a token by an entry of the tokens_file.")
+@config_option
+@click.argument("kind", type=click.Choice(("name", "jti", "sub", "kid")))
+@click.argument("value")
+@click.option("--issued-until-now", is_flag=True, help="With sub: newer tokens stay valid.")
+def revoke_token(
+    config: Path | None, kind: RevocationKind, value: str, *, issued_until_now: bool
+) -> None:
+    """Revoke a static token by its name, or signed tokens by their jti, sub or kid.
+
+    The command adds an entry to the tokens_file of the settings, and does not change the rest of
+    the file. Servers with the file refuse the tokens within a second.
+    """
+    settings = load_settings(config, {})
+    if not settings.tokens_file:
+        complain("the settings have no tokens_file, in which revocations stand: use --config.")
+        sys.exit(UNUSABLE)
+    from gateway.access.static.revocation_entries import RevocationEntry, revoke_in_file
+    from gateway.access.static.rotation_warnings import keyed_routes
+
+    before = int(time.time()) + 1 if issued_until_now else None  # noqa: TID251 - as above
+    entry = RevocationEntry(kind, value, before)
+    try:
+        entry.check()
+    except ValueError as refusal:
+        raise click.UsageError(f"{refusal}.") from None
+    file = Path(settings.tokens_file)
+    with _refusals(file):
+        done = revoke_in_file(str(file), entry, keyed_routes(settings))
+    complain(f"{kind} {value} is revoked within a second.")
+    for warning in done.warnings:
+        complain(f"warning: {warning}.")
 
 
 def _is_origin(url: str) -> bool:

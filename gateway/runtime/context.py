@@ -6,6 +6,7 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.access.uses.credential_uses import CredentialUses
 from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
 from gateway.protocol.http import cache_status, forwarding
@@ -69,6 +70,7 @@ class Context:
         self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.add_lag)
         self.refusals = NewestRefusals(clock)
+        self.credential_uses = CredentialUses()
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it

@@ -460,6 +460,7 @@ WITHOUT_JSON = {
     "serve": "runs until it is stopped, and logs JSON by --log-format",
     "token hash": "prints one value",
     "token keys": "writes a file, or prints JSON by --public",
+    "token revoke": "changes a file",
     "token rotate": "changes a file",
     "token sign": "prints one value",
 }

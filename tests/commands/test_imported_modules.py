@@ -31,7 +31,7 @@ OF_COMMANDS = {
     "gateway.commands.token",
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
-OF_CREDENTIALS = {"admin.tokens", "argon2"}  # that a console makes and checks
+OF_CREDENTIALS = {"admin.credentials.files", "argon2"}  # that a console makes and checks
 OF_EDGES = {"gateway.cache.http_cache", "gateway.edge", "gateway.edge_parts"}
 OF_EDGES |= {
     "gateway.origin.client",

@@ -413,3 +413,43 @@ def test_a_failed_token_rotate_leaves_the_tokens_file_unchanged(tmp_path: Path) 
     assert (status, said.count("\n"), file.read_text()) == (2, 1, "wrong")
     config.write_text("")
     assert run("rotate", "--config", config, STREAM)[0] == 2
+
+
+# ---------------------------------------------------------------- revoke
+
+
+def test_token_revoke_adds_an_entry_and_says_so(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text("# mine\n")
+    config.write_text(f'auth = ["tokens"]\ntokens_file = "{tokens}"\n')
+    done = run("revoke", "--config", config, "jti", "x")
+    assert done == (0, "", "headgate: jti x is revoked within a second.\n")
+    assert tokens.read_text() == '# mine\n\n[[revoked]]\njti = "x"\n'
+    assert run("revoke", "--config", config, "jti", "x")[0] == 2
+    assert run("revoke", "--config", config, "sub", "ann", "--issued-until-now")[0] == 0
+    assert re.search(r'\[\[revoked\]\]\nsub = "ann"\nbefore = \S+Z\n$', tokens.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(("jti", "x\n[[y]]"), "visible characters", id="two-lines"),
+        pytest.param(("jti", "x", "--issued-until-now"), "before goes only with sub", id="a-jti"),
+        pytest.param(("hash", "x"), "'hash' is not one of", id="another-kind"),
+        pytest.param(("name", "ann"), "has no token with the name ann", id="an-unknown-name"),
+    ],
+)
+def test_token_revoke_refuses_what_the_file_cannot_have(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text("")
+    config.write_text(f'auth = ["tokens"]\ntokens_file = "{tokens}"\n')
+    status, printed, stderr = run("revoke", "--config", config, *arguments)
+    assert (status, printed, said in stderr) == (2, "", True), stderr
+    assert tokens.read_text() == ""
+
+
+def test_token_revoke_without_a_tokens_file_says_where_revocations_stand(config: Path) -> None:
+    status, _, said = run("revoke", "--config", config, "jti", "x")
+    assert (status, "have no tokens_file" in said) == (2, True)

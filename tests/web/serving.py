@@ -7,7 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
-from gateway.access.authorities import Authorities
+from gateway.access.authorities import EMPTY, Authorities
+from gateway.access.token_report import TokenReport
 from gateway.backends.memory import MemoryLog
 from gateway.edge.route import EdgeRoute
 from gateway.protocol.cache_headers import Freshness
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 PREFIX = "/v1/stream"
 EDGE = "/edge"  # the prefix of the route to an HTTP origin
 VIA = "1.1 headgate-test"
+NO_TOKENS = TokenReport(Settings(), lambda: EMPTY, None, {})  # of routes without a tokens_file
 DEFAULTS = Settings()  # which are never changed: to make them takes a millisecond
 
 
@@ -138,7 +140,7 @@ class Serving:
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
-        self.inspector = app.inspector(routes, self.shared)
+        self.inspector = app.inspector(routes, self.shared, NO_TOKENS)
         self.fast = FastPath(routes, self.shared)
         self.server = ConnectionServer(
             app.handlers_of(routes, self.shared), self.fast, self.shared, settings.keepalive_timeout

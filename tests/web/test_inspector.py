@@ -14,7 +14,7 @@ from gateway.web.router import Router
 from tests.streams.clock import ManualClock
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
-from tests.web.serving import Options, settings_of
+from tests.web.serving import NO_TOKENS, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ async def shared(*logs: Log) -> tuple[object, float]:
     ]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answer = await app.inspector(Router(routes), parts).answer(ShareMetrics("here", "1"))
+    answer = await app.inspector(Router(routes), parts, NO_TOKENS).answer(ShareMetrics("here", "1"))
     return answer, loop.time() - began
 
 

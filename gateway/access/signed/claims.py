@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.access.revocations import RevocationClaims
 from gateway.access.signed.jws import refused
+from gateway.access.uses.credential_uses import TokenHolder
 
 if TYPE_CHECKING:
     from gateway.access.signed.jws import Json, SignedToken
@@ -61,6 +62,13 @@ def account_of(kind: str, issuer: str, subject: str | None) -> str:
     """Return the account of a subject: unique for one subject of one issuer, and always short."""
     whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
     return f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
+
+
+def holder_of(kind: str, issuer: str, subject: str | None) -> TokenHolder:
+    """Return the holder of a signed token, whose signature is right."""
+    return TokenHolder(
+        account_of(kind, issuer, subject), name_of(subject or issuer), issuer, subject
+    )
 
 
 def name_of(subject: str) -> str:

@@ -11,7 +11,8 @@ from gateway.access.operations import Grant
 from gateway.access.patterns import fill, grant_of
 from gateway.access.principal import Principal
 from gateway.access.signed import claims, jws
-from gateway.errors import KeysUnavailable
+from gateway.access.uses.credential_uses import TokenRefused
+from gateway.errors import KeysUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,7 @@ class JwtIssuers(Authority):
         revocations: Callable[[], Revocations],
     ) -> None:
         """Take the issuers and their keys by the claim `iss`."""
-        self._issuers = issuers
+        self.issuers = issuers
         self._revocations = revocations
 
     @override
@@ -67,7 +68,7 @@ class JwtIssuers(Authority):
         Raises KeysUnavailable as long as its issuer's keys have not come.
         """
         parsed = jws.parse(token)
-        known = self._issuers.get(claims.text(parsed.claims, "iss") or "")
+        known = self.issuers.get(claims.text(parsed.claims, "iss") or "")
         if known is None:
             raise jws.refused("is of no issuer that is known here")
         issuer, source = known
@@ -84,7 +85,7 @@ class JwtIssuers(Authority):
         proof = principal.proof
         if not isinstance(proof, IssuerProof) or principal.until <= now:
             return False
-        known = self._issuers.get(proof.issuer)
+        known = self.issuers.get(proof.issuer)
         keys = None if known is None else known[1].keys
         return (
             keys is not None
@@ -95,18 +96,22 @@ class JwtIssuers(Authority):
     def _principal(
         self, token: SignedToken, issuer: JwtIssuer, key: PinnedKey, digest: bytes, now: float
     ) -> Principal:
-        until = _check_claims(token, issuer, now)
         issued = claims.revocation_claims(token)
+        holder = claims.holder_of("jwt", issuer.issuer, issued.subject)
+        try:
+            until = _check_claims(token, issuer, now)
+        except Unauthenticated as refusal:
+            raise TokenRefused(refusal.detail, holder) from None
         if self._revocations().hit(issued):
-            raise jws.refused("is revoked")
+            raise TokenRefused("the token is revoked", holder)
         try:
             grants = [*_grants(issuer, token.claims)]
         except ValueError as cause:
             raise jws.refused(str(cause)) from None
         proof = IssuerProof(issuer.issuer, key.thumbprint, issued)
-        name = claims.name_of(issued.subject or issuer.issuer)
-        account = claims.account_of("jwt", issuer.issuer, issued.subject)
-        return Principal(name, grants, until, proof=proof, digest=digest, account=account)
+        return Principal(
+            holder.name, grants, until, proof=proof, digest=digest, account=holder.account
+        )
 
 
 async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:

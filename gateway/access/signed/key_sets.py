@@ -62,6 +62,11 @@ class KeySet:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """The ids of the keys, in the order of the set."""
+        return tuple(self._keys)
+
     def find(self, kid: str, algorithm: str) -> PinnedKey | None:
         """Return the key of that id which may sign by the token's algorithm."""
         fitting = (key for key in self._keys.get(kid, ()) if algorithm in key.algorithms)

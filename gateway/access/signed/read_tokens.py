@@ -15,6 +15,7 @@ from gateway.access.credentials import COOKIE, LONGEST_TOKEN
 from gateway.access.patterns import grant_of
 from gateway.access.principal import Principal
 from gateway.access.signed import claims, jws
+from gateway.access.uses.credential_uses import TokenRefused
 from gateway.errors import Unauthenticated
 from gateway.settings.grants import BELOW
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.access.revocations import RevocationClaims, Revocations
     from gateway.access.signed.jws import Json, SignedToken
     from gateway.access.signed.keys_file import Keys
+    from gateway.access.uses.credential_uses import TokenHolder
 
 TYP: Final = "hg-read+jwt"
 ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
@@ -86,7 +88,7 @@ class ReadTokens(Authority):
         proof = principal.proof
         assert isinstance(proof, Proof), "as it was made"
         if self._revocations().hit(proof.claims):
-            raise jws.refused("is revoked")
+            raise TokenRefused("the token is revoked", _holder(proof.claims))
         return principal
 
     @override
@@ -139,16 +141,23 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
         raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
     if not key.has_signed(parsed):
         raise jws.refused("has a signature that is wrong")
-    until = _check(parsed, max_age, now)
     issued = claims.revocation_claims(parsed)
+    try:
+        until = _check(parsed, max_age, now)
+    except Unauthenticated as refusal:
+        raise TokenRefused(refusal.detail, _holder(issued)) from None
     try:
         grant = grant_of(parsed.claims.get("streams"), parsed.claims.get("ops", ["read"]))
     except ValueError as cause:
         raise jws.refused(str(cause)) from None
     name = claims.name_of(issued.subject or "")
     proof = Proof(key.thumbprint, issued)
-    account = claims.account_of("read-token", "", issued.subject)
+    account = _holder(issued).account
     return Principal(name, [grant], until, proof=proof, digest=digest, account=account)
+
+
+def _holder(issued: RevocationClaims) -> TokenHolder:
+    return claims.holder_of("read-token", "", issued.subject)
 
 
 def _check(token: SignedToken, max_age: int, now: float) -> float:

@@ -9,6 +9,7 @@ from typing_extensions import override
 from gateway.access.contract import Authority
 from gateway.access.principal import Principal
 from gateway.access.static.tokens_file import StaticToken
+from gateway.access.uses.credential_uses import STATIC, TokenHolder, TokenRefused
 from gateway.errors import Unauthenticated
 from gateway.settings.reading.token_hashes import token_digest
 
@@ -34,11 +35,11 @@ class StaticTokens(Authority):
         known = self._file().tokens.get(token_digest(token))
         if known is None:
             raise Unauthenticated("the token is unknown", is_refused=True)
+        account = f"{STATIC} {known.name}"
         if known.name in self._file().revocations.names:
-            raise Unauthenticated("the token is revoked", is_refused=True)
+            raise TokenRefused("the token is revoked", TokenHolder(account, known.name))
         if known.until <= now:
-            raise Unauthenticated("the token has expired", is_refused=True)
-        account = f"token {known.name}"
+            raise TokenRefused("the token has expired", TokenHolder(account, known.name))
         return Principal(
             known.name, known.grants, known.until, proof=known, digest=digest, account=account
         )

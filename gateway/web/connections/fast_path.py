@@ -124,14 +124,14 @@ class FastPath:
             return get
         digest = self._digest(head)
         get = self._admitted.get(digest) or self.polls.get(digest)
-        if (
-            get is not None
-            and get.principal is not None
-            and get.principal.until <= self._shared.clock()
-        ):
+        if get is None or get.principal is None:
+            return get
+        now = self._shared.clock()
+        if get.principal.until <= now:
             self._admitted.pop(digest, None)
             self.polls.pop(digest, None)
             return None
+        get.principal.use.at = now
         return get
 
     def _digest(self, head: bytes) -> bytes:

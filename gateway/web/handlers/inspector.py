@@ -19,15 +19,17 @@ from gateway.telemetry.inspection import (
     ListRefusals,
     ListRuns,
     ListStreams,
+    ListTokens,
     PeerMetrics,
     RefusalList,
     ShareMetrics,
     TakeEvents,
+    TokenPage,
 )
 from gateway.web.handlers.explain import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
@@ -48,10 +50,12 @@ class Inspector:
         routes: Router,
         kinds: Mapping[type[StreamRoute], ExplainSteps],
         refusals: NewestRefusals,
+        list_tokens: Callable[[ListTokens], TokenPage],
     ) -> None:
         """`kinds` explain the requests of each kind of route."""
         self._routes = routes
         self._refusals = refusals
+        self._list_tokens = list_tokens
         self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
@@ -82,13 +86,17 @@ class Inspector:
                 known = [one for one in found if one is not None]
                 figures = {name: value for one in known for name, value in one.items()}
                 return PeerMetrics(figures, is_whole=len(known) == len(found))
-            case ListRefusals() | TakeEvents():
+            case ListRefusals() | ListTokens() | TakeEvents():
                 return self._happened(question)
             case _:
                 assert_never(question)
 
-    def _happened(self, question: ListRefusals | TakeEvents) -> RefusalList | ProcessEvents:
+    def _happened(
+        self, question: ListRefusals | ListTokens | TakeEvents
+    ) -> RefusalList | TokenPage | ProcessEvents:
         """Return what this process has noted, whatever its routes are."""
+        if isinstance(question, ListTokens):
+            return self._list_tokens(question)
         if isinstance(question, TakeEvents):
             return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
         return RefusalList(self._refusals.listed())

@@ -13,6 +13,7 @@ from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges
 from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
+from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import NotTold
 from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.doctor import DoctorFinding
@@ -40,21 +41,30 @@ from admin.model.settings import (
     WatchedFileState,
 )
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
+from admin.model.tokens import TokensView
 from admin.processes.usage_record import UsageRecord
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
+from gateway.access.signed.read_tokens import IssuedToken
+from gateway.access.static.revocation_entries import RevokedTokensFile
 from gateway.protocol.http.name_search import name_test
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.inspection import (
     ExplainStep,
     Explanation,
+    GrantRow,
     ProducerRow,
     ReaderRow,
     RefusedRequest,
+    RevocationRow,
+    SignedTokenRow,
+    StaticTokenRow,
     StreamDescription,
     StreamPage,
     StreamRow,
+    TokenKeyRow,
+    TokenUse,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +73,8 @@ if TYPE_CHECKING:
     from admin.cdn import Choice
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
+    from gateway.access.signed.read_tokens import TokenRequest
+    from gateway.access.static.revocation_entries import RevocationEntry
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
@@ -341,6 +353,74 @@ class MadeUpChanges(ConsoleChanges):
         return True
 
 
+class MadeUpCredentials(ConsoleCredentials):
+    """Tokens with hostile names, and changes that are only remembered, in `done`."""
+
+    def __init__(self, done: list[tuple[str, ...]]) -> None:
+        self.done = done
+
+    async def page(self, text: str = "", after: str = "", limit: int = 50) -> TokensView:
+        grants = (
+            GrantRow("/v1/stream/orders/*", ("append", "create", "read")),
+            GrantRow(f"/v1/stream/{HOSTILE[5]}", ("read",)),
+        )
+        names = ("billing", "auditor", PAYLOADS[1], "old", "never-used")
+        return TokensView(
+            tokens=tuple(
+                StaticTokenRow(
+                    name,
+                    grants[: at + 1],
+                    2 if at < 2 else 9,
+                    (None, NOW + 9e6, NOW - 5)[at % 3],
+                    name == "old",
+                    TokenUse(None if at == 4 else NOW - 7 * 40**at, 12 * at, at),
+                )
+                for at, name in enumerate(names)
+            ),
+            after="never-used",
+            tokens_in_all=61,
+            signed=(
+                SignedTokenRow("read-token", "a", "ann", "", "ann", TokenUse(NOW - 3, 0, 2)),
+                SignedTokenRow(
+                    "jwt", "b", PAYLOADS[1], "https://id.example.com/", None, TokenUse(NOW - 90)
+                ),
+            ),
+            keys=(
+                TokenKeyRow(
+                    "read-token", "", "", "/etc/headgate/keys.json", ("EdDSA",), ("k1", "k2"), "k1"
+                ),
+                TokenKeyRow(
+                    "jwt",
+                    "https://id.example.com/",
+                    "streams",
+                    "https://id.example.com/.well-known/jwks.json",
+                    ("ES256",),
+                    (),
+                ),
+            ),
+            revocations=(
+                RevocationRow("name", "old"),
+                RevocationRow("jti", PAYLOADS[1]),
+                RevocationRow("sub", "mallory", NOW - 86_000),
+            ),
+            revocations_in_all=1204,
+            unknown=17,
+            tokens_file="/etc/headgate/tokens.toml",
+            keys_file="/etc/headgate/keys.json",
+            longest_lifetime=900,
+            problems=("/etc/headgate/tokens.toml is not in force as it is now: line 3: no TOML",),
+        )
+
+    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
+        self.done.append(("token", request.subject))
+        token = "eyJhbGciOiJFZERTQSJ9." * 9  # as long as one
+        return IssuedToken(token, int(NOW) + 900, "jti-of-it"), f"__Secure-headgate={token}"
+
+    async def revoke(self, entry: RevocationEntry) -> RevokedTokensFile:
+        self.done.append(("revoke", entry.kind, entry.value))
+        return RevokedTokensFile(b"", ("name old may still have a reader key",))
+
+
 class MadeUpReloads(ConsoleReloads):
     """Settings of which some differ from those in force, with hostile ones among them."""
 
@@ -456,6 +536,7 @@ class MadeUp(Console):
         self.refusals = MadeUpRefusals()
         self.usage = MadeUpUsage()
         self.reloads = MadeUpReloads(self.done)
+        self.credentials = MadeUpCredentials(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,

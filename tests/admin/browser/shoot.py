@@ -32,6 +32,7 @@ PAGES = {
     "runs": "/runs",
     "events": "/events",
     "refusals": "/refusals",
+    "tokens": "/tokens",
     "processes": "/processes",
     "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",

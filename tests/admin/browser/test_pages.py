@@ -33,6 +33,7 @@ PAGES = [
     "/runs",
     "/events",
     "/refusals",
+    "/tokens",
     "/processes",
     "/explain?target=/v1/stream/chat/0000",
     "/cdn?target=nginx&host=streams.example.com",

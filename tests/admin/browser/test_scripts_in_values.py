@@ -24,12 +24,18 @@ from admin.pages.rendering import link
 from gateway.telemetry.inspection import (
     ExplainStep,
     Explanation,
+    GrantRow,
     ProducerRow,
+    RevocationRow,
+    SignedTokenRow,
+    StaticTokenRow,
     StreamDescription,
     StreamPage,
     StreamRow,
+    TokenKeyRow,
+    TokenUse,
 )
-from tests.admin.browser.made_up import NOW, MadeUp, MadeUpReloads
+from tests.admin.browser.made_up import NOW, MadeUp, MadeUpCredentials, MadeUpReloads
 from tests.admin.browser.serving import Tab, application
 from tests.support.examples import IS_WHOLE
 
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
+    from admin.model.tokens import TokensView
     from gateway.telemetry.inspection import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -111,12 +118,32 @@ class HostileReloads(MadeUpReloads):
         )
 
 
+class HostileCredentials(MadeUpCredentials):
+    """Tokens whose names, paths and revocations are payloads."""
+
+    async def page(self, text: str = "", after: str = "", limit: int = 50) -> TokensView:
+        told = await super().page()
+        use = TokenUse()
+        return replace(
+            told,
+            tokens=tuple(
+                StaticTokenRow(it, (GrantRow(it, (it,)),), 1, None, False, use) for it in PAYLOADS
+            ),
+            signed=tuple(SignedTokenRow(it, it, it, it, it, use) for it in PAYLOADS),
+            keys=tuple(TokenKeyRow("jwt", it, it, it, (it,), (it,), it) for it in PAYLOADS),
+            revocations=tuple(RevocationRow(it, it) for it in PAYLOADS),
+            problems=PAYLOADS,
+            tokens_file=PAYLOADS[0],
+        )
+
+
 class Hostile(MadeUp):
     """A console of whose values those that clients, origins and operators write are payloads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reloads = HostileReloads(self.done)
+        self.credentials = HostileCredentials(self.done)
 
     async def overview(self, span: Span) -> Overview:
         attention = tuple(Attention("bad", it, it, NOW) for it in PAYLOADS)
@@ -193,6 +220,7 @@ PAGES = (
     link("/stream", **STREAM),
     link("/explain", target=ALL, explained="yes"),
     "/configuration",
+    link("/tokens", kind=ALL, value=ALL, text=ALL),
 )
 
 

@@ -17,7 +17,7 @@ from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
-from tests.web.serving import Options, settings_of
+from tests.web.serving import NO_TOKENS, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,7 +95,7 @@ class Gateway:
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
         fast = FastPath(self.routes, self.shared)
         self.fast = fast
-        self.inspector = app.inspector(self.routes, self.shared)
+        self.inspector = app.inspector(self.routes, self.shared, NO_TOKENS)
         self._server = ConnectionServer(
             app.handlers_of(self.routes, self.shared), fast, self.shared, settings.keepalive_timeout
         )

@@ -1,18 +1,24 @@
-"""Read tokens, and new reader keys, for operators' programs, by the files as they are now."""
+"""Read tokens, new reader keys and revocations, by the files of keys and tokens as they are now."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import NotTold
 from gateway.access.signed import read_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
     from gateway.access.static.key_versions import RotatedTokensFile
+    from gateway.access.static.revocation_entries import RevocationEntry, RevokedTokensFile
     from gateway.settings import Settings
+
+F = TypeVar("F")
 
 
 async def make_token(settings: Settings, request: TokenRequest, now: float) -> IssuedToken:
@@ -45,7 +51,7 @@ def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
         return ""
 
 
-_ROTATING = asyncio.Lock()  # each reads the file, changes and replaces it
+_CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces it
 
 
 async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
@@ -62,20 +68,43 @@ async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
     routes = keyed_routes(settings)
     if not any(meets(streams, route.prefix) for route in routes):
         raise NotTold(404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on")
-    path = settings.tokens_file
-    if not path:
-        raise NotTold(
-            409,
-            "the settings have no tokens_file, in which the versions of reader keys would stand",
-        )
-    async with _ROTATING:
+    path = _tokens_file(settings, "the versions of reader keys")
+    instead = "use headgate token rotate where it can be written"
+    return await _change(path, partial(rotate_file, path, streams, routes), instead)
+
+
+async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFile:
+    """Add a revocation to the tokens_file. Raises NotTold, with the lines if it cannot be written.
+
+    Every process with the file goes by it within a second.
+    """
+    from gateway.access.static.revocation_entries import revoke_in_file
+    from gateway.access.static.rotation_warnings import keyed_routes
+
+    try:
+        entry.check()
+    except ValueError as refusal:
+        raise NotTold(400, f"{refusal}") from refusal
+    path = _tokens_file(settings, "revocations")
+    lines = "\n".join(entry.lines)
+    instead = f"add this to it where it can be written:\n{lines}"
+    return await _change(
+        path, partial(revoke_in_file, path, entry, keyed_routes(settings)), instead
+    )
+
+
+def _tokens_file(settings: Settings, content: str) -> str:
+    if not settings.tokens_file:
+        raise NotTold(409, f"the settings have no tokens_file, in which {content} would stand")
+    return settings.tokens_file
+
+
+async def _change(path: str, change: Callable[[], F], instead: str) -> F:
+    """Change the file in a thread, one after the other. Raises NotTold."""
+    async with _CHANGING:
         try:
-            return await asyncio.to_thread(rotate_file, path, streams, routes)
+            return await asyncio.to_thread(change)
         except OSError as cause:
-            raise NotTold(
-                503,
-                f"{path} cannot be replaced: {cause.strerror}; use headgate token rotate where it "
-                "can be written",
-            ) from cause
+            raise NotTold(503, f"{path} cannot be replaced: {cause.strerror}; {instead}") from cause
         except ValueError as refusal:
             raise NotTold(409, f"{refusal}") from refusal

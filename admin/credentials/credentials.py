@@ -1,0 +1,80 @@
+"""The tokens of the clients of streams: shown, issued and revoked by operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.errors import NotTold
+from admin.model.tokens import TokensView
+from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPage
+
+if TYPE_CHECKING:
+    from admin.source import ProcessSource, Setup
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.access.static.key_versions import RotatedTokensFile
+    from gateway.access.static.revocation_entries import RevocationEntry, RevokedTokensFile
+    from gateway.settings import Settings
+
+
+class ConsoleCredentials:
+    """The credentials that the settings in force accept. A refused change raises NotTold."""
+
+    def __init__(self, source: ProcessSource, setup: Setup) -> None:
+        self._source = source
+        self._reloader = setup.reloader
+        self._clock = setup.clock
+
+    @property
+    def _settings(self) -> Settings:
+        return self._reloader.settings
+
+    async def page(self, text: str = "", after: str = "", limit: int = PAGE) -> TokensView:
+        """Return a page of the tokens whose names contain a text. Raises NotTold."""
+        from admin.credentials.merging import merged  # loaded when it is looked at
+
+        question = ListTokens(text, after, max(1, min(limit, LARGEST_PAGE)))
+        answers = await self._source.query(question)
+        pages = [it for it in answers if isinstance(it, TokenPage)]
+        if not pages:
+            raise NotTold(503, "no worker answers: try again")
+        page, settings = merged(pages), self._settings
+        health = await self._source.health()
+        files = (settings.tokens_file, *(it.source for it in page.keys))
+        return TokensView(
+            tokens=page.tokens,
+            after=page.after,
+            tokens_in_all=page.tokens_in_all,
+            signed=page.signed,
+            keys=page.keys,
+            revocations=page.revocations,
+            revocations_in_all=page.revocations_in_all,
+            unknown=page.unknown,
+            tokens_file=settings.tokens_file,
+            keys_file=settings.keys_file,
+            longest_lifetime=settings.read_token_max_age,
+            problems=tuple(
+                f"{file} is not in force as it is now: {problem}"
+                for file in files
+                if (problem := health.of_file(file)) is not None
+            ),
+        )
+
+    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
+        """Return a read token, and the value of a Set-Cookie with it."""
+        from admin.credentials.files import cookie_of, make_token
+
+        now = self._clock()
+        token = await make_token(self._settings, request, now)
+        return token, cookie_of(token, request.streams, now)
+
+    async def rotate_keys(self, streams: str) -> RotatedTokensFile:
+        """Give streams new reader keys; every gateway with the file uses them within a second."""
+        from admin.credentials.files import rotate_keys
+
+        return await rotate_keys(self._settings, streams)
+
+    async def revoke(self, entry: RevocationEntry) -> RevokedTokensFile:
+        """Revoke tokens; every gateway with the file refuses them within a second."""
+        from admin.credentials.files import revoke
+
+        return await revoke(self._settings, entry)

@@ -1,0 +1,48 @@
+"""The tokens that several processes report, merged into one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gateway.access.token_report import MOST_SIGNED
+from gateway.telemetry.inspection import SignedTokenRow, TokenPage, TokenUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def merged(pages: Sequence[TokenPage]) -> TokenPage:
+    """Return the page of the first process, with the uses of all.
+
+    All have the same files. One may have read a change some milliseconds before another.
+    """
+    first = pages[0]
+    if len(pages) == 1:
+        return first
+    uses: dict[str, list[TokenUse]] = {}
+    signed: dict[str, list[SignedTokenRow]] = {}
+    for page in pages:
+        for token in page.tokens:
+            uses.setdefault(token.name, []).append(token.use)
+        for row in page.signed:
+            signed.setdefault(row.account, []).append(row)
+    rows = [replace(it[0], use=_both(row.use for row in it)) for it in signed.values()]
+    rows.sort(key=lambda row: -(row.use.used_at or 0.0))
+    return replace(
+        first,
+        tokens=tuple(replace(it, use=_both(uses[it.name])) for it in first.tokens),
+        signed=tuple(rows[:MOST_SIGNED]),
+        unknown=sum(page.unknown for page in pages),
+    )
+
+
+def _both(uses: Iterable[TokenUse]) -> TokenUse:
+    """Return the last use and the sums of the refusals."""
+    listed = [*uses]
+    return TokenUse(
+        max((it.used_at for it in listed if it.used_at is not None), default=None),
+        sum(it.refused for it in listed),
+        sum(it.forbidden for it in listed),
+    )

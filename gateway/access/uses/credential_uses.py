@@ -1,0 +1,72 @@
+"""The last use and the refusals of each holder of tokens, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from gateway.errors import Unauthenticated
+
+# Of each sort, some 3 MB. A tokens_file has 5,000 at most; of signed tokens those verified last.
+MOST_HOLDERS = 10_000
+STATIC = "token"  # the first word of the accounts of static tokens
+LONGEST_SUBJECT = 256  # that is kept whole, to be revoked by a click
+
+
+class TokenHolder(NamedTuple):
+    """A holder of tokens: `account` is unique, `kind` its first word, `name` for display.
+
+    `subject` is the claim as it stands in the signed tokens.
+    """
+
+    account: str
+    name: str
+    issuer: str = ""
+    subject: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of credential."""
+        return self.account.partition(" ")[0]
+
+
+class CredentialUse:
+    """The use of one holder's tokens; requests set `at` while they are admitted."""
+
+    __slots__ = ("at", "forbidden", "holder", "refused")
+
+    def __init__(self, holder: TokenHolder) -> None:
+        self.holder = holder
+        self.at = 0.0  # epoch seconds of the last request; 0 if there was none
+        self.refused = 0  # requests whose token was revoked or had expired
+        self.forbidden = 0  # requests for which the grants did not suffice
+
+
+UNCOUNTED = CredentialUse(TokenHolder("", ""))
+"""The use of principals whose requests nobody counts: what they note in it is never read."""
+
+
+class TokenRefused(Unauthenticated):
+    """A token is refused whose holder is known: its signature or its hash is right."""
+
+    def __init__(self, detail: str, holder: TokenHolder) -> None:
+        super().__init__(detail, is_refused=True)
+        self.holder = holder
+
+
+class CredentialUses:
+    """The uses in this process since its start, by account."""
+
+    def __init__(self) -> None:
+        self.static: OrderedDict[str, CredentialUse] = OrderedDict()
+        self.signed: OrderedDict[str, CredentialUse] = OrderedDict()
+        self.unknown = 0  # refused tokens whose holder nobody knows
+
+    def of(self, holder: TokenHolder) -> CredentialUse:
+        """Return the use of a holder; the one that was verified longest ago may be dropped."""
+        uses = self.static if holder.kind == STATIC else self.signed
+        use = uses.pop(holder.account, None) or CredentialUse(holder)
+        uses[holder.account] = use
+        if len(uses) > MOST_HOLDERS:
+            uses.popitem(last=False)
+        return use

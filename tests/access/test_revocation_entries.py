@@ -1,0 +1,162 @@
+"""A revocation adds its lines at the end of a tokens_file, and changes nothing else."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.access.small_files import LARGEST_FILE
+from gateway.access.static.revocation_entries import (
+    LONGEST_VALUE,
+    RevocationEntry,
+    revoke_in_file,
+    revoked,
+)
+from gateway.access.static.rotation_warnings import KeyedRoute
+from gateway.access.static.tokens_file import parse_tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ANN = (
+    "# who may read\n"
+    '[[tokens]] # Ann\nname = "ann"\n'
+    f'token = "sha256:{"a" * 64}"\n'
+    'grants = [{ streams = "/s/*", operations = ["read"] }]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "entry", "added"),
+    [
+        pytest.param(
+            ANN,
+            RevocationEntry("name", "ann"),
+            '\n[[revoked]]\nname = "ann"\n',
+            id="a-static-token",
+        ),
+        pytest.param(
+            ANN.rstrip("\n"),
+            RevocationEntry("jti", "x"),
+            '\n\n[[revoked]]\njti = "x"\n',
+            id="a-file-without-a-last-newline",
+        ),
+        pytest.param(
+            "", RevocationEntry("kid", "k"), '\n[[revoked]]\nkid = "k"\n', id="an-empty-file"
+        ),
+        pytest.param(
+            "# mine\r\n",
+            RevocationEntry("sub", "m"),
+            '\r\n[[revoked]]\r\nsub = "m"\r\n',
+            id="a-file-with-crlf",
+        ),
+        pytest.param(
+            f'{ANN}[reader_keys]\n"/s/*" = 2\n',
+            RevocationEntry("sub", "m", 1_000_000_000),
+            '\n[[revoked]]\nsub = "m"\nbefore = 2001-09-09T01:46:40Z\n',
+            id="a-subject-before-a-moment-behind-a-table",
+        ),
+        pytest.param(
+            ANN,
+            RevocationEntry("sub", 'ö"\\ 漢'),
+            '\n[[revoked]]\nsub = "ö\\"\\\\ 漢"\n',
+            id="characters-that-toml-escapes",
+        ),
+    ],
+)
+def test_a_revocation_adds_its_lines_and_keeps_the_rest(
+    before: str, entry: RevocationEntry, added: str
+) -> None:
+    made = revoked("t.toml", before.encode(), entry)
+    assert made.data.decode() == before + added
+    parse_tokens("t.toml", made.data)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "said"),
+    [
+        pytest.param(
+            ANN, RevocationEntry("name", "bob"), "has no token with the name bob", id="no-such-name"
+        ),
+        pytest.param(
+            f'{ANN}[[revoked]]\nname = "ann"\n',
+            RevocationEntry("name", "ann"),
+            "is revoked already",
+            id="a-name-revoked-before",
+        ),
+        pytest.param(
+            '[[revoked]]\nsub = "m"\n',
+            RevocationEntry("sub", "m", 5),
+            "is revoked already",
+            id="a-subject-revoked-for-good",
+        ),
+        pytest.param(
+            'revoked = [{ jti = "x" }]\n',
+            RevocationEntry("jti", "y"),
+            "in another form",
+            id="an-inline-array",
+        ),
+        pytest.param("x = ", RevocationEntry("jti", "y"), "t.toml:1: ", id="no-toml"),
+        pytest.param(
+            ANN,
+            RevocationEntry("jti", 'x"\n[[tokens]]\n'),
+            "1 to 1,024 visible characters",
+            id="an-injected-table",
+        ),
+        pytest.param(
+            ANN, RevocationEntry("jti", "\u202ex"), "visible characters", id="a-mark-of-direction"
+        ),
+        pytest.param(ANN, RevocationEntry("jti", ""), "visible characters", id="nothing"),
+        pytest.param(
+            ANN, RevocationEntry("jti", "x", 5), "before goes only with sub", id="before-of-a-jti"
+        ),
+    ],
+)
+def test_a_revocation_that_cannot_be_written_is_refused(
+    text: str, entry: RevocationEntry, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        revoked("t.toml", text.encode(), entry)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(1, True), (LONGEST_VALUE, True), (1025, False)])
+def test_a_revoked_value_has_the_length_that_the_file_may_have(length: int, fits: bool) -> None:
+    entry = RevocationEntry("jti", "j" * length)
+    if fits:
+        assert parse_tokens("t", revoked("t", b"", entry).data).revocations.token_ids
+    else:
+        with pytest.raises(ValueError, match="1 to 1,024"):
+            revoked("t", b"", entry)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_a_revocation_does_not_make_a_file_larger_than_it_may_be(more: int) -> None:
+    entry = RevocationEntry("jti", "x")
+    lines = len(revoked("t", b"", entry).data)
+    comment = b"#" * (LARGEST_FILE - lines - 1 + more) + b"\n"
+    if more < 1:
+        assert len(revoked("t", comment, entry).data) == LARGEST_FILE + more
+    else:
+        with pytest.raises(ValueError, match="would be larger than 1 MiB"):
+            revoked("t", comment, entry)
+
+
+def test_a_revocation_keeps_the_mode_and_the_link_of_the_file(tmp_path: Path) -> None:
+    file, link = tmp_path / "real.toml", tmp_path / "tokens.toml"
+    file.write_text(ANN)
+    file.chmod(0o640)
+    link.symlink_to(file)
+    revoke_in_file(str(link), RevocationEntry("name", "ann"), ())
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert file.read_text() == f'{ANN}\n[[revoked]]\nname = "ann"\n'
+    assert {it.name for it in tmp_path.iterdir()} == {"real.toml", "tokens.toml"}
+
+
+def test_a_revocation_on_a_route_with_reader_keys_says_which_key_to_rotate() -> None:
+    route = KeyedRoute("/s", frozenset({"tokens"}))
+    (warning,) = revoked("t", ANN.encode(), RevocationEntry("name", "ann"), (route,)).warnings
+    assert warning.endswith("headgate token rotate '/s/*'")
+    assert revoked("t", ANN.encode(), RevocationEntry("jti", "x"), (route,)).warnings == ()
