@@ -7,10 +7,13 @@ matchers of PromQL with `=`, `!=` or `=~`, and windows are durations of PromQL.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.monitoring import promql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -84,29 +87,31 @@ class Increase:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of a histogram's observations in five minutes."""
+    """The mean of a histogram's observations in a window."""
 
     metric: str
     by: str
+    window: str = "5m"
 
     @property
     def promql(self) -> str:
         """The expression."""
-        return promql.mean(self.metric, self.by)
+        return promql.mean(self.metric, self.by, window=self.window)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A quantile of a histogram's observations in five minutes."""
+    """A quantile of a histogram's observations in a window."""
 
     q: float
     metric: str
     by: str
+    window: str = "5m"
 
     @property
     def promql(self) -> str:
         """The expression."""
-        return promql.quantile(self.q, self.metric, self.by)
+        return promql.quantile(self.q, self.metric, self.by, window=self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +289,16 @@ def main_threshold(condition: Condition) -> Threshold | None:
             return threshold
         case _:
             return None
+
+
+def parts_of(whole: Condition | Quantity) -> Iterator[Condition | Quantity]:
+    """Yield a condition or quantity, and everything in it."""
+    yield whole
+    for field in fields(whole):
+        value = getattr(whole, field.name)
+        for it in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(it):
+                yield from parts_of(it)  # type: ignore[arg-type] # nothing else is in a condition
 
 
 def labels(by: str) -> tuple[str, ...]:

@@ -1,0 +1,66 @@
+"""The evaluator of this gateway's alerts: it takes each look, and has the state of every rule."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from admin.alerting.evaluation import Evaluation, Values, costly, windows
+from admin.alerting.series import SampleHistory
+from admin.alerting.states import AlertChanges, AlertStates
+from gateway.monitoring.alerts import alerts
+from gateway.monitoring.quantities import main_threshold
+from gateway.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from gateway.monitoring.rules import Alert
+    from gateway.settings import Settings
+    from gateway.telemetry.metrics import Sample
+
+
+class AlertEvaluator:
+    """The rules that fit the settings, and their states at the last look."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._history = SampleHistory()
+        self._evaluation = Evaluation(self._history)
+        self._turns = Turns()
+        self._one_at_a_time = asyncio.Lock()
+        self.states = AlertStates()
+        self.rules: tuple[Alert, ...] = ()
+        self.values: dict[str, Values] = {}  # by rule: of the quantity that its alert shows
+        self.use_settings(settings)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Evaluate the rules of these settings from now on."""
+        self.rules = tuple(alerts(settings))
+        self._costly = {rule.name: costly(rule.condition) for rule in self.rules}
+        self._history.need(windows(rule.condition for rule in self.rules))
+        self._evaluation = Evaluation(self._history)
+
+    async def look(self, now: float, samples: Iterable[Sample]) -> AlertChanges:
+        """Evaluate all rules, in turns with other work; return what has begun and ended."""
+        async with self._one_at_a_time:
+            return await self._turns.run(self.evaluate(now, samples))
+
+    def evaluate(
+        self, now: float, samples: Iterable[Sample]
+    ) -> Generator[None, None, AlertChanges]:
+        """Evaluate all rules in steps; return what has begun and ended."""
+        rules, evaluation = self.rules, self._evaluation
+        yield from self._history.add(now, samples)
+        evaluation.renew()
+        found = []
+        values: dict[str, Values] = {}
+        for rule in rules:
+            for quantity in self._costly[rule.name]:
+                evaluation.values(quantity)
+                yield
+            found.append((rule, evaluation.results(rule.condition)))
+            threshold = main_threshold(rule.condition)
+            values[rule.name] = {} if threshold is None else evaluation.values(threshold.quantity)
+            yield
+        self.values = values
+        return self.states.update(now, found)
