@@ -66,6 +66,7 @@ from gateway.telemetry.inspection import (
     TokenKeyRow,
     TokenUse,
 )
+from tests.admin.browser.made_up_jobs import MadeUpJobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -535,6 +536,7 @@ class MadeUp(Console):
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
         self.usage = MadeUpUsage()
+        self.bulk = MadeUpJobs(NOW, (*HOSTILE, "chat/0000"))
         self.reloads = MadeUpReloads(self.done)
         self.credentials = MadeUpCredentials(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)

@@ -182,23 +182,6 @@ async def test_keyboard_shortcuts_open_pages_and_the_list_of_keys(browser: Brows
             await tab.page.keyboard.press("r")
 
 
-async def test_the_tab_key_reaches_every_control_in_reading_order(browser: Browser) -> None:
-    reach = (
-        "a[href], button:not([hidden]), input:not([type=hidden]), "
-        "select, textarea, summary, [tabindex='0']"
-    )
-    async with showing(browser, MadeUp(), "/routes") as tab:
-        expected = await tab.page.locator(reach).evaluate_all(
-            "(all) => all.filter((it) => it.checkVisibility()).map((it) => it.outerHTML)"
-        )
-        reached = []
-        for _ in expected:
-            await tab.page.keyboard.press("Tab")
-            reached.append(await tab.page.evaluate("document.activeElement.outerHTML"))
-        assert reached == expected
-        assert len(expected) > 10
-
-
 class Endless(MadeUp):
     """Streams without an end, by 2,000 messages a read; their latest message is told alone."""
 

@@ -11,7 +11,6 @@ from admin.pages.rendering import link
 from gateway.protocol.http.name_search import spoken
 from tests.admin.browser.made_up import HOSTILE, PAYLOADS
 from tests.admin.browser.serving import Tab
-from tests.support.examples import cases
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator
@@ -20,60 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 STREAM = "/stream?route=/v1/stream&name=chat/0000"
-PAGES = [
-    "/",
-    "/routes",
-    "/streams",
-    "/streams?route=/v1/audit",
-    STREAM,
-    f"{STREAM}&tab=readers",
-    f"{STREAM}&tab=producers",
-    f"{STREAM}&tab=metadata",
-    f"{STREAM}&tab=change",
-    "/runs",
-    "/events",
-    "/refusals",
-    "/tokens",
-    "/processes",
-    "/explain?target=/v1/stream/chat/0000",
-    "/cdn?target=nginx&host=streams.example.com",
-    "/configuration",
-    "/about",
-    "/alerts",
-]
-# Rows and tables as other pages have them.
-ALIKE = {"/streams?route=/v1/audit", f"{STREAM}&tab=readers", f"{STREAM}&tab=producers"}
-# Charts, tables, messages, forms and states.
-WITH_EACH_PART = {"/", "/streams", STREAM, f"{STREAM}&tab=change", "/alerts"}
 HOSTILE_TEXT = [show.visible(spoken(name)) for name in HOSTILE]
-
-
-@pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
-async def test_each_page_passes_accessibility_checks_and_fits_wide_and_narrow_windows(
-    tab: Tab, path: str
-) -> None:
-    await tab.page.emulate_media(color_scheme="light")
-    await tab.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # a typed dictionary
-    await tab.goto(path)
-    assert await tab.page.locator("h1").count() == 1
-    assert await tab.inaccessible() == []
-    assert not await tab.is_wider_than_its_window()
-    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
-    assert not await tab.is_wider_than_its_window()
-    assert await tab.take_wrong() == []
-
-
-@pytest.mark.parametrize("path", cases(PAGES, WITH_EACH_PART, "pages with the same parts"))
-async def test_each_page_passes_contrast_and_target_checks_in_the_dark_on_a_phone(
-    tab: Tab, path: str
-) -> None:
-    """The same document as by day: what can differ is its colours and its layout."""
-    await tab.page.emulate_media(color_scheme="dark")
-    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
-    await tab.goto(path)
-    assert not await tab.is_wider_than_its_window()
-    assert await tab.inaccessible("color-contrast", "target-size") == []
-    assert await tab.take_wrong() == []
 
 
 async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: str) -> None:

@@ -1,0 +1,41 @@
+"""The pages of the console as tests open them: each path that the site has, with its states."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from admin.pages.site import Site
+
+STREAM = "/stream?route=/v1/stream&name=chat/0000"
+# A path that is not among these is opened as it is, so that no new page is left out.
+STATES = {
+    "/streams": ["/streams", "/streams?route=/v1/audit"],
+    "/stream": [
+        STREAM,
+        *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata", "change")),
+    ],
+    "/bulk": ["/bulk", *(f"/bulk?job={it}" for it in ("waits", "runs", "over"))],
+    "/explain": ["/explain?target=/v1/stream/chat/0000"],
+    "/cdn": ["/cdn?target=nginx&host=streams.example.com"],
+}
+NO_PAGES = {
+    "/cdn/file": "a download",
+    "/static/{name}": "files",
+    "/sign-in": "leads on who may look",
+}
+# Pages whose parts are alike others', of which only `make torture` opens all.
+KNOWN = {"/routes", "/runs", "/events", "/refusals", "/processes", "/configuration", "/about"}
+
+
+def paths() -> list[str]:
+    """Return the paths of all pages: what the site answers to GET, but for what is no page."""
+    router = web.UrlDispatcher()
+    Site(lambda: 0.0).add_to(router)
+    found = {it.resource.canonical for it in router.routes() if it.method == "GET" and it.resource}
+    missing = NO_PAGES.keys() - found
+    assert not missing, f"{missing} are not there any more"
+    return sorted(found - NO_PAGES.keys())
+
+
+PATHS = paths()
+PAGES = [state for path in PATHS for state in STATES.get(path, [path])]

@@ -1,0 +1,157 @@
+"""Every page of the console: for axe by day and night, on all widths, by keyboard, without scripts.
+
+A new page is found by its path, and needs no line here; `made_up` must have the figures for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestServer
+
+from tests.admin.browser.every_page import KNOWN, PAGES, PATHS, STATES, STREAM
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import HASH, PASSWORD, Tab, application
+from tests.support.examples import cases
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HEIGHT = 900
+WIDE, NARROW = 1280, 360
+# Beside the widths at which the style sheet changes, and those of usual windows.
+WIDTHS = (320, NARROW, 600, 601, 760, 761, 1024, 1080, 1081, WIDE, 1920)
+ALIKE = {
+    "/bulk?job=over",
+    "/streams?route=/v1/audit",
+    f"{STREAM}&tab=readers",
+    f"{STREAM}&tab=producers",
+}
+# Of pages with parts that others have as well: charts, tables, messages, forms and states stay.
+WITH_OTHERS_PARTS = ALIKE | KNOWN - {"/processes"} | {f"{STREAM}&tab=metadata"}
+CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+LIST_CONTROLS = f"""() => {{
+  window.controls = [...document.querySelectorAll("{CONTROLS}")]
+    .filter((it) => !it.disabled && it.tabIndex >= 0 && it.checkVisibility());
+  return window.controls.length;
+}}"""
+IN_FOCUS = """() => {
+  const it = document.activeElement, style = getComputedStyle(it);
+  const isMarked = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  return [window.controls.indexOf(it), isMarked ? "" : it.outerHTML.slice(0, 200)];
+}"""
+NEEDS_SCRIPTS = """() => {
+  const shown = (it) => it.checkVisibility();
+  const submits = "button:not([type=button]), input[type=submit]";
+  const isUsed = (it) => it.type !== "hidden";
+  const forms = [...document.forms].filter(
+    (form) => form.method !== "dialog" && [...form.elements].some(isUsed));
+  return [
+    ...[...document.querySelectorAll("button[type=button], a[href='#'], [onclick]")].filter(shown),
+    ...forms.filter((form) => ![...form.elements].some((it) => it.matches(submits))),
+  ].map((it) => it.outerHTML.slice(0, 200));
+}"""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def plain_tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
+    """A tab without scripts."""
+    tab = await Tab.open(browser, site, "/about", java_script_enabled=False)
+    yield tab
+    await tab.context.close()
+
+
+async def test_every_page_of_the_site_is_among_those_that_are_examined() -> None:
+    assert {page.partition("?")[0] for page in PAGES} == set(PATHS)
+    assert set(STATES) | KNOWN <= set(PATHS)
+
+
+@pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
+async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, path: str) -> None:
+    await tab.take_wrong()  # of the page before
+    await tab.page.emulate_media(color_scheme="light")
+    await tab.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    answer = await tab.page.goto(tab.base + path)
+    assert answer is not None
+    assert answer.status == 200
+    assert await tab.page.locator("h1").count() == 1
+    assert await tab.inaccessible() == []
+    too_narrow = []
+    for width in WIDTHS:
+        await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+        if await tab.is_wider_than_its_window():
+            too_narrow.append(width)
+    assert too_narrow == []
+    assert await tab.take_wrong() == []
+
+
+@pytest.mark.parametrize(
+    "path", cases(PAGES, set(PAGES) - WITH_OTHERS_PARTS, "pages with the same parts")
+)
+async def test_each_page_is_accessible_in_the_dark_on_a_phone(tab: Tab, path: str) -> None:
+    """The same document as by day: what can differ is its colours and its layout."""
+    await tab.take_wrong()  # of the page before
+    await tab.page.emulate_media(color_scheme="dark")
+    await tab.page.set_viewport_size({"width": NARROW, "height": HEIGHT})
+    await tab.goto(path)
+    assert await tab.inaccessible() == []
+    assert await tab.take_wrong() == []
+
+
+@pytest.mark.parametrize(
+    "path", cases(PAGES, set(PAGES) - WITH_OTHERS_PARTS, "pages with the same parts")
+)
+async def test_the_tab_key_reaches_every_control_in_reading_order_with_a_visible_focus(
+    tab: Tab, path: str
+) -> None:
+    await tab.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    await tab.goto(path)
+    count = await tab.page.evaluate(LIST_CONTROLS)
+    reached, unmarked = [], []
+    for _ in range(count):
+        await tab.page.keyboard.press("Tab")
+        place, why = await tab.page.evaluate(IN_FOCUS)
+        reached.append(place)
+        unmarked += [why] if why else []
+    assert reached == list(range(count))
+    assert unmarked == []
+    assert count > 10
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_each_page_works_without_scripts(plain_tab: Tab, path: str) -> None:
+    answer = await plain_tab.page.goto(plain_tab.base + path)
+    assert answer is not None
+    assert answer.status == 200
+    assert await plain_tab.page.locator("h1").count() == 1
+    assert await plain_tab.page.evaluate(NEEDS_SCRIPTS) == []
+    assert len((await plain_tab.page.locator("main").inner_text()).splitlines()) > 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_form_to_sign_in_is_accessible_and_works_without_scripts(
+    browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    user = {"name": "ada", "role": "viewer", "password_hash": HASH}
+    site = application(MadeUp(), admin_users=[user])
+    async with TestServer(site, host="127.0.0.1") as server:
+        base = str(server.make_url("/")).rstrip("/")
+        tab = await Tab.open(browser, base, color_scheme=scheme)
+        assert tab.page.url.startswith(f"{base}/sign-in")
+        assert await tab.inaccessible() == []
+        for width in WIDTHS:
+            await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+            assert not await tab.is_wider_than_its_window()
+        assert await tab.close() == []
+        tab = await Tab.open(browser, base, java_script_enabled=False)
+        await tab.page.get_by_label("Name").fill("ada")
+        await tab.page.get_by_label("Password").fill(PASSWORD)
+        await tab.page.keyboard.press("Enter")
+        await tab.page.get_by_role("heading", name="Overview").wait_for()
+        await tab.context.close()
