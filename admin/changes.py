@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
-from admin.streams import lists
-from admin.streams.client import canonical
+from admin.streams.client import canonical, checked
 from gateway.protocol.own_limits import LimitChanges
-from gateway.telemetry.inspection import LimitStream
+from gateway.telemetry.inspection import DescribeStream, LimitStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from admin.model.stream_wishes import NewStream
     from admin.streams.client import StreamClient
     from gateway.settings import Settings
     from gateway.telemetry.inspection import StreamDescription
@@ -47,12 +47,36 @@ class ConsoleChanges:
         self,
         streams: StreamClient,
         routes: ConsoleRoutes,
-        describe: Callable[[LimitStream], Awaitable[list[StreamDescription]]],
+        describe: Callable[[DescribeStream | LimitStream], Awaitable[StreamDescription]],
     ) -> None:
-        """`describe` returns the answers of all processes to a question."""
+        """`describe` returns the answer of all processes to a question."""
         self._streams = streams
         self._routes = routes
         self._describe = describe
+
+    async def create(self, route: str, name: str, wish: NewStream) -> StreamDescription:
+        """Create a stream; return it."""
+        if not name:
+            raise NotTold(400, "a stream needs a name")
+        path, name = self._routes.stream(route, name)
+        fields = {
+            "Content-Type": wish.content_type.strip() and checked(wish.content_type.strip()),
+            "Stream-TTL": "" if wish.ttl is None else str(wish.ttl),
+            "Stream-Expires-At": wish.expires_at.strip(),
+        }
+        for field, text in fields.items():
+            if not (text.isascii() and (text.isprintable() or not text)):
+                raise NotTold(400, f"{field} has characters that a field of HTTP cannot have")
+        if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
+            raise NotTold(409, "there is a stream with this name already")
+        limits = LimitChanges(wish.retention_age, wish.retention_size, wish.retention_messages)
+        if limits == LimitChanges():
+            return await self._describe(DescribeStream(route, name))
+        try:
+            return await self._describe(LimitStream(route, name, limits))
+        except NotTold as refusal:
+            reason = f"the stream was created, but its limits were not set: {refusal.reason}"
+            raise NotTold(refusal.status, reason) from refusal
 
     async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
         """Append to a stream; return the next offset."""
@@ -71,7 +95,7 @@ class ConsoleChanges:
         if changes == LimitChanges():
             raise NotTold(400, f"name a limit to change: {', '.join(changes.__struct_fields__)}")
         _, name = self._routes.stream(route, name)
-        return lists.descriptions(await self._describe(LimitStream(route, name, changes)))
+        return await self._describe(LimitStream(route, name, changes))
 
     async def stop_run(self, route: str, name: str) -> bool:
         """Ask the producer of a run to stop; return False if there is no producer."""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import Answer, Question, RunStatus
+    from gateway.telemetry.inspection import Answer, LimitStream, Question, RunStatus
 
 A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)
 
@@ -83,7 +83,7 @@ class Console:
         self.changes = ConsoleChanges(
             streams,
             self._routes,
-            lambda question: self._query(question, StreamDescription),
+            self._described,
         )
 
         self.bulk = BulkJobs(JobFiles(job_folder(settings)), self, self.changes, setup.clock)
@@ -161,8 +161,7 @@ class Console:
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
         _, name = self._routes.stream(route, name)
-        answers = await self._query(DescribeStream(route, name), StreamDescription)
-        return lists.descriptions(answers)
+        return await self._described(DescribeStream(route, name))
 
     async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         """Return messages from a place on, or with the offset LATEST the last ones."""
@@ -200,6 +199,9 @@ class Console:
     def about(self) -> About:
         """Return versions, formats and limits."""
         return about(self._settings, self._setup.formats())
+
+    async def _described(self, question: DescribeStream | LimitStream) -> StreamDescription:
+        return lists.descriptions(await self._query(question, StreamDescription))
 
     async def _query(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""

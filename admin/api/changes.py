@@ -13,7 +13,6 @@ from admin.api.values import (
     AppendBody,
     ChangeMade,
     KeyRotation,
-    OfLimits,
     OfStream,
     ReadToken,
     ReloadDone,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from admin.model.bulk import BulkJob, BulkReference, BulkStart, BulkWish
     from admin.model.doctor import DoctorView, DoctorWish
+    from admin.model.stream_wishes import NewStream, OfLimits
     from gateway.telemetry.inspection import StreamDescription
 
 
@@ -56,6 +56,12 @@ async def delete(request: web.Request, query: OfStream, _body: None) -> None:
     """Delete a stream."""
     with audited(request[VIEWER], "delete", query.route, query.name):
         await request.app[CONSOLE].changes.delete(query.route, query.name)
+
+
+async def create(request: web.Request, query: OfStream, body: NewStream) -> StreamDescription:
+    """Create a stream, and return it."""
+    with audited(request[VIEWER], "create", query.route, query.name):
+        return await request.app[CONSOLE].changes.create(query.route, query.name, body)
 
 
 async def limit(request: web.Request, query: OfStream, body: OfLimits) -> StreamDescription:

@@ -12,7 +12,6 @@ from admin.api.values import (
     KeyRotation,
     OfCdnFile,
     OfEvents,
-    OfLimits,
     OfMessages,
     OfRoute,
     OfRuns,
@@ -38,6 +37,7 @@ from admin.model.events import EventList
 from admin.model.overview import Overview
 from admin.model.processes import ProcessesView
 from admin.model.settings import About, Configuration, PendingConfiguration
+from admin.model.stream_wishes import NewStream, OfLimits
 from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
@@ -91,6 +91,15 @@ OPERATIONS = (
         "A stream, its producers and its readers.",
         reads.stream,
         OfStream,
+        answer=StreamDescription,
+    ),
+    Operation(
+        "PUT",
+        "/api/stream",
+        "Create a stream.",
+        changes.create,
+        OfStream,
+        NewStream,
         answer=StreamDescription,
     ),
     Operation("DELETE", "/api/stream", "Delete a stream.", changes.delete, OfStream),

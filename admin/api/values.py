@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from admin.cdn import Choice, Entered
@@ -16,7 +15,6 @@ from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT
 from gateway.access.static.revocation_entries import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
-from gateway.settings.log_settings import LONGEST_LIFETIME_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
 from gateway.telemetry.event_journal import EventKind
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 
@@ -119,24 +117,6 @@ class OfCdnFile(Choice, frozen=True, kw_only=True):
     """A target, and what is chosen of its options."""
 
     target: Entered
-
-
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFETIME_S)]
-KeptBytes = Annotated[int, msgspec.Meta(ge=0, le=MOST_KEPT_BYTES)]
-KeptMessages = Annotated[int, msgspec.Meta(ge=0, le=MOST_KEPT_MESSAGES)]
-
-
-class OfLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of one stream, by the names of the route's settings; those left out stay as they are.
-
-    0 means no limit, and null takes a limit back: to the route's, or to the lifetime that the
-    stream was created with.
-    """
-
-    retention_age: Seconds | UnsetType | None = UNSET
-    retention_size: KeptBytes | UnsetType | None = UNSET
-    retention_messages: KeptMessages | UnsetType | None = UNSET
-    ttl: Seconds | UnsetType | None = UNSET
 
 
 class AppendBody(msgspec.Struct, frozen=True):

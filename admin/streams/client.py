@@ -127,9 +127,14 @@ class StreamClient:
         if not content_type:
             async with self._request("HEAD", path) as answer:
                 content_type = answer.headers.get("Content-Type", "")
-        headers = {"Content-Type": _checked(content_type)}
+        headers = {"Content-Type": checked(content_type)}
         async with self._request("POST", path, headers=headers, body=body) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
+
+    async def create(self, path: str, headers: Mapping[str, str]) -> bool:
+        """Create a stream with these fields of a PUT; return False if it was there already."""
+        async with self._request("PUT", path, headers=headers, body=b"") as answer:
+            return answer.status == 201
 
     async def close_stream(self, path: str) -> str:
         """Close the stream; its final offset."""
@@ -268,7 +273,8 @@ def canonical(route: str, name: str) -> tuple[str, str]:
     return path, path[len(route) + 1 :]
 
 
-def _checked(content_type: str) -> str:
+def checked(content_type: str) -> str:
+    """Return a content type that is well-formed. Raises NotTold."""
     try:
         return check_content_type(content_type)
     except BadRequest as refusal:

@@ -24,8 +24,6 @@ T = TypeVar("T")
 PATH = "/bulk"
 # A count of usual size is shown at once; the page of a longer one goes on by itself.
 COUNTED_WITHIN_S = 2.0
-LEVELS = {"counted": "warning", "done": "good", "stopped": "warning", "failed": "bad"}
-WORDS = {"counting": "counting", "counted": "waits for confirmation"}
 # The fields of the streams' table, by the condition that its search has.
 SEARCHES = ("begins", "contains", "glob")
 SELECTED = "name-"
@@ -43,8 +41,6 @@ async def show(visit: Visit) -> TemplatePage:
             "job": job,
             "jobs": (job,) if job else visit.console.bulk.list(),
             "can_change": visit.viewer.role == "operator",
-            "levels": LEVELS,
-            "words": WORDS,
             "usual_rate": USUAL_RATE,
             "highest_rate": HIGHEST_RATE,
             "refusal": visit.refusal,

@@ -6,17 +6,20 @@ import shlex
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 
 from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
+from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame, streams_url
 from admin.streams.client import LATEST
 from gateway.protocol.bodies.content import is_json
 from gateway.protocol.http.name_search import spoken
+from gateway.protocol.own_limits import LimitChanges
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -36,7 +39,13 @@ DANGERS = (
     ("close", "Close", "Close it: readers come to its end, and nothing can be appended again."),
     ("delete", "Delete", "Delete it, with all that was appended."),
 )
-DONE = {"append": "Appended.", "close": "The stream is closed.", "delete": "The stream is deleted."}
+DONE = {
+    "create": "The stream is created.",
+    "limit": "The limits are set.",
+    "append": "Appended.",
+    "close": "The stream is closed.",
+    "delete": "The stream is deleted.",
+}
 
 
 async def show(visit: Visit) -> TemplatePage:
@@ -60,6 +69,8 @@ async def show(visit: Visit) -> TemplatePage:
         "done": DONE.get(visit.query.get("done", "")),
         "refusal": visit.refusal,
         "content": visit.entered.get("content", ""),
+        "limit_fields": LIMITS,
+        "entered": visit.entered if visit.entered.get("action") == "limit" else None,
         "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
@@ -119,8 +130,21 @@ async def _delete(visit: Visit, route: str, name: str) -> None:
     await visit.console.changes.delete(route, name)
 
 
+async def _limit(visit: Visit, route: str, name: str) -> None:
+    """Set the limits that were entered."""
+    now = (await visit.console.stream(route, name)).limits
+    if now is None:
+        raise NotTold(501, "the server there decides what it keeps: change the limits there")
+    wish = changed_limits(visit.entered, now)
+    changes = LimitChanges(**msgspec.structs.asdict(wish))
+    if changes == LimitChanges():
+        raise NotTold(400, "These are the limits that the stream has: nothing was changed.")
+    await visit.console.changes.limit(route, name, changes)
+
+
 CHANGES: Mapping[str, Callable[[Visit, str, str], Awaitable[None]]] = {
     "append": _append,
+    "limit": _limit,
     "close": _close,
     "delete": _delete,
 }

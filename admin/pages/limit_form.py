@@ -1,0 +1,58 @@
+"""The fields of forms for the limits of a stream, and what was entered there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from admin.errors import NotTold
+from admin.model.stream_wishes import OfLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.protocol.own_limits import StreamLimits
+
+T = TypeVar("T")
+
+
+class LimitField(NamedTuple):
+    """A field of the form, by the name of the limit."""
+
+    name: str
+    words: str
+
+
+RETENTION = (
+    LimitField("retention_age", "Keep messages for (seconds)"),
+    LimitField("retention_size", "Keep at most (bytes)"),
+    LimitField("retention_messages", "Keep at most (messages)"),
+)
+LIMITS = (LimitField("ttl", "Ends after so long unused (seconds)"), *RETENTION)
+
+
+def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:
+    """Return the fields of a form as a value. Raises NotTold that names the field."""
+    try:
+        return msgspec.convert(entered, kind, strict=False)
+    except msgspec.ValidationError as refusal:
+        words, _, field = f"{refusal}".partition(" - at ")
+        named = {it.name: it.words for it in LIMITS}
+        name = field.strip("`").removeprefix("$.")
+        where = named.get(name, name)
+        raise NotTold(400, f"{where}: {words[:1].lower()}{words[1:]}") from refusal
+
+
+def changed_limits(entered: Mapping[str, str], now: StreamLimits) -> OfLimits:
+    """Return the limits that a form changes: an empty field leaves one to the route again.
+
+    Raises NotTold for what is no number, or out of its bounds.
+    """
+    fields: dict[str, object] = {}
+    for name, _ in LIMITS:
+        text = entered.get(name, "").strip()
+        before = str(getattr(now, name)) if name in now.own else ""
+        if text != before:
+            fields[name] = text or None
+    return wish_of(fields, OfLimits)

@@ -1,0 +1,53 @@
+"""The page with the form that creates a stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from aiohttp import web
+
+from admin.access.audit import audited
+from admin.errors import NotTold
+from admin.model.stream_wishes import NewStream
+from admin.pages.console_page import ConsolePage
+from admin.pages.limit_form import RETENTION, wish_of
+from admin.pages.rendering import TemplatePage, link
+from admin.pages.visit import frame
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/streams/new"
+TYPES = ("application/json", "text/plain", "application/octet-stream")
+
+
+async def show(visit: Visit) -> TemplatePage:
+    """Return the form, with what was entered. Raises NotTold for a viewer."""
+    if visit.viewer.role != "operator":
+        raise NotTold(403, f"{visit.viewer.name} may look, but not create streams.")
+    prefixes = [route.prefix for route in await visit.console.routes()]
+    return TemplatePage(
+        "new_stream.html",
+        {
+            "here": "/streams",  # the entry of the menu
+            **await frame(visit),
+            "prefixes": prefixes,
+            "route": visit.entered.get("route") or visit.query.get("route", prefixes[0]),
+            "types": TYPES,
+            "retention": RETENTION,
+            "entered": visit.entered,
+            "refusal": visit.refusal,
+        },
+    )
+
+
+async def submit(visit: Visit) -> NoReturn:
+    """Create the stream."""
+    route, name = visit.entered.get("route", ""), visit.entered.get("name", "").strip()
+    with audited(visit.viewer, "create", route, name):
+        fields = {key: it for key in NewStream.__struct_fields__ if (it := visit.entered.get(key))}
+        created = await visit.console.changes.create(route, name, wish_of(fields, NewStream))
+    raise web.HTTPSeeOther(link("/stream", route=route, name=created.row.name, done="create"))
+
+
+PAGE = ConsolePage(PATH, show, submit)
