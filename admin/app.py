@@ -13,6 +13,7 @@ from aiohttp import web
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
+from admin.alerting.evaluator import ALERTS
 from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold, phrase
@@ -73,6 +74,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
+    app[ALERTS] = recorder.alerts
     app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:

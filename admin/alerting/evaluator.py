@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from admin.alerting.evaluation import Evaluation, Values, costly, windows
 from admin.alerting.series import SampleHistory
 from admin.alerting.states import AlertChanges, AlertStates
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
+
+
+ALERTS: web.AppKey[AlertEvaluator] = web.AppKey("alerts")
 
 
 class AlertEvaluator:
@@ -35,6 +40,7 @@ class AlertEvaluator:
 
     def use_settings(self, settings: Settings) -> None:
         """Evaluate the rules of these settings from now on."""
+        self.settings = settings
         self.rules = tuple(alerts(settings))
         self._costly = {rule.name: costly(rule.condition) for rule in self.rules}
         self._history.need(windows(rule.condition for rule in self.rules))

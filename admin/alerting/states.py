@@ -45,11 +45,11 @@ class AlertStates:
 
     def __init__(self) -> None:
         self.active: dict[tuple[str, Labels], ActiveAlert] = {}
-        self._updated_at: float | None = None
+        self.updated_at: float | None = None
 
     def update(self, now: float, found: Iterable[tuple[Alert, Values]]) -> AlertChanges:
         """Take the results of all rules at a moment; return what has begun and ended with it."""
-        is_gap = self._updated_at is not None and now - self._updated_at > LOOKBACK_S
+        is_gap = self.updated_at is not None and now - self.updated_at > LOOKBACK_S
         before = {} if is_gap else self.active
         present: dict[tuple[str, Labels], ActiveAlert] = {}
         fired = []
@@ -67,7 +67,7 @@ class AlertStates:
         was_firing = (it for it in self.active.values() if it.firing_at is not None)
         resolved = [it for it in was_firing if not _is_firing(present.get(it.key))]
         self.active = present
-        self._updated_at = now
+        self.updated_at = now
         return AlertChanges(tuple(fired), tuple(resolved))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.access.check import VIEWER
+from admin.alerting.evaluator import ALERTS
+from admin.alerting.views import alerts_view
 from admin.api.values import (
     OfCdnFile,
     OfEvents,
@@ -25,6 +27,7 @@ from admin.record.event_queries import EventQuery, select
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from admin.model.alerts import AlertsView
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.doctor import DoctorView
     from admin.model.events import EventList
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
 async def overview(request: web.Request, query: OfSpan, _body: None) -> Overview:
     """Return the figures of the first page over a span."""
     return await request.app[CONSOLE].overview(query.span)
+
+
+async def alerts(request: web.Request, _query: None, _body: None) -> AlertsView:
+    """Return every alert rule with its state."""
+    return alerts_view(request.app[ALERTS])
 
 
 async def routes(request: web.Request, query: OfSpan, _body: None) -> Routes:

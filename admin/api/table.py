@@ -30,6 +30,7 @@ from admin.api.values import (
     Stopping,
     TokenWish,
 )
+from admin.model.alerts import AlertsView
 from admin.model.bulk import BulkJob, BulkList, BulkReference, BulkStart, BulkWish
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView, DoctorWish
@@ -73,6 +74,9 @@ OPERATIONS = (
         events=True,
     ),
     Operation("GET", "/api/events", "What happened.", reads.events, OfEvents, answer=EventList),
+    Operation(
+        "GET", "/api/alerts", "All alert rules, and their state.", reads.alerts, answer=AlertsView
+    ),
     Operation("GET", "/api/routes", "Every route.", reads.routes, OfSpan, answer=Routes),
     Operation(
         "GET", "/api/refusals", "What was refused.", reads.refusals, OfSpan, answer=RefusalsView

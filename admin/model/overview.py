@@ -28,6 +28,7 @@ class Attention(msgspec.Struct, frozen=True):
     sentence: str
     route: str | None = None  # its prefix
     since: float | None = None
+    alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
 
 
 class Writes(msgspec.Struct, frozen=True):

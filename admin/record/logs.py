@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from admin.model.overview import LogFact, LogView
-from admin.record.attention import FEWEST_FREE_BYTES
+from gateway.monitoring.alerts_of_parts import LEAST_FREE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -120,7 +120,7 @@ def _room(
     if FREE in numbers:
         free = numbers[FREE]
         rooms.append(free)
-        is_low = free < FEWEST_FREE_BYTES
+        is_low = free < LEAST_FREE_BYTES
         yield LogFact("Free on the disk", free, "bytes", "warning" if is_low else None)
     if MOST in numbers:
         rooms.append(numbers[MOST] - numbers.get(USED, 0.0))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from admin.alerting.evaluator import AlertEvaluator
 from admin.processes.usage_record import UsageRecord
 from admin.record import attention, figures
-from admin.record.attention import Growing, Watch
+from admin.record.attention import Watch
 from admin.record.event_collector import EventCollector
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
@@ -45,6 +46,7 @@ class Recorder:
         self._bounds = setup.bounds
         self.history = History(())
         self.fleet = Fleet(instance, ())
+        self.alerts = AlertEvaluator(setup.settings)
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
@@ -52,7 +54,6 @@ class Recorder:
         self.events = EventCollector(source, setup.settings)
         self.samples: Snapshot = ()
         self.health = Health({}, {})
-        self._growing = Growing()
         self._own = Counting()
         self.looked_at: float | None = None
 
@@ -60,6 +61,7 @@ class Recorder:
         """Record the routes of these settings from now on."""
         routes = settings.route_table
         self._name = str(settings.listen)
+        self.alerts.use_settings(settings)
         self._prefixes = tuple(route.prefix for route in routes)
         self.history.keep(self._prefixes)
         self.fleet.share(
@@ -98,7 +100,11 @@ class Recorder:
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
         self.usage.update(now, processes)
-        findings = self._findings(now)
+        await self.alerts.look(now, (*samples, *self._bounds.measure()))
+        findings = (
+            *attention.findings(health, samples, self.alerts),
+            *attention.of_gateways(self.usage.gateways.views),
+        )
         self.watch.update(now, findings)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, findings)
@@ -149,17 +155,6 @@ class Recorder:
         """Return the moment of the newest figures: the last look, or `now` if that is long ago."""
         looked_at = self.looked_at
         return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
-
-    def _findings(self, now: float) -> list[attention.AttentionItem]:
-        finest = {prefix: self.history.of(prefix, "15m", now) for prefix in self._prefixes}
-        return [
-            *attention.of_health(self.health),
-            *attention.of_metrics(self.samples),
-            *attention.of_certificates((*self.samples, *self._bounds.measure()), now),
-            *self._growing.update(now, self.samples),
-            *attention.of_routes(finest, FINEST_S),
-            *attention.of_gateways(self.usage.gateways.views),
-        ]
 
 
 def pause(began: float, now: float) -> float:

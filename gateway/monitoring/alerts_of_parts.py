@@ -19,7 +19,7 @@ from gateway.monitoring.quantities import (
 from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
 from gateway.monitoring.rules import Alert
 
-GIB = 1 << 30
+LEAST_FREE_BYTES = 1 << 30
 MIB = 1 << 20
 
 _ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
@@ -108,7 +108,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateDiskNearlyFull",
-        Threshold(Gauge(_FREE), "<", GIB),
+        Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES),
         "5m",
         "critical",
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",

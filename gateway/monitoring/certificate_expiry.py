@@ -20,10 +20,6 @@ class ExpiryBound(NamedTuple):
     seconds: int
     share: float
 
-    def is_reached(self, left_s: float, lifetime_s: float) -> bool:
-        """Return whether too few seconds are left of a certificate made for `lifetime_s`."""
-        return left_s < min(self.seconds, self.share * lifetime_s)
-
 
 EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends for whoever has to renew it
 EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend

@@ -17,15 +17,12 @@ from admin.record.recorder import Recorder, pause
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
-from gateway.tls import certificate_files
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
     LIVE_READERS,
     NOW,
-    ORIGIN_REQUESTS,
     ORIGIN_UP,
-    REFUSALS,
     REPAIRS,
     REQUESTS,
     RESULTS,
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
-DAY_S = 86_400
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
     {"prefix": SHARED, "origin": "redis://user:s3cret@h"},
@@ -376,121 +372,62 @@ async def test_attention_shows_a_cache_whose_purges_fail(stage: Stage) -> None:
     assert told.sentence == f"purge fastly SU1Z0isxPaozGVKXdv0eY: {why}"
 
 
-async def test_attention_shows_a_low_hit_ratio_after_enough_reads(stage: Stage) -> None:
-    await stage.look(*reads(0, 0))
-    await stage.look(*reads(49, 50))
-    assert stage.attention() == []
-    await stage.look(*reads(50, 50))
-    (told,) = stage.attention()
-    assert told.sentence == (
-        "50% of reads were served without the origin or the log in the last ten minutes, "
-        "fewer than 70%"
-    )
-    await stage.look(*reads(150, 60))
-    assert stage.attention() == []
+AOF_OK = gauge("headgate_redis_aof_ok", "", "route")
+AOF_ENABLED = gauge("headgate_redis_aof_enabled", "", "route")
+LOG_UP = gauge("headgate_log_up", "", "route")
 
 
-async def test_attention_shows_a_failing_origin_and_a_reached_limit_for_a_minute(
-    stage: Stage,
-) -> None:
-    await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"), sample(REFUSALS, 3, "max_feeds"))
-    failing = [sample(ORIGIN_REQUESTS, 90, OWN, "2xx"), sample(ORIGIN_REQUESTS, 10, OWN, "5xx")]
-    await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"))
-    told = {it.sentence for it in stage.attention()}
-    assert told == {
-        "10% of the requests at the origin failed in the last minute",
-        "max_feeds is reached: 2 refused since it began",
-    }
-    await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"), after_s=61)
-    assert stage.attention() == []
-
-
-@pytest.mark.parametrize(("failures", "requests", "told"), [(2, 19, 0), (1, 20, 0), (2, 20, 1)])
-async def test_attention_ignores_origin_failures_among_few_requests(
-    failures: int, requests: int, told: int, stage: Stage
-) -> None:
-    await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"))
-    answered = sample(ORIGIN_REQUESTS, requests - failures, OWN, "2xx")
-    await stage.look(answered, sample(ORIGIN_REQUESTS, failures, OWN, "5xx"))
-    assert len(stage.attention()) == told
-
-
-async def test_attention_shows_a_growing_problem_until_a_minute_after_its_last_growth(
-    stage: Stage,
-) -> None:
-    lag = histogram("headgate_event_loop_lag_seconds", "", bounds=(0.1, 0.25, 0.5))
-    restarts = counter("headgate_worker_restarts_total", "")
-    await stage.look(observed(lag, {0.3: 5}), sample(restarts, 3))
-    await stage.look(observed(lag, {0.25: 9, 0.3: 5}), sample(restarts, 3))
-    assert stage.attention() == []
-    # A limit that nobody has reached has no series at first.
-    await stage.look(
-        observed(lag, {0.3: 6, 9: 1}), sample(restarts, 4), sample(REFUSALS, 2, "max_append")
-    )
+async def test_an_alert_needs_attention_once_it_fires_since_it_began(stage: Stage) -> None:
+    broken = sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED)
+    await stage.look(*broken)
     began = stage.clock.now
-    assert [(it.sentence, it.since) for it in stage.attention()] == [
-        ("a process stood still for over 250 ms: 2 times since it began", began),
-        ("max_append is reached: 2 refused since it began", began),
-        ("workers end and are replaced: 1 since it began", began),
-    ]
-    await stage.look(
-        observed(lag, {0.3: 6, 9: 1}),
-        sample(restarts, 5),
-        sample(REFUSALS, 2, "max_append"),
-        after_s=59,
-    )
-    assert ("workers end and are replaced: 2 since it began", began) in [
-        (it.sentence, it.since) for it in stage.attention()
-    ]
-    assert len(stage.attention()) == 3
-    await stage.look(sample(restarts, 5), after_s=1)
-    assert [it.sentence for it in stage.attention()] == [
-        "workers end and are replaced: 2 since it began"
-    ]
+    for _ in range(11):
+        await stage.look(*broken)
+        assert stage.attention() == []
+    await stage.look(*broken)
+    (told,) = stage.attention()
+    assert (told.level, told.route, told.since) == ("bad", SHARED, began)
+    assert told.sentence == f"The Redis of {SHARED} cannot write its append-only file."
+    assert told.alert == "HeadgateRedisAofFails"
+    await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
+    assert stage.attention() == []
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "level"),
-    [
-        ("headgate_redis_aof_enabled", 0, "warning"),
-        ("headgate_redis_aof_enabled", 1, None),
-        ("headgate_redis_aof_ok", 0, "bad"),
-        ("headgate_redis_aof_ok", 1, None),
-        ("headgate_log_free_bytes", (1 << 30) - 1, "warning"),
-        ("headgate_log_free_bytes", 1 << 30, None),
-    ],
-)
-async def test_attention_shows_gauges_of_a_log_that_indicate_a_problem(
-    name: str, number: float, level: str | None, stage: Stage
-) -> None:
-    await stage.look(sample(gauge(name, "", "route"), number, SHARED))
-    assert [it.level for it in stage.attention()] == ([level] if level else [])
+async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage: Stage) -> None:
+    stage.source.state = {f"log {SHARED}": "connection refused", f"log {OWN}": "no such log"}
+    for _ in range(14):
+        await stage.look(sample(LOG_UP, 0, SHARED), sample(LOG_UP, 1, OWN))
+    assert "HeadgateLogDown" in {key[0] for key in stage.recorder.alerts.states.active}
+    told = {(it.sentence, it.route, it.alert) for it in stage.attention()}
+    assert told == {
+        ("log: connection refused", SHARED, "HeadgateLogDown"),
+        ("log: no such log", OWN, "HeadgateLogDown"),
+    }
 
 
-@pytest.mark.parametrize(
-    ("left_s", "lifetime_s", "expected"),
-    [
-        (14 * DAY_S, 90 * DAY_S, []),
-        (14 * DAY_S - 1, 90 * DAY_S, [("warning", "expires in 336 h")]),
-        (3 * DAY_S, 90 * DAY_S, [("warning", "expires in 72 h")]),
-        (3 * DAY_S - 1, 90 * DAY_S, [("bad", "expires in 72 h")]),
-        (2 * DAY_S, 6 * DAY_S, []),
-        (DAY_S, 6 * DAY_S, [("warning", "expires in 24 h")]),
-        (-1, 90 * DAY_S, [("bad", "has expired")]),
-    ],
-    ids=["two-weeks", "less", "three-days", "less-than-three", "short-lived", "one-day", "expired"],
-)
-async def test_attention_shows_a_certificate_that_should_have_been_renewed(
-    left_s: int, lifetime_s: int, expected: list[tuple[str, str]], stage: Stage
-) -> None:
-    expires_s = NOW + 5 + left_s  # the look comes 5 s after NOW
-    await stage.look(
-        sample(certificate_files.EXPIRY, expires_s, "tls_certificate"),
-        sample(certificate_files.START, expires_s - lifetime_s, "tls_certificate"),
-    )
-    assert [(it.level, it.sentence) for it in stage.attention()] == [
-        (level, f"the certificate of tls_certificate {what}") for level, what in expected
-    ]
+async def test_a_redis_without_an_append_only_file_needs_attention(stage: Stage) -> None:
+    await stage.look(sample(AOF_ENABLED, 0, SHARED))
+    assert [(it.level, it.route, it.alert) for it in stage.attention()] == [("warning", SHARED, "")]
+
+
+async def test_alerts_that_come_and_go_are_events(stage: Stage) -> None:
+    for _ in range(13):
+        await stage.look(sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED))
+    (event,) = stage.recorder.events.record.after(0)
+    assert (event.kind, event.level, event.route, event.lasts) == ("attention", "bad", SHARED, True)
+    await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
+    (event,) = stage.recorder.events.record.after(0)
+    assert (event.lasts, event.ended_at) == (False, stage.clock.now)
+
+
+async def test_a_reload_keeps_the_states_of_alerts(stage: Stage) -> None:
+    broken = sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED)
+    for _ in range(13):
+        await stage.look(*broken)
+    (before,) = stage.attention()
+    stage.recorder.use_settings(stage.setup.settings)
+    await stage.look(*broken)
+    assert stage.attention() == [before]
 
 
 # ---------------------------------------------------------------- gateways that share a log
@@ -578,17 +515,17 @@ def test_the_number_of_known_gateways_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "level", "words"),
-    [("yes", "bad", "last is lost"), ("unknown", "warning", "not known")],
+    ("lost", "level", "alert"),
+    [("yes", "bad", "HeadgateHistoryLost"), ("unknown", "warning", "HeadgateHistoryChanged")],
 )
 async def test_attention_for_a_changed_log_history_is_as_severe_as_its_loss(
-    lost: str, level: str, words: str, stage: Stage
+    lost: str, level: str, alert: str, stage: Stage
 ) -> None:
     histories = counter("headgate_log_histories_total", "", "route", "lost")
     await stage.look(sample(histories, 0, SHARED, lost))
     await stage.look(sample(histories, 1, SHARED, lost))
     (told,) = stage.attention()
-    assert (told.level, words in told.sentence, SHARED in told.sentence) == (level, True, True)
+    assert (told.level, told.alert, told.route) == (level, alert, SHARED)
 
 
 async def test_a_changed_log_history_without_loss_needs_no_attention(stage: Stage) -> None:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from admin.app import build
+from admin.console import CONSOLE
 from gateway.monitoring.alerts import alerts
 from gateway.settings import AdminToken
 from tests.admin.consoles import Switchboard, setup
@@ -63,3 +64,23 @@ def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
     text = document("alerts.md")
     assert re.findall(r"\]\((?!https?://)", text) == []
     assert re.findall(r"^(?:#{3}|```|\|)", text, re.MULTILINE) == []
+
+
+async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
+    guarded: TestClient[Any, Any],
+) -> None:
+    recorder = guarded.app[CONSOLE]._recorder
+    await recorder.look()
+    authorization = {"Authorization": f"Bearer {TOKEN}"}
+    page = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
+    assert page.count('<a href="#headgatefewhits">HeadgateFewHits</a>') == 3
+    assert "State of the alerts" in page
+    told = await (await guarded.get("/api/alerts", headers=authorization)).json()
+    states = {rule["name"]: rule["state"] for rule in told["rules"]}
+    assert set(states.values()) == {"quiet", "unknown"}
+    assert states["HeadgateDown"] == "unknown"
+    (few_hits,) = (rule for rule in told["rules"] if rule["name"] == "HeadgateFewHits")
+    assert (few_hits["threshold"], few_hits["lasting_s"]) == ("< 70%", 600)
+    assert few_hits["runbook"] == "/alerts#headgatefewhits"
+    anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
+    assert "State of the alerts" not in anybody

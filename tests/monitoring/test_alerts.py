@@ -37,7 +37,13 @@ OF_REDIS = {
 OF_WORKERS = {"HeadgateWorkersSilent", "HeadgateWorkersRestart"}
 OF_ALL = {
     *("HeadgateDown", "HeadgateEventLoopStalls", "HeadgateFewFilesLeft", "HeadgateFewHits"),
-    *("HeadgateReadersApart", "HeadgateRefuses", "HeadgateSlowDelivery", "HeadgateSlowReaders"),
+    *(
+        "HeadgateReadersApart",
+        "HeadgateReadsRepeat",
+        "HeadgateRefuses",
+        "HeadgateSlowDelivery",
+        "HeadgateSlowReaders",
+    ),
     *("HeadgateServerErrors", "HeadgateErrorBudgetBurns", "HeadgateErrorBudgetBurnsFast"),
 }
 
@@ -378,6 +384,14 @@ CASES = [
         6,
         {**BY_PROCESS, "limit": "max_feeds"},
         "a:1 refuses requests beyond the limit max_feeds.",
+    ),
+    Case(
+        "HeadgateReadsRepeat",
+        {f"headgate_repeated_reads_total{{{PROCESS}}}": "0+1x60"},
+        {f"headgate_repeated_reads_total{{{PROCESS}}}": "7x60"},
+        11,
+        BY_PROCESS,
+        "Clients of a:1 repeat the same read in a loop.",
     ),
     Case(
         "HeadgatePurgesFail",
