@@ -73,6 +73,47 @@ def test_delete_prefix_deletes_only_if_the_number_of_streams_is_typed(
     assert len(names(deleter, f"typed{typed}/")) == (0 if is_deleted else 2)
 
 
+def test_a_stream_that_is_created_again_after_the_count_is_not_deleted(
+    deleter: CommandLine, server: Headgate
+) -> None:
+    make(server, "again/a", "again/b")
+    ours, theirs = pty.openpty()
+    process = deleter.start("delete", "--prefix", "again/", stdin=theirs)
+    assert process.stderr is not None
+    said = b""
+    while b"to delete them" not in said:
+        said += os.read(process.stderr.fileno(), 4096)
+    assert ask(server.port, "DELETE", "/v1/stream/again/a").status == 204
+    make(server, "again/a", "again/c")
+    os.write(ours, b"2\n")
+    said += process.stderr.read()
+    os.close(ours)
+    os.close(theirs)
+    assert process.wait(20) == 0
+    assert b"Deleted 1 stream; 1 were gone already." in said
+    assert names(deleter, "again/") == ["again/a", "again/c"]
+
+
+def test_streams_are_listed_and_deleted_by_a_part_of_their_names_and_by_a_glob(
+    deleter: CommandLine, server: Headgate
+) -> None:
+    make(server, "find/a/events", "find/b/events", "find/b/x", "find/%3Cb%3E", "find/a*b")
+    listed = deleter.output("ls", "find/", "--contains", "/ev").decode().splitlines()
+    assert [line.split("\t")[-1] for line in listed] == ["find/a/events", "find/b/events"]
+    listed = deleter.output("ls", "--glob", "find/[[]*").decode().splitlines()
+    assert listed == []
+    done = deleter("delete", "--glob", "find/*/events", "--yes")
+    assert done.stderr.decode() == "Deleted 2 streams.\n"
+    done = deleter("delete", "--prefix", "find/", "--contains", "<", "--yes")
+    assert done.stderr.decode() == "Deleted 1 stream.\n"
+    done = deleter("delete", "--glob", "find/a[*]b", "--yes")
+    assert done.stderr.decode() == "Deleted 1 stream.\n"
+    assert names(deleter, "find/") == ["find/b/x"]
+    too_long = deleter("ls", "--glob", "x" * 300)
+    assert too_long.returncode != 0
+    assert b"glob may have 256 characters" in too_long.stderr
+
+
 def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server: Headgate) -> None:
     make(server, "asked/a")
     done = deleter("delete", "--prefix", "asked/")
@@ -84,8 +125,14 @@ def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Give either STREAM or --prefix."),
-        (["a", "--prefix", "b"], "Give either STREAM or --prefix."),
+        ([], "Give either STREAM or --prefix, --contains or --glob."),
+        (["a", "--prefix", "b"], "Give either STREAM or --prefix, --contains or --glob."),
+        (["a", "--glob", "b"], "Give either STREAM or --prefix, --contains or --glob."),
+        pytest.param(
+            ["--prefix", "", "--contains", "x", "--yes"],
+            '--prefix is empty: give --prefix "/"',
+            id="an-empty-prefix-with-another-condition",
+        ),
         (["--prefix", "", "--yes"], '--prefix is empty: give --prefix "/"'),
     ],
 )

@@ -21,7 +21,7 @@ from gateway.commands.copying.contract import (
     StreamRefused,
     parts_of,
 )
-from gateway.commands.many_streams.listing import streams_below
+from gateway.commands.many_streams.listing import NameSearch, streams_below
 from gateway.commands.one_stream.target import without_secrets
 from gateway.commands.shell.failure import Failed
 from gateway.errors import BadRequest
@@ -49,7 +49,7 @@ class ServerPlace(CopyPlace):
         assert self._admin is not None, "names come from elsewhere without an admin API"
         base = self._base.url.rstrip("/")
         home = len(urlsplit(base).path) + 1
-        async for found in streams_below(self._admin, base, prefix):
+        async for found in streams_below(self._admin, base, NameSearch(prefix)):
             yield StreamEntry(found.path[home:], (found.row.tail, found.row.closed))
 
     @override

@@ -20,18 +20,38 @@ from gateway.commands.one_stream.target import without_secrets
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.commands.many_streams.listing import NameSearch
     from gateway.commands.one_stream.target import HomeServer, StreamTarget
+
+
+contains_option = click.option(
+    "--contains", metavar="TEXT", default="", help="Only streams with this text in their names."
+)
+glob_option = click.option(
+    "--glob",
+    metavar="PATTERN",
+    default="",
+    help="Only streams whose names are like this: * is any characters, ? one, [ab] one of these.",
+)
 
 
 @click.command("ls")
 @click.argument("prefix", default="")
+@contains_option
+@glob_option
 @admin_option
 @admin_token_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @server_options
 @click.pass_context
-def list_streams(
-    ctx: click.Context, prefix: str, admin: str | None, admin_token: Path | None, as_json: bool
+def list_streams(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    prefix: str,
+    contains: str,
+    glob: str,
+    admin: str | None,
+    admin_token: Path | None,
+    as_json: bool,
 ) -> None:
     """List the streams, or those whose names begin with PREFIX.
 
@@ -39,18 +59,20 @@ def list_streams(
     must be a Headgate, because the list comes from its admin listener: the protocol has none.
     """
     home, target = server_and_admin(ctx, admin, admin_token)
+    from gateway.commands.many_streams.listing import NameSearch
     from gateway.commands.many_streams.ls import ls
     from gateway.commands.one_stream import operations
 
-    operations.run(target, ls(target, home, prefix.lstrip("/"), as_json=as_json))
+    search = NameSearch(prefix.lstrip("/"), contains, glob)
+    operations.run(target, ls(target, home, search, as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
 @click.argument("stream", metavar="[STREAM]", type=StreamType(), required=False)
 @click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
-@click.option(
-    "--yes", "is_confirmed", is_flag=True, help="With --prefix, do not ask for confirmation."
-)
+@contains_option
+@glob_option
+@click.option("--yes", "is_confirmed", is_flag=True, help="Of many, do not ask for confirmation.")
 @admin_option
 @admin_token_option
 @result_option
@@ -60,34 +82,40 @@ def delete(  # noqa: PLR0913 - one for each option
     ctx: click.Context,
     stream: StreamTarget | None,
     prefix: str | None,
+    contains: str,
+    glob: str,
     is_confirmed: bool,
     admin: str | None,
     admin_token: Path | None,
     as_json: bool,
 ) -> None:
-    """Delete a stream with its data, or many with --prefix.
+    """Delete a stream with its data, or many with --prefix, --contains or --glob.
 
-    With --prefix, the command first counts the streams. Type their number to delete exactly these
+    Of many, the command first counts the streams. Type their number to delete exactly these
     streams. The server must be a Headgate, because its admin listener counts them.
     """
-    if (stream is None) is (prefix is None):
-        raise click.UsageError("Give either STREAM or --prefix.")
+    is_many = prefix is not None or bool(contains or glob)
+    if (stream is not None) is is_many:
+        raise click.UsageError("Give either STREAM or --prefix, --contains or --glob.")
     from gateway.commands.one_stream import operations
 
     if stream is not None:
         operations.run(stream, operations.delete(stream, as_json=as_json))
-    elif prefix:
-        home, target = server_and_admin(ctx, admin, admin_token)
-        _delete_many(ctx, home, target, prefix.lstrip("/"), is_confirmed, as_json)
-    else:  # as of a variable that is not set
+    elif prefix == "":  # as of a variable that is not set
         raise click.UsageError('--prefix is empty: give --prefix "/" to delete all streams.')
+    else:
+        from gateway.commands.many_streams.listing import NameSearch
+
+        home, target = server_and_admin(ctx, admin, admin_token)
+        search = NameSearch((prefix or "").lstrip("/"), contains, glob)
+        _delete_many(ctx, home, target, search, is_confirmed, as_json)
 
 
 def _delete_many(
     ctx: click.Context,
     home: HomeServer,
     admin: StreamTarget,
-    prefix: str,
+    search: NameSearch,
     is_confirmed: bool,
     as_json: bool,
 ) -> None:
@@ -102,10 +130,10 @@ def _delete_many(
     from gateway.commands.shell.failure import Failed
 
     with CountedStreams() as counted:
-        run(admin, count(admin, home.base, prefix, counted))
+        run(admin, count(admin, home.base, search, counted))
         if counted.count and not is_confirmed:
             try:
-                confirm(counted, f"{without_secrets(home.base)}/{prefix}")
+                confirm(counted, f"{without_secrets(home.base)}/{search.words}")
             except Failed as failure:
                 complain(f"{failure}.")
                 ctx.exit(1)

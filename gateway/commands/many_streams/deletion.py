@@ -1,10 +1,11 @@
-"""Deleting the streams whose names begin with a prefix: those that were counted, and no others."""
+"""Deleting the streams that a search finds: those that were counted, and no others."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -17,12 +18,14 @@ from gateway.commands.shell.failure import FAILURES, Failed
 from gateway.commands.shell.output import finish, note
 from gateway.commands.shell.patience import retries
 from gateway.commands.shell.progress import Progress
+from gateway.protocol.http.header_names import STREAM_ID
 
 if TYPE_CHECKING:
     from typing import Self
 
     from headgate.stream import Stream
 
+    from gateway.commands.many_streams.listing import NameSearch
     from gateway.commands.one_stream.target import StreamTarget
 
 # Requests at once: they hide the way to a far server, and keep no other client waiting.
@@ -44,13 +47,15 @@ class CountedStreams:
         self.file.close()
 
 
-async def count(admin: StreamTarget, base: str, prefix: str, counted: CountedStreams) -> None:
-    """Note the streams below `base` whose names begin with `prefix`."""
+async def count(
+    admin: StreamTarget, base: str, search: NameSearch, counted: CountedStreams
+) -> None:
+    """Note the streams below `base` that a search finds, each with its id if that is known."""
     progress = Progress()
     async with connect(admin) as api:
         try:
-            async for found in streams_below(api, base, prefix):
-                counted.file.write(f"{found.path}\n")
+            async for found in streams_below(api, base, search):
+                counted.file.write(f"{found.path} {found.row.stream_id or ''}\n")
                 counted.count += 1
                 progress.show(lambda: f"{_streams(counted.count)} counted")
         finally:
@@ -61,7 +66,7 @@ def confirm(counted: CountedStreams, where: str) -> None:
     """Have the number of streams typed. Raises Failed for another answer."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("There is nobody to ask: give --yes to delete what is counted.")
-    asked = f"{_streams(counted.count)}: {where}*. Type {counted.count} to delete them"
+    asked = f"{_streams(counted.count)}: {where}. Type {counted.count} to delete them"
     if click.prompt(asked, err=True, default="", show_default=False) != str(counted.count):
         raise Failed("nothing was deleted")
 
@@ -107,10 +112,11 @@ class DeleteQueue:
 
     async def _work(self) -> None:
         # Each worker takes the next line: the file is read as far as requests were sent.
-        while path := self._counted.file.readline().strip():
+        while line := self._counted.file.readline().strip():
+            path, _, stream_id = line.partition(" ")
             stream = self._server.beside(urljoin(self._server.url, path))
             try:
-                await self._retries.run(stream.delete)
+                await self._retries.run(partial(_delete, stream, stream_id))
                 self.deleted += 1
             except RequestRefused as refusal:
                 if refusal.status not in GONE:
@@ -125,6 +131,13 @@ class DeleteQueue:
     def _report(self, sentence: str) -> None:
         self._progress.clear()
         note(f"headgate: {sentence}")
+
+
+async def _delete(stream: Stream, stream_id: str) -> None:
+    """Delete a stream; one with an id only if it is that one."""
+    headers = {STREAM_ID: stream_id} if stream_id else None
+    async with stream.request("DELETE", headers=headers):
+        return
 
 
 def _streams(number: int) -> str:

@@ -11,9 +11,11 @@ import msgspec
 from gateway.commands.one_stream.admin_requests import admin_value
 from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import note
+from gateway.errors import BadRequest
+from gateway.protocol.http.name_search import glob_beginning, name_test
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from headgate.stream import Stream
 
@@ -36,6 +38,7 @@ class ListedStream(msgspec.Struct, frozen=True):
     size: int | None = None
     readers: int = 0
     expires_at: float | None = None
+    stream_id: str | None = None
 
 
 class _Page(msgspec.Struct):
@@ -62,19 +65,51 @@ class ListedPath:
     row: ListedStream
 
 
-async def streams_below(admin: Stream, base: str, prefix: str) -> AsyncIterator[ListedPath]:
-    """Yield the streams below `base` whose names begin with `prefix`, by route and name.
+@dataclass(frozen=True, slots=True)
+class NameSearch:
+    """The names below a base that begin with `prefix`, have `contains` and are like `glob`."""
+
+    prefix: str = ""
+    contains: str = ""
+    glob: str = ""
+
+    @property
+    def beginning(self) -> str:
+        """The text that all of these names begin with."""
+        return quote(self.prefix, safe="/%") or glob_beginning(self.glob)
+
+    @property
+    def words(self) -> str:
+        """The search as people read it, behind the base."""
+        more = [f"with {text!r} in it" for text in (self.contains,) if text]
+        if not self.glob:
+            return " ".join([f"{self.prefix}*", *more])
+        more += [f"beginning with {text!r}" for text in (self.prefix,) if text]
+        return " ".join([self.glob, *more])
+
+    def test(self) -> Callable[[str], bool]:
+        """Return whether a name fits. Raises Failed for a text that is too long."""
+        try:
+            return name_test(self.contains, self.glob) or (lambda _name: True)
+        except BadRequest as refusal:
+            raise Failed(refusal.detail) from refusal
+
+
+async def streams_below(admin: Stream, base: str, search: NameSearch) -> AsyncIterator[ListedPath]:
+    """Yield the streams below `base` that a search finds, by route and name.
 
     Only one page is in memory. Raises Failed where there is no such API, or no such route.
     """
     parts = urlsplit(base)
     home = parts.path.rstrip("/") + "/"
-    begins = home + quote(prefix, safe="/%")
+    begins, fits = home + search.beginning, search.test()
     for route, rest in _places(await _routes(admin), begins):
         async for row in _rows(admin, route, rest):
             path = f"{route}/{row.name}"
             if not path.startswith(begins):  # such as a name that is written in another way
                 raise Failed(f"{admin.shown}: it lists {path}, which does not begin with {begins}")
+            if not fits(path.removeprefix(home)):
+                continue
             url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
             name = unquote(path.removeprefix(home))
             yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)

@@ -13,20 +13,20 @@ from gateway.commands.shell.output import write
 from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
-    from gateway.commands.many_streams.listing import ListedPath
+    from gateway.commands.many_streams.listing import ListedPath, NameSearch
     from gateway.commands.one_stream.target import HomeServer, StreamTarget
 
 # Lines are written as they come, so each column is as wide as what is usual in it.
 COLUMNS = "{:<6}  {:>12}  {:>7}  {:<20}  {}\n"
 
 
-async def ls(target: StreamTarget, home: HomeServer, prefix: str, *, as_json: bool) -> None:
-    """Print the streams of a server whose names begin with `prefix`."""
+async def ls(target: StreamTarget, home: HomeServer, search: NameSearch, *, as_json: bool) -> None:
+    """Print the streams of a server that a search finds."""
     form = (
         COLUMNS if sys.stdout is not None and sys.stdout.isatty() else "\t".join(["{}"] * 5) + "\n"
     )
     async with connect(target) as admin:
-        async for found in streams_below(admin, home.base, prefix):
+        async for found in streams_below(admin, home.base, search):
             line = (
                 json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found, home))
             )
