@@ -5,11 +5,12 @@ The pages use it as `request.app[CONSOLE]`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, get_args
 
 from aiohttp import web
 
 from admin.about import about
+from admin.answers import answers_of
 from admin.cdn_doctor import CdnDoctor
 from admin.changes import ConsoleChanges, ConsoleRoutes
 from admin.configuration.in_force import configuration
@@ -17,6 +18,7 @@ from admin.configuration.reloads import ConsoleReloads
 from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import NotTold
 from admin.model.overview import Instance
+from admin.readers.console_readers import ConsoleReaders
 from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
@@ -26,7 +28,6 @@ from admin.streams.bulk.jobs import BulkJobs
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
-    AnswerFailure,
     DescribeStream,
     ExplainRequest,
     Explanation,
@@ -51,9 +52,7 @@ if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import Answer, LimitStream, Question, RunStatus
-
-A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)
+    from gateway.telemetry.inspection import LimitStream, RunStatus
 
 
 class Console:
@@ -67,7 +66,7 @@ class Console:
         streams: StreamClient,
     ) -> None:
         self._source = source
-        self._settings = settings = setup.settings
+        settings = setup.settings
         self.streams_scheme = "https" if settings.tls_certificate else "http"
         self._setup = setup
         self._recorder = recorder
@@ -75,6 +74,7 @@ class Console:
         self.usage = recorder.usage
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
+        self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
         self.doctor = CdnDoctor(settings, setup.clock)
         self.reloads = ConsoleReloads(setup, source.health)
@@ -90,7 +90,6 @@ class Console:
 
     def use_settings(self, settings: Settings) -> None:
         """Show and change what these settings say, after a reload."""
-        self._settings = settings
         self._routes.use_settings(settings)
         self.doctor.use_settings(settings)
 
@@ -102,7 +101,7 @@ class Console:
         return Instance(
             name=self.name,
             state=state(health),
-            workers=self._settings.workers,
+            workers=self._setup.settings.workers,
             version=self.about().versions["headgate"],
             started_at=min(started, default=None),
             gateways=self._recorder.fleet.size,
@@ -111,7 +110,7 @@ class Console:
     @property
     def name(self) -> str:
         """The name of this instance: the address of its streams."""
-        return str(self._settings.listen)
+        return str(self._setup.settings.listen)
 
     async def overview(self, span: Span) -> Overview:
         """Return the first page; requests within a second get the same."""
@@ -141,8 +140,8 @@ class Console:
         question = ListStreams(
             search.route, search.begins, search.contains, search.glob, order, after, limit
         )
-        processes = self._settings.workers
-        answers = await self._query(lists.asked(question, processes), StreamPage)
+        processes = self._setup.settings.workers
+        answers = await answers_of(self._source, lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)
 
     @property
@@ -156,7 +155,8 @@ class Console:
         """Return a page of a route's runs. Raises NotTold."""
         self._routes.check(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
-        return runs.page(question, await self._query(question, RunPage), self._setup.clock())
+        answers = await answers_of(self._source, question, RunPage)
+        return runs.page(question, answers, self._setup.clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
@@ -178,7 +178,7 @@ class Console:
     ) -> Explanation:
         """Explain how a request for this URL, or path and query, would be answered now."""
         question = ExplainRequest(url, tuple(headers), method)
-        return lists.explanations(await self._query(question, Explanation))
+        return lists.explanations(await answers_of(self._source, question, Explanation))
 
     def cdn_targets(self) -> CdnTargets:
         """Return the CDNs and proxies that there are configurations for."""
@@ -190,29 +190,18 @@ class Console:
         """Return the configuration of a CDN or proxy for these settings."""
         from admin.cdn import make_file
 
-        return await make_file(self._settings, target, choice)
+        return await make_file(self._setup.settings, target, choice)
 
     def configuration(self) -> Configuration:
         """Return the settings in effect."""
-        return configuration(self._settings)
+        return configuration(self._setup.settings)
 
     def about(self) -> About:
         """Return versions, formats and limits."""
-        return about(self._settings, self._setup.formats())
+        return about(self._setup.settings, self._setup.formats())
 
     async def _described(self, question: DescribeStream | LimitStream) -> StreamDescription:
-        return lists.descriptions(await self._query(question, StreamDescription))
-
-    async def _query(self, question: Question, kind: type[A]) -> list[A]:
-        """Return the answers of this kind. Raises NotTold with the reason if there is none."""
-        answers: Sequence[Answer] = await self._source.query(question)
-        found = [answer for answer in answers if isinstance(answer, kind)]
-        if found:
-            return found
-        reasons = [answer for answer in answers if isinstance(answer, AnswerFailure)]
-        if reasons:
-            raise NotTold(reasons[0].status, reasons[0].reason)
-        raise NotTold(503, "no worker answers: try again")
+        return lists.descriptions(await answers_of(self._source, question, StreamDescription))
 
 
 CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)

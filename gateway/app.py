@@ -279,7 +279,7 @@ def inspector(routes: Router, shared: Context, tokens: TokenReport) -> Inspector
 
         kinds[edge_parts.EdgeRoute] = edge_parts.steps
     list_tokens = partial(tokens.page, shared.credential_uses)
-    return Inspector(routes, kinds, shared.refusals, list_tokens)
+    return Inspector(routes, kinds, shared, list_tokens)
 
 
 def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:

@@ -55,9 +55,10 @@ async def routes(request: web.Request, query: OfSpan, _body: None) -> Routes:
 
 
 async def refusals(request: web.Request, query: OfSpan, _body: None) -> RefusalsView:
-    """Return the refusals of a span, with their clients for operators only."""
-    is_operator = request[VIEWER].role == "operator"
-    return await request.app[CONSOLE].refusals.view(query.span, with_clients=is_operator)
+    """Return the refusals of a span, with their clients for those who may see them."""
+    console = request.app[CONSOLE]
+    with_clients = console.readers.shows_clients(request[VIEWER])
+    return await console.refusals.view(query.span, with_clients=with_clients)
 
 
 async def streams(request: web.Request, query: OfRoute, _body: None) -> StreamPage:

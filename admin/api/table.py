@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.api import changes, live, reads, sessions
+from admin.api import changes, live, readers, reads, sessions
 from admin.api.operation import Operation, handler
+from admin.api.readers import (
+    BanBody,
+    BanPage,
+    DisconnectedReaders,
+    OfBan,
+    OfReaderGroups,
+    OfReaders,
+    OfUsages,
+    ReaderIds,
+)
 from admin.api.values import (
     AppendBody,
     ChangeMade,
@@ -43,6 +53,7 @@ from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
+from gateway.telemetry.inspected_readers import ReaderGroups, ReaderPage, UsageList
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -180,6 +191,43 @@ OPERATIONS = (
         body=OfStream,
         answer=ChangeMade,
     ),
+    Operation(
+        "GET", "/api/readers", "Who reads live.", readers.readers, OfReaders, answer=ReaderPage
+    ),
+    Operation(
+        "GET",
+        "/api/readers/groups",
+        "How many read live, by principal, address or stream.",
+        readers.groups,
+        OfReaderGroups,
+        answer=ReaderGroups,
+    ),
+    Operation(
+        "POST",
+        "/api/readers/disconnect",
+        "Disconnect readers, whose clients may connect again.",
+        readers.disconnect,
+        body=ReaderIds,
+        answer=DisconnectedReaders,
+    ),
+    Operation(
+        "GET",
+        "/api/principals",
+        "What each principal has used.",
+        readers.usages,
+        OfUsages,
+        answer=UsageList,
+    ),
+    Operation("GET", "/api/bans", "The bans in force.", readers.bans, answer=BanPage),
+    Operation(
+        "POST",
+        "/api/bans",
+        "Disconnect a client, and refuse it for a time.",
+        readers.ban,
+        body=BanBody,
+        answer=DisconnectedReaders,
+    ),
+    Operation("DELETE", "/api/bans", "End a ban before its time.", readers.lift, OfBan),
     Operation("GET", "/api/runs", "A page of a route's runs.", reads.runs, OfRuns, answer=RunsView),
     Operation(
         "POST",

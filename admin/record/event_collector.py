@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin.record.event_file import EventFile, event_path
+from admin.record.event_file import NAME, EventFile, data_folder
 from admin.record.event_record import EventRecord
 from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
 from gateway.telemetry.inspection import TakeEvents
@@ -26,8 +26,8 @@ class EventCollector:
 
     def __init__(self, source: ProcessSource, settings: Settings) -> None:
         self._source = source
-        path = event_path(settings)
-        self._file = None if path is None else EventFile(path)
+        folder = data_folder(settings)
+        self._file = None if folder is None else EventFile(folder / NAME)
         self._after: dict[str, int] = {}
         self._findings: dict[str, AttentionItem] = {}
         self._is_failing = False

@@ -10,6 +10,7 @@ import msgspec
 
 from admin.model.events import ConsoleEvent
 from admin.processes.gateway_record import GatewayReport, parse_report
+from admin.readers.ban_list import MOST_BANS, parse_bans
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED
 from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from admin.record.figures import Row
+    from gateway.telemetry.inspected_readers import Ban
     from gateway.telemetry.inspection import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
 
 
 class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gateway's totals by route and name, its newest events, and its report on itself.
+    """A gateway's totals by route and name, its newest events, its report on itself, and bans.
 
     Other versions may know other names, and events of other kinds, which are left out.
     """
@@ -32,6 +34,7 @@ class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
     routes: dict[str, dict[str, float]]
     events: tuple[msgspec.Raw, ...] = ()
     gateway: msgspec.Raw = msgspec.Raw(b"")
+    bans: tuple[msgspec.Raw, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(GatewayTotals)
@@ -63,7 +66,8 @@ class Counting:
 class Fleet:
     """The others, as long as they tell; `shared` are the routes whose log they share.
 
-    `events` and `reports` are what the others told last, by gateway. `is_whole` says that no
+    `events` and `reports` are what the others told last, by gateway, and `bans` those of all of
+    them. `is_whole` says that no
     shared log was out of reach, so that whoever is missing has not told anything.
     """
 
@@ -73,6 +77,7 @@ class Fleet:
         self._others: dict[str, Counting] = {}
         self.events: dict[str, list[ConsoleEvent]] = {}
         self.reports: dict[str, GatewayReport] = {}
+        self.bans: list[Ban] = []
         self.is_whole = False
 
     @property
@@ -99,6 +104,7 @@ class Fleet:
         totals: Mapping[str, Row],
         events: Iterable[ConsoleEvent] = (),
         report: GatewayReport | None = None,
+        bans: Iterable[Ban] = (),
     ) -> ShareMetrics:
         """Return the request that shares all of it."""
         routes = {
@@ -107,9 +113,10 @@ class Fleet:
             if prefix in self._shared
         }
         told = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
+        shared_bans = tuple(msgspec.Raw(msgspec.json.encode(ban)) for ban in bans)
         about = msgspec.Raw(b"" if report is None else msgspec.json.encode(report))
-        figures_alone = msgspec.json.encode(GatewayTotals(routes, (), about))
-        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told), about))
+        figures_alone = msgspec.json.encode(GatewayTotals(routes, (), about, shared_bans))
+        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told), about, shared_bans))
         fits = len(with_events) <= LONGEST_FIGURES
         return ShareMetrics(self._instance, (with_events if fits else figures_alone).decode())
 
@@ -123,7 +130,7 @@ class Fleet:
                 self.is_whole = self.is_whole or answer.is_whole
         figures_by_instance.pop(self._instance, None)
         found: dict[str, Counting] = {}
-        self.events, self.reports = {}, {}
+        self.events, self.reports, self.bans = {}, {}, []
         counted = []
         for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
             told = _parsed(figures_by_instance[instance])
@@ -131,6 +138,7 @@ class Fleet:
                 totals = {it: _row(told.routes[it]) for it in self._shared & told.routes.keys()}
                 self.events[instance] = _events(told)
                 self.reports[instance] = parse_report(instance, told.gateway)
+                self.bans += parse_bans(bytes(ban) for ban in told.bans[:MOST_BANS])
                 found[instance] = self._others.get(instance) or Counting()
                 counted.append(found[instance].since(totals, seconds))
         self._others = found

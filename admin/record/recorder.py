@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from admin.alerting.evaluator import AlertEvaluator
 from admin.processes.usage_record import UsageRecord
+from admin.readers.ban_keeper import BanKeeper
 from admin.record import attention, figures
 from admin.record.attention import Watch
 from admin.record.event_collector import EventCollector
+from admin.record.event_file import data_folder
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth
@@ -42,8 +44,7 @@ class Recorder:
     def __init__(self, source: ProcessSource, setup: Setup, instance: str) -> None:
         """`instance` is the unique name of this gateway in its fleet."""
         self._source = source
-        self._clock = setup.clock
-        self._bounds = setup.bounds
+        self._setup = setup
         self.history = History(())
         self.fleet = Fleet(instance, ())
         self.alerts = AlertEvaluator(setup.settings)
@@ -52,6 +53,7 @@ class Recorder:
         self.growth = Growth()
         self.usage = UsageRecord(setup.clock)
         self.events = EventCollector(source, setup.settings)
+        self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
         self._own = Counting()
@@ -71,16 +73,18 @@ class Recorder:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         await self.events.open()
+        await self.bans.open()
         while True:
-            began = self._clock()
+            began = self._setup.clock()
             try:
                 await self.look()
                 await self.events.look()
+                await self.bans.look(self.fleet.bans)
             except TimeoutError:
                 log.warning("admin.look_missed", after_s=LOOK_S)
             except Exception:  # noqa: BLE001 - a gap is better than the end of the record
                 log.exception("admin.look_failed")
-            await asyncio.sleep(pause(began, self._clock()))
+            await asyncio.sleep(pause(began, self._setup.clock()))
 
     @property
     def saw_start(self) -> bool:
@@ -93,14 +97,14 @@ class Recorder:
             samples = await self._source.measure()
             health = await self._source.health()
             processes = await self._source.processes()
-        now = self._clock()
+        now = self._setup.clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
         self.usage.update(now, processes)
-        await self.alerts.look(now, (*samples, *self._bounds.measure()))
+        await self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         findings = (
             *attention.findings(health, samples, self.alerts),
             *attention.of_gateways(self.usage.gateways.views),
@@ -111,7 +115,9 @@ class Recorder:
         if self.fleet.is_shared:
             stops = health.checks.get("server") == STOPPING
             report = self.usage.report(self._name, state(health), stops=stops)
-            question = self.fleet.question(totals, self.events.record.shared(now), report)
+            question = self.fleet.question(
+                totals, self.events.record.shared(now), report, self.bans.list.decisions
+            )
             await self._query_others(question, now, seconds)
 
     async def announce_stop(self) -> None:

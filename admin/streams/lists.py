@@ -10,7 +10,6 @@ import msgspec
 from admin.errors import NotTold
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
-    MOST_READERS,
     ExplainStep,
     Explanation,
     StreamPage,
@@ -20,9 +19,9 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.telemetry.inspected_readers import ReaderMode
     from gateway.telemetry.inspection import (
         ListStreams,
-        ReaderMode,
         StreamDescription,
         StreamOrder,
     )
@@ -91,14 +90,12 @@ def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
     """Merge the descriptions of a stream: its readers are those of all processes."""
     one = answers[0]
     for other in answers[1:]:
-        readers = sorted((*one.readers, *other.readers), key=lambda it: -(it.behind or 0))
         one = msgspec.structs.replace(
             one,
             row=_both(one.row, other.row),
             metadata=other.metadata | one.metadata,
             producers=one.producers or other.producers,
             producers_in_all=_most(one.producers_in_all, other.producers_in_all),
-            readers=tuple(readers[:MOST_READERS]),
             readers_by_mode=_modes((one.readers_by_mode, other.readers_by_mode)),
         )
     return one

@@ -9,19 +9,15 @@ from __future__ import annotations
 import hmac
 import secrets
 from math import inf
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.access.contract import Authority
 from gateway.access.operations import BELOW, OPERATIONS, Grant
 from gateway.access.principal import Principal
+from gateway.access.uses.credential_uses import CONSOLE
 from gateway.settings.reading.token_hashes import token_digest
 
-if TYPE_CHECKING:
-    from typing import Final
-
-NAME: Final = "console"
 SECRET_BYTES = 32
 
 
@@ -51,7 +47,7 @@ class ConsoleAuthority(Authority):
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Return the console as a principal: `owns` has recognised its token."""
         grants = [Grant(BELOW, OPERATIONS)]
-        return Principal(NAME, grants, inf, proof=self, digest=digest, account=NAME)
+        return Principal(CONSOLE, grants, inf, proof=self, digest=digest, account=CONSOLE)
 
     @override
     def upholds(self, principal: Principal, now: float) -> bool:

@@ -8,29 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from heapq import nsmallest
 from itertools import islice
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
-from gateway.live.reader_states import reader_states, readers_by_mode
+from gateway.live.reader_states import readers_by_mode
 from gateway.protocol.http.name_search import name_test
+from gateway.runtime.route import RoutedFeed
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
-    MOST_READERS,
-    ReaderRow,
     StreamDescription,
     StreamPage,
     StreamRow,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
-    from gateway.telemetry.inspection import ListStreams, ReaderMode
+    from gateway.telemetry.inspected_readers import ReaderMode
+    from gateway.telemetry.inspection import ListStreams
     from gateway.turns import Turns
 
 PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: two milliseconds
@@ -48,6 +47,11 @@ class KnownStreams:
         self._followed = followed
         self._cache = cache
         self._turns = turns
+
+    def live_feeds(self) -> Iterator[RoutedFeed]:
+        """Yield the feeds of followed streams; they may come and go between two of them."""
+        for stream in self._followed:
+            yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, _no_distance)
 
     async def page(self, question: ListStreams) -> StreamPage:
         """Return a page of streams by name, or of followed streams by readers.
@@ -76,11 +80,6 @@ class KnownStreams:
             raise StreamNotFound(
                 "this gateway neither follows it nor has copies of it: read it, then look"
             )
-        found = [
-            reader for stream in streams for reader in reader_states(stream.feed, MOST_READERS)
-        ]
-        found.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
-        readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in found)
         modes: Counter[ReaderMode] = Counter()
         for stream in streams:
             modes.update(readers_by_mode(stream.feed))
@@ -93,7 +92,6 @@ class KnownStreams:
             self._row(path),
             metadata,
             producers_in_all=None,
-            readers=readers[:MOST_READERS],
             readers_by_mode=modes,
         )
 
@@ -177,3 +175,7 @@ def _place(after: str) -> int:
     if after and not (after.isascii() and after.isdecimal() and len(after) <= MOST_DIGITS):
         raise BadRequest("after must be what came with the page before")
     return int(after or 0)
+
+
+def _no_distance(_offset: str) -> None:
+    """Stand for a distance: an origin's offsets sort, and tell none."""

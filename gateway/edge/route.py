@@ -106,7 +106,7 @@ class EdgeRoute(StreamRoute):
             freshness=replace(rules.freshness, is_private=access.is_private),
         )
         self.feeds.source.reader_keys = access.reader_keys
-        self._known_streams = KnownStreams(
+        self.stream_list: KnownStreams = KnownStreams(
             prefix, self.feeds.table, self.cache, self.feeds.source.turns
         )
         self._failures = OutageLine(
@@ -195,7 +195,10 @@ class EdgeRoute(StreamRoute):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
-                self.traffic.polls[resume_kind(read.offset)].count_hit(http1.body_size(news))
+                size = http1.body_size(news)
+                self.traffic.polls[resume_kind(read.offset)].count_hit(size)
+                if connection.principal is not None:
+                    connection.principal.use.count(size)
             return news is not None
         try:
             join = partial(self.feeds.join, stream)
@@ -252,12 +255,12 @@ class EdgeRoute(StreamRoute):
 
     @override
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        return await self._known_streams.page(question)
+        return await self.stream_list.page(question)
 
     @override
     async def describe(self, name: str) -> StreamDescription:
         """Return what is known of a stream, and its readers here. Raises StreamNotFound."""
-        return self._known_streams.describe(name)
+        return self.stream_list.describe(name)
 
     @override
     async def open(self) -> None:

@@ -6,25 +6,21 @@ import heapq
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.hosted.feeds import HostedFollower
-from gateway.live.reader_states import reader_states, readers_by_mode
+from gateway.hosted.feeds import feed_of
+from gateway.live.reader_states import readers_by_mode
 from gateway.protocol.own_limits import limits_of
-from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
-    MOST_READERS,
     ProducerRow,
-    ReaderRow,
     StreamDescription,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.live.feed import Feed
     from gateway.protocol.own_limits import StreamLimits
     from gateway.protocol.streams.retention import Retention
-    from gateway.protocol.streams.state import ProducerState, Record, StreamState
+    from gateway.protocol.streams.state import ProducerState, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.telemetry.inspection import StreamRow
 
@@ -40,14 +36,12 @@ def described(
 ) -> StreamDescription:
     """Return a stream's description, with its readers in this process; its route's retention."""
     limits = limits_of(state, retention)
-    follower = active.follower
-    feed = follower.feed if isinstance(follower, HostedFollower) else None
+    feed = feed_of(active)
     return StreamDescription(
         row,
         dict(_metadata(state, limits)),
         _producers(active.producers),
         len(active.producers),
-        () if feed is None else _readers(feed, state),
         {} if feed is None else readers_by_mode(feed),
         limits,
     )
@@ -92,14 +86,3 @@ def _producers(known: Mapping[str, ProducerState]) -> tuple[ProducerRow, ...]:
     """Return the producers that were used last."""
     latest = heapq.nlargest(MOST_PRODUCERS, known.items(), key=lambda item: item[1].used_at)
     return tuple(ProducerRow(name, state.epoch, state.seq) for name, state in latest)
-
-
-def _readers(feed: Feed[StreamState, Record], state: StreamState) -> tuple[ReaderRow, ...]:
-    return tuple(
-        ReaderRow(reader.mode, reader.offset, _behind(state, reader.offset), reader.state)
-        for reader in reader_states(feed, MOST_READERS)
-    )
-
-
-def _behind(state: StreamState, offset: str) -> int:
-    return max(0, state.tail - parse_offset(offset, "offset").position)

@@ -42,6 +42,11 @@ class LiveRead(NamedTuple):
     from_first: bool
 
 
+def bytes_behind(feed: Feed[StreamState, Record], offset: str) -> int:
+    """Return the bytes from an offset to the tail of a feed's stream."""
+    return max(0, feed.stream.tail - parse_offset(offset, "offset").position)
+
+
 class HostedFollower:
     """A listener that passes a stream's commits to its feed, and reads those it missed."""
 
@@ -135,6 +140,12 @@ class HostedFollower:
             caught_up=whole,
         )
         return not whole
+
+
+def feed_of(active: ActiveStream) -> Feed[StreamState, Record] | None:
+    """Return the feed of a stream's live readers in this process; None if it has had none."""
+    follower = active.follower
+    return follower.feed if isinstance(follower, HostedFollower) else None
 
 
 class HostedFeeds:

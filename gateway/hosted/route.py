@@ -100,7 +100,7 @@ class HostedRoute(StreamRoute):
         self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
         self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
-        self.streams = StreamList(self.table)
+        self.stream_list: StreamList = StreamList(self.table)
         self.runs: RunsLike | None = None  # None unless the settings say `runs = true`
 
     @override
@@ -231,14 +231,14 @@ class HostedRoute(StreamRoute):
     @override
     async def list_streams(self, question: ListStreams) -> StreamPage:
         """Return a page of the streams."""
-        return await self.streams.page(question)
+        return await self.stream_list.page(question)
 
     @override
     async def describe(self, name: str) -> StreamDescription:
         """Return a stream, its producers, and its readers in this process."""
         active = await self.table.load(name)
         state = self.table.present(active)
-        return described(self.streams.row(state), state, active, self.lifecycle.retention)
+        return described(self.stream_list.row(state), state, active, self.lifecycle.retention)
 
     @override
     async def set_limits(self, name: str, changes: LimitChanges) -> None:
@@ -270,7 +270,7 @@ class HostedRoute(StreamRoute):
         """Close the log."""
         await self.sweeper.stop()
         self.sweeper.note()
-        await self.streams.survey.close()
+        await self.stream_list.survey.close()
         if self.runs is not None:
             await self.runs.close()
         await self.table.log.close()

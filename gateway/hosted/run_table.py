@@ -16,8 +16,8 @@ from gateway.hosted.run_entry import RunEntry, contents_of, summarise
 from gateway.hosted.run_metrics import RunMetrics
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.bodies.content import is_json
-from gateway.telemetry.ended_run import EndedRun
 from gateway.telemetry.logs import log
+from gateway.telemetry.tracing import EndedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

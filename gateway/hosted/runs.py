@@ -25,7 +25,7 @@ class RouteRuns:
         self._table = RunTable(
             route.prefix, shared.clock, shared.tracer, is_shared=route.table.is_shared
         )
-        self._list = RunList(route.table, route.streams, self._table)
+        self._list = RunList(route.table, route.stream_list, self._table)
         route.appender.on_stored = self._table.on_stored
         route.lifecycle.on_stored = self._table.on_settled
 

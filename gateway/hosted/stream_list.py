@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
-from gateway.hosted.feeds import HostedFollower
+from gateway.hosted.feeds import bytes_behind, feed_of
 from gateway.hosted.size_survey import SizeSurvey
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
+from gateway.runtime.route import RoutedFeed
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
@@ -47,6 +49,13 @@ class StreamList:
     def __init__(self, table: StreamTable) -> None:
         self._table = table
         self.survey = SizeSurvey(table.log, table.clock.wall)
+
+    def live_feeds(self) -> Iterator[RoutedFeed]:
+        """Yield the feeds of this process; they may come and go between two of them."""
+        for active in self._table:
+            feed = feed_of(active)
+            if feed is not None:
+                yield RoutedFeed(active.path, feed, partial(bytes_behind, feed))
 
     async def page(self, question: ListStreams) -> StreamPage:
         """Return the requested page. Raises BadRequest, LogUnavailable."""
@@ -184,8 +193,8 @@ def _compare(
 
 def readers_of(active: ActiveStream) -> int:
     """Return the number of a stream's live readers in this process."""
-    follower = active.follower
-    return follower.feed.reader_count if isinstance(follower, HostedFollower) else 0
+    feed = feed_of(active)
+    return 0 if feed is None else feed.reader_count
 
 
 def rate_of(active: ActiveStream) -> float:

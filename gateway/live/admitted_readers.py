@@ -26,10 +26,28 @@ AT_ONCE = 256  # readers ended in one pass of the loop: 5 ms
 FORGOTTEN = 1024
 
 
-class PrincipalLike(Protocol):
-    """A principal whose credential is valid until a moment (epoch seconds); 0 once revoked."""
+class UseLike(Protocol):
+    """The use of one holder's tokens."""
 
+    sent_bytes: int
+
+    def count(self, size: int) -> None:
+        """Count a request whose response has a body of `size` bytes."""
+
+
+class PrincipalLike(Protocol):
+    """A principal whose credential is valid until a moment (epoch seconds); 0 once revoked.
+
+    `name` is for display, `account` is unique, and `use` counts what its holder does.
+    """
+
+    account: str
+    name: str
     until: float
+
+    @property
+    def use(self) -> UseLike:
+        """The use of the holder's tokens."""
 
 
 class Reader(Protocol):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.live.feed_loop import FeedLoop
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
-    from gateway.telemetry.inspection import ReaderMode
+    from gateway.telemetry.inspected_readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls, Traffic
     from gateway.turns import Turns
@@ -69,12 +69,31 @@ class PollAnswer:
         return readers, uncounted_resumes
 
 
-class Waiter(Protocol):
-    """A long-poll that waits at the tail."""
+class ReaderClient(NamedTuple):
+    """The client of a live reader: its address as trusted proxies report it, and its User-Agent.
+
+    `number` is that of its connection, which no other connection of the process has.
+    """
+
+    number: int
+    address: str | None
+    user_agent: str | None
+
+
+class FeedReader(Protocol):
+    """A live reader of a feed."""
 
     @property
     def principal(self) -> PrincipalLike | None:
         """The principal that was admitted with the request, if its route has a guard."""
+
+    @property
+    def client(self) -> ReaderClient:
+        """The client that reads."""
+
+
+class Waiter(FeedReader, Protocol):
+    """A long-poll that waits at the tail."""
 
     def answer(self, answer: PollAnswer) -> None:
         """Take the response, which all waiters with equal requests get."""
@@ -140,19 +159,28 @@ class ReaderServer(Protocol):
 
 
 class Parked(NamedTuple):
-    """The offset after which a waiter wants data, and when its wait ends (loop time)."""
+    """The offset after which a waiter wants data, and when its wait ends and began (loop time)."""
 
     position: str
     read: LongPoll
     deadline: float
+    since: float = 0.0
 
 
 class ReaderState(NamedTuple):
-    """A live reader as the console shows it: the offset that it has reached, and its state."""
+    """A live reader as the console shows it: the offset that it has reached, and its status.
 
+    `since` is loop time. A long-poll has no `sent_bytes` before its end. `end` ends the response,
+    for the reason that it is called with.
+    """
+
+    reader: FeedReader
     mode: ReaderMode
+    status: ReaderStatus
     offset: str
-    state: str  # live, catching up, or slow
+    since: float
+    sent_bytes: int | None
+    end: Callable[[Ended], None]
 
 
 LONGEST_ROUND = 512 * 1024  # bytes rendered as events in one turn: 12 ms if all are line ends

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, FeedState
     from gateway.telemetry.live_traffic import LiveTraffic
 
-    Piece = tuple[bytes, str, bool]  # a chunk, the offset of its end, and whether that is the tail
+
+class DeliveryPart(NamedTuple):
+    """Some events as an HTTP chunk, which has `size` bytes without its framing.
+
+    The data in it end at the offset `end`; `is_tail` says whether that is the tail.
+    """
+
+    framed: bytes
+    size: int
+    end: str
+    is_tail: bool
 
 
 class ControlEvents(Protocol):
@@ -53,7 +63,7 @@ class Delivery(Generic[N]):
         self.since = with_news[0].since if with_news else 0.0
         self.trace_id = next((one.trace_id for one in reversed(with_news) if one.trace_id), None)
         self.events = events
-        self.pieces: list[Piece] = []
+        self.pieces: list[DeliveryPart] = []
         self.size = 0
         self.readers = 0
         self.counted = 0
@@ -70,9 +80,9 @@ class Delivery(Generic[N]):
 
     def uncount(self, end: str, traffic: LiveTraffic) -> None:
         """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
-        first = [piece[1] for piece in self.pieces].index(end)
-        for piece, _, _ in self.pieces[first:]:
-            traffic.wrote_events(-1, len(http1.unframe(piece)), 1)
+        first = [piece.end for piece in self.pieces].index(end)
+        for piece in self.pieces[first:]:
+            traffic.wrote_events(-1, piece.size, 1)
 
 
 class EventRounds(Generic[V, N]):
@@ -138,7 +148,8 @@ class EventRounds(Generic[V, N]):
         for data, end in events or [DataEvent(b"", feed.position)]:
             piece = data + self._control.control_event(end, floor)
             delivery.size += len(piece)
-            delivery.pieces.append((http1.chunk(piece), end, end == feed.tail))
+            framed = http1.chunk(piece)
+            delivery.pieces.append(DeliveryPart(framed, len(piece), end, end == feed.tail))
         return delivery
 
     def count(self, traffic: LiveTraffic, now: float) -> None:

@@ -40,8 +40,8 @@ class LiveReader(Protocol):
     rounds_sent: int
     is_up_to_date: bool
 
-    def write(self, framed: bytes) -> None:
-        """Write one or more chunks of a chunked body."""
+    def write(self, framed: bytes, size: int) -> None:
+        """Write a chunk of a chunked body, which has `size` bytes without its framing."""
 
     def advance(self) -> None:
         """Read what follows its position from the log or origin, and send that."""
@@ -146,11 +146,11 @@ class LiveTurns(Generic[V, N]):
 
     def _send(self, reader: LiveReader, delivery: Delivery[N]) -> None:
         delivery.readers += 1
-        for piece, end, is_tail in delivery.pieces:
+        for framed, size, end, is_tail in delivery.pieces:
             if reader not in self.live:  # its connection is full: pause_writing has removed it
                 delivery.uncount(end, self._traffic)
                 return
-            reader.write(piece)
+            reader.write(framed, size)
             reader.position = end
             reader.is_up_to_date = is_tail
         if self._feed.closed and reader.position == self._feed.tail:

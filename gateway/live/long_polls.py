@@ -78,8 +78,9 @@ class LongPolls(Generic[V, N]):
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; return the end of its time (loop time)."""
-        deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
-        parked = Parked(position, read, deadline)
+        now = asyncio.get_running_loop().time()
+        deadline = now + self._source.settings.long_poll_timeout
+        parked = Parked(position, read, deadline, now)
         self.waiting.add(waiter, parked)
         if self._recent.covers(position):
             self._turns[waiter] = None

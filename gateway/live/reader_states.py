@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.live.contract import ReaderState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.live.feed import Feed
-    from gateway.telemetry.inspection import ReaderMode
+    from gateway.live.sse_readers import SseReader, SseReaders
+    from gateway.live.waiting_polls import WaitingPolls
+    from gateway.telemetry.inspected_readers import ReaderMode, ReaderStatus
 
 
-def reader_states(feed: Feed[Any, Any], most: int) -> list[ReaderState]:
-    """Return the states of `most` readers at most, the furthest behind first."""
-    found = [
-        *(ReaderState("sse", *state) for state in feed.sse_readers.readers(most)),
-        *(ReaderState("long-poll", *state) for state in feed.long_polls.waiting.readers(most)),
-    ]
-    return sorted(found, key=attrgetter("offset"))[:most]
+def reader_states(feed: Feed[Any, Any]) -> Iterator[ReaderState]:
+    """Yield the state of each reader; they may come and go between two of them."""
+    yield from _of_events(feed.sse_readers)
+    yield from _of_polls(feed.long_polls.waiting)
+
+
+def _of_events(readers: SseReaders[Any, Any]) -> Iterator[ReaderState]:
+    for reader in list(readers.ends):
+        if reader in readers:
+            sent, end = reader.sent_bytes, partial(readers.end, reader)
+            status = _status(readers, reader)
+            yield ReaderState(reader, "sse", status, reader.position, reader.since, sent, end)
+
+
+def _status(readers: SseReaders[Any, Any], reader: SseReader) -> ReaderStatus:
+    if reader in readers.turns.live or reader in readers.ahead:
+        return "live"
+    return "slow" if reader.paused else "catching up"
+
+
+def _of_polls(waiting: WaitingPolls[Any, Any]) -> Iterator[ReaderState]:
+    for waiter, parked in list(waiting.parked.items()):
+        if waiter in waiting.parked:
+            status: ReaderStatus = "catching up" if waiter in waiting.late else "live"
+            end = partial(waiting.end_at_once, waiter)
+            yield ReaderState(waiter, "long-poll", status, parked.position, parked.since, None, end)
 
 
 def readers_by_mode(feed: Feed[Any, Any]) -> dict[ReaderMode, int]:

@@ -13,10 +13,7 @@ so it is sent everything once:
 from __future__ import annotations
 
 import asyncio
-import heapq
 from functools import partial
-from itertools import chain, islice
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import override
@@ -32,8 +29,10 @@ from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.live.admitted_readers import PrincipalLike
-    from gateway.live.contract import FeedSource, FeedState, ReaderServer
+    from gateway.live.contract import FeedSource, FeedState, ReaderClient, ReaderServer
     from gateway.live.event_rounds import Round
     from gateway.telemetry.live_traffic import Ended
 
@@ -66,14 +65,6 @@ class SseReaders(Generic[V, N]):
     def __contains__(self, reader: SseReader) -> bool:
         """Return whether the reader is still served."""
         return reader in self.ends
-
-    def readers(self, most: int) -> list[tuple[str, str]]:
-        """Return offset and state of `most` readers at most, the furthest behind first."""
-        behind = self.ends.keys() - self.turns.live.keys() - self.ahead.keys()
-        furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
-        states = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
-        others = chain(self.turns.live, self.ahead)
-        return states + [(it.position, "live") for it in islice(others, most - len(states))]
 
     def add(self, reader: SseReader) -> float:
         """Serve a reader; return the latest time at which something is due for it (loop time)."""
@@ -125,6 +116,7 @@ class SseReaders(Generic[V, N]):
             return False
         if reader.principal is not None:
             self.source.shared.admitted.discard(reader)
+            reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
         reader.note_end(ended)
         return True
@@ -182,7 +174,7 @@ class SseReaders(Generic[V, N]):
             heartbeat = http1.chunk(sse.HEARTBEAT)
             self.traffic.wrote_events(len(self.turns.live), len(sse.HEARTBEAT), 0)
             for live in list(self.turns.live):
-                live.write(heartbeat)
+                live.write(heartbeat, len(sse.HEARTBEAT))
             self._last_write = now
 
     def hurry(self, now: float) -> None:
@@ -199,15 +191,18 @@ class SseReader(asyncio.Protocol):
     """An SSE response under way, and its connection. The client was sent all up to `position`.
 
     `cursor` is the least cursor that it may be sent, or 0. `rounds_sent` counts the feed's rounds
-    while the reader is live.
+    while the reader is live. `on_end`, if given, is called with what has ended the response, and
+    with `sent_bytes`, those of its body.
     """
 
     __slots__ = (
         "_chunked",
         "_has_input",
+        "_on_end",
         "_readers",
         "_server",
         "_transport",
+        "client",
         "cursor",
         "is_up_to_date",
         "paused",
@@ -215,9 +210,11 @@ class SseReader(asyncio.Protocol):
         "principal",
         "reading",
         "rounds_sent",
+        "sent_bytes",
+        "since",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - of a response, its client and its server
         self,
         transport: asyncio.Transport,
         readers: SseReaders[Any, Any],
@@ -226,12 +223,18 @@ class SseReader(asyncio.Protocol):
         *,
         chunked: bool,
         server: ReaderServer,
+        client: ReaderClient,
+        on_end: Callable[[Ended, int], None] | None = None,
     ) -> None:
         self._transport = transport
         self._readers = readers
         self._chunked = chunked
         self._server = server
+        self._on_end = on_end
         self._has_input = False
+        self.client = client
+        self.since = asyncio.get_running_loop().time()
+        self.sent_bytes = 0
         self.position = position
         self.cursor = cursor
         self.principal: PrincipalLike | None = None  # set where its route has a guard
@@ -280,12 +283,15 @@ class SseReader(asyncio.Protocol):
         """Return the number of bytes that wait to be written to the socket."""
         return self._transport.get_write_buffer_size()
 
-    def write(self, framed: bytes) -> None:
-        """Write one or more chunks of a chunked body."""
+    def write(self, framed: bytes, size: int) -> None:
+        """Write a chunk of a chunked body, which has `size` bytes without its framing."""
+        self.sent_bytes += size
         self._transport.write(framed if self._chunked else http1.unframe(framed))
 
     def note_end(self, ended: Ended) -> None:
-        """Note what has ended the response; LoggedSseReader logs it."""
+        """Report the end of the response: what has ended it, and the bytes of its body."""
+        if self._on_end is not None:
+            self._on_end(ended, self.sent_bytes)
 
     def end(self) -> None:
         """End the response; the connection serves the client's next request if it can."""
@@ -382,6 +388,7 @@ class SseReader(asyncio.Protocol):
 
     def write_events(self, data_event: bytes, control_event: bytes) -> None:
         """Write both events as one chunk."""
+        self.sent_bytes += len(data_event) + len(control_event)
         if self._chunked:
             self._transport.writelines(http1.chunk_parts(data_event, control_event))
         else:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Generic
 
-from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
+from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, V
 from gateway.live.drain_times import drain_times
 from gateway.live.poll_answers import UncountedAnswers, answer_of, refusal_of
@@ -21,19 +20,23 @@ if TYPE_CHECKING:
     _Late = asyncio.Task[Response | None]
 
 NO_MORE = "the token counts no more"
+DISCONNECTED = "an operator has ended this request: connect again"
 UNTOLD = "what follows could not be read"
 
 
 class WaitingPolls(Generic[V, N]):
-    """The long-polls of one feed that wait, the longest waiting first, and reads for them."""
+    """The long-polls of one feed that wait, the longest waiting first, and reads for them.
 
-    __slots__ = ("_counted", "_feed", "_late", "_source", "parked", "uncounted")
+    `late` has the reads under way, by the waiter that each is for.
+    """
+
+    __slots__ = ("_counted", "_feed", "_source", "late", "parked", "uncounted")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
         self._source = source
         self._counted = source.traffic.live.long_poll
-        self._late: dict[Waiter, _Late] = {}  # reads under way, by the waiter they are for
+        self.late: dict[Waiter, _Late] = {}
         self.parked: dict[Waiter, Parked] = {}
         self.uncounted = UncountedAnswers(source.traffic)
 
@@ -42,19 +45,12 @@ class WaitingPolls(Generic[V, N]):
         """The end of the first waiter's time (loop time)."""
         return next(iter(self.parked.values())).deadline
 
-    def readers(self, most: int) -> list[tuple[str, str]]:
-        """Return offset and state of `most` waiters at most; those with a read under way first."""
-        behind = sorted(self.parked[waiter].position for waiter in self._late)[:most]
-        states = [(position, "catching up") for position in behind]
-        others = (parked for waiter, parked in self.parked.items() if waiter not in self._late)
-        return states + [(parked.position, "live") for parked in islice(others, most - len(states))]
-
     def add(self, waiter: Waiter, parked: Parked) -> None:
         """Let a waiter wait, as long as its credential is valid."""
         self.parked[waiter] = parked
         self._counted.joins += 1
         if waiter.principal is not None:
-            self._source.shared.admitted.add(waiter, partial(self._end_unadmitted, waiter))
+            self._source.shared.admitted.add(waiter, partial(self.end_at_once, waiter))
 
     def remove(self, waiter: Waiter, ended: Ended) -> bool:
         """Remove a waiter that gets no response; return whether it waited."""
@@ -71,8 +67,8 @@ class WaitingPolls(Generic[V, N]):
         self._counted.departures[ended] += 1
         self._cancel_read(waiter)
 
-    def _end_unadmitted(self, waiter: Waiter, ended: Ended) -> None:
-        """Answer a waiter whose credential is no longer valid, without any news."""
+    def end_at_once(self, waiter: Waiter, ended: Ended) -> None:
+        """Answer a waiter whose credential is no longer valid, or whom an operator disconnects."""
         parked = self.parked.get(waiter)
         if parked is None:
             return
@@ -80,7 +76,12 @@ class WaitingPolls(Generic[V, N]):
         is_at_tail = parked.position == feed.tail and feed.lost is None
         response = self._source.poll_ended(feed.stream, parked) if is_at_tail else None
         if response is None:
-            response = shared.problem(Unauthenticated(NO_MORE, is_refused=True))
+            is_disconnected = ended == "disconnected"
+            response = shared.problem(
+                LimitReached(DISCONNECTED)
+                if is_disconnected
+                else Unauthenticated(NO_MORE, is_refused=True)
+            )
         self.answer(waiter, answer_of(shared, response, ended))
         self.uncounted.count()
 
@@ -96,7 +97,7 @@ class WaitingPolls(Generic[V, N]):
         del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter)
-        if self._late:
+        if self.late:
             self._cancel_read(waiter)
         try:
             waiter.answer(answer)
@@ -116,20 +117,20 @@ class WaitingPolls(Generic[V, N]):
 
     def read_for(self, waiter: Waiter, parked: Parked) -> None:
         """Read the response for a waiter from the log or origin, if no such read is under way."""
-        under_way = self._late.get(waiter)
+        under_way = self.late.get(waiter)
         if under_way is not None and not under_way.done():
             return
         late = self._source.late_poll(self._feed.stream, parked)
-        read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
+        read = self.late[waiter] = asyncio.get_running_loop().create_task(late)
         read.add_done_callback(partial(self._answer_read, waiter))
 
     def _answer_read(self, waiter: Waiter, done: _Late) -> None:
         if done.cancelled():
             return
         done.exception()  # retrieved in any case, else asyncio logs it
-        if self._late.get(waiter) is not done:
+        if self.late.get(waiter) is not done:
             return  # the waiter has left, or waits anew
-        del self._late[waiter]
+        del self.late[waiter]
         try:
             answer = self._late_answer(done)
         except Exception:  # noqa: BLE001 - the waiter must not wait for ever
@@ -154,5 +155,5 @@ class WaitingPolls(Generic[V, N]):
 
     def _cancel_read(self, waiter: Waiter) -> None:
         """Cancel the waiter's read, which may hold a place at the origin."""
-        if (late := self._late.pop(waiter, None)) is not None:
+        if (late := self.late.pop(waiter, None)) is not None:
             late.cancel()

@@ -25,6 +25,7 @@ from gateway.telemetry.metrics import Sample, gauge
 from gateway.web.connections.listener import ConnectionListener
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.metrics import snapshot
+from gateway.web.principal_metrics import principal_samples
 from gateway.web.requests.request_parser import check_parser
 
 if TYPE_CHECKING:
@@ -173,6 +174,9 @@ class Gateway:
             *snapshot(self._shared, configuration.router),
             *configuration.purges.samples(),
             *configuration.authorities.samples(),
+            *principal_samples(
+                self._shared.credential_uses, configuration.settings.principal_metrics
+            ),
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
             *metrics.of_this_process(),

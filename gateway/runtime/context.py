@@ -6,6 +6,7 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.access.uses.bans import Bans
 from gateway.access.uses.credential_uses import CredentialUses
 from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
@@ -62,6 +63,7 @@ class Context:
         self.store = store
         self.quotas = quotas
         self.limits = quotas.limits
+        self.bans = Bans(clock, quotas.client_address)
         self.lines = lines
         self.log = log
         self.timeouts = timeouts

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
 
 _READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
+_APPENDS = frozenset({counted.APPEND, counted.CLOSE})
 CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
 
 
@@ -170,6 +171,8 @@ class Exchange:
     def finish(self, received: int, log: AccessLog, *, stopping: bool) -> None:
         """Count the request, which is over and had `received` bytes of body, and write its line."""
         self.traffic.request_bytes += received
+        if received and self.principal is not None:
+            self.principal.use.received_bytes += received
         if self.on_received is not None:
             self.on_received(received)
         if self._is_over:
@@ -203,6 +206,10 @@ class Exchange:
 
     def _count(self, status: int, size: int) -> None:
         traffic, seconds = self.traffic, perf_counter() - self._began
+        if self.principal is not None:
+            is_append = self.operation in _APPENDS
+            is_failure = 400 <= status < counted.CUT
+            self.principal.use.count(size, is_append=is_append, is_failure=is_failure)
         if self.operation not in _READS:
             traffic.answered(self.operation, status, size, seconds)
             return

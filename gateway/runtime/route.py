@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from multidict import MultiMapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import ParkableConnection
+    from gateway.live.feed import Feed
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import LongPoll, Read
@@ -80,6 +81,17 @@ class RouteAccess(NamedTuple):
 OPEN = RouteAccess()
 
 
+class RoutedFeed(NamedTuple):
+    """A feed with the name of its stream, below the prefix of its route.
+
+    `behind` returns the bytes from an offset to the tail, where offsets tell that.
+    """
+
+    name: str
+    feed: Feed[Any, Any]
+    behind: Callable[[str], int | None]
+
+
 class RunsLike(Protocol):
     """The runs of a route, for the dashboard and the metrics."""
 
@@ -91,6 +103,13 @@ class RunsLike(Protocol):
 
     async def close(self) -> None:
         """Cancel the reads that are under way."""
+
+
+class LiveStreams(Protocol):
+    """The streams of a route, as this process serves them to live readers."""
+
+    def live_feeds(self) -> Iterable[RoutedFeed]:
+        """Return the feeds; they may come and go between two of them."""
 
 
 class StreamRoute(Protocol):
@@ -106,6 +125,7 @@ class StreamRoute(Protocol):
     traffic: Traffic
     keeps_order: bool  # of writes that are begun one after the other
     runs: RunsLike | None = None  # where the settings say that there are some
+    stream_list: LiveStreams | None = None  # where streams have live readers of their own
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from gateway.settings.arrays.access import (
     TOKENS_KIND,
@@ -76,6 +76,12 @@ class Settings(FrontSettings):
         "Everybody who reaches it is an operator while there are no admin_users and "
         "admin_tokens, so it is then on loopback.",
         reload=FIXED,
+    )
+    admin_viewers_see_clients: Literal["on", "off"] = setting(
+        "off",
+        description="Whether viewers of the console see the addresses and user agents of clients, "
+        "as operators do.",
+        reload="yes, at once",
     )
     origin: Origin = setting(
         "file:./headgate-data",

@@ -105,6 +105,15 @@ class LimitSettings(SourcedSettings):
         reload="yes, at once",
     )
 
+    principal_metrics: Count = setting(
+        0,
+        ge=0,
+        le=1000,
+        description="Most principals that have metrics of their own in a process, labelled by "
+        "their accounts; 0 means that none have.",
+        reload="yes, at once",
+    )
+
     @checks("max_pending_appends")
     @classmethod
     def _check_one_append_fits(cls, size: int, context: ValueContext) -> int:

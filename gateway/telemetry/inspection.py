@@ -12,17 +12,16 @@ import msgspec
 
 from gateway.protocol.own_limits import LimitChanges, StreamLimits
 from gateway.telemetry.event_journal import ProcessEvents
+from gateway.telemetry.inspected_readers import ReaderAnswer, ReaderMode, ReaderQuestion
 
 PAGE = 50  # streams of a page, when nobody says otherwise
 LARGEST_PAGE = 500
-MOST_READERS = 100  # of a stream that are told one by one
 MOST_PRODUCERS = 100
 # Bytes that a gateway tells others of its figures. A route takes less than a thousand.
 LONGEST_FIGURES = 256 << 10
 
 RunStatus = Literal["active", "finished", "stopped", "failed", "orphaned"]
 StreamOrder = Literal["name", "readers", "rate", "size"]
-ReaderMode = Literal["sse", "long-poll"]
 
 
 class ListStreams(msgspec.Struct, tag=True, frozen=True):
@@ -97,15 +96,6 @@ class ProducerRow(msgspec.Struct, frozen=True):
     seq: int
 
 
-class ReaderRow(msgspec.Struct, frozen=True):
-    """A live reader. `behind` is in bytes from its offset to the tail, where offsets tell that."""
-
-    mode: ReaderMode
-    offset: str
-    behind: int | None
-    state: str  # live, catching up, slow
-
-
 class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     """A stream as its page shows it. `metadata` is shown as it is, in this order.
 
@@ -116,7 +106,6 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     metadata: dict[str, str]
     producers: tuple[ProducerRow, ...] = ()
     producers_in_all: int | None = 0  # None where they are not known
-    readers: tuple[ReaderRow, ...] = ()  # the furthest behind first
     readers_by_mode: dict[ReaderMode, int] = {}
     limits: StreamLimits | None = None
 
@@ -361,7 +350,7 @@ class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Question = (
+StreamQuestion = (
     ListStreams
     | DescribeStream
     | LimitStream
@@ -372,9 +361,11 @@ Question = (
     | ShareMetrics
     | TakeEvents
 )
+Question = StreamQuestion | ReaderQuestion
 Answer = (
     StreamPage
     | StreamDescription
+    | ReaderAnswer
     | RunPage
     | Explanation
     | RefusalList

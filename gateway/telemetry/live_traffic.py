@@ -13,9 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # What ended a live read. `closed`: the stream was closed, or is gone; `slow`: it did not read;
-# `expired` and `revoked`: so is the credential that it was admitted by.
+# `expired` and `revoked`: so is the credential that it was admitted by; `disconnected`: by an
+# operator.
 Ended = Literal[
-    "answered", "timeout", "client", "closed", "slow", "drain", "error", "expired", "revoked"
+    "answered",
+    "timeout",
+    "client",
+    "closed",
+    "slow",
+    "drain",
+    "error",
+    "expired",
+    "revoked",
+    "disconnected",
 ]
 ENDS: Sequence[Ended] = get_args(Ended)
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
 
-    from gateway.telemetry.ended_run import EndedRun
+    from gateway.telemetry.tracing import EndedRun
 
     Attributes = Mapping[str, str | int]
 

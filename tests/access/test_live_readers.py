@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.access.principal import Principal
 from gateway.hosted.feeds import HostedFollower
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
@@ -173,13 +174,12 @@ async def test_a_long_poll_that_disconnects_is_removed_from_the_waiting_readers(
             await parked(gateway, 0)
 
 
-class Somebody:
-    def __init__(self, until_s: float) -> None:
-        self.until = until_s
+def somebody(until_s: float) -> Principal:
+    return Principal("somebody", (), until_s)
 
 
 class Reading:
-    def __init__(self, principal: Somebody) -> None:
+    def __init__(self, principal: Principal) -> None:
         self.principal = principal
 
 
@@ -187,7 +187,7 @@ async def test_many_readers_of_one_token_are_ended_in_batches() -> None:
     """A loop that is busy with a crowd of one token serves others in between."""
     readers, clock = AdmittedReaders(ManualClock(0.0)), 0
     ended: list[int] = []
-    crowd = Somebody(10.0)
+    crowd = somebody(10.0)
     for _ in range(3 * admitted_readers.AT_ONCE):
         readers.add(Reading(crowd), lambda _: ended.append(clock))
     crowd.until = 0.0
@@ -202,7 +202,7 @@ async def test_principals_without_readers_are_dropped_before_they_expire() -> No
     clock = ManualClock(0.0)
     readers = AdmittedReaders(clock)
     for number in range(5 * admitted_readers.FORGOTTEN):
-        reader = Reading(Somebody(1e6 + number))
+        reader = Reading(somebody(1e6 + number))
         readers.add(reader, lambda _: None)
         readers.discard(reader)
         assert len(readers._heap) <= admitted_readers.FORGOTTEN + 2
@@ -213,9 +213,9 @@ async def test_a_reader_whose_token_is_renewed_ends_at_the_later_time() -> None:
     """As an origin's yes is renewed while somebody waits."""
     clock, ended = ManualClock(0.0), list[str]()
     readers = AdmittedReaders(clock)
-    somebody = Somebody(10.0)
-    readers.add(Reading(somebody), ended.append)
-    somebody.until = 20.0
+    anna = somebody(10.0)
+    readers.add(Reading(anna), ended.append)
+    anna.until = 20.0
     clock.advance(10.0)
     readers._due()
     assert ended == []
@@ -226,6 +226,6 @@ async def test_a_reader_whose_token_is_renewed_ends_at_the_later_time() -> None:
 
 async def test_a_reader_whose_token_has_ended_before_it_waits_ends_at_once() -> None:
     readers, ended = AdmittedReaders(ManualClock(10.0)), list[str]()
-    readers.add(Reading(Somebody(10.0)), ended.append)
-    readers.add(Reading(Somebody(0.0)), ended.append)
+    readers.add(Reading(somebody(10.0)), ended.append)
+    readers.add(Reading(somebody(0.0)), ended.append)
     await until(lambda: sorted(ended) == ["expired", "revoked"])

@@ -10,7 +10,6 @@ from gateway.telemetry.inspection import (
     Explanation,
     ListStreams,
     ProducerRow,
-    ReaderRow,
     StreamDescription,
     StreamOrder,
     StreamPage,
@@ -117,23 +116,20 @@ def test_merging_stream_rows_takes_facts_from_any_process_and_sums_readers() -> 
 
 
 def test_merging_stream_descriptions_combines_all_processes() -> None:
-    far, near = ReaderRow("sse", "1", 90, "slow"), ReaderRow("long-poll", "9", 0, "live")
     one = StreamDescription(
         StreamRow(name="a", readers=1),
         {"Stream-TTL": "5"},
         producers=(ProducerRow("p", 1, 2),),
         producers_in_all=1,
-        readers=(near,),
         readers_by_mode={"long-poll": 1},
     )
     other = StreamDescription(
-        StreamRow(name="a", readers=2), {"X": "y"}, readers=(far,), readers_by_mode={"sse": 2}
+        StreamRow(name="a", readers=2), {"X": "y"}, readers_by_mode={"sse": 2}
     )
     merged = lists.descriptions([other, one])
     assert merged.row.readers == 3
     assert merged.metadata == {"Stream-TTL": "5", "X": "y"}
     assert (merged.producers, merged.producers_in_all) == (one.producers, 1)
-    assert merged.readers == (far, near)
     assert merged.readers_by_mode == {"sse": 2, "long-poll": 1}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import OriginBroken
+from gateway.live.contract import ReaderClient
 from gateway.live.long_polls import AT_ONCE
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
@@ -101,6 +102,7 @@ class Waiting:
     """Who waits in a feed, as a connection does whose client polls again and again."""
 
     principal = None
+    client = ReaderClient(1, None, None)
 
     def __init__(self) -> None:
         self.statuses: list[int] = []

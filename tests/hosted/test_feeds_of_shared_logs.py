@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
-from gateway.live.contract import Parked
+from gateway.live.contract import Parked, ReaderClient
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.state import Record
@@ -300,6 +300,7 @@ class Waiting:
     """A long-poll, and what it was answered."""
 
     principal = None
+    client = ReaderClient(1, None, None)
 
     def __init__(self) -> None:
         self.answers: list[Response] = []

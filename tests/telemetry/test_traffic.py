@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.event_rounds import Delivery, Round
+from gateway.live.event_rounds import Delivery, DeliveryPart, Round
 from gateway.protocol import http1
 from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
@@ -82,7 +82,10 @@ def test_the_sum_and_buckets_of_hit_durations_agree_and_only_grow(took: list[flo
 
 def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None:
     told, traffic = Delivery([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
-    told.pieces = [(http1.chunk(b"data1"), "1", False), (http1.chunk(b"more data2"), "2", True)]
+    told.pieces = [
+        DeliveryPart(http1.chunk(b"data1"), 5, "1", is_tail=False),
+        DeliveryPart(http1.chunk(b"more data2"), 10, "2", is_tail=True),
+    ]
     told.size = 15
     told.readers = 3
     told.count(traffic, 5.25)

@@ -30,10 +30,10 @@ MEANINGS = {
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the page; only operators see the addresses of clients."""
+    """Return the page, with the addresses of clients for those who may see them."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
-    is_operator = visit.viewer.role == "operator"
-    refusals = await visit.console.refusals.view(span, with_clients=is_operator)
+    with_clients = visit.console.readers.shows_clients(visit.viewer)
+    refusals = await visit.console.refusals.view(span, with_clients=with_clients)
     begin = first_known(it.history for it in refusals.causes)
     causes = tuple(replace(it, history=it.history[begin:]) for it in refusals.causes)
     return TemplatePage(
@@ -42,7 +42,7 @@ async def show(visit: Visit) -> TemplatePage:
             "here": PATH,
             **await frame(visit),
             "refusals": replace(refusals, causes=causes),
-            "is_operator": is_operator,
+            "with_clients": with_clients,
             "meanings": MEANINGS,
             "span": span,
             "spans": list(SPANS.items()),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Of each sort, some 3 MB. A tokens_file has 5,000 at most; of signed tokens those verified last.
 MOST_HOLDERS = 10_000
 STATIC = "token"  # the first word of the accounts of static tokens
+CONSOLE: Final = "console"  # the account of the console itself
 LONGEST_SUBJECT = 256  # that is kept whole, to be revoked by a click
 
 
@@ -31,15 +35,34 @@ class TokenHolder(NamedTuple):
 
 
 class CredentialUse:
-    """The use of one holder's tokens; requests set `at` while they are admitted."""
+    """The use of one holder's tokens; requests set `at` while they are admitted.
 
-    __slots__ = ("at", "forbidden", "holder", "refused")
+    Only the event loop touches it. Requests are counted when they have their response, and bytes
+    are those of bodies: an SSE response counts with its bytes when it has ended.
+    """
+
+    __slots__ = (
+        *("appends", "at", "failures", "forbidden", "holder"),
+        *("received_bytes", "refused", "requests", "sent_bytes"),
+    )
 
     def __init__(self, holder: TokenHolder) -> None:
         self.holder = holder
+        self.requests = 0
+        self.appends = 0
+        self.failures = 0  # responses with 4xx or 5xx
+        self.sent_bytes = 0
+        self.received_bytes = 0
         self.at = 0.0  # epoch seconds of the last request; 0 if there was none
         self.refused = 0  # requests whose token was revoked or had expired
         self.forbidden = 0  # requests for which the grants did not suffice
+
+    def count(self, size: int, *, is_append: bool = False, is_failure: bool = False) -> None:
+        """Count a request whose response has a body of `size` bytes."""
+        self.requests += 1
+        self.sent_bytes += size
+        self.appends += is_append
+        self.failures += is_failure
 
 
 UNCOUNTED = CredentialUse(TokenHolder("", ""))
@@ -61,6 +84,10 @@ class CredentialUses:
         self.static: OrderedDict[str, CredentialUse] = OrderedDict()
         self.signed: OrderedDict[str, CredentialUse] = OrderedDict()
         self.unknown = 0  # refused tokens whose holder nobody knows
+
+    def __iter__(self) -> Iterator[CredentialUse]:
+        """Iterate over a copy, those of static tokens first."""
+        return iter([*self.static.values(), *self.signed.values()])
 
     def of(self, holder: TokenHolder) -> CredentialUse:
         """Return the use of a holder; the one that was verified longest ago may be dropped."""

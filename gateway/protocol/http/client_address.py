@@ -80,6 +80,11 @@ def counted_as(address: str) -> str:
     return str(ip_network((int(known) >> CLIENT_BITS << CLIENT_BITS, CLIENT_BITS)))
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is an IPv4 or IPv6 address."""
+    return _parsed(text) is not None
+
+
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     """Parse an address; an IPv4 address inside an IPv6 one counts as IPv4."""
     return _parsed_short(text) if len(text) <= LONGEST_ADDRESS else None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
+from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from typing_extensions import override
 
-from gateway.live.contract import ReaderServer
+from gateway.live.contract import ReaderClient, ReaderServer
+from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.connections import sent_ahead
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
+    from multidict import MultiMapping
 
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.sent_ahead import Answers
+
+_NUMBERS = count(1)
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
@@ -39,17 +46,33 @@ class StreamOwner(Owner, ReaderServer, Protocol):
 class Connection(BoundedConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
-    __slots__ = ("_ahead", "_counted", "_on_lost", "principal")
+    __slots__ = ("_ahead", "_counted", "_on_lost", "number", "poll_headers", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
     def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` response and end."""
         super().__init__(owner, early, late)
+        self.number = next(_NUMBERS)
         self.principal: Principal | None = None  # the reader of the parked long-poll
+        self.poll_headers: MultiMapping[str] | None = None  # of the parked long-poll
         self._ahead: Answers | None = None  # the pending responses to pipelined writes
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # the counters of the parked long-poll
+
+    @property
+    def client(self) -> ReaderClient:
+        """The client of the parked long-poll."""
+        assert self.poll_headers is not None, "only of a long-poll that waits here"
+        return self.client_of(self.poll_headers)
+
+    def client_of(self, headers: MultiMapping[str]) -> ReaderClient:
+        """Return the client of this connection, by the fields of its request."""
+        address = self.shared.quotas.client_address(self.transport, headers)
+        agent = headers.get(hdrs.USER_AGENT)
+        # Thousands of readers have the same few.
+        shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
+        return ReaderClient(self.number, address, shown)
 
     @override
     def forget_waiting(self) -> None:
@@ -58,7 +81,7 @@ class Connection(BoundedConnection):
             self._on_lost(self)
             self._on_lost = None
         self._ahead = None
-        self.principal = None
+        self.principal = self.poll_headers = None
         if self._counted is not None:
             self._counted.cut()
             self._counted = None
@@ -152,7 +175,9 @@ class Connection(BoundedConnection):
         counted, self._counted = self._counted, None
         if counted is not None:
             answer.uncounted_resumes[counted.resume_kind] += 1
-        self.principal = None
+        if self.principal is not None:
+            self.principal.use.count(len(answer.response.body))
+        self.principal = self.poll_headers = None
         self.reply(answer.wire)
 
     def reply(self, wire: bytes) -> bool:

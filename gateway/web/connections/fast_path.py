@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.principal import Principal
+    from gateway.access.uses.bans import Bans
     from gateway.runtime.context import Context
     from gateway.runtime.loop_detector import LoopDetector
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.telemetry.traffic import Hits
     from gateway.web.connections.connection_state import State
     from gateway.web.requests.own_lines import OwnLines
     from gateway.web.router import Router
@@ -62,7 +64,8 @@ _UNCHANGED = b"HTTP/1.1 304 "
 class FastConnection(ParkableConnection, Protocol):
     """A client's connection, as the fast path uses it."""
 
-    principal: Principal | None
+    principal: Principal | None  # of the long-poll that is parked
+    poll_headers: MultiMapping[str] | None
     state: State
     transport: asyncio.Transport | None
 
@@ -242,7 +245,7 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        if not self._park_and_count(client, get):
+        if self._shared.bans.in_force or not self._park_and_count(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, replace(get, is_poll=True))
@@ -253,6 +256,8 @@ class FastPath:
 
         A request remembered as a long-poll is parked if that is possible.
         """
+        if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
+            return False  # a handler refuses it
         if get.is_poll and self._park_and_count(client, get):
             return True
         answer = self.cached_response(get, client)
@@ -280,11 +285,10 @@ class FastPath:
                 _, body, hits = answer
                 size = len(body)
                 self.answered += 1
+                _count_hit(hits, get, size)
                 if self._spans is not None:
                     transport = None if client is None else client.transport
                     self._spans.cached(get, transport, _status(answer[0]), now)
-                hits.count += 1
-                hits.bytes += size
                 if self._shared.loop_detector.looking:
                     _note(self._shared.loop_detector, client, get)
                 if get.tag is not None and answer[0].startswith(_UNCHANGED):
@@ -315,16 +319,16 @@ class FastPath:
         if poll is None:
             return False
         route, name, read, long_over = poll
-        client.principal = get.principal
+        client.principal, client.poll_headers = get.principal, get.headers
         is_done = route.park(client, name, read, get.headers)
         if client.state is not TAKEN:  # it is not parked
-            client.principal = None
+            client.principal = client.poll_headers = None
         if not is_done:
             return False
-        if route.access.guard is not None:
-            route.traffic.decisions[counted.ADMITTED] += 1
         if self._shared.clock() >= long_over:
             route.traffic.cursor_regressions += 1
+        if route.access.guard is not None:
+            route.traffic.decisions[counted.ADMITTED] += 1
         return True
 
     def _find(self, target: str) -> tuple[StreamRoute, str]:
@@ -341,6 +345,19 @@ class FastPath:
         if not isinstance(read, LongPoll) or read.reader_key:
             return None
         return route, name, read, long_over_at(read.cursor)
+
+
+def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
+    account = "" if get.principal is None else get.principal.account
+    return bans.refusal(account, client.transport, get.headers) is not None
+
+
+def _count_hit(hits: Hits, get: PlainGet, size: int) -> None:
+    """Count a read that was answered from the cache with a body of `size` bytes."""
+    hits.count += 1
+    hits.bytes += size
+    if get.principal is not None:
+        get.principal.use.count(size)
 
 
 def _note(loop_detector: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:

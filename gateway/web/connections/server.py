@@ -61,8 +61,8 @@ class ConnectionServer:
         if self.shared.journal is not None:
             self.shared.journal.catch_up()
         head = self.fast.known(data)
-        if head is None or not head.is_last or self.shared.log.enabled:
-            return None  # a log line names the client, which only a connection knows
+        if head is None or not head.is_last or self.shared.log.enabled or self.shared.bans.in_force:
+            return None  # a log line and a ban name the client, which only a connection knows
         if self.shared.tracer is not None:
             return None  # and so does a span
         limits = self.shared.limits

@@ -112,6 +112,8 @@ class Handlers:
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
+        if self._shared.bans.in_force:
+            self._check_bans(request, exchange)
         if request.method == "GET":
             accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
@@ -124,6 +126,14 @@ class Handlers:
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
         return outcome
+
+    def _check_bans(self, request: Request, exchange: Exchange) -> None:
+        """Raise the refusal of a client that an operator has banned."""
+        account = "" if exchange.principal is None else exchange.principal.account
+        refusal = self._shared.bans.refusal(account, request.transport, request.fields.headers)
+        if refusal is not None:
+            exchange.refuse(refusal.detail)
+            raise refusal
 
     @staticmethod
     async def _check_again(

@@ -11,6 +11,7 @@ from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
+from gateway.telemetry.inspected_readers import ReaderQuestion
 from gateway.telemetry.inspection import (
     AnswerFailure,
     DescribeStream,
@@ -27,15 +28,16 @@ from gateway.telemetry.inspection import (
     TokenPage,
 )
 from gateway.web.handlers.explain import explain
+from gateway.web.handlers.reader_lists import ReaderLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.runtime.context import Context
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
-    from gateway.telemetry.access_log import NewestRefusals
     from gateway.telemetry.event_journal import ProcessEvents
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.inspection import Answer, Question, StreamQuestion
     from gateway.web.router import Router
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
@@ -49,23 +51,26 @@ class Inspector:
         self,
         routes: Router,
         kinds: Mapping[type[StreamRoute], ExplainSteps],
-        refusals: NewestRefusals,
+        shared: Context,
         list_tokens: Callable[[ListTokens], TokenPage],
     ) -> None:
         """`kinds` explain the requests of each kind of route."""
         self._routes = routes
-        self._refusals = refusals
+        self._refusals = shared.refusals
+        self._readers = ReaderLists(routes, shared, lambda: JOURNAL.process)
         self._list_tokens = list_tokens
         self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer, or an AnswerFailure with the reason. Never raises HeadgateError."""
         try:
+            if isinstance(question, ReaderQuestion):
+                return await self._readers.answer(question)
             return await self._answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(STATUS[type(refusal)], refusal.detail)
 
-    async def _answer(self, question: Question) -> Answer:
+    async def _answer(self, question: StreamQuestion) -> Answer:
         match question:
             case ListStreams():
                 prefix = canonical_beginning(question.name_prefix)

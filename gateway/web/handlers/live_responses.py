@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
-from gateway.live.logged_reader import LoggedSseReader
 from gateway.live.sse_readers import SseReader
 from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
@@ -20,8 +19,7 @@ from gateway.web.requests.request import exchange_of
 from gateway.web.requests.request_head import client_request_id
 
 if TYPE_CHECKING:
-    from gateway.access.principal import Principal
-    from gateway.live.contract import PollAnswer
+    from gateway.live.contract import PollAnswer, ReaderClient
     from gateway.live.feed import Join
     from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
@@ -34,11 +32,17 @@ if TYPE_CHECKING:
 class _Poll:
     """A long-poll whose answer a task waits for."""
 
-    def __init__(self, principal: Principal | None) -> None:
-        self.principal = principal
+    def __init__(self, request: Request) -> None:
+        self.principal = exchange_of(request).principal
+        self._request = request
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.has_left = False  # the feed has removed it, with its answer
         self.ended: Ended = "answered"
+
+    @property
+    def client(self) -> ReaderClient:
+        """The client that has sent it."""
+        return client_of(self._request)
 
     def answer(self, answer: PollAnswer) -> None:
         """Let `poll` return the answer."""
@@ -57,7 +61,7 @@ class _Poll:
 async def poll(request: Request, join: Join, read: LongPoll, position: str) -> RouteAnswer:
     """Park a long-poll at `position`, and return its answer once there is one."""
     exchange = exchange_of(request)
-    waiter = _Poll(exchange.principal)
+    waiter = _Poll(request)
     exchange.note_wait()  # even if the client disconnects
     feed = join()
     try:
@@ -77,6 +81,11 @@ def connection_of(request: Request) -> Connection:
     connection = request.connection
     assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
     return connection
+
+
+def client_of(request: Request) -> ReaderClient:
+    """Return the client of a live read."""
+    return connection_of(request).client_of(request.headers)
 
 
 def check_open(shared: Context) -> None:
@@ -110,11 +119,12 @@ def stream_events(
     )
     wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
     cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
+    client = client_of(request)
     feed = join()
     reader = None
     try:
         transport = connection.owner.descriptors.adopt(transport)
-        reader = _reader(request, transport, feed.sse_readers, start, cursor)
+        reader = _reader(request, client, transport, feed.sse_readers, start, cursor)
         transport.write(wire)
         exchange.start_events()
         reader.principal = exchange.principal
@@ -132,17 +142,22 @@ def stream_events(
 
 def _reader(
     request: Request,
+    client: ReaderClient,
     transport: asyncio.Transport,
     readers: SseReaders[Any, Any],
     start: str,
     cursor: int,
 ) -> SseReader:
     """Return the SSE reader that takes the request's connection over."""
-    owner, chunked = connection_of(request).owner, request.version.minor > 0
+    owner = connection_of(request).owner
     log = owner.shared.log
-    if not log.enabled:
-        return SseReader(transport, readers, start, cursor, chunked=chunked, server=owner)
-    on_end = partial(exchange_of(request).events_ended, log)
-    return LoggedSseReader(
-        transport, readers, start, cursor, chunked=chunked, server=owner, on_end=on_end
+    return SseReader(
+        transport,
+        readers,
+        start,
+        cursor,
+        chunked=request.version.minor > 0,
+        server=owner,
+        client=client,
+        on_end=partial(exchange_of(request).events_ended, log) if log.enabled else None,
     )

@@ -14,6 +14,10 @@ STATES = {
         STREAM,
         *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata", "change")),
     ],
+    "/readers": [
+        "/readers",
+        *(f"/readers?tab={it}" for it in ("principal", "address", "usage", "bans")),
+    ],
     "/bulk": ["/bulk", *(f"/bulk?job={it}" for it in ("waits", "runs", "over"))],
     "/explain": ["/explain?target=/v1/stream/chat/0000"],
     "/cdn": ["/cdn?target=nginx&host=streams.example.com"],

@@ -43,6 +43,7 @@ from admin.model.settings import (
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
 from admin.model.tokens import TokensView
 from admin.processes.usage_record import UsageRecord
+from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.access.signed.read_tokens import IssuedToken
@@ -50,12 +51,20 @@ from gateway.access.static.revocation_entries import RevokedTokensFile
 from gateway.protocol.http.name_search import name_test
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
+from gateway.telemetry.inspected_readers import (
+    Ban,
+    ReaderGroup,
+    ReaderGroups,
+    ReaderPage,
+    ReaderRow,
+    UsageList,
+    UsageRow,
+)
 from gateway.telemetry.inspection import (
     ExplainStep,
     Explanation,
     GrantRow,
     ProducerRow,
-    ReaderRow,
     RefusedRequest,
     RevocationRow,
     SignedTokenRow,
@@ -74,8 +83,10 @@ if TYPE_CHECKING:
     from admin.cdn import Choice
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
+    from admin.model.viewer import Viewer
     from gateway.access.signed.read_tokens import TokenRequest
     from gateway.access.static.revocation_entries import RevocationEntry
+    from gateway.telemetry.inspected_readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
@@ -422,6 +433,106 @@ class MadeUpCredentials(ConsoleCredentials):
         return RevokedTokensFile(b"", ("name old may still have a reader key",))
 
 
+class MadeUpReaders(ConsoleReaders):
+    """Readers of two workers, some of them hostile, and two bans."""
+
+    def __init__(self, done: list[tuple[str, ...]]) -> None:
+        self.done = done
+        self.hides_clients = False
+
+    def shows_clients(self, viewer: Viewer) -> bool:
+        return not self.hides_clients
+
+    async def page(self, question: ListReaders) -> ReaderPage:
+        rows = tuple(map(_reader, range(11)))
+        return ReaderPage(rows, 10_432, '[-35000.0,"7f3a-11"]')
+
+    async def groups(self, where: ReaderQuery, by: GroupBy) -> ReaderGroups:
+        names = {
+            "principal": ("token shop", "jwt 5d0a", "", "token " + HOSTILE[0]),
+            "address": ("192.0.2.7", "2001:db8::7", "", "198.51.100.4"),
+            "stream": ("/v1/stream/chat/0000", f"/v1/stream/{HOSTILE[0]}"),
+        }[by]
+        rows = (
+            ReaderGroup(name, name, 4_000 // (at + 1), 1 << (30 - at), 35_000 * at, NOW - 900 * at)
+            for at, name in enumerate(names)
+        )
+        return ReaderGroups(tuple(rows), 512)
+
+    async def usages(self, order: UsageOrder) -> UsageList:
+        rows = (
+            UsageRow(
+                account=account,
+                name=name,
+                requests=120_000 // (at + 1),
+                appends=3_000 * at,
+                failures=41 * at,
+                sent_bytes=7 << (30 - at),
+                received_bytes=5 << (10 + at),
+                readers=310 // (at + 1),
+                last_used_at=None if at == 2 else NOW - 7 * at,
+            )
+            for at, (account, name) in enumerate(
+                (("token shop", "shop"), ("jwt 5d0a9c", "ada@example.com"), ("token x", HOSTILE[0]))
+            )
+        )
+        return UsageList(tuple(rows), 214)
+
+    async def disconnect(self, ids: Sequence[str]) -> int:
+        self.done.append(("disconnect", *ids))
+        return len(ids)
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        return (
+            Ban(
+                kind="principal",
+                value="token shop",
+                name="token shop",
+                at=NOW - 70,
+                until=NOW + 530,
+                by="ada",
+            ),
+            Ban(
+                kind="address",
+                value="2001:db8:0:7::/64",
+                name="2001:db8:0:7::/64",
+                at=NOW - 4000,
+                until=NOW + 90_000,
+                status=429,
+                by=HOSTILE[0],
+            ),
+        )
+
+    async def ban(self, wish: BanWish, by: str) -> int:
+        self.done.append(("ban", wish.kind, wish.value, f"{wish.seconds:.0f}", str(wish.status)))
+        return 3
+
+    async def lift(self, kind: BanKind, value: str, by: str) -> None:
+        self.done.append(("lift", kind, value))
+
+
+def _reader(at: int) -> ReaderRow:
+    is_poll = at % 3 == 2
+    return ReaderRow(
+        id=f"7f3a-{at}",
+        route="/v1/stream",
+        stream=HOSTILE[0] if at == 3 else f"chat/{at:04}",
+        mode="long-poll" if is_poll else "sse",
+        status="slow" if at == 0 else "catching up" if at == 1 else "live",
+        offset=f"0000000001_{36_024 - at:016}",
+        behind=None if at == 4 else 35_000 >> at,
+        since=NOW - (at if is_poll else 977 * at),
+        sent_bytes=None if is_poll else 91_000_000 >> at,
+        principal=("shop", "", "ada@example.com", HOSTILE[0])[at % 4],
+        account=("token shop", "", "jwt 5d0a9c", "token x")[at % 4],
+        address="2001:db8::7" if at % 2 else "192.0.2.7",
+        user_agent=(
+            HOSTILE[0] if at == 5 else "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101"
+        ),
+    )
+
+
 class MadeUpReloads(ConsoleReloads):
     """Settings of which some differ from those in force, with hostile ones among them."""
 
@@ -538,6 +649,7 @@ class MadeUp(Console):
         self.usage = MadeUpUsage()
         self.bulk = MadeUpJobs(NOW, (*HOSTILE, "chat/0000"))
         self.reloads = MadeUpReloads(self.done)
+        self.readers = MadeUpReaders(self.done)
         self.credentials = MadeUpCredentials(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
@@ -740,10 +852,6 @@ class MadeUp(Console):
                 ProducerRow("p" * 2000, 1, 1),
             ),
             3,
-            (
-                ReaderRow("sse", "0000000001_0000000000001024", 35_000, "slow"),
-                ReaderRow("long-poll", "0000000001_0000000000036024", 0, "live"),
-            ),
             {"sse": 31, "long-poll": 12},
         )
 

@@ -168,7 +168,7 @@ async def test_the_stream_list_is_paged_by_links_and_sorted_by_headers(browser: 
             await expect(rows).to_have_count(number)
             if number == 50:
                 await tab.page.get_by_role("link", name="Next page").click()
-        await tab.page.get_by_role("link", name="Readers").click()
+        await tab.page.locator("main").get_by_role("link", name="Readers").click()
         await expect(tab.page.locator("[aria-sort=descending]")).to_have_text("Readers ↓")
 
 

@@ -197,7 +197,6 @@ class Hostile(MadeUp):
             dict(zip(PAYLOADS, reversed(PAYLOADS), strict=True)),
             tuple(ProducerRow(it, 1, 1) for it in PAYLOADS),
             len(PAYLOADS),
-            told.readers,
             told.readers_by_mode,
         )
 

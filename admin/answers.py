@@ -1,0 +1,26 @@
+"""Questions of the console to the processes, whose answers are of one kind or failures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from admin.errors import NotTold
+from gateway.telemetry.inspection import AnswerFailure
+
+if TYPE_CHECKING:
+    from admin.source import ProcessSource
+    from gateway.telemetry.inspection import Question
+
+A = TypeVar("A")
+
+
+async def answers_of(source: ProcessSource, question: Question, kind: type[A]) -> list[A]:
+    """Return the answers of this kind. Raises NotTold with the reason if there is none."""
+    answers = await source.query(question)
+    found: list[A] = [answer for answer in answers if isinstance(answer, kind)]
+    if found:
+        return found
+    for answer in answers:
+        if isinstance(answer, AnswerFailure):
+            raise NotTold(answer.status, answer.reason)
+    raise NotTold(503, "no worker answers: try again")

@@ -1,0 +1,160 @@
+"""The operations of the JSON API about readers, principals and bans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from admin.access import audited_readers
+from admin.access.check import VIEWER
+from admin.console import CONSOLE
+from admin.readers.console_readers import BanKind, BanWish
+from gateway.telemetry.inspected_readers import (
+    MOST_ENDED,
+    MOST_READERS,
+    READERS,
+    Ban,
+    GroupBy,
+    ListReaders,
+    ReaderMode,
+    ReaderOrder,
+    ReaderQuery,
+    UsageOrder,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.telemetry.inspected_readers import ReaderGroups, ReaderPage, UsageList
+
+
+class OfReaders(msgspec.Struct, frozen=True):
+    """The live readers that fulfil the conditions, a page of them.
+
+    `account` is that of a principal, and `anonymous=true` chooses readers without one. `text` is in
+    the stream, the principal, the address or the user agent. `after` is that of the page before.
+    """
+
+    route: str = ""
+    stream: str = ""
+    mode: ReaderMode | None = None
+    account: str = ""
+    anonymous: bool = False
+    address: str = ""
+    text: str = ""
+    order: ReaderOrder = "behind"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_READERS)] = READERS
+
+
+class OfReaderGroups(msgspec.Struct, frozen=True):
+    """The live readers that fulfil the conditions, counted by what they have in common."""
+
+    by: GroupBy
+    route: str = ""
+    stream: str = ""
+    mode: ReaderMode | None = None
+    account: str = ""
+    anonymous: bool = False
+    address: str = ""
+    text: str = ""
+
+
+class OfUsages(msgspec.Struct, frozen=True):
+    """The order of the principals: those with the largest number come first."""
+
+    order: UsageOrder = "requests"
+
+
+class ReaderIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Readers by the `id` of their rows."""
+
+    ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MOST_ENDED)]
+
+
+class BanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A client to disconnect and to refuse for `seconds`; with 0 it is only disconnected.
+
+    `value` is the `account` of a principal, or an address, of which an IPv6 one stands for its
+    network of 64 bits.
+    """
+
+    kind: BanKind
+    value: str
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    status: Literal[403, 429] = 403
+
+
+class OfBan(msgspec.Struct, frozen=True):
+    """A banned client."""
+
+    kind: BanKind
+    value: str
+
+
+class DisconnectedReaders(msgspec.Struct, frozen=True):
+    """The number of readers that were disconnected on this gateway."""
+
+    readers: int
+
+
+class BanPage(msgspec.Struct, frozen=True):
+    """The bans in force, the newest first. Addresses are left out for viewers."""
+
+    bans: tuple[Ban, ...]
+
+
+def _where(request: web.Request, query: OfReaders | OfReaderGroups) -> ReaderQuery:
+    return ReaderQuery(
+        route=query.route,
+        stream=query.stream,
+        mode=query.mode,
+        account="" if query.anonymous else query.account or None,
+        address=query.address,
+        text=query.text,
+        with_clients=request.app[CONSOLE].readers.shows_clients(request[VIEWER]),
+    )
+
+
+async def readers(request: web.Request, query: OfReaders, _body: None) -> ReaderPage:
+    """Return a page of live readers."""
+    question = ListReaders(_where(request, query), query.order, query.after, query.limit)
+    return await request.app[CONSOLE].readers.page(question)
+
+
+async def groups(request: web.Request, query: OfReaderGroups, _body: None) -> ReaderGroups:
+    """Return the largest groups of live readers."""
+    return await request.app[CONSOLE].readers.groups(_where(request, query), query.by)
+
+
+async def usages(request: web.Request, query: OfUsages, _body: None) -> UsageList:
+    """Return the principals that use the gateway most."""
+    return await request.app[CONSOLE].readers.usages(query.order)
+
+
+async def disconnect(request: web.Request, _query: None, body: ReaderIds) -> DisconnectedReaders:
+    """Disconnect readers, and return how many."""
+    console = request.app[CONSOLE]
+    count = await audited_readers.disconnect(console.readers, body.ids, request[VIEWER])
+    return DisconnectedReaders(count)
+
+
+async def bans(request: web.Request, _query: None, _body: None) -> BanPage:
+    """Return the bans in force."""
+    of_readers = request.app[CONSOLE].readers
+    shows_clients = of_readers.shows_clients(request[VIEWER])
+    return BanPage(tuple(it for it in of_readers.bans if shows_clients or it.kind != "address"))
+
+
+async def ban(request: web.Request, _query: None, body: BanBody) -> DisconnectedReaders:
+    """Ban a client, and return how many of its readers were disconnected."""
+    wish = BanWish(body.kind, body.value, body.seconds, body.status)
+    count = await audited_readers.ban(request.app[CONSOLE].readers, wish, request[VIEWER])
+    return DisconnectedReaders(count)
+
+
+async def lift(request: web.Request, query: OfBan, _body: None) -> None:
+    """End a ban before its time."""
+    of_readers = request.app[CONSOLE].readers
+    await audited_readers.lift(of_readers, query.kind, query.value, request[VIEWER])

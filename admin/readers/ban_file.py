@@ -1,0 +1,47 @@
+"""The file that keeps bans across restarts, beside the data of a `file:` log."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.readers.ban_list import MOST_BANS, parse_bans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.telemetry.inspected_readers import Ban
+
+NAME = "headgate.bans"
+LARGEST_FILE = MOST_BANS * 4096  # bytes: names of clients have a few hundred
+
+
+class BanFile:
+    """A JSON object a line for each ban; a damaged line is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[Ban]:
+        """Return the bans of the file. Raises OSError."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            return parse_bans(file.read(LARGEST_FILE).splitlines())
+
+    def replace(self, bans: Iterable[Ban]) -> None:
+        """Write the file anew. Raises OSError."""
+        beside = self.path.with_suffix(".bans-new")
+        with open(beside, "wb", opener=_for_its_user) as file:
+            for ban in bans:
+                file.write(msgspec.json.encode(ban) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path)
+
+
+def _for_its_user(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

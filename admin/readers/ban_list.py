@@ -1,0 +1,97 @@
+"""The decisions of operators to ban clients: of this gateway, and of others that share its log."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.errors import NotTold
+from gateway.telemetry.inspected_readers import Ban
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# Gateways that share a log tell each other all of them every five seconds, 250 bytes each.
+MOST_BANS = 256
+# After its end a decision is kept for so long, so that no gateway that hears of it late, or has a
+# slow clock, takes an older one for the newest.
+KEPT_S = 600.0
+LONGEST_BAN_S = 366 * 86400.0
+_decoder = msgspec.json.Decoder(Ban)
+
+
+class BanList:
+    """The newest decision about each client; `clock` returns epoch seconds.
+
+    `unsaved` is True after a change, until a file has it.
+    """
+
+    def __init__(self, clock: Callable[[], float], most: int = MOST_BANS) -> None:
+        self._clock = clock
+        self._most = most
+        self._newest: dict[tuple[str, str], Ban] = {}
+        self.unsaved = False
+
+    def decide(self, ban: Ban) -> None:
+        """Add the decision of an operator. Raises NotTold if there are too many bans already."""
+        self._forget_old()
+        if ban.subject not in self._newest and len(self._newest) >= self._most:
+            raise NotTold(409, f"there are {self._most} bans, as many as possible: lift some first")
+        self._take(ban)
+
+    def merge(self, bans: Iterable[Ban]) -> bool:
+        """Take newer decisions of others; return whether there were any."""
+        self._forget_old()
+        now = self._clock()
+        changed = False
+        for ban in bans:
+            known = self._newest.get(ban.subject)
+            is_newer = known is None or ban.at > known.at
+            has_room = known is not None or len(self._newest) < self._most
+            if is_newer and has_room and not _is_over(ban, now):
+                self._take(ban)
+                changed = True
+        return changed
+
+    def _take(self, ban: Ban) -> None:
+        self._newest[ban.subject] = ban
+        self.unsaved = True
+
+    @property
+    def decisions(self) -> tuple[Ban, ...]:
+        """All decisions that processes and other gateways have to know, the newest first."""
+        self._forget_old()
+        return tuple(sorted(self._newest.values(), key=lambda ban: -ban.at))
+
+    @property
+    def in_force(self) -> tuple[Ban, ...]:
+        """The bans in force, the newest first."""
+        now = self._clock()
+        return tuple(ban for ban in self.decisions if ban.is_in_force(now))
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        old = [subject for subject, ban in self._newest.items() if _is_over(ban, now)]
+        for subject in old:
+            del self._newest[subject]
+            self.unsaved = True
+
+
+def _is_over(ban: Ban, now: float) -> bool:
+    """Return whether nobody has to know of a decision any more."""
+    return max(ban.at, ban.until) + KEPT_S <= now
+
+
+def parse_bans(encoded: Iterable[bytes]) -> list[Ban]:
+    """Return the bans among JSON values of another gateway or of a file; leave out others."""
+    found = []
+    for one in encoded:
+        try:
+            ban = _decoder.decode(one)
+        except msgspec.DecodeError:  # another version's
+            continue
+        if math.isfinite(ban.at) and math.isfinite(ban.until):
+            found.append(ban)
+    return found

@@ -1,0 +1,135 @@
+"""The readers and principals of all processes, for the pages and the API, and the end of some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from admin.answers import answers_of
+from admin.errors import NotTold
+from admin.readers import merged_lists
+from admin.readers.ban_list import LONGEST_BAN_S
+from gateway.access.uses.credential_uses import CONSOLE
+from gateway.protocol.http.client_address import counted_as, is_address
+from gateway.telemetry.inspected_readers import (
+    MOST_ENDED,
+    Ban,
+    EndedReaderCount,
+    EndReaders,
+    GroupReaders,
+    ListReaders,
+    ListUsages,
+    ReaderGroups,
+    ReaderPage,
+    UsageList,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from admin.model.viewer import Viewer
+    from admin.readers.ban_keeper import BanKeeper
+    from admin.source import ProcessSource, Setup
+    from gateway.telemetry.inspected_readers import GroupBy, ReaderQuery, UsageOrder
+
+BanKind = Literal["principal", "address"]
+LONGEST_NAME = 300  # characters of an account or an address
+
+
+class BanWish(NamedTuple):
+    """A client that an operator wants to disconnect, and to refuse for `seconds`, perhaps 0."""
+
+    kind: BanKind
+    value: str
+    seconds: float
+    status: Literal[403, 429] = 403
+    name: str = ""  # for display; by default the value
+
+
+class ConsoleReaders:
+    """The lists of readers, and their end. What cannot be had or done raises NotTold."""
+
+    def __init__(self, source: ProcessSource, setup: Setup, keeper: BanKeeper) -> None:
+        self._source = source
+        self._setup = setup
+        self._clock = setup.clock
+        self._keeper = keeper
+
+    def shows_clients(self, viewer: Viewer) -> bool:
+        """Return whether a viewer may see the addresses and the user agents of clients."""
+        return viewer.role == "operator" or self._setup.settings.admin_viewers_see_clients == "on"
+
+    async def page(self, question: ListReaders) -> ReaderPage:
+        """Return a page of readers."""
+        return merged_lists.page_of(question, await answers_of(self._source, question, ReaderPage))
+
+    async def groups(self, where: ReaderQuery, by: GroupBy) -> ReaderGroups:
+        """Return the largest groups of readers."""
+        question = GroupReaders(where, by)
+        return merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
+
+    async def usages(self, order: UsageOrder) -> UsageList:
+        """Return the principals that use this gateway most."""
+        answers = await answers_of(self._source, ListUsages(order), UsageList)
+        return merged_lists.usages_of(order, answers)
+
+    async def disconnect(self, ids: Sequence[str]) -> int:
+        """Disconnect readers; return how many. Their clients may connect again."""
+        if not 1 <= len(ids) <= MOST_ENDED:
+            raise NotTold(400, f"name 1 to {MOST_ENDED} readers by their ids")
+        answers = await answers_of(self._source, EndReaders(tuple(ids)), EndedReaderCount)
+        return sum(answer.count for answer in answers)
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """The bans in force, the newest first."""
+        return self._keeper.list.in_force
+
+    async def ban(self, wish: BanWish, by: str) -> int:
+        """Disconnect the readers of a client and refuse it for a time; return their number."""
+        kind, value = _subject(wish.kind, wish.value)
+        if not 0 <= wish.seconds <= LONGEST_BAN_S:
+            raise NotTold(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
+        now = self._clock()
+        return await self._keeper.decide(
+            Ban(
+                kind=kind,
+                value=value,
+                name=(wish.name or value)[:LONGEST_NAME],
+                at=now,
+                until=now + wish.seconds,
+                status=wish.status,
+                by=by,
+            )
+        )
+
+    async def lift(self, kind: BanKind, value: str, by: str) -> None:
+        """End a ban before its time."""
+        subject = _subject(kind, value)
+        ban = next((it for it in self.bans if it.subject == subject), None)
+        if ban is None:
+            raise NotTold(404, f"no ban of this {kind} is in force")
+        now = self._clock()
+        lifted = Ban(
+            kind=ban.kind,
+            value=ban.value,
+            name=ban.name,
+            at=now,
+            until=ban.until,
+            status=ban.status,
+            by=by,
+            is_lifted=True,
+        )
+        await self._keeper.decide(lifted)
+
+
+def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
+    """Return the subject of a ban as processes compare it. Raises NotTold if it is none."""
+    if not value or len(value) > LONGEST_NAME:
+        raise NotTold(400, f"a ban names a principal or an address of 1 to {LONGEST_NAME} letters")
+    if kind == "principal":
+        if value == CONSOLE:
+            raise NotTold(400, "the console itself cannot be banned")
+        return kind, value
+    if not is_address(value):
+        raise NotTold(400, f"{value} is no IP address")
+    return kind, counted_as(value)

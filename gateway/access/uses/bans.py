@@ -1,0 +1,79 @@
+"""The clients that operators have banned: each of their requests is refused for a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import ceil
+from typing import TYPE_CHECKING
+
+from gateway.access.uses.credential_uses import CONSOLE
+from gateway.errors import ClientLimitReached, Forbidden, HeadgateError
+from gateway.protocol.http.client_address import counted_as
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+    from collections.abc import Callable, Iterable
+
+    from multidict import MultiMapping
+
+    from gateway.telemetry.inspected_readers import Ban
+
+    # Returns the address of the client of a connection and of header fields.
+    ClientAddress = Callable[[BaseTransport | None, MultiMapping[str]], str | None]
+
+LONGEST_WAIT_S = 3600  # of Retry-After: a ban may be lifted before its end
+
+
+class Bans:
+    """The bans that this process enforces; `clock` returns epoch seconds.
+
+    Requests look whether any are `in_force` before they look further: nearly always there are none.
+    """
+
+    def __init__(self, clock: Callable[[], float], client_address: ClientAddress) -> None:
+        self._clock = clock
+        self._client_address = client_address
+        self.in_force: dict[tuple[str, str], Ban] = {}  # by subject
+        self._newest: dict[tuple[str, str], float] = {}  # when each was decided
+
+    def apply(self, bans: Iterable[Ban]) -> list[Ban]:
+        """Enforce these bans and no others; return those whose readers are to be disconnected."""
+        now = self._clock()
+        bans = list(bans)
+        new = [it for it in bans if it.at > self._newest.get(it.subject, 0.0) and not it.is_lifted]
+        self._newest = {it.subject: it.at for it in bans}
+        self.in_force = {it.subject: it for it in bans if it.is_in_force(now)}
+        return new
+
+    def refusal(
+        self,
+        account: str,
+        transport: BaseTransport | None,
+        headers: MultiMapping[str],
+    ) -> HeadgateError | None:
+        """Return the error for a request of a banned client; None if it is not banned.
+
+        `account` is that of its principal, or empty.
+        """
+        if account == CONSOLE:
+            return None
+        ban = self.in_force.get(("principal", account))
+        if ban is None:
+            address = self._client_address(transport, headers)
+            if address is not None:
+                ban = self.in_force.get(("address", counted_as(address)))
+        now = self._clock()
+        if ban is None or not ban.is_in_force(now):
+            return None
+        if ban.status == 429:
+            again_s = min(ceil(ban.until - now), LONGEST_WAIT_S)
+            return ClientLimitReached("an operator has banned this client for a while", again_s)
+        until = datetime.fromtimestamp(ban.until, UTC).isoformat(timespec="seconds")
+        return Forbidden(f"an operator has banned this client until {until}")
+
+
+def concerns(ban: Ban, account: str, address: str | None) -> bool:
+    """Return whether a ban is about a client with this account and this address."""
+    if ban.kind == "principal":
+        return bool(account) and account == ban.value
+    return address is not None and counted_as(address) == ban.value and account != CONSOLE

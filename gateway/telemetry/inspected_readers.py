@@ -1,0 +1,240 @@
+"""Questions about the live readers of a gateway and about the use of its principals, and answers.
+
+They are among those of `gateway.telemetry.inspection`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ReaderMode = Literal["sse", "long-poll"]
+ReaderStatus = Literal["live", "catching up", "slow"]
+ReaderOrder = Literal["behind", "since", "bytes", "stream", "principal", "address"]
+GroupBy = Literal["principal", "address", "stream"]
+UsageOrder = Literal["requests", "sent", "received", "appends", "failures", "readers"]
+
+READERS = 100  # of a page, when nobody says otherwise
+MOST_READERS = 500  # of a page: 200 kB
+# In an answer of one process. The merged list is exact if no process has more.
+MOST_GROUPS = 500
+MOST_USAGES = 500
+MOST_ENDED = 1_000  # readers named one by one; all of a principal or an address need no names
+
+
+class ReaderQuery(msgspec.Struct, frozen=True):
+    """A choice of readers; an empty field chooses all.
+
+    `account` None chooses all, and "" those without a principal. Without `with_clients` addresses
+    and user agents are neither returned nor compared: the viewer may not see them.
+    """
+
+    route: str = ""  # its prefix
+    stream: str = ""  # its name below the prefix
+    mode: ReaderMode | None = None
+    account: str | None = None
+    address: str = ""
+    text: str = ""  # in the stream, the principal, the address or the user agent
+    with_clients: bool = True
+
+    def fits(self, row: ReaderRow) -> bool:
+        """Return whether a reader of the chosen route and stream is one of these."""
+        if self.mode is not None and row.mode != self.mode:
+            return False
+        if self.account is not None and row.account != self.account:
+            return False
+        if self.address and row.address != self.address:
+            return False
+        shown = (row.stream, row.principal, row.address or "", row.user_agent or "")
+        return not self.text or any(self.text.lower() in it.lower() for it in shown)
+
+
+class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A live reader. None is what is not known, or what the viewer may not see.
+
+    `behind` is in bytes from its offset to the tail, where offsets tell that. A long-poll begins
+    anew with each request, and has no bytes before its end.
+    """
+
+    id: str  # of its connection, in the process that serves it
+    route: str
+    stream: str
+    mode: ReaderMode
+    status: ReaderStatus
+    offset: str
+    behind: int | None = None
+    since: float  # epoch seconds
+    sent_bytes: int | None = None
+    principal: str = ""  # its name; empty for an anonymous reader
+    account: str = ""  # unique, where the name may not be
+    address: str | None = None
+    user_agent: str | None = None
+
+
+Rank = tuple[float | str, str]
+
+
+def rank(order: ReaderOrder, row: ReaderRow) -> Rank:
+    """Return the sort key of a row: the largest numbers and the oldest readers come first."""
+    match order:
+        case "behind":
+            return -float(row.behind or 0), row.id
+        case "since":
+            return row.since, row.id
+        case "bytes":
+            return -float(row.sent_bytes or 0), row.id
+        case "stream":
+            return f"{row.route}/{row.stream}", row.id
+        case "principal":
+            return row.principal, row.id
+        case "address":
+            return row.address or "", row.id
+
+
+class ListReaders(msgspec.Struct, tag=True, frozen=True):
+    """The readers that `where` chooses, a page of them.
+
+    `after` is the `after` of the page before: JSON with the rank of its last row.
+    """
+
+    where: ReaderQuery
+    order: ReaderOrder = "behind"
+    after: str = ""
+    limit: int = READERS
+
+
+class ReaderPage(msgspec.Struct, tag=True, frozen=True):
+    """Readers, where the next page begins (None when there is none), and how many there are."""
+
+    rows: tuple[ReaderRow, ...]
+    total: int
+    after: str | None = None
+
+
+class GroupReaders(msgspec.Struct, tag=True, frozen=True):
+    """The readers that `where` chooses, counted by what they have in common."""
+
+    where: ReaderQuery
+    by: GroupBy
+
+
+class ReaderGroup(msgspec.Struct, frozen=True):
+    """Readers with the same `key`: an account, an address, or a route and a stream."""
+
+    key: str
+    name: str  # for display
+    readers: int
+    sent_bytes: int
+    behind: int  # bytes of the reader that is furthest behind
+    since: float  # of the oldest reader (epoch seconds)
+
+
+class ReaderGroups(msgspec.Struct, tag=True, frozen=True):
+    """The groups with the most readers; `total` counts all groups of the process."""
+
+    rows: tuple[ReaderGroup, ...]
+    total: int
+
+
+def merged(one: ReaderGroup, other: ReaderGroup) -> ReaderGroup:
+    """Return the group of the readers of both, which have the same key."""
+    return ReaderGroup(
+        one.key,
+        one.name,
+        one.readers + other.readers,
+        one.sent_bytes + other.sent_bytes,
+        max(one.behind, other.behind),
+        min(one.since, other.since),
+    )
+
+
+class EndReaders(msgspec.Struct, tag=True, frozen=True):
+    """Disconnect these readers, at most MOST_ENDED; their clients may connect again."""
+
+    ids: tuple[str, ...]
+
+
+class EndedReaderCount(msgspec.Struct, tag=True, frozen=True):
+    """The number of readers that a process has disconnected."""
+
+    count: int
+
+
+class ListUsages(msgspec.Struct, tag=True, frozen=True):
+    """The principals that use a process most."""
+
+    order: UsageOrder = "requests"
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The use of one holder's tokens since its process has started, or since it was forgotten.
+
+    Bytes are those of bodies; `readers` are its live readers, whose bytes are included.
+    """
+
+    account: str
+    name: str
+    requests: int
+    appends: int
+    failures: int  # responses with 4xx or 5xx
+    sent_bytes: int
+    received_bytes: int
+    readers: int
+    last_used_at: float | None  # epoch seconds
+
+
+class UsageList(msgspec.Struct, tag=True, frozen=True):
+    """The principals that a process knows, those of most use first; `total` counts them all."""
+
+    rows: tuple[UsageRow, ...]
+    total: int
+
+
+def usage_rank(order: UsageOrder, row: UsageRow) -> tuple[float, str]:
+    """Return the sort key of an account: the largest numbers come first."""
+    numbers = {
+        "requests": row.requests,
+        "sent": row.sent_bytes,
+        "received": row.received_bytes,
+        "appends": row.appends,
+        "failures": row.failures,
+        "readers": row.readers,
+    }
+    return -float(numbers[order]), row.account
+
+
+class Ban(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision of an operator at the moment `at`: to refuse a client until another moment.
+
+    Both are in epoch seconds. `until` equal to `at` only disconnects the client's readers, and
+    `is_lifted` ends an earlier ban. Of several decisions about one client the newest counts.
+    """
+
+    kind: Literal["principal", "address"]
+    value: str  # an account, or an address as limits count it
+    name: str  # for display
+    at: float
+    until: float
+    status: Literal[403, 429] = 403
+    by: str = ""
+    is_lifted: bool = False
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """The client that the decision is about."""
+        return self.kind, self.value
+
+    def is_in_force(self, now: float) -> bool:
+        """Return whether the client is refused at `now` (epoch seconds)."""
+        return now < self.until and not self.is_lifted
+
+
+class ApplyBans(msgspec.Struct, tag=True, frozen=True):
+    """Refuse the clients that these ban, and no others; disconnect their readers."""
+
+    bans: tuple[Ban, ...]
+
+
+ReaderQuestion = ListReaders | GroupReaders | EndReaders | ListUsages | ApplyBans
+ReaderAnswer = ReaderPage | ReaderGroups | EndedReaderCount | UsageList

@@ -1,0 +1,257 @@
+"""The live readers of this process, listed, counted and disconnected for the console."""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import nlargest, nsmallest
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.access.uses.bans import concerns
+from gateway.errors import BadRequest
+from gateway.live.reader_states import reader_states
+from gateway.telemetry.inspected_readers import (
+    MOST_GROUPS,
+    MOST_READERS,
+    MOST_USAGES,
+    ApplyBans,
+    EndedReaderCount,
+    EndReaders,
+    GroupReaders,
+    ListReaders,
+    ListUsages,
+    Rank,
+    ReaderGroup,
+    ReaderGroups,
+    ReaderPage,
+    ReaderRow,
+    UsageList,
+    UsageRow,
+    merged,
+    rank,
+    usage_rank,
+)
+from gateway.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from gateway.live.contract import ReaderState
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RoutedFeed, StreamRoute
+    from gateway.telemetry.inspected_readers import (
+        Ban,
+        GroupBy,
+        ReaderAnswer,
+        ReaderQuery,
+        ReaderQuestion,
+    )
+    from gateway.telemetry.live_traffic import Ended
+    from gateway.web.router import Router
+
+AT_ONCE = 100  # readers between two turns: a third of a millisecond
+_decoder = msgspec.json.Decoder(tuple[float | str, str])
+
+
+class _ListedReader(NamedTuple):
+    row: ReaderRow
+    end: Callable[[Ended], None]
+
+
+class ReaderLists:
+    """The lists of readers and principals of one process, whose name in them is `process`."""
+
+    def __init__(self, routes: Router, shared: Context, process: Callable[[], str]) -> None:
+        self._routes = routes
+        self._shared = shared
+        self._process = process
+        self._turns = Turns()
+        self._loop_started_at: float | None = None  # epoch seconds
+
+    async def answer(self, question: ReaderQuestion) -> ReaderAnswer:
+        """Return the answer to a question. Raises HeadgateError."""
+        match question:
+            case ListReaders():
+                return await self._page(question)
+            case GroupReaders():
+                return await self._groups(question)
+            case EndReaders():
+                return await self._end(question.ids)
+            case ListUsages():
+                return await self._usages_of(question)
+            case ApplyBans():
+                return await self._apply_bans(question.bans)
+
+    async def _page(self, question: ListReaders) -> ReaderPage:
+        """Return a page of readers. Raises BadRequest for an `after` that no page had."""
+        after = _rank_of(question.after) if question.after else None
+        limit = max(1, min(question.limit, MOST_READERS))
+        rows = [found.row for found in await self._turns.run(self._chosen(question.where))]
+        ranked = [(rank(question.order, row), row) for row in rows]
+        if after is not None:
+            try:
+                ranked = [it for it in ranked if it[0] > after]
+            except TypeError as error:
+                raise _not_a_place() from error
+        first = nsmallest(limit + 1, ranked, key=lambda it: it[0])
+        more = msgspec.json.encode(first[limit - 1][0]).decode() if len(first) > limit else None
+        return ReaderPage(tuple(row for _, row in first[:limit]), len(rows), more)
+
+    async def _groups(self, question: GroupReaders) -> ReaderGroups:
+        """Return the largest groups of readers."""
+        groups: dict[str, ReaderGroup] = {}
+        for found in await self._turns.run(self._chosen(question.where)):
+            one = _group_of(found.row, question.by)
+            groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
+        largest = nlargest(MOST_GROUPS, groups.values(), key=attrgetter("readers"))
+        return ReaderGroups(tuple(largest), len(groups))
+
+    async def _end(self, ids: Iterable[str]) -> EndedReaderCount:
+        """Disconnect readers; those that have left meanwhile are not counted."""
+        own = f"{self._process()}-"
+        numbers = {it.removeprefix(own) for it in ids if it.startswith(own)}
+        if not numbers:
+            return EndedReaderCount(0)
+        return await self._turns.run(
+            self._ended(lambda found: found.row.id.removeprefix(own) in numbers)
+        )
+
+    async def _apply_bans(self, bans: Iterable[Ban]) -> EndedReaderCount:
+        """Refuse the banned clients from now on, and disconnect the readers of new bans."""
+        new = self._shared.bans.apply(bans)
+        if not new:
+            return EndedReaderCount(0)
+
+        def is_banned(found: _ListedReader) -> bool:
+            return any(concerns(ban, found.row.account, found.row.address) for ban in new)
+
+        return await self._turns.run(self._ended(is_banned))
+
+    async def _usages_of(self, question: ListUsages) -> UsageList:
+        """Return the principals that use this process most."""
+        readers: dict[str, tuple[int, int]] = {}
+        for found in await self._turns.run(self._found(None)):
+            count, size = readers.get(found.row.account, (0, 0))
+            readers[found.row.account] = (count + 1, size + (found.row.sent_bytes or 0))
+        rows = []
+        for use in self._shared.credential_uses:
+            holder = use.holder
+            count, size = readers.get(holder.account, (0, 0))
+            rows.append(
+                UsageRow(
+                    account=holder.account,
+                    name=holder.name,
+                    requests=use.requests,
+                    appends=use.appends,
+                    failures=use.failures,
+                    sent_bytes=use.sent_bytes + size,
+                    received_bytes=use.received_bytes,
+                    readers=count,
+                    last_used_at=use.at or None,
+                )
+            )
+        first = nsmallest(MOST_USAGES, rows, key=lambda row: usage_rank(question.order, row))
+        return UsageList(tuple(first), len(rows))
+
+    # Steps
+
+    def _ended(
+        self, is_meant: Callable[[_ListedReader], bool]
+    ) -> Generator[None, None, EndedReaderCount]:
+        count = 0
+        for found in (yield from self._found(None)):
+            if is_meant(found):
+                found.end("disconnected")
+                count += 1
+                if count % AT_ONCE == 0:
+                    yield
+        return EndedReaderCount(count)
+
+    def _chosen(self, where: ReaderQuery) -> Generator[None, None, list[_ListedReader]]:
+        return [it for it in (yield from self._found(where)) if where.fits(it.row)]
+
+    def _found(self, where: ReaderQuery | None) -> Generator[None, None, list[_ListedReader]]:
+        found: list[_ListedReader] = []
+        epoch, process = self._epoch(), self._process()
+        with_clients = where is None or where.with_clients
+        for place, state, route in self._states(where):
+            found.append(
+                _ListedReader(
+                    _row(process, route, place, state, epoch, with_clients=with_clients), state.end
+                )
+            )
+            if len(found) % AT_ONCE == 0:
+                yield
+        return found
+
+    def _epoch(self) -> float:
+        """Return the time at which the loop's clock was 0, in epoch seconds.
+
+        It stays the same, so that the pages of a list have the same moments.
+        """
+        if self._loop_started_at is None:
+            self._loop_started_at = self._shared.clock() - asyncio.get_running_loop().time()
+        return self._loop_started_at
+
+    def _states(
+        self, where: ReaderQuery | None
+    ) -> Iterator[tuple[RoutedFeed, ReaderState, StreamRoute]]:
+        for route in self._routes:
+            streams = route.stream_list
+            if streams is None or (where is not None and where.route not in {"", route.prefix}):
+                continue
+            for place in streams.live_feeds():
+                if where is None or where.stream in {"", place.name}:
+                    for state in reader_states(place.feed):
+                        yield place, state, route
+
+
+def _row(
+    process: str,
+    route: StreamRoute,
+    place: RoutedFeed,
+    state: ReaderState,
+    epoch: float,
+    *,
+    with_clients: bool,
+) -> ReaderRow:
+    """Return the row of a reader; `epoch` is the time at which the loop's clock was 0."""
+    client, principal = state.reader.client, state.reader.principal
+    return ReaderRow(
+        id=f"{process}-{client.number}",
+        route=route.prefix,
+        stream=place.name,
+        mode=state.mode,
+        status=state.status,
+        offset=state.offset,
+        behind=place.behind(state.offset),
+        since=epoch + state.since,
+        sent_bytes=state.sent_bytes,
+        principal="" if principal is None else principal.name,
+        account="" if principal is None else principal.account,
+        address=client.address if with_clients else None,
+        user_agent=client.user_agent if with_clients else None,
+    )
+
+
+def _group_of(row: ReaderRow, by: GroupBy) -> ReaderGroup:
+    keys: dict[GroupBy, tuple[str, str]] = {
+        "principal": (row.account, row.principal),
+        "address": (row.address or "", row.address or ""),
+        "stream": (f"{row.route}/{row.stream}",) * 2,
+    }
+    key, name = keys[by]
+    return ReaderGroup(key, name, 1, row.sent_bytes or 0, row.behind or 0, row.since)
+
+
+def _rank_of(after: str) -> Rank:
+    try:
+        return _decoder.decode(after)
+    except msgspec.DecodeError as error:
+        raise _not_a_place() from error
+
+
+def _not_a_place() -> BadRequest:
+    return BadRequest("after must be what came with the page before")

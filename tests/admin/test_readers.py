@@ -1,0 +1,437 @@
+"""The readers of real servers on the console: of several workers, and of gateways on one log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from gateway.telemetry.inspected_readers import MOST_ENDED, MOST_READERS
+from tests.support.http1 import Wire, ask, request
+from tests.support.processes import Headgate, headgate
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import wait_until
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROUTE = "/v1/stream"
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMIN_TOKENS = json.dumps(
+    [
+        {"name": "shop", "role": "operator", "token": OPERATOR},
+        {"name": "wall", "role": "viewer", "token": VIEWER},
+    ]
+)
+JSON = "application/json"
+AGENT = "canary-agent/1.0"
+
+
+def told(
+    server: Headgate, method: str, path: str, body: object = None, token: str = OPERATOR
+) -> tuple[int, Any]:
+    sent = None if body is None else json.dumps(body).encode()
+    answer = ask(
+        server.admin_port, method, path, sent, Authorization=f"Bearer {token}", Content_Type=JSON
+    )
+    return answer.status, answer.json() if answer.body else None
+
+
+def page(server: Headgate, path: str, token: str = OPERATOR) -> str:
+    answer = ask(
+        server.admin_port, "GET", path, Authorization=f"Bearer {token}", Accept="text/html"
+    )
+    assert answer.status == 200, answer
+    return answer.body.decode()
+
+
+def listed(server: Headgate, token: str = OPERATOR, **query: str | int) -> dict[str, Any]:
+    status, found = told(server, "GET", f"/api/readers?{urlencode(query)}", token=token)
+    assert status == 200, found
+    return found  # type: ignore[no-any-return]
+
+
+def secret(name: str) -> str:
+    return f"{name}-0123456789abcdef"
+
+
+def tokens_file(folder: Path, *names: str) -> str:
+    entries = "\n".join(
+        f'[[tokens]]\nname = "{name}"\n'
+        f'token = "sha256:{hashlib.sha256(secret(name).encode()).hexdigest()}"\n'
+        f'grants = [{{ streams = "{ROUTE}/*", operations = ["read", "append", "create"] }}]\n'
+        for name in names
+    )
+    path = folder / "tokens.toml"
+    path.write_text(entries)
+    return str(path)
+
+
+def bearer(name: str) -> str:
+    return f"Bearer {secret(name)}"
+
+
+def create(server: Headgate, stream: str, **headers: str) -> None:
+    made = ask(server.port, "PUT", f"{ROUTE}/{stream}", b"", Content_Type=JSON, **headers)
+    assert made.status == 201, made
+
+
+@contextmanager
+def reading(
+    server: Headgate, count: int, mode: str = "sse", stream: str = "s", **headers: str
+) -> Iterator[list[Wire]]:
+    """Clients that follow a stream, until the block ends."""
+    with ExitStack() as opened:
+        wires = [opened.enter_context(Wire(server.port)) for _ in range(count)]
+        for wire in wires:
+            target = f"{ROUTE}/{stream}?offset=now&live={mode}"
+            wire.send(request("GET", target, None, User_Agent=AGENT, **headers))
+            if mode == "sse":
+                wire.head()
+        yield wires
+
+
+def waits(server: Headgate, count: int) -> None:
+    wait_until(
+        lambda: listed(server)["total"] == count,
+        f"{count} readers are listed",
+        lambda: str(listed(server)),
+    )
+
+
+# ---------------------------------------------------------------- several workers
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.kill()
+
+
+def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer) -> None:
+    with several(redis.url, admin_tokens=ADMIN_TOKENS) as server:
+        create(server, "s")
+        with reading(server, 12), reading(server, 8, "long-poll"):
+            waits(server, 20)
+            for order in ("behind", "since", "bytes", "stream", "principal", "address"):
+                seen: list[str] = []
+                after = ""
+                while True:
+                    found = listed(server, order=order, after=after, limit=4)
+                    seen += [row["id"] for row in found["rows"]]
+                    if found["after"] is None:
+                        break
+                    after = found["after"]
+                assert len(seen) == len(set(seen)) == 20, order
+            rows = listed(server)["rows"]
+            assert len({row["id"].partition("-")[0] for row in rows}) == 2, "each worker has some"
+            assert {row["user_agent"] for row in rows} == {AGENT}
+            status, groups = told(server, "GET", "/api/readers/groups?by=address")
+            assert (status, [row["readers"] for row in groups["rows"]]) == (200, [20])
+            ids = [row["id"] for row in listed(server, mode="sse")["rows"]]
+            assert told(server, "POST", "/api/readers/disconnect", {"ids": ids}) == (
+                200,
+                {"readers": 12},
+            )
+            waits(server, 8)
+
+
+def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    file = tokens_file(tmp_path, "ann", "ben")
+    with several(redis.url, admin_tokens=ADMIN_TOKENS, auth="tokens", tokens_file=file) as server:
+        create(server, "s", Authorization=bearer("ben"))
+        with (
+            reading(server, 12, Authorization=bearer("ann")) as banned,
+            reading(server, 4, Authorization=bearer("ben")),
+        ):
+            waits(server, 16)
+            wish = {"kind": "principal", "value": "token ann", "seconds": 3600}
+            assert told(server, "POST", "/api/bans", wish) == (200, {"readers": 12})
+            waits(server, 4)
+            assert all(_ends(wire) for wire in banned)
+        assert _statuses(server, "ann", 12) == {403}
+        assert _statuses(server, "ben", 4) == {200}
+        for pid in server.workers().values():
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda gone=pid: gone not in server.workers().values(), "it has ended")  # type: ignore[misc]
+        wait_until(lambda: len(server.workers()) == 2, "both are replaced")
+        wait_until(lambda: _statuses(server, "ann", 12) == {403}, "the new workers know of the ban")
+        assert told(server, "DELETE", "/api/bans?kind=principal&value=token+ann") == (204, None)
+        assert _statuses(server, "ann", 12) == {200}
+
+
+def _statuses(server: Headgate, name: str, count: int) -> set[int]:
+    """The statuses of reads on connections of their own, which both workers get some of."""
+    path = f"{ROUTE}/s?offset=-1"
+    return {ask(server.port, "GET", path, Authorization=bearer(name)).status for _ in range(count)}
+
+
+def _ends(wire: Wire) -> bool:
+    """Whether the body ends with its last chunk."""
+    while wire.chunk():
+        pass
+    return True
+
+
+# ---------------------------------------------------------------- gateways on one log
+
+
+def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    environment = {
+        "HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS,
+        "HEADGATE_AUTH": "tokens",
+        "HEADGATE_TOKENS_FILE": tokens_file(tmp_path, "ann"),
+    }
+    with ExitStack() as opened:
+        first, second = (Headgate(redis.url, environment=environment) for _ in range(2))
+        for server in (first, second):
+            opened.callback(server.close)
+            server.start()
+        create(first, "s", Authorization=bearer("ann"))
+        with reading(second, 3, Authorization=bearer("ann")):
+            waits(second, 3)
+            wish = {"kind": "principal", "value": "token ann", "seconds": 600, "status": 429}
+            assert told(first, "POST", "/api/bans", wish) == (200, {"readers": 0})
+            waits(second, 0)
+        refused = ask(second.port, "GET", f"{ROUTE}/s?offset=-1", Authorization=bearer("ann"))
+        assert refused.status == 429
+        assert 0 < int(refused.headers["retry-after"]) <= 600
+        (ban,) = told(second, "GET", "/api/bans")[1]["bans"]
+        assert (ban["value"], ban["by"]) == ("token ann", "shop")
+        path = "/api/bans?kind=principal&value=token+ann"
+        assert told(second, "DELETE", path) == (204, None)
+        wait_until(
+            lambda: told(first, "GET", "/api/bans")[1]["bans"] == [], "the first hears of it"
+        )
+        assert _statuses(first, "ann", 1) == _statuses(second, "ann", 1) == {200}
+        assert told(first, "POST", "/api/bans", wish)[0] == 200
+        wait_until(lambda: _statuses(second, "ann", 1) == {429}, "the second hears of it")
+        first.kill()
+        wait_until(
+            lambda: told(second, "GET", "/api/overview")[1]["instance"]["gateways"] == 1,
+            "the first is not heard of any more",
+        )
+        assert _statuses(second, "ann", 1) == {429}, "it stands without the one that decided"
+
+
+def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> None:
+    server = Headgate(f"file:{tmp_path}/data", environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS})
+    with ExitStack() as opened:
+        opened.callback(server.close)
+        server.start()
+        create(server, "s")
+        wish = {"kind": "address", "value": "127.0.0.1", "seconds": 600}
+        assert told(server, "POST", "/api/bans", wish) == (200, {"readers": 0})
+        assert (tmp_path / "data" / "headgate.bans").stat().st_mode & 0o777 == 0o600
+        server.kill()
+        server.start()
+        wait_until(
+            lambda: ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 403,
+            "the ban is in force again",
+        )
+        assert told(server, "DELETE", "/api/bans?kind=address&value=127.0.0.1") == (204, None)
+        assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
+
+
+# ---------------------------------------------------------------- who may see and do what
+
+
+def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: Path) -> None:
+    with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
+        create(server, "s")
+        with reading(server, 1):
+            waits(server, 1)
+            (row,) = listed(server, VIEWER)["rows"]
+            assert (row["address"], row["user_agent"]) == (None, None)
+            assert listed(server, VIEWER, text="canary")["total"] == 0, "it is not compared either"
+            assert listed(server, VIEWER, address="127.0.0.1")["total"] == 0
+            groups = told(server, "GET", "/api/readers/groups?by=address", token=VIEWER)[1]
+            assert [it["key"] for it in groups["rows"]] == [""]
+            for path in ("/readers", "/readers?tab=address", "/readers?text=canary"):
+                assert "127.0.0.1" not in page(server, path, VIEWER).partition("<main")[2]
+                assert AGENT not in page(server, path, VIEWER)
+            assert AGENT in page(server, "/readers")
+            assert "127.0.0.1" in page(server, "/readers").partition("<main")[2]
+            wish = {"kind": "address", "value": "192.0.2.1", "seconds": 60}
+            assert told(server, "POST", "/api/bans", wish)[0] == 200
+            assert told(server, "GET", "/api/bans", token=VIEWER) == (200, {"bans": []})
+            assert "192.0.2.1" not in page(server, "/readers?tab=bans", VIEWER)
+            assert "192.0.2.1" in page(server, "/readers?tab=bans")
+            events = told(server, "GET", "/api/events", token=VIEWER)[1]["events"]
+            assert "192.0.2.1" not in json.dumps(events)
+            metrics = ask(server.admin_port, "GET", "/metrics", Authorization=f"Bearer {VIEWER}")
+            assert b"192.0.2.1" not in metrics.body
+            assert AGENT.encode() not in metrics.body
+    environment = {
+        "HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS,
+        "HEADGATE_ADMIN_VIEWERS_SEE_CLIENTS": "on",
+    }
+    with headgate(environment=environment) as server:
+        create(server, "s")
+        with reading(server, 1):
+            waits(server, 1)
+            (row,) = listed(server, VIEWER)["rows"]
+            assert (row["address"], row["user_agent"]) == ("127.0.0.1", AGENT)
+
+
+CHANGES = (
+    ("POST", "/api/readers/disconnect", {"ids": ["x"]}),
+    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1}),
+    ("DELETE", "/api/bans?kind=address&value=10.0.0.1", None),
+)
+WRONG: tuple[tuple[str, str, object, int], ...] = (
+    ("POST", "/api/readers/disconnect", {"ids": []}, 400),
+    ("POST", "/api/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
+    ("POST", "/api/bans", {"kind": "nobody", "value": "a", "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "principal", "value": "", "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "principal", "value": "a" * 301, "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "principal", "value": "console", "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "address", "value": "example.com", "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": -1}, 400),
+    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1e12}, 400),
+    ("POST", "/api/bans", {"kind": "address", "value": "::1", "seconds": 1, "status": 200}, 400),
+    ("POST", "/api/bans", {"kind": "address", "value": "::1", "seconds": 1, "why": "x"}, 400),
+    ("DELETE", "/api/bans?kind=address&value=10.9.9.9", None, 404),
+    ("GET", "/api/readers?order=size", None, 400),
+    ("GET", "/api/readers?after=x", None, 400),
+    ("GET", f"/api/readers?limit={MOST_READERS + 1}", None, 400),
+    ("GET", "/api/readers/groups", None, 400),
+    ("GET", "/api/principals?order=name", None, 400),
+)
+
+
+def test_viewers_change_nothing_and_wrong_requests_are_refused_with_a_reason() -> None:
+    with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
+        for method, path, body in CHANGES:
+            assert told(server, method, path, body, VIEWER)[0] == 403, path
+        for method, path, wrong, status in WRONG:
+            found, problem = told(server, method, path, wrong)
+            assert (found, bool(problem["detail"])) == (status, True), (path, wrong, problem)
+        assert told(server, "GET", "/api/bans") == (200, {"bans": []})
+
+
+def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> None:
+    with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
+        create(server, "s")
+        with reading(server, 2):
+            waits(server, 2)
+            (row, _) = listed(server)["rows"]
+            told(server, "POST", "/api/readers/disconnect", {"ids": [row["id"]]})
+            wish = {"kind": "address", "value": "127.0.0.1", "seconds": 60}
+            told(server, "POST", "/api/bans", wish)
+            told(server, "DELETE", "/api/bans?kind=address&value=127.0.0.1")
+        lines = [line for line in server.output().splitlines() if "admin.changed" in line]
+        assert [it for it in lines if "disconnect" in it and row["id"] in it]
+        assert [it for it in lines if "ban" in it and "127.0.0.1" in it and "shop" in it]
+        assert [it for it in lines if "lift the ban of" in it and "shop" in it]
+
+        def sentences() -> list[str]:
+            events = told(server, "GET", "/api/events")[1]["events"]
+            return [it["sentence"] for it in events if it["kind"] == "change"]
+
+        wait_until(lambda: len(sentences()) == 3, "they are events", lambda: str(sentences()))
+        assert sentences() == [
+            "shop: disconnect readers",
+            "shop: ban an address",
+            "shop: lift the ban of an address",
+        ]
+
+
+# ---------------------------------------------------------------- pages without scripts
+
+
+def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
+    with headgate() as server:
+        create(server, "s")
+        with reading(server, 3):
+            wait_until(lambda: _page(server).count('name="reader"') == 3, "three are listed")
+            csrf = _found(r'name="csrf" value="([^"]+)"', _page(server))
+            reader = _found(r'name="reader" value="([^"]+)"', _page(server))
+            done = _submit(server, "/readers", csrf, action="disconnect", reader=reader)
+            assert "Disconnected readers: 1." in done
+            assert _page(server).count('name="reader"') == 2
+            fields = {"kind": "address", "value": "127.0.0.1", "seconds": "600", "status": "429"}
+            done = _submit(server, "/readers?tab=bans", csrf, action="ban", **fields)
+            assert "Disconnected readers: 2." in done
+            assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 429
+            done = _submit(server, "/readers?tab=bans", csrf, action="lift", **fields)
+            assert "The ban is lifted." in done
+            assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
+            fields["value"] = "<b>'\"&"
+            refused = _submit(server, "/readers?tab=bans", csrf, action="ban", **fields)
+            assert "is no IP address" in refused
+            assert "<b>" not in refused.partition("<main")[2]
+            fields["value"] = "127.0.0.1"
+            _submit(server, "/readers?tab=bans", "", action="ban", **fields)
+            assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200, "it was forged"
+
+
+def _page(server: Headgate) -> str:
+    return ask(server.admin_port, "GET", "/readers", Accept="text/html").body.decode()
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return match[1]
+
+
+def _submit(server: Headgate, path: str, csrf: str, **fields: str) -> str:
+    """The page that a browser is sent to, or gets at once."""
+    body = urlencode({"csrf": csrf, **fields}).encode()
+    answer = ask(
+        server.admin_port,
+        "POST",
+        path,
+        body,
+        Content_Type="application/x-www-form-urlencoded",
+        Accept="text/html",
+        Origin=server.admin_url,
+        Host=server.admin_url.removeprefix("http://"),
+    )
+    if answer.status != 303:
+        return answer.body.decode()
+    location = answer.headers["location"]
+    return ask(server.admin_port, "GET", location, Accept="text/html").body.decode()
+
+
+# ---------------------------------------------------------------- figures by principal
+
+
+def test_the_use_of_principals_is_listed_and_measured_where_a_setting_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        "HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS,
+        "HEADGATE_AUTH": "tokens",
+        "HEADGATE_TOKENS_FILE": tokens_file(tmp_path, "ann", "ben"),
+        "HEADGATE_PRINCIPAL_METRICS": "1",
+    }
+    with headgate(environment=environment) as server:
+        create(server, "s", Authorization=bearer("ann"))
+        for name, count in (("ann", 3), ("ben", 5)):
+            assert _statuses(server, name, count) == {200}
+        rows = told(server, "GET", "/api/principals")[1]["rows"]
+        assert [(row["account"], row["requests"]) for row in rows] == [
+            ("token ben", 5),
+            ("token ann", 4),
+        ]
+        assert ">ann<" in page(server, "/readers?tab=usage")
+        held = f"Bearer {VIEWER}"
+        metrics = ask(server.admin_port, "GET", "/metrics", Authorization=held).body.decode()
+        assert 'headgate_principal_requests_total{account="token ann"} 4.0' in metrics
+        assert "token ben" not in metrics, "no more than the setting says"

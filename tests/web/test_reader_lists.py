@@ -1,0 +1,393 @@
+"""The live readers of a process: who they are, how far they are, and how an operator ends them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from gateway.protocol.http1 import LAST_CHUNK
+from gateway.telemetry.inspected_readers import (
+    MOST_READERS,
+    ApplyBans,
+    Ban,
+    EndedReaderCount,
+    EndReaders,
+    GroupReaders,
+    ListReaders,
+    ListUsages,
+    ReaderGroups,
+    ReaderOrder,
+    ReaderPage,
+    ReaderQuery,
+    ReaderRow,
+    UsageList,
+    rank,
+)
+from gateway.telemetry.inspection import AnswerFailure
+from tests.access.guarded import ROUTES, bearer, guarded, reach_tail
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, get, post, put, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.http1 import Client
+    from tests.web.serving import Serving
+
+ALL = ReaderQuery()
+AGENT = "User-Agent: curl/8.5"
+HOUR_S = 3600.0
+
+
+async def readers(
+    gateway: Serving, where: ReaderQuery = ALL, order: ReaderOrder = "behind", **more: Any
+) -> ReaderPage:
+    answer = await gateway.inspector.answer(ListReaders(where, order, **more))
+    assert isinstance(answer, ReaderPage), answer
+    return answer
+
+
+async def waiting(gateway: Serving, count: int) -> None:
+    await until(lambda: gateway.limits.live_readers == count)
+
+
+async def follow(gateway: Serving, target: str, *lines: str) -> Client:
+    client = await gateway.connect()
+    client.send(get(target, *lines))
+    return client
+
+
+def ban(gateway: Serving, kind: str, value: str, **more: Any) -> ApplyBans:
+    now = gateway.clock()
+    fields = {"until": now + HOUR_S, "name": value, "at": now, **more}
+    return ApplyBans((Ban(kind=kind, value=value, **fields),))  # type: ignore[arg-type] # of rows
+
+
+async def test_a_reader_is_listed_with_its_client_stream_offset_and_bytes() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await follow(gateway, "s?offset=now&live=sse", AGENT)
+        await follow(gateway, "s?offset=now&live=long-poll", f"{AGENT} poll")
+        await waiting(gateway, 2)
+        await gateway.ask(put("other"))
+        page = await readers(gateway, order="bytes")
+        assert page.total == 2
+        events, poll = page.rows
+        assert (events.mode, events.status, events.route, events.stream) == (
+            "sse",
+            "live",
+            PREFIX,
+            "s",
+        )
+        assert (events.address, events.user_agent) == ("127.0.0.1", "curl/8.5")
+        assert (events.principal, events.account, events.behind) == ("", "", 0)
+        assert events.sent_bytes is not None
+        assert events.sent_bytes > 0, "its first control event"
+        assert (poll.mode, poll.user_agent, poll.sent_bytes) == ("long-poll", "curl/8.5 poll", None)
+        assert events.id != poll.id
+        assert events.offset == poll.offset
+
+
+async def test_sent_bytes_are_those_of_the_body_without_its_framing() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        client = await follow(gateway, "s?offset=now&live=sse")
+        await waiting(gateway, 1)
+        await client.head()
+        await gateway.ask(post("s", b"news"))
+        received = b""
+        while b"news" not in received or received.count(b"event: control") < 2:
+            received += await client.chunk()
+        (row,) = (await readers(gateway)).rows
+        assert row.sent_bytes == len(received)
+
+
+async def test_a_reader_that_does_not_read_is_slow_and_its_lag_is_listed() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        slow = await gateway.connect(receive_buffer=4096)
+        slow.send(get("s?offset=now&live=sse"))
+        await waiting(gateway, 1)
+        slow.pause()
+        for _ in range(20):
+            await gateway.ask(post("s", b"x" * 500_000))
+        (row,) = (await readers(gateway)).rows
+        assert row.status == "slow"
+        assert row.behind is not None
+        assert 0 < row.behind <= 10_000_000
+
+
+async def test_the_readers_of_an_origins_stream_are_listed_without_a_distance(
+    tmp_path: Path,
+) -> None:
+    async with guarded(tmp_path) as gateway:
+        tail = await reach_tail(gateway, f"{EDGE}/a/s", "ann")
+        await follow(gateway, f"{EDGE}/a/s?offset={tail}&live=sse", bearer("ann"))
+        await waiting(gateway, 1)
+        (row,) = (await readers(gateway, ReaderQuery(route=EDGE, stream="a/s"))).rows
+        assert (row.principal, row.account, row.behind) == ("ann", "token ann", None)
+
+
+ORDERS: tuple[ReaderOrder, ...] = ("behind", "since", "bytes", "stream", "principal", "address")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_pages_of_every_order_together_list_each_reader_once(order: ReaderOrder) -> None:
+    async with serving() as gateway:
+        for name in "abc":
+            await gateway.ask(put(name))
+        for number in range(11):
+            kind = "sse" if number % 2 else "long-poll"
+            await follow(gateway, f"{'abc'[number % 3]}?offset=now&live={kind}")
+        await waiting(gateway, 11)
+        seen: list[ReaderRow] = []
+        after = ""
+        while True:
+            page = await readers(gateway, order=order, after=after, limit=4)
+            assert page.total == 11
+            seen += page.rows
+            if page.after is None:
+                break
+            after = page.after
+        assert len({row.id for row in seen}) == len(seen) == 11
+        assert [rank(order, row) for row in seen] == sorted(rank(order, row) for row in seen)
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["x", "[1]", '["a", "b", "c"]', '{"a": 1}', '["a", "b"]', "9" * 5000],
+    ids=["text", "short", "long", "object", "of-another-order", "number"],
+)
+async def test_an_after_that_no_page_had_is_refused(after: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await follow(gateway, "s?offset=now&live=sse")
+        await waiting(gateway, 1)
+        answer = await gateway.inspector.answer(ListReaders(ALL, "behind", after))
+        assert answer == AnswerFailure(400, "after must be what came with the page before")
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"),
+    [(0, 1), (-3, 1), (10**9, MOST_READERS)],
+    ids=["none", "negative", "beyond the bound"],
+)
+async def test_a_page_has_at_least_one_reader_and_at_most_the_bound(limit: int, rows: int) -> None:
+    most = MOST_READERS + 1
+    async with serving(max_live_readers=most, max_connections=most + 9) as gateway:
+        await gateway.ask(put("s"))
+        for _ in range(most):
+            await follow(gateway, "s?offset=now&live=long-poll")
+        await waiting(gateway, most)
+        page = await readers(gateway, limit=limit)
+        assert (len(page.rows), page.total) == (rows, most)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (ReaderQuery(stream="a"), 2),
+        (ReaderQuery(stream="nowhere"), 0),
+        (ReaderQuery(route="/elsewhere"), 0),
+        (ReaderQuery(mode="sse"), 1),
+        (ReaderQuery(account=""), 3),
+        (ReaderQuery(account="token ann"), 0),
+        (ReaderQuery(address="127.0.0.1"), 3),
+        (ReaderQuery(address="10.0.0.1"), 0),
+        (ReaderQuery(text="CURL"), 1),
+        (ReaderQuery(text="127.0"), 3),
+    ],
+    ids=[
+        *("stream", "another stream", "another route", "mode", "anonymous", "principal"),
+        *("address", "another address", "user agent", "part of the address"),
+    ],
+)
+async def test_a_filter_chooses_readers(where: ReaderQuery, found: int) -> None:
+    async with serving() as gateway:
+        for name in "ab":
+            await gateway.ask(put(name))
+        await follow(gateway, "a?offset=now&live=sse", AGENT)
+        await follow(gateway, "a?offset=now&live=long-poll")
+        await follow(gateway, "b?offset=now&live=long-poll")
+        await waiting(gateway, 3)
+        assert (await readers(gateway, where)).total == found
+
+
+async def test_groups_sum_the_readers_of_an_address_a_principal_or_a_stream(
+    tmp_path: Path,
+) -> None:
+    async with guarded(tmp_path) as gateway:
+        for who in ("ann", "ann", "late"):
+            tail = await reach_tail(gateway, f"{PREFIX}/a/s", who)
+            await follow(gateway, f"{PREFIX}/a/s?offset={tail}&live=sse", bearer(who))
+        await waiting(gateway, 3)
+        found = {}
+        for by in ("principal", "address", "stream"):
+            answer = await gateway.inspector.answer(GroupReaders(ALL, by))
+            assert isinstance(answer, ReaderGroups)
+            assert answer.total == len(answer.rows)
+            found[by] = {row.key: row.readers for row in answer.rows}
+        assert found == {
+            "principal": {"token ann": 2, "token late": 1},
+            "address": {"127.0.0.1": 3},
+            "stream": {f"{PREFIX}/a/s": 3},
+        }
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_disconnected_reader_ends_and_may_come_back(prefix: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        tail = await reach_tail(gateway, f"{prefix}/a/s", "ann")
+        target = f"{prefix}/a/s?offset={tail}&live="
+        poll = await follow(gateway, f"{target}long-poll", bearer("ann"))
+        events = await follow(gateway, f"{target}sse", bearer("ann"))
+        other = await follow(gateway, f"{target}long-poll", bearer("late"))
+        await waiting(gateway, 3)
+        rows = (await readers(gateway, ReaderQuery(account="token ann"))).rows
+        ended = await gateway.inspector.answer(EndReaders(tuple(row.id for row in rows)))
+        assert ended == EndedReaderCount(2)
+        answer = await poll.answer()
+        assert (answer.status, answer.body) == (204, b"")
+        await events.head()
+        assert (await events.rest()).endswith(LAST_CHUNK)
+        await waiting(gateway, 1)
+        live = (gateway.edge if prefix == EDGE else gateway.route).traffic.live
+        assert live.sse.departures["disconnected"] == 1
+        assert live.long_poll.departures["disconnected"] == 1
+        assert await gateway.inspector.answer(EndReaders((rows[0].id,))) == EndedReaderCount(0)
+        poll.send(get(f"{target}long-poll", bearer("ann")))
+        await waiting(gateway, 2)
+        other.abort()
+
+
+@pytest.mark.parametrize(
+    "identity", ["", "1", "x-1", "-", "'"], ids=["empty", "number", "process", "dash", "quote"]
+)
+async def test_the_id_of_no_reader_ends_nobody(identity: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await follow(gateway, "s?offset=now&live=sse")
+        await waiting(gateway, 1)
+        assert await gateway.inspector.answer(EndReaders((identity,))) == EndedReaderCount(0)
+        assert gateway.limits.live_readers == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "forbidden"), (429, "client_limit_reached")], ids=["403", "429"]
+)
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_banned_principal_is_disconnected_and_refused_until_the_ban_ends(
+    prefix: str, status: int, code: str, tmp_path: Path
+) -> None:
+    """Whether its requests were remembered or not, and whatever they are."""
+    async with guarded(tmp_path) as gateway:
+        tail = await reach_tail(gateway, f"{prefix}/a/s", "ann")
+        polling = get(f"{prefix}/a/s?offset={tail}&live=long-poll", bearer("ann"))
+        reading = get(f"{prefix}/a/s?offset=-1", bearer("ann"))
+        poll, again = await gateway.connect(), await gateway.connect()
+        poll.send(polling)
+        await waiting(gateway, 1)
+        other = await follow(gateway, f"{prefix}/a/s?offset={tail}&live=sse", bearer("late"))
+        await waiting(gateway, 2)
+        assert [(await again.ask(reading)).status for _ in range(2)] == [200, 200]
+        question = ban(gateway, "principal", "token ann", status=status)
+        assert await gateway.inspector.answer(question) == EndedReaderCount(1)
+        assert (await poll.answer()).status == 204
+        for client, wire in ((poll, polling), (again, reading), (again, reading)):
+            refused = await client.ask(wire)
+            assert refused.status == status
+            assert msgspec.json.decode(refused.body)["code"] == code
+            assert ("retry-after" in refused.headers) == (status == 429)
+        assert (await again.ask(get(f"{prefix}/a/s?offset=-1", bearer("late")))).status == 200
+        gateway.clock.advance(HOUR_S)
+        assert (await again.ask(get(f"{prefix}/a/s?offset=-1", bearer("all")))).status == 200
+        assert (await again.ask(reading)).status == 200
+        other.abort()
+
+
+async def test_a_banned_address_is_refused_as_trusted_proxies_report_it() -> None:
+    async with serving(trusted_proxies=["127.0.0.0/8"]) as gateway:
+        await gateway.ask(put("s"))
+        near, far = "X-Forwarded-For: 10.1.1.1", "X-Forwarded-For: 10.1.1.2"
+        first = await follow(gateway, "s?offset=now&live=sse", near)
+        await follow(gateway, "s?offset=now&live=sse", far)
+        await waiting(gateway, 2)
+        await gateway.inspector.answer(ban(gateway, "address", "10.1.1.1"))
+        await first.head()
+        await first.rest()
+        await waiting(gateway, 1)
+        for _ in range(2):
+            assert (await gateway.ask(get("s?offset=-1", near))).status == 403
+            assert (await gateway.ask(get("s?offset=-1", far))).status == 200
+        assert (await gateway.ask(post("s", b"x", near))).status == 403
+        assert (await gateway.ask(post("s", b"x", far))).status == 204
+
+
+async def test_bans_that_are_not_among_the_newest_are_over() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await gateway.inspector.answer(ban(gateway, "address", "127.0.0.1"))
+        assert (await gateway.ask(get("s?offset=-1"))).status == 403
+        await gateway.inspector.answer(ApplyBans(()))
+        assert (await gateway.ask(get("s?offset=-1"))).status == 200
+
+
+async def test_a_ban_without_a_duration_only_disconnects_once() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await follow(gateway, "s?offset=now&live=sse")
+        await waiting(gateway, 1)
+        question = ban(gateway, "address", "127.0.0.1", until=gateway.clock())
+        assert await gateway.inspector.answer(question) == EndedReaderCount(1)
+        await follow(gateway, "s?offset=now&live=sse")
+        await waiting(gateway, 1)
+        assert await gateway.inspector.answer(question) == EndedReaderCount(0), "the same decision"
+
+
+async def test_the_use_of_each_principal_is_counted_whoever_answers(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        tail = await reach_tail(gateway, f"{PREFIX}/a/s", "ann")
+        before, wrote = await usage(gateway, "token ann"), await usage(gateway, "token all")
+        client = await gateway.connect()
+        size = 0
+        for _ in range(3):  # the second is answered from memory
+            answer = await client.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ann")))
+            size += len(answer.body)
+        refused = await client.ask(post(f"{PREFIX}/b/s", b"no", bearer("ann")))
+        assert refused.status == 403
+        assert (await client.ask(post(f"{PREFIX}/a/s", b"12345", bearer("all")))).status == 204
+        poll = await follow(gateway, f"{PREFIX}/a/s?offset={tail}&live=long-poll", bearer("ann"))
+        size += len((await poll.answer()).body)
+        found = await usage(gateway, "token ann")
+        assert found.requests - before.requests == 5
+        assert (found.failures, found.appends) == (1, 1)
+        assert found.sent_bytes - before.sent_bytes == size + len(refused.body)
+        assert found.last_used_at == gateway.clock()
+        writer = await usage(gateway, "token all")
+        assert writer.appends == 1
+        assert writer.received_bytes - wrote.received_bytes == 5
+
+
+async def test_the_bytes_of_live_readers_count_for_their_principal(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        tail = await reach_tail(gateway, f"{PREFIX}/a/s", "ann")
+        before = await usage(gateway, "token ann")
+        client = await follow(gateway, f"{PREFIX}/a/s?offset={tail}&live=sse", bearer("ann"))
+        await waiting(gateway, 1)
+        (row,) = (await readers(gateway)).rows
+        during = await usage(gateway, "token ann")
+        assert during.readers == 1
+        assert during.sent_bytes - before.sent_bytes == row.sent_bytes
+        client.abort()
+        await waiting(gateway, 0)
+        after = await usage(gateway, "token ann")
+        assert (after.readers, after.sent_bytes) == (0, during.sent_bytes)
+
+
+async def usage(gateway: Serving, account: str) -> Any:
+    answer = await gateway.inspector.answer(ListUsages("requests"))
+    assert isinstance(answer, UsageList)
+    assert answer.total == len(answer.rows)
+    return next(row for row in answer.rows if row.account == account)
