@@ -25,6 +25,7 @@ from admin.record.refusals import Refusals
 from admin.streams import lists, runs
 from admin.streams.bulk.job_files import JobFiles, job_folder
 from admin.streams.bulk.jobs import BulkJobs
+from admin.streams.scans import StreamContents
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
+    from admin.streams.filters import MessageFilter
     from gateway.settings import Settings
     from gateway.telemetry.inspection import LimitStream, RunStatus
 
@@ -72,7 +74,6 @@ class Console:
         self._recorder = recorder
         self.event_record = recorder.events.record
         self.usage = recorder.usage
-        self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
@@ -80,6 +81,7 @@ class Console:
         self.reloads = ConsoleReloads(setup, source.health)
         self.credentials = ConsoleCredentials(source, setup)
         self._routes = ConsoleRoutes(settings)
+        self.contents = StreamContents(streams, self._routes)
         self.changes = ConsoleChanges(
             streams,
             self._routes,
@@ -163,15 +165,25 @@ class Console:
         _, name = self._routes.stream(route, name)
         return await self._described(DescribeStream(route, name))
 
-    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
-        """Return messages from a place on, or with the offset LATEST the last ones."""
+    async def messages(
+        self,
+        route: str,
+        name: str,
+        place: MessagePlace,
+        limit: int,
+        wanted: MessageFilter | None = None,
+    ) -> Messages:
+        """Return messages from a place on, or with the offset LATEST the last ones.
+
+        With `wanted` those that fit, of a bounded number.
+        """
         path, _ = self._routes.stream(route, name)
-        return await self._streams.messages(path, place, limit)
+        return await self.contents.messages(path, place, limit, wanted)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
         """Yield messages behind an offset as they come, until the stream is closed."""
         path, _ = self._routes.stream(route, name)
-        return self._streams.follow(path, offset)
+        return self.contents.follow(path, offset)
 
     async def explanation(
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"

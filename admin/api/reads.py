@@ -10,9 +10,9 @@ from admin.alerting.views import alerts_view
 from admin.api.values import (
     OfCdnFile,
     OfEvents,
-    OfMessages,
     OfRoute,
     OfRuns,
+    OfSearch,
     OfSpan,
     OfStream,
     OfTokens,
@@ -23,6 +23,8 @@ from admin.console import CONSOLE
 from admin.model.bulk import BulkList
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
+from admin.streams.filters import message_filter
+from admin.streams.times import place_since
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -94,10 +96,13 @@ async def events(request: web.Request, query: OfEvents, _body: None) -> EventLis
     return select(request.app[CONSOLE].event_record, wanted, query.limit)
 
 
-async def messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
-    """Return messages of a stream from a place on."""
-    place = MessagePlace(query.offset, query.skip)
-    return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
+async def messages(request: web.Request, query: OfSearch, _body: None) -> Messages:
+    """Return messages of a stream from a place on, all or those that fit."""
+    console, place = request.app[CONSOLE], MessagePlace(query.offset, query.skip)
+    wanted = message_filter(query.text, query.path, query.value)
+    if query.since is not None:
+        place = place_since(await console.stream(query.route, query.name), query.since)
+    return await console.messages(query.route, query.name, place, query.limit, wanted)
 
 
 async def explain(request: web.Request, _query: None, body: RequestToExplain) -> Explanation:

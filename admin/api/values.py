@@ -12,6 +12,7 @@ from admin.model.kinds import Level, Span
 from admin.model.overview import RouteView
 from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
+from admin.streams.scans import ExportFormat
 from gateway.access.signed.read_tokens import LONGEST_SUBJECT
 from gateway.access.static.revocation_entries import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
@@ -82,6 +83,30 @@ class OfMessages(msgspec.Struct, frozen=True):
     offset: str = "-1"
     skip: Annotated[int, msgspec.Meta(ge=0)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_MESSAGES)] = USUAL_MESSAGES
+
+
+class OfSearch(OfMessages, frozen=True):
+    """Messages from a place on that fit: by their text, and by the value at a path in them.
+
+    `since` (epoch seconds) begins at the first ones that may be as new, in place of `offset`.
+    """
+
+    text: str = ""
+    path: str = ""
+    value: str = ""
+    since: float | None = None
+
+
+class OfExport(msgspec.Struct, frozen=True):
+    """A stream's messages from an offset on, one a line, or the stream as it is."""
+
+    route: str
+    name: str
+    offset: str = "-1"
+    format: ExportFormat = "ndjson"
+    text: str = ""
+    path: str = ""
+    value: str = ""
 
 
 class OfTail(msgspec.Struct, frozen=True):

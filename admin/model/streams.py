@@ -58,8 +58,9 @@ class Message(msgspec.Struct, frozen=True):
     """A message of a JSON stream, or a piece of any other.
 
     `text` is what it says if it is text, else None, and `data` are its bytes. Both are cut where
-    `truncated`. The protocol tells offsets between answers, and not between the messages of one:
-    so `next_offset` is known of the last one alone.
+    `truncated`. The protocol has offsets between responses, and not between the messages of one.
+    They are known where each message is a record of a log of Headgate, and else before the first
+    message of a response and behind its last one.
     """
 
     size: int  # bytes, uncut; of what is too long to be read, those that were
@@ -67,6 +68,7 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes | None
     truncated: bool = False
     next_offset: str | None = None
+    offset: str | None = None  # at which the message begins
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -81,3 +83,4 @@ class Messages(msgspec.Struct, frozen=True):
     behind: MessagePlace | None
     tail: str | None
     closed: bool = False  # and this is its end
+    searched: int | None = None  # messages that a search has looked at

@@ -127,7 +127,7 @@ def _is_shown(name: str, tab: object) -> bool:
     return name in {f"{REGION}instance", f"{REGION}head", f"{REGION}{tab}"}
 
 
-def link(path: str, **query: object) -> str:
+def link(path: str, /, **query: object) -> str:
     """Return a path with a query, without its empty parameters."""
     parameters = {key: str(value) for key, value in query.items() if value not in {"", None}}
     return f"{path}?{urlencode(parameters)}" if parameters else path

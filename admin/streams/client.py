@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.access.console import ConsoleToken
     from gateway.settings import Settings
 
+_RANGE = re.compile(r'"[0-9a-f]+:(\d{16}_\d{16}):(\d{16}_\d{16})(?::[a-z]+)?"', re.ASCII)
 LATEST = "latest"  # of the console alone: as far before the tail as a screen shows
 LATEST_BYTES = 64 << 10
 # A chunk is 256 KiB and the rest of an append, of which the largest are cut.
@@ -57,6 +59,21 @@ class ShownProblem(msgspec.Struct):
     """The part of a problem (RFC 9457) that is shown."""
 
     detail: str = ""
+
+
+class ChunkReply(NamedTuple):
+    """The response to a read: its body, the offsets around it, and whether it ends the stream.
+
+    `start` is "" where the server does not say at which offset the body begins.
+    """
+
+    content_type: str
+    body: bytes
+    is_whole: bool  # else the body is cut
+    start: str
+    next_offset: str
+    up_to_date: bool
+    closed: bool
 
 
 class _ReadReply(NamedTuple):
@@ -181,16 +198,35 @@ class StreamClient:
         return _page(MessagePlace(offset, max(0, len(read.messages) - limit)), read, limit)
 
     async def _read(self, path: str, offset: str, *, live: bool = False) -> _ReadReply:
+        read = await self.fetch(path, offset, live=live)
+        messages = split(
+            read.content_type,
+            read.body,
+            whole=read.is_whole,
+            next_offset=read.next_offset,
+            start=read.start,
+        )
+        return _ReadReply(
+            read.content_type, messages, read.next_offset, read.up_to_date, read.closed
+        )
+
+    async def fetch(
+        self, path: str, offset: str, most: int = LONGEST_BODY, *, live: bool = False
+    ) -> ChunkReply:
+        """Return the response to a read from an offset on, with at most `most` bytes of its body.
+
+        Raises NotTold.
+        """
         query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
         async with self._request("GET", path, query=query, live=live) as answer:
-            body = await _at_most(answer, LONGEST_BODY)
+            body = await _at_most(answer, most)
             headers = answer.headers
-            content_type = headers.get("Content-Type", "")
             next_offset = headers.get("Stream-Next-Offset", "")
-            whole = len(body) <= LONGEST_BODY
-            return _ReadReply(
-                content_type,
-                split(content_type, body[:LONGEST_BODY], whole=whole, next_offset=next_offset),
+            return ChunkReply(
+                headers.get("Content-Type", ""),
+                body[:most],
+                len(body) <= most,
+                start_of(headers.get("ETag", ""), next_offset),
                 next_offset,
                 headers.get("Stream-Up-To-Date", "").lower() == "true",
                 headers.get("Stream-Closed", "").lower() == "true",
@@ -271,6 +307,12 @@ def canonical(route: str, name: str) -> tuple[str, str]:
     except BadRequest as refusal:
         raise NotTold(400, refusal.detail) from refusal
     return path, path[len(route) + 1 :]
+
+
+def start_of(etag: str, next_offset: str) -> str:
+    """Return the offset at which a response of a Headgate begins, by its ETag; else ""."""
+    match = _RANGE.fullmatch(etag)
+    return match[1] if match is not None and match[2] == next_offset else ""
 
 
 def checked(content_type: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from admin.model.streams import Message
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, is_text, json_messages
+from gateway.protocol.streams.offsets import format_offset, parse_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # What a screen shows of one message; a page has at most MOST_MESSAGES of them.
 LONGEST_MESSAGE = 16 << 10
@@ -18,13 +22,19 @@ MOST_MESSAGES = 200
 USUAL_MESSAGES = 50
 
 
-def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> list[Message]:
-    """Split a body into messages; the last one has the offset behind it.
+def split(
+    content_type: str, body: bytes, *, whole: bool, next_offset: str, start: str = ""
+) -> list[Message]:
+    """Split a body that begins at the offset `start` into messages.
+
+    The last one has the offset behind it, and so have others whose offsets are known.
 
     The last message of a body that is not `whole` is cut; cut JSON is a single message.
     """
     if is_json(content_type):
-        messages = _json(body) if whole else [_message_of(body, cut=True, text=True)]
+        messages = (
+            _json(body, start, next_offset) if whole else [_message_of(body, cut=True, text=True)]
+        )
     else:
         text = is_text(content_type)
         if text and not whole:
@@ -33,15 +43,42 @@ def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> l
     if messages:
         last = messages[-1]
         cut = last.truncated or not whole
-        messages[-1] = Message(last.size, last.text, last.data, cut, next_offset)
+        messages[-1] = replace(last, truncated=cut, next_offset=next_offset)
     return messages
 
 
-def _json(body: bytes) -> list[Message]:
+def _json(body: bytes, start: str, next_offset: str) -> list[Message]:
     try:
-        return [_message_of(item, cut=False, text=True) for item in json_messages(body)]
+        items = json_messages(body)
     except BadRequest:  # an origin may send what it calls JSON
         return [_message_of(body, cut=False, text=True)]
+    offsets = json_offsets([len(item) for item in items], start, next_offset)
+    return [json_message(it, offsets[at], offsets[at + 1]) for at, it in enumerate(items)]
+
+
+def json_message(item: bytes, offset: str | None, next_offset: str | None) -> Message:
+    """Return a message of a JSON stream as it is shown, with the offsets around it."""
+    shown = _message_of(item, cut=False, text=True)
+    return replace(shown, offset=offset, next_offset=next_offset)
+
+
+def json_offsets(sizes: Sequence[int], start: str, end: str) -> list[str | None]:
+    """Return the offsets before, between and behind messages of these sizes; None if unknown.
+
+    Offsets count the bytes of records. A record has several messages if one append had them, with a
+    comma between two, and no offset leads there. If the sizes add up to all bytes there is no such
+    record. If there are commas, it cannot be told where.
+    """
+    offsets: list[str | None] = [None] * (len(sizes) + 1)
+    offsets[0], offsets[-1] = start or None, end or None
+    try:
+        begin, behind = parse_offset(start, "start"), parse_offset(end, "end")
+    except BadRequest:  # of another server
+        return offsets
+    if begin.generation == behind.generation and behind.position - begin.position == sum(sizes):
+        positions = accumulate(sizes, initial=begin.position)
+        return [format_offset(begin.generation, position) for position in positions]
+    return offsets
 
 
 def _message_of(message: bytes, *, cut: bool, text: bool) -> Message:

@@ -11,6 +11,7 @@ from gateway.live.reader_states import readers_by_mode
 from gateway.protocol.own_limits import limits_of
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
+    KnownTime,
     ProducerRow,
     StreamDescription,
 )
@@ -44,6 +45,7 @@ def described(
         len(active.producers),
         {} if feed is None else readers_by_mode(feed),
         limits,
+        tuple(KnownTime(mark.time, state.offset(mark.position)) for mark in state.marks),
     )
 
 

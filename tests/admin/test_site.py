@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.streams import MessagePlace, Messages
+    from admin.streams.filters import MessageFilter
     from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -323,7 +324,14 @@ class Reading(MadeUp):
         super().__init__()
         self.reads = 0
 
-    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
+    async def messages(
+        self,
+        route: str,
+        name: str,
+        place: MessagePlace,
+        limit: int,
+        wanted: MessageFilter | None = None,
+    ) -> Messages:
         self.reads += 1
         return await super().messages(route, name, place, limit)
 

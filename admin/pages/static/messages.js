@@ -177,6 +177,16 @@ function makeList(element, isJson) {
     isDrawing = true;
   };
 
+  // Where the message begins, if that is known, as a link that shows the stream from there.
+  function place(offset) {
+    if (!offset) return [];
+    const line = make("p", "muted", "At ");
+    const there = make("a", "", offset);
+    there.href = `/stream?${new URLSearchParams({ route: element.dataset.route, name: element.dataset.name, offset })}`;
+    line.append(there);
+    return [line];
+  }
+
   function select(number) {
     if (!rows.length) return;
     selected = Math.max(first, Math.min(first + rows.length - 1, number));
@@ -185,7 +195,8 @@ function makeList(element, isJson) {
     if (top + ROW > view.scrollTop + view.clientHeight) view.scrollTop = top + ROW - view.clientHeight;
     view.setAttribute("aria-activedescendant", `message-${selected}`);
     draw();
-    detail.replaceChildren(...payload(rows[selected - first], isJson));
+    const message = rows[selected - first];
+    detail.replaceChildren(...payload(message, isJson), ...place(message.offset));
   }
 
   view.addEventListener("scroll", () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
@@ -17,16 +18,22 @@ from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame, streams_url
 from admin.streams.client import LATEST
+from admin.streams.filters import message_filter
+from admin.streams.scans import MOST_EXPORTED_BYTES
+from admin.streams.times import place_since
 from gateway.protocol.bodies.content import is_json
 from gateway.protocol.http.name_search import spoken
 from gateway.protocol.own_limits import LimitChanges
+from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from admin.pages.visit import Visit
+    from gateway.telemetry.inspection import StreamDescription
 
 PATH = "/stream"
+CONDITIONS = ("text", "path", "value")  # of a search in messages
 MESSAGES = 50  # on a page without scripts
 TABS = {
     "messages": "Messages",
@@ -74,18 +81,26 @@ async def show(visit: Visit) -> TemplatePage:
         "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
-        values |= await _messages(visit, route, name)
+        values |= await _messages(visit, route, name, described)
     return TemplatePage("stream.html", values)
 
 
-async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
+async def _messages(
+    visit: Visit, route: str, name: str, described: StreamDescription
+) -> dict[str, object]:
     """Return what the tab of messages shows: a part of them, or why there is none."""
-    offset = visit.query.get("offset", "") or LATEST
-    skip = visit.query.get("skip", "0")
+    query = visit.query
+    conditions = {key: query.get(key, "") for key in CONDITIONS}
+    offset = query.get("offset", "") or (BEGINNING if any(conditions.values()) else LATEST)
+    skip = query.get("skip", "0")
     place = MessagePlace(offset, int(skip) if skip.isascii() and skip.isdecimal() else 0)
-    page, trouble = None, None
+    page, trouble, wanted = None, None, None
     try:
-        page = await visit.console.messages(route, name, place, MESSAGES)
+        wanted = message_filter(**conditions)
+        if since := query.get("since", ""):
+            place = place_since(described, _moment(since))
+            offset = place.offset
+        page = await visit.console.messages(route, name, place, MESSAGES, wanted)
     except NotTold as refusal:
         trouble = refusal
     begin = page.begin.offset if page else "-1" if offset == LATEST else offset
@@ -96,8 +111,22 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
         "page": page,
         "trouble": trouble,
         "offset": offset,
+        "conditions": conditions,
+        "since": query.get("since", ""),
+        "is_filtered": wanted is not None or any(conditions.values()),
+        "export_from": BEGINNING if offset == LATEST else offset,
+        "most_exported": MOST_EXPORTED_BYTES,
         "curl": f"curl -i {shlex.quote(url)}",
     }
+
+
+def _moment(text: str) -> float:
+    """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise NotTold(400, "since must be a time such as 2026-03-01 12:05") from None
 
 
 async def submit(visit: Visit) -> NoReturn:

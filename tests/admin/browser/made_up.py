@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
+    from admin.streams.filters import MessageFilter
     from gateway.access.signed.read_tokens import TokenRequest
     from gateway.access.static.revocation_entries import RevocationEntry
     from gateway.telemetry.inspected_readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
@@ -855,7 +856,14 @@ class MadeUp(Console):
             {"sse": 31, "long-poll": 12},
         )
 
-    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
+    async def messages(
+        self,
+        route: str,
+        name: str,
+        place: MessagePlace,
+        limit: int,
+        wanted: MessageFilter | None = None,
+    ) -> Messages:
         offset = "0000000001_0000000000036024"
         if place.offset == "latest":
             place = MessagePlace("0000000001_0000000000031024")
@@ -864,7 +872,14 @@ class MadeUp(Console):
             message = Message(256, None, data, truncated=False, next_offset=offset)
             return Messages("application/octet-stream", place, (message,), None, offset)
         texts = [*PAYLOADS, *(f'{{"token": "word {n}"}}' for n in range(limit - len(PAYLOADS)))]
-        told = tuple(Message(len(text.encode()), text, None) for text in texts)
+        told = tuple(
+            Message(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
+            for at, text in enumerate(texts)
+        )
+        if wanted is not None:
+            behind = MessagePlace(offset) if wanted.text == "some" else None
+            fitting = () if wanted.text == "nothing" else told[:3]
+            return Messages("application/json", place, fitting, behind, None, searched=48_210)
         behind = None if place.skip else MessagePlace(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)
 

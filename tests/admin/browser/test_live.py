@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
+    from admin.streams.filters import MessageFilter
+
 STREAM = "/stream?route=/v1/stream&name=chat/0000"
 PAGE = 200  # messages that the page's script asks for at once
 
@@ -191,7 +193,14 @@ class Endless(MadeUp):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
+    async def messages(
+        self,
+        route: str,
+        name: str,
+        place: MessagePlace,
+        limit: int,
+        wanted: MessageFilter | None = None,
+    ) -> Messages:
         if place.offset == "latest":
             last = (Message(1, "9", None),)
             return Messages("application/json", place, last, None, "9")

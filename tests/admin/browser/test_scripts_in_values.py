@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.tokens import TokensView
+    from admin.streams.filters import MessageFilter
     from gateway.telemetry.inspection import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -200,7 +201,14 @@ class Hostile(MadeUp):
             told.readers_by_mode,
         )
 
-    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
+    async def messages(
+        self,
+        route: str,
+        name: str,
+        place: MessagePlace,
+        limit: int,
+        wanted: MessageFilter | None = None,
+    ) -> Messages:
         told = tuple(Message(len(it.encode()), it, None) for it in (name, *PAYLOADS))
         return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
 
