@@ -54,6 +54,10 @@ class ConsoleChanges:
         self._routes = routes
         self._describe = describe
 
+    def check_route(self, route: str) -> None:
+        """Raise NotTold if no route has this prefix."""
+        self._routes.check(route)
+
     async def create(self, route: str, name: str, wish: NewStream) -> StreamDescription:
         """Create a stream; return it."""
         if not name:

@@ -1,5 +1,6 @@
 // Makes an element's content like new HTML by changing what differs, and nothing else: what has
-// the focus, the pointer, a selection or a scroll position keeps it.
+// the focus, the pointer, a selection or a scroll position keeps it. An element with an id stays the
+// same one where others come or go before it, so a row keeps its tick.
 
 export function morph(element, html) {
   const wanted = document.createElement("template");
@@ -8,14 +9,30 @@ export function morph(element, html) {
 }
 
 function alike(element, wanted) {
-  const old = [...element.childNodes];
-  const fresh = [...wanted.childNodes];
-  fresh.forEach((node, at) => {
-    if (at >= old.length) element.append(node);
-    else if (isSame(old[at], node)) update(old[at], node);
-    else old[at].replaceWith(node);
-  });
-  for (const node of old.slice(fresh.length)) node.remove();
+  const ids = new Set([...wanted.children].map((node) => node.id).filter(Boolean));
+  const known = new Map([...element.children].map((child) => [child.id, child]));
+  const isComing = (node) => node.id && ids.has(node.id);
+  let place = element.firstChild; // what is before it is as it is wanted
+  for (const node of [...wanted.childNodes]) {
+    const own = node.id ? known.get(node.id) : null;
+    while (own && place && place !== own && !isComing(place)) place = removed(place);
+    if (own && place !== own) element.insertBefore(own, place);
+    const old = own ?? (place && isSame(place, node) ? place : null);
+    if (old && isSame(old, node)) {
+      if (old === place) place = place.nextSibling;
+      update(old, node);
+    } else {
+      if (place && !isComing(place)) place = removed(place);
+      element.insertBefore(node, place);
+    }
+  }
+  while (place) place = removed(place);
+}
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 const isSame = (one, other) =>

@@ -22,6 +22,9 @@ class SearchedStreams(Protocol):
 class ChangedStreams(Protocol):
     """The console's changes of one stream. Each method raises NotTold."""
 
+    def check_route(self, route: str) -> None:
+        """Raise NotTold if no route has this prefix: its streams are not gone, but out of reach."""
+
     async def delete(self, route: str, name: str, stream_id: str | None) -> None:
         """Delete the stream at a name, if it is the one with this id."""
 

@@ -76,6 +76,7 @@ class BulkJobs:
             raise NotTold(400, f"select {MOST_SELECTED} streams at most, or search for them")
         if wish.names and (wish.begins or wish.contains or wish.glob):
             raise NotTold(400, "give names or a search, not both")
+        self._ways[1].check_route(wish.route)
         await self._make_room()
         job = BulkJob(
             id=secrets.token_hex(6),

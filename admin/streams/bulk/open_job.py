@@ -181,6 +181,7 @@ class OpenJob:
         """Change streams, and wait for as long as the rate wants it; return their results."""
         time = asyncio.get_running_loop().time
         began = time()
+        self._changes.check_route(self.job.search.route)  # a reload may have removed it
         results = await asyncio.gather(*map(self._changed, batch))
         self._set(progress=added(self.job.progress, results), trouble=None)
         if all(it.kind != "left" for it in results):

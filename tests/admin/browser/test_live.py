@@ -73,6 +73,65 @@ async def test_the_stop_button_of_an_updated_row_keeps_focus_and_stops_its_run(
         assert console.done == [("stop", "chat/00000000-5d1c-4e7e-9d5a-0c7a4c1f0000")]
 
 
+MORPH = """async ([before, after]) => {
+  const { morph } = await import("/static/morph.js");
+  const box = document.createElement("div");
+  document.querySelector("main").append(box);
+  box.innerHTML = before;
+  for (const it of box.querySelectorAll("input")) it.checked = it.hasAttribute("data-tick");
+  const kept = new Map([...box.querySelectorAll("[id]")].map((it) => [it.id, it]));
+  box.querySelector("[data-focus]")?.focus();
+  morph(box, after);
+  const same = [...box.querySelectorAll("[id]")].filter((it) => kept.get(it.id) === it);
+  return [
+    box.innerHTML.replaceAll("\\n", ""),
+    same.map((it) => it.id),
+    [...box.querySelectorAll("input:checked")].map((it) => it.closest("[id]").id),
+    document.activeElement.closest("[id]")?.id ?? "",
+  ];
+}"""
+
+
+def rows(*names: str, ticked: str = "", focus: str = "") -> str:
+    return "\n".join(
+        f'<p id="row:{name}"><input type="checkbox"{" data-tick" * (name in ticked)}'
+        f"{' data-focus' * (name == focus)}>{name}</p>"
+        for name in names
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("bcd", "abcd", id="a-row-comes-before"),
+        pytest.param("abcd", "acd", id="a-row-goes"),
+        pytest.param("abcd", "xcyz", id="most-rows-are-others"),
+        pytest.param("abc", "cba", id="another-order"),
+        pytest.param("c", "", id="all-rows-go"),
+        pytest.param("", "ab", id="the-first-rows-come"),
+    ],
+)
+async def test_a_ticked_row_keeps_its_tick_wherever_it_is_after_an_update(
+    browser: Browser, before: str, after: str
+) -> None:
+    async with showing(browser, MadeUp(), "/about") as tab:
+        html = rows(*after)
+        pair = [f"<h2>Rows</h2>\n{rows(*before, ticked='c')}", f"<h2>New</h2>\n{html}"]
+        shown, same, ticked, _ = await tab.page.evaluate(MORPH, pair)
+        assert shown == f"<h2>New</h2>{html}".replace("\n", "")
+        assert set(same) == {f"row:{it}" for it in set(before) & set(after)}
+        assert ticked == ["row:c"] * ("c" in before and "c" in after)
+
+
+@pytest.mark.parametrize("after", ["abc", "xc", "cd"])
+async def test_a_box_with_the_focus_keeps_it_when_other_rows_come_or_go(
+    browser: Browser, after: str
+) -> None:
+    async with showing(browser, MadeUp(), "/about") as tab:
+        pair = [rows(*"bc", focus="c"), rows(*after)]
+        assert (await tab.page.evaluate(MORPH, pair))[3] == "row:c"
+
+
 async def test_a_card_keeps_its_size_when_its_numbers_change(browser: Browser) -> None:
     console = MadeUp()
     sizes = "(cards) => cards.map((it) => JSON.stringify(it.getBoundingClientRect()))"
