@@ -95,6 +95,7 @@ class Recorder:
         """Record the counts since the last look. Raises TimeoutError after LOOK_S."""
         async with asyncio.timeout(LOOK_S):
             samples = await self._source.measure()
+            await asyncio.sleep(0)  # each may take milliseconds
             health = await self._source.health()
             processes = await self._source.processes()
         now = self._setup.clock()

@@ -40,7 +40,7 @@ COMPARED = 100_000
 SEARCH_S = 0.15
 NAMES_AT_ONCE = 2_000  # of one request to the log: half a millisecond of a Redis
 LOOKS = 10  # at the log for one page: where many are over a page is short, and the next goes on
-AT_ONCE = 2_000  # active streams looked at in one turn: about a millisecond
+AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 
 
 class StreamList:

@@ -204,7 +204,8 @@ def of_this_process() -> Snapshot:
         # Those after the name of the program, which may have blanks in it (proc_pid_stat(5)).
         stat = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
         booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
-        files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list of texts, and no paths
+        # Since Linux 6.2 their number is the size of the folder. To list 10,000 takes 8 ms.
+        files = Path("/proc/self/fd").stat().st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     except OSError:
         return ()
     ticks = os.sysconf("SC_CLK_TCK")

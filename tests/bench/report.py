@@ -130,7 +130,8 @@ def _table(section: Section) -> Table:
 
 
 def _cell(figures: Figures, column: Column) -> str:
-    return f"{figures[column.key]:,.{column.decimals}f}"
+    """Return a figure as text; a load without it has none."""
+    return f"{figures[column.key]:,.{column.decimals}f}" if column.key in figures else ""
 
 
 def remark(figures: Mapping[str, float]) -> str:

@@ -99,7 +99,10 @@ def _loads(
 def _cell(figures: Mapping[str, float] | None, columns: Sequence[Mapping[str, Any]]) -> str:
     if figures is None:
         return "–"
-    shown = " · ".join(f"{figures[it['key']]:,.{it['decimals']}f}" for it in columns)
+    shown = " · ".join(
+        f"{figures[it['key']]:,.{it['decimals']}f}" if it["key"] in figures else "–"
+        for it in columns
+    )
     return f"{shown} ({doubt})" if (doubt := remark(figures)) else shown
 
 

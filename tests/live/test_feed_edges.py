@@ -13,9 +13,11 @@ import pytest
 
 from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
+from gateway.live import sse_readers
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_readers import SseReader
+from gateway.protocol.bodies import sse
 from gateway.protocol.responses import RESPONSE_HEADERS
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
@@ -280,6 +282,36 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_whose_buffer_is_full() -> Non
         assert text(await up_to(slow, len(expected))) == expected.decode()
         received = await slow.event_bytes_until(b"}\n\n")
         assert b":\n\n:\n\nevent" not in received
+
+
+async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sse_readers, "HEARTBEATS_AT_ONCE", 2)
+    loop = asyncio.get_running_loop()
+    beats = [0]  # in each pass of the loop
+
+    def count_pass() -> None:
+        beats.append(0)
+        if gateway.limits.live_readers:
+            loop.call_soon(count_pass)
+
+    def count_beat(reader: SseReader, framed: bytes, size: int) -> None:
+        beats[-1] += sse.HEARTBEAT in framed
+        write(reader, framed, size)
+
+    write = SseReader.write
+    async with serving(heartbeat=0.05) as gateway:
+        await gateway.ask(put("s"))
+        readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(5)]
+        monkeypatch.setattr(SseReader, "write", count_beat)
+        loop.call_soon(count_pass)
+        for reader in readers:
+            await reader.event_bytes_until(b":\n\n")
+        assert set(beats) - {0} == {1, 2}, "five are two, two and one"
+        readers.pop().close()
+        for reader in readers:
+            await reader.event_bytes_until(b":\n\n:\n\n")
 
 
 # ---------------------------------------------------------------- HTTP/1.0

@@ -363,7 +363,10 @@ def stalls(
     """
     entries = catalogue(server, size, in_heads=in_heads)
     first = next(entries)
-    with _measured_waits(server) as worst:
+    # What is not cached is answered by an origin, whose own time is none of this server's.
+    offsets = ("-1",) if is_before_origin(server) else ("-1", "now")
+    targets = [f"/v1/stream/ping?offset={offset}" for offset in offsets]
+    with measured_waits(server.port, server.admin_port, server.pid, targets) as worst:
         for name, send in (first, *entries):
             if only is None or name in only:
                 worst()
@@ -375,13 +378,12 @@ def stalls(
 
 
 @contextlib.contextmanager
-def _measured_waits(server: Headgate) -> Iterator[Callable[[], Stall]]:
+def measured_waits(
+    port: int, admin_port: int, pid: int, targets: Sequence[str]
+) -> Iterator[Callable[[], Stall]]:
     """Another client; what is given tells how long it waited at most since it was last asked."""
     command = [sys.executable, "-m", "tests.support.pinging"]
-    numbers = [str(number) for number in (server.port, server.admin_port, server.pid)]
-    # What is not cached is answered by an origin, whose own time is none of this server's.
-    offsets = ("-1",) if is_before_origin(server) else ("-1", "now")
-    targets = [f"/v1/stream/ping?offset={offset}" for offset in offsets]
+    numbers = [str(number) for number in (port, admin_port, pid)]
     with subprocess.Popen(
         [*command, *numbers, *targets],
         stdin=subprocess.PIPE,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from contextlib import closing
@@ -129,6 +130,11 @@ def test_process_metrics_report_the_memory_and_cpu_of_this_process() -> None:
     assert told["process_resident_memory_bytes"] == pytest.approx(
         pages * os.sysconf("SC_PAGESIZE"), rel=0.1
     )
+    with contextlib.ExitStack() as opened:
+        for _ in range(100):
+            opened.enter_context(open("/dev/null"))  # noqa: PTH123 - any file will do
+        more = {it.metric.name: it.number for it in metrics.of_this_process()}
+    assert more["process_open_fds"] - told["process_open_fds"] == pytest.approx(100, abs=5)
     assert told["process_cpu_seconds_total"] == pytest.approx(sum(os.times()[:2]), abs=0.5)
 
 

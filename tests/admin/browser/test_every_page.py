@@ -36,16 +36,14 @@ ALIKE = {
 # Of pages with parts that others have as well: charts, tables, messages, forms and states stay.
 WITH_OTHERS_PARTS = ALIKE | KNOWN - {"/processes"} | {f"{STREAM}&tab=metadata"}
 CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
-LIST_CONTROLS = f"""() => {{
-  window.controls = [...document.querySelectorAll("{CONTROLS}")]
-    .filter((it) => !it.disabled && it.tabIndex >= 0 && it.checkVisibility());
-  return window.controls.length;
-}}"""
-IN_FOCUS = """() => {
+# Found anew for each key, since a live page may replace controls meanwhile.
+FIND_CONTROLS = f"""[...document.querySelectorAll("{CONTROLS}")]
+  .filter((it) => !it.disabled && it.tabIndex >= 0 && it.checkVisibility())"""
+IN_FOCUS = f"""() => {{
   const it = document.activeElement, style = getComputedStyle(it);
   const isMarked = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
-  return [window.controls.indexOf(it), isMarked ? "" : it.outerHTML.slice(0, 200)];
-}"""
+  return [{FIND_CONTROLS}.indexOf(it), isMarked ? "" : it.outerHTML.slice(0, 200)];
+}}"""
 NEEDS_SCRIPTS = """() => {
   const shown = (it) => it.checkVisibility();
   const submits = "button:not([type=button]), input[type=submit]";
@@ -112,7 +110,8 @@ async def test_the_tab_key_reaches_every_control_in_reading_order_with_a_visible
 ) -> None:
     await tab.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
     await tab.goto(path)
-    count = await tab.page.evaluate(LIST_CONTROLS)
+    await tab.page.wait_for_load_state("load")
+    count = await tab.page.evaluate(f"{FIND_CONTROLS}.length")
     reached, unmarked = [], []
     for _ in range(count):
         await tab.page.keyboard.press("Tab")
