@@ -69,7 +69,17 @@ def refusals(current: Settings, written: Settings) -> tuple[str, ...]:
         outcome = route_outcome(current, present.get(route.prefix), written, route)
         if outcome in {"opened", "set up anew"} and (reason := why_log_is_in_use(current, route)):
             return (reason,)
-    return _unusable_files(written)
+    return _unusable_files(written) if _credentials(current) != _credentials(written) else ()
+
+
+def _credentials(settings: Settings) -> tuple[object, ...]:
+    """Return what the tokens and keys that routes accept depend on.
+
+    While that stays the same, the files are watched already, and say themselves what is wrong.
+    """
+    of_routes = [(it.prefix, settings.auth_of(it)) for it in settings.guarded]
+    keyed = [(it.prefix, it.reader_keys) for it in settings.route_table]
+    return (settings.tokens_file, settings.keys_file, settings.jwt_issuers, of_routes, keyed)
 
 
 def _unusable_files(written: Settings) -> tuple[str, ...]:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from admin.streams.client import ChunkReply, StreamClient
     from admin.streams.filters import MessageFilter
 
-# Of one search: some 4 MiB, which takes a fifth of a second. Its end has a link to the next part.
+# Of one search, which takes a fifth of a second: some 4 MiB, or as many short messages as can be
+# parsed meanwhile. Its end has a link to the next part.
 MOST_SEARCHED_READS = 16
+MOST_SEARCHED = 20_000
 # Of one export, which ends with the message that reaches it; a file that people can still open.
 MOST_EXPORTED_BYTES = 64 << 20
 # A read that is exported as lines is parsed as a whole: 256 KiB and the rest of an append.
@@ -53,7 +55,8 @@ async def search(
         read = await client.fetch(path, at.offset)
         reads += 1
         _check_json(read)
-        stretch = await asyncio.to_thread(_stretch, read, at.skip, limit - len(found), wanted)
+        most = MOST_SEARCHED - searched
+        stretch = await asyncio.to_thread(_stretch, read, at.skip, limit - len(found), most, wanted)
         found += stretch.messages
         searched += stretch.seen
         behind: MessagePlace | None = MessagePlace(read.next_offset)
@@ -61,7 +64,8 @@ async def search(
             behind = MessagePlace(at.offset, stretch.end)
         elif read.up_to_date:
             behind = None
-        if behind is None or len(found) == limit or reads == MOST_SEARCHED_READS:
+        is_over = reads == MOST_SEARCHED_READS or searched == MOST_SEARCHED
+        if behind is None or is_over or len(found) == limit:
             break
         at = behind
     return Messages(
@@ -75,17 +79,17 @@ async def search(
     )
 
 
-def _stretch(read: ChunkReply, skip: int, limit: int, wanted: MessageFilter) -> _Stretch:
-    """Return the fitting messages of a read; its `end` is 0 if all of it was seen."""
+def _stretch(read: ChunkReply, skip: int, limit: int, most: int, wanted: MessageFilter) -> _Stretch:
+    """Return the fitting ones of `most` messages; `end` is 0 if all of the read was seen."""
     items = _items(read)
     offsets = json_offsets([len(it) for it in items], read.start, read.next_offset)
     found: list[Message] = []
-    for at in range(skip, len(items)):
+    at = skip
+    while at < len(items) and len(found) < limit and at - skip < most:
         if wanted.fits(items[at]):
             found.append(json_message(items[at], offsets[at], offsets[at + 1]))
-            if len(found) == limit and at + 1 < len(items):
-                return _Stretch(found, at + 1 - skip, at + 1)
-    return _Stretch(found, max(0, len(items) - skip), 0)
+        at += 1
+    return _Stretch(found, at - skip, at if at < len(items) else 0)
 
 
 def _items(read: ChunkReply) -> list[bytes]:

@@ -112,6 +112,17 @@ async def test_a_search_looks_at_a_bounded_part_and_says_where_it_ended(
     assert tail == offsets[-1]
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_a_search_looks_at_a_bounded_number_of_short_messages(
+    console: Console, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setattr(scans, "MOST_SEARCHED", 10)
+    await console.create("short", "application/json", json.dumps([0] * (10 + more)).encode())
+    found = await find(console, "short", text="nothing")
+    assert found["searched"] == 10 + min(more, 0)
+    assert found["behind"] == ({"offset": "-1", "skip": 10} if more > 0 else None)
+
+
 async def test_a_stream_that_is_no_json_cannot_be_searched(console: Console) -> None:
     await console.create("text", "text/plain", b"words")
     query = {"route": ROUTE, "name": "text", "text": "words"}
