@@ -1,0 +1,120 @@
+"""The decisions of operators to ban clients: the newest counts, whoever hears of it when."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from admin.errors import NotTold
+from admin.readers.ban_file import BanFile
+from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
+from gateway.telemetry.inspected_readers import Ban
+from tests.admin.consoles import NOW, Clock
+from tests.support.examples import examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOUR_S = 3600.0
+
+
+def ban(value: str, at: float = NOW, lasts_s: float = HOUR_S, **more: Any) -> Ban:
+    return Ban(kind="principal", value=value, name=value, at=at, until=at + lasts_s, **more)
+
+
+@pytest.mark.parametrize("seed", range(examples(40)), ids=str)
+def test_gateways_agree_whatever_they_hear_in_which_order(seed: int) -> None:
+    chance, clock = random.Random(seed), Clock()
+    gateways = [BanList(clock) for _ in range(3)]
+    newest: dict[str, Ban] = {}
+    for number in range(60):
+        clock.now += 1.0
+        value = chance.choice("abcd")
+        made = ban(
+            value,
+            clock.now,
+            chance.choice([0.0, 20.0, HOUR_S]),
+            is_lifted=chance.random() < 0.3,
+            by=str(number),
+        )
+        chance.choice(gateways).decide(made)
+        newest[value] = made
+        if chance.random() < 0.5:
+            listening, telling = chance.sample(gateways, 2)
+            shuffled = list(telling.decisions)
+            chance.shuffle(shuffled)
+            listening.merge(shuffled)
+    for _ in range(2):
+        for listening in gateways:
+            for telling in gateways:
+                listening.merge(telling.decisions)
+    expected = {value: it for value, it in newest.items() if it.is_in_force(clock.now)}
+    for gateway in gateways:
+        assert {it.value: it for it in gateway.in_force} == expected
+    clock.now += HOUR_S + KEPT_S
+    assert [gateway.decisions for gateway in gateways] == [()] * 3
+
+
+def test_a_decision_is_kept_for_a_while_after_its_end_so_that_no_older_one_comes_back() -> None:
+    clock = Clock()
+    bans, late = BanList(clock), ban("a", NOW - 1)
+    bans.decide(ban("a", NOW, 0.0, is_lifted=True))
+    assert not bans.merge([late])
+    clock.now += KEPT_S - 0.001
+    assert not bans.merge([late])
+    assert bans.in_force == ()
+    clock.now += 0.001
+    assert bans.decisions == ()
+
+
+def test_there_are_at_most_so_many_decisions_and_a_known_client_always_has_room() -> None:
+    clock = Clock()
+    bans = BanList(clock)
+    for number in range(MOST_BANS):
+        bans.decide(ban(str(number)))
+    with pytest.raises(NotTold) as refusal:
+        bans.decide(ban("one more"))
+    assert refusal.value.status == 409
+    assert not bans.merge([ban("one more")])
+    bans.decide(ban("7", NOW + 1, is_lifted=True))
+    assert len(bans.decisions) == MOST_BANS
+    assert len(bans.in_force) == MOST_BANS - 1
+    clock.now += HOUR_S + KEPT_S + 1
+    bans.decide(ban("one more", clock.now))
+    assert [it.value for it in bans.decisions] == ["one more"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b'{"kind": "planet", "value": "a", "name": "a", "at": 1, "until": 2}',
+        b'{"kind": "address", "value": "a", "name": "a", "at": 1e999, "until": 2}',
+        b'{"kind": "address", "value": "a", "name": "a", "at": "1", "until": 2}',
+        b"\xff\xfe",
+    ],
+    ids=["empty", "no fields", "null", "kind", "endless", "text", "no UTF-8"],
+)
+def test_what_is_no_ban_is_left_out_of_a_file_and_of_what_others_share(
+    line: bytes, tmp_path: Path
+) -> None:
+    whole = msgspec.json.encode(ban("a"))
+    assert [it.value for it in parse_bans([line, whole, line])] == ["a"]
+    file = BanFile(tmp_path / "bans")
+    file.path.write_bytes(b"\n".join([line, whole, line]))
+    assert [it.value for it in file.read()] == ["a"]
+
+
+def test_the_file_has_the_newest_decisions_and_is_for_its_user_alone(tmp_path: Path) -> None:
+    file = BanFile(tmp_path / "headgate.bans")
+    assert file.read() == []
+    file.replace([ban("a"), ban("b")])
+    file.replace([ban("b")])
+    assert [it.value for it in file.read()] == ["b"]
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert [it.name for it in tmp_path.iterdir()] == ["headgate.bans"]
