@@ -432,7 +432,7 @@ async def test_an_unknown_form_action_on_a_stream_gets_400(client: TestClient[An
     form = {"action": "explode", "csrf": await csrf(client)}
     async with client.post(CHANGE, data=form) as answer:
         assert answer.status == 400
-        assert "Action must be one of append, close, delete." in await answer.text()
+        assert "Action must be one of append, limit, close, delete." in await answer.text()
 
 
 async def test_crlf_line_ends_of_a_form_are_appended_as_lf(
