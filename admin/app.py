@@ -14,6 +14,7 @@ from aiohttp import web
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
 from admin.alerting.evaluator import ALERTS
+from admin.alerting.notifier import AlertNotifier
 from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold, phrase
@@ -59,6 +60,7 @@ REFUSAL_LINES = "".join(
     )
 ).encode()
 
+NOTIFIER: web.AppKey[AlertNotifier] = web.AppKey("notifier", AlertNotifier)
 SOURCE: web.AppKey[ProcessSource] = web.AppKey("source")
 
 
@@ -75,12 +77,15 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
     app[ALERTS] = recorder.alerts
+    app[NOTIFIER] = notifier = AlertNotifier(settings, setup.clock)
+    recorder.alerts.on_look = notifier.note
     app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:
         sign_in.admit(settings.admin_users)
         access.admit(settings.admin_tokens, is_open=is_open(settings))
         recorder.use_settings(settings)
+        notifier.use_settings(settings)
         streams.use_settings(settings)
         application_console.use_settings(settings)
 
@@ -108,14 +113,18 @@ def _running(
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Return the context that starts and stops with the application."""
 
-    async def run(_app: web.Application) -> AsyncIterator[None]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
         await streams.open()
         await console.bulk.open()
         recording = asyncio.create_task(recorder.run())
+        notifying = asyncio.create_task(app[NOTIFIER].run())
         yield
+        notifying.cancel()
         recording.cancel()
         await console.bulk.close()
         await console.doctor.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await notifying
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await recorder.events.close()
@@ -158,7 +167,8 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
     from gateway.telemetry.exposition import registry
 
     of_listener = request.app[BOUNDS].measure()
-    snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener)
+    of_alerts = request.app[NOTIFIER].samples()
+    snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener, *of_alerts)
     return await make_aiohttp_handler(registry(snapshot))(request)
 
 

@@ -15,7 +15,7 @@ from gateway.monitoring.quantities import main_threshold
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
@@ -35,6 +35,7 @@ class AlertEvaluator:
         self._one_at_a_time = asyncio.Lock()
         self.states = AlertStates()
         self.rules: tuple[Alert, ...] = ()
+        self.on_look: Callable[[float, AlertChanges, AlertStates], None] | None = None
         self.values: dict[str, Values] = {}  # by rule: of the quantity that its alert shows
         self.use_settings(settings)
 
@@ -49,7 +50,10 @@ class AlertEvaluator:
     async def look(self, now: float, samples: Iterable[Sample]) -> AlertChanges:
         """Evaluate all rules, in turns with other work; return what has begun and ended."""
         async with self._one_at_a_time:
-            return await self._turns.run(self.evaluate(now, samples))
+            changes = await self._turns.run(self.evaluate(now, samples))
+        if self.on_look is not None:
+            self.on_look(now, changes, self.states)
+        return changes
 
     def evaluate(
         self, now: float, samples: Iterable[Sample]

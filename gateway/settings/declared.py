@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from gateway.settings.alert_webhook import AlertSettings
 from gateway.settings.arrays.access import (
     TOKENS_KIND,
     USERS_KIND,
@@ -15,7 +16,6 @@ from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, chec
 from gateway.settings.arrays.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.arrays.repeated import places, prefixes, repeated
 from gateway.settings.auth import NONE, Auth
-from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
@@ -48,7 +48,7 @@ MOST_MODELS = 64  # each has connections of its own
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
 
-class Settings(FrontSettings):
+class Settings(AlertSettings):
     """The settings of a gateway."""
 
     checks_defaults = True

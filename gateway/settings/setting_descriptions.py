@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
+from gateway.settings.alert_webhook import AlertSettings
 from gateway.settings.declared import Settings
-from gateway.settings.front import FrontSettings
 from gateway.settings.reading.kinds import SIZE_KIND, ValueKind, show_size
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class SettingDescription:
 
 
 def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
-    """Return the settings as they were declared, with limits, TLS and the front at the end."""
-    fields = sorted(model.settings.items(), key=lambda it: it[0] in FrontSettings.settings)
+    """Return the settings as they were declared; limits, TLS, the front and alerts come last."""
+    fields = sorted(model.settings.items(), key=lambda it: it[0] in AlertSettings.settings)
     return tuple(
         SettingDescription(
             key=key,

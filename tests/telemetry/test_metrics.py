@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
+from admin.alerting.notifier import NOTIFICATIONS
 from gateway import admin_listener
 from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
@@ -82,6 +83,7 @@ DECLARED = (
     *(certificate_files.EXPIRY, certificate_files.START, certificate_files.FILES_OK),
     handshakes.FAILURES,
     *metrics.OF_PROCESSES,
+    NOTIFICATIONS,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
@@ -200,9 +202,13 @@ def names_told(server: Headgate) -> set[str]:
 
 def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_path: Path) -> None:
     names = set()
+    secret = tmp_path / "webhook-secret"
+    secret.write_text(f"whsec_{'A' * 32}")
     with redis_server(tmp_path / "redis") as redis:
         before = {
             "HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]',
+            "HEADGATE_ALERT_WEBHOOK": "http://127.0.0.1:9",
+            "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": str(secret),
             "HEADGATE_AUTH": "tokens,jwt",
             "HEADGATE_JWT_ISSUERS": ISSUERS,
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),

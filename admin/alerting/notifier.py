@@ -1,0 +1,204 @@
+"""The notifier of a webhook: it tells it which alerts of this gateway fire, until it has heard it.
+
+Each message has everything: the alerts that fire, and those that are over and were not delivered
+yet. So what happens while the receiver is away makes no queue, but the next message another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import socket
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import aiohttp
+from headgate.backoff import Backoff
+
+from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
+from gateway.settings.alert_webhook import webhook_key
+from gateway.settings.reached import console_url
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from admin.alerting.series import Labels
+    from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
+    from gateway.settings import Settings
+
+CALL_S = 10.0  # seconds for one request, from the connection to the head of the response
+FIRST_S, LONGEST_S = 1.0, 120.0  # seconds between two attempts
+REPEAT_S = 4 * 3600.0  # firing alerts are told again, as Alertmanager does by default
+MOST_WAITING = 256  # alerts that are over and not delivered; the oldest are dropped
+GONE = 410  # with which a receiver of Standard Webhooks unsubscribes
+
+NOTIFICATIONS = counter(
+    "headgate_alert_notifications_total",
+    "Notifications of alert_webhook, by result: delivered or failed messages, dropped alerts.",
+    "result",
+)
+RESULTS = ("delivered", "failed", "dropped")
+
+
+class AlertNotifier:
+    """The messages of one gateway to the webhook of its settings, and the task that sends them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        *,
+        first_s: float = FIRST_S,
+        call_s: float = CALL_S,
+        repeat_s: float = REPEAT_S,
+    ) -> None:
+        """`clock` returns epoch seconds; `first_s` is the pause after one failure."""
+        self._clock = clock
+        self._call_s = call_s
+        self._repeat_s = repeat_s
+        self._counts: Counter[str] = Counter()
+        self._firing: tuple[ActiveAlert, ...] = ()
+        self._over: dict[tuple[str, Labels], Notice] = {}
+        self._message: NoticeMessage | None = None  # that waits to be delivered
+        self._has_news = asyncio.Event()
+        self._backoff = Backoff(first_s, LONGEST_S, random.random)
+        self._reason = ""  # of the last failure
+        self._is_gone = False
+        self._has_settings = asyncio.Event()  # that are new, so a pause is over
+        self._url, self._key = "", b""
+        self.use_settings(settings)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Send to the webhook of these settings from now on."""
+        before = self._url, self._key
+        self._url = settings.alert_webhook.reveal()
+        self._gateway = f"{socket.gethostname()}/{settings.listen}"
+        self._console = console_url(settings)
+        if not self._url:
+            self._over.clear()
+            self._message = None
+            return
+        try:
+            self._key = webhook_key(settings.alert_webhook_secret_file)
+        except ValueError as error:  # changed since the settings were checked
+            log.error("alerts.webhook_failed", reason=f"alert_webhook_secret_file {error}")
+        if before != (self._url, self._key) or self._is_gone:
+            self._is_gone = False
+            self._backoff.reset()
+            self._note_news()
+            self._has_settings.set()
+
+    def note(self, now: float, changes: AlertChanges, states: AlertStates) -> None:
+        """Take which alerts fire, and what has changed with that; a change is sent at once."""
+        self._firing = tuple(it for it in states.active.values() if it.firing_at is not None)
+        if not self._url or self._is_gone:
+            return
+        for alert in changes.fired:
+            self._over.pop(alert.key, None)
+        for alert in changes.resolved:
+            self._over[alert.key] = Notice(alert, now)
+        while len(self._over) > MOST_WAITING:
+            del self._over[next(iter(self._over))]
+            self._counts["dropped"] += 1
+        if changes.fired or changes.resolved:
+            self._note_news()
+
+    def _note_news(self) -> None:
+        self._message = None
+        self._has_news.set()
+
+    async def run(self) -> None:
+        """Send messages until cancelled."""
+        async with aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(force_close=True)
+        ) as session:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._repeat_s):
+                        await self._has_news.wait()
+                self._has_news.clear()
+                notices = self._notices()
+                if self._url and not self._is_gone and notices:
+                    await self._send(session, notices)
+
+    def _notices(self) -> list[Notice]:
+        """Return all that is to be told; first what is over, since that is told only once."""
+        return [*self._over.values(), *map(Notice, self._firing)]
+
+    async def _send(self, session: aiohttp.ClientSession, notices: list[Notice]) -> None:
+        """Send all that is to be told; if that fails, wait and have it tried again."""
+        message = self._message
+        if message is None:
+            text = body(self._gateway, self._console, notices)
+            message = self._message = NoticeMessage(f"msg_{secrets.token_hex(16)}", text)
+        reason = await self._attempt(session, message)
+        if not reason:
+            self._finish(message, notices)
+            return
+        self._counts["failed"] += 1
+        if reason != self._reason:
+            log.warning("alerts.webhook_failed", reason=reason)
+        self._reason = reason
+        if self._is_gone:
+            self._over.clear()
+            self._message = None
+            return
+        self._has_settings.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next_s()):
+                await self._has_settings.wait()
+        self._has_news.set()
+
+    def _finish(self, message: NoticeMessage, notices: list[Notice]) -> None:
+        """Forget what a delivered message has told; the rest is news."""
+        self._counts["delivered"] += 1
+        self._backoff.reset()
+        if self._reason:
+            log.info("alerts.webhook_recovered")
+        self._reason = ""
+        for notice in notices[:MOST_ALERTS]:
+            if self._over.get(notice.alert.key) is notice:
+                del self._over[notice.alert.key]
+        if self._message is message:
+            self._message = None
+        if self._over:
+            self._has_news.set()
+
+    async def _attempt(self, session: aiohttp.ClientSession, message: NoticeMessage) -> str:
+        """Send a message once; return why it failed, or ""."""
+        timestamp = int(self._clock())
+        try:
+            async with session.post(
+                self._url,
+                data=message.body,
+                headers={
+                    "Content-Type": "application/json",
+                    "User-Agent": "Headgate",
+                    "webhook-id": message.id,
+                    "webhook-timestamp": str(timestamp),
+                    "webhook-signature": signature(self._key, message, timestamp),
+                },
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=self._call_s),
+            ) as response:  # whose body is not read: its connection is closed
+                status = response.status
+        except TimeoutError:
+            return f"it does not answer within {self._call_s:g} s"
+        except Exception as error:  # noqa: BLE001 - else this task ends unnoticed
+            # The text of the error is left out: it may have the URL in it.
+            return f"it cannot be reached ({type(error).__name__})"
+        if 200 <= status < 300:
+            return ""
+        self._is_gone = status == GONE
+        unsubscribed = "; nothing is sent until the settings are read again"
+        return f"it answers {status}{unsubscribed if self._is_gone else ''}"
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the number of messages by result, if there is a webhook."""
+        if self._url:
+            for result in RESULTS:
+                yield Sample(NOTIFICATIONS, (result,), float(self._counts[result]))

@@ -1,0 +1,94 @@
+"""The settings of the webhook that is told of alerts, for those who have no Prometheus."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from gateway.settings.front import FrontSettings
+from gateway.settings.hosts import is_loopback
+from gateway.settings.reading import files
+from gateway.settings.reading.kinds import FilePath, ValueKind
+from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.values import Secret, Validator
+
+NEXT_NOTIFICATION = "yes, from the next notification on"
+URL_KIND = "an https URL, or an http URL of this machine, of at most 2,048 characters"
+SECRET_KIND = "a secret of Standard Webhooks: whsec_ and 24 to 64 bytes in base64"
+LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64  # as Standard Webhooks has it
+PREFIX = "whsec_"
+
+
+def _check_url(secret: Secret) -> Secret:
+    url = secret.reveal()
+    if not url:
+        return secret
+    # Printable ASCII without blanks; many receivers have a token in the path or the query.
+    if re.fullmatch(r"https?://[!-~]{1,2040}", url) is None:
+        raise ValueError(f"must be {URL_KIND}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as cause:
+        raise ValueError(f"must be {URL_KIND}") from cause
+    if not host or parts.username is not None or parts.fragment:
+        raise ValueError(f"must be {URL_KIND}, without a user and a fragment")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must be https: alerts say what is wrong with the gateway")
+    return secret
+
+
+class AlertSettings(FrontSettings):
+    """The settings of the webhook. Without `alert_webhook` nobody is notified."""
+
+    alert_webhook: Annotated[Secret, Validator(_check_url), ValueKind(URL_KIND)] = setting(
+        Secret(""),
+        reload=NEXT_NOTIFICATION,
+        description="URL to which the gateway sends a POST when an alert begins to fire or is "
+        "over, in the format of Alertmanager's webhooks. Empty sends nothing.",
+    )
+    alert_webhook_secret_file: FilePath = setting(
+        "",
+        reload=NEXT_NOTIFICATION,
+        description="File with the secret that signs these requests, as whsec_ and base64; "
+        "required with alert_webhook.",
+    )
+
+    @checks("alert_webhook_secret_file")
+    @classmethod
+    def _check_alert_secret(cls, path: str, context: ValueContext) -> str:
+        url = context.values.get("alert_webhook")
+        if url is None:
+            return path
+        if bool(url) != bool(path):
+            raise ValueError(
+                "must be the file that signs the requests to alert_webhook"
+                if url
+                else "must be left out without alert_webhook"
+            )
+        if path and isinstance(context.look, files.Look):
+            webhook_key(path)
+        return path
+
+
+def webhook_key(path: str) -> bytes:
+    """Return the key in a secret file. Raises ValueError, which does not show the file's text."""
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
+            text = file.read(257).strip()
+    except UnicodeDecodeError:
+        text = ""
+    except (OSError, ValueError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
+        raise ValueError(f"must be a file that can be read: {why}") from cause
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    is_long_enough = LEAST_SECRET_BYTES <= len(key) <= MOST_SECRET_BYTES
+    if not text.startswith(PREFIX) or not is_long_enough:
+        raise ValueError(f"must be a file with {SECRET_KIND}")
+    return key
