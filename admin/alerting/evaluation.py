@@ -205,13 +205,11 @@ class Evaluation:
 
     def _grown(self, metric: str, by: str, where: str, window_s: int, per_s: int) -> Values:
         found: Values = {}
-        growth = self._history.growth
+        growth = self._history.total_growth
         for of, group in self._group(metric, by, where).items():
-            grown = [
-                it[0] for series in group if (it := growth(series, window_s, per_s)) is not None
-            ]
-            if grown:
-                found[of] = sum(grown)
+            total = growth(group, window_s, per_s)
+            if total is not None:
+                found[of] = total
         return found
 
     def _growths(self, metric: str, by: str, window_s: int) -> dict[Labels, Numbers]:

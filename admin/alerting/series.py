@@ -244,11 +244,7 @@ class SampleHistory:
         and last sample. With the window as `per_s` it is rate(), digit by digit. Returns None
         without two samples.
         """
-        if window_s in self._starts:
-            start = self._starts[window_s]
-        else:
-            start = self._starts[window_s] = self._window_start(window_s)
-        tier = tier_of(window_s)
+        start, tier = self._start_of(window_s), tier_of(window_s)
         if (
             start is not None
             and series.first_at <= start.began_by
@@ -262,6 +258,36 @@ class SampleHistory:
             if first is not None:
                 return start.extrapolated(first, series.last, per_s)
         return self._growth_of_one(series, tier, window_s, per_s)
+
+    def total_growth(self, group: Iterable[Series], window_s: int, per_s: int) -> float | None:
+        """Return the sum of the growth of counters; None if none has two samples.
+
+        It is `growth` of each, at a tenth of the time: there are thousands of series.
+        """
+        start, tier, number = self._start_of(window_s), tier_of(window_s), self._number
+        total, is_known = 0.0, False
+        for series in group:
+            if (
+                start is not None
+                and series.first_at <= start.began_by
+                and series.last_number == number
+                and not series.resets
+            ):
+                ring = series.rings[tier]
+                first = ring[start.slot % len(ring)]
+                if first is series.last:
+                    is_known = True
+                    continue
+            grown = self.growth(series, window_s, per_s)
+            if grown is not None:
+                total += grown[0]
+                is_known = True
+        return total if is_known else None
+
+    def _start_of(self, window_s: int) -> WindowStart | None:
+        if window_s not in self._starts:
+            self._starts[window_s] = self._window_start(window_s)
+        return self._starts[window_s]
 
     def _window_start(self, window_s: int) -> WindowStart | None:
         tier = tier_of(window_s)

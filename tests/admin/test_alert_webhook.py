@@ -409,6 +409,7 @@ def threaded() -> Iterator[OtherProcess]:
     server.server_close()
 
 
+@pytest.mark.timeout(180)  # an alert needs two looks of the console after ten errors
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_process_of_a_gateway_tells_of_an_alert(
     workers: int, secret: str, threaded: OtherProcess
