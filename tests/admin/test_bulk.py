@@ -212,11 +212,10 @@ def test_several_workers_on_a_redis_delete_each_stream_once(tmp_path: Path) -> N
         wait_until(lambda: console.names() == ["s007", "t"], "no others are listed")
 
 
-def test_streams_that_cannot_be_deleted_are_counted_by_cause() -> None:
+def test_known_streams_of_an_origin_are_deleted_there_by_their_names() -> None:
     with headgate(environment=ENVIRONMENT) as origin:
-        create(origin, "a", "b")
-        environment = {**ENVIRONMENT, "HEADGATE_AUTH": ""}
-        with headgate(f"{origin.url}{ROUTE}", environment=environment) as server:
+        create(origin, "a", "b", "unknown")
+        with headgate(f"{origin.url}{ROUTE}", environment=ENVIRONMENT) as server:
             for name in ("a", "b"):
                 assert ask(server.port, "GET", f"{ROUTE}/{name}?offset=-1").status == 200
             console = Console(server)
@@ -226,6 +225,23 @@ def test_streams_that_cannot_be_deleted_are_counted_by_cause() -> None:
             console.started(job)
             ended = console.is_in(job["id"], "done")
             assert ended["progress"] == {"changed": 1, "gone": 1, "failures": []}
+            assert status_of(origin, "b") == 404
+            assert status_of(origin, "unknown") == 200
+
+
+def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> None:
+    with headgate(environment=ENVIRONMENT) as origin:
+        create(origin, "a")
+        query = urlencode({"route": ROUTE})
+        (row,) = Console(origin).told("GET", f"/api/streams?{query}")[1]["rows"]
+        with headgate(f"{origin.url}{ROUTE}") as edge:
+            for at in (origin, edge):
+                refused = ask(at.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id="1")
+                refused.assert_problem(404, "another one is at its path")
+            assert status_of(origin, "a") == 200
+            id_ = row["stream_id"]
+            assert ask(edge.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id=id_).status == 204
+            assert status_of(origin, "a") == 404
 
 
 @pytest.mark.parametrize(
@@ -325,6 +341,6 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
         status, _, text = sent(job, do="start", confirm="7")
         assert (status, "This is not the number of streams, 8" in text) == (400, True)
         assert sent(job, do="start", confirm="8", rate="100")[0] == 303
-        wait_until(lambda: "Failed</dt><dd>0" in page(job) and "done" in page(job), "it is done")
+        wait_until(lambda: "Left</dt><dd>0</dd>" in page(job), "it is done")
         left = ask(server.admin_port, "GET", f"/api/streams?route={ROUTE}").json()["rows"]
         assert [row["name"] for row in left] == ["keep"]

@@ -21,7 +21,7 @@ from tests.access.guarded import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
 from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import until, wait_until
 from tests.web.serving import PREFIX
 from tests.workers.several import several
 
@@ -236,6 +236,40 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
             assert why.format("/edge/asked") in await page.text()
         at.origin.status = 404
         assert await at.messages("/open", "s") == (404, "there is no stream at this path")
+
+
+async def test_many_guarded_streams_are_deleted_and_those_of_an_origin_fail_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as at:
+        known = {"Authorization": "Basic YTpi"}
+        assert await at.stream("GET", "/edge/asked/s?offset=-1", b"", **known) == 200
+        for name in ("a", "b"):
+            wish = {"content_type": "text/plain"}
+            assert (await at.console("PUT", "stream", wish, route=PREFIX, name=name))[0] == 200
+        at.origin.status = 401
+        ended = {}
+        for route in (PREFIX, "/edge/asked"):
+            _, job = await at.console("POST", "bulk", {"action": "delete", "route": route})
+            await until(lambda id_=job["id"]: _is_in(at, id_, "counted"))  # type: ignore[misc]  # of this round
+            job = await _job(at, job["id"])
+            start = {"id": job["id"], "confirm": job["count"]["streams"]}
+            assert (await at.console("POST", "bulk/start", start))[0] == 200
+            await until(lambda id_=job["id"]: _is_in(at, id_, "done"))  # type: ignore[misc]
+            ended[route] = (await _job(at, job["id"]))["progress"]
+        assert ended[PREFIX] == {"changed": 2, "gone": 0, "failures": []}
+        (failure,) = ended["/edge/asked"]["failures"]
+        assert (failure["streams"], failure["example"]) == (1, "s")
+        assert "the console has no credentials for it" in failure["cause"]
+
+
+async def _job(at: Running, job_id: str) -> Any:
+    _, found = await at.console("GET", "bulk")
+    return next(job for job in found["jobs"] if job["id"] == job_id)
+
+
+async def _is_in(at: Running, job_id: str, state: str) -> bool:
+    return bool((await _job(at, job_id))["state"] == state)
 
 
 # ---------------------------------------------------------------- what others take

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from gateway.process.gateway import Gateway
@@ -14,6 +15,7 @@ from gateway.settings import Address, Settings
 from tests.purge.double import Double
 from tests.support.http1 import Client
 from tests.support.ports import free_port
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, put, request
 
 if TYPE_CHECKING:
@@ -52,6 +54,41 @@ async def test_a_deletion_just_before_the_stop_is_still_purged() -> None:
         assert double.calls == []  # nobody who writes waits for it
         await gateway.stop()
         assert [call.json for call in double.calls] == [{"CacheTag": tags.of_stream(f"{PREFIX}/s")}]
+
+
+async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
+    async with Double() as double, ClientSession() as http:
+        settings = settings_of(double, grace_s=10)
+        gateway = Gateway(settings)
+        await gateway.start()
+        assert await sent(settings, [put("a"), put("b"), put("c")]) == [201] * 3
+        admin = f"http://{settings.admin}/api"
+
+        async def told(method: str, path: str, body: object = None) -> Any:
+            async with http.request(
+                method, f"{admin}/{path}", json=body, headers=headers
+            ) as answer:
+                return await answer.json()
+
+        headers: dict[str, str] = {}
+        headers["X-CSRF-Token"] = (await told("GET", "session"))["csrf"]
+        wish = {"action": "delete", "route": PREFIX, "glob": "[ab]"}
+        job_id = (await told("POST", "bulk", wish))["id"]
+
+        async def is_in(state: str) -> bool:
+            (job,) = (await told("GET", "bulk"))["jobs"]
+            return bool(job["state"] == state)
+
+        await until(lambda: is_in("counted"))
+        await told("POST", "bulk/start", {"id": job_id, "confirm": 2})
+        await until(lambda: is_in("done"))
+        await gateway.stop()
+        purged = "".join(str(call.json) for call in double.calls)
+        assert [tags.of_stream(f"{PREFIX}/{name}") in purged for name in "abc"] == [
+            True,
+            True,
+            False,
+        ]
 
 
 async def test_a_cache_that_does_not_answer_delays_the_stop_by_the_grace_period_only() -> None:
