@@ -12,6 +12,7 @@ STATES = {
     "/streams": ["/streams", "/streams?route=/v1/audit"],
     "/stream": [
         STREAM,
+        *(f"{STREAM}&text={it}" for it in ("some", "nothing")),
         *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata", "change")),
     ],
     "/readers": [
