@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from aiohttp.test_utils import BaseTestServer, TestServer
@@ -12,7 +12,7 @@ from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, ColorScheme
+    from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,7 +57,7 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_telephone(
-    browser: Browser, scheme: ColorScheme
+    browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
     async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
         tab = await Tab.open(
