@@ -101,9 +101,19 @@ def is_about(rule: Alert, labels: dict[str, str], check: str, settings: Settings
     if rule.check is None:
         return False
     # The check of a file has its path as its name, and the metric the setting with that path.
-    setting = labels.get("setting", "")
-    name = rule.check.format(**{**labels, "setting": getattr(settings, setting, setting)})
+    path = _path(labels.get("setting", ""), settings)
+    name = rule.check.format(**{**labels, "setting": path})
     return check == name or check.startswith(f"{name} ")
+
+
+def _path(setting: str, settings: Settings) -> str:
+    """Return the path in a setting such as `tokens_file` or `jwt_issuers[0].jwks`."""
+    name, _, rest = setting.partition("[")
+    index, _, key = rest.partition("].")
+    value = getattr(settings, name, "")
+    if key:  # the list may be shorter since a reload
+        value = getattr(value[int(index)], key, "") if int(index) < len(value) else ""
+    return value or setting
 
 
 def of_health(health: Health) -> Iterator[AttentionItem]:

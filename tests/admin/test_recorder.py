@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from admin.model.kinds import HealthState
 from admin.model.overview import Instance
-from admin.record import figures, fleet, overview
+from admin.record import attention, figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
+from gateway.monitoring.alerts import alerts
+from gateway.settings import Settings
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
@@ -403,6 +405,31 @@ async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage:
         ("log: connection refused", SHARED, "HeadgateLogDown"),
         ("log: no such log", OWN, "HeadgateLogDown"),
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [
+        ("tokens_file", "/etc/tokens.toml"),
+        ("jwt_issuers[1].jwks", "/etc/second.json"),
+        ("jwt_issuers[2].jwks", "jwt_issuers[2].jwks"),
+    ],
+)
+def test_an_alert_about_a_file_is_about_the_check_of_its_path(setting: str, path: str) -> None:
+    issuers = [
+        {
+            "issuer": name,
+            "audience": "a",
+            "jwks": f"/etc/{name}.json",
+            "algorithms": ["EdDSA"],
+            "grants": [{"streams": "/*", "operations": ["read"]}],
+        }
+        for name in ("first", "second")
+    ]
+    settings = Settings(origin="memory:", tokens_file="/etc/tokens.toml", jwt_issuers=issuers)
+    (rule,) = (rule for rule in alerts(settings) if rule.name == "HeadgateAccessFileRefused")
+    assert attention.is_about(rule, {"setting": setting}, path, settings)
+    assert not attention.is_about(rule, {"setting": setting}, "/etc/other.json", settings)
 
 
 async def test_a_redis_without_an_append_only_file_needs_attention(stage: Stage) -> None:
