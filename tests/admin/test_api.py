@@ -91,7 +91,7 @@ async def console() -> AsyncIterator[Console]:
 
 
 @asynccontextmanager
-async def opened(host: str, long_poll_timeout: float = 0.2) -> AsyncIterator[Console]:
+async def opened(host: str, long_poll_timeout: float = 0.2, **more: Any) -> AsyncIterator[Console]:
     """The console of a gateway whose streams are served at this host."""
     settings = Settings(
         listen=Address(host, free_port()),
@@ -100,6 +100,7 @@ async def opened(host: str, long_poll_timeout: float = 0.2) -> AsyncIterator[Con
         auth="none",
         origin="memory:",
         long_poll_timeout=long_poll_timeout,
+        **more,
     )
     gateway = Gateway(settings)
     await gateway.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +246,31 @@ async def test_more_exports_than_the_bound_are_refused_until_one_has_ended(
     for one in running:
         await one.aclose()
     await client.close()
+
+
+async def test_clients_that_take_nothing_of_their_exports_hold_up_no_others() -> None:
+    async with opened("127.0.0.1", body_timeout=0.2) as console:
+        await console.create("long", "text/plain", *[b"x" * (1 << 20)] * 16)
+        host, port = console.admin.removeprefix("http://").split(":")
+        stalled = []
+        for _ in range(MOST_EXPORTS):
+            reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 10)
+            writer.write(
+                f"GET {EXPORT}?route={ROUTE}&name=long&format=raw HTTP/1.1\r\nHost: {host}\r\n"
+                f"Authorization: {console.headers['Authorization']}\r\n\r\n".encode()
+            )
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            stalled.append(writer)
+        await console.create("chat", "application/json", b"1")
+
+        async def is_served() -> bool:
+            return (await export(console, name="chat"))[0] == 200
+
+        async with asyncio.timeout(20):
+            while not await is_served():
+                pass
+        for writer in stalled:
+            writer.close()
 
 
 async def test_an_export_that_fails_half_way_is_an_incomplete_response() -> None:
