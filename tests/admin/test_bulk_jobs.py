@@ -11,7 +11,7 @@ from admin.errors import NotTold
 from admin.model.bulk import MOST_SELECTED, BulkJob, BulkStart, BulkWish
 from admin.streams.bulk import job_files, open_job, tally
 from admin.streams.bulk.job_files import JobFiles
-from admin.streams.bulk.jobs import MOST_ENDED, MOST_OPEN, BulkJobs
+from admin.streams.bulk.jobs import COUNT_IS_VALID_S, MOST_ENDED, MOST_OPEN, BulkJobs
 from gateway.telemetry.inspection import StreamDescription, StreamPage, StreamRow
 from tests.admin.consoles import NOW
 
@@ -198,6 +198,19 @@ async def test_a_count_that_a_restart_cut_off_has_to_be_repeated_and_damaged_fil
     third = jobs_of(streams, folder)
     await third.open()
     assert third.job(waiting.id) == second.job(waiting.id)
+
+
+async def test_a_count_can_be_confirmed_for_an_hour() -> None:
+    now = NOW
+    streams = Streams("a")
+    jobs = BulkJobs(JobFiles(None), streams, streams, lambda: now)
+    job = await counted(jobs)
+    now = NOW + COUNT_IS_VALID_S + 1
+    with pytest.raises(NotTold, match="count again") as refusal:
+        await done(jobs, job)
+    assert (refusal.value.status, list(streams.ids)) == (409, ["a"])
+    now = NOW + COUNT_IS_VALID_S
+    assert (await done(jobs, job)).progress.changed == 1
 
 
 async def test_a_folder_that_cannot_be_written_refuses_a_count(tmp_path: Path) -> None:

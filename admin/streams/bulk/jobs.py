@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_OPEN = 4  # all together they change 2,000 streams a second at most
 MOST_ENDED = 50  # some kilobytes each
+# An operator looks at the names, and asks somebody. Later, who confirms may think of other streams.
+COUNT_IS_VALID_S = 3600.0
 STOP_S = 1.0  # to show the end of a job that was stopped, as a rule
 CLOSE_S = 5.0  # for the requests under way when the process ends
 
@@ -108,6 +110,8 @@ class BulkJobs:
         opened = self._jobs[start.id]
         if job.state != "counted" or not isinstance(opened, OpenJob):
             raise NotTold(409, f"this job is {job.state}: count again")
+        if self._clock() - job.created_at > COUNT_IS_VALID_S:
+            raise NotTold(409, "this count is more than an hour old: count again")
         if not 1 <= start.rate <= HIGHEST_RATE:
             raise NotTold(400, f"rate must be between 1 and {HIGHEST_RATE} streams a second")
         if start.confirm != job.count.streams:
