@@ -7,16 +7,19 @@ that of the last look, so a longer step makes only the beginning of a window les
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
+from math import isnan, nan
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.telemetry.metrics import Sample
 
-Numbers: TypeAlias = tuple[float, ...]
+Numbers: TypeAlias = Sequence[float]
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -59,6 +62,33 @@ class LookTimes:
         return (moment, number) if found == slot else None
 
 
+class SampleRing:
+    """The samples of a series in a tier, some 5 KiB for three days of a counter."""
+
+    __slots__ = ("numbers", "size", "width")
+
+    def __init__(self, size: int, width: int) -> None:
+        self.size = size
+        self.width = width
+        self.numbers = array("d", [nan]) * (size * width)
+
+    def put(self, slot: int, numbers: Numbers) -> None:
+        """Keep the sample of a step in place of the one a lap ago."""
+        begin = slot % self.size * self.width
+        self.numbers[begin : begin + self.width] = array("d", numbers)
+
+    def get(self, slot: int) -> Numbers | None:
+        """Return the sample of a step of this lap; None if there is none."""
+        begin = slot % self.size * self.width
+        if isnan(self.numbers[begin]):
+            return None
+        return self.numbers[begin : begin + self.width]
+
+    def clear(self, slot: int) -> None:
+        """Drop the sample of a step."""
+        self.numbers[slot % self.size * self.width] = nan
+
+
 class Series:
     """The samples of one series. A histogram's are its sum and its cumulative buckets."""
 
@@ -74,11 +104,14 @@ class Series:
     )
 
     def __init__(
-        self, labels: Mapping[str, str], sizes: Sequence[int], now: float, number: int
+        self,
+        labels: Mapping[str, str],
+        rings: Sequence[SampleRing | None],
+        now: float,
+        number: int,
     ) -> None:
         self.labels = labels
-        # By tier; empty for a tier that no window of the metric is in.
-        self.rings: list[list[Numbers | None]] = [[None] * size for size in sizes]
+        self.rings = rings  # by tier; None for a tier that no window of the metric is in
         self.first_at, self.first_number = now, number
         self.last: Numbers = ()
         self.last_at, self.last_number = now, number
@@ -93,19 +126,21 @@ class Series:
     def clear_absence(self, now: float) -> None:
         """Clear the steps since the last sample, which hold samples of long ago."""
         for tier, ring in zip(TIERS, self.rings, strict=True):
-            slot = int(now // tier.step_s)
-            for missed in range(max(int(self.last_at // tier.step_s) + 1, slot - len(ring)), slot):
-                if ring:
-                    ring[missed % len(ring)] = None
+            if ring is not None:
+                slot = int(now // tier.step_s)
+                first = max(int(self.last_at // tier.step_s) + 1, slot - ring.size)
+                for missed in range(first, slot):
+                    ring.clear(missed)
 
     def first(self, times: LookTimes, tier: int, begin: float) -> tuple[Numbers, float, int] | None:
         """Return the first sample from `begin` on, with its moment and look."""
         ring = self.rings[tier]
+        assert ring is not None  # a window of a rule is in it
         step_s = TIERS[tier].step_s
         for slot in range(
             int(max(begin, self.first_at) // step_s), int(self.last_at // step_s) + 1
         ):
-            numbers = ring[slot % len(ring)]
+            numbers = ring.get(slot)
             look = times.at(slot)
             if numbers is None or look is None:
                 continue
@@ -130,6 +165,10 @@ class MetricHistory:
         self.series: dict[tuple[str, ...], Series] = {}
         self.present: dict[tuple[str, ...], Series] = {}  # at the last look
         self.changes = 0  # in the set of series
+
+    def rings(self, width: int) -> list[SampleRing | None]:
+        """Return the rings of a new series with samples of so many numbers."""
+        return [SampleRing(size, width) if size else None for size in self.sizes]
 
 
 class WindowStart(NamedTuple):
@@ -196,6 +235,12 @@ class SampleHistory:
             yield
 
     def _begin_look(self, now: float) -> None:
+        if now < self.now:  # the clock was set back: nothing says when the samples were taken
+            for history in self.metrics.values():
+                history.series.clear()
+                history.changes += 1
+            self.times = [LookTimes(tier) for tier in TIERS]
+            self._number = 0
         self._number += 1
         self.now = now
         if self._number == 1:
@@ -219,21 +264,19 @@ class SampleHistory:
         new = self._new
         if series is None:
             labels = dict(zip(metric.labels, sample.values, strict=True))
-            series = Series(labels, history.sizes, self.now, number)
+            series = Series(labels, history.rings(len(numbers)), self.now, number)
             history.series[sample.values] = series
             history.changes += 1
             history.bounds = metric.bounds
             new = list(enumerate(self._slots))
-        elif numbers == series.last:
-            numbers = series.last  # one object, however often it is kept
-        elif metric.kind != "gauge":
+        elif numbers != series.last and metric.kind != "gauge":
             series.note_reset(numbers, self.now)
         if number - series.last_number > 1:
             series.clear_absence(self.now)
         for tier, slot in new:
             ring = series.rings[tier]
-            if ring:
-                ring[slot % len(ring)] = numbers
+            if ring is not None:
+                ring.put(slot, numbers)
         series.last, series.last_at, series.last_number = numbers, self.now, number
         history.present[sample.values] = series
 
@@ -252,9 +295,7 @@ class SampleHistory:
             and not series.resets
         ):
             ring = series.rings[tier]
-            first = ring[start.slot % len(ring)]
-            if first is series.last:
-                return (0.0,) * len(first)
+            first = None if ring is None else ring.get(start.slot)
             if first is not None:
                 return start.extrapolated(first, series.last, per_s)
         return self._growth_of_one(series, tier, window_s, per_s)
@@ -262,7 +303,7 @@ class SampleHistory:
     def total_growth(self, group: Iterable[Series], window_s: int, per_s: int) -> float | None:
         """Return the sum of the growth of counters; None if none has two samples.
 
-        It is `growth` of each, at a tenth of the time: there are thousands of series.
+        It is that of each, but at once for those of thousands that have not grown.
         """
         start, tier, number = self._start_of(window_s), tier_of(window_s), self._number
         total, is_known = 0.0, False
@@ -274,8 +315,7 @@ class SampleHistory:
                 and not series.resets
             ):
                 ring = series.rings[tier]
-                first = ring[start.slot % len(ring)]
-                if first is series.last:
+                if ring is not None and ring.numbers[start.slot % ring.size] == series.last[0]:
                     is_known = True
                     continue
             grown = self.growth(series, window_s, per_s)
@@ -335,10 +375,11 @@ class SampleHistory:
         tier = tier_of(window_s)
         step_s = TIERS[tier].step_s
         times, ring = self.times[tier], series.rings[tier]
+        assert ring is not None  # a window of a rule is in it
         begin, at = self.now - window_s, -1.0
         begin_slot = int(max(begin, series.first_at) // step_s)
         for slot in range(begin_slot, int(series.last_at // step_s) + 1):
-            look, numbers = times.at(slot), ring[slot % len(ring)]
+            look, numbers = times.at(slot), ring.get(slot)
             if look is not None and numbers is not None and look[0] >= begin:
                 at = max(look[0], series.first_at)
                 yield at, numbers[0]

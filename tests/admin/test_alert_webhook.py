@@ -20,9 +20,10 @@ from aiohttp.test_utils import TestServer, unused_port
 from admin.alerting.notices import MOST_ALERTS
 from admin.alerting.notifier import MOST_WAITING, AlertNotifier
 from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
+from admin.app import NOTIFIER, build
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
-from tests.admin.consoles import NOW
+from tests.admin.consoles import NOW, Switchboard, setup
 from tests.monitoring.configurations import EVERYTHING
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -409,27 +410,38 @@ def threaded() -> Iterator[OtherProcess]:
     server.server_close()
 
 
+def broken_gateway(secret: str, threaded: OtherProcess, workers: int = 1) -> Headgate:
+    """Return a gateway with an origin that is down, which has a webhook."""
+    server = Headgate()
+    server.serve_routes({"prefix": "/broken", "origin": f"http://127.0.0.1:{free_port()}"})
+    server.environment |= {
+        "HEADGATE_WORKERS": str(workers),
+        "HEADGATE_ALERT_WEBHOOK": f"http://127.0.0.1:{threaded.port}/hook?token=s3cret",
+        "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": secret,
+    }
+    server.start()
+    return server
+
+
+def first_message(server: Headgate, threaded: OtherProcess) -> Received:
+    """Let requests fail until there is a message."""
+
+    def has_message() -> bool:
+        ask(server.port, "GET", "/broken/s?offset=-1")
+        return not threaded.got.empty()
+
+    wait_until(has_message, "a message", server.output)
+    return threaded.got.get()
+
+
 @pytest.mark.timeout(180)  # an alert needs two looks of the console after ten errors
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_process_of_a_gateway_tells_of_an_alert(
     workers: int, secret: str, threaded: OtherProcess
 ) -> None:
-    server = Headgate()
+    server = broken_gateway(secret, threaded, workers)
     try:
-        server.serve_routes({"prefix": "/broken", "origin": f"http://127.0.0.1:{free_port()}"})
-        server.environment |= {
-            "HEADGATE_WORKERS": str(workers),
-            "HEADGATE_ALERT_WEBHOOK": f"http://127.0.0.1:{threaded.port}/hook?token=s3cret",
-            "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": secret,
-        }
-        server.start()
-
-        def has_message() -> bool:
-            ask(server.port, "GET", "/broken/s?offset=-1")
-            return not threaded.got.empty()
-
-        wait_until(has_message, "a message", server.output)
-        first = threaded.got.get()
+        first = first_message(server, threaded)
         (instance,) = {it["labels"]["instance"] for it in first.told["alerts"]}
         assert instance.endswith(f":{server.port}")
         assert ("HeadgateErrorBudgetBurnsFast", "firing") in first.states()
@@ -441,3 +453,39 @@ def test_one_process_of_a_gateway_tells_of_an_alert(
         assert "s3cret" not in shown + server.output()
     finally:
         server.close()
+
+
+@pytest.mark.timeout(180)
+def test_what_fires_again_after_a_restart_is_sent_again_and_a_stop_sends_nothing(
+    secret: str, threaded: OtherProcess
+) -> None:
+    server = broken_gateway(secret, threaded)
+    try:
+        first = first_message(server, threaded)
+        while not threaded.got.empty():  # what has begun to fire since then
+            threaded.got.get()
+        assert server.terminate() == 0
+        assert threaded.got.empty()
+        server.start()
+        again = first_message(server, threaded)
+    finally:
+        server.close()
+    moments = [
+        it["startsAt"]
+        for message in (first, again)
+        for it in message.told["alerts"]
+        if it["labels"]["alertname"] == "HeadgateErrorBudgetBurnsFast"
+    ]
+    assert len(moments) == 2
+    assert moments[0] < moments[1]
+    assert "resolved" not in {status for _, status in again.states()}
+
+
+def test_a_reload_sets_and_removes_the_webhook(secret: str) -> None:
+    made = setup()
+    app = build(Switchboard(), made)
+    assert list(app[NOTIFIER].samples()) == []
+    for url, path, count in (("https://hook.test/", secret, 3), ("", "", 0)):
+        for apply in made.reloader.on_reload:
+            apply(settings(url, path))
+        assert len(list(app[NOTIFIER].samples())) == count

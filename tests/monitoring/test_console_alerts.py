@@ -10,6 +10,7 @@ import pytest
 
 from admin.alerting.evaluator import AlertEvaluator
 from admin.alerting.sentences import filled
+from admin.alerting.series import DROPPED_EVERY, TIERS
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.monitoring.judged import OF_OUTSIDE, TARGET, Judged, Scrapes, evaluated, judge, values
 from tests.monitoring.test_alerts import CASES, Case
@@ -150,3 +151,39 @@ def test_the_console_has_the_alerts_of_prometheus_over_an_hour_of_changing_troub
     states = {series for it in evaluated(histories[0]) for series in it or ()}
     assert {"firing" in series for series in states} == {True, False}
     judge(*histories, folder=tmp_path)
+
+
+def test_a_clock_that_is_set_back_begins_the_windows_anew() -> None:
+    evaluator = AlertEvaluator(EVERYTHING)
+    scrapes = Scrapes(requests(R, "0+60x40", "0+40x40"))
+
+    def look(at: float, step: int) -> set[str]:
+        for _ in evaluator.evaluate(at, scrapes.at(step) or ()):
+            pass
+        return {alert.rule.name for alert in evaluator.states.active.values()}
+
+    found = [look(10_000.0 + 5 * step, step) for step in range(20)]
+    assert "HeadgateServerErrors" in found[-1]
+    assert look(5_000.0, 20) == set()  # a single sample tells of no growth
+    assert "HeadgateServerErrors" in look(5_005.0, 21)
+
+
+def test_the_memory_of_a_series_does_not_grow_with_its_samples() -> None:
+    evaluator = AlertEvaluator(EVERYTHING)
+    history = evaluator._history
+    scrapes = Scrapes(requests(R, "0+1x3000", "0+3x3000"))
+    for step in range(2000):
+        for _ in evaluator.evaluate(300.0 * step, scrapes.at(step) or ()):
+            pass
+    rings = [
+        ring
+        for series in history.metrics[REQUESTS].series.values()
+        for ring in series.rings
+        if ring is not None
+    ]
+    assert len(rings) == 2 * len(TIERS)
+    assert max(len(ring.numbers) for ring in rings) == 182  # of an hour, and so on
+    for step in range(2 * DROPPED_EVERY):  # without the series, when no window has it any more
+        for _ in evaluator.evaluate(300.0 * (2000 + step) + 4 * 86_400, ()):
+            pass
+    assert history.metrics[REQUESTS].series == {}
