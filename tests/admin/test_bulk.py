@@ -142,7 +142,10 @@ def test_selected_streams_are_closed_and_closed_ones_are_not_counted() -> None:
         assert [row["name"] for row in rows if not row["closed"]] == ["a*b", "open"]
 
 
-def test_a_job_goes_on_after_a_crash_and_a_count_waits_for_its_confirmation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", ["kill", "terminate"])
+def test_a_job_goes_on_after_a_restart_and_a_count_waits_for_its_confirmation(
+    ends: str, tmp_path: Path
+) -> None:
     server = Headgate(f"file:{tmp_path}/data", environment=ENVIRONMENT).start()
     try:
         console = Console(server)
@@ -151,11 +154,13 @@ def test_a_job_goes_on_after_a_crash_and_a_count_waits_for_its_confirmation(tmp_
         waiting = console.counted(action="delete", begins="t")
         job = console.started(console.counted(action="delete", begins="s"), rate=40)
         wait_until(lambda: console.job(job["id"])["progress"]["changed"] > 10, "some are deleted")
-        server.kill()
+        getattr(server, ends)()
         server.start()
         ended = console.is_in(job["id"], "done")
         progress = ended["progress"]
         assert progress["changed"] + progress["gone"] == 120
+        if ends == "terminate":  # at a crash the last second is done again
+            assert progress["gone"] == 0
         assert progress["failures"] == []
         assert console.names() == ["t1", "t2"]
         assert console.events("bulk.resumed")
