@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin.access import audited_tokens
 from admin.access.audit import audited
 from admin.access.audited_jobs import start_job, stop_job
 from admin.access.check import VIEWER
@@ -96,10 +97,8 @@ async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stoppi
 async def make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
     """Make a read token."""
     token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
-    with audited(request[VIEWER], "token", "", body.streams) as logged:
-        logged["subject"] = body.subject
-        issued, cookie = await request.app[CONSOLE].credentials.make_token(token_request)
-        logged |= {"jti": issued.token_id, "expires": issued.expires}
+    credentials = request.app[CONSOLE].credentials
+    issued, cookie = await audited_tokens.issue(credentials, token_request, request[VIEWER])
     return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
@@ -114,9 +113,8 @@ async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> 
 async def revoke(request: web.Request, _query: None, body: Revocation) -> RevokedTokens:
     """Revoke a static token, or signed tokens."""
     entry = RevocationEntry(body.kind, body.value, body.before)
-    with audited(request[VIEWER], "revoke", "", "") as logged:
-        logged |= {"kind": body.kind, "value": body.value}
-        file = await request.app[CONSOLE].credentials.revoke(entry)
+    credentials = request.app[CONSOLE].credentials
+    file = await audited_tokens.revoke(credentials, entry, request[VIEWER])
     return RevokedTokens("\n".join(entry.lines), file.warnings)
 
 

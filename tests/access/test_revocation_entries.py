@@ -110,6 +110,9 @@ def test_a_revocation_adds_its_lines_and_keeps_the_rest(
         ),
         pytest.param(ANN, RevocationEntry("jti", ""), "visible characters", id="nothing"),
         pytest.param(
+            ANN, RevocationEntry("jti", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"), "whole token", id="a-jwt"
+        ),
+        pytest.param(
             ANN, RevocationEntry("jti", "x", 5), "before goes only with sub", id="before-of-a-jti"
         ),
     ],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from admin.access.audit import audited
+from admin.access import audited_tokens
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
@@ -85,10 +85,7 @@ async def _issue(visit: Visit) -> dict[str, object]:
     lifetime = _number(entered, "lifetime")
     streams, subject = entered.get("streams", ""), entered.get("subject", "")
     request = TokenRequest(subject, streams, operations, lifetime)
-    with audited(visit.viewer, "token", "", streams) as logged:
-        logged["subject"] = subject
-        issued, cookie = await visit.console.credentials.make_token(request)
-        logged |= {"jti": issued.token_id, "expires": issued.expires}
+    issued, cookie = await audited_tokens.issue(visit.console.credentials, request, visit.viewer)
     return {"issued": issued, "cookie": cookie, "subject": subject, "streams": streams}
 
 
@@ -99,9 +96,7 @@ async def _revoke(visit: Visit) -> dict[str, object]:
     # Tokens that are issued in this second count as issued before.
     before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
     entry = RevocationEntry(kind, value, before)
-    with audited(visit.viewer, "revoke", "", "") as logged:
-        logged |= {"kind": kind, "value": value}
-        file = await visit.console.credentials.revoke(entry)
+    file = await audited_tokens.revoke(visit.console.credentials, entry, visit.viewer)
     return {"revoked": entry, "warnings": file.warnings}
 
 

@@ -1,0 +1,38 @@
+"""The changes of operators to tokens, each with its line in the audit log, without any token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.access.audit import audited
+
+if TYPE_CHECKING:
+    from admin.credentials.credentials import ConsoleCredentials
+    from admin.model.viewer import Viewer
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.access.static.revocation_entries import RevocationEntry, RevokedTokensFile
+
+
+async def issue(
+    credentials: ConsoleCredentials, request: TokenRequest, by: Viewer
+) -> tuple[IssuedToken, str]:
+    """Return a read token, and the value of a Set-Cookie with it. Raises NotTold."""
+    with audited(by, "token", "", request.streams) as logged:
+        logged["subject"] = request.subject
+        issued, cookie = await credentials.make_token(request)
+        logged |= {"jti": issued.token_id, "expires": issued.expires}
+    return issued, cookie
+
+
+async def revoke(
+    credentials: ConsoleCredentials, entry: RevocationEntry, by: Viewer
+) -> RevokedTokensFile:
+    """Revoke tokens; return the file. Raises NotTold.
+
+    What was refused is not logged: somebody may have entered a token.
+    """
+    with audited(by, "revoke", "", "") as logged:
+        logged["kind"] = entry.kind
+        file = await credentials.revoke(entry)
+        logged |= {"stream": f"{entry.kind} {entry.value}", "value": entry.value}
+    return file
