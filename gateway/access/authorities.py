@@ -67,6 +67,7 @@ class Authorities:
         keyed = keyed_routes(settings)
         self._tokens = tokens = self._watch_tokens(settings.tokens_file, keyed)
         tokens_path = str(Path(settings.tokens_file).absolute())
+        self._revocations = tokens().revocations
         self._rotations = PendingRotations(tokens_path, tokens, keyed)
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
@@ -177,7 +178,12 @@ class Authorities:
         return self._files.watch("tokens_file", path, parse, self._on_new_tokens)
 
     def _on_new_tokens(self) -> None:
-        _warn(self._tokens().doubts)
+        file = self._tokens()
+        _warn(file.doubts)
+        revoked = file.revocations.new_since(self._revocations)
+        self._revocations = file.revocations
+        if revoked:
+            log.info("access.revoked", what=", ".join(revoked))
         self._rotations.update()
         self.judge_again()
 

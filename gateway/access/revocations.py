@@ -40,6 +40,16 @@ class Revocations:
         before = None if token.subject is None else self.subjects.get(token.subject)
         return before is not None and (token.at is None or token.at < before)
 
+    def new_since(self, earlier: Revocations) -> list[str]:
+        """Return what is revoked here and was not in an earlier file, in words."""
+        subjects = self.subjects.items() - earlier.subjects.items()
+        return [
+            *(f"token {name}" for name in sorted(self.names - earlier.names)),
+            *(f"jti {token_id}" for token_id in sorted(self.token_ids - earlier.token_ids)),
+            *(f"sub {subject}" for subject, _ in sorted(subjects)),
+            *(f"kid {kid}" for kid in sorted(self.kids - earlier.kids)),
+        ]
+
 
 class RotationWarning(NamedTuple):
     """Streams of a route, and revoked readers that may still have a reader key of them."""

@@ -97,6 +97,7 @@ EVENT_RULES: dict[str, EventRule] = {
     "access.file_read": EventRule(
         "access", "good", "{file} was read again", ("file",), ends="access.file_refused"
     ),
+    "access.revoked": EventRule("access", "warning", "revoked: {what}", ("what",)),
     "access.file_refused": EventRule("access", "bad", "{file} was refused: {why}", ("file",)),
     "access.keys_not_fetched": EventRule(
         "access", "bad", "the keys at {url} were not fetched: {why}", ("url",)

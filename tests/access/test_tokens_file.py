@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import hashlib
 from math import inf
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import RevocationClaims
+from gateway.access.revocations import RevocationClaims, Revocations
 from gateway.access.static.tokens_file import parse_tokens
+from tests.access.guarded import guarded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "canary-2f9c1e7ab04d5e6f8a9b"
 HASH = "sha256:" + hashlib.sha256(SECRET.encode()).hexdigest()
@@ -248,3 +253,26 @@ def test_a_tokens_file_that_is_not_utf_8_is_refused() -> None:
 
 def test_the_repr_of_a_tokens_file_contains_no_token() -> None:
     assert SECRET not in repr(parse_tokens("t.toml", WHOLE.encode()))
+
+
+def test_new_revocations_are_named_once_and_later_moments_of_a_subject_again() -> None:
+    before = Revocations(frozenset({"ann"}), frozenset({"j1"}), frozenset(), {"eve": 5.0})
+    after = Revocations(
+        frozenset({"ann", "ben"}), frozenset({"j2"}), frozenset({"k"}), {"eve": 6.0, "kim": 1.0}
+    )
+    assert after.new_since(before) == ["token ben", "jti j2", "sub eve", "sub kim", "kid k"]
+    assert after.new_since(after) == []
+
+
+async def test_a_revocation_in_the_file_is_logged_with_what_it_revokes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with guarded(tmp_path) as gateway:
+        path = tmp_path / "tokens.toml"
+        path.write_text(path.read_text() + '\n[[revoked]]\nname = "ann"\n')
+        for file in gateway.authorities._files._files:
+            await file.look()
+            await file.look()
+    lines = [it for it in "".join(capsys.readouterr()).splitlines() if "access.revoked" in it]
+    assert len(lines) == 1
+    assert "token ann" in lines[0]
