@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from admin.model.bulk import MOST_SELECTED
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
@@ -132,6 +133,9 @@ def test_selected_streams_are_closed_and_closed_ones_are_not_counted() -> None:
         ask(server.port, "POST", f"{ROUTE}/{HOSTILE[0]}", Stream_Closed="true")
         job = console.counted(action="close", names=[*HOSTILE, "missing"])
         assert job["count"]["streams"] == len(HOSTILE) - 1
+        for number, status in ((MOST_SELECTED, 200), (MOST_SELECTED + 1, 400)):
+            wish = {"action": "close", "route": ROUTE, "names": ["missing"] * number}
+            assert console.told("POST", "/api/bulk", wish)[0] == status
         ask(server.port, "DELETE", f"{ROUTE}/a*b")
         create(server, "a*b")
         console.started(job)

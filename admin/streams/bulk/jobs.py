@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from admin.model.bulk import HIGHEST_RATE, MOST_SELECTED, BulkJob
+from admin.model.bulk import BulkJob
 from admin.model.streams import StreamSearch
 from admin.streams.bulk.job_files import SavedJob
 from admin.streams.bulk.open_job import OpenJob
@@ -45,6 +45,7 @@ class BulkJobs:
         self._files = files
         self._ways = (streams, changes)
         self._clock = clock
+        self._turn = asyncio.Lock()
         self._jobs: dict[str, OpenJob | BulkJob] = {}  # in the order of their beginnings
 
     async def open(self) -> None:
@@ -74,11 +75,42 @@ class BulkJobs:
 
     async def count(self, wish: BulkWish, by: str) -> BulkJob:
         """Begin to count the streams that an operator wants to change."""
-        if len(wish.names) > MOST_SELECTED:
-            raise NotTold(400, f"select {MOST_SELECTED} streams at most, or search for them")
         if wish.names and (wish.begins or wish.contains or wish.glob):
             raise NotTold(400, "give names or a search, not both")
         self._ways[1].check_route(wish.route)
+        async with self._turn:  # of several at once, each sees those before it
+            return await self._begin(wish, by)
+
+    async def rest(self, job_id: str, within_s: float) -> None:
+        """Wait until nothing is done for a job, but not longer than that."""
+        found = self._jobs.get(job_id)
+        if isinstance(found, OpenJob) and found.task is not None:
+            await asyncio.wait([found.task], timeout=within_s)
+
+    def start(self, start: BulkStart, by: str) -> BulkJob:
+        """Begin to change the streams that were counted, if their number is confirmed."""
+        job = self.job(start.id)
+        opened = self._jobs[start.id]
+        if job.state != "counted" or not isinstance(opened, OpenJob):
+            raise NotTold(409, f"this job is {job.state}: count again")
+        if self._clock() - job.created_at > COUNT_IS_VALID_S:
+            raise NotTold(409, "this count is more than an hour old: count again")
+        if start.confirm != job.count.streams:
+            raise NotTold(400, f"this is not the number of streams, {job.count.streams}")
+        opened.start(by, start.rate)
+        return opened.job
+
+    async def stop(self, job_id: str) -> BulkJob:
+        """Stop a job, or drop one that was only counted."""
+        job = self.job(job_id)
+        opened = self._jobs[job_id]
+        if not job.is_open or not isinstance(opened, OpenJob):
+            raise NotTold(409, f"this job is {job.state} already")
+        await opened.stop()
+        await self.rest(job_id, STOP_S)
+        return opened.job
+
+    async def _begin(self, wish: BulkWish, by: str) -> BulkJob:
         await self._make_room()
         job = BulkJob(
             id=secrets.token_hex(6),
@@ -97,37 +129,6 @@ class BulkJobs:
         self._jobs[job.id] = opened
         opened.begin_count(wish.names)
         return job
-
-    async def rest(self, job_id: str, within_s: float) -> None:
-        """Wait until nothing is done for a job, but not longer than that."""
-        found = self._jobs.get(job_id)
-        if isinstance(found, OpenJob) and found.task is not None:
-            await asyncio.wait([found.task], timeout=within_s)
-
-    def start(self, start: BulkStart, by: str) -> BulkJob:
-        """Begin to change the streams that were counted, if their number is confirmed."""
-        job = self.job(start.id)
-        opened = self._jobs[start.id]
-        if job.state != "counted" or not isinstance(opened, OpenJob):
-            raise NotTold(409, f"this job is {job.state}: count again")
-        if self._clock() - job.created_at > COUNT_IS_VALID_S:
-            raise NotTold(409, "this count is more than an hour old: count again")
-        if not 1 <= start.rate <= HIGHEST_RATE:
-            raise NotTold(400, f"rate must be between 1 and {HIGHEST_RATE} streams a second")
-        if start.confirm != job.count.streams:
-            raise NotTold(400, f"this is not the number of streams, {job.count.streams}")
-        opened.start(by, start.rate)
-        return opened.job
-
-    async def stop(self, job_id: str) -> BulkJob:
-        """Stop a job, or drop one that was only counted."""
-        job = self.job(job_id)
-        opened = self._jobs[job_id]
-        if not job.is_open or not isinstance(opened, OpenJob):
-            raise NotTold(409, f"this job is {job.state} already")
-        await opened.stop()
-        await self.rest(job_id, STOP_S)
-        return opened.job
 
     async def _reopened(self, saved: SavedJob) -> OpenJob | BulkJob:
         job = saved.job

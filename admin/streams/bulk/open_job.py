@@ -55,6 +55,7 @@ class OpenJob:
         self._stop = asyncio.Event()
         self._is_closing = False
         self._saved_at = float("-inf")
+        self._saving = asyncio.Lock()  # one thread at a time writes the file
         self._is_failing = False
         self.task: asyncio.Task[None] | None = None
 
@@ -121,6 +122,8 @@ class OpenJob:
             return
         self._set(state="counted")
         await self._save()
+        if self._stop.is_set() and self.job.state == "counted" and not self._is_closing:
+            await self._end("stopped")
 
     async def _found(self) -> AsyncIterator[Sequence[StreamRow]]:
         after: str | None = ""
@@ -248,13 +251,15 @@ class OpenJob:
     async def _save(self) -> None:
         """Write the job to its file. Logs the first failure, after which the job goes on."""
         self._saved_at = asyncio.get_running_loop().time()
-        try:
-            await asyncio.to_thread(self._files.save, SavedJob(self.job, self._names.position))
-            self._is_failing = False
-        except OSError as error:
-            if not self._is_failing:
-                log.warning("bulk.not_kept", job=self.job.id, reason=error.strerror)
-            self._is_failing = True
+        async with self._saving:
+            saved = SavedJob(self.job, self._names.position)
+            try:
+                await asyncio.to_thread(self._files.save, saved)
+                self._is_failing = False
+            except OSError as error:
+                if not self._is_failing:
+                    log.warning("bulk.not_kept", job=self.job.id, reason=error.strerror)
+                self._is_failing = True
 
     def _fields(self) -> dict[str, object]:
         """Return what events say of the job."""
