@@ -23,11 +23,12 @@ from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
 from admin.app import NOTIFIER, build
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
+from gateway.settings.alert_webhook import webhook_key
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.monitoring.configurations import EVERYTHING
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import Headgate
+from tests.support.processes import HEADGATE, Headgate, run
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -489,3 +490,43 @@ def test_a_reload_sets_and_removes_the_webhook(secret: str) -> None:
         for apply in made.reloader.on_reload:
             apply(settings(url, path))
         assert len(list(app[NOTIFIER].samples())) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fine"),
+    [
+        pytest.param("whsec_" + base64.b64encode(b"k" * 23).decode(), False, id="23-bytes"),
+        pytest.param("whsec_" + base64.b64encode(b"k" * 24).decode(), True, id="24-bytes"),
+        pytest.param("whsec_" + base64.b64encode(b"k" * 64).decode(), True, id="64-bytes"),
+        pytest.param("whsec_" + base64.b64encode(b"k" * 65).decode(), False, id="65-bytes"),
+        pytest.param(base64.b64encode(b"k" * 32).decode(), False, id="without-the-prefix"),
+        pytest.param("whsec_not*base64*not*base64*not*base64*", False, id="no-base64"),
+        pytest.param("whsec_é" + "A" * 40, False, id="no-ascii"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_a_secret_has_24_to_64_bytes_and_is_not_shown(
+    text: str, is_fine: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(text)
+    if is_fine:
+        assert set(webhook_key(str(file))) == set(b"k")
+        return
+    with pytest.raises(ValueError, match="must be a file with a secret of Standard") as refused:
+        webhook_key(str(file))
+    assert not text or text not in str(refused.value)
+
+
+def test_a_gateway_does_not_start_without_the_file_of_its_secret(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    done = run(
+        [HEADGATE, "check"],
+        environment={
+            "HEADGATE_ALERT_WEBHOOK": "https://hook.test/s3cret",
+            "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": missing,
+        },
+    )
+    assert done.returncode == 2
+    assert b"alert_webhook_secret_file" in done.stderr.lower()
+    assert b"s3cret" not in done.stderr + done.stdout
