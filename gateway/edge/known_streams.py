@@ -50,7 +50,7 @@ class KnownStreams:
 
     def live_feeds(self) -> Iterator[RoutedFeed]:
         """Yield the feeds of followed streams; they may come and go between two of them."""
-        for stream in self._followed:
+        for stream in list(self._followed):
             yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, _no_distance)
 
     async def page(self, question: ListStreams) -> StreamPage:

