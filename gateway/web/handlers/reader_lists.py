@@ -88,8 +88,7 @@ class ReaderLists:
         """Return a page of readers. Raises BadRequest for an `after` that no page had."""
         after = _rank_of(question.after) if question.after else None
         limit = max(1, min(question.limit, MOST_READERS))
-        rows = [found.row for found in await self._turns.run(self._chosen(question.where))]
-        ranked = [(rank(question.order, row), row) for row in rows]
+        chosen = ranked = await self._turns.run(self._ranked(question))
         if after is not None:
             try:
                 ranked = [it for it in ranked if it[0] > after]
@@ -97,14 +96,11 @@ class ReaderLists:
                 raise _not_a_place() from error
         first = nsmallest(limit + 1, ranked, key=lambda it: it[0])
         more = msgspec.json.encode(first[limit - 1][0]).decode() if len(first) > limit else None
-        return ReaderPage(tuple(row for _, row in first[:limit]), len(rows), more)
+        return ReaderPage(tuple(row for _, row in first[:limit]), len(chosen), more)
 
     async def _groups(self, question: GroupReaders) -> ReaderGroups:
         """Return the largest groups of readers."""
-        groups: dict[str, ReaderGroup] = {}
-        for found in await self._turns.run(self._chosen(question.where)):
-            one = _group_of(found.row, question.by)
-            groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
+        groups = await self._turns.run(self._grouped(question))
         largest = nlargest(MOST_GROUPS, groups.values(), key=attrgetter("readers"))
         return ReaderGroups(tuple(largest), len(groups))
 
@@ -169,8 +165,31 @@ class ReaderLists:
                     yield
         return EndedReaderCount(count)
 
-    def _chosen(self, where: ReaderQuery) -> Generator[None, None, list[_ListedReader]]:
-        return [it for it in (yield from self._found(where)) if where.fits(it.row)]
+    def _ranked(self, question: ListReaders) -> Generator[None, None, list[tuple[Rank, ReaderRow]]]:
+        ranked: list[tuple[Rank, ReaderRow]] = []
+        for row in (yield from self._chosen(question.where)):
+            ranked.append((rank(question.order, row), row))
+            if len(ranked) % AT_ONCE == 0:
+                yield
+        return ranked
+
+    def _grouped(self, question: GroupReaders) -> Generator[None, None, dict[str, ReaderGroup]]:
+        groups: dict[str, ReaderGroup] = {}
+        for count, row in enumerate((yield from self._chosen(question.where)), 1):
+            one = _group_of(row, question.by)
+            groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
+            if count % AT_ONCE == 0:
+                yield
+        return groups
+
+    def _chosen(self, where: ReaderQuery) -> Generator[None, None, list[ReaderRow]]:
+        chosen: list[ReaderRow] = []
+        for count, found in enumerate((yield from self._found(where)), 1):
+            if where.fits(found.row):
+                chosen.append(found.row)
+            if count % AT_ONCE == 0:
+                yield
+        return chosen
 
     def _found(self, where: ReaderQuery | None) -> Generator[None, None, list[_ListedReader]]:
         found: list[_ListedReader] = []
