@@ -1,9 +1,9 @@
-"""Findings that need an operator's attention: failing health checks, and alerts that fire.
+"""Findings that need an operator's attention: failing health checks, and active alerts.
 
 A check knows its reason at once, and an alert its duration and its threshold. Where both are about
 the same thing (`Alert.check`), they are one finding: the reason of the check, as severe as the
-alert. A Redis without an append-only file is a finding of its own and no alert, since somebody may
-have decided so.
+alert. A pending alert is a warning, since an operator who looks need not wait. A Redis without an
+append-only file is a finding of its own and no alert, since somebody may have decided so.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.alerting.views import sentence
 from admin.model.overview import Attention
+from admin.record.policy import spell
+from gateway.monitoring.quantities import seconds
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from admin.alerting.evaluator import AlertEvaluator
+    from admin.alerting.series import Labels
+    from admin.alerting.states import ActiveAlert, AlertStates
     from admin.model.kinds import Level
     from admin.model.processes import GatewayView
     from admin.source import Health
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
+PENDING_S = 4.0  # two looks: what was so at a single one may be over
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
@@ -64,27 +69,55 @@ def findings(
     for name, item in checks.items():
         rule = _rule_of(name, evaluator)
         checks[name] = item if rule is None else item._replace(alert=rule.name)
-    for alert in evaluator.states.active.values():
-        if alert.firing_at is None:
-            continue
+    for alert in _shown(evaluator.states):
         labels = dict(alert.labels)
-        level: Level = "bad" if alert.rule.severity == "critical" else "warning"
+        level: Level = "bad" if _is_critical(alert) else "warning"
         same = [name for name in checks if is_about(alert.rule, labels, name, evaluator.settings)]
         for name in same:
             if level == "bad":
                 checks[name] = checks[name]._replace(level=level)
         if not same:
             key = ("alert", " ".join((alert.rule.name, *labels.values())))
+            words = sentence(alert)
+            if alert.firing_at is None:
+                lasting = spell(round(seconds(alert.rule.lasting)))
+                words = f"{words} It becomes an alert after {lasting}."
             yield AttentionItem(
                 key,
                 level,
-                sentence(alert),
+                words,
                 labels.get("route"),
                 alert.rule.name,
                 alert.active_at,
             )
     yield from checks.values()
     yield from of_redis(samples)
+
+
+def _shown(states: AlertStates) -> list[ActiveAlert]:
+    """Return the alerts to show: those that fire, and those that have held for two looks.
+
+    Of several with one subject it is the most severe one.
+    """
+    now = states.updated_at or 0.0
+    found = [
+        it
+        for it in states.active.values()
+        if it.firing_at is not None or now - it.active_at >= PENDING_S
+    ]
+    found.sort(key=lambda it: (not _is_critical(it), it.firing_at is None))
+    seen: set[tuple[str, Labels]] = set()
+    shown = []
+    for alert in found:
+        subject = (alert.rule.subject or alert.rule.name, alert.labels)
+        if subject not in seen:
+            seen.add(subject)
+            shown.append(alert)
+    return shown
+
+
+def _is_critical(alert: ActiveAlert) -> bool:
+    return alert.firing_at is not None and alert.rule.severity == "critical"
 
 
 def _rule_of(name: str, evaluator: AlertEvaluator) -> Alert | None:

@@ -72,7 +72,8 @@ class EventCollector:
         Health checks are left out: what they find has log lines, which are events of their own.
         """
         present = {" ".join(it.key): it for it in findings if it.key[0] != "check"}
-        began = [it for key, it in present.items() if key not in self._findings]
+        known = {key: it.level for key, it in self._findings.items()}
+        began = [it for key, it in present.items() if known.get(key) != it.level]
         ended = [it for key, it in self._findings.items() if key not in present]
         self._findings = present
         self.record.add(

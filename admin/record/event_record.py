@@ -114,8 +114,9 @@ class EventRecord:
             new = self._limited(new)
             same = self._events.get(self._by_key.get(new.key, 0))
         if same is not None and (same.lasts or new.at - same.last_at < AGAIN_S):
-            if same.lasts and new.count == 1:
-                return  # another process, or another line about the same
+            is_known = same.lasts and new.count == 1  # by another process, or from another line
+            if is_known and new.level == same.level:
+                return
             self._change(
                 same,
                 msgspec.structs.replace(
@@ -125,7 +126,7 @@ class EventRecord:
                     last_at=max(same.last_at, new.last_at),
                     ended_at=None,
                     lasts=new.lasts,
-                    count=same.count + new.count,
+                    count=same.count + (0 if is_known else new.count),
                 ),
             )
             return

@@ -131,6 +131,7 @@ OF_EVERY_GATEWAY = (
         "warning",
         "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
         "The log has the reason of each error; /readyz names a log or an origin that is down.",
+        subject=objectives.SUBJECT,
     ),
     Alert(
         "HeadgateRefuses",

@@ -37,6 +37,7 @@ class Burn(NamedTuple):
 
 FAST = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
 SLOW = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
+SUBJECT = "5xx"  # of all alerts about them
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
@@ -64,16 +65,18 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up within days.",
+            subject=SUBJECT,
         ),
         Alert(
             "HeadgateErrorBudgetBurns",
             _either(SLOW, budget),
             "0m",
             "warning",
-            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx, for"
-            " hours.",
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx: more"
+            " than the objective allows.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up before the month is over.",
+            subject=SUBJECT,
         ),
     )
 

@@ -35,6 +35,8 @@ class Alert:
     part: Part | None = None
     # The name of the health check or note about the same, with labels in braces: one item together.
     check: str | None = None
+    # Of active alerts with the same subject and labels, the console shows the most severe alone.
+    subject: str = ""
 
     @property
     def expr(self) -> str:

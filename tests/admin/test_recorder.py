@@ -379,20 +379,42 @@ AOF_ENABLED = gauge("headgate_redis_aof_enabled", "", "route")
 LOG_UP = gauge("headgate_log_up", "", "route")
 
 
-async def test_an_alert_needs_attention_once_it_fires_since_it_began(stage: Stage) -> None:
+async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it_fires(
+    stage: Stage,
+) -> None:
     broken = sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED)
+    words = f"The Redis of {SHARED} cannot write its append-only file."
     await stage.look(*broken)
     began = stage.clock.now
+    assert stage.attention() == []
     for _ in range(11):
         await stage.look(*broken)
-        assert stage.attention() == []
+        (told,) = stage.attention()
+        assert (told.level, told.route, told.since) == ("warning", SHARED, began)
+        assert told.sentence == f"{words} It becomes an alert after 1 minute."
     await stage.look(*broken)
     (told,) = stage.attention()
-    assert (told.level, told.route, told.since) == ("bad", SHARED, began)
-    assert told.sentence == f"The Redis of {SHARED} cannot write its append-only file."
+    assert (told.level, told.route, told.since, told.sentence) == ("bad", SHARED, began, words)
     assert told.alert == "HeadgateRedisAofFails"
     await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
     assert stage.attention() == []
+
+
+REQUEST_COUNTS = counter("headgate_requests_total", "", "route", "operation", "status")
+
+
+async def test_of_several_alerts_about_5xx_the_most_severe_alone_needs_attention(
+    stage: Stage,
+) -> None:
+    for number in range(30):
+        await stage.look(
+            sample(REQUEST_COUNTS, 900 * number, OWN, "read", "2xx"),
+            sample(REQUEST_COUNTS, 900 * number, OWN, "read", "5xx"),
+        )
+    active = {key[0] for key in stage.recorder.alerts.states.active}
+    assert active >= {"HeadgateServerErrors", "HeadgateErrorBudgetBurnsFast"}
+    (told,) = stage.attention()
+    assert (told.level, told.alert) == ("bad", "HeadgateErrorBudgetBurnsFast")
 
 
 async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage: Stage) -> None:

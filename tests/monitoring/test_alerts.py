@@ -334,7 +334,7 @@ CASES = [
         answers((60, 9)),
         15,
         BY_ROUTE_OF_ALL,
-        "0.11% of the requests to /r get 5xx, for hours.",
+        "0.11% of the requests to /r get 5xx: more than the objective allows.",
         every=15,
     ),
     Case(
