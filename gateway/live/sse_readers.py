@@ -34,12 +34,10 @@ if TYPE_CHECKING:
     from gateway.live.admitted_readers import PrincipalLike
     from gateway.live.contract import FeedSource, FeedState, ReaderClient, ReaderServer
     from gateway.live.event_rounds import Round
-    from gateway.live.live_turns import LiveReader
     from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended
-HEARTBEATS_AT_ONCE = 64  # half a millisecond, of 80 for 10,000 readers
 FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
 
@@ -173,20 +171,8 @@ class SseReaders(Generic[V, N]):
                 break
             self.end(reader, "drain" if self._hurries else "timeout")
         if self.turns.live and now >= self._last_write + self.source.settings.heartbeat:
-            self._send_heartbeats(list(self.turns.live))
+            self.turns.send_heartbeats()
             self._last_write = now
-
-    def _send_heartbeats(self, readers: list[LiveReader]) -> None:
-        """Send a heartbeat to some readers, and to the others in later passes of the loop."""
-        heartbeat, sent = http1.chunk(sse.HEARTBEAT), 0
-        for reader in readers[-HEARTBEATS_AT_ONCE:]:
-            if reader in self.turns.live:  # else it has ended meanwhile, or its connection is full
-                reader.write(heartbeat, len(sse.HEARTBEAT))
-                sent += 1
-        self.traffic.wrote_events(sent, len(sse.HEARTBEAT), 0)
-        del readers[-HEARTBEATS_AT_ONCE:]
-        if readers:
-            self.feed.loop.call_soon(self._send_heartbeats, readers)
 
     def hurry(self, now: float) -> None:
         """End the time of every response soon, in lots; of a new one when it is FRESH_S old."""

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
-from gateway.live import sse_readers
+from gateway.live import live_turns
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_readers import SseReader
@@ -287,7 +287,7 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_whose_buffer_is_full() -> Non
 async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sse_readers, "HEARTBEATS_AT_ONCE", 2)
+    monkeypatch.setattr(live_turns, "HEARTBEATS_AT_ONCE", 2)
     loop = asyncio.get_running_loop()
     beats = [0]  # in each pass of the loop
 
