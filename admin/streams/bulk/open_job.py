@@ -240,9 +240,10 @@ class OpenJob:
         """End the job, and say so in an event if it had begun to change streams."""
         self._set(state=state, trouble=trouble, ended_at=self._clock())
         if self.job.started_at is not None:
-            is_whole = state == "done" and not self.job.progress.failed
-            level = log.info if is_whole else log.warning
-            level("bulk.done" if is_whole else "bulk.incomplete", **self._fields())
+            if state == "done" and not self.job.progress.failed:
+                log.info("bulk.done", **self._fields())
+            else:
+                log.warning("bulk.incomplete", **self._fields())
         await self._save()
         self._names.close()
         with contextlib.suppress(OSError):
