@@ -26,6 +26,7 @@ from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, m
 from gateway.telemetry.traffic import OPERATIONS
 from gateway.tls import certificate_files, handshakes
 from gateway.web.metrics import LAG, OF_SHARED
+from gateway.web.principal_metrics import OF_ACCOUNT
 from tests.access.guarded import tokens_file
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
@@ -47,6 +48,7 @@ BEHIND = most("behind", "How far behind.")
 UP = least("up", "1 while all is well.")
 OF_THE_WHOLE = (
     metrics.BUILD,
+    *OF_ACCOUNT,
     metrics.WORKERS,
     metrics.SILENT,
     metrics.RESTARTS,

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.loop_detector import LoopDetector
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.telemetry.traffic import Hits
     from gateway.web.connections.connection_state import State
     from gateway.web.requests.own_lines import OwnLines
     from gateway.web.router import Router
@@ -282,19 +281,15 @@ class FastPath:
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
-                _, body, hits = answer
-                size = len(body)
                 self.answered += 1
-                _count_hit(hits, get, size)
+                _count_hit(get, answer)
                 if self._spans is not None:
                     transport = None if client is None else client.transport
                     self._spans.cached(get, transport, _status(answer[0]), now)
                 if self._shared.loop_detector.looking:
                     _note(self._shared.loop_detector, client, get)
-                if get.tag is not None and answer[0].startswith(_UNCHANGED):
-                    hits.unchanged += 1
                 if began:
-                    hits.measured(perf_counter() - began)
+                    answer[2].measured(perf_counter() - began)
                     if self._shared.log.enabled:
                         transport = None if client is None else client.transport
                         prefix = self._stream(get.target.partition("?")[0])[0].prefix
@@ -352,10 +347,14 @@ def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     return bans.refusal(account, client.transport, get.headers) is not None
 
 
-def _count_hit(hits: Hits, get: PlainGet, size: int) -> None:
-    """Count a read that was answered from the cache with a body of `size` bytes."""
+def _count_hit(get: PlainGet, answer: KeptAnswer) -> None:
+    """Count a read that was answered from the cache."""
+    head, body, hits = answer
+    size = len(body)
     hits.count += 1
     hits.bytes += size
+    if get.tag is not None and head.startswith(_UNCHANGED):
+        hits.unchanged += 1
     if get.principal is not None:
         get.principal.use.count(size)
 
