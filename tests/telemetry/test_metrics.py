@@ -214,15 +214,21 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             "HEADGATE_AUTH": "tokens,jwt",
             "HEADGATE_JWT_ISSUERS": ISSUERS,
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
-            "HEADGATE_PRINCIPAL_METRICS": "1",
             **Authority.of(tmp_path).issue().write(tmp_path).settings(),
         }
         models = {"HEADGATE_MODELS": MODELS}
         for origin, more in ((f"file:{tmp_path}/file", models), ("http://127.0.0.1:9", {})):
             with headgate(origin, environment={**before, **more}) as server:
-                held = f"Bearer {token('ann')}"
-                ask(server.port, "GET", "/v1/stream/a/s?offset=-1", Authorization=held)
                 names |= names_told(server)
+        guarded = {
+            "HEADGATE_AUTH": "tokens",
+            "HEADGATE_TOKENS_FILE": before["HEADGATE_TOKENS_FILE"],
+            "HEADGATE_PRINCIPAL_METRICS": "1",
+        }
+        with headgate(environment=guarded) as server:
+            held = f"Bearer {token('ann')}"
+            ask(server.port, "GET", "/v1/stream/a/s?offset=-1", Authorization=held)
+            names |= names_told(server)
         with closing(Headgate()) as server:
             server.serve_routes(
                 {"prefix": "/v1/stream", "origin": redis.url, "runs": True},
