@@ -7,12 +7,13 @@ appended first, and then sent.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
 from gateway.models import record
 from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+from gateway.models.dialects.responses import response_id
+from gateway.models.recent_events import RecentEvents
 from gateway.models.sse_events import WholeEvents, events_of
 from gateway.models.upstream import body_parts
 from gateway.protocol.streams.offsets import parse_offset
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
 EVENT_STREAM = "text/event-stream"
-# Bytes of new events in memory, for readers that keep up; slower ones read the log.
-RECENT_BYTES = 64 * 1024
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 
@@ -55,8 +54,7 @@ class WrittenAnswer:
     """An answer that this process requests and writes.
 
     `response` is done once the provider's response has begun: with the head that clients get, with
-    the whole response if it is not stored, or with the error. `position` is the end of the durable
-    bytes.
+    the whole response if it is not stored, or with the error.
     """
 
     def __init__(
@@ -66,24 +64,31 @@ class WrittenAnswer:
         streams: AnswerStreams,
         dialect: Dialect,
         clock: Callable[[], float],
+        on_response_id: Callable[[str], Awaitable[None]],
     ) -> None:
+        """Await `on_response_id` before a reader gets the id that the provider gave the answer."""
         self.name = name
         self.request = request
         self.streams = streams
         self.usage = TokenUsage()
         self.outcome: Outcome | None = None  # once it is over
-        self.position = 0
         self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
             asyncio.get_running_loop().create_future()
         )
         self._dialect = dialect
         self._clock = clock
-        self._recent: deque[tuple[int, bytes]] = deque()  # each with its position
-        self._recent_bytes = 0
+        self._on_response_id = on_response_id
+        self._has_response_id = request.path != dialect.retrieved_path  # or needs none
+        self._recent = RecentEvents()
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
+
+    @property
+    def position(self) -> int:
+        """The end of the durable bytes."""
+        return self._recent.position
 
     @property
     def is_over(self) -> bool:
@@ -101,9 +106,11 @@ class WrittenAnswer:
             self._stopped_by = failure
             self._task.cancel()
 
-    def stop_deleted(self) -> None:
-        """End the call to the provider, because the answer's stream was deleted."""
-        self.stop(DELETED)
+    async def stop_and_wait(self, failure: EarlyEnd) -> None:
+        """End the call and the answer with this failure; return once its end is stored."""
+        self.stop(failure)
+        while not self.is_over:
+            await self.wait_beyond(self.position)
 
     # Readers
 
@@ -116,15 +123,7 @@ class WrittenAnswer:
 
     def bytes_after(self, position: int) -> bytes | None:
         """Return the durable bytes after `position`; None if they are not in memory any more."""
-        if position >= self.position:
-            return b""
-        if not self._recent or position < self._recent[0][0]:
-            return None
-        return b"".join(
-            part[max(0, position - begin) :]
-            for begin, part in self._recent
-            if begin + len(part) > position
-        )
+        return self._recent.after(position)
 
     async def wait_beyond(self, position: int) -> None:
         """Return once there are durable bytes after `position`, or the answer is over."""
@@ -188,19 +187,16 @@ class WrittenAnswer:
 
     async def _append(self, events: bytes) -> None:
         self._dialect.add_usage(events, self.usage)
-        stored = await self.streams.append(self.name, EVENT_STREAM, [*events_of(events)])
+        appended = self.streams.append(self.name, EVENT_STREAM, [*events_of(events)])
+        if not self._has_response_id and (found := response_id(events)):
+            self._has_response_id = True
+            await self._on_response_id(found)
+        stored = await appended
         self._note(events, parse_offset(stored.next_offset, "the tail").position)
 
     def _note(self, events: bytes, position: int) -> None:
         """Note durable events that end at `position`."""
-        if position - len(events) != self.position:  # bytes in between were stored and not noted
-            self._recent.clear()
-            self._recent_bytes = 0
-        self.position = position
-        self._recent.append((position - len(events), events))
-        self._recent_bytes += len(events)
-        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
-            self._recent_bytes -= len(self._recent.popleft()[1])
+        self._recent.add(events, position)
         self._notify()
 
     async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
@@ -208,7 +204,9 @@ class WrittenAnswer:
         try:
             if is_stored:
                 await self._close(failure)
-                self._add_to_record(self._entry(outcome, failure), close=True)
+                reason = None if failure is None else failure.sentence
+                entry = record.EndEntry(outcome, self._clock(), self.usage, reason)
+                self._add_to_record(entry, close=True)
             else:
                 await self.streams.delete(record.record_name(self.name))
                 await self.streams.delete(self.name)
@@ -230,10 +228,6 @@ class WrittenAnswer:
         closed = await self.streams.append(self.name, EVENT_STREAM, last, close=True)
         for event in last:
             self._note(event, parse_offset(closed.next_offset, "the tail").position)
-
-    def _entry(self, outcome: Outcome, failure: EarlyEnd | None) -> record.EndEntry:
-        reason = None if failure is None else failure.sentence
-        return record.EndEntry(outcome, self._clock(), self.usage, reason)
 
     def _add_to_record(self, entry: record.Entry, *, close: bool = False) -> None:
         """Append to the record in the order of calls, without waiting for the result."""

@@ -27,6 +27,7 @@ from gateway.models.answer import (
     WrittenAnswer,
 )
 from gateway.models.dialects.contract import TokenUsage
+from gateway.models.retrieval import AnswerIndex
 from gateway.models.upstream import body_parts
 from gateway.protocol.http.forwarding import end_to_end
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
     from multidict import CIMultiDict
 
-    from gateway.models.dialects.contract import Dialect
-    from gateway.models.record import AnswerRecord, Outcome, ResponseEntry
+    from gateway.models.dialects.contract import Dialect, EarlyEnd
+    from gateway.models.record import AnswerRecord, Outcome, RequestEntry, ResponseEntry
     from gateway.models.running import RunningAnswers
     from gateway.models.streams import AnswerStreams
     from gateway.models.upstream import ProviderClient
@@ -62,6 +63,7 @@ class AnswerRequest(NamedTuple):
     fields: CIMultiDict[str]
     body: bytes
     model: str | None
+    in_background: bool = False
 
     @property
     def digest(self) -> str:
@@ -88,6 +90,7 @@ class StoredAnswer(NamedTuple):
     """An answer that is over: its readers read the log."""
 
     name: str
+    request: RequestEntry
     head: ResponseEntry
 
     async def wait_for_head(self) -> ResponseEntry:
@@ -106,6 +109,10 @@ class StoredAnswer(NamedTuple):
 
     @staticmethod
     async def wait_beyond(_position: int) -> None:
+        """Return at once."""
+
+    @staticmethod
+    async def stop_and_wait(_failure: EarlyEnd) -> None:
         """Return at once."""
 
 
@@ -128,6 +135,7 @@ class ModelAnswers:
         self.refused_requests = 0
         self.is_closing = False
         self._prefix, self._dialect, self._upstream = provider
+        self.index = AnswerIndex(self._prefix, streams)
         self._bounds = bounds
         self._clock = clock
         self._all_running = running  # of all routes of this process
@@ -144,44 +152,46 @@ class ModelAnswers:
         if request.idempotency_key is None or not request.owner:
             return self._start(secrets.token_hex(16), request)
         name = self._name(request.owner, request.idempotency_key)
-        path = self.streams.path(name)
-        while (running := self._all_running.answers.get(path)) is None:
-            opening = self._all_running.opening.get(path)
-            if opening is None:
-                return await self._open(name, request)
-            await asyncio.wait([opening])
-        return self._join(running, request, running.request.digest)
+        async with self._all_running.looked_up(self.streams.path(name)) as running:
+            found = running or await self._stored(name)
+            if found is None:
+                return self._start(name, request)
+            return self._join(found, request)
+
+    async def retrieve(self, owner: bytes, response_id: str) -> WrittenAnswer | StoredAnswer | None:
+        """Return the answer that has this id from its provider, if `owner` has one."""
+        name = await self.index.name_of(owner, response_id) if owner else None
+        if name is None:
+            return None
+        async with self._all_running.looked_up(self.streams.path(name)) as running:
+            return running or await self._stored(name)
+
+    async def delete(self, name: str) -> None:
+        """Delete an answer; if it runs, its call is stopped."""
+        await self.streams.delete(name)
+        await self.streams.delete(record.record_name(name))
 
     def _name(self, owner: bytes, idempotency_key: str) -> str:
         """Return the name of an answer's stream, which only its owner can compute."""
         message = f"{self._prefix}\n{idempotency_key}".encode()
         return hmac.new(owner, message, hashlib.sha256).hexdigest()[:40]
 
-    async def _open(self, name: str, request: AnswerRequest) -> WrittenAnswer | StoredAnswer:
-        """Return the stored answer, or start it; equal requests wait meanwhile."""
-        with self._all_running.reserved(self.streams.path(name)):
-            found = await self._stored(name)
-            if found is None:
-                return self._start(name, request)
-            stored, digest = found
-            return self._join(stored, request, digest)
-
     def _join(
-        self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest, digest: str
+        self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest
     ) -> WrittenAnswer | StoredAnswer:
-        """Return the answer for another request with its key, whose first one has `digest`.
+        """Return the answer for another request with its key.
 
         Raises IdempotencyKeyReused if the requests differ.
         """
-        if not hmac.compare_digest(digest, request.digest):
+        if not hmac.compare_digest(answer.request.digest, request.digest):
             raise IdempotencyKeyReused(
                 "this Idempotency-Key came with another request: send a new key with a new request"
             )
         self.joined_requests += 1
         return answer
 
-    async def _stored(self, name: str) -> tuple[StoredAnswer, str] | None:
-        """Return a stored answer and the digest of its request, or None."""
+    async def _stored(self, name: str) -> StoredAnswer | None:
+        """Return a stored answer, or None."""
         found = await record.read_record(self.streams, name)
         if found is None:
             return None
@@ -189,7 +199,7 @@ class ModelAnswers:
             return None
         if found.response is None:
             return None
-        return StoredAnswer(name, found.response), found.request.digest
+        return StoredAnswer(name, found.request, found.response)
 
     async def _finish(self, name: str, found: AnswerRecord) -> bool:
         """End an answer that no process writes any more.
@@ -198,8 +208,7 @@ class ModelAnswers:
         """
         end = await self.streams.end(name)
         if found.response is None or end is None:
-            await self.streams.delete(record.record_name(name))
-            await self.streams.delete(name)
+            await self.delete(name)
             return False
         if not end.is_closed:
             event = self._dialect.failure_event(found.request.path, RESTARTED)
@@ -237,8 +246,11 @@ class ModelAnswers:
         if request.owner and self._owners[request.owner] >= self._bounds.running_of_owner:
             self.refused_requests += 1
             raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
-        entry = record.RequestEntry(request.path, request.digest, request.model, self._clock())
-        answer = WrittenAnswer(name, entry, self.streams, self._dialect, self._clock)
+        entry = record.RequestEntry(
+            request.path, request.digest, request.model, self._clock(), request.in_background
+        )
+        index = partial(self._index, request.owner, name)
+        answer = WrittenAnswer(name, entry, self.streams, self._dialect, self._clock, index)
         self._all_running.answers[self.streams.path(name)] = answer
         self.running.add(answer)
         self._owners[request.owner] += 1
@@ -246,6 +258,10 @@ class ModelAnswers:
         task = answer.start(partial(self._call, answer, request))
         task.add_done_callback(partial(self._ended, answer, request.owner))
         return answer
+
+    async def _index(self, owner: bytes, name: str, response_id: str) -> None:
+        if owner:
+            await self.index.add(owner, response_id, name)
 
     def _ended(self, answer: WrittenAnswer, owner: bytes, _task: asyncio.Task[None]) -> None:
         del self._all_running.answers[self.streams.path(answer.name)]

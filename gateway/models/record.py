@@ -20,12 +20,16 @@ CONTENT_TYPE = "application/json"
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
-    """The request: `digest` is of its path and body, and `began_at` is in epoch seconds."""
+    """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
+
+    An answer `in_background` goes on at the provider when its connection ends.
+    """
 
     path: str
     digest: str
     model: str | None
     began_at: float
+    in_background: bool = False
 
 
 class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entry"):

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gateway.models.answer import DELETED
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from gateway.models.answer import WrittenAnswer
 
@@ -32,7 +34,19 @@ class RunningAnswers:
             del self.opening[path]
             opened.set_result(None)
 
+    @contextlib.asynccontextmanager
+    async def looked_up(self, path: str) -> AsyncIterator[WrittenAnswer | None]:
+        """Enter with the running answer at a path; with None, others wait until the block ends."""
+        while (running := self.answers.get(path)) is None:
+            opening = self.opening.get(path)
+            if opening is None:
+                with self.reserved(path):
+                    yield None
+                return
+            await asyncio.wait([opening])
+        yield running
+
     def stop(self, path: str) -> None:
         """Stop the answer whose stream was deleted, if it runs here."""
         if (answer := self.answers.get(path)) is not None:
-            answer.stop_deleted()
+            answer.stop(DELETED)

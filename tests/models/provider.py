@@ -21,6 +21,7 @@ ANSWERS = {
     "/v1/messages": message,
 }
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
+ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
 WHOLE = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -44,6 +45,7 @@ class Provider:
         self.port = free_port()
         self.requests: list[web.BaseRequest] = []
         self.left = 0  # requests whose client was gone before the end of the answer
+        self.has_left = asyncio.Event()  # once one was
         self.statuses: list[int] = []  # of the next requests, instead of an answer
         self.cuts_after: int | None = None  # events, then it breaks the connection
         self._allowed: asyncio.Semaphore | None = None  # None: all of them
@@ -67,8 +69,8 @@ class Provider:
         if self.statuses:
             refusal = {"error": {"message": "try later", "type": "server_error"}}
             return web.json_response(refusal, status=self.statuses.pop(0))
-        if request.method == "GET":
-            return web.json_response({"object": "list", "data": []})
+        if request.path not in ANSWERS:
+            return web.json_response(ELSE)
         if not json.loads(await request.read()).get("stream"):
             return web.json_response(WHOLE)
         answer = web.StreamResponse(headers=HEAD)
@@ -84,6 +86,7 @@ class Provider:
                 await answer.write(one)
         except (ConnectionError, asyncio.CancelledError):
             self.left += 1
+            self.has_left.set()
             raise
         return answer
 

@@ -38,6 +38,7 @@ class Dialect(Protocol):
 
     name: str
     answer_paths: frozenset[str]  # of POST requests that a model answers, below the upstream's URL
+    retrieved_path: str | None = None  # of those whose answers can be retrieved by an id
 
     def key_fields(self, key: str) -> Mapping[str, str]:
         """Return the header fields by which the provider accepts a key."""

@@ -24,6 +24,7 @@ class OpenAiDialect(Dialect):
 
     name = "openai"
     answer_paths = frozenset({"/v1/chat/completions", "/v1/completions", RESPONSES})
+    retrieved_path = RESPONSES
 
     @override
     def key_fields(self, key: str) -> Mapping[str, str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WholeResponse
 from gateway.models.answers import AnswerRequest, head_of
+from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
+from gateway.models.record import ResponseEntry
+from gateway.models.retrieval import position_after, response_state
 from gateway.models.upstream import ProvidedBody
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
@@ -25,21 +31,24 @@ if TYPE_CHECKING:
 
     from gateway.models.answer import WrittenAnswer
     from gateway.models.answers import StoredAnswer
-    from gateway.models.record import ResponseEntry
     from gateway.models.route import ModelRoute
+    from gateway.models.streams import StreamEnd
     from gateway.runtime.answer import BodySource
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
 LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
+_NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
+_PRIVATE = ("Cache-Control", "private, no-store")
 
 
 class _Wanted(msgspec.Struct):
     """The parts of a request's body that decide how it is answered."""
 
-    stream: bool = False
+    stream: bool | None = None
     model: str | None = None
+    background: bool | None = None
 
 
 _wanted = msgspec.json.Decoder(_Wanted)
@@ -61,7 +70,66 @@ class ModelHandlers:
         if request.method == "POST" and split(below)[0] in route.dialect.answer_paths:
             return self._answer(request, below, route)
         request.limit_grace(0.0)
+        if (named := _retrieved(split(below)[0], route)) is not None:
+            return self._by_id(request, below, route, *named)
         return self._pass_on(request, below, route, None)
+
+    async def _by_id(
+        self, request: Request, target: str, route: ModelRoute, response_id: str, action: str
+    ) -> RouteAnswer:
+        """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
+        body = await request_body.whole(request, self._shared) if request.has_body else b""
+        await in_task()
+        answer = await route.answers.retrieve(_owner(request, route), response_id)
+        stored: RouteAnswer | None = None
+        match request.method, action, answer:
+            case _, _, None:
+                pass
+            case "GET", "", _:
+                query = parse_qs(split(target)[1])
+                if query.get("stream") == ["true"]:
+                    return await self._replayed(request, route, answer, query)
+                stored = await self._state(route, answer)
+            case "POST", "cancel", _:
+                await answer.stop_and_wait(CANCELLED)
+                if not answer.request.in_background:  # else it goes on without its connection
+                    stored = await self._state(route, answer)
+            case "DELETE", "", _:
+                await route.answers.delete(answer.name)
+            case _:
+                pass
+        return stored or await self._pass_on(request, target, route, body)
+
+    async def _replayed(
+        self,
+        request: Request,
+        route: ModelRoute,
+        answer: WrittenAnswer | StoredAnswer,
+        query: dict[str, list[str]],
+    ) -> RouteAnswer:
+        """Return the events of an answer behind the one with the number `starting_after`."""
+        after = query.get("starting_after", [])
+        if after and (len(after) > 1 or _NUMBER.fullmatch(after[0]) is None):
+            raise BadRequest("starting_after must be the sequence number of an event, once")
+        position = 0
+        if after:
+            end = await _end(route, answer)
+            position = await position_after(route.streams, answer.name, end, int(after[0]))
+        head = await answer.wait_for_head()
+        assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
+        fields = [it for it in head.fields if it[0].lower() != "cache-control"]
+        private = ResponseEntry(head.status, (*fields, _PRIVATE))
+        return await self._followed(request, route, answer, private, position)
+
+    @staticmethod
+    async def _state(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> RouteAnswer | None:
+        """Return the response object of an answer as it is now; None if it has none yet."""
+        end = await _end(route, answer)
+        state = await response_state(route.streams, answer.name, end)
+        if state is None:
+            return None
+        head = ResponseEntry(HTTPStatus.OK, (("Content-Type", "application/json"), _PRIVATE))
+        return _relayed(head, (), state, len(state))
 
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
         """Return the streaming answer of a model, which is stored; pass others on."""
@@ -81,6 +149,7 @@ class ModelHandlers:
             fields,
             body,
             wanted.model,
+            in_background=bool(wanted.background),
         )
         answer = await route.answers.answer_to(asked)
         head = await answer.wait_for_head()
@@ -94,12 +163,10 @@ class ModelHandlers:
         route: ModelRoute,
         answer: WrittenAnswer | StoredAnswer,
         head: ResponseEntry,
+        position: int = 0,
     ) -> RouteAnswer:
         """Return the response that follows an answer, from Last-Event-ID on if that is given."""
-        end = await route.streams.end(answer.name)
-        if end is None:
-            raise StreamGone("the stream of the answer was deleted")
-        position = 0
+        end = await _end(route, answer)
         if last := request.headers.get("Last-Event-ID"):
             position = parse_offset(last, "Last-Event-ID").position
             if position > end.tail or end.offset_of(position) != last:
@@ -129,6 +196,23 @@ def _parsed(body: bytes) -> _Wanted:
         return _wanted.decode(body)
     except msgspec.DecodeError:
         return _Wanted()
+
+
+def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
+    """Return the id and the action in the path of a retrieved answer; None if it is none."""
+    folder = route.dialect.retrieved_path
+    if folder is None or not path.startswith(f"{folder}/"):
+        return None
+    response_id, _, action = path.removeprefix(f"{folder}/").partition("/")
+    return unquote(response_id)[: LONGEST_ID + 1], action
+
+
+async def _end(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> StreamEnd:
+    """Return the end of an answer's stream. Raises StreamGone."""
+    end = await route.streams.end(answer.name)
+    if end is None:
+        raise StreamGone("the stream of the answer was deleted")
+    return end
 
 
 def _owner(request: Request, route: ModelRoute) -> bytes:
