@@ -69,10 +69,12 @@ def refusals(current: Settings, written: Settings) -> tuple[str, ...]:
         outcome = route_outcome(current, present.get(route.prefix), written, route)
         if outcome in {"opened", "set up anew"} and (reason := why_log_is_in_use(current, route)):
             return (reason,)
-    return _unusable_files(written) if _credentials(current) != _credentials(written) else ()
+    return (
+        _unusable_files(written) if _access_settings(current) != _access_settings(written) else ()
+    )
 
 
-def _credentials(settings: Settings) -> tuple[object, ...]:
+def _access_settings(settings: Settings) -> tuple[object, ...]:
     """Return what the tokens and keys that routes accept depend on.
 
     While that stays the same, the files are watched already, and say themselves what is wrong.

@@ -179,11 +179,11 @@ class Authorities:
 
     def _on_new_tokens(self) -> None:
         file = self._tokens()
-        _warn(file.doubts)
         revoked = file.revocations.new_since(self._revocations)
         self._revocations = file.revocations
         if revoked:
             log.info("access.revoked", what=", ".join(revoked))
+        _warn(file.doubts)
         self._rotations.update()
         self.judge_again()
 

@@ -282,4 +282,6 @@ async def test_an_event_stream_ends_and_is_logged_when_rendering_fails(
     with capture_logs() as lines:
         rest = await answer.content.read()
     assert rest.count(b"data: ") <= 1  # within a second of the first one it is the same
-    assert [line["event"] for line in lines] == ["admin.events_failed"]
+    # A look of the recorder, of which there is one in five seconds, fails as well.
+    events = [line["event"] for line in lines if line["event"] != "admin.look_failed"]
+    assert events == ["admin.events_failed"]

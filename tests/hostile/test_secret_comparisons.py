@@ -27,6 +27,7 @@ ALLOWED = {
     "token_digest(token) in self._file().tokens": "a look-up by a hash tells nothing of the token",
     "(secret, new) == (self._secret, self._versions)": "whether a file has changed, which is ours",
     "parse_tokens(path, text) == after": "whether our edit of our own file says what it should",
+    "parse_tokens(path, added) == after": "whether our edit of our own file says what it should",
     "file.tokens.get(proof.digest) == proof": "both were found by the same hash",
     "read.reader_key == self.of(read.path)": "both are ours: whether a rotation came meanwhile",
     "str(self.token).encode() in found.tokens": "the number of a commit, which opens nothing",

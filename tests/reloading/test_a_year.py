@@ -132,9 +132,11 @@ class LongPoller:
         self._deployment = deployment
         self._query = "?offset=-1"
         self.received = b""
+        self.polls = 0  # that have begun
 
     def poll(self) -> None:
         """Send the next request."""
+        self.polls += 1
         answer = self._deployment.ask("GET", self._query)
         assert answer.status in {200, 204}, answer
         self.received += answer.body
@@ -163,11 +165,17 @@ def test_no_request_fails_in_a_year_of_renewals_expiries_and_rotations(tmp_path:
             for _ in range(weeks):
                 deployment.next_week()
                 wait_until(deployment.uses_the_newest, "all is renewed", server.output)
+                begun = reads, poller.polls
                 text = f"week {deployment.week}\n".encode()
                 assert deployment.ask("POST", body=text).status == 204
                 written += text
                 answer = ask_on(kept, "GET", f"{STREAM}?offset=-1", headers=deployment.credentials)
                 assert (answer.status, answer.body) == (200, written)
+                # Else a thread that is held up would send the credentials of two weeks ago.
+                wait_until(
+                    lambda begun=begun: reads > begun[0] + 1 and poller.polls > begun[1],  # type: ignore[misc]
+                    "both have begun a request with the credentials of this week",
+                )
             wait_until(lambda: poller.received == written, "the follower has all")
         assert failures == []
         assert reads >= weeks
