@@ -1,4 +1,4 @@
-"""Keeps the bans of a gateway: in its processes, in its file, and on gateways that share a log."""
+"""The keeper of the bans of a gateway: in its processes, in its file, and on gateways that share a log."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class BanKeeper:
         self._file = None if folder is None else BanFile(folder / NAME)
         self._is_applied = True  # no process has bans that are over
         self._is_failing = False
+        self._saving = asyncio.Lock()  # one thread at a time writes the file
 
     async def open(self) -> None:
         """Read the bans of former processes from the file, if there is one."""
@@ -48,7 +49,7 @@ class BanKeeper:
         return count
 
     async def look(self, others: Iterable[Ban]) -> None:
-        """Take the decisions of other gateways, and tell all to processes that may be new."""
+        """Take the decisions of other gateways, and send all to the processes: some may be new."""
         self.list.merge(others)
         if self.list.decisions or not self._is_applied:
             await self._apply()
@@ -62,15 +63,18 @@ class BanKeeper:
 
     async def _save(self) -> None:
         file = self._file
-        if file is None or not self.list.unsaved or not file.path.parent.exists():
+        if file is None:
             return
-        self.list.unsaved = False
-        try:
-            await asyncio.to_thread(file.replace, self.list.decisions)
-            self._is_failing = False
-        except OSError as error:
-            self.list.unsaved = True
-            self._failed(error)
+        async with self._saving:
+            if not self.list.unsaved or not file.path.parent.exists():
+                return
+            self.list.unsaved = False
+            try:
+                await asyncio.to_thread(file.replace, self.list.decisions)
+                self._is_failing = False
+            except OSError as error:
+                self.list.unsaved = True
+                self._failed(error)
 
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from admin.errors import NotTold
 from gateway.telemetry.inspected_readers import Ban
@@ -35,10 +36,16 @@ class BanList:
         self.unsaved = False
 
     def decide(self, ban: Ban) -> None:
-        """Add the decision of an operator. Raises NotTold if there are too many bans already."""
+        """Add the decision of an operator. Raises NotTold if as many bans as possible are in force.
+
+        It is the newest, whatever the clock of the gateway that made the one before.
+        """
         self._forget_old()
-        if ban.subject not in self._newest and len(self._newest) >= self._most:
-            raise NotTold(409, f"there are {self._most} bans, as many as possible: lift some first")
+        known = self._newest.get(ban.subject)
+        if known is not None and ban.at <= known.at:
+            ban = replace(ban, at=math.nextafter(known.at, math.inf))
+        if not self._has_room(ban) and not self._drop_oldest():
+            raise NotTold(409, f"{self._most} bans are in force, the most there may be: lift some")
         self._take(ban)
 
     def merge(self, bans: Iterable[Ban]) -> bool:
@@ -49,11 +56,23 @@ class BanList:
         for ban in bans:
             known = self._newest.get(ban.subject)
             is_newer = known is None or ban.at > known.at
-            has_room = known is not None or len(self._newest) < self._most
-            if is_newer and has_room and not _is_over(ban, now):
+            if not is_newer or _is_over(ban, now):
+                continue
+            if self._has_room(ban) or (ban.is_in_force(now) and self._drop_oldest()):
                 self._take(ban)
                 changed = True
         return changed
+
+    def _has_room(self, ban: Ban) -> bool:
+        return ban.subject in self._newest or len(self._newest) < self._most
+
+    def _drop_oldest(self) -> bool:
+        """Drop the oldest decision that refuses nobody; return False if there is none."""
+        now = self._clock()
+        idle = [ban for ban in self._newest.values() if not ban.is_in_force(now)]
+        if idle:
+            del self._newest[min(idle, key=lambda ban: ban.at).subject]
+        return bool(idle)
 
     def _take(self, ban: Ban) -> None:
         self._newest[ban.subject] = ban

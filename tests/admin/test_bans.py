@@ -82,9 +82,25 @@ def test_there_are_at_most_so_many_decisions_and_a_known_client_always_has_room(
     bans.decide(ban("7", NOW + 1, is_lifted=True))
     assert len(bans.decisions) == MOST_BANS
     assert len(bans.in_force) == MOST_BANS - 1
+    assert not bans.merge([ban("another", lasts_s=0.0)])
+    assert bans.merge([ban("one more")]), "in place of the one that is lifted"
+    assert len(bans.in_force) == MOST_BANS
+    bans.decide(ban("8", NOW + 1, is_lifted=True))
+    bans.decide(ban("two more"))
+    assert len(bans.in_force) == MOST_BANS
     clock.now += HOUR_S + KEPT_S + 1
     bans.decide(ban("one more", clock.now))
     assert [it.value for it in bans.decisions] == ["one more"]
+
+
+def test_a_decision_counts_although_the_one_before_was_made_by_a_clock_ahead() -> None:
+    here, ahead = BanList(Clock()), BanList(Clock())
+    ahead.decide(ban("a", NOW + 30))
+    here.merge(ahead.decisions)
+    here.decide(ban("a", NOW, is_lifted=True))
+    here.merge(ahead.decisions)
+    ahead.merge(here.decisions)
+    assert here.in_force == ahead.in_force == ()
 
 
 @pytest.mark.parametrize(
