@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin.own_files import replace_lines
 from admin.readers.ban_list import MOST_BANS, parse_bans
 
 if TYPE_CHECKING:
@@ -34,14 +34,4 @@ class BanFile:
 
     def replace(self, bans: Iterable[Ban]) -> None:
         """Write the file anew. Raises OSError."""
-        beside = self.path.with_suffix(".bans-new")
-        with open(beside, "wb", opener=_for_its_user) as file:
-            for ban in bans:
-                file.write(msgspec.json.encode(ban) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
-
-
-def _for_its_user(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        replace_lines(self.path, map(msgspec.json.encode, bans))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin.record.event_file import NAME, EventFile, data_folder
+from admin.own_files import data_folder
+from admin.record.event_file import NAME, EventFile
 from admin.record.event_record import EventRecord
 from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
 from gateway.telemetry.inspection import TakeEvents

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from admin.model.events import ConsoleEvent
+from admin.own_files import open_own, replace_lines
 from admin.record.event_record import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from gateway.settings import Settings
+    from pathlib import Path
 
 NAME = "headgate.events"
 LARGEST_FILE = 2 * MOST_BYTES  # then it is written anew, with the events that are kept
 _decoder = msgspec.json.Decoder(ConsoleEvent)
-
-
-def data_folder(settings: Settings) -> Path | None:
-    """Return the folder of the first log that has one, or None: the console's files are there."""
-    for route in settings.route_table:
-        if route.log_kind is not None and route.log_kind.name == "file":
-            return Path(route.origin.removeprefix("file:"))
-    return None
-
-
-def event_path(settings: Settings) -> Path | None:
-    """Return the path of the file, or None where no route keeps its log in a folder."""
-    folder = data_folder(settings)
-    return None if folder is None else folder / NAME
 
 
 class EventFile:
@@ -65,7 +49,7 @@ class EventFile:
         Raises OSError.
         """
         lines = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
-        with open(self.path, "ab", opener=_for_its_user) as file:
+        with open_own(self.path, "ab") as file:
             file.write(lines if self._is_whole else b"\n" + lines)
             self._is_whole = False
             file.flush()
@@ -74,12 +58,4 @@ class EventFile:
 
     def replace(self, events: Iterable[ConsoleEvent]) -> None:
         """Write the file anew. Raises OSError."""
-        beside = self.path.with_suffix(".events-new")
-        with open(beside, "wb", opener=_for_its_user) as file:
-            for event in events:
-                file.write(msgspec.json.encode(event) + b"\n")
-        beside.replace(self.path)
-
-
-def _for_its_user(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        replace_lines(self.path, map(msgspec.json.encode, events))

@@ -9,12 +9,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from admin.alerting.evaluator import AlertEvaluator
+from admin.own_files import data_folder
 from admin.processes.usage_record import UsageRecord
 from admin.readers.ban_keeper import BanKeeper
 from admin.record import attention, figures
 from admin.record.attention import Watch
 from admin.record.event_collector import EventCollector
-from admin.record.event_file import data_folder
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from admin.model.bulk import BulkJob
-from admin.record.event_file import data_folder
+from admin.own_files import data_folder, open_own, replace_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,18 +115,13 @@ class JobFiles:
         """Write a job in place of its former state."""
         if self._folder is None:
             return
-        path = self._made() / f"{saved.job.id}.json"
-        beside = path.with_suffix(".new")
-        with open(beside, "wb", opener=_for_its_user) as file:
-            file.write(msgspec.json.encode(saved))
-        beside.replace(path)
+        replace_lines(self._made() / f"{saved.job.id}.json", [msgspec.json.encode(saved)])
 
     def new_names(self, job_id: str) -> NameFile:
         """Return an empty list of names for a job."""
         if self._folder is None:
             return NameFile(io.BytesIO(), MOST_IN_MEMORY)
-        path = self._made() / f"{job_id}.names"
-        return NameFile(open(path, "w+b", opener=_for_its_user), LARGEST_FILE)
+        return NameFile(open_own(self._made() / f"{job_id}.names", "w+b"), LARGEST_FILE)
 
     def names(self, saved: SavedJob) -> NameFile:
         """Return the names of a job of a former process, from its position on."""
@@ -151,7 +146,3 @@ class JobFiles:
         assert self._folder is not None
         self._folder.mkdir(mode=0o700, exist_ok=True)
         return self._folder
-
-
-def _for_its_user(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
