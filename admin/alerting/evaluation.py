@@ -91,7 +91,10 @@ def costly(condition: Condition) -> tuple[Quantity, ...]:
 
 
 class Evaluation:
-    """The values of quantities and conditions at the last look; each is computed once."""
+    """The values of quantities and conditions at the last look; each is computed once.
+
+    It is made anew when the history keeps other metrics.
+    """
 
     def __init__(self, history: SampleHistory) -> None:
         self._history = history
@@ -99,7 +102,7 @@ class Evaluation:
         self._groups: dict[tuple[str, str, str], tuple[int, dict[Labels, list[Series]]]] = {}
 
     def renew(self) -> None:
-        """Forget the values of the look before."""
+        """Drop the values of the look before."""
         self._values.clear()
 
     def results(self, condition: Condition) -> Values:  # noqa: C901, PLR0911 - a case a kind
@@ -138,7 +141,7 @@ class Evaluation:
                 return {}
 
     def values(self, quantity: Quantity) -> Values:
-        """Return the values of a quantity by labels, without those of the gateway itself."""
+        """Return the values of a quantity by labels, of which `job` and `instance` are left out."""
         found = self._values.get(quantity)
         if found is None:
             found = self._values[quantity] = self._computed(quantity)
@@ -178,19 +181,17 @@ class Evaluation:
                 return self.values(recorded)
 
     def _group(self, metric: str, by: str, where: str) -> dict[Labels, list[Series]]:
-        """Return the series by their `by` labels; found anew when the set of series changes."""
+        """Return the series by their `by` labels; group them again when the set changes."""
         history = self._history.metrics[metric]
         known = self._groups.get((metric, by, where))
-        # With another history of the metric, after a reload, all series are others.
-        identity = id(history) * 1_000_003 + history.changes
-        if known is None or known[0] != identity:
+        if known is None or known[0] != history.changes:
             groups: dict[Labels, list[Series]] = {}
             names = labels(by)
             for series in history.series.values():
                 if matches(where, series.labels):
                     of = tuple((name, series.labels.get(name, "")) for name in names)
                     groups.setdefault(of, []).append(series)
-            known = self._groups[metric, by, where] = identity, groups
+            known = self._groups[metric, by, where] = history.changes, groups
         return known[1]
 
     def _total(self, metric: str, by: str, where: str, combine: str) -> Values:

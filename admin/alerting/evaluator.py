@@ -1,4 +1,4 @@
-"""The evaluator of this gateway's alerts: it takes each look, and has the state of every rule."""
+"""The evaluator of this gateway's alerts, which has the state of every rule after each look."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gateway.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from gateway.monitoring.quantities import Quantity
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
@@ -26,26 +27,27 @@ ALERTS: web.AppKey[AlertEvaluator] = web.AppKey("alerts")
 
 
 class AlertEvaluator:
-    """The rules that fit the settings, and their states at the last look."""
+    """The rules that fit the settings, and their states at the last look.
+
+    `values` are those of the quantity that the alert of each rule shows, by the name of the rule.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._history = SampleHistory()
         self._evaluation = Evaluation(self._history)
+        self._evaluated: tuple[Alert, ...] = ()  # the rules of `_evaluation`
+        self._costly: dict[str, tuple[Quantity, ...]] = {}
         self._turns = Turns()
         self._one_at_a_time = asyncio.Lock()
         self.states = AlertStates()
-        self.rules: tuple[Alert, ...] = ()
         self.on_look: Callable[[float, AlertChanges, AlertStates], None] | None = None
-        self.values: dict[str, Values] = {}  # by rule: of the quantity that its alert shows
+        self.values: dict[str, Values] = {}
         self.use_settings(settings)
 
     def use_settings(self, settings: Settings) -> None:
-        """Evaluate the rules of these settings from now on."""
+        """Evaluate the rules of these settings from the next look on."""
         self.settings = settings
         self.rules = tuple(alerts(settings))
-        self._costly = {rule.name: costly(rule.condition) for rule in self.rules}
-        self._history.need(windows(rule.condition for rule in self.rules))
-        self._evaluation = Evaluation(self._history)
 
     async def look(self, now: float, samples: Iterable[Sample]) -> AlertChanges:
         """Evaluate all rules, in turns with other work; return what has begun and ended."""
@@ -59,7 +61,8 @@ class AlertEvaluator:
         self, now: float, samples: Iterable[Sample]
     ) -> Generator[None, None, AlertChanges]:
         """Evaluate all rules in steps; return what has begun and ended."""
-        rules, evaluation = self.rules, self._evaluation
+        rules = self.rules  # a reload may set others before the last step
+        evaluation = self._evaluation_of(rules)
         yield from self._history.add(now, samples)
         evaluation.renew()
         found = []
@@ -74,3 +77,12 @@ class AlertEvaluator:
             yield
         self.values = values
         return self.states.update(now, found)
+
+    def _evaluation_of(self, rules: tuple[Alert, ...]) -> Evaluation:
+        """Return the evaluation of these rules, for which samples are kept from now on."""
+        if rules is not self._evaluated:
+            self._evaluated = rules
+            self._costly = {rule.name: costly(rule.condition) for rule in rules}
+            self._history.need(windows(rule.condition for rule in rules))
+            self._evaluation = Evaluation(self._history)
+        return self._evaluation

@@ -11,6 +11,7 @@ import pytest
 from admin.alerting.evaluator import AlertEvaluator
 from admin.alerting.sentences import filled
 from admin.alerting.series import DROPPED_EVERY, TIERS
+from gateway.monitoring.alerts import alerts
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.monitoring.judged import OF_OUTSIDE, TARGET, Judged, Scrapes, evaluated, judge, values
 from tests.monitoring.test_alerts import CASES, Case
@@ -166,6 +167,21 @@ def test_a_clock_that_is_set_back_begins_the_windows_anew() -> None:
     assert "HeadgateServerErrors" in found[-1]
     assert look(5_000.0, 20) == set()  # a single sample tells of no growth
     assert "HeadgateServerErrors" in look(5_005.0, 21)
+
+
+def test_a_reload_between_two_steps_of_a_look_counts_from_the_next_look_on() -> None:
+    evaluator = AlertEvaluator(EVERYTHING)
+    scrapes = Scrapes({f"headgate_log_free_bytes{{{R}}}": "1x9"})
+    steps = evaluator.evaluate(0.0, scrapes.at(0) or ())
+    next(steps)
+    evaluator.use_settings(WORKERS)
+    for _ in steps:
+        pass
+    assert evaluator.values["HeadgateDiskNearlyFull"] == {(("route", "/r"),): 1.0}
+    for _ in evaluator.evaluate(5.0, scrapes.at(1) or ()):
+        pass
+    assert evaluator.values.keys() == {rule.name for rule in alerts(WORKERS)}
+    assert "HeadgateDiskNearlyFull" not in evaluator.values
 
 
 def test_the_memory_of_a_series_does_not_grow_with_its_samples() -> None:
