@@ -1,8 +1,9 @@
-"""The metrics of principals, which only a setting asks for: each account is a label."""
+"""The metrics of principals, which exist only by a setting: each account is a label."""
 
 from __future__ import annotations
 
-from itertools import islice
+from heapq import nsmallest
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.metrics import Metric, Sample, counter
@@ -42,7 +43,10 @@ OF_ACCOUNT: dict[Metric, Callable[[CredentialUse], float]] = {
 
 
 def principal_samples(uses: CredentialUses, most: int) -> Iterator[Sample]:
-    """Yield the metrics of `most` accounts at most: those that were known first."""
-    for use in islice(uses, most):
+    """Yield the metrics of `most` accounts at most.
+
+    They are those that were known first, so that a series does not end when another one begins.
+    """
+    for use in nsmallest(most, uses, key=attrgetter("number")):
         for metric, number in OF_ACCOUNT.items():
             yield Sample(metric, (use.holder.account,), float(number(use)))

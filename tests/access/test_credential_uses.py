@@ -17,6 +17,7 @@ from gateway.access.verifier import Verifier
 from gateway.errors import Unauthenticated
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
+from gateway.web.principal_metrics import principal_samples
 from tests.access.guarded import bearer, guarded
 from tests.web.serving import EDGE, PREFIX, get, post
 
@@ -142,6 +143,18 @@ def test_a_holder_that_is_verified_again_is_not_the_first_to_be_dropped() -> Non
     uses.of(TokenHolder("jwt new", "new"))
     assert uses.of(TokenHolder("jwt 0", "0")) is first
     assert "jwt 1" not in uses.signed
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3])
+def test_the_accounts_with_metrics_stay_the_first_ones_when_they_are_verified_again(
+    most: int,
+) -> None:
+    uses = CredentialUses()
+    for account in ("jwt 0", "token a", "jwt 1", "jwt 0"):
+        uses.of(TokenHolder(account, account)).count(1)
+    expected = ["jwt 0", "token a", "jwt 1"][:most]
+    found = [it.values[0] for it in principal_samples(uses, most)]
+    assert list(dict.fromkeys(found)) == expected
 
 
 # ---------------------------------------------------------------- the report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.errors import Unauthenticated
@@ -37,17 +38,19 @@ class TokenHolder(NamedTuple):
 class CredentialUse:
     """The use of one holder's tokens; requests set `at` while they are admitted.
 
-    Only the event loop touches it. Requests are counted when they have their response, and bytes
+    `number` is less than that of every holder that was verified later for the first time. Only the
+    event loop touches it. Requests are counted when they have their response, and bytes
     are those of bodies: an SSE response counts with its bytes when it has ended.
     """
 
     __slots__ = (
-        *("appends", "at", "failures", "forbidden", "holder"),
+        *("appends", "at", "failures", "forbidden", "holder", "number"),
         *("received_bytes", "refused", "requests", "sent_bytes"),
     )
 
-    def __init__(self, holder: TokenHolder) -> None:
+    def __init__(self, holder: TokenHolder, number: int = 0) -> None:
         self.holder = holder
+        self.number = number
         self.requests = 0
         self.appends = 0
         self.failures = 0  # responses with 4xx or 5xx
@@ -84,6 +87,7 @@ class CredentialUses:
         self.static: OrderedDict[str, CredentialUse] = OrderedDict()
         self.signed: OrderedDict[str, CredentialUse] = OrderedDict()
         self.unknown = 0  # refused tokens whose holder nobody knows
+        self._numbers = count()
 
     def __iter__(self) -> Iterator[CredentialUse]:
         """Iterate over a copy, those of static tokens first."""
@@ -92,7 +96,7 @@ class CredentialUses:
     def of(self, holder: TokenHolder) -> CredentialUse:
         """Return the use of a holder; the one that was verified longest ago may be dropped."""
         uses = self.static if holder.kind == STATIC else self.signed
-        use = uses.pop(holder.account, None) or CredentialUse(holder)
+        use = uses.pop(holder.account, None) or CredentialUse(holder, next(self._numbers))
         uses[holder.account] = use
         if len(uses) > MOST_HOLDERS:
             uses.popitem(last=False)
