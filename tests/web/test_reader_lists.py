@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -323,6 +324,27 @@ async def test_a_banned_address_is_refused_as_trusted_proxies_report_it() -> Non
             assert (await gateway.ask(get("s?offset=-1", far))).status == 200
         assert (await gateway.ask(post("s", b"x", near))).status == 403
         assert (await gateway.ask(post("s", b"x", far))).status == 204
+
+
+async def test_the_ban_of_an_address_counts_after_that_of_the_principal_is_over(
+    tmp_path: Path,
+) -> None:
+    async with guarded(tmp_path) as gateway:
+        (of_principal,) = ban(gateway, "principal", "token all").bans
+        (of_address,) = ban(gateway, "address", "127.0.0.1", until=gateway.clock() + 9 * HOUR_S).bans
+        await gateway.inspector.answer(ApplyBans((of_principal, of_address)))
+        gateway.clock.advance(2 * HOUR_S)
+        assert (await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("all")))).status == 403
+
+
+async def test_long_polls_of_others_wait_without_a_task_while_a_ban_is_in_force() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await gateway.inspector.answer(ban(gateway, "address", "192.0.2.1"))
+        tasks = len(asyncio.all_tasks())
+        await follow(gateway, "s?offset=now&live=long-poll")
+        await waiting(gateway, 1)
+        assert len(asyncio.all_tasks()) == tasks
 
 
 async def test_bans_that_are_not_among_the_newest_are_over() -> None:

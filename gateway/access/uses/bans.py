@@ -55,15 +55,11 @@ class Bans:
 
         `account` is that of its principal, or empty.
         """
-        if account == CONSOLE:
-            return None
-        ban = self.in_force.get(("principal", account))
-        if ban is None:
-            address = self._client_address(transport, headers)
-            if address is not None:
-                ban = self.in_force.get(("address", counted_as(address)))
         now = self._clock()
-        if ban is None or not ban.is_in_force(now):
+        subjects = subjects_of(account, self._client_address(transport, headers))
+        bans = (self.in_force[it] for it in subjects & self.in_force.keys())
+        ban = max((it for it in bans if it.is_in_force(now)), key=lambda it: it.until, default=None)
+        if ban is None:
             return None
         if ban.status == 429:
             again_s = min(ceil(ban.until - now), LONGEST_WAIT_S)
@@ -72,8 +68,12 @@ class Bans:
         return Forbidden(f"an operator has banned this client until {until}")
 
 
-def concerns(ban: Ban, account: str, address: str | None) -> bool:
-    """Return whether a ban is about a client with this account and this address."""
-    if ban.kind == "principal":
-        return bool(account) and account == ban.value
-    return address is not None and counted_as(address) == ban.value and account != CONSOLE
+def subjects_of(account: str, address: str | None) -> set[tuple[str, str]]:
+    """Return the subjects of the bans that are about a client; the console has none.
+
+    `account` is that of its principal, or empty; `address` is None if it is not known.
+    """
+    if account == CONSOLE:
+        return set()
+    named = {("principal", account)} if account else set()
+    return named if address is None else {*named, ("address", counted_as(address))}
