@@ -1,6 +1,7 @@
 """The changes of operators to readers, each with its line in the audit log.
 
-An address is in that line alone: the line's other fields become an event, which viewers see.
+An address is in that line alone, also one that was entered as a principal: the sentence of the
+event, which viewers see, says "an address".
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.access.audit import audited
+from gateway.protocol.http.client_address import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,4 +43,4 @@ async def lift(readers: ConsoleReaders, kind: BanKind, value: str, by: Viewer) -
 
 
 def _subject(kind: BanKind, value: str) -> str:
-    return value if kind == "principal" else "an address"
+    return "an address" if kind == "address" or is_address(value.strip()) else value

@@ -14,7 +14,7 @@ from gateway.telemetry.inspected_readers import Ban
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# Gateways that share a log tell each other all of them every five seconds, 250 bytes each.
+# Gateways that share a log send each other all of them every five seconds, 200 bytes each.
 MOST_BANS = 256
 # After its end a decision is kept for so long, so that no gateway that hears of it late, or has a
 # slow clock, takes an older one for the newest.

@@ -42,7 +42,6 @@ class BanWish(NamedTuple):
     value: str
     seconds: float
     status: Literal[403, 429] = 403
-    name: str = ""  # for display; by default the value
 
 
 class ConsoleReaders:
@@ -94,7 +93,6 @@ class ConsoleReaders:
             Ban(
                 kind=kind,
                 value=value,
-                name=(wish.name or value)[:LONGEST_NAME],
                 at=now,
                 until=now + wish.seconds,
                 status=wish.status,
@@ -112,7 +110,6 @@ class ConsoleReaders:
         lifted = Ban(
             kind=ban.kind,
             value=ban.value,
-            name=ban.name,
             at=now,
             until=ban.until,
             status=ban.status,
@@ -129,6 +126,8 @@ def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
     if kind == "principal":
         if value == CONSOLE:
             raise NotTold(400, "the console itself cannot be banned")
+        if is_address(value):
+            raise NotTold(400, "this is an address: choose address as the kind of client")
         return kind, value
     if not is_address(value):
         raise NotTold(400, f"{value} is no IP address")

@@ -76,15 +76,18 @@ class Recorder:
         await self.bans.open()
         while True:
             began = self._setup.clock()
-            try:
-                await self.look()
-                await self.events.look()
-                await self.bans.look(self.fleet.bans)
-            except TimeoutError:
-                log.warning("admin.look_missed", after_s=LOOK_S)
-            except Exception:  # noqa: BLE001 - a gap is better than the end of the record
-                log.exception("admin.look_failed")
+            for step in (self.look, self.events.look, self._renew_bans):
+                try:
+                    await step()
+                except TimeoutError:
+                    log.warning("admin.look_missed", after_s=LOOK_S)
+                except Exception:  # noqa: BLE001 - a gap is better than the end of the record
+                    log.exception("admin.look_failed")
             await asyncio.sleep(pause(began, self._setup.clock()))
+
+    async def _renew_bans(self) -> None:
+        """Have new workers enforce the bans, also while another one cannot be measured."""
+        await self.bans.look(self.fleet.bans)
 
     @property
     def saw_start(self) -> bool:

@@ -213,7 +213,6 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["principal", "address"]
     value: str  # an account, or an address as limits count it
-    name: str  # for display
     at: float
     until: float
     status: Literal[403, 429] = 403

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from admin.errors import NotTold
-from admin.readers.ban_file import BanFile
+from admin.readers.ban_file import NAME, BanFile
+from admin.readers.ban_keeper import BanKeeper
 from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
 from gateway.telemetry.inspected_readers import Ban
-from tests.admin.consoles import NOW, Clock
+from tests.admin.consoles import NOW, Clock, Switchboard
 from tests.support.examples import examples
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 HOUR_S = 3600.0
 
 
 def ban(value: str, at: float = NOW, lasts_s: float = HOUR_S, **more: Any) -> Ban:
-    return Ban(kind="principal", value=value, name=value, at=at, until=at + lasts_s, **more)
+    return Ban(kind="principal", value=value, at=at, until=at + lasts_s, **more)
 
 
 @pytest.mark.parametrize("seed", range(examples(40)), ids=str)
@@ -109,9 +114,9 @@ def test_a_decision_counts_although_the_one_before_was_made_by_a_clock_ahead() -
         b"",
         b"{}",
         b"null",
-        b'{"kind": "planet", "value": "a", "name": "a", "at": 1, "until": 2}',
-        b'{"kind": "address", "value": "a", "name": "a", "at": 1e999, "until": 2}',
-        b'{"kind": "address", "value": "a", "name": "a", "at": "1", "until": 2}',
+        b'{"kind": "planet", "value": "a", "at": 1, "until": 2}',
+        b'{"kind": "address", "value": "a", "at": 1e999, "until": 2}',
+        b'{"kind": "address", "value": "a", "at": "1", "until": 2}',
         b"\xff\xfe",
     ],
     ids=["empty", "no fields", "null", "kind", "endless", "text", "no UTF-8"],
@@ -134,3 +139,26 @@ def test_the_file_has_the_newest_decisions_and_is_for_its_user_alone(tmp_path: P
     assert [it.value for it in file.read()] == ["b"]
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert [it.name for it in tmp_path.iterdir()] == ["headgate.bans"]
+
+
+async def test_decisions_at_once_are_written_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    may_write = threading.Event()
+    write = BanFile.replace
+
+    def traced(file: BanFile, bans: Iterable[Ban]) -> None:
+        steps.append("begins")
+        may_write.wait()
+        write(file, bans)
+        steps.append("ends")
+
+    monkeypatch.setattr(BanFile, "replace", traced)
+    keeper = BanKeeper(Switchboard(), lambda: NOW, tmp_path)
+    deciding = [asyncio.create_task(keeper.decide(ban(value))) for value in "abc"]
+    await until(lambda: len(keeper.list.decisions) == 3 and bool(steps))
+    may_write.set()
+    await asyncio.gather(*deciding)
+    assert steps == ["begins", "ends"] * (len(steps) // 2)
+    assert {it.value for it in BanFile(tmp_path / NAME).read()} == {*"abc"}

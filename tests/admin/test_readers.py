@@ -300,6 +300,7 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
     ("POST", "/api/bans", {"kind": "principal", "value": "", "seconds": 1}, 400),
     ("POST", "/api/bans", {"kind": "principal", "value": "a" * 301, "seconds": 1}, 400),
     ("POST", "/api/bans", {"kind": "principal", "value": "console", "seconds": 1}, 400),
+    ("POST", "/api/bans", {"kind": "principal", "value": "192.0.2.9", "seconds": 1}, 400),
     ("POST", "/api/bans", {"kind": "address", "value": "example.com", "seconds": 1}, 400),
     ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": -1}, 400),
     ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1e12}, 400),
@@ -322,6 +323,13 @@ def test_viewers_change_nothing_and_wrong_requests_are_refused_with_a_reason() -
             found, problem = told(server, method, path, wrong)
             assert (found, bool(problem["detail"])) == (status, True), (path, wrong, problem)
         assert told(server, "GET", "/api/bans") == (200, {"bans": []})
+
+        def events() -> str:
+            return json.dumps(told(server, "GET", "/api/events", token=VIEWER)[1]["events"])
+
+        wait_until(lambda: "lift the ban of an address failed" in events(), "the last is an event")
+        assert "ban an address failed" in events()
+        assert "192.0.2.9" not in events(), "an address that was entered as a principal"
 
 
 def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> None:

@@ -16,6 +16,7 @@ from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
+from gateway.telemetry.inspected_readers import ApplyBans, Ban
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
@@ -251,7 +252,7 @@ class Troubled(Switchboard):
         return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
 
 
-def test_a_failed_or_slow_sample_leaves_a_gap_and_is_logged(
+def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def record() -> list[float | None]:
@@ -259,11 +260,14 @@ def test_a_failed_or_slow_sample_leaves_a_gap_and_is_logged(
         source = Troubled()
         made = setup(lambda: MIDDLE + loop.time(), routes=ROUTES)
         recorder = Recorder(source, made, "here")
+        banned = Ban(kind="address", value="192.0.2.1", at=MIDDLE, until=MIDDLE + 3600)
+        recorder.bans.list.decide(banned)
         running = asyncio.create_task(recorder.run())
         await asyncio.sleep(4 * FINEST_S + 1)
         running.cancel()
         await asyncio.wait([running])
         assert source.looks == 5
+        assert source.asked.count(ApplyBans((banned,))) == 5, "a new worker hears of bans"
         rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
         return [figures.rate(row, "requests") for row in rows][-5:]
 

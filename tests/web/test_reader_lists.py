@@ -62,7 +62,7 @@ async def follow(gateway: Serving, target: str, *lines: str) -> Client:
 
 def ban(gateway: Serving, kind: str, value: str, **more: Any) -> ApplyBans:
     now = gateway.clock()
-    fields = {"until": now + HOUR_S, "name": value, "at": now, **more}
+    fields = {"until": now + HOUR_S, "at": now, **more}
     return ApplyBans((Ban(kind=kind, value=value, **fields),))  # type: ignore[arg-type] # of rows
 
 

@@ -489,7 +489,6 @@ class MadeUpReaders(ConsoleReaders):
             Ban(
                 kind="principal",
                 value="token shop",
-                name="token shop",
                 at=NOW - 70,
                 until=NOW + 530,
                 by="ada",
@@ -497,7 +496,6 @@ class MadeUpReaders(ConsoleReaders):
             Ban(
                 kind="address",
                 value="2001:db8:0:7::/64",
-                name="2001:db8:0:7::/64",
                 at=NOW - 4000,
                 until=NOW + 90_000,
                 status=429,
