@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from admin.alerting.states import ActiveAlert
 
 MOST_ALERTS = 100  # in one message, some 100 KiB; the others are counted in truncatedAlerts
-NOT_OVER = "0001-01-01T00:00:00Z"  # Alertmanager's end of what fires still
+NOT_OVER = "0001-01-01T00:00:00Z"  # Alertmanager's `endsAt` of an alert that still fires
 
 
 class Notice(NamedTuple):
@@ -36,8 +36,8 @@ class NoticeMessage(NamedTuple):
 
 
 def body(gateway: str, console: str, notices: Sequence[Notice]) -> bytes:
-    """Return a message about all alerts of a gateway that fire, and those that are over."""
-    told = [_alert(gateway, console, notice) for notice in notices[:MOST_ALERTS]]
+    """Return a message about alerts of a gateway: those that fire, and those that have ended."""
+    sent = [_alert(gateway, console, notice) for notice in notices[:MOST_ALERTS]]
     is_firing = any(notice.ended_at is None for notice in notices)
     return msgspec.json.encode(
         {
@@ -47,10 +47,10 @@ def body(gateway: str, console: str, notices: Sequence[Notice]) -> bytes:
             "status": "firing" if is_firing else "resolved",
             "receiver": "headgate",
             "groupLabels": {"instance": gateway},
-            "commonLabels": _common([alert["labels"] for alert in told]),
-            "commonAnnotations": _common([alert["annotations"] for alert in told]),
+            "commonLabels": _common([alert["labels"] for alert in sent]),
+            "commonAnnotations": _common([alert["annotations"] for alert in sent]),
             "externalURL": console,
-            "alerts": told,
+            "alerts": sent,
         }
     )
 
@@ -64,7 +64,7 @@ def _alert(gateway: str, console: str, notice: Notice) -> dict[str, dict[str, st
         "severity": rule.severity,
     }
     pairs = sorted(labels.items())
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "status": "firing" if notice.ended_at is None else "resolved",
         "labels": labels,
         "annotations": {
@@ -77,7 +77,7 @@ def _alert(gateway: str, console: str, notice: Notice) -> dict[str, dict[str, st
         "generatorURL": f"{console}alerts",
         "fingerprint": hashlib.sha256(repr(pairs).encode()).hexdigest()[:16],
     }
-    return told  # type: ignore[return-value] # of texts, but for two
+    return fields  # type: ignore[return-value] # labels and annotations are all that is read
 
 
 def _common(all_pairs: Iterable[dict[str, str]]) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The notifier of a webhook: it tells it which alerts of this gateway fire, until it has heard it.
+"""The notifier that sends the alerts of this gateway to a webhook, and retries until it succeeds.
 
-Each message has everything: the alerts that fire, and those that are over and were not delivered
-yet. So what happens while the receiver is away makes no queue, but the next message another one.
+Each message has the whole state: the alerts that fire, and those that have ended since the last
+delivery. So there is no queue: what changes while the receiver is away replaces the next message.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 CALL_S = 10.0  # seconds for one request, from the connection to the head of the response
 FIRST_S, LONGEST_S = 1.0, 120.0  # seconds between two attempts
-REPEAT_S = 4 * 3600.0  # firing alerts are told again, as Alertmanager does by default
-MOST_WAITING = 256  # alerts that are over and not delivered; the oldest are dropped
+REPEAT_S = 4 * 3600.0  # firing alerts are sent again, as Alertmanager does by default
+MOST_WAITING = 256  # alerts that have ended and are not delivered; the oldest are dropped
 GONE = 410  # with which a receiver of Standard Webhooks unsubscribes
 
 NOTIFICATIONS = counter(
@@ -63,12 +63,12 @@ class AlertNotifier:
         self._counts: Counter[str] = Counter()
         self._firing: tuple[ActiveAlert, ...] = ()
         self._over: dict[tuple[str, Labels], Notice] = {}
-        self._message: NoticeMessage | None = None  # that waits to be delivered
+        self._message: NoticeMessage | None = None  # the one to deliver next, if it is made already
         self._has_news = asyncio.Event()
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._is_gone = False
-        self._has_settings = asyncio.Event()  # that are new, so a pause is over
+        self._has_settings = asyncio.Event()  # set by new settings, which end the pause after a failure
         self._url, self._key = "", b""
         self.use_settings(settings)
 
@@ -93,7 +93,7 @@ class AlertNotifier:
             self._has_settings.set()
 
     def note(self, now: float, changes: AlertChanges, states: AlertStates) -> None:
-        """Take which alerts fire, and what has changed with that; a change is sent at once."""
+        """Note which alerts fire, and which have begun or ended; send a message at a change."""
         self._firing = tuple(it for it in states.active.values() if it.firing_at is not None)
         if not self._url or self._is_gone:
             return
@@ -126,11 +126,11 @@ class AlertNotifier:
                     await self._send(session, notices)
 
     def _notices(self) -> list[Notice]:
-        """Return all that is to be told; first what is over, since that is told only once."""
+        """Return all alerts to send; those that have ended come first, as they are sent once."""
         return [*self._over.values(), *map(Notice, self._firing)]
 
     async def _send(self, session: aiohttp.ClientSession, notices: list[Notice]) -> None:
-        """Send all that is to be told; if that fails, wait and have it tried again."""
+        """Send these alerts; after a failure, pause and request another attempt."""
         message = self._message
         if message is None:
             text = body(self._gateway, self._console, notices)
@@ -154,7 +154,7 @@ class AlertNotifier:
         self._has_news.set()
 
     def _finish(self, message: NoticeMessage, notices: list[Notice]) -> None:
-        """Forget what a delivered message has told; the rest is news."""
+        """Drop the ended alerts of a delivered message; request another one for the rest."""
         self._counts["delivered"] += 1
         self._backoff.reset()
         if self._reason:

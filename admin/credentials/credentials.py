@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.errors import NotTold
+from admin.answers import answers_of
 from admin.model.tokens import TokensView
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPage
 
@@ -30,14 +30,11 @@ class ConsoleCredentials:
 
     async def page(self, text: str = "", after: str = "", limit: int = PAGE) -> TokensView:
         """Return a page of the tokens whose names contain a text. Raises NotTold."""
-        from admin.credentials.merging import merged  # loaded when it is looked at
+        from admin.credentials.merging import merged  # loaded when somebody looks at the page
 
         question = ListTokens(text, after, max(1, min(limit, LARGEST_PAGE)))
-        answers = await self._source.query(question)
-        pages = [it for it in answers if isinstance(it, TokenPage)]
-        if not pages:
-            raise NotTold(503, "no worker answers: try again")
-        page, settings = merged(pages), self._settings
+        page = merged(await answers_of(self._source, question, TokenPage))
+        settings = self._settings
         health = await self._source.health()
         files = (settings.tokens_file, *(it.source for it in page.keys))
         return TokensView(

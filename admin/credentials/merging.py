@@ -28,17 +28,17 @@ def merged(pages: Sequence[TokenPage]) -> TokenPage:
             uses.setdefault(token.name, []).append(token.use)
         for row in page.signed:
             signed.setdefault(row.account, []).append(row)
-    rows = [replace(it[0], use=_both(row.use for row in it)) for it in signed.values()]
+    rows = [replace(it[0], use=_sum(row.use for row in it)) for it in signed.values()]
     rows.sort(key=lambda row: -(row.use.used_at or 0.0))
     return replace(
         first,
-        tokens=tuple(replace(it, use=_both(uses[it.name])) for it in first.tokens),
+        tokens=tuple(replace(it, use=_sum(uses[it.name])) for it in first.tokens),
         signed=tuple(rows[:MOST_SIGNED]),
         unknown=sum(page.unknown for page in pages),
     )
 
 
-def _both(uses: Iterable[TokenUse]) -> TokenUse:
+def _sum(uses: Iterable[TokenUse]) -> TokenUse:
     """Return the last use and the sums of the refusals."""
     listed = [*uses]
     return TokenUse(

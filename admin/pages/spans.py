@@ -1,4 +1,4 @@
-"""Spans of time that pages show, from the first moment with data: what is empty tells nothing.
+"""Spans of time that pages show, from the first moment with data on.
 
 All charts and histories of a page begin at the same moment, and so share one axis of time.
 """
@@ -25,7 +25,7 @@ FEWEST_MOMENTS = 6  # half a minute of the shortest span, if there are data in i
 
 
 def first_known(histories: Iterable[Sequence[float | None]]) -> int:
-    """Return the place of the first moment with a value, FEWEST_MOMENTS before the end at most."""
+    """Return the index of the first moment with a value; at least FEWEST_MOMENTS follow it."""
     first, length = 0, 0
     for index, values in enumerate(histories):
         length = len(values)

@@ -1,4 +1,4 @@
-"""The readers and principals of all processes, for the pages and the API, and the end of some."""
+"""The readers and principals of all processes: listed, disconnected and banned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONGEST_NAME = 300  # characters of an account or an address
 
 
 class BanWish(NamedTuple):
-    """A client that an operator wants to disconnect, and to refuse for `seconds`, perhaps 0."""
+    """A client that an operator wants to disconnect, and to refuse for `seconds`, which may be 0."""
 
     kind: BanKind
     value: str
@@ -45,7 +45,7 @@ class BanWish(NamedTuple):
 
 
 class ConsoleReaders:
-    """The lists of readers, and their end. What cannot be had or done raises NotTold."""
+    """The lists of readers, and the changes of operators. A failure raises NotTold."""
 
     def __init__(self, source: ProcessSource, setup: Setup, keeper: BanKeeper) -> None:
         self._source = source

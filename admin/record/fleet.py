@@ -64,11 +64,10 @@ class Counting:
 
 
 class Fleet:
-    """The others, as long as they tell; `shared` are the routes whose log they share.
+    """The other gateways that share a log, as long as they report; `shared` are its routes.
 
-    `events` and `reports` are what the others told last, by gateway, and `bans` those of all of
-    them. `is_whole` says that no
-    shared log was out of reach, so that whoever is missing has not told anything.
+    `events` and `reports` are their last ones by gateway, and `bans` those of all of them.
+    `is_whole` is True if every shared log answered, so that a gateway that is missing is silent.
     """
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:

@@ -96,7 +96,7 @@ class KnownStreams:
         )
 
     def _test(self, question: ListStreams) -> Callable[[str], bool]:
-        """Return whether a path is that of a stream that a question is about."""
+        """Return a function that tells whether a path is one that a question is about."""
         begin, above = self._above + question.name_prefix, len(self._above)
         fits = name_test(question.contains, question.glob)
         if fits is None:

@@ -111,7 +111,7 @@ def test_streams_are_listed_and_deleted_by_a_part_of_their_names_and_by_a_glob(
     assert names(deleter, "find/") == ["find/b/x"]
     too_long = deleter("ls", "--glob", "x" * 300)
     assert too_long.returncode != 0
-    assert b"glob may have 256 characters" in too_long.stderr
+    assert b"glob may have at most 256 characters" in too_long.stderr
 
 
 def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server: Headgate) -> None:

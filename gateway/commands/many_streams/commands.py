@@ -72,7 +72,7 @@ def list_streams(  # noqa: PLR0913 - one for each option
 @click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
 @contains_option
 @glob_option
-@click.option("--yes", "is_confirmed", is_flag=True, help="Of many, do not ask for confirmation.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="Delete many streams without asking first.")
 @admin_option
 @admin_token_option
 @result_option
@@ -91,7 +91,7 @@ def delete(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Delete a stream with its data, or many with --prefix, --contains or --glob.
 
-    Of many, the command first counts the streams. Type their number to delete exactly these
+    For many, the command first counts the streams. Type their number to delete exactly these
     streams. The server must be a Headgate, because its admin listener counts them.
     """
     is_many = prefix is not None or bool(contains or glob)

@@ -88,7 +88,7 @@ class NameSearch:
         return " ".join([self.glob, *more])
 
     def test(self) -> Callable[[str], bool]:
-        """Return whether a name fits. Raises Failed for a text that is too long."""
+        """Return a function that tells whether a name fits. Raises Failed for a text too long."""
         try:
             return name_test(self.contains, self.glob) or (lambda _name: True)
         except BadRequest as refusal:

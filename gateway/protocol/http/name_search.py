@@ -26,15 +26,16 @@ def spoken(name: str) -> str:
 
 
 def name_test(contains: str, glob: str) -> Callable[[str], bool] | None:
-    """Return whether a name has `contains` in it and is like `glob`; None if both are empty.
+    """Return a function that tells whether a name contains `contains` and matches `glob`.
 
-    A glob is like the whole name: `*` stands for any characters, `?` for one, `[ab]` for one of
-    these, and `[*]` for an asterisk. Both are compared with a name as it is shown and as its URL
-    has it; case matters. Raises BadRequest for one that is too long.
+    Returns None if both are empty, since every name fits. A glob matches the whole name: `*` stands
+    for any characters, `?` for one, `[ab]` for one of these, and `[*]` for an asterisk. Both are
+    compared with a name as it is shown and as its URL has it; case matters. Raises BadRequest for a
+    text that is too long.
     """
     for what, text in (("contains", contains), ("glob", glob)):
         if len(text) > LONGEST_PATTERN:
-            raise BadRequest(f"{what} may have {LONGEST_PATTERN} characters")
+            raise BadRequest(f"{what} may have at most {LONGEST_PATTERN} characters")
     if not contains and not glob:
         return None
     like = re.compile(fnmatch.translate(glob or "*")).match
@@ -49,6 +50,6 @@ def name_test(contains: str, glob: str) -> Callable[[str], bool] | None:
 
 
 def glob_beginning(glob: str) -> str:
-    """Return what every name begins with, percent-encoded, that is like a glob."""
+    """Return the percent-encoded text that every name begins with which matches a glob."""
     head = re.split(r"[*?[%]", glob, maxsplit=1)[0]
     return quote(head, IN_NAMES)
