@@ -68,7 +68,7 @@ class AlertNotifier:
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._is_gone = False
-        self._has_settings = asyncio.Event()  # set by new settings, which end the pause after a failure
+        self._has_settings = asyncio.Event()  # set by new ones, which end a pause
         self._url, self._key = "", b""
         self.use_settings(settings)
 

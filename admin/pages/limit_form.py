@@ -33,7 +33,7 @@ LIMITS = (LimitField("ttl", "Ends after so long unused (seconds)"), *RETENTION)
 
 
 def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:
-    """Return the fields of a form as a value. Raises NotTold that names the field."""
+    """Return the fields of a form as a value. Raises NotTold with the name of a wrong field."""
     try:
         return msgspec.convert(entered, kind, strict=False)
     except msgspec.ValidationError as refusal:

@@ -1,4 +1,4 @@
-"""The keeper of the bans of a gateway: in its processes, in its file, and on gateways that share a log."""
+"""The keeper of bans: in the processes, in a file, and on gateways that share a log."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ LONGEST_NAME = 300  # characters of an account or an address
 
 
 class BanWish(NamedTuple):
-    """A client that an operator wants to disconnect, and to refuse for `seconds`, which may be 0."""
+    """A client that an operator wants to disconnect, and to refuse for `seconds`; 0 is allowed."""
 
     kind: BanKind
     value: str

@@ -50,7 +50,7 @@ class Total:
         """The expression."""
         if self.combine == "sum":
             return promql.total(self.metric, self.by, self.where)
-        return f"{self.combine} by ({self.by}) ({self.metric})"
+        return f"{self.combine} by ({self.by}) ({Gauge(self.metric, self.where).promql})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Increase:
     def promql(self) -> str:
         """The expression."""
         if not self.by:
-            return f"increase({self.metric}[{self.window}])"
+            return f"increase({Gauge(self.metric, self.where).promql}[{self.window}])"
         return promql.increase(self.metric, self.by, self.where, self.window)
 
 

@@ -331,7 +331,8 @@ async def test_the_ban_of_an_address_counts_after_that_of_the_principal_is_over(
 ) -> None:
     async with guarded(tmp_path) as gateway:
         (of_principal,) = ban(gateway, "principal", "token all").bans
-        (of_address,) = ban(gateway, "address", "127.0.0.1", until=gateway.clock() + 9 * HOUR_S).bans
+        until_s = gateway.clock() + 9 * HOUR_S
+        (of_address,) = ban(gateway, "address", "127.0.0.1", until=until_s).bans
         await gateway.inspector.answer(ApplyBans((of_principal, of_address)))
         gateway.clock.advance(2 * HOUR_S)
         assert (await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("all")))).status == 403

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
 from aiohttp import web
 
 from admin.access.audited_jobs import start_job, stop_job
 from admin.errors import NotTold
 from admin.model.bulk import HIGHEST_RATE, USUAL_RATE, BulkStart, BulkWish
 from admin.pages.console_page import ConsolePage
+from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
     from admin.pages.visit import Visit
 
-T = TypeVar("T")
-
 PATH = "/bulk"
 # A count of usual size is shown at once; the page of a longer one goes on by itself.
 COUNTED_WITHIN_S = 2.0
-# The fields of the streams' table, by the condition that its search has.
+# The conditions that the search of the page of streams can have.
 SEARCHES = ("begins", "contains", "glob")
 SELECTED = "name-"
 
@@ -64,10 +62,10 @@ async def _count(visit: Visit) -> str:
         names = [text for name, text in entered.items() if name.startswith(SELECTED)]
         if not names:
             raise NotTold(400, "Select streams in the table first: nothing was counted.")
-        wanted = _converted({**wish, "names": names}, BulkWish)
+        wanted = wish_of({**wish, "names": names}, BulkWish)
     else:
         by = choice(entered.get("by", "begins"), SEARCHES, "by")
-        wanted = _converted({**wish, by: entered.get("text", "")}, BulkWish)
+        wanted = wish_of({**wish, by: entered.get("text", "")}, BulkWish)
     job = await visit.console.bulk.count(wanted, visit.viewer.name)
     await visit.console.bulk.rest(job.id, COUNTED_WITHIN_S)
     return job.id
@@ -80,7 +78,7 @@ async def _start(visit: Visit) -> str:
     if not entered["confirm"].isdecimal():
         raise NotTold(400, "Enter the number of streams to confirm: nothing was done.")
     entered["rate"] = entered["rate"] or str(USUAL_RATE)
-    start = _converted({"id": visit.query.get("job", ""), **entered}, BulkStart)
+    start = wish_of({"id": visit.query.get("job", ""), **entered}, BulkStart)
     return start_job(visit.console.bulk, start, visit.viewer).id
 
 
@@ -97,13 +95,6 @@ CHANGES: Mapping[str, Callable[[Visit], Awaitable[str]]] = {
     "start": _start,
     "stop": _stop,
 }
-
-
-def _converted(fields: Mapping[str, object], kind: type[T]) -> T:
-    try:
-        return msgspec.convert(fields, kind, strict=False)
-    except msgspec.ValidationError as refusal:
-        raise NotTold(400, f"The form cannot be read: {refusal}") from refusal
 
 
 PAGE = ConsolePage(PATH, show, submit)

@@ -39,6 +39,8 @@ class RevocationEntry(NamedTuple):
             raise ValueError(
                 f"{self.kind} must be text of 1 to {LONGEST_VALUE:,} visible characters"
             )
+        if self.value != self.value.strip():
+            raise ValueError(f"{self.kind} begins or ends with a blank, as no copied value should")
         if self.value.startswith("eyJ") and self.value.count(".") == 2:  # as each JWT begins
             raise ValueError(f"{self.kind} is a whole token: take what its claim {self.kind} says")
         if self.before is not None and self.kind != "sub":

@@ -72,7 +72,7 @@ def list_streams(  # noqa: PLR0913 - one for each option
 @click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
 @contains_option
 @glob_option
-@click.option("--yes", "is_confirmed", is_flag=True, help="Delete many streams without asking first.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="Delete many without asking first.")
 @admin_option
 @admin_token_option
 @result_option
