@@ -109,7 +109,7 @@ def test_a_revocation_adds_its_lines_and_keeps_the_rest(
             ANN, RevocationEntry("jti", "\u202ex"), "visible characters", id="a-mark-of-direction"
         ),
         pytest.param(ANN, RevocationEntry("jti", ""), "visible characters", id="nothing"),
-        pytest.param(ANN, RevocationEntry("jti", "x "), "ends with a blank", id="a-blank-at-the-end"),
+        pytest.param(ANN, RevocationEntry("jti", "x "), "ends with a blank", id="a-blank-behind"),
         pytest.param(
             ANN, RevocationEntry("jti", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"), "whole token", id="a-jwt"
         ),

@@ -14,6 +14,7 @@ from admin.streams.bulk.job_files import JobFiles
 from admin.streams.bulk.jobs import COUNT_IS_VALID_S, MOST_ENDED, MOST_OPEN, BulkJobs
 from gateway.telemetry.inspection import StreamDescription, StreamPage, StreamRow
 from tests.admin.consoles import NOW
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,6 +198,25 @@ async def test_a_count_that_a_restart_cut_off_has_to_be_repeated_and_damaged_fil
     third = jobs_of(streams, folder)
     await third.open()
     assert third.job(waiting.id) == second.job(waiting.id)
+
+
+async def test_a_batch_that_the_end_of_the_server_cut_off_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_job, "RETRY_AFTER_S", (60.0,))
+    streams = Streams(*names(open_job.AT_ONCE))
+    streams.refusals["s003"] = [NotTold(503, "the log is away")]
+    first = jobs_of(streams, tmp_path / "jobs")
+    job = await counted(first)
+    first.start(BulkStart(job.id, open_job.AT_ONCE, 500), "bob")
+    await until(lambda: len(streams.ids) == 1)
+    await first.close()
+    second = jobs_of(streams, tmp_path / "jobs")
+    await second.open()
+    await second.rest(job.id, 20)
+    ended = second.job(job.id)
+    assert (ended.state, ended.progress.changed, ended.progress.gone) == ("done", 1, 7)
+    assert ended.left == 0
 
 
 async def test_a_count_can_be_confirmed_for_an_hour() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SAMPLE = 20  # names that are shown before somebody confirms
 AT_ONCE = 8  # requests: they hide a round trip, and keep nobody else waiting
 BATCHES_A_SECOND = 10  # so that a slow job is even, too
-SAVE_S = 1.0  # what was done since is done again after a crash, and found gone
+SAVE_S = 1.0  # what was done since then is done again after a crash, and counts as gone
 GONE = frozenset({404, 410})
 UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 # A minute, in which a listener restarts and a Redis fails over.
@@ -186,8 +186,10 @@ class OpenJob:
         began = time()
         self._changes.check_route(self.job.search.route)  # a reload may have removed it
         results = await asyncio.gather(*map(self._changed, batch))
-        self._set(progress=added(self.job.progress, results), trouble=None)
-        if all(it.kind != "left" for it in results):
+        is_whole = all(it.kind != "left" for it in results)
+        if is_whole or not self._is_closing:  # else the next process changes and counts the batch
+            self._set(progress=added(self.job.progress, results), trouble=None)
+        if is_whole:
             self._names.pass_read()
         if time() - self._saved_at >= SAVE_S:
             await self._save()
