@@ -322,6 +322,11 @@ async def page(console: Console, **query: str) -> str:
         return await answer.text()
 
 
+async def test_a_page_that_skips_an_endless_number_of_messages_skips_none(console: Console) -> None:
+    await console.create("chat", "application/json", b'"the first"')
+    assert "the first" in await page(console, offset="-1", skip="9" * 5000)
+
+
 async def test_the_page_searches_without_scripts_and_links_to_what_follows(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.monitoring.alerts import alerts
+from gateway.monitoring.quantities import Increase, Total
 from gateway.monitoring.rules_file import rules_file
 from gateway.settings import AdminToken, Settings
 from tests.monitoring.configurations import (
@@ -595,6 +596,14 @@ def play(case: Case) -> list[dict[str, object]]:
             "alert_rule_test": [at(case.minute + 5 * case.every, [])],
         },
     ]
+
+
+def test_a_quantity_selects_by_its_matchers_with_and_without_labels_to_add_up_by() -> None:
+    where = 'result="failed"'
+    assert Increase("m", where=where).promql == f"increase(m{{{where}}}[5m])"
+    assert Increase("m", "job", where).promql == f"sum by (job) (increase(m{{{where}}}[5m]))"
+    assert Total("m", "job", where, "max").promql == f"max by (job) (m{{{where}}})"
+    assert Total("m", "job", where).promql == f"sum by (job) (m{{{where}}})"
 
 
 def test_every_declared_alert_has_a_test_case() -> None:

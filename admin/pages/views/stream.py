@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PATH = "/stream"
 CONDITIONS = ("text", "path", "value")  # of a search in messages
 MESSAGES = 50  # on a page without scripts
+MOST_DIGITS = 9  # of a number of messages, of which a response has fewer
 TABS = {
     "messages": "Messages",
     "readers": "Readers",
@@ -93,7 +94,8 @@ async def _messages(
     conditions = {key: query.get(key, "") for key in CONDITIONS}
     offset = query.get("offset", "") or (BEGINNING if any(conditions.values()) else LATEST)
     skip = query.get("skip", "0")
-    place = MessagePlace(offset, int(skip) if skip.isascii() and skip.isdecimal() else 0)
+    is_number = skip.isascii() and skip.isdecimal() and len(skip) <= MOST_DIGITS
+    place = MessagePlace(offset, int(skip) if is_number else 0)
     page, trouble, wanted = None, None, None
     try:
         wanted = message_filter(**conditions)
