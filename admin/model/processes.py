@@ -46,7 +46,7 @@ class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
     most_files: float | None
     loop_lag: float | None  # of the process whose lag is longest
     connections: float | None  # the sum
-    last_heard_at: float
+    reported_at: float  # epoch seconds of its last report
     silent_since: float | None = None
 
 

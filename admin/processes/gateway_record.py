@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Level
     from admin.model.processes import ProcessView
 
-MISSED_LOOKS = 2  # behind the 15 s that Redis keeps a report: after one, its gateway may be late
+MISSED_LOOKS = 2  # after the 15 s for which Redis keeps a report; at one, it may only be late
 KEPT_SILENT_S = 3600.0  # long enough to see what is missing, after an alert too
 MOST_SILENT = 64  # as many as there may be gateways; the longest silent ones are forgotten first
 LONGEST_TEXT = 200  # characters of a name, which another gateway may have set
@@ -111,17 +111,17 @@ class PeerRecord:
     def __init__(self) -> None:
         self.report = GatewayReport()
         self.history = UsageHistory()
-        self.last_heard_at = 0.0
+        self.reported_at = 0.0
         self.missed = 0  # looks in a row
 
     @property
     def is_silent(self) -> bool:
-        """True if nothing was heard for longer than a late report would take."""
+        """True if its report is missing for longer than it may be late."""
         return self.missed >= MISSED_LOOKS
 
     def update(self, now: float, report: GatewayReport) -> None:
         """Take a report."""
-        self.report, self.last_heard_at, self.missed = report, now, 0
+        self.report, self.reported_at, self.missed = report, now, 0
         figures = {name: getattr(report, name) for name in UsageFigures._fields}
         self.history.add(now, UsageFigures(**figures))
 
@@ -148,8 +148,8 @@ class PeerRecord:
             most_files=report.most_files,
             loop_lag=report.loop_lag,
             connections=report.connections,
-            last_heard_at=self.last_heard_at,
-            silent_since=self.last_heard_at if self.is_silent else None,
+            reported_at=self.reported_at,
+            silent_since=self.reported_at if self.is_silent else None,
         )
 
 
@@ -165,9 +165,9 @@ class GatewayRecord:
         self._own.update(now, report)
 
     def update(self, now: float, reports: Mapping[str, GatewayReport], *, is_whole: bool) -> None:
-        """Take the present reports of the others; `is_whole` if those of no log are missing.
+        """Take the present reports of the others; with `is_whole` every shared log was read.
 
-        A gateway that was started again in the place of a silent one takes its place here.
+        A gateway that starts at the address and on the host of a silent one replaces it.
         """
         places = {(it.name, it.host) for it in (self._own.report, *reports.values())}
         for instance, report in reports.items():
@@ -176,11 +176,11 @@ class GatewayRecord:
             if instance in reports or not is_whole:
                 continue
             peer.missed += 1
-            is_over = now - peer.last_heard_at > KEPT_SILENT_S
+            is_over = now - peer.reported_at > KEPT_SILENT_S
             if is_over or (peer.report.name, peer.report.host) in places:
                 del self._others[instance]
         silent = [it for it, peer in self._others.items() if peer.missed]
-        silent.sort(key=lambda it: self._others[it].last_heard_at)
+        silent.sort(key=lambda it: self._others[it].reported_at)
         for instance in silent[:-MOST_SILENT]:
             del self._others[instance]
 

@@ -92,14 +92,14 @@ class Inspector:
                 figures = {name: value for one in known for name, value in one.items()}
                 return PeerMetrics(figures, is_whole=len(known) == len(found))
             case ListRefusals() | ListTokens() | TakeEvents():
-                return self._happened(question)
+                return self._of_process(question)
             case _:
                 assert_never(question)
 
-    def _happened(
+    def _of_process(
         self, question: ListRefusals | ListTokens | TakeEvents
     ) -> RefusalList | TokenPage | ProcessEvents:
-        """Return what this process has noted, whatever its routes are."""
+        """Return what this process knows apart from its routes."""
         if isinstance(question, ListTokens):
             return self._list_tokens(question)
         if isinstance(question, TakeEvents):

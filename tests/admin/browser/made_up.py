@@ -292,7 +292,7 @@ def _gateways() -> tuple[GatewayView, ...]:
             most_files=65_536.0,
             loop_lag=0.0021,
             connections=48_210.0 / (at + 1),
-            last_heard_at=silent or NOW,
+            reported_at=silent or NOW,
             silent_since=silent,
         )
         for at, (name, host, state, silent) in enumerate(others)
