@@ -281,15 +281,19 @@ class FastPath:
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
+                head, body, hits = answer
+                size = len(body)
                 self.answered += 1
-                _count_hit(get, answer)
-                if self._spans is not None:
-                    transport = None if client is None else client.transport
-                    self._spans.cached(get, transport, _status(answer[0]), now)
-                if self._shared.loop_detector.looking:
-                    _note(self._shared.loop_detector, client, get)
+                hits.count += 1
+                hits.bytes += size
+                if get.tag is not None and head.startswith(_UNCHANGED):
+                    hits.unchanged += 1
+                if get.principal is not None:
+                    get.principal.use.count(size)
+                if self._spans is not None or self._shared.loop_detector.looking:
+                    _show(self._spans, self._shared.loop_detector, client, get, head, now)
                 if began:
-                    answer[2].measured(perf_counter() - began)
+                    hits.measured(perf_counter() - began)
                     if self._shared.log.enabled:
                         transport = None if client is None else client.transport
                         prefix = self._stream(get.target.partition("?")[0])[0].prefix
@@ -350,16 +354,20 @@ def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     return bans.refusal(account, client.transport, get.headers) is not None
 
 
-def _count_hit(get: PlainGet, answer: KeptAnswer) -> None:
-    """Count a read that was answered from the cache."""
-    head, body, hits = answer
-    size = len(body)
-    hits.count += 1
-    hits.bytes += size
-    if get.tag is not None and head.startswith(_UNCHANGED):
-        hits.unchanged += 1
-    if get.principal is not None:
-        get.principal.use.count(size)
+def _show(  # noqa: PLR0913 - what there is to show, and whom
+    spans: ServerSpans | None,
+    loop_detector: LoopDetector,
+    client: FastConnection | None,
+    get: PlainGet,
+    head: bytes,
+    now: float,
+) -> None:
+    """Show a read that is answered from the cache to the tracer and the loop detector."""
+    if spans is not None:
+        transport = None if client is None else client.transport
+        spans.cached(get, transport, _status(head), now)
+    if loop_detector.looking:
+        _note(loop_detector, client, get)
 
 
 def _note(loop_detector: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
