@@ -354,7 +354,7 @@ def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     return bans.refusal(account, client.transport, get.headers) is not None
 
 
-def _show(  # noqa: PLR0913 - what there is to show, and whom
+def _show(
     spans: ServerSpans | None,
     loop_detector: LoopDetector,
     client: FastConnection | None,
