@@ -181,7 +181,10 @@ class Evaluation:
                 return self.values(recorded)
 
     def _group(self, metric: str, by: str, where: str) -> dict[Labels, list[Series]]:
-        """Return the series by their `by` labels; group them again when the set changes."""
+        """Return the series by their `by` labels, or by all labels if `by` is empty.
+
+        They are grouped again when the set of series changes.
+        """
         history = self._history.metrics[metric]
         known = self._groups.get((metric, by, where))
         if known is None or known[0] != history.changes:
@@ -190,7 +193,7 @@ class Evaluation:
             for series in history.series.values():
                 if matches(where, series.labels):
                     of = tuple((name, series.labels.get(name, "")) for name in names)
-                    groups.setdefault(of, []).append(series)
+                    groups.setdefault(of if by else (*series.labels.items(),), []).append(series)
             known = self._groups[metric, by, where] = history.changes, groups
         return known[1]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.monitoring.rules import Alert
 
 ORDER: dict[AlertState, int] = {"firing": 0, "pending": 1, "unknown": 2, "quiet": 3}
-OF_ONE_GATEWAY = "Judged here for this gateway alone; Prometheus judges all gateways together."
+OF_ONE_GATEWAY = "Evaluated here for this gateway alone; Prometheus adds up all gateways."
 WORDS = {"==": "is", ">=": "≥"}
 THIS_GATEWAY = "this gateway"
 
@@ -85,7 +85,7 @@ def _rule(rule: Alert, active: Iterable[ActiveAlert], values: Values) -> AlertRu
         description=rule.description,
         expression=rule.expr,
         runbook=f"/alerts#{rule.anchor}",
-        judged=_judged(rule),
+        scope=_scope(rule),
         alerts=views,
     )
 
@@ -96,9 +96,9 @@ def _state(rule: Alert, views: tuple[AlertView, ...]) -> AlertState:
     return min((view.state for view in views), key=ORDER.__getitem__, default="quiet")
 
 
-def _judged(rule: Alert) -> str:
+def _scope(rule: Alert) -> str:
     if isinstance(rule.condition, OutsideCondition):
-        return f"Only Prometheus can judge this: {rule.condition.reason}."
+        return f"Only Prometheus can evaluate this: {rule.condition.reason}."
     by = [text for it in parts_of(rule.condition) if isinstance(text := getattr(it, "by", ""), str)]
     return OF_ONE_GATEWAY if any(text and "instance" not in text for text in by) else ""
 

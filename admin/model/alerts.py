@@ -34,7 +34,7 @@ class AlertRuleView(msgspec.Struct, frozen=True):
     description: str
     expression: str  # of PromQL
     runbook: str  # the path of the section that says what to do
-    judged: str  # what the console judges, where that is not the same as what Prometheus judges
+    scope: str  # how the evaluation differs from that of Prometheus; empty if it does not
     alerts: tuple[AlertView, ...]
 
 

@@ -1,4 +1,4 @@
-"""The gateways that share a log: what each one counted, told to the others."""
+"""The gateways that share a log: each one sends the others its counts, events, state and bans."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
 
+NO_REPORT = msgspec.Raw(b"")
+
 
 class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gateway's totals by route and name, its newest events, its report on itself, and bans.
@@ -33,7 +35,7 @@ class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
 
     routes: dict[str, dict[str, float]]
     events: tuple[msgspec.Raw, ...] = ()
-    gateway: msgspec.Raw = msgspec.Raw(b"")
+    gateway: msgspec.Raw = NO_REPORT
     bans: tuple[msgspec.Raw, ...] = ()
 
 
@@ -105,19 +107,20 @@ class Fleet:
         report: GatewayReport | None = None,
         bans: Iterable[Ban] = (),
     ) -> ShareMetrics:
-        """Return the request that shares all of it."""
+        """Return the request that shares all of it; one that is too long lacks events, or bans."""
         routes = {
             prefix: {name: row[figures.COLUMN[name]] for name in NAMES if row[figures.COLUMN[name]]}
             for prefix, row in totals.items()
             if prefix in self._shared
         }
-        told = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
-        shared_bans = tuple(msgspec.Raw(msgspec.json.encode(ban)) for ban in bans)
-        about = msgspec.Raw(b"" if report is None else msgspec.json.encode(report))
-        figures_alone = msgspec.json.encode(GatewayTotals(routes, (), about, shared_bans))
-        with_events = msgspec.json.encode(GatewayTotals(routes, tuple(told), about, shared_bans))
-        fits = len(with_events) <= LONGEST_FIGURES
-        return ShareMetrics(self._instance, (with_events if fits else figures_alone).decode())
+        gateway = NO_REPORT if report is None else msgspec.Raw(msgspec.json.encode(report))
+        all_events, all_bans = _each_encoded(events), _each_encoded(bans)
+        encoded = b""
+        for some_events, some_bans in ((all_events, all_bans), ((), all_bans), ((), ())):
+            encoded = msgspec.json.encode(GatewayTotals(routes, some_events, gateway, some_bans))
+            if len(encoded) <= LONGEST_FIGURES:
+                break
+        return ShareMetrics(self._instance, encoded.decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
@@ -132,12 +135,12 @@ class Fleet:
         self.events, self.reports, self.bans = {}, {}, []
         counted = []
         for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
-            told = _parsed(figures_by_instance[instance])
-            if told is not None:
-                totals = {it: _row(told.routes[it]) for it in self._shared & told.routes.keys()}
-                self.events[instance] = _events(told)
-                self.reports[instance] = parse_report(instance, told.gateway)
-                self.bans += parse_bans(bytes(ban) for ban in told.bans[:MOST_BANS])
+            parsed = _parsed(figures_by_instance[instance])
+            if parsed is not None:
+                totals = {it: _row(parsed.routes[it]) for it in self._shared & parsed.routes.keys()}
+                self.events[instance] = _events(parsed)
+                self.reports[instance] = parse_report(instance, parsed.gateway)
+                self.bans += parse_bans(bytes(ban) for ban in parsed.bans[:MOST_BANS])
                 found[instance] = self._others.get(instance) or Counting()
                 counted.append(found[instance].since(totals, seconds))
         self._others = found
@@ -145,7 +148,7 @@ class Fleet:
 
 
 def _parsed(encoded: str) -> GatewayTotals | None:
-    """Parse what another gateway told; None if it is invalid."""
+    """Parse the figures of another gateway; return None if they are invalid or too long."""
     if len(encoded) > LONGEST_FIGURES:
         return None
     try:
@@ -154,9 +157,13 @@ def _parsed(encoded: str) -> GatewayTotals | None:
         return None
 
 
-def _events(told: GatewayTotals) -> list[ConsoleEvent]:
+def _each_encoded(values: Iterable[ConsoleEvent] | Iterable[Ban]) -> tuple[msgspec.Raw, ...]:
+    return tuple(msgspec.Raw(msgspec.json.encode(it)) for it in values)
+
+
+def _events(shared: GatewayTotals) -> list[ConsoleEvent]:
     found = []
-    for raw in told.events[-MOST_SHARED:]:
+    for raw in shared.events[-MOST_SHARED:]:
         with contextlib.suppress(msgspec.DecodeError):
             found.append(_event_decoder.decode(raw))
     return found

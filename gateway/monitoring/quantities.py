@@ -129,11 +129,11 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class CertificateTime:
-    """The seconds that are `left` of a certificate, or a `share` of those it was made for."""
+    """The seconds until a certificate expires, or a `share` of its whole time from `start` on."""
 
     start: str
     expiry: str
-    share: float | None = None  # None for what is left
+    share: float | None = None  # None for the seconds until it expires
 
     @property
     def promql(self) -> str:

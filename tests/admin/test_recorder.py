@@ -552,6 +552,20 @@ def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
     assert of.size == 1
 
 
+@pytest.mark.parametrize(
+    ("size", "is_shared"), [(LONGEST_FIGURES // 2, True), (LONGEST_FIGURES, False)], ids=str
+)
+def test_bans_that_are_too_long_for_one_message_do_not_hide_the_gateway(
+    size: int, is_shared: bool
+) -> None:
+    here, there = Fleet("here", [SHARED]), Fleet("there", [SHARED])
+    ban = Ban(kind="principal", value="x" * size, at=NOW, until=NOW + 60)
+    question = here.question({SHARED: figures.empty()}, bans=[ban])
+    assert len(question.figures) <= LONGEST_FIGURES
+    there.take([PeerMetrics({"here": question.figures})], 5)
+    assert (there.size, there.bans) == (2, [ban] if is_shared else [])
+
+
 @pytest.mark.parametrize("number", ["-5", "1e999", "-0.0"])
 def test_negative_or_infinite_figures_of_other_gateways_count_as_zero(number: str) -> None:
     of = Fleet("here", [SHARED])

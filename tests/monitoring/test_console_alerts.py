@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from admin.alerting.evaluation import Evaluation
 from admin.alerting.evaluator import AlertEvaluator
 from admin.alerting.sentences import filled
-from admin.alerting.series import DROPPED_EVERY, TIERS
+from admin.alerting.series import DROPPED_EVERY, TIERS, SampleHistory
 from gateway.monitoring.alerts import alerts
+from gateway.monitoring.quantities import Increase
+from gateway.telemetry.metrics import Sample, counter
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.monitoring.judged import OF_OUTSIDE, TARGET, Judged, Scrapes, evaluated, judge, values
 from tests.monitoring.test_alerts import CASES, Case
@@ -167,6 +170,19 @@ def test_a_clock_that_is_set_back_begins_the_windows_anew() -> None:
     assert "HeadgateServerErrors" in found[-1]
     assert look(5_000.0, 20) == set()  # a single sample tells of no growth
     assert "HeadgateServerErrors" in look(5_005.0, 21)
+
+
+def test_the_growth_of_each_series_is_apart_without_labels_to_add_up_by() -> None:
+    history = SampleHistory()
+    requests_total = counter("m", "", "route")
+    history.need({"m": frozenset({300})})
+    for at in (0.0, 60.0):
+        samples = [Sample(requests_total, (route,), at) for route in ("/a", "/b")]
+        for _ in history.add(at, samples):
+            pass
+    evaluation = Evaluation(history)
+    assert evaluation.values(Increase("m")).keys() == {(("route", "/a"),), (("route", "/b"),)}
+    assert evaluation.values(Increase("m", "job")).keys() == {()}
 
 
 def test_a_reload_between_two_steps_of_a_look_counts_from_the_next_look_on() -> None:
