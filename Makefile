@@ -181,6 +181,7 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m tests.faults --own-writes 10000
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.reloading
+	$(BIN)/python -m tests.admin.drills build/drills
 	$(BIN)/python -m tests.front
 	$(BIN)/python -m tests.backends.kept_space
 	$(BIN)/python -m tests.backends.backups_under_load

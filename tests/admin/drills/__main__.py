@@ -56,11 +56,7 @@ def tell(drill: Drill, server: Headgate) -> bool:
         write(f"  attention, {item['level']}, {age:.0f} s: {item.get('route')} {item['sentence']}")
     for event in events[-6:]:
         write(f"  event, {event['level']}, {event['count']}×: {event['sentence']}")
-    text = "".join(
-        ask(server.admin_port, "GET", path, Accept="text/html").body.decode()
-        for path in drill.pages
-    )
-    missing = [it for it in drill.answers if it not in text]
+    missing = drill.unanswered(server)
     write(f"  {', '.join(drill.pages)}: {f'MISSING {missing}' if missing else 'answer'}")
     return not missing
 

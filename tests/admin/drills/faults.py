@@ -39,6 +39,14 @@ class Drill(NamedTuple):
     pages: tuple[str, ...]
     answers: tuple[str, ...]
 
+    def unanswered(self, server: Headgate) -> list[str]:
+        """Return the answers that are on none of the pages."""
+        text = "".join(
+            ask(server.admin_port, "GET", path, None, Accept="text/html").body.decode()
+            for path in self.pages
+        )
+        return [it for it in self.answers if it not in text]
+
 
 @contextlib.contextmanager
 def served(origin: str, *arguments: str, **environment: str) -> Iterator[Headgate]:
@@ -233,7 +241,12 @@ DRILLS = (
         ("/readers",),
         ("slow", "stalled-client/0.3", "127.0.0.1"),
     ),
-    Drill("flooding client", flooding_client, ("/", "/refusals"), ("max_client_appends", "429")),
+    Drill(
+        "flooding client",
+        flooding_client,
+        ("/", "/refusals"),
+        ("refuses requests beyond the limit max_client_appends", "429"),
+    ),
     Drill(
         "revoked token",
         revoked_token,

@@ -1,0 +1,26 @@
+"""Some of the drills, without their pictures; `python -m tests.admin.drills` plays all ten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.admin.drills.faults import DRILLS, Drill
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHORT = {"flooding client", "reader that does not read"}
+
+
+@pytest.mark.parametrize("drill", [it for it in DRILLS if it.name in SHORT], ids=lambda it: it.name)
+def test_the_console_answers_what_is_wrong_within_some_looks(drill: Drill, tmp_path: Path) -> None:
+    with drill.cause(tmp_path) as server:
+        wait_until(
+            lambda: not drill.unanswered(server),
+            "the pages answer",
+            lambda: f"without {drill.unanswered(server)}",
+            within_s=40,
+        )
