@@ -142,9 +142,7 @@ async def disconnect(request: web.Request, _query: None, body: ReaderIds) -> Dis
 
 async def bans(request: web.Request, _query: None, _body: None) -> BanPage:
     """Return the bans in force."""
-    of_readers = request.app[CONSOLE].readers
-    shows_clients = of_readers.shows_clients(request[VIEWER])
-    return BanPage(tuple(it for it in of_readers.bans if shows_clients or it.kind != "address"))
+    return BanPage(request.app[CONSOLE].readers.bans_for(request[VIEWER]))
 
 
 async def ban(request: web.Request, _query: None, body: BanBody) -> DisconnectedReaders:

@@ -83,6 +83,11 @@ class ConsoleReaders:
         """The bans in force, the newest first."""
         return self._keeper.list.in_force
 
+    def bans_for(self, viewer: Viewer) -> tuple[Ban, ...]:
+        """Return the bans in force that a viewer may see: perhaps not those of addresses."""
+        shows_clients = self.shows_clients(viewer)
+        return tuple(it for it in self.bans if shows_clients or it.kind != "address")
+
     async def ban(self, wish: BanWish, by: str) -> int:
         """Disconnect the readers of a client and refuse it for a time; return their number."""
         kind, value = _subject(wish.kind, wish.value)

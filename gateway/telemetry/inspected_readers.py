@@ -36,7 +36,7 @@ class ReaderQuery(msgspec.Struct, frozen=True):
     account: str | None = None
     address: str = ""
     text: str = ""  # in the stream, the principal, the address or the user agent
-    with_clients: bool = True
+    with_clients: bool = False
 
     def fits(self, row: ReaderRow) -> bool:
         """Return whether a reader of the chosen route and stream is one of these."""

@@ -37,9 +37,16 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
     from tests.web.serving import Serving
 
-ALL = ReaderQuery()
 AGENT = "User-Agent: curl/8.5"
 HOUR_S = 3600.0
+
+
+def chosen(**conditions: Any) -> ReaderQuery:
+    """A choice of readers by somebody who may see addresses and user agents."""
+    return ReaderQuery(with_clients=True, **conditions)
+
+
+ALL = chosen()
 
 
 async def readers(
@@ -127,7 +134,7 @@ async def test_the_readers_of_an_origins_stream_are_listed_without_a_distance(
         tail = await reach_tail(gateway, f"{EDGE}/a/s", "ann")
         await follow(gateway, f"{EDGE}/a/s?offset={tail}&live=sse", bearer("ann"))
         await waiting(gateway, 1)
-        (row,) = (await readers(gateway, ReaderQuery(route=EDGE, stream="a/s"))).rows
+        (row,) = (await readers(gateway, chosen(route=EDGE, stream="a/s"))).rows
         assert (row.principal, row.account, row.behind) == ("ann", "token ann", None)
 
 
@@ -189,16 +196,16 @@ async def test_a_page_has_at_least_one_reader_and_at_most_the_bound(limit: int, 
 @pytest.mark.parametrize(
     ("where", "found"),
     [
-        (ReaderQuery(stream="a"), 2),
-        (ReaderQuery(stream="nowhere"), 0),
-        (ReaderQuery(route="/elsewhere"), 0),
-        (ReaderQuery(mode="sse"), 1),
-        (ReaderQuery(account=""), 3),
-        (ReaderQuery(account="token ann"), 0),
-        (ReaderQuery(address="127.0.0.1"), 3),
-        (ReaderQuery(address="10.0.0.1"), 0),
-        (ReaderQuery(text="CURL"), 1),
-        (ReaderQuery(text="127.0"), 3),
+        (chosen(stream="a"), 2),
+        (chosen(stream="nowhere"), 0),
+        (chosen(route="/elsewhere"), 0),
+        (chosen(mode="sse"), 1),
+        (chosen(account=""), 3),
+        (chosen(account="token ann"), 0),
+        (chosen(address="127.0.0.1"), 3),
+        (chosen(address="10.0.0.1"), 0),
+        (chosen(text="CURL"), 1),
+        (chosen(text="127.0"), 3),
     ],
     ids=[
         *("stream", "another stream", "another route", "mode", "anonymous", "principal"),
@@ -214,6 +221,25 @@ async def test_a_filter_chooses_readers(where: ReaderQuery, found: int) -> None:
         await follow(gateway, "b?offset=now&live=long-poll")
         await waiting(gateway, 3)
         assert (await readers(gateway, where)).total == found
+
+
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [({}, 1), ({"address": "127.0.0.1"}, 0), ({"text": "curl"}, 0), ({"text": "a"}, 1)],
+    ids=["all", "address", "user agent", "stream"],
+)
+async def test_addresses_and_agents_are_neither_listed_nor_compared_unless_that_is_asked_for(
+    conditions: dict[str, str], found: int
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        await follow(gateway, "a?offset=now&live=sse", AGENT)
+        await waiting(gateway, 1)
+        page = await readers(gateway, ReaderQuery(**conditions))  # type: ignore[arg-type] # texts
+        assert (page.total, [(it.address, it.user_agent) for it in page.rows]) == (
+            found,
+            [(None, None)] * found,
+        )
 
 
 async def test_groups_sum_the_readers_of_an_address_a_principal_or_a_stream(
@@ -246,7 +272,7 @@ async def test_a_disconnected_reader_ends_and_may_come_back(prefix: str, tmp_pat
         events = await follow(gateway, f"{target}sse", bearer("ann"))
         other = await follow(gateway, f"{target}long-poll", bearer("late"))
         await waiting(gateway, 3)
-        rows = (await readers(gateway, ReaderQuery(account="token ann"))).rows
+        rows = (await readers(gateway, chosen(account="token ann"))).rows
         ended = await gateway.inspector.answer(EndReaders(tuple(row.id for row in rows)))
         assert ended == EndedReaderCount(2)
         answer = await poll.answer()

@@ -125,7 +125,7 @@ async def _of_tab(visit: Visit, tab: str, where: ReaderQuery) -> dict[str, objec
     readers = visit.console.readers
     if tab == "bans":
         return {
-            "bans": [it for it in readers.bans if where.with_clients or it.kind != "address"],
+            "bans": readers.bans_for(visit.viewer),
             "durations": DURATIONS,
             "entered": {"kind": "", "status": "", **visit.query, **visit.entered},
         }
