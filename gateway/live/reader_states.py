@@ -10,10 +10,12 @@ from gateway.live.contract import ReaderState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.live.contract import Parked, Waiter
     from gateway.live.feed import Feed
     from gateway.live.sse_readers import SseReader, SseReaders
     from gateway.live.waiting_polls import WaitingPolls
     from gateway.telemetry.inspected_readers import ReaderMode, ReaderStatus
+    from gateway.telemetry.live_traffic import Ended
 
 
 def reader_states(feed: Feed[Any, Any]) -> Iterator[ReaderState]:
@@ -40,8 +42,16 @@ def _of_polls(waiting: WaitingPolls[Any, Any]) -> Iterator[ReaderState]:
     for waiter, parked in list(waiting.parked.items()):
         if waiter in waiting.parked:
             status: ReaderStatus = "catching up" if waiter in waiting.late else "live"
-            end = partial(waiting.end_at_once, waiter)
+            end = partial(_end_poll, waiting, waiter, parked)
             yield ReaderState(waiter, "long-poll", status, parked.position, parked.since, None, end)
+
+
+def _end_poll(
+    waiting: WaitingPolls[Any, Any], waiter: Waiter, parked: Parked, ended: Ended
+) -> None:
+    """End a long-poll, unless its connection waits with another one by now."""
+    if waiting.parked.get(waiter) is parked:
+        waiting.end_at_once(waiter, ended)
 
 
 def readers_by_mode(feed: Feed[Any, Any]) -> dict[ReaderMode, int]:

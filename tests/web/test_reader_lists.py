@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from gateway.live.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
 from gateway.telemetry.inspected_readers import (
     MOST_READERS,
@@ -34,6 +35,7 @@ from tests.web.serving import EDGE, PREFIX, get, post, put, serving
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.live.contract import ReaderState
     from tests.support.http1 import Client
     from tests.web.serving import Serving
 
@@ -287,6 +289,28 @@ async def test_a_disconnected_reader_ends_and_may_come_back(prefix: str, tmp_pat
         poll.send(get(f"{target}long-poll", bearer("ann")))
         await waiting(gateway, 2)
         other.abort()
+
+
+async def test_the_end_of_a_poll_spares_the_next_one_of_its_connection() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await follow(gateway, "s?offset=now&live=sse")  # for whom the feed stays the same
+        client = await follow(gateway, "s?offset=now&live=long-poll")
+        await waiting(gateway, 2)
+        (place,) = gateway.route.stream_list.live_feeds()
+
+        def polls() -> list[ReaderState]:
+            return [it for it in reader_states(place.feed) if it.mode == "long-poll"]
+
+        (first,) = polls()
+        await gateway.ask(post("s", b"news"))
+        tail = (await client.answer()).headers["stream-next-offset"]
+        client.send(get(f"s?offset={tail}&live=long-poll"))
+        await until(lambda: bool(polls()))
+        first.end("disconnected")
+        (second,) = polls()
+        second.end("disconnected")
+        assert (await client.answer()).status == 204
 
 
 @pytest.mark.parametrize(
