@@ -218,6 +218,7 @@ OF_PARTS = (
         " {{ $labels.route }}.",
         "Requests go to the other servers of the route, if there are any.",
         "origin",
+        "origin {route}",
     ),
     Alert(
         "HeadgateOriginDown",
@@ -242,5 +243,6 @@ OF_PARTS = (
         "The origin's log says why it answers 5xx; the gateway's log line origin.failed has the"
         " other failures.",
         "origin",
+        "origin {route}",
     ),
 )
