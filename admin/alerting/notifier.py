@@ -170,10 +170,10 @@ class AlertNotifier:
 
     async def _attempt(self, session: aiohttp.ClientSession, message: NoticeMessage) -> str:
         """Send a message once; return why it failed, or ""."""
-        timestamp = int(self._clock())
+        url, timestamp = self._url, int(self._clock())
         try:
             async with session.post(
-                self._url,
+                url,
                 data=message.body,
                 headers={
                     "Content-Type": "application/json",
@@ -193,7 +193,7 @@ class AlertNotifier:
             return f"it cannot be reached ({type(error).__name__})"
         if 200 <= status < 300:
             return ""
-        self._is_gone = status == GONE
+        self._is_gone = status == GONE and url == self._url  # else a reload has replaced it
         unsubscribed = "; nothing is sent until the settings are read again"
         return f"it answers {status}{unsubscribed if self._is_gone else ''}"
 

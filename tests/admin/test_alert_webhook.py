@@ -299,6 +299,27 @@ async def test_nothing_is_sent_after_410_until_the_settings_are_read_again(
     assert SECRET not in printed
 
 
+async def test_a_410_of_the_webhook_before_a_reload_does_not_stop_the_new_one(
+    receiver: Receiver, secret: str
+) -> None:
+    is_reloaded = asyncio.Event()
+
+    async def gone(request: web.Request) -> web.StreamResponse:
+        if request.path == "/other":
+            return await receiver.fine(request)
+        await is_reloaded.wait()
+        return web.Response(status=410)
+
+    receiver.answer = gone
+    async with telling(receiver, secret) as told:
+        told.fire(alert())
+        await receiver.next()
+        told.notifier.use_settings(settings(f"http://127.0.0.1:{receiver.port}/other", secret))
+        is_reloaded.set()
+        assert (await receiver.next()).states() == [(CLOSED, "firing")]
+        await delivered(told, 1)
+
+
 async def test_what_changes_while_the_receiver_is_away_becomes_one_message(secret: str) -> None:
     receiver = Receiver()
     async with telling(receiver, secret) as told:
