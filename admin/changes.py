@@ -28,11 +28,17 @@ class ConsoleRoutes:
         """Know the routes of these settings alone."""
         self._prefixes = {route.prefix for route in settings.route_table}
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
+        self.of_answers = tuple(it.prefix for it in settings.models)
 
     def check(self, route: str) -> None:
         """Raise NotTold if no route has this prefix."""
         if route not in self._prefixes:
             raise NotTold(404, "no route has this prefix")
+
+    def check_runs(self, route: str) -> None:
+        """Raise NotTold if there can be neither runs nor answers of models below a prefix."""
+        if route not in self.of_answers:
+            self.check(route)
 
     def stream(self, route: str, name: str) -> tuple[str, str]:
         """Return the path and the name of a stream in the gateway's form. Raises NotTold."""

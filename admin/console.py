@@ -148,14 +148,14 @@ class Console:
 
     @property
     def routes_of_runs(self) -> tuple[str, ...]:
-        """The prefixes of the routes below which there are runs."""
-        return self._routes.of_runs
+        """The prefixes of the routes below which there are runs, or answers of models."""
+        return (*self._routes.of_runs, *self._routes.of_answers)
 
     async def runs(
         self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
     ) -> RunsView:
-        """Return a page of a route's runs. Raises NotTold."""
-        self._routes.check(route)
+        """Return a page of a route's runs, or of a model route's answers. Raises NotTold."""
+        self._routes.check_runs(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
         answers = await answers_of(self._source, question, RunPage)
         return runs.page(question, answers, self._setup.clock())

@@ -271,15 +271,17 @@ def handlers_of(
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
 
 
-def inspector(routes: Router, shared: Context, tokens: TokenReport) -> Inspector:
-    """Make the inspector that answers questions about these routes and about `tokens`."""
+def inspector(
+    routes: Router, shared: Context, tokens: TokenReport, models: Sequence[StreamRoute] = ()
+) -> Inspector:
+    """Make the inspector that answers questions about these routes, `tokens` and `models`."""
     kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
     if _has_edges(routes):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         kinds[edge_parts.EdgeRoute] = edge_parts.steps
     list_tokens = partial(tokens.page, shared.credential_uses)
-    return Inspector(routes, kinds, shared, list_tokens)
+    return Inspector(routes, kinds, shared, list_tokens, models)
 
 
 def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:

@@ -141,6 +141,12 @@ class IdempotencyKeyReused(HeadgateError):
     code = "idempotency_key_reused"
 
 
+class StreamBusy(HeadgateError):
+    """An answer is being written to the stream where another one was to begin."""
+
+    code = "stream_busy"
+
+
 class ProducerFenced(HeadgateError):
     """The producer's epoch is older than the current one, `epoch`."""
 

@@ -69,9 +69,12 @@ class ModelRoutes:
         access = _access(settings, model, authorities, self._shared, has_own_key=bool(key))
         for route in earlier:
             if route.settings == model and route.key == key and route.streams.route is streams:
-                route.prepare_access(access)
+                route.prepare(access, settings.principal_metrics)
                 return route
-        return ModelRoute(model, key, streams, self._running, self._shared, access)
+        made = ModelRoute(model, key, streams, self._running, self._shared, access)
+        made.prepare(access, settings.principal_metrics)
+        made.renew()
+        return made
 
 
 def read_key(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.telemetry.inspection import RunStatus
+from gateway.telemetry.inspection import AnswerRow, RunStatus
 
 
 class StreamSearch(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class RunView(msgspec.Struct, frozen=True):
     `items_per_second` counts from the first item on, which came `first_item_after` its start.
     """
 
-    name: str  # below the prefix of its route
+    name: str  # below the prefix of its stream's route
     status: RunStatus
     error: str | None
     started_at: float | None
@@ -33,6 +33,7 @@ class RunView(msgspec.Struct, frozen=True):
     first_item_after: float | None
     items: int | None
     items_per_second: float | None
+    answer: AnswerRow | None = None
 
 
 class RunsView(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ def _view(rows: Sequence[RunRow], now: float) -> RunView:
         first_item_after=None if first_at is None or started_at is None else first_at - started_at,
         items=sum(it.items for it in rows) if is_whole else counted,
         items_per_second=_rate(rows),
+        answer=row.answer,
     )
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
 
-from gateway.errors import BadRequest
 from gateway.hosted.run_entry import contents_of, whole_contents_of
 from gateway.hosted.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.bodies.content import is_json
@@ -70,7 +69,7 @@ class RunList:
 
     async def page(self, question: ListRuns) -> RunPage:
         """Return the page for a question. Raises BadRequest, LogUnavailable."""
-        after = _parsed(question.after) if question.after else None
+        after = RunRank.parsed(question.after) if question.after else None
         await self._ensure_survey()
         looks = [
             look
@@ -263,12 +262,3 @@ class RunList:
         if self._survey is not None:
             self._survey.cancel()
             await asyncio.gather(self._survey, return_exceptions=True)
-
-
-def _parsed(after: str) -> RunRank:
-    """Parse the rank of the last run of a page. Raises BadRequest."""
-    is_over, _, rest = after.partition(":")
-    created, _, path = rest.partition(":")
-    if is_over not in {"0", "1"} or not (created.isascii() and created.isdecimal()):
-        raise BadRequest("after is not where a page of this order ended")
-    return RunRank(is_over == "1", -int(created[:20]), path)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
 from gateway.models import record
-from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+from gateway.models.counts.answer_counts import AnswerCounts
+from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import response_id
 from gateway.models.recent_events import RecentEvents
 from gateway.models.sse_events import WholeEvents, events_of
@@ -28,18 +29,29 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
+    from gateway.protocol.appends import AppendOutcome
 
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
 EVENT_STREAM = "text/event-stream"
+# Of streams with an answer that does not stream. Streams of JSON would have its parts.
+WHOLE_BODY = "application/octet-stream"
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 
 
-class StoredResponse(NamedTuple):
-    """A response whose events are stored, with its head as clients get it."""
+def content_type_of(request: RequestEntry) -> str:
+    """Return the content type of the stream with the answer to a request."""
+    return WHOLE_BODY if request.is_whole else EVENT_STREAM
 
-    response: ClientResponse
+
+class StoredResponse(NamedTuple):
+    """A response that is stored, with its head as clients get it.
+
+    Its events are stored as they come; a body that does not stream is complete already.
+    """
+
+    response: ClientResponse | bytes
     head: ResponseEntry
 
 
@@ -70,8 +82,7 @@ class WrittenAnswer:
         self.name = name
         self.request = request
         self.streams = streams
-        self.usage = TokenUsage()
-        self.outcome: Outcome | None = None  # once it is over
+        self.counts = AnswerCounts()
         self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
             asyncio.get_running_loop().create_future()
         )
@@ -79,7 +90,7 @@ class WrittenAnswer:
         self._clock = clock
         self._on_response_id = on_response_id
         self._has_response_id = request.path != dialect.retrieved_path  # or needs none
-        self._recent = RecentEvents()
+        self._recent = RecentEvents(request.position)
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: EarlyEnd | None = None
@@ -93,7 +104,7 @@ class WrittenAnswer:
     @property
     def is_over(self) -> bool:
         """True when nothing more will be appended."""
-        return self.outcome is not None
+        return self.counts.outcome is not None
 
     def start(self, call: Call) -> asyncio.Task[None]:
         """Start a task that awaits `call`, which creates the streams and requests the answer."""
@@ -106,11 +117,10 @@ class WrittenAnswer:
             self._stopped_by = failure
             self._task.cancel()
 
-    async def stop_and_wait(self, failure: EarlyEnd) -> None:
-        """End the call and the answer with this failure; return once its end is stored."""
-        self.stop(failure)
-        while not self.is_over:
-            await self.wait_beyond(self.position)
+    async def wait_for_end(self, longest_s: float | None = None) -> None:
+        """Return once the answer is over and does not run any more, or after `longest_s`."""
+        assert self._task is not None, "it is started when it is made"
+        await asyncio.wait([self._task], timeout=longest_s)
 
     # Readers
 
@@ -145,49 +155,67 @@ class WrittenAnswer:
         is_stored = False
         outcome: Outcome = "complete"
         failure: EarlyEnd | None = None
+        refusal: WholeResponse | HeadgateError | None = None
         try:
             response = await call()
-            is_stored = isinstance(response, StoredResponse)
             if isinstance(response, StoredResponse):
-                self._add_to_record(response.head)
-                self._set_response(response.head)
-                await self._write(response.response)
+                is_stored = not self.request.is_whole  # else it is once all of it is
+                await self._write(response)
+                is_stored = True
             else:
-                self._set_response(response)
+                refusal = response
         except asyncio.CancelledError:
             outcome, failure = "aborted", self._stopped_by or RESTARTED
         except HeadgateError as error:
             outcome, failure = "failed", EarlyEnd(error.code, error.detail)
-            self._refuse(error)
+            refusal = error
         except Exception:  # noqa: BLE001 - its readers must not wait for ever
             log.exception("answer.failed", stream=self.streams.path(self.name))
             outcome, failure = "failed", EarlyEnd("internal_error", "the gateway failed")
-            self._refuse(LogUnavailable("the gateway failed to store the answer"))
+            refusal = LogUnavailable("the gateway failed to store the answer")
         self._is_ending = True
         await self._end(outcome, failure, is_stored=is_stored)
+        # Last, so that a client which repeats its request at once finds nothing of this one.
+        self._refuse(refusal or OriginBroken("the answer ended before it began"))
 
     def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
         if not self.response.done():
             self.response.set_result(response)
 
-    def _refuse(self, error: HeadgateError) -> None:
-        if not self.response.done():
-            self.response.set_exception(error)
+    def _refuse(self, refusal: WholeResponse | HeadgateError) -> None:
+        if isinstance(refusal, WholeResponse):
+            self._set_response(refusal)
+        elif not self.response.done():
+            self.response.set_exception(refusal)
             self.response.exception()  # nobody may wait for it any more
 
-    async def _write(self, response: ClientResponse) -> None:
-        """Append whole events as they come; the next are read once these are durable."""
+    async def _write(self, response: StoredResponse) -> None:
+        """Append whole events as they come; the next are read once these are durable.
+
+        A body that does not stream is recorded once it is durable, so that none is half stored.
+        """
+        if isinstance(response.response, bytes):
+            await self._append(response.response, whole_body_event(response.response))
+            await self._add_to_record(response.head)
+            self._set_response(response.head)
+            return
+        self._add_to_record(response.head)
+        self._set_response(response.head)
         splitter = WholeEvents()
-        async for part in body_parts(response):
+        async for part in body_parts(response.response):
             events = splitter.feed(part)
             if events:
                 await self._append(events)
         if rest := splitter.rest():
-            await self._append(rest)
+            # What follows in a named stream must not continue this event.
+            await self._append(rest + b"\n\n" if self.request.is_in_named_stream else rest)
 
-    async def _append(self, events: bytes) -> None:
-        self._dialect.add_usage(events, self.usage)
-        appended = self.streams.append(self.name, EVENT_STREAM, [*events_of(events)])
+    async def _append(self, events: bytes, counted: bytes | None = None) -> None:
+        """Append events, or a whole body of which `counted` is an event with the same tokens."""
+        messages = [*events_of(events)] if counted is None else [events]
+        self._dialect.add_usage(counted or events, self.counts.usage)
+        self.counts.count(len(messages), len(events), self._clock())
+        appended = self.streams.append(self.name, content_type_of(self.request), messages)
         if not self._has_response_id and (found := response_id(events)):
             self._has_response_id = True
             await self._on_response_id(found)
@@ -200,13 +228,12 @@ class WrittenAnswer:
         self._notify()
 
     async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
-        """Close the streams, after a last event that says why the answer is not complete."""
+        """Write the end of the answer, after a last event that says why it is not complete."""
         try:
             if is_stored:
-                await self._close(failure)
-                reason = None if failure is None else failure.sentence
-                entry = record.EndEntry(outcome, self._clock(), self.usage, reason)
-                self._add_to_record(entry, close=True)
+                await self._append_end(outcome, failure)
+            if is_stored or self.request.position:
+                await self._record_end(outcome, failure)
             else:
                 await self.streams.delete(record.record_name(self.name))
                 await self.streams.delete(self.name)
@@ -217,19 +244,35 @@ class WrittenAnswer:
                 "answer.not_closed", stream=self.streams.path(self.name), reason=error.detail
             )
         finally:
-            self.outcome = outcome
-            self._refuse(OriginBroken("the answer ended before it began"))
+            self.counts.ended_at = self._clock()
+            self.counts.reason = None if failure is None else failure.sentence
+            self.counts.outcome = outcome
             self._notify()
 
-    async def _close(self, failure: EarlyEnd | None) -> None:
-        last = []
+    async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
+        """Append the failure, and close the stream or part the answer from the next."""
+        events = []
         if failure is not None:
-            last = [self._dialect.failure_event(self.request.path, failure)]
-        closed = await self.streams.append(self.name, EVENT_STREAM, last, close=True)
-        for event in last:
-            self._note(event, parse_offset(closed.next_offset, "the tail").position)
+            events = [self._dialect.failure_event(self.request.path, failure)]
+        parting = record.parting(self.request, outcome, self.counts.usage, failure)
+        closes = not self.request.is_in_named_stream
+        stored = await self.streams.append(
+            self.name, content_type_of(self.request), [*events, *parting], close=closes
+        )
+        tail = parse_offset(stored.next_offset, "the tail").position
+        for event in events:
+            self._note(event, tail - sum(map(len, parting)))
 
-    def _add_to_record(self, entry: record.Entry, *, close: bool = False) -> None:
-        """Append to the record in the order of calls, without waiting for the result."""
-        name = record.record_name(self.name)
-        self.streams.append(name, record.CONTENT_TYPE, [record.encoded(entry)], close=close)
+    async def _record_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
+        reason = None if failure is None else failure.sentence
+        usage = self.counts.usage
+        entry = record.EndEntry(outcome, self._clock(), usage, self.position, reason)
+        # The next request for the stream must find it.
+        await self._add_to_record(entry, close=not self.request.is_in_named_stream)
+
+    def _add_to_record(
+        self, entry: record.Entry, *, close: bool = False
+    ) -> Awaitable[AppendOutcome]:
+        """Append to the record in the order of calls; the result need not be awaited."""
+        name, body = record.record_name(self.name), [record.encoded(entry)]
+        return self.streams.append(name, record.CONTENT_TYPE, body, close=close)

@@ -8,15 +8,18 @@ import hmac
 import secrets
 from collections import Counter
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import (
-    BodyTooLarge,
+    BadRequest,
     ClientLimitReached,
+    Forbidden,
     IdempotencyKeyReused,
     LimitReached,
     ServerStopping,
+    StreamBusy,
+    StreamClosed,
+    StreamLimit,
 )
 from gateway.models import record
 from gateway.models.answer import (
@@ -25,26 +28,33 @@ from gateway.models.answer import (
     StoredResponse,
     WholeResponse,
     WrittenAnswer,
+    content_type_of,
 )
-from gateway.models.dialects.contract import TokenUsage
-from gateway.models.retrieval import AnswerIndex
-from gateway.models.upstream import body_parts
-from gateway.protocol.http.forwarding import end_to_end
+from gateway.models.counts.listed import ListedAnswers
+from gateway.models.counts.tokens import TokenCounts
+from gateway.models.responses import head_of, is_storable, whole_body
+from gateway.models.retrieval import AnswerIndex, IndexedAnswer
+from gateway.models.stored import StoredAnswers, stored_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from aiohttp import ClientResponse
     from multidict import CIMultiDict
 
-    from gateway.models.dialects.contract import Dialect, EarlyEnd
-    from gateway.models.record import AnswerRecord, Outcome, RequestEntry, ResponseEntry
+    from gateway.models.dialects.contract import Dialect
+    from gateway.models.record import AnswerRecord, Outcome
     from gateway.models.running import RunningAnswers
+    from gateway.models.stored import StoredAnswer
     from gateway.models.streams import AnswerStreams
     from gateway.models.upstream import ProviderClient
 
-# A response that is no stream of events is kept whole, for all who wait for it.
-LONGEST_WHOLE = 16 << 20
+# The folder of streams that callers have named.
+NAMED = "chats"
+# Answers in a named stream. Their record is read for each, and takes about 1.5 KiB for one.
+MOST_ANSWERS = 1000
+# Seconds that a request waits for the end of the answer before it: clients send the next one when
+# they have got the last event, which is before the provider's response ends.
+LONGEST_WAIT_S = 1.0
 # A cookie is the first client's, and the framing and another address are the connection's.
 _NOT_STORED = frozenset({"set-cookie", "alt-svc"})
 
@@ -53,7 +63,9 @@ class AnswerRequest(NamedTuple):
     """A request for an answer: only its `owner` may join it, nobody if that is b"".
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
-    header fields for the provider.
+    header fields for the provider. `stream` is the name that the caller gives the stream, if any.
+    `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
+    stream.
     """
 
     owner: bytes
@@ -64,11 +76,22 @@ class AnswerRequest(NamedTuple):
     body: bytes
     model: str | None
     in_background: bool = False
+    stream: str | None = None
+    account: str = ""
+    is_whole: bool = False
 
     @property
     def digest(self) -> str:
         """The digest by which equal requests are recognised."""
         return hashlib.sha256(self.target.encode() + b"\n" + self.body).hexdigest()
+
+
+class NamedPlace(NamedTuple):
+    """The name of a stream, and the digests of its owner and of the request's key, if any."""
+
+    name: str
+    owner: str
+    key: str | None
 
 
 class AnswerProvider(NamedTuple):
@@ -86,36 +109,6 @@ class AnswerBounds(NamedTuple):
     running_of_owner: int
 
 
-class StoredAnswer(NamedTuple):
-    """An answer that is over: its readers read the log."""
-
-    name: str
-    request: RequestEntry
-    head: ResponseEntry
-
-    async def wait_for_head(self) -> ResponseEntry:
-        """Return the head that clients get."""
-        return self.head
-
-    @property
-    def is_over(self) -> bool:
-        """True: nothing more will be appended."""
-        return True
-
-    @staticmethod
-    def bytes_after(_position: int) -> bytes | None:
-        """Return None: none of it is in memory."""
-        return None
-
-    @staticmethod
-    async def wait_beyond(_position: int) -> None:
-        """Return at once."""
-
-    @staticmethod
-    async def stop_and_wait(_failure: EarlyEnd) -> None:
-        """Return at once."""
-
-
 class ModelAnswers:
     """The answers of one route, each under the name of its stream."""
 
@@ -130,12 +123,14 @@ class ModelAnswers:
         self.streams = streams
         self.running: set[WrittenAnswer] = set()  # answers of this route
         self.outcomes: Counter[Outcome] = Counter()
-        self.usage = Counter[str]()
+        self.tokens = TokenCounts()
+        self.listed = ListedAnswers(streams, self.running)
         self.joined_requests = 0
         self.refused_requests = 0
         self.is_closing = False
-        self._prefix, self._dialect, self._upstream = provider
-        self.index = AnswerIndex(self._prefix, streams)
+        self._provider = provider
+        self.index = AnswerIndex(provider.prefix, streams)
+        self.stored = StoredAnswers(streams, clock, self.outcomes)
         self._bounds = bounds
         self._clock = clock
         self._all_running = running  # of all routes of this process
@@ -147,34 +142,98 @@ class ModelAnswers:
         """Return the answer to a request: the running or stored one with its key, or a new one.
 
         Raises IdempotencyKeyReused for a key that came with another request, LimitReached,
-        ClientLimitReached.
+        ClientLimitReached; for a named stream also BadRequest, Forbidden, StreamBusy, StreamClosed
+        and StreamLimit.
         """
+        if request.stream is not None:
+            return await self._answer_in(request, request.stream)
         if request.idempotency_key is None or not request.owner:
             return self._start(secrets.token_hex(16), request)
-        name = self._name(request.owner, request.idempotency_key)
+        name = _digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
         async with self._all_running.looked_up(self.streams.path(name)) as running:
-            found = running or await self._stored(name)
-            if found is None:
-                return self._start(name, request)
-            return self._join(found, request)
+            if running is not None:
+                return self._join(running, request)
+            for stored in stored_answers(name, await self.stored.records(name)):
+                return self._join(stored, request)
+            return self._start(name, request)
+
+    async def _answer_in(self, request: AnswerRequest, stream: str) -> WrittenAnswer | StoredAnswer:
+        """Return the answer with the request's key in a named stream, or a new one behind all."""
+        if not request.owner:
+            raise BadRequest("Headgate-Stream needs a token, or the provider's key of a caller")
+        name = f"{NAMED}/{stream}"
+        owner = _digest(request.owner, f"stream\n{name}")
+        key = None
+        if request.idempotency_key is not None:
+            key = _digest(request.owner, f"key\n{name}\n{request.idempotency_key}")
+        place = NamedPlace(name, owner, key)
+        found = await self._unless_busy(place, request)
+        if found is None and (running := self._all_running.answers.get(self.streams.path(name))):
+            await running.wait_for_end(LONGEST_WAIT_S)
+            found = await self._unless_busy(place, request)
+        if found is None:
+            raise StreamBusy("an answer is being written to the stream: wait for its end")
+        return found
+
+    async def _unless_busy(
+        self, place: NamedPlace, request: AnswerRequest
+    ) -> WrittenAnswer | StoredAnswer | None:
+        """Return the answer to a request in a named stream; None while another one is written."""
+        name, owner, key = place
+        async with self._all_running.looked_up(self.streams.path(name)) as running:
+            records, position = await self._named(name, owner, is_running=running is not None)
+            found = _with_key(
+                key, [*stored_answers(name, records), *([running] if running else [])]
+            )
+            if found is not None:
+                return self._join(found, request)
+            if running is not None:
+                return None
+            if len(records) >= MOST_ANSWERS:
+                raise StreamLimit(
+                    f"a stream may have {MOST_ANSWERS} answers: name another one", "stream_answers"
+                )
+            return self._start(name, request, position, place)
+
+    async def _named(
+        self, name: str, owner: str, *, is_running: bool
+    ) -> tuple[list[AnswerRecord], int]:
+        """Return what is recorded of a named stream, and its tail; nothing if there is none.
+
+        Raises Forbidden if it is not the owner's, StreamClosed.
+        """
+        records = await self.stored.records(name, is_running=is_running)
+        end = await self.streams.end(name)
+        if end is None:
+            return [], 0  # a record that is there was left by a deleted stream
+        if not records or records[0].request.owner != owner:
+            raise Forbidden(f"the stream {name} is not this caller's: name another one")
+        if end.is_closed:
+            raise StreamClosed(end.offset_of(end.tail))
+        return records, end.tail
 
     async def retrieve(self, owner: bytes, response_id: str) -> WrittenAnswer | StoredAnswer | None:
         """Return the answer that has this id from its provider, if `owner` has one."""
-        name = await self.index.name_of(owner, response_id) if owner else None
-        if name is None:
+        place = await self.index.find(owner, response_id) if owner else None
+        if place is None:
             return None
-        async with self._all_running.looked_up(self.streams.path(name)) as running:
-            return running or await self._stored(name)
+        async with self._all_running.looked_up(self.streams.path(place.name)) as running:
+            if running is not None and running.request.position == place.position:
+                return running
+            records = await self.stored.records(place.name, is_running=running is not None)
+            found = stored_answers(place.name, records)
+            return next((it for it in found if it.request.position == place.position), None)
 
-    async def delete(self, name: str) -> None:
-        """Delete an answer; if it runs, its call is stopped."""
-        await self.streams.delete(name)
-        await self.streams.delete(record.record_name(name))
+    async def finish_abandoned(self, name: str) -> bool:
+        """End an answer whose process has ended, so that its readers do not wait for more.
 
-    def _name(self, owner: bytes, idempotency_key: str) -> str:
-        """Return the name of an answer's stream, which only its owner can compute."""
-        message = f"{self._prefix}\n{idempotency_key}".encode()
-        return hmac.new(owner, message, hashlib.sha256).hexdigest()[:40]
+        Return False if it is over, or if this process writes it.
+        """
+        path = self.streams.path(name)
+        if path in self._all_running.answers or path in self._all_running.opening:
+            return False
+        with self._all_running.reserved(path):
+            return await self.stored.finish(name)
 
     def _join(
         self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest
@@ -190,54 +249,16 @@ class ModelAnswers:
         self.joined_requests += 1
         return answer
 
-    async def _stored(self, name: str) -> StoredAnswer | None:
-        """Return a stored answer, or None."""
-        found = await record.read_record(self.streams, name)
-        if found is None:
-            return None
-        if found.end is None and not await self._finish(name, found):
-            return None
-        if found.response is None:
-            return None
-        return StoredAnswer(name, found.request, found.response)
-
-    async def _finish(self, name: str, found: AnswerRecord) -> bool:
-        """End an answer that no process writes any more.
-
-        An answer without a response is deleted; return False for it, else True.
-        """
-        end = await self.streams.end(name)
-        if found.response is None or end is None:
-            await self.delete(name)
-            return False
-        if not end.is_closed:
-            event = self._dialect.failure_event(found.request.path, RESTARTED)
-            await self.streams.append(name, EVENT_STREAM, [event], close=True)
-        entry = record.EndEntry("failed", self._clock(), TokenUsage(), RESTARTED.sentence)
-        stream = record.record_name(name)
-        body = [record.encoded(entry)]
-        await self.streams.append(stream, record.CONTENT_TYPE, body, close=True)
-        self.outcomes["failed"] += 1
-        return True
-
-    async def finish_abandoned(self, name: str) -> bool:
-        """End an answer whose process has ended, so that its readers do not wait for more.
-
-        Return False if it is over, or if this process writes it.
-        """
-        path = self.streams.path(name)
-        if path in self._all_running.answers or path in self._all_running.opening:
-            return False
-        with self._all_running.reserved(path):
-            found = await record.read_record(self.streams, name)
-            if found is None or found.end is not None:
-                return False
-            await self._finish(name, found)
-            return True
-
     # Running
 
-    def _start(self, name: str, request: AnswerRequest) -> WrittenAnswer:
+    def _start(
+        self,
+        name: str,
+        request: AnswerRequest,
+        position: int = 0,
+        place: NamedPlace | None = None,
+    ) -> WrittenAnswer:
+        """Start an answer at a position of its stream, which may be a named one."""
         if self.is_closing:
             raise ServerStopping("the server is stopping: send the request again")
         if len(self.running) >= self._bounds.running:
@@ -247,31 +268,45 @@ class ModelAnswers:
             self.refused_requests += 1
             raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
         entry = record.RequestEntry(
-            request.path, request.digest, request.model, self._clock(), request.in_background
+            request.path,
+            request.digest,
+            request.model,
+            self._clock(),
+            request.in_background,
+            request.is_whole,
+            position,
+            None if place is None else place.owner,
+            None if place is None else place.key,
         )
-        index = partial(self._index, request.owner, name)
-        answer = WrittenAnswer(name, entry, self.streams, self._dialect, self._clock, index)
+        index = partial(self._index, request.owner, IndexedAnswer(name, position))
+        answer = WrittenAnswer(
+            name, entry, self.streams, self._provider.dialect, self._clock, index
+        )
         self._all_running.answers[self.streams.path(name)] = answer
         self.running.add(answer)
         self._owners[request.owner] += 1
         self._idle.clear()
         task = answer.start(partial(self._call, answer, request))
-        task.add_done_callback(partial(self._ended, answer, request.owner))
+        task.add_done_callback(partial(self._ended, answer, request))
         return answer
 
-    async def _index(self, owner: bytes, name: str, response_id: str) -> None:
+    async def _index(self, owner: bytes, answer: IndexedAnswer, response_id: str) -> None:
         if owner:
-            await self.index.add(owner, response_id, name)
+            await self.index.add(owner, response_id, answer)
 
-    def _ended(self, answer: WrittenAnswer, owner: bytes, _task: asyncio.Task[None]) -> None:
+    def _ended(
+        self, answer: WrittenAnswer, request: AnswerRequest, _task: asyncio.Task[None]
+    ) -> None:
+        owner = request.owner
         del self._all_running.answers[self.streams.path(answer.name)]
         self.running.discard(answer)
         self._owners[owner] -= 1
         if not self._owners[owner]:
             del self._owners[owner]
-        self.outcomes[answer.outcome or "failed"] += 1
-        self.usage["input"] += answer.usage.input_tokens or 0
-        self.usage["output"] += answer.usage.output_tokens or 0
+        self.outcomes[answer.counts.outcome or "failed"] += 1
+        self.tokens.add(request.model, request.account, answer.counts.usage)
+        if answer.counts.first_at is not None or answer.counts.outcome != "complete":
+            self.listed.add_ended(answer)  # else it is a refusal of the provider
         if not self.running:
             self._idle.set()
 
@@ -281,7 +316,7 @@ class ModelAnswers:
         """Create the streams of an answer while its provider is called."""
         creating = asyncio.ensure_future(self._create(answer))
         try:
-            response = await self._upstream.request(
+            response = await self._provider.upstream.request(
                 "POST", request.target, request.fields, request.body
             )
         except BaseException:
@@ -290,17 +325,23 @@ class ModelAnswers:
         try:
             await creating
             head = head_of(response)
-            if _is_event_stream(response):
+            if is_storable(response) and response.content_type == EVENT_STREAM:
                 return StoredResponse(response, head)
-            return WholeResponse(head, await _whole(response))
+            body = await whole_body(response)
+            if is_storable(response) and answer.request.is_whole and body:
+                return StoredResponse(body, head)
+            return WholeResponse(head, body)
         except BaseException:
             response.close()
             raise
 
     async def _create(self, answer: WrittenAnswer) -> None:
         stream, body = record.record_name(answer.name), record.encoded(answer.request)
-        await self.streams.create(answer.name, EVENT_STREAM)
-        await self.streams.create(stream, record.CONTENT_TYPE, body)
+        if answer.request.position:
+            await self.streams.append(stream, record.CONTENT_TYPE, [body])
+        else:
+            await self.streams.create(answer.name, content_type_of(answer.request))
+            await self.streams.replace(stream, record.CONTENT_TYPE, body)
 
     async def drain(self) -> None:
         """Wait until all running answers are over; when cancelled, end them with a reason."""
@@ -319,25 +360,15 @@ class ModelAnswers:
         await self._idle.wait()
 
 
-def head_of(response: ClientResponse) -> ResponseEntry:
-    """Return the head of a provider's response as clients get it."""
-    fields = end_to_end(response.headers, _NOT_STORED)
-    lines = tuple((str(name), value) for name, value in fields.items())
-    return record.ResponseEntry(response.status, lines)
+def _with_key(
+    key: str | None, answers: Sequence[WrittenAnswer | StoredAnswer]
+) -> WrittenAnswer | StoredAnswer | None:
+    """Return the answer to the latest request that came with a key, or None."""
+    if key is None:
+        return None
+    return next((it for it in reversed(answers) if it.request.key == key), None)
 
 
-def _is_event_stream(response: ClientResponse) -> bool:
-    return (
-        response.status == HTTPStatus.OK
-        and response.content_type == EVENT_STREAM
-        and response.headers.get("Content-Encoding", "identity") == "identity"
-    )
-
-
-async def _whole(response: ClientResponse) -> bytes:
-    body = b""
-    async for part in body_parts(response):
-        body += part
-        if len(body) > LONGEST_WHOLE:
-            raise BodyTooLarge(LONGEST_WHOLE)
-    return body
+def _digest(owner: bytes, message: str) -> str:
+    """Return a digest that only who knows `owner` can compute."""
+    return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]

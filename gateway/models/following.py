@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.models.sse_events import NumberedEvents
@@ -23,6 +25,10 @@ class FollowableAnswer(Protocol):
     def is_over(self) -> bool:
         """True when nothing more will be appended."""
 
+    @property
+    def position(self) -> int:
+        """The end of its durable bytes; other answers may follow in the stream."""
+
     def bytes_after(self, position: int, /) -> bytes | None:
         """Return the durable bytes after a position; None if they have to be read from the log."""
 
@@ -39,29 +45,40 @@ class AnswerBody:
         streams: AnswerStreams,
         position: int,
         offset_of: Callable[[int], str],
+        longest_s: float = 0.0,
     ) -> None:
+        """End behind a whole event once `longest_s` seconds are over; 0 is for no limit."""
         self._answer = answer
         self._streams = streams
         self._position = position
         self._offset_of = offset_of
+        self._longest_s = longest_s
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield whole events. Raises HeadgateError if the log cannot be read."""
         answer, position = self._answer, self._position
         ids = NumberedEvents(position, self._offset_of)
-        while True:
+        time = asyncio.get_running_loop().time
+        until = time() + self._longest_s if self._longest_s else None
+        while until is None or time() < until:
             is_over = answer.is_over  # before the read: what is appended after it is read next time
-            data = answer.bytes_after(position)
-            if data is None:
-                data = await self._streams.read(answer.name, self._offset_of(position))
-            if data:
+            unread = answer.position - position
+            if unread > 0:
+                data = answer.bytes_after(position)
+                if data is None:
+                    data = await self._streams.read(answer.name, self._offset_of(position))
+                data = data[:unread]
                 position += len(data)
                 if events := ids.feed(data):
                     yield events
             elif is_over:
                 break
             else:
-                await answer.wait_beyond(position)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        await answer.wait_beyond(position)
+        else:
+            return  # the client goes on behind the last event that it got
         if rest := ids.rest():
             yield rest
 

@@ -13,8 +13,9 @@ class RecentEvents:
 
     __slots__ = ("_parts", "_size", "position")
 
-    def __init__(self) -> None:
-        self.position = 0
+    def __init__(self, position: int) -> None:
+        """Begin with the events behind `position`."""
+        self.position = position
         self._parts: deque[tuple[int, bytes]] = deque()  # each with its position
         self._size = 0
 

@@ -1,4 +1,4 @@
-"""The record beside each answer: a JSON stream with the request, the response and the end.
+"""The record beside a stream of answers: a JSON stream with requests, responses and ends.
 
 A later request with the same `Idempotency-Key` finds the answer by its record, also after a
 restart.
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from gateway.errors import RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
 
 if TYPE_CHECKING:
+    from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.streams import AnswerStreams
 
 Outcome: TypeAlias = Literal["complete", "failed", "aborted"]
@@ -22,7 +24,11 @@ CONTENT_TYPE = "application/json"
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
     """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
 
-    An answer `in_background` goes on at the provider when its connection ends.
+    An answer `in_background` goes on at the provider when its connection ends; one that `is_whole`
+    does not stream, and is stored once it is complete. It begins at a
+    `position` of its stream. An `owner` is recorded for a named stream only, which stays open for
+    more answers, and so is the `key`: digests of the owner and of the Idempotency-Key, which only
+    that owner can compute.
     """
 
     path: str
@@ -30,6 +36,15 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     model: str | None
     began_at: float
     in_background: bool = False
+    is_whole: bool = False
+    position: int = 0
+    owner: str | None = None
+    key: str | None = None
+
+    @property
+    def is_in_named_stream(self) -> bool:
+        """True if more answers may follow in the stream."""
+        return self.owner is not None
 
 
 class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entry"):
@@ -40,11 +55,15 @@ class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entr
 
 
 class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
-    """The end of the answer; `reason` says why it is not complete. Times are epoch seconds."""
+    """The end of the answer at a `position` of its stream, and when, in epoch seconds.
+
+    `reason` says why the answer is not complete.
+    """
 
     outcome: Outcome
     ended_at: float
     usage: TokenUsage
+    position: int
     reason: str | None = None
 
 
@@ -72,21 +91,41 @@ def encoded(entry: Entry) -> bytes:
     return msgspec.json.encode(entry)
 
 
-async def read_record(streams: AnswerStreams, name: str) -> AnswerRecord | None:
-    """Return what is recorded of an answer, or None. Raises HeadgateError."""
-    stream = record_name(name)
-    end = await streams.end(stream)
-    if end is None:
-        return None
-    record: AnswerRecord | None = None
-    for entry in _entries.decode(await streams.read(stream, end.offset_of(0))):
-        match entry:
-            case RequestEntry():
-                record = AnswerRecord(entry)
-            case ResponseEntry() if record is not None:
-                record.response = entry
-            case EndEntry() if record is not None:
-                record.end = entry
-            case _:
-                pass
-    return record
+async def read_records(streams: AnswerStreams, name: str) -> list[AnswerRecord]:
+    """Return what is recorded of the answers in a stream, in order. Raises HeadgateError."""
+    records: list[AnswerRecord] = []
+    async for data in streams.chunks(record_name(name)):
+        for entry in _decoded(data):
+            match entry:
+                case RequestEntry():
+                    records.append(AnswerRecord(entry))
+                case ResponseEntry() if records:
+                    records[-1].response = entry
+                case EndEntry() if records:
+                    records[-1].end = entry
+                case _:
+                    pass
+    return records
+
+
+def _decoded(data: bytes) -> list[Entry]:
+    try:
+        return _entries.decode(data)
+    except msgspec.DecodeError as error:
+        raise RecordDamaged(
+            "the record beside the stream was not written by this server"
+        ) from error
+
+
+def parting(
+    request: RequestEntry, outcome: Outcome, usage: TokenUsage, failure: EarlyEnd | None
+) -> list[bytes]:
+    """Return the event that parts an answer in a named stream from the next one, in a list.
+
+    Streams of one answer have none: they are closed.
+    """
+    if not request.is_in_named_stream:
+        return []
+    reason = None if failure is None else failure.sentence
+    end = {"outcome": outcome, "usage": usage, "reason": reason}
+    return [b"event: headgate.end\ndata: %b\n\n" % msgspec.json.encode(end)]

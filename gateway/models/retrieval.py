@@ -17,22 +17,25 @@ from gateway.models.sse_events import WholeEvents, events_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.models.answer import WrittenAnswer
+    from gateway.models.stored import StoredAnswer
     from gateway.models.streams import AnswerStreams, StreamEnd
 
 
-class _Indexed(msgspec.Struct):
-    """The name of the answer that has an id."""
+class IndexedAnswer(msgspec.Struct, frozen=True):
+    """The answer that has an id: its stream, and where it begins there."""
 
-    answer: str
+    name: str
+    position: int
 
 
-_indexed = msgspec.json.Decoder(list[_Indexed])
+_indexed = msgspec.json.Decoder(list[IndexedAnswer])
 
 
 class AnswerIndex:
-    """The names of answers by the ids of their responses: a small stream for each id.
+    """The places of answers by the ids of their responses: a small stream for each id.
 
-    Only the owner of an answer can compute where its name is.
+    Only the owner of an answer can compute its name.
     """
 
     def __init__(self, prefix: str, streams: AnswerStreams) -> None:
@@ -43,59 +46,73 @@ class AnswerIndex:
         message = f"{self._prefix}\nresponse\n{response_id}".encode()
         return f"responses/{hmac.new(owner, message, hashlib.sha256).hexdigest()[:40]}"
 
-    async def add(self, owner: bytes, response_id: str, name: str) -> None:
-        """Store the name of the latest answer with this id. Raises HeadgateError."""
-        stream, body = self._stream(owner, response_id), msgspec.json.encode(_Indexed(name))
-        if not await self._streams.create(stream, CONTENT_TYPE, body):
-            await self._streams.delete(stream)
-            await self._streams.create(stream, CONTENT_TYPE, body)
-
-    async def name_of(self, owner: bytes, response_id: str) -> str | None:
-        """Return the name of the answer with this id, or None. Raises HeadgateError."""
+    async def add(self, owner: bytes, response_id: str, answer: IndexedAnswer) -> None:
+        """Store where the latest answer with this id is. Raises HeadgateError."""
         stream = self._stream(owner, response_id)
-        end = await self._streams.end(stream)
-        if end is None:
-            return None
-        entries = _indexed.decode(await self._streams.read(stream, end.offset_of(0)))
-        return entries[-1].answer if entries else None
+        await self._streams.replace(stream, CONTENT_TYPE, msgspec.json.encode(answer))
+
+    async def find(self, owner: bytes, response_id: str) -> IndexedAnswer | None:
+        """Return where the answer with this id is, or None. Raises HeadgateError."""
+        async for data in self._streams.chunks(self._stream(owner, response_id)):
+            return _indexed.decode(data)[0]
+        return None
 
 
-async def _stored_events(streams: AnswerStreams, name: str, end: StreamEnd) -> AsyncIterator[bytes]:
-    """Yield the events of an answer up to `end`, in parts of one or more whole ones."""
-    splitter = WholeEvents()
-    position = 0
-    while position < end.tail:
-        data = await streams.read(name, end.offset_of(position))
-        position += len(data)
-        if events := splitter.feed(data):
-            yield events
-        await asyncio.sleep(0)  # the log may be in memory, and others want their turn
+class StoredEvents:
+    """The durable events of an answer, read from its log."""
 
+    def __init__(
+        self, answer: WrittenAnswer | StoredAnswer, streams: AnswerStreams, end: StreamEnd
+    ) -> None:
+        """Read them in a stream whose end is or was `end`."""
+        self._answer = answer
+        self._streams = streams
+        self._offset_of = end.offset_of
 
-async def position_after(streams: AnswerStreams, name: str, end: StreamEnd, number: int) -> int:
-    """Return the position behind the event with a sequence number.
+    async def whole(self) -> bytes:
+        """Return all bytes: the body of an answer that does not stream."""
+        return b"".join([part async for part in self._read()])
 
-    An event without a number has the one after its predecessor's. Raises BadRequest if there is no
-    such event yet.
-    """
-    position, latest = 0, -1
-    async for events in _stored_events(streams, name, end):
-        for event in events_of(events):
-            found = sequence_number(event, latest + 1)
-            if found is not None and found > number:
-                return position
-            latest = latest if found is None else found
-            position += len(event)
-    if latest < number:
-        raise BadRequest(f"starting_after is {number}, and the last event so far has {latest}")
-    return position
+    async def _read(self) -> AsyncIterator[bytes]:
+        position, end = self._answer.request.position, self._answer.position
+        while position < end:
+            data = await self._streams.read(self._answer.name, self._offset_of(position))
+            data = data[: end - position]
+            position += len(data)
+            yield data
+            await asyncio.sleep(0)  # the log may be in memory, and others want their turn
 
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """Yield the events in parts of one or more whole ones."""
+        splitter = WholeEvents()
+        async for data in self._read():
+            if events := splitter.feed(data):
+                yield events
 
-async def response_state(streams: AnswerStreams, name: str, end: StreamEnd) -> bytes | None:
-    """Return the response object of an answer as JSON; None if no event has one."""
-    state = ResponseState()
-    async for events in _stored_events(streams, name, end):
-        state.add(events)
-    if end.is_closed:
-        state.end()
-    return None if state.response is None else msgspec.json.encode(state.response)
+    async def position_after(self, number: int) -> int:
+        """Return the position behind the event with a sequence number.
+
+        An event without a number has the one after its predecessor's. Raises BadRequest if there
+        is no such event yet.
+        """
+        position, latest = self._answer.request.position, -1
+        async for events in self._parts():
+            for event in events_of(events):
+                found = sequence_number(event, latest + 1)
+                if found is not None and found > number:
+                    return position
+                latest = latest if found is None else found
+                position += len(event)
+        if latest < number:
+            raise BadRequest(f"starting_after is {number}, and the last event so far has {latest}")
+        return position
+
+    async def response_object(self) -> bytes | None:
+        """Return the response object as JSON, as the events leave it; None if no event has one."""
+        is_over = self._answer.is_over
+        state = ResponseState()
+        async for events in self._parts():
+            state.add(events)
+        if is_over:
+            state.end()
+        return None if state.response is None else msgspec.json.encode(state.response)

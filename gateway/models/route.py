@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest, NotOffered
-from gateway.models import metrics
 from gateway.models.answers import AnswerBounds, AnswerProvider, ModelAnswers
+from gateway.models.counts import metrics
 from gateway.models.dialects import DIALECTS
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
@@ -58,6 +58,7 @@ class ModelRoute(StreamRoute):
         self.dialect = DIALECTS[settings.dialect]
         self.key = key
         self._next_access = access
+        self._most_accounts = 0
         self.upstream = ProviderClient(
             settings.upstreams,
             self.dialect.key_fields(key) if key else {},
@@ -74,17 +75,20 @@ class ModelRoute(StreamRoute):
             shared.clock,
         )
         streams.lifecycle.on_removed = lambda name: running.stop(f"{streams.prefix}/{name}")
+        self.runs = self.answers.listed
         self._abandoned = AbandonedAnswers(self.answers)
 
-    def prepare_access(self, access: RouteAccess) -> None:
-        """Prepare the access that `renew` puts in force, for a reload."""
+    def prepare(self, access: RouteAccess, most_accounts: int) -> None:
+        """Prepare the access, and the accounts with metrics, that `renew` puts in force."""
         self._next_access = access
+        self._most_accounts = most_accounts
 
     def renew(self) -> None:
-        """Go on with the access that was prepared."""
+        """Go on with what was prepared."""
         if isinstance(self._next_access.guard, TokenGuard):
             self._next_access.guard.adopt(self.access.guard)
         self.access = self._next_access
+        self.answers.tokens.most_accounts = self._most_accounts
 
     @override
     def checked(self, name: str) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.later import Later
+from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
+from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import StreamState
+
+_NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE)
 
 
 class StreamEnd(NamedTuple):
@@ -38,21 +43,28 @@ class AnswerStreams:
 
     def path(self, name: str) -> str:
         """Return the path of the stream with this name, for clients."""
-        return f"{self.route.prefix}/{self._full(name)}"
+        return f"{self.route.prefix}/{self.full_name(name)}"
 
-    def _full(self, name: str) -> str:
+    def full_name(self, name: str) -> str:
+        """Return the name of a stream below the prefix of its route."""
         return f"{self.folder}/{name}" if self.folder else name
 
     async def create(self, name: str, content_type: str, body: bytes = b"") -> bool:
         """Create a stream; return False if there is one already. Raises HeadgateError."""
         request = CreateRequest(body, content_type, self._ttl, False, None)
-        created = await self.route.lifecycle.create(self._full(name), request, None)
+        created = await self.route.lifecycle.create(self.full_name(name), request, None)
         return created.new
+
+    async def replace(self, name: str, content_type: str, body: bytes) -> None:
+        """Create a stream in place of one that may be there. Raises HeadgateError."""
+        if not await self.create(name, content_type, body):
+            await self.delete(name)
+            await self.create(name, content_type, body)
 
     async def delete(self, name: str) -> None:
         """Delete a stream, if there is one. Raises HeadgateError."""
         try:
-            await self.route.lifecycle.delete(self._full(name))
+            await self.route.lifecycle.delete(self.full_name(name))
         except StreamNotFound:
             return
 
@@ -74,7 +86,7 @@ class AnswerStreams:
             records=(messages, len(messages)) if body else None,
         )
         outcome: Later[AppendOutcome] = Later()
-        self.route.appender.submit(self._full(name), append, partial(_set, outcome))
+        self.route.appender.submit(self.full_name(name), append, partial(_set, outcome))
         return outcome
 
     async def end(self, name: str) -> StreamEnd | None:
@@ -87,17 +99,31 @@ class AnswerStreams:
 
     async def _state(self, name: str) -> StreamState:
         table = self.route.table
-        return table.present(await table.load(self._full(name)))
+        return table.present(await table.load(self.full_name(name)))
 
     async def read(self, name: str, offset: str) -> bytes:
         """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
+        return (await self._read(name, offset)).body
+
+    async def chunks(self, name: str) -> AsyncIterator[bytes]:
+        """Yield the data of a stream, read by read; nothing if there is none."""
+        end = await self.end(name)
+        position = 0
+        while end is not None and position < end.tail:
+            chunk = await self._read(name, end.offset_of(position))
+            yield chunk.body
+            found = _NEXT_OFFSET.search(chunk.lines)
+            assert found is not None, "each read names the next offset"
+            position = parse_offset(found[1].decode(), NEXT_OFFSET).position
+
+    async def _read(self, name: str, offset: str) -> RenderedChunk:
         read = parse_target(f"{self.path(name)}?offset={offset}")
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        answered = await self.route.reads.read(read, self._full(name), None)
+        answered = await self.route.reads.read(read, self.full_name(name), None)
         assert isinstance(answered, RouteAnswer), "a catch-up read does not wait"
         assert isinstance(answered.answer, RenderedChunk), "it has data, and no condition"
-        return answered.answer.body
+        return answered.answer
 
 
 def _set(outcome: Later[AppendOutcome], result: AppendOutcome | HeadgateError) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.background import Background
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, RecordDamaged
 from gateway.models.record import record_name
 from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams
 from gateway.telemetry.logs import log
@@ -38,10 +38,16 @@ class AbandonedAnswers(Background):
                 page = await streams.route.list_streams(question)
                 for row in page.rows:
                     if row.name.endswith(_SUFFIX) and not row.closed:
-                        name = row.name.removeprefix(folder).removesuffix(_SUFFIX)
-                        ended += await self._answers.finish_abandoned(name)
+                        ended += await self._finish(row.name.removeprefix(folder))
                 after = page.after
         except HeadgateError as error:
             log.warning("answers.not_ended", route=streams.route.prefix, reason=error.detail)
         if ended:
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
+
+    async def _finish(self, record: str) -> bool:
+        """End the last answer of a record; return whether it was not over."""
+        try:
+            return await self._answers.finish_abandoned(record.removesuffix(_SUFFIX))
+        except RecordDamaged:
+            return False  # somebody else's stream, whose name ends like those of records

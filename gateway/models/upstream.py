@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
 TOKEN_FIELD = "Headgate-Token"
+STREAM_FIELD = "Headgate-Stream"
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
 KEY_FIELDS = frozenset({"authorization", "x-api-key"})
 # Fields for the gateway, and fields that tell where the client is.
 _NOT_FOR_PROVIDERS = frozenset(
     {
-        TOKEN_FIELD.lower(),
+        *(TOKEN_FIELD.lower(), STREAM_FIELD.lower()),
         *("host", "last-event-id", "origin", "referer"),
         *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
         "x-real-ip",

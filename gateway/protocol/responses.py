@@ -59,6 +59,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.ContentTypeMismatch: 409,
     errors.SequenceGap: 409,
     errors.SequenceRegression: 409,
+    errors.StreamBusy: 409,
     errors.StreamClosed: 409,
     errors.StreamLimit: 409,
     errors.RequestTimeout: 408,

@@ -19,7 +19,14 @@ LIMITS = (
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
     *("max_client_creations", "max_loop_lag"),
-    *("client_feeds", "head_size", "stream_producers", "stream_size", "fork_depth"),
+    *(
+        "client_feeds",
+        "head_size",
+        "stream_producers",
+        "stream_size",
+        "fork_depth",
+        "stream_answers",
+    ),
 )
 # One client may have started at most this share of the followed streams: otherwise a client with a
 # live read of each of max_feeds streams would leave no live reads to others.

@@ -6,10 +6,12 @@ that they pass between processes as JSON.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from gateway.errors import BadRequest
 from gateway.protocol.own_limits import LimitChanges, StreamLimits
 from gateway.telemetry.event_journal import ProcessEvents
 from gateway.telemetry.inspected_readers import ReaderAnswer, ReaderMode, ReaderQuestion
@@ -119,10 +121,7 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
 
 
 class ListRuns(msgspec.Struct, tag=True, frozen=True):
-    """The runs of a route, or those that are so, a page of them: active ones, then the newest.
-
-    `after` is the `after` of the page before.
-    """
+    """A page of a route's runs: active ones, then the newest, behind the page with this `after`."""
 
     route: str
     status: RunStatus | None = None
@@ -130,15 +129,23 @@ class ListRuns(msgspec.Struct, tag=True, frozen=True):
     limit: int = PAGE
 
 
+class AnswerRow(msgspec.Struct, frozen=True):
+    """More of a run that is an answer of a model route: its model, tokens and stream's `route`."""
+
+    route: str
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+
+
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """A run as one process knows it. Times are epoch seconds; None is what is not known.
 
-    `items` are those that this process has stored, with `seen_bytes` of the stream; of its whole
-    `size` there may be more, which others have stored. Of the items, `first_items` were there with
-    the first one of the source. `counted` are all, where the log tells that.
+    This process has stored `items`, with `seen_bytes` of the stream's `size`; `first_items` of them
+    came with the first one of the source. `counted` are all items, where the log tells that.
     """
 
-    name: str  # below the prefix of its route
+    name: str  # below the prefix of its stream's route
     status: RunStatus
     error: str | None = None
     created_at: int | None = None  # in whole seconds, by the log
@@ -151,6 +158,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     seen_bytes: int = 0
     size: int = 0
     counted: int | None = None
+    answer: AnswerRow | None = None
 
     @property
     def rank(self) -> RunRank:
@@ -170,6 +178,14 @@ class RunRank(NamedTuple):
         """Return the rank of a run."""
         return cls(status != "active", -(created_at or 0), name)
 
+    @classmethod
+    def parsed(cls, after: str) -> RunRank:
+        """Parse the value of `after` that a page had. Raises BadRequest."""
+        found = re.fullmatch(r"([01]):([0-9]{1,20}):(.*)", after, re.DOTALL)
+        if found is None:
+            raise BadRequest("after is not where a page of this order ended")
+        return cls(found[1] == "1", -int(found[2]), found[3])
+
     @property
     def after(self) -> str:
         """Return the value of `after` that requests the page behind this run."""
@@ -177,14 +193,11 @@ class RunRank(NamedTuple):
 
 
 class RunPage(msgspec.Struct, tag=True, frozen=True):
-    """Runs, and where the next page begins; None when there is none.
-
-    `is_cut` says that the log has more streams than were looked at for runs.
-    """
+    """Runs, and where the next page begins; None when there is none."""
 
     rows: tuple[RunRow, ...]
     after: str | None = None
-    is_cut: bool = False
+    is_cut: bool = False  # True if the log has more streams than were looked at for runs
 
 
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):

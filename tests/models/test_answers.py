@@ -115,6 +115,28 @@ async def test_a_reader_cut_after_any_byte_resumes_without_a_lost_or_doubled_cha
         assert len(provider.requests) == 1
 
 
+async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_next_goes_on(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with gateway_before(provider, settings={"max_response": 0.5}) as gateway:
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                body: bytes = await answer.read()
+            assert len(_ID.findall(body)) == 3
+            assert WHOLE.startswith(without_ids(body))
+            last = _ID.findall(body)[-1].decode()
+            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as nothing:
+                assert nothing.headers["Stream-Next-Offset"] == last
+                assert await nothing.read() == b""
+            provider.allow()
+            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as rest:
+                assert without_ids(body + await rest.read()) == WHOLE
+        assert len(provider.requests) == 1
+        assert provider.left == 0
+
+
 async def test_a_key_that_comes_with_another_request_is_refused(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -312,7 +334,8 @@ async def test_usage_and_outcome_are_recorded_once_for_each_answer(
             async with http.get(f"{gateway.admin_url}/metrics") as metrics:
                 text = await metrics.text()
             at = f'route="{OPENAI}"'
+            of = f'model="m",{at}'
             assert f'headgate_model_answers_total{{outcome="complete",{at}}} 1.0' in text
             assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
-            assert f'headgate_model_tokens_total{{kind="input",{at}}} 9.0' in text
-            assert f'headgate_model_tokens_total{{kind="output",{at}}} 12.0' in text
+            assert f'headgate_model_tokens_total{{account="",kind="input",{of}}} 9.0' in text
+            assert f'headgate_model_tokens_total{{account="",kind="output",{of}}} 12.0' in text

@@ -137,11 +137,17 @@ async def test_a_response_in_the_background_is_cancelled_at_its_provider_as_well
 
 async def test_a_response_whose_provider_broke_off_is_retrieved_as_failed() -> None:
     async with providing() as provider:
+        provider.hold()
         provider.cuts_after = 3
         with gateway_before(provider) as gateway:
+            provider.allow(3)
             async with client_of(gateway) as client:
+                begun = await begin(client)
+                for _ in range(3):
+                    await anext(begun)
+                provider.allow()
                 with pytest.raises(openai.APIError, match="broke off"):
-                    await numbers(await begin(client))
+                    await anext(begun)
                 failed = await client.responses.retrieve(ID)
                 assert failed.status == "failed"
                 assert failed.error is not None

@@ -573,6 +573,7 @@ REFUSALS = [
     Refusal(
         errors.IdempotencyKeyReused("why"), 422, "idempotency_key_reused", "Idempotency key reused"
     ),
+    Refusal(errors.StreamBusy("why"), 409, "stream_busy", "Stream busy"),
     Refusal(errors.MisdirectedRequest("why"), 421, "misdirected_request", "Misdirected request"),
     Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
     Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),

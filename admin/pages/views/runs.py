@@ -65,6 +65,7 @@ async def show(visit: Visit) -> TemplatePage:
             "words": WORDS,
             "after": after,
             "listed": listed,
+            "has_answers": listed is not None and any(it.answer for it in listed.runs),
             "trouble": trouble,
             "can_stop": visit.viewer.role == "operator",
             "done": DONE.get(visit.query.get("done", "")),

@@ -13,3 +13,8 @@ if TYPE_CHECKING:
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect for dialect in (OpenAiDialect(), AnthropicDialect())
 }
+
+
+def dialect_of(path: str) -> Dialect:
+    """Return the dialect of an answer to a request at `path`."""
+    return next(it for it in DIALECTS.values() if path in it.answer_paths)

@@ -70,6 +70,14 @@ def data_objects(events: bytes, marker: bytes) -> list[object]:
     return found
 
 
+def whole_body_event(body: bytes) -> bytes:
+    """Return an event with the body of an answer that does not stream; b"" if it is no JSON."""
+    try:
+        return b"data: %b\n\n" % msgspec.json.encode(msgspec.json.decode(body))
+    except msgspec.DecodeError:
+        return b""
+
+
 def bearer(headers: MultiMapping[str]) -> str | None:
     """Return the token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1), or None."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")

@@ -10,6 +10,7 @@ from gateway.settings.reading.kinds import (
     ORIGIN_URL,
     Count,
     FilePath,
+    Flag,
     Prefix,
     Seconds,
     ValueKind,
@@ -83,6 +84,11 @@ class ModelSettings(Table):
         le=YEAR_S,
         description="How long an answer is stored after its last event or read.",
     )
+    whole: Flag = setting(
+        False,
+        description="Store answers that do not stream as well: they go on without their client, "
+        "and an Idempotency-Key joins them.",
+    )
     head_timeout: Seconds = setting(
         60.0,
         ge=0.1,
@@ -94,6 +100,13 @@ class ModelSettings(Table):
         ge=0.1,
         le=HOUR_S,
         description="Longest wait for the next part of the provider's response.",
+    )
+    max_response: Seconds = setting(
+        0.0,
+        ge=0,
+        le=HOUR_S,
+        description="Longest time of one response with an answer, which then ends behind an event; "
+        "the client goes on by Last-Event-ID or starting_after. 0 means no limit.",
     )
     # Each takes a connection to the provider and up to 80 KiB.
     max_answers: Count = setting(

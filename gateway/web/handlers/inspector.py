@@ -31,7 +31,7 @@ from gateway.web.handlers.explain import explain
 from gateway.web.handlers.reader_lists import ReaderLists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.runtime.context import Context
     from gateway.runtime.explained_request import ExplainSteps
@@ -53,13 +53,15 @@ class Inspector:
         kinds: Mapping[type[StreamRoute], ExplainSteps],
         shared: Context,
         list_tokens: Callable[[ListTokens], TokenPage],
+        models: Sequence[StreamRoute] = (),
     ) -> None:
-        """`kinds` explain the requests of each kind of route."""
+        """`kinds` explain the requests of each kind of route; `models` lead to models."""
         self._routes = routes
         self._refusals = shared.refusals
         self._readers = ReaderLists(routes, shared, lambda: JOURNAL.process)
         self._list_tokens = list_tokens
         self._kinds = kinds
+        self._models = models
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer, or an AnswerFailure with the reason. Never raises HeadgateError."""
@@ -107,7 +109,8 @@ class Inspector:
         return RefusalList(self._refusals.listed())
 
     def _runs(self, prefix: str) -> RunsLike:
-        runs = self._route(prefix).runs
+        models = (route.runs for route in self._models if route.prefix == prefix)
+        runs = next(models, None) or self._route(prefix).runs
         if runs is None:
             raise StreamNotFound(f"the route {prefix} does not say runs = true")
         return runs

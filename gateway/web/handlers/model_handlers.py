@@ -11,15 +11,16 @@ import msgspec
 
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WholeResponse
-from gateway.models.answers import AnswerRequest, head_of
+from gateway.models.answers import AnswerRequest
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.record import ResponseEntry
-from gateway.models.retrieval import position_after, response_state
-from gateway.models.upstream import ProvidedBody
+from gateway.models.responses import head_of
+from gateway.models.retrieval import StoredEvents
+from gateway.models.upstream import STREAM_FIELD, ProvidedBody
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.target import split
+from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from gateway.models.answer import WrittenAnswer
-    from gateway.models.answers import StoredAnswer
     from gateway.models.route import ModelRoute
+    from gateway.models.stored import StoredAnswer
     from gateway.models.streams import StreamEnd
     from gateway.runtime.answer import BodySource
     from gateway.runtime.context import Context
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
 LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
+_STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
+_STREAM_NAME = re.compile(r"(?!record$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 _PRIVATE = ("Cache-Control", "private, no-store")
 
 
@@ -91,11 +94,14 @@ class ModelHandlers:
                     return await self._replayed(request, route, answer, query)
                 stored = await self._state(route, answer)
             case "POST", "cancel", _:
-                await answer.stop_and_wait(CANCELLED)
+                answer.stop(CANCELLED)
+                await answer.wait_for_end()
                 if not answer.request.in_background:  # else it goes on without its connection
                     stored = await self._state(route, answer)
             case "DELETE", "", _:
-                await route.answers.delete(answer.name)
+                if answer.request.is_in_named_stream:
+                    raise MethodNotAllowed("other answers are in the stream: delete it as a whole")
+                await route.answers.stored.delete(answer.name)
             case _:
                 pass
         return stored or await self._pass_on(request, target, route, body)
@@ -111,10 +117,10 @@ class ModelHandlers:
         after = query.get("starting_after", [])
         if after and (len(after) > 1 or _NUMBER.fullmatch(after[0]) is None):
             raise BadRequest("starting_after must be the sequence number of an event, once")
-        position = 0
+        position = answer.request.position
         if after:
-            end = await _end(route, answer)
-            position = await position_after(route.streams, answer.name, end, int(after[0]))
+            events = StoredEvents(answer, route.streams, await _end(route, answer))
+            position = await events.position_after(int(after[0]))
         head = await answer.wait_for_head()
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
@@ -124,19 +130,20 @@ class ModelHandlers:
     @staticmethod
     async def _state(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> RouteAnswer | None:
         """Return the response object of an answer as it is now; None if it has none yet."""
-        end = await _end(route, answer)
-        state = await response_state(route.streams, answer.name, end)
+        events = StoredEvents(answer, route.streams, await _end(route, answer))
+        state = await events.response_object()
         if state is None:
             return None
         head = ResponseEntry(HTTPStatus.OK, (("Content-Type", "application/json"), _PRIVATE))
         return _relayed(head, (), state, len(state))
 
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
-        """Return the streaming answer of a model, which is stored; pass others on."""
+        """Return the answer of a model that is stored; pass others on."""
         still_admitted = exchange_of(request).check_admission
         body = await request_body.whole(request, self._shared, still_admitted)
         wanted = _parsed(body)
-        if not wanted.stream:
+        stream, target = _named_stream(request, target)
+        if not wanted.stream and not route.settings.whole:
             request.limit_grace(0.0)
             return await self._pass_on(request, target, route, body)
         await in_task()
@@ -149,13 +156,21 @@ class ModelHandlers:
             fields,
             body,
             wanted.model,
-            in_background=bool(wanted.background),
+            bool(wanted.background),
+            stream if wanted.stream else None,
+            _account(request),
+            is_whole=not wanted.stream,
         )
         answer = await route.answers.answer_to(asked)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return _relayed(head.head, (), head.body, len(head.body))
-        return await self._followed(request, route, answer, head)
+        if answer.request.is_whole:
+            events = StoredEvents(answer, route.streams, await _end(route, answer))
+            body = await events.whole()
+            url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
+            return _relayed(head, [("Stream-URL", url)], body, len(body))
+        return await self._followed(request, route, answer, head, answer.request.position)
 
     async def _followed(
         self,
@@ -163,17 +178,19 @@ class ModelHandlers:
         route: ModelRoute,
         answer: WrittenAnswer | StoredAnswer,
         head: ResponseEntry,
-        position: int = 0,
+        position: int,
     ) -> RouteAnswer:
         """Return the response that follows an answer, from Last-Event-ID on if that is given."""
         end = await _end(route, answer)
+        begin = answer.request.position
         if last := request.headers.get("Last-Event-ID"):
             position = parse_offset(last, "Last-Event-ID").position
-            if position > end.tail or end.offset_of(position) != last:
+            if not begin <= position <= answer.position or end.offset_of(position) != last:
                 raise StreamGone("Last-Event-ID is of another answer: leave it out")
         url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
         added = ("Stream-URL", url), ("Stream-Next-Offset", end.offset_of(position))
-        body = AnswerBody(answer, route.streams, position, end.offset_of)
+        longest_s = route.settings.max_response
+        body = AnswerBody(answer, route.streams, position, end.offset_of, longest_s)
         return _relayed(head, added, body, None)
 
     async def _pass_on(
@@ -196,6 +213,19 @@ def _parsed(body: bytes) -> _Wanted:
         return _wanted.decode(body)
     except msgspec.DecodeError:
         return _Wanted()
+
+
+def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
+    """Return the name that a request gives its stream, and the target without it."""
+    parts, rest = taken_out(target, lambda part: part.startswith(_STREAM_PART))
+    names = {part.removeprefix(_STREAM_PART) for part in parts}
+    names.update(request.headers.getall(STREAM_FIELD, ()))
+    if len(names) > 1 or any(_STREAM_NAME.fullmatch(name) is None for name in names):
+        raise BadRequest(
+            f"{STREAM_FIELD} must be one name of up to 128 letters, digits, '-', '.', '_' and '~', "
+            "which begins with a letter or a digit and is not 'record'"
+        )
+    return (names.pop() if names else None), rest
 
 
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
@@ -222,6 +252,11 @@ def _owner(request: Request, route: ModelRoute) -> bytes:
         return b"principal:" + principal.account.encode()
     key = None if route.key else route.dialect.key_of(request.headers)
     return b"" if key is None else b"key:" + key.encode()
+
+
+def _account(request: Request) -> str:
+    principal = exchange_of(request).principal
+    return "" if principal is None else principal.account
 
 
 def _idempotency_key(request: Request) -> str | None:

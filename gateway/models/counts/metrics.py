@@ -33,8 +33,11 @@ REFUSED = counter(
 )
 TOKENS = counter(
     "headgate_model_tokens_total",
-    "Tokens that providers counted for stored answers, once for each answer.",
+    "Tokens that providers counted for stored answers, once for each answer; accounts need"
+    " principal_metrics.",
     "route",
+    "model",
+    "account",
     "kind",
 )
 DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS)
@@ -47,5 +50,7 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
         yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
     yield Sample(JOINED, (route,), answers.joined_requests)
     yield Sample(REFUSED, (route,), answers.refused_requests)
-    for kind in ("input", "output"):
-        yield Sample(TOKENS, (route, kind), answers.usage[kind])
+    for tokens in answers.tokens:
+        of = route, tokens.model, tokens.account
+        yield Sample(TOKENS, (*of, "input"), tokens.input)
+        yield Sample(TOKENS, (*of, "output"), tokens.output)

@@ -1,0 +1,44 @@
+"""The responses of a provider: their heads as clients get them, and which of them are stored."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from gateway.errors import BodyTooLarge
+from gateway.models.record import ResponseEntry
+from gateway.models.upstream import body_parts
+from gateway.protocol.http.forwarding import end_to_end
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+# A response that is no stream of events is kept whole, for all who wait for it.
+LONGEST_WHOLE = 16 << 20
+# A cookie is the first client's, and the framing and another address are the connection's.
+_NOT_STORED = frozenset({"set-cookie", "alt-svc"})
+
+
+def head_of(response: ClientResponse) -> ResponseEntry:
+    """Return the head of a provider's response as clients get it."""
+    fields = end_to_end(response.headers, _NOT_STORED)
+    lines = tuple((str(name), value) for name, value in fields.items())
+    return ResponseEntry(response.status, lines)
+
+
+def is_storable(response: ClientResponse) -> bool:
+    """Return whether a response is an answer, in bytes that every client understands."""
+    return (
+        response.status == HTTPStatus.OK
+        and response.headers.get("Content-Encoding", "identity") == "identity"
+    )
+
+
+async def whole_body(response: ClientResponse) -> bytes:
+    """Return the body of a response. Raises BodyTooLarge, OriginTimeout or OriginBroken."""
+    body = b""
+    async for part in body_parts(response):
+        body += part
+        if len(body) > LONGEST_WHOLE:
+            raise BodyTooLarge(LONGEST_WHOLE)
+    return body

@@ -1,0 +1,141 @@
+"""Answers that are over: found by their records, and ended where a process has left them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.models import record
+from gateway.models.answer import RESTARTED, content_type_of
+from gateway.models.dialects import dialect_of
+from gateway.models.dialects.contract import TokenUsage
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.models.dialects.contract import EarlyEnd
+    from gateway.models.record import AnswerRecord, Outcome, RequestEntry, ResponseEntry
+    from gateway.models.streams import AnswerStreams
+
+
+class StoredAnswer(NamedTuple):
+    """An answer that is over, up to a position of its stream: its readers read the log."""
+
+    name: str
+    request: RequestEntry
+    head: ResponseEntry
+    position: int
+
+    async def wait_for_head(self) -> ResponseEntry:
+        """Return the head that clients get."""
+        return self.head
+
+    @property
+    def is_over(self) -> bool:
+        """True: nothing more will be appended."""
+        return True
+
+    @staticmethod
+    def bytes_after(_position: int) -> bytes | None:
+        """Return None: none of it is in memory."""
+        return None
+
+    @staticmethod
+    async def wait_beyond(_position: int) -> None:
+        """Return at once."""
+
+    @staticmethod
+    def stop(_failure: EarlyEnd) -> None:
+        """Do nothing."""
+
+    @staticmethod
+    async def wait_for_end() -> None:
+        """Return at once."""
+
+
+class StoredAnswers:
+    """The stored answers below the folder of a route."""
+
+    def __init__(
+        self, streams: AnswerStreams, clock: Callable[[], float], outcomes: Counter[Outcome]
+    ) -> None:
+        """Count in `outcomes` the answers that are ended here."""
+        self._streams = streams
+        self._clock = clock
+        self._outcomes = outcomes
+
+    async def records(self, name: str, *, is_running: bool = False) -> list[AnswerRecord]:
+        """Return what is recorded of the answers in a stream, in order.
+
+        The last one is ended if it is not over, unless it `is_running` in this process.
+        """
+        found = await record.read_records(self._streams, name)
+        if found and not is_running:
+            await self._finish(name, found[-1])
+        return found
+
+    async def finish(self, name: str) -> bool:
+        """End the last answer in a stream, which no process writes; return whether it was not over.
+
+        The record of a stream that is gone is deleted.
+        """
+        found = await record.read_records(self._streams, name)
+        if not found:
+            return False
+        if await self._streams.end(name) is None:
+            await self._streams.delete(record.record_name(name))
+            return found[-1].end is None
+        return await self._finish(name, found[-1])
+
+    async def delete(self, name: str) -> None:
+        """Delete a stream of answers with its record; if one runs, its call is stopped."""
+        await self._streams.delete(name)
+        await self._streams.delete(record.record_name(name))
+
+    async def _finish(self, name: str, last: AnswerRecord) -> bool:
+        """End an answer that no process writes any more; return False if it was over.
+
+        A stream whose only answer has got no response is deleted.
+        """
+        if last.end is not None:
+            return False
+        end = await self._streams.end(name)
+        if end is None or (last.response is None and not last.request.position):
+            await self.delete(name)
+            return True
+        position = end.tail
+        if not end.is_closed:
+            events = _failure(last.request)
+            position += len(b"".join(events))
+            events += record.parting(last.request, "failed", TokenUsage(), RESTARTED)
+            await self._streams.append(
+                name,
+                content_type_of(last.request),
+                events,
+                close=not last.request.is_in_named_stream,
+            )
+        outcome: Outcome = "complete" if last.request.is_whole else "failed"
+        reason = None if last.request.is_whole else RESTARTED.sentence
+        last.end = record.EndEntry(outcome, self._clock(), TokenUsage(), position, reason)
+        await self._streams.append(
+            record.record_name(name),
+            record.CONTENT_TYPE,
+            [record.encoded(last.end)],
+            close=not last.request.is_in_named_stream,
+        )
+        self._outcomes[outcome] += 1
+        return True
+
+
+def _failure(request: RequestEntry) -> list[bytes]:
+    """Return the event that says that the gateway stopped; none for a body that is complete."""
+    if request.is_whole:
+        return []
+    return [dialect_of(request.path).failure_event(request.path, RESTARTED)]
+
+
+def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[StoredAnswer]:
+    """Yield the answers in a stream that got a response to store and are over."""
+    for one in records:
+        if one.response is not None and one.end is not None:
+            yield StoredAnswer(name, one.request, one.response, one.end.position)

@@ -1,0 +1,134 @@
+"""Tokens by model and account: counted once, bounded, and shown by metrics and the console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import openai
+import pytest
+
+from gateway.models.counts import tokens
+from gateway.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
+from gateway.models.dialects.contract import TokenUsage
+from tests.models.answers import response
+from tests.models.provider import providing
+from tests.models.serving import OPENAI, gateway_before
+from tests.models.test_access import TOKENS, guarded, tokens_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+ONE = TokenUsage(2, 3)
+
+
+def counted(counts: TokenCounts) -> set[tuple[str, str, int, int]]:
+    return {(one.model, one.account, one.input, one.output) for one in counts}
+
+
+def test_tokens_of_one_model_and_account_add_up() -> None:
+    counts = TokenCounts()
+    counts.most_accounts = 1
+    for _ in range(3):
+        counts.add("m", "a", ONE)
+    counts.add("m", "", ONE)
+    assert counted(counts) == {("m", "a", 6, 9), ("m", "", 2, 3)}
+
+
+def test_an_answer_without_counts_names_no_model() -> None:
+    counts = TokenCounts()
+    counts.add("made up", "a", TokenUsage())
+    assert counted(counts) == set()
+
+
+def test_accounts_beyond_the_setting_are_others_and_without_it_nobody() -> None:
+    counts = TokenCounts()
+    counts.add("m", "a", ONE)
+    counts.most_accounts = 2
+    for account in ("a", "b", "c", "d", "a"):
+        counts.add("m", account, ONE)
+    assert counted(counts) == {
+        *(("m", "", 2, 3), ("m", "a", 4, 6), ("m", "b", 2, 3)),
+        ("m", OTHER, 4, 6),
+    }
+
+
+def test_a_model_with_a_name_that_is_too_long_is_another_one() -> None:
+    counts = TokenCounts()
+    for name in ("m" * LONGEST_MODEL, "m" * (LONGEST_MODEL + 1), None):
+        counts.add(name, "", ONE)
+    assert counted(counts) == {("m" * LONGEST_MODEL, "", 2, 3), (OTHER, "", 4, 6)}
+
+
+def test_pairs_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MOST_PAIRS", 3)
+    counts = TokenCounts()
+    for name in ("a", "b", "c", "d", "e", "a"):
+        counts.add(name, "", ONE)
+    pairs = {"a": 2, "b": 1, "c": 1, OTHER: 2}
+    assert counted(counts) == {(name, "", 2 * n, 3 * n) for name, n in pairs.items()}
+
+
+async def call(gateway: Headgate, token: str, **options: Any) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=f"{gateway.url}{OPENAI}/v1", api_key=token, max_retries=0
+    ) as client:
+        stream = await client.responses.create(
+            model="gpt-4o", input="Hi", stream=True, extra_headers=options
+        )
+        assert [event async for event in stream]
+
+
+async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_path: Path) -> None:
+    async with providing() as provider:
+        settings = guarded(tmp_path, has_key=True)
+        environment = {**tokens_file(tmp_path), "HEADGATE_PRINCIPAL_METRICS": "5"}
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            for name in ("caller", "other", "caller"):
+                await call(gateway, TOKENS[name], **{"Idempotency-Key": "one"})
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(f"{gateway.admin_url}/metrics") as metrics,
+            ):
+                text = await metrics.text()
+        lines = [line for line in text.splitlines() if "model_tokens_total{" in line]
+        assert len(lines) == 4
+        for account in ("caller", "other"):
+            of_one = [line for line in lines if f'{account}"' in line]
+            assert sorted(float(line.rpartition(" ")[2]) for line in of_one) == [11.0, 37.0]
+        assert not any(token in text for token in TOKENS.values())
+
+
+async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_each_stream() -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            await call(gateway, "sk-mine", **{"Headgate-Stream": "talk"})
+            provider.cuts_after = 3
+            with pytest.raises(openai.APIError, match="broke off"):
+                await call(gateway, "sk-mine")
+            provider.statuses = [429]
+            with pytest.raises(openai.RateLimitError):
+                await call(gateway, "sk-mine")
+            async with aiohttp.ClientSession(gateway.admin_url) as http:
+                async with http.get("/api/runs", params={"route": OPENAI}) as listed:
+                    assert listed.status == 200
+                    rows = (await listed.json())["runs"]
+                async with http.get("/runs", params={"route": OPENAI}) as page:
+                    text = await page.text()
+        by_status = {row["status"]: row for row in rows}
+        assert set(by_status) == {"finished", "failed"}
+        finished = by_status["finished"]
+        assert finished["name"] == "answers/chats/talk"
+        assert finished["answer"] == {
+            "route": "/v1/stream",
+            "model": "gpt-4o",
+            "input_tokens": 37,
+            "output_tokens": 11,
+        }
+        assert finished["items"] == len(response())
+        assert "broke off" in by_status["failed"]["error"]
+        assert by_status["failed"]["answer"]["input_tokens"] is None
+        assert "gpt-4o" in text
+        assert "/stream?route=%2Fv1%2Fstream&amp;name=answers%2Fchats%2Ftalk" in text
