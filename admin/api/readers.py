@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspected_readers import ReaderGroups, ReaderPage, UsageList
 
 
-class OfReaders(msgspec.Struct, frozen=True):
-    """The live readers that fulfil the conditions, a page of them.
+class ReaderChoice(msgspec.Struct, frozen=True):
+    """A choice of live readers: those that fulfil all conditions.
 
     `account` is that of a principal, and `anonymous=true` chooses readers without one. `text` is in
-    the stream, the principal, the address or the user agent. `after` is that of the page before.
+    the stream, the principal, the address or the user agent.
     """
 
     route: str = ""
@@ -43,22 +43,20 @@ class OfReaders(msgspec.Struct, frozen=True):
     anonymous: bool = False
     address: str = ""
     text: str = ""
+
+
+class OfReaders(ReaderChoice, frozen=True):
+    """A page of the live readers that fulfil the conditions, behind the `after` of another page."""
+
     order: ReaderOrder = "behind"
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_READERS)] = READERS
 
 
-class OfReaderGroups(msgspec.Struct, frozen=True):
+class OfReaderGroups(ReaderChoice, frozen=True, kw_only=True):
     """The live readers that fulfil the conditions, counted by what they have in common."""
 
     by: GroupBy
-    route: str = ""
-    stream: str = ""
-    mode: ReaderMode | None = None
-    account: str = ""
-    anonymous: bool = False
-    address: str = ""
-    text: str = ""
 
 
 class OfUsages(msgspec.Struct, frozen=True):
@@ -105,7 +103,7 @@ class BanPage(msgspec.Struct, frozen=True):
     bans: tuple[Ban, ...]
 
 
-def _where(request: web.Request, query: OfReaders | OfReaderGroups) -> ReaderQuery:
+def _where(request: web.Request, query: ReaderChoice) -> ReaderQuery:
     return ReaderQuery(
         route=query.route,
         stream=query.stream,
