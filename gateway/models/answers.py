@@ -168,8 +168,10 @@ class ModelAnswers:
             key = _digest(request.owner, f"key\n{name}\n{request.idempotency_key}")
         place = NamedPlace(name, owner, key)
         found = await self._unless_busy(place, request)
-        if found is None and (running := self._all_running.answers.get(self.streams.path(name))):
-            await running.wait_for_end(LONGEST_WAIT_S)
+        if found is None:
+            running = self._all_running.answers.get(self.streams.path(name))
+            if running is not None:  # else it has ended meanwhile
+                await running.wait_for_end(LONGEST_WAIT_S)
             found = await self._unless_busy(place, request)
         if found is None:
             raise StreamBusy("an answer is being written to the stream: wait for its end")

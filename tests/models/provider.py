@@ -47,6 +47,7 @@ class Provider:
         self.left = 0  # requests whose client was gone before the end of the answer
         self.has_left = asyncio.Event()  # once one was
         self.statuses: list[int] = []  # of the next requests, instead of an answer
+        self.lingers: asyncio.Event | None = None  # which it awaits after the last event
         self.cuts_after: int | None = None  # events, then it breaks the connection
         self._allowed: asyncio.Semaphore | None = None  # None: all of them
 
@@ -73,6 +74,9 @@ class Provider:
             return web.json_response(ELSE)
         if not json.loads(await request.read()).get("stream"):
             return web.json_response(WHOLE)
+        return await self._stream(request)
+
+    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = web.StreamResponse(headers=HEAD)
         await answer.prepare(request)
         try:
@@ -84,6 +88,8 @@ class Provider:
                     request.transport.abort()
                     break
                 await answer.write(one)
+            if self.lingers is not None:
+                await self.lingers.wait()
         except (ConnectionError, asyncio.CancelledError):
             self.left += 1
             self.has_left.set()

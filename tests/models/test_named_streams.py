@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,25 @@ async def test_a_running_answer_is_joined_at_its_start_and_others_have_to_wait(
                     provider.allow()
                     assert without_ids(await joined.read()) == WHOLE
         assert len(provider.requests) == 2
+
+
+async def test_a_request_sent_after_the_last_event_waits_for_the_end_of_the_answer_before(
+    http: aiohttp.ClientSession,
+) -> None:
+    async def next_answer() -> tuple[int, bytes]:
+        async with ask(http, gateway, "two") as answer:
+            return answer.status, without_ids(await answer.read())
+
+    async with providing() as provider:
+        provider.lingers = asyncio.Event()
+        with gateway_before(provider) as gateway:
+            async with ask(http, gateway, "one") as first:
+                await first.content.readuntil(b"data: [DONE]\n\n")
+                following = asyncio.create_task(next_answer())
+                await asyncio.sleep(0)
+                provider.lingers.set()
+                assert await following == (200, WHOLE)
+            assert await read_of(http, stream_of(gateway)) == (WHOLE + PARTING) * 2
 
 
 async def test_a_reader_resumes_its_own_answer_at_any_event_and_at_no_event_of_another(

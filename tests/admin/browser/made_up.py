@@ -61,6 +61,7 @@ from gateway.telemetry.inspected_readers import (
     UsageRow,
 )
 from gateway.telemetry.inspection import (
+    AnswerRow,
     ExplainStep,
     Explanation,
     GrantRow,
@@ -987,7 +988,9 @@ def _run(number: int, load: float) -> RunView:
 
 
 def _hostile_run(name: str) -> RunView:
-    return RunView(name, "failed", "</td><img src=x onerror=alert(1)>\u202e" * 5, NOW, 1, 1, 1, 1)
+    hostile = "</td><img src=x onerror=alert(1)>\u202e" * 5
+    answer = AnswerRow(f"/{hostile}", hostile, 1, None)
+    return RunView(name, "failed", hostile, NOW, 1, 1, 1, 1, answer)
 
 
 def _row(name: str) -> StreamRow:
