@@ -244,7 +244,10 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        if _is_banned(self._shared.bans, client, get) or not self._park_and_count(client, get):
+        bans = self._shared.bans
+        if bans.in_force and _is_banned(bans, client, get):
+            return False
+        if not self._park_and_count(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, replace(get, is_poll=True))
@@ -255,7 +258,7 @@ class FastPath:
 
         A request remembered as a long-poll is parked if that is possible.
         """
-        if _is_banned(self._shared.bans, client, get):
+        if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
             return False
         if get.is_poll and self._park_and_count(client, get):
             return True
@@ -348,8 +351,6 @@ class FastPath:
 
 def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
-    if not bans.in_force:
-        return False
     account = "" if get.principal is None else get.principal.account
     return bans.refusal(account, client.transport, get.headers) is not None
 
