@@ -47,7 +47,7 @@ class Provider:
         self.left = 0  # requests whose client was gone before the end of the answer
         self.has_left = asyncio.Event()  # once one was
         self.statuses: list[int] = []  # of the next requests, instead of an answer
-        self.lingers: asyncio.Event | None = None  # which it awaits after the last event
+        self.lingers: asyncio.Event | None = None  # awaited before the end of an answer
         self.cuts_after: int | None = None  # events, then it breaks the connection
         self._allowed: asyncio.Semaphore | None = None  # None: all of them
 
@@ -73,8 +73,17 @@ class Provider:
         if request.path not in ANSWERS:
             return web.json_response(ELSE)
         if not json.loads(await request.read()).get("stream"):
-            return web.json_response(WHOLE)
+            return await self._whole()
         return await self._stream(request)
+
+    async def _whole(self) -> web.Response:
+        try:
+            if self.lingers is not None:
+                await self.lingers.wait()
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
+        return web.json_response(WHOLE)
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = web.StreamResponse(headers=HEAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +128,59 @@ async def test_a_stored_answer_that_does_not_stream_is_joined_also_after_a_resta
             with pytest.raises(openai.InternalServerError):
                 await ask(**{"Idempotency-Key": "two"})
             assert (await ask(**{"Idempotency-Key": "two"}))[0] == direct.content
+
+
+async def test_a_stored_answer_that_does_not_stream_goes_on_without_its_client() -> None:
+    async with providing() as provider:
+        provider.lingers = asyncio.Event()
+        with gateway_before(provider, settings={"whole": True}) as gateway:
+            async with openai_at(gateway.url + OPENAI) as client:
+
+                async def ask() -> Any:
+                    key = {"Idempotency-Key": "one"}
+                    return await client.chat.completions.create(
+                        model="m", messages=QUESTION, extra_headers=key
+                    )
+
+                leaving = asyncio.create_task(ask())
+                await until(lambda: len(provider.requests) == 1)
+                leaving.cancel()
+                await asyncio.wait([leaving])
+                joining = asyncio.create_task(ask())
+                provider.lingers.set()
+                assert (await joining).choices[0].message.content == "Hello!"
+        assert len(provider.requests) == 1
+        assert provider.left == 0
+
+
+@calls
+async def test_an_answer_of_a_killed_gateway_ends_with_an_error_that_its_own_sdk_raises(
+    call: Callable[..., Any], prefix: str, tmp_path: Path
+) -> None:
+    async def has_events() -> bool:
+        async with http.get(f"{gateway.admin_url}/api/runs", params={"route": prefix}) as listed:
+            runs = (await listed.json())["runs"]
+        if not runs:
+            return False
+        async with http.get(f"{gateway.url}/v1/stream/{runs[0]['name']}?offset=-1") as read:
+            return (await read.read()).count(b"\n\n") == 2
+
+    async with providing() as provider, aiohttp.ClientSession() as http:
+        provider.hold()
+        with gateway_before(provider, tmp_path) as gateway:
+            provider.allow(2)
+            key = {"Idempotency-Key": "one"}
+            cut = asyncio.create_task(call(gateway.url, prefix, extra_headers=key))
+            await until(has_events)
+            gateway.kill()
+            await asyncio.wait([cut])
+            assert cut.exception() is not None
+            gateway.start()
+            with pytest.raises(
+                (openai.APIError, anthropic.APIStatusError), match="gateway stopped"
+            ):
+                await call(gateway.url, prefix, extra_headers=key)
+        assert len(provider.requests) == 1
 
 
 ERRORS = {
