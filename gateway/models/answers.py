@@ -342,8 +342,15 @@ class ModelAnswers:
         if answer.request.position:
             await self.streams.append(stream, record.CONTENT_TYPE, [body])
         else:
-            await self.streams.create(answer.name, content_type_of(answer.request))
-            await self.streams.replace(stream, record.CONTENT_TYPE, body)
+            # At once: each takes a commit.
+            made = await asyncio.gather(
+                self.streams.create(answer.name, content_type_of(answer.request)),
+                self.streams.replace(stream, record.CONTENT_TYPE, body),
+                return_exceptions=True,  # both are over when the streams are deleted
+            )
+            for failure in made:
+                if isinstance(failure, BaseException):
+                    raise failure
 
     async def drain(self) -> None:
         """Wait until all running answers are over; when cancelled, end them with a reason."""

@@ -225,6 +225,28 @@ async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next
         assert len(provider.requests) == 1
 
 
+async def test_a_stream_that_is_named_like_a_record_keeps_no_answer_from_its_end(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        with gateway_before(provider, tmp_path) as gateway:
+            foreign = f"{gateway.streams}/answers/0/record"  # the first that is looked at
+            made = {"Content-Type": "application/json"}
+            async with http.put(foreign, data=b'[{"a": 1}]', headers=made) as created:
+                assert created.status == 201
+            provider.allow(3)
+            async with ask(http, gateway) as answer:
+                await answer.content.readany()
+                url = answer.headers["Stream-URL"]
+                gateway.kill()
+            gateway.start()
+            async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
+                assert b"the gateway stopped in the middle" in await read.read()
+            async with http.get(foreign) as read:
+                assert await read.json() == [{"a": 1}]
+
+
 async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_reason(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
