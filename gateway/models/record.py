@@ -67,6 +67,14 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     reason: str | None = None
 
 
+class PartingEvent(msgspec.Struct, frozen=True):
+    """The data of the event behind an answer in a named stream."""
+
+    outcome: Outcome
+    usage: TokenUsage
+    reason: str | None
+
+
 Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry
 
 
@@ -79,6 +87,8 @@ class AnswerRecord(msgspec.Struct):
 
 
 _entries = msgspec.json.Decoder(list[Entry])
+_parting = msgspec.json.Decoder(PartingEvent)
+_PARTING = b"event: headgate.end\ndata: "
 
 
 def record_name(name: str) -> str:
@@ -126,6 +136,16 @@ def parting(
     """
     if not request.is_in_named_stream:
         return []
-    reason = None if failure is None else failure.sentence
-    end = {"outcome": outcome, "usage": usage, "reason": reason}
-    return [b"event: headgate.end\ndata: %b\n\n" % msgspec.json.encode(end)]
+    event = PartingEvent(outcome, usage, None if failure is None else failure.sentence)
+    return [b"%b%b\n\n" % (_PARTING, msgspec.json.encode(event))]
+
+
+def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
+    """Return the parting event with which `events` end, and its length; None if there is none."""
+    begin = events.rfind(_PARTING)
+    if begin < 0:
+        return None
+    try:
+        return _parting.decode(events[begin + len(_PARTING) :]), len(events) - begin
+    except msgspec.DecodeError:
+        return None

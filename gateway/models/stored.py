@@ -8,6 +8,7 @@ from gateway.models import record
 from gateway.models.answer import RESTARTED, content_type_of
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import TokenUsage
+from gateway.models.record import EndEntry
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.record import AnswerRecord, Outcome, RequestEntry, ResponseEntry
-    from gateway.models.streams import AnswerStreams
+    from gateway.models.streams import AnswerStreams, StreamEnd
 
 
 class StoredAnswer(NamedTuple):
@@ -103,28 +104,43 @@ class StoredAnswers:
         if end is None or (last.response is None and not last.request.position):
             await self.delete(name)
             return True
-        position = end.tail
-        if not end.is_closed:
-            events = _failure(last.request)
-            position += len(b"".join(events))
-            events += record.parting(last.request, "failed", TokenUsage(), RESTARTED)
-            await self._streams.append(
-                name,
-                content_type_of(last.request),
-                events,
-                close=not last.request.is_in_named_stream,
-            )
-        outcome: Outcome = "complete" if last.request.is_whole else "failed"
-        reason = None if last.request.is_whole else RESTARTED.sentence
-        last.end = record.EndEntry(outcome, self._clock(), TokenUsage(), position, reason)
+        if last.request.is_in_named_stream and (parted := await self._parted(name, last, end)):
+            last.end = parted
+        else:
+            last.end = await self._broken_off(name, last.request, end)
         await self._streams.append(
             record.record_name(name),
             record.CONTENT_TYPE,
             [record.encoded(last.end)],
             close=not last.request.is_in_named_stream,
         )
-        self._outcomes[outcome] += 1
+        self._outcomes[last.end.outcome] += 1
         return True
+
+    async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:
+        """Return the end of an answer that has its parting event, and lacks the record of it."""
+        latest = b""
+        async for data in self._streams.chunks(name, last.request.position):
+            latest = data  # reads end behind whole events
+        found = record.parting_behind(latest)
+        if found is None:
+            return None
+        event, length = found
+        position = end.tail - length
+        return EndEntry(event.outcome, self._clock(), event.usage, position, event.reason)
+
+    async def _broken_off(self, name: str, request: RequestEntry, end: StreamEnd) -> EndEntry:
+        """Write the end of an answer into its stream, and return it for the record."""
+        position = end.tail
+        if not end.is_closed:
+            events = _failure(request)
+            position += len(b"".join(events))
+            events += record.parting(request, "failed", TokenUsage(), RESTARTED)
+            closes = not request.is_in_named_stream
+            await self._streams.append(name, content_type_of(request), events, close=closes)
+        outcome: Outcome = "complete" if request.is_whole else "failed"
+        reason = None if request.is_whole else RESTARTED.sentence
+        return EndEntry(outcome, self._clock(), TokenUsage(), position, reason)
 
 
 def _failure(request: RequestEntry) -> list[bytes]:

@@ -105,10 +105,9 @@ class AnswerStreams:
         """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
         return (await self._read(name, offset)).body
 
-    async def chunks(self, name: str) -> AsyncIterator[bytes]:
-        """Yield the data of a stream, read by read; nothing if there is none."""
+    async def chunks(self, name: str, position: int = 0) -> AsyncIterator[bytes]:
+        """Yield the data of a stream from a position on, read by read; nothing if there is none."""
         end = await self.end(name)
-        position = 0
         while end is not None and position < end.tail:
             chunk = await self._read(name, end.offset_of(position))
             yield chunk.body

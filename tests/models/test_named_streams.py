@@ -271,6 +271,31 @@ async def test_an_answer_of_a_killed_gateway_ends_with_a_reason_and_the_chat_goe
         assert len(provider.requests) == 3
 
 
+async def test_an_answer_that_was_parted_before_its_end_was_recorded_stays_as_it_is(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider, tmp_path) as gateway:
+            async with ask(http, gateway, "one", Idempotency_Key="one") as answer:
+                await answer.read()
+            record = f"{stream_of(gateway)}/record"
+            async with http.get(record) as read:
+                entries = await read.json()
+            async with http.delete(record) as deleted:  # as if the end had not been written
+                assert deleted.status == 204
+            made = {"Content-Type": "application/json", "Stream-TTL": "86400"}
+            body = json.dumps(entries[:2]).encode()
+            async with http.put(record, data=body, headers=made) as created:
+                assert created.status == 201
+            async with ask(http, gateway, "one", Idempotency_Key="one") as answer:
+                assert without_ids(await answer.read()) == WHOLE
+            assert await read_of(http, stream_of(gateway)) == WHOLE + PARTING
+            async with http.get(record) as read:
+                end = (await read.json())[-1]
+            assert {**end, "ended_at": 0} == {**entries[2], "ended_at": 0}
+        assert len(provider.requests) == 1
+
+
 async def test_deleting_the_stream_stops_its_answer_and_frees_the_name(
     http: aiohttp.ClientSession,
 ) -> None:
