@@ -86,6 +86,8 @@ class AlertNotifier:
             self._key = webhook_key(settings.alert_webhook_secret_file)
         except ValueError as error:  # changed since the settings were checked
             log.error("alerts.webhook_failed", reason=f"alert_webhook_secret_file {error}")
+            self._url, self._message = "", None  # until the next reload: nothing is sent unsigned
+            return
         if before != (self._url, self._key) or self._is_gone:
             self._is_gone = False
             self._backoff.reset()

@@ -29,6 +29,7 @@ class Attention(msgspec.Struct, frozen=True):
     route: str | None = None  # its prefix
     since: float | None = None
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
+    note: str = ""  # what will become of it
 
 
 class Writes(msgspec.Struct, frozen=True):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspected_readers import Ban
 
 
+ASK_S = 2.0  # for all workers: one that is late is asked again at the next look
+
+
 class BanKeeper:
     """The keeper of the bans in `list`; without a `folder` they end with this gateway."""
 
@@ -37,9 +40,11 @@ class BanKeeper:
         if self._file is not None:
             try:
                 self.list.merge(await asyncio.to_thread(self._file.read))
-            except OSError as error:
+            except OSError as error:  # what it has must not be replaced by less
                 self._failed(error)
+                self._file = None
         self.list.unsaved = False
+        await self.look(())
 
     async def decide(self, ban: Ban) -> int:
         """Enforce a decision; return how many readers it has disconnected. Raises NotTold."""
@@ -57,7 +62,8 @@ class BanKeeper:
 
     async def _apply(self) -> int:
         decisions = self.list.decisions
-        answers = await self._source.query(ApplyBans(decisions))
+        async with asyncio.timeout(ASK_S):
+            answers = await self._source.query(ApplyBans(decisions))
         self._is_applied = not decisions
         return sum(answer.count for answer in answers if isinstance(answer, EndedReaderCount))
 

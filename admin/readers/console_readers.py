@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BanKind = Literal["principal", "address"]
 LONGEST_NAME = 300  # characters of an account or an address
+ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
 
 
 class BanWish(NamedTuple):
@@ -131,6 +132,11 @@ def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
     if kind == "principal":
         if value == CONSOLE:
             raise NotTold(400, "the console itself cannot be banned")
+        if not value.startswith(ACCOUNT_KINDS):
+            raise NotTold(
+                400,
+                f"{value} is no account: that of a static token is token NAME, and Usage lists all",
+            )
         if is_address(value):
             raise NotTold(400, "this is an address: choose address as the kind of client")
         return kind, value

@@ -42,6 +42,7 @@ class AttentionItem(NamedTuple):
     route: str | None = None
     alert: str = ""  # the name of the rule whose section says what to do
     since: float | None = None  # None for the moment at which it is found first
+    note: str = ""  # what will become of it
 
 
 class Watch:
@@ -56,7 +57,7 @@ class Watch:
         findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
         self._since = {it.key: it.since or self._since.get(it.key, now) for it in findings}
         self.attention = tuple(
-            Attention(it.level, it.sentence, it.route, self._since[it.key], it.alert)
+            Attention(it.level, it.sentence, it.route, self._since[it.key], it.alert, it.note)
             for it in findings
         )
 
@@ -78,17 +79,16 @@ def findings(
                 checks[name] = checks[name]._replace(level=level)
         if not same:
             key = ("alert", " ".join((alert.rule.name, *labels.values())))
-            words = sentence(alert)
-            if alert.firing_at is None:
-                lasting = spell(round(seconds(alert.rule.lasting)))
-                words = f"{words} It becomes an alert after {lasting}."
+            lasting = spell(round(seconds(alert.rule.lasting)))
+            note = f"It becomes an alert after {lasting}." if alert.firing_at is None else ""
             yield AttentionItem(
                 key,
                 level,
-                words,
+                sentence(alert),
                 labels.get("route"),
                 alert.rule.name,
                 alert.active_at,
+                note,
             )
     yield from checks.values()
     yield from of_redis(samples)

@@ -115,7 +115,7 @@ class EventRecord:
             same = self._events.get(self._by_key.get(new.key, 0))
         if same is not None and (same.lasts or new.at - same.last_at < AGAIN_S):
             is_known = same.lasts and new.count == 1  # by another process, or from another line
-            if is_known and new.level == same.level:
+            if is_known and (new.level, new.sentence) == (same.level, same.sentence):
                 return
             self._change(
                 same,

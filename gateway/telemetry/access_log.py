@@ -5,7 +5,6 @@ The newest refusals are kept besides, for the console.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -120,13 +119,17 @@ def _json_of(request: LoggedRequest, outcome: Outcome) -> str:
     )
 
 
-class _Noted(NamedTuple):
-    at: float
-    request_id: str
+class _Alike(NamedTuple):
     route: str
     status: int
     body: bytes
     client: str | None
+
+
+class _Newest(NamedTuple):
+    at: float
+    request_id: str
+    times: int
 
 
 class _ProblemDocument(msgspec.Struct):
@@ -139,25 +142,41 @@ _decoder = msgspec.json.Decoder(_ProblemDocument)
 
 
 class NewestRefusals:
-    """A ring of MOST_REFUSALS. Bodies are parsed only when somebody asks for the list."""
+    """The newest refusals, equal ones as one: a flood of one client hides no others.
+
+    There are MOST_REFUSALS at most. Bodies are parsed only when somebody asks for the list.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` returns epoch seconds."""
         self._clock = clock
-        self._noted: deque[_Noted] = deque(maxlen=MOST_REFUSALS)
+        self._newest: dict[_Alike, _Newest] = {}  # the newest last
 
     def note(
         self, request_id: str, route: str, status: int, body: bytes, client: str | None
     ) -> None:
         """Note a response; a body longer than LONGEST_BODY is not kept."""
         kept = body if len(body) <= LONGEST_BODY else b""
-        self._noted.append(_Noted(self._clock(), request_id, route, status, kept, client))
+        alike = _Alike(route, status, kept, client)
+        before = self._newest.pop(alike, None)
+        times = 1 if before is None else before.times + 1
+        self._newest[alike] = _Newest(self._clock(), request_id, times)
+        if len(self._newest) > MOST_REFUSALS:
+            del self._newest[next(iter(self._newest))]
 
     def listed(self) -> tuple[RefusedRequest, ...]:
         """Return them, the newest first."""
         return tuple(
-            RefusedRequest(it.at, it.request_id, it.route, it.status, _detail(it.body), it.client)
-            for it in reversed(self._noted)
+            RefusedRequest(
+                it.at,
+                it.request_id,
+                alike.route,
+                alike.status,
+                _detail(alike.body),
+                alike.client,
+                it.times,
+            )
+            for alike, it in reversed(self._newest.items())
         )
 
 

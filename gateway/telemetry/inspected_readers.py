@@ -35,7 +35,7 @@ class ReaderQuery(msgspec.Struct, frozen=True):
     mode: ReaderMode | None = None
     account: str | None = None
     address: str = ""
-    text: str = ""  # in the stream, the principal, the address or the user agent
+    text: str = ""  # in the stream, the principal, the status, the address or the user agent
     with_clients: bool = False
 
     def fits(self, row: ReaderRow) -> bool:
@@ -46,7 +46,7 @@ class ReaderQuery(msgspec.Struct, frozen=True):
             return False
         if self.address and row.address != self.address:
             return False
-        shown = (row.stream, row.principal, row.address or "", row.user_agent or "")
+        shown = (row.stream, row.principal, row.status, row.address or "", row.user_agent or "")
         return not self.text or any(self.text.lower() in it.lower() for it in shown)
 
 

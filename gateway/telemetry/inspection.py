@@ -245,6 +245,7 @@ class RefusedRequest(msgspec.Struct, frozen=True):
     status: int
     detail: str
     client: str | None  # its address; None for who may not see it
+    count: int = 1  # of equal ones, of which this is the newest
 
 
 class RefusalList(msgspec.Struct, tag=True, frozen=True):

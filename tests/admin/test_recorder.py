@@ -267,7 +267,8 @@ def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(
         running.cancel()
         await asyncio.wait([running])
         assert source.looks == 5
-        assert source.asked.count(ApplyBans((banned,))) == 5, "a new worker hears of bans"
+        asked = source.asked.count(ApplyBans((banned,)))
+        assert asked == 1 + 5, "at the start, and at each look: a new worker hears of bans"
         rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
         return [figures.rate(row, "requests") for row in rows][-5:]
 
@@ -395,10 +396,11 @@ async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it
         await stage.look(*broken)
         (told,) = stage.attention()
         assert (told.level, told.route, told.since) == ("warning", SHARED, began)
-        assert told.sentence == f"{words} It becomes an alert after 1 minute."
+        assert (told.sentence, told.note) == (words, "It becomes an alert after 1 minute.")
     await stage.look(*broken)
     (told,) = stage.attention()
     assert (told.level, told.route, told.since, told.sentence) == ("bad", SHARED, began, words)
+    assert told.note == ""
     assert told.alert == "HeadgateRedisAofFails"
     await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
     assert stage.attention() == []

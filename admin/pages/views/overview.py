@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 PATH = "/"
 
 
+# Where an operator sees whom an alert is about, and the words of the link.
+EVIDENCE = {
+    **dict.fromkeys(
+        (
+            "HeadgateRefuses",
+            "HeadgateServerErrors",
+            "HeadgateErrorBudgetBurns",
+            "HeadgateErrorBudgetBurnsFast",
+        ),
+        ("/refusals", "Show refusals"),
+    ),
+    **dict.fromkeys(
+        ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/processes", "Show processes")
+    ),
+    "HeadgateSlowReaders": ("/readers", "Show readers"),
+    "HeadgateReadsRepeat": ("/readers?tab=usage", "Show usage"),
+}
+
+
 async def show(visit: Visit) -> TemplatePage:
     """Return the first page, with figures over the chosen span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
@@ -39,6 +58,7 @@ async def show(visit: Visit) -> TemplatePage:
             "served": served(has_origins=has_origins, has_logs=has_logs),
             "has_origins": has_origins,
             "has_logs": has_logs,
+            "evidence": EVIDENCE,
         },
     )
 
