@@ -120,7 +120,8 @@ def test_the_api_creates_a_stream_and_refuses_a_second_one(browser: Browser) -> 
     path = f"/api/stream?route={ROUTE}&name=by-api"
     wish = {"content_type": "application/json", "expires_at": "2100-01-01T00:00:00Z"}
     status, found = browser.api("PUT", path, wish)
-    assert (status, found["row"]["name"], found["row"]["expires_at"]) == (200, "by-api", 4102444800)
+    assert (status, found["row"]["name"]) == (200, "by-api")
+    assert found["row"]["expires_at"] == pytest.approx(4102444800, abs=0.001)
     assert browser.api("PUT", path, wish)[0] == 409
 
 

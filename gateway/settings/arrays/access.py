@@ -57,8 +57,8 @@ class _Admitted(Table):
         description="Name at sign-in and in the log."
     )
     role: Role = setting(
-        description="What they may do: a viewer sees everything, an operator also appends to, "
-        "closes and deletes streams."
+        description="What they may do: a viewer sees everything but the addresses of clients; an "
+        "operator also changes streams and tokens, bans clients and reloads the settings."
     )
 
 
