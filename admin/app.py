@@ -116,6 +116,7 @@ def _running(
     async def run(app: web.Application) -> AsyncIterator[None]:
         await streams.open()
         await console.bulk.open()
+        await recorder.bans.open()  # before the listener for streams, so that no client slips in
         recording = asyncio.create_task(recorder.run())
         notifying = asyncio.create_task(app[NOTIFIER].run())
         yield

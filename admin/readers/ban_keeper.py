@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from admin.readers.ban_file import NAME, BanFile
@@ -44,7 +45,8 @@ class BanKeeper:
                 self._failed(error)
                 self._file = None
         self.list.unsaved = False
-        await self.look(())
+        with contextlib.suppress(TimeoutError):  # of workers; at the next look they are asked again
+            await self.look(())
 
     async def decide(self, ban: Ban) -> int:
         """Enforce a decision; return how many readers it has disconnected. Raises NotTold."""

@@ -90,20 +90,20 @@ class ConsoleReaders:
         return tuple(it for it in self.bans if shows_clients or it.kind != "address")
 
     async def ban(self, wish: BanWish, by: str) -> int:
-        """Disconnect the readers of a client and refuse it for a time; return their number."""
+        """Disconnect the readers of a client and refuse it for a time; return their number.
+
+        With 0 seconds a ban that is in force stays so.
+        """
         kind, value = _subject(wish.kind, wish.value)
         if not 0 <= wish.seconds <= LONGEST_BAN_S:
             raise NotTold(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
         now = self._clock()
+        until, status = now + wish.seconds, wish.status
+        known = next((it for it in self.bans if it.subject == (kind, value)), None)
+        if not wish.seconds and known is not None:
+            until, status = known.until, known.status
         return await self._keeper.decide(
-            Ban(
-                kind=kind,
-                value=value,
-                at=now,
-                until=now + wish.seconds,
-                status=wish.status,
-                by=by,
-            )
+            Ban(kind=kind, value=value, at=now, until=until, status=status, by=by)
         )
 
     async def lift(self, kind: BanKind, value: str, by: str) -> None:

@@ -73,7 +73,6 @@ class Recorder:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         await self.events.open()
-        await self.bans.open()
         while True:
             began = self._setup.clock()
             for step in (self.look, self.events.look, self._renew_bans):

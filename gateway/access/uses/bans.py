@@ -37,13 +37,18 @@ class Bans:
         self._newest: dict[tuple[str, str], float] = {}  # when each was decided
 
     def apply(self, bans: Iterable[Ban]) -> list[Ban]:
-        """Enforce these bans and no others; return those whose readers are to be disconnected."""
+        """Enforce these bans and no others; return those whose readers are to be disconnected.
+
+        These are the new ones, and all in force: a reader that was admitted before its client was
+        banned may have joined since.
+        """
         now = self._clock()
         bans = list(bans)
-        new = [it for it in bans if it.at > self._newest.get(it.subject, 0.0) and not it.is_lifted]
+        new = {it.subject for it in bans if it.at > self._newest.get(it.subject, 0.0)}
         self._newest = {it.subject: it.at for it in bans}
         self.in_force = {it.subject: it for it in bans if it.is_in_force(now)}
-        return new
+        ending = new | self.in_force.keys()
+        return [it for it in bans if it.subject in ending and not it.is_lifted]
 
     def refusal(
         self,

@@ -118,7 +118,7 @@ class ReaderLists:
         )
 
     async def _apply_bans(self, bans: Iterable[Ban]) -> EndedReaderCount:
-        """Refuse the banned clients from now on, and disconnect the readers of new bans."""
+        """Refuse the banned clients from now on, and disconnect their readers."""
         subjects = {ban.subject for ban in self._shared.bans.apply(bans)}
         if not subjects:
             return EndedReaderCount(0)
