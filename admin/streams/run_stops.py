@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from headgate.errors import RequestRefused, StreamError
+from headgate.errors import ProtocolError, RequestRefused, StreamError
 from headgate.runs import Runs
 
 from admin.errors import NotTold
@@ -25,6 +25,8 @@ async def stop(url: str, authorization: str | None, session: aiohttp.ClientSessi
             return await runs.stop(unquote(name))
     except ValueError as refusal:
         raise NotTold(400, f"this is no run: {refusal}") from refusal
+    except ProtocolError as refusal:  # the stream has something else
+        raise NotTold(409, f"{refusal}") from refusal
     except StreamError as failure:
         status = failure.status if isinstance(failure, RequestRefused) else None
         if status is None:

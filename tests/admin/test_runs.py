@@ -20,6 +20,7 @@ from gateway.hosted.stream_list import StreamList
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.access.guarded import token, tokens_file
+from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.redis_servers import redis_server
@@ -372,7 +373,12 @@ async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
     console, runs = at
     await runs.start("over", counting(1), format="ndjson")
     await until_ended(runs, "over")
+    text = f"{console.folder}text"
+    made = ask(server.port, "PUT", f"{ROUTE}/{text}", b"words", Content_Type="text/plain")
+    assert made.status == 201
+    no_run = "this stream is no run: it does not hold JSON"
     for route, name, answer in (
+        (ROUTE, text, (409, no_run)),
         (ROUTE, f"{console.folder}over", (200, {"is_asked": False})),
         (ROUTE, f"{console.folder}never", (200, {"is_asked": False})),
         ("/nowhere", "one", (404, "no route with runs = true has this prefix")),
