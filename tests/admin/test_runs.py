@@ -374,7 +374,8 @@ async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
     await runs.start("over", counting(1), format="ndjson")
     await until_ended(runs, "over")
     text = f"{console.folder}text"
-    made = ask(server.port, "PUT", f"{ROUTE}/{text}", b"words", Content_Type="text/plain")
+    put = {"Content_Type": "text/plain", "Authorization": WRITER}
+    made = ask(server.port, "PUT", f"{ROUTE}/{text}", b"words", **put)
     assert made.status == 201
     no_run = "this stream is no run: it does not hold JSON"
     for route, name, answer in (
