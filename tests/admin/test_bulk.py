@@ -172,7 +172,8 @@ def test_a_job_goes_on_after_a_restart_and_a_count_waits_for_its_confirmation(
         console.started(console.job(waiting["id"]))
         console.is_in(waiting["id"], "done")
         assert console.names() == []
-        assert not list((tmp_path / "data" / "headgate.jobs").glob("*.names"))
+        folder = tmp_path / "data" / "headgate.jobs"
+        wait_until(lambda: not list(folder.glob("*.names")), "the names are dropped at its end")
     finally:
         server.close()
 
