@@ -76,14 +76,7 @@ class AlertSettings(FrontSettings):
 
 def webhook_key(path: str) -> bytes:
     """Return the key in a secret file. Raises ValueError, which does not show the file's text."""
-    try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
-            text = file.read(257).strip()
-    except UnicodeDecodeError:
-        text = ""
-    except (OSError, ValueError) as cause:
-        why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
-        raise ValueError(f"must be a file that can be read: {why}") from cause
+    text = files.secret_text(path, 257)
     try:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except binascii.Error:

@@ -148,14 +148,7 @@ class PurgedCache(Table):
 
 def read_token(path: str) -> str:
     """Return the token in a file. Raises ValueError, which does not show the file's text."""
-    try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
-            text = file.read(1026).strip()
-    except UnicodeDecodeError:
-        text = ""
-    except (OSError, ValueError) as cause:
-        why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
-        raise ValueError(f"must be a file that can be read: {why}") from cause
+    text = files.secret_text(path, 1026)
     if re.fullmatch(r"[!-~]{1,1024}", text) is None:
         raise ValueError(f"must be a file with {TOKEN_KIND}")
     return text

@@ -1,4 +1,4 @@
-"""Check the files and folders that settings name, without changing anything."""
+"""Read and check the files and folders that settings name, without changing anything."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ def _check_is_file(path: str) -> None:
     """Raise OSError if there is nothing, and ValueError if it is no file: a pipe may never end."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - Path raises on odd names
         raise ValueError(f"{path} is no file")
+
+
+def secret_text(path: str, most: int) -> str:
+    """Return the text of a file with a secret, without blanks around it; "" if it is not ASCII.
+
+    At most `most` characters are read. Raises ValueError if the file cannot be read.
+    """
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
+            return file.read(most).strip()
+    except UnicodeDecodeError:
+        return ""
+    except (OSError, ValueError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
+        raise ValueError(f"must be a file that can be read: {why}") from cause
 
 
 def check_authorities(path: str, look: object) -> None:
