@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
+
 from admin.answers import answers_of
 from admin.errors import NotTold
 from admin.readers import merged_lists
@@ -99,29 +101,23 @@ class ConsoleReaders:
             raise NotTold(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
         now = self._clock()
         until, status = now + wish.seconds, wish.status
-        known = next((it for it in self.bans if it.subject == (kind, value)), None)
+        known = self._ban_of((kind, value))
         if not wish.seconds and known is not None:
             until, status = known.until, known.status
         return await self._keeper.decide(
             Ban(kind=kind, value=value, at=now, until=until, status=status, by=by)
         )
 
+    def _ban_of(self, subject: tuple[BanKind, str]) -> Ban | None:
+        """Return the ban in force of a subject."""
+        return next((it for it in self.bans if it.subject == subject), None)
+
     async def lift(self, kind: BanKind, value: str, by: str) -> None:
         """End a ban before its time."""
-        subject = _subject(kind, value)
-        ban = next((it for it in self.bans if it.subject == subject), None)
+        ban = self._ban_of(_subject(kind, value))
         if ban is None:
             raise NotTold(404, f"no ban of this {kind} is in force")
-        now = self._clock()
-        lifted = Ban(
-            kind=ban.kind,
-            value=ban.value,
-            at=now,
-            until=ban.until,
-            status=ban.status,
-            by=by,
-            is_lifted=True,
-        )
+        lifted = msgspec.structs.replace(ban, at=self._clock(), by=by, is_lifted=True)
         await self._keeper.decide(lifted)
 
 
@@ -137,8 +133,6 @@ def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
                 400,
                 f"{value} is no account: that of a static token is token NAME, and Usage lists all",
             )
-        if is_address(value):
-            raise NotTold(400, "this is an address: choose address as the kind of client")
         return kind, value
     if not is_address(value):
         raise NotTold(400, f"{value} is no IP address")
