@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WORDS = ("Grüße", " aus", " 東京", " 👩‍👩‍👧", ", and", " a\nline.")
+ID_LINE = re.compile(rb"^id: (\S+)\n", re.MULTILINE)  # which the gateway adds to an event
 
 
 def event(data: object, name: str = "") -> bytes:
     """Return one server-sent event, written as providers write it."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def without_ids(body: bytes) -> bytes:
+    """Return the events of an answer of the gateway as the provider sent them."""
+    return ID_LINE.sub(b"", body)
 
 
 def chat_completion(words: Sequence[str] = WORDS) -> list[bytes]:

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 
-from tests.models.answers import chat_completion
+from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, gateway_before
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import aiohttp
 
     from tests.support.processes import Headgate
 
 PATH = f"{OPENAI}/v1/chat/completions"
 KEY = {"Authorization": "Bearer sk-mine"}
 WHOLE = b"".join(chat_completion())
-_ID = re.compile(rb"^id: (\S+)\n", re.MULTILINE)
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **fields: str) -> Any:
@@ -38,10 +30,6 @@ def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **f
     headers = {**KEY, **{name.replace("_", "-"): value for name, value in fields.items()}}
     asked = {"model": "m", "stream": True} if body is None else body
     return http.post(gateway.url + PATH, json=asked, headers=headers)
-
-
-def without_ids(body: bytes) -> bytes:
-    return _ID.sub(b"", body)
 
 
 async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_an_id(
@@ -56,11 +44,11 @@ async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_
                 url = answer.headers["Stream-URL"]
                 start = answer.headers["Stream-Next-Offset"]
             assert without_ids(body) == WHOLE
-            assert len(_ID.findall(body)) == len(chat_completion())
+            assert len(ID_LINE.findall(body)) == len(chat_completion())
             async with http.get(url, params={"offset": start}) as read:
                 assert await read.read() == WHOLE
                 assert read.headers["Stream-Closed"] == "true"
-                assert read.headers["Stream-Next-Offset"] == _ID.findall(body)[-1].decode()
+                assert read.headers["Stream-Next-Offset"] == ID_LINE.findall(body)[-1].decode()
 
 
 async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_beginning(
@@ -102,7 +90,7 @@ async def test_a_reader_cut_after_any_byte_resumes_without_a_lost_or_doubled_cha
             async with ask(http, gateway, Idempotency_Key="one") as answer:
                 body: bytes = await answer.read()
             rests: dict[bytes, bytes] = {b"": body}
-            for last in _ID.findall(body):
+            for last in ID_LINE.findall(body):
                 async with ask(
                     http, gateway, Idempotency_Key="one", Last_Event_ID=last.decode()
                 ) as answer:
@@ -110,7 +98,7 @@ async def test_a_reader_cut_after_any_byte_resumes_without_a_lost_or_doubled_cha
                     rests[last] = await answer.read()
         for cut in range(len(body) + 1):
             events = body[: body[:cut].rfind(b"\n\n") + 2] if b"\n\n" in body[:cut] else b""
-            last = [b"", *_ID.findall(events)][-1]
+            last = [b"", *ID_LINE.findall(events)][-1]
             assert events + rests[last] == body
         assert len(provider.requests) == 1
 
@@ -124,9 +112,9 @@ async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_ne
         with gateway_before(provider, settings={"max_response": 0.5}) as gateway:
             async with ask(http, gateway, Idempotency_Key="one") as answer:
                 body: bytes = await answer.read()
-            assert len(_ID.findall(body)) == 3
+            assert len(ID_LINE.findall(body)) == 3
             assert WHOLE.startswith(without_ids(body))
-            last = _ID.findall(body)[-1].decode()
+            last = ID_LINE.findall(body)[-1].decode()
             async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as nothing:
                 assert nothing.headers["Stream-Next-Offset"] == last
                 assert await nothing.read() == b""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import openai
 import pytest
 
-from tests.models.answers import chat_completion, response
+from tests.models.answers import ID_LINE, chat_completion, response, without_ids
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, STREAMS, gateway_before
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import aiohttp
 
     from tests.support.processes import Headgate
 
@@ -27,13 +26,6 @@ PARTING = (
     b"event: headgate.end\n"
     b'data: {"outcome":"complete","usage":{"input_tokens":9,"output_tokens":12},"reason":null}\n\n'
 )
-_ID = re.compile(rb"^id: (\S+)\n", re.MULTILINE)
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 def ask(
@@ -57,10 +49,6 @@ async def read_of(http: aiohttp.ClientSession, url: str) -> bytes:
         assert read.status == 200
         assert "Stream-Closed" not in read.headers
         return await read.read()
-
-
-def without_ids(body: bytes) -> bytes:
-    return _ID.sub(b"", body)
 
 
 async def test_answers_follow_each_other_in_one_open_stream_and_each_client_gets_its_own(
@@ -151,7 +139,7 @@ async def test_a_reader_resumes_its_own_answer_at_any_event_and_at_no_event_of_a
             for question in ("one", "two"):
                 async with ask(http, gateway, question, Idempotency_Key=question) as answer:
                     bodies.append(await answer.read())
-            for found in _ID.finditer(bodies[1]):
+            for found in ID_LINE.finditer(bodies[1]):
                 last = found[1].decode()
                 async with ask(
                     http, gateway, "two", Idempotency_Key="two", Last_Event_ID=last
@@ -159,9 +147,9 @@ async def test_a_reader_resumes_its_own_answer_at_any_event_and_at_no_event_of_a
                     rest = await answer.read()
                 begun = bodies[1][: len(bodies[1]) - len(rest)]
                 assert begun.endswith(b"\n\n")
-                assert _ID.findall(begun)[-1] == found[1]
+                assert ID_LINE.findall(begun)[-1] == found[1]
                 assert bodies[1] == begun + rest
-            foreign = _ID.findall(bodies[0])[1].decode()
+            foreign = ID_LINE.findall(bodies[0])[1].decode()
             async with ask(
                 http, gateway, "two", Idempotency_Key="two", Last_Event_ID=foreign
             ) as refused:
