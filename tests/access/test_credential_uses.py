@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
 from gateway.web.principal_metrics import principal_samples
 from tests.access.guarded import bearer, guarded
+from tests.support.keys_files import new_keys_file
 from tests.web.serving import EDGE, PREFIX, get, post
 
 if TYPE_CHECKING:
@@ -102,10 +103,7 @@ def test_a_static_token_is_shown_with_its_use() -> None:
 async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "keys.json"
-    path.write_bytes(keys_file.written(keys_file.new_keys()))
-    path.chmod(0o600)
-    keys = keys_file.load_keys(str(path))
+    keys = keys_file.load_keys(new_keys_file(tmp_path))
     token = read_tokens.sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
     verifier = Verifier([ReadTokens(lambda: keys, lambda: EMPTY.revocations, 900)])
     forged = f"{token[:-4]}{'AAAA' if token[-4:] != 'AAAA' else 'BBBB'}"

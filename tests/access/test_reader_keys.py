@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.access.reader_keys import ReaderKeys
-from gateway.access.signed.keys_file import new_keys, written
 from gateway.errors import StartError
 from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
+from tests.support.keys_files import new_keys_file
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, post, put, request
 
@@ -27,16 +27,9 @@ PATH = f"{PREFIX}/a/s"
 KEY = "Stream-Reader-Key"
 
 
-def keys_file(folder: Path) -> Path:
-    path = folder / "keys.json"
-    path.write_bytes(written(new_keys()))
-    path.chmod(0o600)
-    return path
-
-
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[Serving]:
-    file = str(keys_file(tmp_path))
+    file = new_keys_file(tmp_path)
     own = {"auth": "tokens", "reader_keys": "on"}
     async with guarded(tmp_path, own=own, keys_file=file, long_poll_timeout=0.1) as started:
         yield started
@@ -299,7 +292,7 @@ async def test_cors_exposes_the_reader_key_header(tmp_path: Path) -> None:
 async def test_reader_keys_on_a_public_route_or_without_a_secret_are_refused_at_the_start(
     own: dict[str, str], sentence: str, tmp_path: Path
 ) -> None:
-    file = str(keys_file(tmp_path)) if own["auth"] == "none" else ""
+    file = new_keys_file(tmp_path) if own["auth"] == "none" else ""
     with pytest.raises(StartError, match=sentence):
         async with guarded(tmp_path, own=own, keys_file=file):
             pass

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.access.guarded import bearer, tokens_file
-from tests.access.test_reader_keys import KEY, is_shared, keys_file
+from tests.access.test_reader_keys import KEY, is_shared
+from tests.support.keys_files import new_keys_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.web.serving import EDGE, edge_serving, get, post, put, request
 
@@ -70,7 +71,7 @@ class Origin:
 @contextlib.asynccontextmanager
 async def keyed(folder: Path, origin: Origin, guard: str = "tokens") -> AsyncIterator[Serving]:
     origin.guards = guard == "origin"
-    given = {"tokens_file": str(tokens_file(folder)), "keys_file": str(keys_file(folder))}
+    given = {"tokens_file": str(tokens_file(folder)), "keys_file": new_keys_file(folder)}
     settings = {"auth": guard, "reader_keys": "on"}
     async with (
         RawOrigin(origin) as server,

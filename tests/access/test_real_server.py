@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.access.signed import keys_file
+from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 
@@ -80,13 +80,11 @@ def bearer(token: str) -> dict[str, str]:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("tokens")
     (folder / "tokens.toml").write_text(tokens())
-    (folder / "keys.json").write_bytes(keys_file.written(keys_file.new_keys()))
-    (folder / "keys.json").chmod(0o600)
     environment = {
         "HEADGATE_WORKERS": "2",
         "HEADGATE_AUTH": "tokens,read-tokens",
         "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
-        "HEADGATE_KEYS_FILE": str(folder / "keys.json"),
+        "HEADGATE_KEYS_FILE": new_keys_file(folder),
         "HEADGATE_ADMIN_TOKENS": json.dumps([{"name": "app", "role": "operator", "token": APP}]),
         "HEADGATE_LOG_LEVEL": "debug",
         "HEADGATE_LOG_REQUESTS": "debug",

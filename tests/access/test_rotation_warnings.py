@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
-from gateway.access.signed.keys_file import new_keys, written
 from gateway.access.static.key_versions import rotated
 from gateway.access.static.rotation_warnings import KeyedRoute, removal_warnings, rotation_warnings
 from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.http1 import ask
+from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 
@@ -179,9 +179,7 @@ class Guarded(NamedTuple):
 
 
 def configuration(folder: Path) -> Path:
-    keys, config = folder / "keys.json", folder / "h.toml"
-    keys.write_bytes(written(new_keys()))
-    keys.chmod(0o600)
+    keys, config = new_keys_file(folder), folder / "h.toml"
     routes = "\n".join(
         "[[routes]]\n" + "\n".join(f'{key} = "{value}"' for key, value in route.items())
         for route in ROUTES

@@ -15,6 +15,7 @@ from gateway.access.operations import READ, Need
 from gateway.access.signed import keys_file
 from gateway.access.signed.read_tokens import verified
 from tests.admin.consoles import NOW, Switchboard, setup
+from tests.support.keys_files import new_keys_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,10 +31,7 @@ WISH = {"subject": "ann", "streams": "/v1/stream/chat"}
 
 @pytest.fixture
 def keys(tmp_path: Path) -> str:
-    path = tmp_path / "keys.json"
-    path.write_bytes(keys_file.written(keys_file.new_keys()))
-    path.chmod(0o600)
-    return str(path)
+    return new_keys_file(tmp_path)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from gateway.telemetry.inspection import (
 )
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.support.http1 import ask
+from tests.support.keys_files import new_keys_file
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.workers.several import Several
@@ -111,10 +112,7 @@ def tokens(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> str:
-    path = tmp_path / "keys.json"
-    path.write_bytes(keys_file.written(keys_file.new_keys()))
-    path.chmod(0o600)
-    return str(path)
+    return new_keys_file(tmp_path)
 
 
 # ---------------------------------------------------------------- what is shown
