@@ -55,8 +55,6 @@ MOST_ANSWERS = 1000
 # Seconds that a request waits for the end of the answer before it: clients send the next one when
 # they have got the last event, which is before the provider's response ends.
 LONGEST_WAIT_S = 1.0
-# A cookie is the first client's, and the framing and another address are the connection's.
-_NOT_STORED = frozenset({"set-cookie", "alt-svc"})
 
 
 class AnswerRequest(NamedTuple):

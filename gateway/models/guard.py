@@ -8,7 +8,9 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
-from gateway.models.upstream import TOKEN_FIELD
+from gateway.models.upstream import KEY_FIELDS, STREAM_FIELD, TOKEN_FIELD
+from gateway.protocol.responses import REQUEST_HEADERS
+from gateway.runtime.route import PageFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.access.verifier import Verifier
     from gateway.models.dialects.contract import Dialect
+
+# What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.
+_PAGE_FIELDS = (
+    f"{REQUEST_HEADERS}, Idempotency-Key, {STREAM_FIELD}, {TOKEN_FIELD}, User-Agent, X-Api-Key"
+)
+_FAMILIES = ("anthropic-", "openai-", "x-stainless-")
+
+
+def page_fields(*, has_own_key: bool) -> PageFields:
+    """Return the fields that pages may send to a model route, which may have the provider's key."""
+    tokens = KEY_FIELDS if has_own_key else {TOKEN_FIELD.lower()}
+    return PageFields(_PAGE_FIELDS, _FAMILIES, frozenset(tokens))
 
 
 class ModelGuard(TokenGuard):
@@ -32,20 +46,21 @@ class ModelGuard(TokenGuard):
         self._dialect = dialect
         self._has_own_key = has_own_key
 
-    def _token(self, headers: MultiMapping[str]) -> str | None:
+    def sent_token(self, headers: MultiMapping[str]) -> str | None:
+        """Return the token in a request, or None."""
         return self._dialect.key_of(headers) if self._has_own_key else headers.get(TOKEN_FIELD)
 
     @override
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
-        return super().known_principal(headers, self._token(headers), needs, now)
+        return super().known_principal(headers, self.sent_token(headers), needs, now)
 
     @override
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        return await super().admit(headers, self._token(headers), needs, now)
+        return await super().admit(headers, self.sent_token(headers), needs, now)
 
     @override
     @staticmethod

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 # A response that is no stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20
-# A cookie is the first client's, and the framing and another address are the connection's.
-_NOT_STORED = frozenset({"set-cookie", "alt-svc"})
+# A cookie is the first client's, and the framing and another address are the connection's. Which
+# pages may read is decided by the gateway's settings.
+_NOT_STORED = frozenset(
+    {
+        *("set-cookie", "alt-svc"),
+        *("access-control-allow-origin", "access-control-allow-credentials"),
+        "access-control-expose-headers",
+    }
+)
 
 
 def head_of(response: ClientResponse) -> ResponseEntry:

@@ -11,6 +11,7 @@ from gateway.errors import BadRequest, NotOffered
 from gateway.models.answers import AnswerBounds, AnswerProvider, ModelAnswers
 from gateway.models.counts import metrics
 from gateway.models.dialects import DIALECTS
+from gateway.models.guard import ModelGuard, page_fields
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
 from gateway.models.upstream import ProviderClient
@@ -22,6 +23,8 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
+
+    from multidict import MultiMapping
 
     from gateway.hosted.route import HostedRoute
     from gateway.models.running import RunningAnswers
@@ -57,6 +60,7 @@ class ModelRoute(StreamRoute):
         self.traffic = Traffic()
         self.dialect = DIALECTS[settings.dialect]
         self.key = key
+        self.page_fields = page_fields(has_own_key=bool(key))
         self._next_access = access
         self._most_accounts = 0
         self.upstream = ProviderClient(
@@ -89,6 +93,12 @@ class ModelRoute(StreamRoute):
             self._next_access.guard.adopt(self.access.guard)
         self.access = self._next_access
         self.answers.tokens.most_accounts = self._most_accounts
+
+    @override
+    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:
+        """Return whether a request has a token where callers of a model send it."""
+        guard = self.access.guard
+        return isinstance(guard, ModelGuard) and guard.sent_token(headers) is not None
 
     @override
     def checked(self, name: str) -> str:

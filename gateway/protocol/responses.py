@@ -38,7 +38,7 @@ RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
     " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
-    " Stream-TTL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id,"
+    " Stream-TTL, Stream-URL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id,"
     " X-Stream-Multi"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
@@ -353,13 +353,16 @@ def internal_error(request_id: str) -> Response:
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
-def preflight(*, writes: bool = True) -> Response:
-    """Return the 204 to a browser that asks what a page may send, which `writes` or only reads."""
+def preflight(*, writes: bool = True, fields: str = REQUEST_HEADERS) -> Response:
+    """Return the 204 to a browser that asks what a page may send, which `writes` or only reads.
+
+    `fields` are the names of the header fields that it may send.
+    """
     methods = METHODS if writes else READING_METHODS
     return Response(
         204,
         f"{SECURITY}Access-Control-Allow-Methods: {methods}\r\n"
-        f"Access-Control-Allow-Headers: {REQUEST_HEADERS}\r\n"
+        f"Access-Control-Allow-Headers: {fields}\r\n"
         f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
     )
 

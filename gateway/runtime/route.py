@@ -9,6 +9,7 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import NotOffered
+from gateway.protocol.responses import REQUEST_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,6 +82,18 @@ class RouteAccess(NamedTuple):
 OPEN = RouteAccess()
 
 
+class PageFields(NamedTuple):
+    """The header fields that pages of other web origins may send to a route.
+
+    `families` are beginnings of further names, and `tokens` the names of fields with a token of
+    this server; both are in lower case.
+    """
+
+    names: str = REQUEST_HEADERS
+    families: tuple[str, ...] = ()
+    tokens: frozenset[str] = frozenset({"authorization"})
+
+
 class RoutedFeed(NamedTuple):
     """A feed with the name of its stream, below the prefix of its route.
 
@@ -126,6 +139,11 @@ class StreamRoute(Protocol):
     keeps_order: bool  # of writes that are begun one after the other
     runs: RunsLike | None = None  # where the settings say that there are some
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
+    page_fields: PageFields = PageFields()
+
+    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:  # noqa: ARG002 - for routes with tokens elsewhere
+        """Return whether a request with this bearer token has a token that no browser adds."""
+        return bearer is not None
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""

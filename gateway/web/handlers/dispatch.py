@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
+from gateway.runtime.route import PageFields
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
@@ -118,7 +120,9 @@ class Handlers:
             accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
             if request.fields.origin is not None:
-                has_token = credential.token is not None and exchange.principal is not None
+                has_token = exchange.principal is not None and route.has_token(
+                    request.headers, credential.token
+                )
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
@@ -233,9 +237,7 @@ class Handlers:
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
-            is_guarded = self._lines.is_guarded and self._takes_tokens(target)
-            preflight = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
-            return RouteAnswer(preflight, cache_status.OTHER_METHOD)
+            return RouteAnswer(self._preflight(request, target), cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
@@ -246,13 +248,14 @@ class Handlers:
         path = canonical_target(raw)
         return RoutedTarget(path, path, *self._routes.find(path))
 
-    def _takes_tokens(self, target: str) -> bool:
-        """Return whether the target's route has a guard; `*` has none."""
-        try:
+    def _preflight(self, request: Request, target: str) -> Response:
+        """Return the response to a CORS preflight; the target `*` has no route, and so no guard."""
+        fields, has_guard = PageFields(), False
+        with contextlib.suppress(HeadgateError):
             route, _ = self._routes.find(split(target)[0])
-        except HeadgateError:
-            return False
-        return route.access.guard is not None
+            fields, has_guard = route.page_fields, route.access.guard is not None
+        is_guarded = self._lines.is_guarded and has_guard
+        return web_origins.preflight(request, self._lines, fields, is_guarded=is_guarded)
 
     def _front_page(self, request: Request) -> RouteAnswer:
         prefixes = [route.prefix for route in self._routes]
