@@ -48,6 +48,12 @@ class Forbidden(HeadgateError):
     code = "forbidden"
 
 
+class DestinationRefused(HeadgateError):
+    """A URL that a client names leads to a host or an address that no request may go to."""
+
+    code = "destination_refused"
+
+
 class KeysUnavailable(HeadgateError):
     """A token cannot be judged yet: its issuer's keys could not be fetched so far."""
 

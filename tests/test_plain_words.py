@@ -131,7 +131,7 @@ def classes() -> dict[str, list[str]]:
 
 def is_error(name: str, bases: dict[str, list[str]]) -> bool:
     """Return whether a class is an exception."""
-    return name in {"Exception", "ValueError", "RuntimeError"} or any(
+    return name in {"Exception", "OSError", "RuntimeError", "ValueError"} or any(
         is_error(base, bases) for base in bases.get(name, [])
     )
 

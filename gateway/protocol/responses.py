@@ -50,6 +50,7 @@ UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 STATUS: dict[type[errors.HeadgateError], int] = {
     errors.BadRequest: 400,
     errors.Unauthenticated: 401,
+    errors.DestinationRefused: 403,
     errors.Forbidden: 403,
     errors.ProducerFenced: 403,
     errors.WebOriginRefused: 403,

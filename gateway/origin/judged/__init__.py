@@ -1,0 +1,1 @@
+"""Connections to hosts that a client or a subscriber names."""

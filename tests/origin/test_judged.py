@@ -1,0 +1,119 @@
+"""Connections to hosts that clients name: real lookups, real sockets, real redirects."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.errors import DestinationRefused
+    from gateway.origin.judged.connector import LookUp
+
+OPEN = AllowedHosts([allowed_host("http://localhost:*")])
+INSIDE = AllowedHosts([], [allowed_host("http://localhost:*")])
+
+
+class Server:
+    """A server on loopback that counts its connections, and redirects where it is told to."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self.location = ""
+
+    async def handle(self, _: web.BaseRequest) -> web.Response:
+        self.connections += 1
+        if self.location:
+            return web.Response(status=302, headers={"Location": self.location})
+        return web.Response(text="inside")
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Server]:
+    server = Server()
+    runner = web.ServerRunner(web.Server(server.handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.port = runner.addresses[0][1]
+    try:
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+async def get(hosts: AllowedHosts, url: str, look_up: LookUp = addresses_of) -> str:
+    """Return the body of a response, over a judged connection."""
+    connector = JudgedConnector(hosts, look_up=look_up)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(url) as response,
+    ):
+        return await response.text()
+
+
+async def refused(
+    hosts: AllowedHosts, url: str, look_up: LookUp = addresses_of
+) -> DestinationRefused | None:
+    """Return the refusal of a request."""
+    with pytest.raises(aiohttp.ClientConnectorError) as failure:
+        await get(hosts, url, look_up)
+    return refusal_in(failure.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+async def test_a_host_on_loopback_is_not_connected_to(host: str) -> None:
+    async with serving() as server:
+        assert await refused(OPEN, f"http://{host}:{server.port}/") is not None
+        assert server.connections == 0
+
+
+async def test_a_permitted_host_on_loopback_is_connected_to() -> None:
+    async with serving() as server:
+        assert await get(INSIDE, f"http://localhost:{server.port}/") == "inside"
+
+
+async def test_a_redirect_from_a_permitted_host_to_a_refused_address_is_not_followed() -> None:
+    async with serving() as first, serving() as second:
+        first.location = f"http://127.0.0.1:{second.port}/"
+        assert await refused(INSIDE, f"http://localhost:{first.port}/") is not None
+        assert (first.connections, second.connections) == (1, 0)
+
+
+async def test_a_name_with_one_refused_address_among_public_ones_is_refused() -> None:
+    async def looked_up(*_: object) -> list[str]:
+        return ["8.8.8.8", "127.0.0.1"]
+
+    async with serving() as server:
+        url = f"http://rebinding.example:{server.port}/"
+        assert await refused(OPEN, url, looked_up) is not None
+        assert server.connections == 0
+
+
+async def test_the_connection_goes_to_the_judged_address_without_a_second_lookup() -> None:
+    async def looked_up(*_: object) -> list[str]:
+        return [answers.pop(0)]
+
+    answers = ["127.0.0.1", "169.254.169.254"]  # of a name server that rebinds the name
+    hosts = AllowedHosts([], [allowed_host("http://rebinding.example:*")])
+    async with serving() as server:
+        url = f"http://rebinding.example:{server.port}/"
+        assert await get(hosts, url, looked_up) == "inside"
+        assert await refused(hosts, url, looked_up) is not None
+    assert not answers
+
+
+async def test_a_name_that_cannot_be_looked_up_is_no_refusal() -> None:
+    async def looked_up(*_: object) -> list[str]:
+        raise OSError("no such name")
+
+    assert await refused(OPEN, "http://nowhere.example/", looked_up) is None
