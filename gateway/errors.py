@@ -281,6 +281,16 @@ class OriginBroken(HeadgateError):
     code = "origin_broken"
 
 
+class AnswerTooLong(HeadgateError):
+    """The answer of a model has more bytes than may be stored."""
+
+    code = "answer_too_long"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is over {limit} bytes: see max_answer_size")
+        self.limit = limit
+
+
 class OriginBusy(HeadgateError):
     """The origin has answered 429 or 5xx; `again_s` is its Retry-After in seconds."""
 

@@ -7,6 +7,7 @@ appended first, and then sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
@@ -15,8 +16,7 @@ from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import response_id
 from gateway.models.recent_events import RecentEvents
-from gateway.models.sse_events import WholeEvents, events_of
-from gateway.models.upstream import body_parts
+from gateway.models.sse_events import events_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.logs import log
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from aiohttp import ClientResponse
-
     from gateway.models.dialects.contract import Dialect
+    from gateway.models.provider.events import AnswerEvents
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
@@ -51,7 +50,7 @@ class StoredResponse(NamedTuple):
     Its events are stored as they come; a body that does not stream is complete already.
     """
 
-    response: ClientResponse | bytes
+    response: AnswerEvents | bytes
     head: ResponseEntry
 
 
@@ -201,14 +200,9 @@ class WrittenAnswer:
             return
         self._add_to_record(response.head)
         self._set_response(response.head)
-        splitter = WholeEvents()
-        async for part in body_parts(response.response):
-            events = splitter.feed(part)
-            if events:
+        async with contextlib.aclosing(response.response.parts()) as parts:
+            async for events in parts:
                 await self._append(events)
-        if rest := splitter.rest():
-            # What follows in a named stream must not continue this event.
-            await self._append(rest + b"\n\n" if self.request.is_in_named_stream else rest)
 
     async def _append(self, events: bytes, counted: bytes | None = None) -> None:
         """Append events, or a whole body of which `counted` is an event with the same tokens."""

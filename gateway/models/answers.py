@@ -22,17 +22,9 @@ from gateway.errors import (
     StreamLimit,
 )
 from gateway.models import record
-from gateway.models.answer import (
-    EVENT_STREAM,
-    RESTARTED,
-    StoredResponse,
-    WholeResponse,
-    WrittenAnswer,
-    content_type_of,
-)
+from gateway.models.answer import RESTARTED, WrittenAnswer, content_type_of
 from gateway.models.counts.listed import ListedAnswers
 from gateway.models.counts.tokens import TokenCounts
-from gateway.models.responses import head_of, is_storable, whole_body
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.models.stored import StoredAnswers, stored_answers
 
@@ -41,12 +33,12 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from gateway.models.dialects.contract import Dialect
+    from gateway.models.answer import StoredResponse, WholeResponse
+    from gateway.models.provider.calls import AnswerProvider
     from gateway.models.record import AnswerRecord, Outcome
     from gateway.models.running import RunningAnswers
     from gateway.models.stored import StoredAnswer
     from gateway.models.streams import AnswerStreams
-    from gateway.models.upstream import ProviderClient
 
 # The folder of streams that callers have named.
 NAMED = "chats"
@@ -90,14 +82,6 @@ class NamedPlace(NamedTuple):
     name: str
     owner: str
     key: str | None
-
-
-class AnswerProvider(NamedTuple):
-    """The provider of answers: the prefix of its route, its dialect, and its servers."""
-
-    prefix: str
-    dialect: Dialect
-    upstream: ProviderClient
 
 
 class AnswerBounds(NamedTuple):
@@ -316,23 +300,15 @@ class ModelAnswers:
         """Create the streams of an answer while its provider is called."""
         creating = asyncio.ensure_future(self._create(answer))
         try:
-            response = await self._provider.upstream.request(
-                "POST", request.target, request.fields, request.body
-            )
+            served = await self._provider.call(request)
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
         try:
             await creating
-            head = head_of(response)
-            if is_storable(response) and response.content_type == EVENT_STREAM:
-                return StoredResponse(response, head)
-            body = await whole_body(response)
-            if is_storable(response) and answer.request.is_whole and body:
-                return StoredResponse(body, head)
-            return WholeResponse(head, body)
+            return await self._provider.read_response(served, request)
         except BaseException:
-            response.close()
+            served.response.close()
             raise
 
     async def _create(self, answer: WrittenAnswer) -> None:

@@ -8,13 +8,14 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest, NotOffered
-from gateway.models.answers import AnswerBounds, AnswerProvider, ModelAnswers
+from gateway.models.answers import AnswerBounds, ModelAnswers
 from gateway.models.counts import metrics
 from gateway.models.dialects import DIALECTS
 from gateway.models.guard import ModelGuard, page_fields
+from gateway.models.provider.calls import AnswerProvider
+from gateway.models.provider.client import ProviderClient
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
-from gateway.models.upstream import ProviderClient
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.runtime.route import StreamRoute
 from gateway.telemetry import traffic_metrics
@@ -68,11 +69,14 @@ class ModelRoute(StreamRoute):
             self.dialect.key_fields(key) if key else {},
             head_timeout_s=settings.head_timeout,
             read_timeout_s=settings.read_timeout,
+            retries=settings.retries,
         )
         folder = settings.streams.removeprefix(streams.prefix).removeprefix("/")
         self.streams = AnswerStreams(streams, folder, settings.ttl)
         self.answers = ModelAnswers(
-            AnswerProvider(self.prefix, self.dialect, self.upstream),
+            AnswerProvider(
+                self.prefix, self.dialect, self.upstream, settings.max_answer_size, settings.resume
+            ),
             self.streams,
             AnswerBounds(settings.max_answers, settings.max_client_answers),
             running,
@@ -130,7 +134,7 @@ class ModelRoute(StreamRoute):
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        yield from metrics.samples(self.prefix, self.answers)
+        yield from metrics.samples(self.prefix, self.answers, self.upstream)
 
     @override
     async def list_streams(self, question: ListStreams) -> NoReturn:

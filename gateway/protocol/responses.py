@@ -78,6 +78,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.LimitReached: 503,
     errors.LogUnavailable: 503,
     errors.ServerStopping: 503,
+    errors.AnswerTooLong: 502,
     errors.OriginBroken: 502,
     errors.OriginBehind: 503,
     errors.OriginBusy: 503,

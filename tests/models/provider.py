@@ -13,13 +13,14 @@ from tests.models.answers import chat_completion, message, response
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 ANSWERS = {
     "/v1/chat/completions": chat_completion,
     "/v1/responses": response,
     "/v1/messages": message,
 }
+RETRIEVED = "/v1/responses/resp_1"
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
 ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
 WHOLE = {
@@ -47,8 +48,14 @@ class Provider:
         self.left = 0  # requests whose client was gone before the end of the answer
         self.has_left = asyncio.Event()  # once one was
         self.statuses: list[int] = []  # of the next requests, instead of an answer
+        self.refusal_fields: dict[str, str] = {}  # of these refusals
+        self.breaks_before_head = False
         self.lingers: asyncio.Event | None = None  # awaited before the end of an answer
         self.cuts_after: int | None = None  # events, then it breaks the connection
+        self.cuts: list[int] = []  # the same of the next responses, each in bytes
+        self.skips = 0  # events that are missing where it resumes; below 0, that are doubled
+        self._heads = asyncio.Event()  # awaited before a head
+        self._heads.set()
         self._allowed: asyncio.Semaphore | None = None  # None: all of them
 
     @property
@@ -59,6 +66,10 @@ class Provider:
         """Let no more events go, until `allow`."""
         self._allowed = asyncio.Semaphore(0)
 
+    def hold_heads(self) -> None:
+        """Begin no more answers."""
+        self._heads.clear()
+
     def allow(self, events: int = 1_000_000) -> None:
         """Let so many more events go."""
         assert self._allowed is not None, "nothing is held"
@@ -67,14 +78,21 @@ class Provider:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request)
+        if self.breaks_before_head:
+            assert request.transport is not None
+            request.transport.abort()
         if self.statuses:
             refusal = {"error": {"message": "try later", "type": "server_error"}}
-            return web.json_response(refusal, status=self.statuses.pop(0))
+            status = self.statuses.pop(0)
+            return web.json_response(refusal, status=status, headers=self.refusal_fields)
+        if request.path == RETRIEVED and request.query.get("stream") == "true":
+            first = int(request.query["starting_after"]) + 1 + self.skips
+            return await self._stream(request, response()[first:])
         if request.path not in ANSWERS:
             return web.json_response(ELSE)
         if not json.loads(await request.read()).get("stream"):
             return await self._whole()
-        return await self._stream(request)
+        return await self._stream(request, ANSWERS[request.path]())
 
     async def _whole(self) -> web.Response:
         try:
@@ -85,18 +103,25 @@ class Provider:
             raise
         return web.json_response(WHOLE)
 
-    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.BaseRequest, events: Sequence[bytes]
+    ) -> web.StreamResponse:
+        await self._heads.wait()
         answer = web.StreamResponse(headers=HEAD)
         await answer.prepare(request)
+        assert request.transport is not None
+        left = self.cuts.pop(0) if self.cuts else None
         try:
-            for number, one in enumerate(ANSWERS[request.path]()):
+            for number, one in enumerate(events):
                 if self._allowed is not None:
                     await self._allowed.acquire()
                 if number == self.cuts_after:
-                    assert request.transport is not None
                     request.transport.abort()
                     break
-                await answer.write(one)
+                await answer.write(one[:left])
+                if left is not None and (left := left - len(one)) <= 0:
+                    request.transport.close()  # behind what was written, amid the body
+                    break
             if self.lingers is not None:
                 await self.lingers.wait()
         except (ConnectionError, asyncio.CancelledError):

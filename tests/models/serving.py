@@ -41,5 +41,7 @@ def gateway_before(
 def models(provider: Provider, settings: Mapping[str, object] | None = None) -> str:
     """Return the setting for the two routes."""
     common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
-    dialects = (OPENAI, "openai"), (ANTHROPIC, "anthropic")
-    return json.dumps([{"prefix": at, "dialect": name, **common} for at, name in dialects])
+    openai = {"prefix": OPENAI, "dialect": "openai", **common}
+    anthropic = {"prefix": ANTHROPIC, "dialect": "anthropic", **common}
+    anthropic.pop("resume", None)  # which is of the other one
+    return json.dumps([openai, anthropic])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.models.answers import ModelAnswers
+    from gateway.models.provider.client import ProviderClient
 
 RUNNING = gauge(
     "headgate_model_answers_running", "Answers of models that are written now.", "route"
@@ -40,11 +41,23 @@ TOKENS = counter(
     "account",
     "kind",
 )
-DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS)
+RETRIED = counter(
+    "headgate_model_retries_total",
+    "Requests that were sent to a provider again, or to the next of its servers.",
+    "route",
+)
+RESUMED = counter(
+    "headgate_model_answers_resumed_total",
+    "Lost connections whose background response was retrieved from the provider.",
+    "route",
+)
+DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS, RETRIED, RESUMED)
 
 
-def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
-    """Yield the samples of one route."""
+def samples(route: str, answers: ModelAnswers, upstream: ProviderClient) -> Iterator[Sample]:
+    """Yield the samples of one route and its provider."""
+    yield Sample(RETRIED, (route,), upstream.repeated_requests)
+    yield Sample(RESUMED, (route,), upstream.resumed_responses)
     yield Sample(RUNNING, (route,), len(answers.running))
     for outcome in get_args(Outcome):
         yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])

@@ -15,15 +15,27 @@ LONGEST_ID = 256  # characters; the ids of OpenAI have about 55
 CANCELLED = EarlyEnd("response_cancelled", "the response was cancelled")
 NOT_ENDED = EarlyEnd("server_error", "the provider ended the response without its last event")
 _UNDER_WAY = frozenset({"queued", "in_progress"})
+_LAST = frozenset(
+    {
+        *("response.completed", "response.incomplete", "response.failed", "response.cancelled"),
+        "error",
+    }
+)
 
 
-class _Numbered(msgspec.Struct):
-    """An event with its number, if it has one."""
+class EventHead(msgspec.Struct):
+    """The type and the number of an event, if it has them."""
 
+    type: str | None = None
     sequence_number: int | None = None
 
+    @property
+    def is_last(self) -> bool:
+        """True for the last event of a response."""
+        return self.type in _LAST
 
-_numbered = msgspec.json.Decoder(_Numbered)
+
+_heads = msgspec.json.Decoder(EventHead)
 
 
 def response_id(events: bytes) -> str | None:
@@ -37,16 +49,26 @@ def response_id(events: bytes) -> str | None:
     return None
 
 
-def sequence_number(event: bytes, default: int | None) -> int | None:
-    """Return the number of an event; `default` if it has data without a number."""
+def event_head(event: bytes) -> EventHead | None:
+    """Return the type and number of an event; None if it has no data.
+
+    Data that is no JSON object has neither.
+    """
     for line in event.splitlines():
         if line.startswith(b"data:"):
             try:
-                number = _numbered.decode(line[5:]).sequence_number
+                return _heads.decode(line[5:])
             except msgspec.DecodeError:
-                return default
-            return default if number is None else number
+                return EventHead()
     return None
+
+
+def sequence_number(event: bytes, default: int | None) -> int | None:
+    """Return the number of an event; `default` if it has data without a number."""
+    head = event_head(event)
+    if head is None:
+        return None
+    return default if head.sequence_number is None else head.sequence_number
 
 
 class ResponseState:

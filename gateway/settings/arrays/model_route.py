@@ -13,13 +13,14 @@ from gateway.settings.reading.kinds import (
     Flag,
     Prefix,
     Seconds,
+    Size,
     ValueKind,
     WholeSeconds,
     check_origin,
     split_origins,
 )
 from gateway.settings.reading.tables import Table, setting
-from gateway.settings.reading.units import DAY_S, HOUR_S, YEAR_S
+from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
 from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPattern
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ModelSettings(Table):
     )
     upstream: Upstream = setting(
         description="URL of the provider's API, without /v1; of several, the first that can be "
-        "reached.",
+        "reached and does not refuse.",
     )
     dialect: Literal["openai", "anthropic"] = setting(
         description="API that the provider speaks: openai has /v1/chat/completions and "
@@ -101,12 +102,32 @@ class ModelSettings(Table):
         le=HOUR_S,
         description="Longest wait for the next part of the provider's response.",
     )
+    retries: Count = setting(
+        0,
+        ge=0,
+        le=10,
+        description="How often a request for an answer is sent again that all servers refuse with "
+        "429, 500, 502, 503 or 529, or by x-should-retry, after their Retry-After.",
+    )
+    resume: Flag = setting(
+        False,
+        description="Retrieve the rest of a background response from the provider (dialect openai) "
+        "where the connection to it is lost.",
+    )
     max_response: Seconds = setting(
         0.0,
         ge=0,
         le=HOUR_S,
         description="Longest time of one response with an answer, which then ends behind an event; "
         "the client goes on by Last-Event-ID or starting_after. 0 means no limit.",
+    )
+    # Answers with images in base64 have some ten MiB.
+    max_answer_size: Size = setting(
+        256 << 20,
+        ge=1,
+        le=1024 * GIB,
+        description="Longest answer; a longer one ends behind its last event that fits, with an "
+        "error. One that does not stream may have 16 MiB at most.",
     )
     # Each takes a connection to the provider and up to 80 KiB.
     max_answers: Count = setting(
@@ -143,6 +164,8 @@ def check_beside(models: Sequence[ModelSettings], routes: Sequence[Route]) -> No
 def _why_not_beside(model: ModelSettings, routes: Sequence[Route]) -> Iterator[tuple[str, str]]:
     if any(model.prefix == route.prefix for route in routes):
         yield "prefix", "not be the prefix of one of the routes too"
+    if model.resume and model.dialect != "openai":
+        yield "resume", "be false with this dialect, which retrieves no responses"
     route = route_of_streams(model, routes)
     if route is None:
         yield "streams", "be the prefix of one of the routes, or below it"

@@ -14,10 +14,10 @@ from gateway.models.answer import WholeResponse
 from gateway.models.answers import AnswerRequest
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
+from gateway.models.provider.client import STREAM_FIELD, ProvidedBody
+from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
-from gateway.models.responses import head_of
 from gateway.models.retrieval import StoredEvents
-from gateway.models.upstream import STREAM_FIELD, ProvidedBody
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split, taken_out

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE, end_to_end
 from gateway.protocol.http.identity import drop_cookie
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 
-    from aiohttp import ClientResponse
+    from aiohttp import ClientResponse, StreamReader
     from multidict import CIMultiDict, MultiMapping
+
+    from gateway.errors import HeadgateError
 
 TOKEN_FIELD = "Headgate-Token"
 STREAM_FIELD = "Headgate-Stream"
@@ -37,6 +41,13 @@ _CONNECT_S = 10.0
 _KEEP_ALIVE_S = 30.0  # providers close idle connections after a minute or more
 
 
+class ServedResponse(NamedTuple):
+    """A provider's response, and the URL of the server that gave it."""
+
+    response: ClientResponse
+    server: str
+
+
 class ProviderClient:
     """The provider's servers: the first that can be reached gets each request."""
 
@@ -47,15 +58,20 @@ class ProviderClient:
         *,
         head_timeout_s: float,
         read_timeout_s: float,
+        retries: int = 0,
     ) -> None:
-        """Send `key_fields` in place of the client's key; without any, the client's is sent."""
+        """Send `key_fields` in place of the client's key; without any, the client's is sent.
+
+        Requests for answers that are refused by all servers are sent `retries` times again.
+        """
         self._urls = urls
         self._key_fields = key_fields
         self._head_timeout_s = head_timeout_s
-        self._timeout = ClientTimeout(
-            total=None, sock_connect=_CONNECT_S, sock_read=max(head_timeout_s, read_timeout_s)
-        )
+        self._read_timeout_s = read_timeout_s
+        self._retries = retries
         self._session: ClientSession | None = None
+        self.repeated_requests = 0  # to another server, or to all of them again
+        self.resumed_responses = 0
 
     def open(self) -> None:
         """Prepare connections on the running loop."""
@@ -64,7 +80,7 @@ class ProviderClient:
             cookie_jar=DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=_NOT_ADDED,
-            timeout=self._timeout,
+            timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
             auto_decompress=False,
             read_bufsize=1 << 16,
         )
@@ -101,12 +117,63 @@ class ProviderClient:
         """
         for url in self._urls[:-1]:
             try:
-                return await self._request(url, method, target, fields, body)
+                return await self.send(url, method, target, fields, body)
+            except OriginUnreachable:
+                self.repeated_requests += 1
+        return await self.send(self._urls[-1], method, target, fields, body)
+
+    async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ServedResponse:
+        """Request an answer, and return the response once its head has come.
+
+        The next server is called where one cannot be reached or refuses the request. A request
+        whose response broke off is never sent again: its answer may have been paid for. Raises
+        OriginUnreachable if no server can be reached, OriginTimeout, OriginBroken.
+        """
+        for failures in range(self._retries):
+            served = await self._call_each(target, fields, body)
+            headers = None
+            if served is not None:
+                headers = served.response.headers
+                if not may_be_repeated(served.response.status, headers):
+                    return served
+            pause = pause_s(headers, failures, random.random())  # noqa: S311 - spreads the calls
+            if served is not None:
+                if pause is None:
+                    return served
+                served.response.close()
+            await asyncio.sleep(pause or 0.0)
+            self.repeated_requests += 1
+        served = await self._call_each(target, fields, body)
+        if served is None:
+            raise OriginUnreachable(f"{' and '.join(self._urls)} cannot be reached")
+        return served
+
+    async def _call_each(
+        self, target: str, fields: MultiMapping[str], body: bytes
+    ) -> ServedResponse | None:
+        """Return the response of the first server that does not refuse, or else the last refusal.
+
+        Return None if no server can be reached.
+        """
+        refusal: ServedResponse | None = None
+        for url in self._urls:
+            self.repeated_requests += url is not self._urls[0]
+            try:
+                response = await self.send(url, "POST", target, fields, body)
             except OriginUnreachable:
                 continue
-        return await self._request(self._urls[-1], method, target, fields, body)
+            except BaseException:
+                if refusal is not None:
+                    refusal.response.close()
+                raise
+            if refusal is not None:
+                refusal.response.close()
+            refusal = ServedResponse(response, url)
+            if not may_be_repeated(response.status, response.headers):
+                break
+        return refusal
 
-    async def _request(
+    async def send(
         self,
         url: str,
         method: str,
@@ -114,10 +181,14 @@ class ProviderClient:
         fields: MultiMapping[str],
         body: bytes | AsyncIterable[bytes] | None,
     ) -> ClientResponse:
+        """Send a request to one server, and return the response once its head has come.
+
+        Raises OriginUnreachable, OriginTimeout, OriginBroken.
+        """
         assert self._session is not None, "it is opened at the start"
         try:
             async with asyncio.timeout(self._head_timeout_s):
-                return await self._session.request(
+                response = await self._session.request(
                     method, f"{url}{target}", headers=fields, data=body, allow_redirects=False
                 )
         except TimeoutError as error:
@@ -127,6 +198,11 @@ class ProviderClient:
             raise OriginUnreachable(f"{url} cannot be reached") from error
         except aiohttp.ClientError as error:
             raise OriginBroken(f"{url} broke off before it answered") from error
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:  # else all has come already
+            connection.protocol.read_timeout = self._read_timeout_s
+            connection.protocol.start_timeout()
+        return response
 
 
 class ProvidedBody:
@@ -148,14 +224,30 @@ class ProvidedBody:
 async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
     """Yield the parts of a body as they come, and then close the response.
 
-    Raises OriginTimeout or OriginBroken when they end too early.
+    Raises OriginTimeout or OriginBroken when they end too early, behind all that has come.
     """
+    broken: Exception | None = None
     try:
-        async for part in response.content.iter_any():
-            yield part
-    except TimeoutError as error:
-        raise OriginTimeout("the provider stopped in the middle of its answer") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise OriginBroken("the connection to the provider broke off") from error
+        try:
+            async for part in response.content.iter_any():
+                yield part
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            broken = error
+        if broken is not None:
+            if part := _unread(response.content):
+                yield part
+            raise _failure(broken) from broken
     finally:
         response.close()
+
+
+def _unread(content: StreamReader) -> bytes:
+    """Return what has come of a body that is broken, which its reader refuses to give."""
+    content.set_exception(None)  # type: ignore[arg-type]
+    return content.read_nowait()
+
+
+def _failure(broken: Exception) -> HeadgateError:
+    if isinstance(broken, TimeoutError):
+        return OriginTimeout("the provider stopped in the middle of its answer")
+    return OriginBroken("the connection to the provider broke off")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gateway.errors import BodyTooLarge
+from gateway.errors import AnswerTooLong
+from gateway.models.provider.client import body_parts
 from gateway.models.record import ResponseEntry
-from gateway.models.upstream import body_parts
 from gateway.protocol.http.forwarding import end_to_end
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ def is_storable(response: ClientResponse) -> bool:
     )
 
 
-async def whole_body(response: ClientResponse) -> bytes:
-    """Return the body of a response. Raises BodyTooLarge, OriginTimeout or OriginBroken."""
-    body = b""
+async def whole_body(response: ClientResponse, longest: int) -> bytes:
+    """Return the body of a response. Raises AnswerTooLong, OriginTimeout or OriginBroken."""
+    longest = min(longest, LONGEST_WHOLE)
+    parts, size = [], 0
     async for part in body_parts(response):
-        body += part
-        if len(body) > LONGEST_WHOLE:
-            raise BodyTooLarge(LONGEST_WHOLE)
-    return body
+        parts.append(part)
+        size += len(part)
+        if size > longest:
+            raise AnswerTooLong(longest)
+    return b"".join(parts)

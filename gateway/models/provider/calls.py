@@ -1,0 +1,59 @@
+"""The provider of a route's answers: called once for each, and its response taken as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.models.answer import EVENT_STREAM, StoredResponse, WholeResponse
+from gateway.models.provider.events import AnswerEvents, BackgroundResponse
+from gateway.models.provider.responses import LONGEST_WHOLE, head_of, is_storable, whole_body
+
+if TYPE_CHECKING:
+    from gateway.models.answers import AnswerRequest
+    from gateway.models.dialects.contract import Dialect
+    from gateway.models.provider.client import ProviderClient, ServedResponse
+
+
+class AnswerProvider(NamedTuple):
+    """The provider of answers: the prefix of its route, its dialect, and its servers.
+
+    An answer has up to `longest` bytes. With `resumes`, background responses are retrieved from
+    the provider where the connection is lost.
+    """
+
+    prefix: str
+    dialect: Dialect
+    upstream: ProviderClient
+    longest: int
+    resumes: bool
+
+    async def call(self, request: AnswerRequest) -> ServedResponse:
+        """Return the response to a request once its head has come. Raises HeadgateError."""
+        return await self.upstream.call(request.target, request.fields, request.body)
+
+    async def read_response(
+        self, served: ServedResponse, request: AnswerRequest
+    ) -> StoredResponse | WholeResponse:
+        """Return a response as it is to be stored, or whole if it is not. Raises HeadgateError."""
+        response = served.response
+        head = head_of(response)
+        if not is_storable(response):
+            return WholeResponse(head, await whole_body(response, LONGEST_WHOLE))
+        if response.content_type == EVENT_STREAM:
+            completion = b"" if request.stream is None else b"\n\n"  # before what may follow
+            background = self._background(served, request)
+            events = AnswerEvents(response, self.longest, background, completion)
+            return StoredResponse(events, head)
+        body = await whole_body(response, self.longest)
+        if request.is_whole and body:
+            return StoredResponse(body, head)
+        return WholeResponse(head, body)
+
+    def _background(
+        self, served: ServedResponse, request: AnswerRequest
+    ) -> BackgroundResponse | None:
+        """Return the response if it goes on without its connection, and may be retrieved."""
+        path = self.dialect.retrieved_path
+        if not (self.resumes and request.in_background) or request.path != path:
+            return None
+        return BackgroundResponse(self.upstream, served, path, request.fields)

@@ -1,0 +1,191 @@
+"""The events of a provider's answer: whole, bounded, and resumed where the connection is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from gateway.errors import AnswerTooLong, HeadgateError, OriginBroken, OriginTimeout
+from gateway.models.answer import EVENT_STREAM
+from gateway.models.dialects.responses import EventHead, event_head, response_id
+from gateway.models.provider.client import body_parts
+from gateway.models.provider.refusals import may_be_repeated, pause_s
+from gateway.models.provider.responses import is_storable
+from gateway.models.sse_events import WholeEvents, events_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from aiohttp import ClientResponse
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.models.provider.client import ProviderClient, ServedResponse
+
+# Tries in a row that bring no event; with the pauses between them half a minute.
+MOST_FAILURES = 8
+_OF_A_BODY = ("Content-Type", "Content-Encoding", "Idempotency-Key")
+
+
+class AnswerEvents:
+    """The events of one answer, from a response that has begun."""
+
+    def __init__(
+        self,
+        response: ClientResponse,
+        longest: int,
+        background: BackgroundResponse | None = None,
+        completion: bytes = b"",
+    ) -> None:
+        """End the answer behind `longest` bytes.
+
+        Without a `background` response it ends where the connection breaks off.
+        Add `completion` to an incomplete event at its end.
+        """
+        self._response = response
+        self._longest = longest
+        self._background = background
+        self._completion = completion
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """Yield whole events in parts, and at last the bytes of an incomplete one, if any.
+
+        Raises OriginTimeout, OriginBroken, and AnswerTooLong behind the last event that fits.
+        """
+        left = self._longest
+        try:
+            async for events in self._unbounded():
+                if len(events) > left:
+                    if fitting := _beginning(events, left):
+                        yield fitting
+                    raise AnswerTooLong(self._longest)
+                left -= len(events)
+                yield events
+        finally:
+            self._response.close()
+
+    async def _unbounded(self) -> AsyncGenerator[bytes]:
+        while True:
+            lost: HeadgateError | None = None
+            splitter = WholeEvents()
+            try:
+                async for events in self._received(splitter):
+                    yield events
+            except (OriginBroken, OriginTimeout) as error:
+                lost = error
+            if not await self._is_resumed(lost):
+                break
+        if rest := splitter.rest():
+            yield rest + self._completion
+
+    async def _received(self, splitter: WholeEvents) -> AsyncGenerator[bytes]:
+        """Yield the whole events of the current response that have not come before."""
+        async for part in body_parts(self._response):
+            events = splitter.feed(part)
+            if self._background is not None:
+                events = self._background.new_events(events)
+            if events:
+                yield events
+
+    async def _is_resumed(self, lost: HeadgateError | None) -> bool:
+        """Return whether the answer goes on in another response. Raises `lost` if it should."""
+        if self._background is None:
+            if lost is not None:
+                raise lost
+            return False
+        if self._background.is_complete:
+            return False
+        self._response = await self._background.resumed(
+            lost or OriginBroken("the provider ended the response without its last event")
+        )
+        return True
+
+
+class BackgroundResponse:
+    """The way to the rest of a background response whose connection is lost.
+
+    It is retrieved from the server that makes it, behind the last event that came: no other answer
+    is ever requested.
+    """
+
+    def __init__(
+        self, client: ProviderClient, served: ServedResponse, path: str, fields: CIMultiDict[str]
+    ) -> None:
+        """Send requests below `path` with the header `fields` of the request for the answer."""
+        self.is_complete = False
+        self._client = client
+        self._server = served.server
+        self._path = path
+        self._fields = fields.copy()
+        for name in _OF_A_BODY:
+            self._fields.popall(name, None)
+        self._id: str | None = None
+        self._latest: int | None = None  # sequence number of the last event
+        self._failures = 0  # since an event came
+        self._is_resumed = False
+
+    def new_events(self, events: bytes) -> bytes:
+        """Return those of some whole events that have not come before.
+
+        Raises OriginBroken if one is missing before them.
+        """
+        if self._id is None:
+            self._id = response_id(events)
+        new = []
+        for event in events_of(events):
+            head = event_head(event) or EventHead()
+            number = head.sequence_number
+            if number is not None:
+                if self._latest is not None and number <= self._latest:
+                    continue
+                self._check_follows(number)
+                self._latest, self._failures, self._is_resumed = number, 0, False
+            self.is_complete = self.is_complete or head.is_last
+            new.append(event)
+        return b"".join(new)
+
+    def _check_follows(self, number: int) -> None:
+        if self._is_resumed and self._latest is not None and number != self._latest + 1:
+            self._failures = MOST_FAILURES  # it has not stored the events in between
+            raise OriginBroken(f"the provider resumed at {number} behind event {self._latest}")
+
+    async def resumed(self, lost: HeadgateError) -> ClientResponse:
+        """Return a response with the events behind the last one. Raises `lost` if there is none."""
+        refusal: MultiMapping[str] | None = None
+        while self._id is not None and self._latest is not None and self._failures < MOST_FAILURES:
+            if self._failures:
+                chance = random.random()  # noqa: S311 - spreads the calls
+                pause = pause_s(refusal, self._failures - 1, chance)
+                if pause is None:
+                    break
+                await asyncio.sleep(pause)
+            self._failures += 1
+            refusal = None
+            try:
+                response = await self._retrieved(self._id, self._latest)
+            except HeadgateError:
+                continue
+            if is_storable(response) and response.content_type == EVENT_STREAM:
+                self._is_resumed = True
+                self._client.resumed_responses += 1
+                return response
+            response.close()
+            if not may_be_repeated(response.status, response.headers):
+                break
+            refusal = response.headers
+        raise lost
+
+    async def _retrieved(self, response_id: str, latest: int) -> ClientResponse:
+        target = f"{self._path}/{quote(response_id, safe='')}?stream=true&starting_after={latest}"
+        return await self._client.send(self._server, "GET", target, self._fields, None)
+
+
+def _beginning(events: bytes, length: int) -> bytes:
+    """Return as many whole events as fit into a length."""
+    end = 0
+    for event in events_of(events):
+        if end + len(event) > length:
+            break
+        end += len(event)
+    return events[:end]
