@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
 from gateway.models import record
@@ -21,11 +21,10 @@ from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import Dialect
-    from gateway.models.provider.events import AnswerEvents
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
@@ -41,7 +40,14 @@ RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of th
 
 def content_type_of(request: RequestEntry) -> str:
     """Return the content type of the stream with the answer to a request."""
-    return WHOLE_BODY if request.is_whole else EVENT_STREAM
+    return WHOLE_BODY if request.is_whole or request.is_plain else EVENT_STREAM
+
+
+class AnswerParts(Protocol):
+    """The parts of an answer, each of which is stored when it comes."""
+
+    def parts(self) -> AsyncGenerator[bytes]:
+        """Yield the parts. Raises HeadgateError behind all of them where the answer is broken."""
 
 
 class StoredResponse(NamedTuple):
@@ -50,7 +56,7 @@ class StoredResponse(NamedTuple):
     Its events are stored as they come; a body that does not stream is complete already.
     """
 
-    response: AnswerEvents | bytes
+    response: AnswerParts | bytes
     head: ResponseEntry
 
 
@@ -206,7 +212,8 @@ class WrittenAnswer:
 
     async def _append(self, events: bytes, counted: bytes | None = None) -> None:
         """Append events, or a whole body of which `counted` is an event with the same tokens."""
-        messages = [*events_of(events)] if counted is None else [events]
+        is_body = counted is not None or self.request.is_plain
+        messages = [events] if is_body else [*events_of(events)]
         self._dialect.add_usage(counted or events, self.counts.usage)
         self.counts.count(len(messages), len(events), self._clock())
         appended = self.streams.append(self.name, content_type_of(self.request), messages)

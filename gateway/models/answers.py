@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import secrets
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 from gateway.errors import (
     BadRequest,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from gateway.models.answer import StoredResponse, WholeResponse
-    from gateway.models.provider.calls import AnswerProvider
+    from gateway.models.provider.contract import AnswerProviderLike
     from gateway.models.record import AnswerRecord, Outcome
     from gateway.models.running import RunningAnswers
     from gateway.models.stored import StoredAnswer
@@ -55,7 +55,7 @@ class AnswerRequest(NamedTuple):
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
     `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
-    stream.
+    stream; one that `is_plain` is stored as it comes, and its `target` is a whole URL.
     """
 
     owner: bytes
@@ -69,10 +69,14 @@ class AnswerRequest(NamedTuple):
     stream: str | None = None
     account: str = ""
     is_whole: bool = False
+    is_plain: bool = False
+    method: str = "POST"
 
     @property
     def digest(self) -> str:
-        """The digest by which equal requests are recognised."""
+        """The digest by which equal requests are recognised; "" where none are joined."""
+        if self.is_plain:
+            return ""  # the URL may have a secret that could be guessed
         return hashlib.sha256(self.target.encode() + b"\n" + self.body).hexdigest()
 
 
@@ -96,7 +100,7 @@ class ModelAnswers:
 
     def __init__(
         self,
-        provider: AnswerProvider,
+        provider: AnswerProviderLike,
         streams: AnswerStreams,
         bounds: AnswerBounds,
         running: RunningAnswers,
@@ -130,7 +134,7 @@ class ModelAnswers:
         if request.stream is not None:
             return await self._answer_in(request, request.stream)
         if request.idempotency_key is None or not request.owner:
-            return self._start(secrets.token_hex(16), request)
+            return self._start(str(uuid4()), request)
         name = _digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
         async with self._all_running.looked_up(self.streams.path(name)) as running:
             if running is not None:
@@ -199,14 +203,16 @@ class ModelAnswers:
     async def retrieve(self, owner: bytes, response_id: str) -> WrittenAnswer | StoredAnswer | None:
         """Return the answer that has this id from its provider, if `owner` has one."""
         place = await self.index.find(owner, response_id) if owner else None
-        if place is None:
-            return None
-        async with self._all_running.looked_up(self.streams.path(place.name)) as running:
-            if running is not None and running.request.position == place.position:
+        return None if place is None else await self.find(place.name, place.position)
+
+    async def find(self, name: str, position: int = 0) -> WrittenAnswer | StoredAnswer | None:
+        """Return the answer that begins at a position of a stream, if there is one."""
+        async with self._all_running.looked_up(self.streams.path(name)) as running:
+            if running is not None and running.request.position == position:
                 return running
-            records = await self.stored.records(place.name, is_running=running is not None)
-            found = stored_answers(place.name, records)
-            return next((it for it in found if it.request.position == place.position), None)
+            records = await self.stored.records(name, is_running=running is not None)
+            found = stored_answers(name, records)
+            return next((it for it in found if it.request.position == position), None)
 
     async def finish_abandoned(self, name: str) -> bool:
         """End an answer whose process has ended, so that its readers do not wait for more.
@@ -261,6 +267,7 @@ class ModelAnswers:
             position,
             None if place is None else place.owner,
             None if place is None else place.key,
+            request.is_plain,
         )
         index = partial(self._index, request.owner, IndexedAnswer(name, position))
         answer = WrittenAnswer(

@@ -25,8 +25,9 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
 
     An answer `in_background` goes on at the provider when its connection ends; one that `is_whole`
-    does not stream, and is stored once it is complete. It begins at a
-    `position` of its stream. An `owner` is recorded for a named stream only, which stays open for
+    does not stream, and is stored once it is complete; one that `is_plain` has any bytes, which are
+    stored as they come, and its `path` is the URL of its host. It begins at a `position` of its
+    stream. An `owner` is recorded for a named stream only, which stays open for
     more answers, and so is the `key`: digests of the owner and of the Idempotency-Key, which only
     that owner can compute.
     """
@@ -40,6 +41,7 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     position: int = 0
     owner: str | None = None
     key: str | None = None
+    is_plain: bool = False
 
     @property
     def is_in_named_stream(self) -> bool:

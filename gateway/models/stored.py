@@ -26,6 +26,7 @@ class StoredAnswer(NamedTuple):
     request: RequestEntry
     head: ResponseEntry
     position: int
+    outcome: Outcome
 
     async def wait_for_head(self) -> ResponseEntry:
         """Return the head that clients get."""
@@ -144,8 +145,8 @@ class StoredAnswers:
 
 
 def _failure(request: RequestEntry) -> list[bytes]:
-    """Return the event that says that the gateway stopped; none for a body that is complete."""
-    if request.is_whole:
+    """Return the event that says that the gateway stopped; none for a body without events."""
+    if request.is_whole or request.is_plain:
         return []
     return [dialect_of(request.path).failure_event(request.path, RESTARTED)]
 
@@ -154,4 +155,5 @@ def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[Store
     """Yield the answers in a stream that got a response to store and are over."""
     for one in records:
         if one.response is not None and one.end is not None:
-            yield StoredAnswer(name, one.request, one.response, one.end.position)
+            end = one.end
+            yield StoredAnswer(name, one.request, one.response, end.position, end.outcome)

@@ -54,10 +54,14 @@ RESUMED = counter(
 DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS, RETRIED, RESUMED)
 
 
-def samples(route: str, answers: ModelAnswers, upstream: ProviderClient) -> Iterator[Sample]:
-    """Yield the samples of one route and its provider."""
+def provider_samples(route: str, upstream: ProviderClient) -> Iterator[Sample]:
+    """Yield the samples of one route's provider."""
     yield Sample(RETRIED, (route,), upstream.repeated_requests)
     yield Sample(RESUMED, (route,), upstream.resumed_responses)
+
+
+def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
+    """Yield the samples of one route's answers."""
     yield Sample(RUNNING, (route,), len(answers.running))
     for outcome in get_args(Outcome):
         yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
