@@ -167,7 +167,7 @@ def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context
     if not route_settings.runs:
         route.runs = None  # the reads under way for the dashboard end by themselves
     elif route.runs is None:
-        from gateway.hosted.runs import RouteRuns  # imports parts of the client library
+        from gateway.hosted.run_pages.runs import RouteRuns  # imports parts of the client library
 
         route.runs = RouteRuns(route, shared)
 
@@ -192,7 +192,8 @@ def renew_route(
             route.table.log.quota.limit(route_settings.max_log_size)
         renew(route.feeds.source.settings, feeds)
         route.access = access
-        route.reads.reader_keys = route.feeds.source.reader_keys = access.reader_keys
+        route.reads.reader_keys = access.reader_keys
+        route.feeds.set_reader_keys(access.reader_keys)
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)

@@ -13,6 +13,16 @@ T = TypeVar("T")
 LONGEST_TURN_S = 0.002  # a pass of the loop costs little in comparison
 
 
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Run the steps of a short computation one after the other; return their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
 class Turns:
     """The turns of long computations: one runs in each pass of the loop, for LONGEST_TURN_S."""
 

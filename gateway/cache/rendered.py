@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.cache.store import CacheEntry
 from gateway.protocol import http1
 from gateway.telemetry.traffic import CacheShare
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
-    from gateway.cache.store import K, Store
+    from gateway.cache.store import Store
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
     from gateway.telemetry.traffic import Hits
@@ -97,6 +97,7 @@ def groups(state: StreamState, *, until_change: bool) -> tuple[Hashable, ...]:
     return (stream, ("tail", stream)) if until_change else (stream,)
 
 
-def drop(store: Store[K], stream_id: int, *, whole: bool) -> None:
-    """Forget what the stream's next change makes old, or all that is kept of it."""
-    store.drop(stream_id if whole else ("tail", stream_id))
+def drop(stores: Iterable[Store[Any]], stream_id: int, *, whole: bool) -> None:
+    """Drop what a change of the stream makes stale, or all that is cached of it."""
+    for store in stores:
+        store.drop(stream_id if whole else ("tail", stream_id))

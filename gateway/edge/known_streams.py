@@ -82,7 +82,7 @@ class KnownStreams:
             )
         modes: Counter[ReaderMode] = Counter()
         for stream in streams:
-            modes.update(readers_by_mode(stream.feed))
+            modes.update(readers_by_mode([stream.feed]))
         size = sum(len(copy.body) for copy in copies)
         metadata = {
             "followed": _how_followed(streams),

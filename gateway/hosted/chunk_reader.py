@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import StreamGone
+from gateway.live.contract import LONGEST_ROUND
 from gateway.protocol.streams import chunks
 from gateway.stepped import in_task
 from gateway.streams.versions import begins_alike
@@ -18,15 +19,21 @@ if TYPE_CHECKING:
 
 
 class ChunkReader:
-    """The reads of one log, none ahead of its table."""
+    """The reads of one log, none ahead of its table.
+
+    `longest_round` is the most bytes of news that are shaped and rendered in one turn.
+    """
+
+    fold_version = 0
+    longest_round = LONGEST_ROUND
 
     def __init__(self, table: StreamTable) -> None:
-        self._table = table
+        self.table = table
         self._reads: SingleFlight[Chunk] = SingleFlight()
 
     def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
         """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
-        active = self._table.peek(chunk.state.path)
+        active = self.table.peek(chunk.state.path)
         if active is None or active.state is None:
             return False
         known, read = active.state, chunk.state
@@ -38,12 +45,16 @@ class ChunkReader:
             return False  # trimmed meanwhile: it would lead readers to where nothing is kept
         return not until_change or active.state.version == chunk.state.version
 
+    def shaped(self, chunk: Chunk) -> Chunk:
+        """Return a chunk of news as readers get it."""
+        return chunk
+
     async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
         """Return the chunk at `start`, or at the beginning if that moved on since the request."""
         try:
             return await self.chunk(state, start)
         except StreamGone:
-            now = self._table.present(await self._table.load(state.path))
+            now = self.table.present(await self.table.load(state.path))
             if read.offset is not None or begins_alike(now, state):
                 raise
             return await self.chunk_for(read, now, now.first)
@@ -56,14 +67,14 @@ class ChunkReader:
         """
         key = (state.stream_id, start, state.version, state.history)
         chunk = await self._reads.read(key, lambda: self._read(state, start))
-        active = self._table.peek(state.path)
+        active = self.table.peek(state.path)
         known = active.state if active is not None else None
         if known is None or not known.is_along(chunk.state):
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
 
     async def _read(self, state: StreamState, start: int) -> Chunk:
-        log = self._table.log
-        if self._table.is_shared:  # a server is asked, with a time limit
+        log = self.table.log
+        if self.table.is_shared:  # a server is asked, with a time limit
             await in_task()
         return await log.read(state, start, chunks.boundary(start))

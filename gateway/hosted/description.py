@@ -6,7 +6,7 @@ import heapq
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.hosted.feeds import feed_of
+from gateway.hosted.feeds import feeds_of
 from gateway.live.reader_states import readers_by_mode
 from gateway.protocol.own_limits import limits_of
 from gateway.telemetry.inspection import (
@@ -37,13 +37,12 @@ def described(
 ) -> StreamDescription:
     """Return a stream's description, with its readers in this process; its route's retention."""
     limits = limits_of(state, retention)
-    feed = feed_of(active)
     return StreamDescription(
         row,
         dict(_metadata(state, limits)),
         _producers(active.producers),
         len(active.producers),
-        {} if feed is None else readers_by_mode(feed),
+        readers_by_mode(feeds_of(active)),
         limits,
         tuple(KnownTime(mark.time, state.offset(mark.position)) for mark in state.marks),
     )

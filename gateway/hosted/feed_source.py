@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.rendered import EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
-from gateway.cache.store import Store
 from gateway.errors import LogUnavailable
-from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
+from gateway.live.contract import DataEvent, rendered
 from gateway.protocol import responses
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.content import read_body
@@ -18,9 +17,10 @@ from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, parse_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from gateway.access.reader_keys import ReaderKeys
+    from gateway.cache.store import Store
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.runtime.context import Context
-    from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
 
 
 class HostedFeedSource:
-    """The FeedSource of a route; `events` are the data events that are kept for catch-up."""
+    """The FeedSource of a route, whose chunks are read by `reader`."""
 
     def __init__(
         self,
-        table: StreamTable,
         reader: ChunkReader,
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
+        events: Store[EventChunk],
     ) -> None:
+        """Cache the data events for catch-up in `events`."""
         self.settings = settings
         self.traffic = traffic
         self.shared = shared
-        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._table = table
+        self._events = events
+        self._table = reader.table
         self._reader = reader
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
@@ -68,7 +68,7 @@ class HostedFeedSource:
         mine = [record for record in news if record.end > start]
         if not mine or mine[0].end - len(mine[0].data) != start:
             return None
-        return self._data(parked, chunks.cut(stream, start, mine)[0])
+        return self._data(parked, self._reader.shaped(chunks.cut(stream, start, mine)[0]))
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
         read = renewed(self.reader_keys, parked.read)
@@ -105,14 +105,15 @@ class HostedFeedSource:
         self, stream: StreamState, start: str, news: Sequence[Record]
     ) -> list[DataEvent] | None:
         """Return records as data events, cut where every catch-up read would cut them."""
-        if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
+        if news and news[-1].end - news[0].end + len(news[0].data) > self._reader.longest_round:
             return None
         begin = parse_offset(start, "position").position
-        return [_data_event(chunk) for chunk in chunks.cut(stream, begin, news)]
+        cut = chunks.cut(stream, begin, news)
+        return [_data_event(self._reader.shaped(chunk)) for chunk in cut]
 
     def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
         """Return the cached data event of the chunk at `start`, or None."""
-        entry = self.events.get((stream.stream_id, start), self.shared.clock())
+        entry = self._events.get(self._key(stream, start), self.shared.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
@@ -129,8 +130,11 @@ class HostedFeedSource:
         until_change = not chunk.complete
         if self._reader.is_current(chunk, until_change=until_change):
             kept_with = groups(stream, until_change=until_change)
-            self.events.put(EventChunk((stream.stream_id, start), kept_with, *event))
+            self._events.put(EventChunk(self._key(stream, start), kept_with, *event))
         return event
+
+    def _key(self, stream: StreamState, start: str) -> Hashable:
+        return stream.stream_id, start, self._reader.fold_version
 
 
 def _data_event(chunk: Chunk) -> DataEvent:

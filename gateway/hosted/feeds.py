@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.store import Store
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.live.feed import Feed
 from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Record
+from gateway.protocol.streams.state import Record, StreamState, records_after
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.folded_reader import ChunkReaders
     from gateway.live.contract import FeedSettings
+    from gateway.live.feed import FeedOwner
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.trace_context import TraceContext
-    from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.views import View
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
+
+    HostedFeed: TypeAlias = Feed[StreamState, Record]
 
 
 class LiveRead(NamedTuple):
@@ -42,110 +51,155 @@ class LiveRead(NamedTuple):
     from_first: bool
 
 
-def bytes_behind(feed: Feed[StreamState, Record], offset: str) -> int:
+def bytes_behind(feed: HostedFeed, offset: str) -> int:
     """Return the bytes from an offset to the tail of a feed's stream."""
     return max(0, feed.stream.tail - parse_offset(offset, "offset").position)
 
 
 class HostedFollower:
-    """A listener that passes a stream's commits to its feed, and reads those it missed."""
+    """A listener that passes a stream's commits to its feeds, and reads those it missed.
 
-    def __init__(
-        self, feed: Feed[StreamState, Record], table: StreamTable, reader: ChunkReader
-    ) -> None:
-        self.feed = feed
+    `feeds` are the feeds of the stream's live readers, one for each view that somebody reads. All
+    have the news up to the offset `tail`.
+    """
+
+    def __init__(self, state: StreamState, table: StreamTable, reader: ChunkReader) -> None:
+        self.feeds: dict[View, HostedFeed] = {}
+        self.tail = state.offset(state.tail)
+        self.stream = state  # with the news up to `tail`
+        self.is_caught_up = True
         self._table = table
         self._reader = reader
-        self._latest = feed.stream
+        self._latest = state
         self._reading: asyncio.Task[None] | None = None
+
+    def add(
+        self, view: View, source: HostedFeedSource, owner: FeedOwner[StreamState, Record]
+    ) -> HostedFeed:
+        """Return a new feed for the readers of a view, with the news so far."""
+        closed = self.is_caught_up and self.stream.closed
+        pause_s = view.batch_ms / 1000
+        feed = Feed(self.stream, self.tail, source, owner, closed=closed, pause_s=pause_s)
+        feed.caught_up = self.is_caught_up
+        self.feeds[view] = feed
+        return feed
+
+    def remove(self, feed: HostedFeed) -> bool:
+        """Remove a feed; return whether it was one of this follower."""
+        view = next((view for view, it in self.feeds.items() if it is feed), None)
+        return view is not None and self.feeds.pop(view) is feed
 
     @property
     def has_readers(self) -> bool:
         """True while a reader waits for the stream."""
-        return self.feed.has_readers
+        return any(feed.has_readers for feed in self.feeds.values())
 
     def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Attach these trace contexts to the round that delivers the appends."""
-        if self.feed.trail is not None:
-            self.feed.trail.add(appends)
+        """Attach these trace contexts to the rounds that deliver the appends."""
+        for feed in self.feeds.values():
+            if feed.trail is not None:
+                feed.trail.add(appends)
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Publish the stream's new state and records; read what lies between the feed and them."""
+        """Publish the stream's new state and records; read what lies between the feeds and them."""
         if state.soft_deleted:
-            self.feed.end(StreamGone("the stream was deleted; forks of it still use its data"))
+            self._end(StreamGone("the stream was deleted; forks of it still use its data"))
             return
         if state.stream_id != self._latest.stream_id:
-            self.feed.end(StreamNotFound("the stream was deleted, and another one is at its path"))
+            self._end(StreamNotFound("the stream was deleted, and another one is at its path"))
             return
         self._latest = state
         if self._reading is not None:
             return  # the read under way reaches these records too
         begin = records[0].end - len(records[0].data) if records else state.tail
-        if state.offset(begin) == self.feed.tail:
-            tail = state.offset(state.tail)
+        if state.offset(begin) == self.tail:
             active, trace_id = self._table.peek(state.path), None
             if active is not None:  # the next notification may be another gateway's
                 trace_id, active.trace_id = active.trace_id, None
-            self.feed.publish(state, tail, records, closed=state.closed, trace_id=trace_id)
+            self._publish(state, state.offset(state.tail), records, trace_id=trace_id)
         else:
             self._reading = asyncio.get_running_loop().create_task(self._read())
 
+    def _publish(
+        self,
+        state: StreamState,
+        tail: str,
+        records: Sequence[Record],
+        *,
+        caught_up: bool = True,
+        trace_id: str | None = None,
+    ) -> None:
+        closed = caught_up and state.closed
+        self.stream, self.tail, self.is_caught_up = state, tail, caught_up
+        publish = partial(
+            Feed.publish,
+            stream=state,
+            tail=tail,
+            news=records,
+            closed=closed,
+            caught_up=caught_up,
+            trace_id=trace_id,
+        )
+        self._each(publish)
+
     def ended(self) -> None:
-        """Close the feed because its stream was deleted."""
-        self.feed.end(StreamNotFound("the stream was deleted"))
+        """Close the feeds because their stream was deleted."""
+        self._end(StreamNotFound("the stream was deleted"))
+
+    def _each(self, act: Callable[[HostedFeed], None]) -> None:
+        """Call `act` with each feed; it may remove the feed."""
+        for feed in list(self.feeds.values()):
+            act(feed)
+
+    def _end(self, reason: HeadgateError) -> None:
+        self._each(lambda feed: feed.end(reason))
+
+    def _suspend(self, reason: HeadgateError) -> None:
+        """Let the readers wait until the stream has been loaded anew."""
+        self._each(lambda feed: feed.suspend(reason))
+        path = self.stream.path
+        asyncio.get_running_loop().call_later(RELOAD_S, self._table.reload, path)
 
     async def _read(self) -> None:
-        """Read from the log until the feed is at the stream's tail."""
+        """Read from the log until the feeds are at the stream's tail."""
         try:
             while await self._read_on():
                 pass
         except StreamNotFound:
-            pass  # `ended` closes the feed
-        except StreamGone as gone:  # what is before the feed's tail is lost
-            self.feed.break_off(gone)
+            pass  # `ended` closes the feeds
+        except StreamGone as gone:  # what is before the feeds' tail is lost
+            self._each(partial(Feed.break_off, reason=gone))
         except BadRequest:
-            pass  # the feed is ahead: what was published is older than it
+            pass  # the feeds are ahead: what was published is older than they
         except HeadgateError as error:
-            self.feed.suspend(error)
-            path = self.feed.stream.path
-            asyncio.get_running_loop().call_later(RELOAD_S, self._table.reload, path)
+            self._suspend(error)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
-            log.exception("stream.not_read", path=self.feed.stream.path)
-            self.feed.cut_off()
+            log.exception("stream.not_read", path=self.stream.path)
+            self._each(Feed.cut_off)
         finally:
             self._reading = None
 
     async def _read_on(self) -> bool:
         """Publish the next chunk; return whether more follows."""
         state = self._latest
-        start = position_of(state, parse_offset(self.feed.tail, "offset"))
+        start = position_of(state, parse_offset(self.tail, "offset"))
         if start == state.tail:
-            self.feed.publish(state, self.feed.tail, (), closed=state.closed)
+            self._publish(state, self.tail, ())
             return False
         chunk = await self._reader.chunk(state, start)
-        is_same = chunk.state.history == state.history and self.feed.tail == state.offset(start)
+        is_same = chunk.state.history == state.history and self.tail == state.offset(start)
         if not is_same or chunk.end == start:
             raise LogUnavailable("the log did not have what it told of")
-        records = []
-        position = start
-        for data in chunk.records:
-            position += len(data)
-            records.append(Record(position, data))
         whole = chunk.end == self._latest.tail
-        self.feed.publish(
-            self._latest,
-            chunk.state.offset(chunk.end),
-            records,
-            closed=whole and self._latest.closed,
-            caught_up=whole,
-        )
+        records = list(records_after(chunk.start, chunk.records))
+        self._publish(self._latest, chunk.state.offset(chunk.end), records, caught_up=whole)
         return not whole
 
 
-def feed_of(active: ActiveStream) -> Feed[StreamState, Record] | None:
-    """Return the feed of a stream's live readers in this process; None if it has had none."""
+def feeds_of(active: ActiveStream) -> list[HostedFeed]:
+    """Return the feeds of a stream's live readers in this process."""
     follower = active.follower
-    return follower.feed if isinstance(follower, HostedFollower) else None
+    return list(follower.feeds.values()) if isinstance(follower, HostedFollower) else []
 
 
 class HostedFeeds:
@@ -154,19 +208,22 @@ class HostedFeeds:
     def __init__(
         self,
         table: StreamTable,
-        reader: ChunkReader,
+        readers: ChunkReaders,
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
     ) -> None:
-        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic)
+        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        rest = freshness, settings, shared, traffic, self.events
+        self.source = HostedFeedSource(readers.plain, *rest)
+        self._folded_source = HostedFeedSource(readers.folded, *rest)
         self._table = table
-        self._reader = reader
+        self._reader = readers.plain
         self._limits = shared.limits
         self._tracer = shared.tracer
-        self._feeds: set[Feed[StreamState, Record]] = set()
-        self._lingering: dict[Feed[StreamState, Record], asyncio.TimerHandle] = {}
+        self._feeds: set[HostedFeed] = set()
+        self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -175,30 +232,43 @@ class HostedFeeds:
         """Number of feeds."""
         return len(self._feeds)
 
+    def set_reader_keys(self, keys: ReaderKeys | None) -> None:
+        """Use these keys in responses from now on."""
+        for source in (self.source, self._folded_source):
+            source.reader_keys = keys
+
+    def _source_of(self, view: View) -> HostedFeedSource:
+        return self._folded_source if view.is_folded else self.source
+
     @staticmethod
-    def reaches(active: ActiveStream, position: str) -> bool:
+    def reaches(active: ActiveStream, position: str, view: View) -> bool:
         """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
-        return isinstance(follower, HostedFollower) and follower.feed.long_polls.reaches(position)
+        feed = follower.feeds.get(view) if isinstance(follower, HostedFollower) else None
+        return feed is not None and feed.long_polls.reaches(position)
 
-    def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
-        """Return the stream's feed, made for the first reader; raises at the readers' limit."""
+    def join(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
+        """Return the stream's feed of a view, made for its first reader.
+
+        Raises LimitReached at the limit of readers.
+        """
         self._limits.reader_joins()
         try:
-            return self._feed_of(active, state)
+            return self._feed_of(active, state, view)
         except BaseException:
             self._limits.release_reader()
             raise
 
-    def _feed_of(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
-        if isinstance(active.follower, HostedFollower):
-            return active.follower.feed
-        feed: Feed[StreamState, Record] = Feed(
-            state, state.offset(state.tail), self.source, self, closed=state.closed
-        )
+    def _feed_of(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
+        follower = active.follower
+        if not isinstance(follower, HostedFollower):
+            follower = active.follower = HostedFollower(state, self._table, self._reader)
+        found = follower.feeds.get(view)
+        if found is not None:
+            return found
+        feed = follower.add(view, self._source_of(view), self)
         if self._tracer is not None:
             feed.trail = self._tracer.trail(state.path)
-        active.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
         self._none.clear()
         try:
@@ -208,23 +278,23 @@ class HostedFeeds:
             raise
         return feed
 
-    async def prepare(self, read: LiveRead) -> LiveRead:
+    async def prepare(self, read: LiveRead, view: View) -> LiveRead:
         """Read the first events while an error can still be sent as a status.
 
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """
-        state, start = read.state, read.state.offset(read.start)
-        if read.start == state.tail or self.source.cached_event(state, start) is not None:
+        state, start, source = read.state, read.state.offset(read.start), self._source_of(view)
+        if read.start == state.tail or source.cached_event(state, start) is not None:
             return read
         lost: StreamGone | None = None
         try:
-            await self.source.read_event(state, start)
+            await source.read_event(state, start)
         except StreamGone as gone:
             lost = gone
         active = await self._table.load(state.path)
         now = self._table.present(active)
         if read.from_first and not begins_alike(now, state):
-            return await self.prepare(LiveRead(active, now, now.first, from_first=True))
+            return await self.prepare(LiveRead(active, now, now.first, from_first=True), view)
         if lost is not None:
             raise lost
         if now.stream_id != state.stream_id:
@@ -249,7 +319,7 @@ class HostedFeeds:
             if not feed.has_readers:
                 self._end(feed)
 
-    def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
+    def feed_empty(self, feed: HostedFeed) -> None:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
         if not feed.expects_readers:
             self._end(feed)
@@ -257,13 +327,13 @@ class HostedFeeds:
             loop = asyncio.get_running_loop()
             self._lingering[feed] = loop.call_later(HERD_S, self._look_again, feed)
 
-    def _look_again(self, feed: Feed[StreamState, Record]) -> None:
+    def _look_again(self, feed: HostedFeed) -> None:
         """Drop a kept feed, unless it has readers again."""
         del self._lingering[feed]
         if not feed.has_readers:
             self.feed_empty(feed)
 
-    def _end(self, feed: Feed[StreamState, Record]) -> None:
+    def _end(self, feed: HostedFeed) -> None:
         timer = self._lingering.pop(feed, None)
         if timer is not None:
             timer.cancel()
@@ -272,14 +342,13 @@ class HostedFeeds:
             self._none.set()
         self._detach(feed)
 
-    def _detach(self, feed: Feed[StreamState, Record]) -> None:
-        """Send the feed no more news; the stream's next reader gets another one."""
+    def _detach(self, feed: HostedFeed) -> None:
+        """Send the feed no more news; the next reader of its view gets another one."""
         active = self._table.peek(feed.stream.path)
-        if (
-            active is not None
-            and isinstance(active.follower, HostedFollower)
-            and active.follower.feed is feed
-        ):
+        follower = None if active is None else active.follower
+        if active is None or not isinstance(follower, HostedFollower):
+            return
+        if follower.remove(feed) and not follower.feeds:
             active.follower = None
             self._table.following.unfollow(active)
 

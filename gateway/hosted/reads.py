@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from gateway.cache.store import Store
-    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.folded_reader import ChunkReaders
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
@@ -44,7 +44,7 @@ class HostedReads:
     def __init__(  # noqa: PLR0913 - what a read depends on
         self,
         table: StreamTable,
-        reader: ChunkReader,
+        readers: ChunkReaders,
         freshness: Freshness,
         shared: Context,
         access: RouteAccess,
@@ -52,7 +52,7 @@ class HostedReads:
         retention: Retention,
     ) -> None:
         self._table = table
-        self._reader = reader
+        self._readers = readers
         self._freshness = freshness
         self.reader_keys = access.reader_keys
         self._traffic = traffic
@@ -110,7 +110,8 @@ class HostedReads:
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         """Read and render the chunk at `start`, and cache it if it may be."""
         at_tail = start == state.tail
-        chunk = chunks.empty(state) if at_tail else await self._reader.chunk_for(read, state, start)
+        reader = self._readers.of(read.view)
+        chunk = chunks.empty(state) if at_tail else await reader.chunk_for(read, state, start)
         return self._render(read, chunk)
 
     def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
@@ -138,7 +139,7 @@ class HostedReads:
             trims = retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
-        is_current = self._reader.is_current(chunk, until_change=until_change)
+        is_current = self._readers.plain.is_current(chunk, until_change=until_change)
         if is_current and (until is None or self._clock() < until):
             self._store.put(entry)
         return entry

@@ -17,11 +17,13 @@ from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds
+from gateway.hosted.folded_reader import ChunkReaders, FoldedReader
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.reads import HostedReads
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import responses
+from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams import chunks
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.live.contract import FeedSettings, ParkableConnection
+    from gateway.protocol.bodies.deltas import FindDelta
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import Read
@@ -57,10 +60,14 @@ RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 
 
 class StreamRules(NamedTuple):
-    """The rules for a route's streams: their retention, and the lifetimes of new ones."""
+    """The rules for a route's streams: their retention, and the lifetimes of new ones.
+
+    `find_delta` finds the deltas that are joined in folded views.
+    """
 
     retention: Retention = EVERYTHING
     lifetimes: LifetimeLimits = UNLIMITED
+    find_delta: FindDelta = find_delta
 
 
 class HostedRoute(StreamRoute):
@@ -91,14 +98,17 @@ class HostedRoute(StreamRoute):
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
         self.appender = Appender(self.table, shared.limits, rules.retention)
-        self.lifecycle = Lifecycle(self.table, *rules, self._ended)
+        self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)
+        self.folded = FoldedReader(self.table, reader, rules.find_delta, shared.clock)
+        readers = ChunkReaders(reader, self.folded)
         self.reads = HostedReads(
-            self.table, reader, freshness, shared, access, self.traffic, rules.retention
+            self.table, readers, freshness, shared, access, self.traffic, rules.retention
         )
-        self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
-        self.feeds.source.reader_keys = access.reader_keys
+        self.feeds = HostedFeeds(self.table, readers, freshness, settings, shared, self.traffic)
+        self.feeds.set_reader_keys(access.reader_keys)
+        self._stores = shared.store, self.folded.parts, self.feeds.events
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.stream_list: StreamList = StreamList(self.table)
         self.runs: RunsLike | None = None  # None unless the settings say `runs = true`
@@ -158,12 +168,12 @@ class HostedRoute(StreamRoute):
                 return False
             start = chunks.start_position(state, offset)
             position = state.offset(start)
-            if start != state.tail and not self.feeds.reaches(active, position):
+            if start != state.tail and not self.feeds.reaches(active, position, read.view):
                 return False
             if isinstance(offset, Offset) and offset.position > state.tail:
                 return False  # another gateway may know more: a handler asks the log
             self.table.deadlines.touch(active)
-            join = partial(self.feeds.join, active, state)
+            join = partial(self.feeds.join, active, state, read.view)
             park(connection, join, read, position)
         except HeadgateError:
             return False
@@ -179,8 +189,7 @@ class HostedRoute(StreamRoute):
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
-        drop(self._shared.store, stream_id, whole=whole)
-        drop(self.feeds.source.events, stream_id, whole=whole)
+        drop(self._stores, stream_id, whole=whole)
 
     def _ended(self, name: str, stream_id: int) -> None:
         path = f"{self.prefix}/{name}"
@@ -189,8 +198,8 @@ class HostedRoute(StreamRoute):
 
     def clear(self) -> None:
         """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
-        self._shared.store.clear()
-        self.feeds.source.events.clear()
+        for store in self._stores:
+            store.clear()
 
     # As a part of the process
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
-from gateway.hosted.feeds import bytes_behind, feed_of
+from gateway.hosted.feeds import bytes_behind, feeds_of
 from gateway.hosted.size_survey import SizeSurvey
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
@@ -53,8 +53,7 @@ class StreamList:
     def live_feeds(self) -> Iterator[RoutedFeed]:
         """Yield the feeds of this process; they may come and go between two of them."""
         for active in list(self._table):  # streams come and go as well
-            feed = feed_of(active)
-            if feed is not None:
+            for feed in feeds_of(active):
                 yield RoutedFeed(active.path, feed, partial(bytes_behind, feed))
 
     async def page(self, question: ListStreams) -> StreamPage:
@@ -193,8 +192,7 @@ def _compare(
 
 def readers_of(active: ActiveStream) -> int:
     """Return the number of a stream's live readers in this process."""
-    feed = feed_of(active)
-    return 0 if feed is None else feed.reader_count
+    return sum(feed.reader_count for feed in feeds_of(active))
 
 
 def rate_of(active: ActiveStream) -> float:

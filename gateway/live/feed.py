@@ -74,7 +74,9 @@ class Feed(Generic[V, N]):
         owner: FeedOwner[V, N],
         *,
         closed: bool,
+        pause_s: float = 0.0,
     ) -> None:
+        """Let news gather for `pause_s` seconds before each round."""
         self._owner = owner
         self.stream = stream
         self.tail = self.position = tail
@@ -85,7 +87,7 @@ class Feed(Generic[V, N]):
         self.loop = FeedLoop(self.cut_off)
         self._timer = DueTimer(self.loop, self._tick)
         self._pending: PendingNews[N] = PendingNews()
-        self._rounds = RoundSchedule(self.loop, self._send_round, self._round_sent)
+        self._rounds = RoundSchedule(self.loop, self._send_round, self._round_sent, pause_s)
         self.long_polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
         self.trail: Trail | None = None  # set where deliveries are traced
@@ -170,7 +172,7 @@ class Feed(Generic[V, N]):
         if self._pending.news or closed or reached:
             # Also read at a round's end, before which none is scheduled.
             self._pending.has_unsent = True
-            self._rounds.request()
+            self._rounds.request(at_once=closed)
 
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.live.contract import ReaderState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.live.contract import Parked, Waiter
     from gateway.live.feed import Feed
@@ -54,6 +54,11 @@ def _end_poll(
         waiting.end_at_once(waiter, ended)
 
 
-def readers_by_mode(feed: Feed[Any, Any]) -> dict[ReaderMode, int]:
-    """Return the number of a feed's readers by their mode."""
-    return {"sse": len(feed.sse_readers), "long-poll": len(feed.long_polls.waiting.parked)}
+def readers_by_mode(feeds: Sequence[Feed[Any, Any]]) -> dict[ReaderMode, int]:
+    """Return the number of readers of some feeds by their mode; nothing if there is no feed."""
+    if not feeds:
+        return {}
+    return {
+        "sse": sum(len(feed.sse_readers) for feed in feeds),
+        "long-poll": sum(len(feed.long_polls.waiting.parked) for feed in feeds),
+    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic
 from gateway.live.contract import N, NewsAge
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from gateway.live.feed_loop import FeedLoop
@@ -45,28 +46,44 @@ class PendingNews(Generic[N]):
 class RoundSchedule:
     """The times of a feed's rounds: at once when idle, with a pause behind each one under load.
 
-    `send` is called for each round, with the loop time. `on_sent` is called a pass of the loop
-    later, when the sockets were written to.
+    With `pause_s`, the first news of a round waits that long for more. `send` is called for each
+    round, with the loop time. `on_sent` is called a pass of the loop later, when the sockets were
+    written to.
     """
 
-    __slots__ = ("_earliest", "_loop", "_on_sent", "_send", "is_due")
+    __slots__ = ("_earliest", "_loop", "_on_sent", "_pause_s", "_send", "_timer", "is_due")
 
     def __init__(
-        self, loop: FeedLoop, send: Callable[[float], None], on_sent: Callable[[], None]
+        self,
+        loop: FeedLoop,
+        send: Callable[[float], None],
+        on_sent: Callable[[], None],
+        pause_s: float = 0.0,
     ) -> None:
+        self._pause_s = pause_s
         self._loop = loop
         self._send = send
         self._on_sent = on_sent
         self._earliest = 0.0  # loop time
+        self._timer: asyncio.TimerHandle | None = None  # of the round that is due
         self.is_due = False  # a round was requested, or is being sent
 
-    def request(self) -> None:
-        """Start a round at the earliest time, unless one is due or being sent."""
+    def request(self, *, at_once: bool = False) -> None:
+        """Start a round at the earliest time, unless one is due or being sent.
+
+        With `at_once`, nothing waits for more news.
+        """
         if self.is_due:
+            if at_once and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+                self._loop.call_soon(self._start)
             return
         self.is_due = True
-        if self._earliest > self._loop.time():
-            self._loop.call_at(self._earliest, self._start)
+        now = self._loop.time()
+        earliest = max(self._earliest, now if at_once else now + self._pause_s)
+        if earliest > now:
+            self._timer = self._loop.call_at(earliest, self._start)
         else:
             self._loop.call_soon(self._start)
 
@@ -75,6 +92,7 @@ class RoundSchedule:
         self.is_due = False
 
     def _start(self) -> None:
+        self._timer = None
         began = self._loop.time()
         self._loop.call_soon(self._end, began)
         self._send(began)

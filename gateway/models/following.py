@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.models.sse_events import NumberedEvents
+from gateway.models.sse_events import NumberedEvents, with_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,6 +32,9 @@ class FollowableAnswer(Protocol):
     def bytes_after(self, position: int, /) -> bytes | None:
         """Return the durable bytes after a position; None if they have to be read from the log."""
 
+    def count_reader(self) -> int:
+        """Count one more reader; return how many have followed the answer before."""
+
     async def wait_beyond(self, position: int, /) -> None:
         """Return once there are durable bytes after a position, or the answer is over."""
 
@@ -46,20 +49,34 @@ class AnswerBody:
         position: int,
         offset_of: Callable[[int], str],
         longest_s: float = 0.0,
+        *,
+        is_folded: bool = False,
     ) -> None:
-        """End behind a whole event once `longest_s` seconds are over; 0 is for no limit."""
+        """End behind a whole event once `longest_s` seconds are over; 0 is for no limit.
+
+        If it `is_folded`, neighbouring deltas are joined in what is stored already.
+        """
         self._answer = answer
         self._streams = streams
         self._position = position
         self._offset_of = offset_of
         self._longest_s = longest_s
+        self._is_folded = is_folded
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield whole events. Raises HeadgateError if the log cannot be read."""
-        answer, position = self._answer, self._position
-        ids = NumberedEvents(position, self._offset_of)
+        if self._is_folded:
+            async for events in self._folded():
+                yield events
+        async for events in self._as_stored():
+            yield events
+
+    async def _as_stored(self) -> AsyncIterator[bytes]:
+        """Yield the events behind the position."""
         time = asyncio.get_running_loop().time
         until = time() + self._longest_s if self._longest_s else None
+        answer, position = self._answer, self._position
+        ids = NumberedEvents(position, self._offset_of)
         while until is None or time() < until:
             is_over = answer.is_over  # before the read: what is appended after it is read next time
             unread = answer.position - position
@@ -81,6 +98,17 @@ class AnswerBody:
             return  # the client goes on behind the last event that it got
         if rest := ids.rest():
             yield rest
+
+    async def _folded(self) -> AsyncIterator[bytes]:
+        """Yield the events that are stored already, folded; those that follow come as they are."""
+        end = self._answer.position
+        while self._position < end:
+            part = await self._streams.folded(self._answer.name, self._position)
+            events = [event for event in part.events if event.end <= end]
+            if not events:
+                return
+            self._position = events[-1].end
+            yield b"".join(with_id(event.data, self._offset_of(event.end)) for event in events)
 
     def release(self) -> None:
         """Do nothing: the answer goes on without this reader."""

@@ -80,4 +80,9 @@ class NumberedEvents:
 
     def _with_id(self, event: bytes) -> bytes:
         self._position += len(event)
-        return b"id: %b\n%b" % (self._offset_of(self._position).encode(), event)
+        return with_id(event, self._offset_of(self._position))
+
+
+def with_id(event: bytes, offset: str) -> bytes:
+    """Return an event with an `id:` line before it: the offset behind it."""
+    return b"id: %b\n%b" % (offset.encode(), event)

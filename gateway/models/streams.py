@@ -18,6 +18,7 @@ from gateway.runtime.answer import RouteAnswer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gateway.hosted.folded_reader import FoldedPart
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import StreamState
@@ -104,6 +105,13 @@ class AnswerStreams:
     async def read(self, name: str, offset: str) -> bytes:
         """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
         return (await self._read(name, offset)).body
+
+    async def folded(self, name: str, position: int) -> FoldedPart:
+        """Return the data after a position, folded, up to the length of one read.
+
+        Raises HeadgateError.
+        """
+        return await self.route.folded.part(await self._state(name), position)
 
     async def chunks(self, name: str, position: int = 0) -> AsyncIterator[bytes]:
         """Yield the data of a stream from a position on, read by read; nothing if there is none."""

@@ -152,7 +152,9 @@ def etag(chunk: Chunk) -> str:
     """Return a strong ETag of a range, and of what the response says of the stream's end."""
     state = chunk.state
     ends = f"{state.offset(chunk.start)}:{state.offset(chunk.end)}"
-    return f'"{state.stream_id:x}:{ends}{tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)}"'
+    fold = f":fold{chunk.fold_version}" if chunk.fold_version else ""
+    mark = tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)
+    return f'"{state.stream_id:x}:{ends}{fold}{mark}"'
 
 
 def is_same_tag(one: str, other: str) -> bool:

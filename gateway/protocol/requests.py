@@ -20,6 +20,7 @@ from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, parse
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import Offset, parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.protocol.views import PLAIN, View, parse_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,17 +37,18 @@ _RFC3339 = re.compile(
 )
 
 
-class _Keyed(msgspec.Struct, frozen=True, kw_only=True):
-    """A read whose response has the `reader_key`; `by_key` says whether its URL has that, too.
+class _Presented(msgspec.Struct, frozen=True, kw_only=True):
+    """A read whose response has the stream in a `view`, and the `reader_key`.
 
-    It is None for a URL without one.
+    `by_key` says whether its URL has that key, too; it is None for a URL without one.
     """
 
+    view: View = PLAIN
     reader_key: str = ""
     by_key: bool | None = None
 
 
-class _Read(_Keyed, frozen=True):
+class _Read(_Presented, frozen=True):
     """The fields of every read. `offset` is None for the beginning, NOW for the tail."""
 
     path: str
@@ -172,11 +174,13 @@ def _parse_target(target: str) -> Read:
         raise BadRequest("live must be long-poll or sse")
     offset = _read_offset(query.get("offset"), is_live=live is not None)
     start = f"offset={query.get('offset', offsets.BEGINNING)}"
+    view = parse_view(query, is_live=live is not None)
     if live is None:
-        return CatchUp(path, f"{path}?{start}", offset)
+        return CatchUp(path, f"{path}?{view.in_query(start)}", offset, view=view)
     cursor = parse_cursor(query.get("cursor", ""))
     echoed = "" if cursor is None else f"cursor={cursor}&"
-    return _MODES[live](path, f"{path}?{echoed}live={live}&{start}", offset, cursor)
+    target = f"{path}?{view.in_query(f'{echoed}live={live}&{start}')}"
+    return _MODES[live](path, target, offset, cursor, view=view)
 
 
 def echoed_cursor(read: Read) -> int | None:

@@ -153,7 +153,7 @@ async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Pat
         active = gateway.route.table.peek("a/s")
         assert active is not None
         assert isinstance(active.follower, HostedFollower)
-        feed = active.follower.feed
+        [feed] = active.follower.feeds.values()
         (waiter,) = feed.long_polls.waiting.parked
         feed.tail = offset(99)  # appended, and not told yet
         principal = waiter.principal

@@ -128,7 +128,7 @@ def test_a_new_response_replaces_the_old_one_under_its_key() -> None:
     again = entry("a", 2000)
     store.put(again)
     assert (store.get("a", NOW), store.bytes, len(store)) == (again, 2000, 1)
-    drop(store, 1, whole=False)  # the old one was at the tail, this one is not
+    drop([store], 1, whole=False)  # the old one was at the tail, this one is not
     assert store.get("a", NOW) is again
 
 
@@ -137,9 +137,9 @@ def test_a_change_drops_only_responses_at_the_tail_of_its_stream() -> None:
     store.put(entry("a", stream_id=1, at_tail=True))
     store.put(entry("b", stream_id=1))
     store.put(entry("c", stream_id=2, at_tail=True))
-    drop(store, 1, whole=False)
+    drop([store], 1, whole=False)
     assert kept(store, "abc") == "bc"
-    drop(store, 3, whole=False)
+    drop([store], 3, whole=False)
     assert kept(store, "abc") == "bc"
 
 
@@ -148,7 +148,7 @@ def test_the_end_of_a_stream_drops_all_its_responses() -> None:
     store.put(entry("a", stream_id=1, at_tail=True))
     store.put(entry("b", stream_id=1))
     store.put(entry("c", stream_id=2))
-    drop(store, 1, whole=True)
+    drop([store], 1, whole=True)
     assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, EMPTY)
 
 
@@ -247,7 +247,7 @@ def test_the_store_holds_what_a_model_of_plain_lists_holds(
             case ("get", str(key)):
                 assert (store.get(key, NOW) is not None) == model.get(key)
             case ("changed", int(stream_id), bool(whole)):
-                drop(store, stream_id, whole=whole)
+                drop([store], stream_id, whole=whole)
                 model.keep(lambda one: one[2] != stream_id or not (whole or one[3]))
             case ("cleared",):
                 store.clear()

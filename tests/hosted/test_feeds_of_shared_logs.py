@@ -12,6 +12,7 @@ from gateway.live.contract import Parked, ReaderClient
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.state import Record
+from gateway.protocol.views import PLAIN
 from tests.live.test_feed import controls, follow, is_told, text
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import turns
@@ -323,7 +324,7 @@ async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
     """A feed that begins at the tail as it is."""
     active = await shared.gateway.route.table.load("s")
     assert active.state is not None
-    return shared.gateway.route.feeds.join(active, active.state)
+    return shared.gateway.route.feeds.join(active, active.state, PLAIN)
 
 
 @pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])

@@ -13,6 +13,8 @@ from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving
 
 if TYPE_CHECKING:
+    from gateway.live.feed import Feed
+    from gateway.protocol.streams.state import Record, StreamState
     from tests.support.http1 import Answer, Client
     from tests.web.serving import Serving
 
@@ -35,11 +37,12 @@ async def herd(gateway: Serving) -> list[Client]:
     return clients
 
 
-def follower(gateway: Serving) -> HostedFollower:
+def feed_of(gateway: Serving) -> Feed[StreamState, Record]:
     active = gateway.route.table.peek("s")
     assert active is not None
     assert isinstance(active.follower, HostedFollower)
-    return active.follower
+    [feed] = active.follower.feeds.values()
+    return feed
 
 
 async def test_connections_beyond_the_limit_are_told_to_retry_in_turn() -> None:
@@ -82,7 +85,7 @@ async def test_polls_ended_by_a_failing_log_are_told_to_retry_in_turn() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = await herd(gateway)
-        follower(gateway).feed.suspend(LogUnavailable("why"))
+        feed_of(gateway).suspend(LogUnavailable("why"))
         answers = [await client.answer() for client in clients]
         assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN
@@ -94,9 +97,9 @@ async def test_long_polls_that_end_while_the_log_fails_get_different_retry_after
         reader = await gateway.connect()
         reader.send(get("s?offset=now&live=sse"))
         await reader.answer()
-        follower(gateway).feed.suspend(LogUnavailable("why"))
+        feed_of(gateway).suspend(LogUnavailable("why"))
         clients = await herd(gateway)
-        follower(gateway).feed.drain()  # every poll's time is over
+        feed_of(gateway).drain()  # every poll's time is over
         answers = [await client.answer() for client in clients]
         assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, response, without_ids
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, STREAMS, gateway_before
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 WHOLE = b"".join(chat_completion())
+MESSAGE = chat_message(data_of(WHOLE))
 PARTING = (
     b"event: headgate.end\n"
     b'data: {"outcome":"complete","usage":{"input_tokens":9,"output_tokens":12},"reason":null}\n\n'
@@ -80,7 +82,7 @@ async def test_a_key_joins_the_answer_that_it_began_and_no_other(
             starts = []
             for question in ("one", "two", "one", "two"):
                 async with ask(http, gateway, question, Idempotency_Key=question) as answer:
-                    assert without_ids(await answer.read()) == WHOLE
+                    assert chat_message(data_of(await answer.read())) == MESSAGE
                     starts.append(answer.headers["Stream-Next-Offset"])
             assert starts[:2] == starts[2:]
             async with ask(http, gateway, "three", Idempotency_Key="one") as refused:
@@ -104,10 +106,10 @@ async def test_a_running_answer_is_joined_at_its_start_and_others_have_to_wait(
                         assert refused.status == 409
                         assert (await refused.json())["code"] == "stream_busy"
                 async with ask(http, gateway, "one", Idempotency_Key="one") as earlier:
-                    assert without_ids(await earlier.read()) == WHOLE
+                    assert chat_message(data_of(await earlier.read())) == MESSAGE
                 async with ask(http, gateway, "two", Idempotency_Key="two") as joined:
                     provider.allow()
-                    assert without_ids(await joined.read()) == WHOLE
+                    assert chat_message(data_of(await joined.read())) == MESSAGE
         assert len(provider.requests) == 2
 
 
@@ -276,7 +278,7 @@ async def test_an_answer_that_was_parted_before_its_end_was_recorded_stays_as_it
             async with http.put(record, data=body, headers=made) as created:
                 assert created.status == 201
             async with ask(http, gateway, "one", Idempotency_Key="one") as answer:
-                assert without_ids(await answer.read()) == WHOLE
+                assert chat_message(data_of(await answer.read())) == MESSAGE
             assert await read_of(http, stream_of(gateway)) == WHOLE + PARTING
             async with http.get(record) as read:
                 end = (await read.json())[-1]

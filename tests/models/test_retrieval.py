@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from tests.models.accumulators import response_message
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, gateway_before
@@ -45,8 +46,12 @@ async def test_a_response_is_streamed_from_behind_the_event_with_a_number(
                 whole = [event.model_dump() async for event in await begin(client)]
                 where = {} if after is None else {"starting_after": after}
                 stream = await client.responses.retrieve(ID, stream=True, **where)
-                begins = 0 if after is None else after + 1
-                assert [event.model_dump() async for event in stream] == whole[begins:]
+                found = [event.model_dump() async for event in stream]
+                if after is not None:
+                    assert found == whole[after + 1 :]
+                else:
+                    assert response_message(found) == response_message(whole)
+                    assert len(found) < len(whole)
         assert len(provider.requests) == 1
 
 

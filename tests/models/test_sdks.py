@@ -11,6 +11,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.models.accumulators import MESSAGE
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
 from tests.support.waiting import until
@@ -35,13 +36,13 @@ async def chat_completion(url: str, prefix: str, **options: Any) -> list[Any]:
         stream = await client.chat.completions.create(
             model="gpt-4o-mini", messages=QUESTION, stream=True, **options
         )
-        return [chunk.model_dump() async for chunk in stream]
+        return [chunk.model_dump(exclude_unset=True) async for chunk in stream]
 
 
 async def response(url: str, prefix: str, **options: Any) -> list[Any]:
     async with openai_at(url + prefix) as client:
         stream = await client.responses.create(model="gpt-4o", input="Hi", stream=True, **options)
-        return [event.model_dump() async for event in stream]
+        return [event.model_dump(exclude_unset=True) async for event in stream]
 
 
 async def message(url: str, prefix: str, **options: Any) -> list[Any]:
@@ -49,7 +50,7 @@ async def message(url: str, prefix: str, **options: Any) -> list[Any]:
         stream = await client.messages.create(
             model="claude-opus-4-8", max_tokens=100, messages=QUESTION, stream=True, **options
         )
-        return [event.model_dump() async for event in stream]
+        return [event.model_dump(exclude_unset=True) async for event in stream]
 
 
 CALLS = {
@@ -73,15 +74,18 @@ async def test_every_field_of_a_streaming_answer_is_that_of_the_provider(
             assert provider.requests[0].headers.get(name) == provider.requests[1].headers.get(name)
 
 
-@calls
+@pytest.mark.parametrize("kind", CALLS)
 async def test_a_second_call_with_the_same_key_gets_the_same_answer_without_another_request(
-    call: Callable[..., Any], prefix: str
+    kind: str,
 ) -> None:
+    call, prefix = CALLS[kind]
     async with providing() as provider:
         with gateway_before(provider) as gateway:
             key = {"Idempotency-Key": "one"}
             first = await call(gateway.url, prefix, extra_headers=key)
-            assert await call(gateway.url, prefix, extra_headers=key) == first
+            second = await call(gateway.url, prefix, extra_headers=key)
+            assert len(second) < len(first)
+            assert MESSAGE[kind](second) == MESSAGE[kind](first)
         assert len(provider.requests) == 1
 
 

@@ -15,7 +15,7 @@ from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
-from gateway.hosted import run_metrics
+from gateway.hosted.run_pages import run_metrics
 from gateway.models.counts import metrics as model_metrics
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS

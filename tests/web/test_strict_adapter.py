@@ -239,7 +239,7 @@ async def test_a_window_that_ends_before_its_data_were_read_returns_the_start_of
     """What was read before the answer began is not kept where the stream has grown meanwhile."""
     log = SlowLog()
     async with serving(log) as gateway:
-        gateway.route.feeds.source.events = Store(0)
+        gateway.route.feeds.source._events = Store(0)
         streams = Streams(gateway, PREFIX)
         run = streams.run("slow")
         await run.create()

@@ -95,7 +95,7 @@ class HostedHandlers:
         state = answer.state
         if isinstance(read, LongPoll):
             request.limit_grace(0.0)
-            join = partial(route.feeds.join, answer.active, state)
+            join = partial(route.feeds.join, answer.active, state, read.view)
             return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # The reader has received the end already; a 204 stops a browser's reconnects.
@@ -103,9 +103,9 @@ class HostedHandlers:
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return RouteAnswer(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "a catch-up read is answered above"
-        live = await route.feeds.prepare(answer)
+        live = await route.feeds.prepare(answer, read.view)
         live_responses.check_open(self._shared)
-        join = partial(route.feeds.join, live.active, live.state)
+        join = partial(route.feeds.join, live.active, live.state, read.view)
         head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)

@@ -190,7 +190,15 @@ class ModelHandlers:
         url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
         added = ("Stream-URL", url), ("Stream-Next-Offset", end.offset_of(position))
         longest_s = route.settings.max_response
-        body = AnswerBody(answer, route.streams, position, end.offset_of, longest_s)
+        is_first = not answer.count_reader()  # it gets what the provider sends
+        body = AnswerBody(
+            answer,
+            route.streams,
+            position,
+            end.offset_of,
+            longest_s,
+            is_folded=position == begin and not is_first,
+        )
         return _relayed(head, added, body, None)
 
     async def _pass_on(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
 
-from gateway.hosted.run_entry import contents_of, whole_contents_of
-from gateway.hosted.run_table import BESIDE, MOST_RUNS
+from gateway.hosted.run_pages.run_entry import contents_of, whole_contents_of
+from gateway.hosted.run_pages.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from headgate.records import RunState
 
-    from gateway.hosted.run_entry import RunEntry
-    from gateway.hosted.run_table import RunTable
+    from gateway.hosted.run_pages.run_entry import RunEntry
+    from gateway.hosted.run_pages.run_table import RunTable
     from gateway.hosted.stream_list import StreamList
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable

@@ -1,0 +1,195 @@
+"""Folding: neighbouring deltas of one part become one event, and nothing else changes.
+
+A fold of any range of a stream is valid, whichever ranges come before and behind it: whoever adds
+up the deltas gets the same text. Events that are not understood pass byte by byte, in their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from gateway.protocol.bodies.content import is_json, media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from gateway.protocol.bodies.deltas import Delta, FindDelta, Path
+
+VERSION = 1  # stands in ETags: the same range folded by another version is another response
+EVENT_STREAM = "text/event-stream"
+_EVENTS_PER_STEP = 64
+# An event whose data are one object on one line, as far as folding understands events.
+_FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
+_EVENT_END = re.compile(rb"(?:\r\n|\n){2}")
+_messages = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class FoldedEvent(NamedTuple):
+    """An event that stands for one or more of the log, the last of which ends at `end`."""
+
+    end: int
+    data: bytes
+
+
+class _Event(NamedTuple):
+    """An event of the log: `text` is its JSON, and the bytes around that are its `frame`.
+
+    An event without a frame is not understood.
+    """
+
+    whole: FoldedEvent
+    frame: tuple[bytes, bytes] | None = None
+    text: bytes = b""
+
+
+class _Piece:
+    """An event, split into its text and all the rest, which its neighbours must have in common."""
+
+    __slots__ = ("frame", "free", "path", "rest", "text")
+
+    def __init__(self, frame: tuple[bytes, bytes], event: dict[str, Any], delta: Delta) -> None:
+        path, names = delta
+        self.frame = frame
+        self.path = path
+        self.free = {name: event[name] for name in names if name in event}
+        for name in self.free:
+            event[name] = None
+        holder = _holder(event, path)
+        self.text: str = holder[path[-1]]
+        holder[path[-1]] = ""
+        self.rest = event
+
+    def is_like(self, other: _Piece) -> bool:
+        """Return whether the two events differ only in their text and free fields."""
+        return (
+            self.frame == other.frame
+            and self.path == other.path
+            and self.rest == other.rest
+            and self.free.keys() == other.free.keys()
+        )
+
+    def with_text(self, text: str, last: _Piece) -> bytes:
+        """Return the event with this text, and the free fields of the last piece."""
+        event = self.rest
+        _holder(event, self.path)[self.path[-1]] = text
+        event.update(last.free)
+        before, behind = self.frame
+        return before + msgspec.json.encode(event) + behind
+
+
+class _Fold:
+    """The events of a fold so far; the last ones may be pieces that are not joined yet."""
+
+    def __init__(self, find_delta: FindDelta) -> None:
+        self.events: list[FoldedEvent] = []
+        self._find_delta = find_delta
+        self._pieces: list[_Piece] = []
+        self._unjoined: list[FoldedEvent] = []
+
+    def add(self, event: _Event) -> None:
+        """Add the next event."""
+        piece = self._piece(event)
+        if piece is None:
+            self.join()
+            self.events.append(event.whole)
+            return
+        if self._pieces and not self._pieces[0].is_like(piece):
+            self.join()
+        self._pieces.append(piece)
+        self._unjoined.append(event.whole)
+
+    def join(self) -> None:
+        """Join the pieces so far; what follows is not joined with them."""
+        pieces, events = self._pieces, self._unjoined
+        if len(pieces) > 1:
+            text = "".join([piece.text for piece in pieces])
+            with contextlib.suppress(ValueError, msgspec.MsgspecError):  # JSON that is read only
+                events = [FoldedEvent(events[-1].end, pieces[0].with_text(text, pieces[-1]))]
+        self.events += events
+        self._pieces, self._unjoined = [], []
+
+    def _piece(self, event: _Event) -> _Piece | None:
+        """Return an event as a piece that may be joined; None for one that stands alone."""
+        if event.frame is None:
+            return None
+        try:
+            value = msgspec.json.decode(event.text)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        delta = self._find_delta(value) if isinstance(value, dict) else None
+        if delta is None or not _has_text(value, delta[0]):
+            return None
+        return _Piece(event.frame, value, delta)
+
+
+def fold(
+    content_type: str, start: int, records: Sequence[bytes], find_delta: FindDelta
+) -> Generator[None, None, list[FoldedEvent]]:
+    """Fold the records of a stream that follow position `start`, in steps of a millisecond.
+
+    Streams of other types than JSON and server-sent events stay as they are.
+    """
+    fold = _Fold(find_delta)
+    for number, event in enumerate(_events(content_type, start, records)):
+        fold.add(event)
+        if number % _EVENTS_PER_STEP == 0:
+            yield
+    fold.join()
+    return fold.events
+
+
+def _events(content_type: str, start: int, records: Sequence[bytes]) -> Iterator[_Event]:
+    if is_json(content_type):
+        return _messages_of(start, records)
+    if media_type(content_type) == EVENT_STREAM:
+        return _sent_events_of(start, records)
+    ends = accumulate(map(len, records), initial=start)
+    return (_Event(FoldedEvent(*it)) for it in zip(islice(ends, 1, None), records, strict=True))
+
+
+def _messages_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
+    """Yield the messages of a JSON stream; those of one record end where the record does."""
+    for data in records:
+        start += len(data)
+        for message in _messages.decode(b"[%b]" % data):
+            text = bytes(message)
+            yield _Event(FoldedEvent(start, text), (b"", b""), text)
+
+
+def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
+    """Yield the server-sent events of a stream, which begins at a whole one.
+
+    A record may end amid an event: what completes it is not understood.
+    """
+    is_between = True
+    for data in records:
+        begin = 0
+        for end in (found.end() for found in _EVENT_END.finditer(data)):
+            whole = FoldedEvent(start + end, data[begin:end])
+            found = _FRAME.fullmatch(whole.data) if is_between else None
+            yield _Event(whole) if found is None else _Event(whole, (found[1], found[3]), found[2])
+            begin, is_between = end, True
+        start += len(data)
+        if begin < len(data):
+            yield _Event(FoldedEvent(start, data[begin:]))
+            is_between = False
+
+
+def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array
+    """Return the object or array in an event that has the value at the end of a path."""
+    value: Any = event
+    for step in path[:-1]:
+        value = value[step]
+    return value
+
+
+def _has_text(event: dict[str, Any], path: Path) -> bool:
+    try:
+        return isinstance(_holder(event, path)[path[-1]], str)
+    except (KeyError, IndexError, TypeError):
+        return False

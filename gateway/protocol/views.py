@@ -1,0 +1,60 @@
+"""Views: the forms in which a stream of an own log is read, named in the query of a GET.
+
+They are an extension of the protocol (section 11): without their parameters nothing changes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RAW = "raw"
+COMPACT = "compact"
+NAMES = (RAW, COMPACT)
+# Few, so that readers of a stream share few feeds: each renders its rounds by itself.
+BATCHES_MS = (0, 10, 20, 50, 100, 200, 500)
+_NUMBER = re.compile(r"[0-9]{1,4}")
+
+
+class View(NamedTuple):
+    """A form of reading: its name, and the time for which a live read gathers news."""
+
+    name: str = RAW
+    batch_ms: int = 0
+
+    @property
+    def is_folded(self) -> bool:
+        """True if neighbouring deltas of one part are joined."""
+        return self.name == COMPACT
+
+    def in_query(self, query: str) -> str:
+        """Return a canonical query with the parameters of this view added."""
+        batch = f"batch_ms={self.batch_ms}&" if self.batch_ms else ""
+        return f"{batch}{query}" + ("" if self.name == RAW else f"&view={self.name}")
+
+
+PLAIN = View()
+
+
+def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
+    """Return the view that a query names. Raises BadRequest.
+
+    A batch is for live reads; with one, deltas are joined in catch-up as well.
+    """
+    if "view" not in query and "batch_ms" not in query:
+        return PLAIN
+    name = query.get("view", RAW)
+    if name not in NAMES:
+        raise BadRequest(f"view must be one of {', '.join(NAMES)}")
+    batch = query.get("batch_ms", "0")
+    batch_ms = int(batch) if _NUMBER.fullmatch(batch) else -1
+    if batch_ms not in BATCHES_MS:
+        raise BadRequest(f"batch_ms must be one of {', '.join(map(str, BATCHES_MS))}")
+    if batch_ms and name == RAW:
+        name = COMPACT
+    return View(name, batch_ms if is_live else 0)
