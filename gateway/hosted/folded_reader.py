@@ -72,6 +72,11 @@ class FoldedReader(ChunkReader):
         self._clock = clock
         self._folds: SingleFlight[FoldedPart] = SingleFlight()
 
+    @property
+    def started_folds(self) -> int:
+        """Number of chunks of the log that were read to be folded."""
+        return self._folds.started
+
     @override
     def shaped(self, chunk: Chunk) -> Chunk:
         return _folded(chunk, at_once(self._steps(chunk)))
