@@ -34,7 +34,7 @@ LONGEST_FOLDED_ROUND = 64 * 1024
 
 
 class FoldedPart(CacheEntry):
-    """One chunk of the log, folded: its events, and the stream when it was read."""
+    """A folded chunk of the log: its events, and the stream when it was read."""
 
     __slots__ = ("end", "events", "state")
 
