@@ -214,8 +214,10 @@ class HostedFeeds:
         shared: Context,
         traffic: Traffic,
     ) -> None:
-        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        rest = freshness, settings, shared, traffic, self.events
+        events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        rest = freshness, settings, shared, traffic, events
+        # All that is cached of the route's streams.
+        self.stores = shared.store, readers.folded.parts, events
         self.source = HostedFeedSource(readers.plain, *rest)
         self._folded_source = HostedFeedSource(readers.folded, *rest)
         self._table = table

@@ -52,7 +52,7 @@ class HostedReads:
         retention: Retention,
     ) -> None:
         self._table = table
-        self._readers = readers
+        self.readers = readers
         self._freshness = freshness
         self.reader_keys = access.reader_keys
         self._traffic = traffic
@@ -110,7 +110,7 @@ class HostedReads:
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         """Read and render the chunk at `start`, and cache it if it may be."""
         at_tail = start == state.tail
-        reader = self._readers.of(read.view)
+        reader = self.readers.of(read.view)
         chunk = chunks.empty(state) if at_tail else await reader.chunk_for(read, state, start)
         return self._render(read, chunk)
 
@@ -139,7 +139,7 @@ class HostedReads:
             trims = retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
-        is_current = self._readers.plain.is_current(chunk, until_change=until_change)
+        is_current = self.readers.plain.is_current(chunk, until_change=until_change)
         if is_current and (until is None or self._clock() < until):
             self._store.put(entry)
         return entry

@@ -101,14 +101,13 @@ class HostedRoute(StreamRoute):
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)
-        self.folded = FoldedReader(self.table, reader, rules.find_delta, shared.clock)
-        readers = ChunkReaders(reader, self.folded)
+        folded = FoldedReader(self.table, reader, rules.find_delta, shared.clock)
+        readers = ChunkReaders(reader, folded)
         self.reads = HostedReads(
             self.table, readers, freshness, shared, access, self.traffic, rules.retention
         )
         self.feeds = HostedFeeds(self.table, readers, freshness, settings, shared, self.traffic)
         self.feeds.set_reader_keys(access.reader_keys)
-        self._stores = shared.store, self.folded.parts, self.feeds.events
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.stream_list: StreamList = StreamList(self.table)
         self.runs: RunsLike | None = None  # None unless the settings say `runs = true`
@@ -189,7 +188,7 @@ class HostedRoute(StreamRoute):
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
-        drop(self._stores, stream_id, whole=whole)
+        drop(self.feeds.stores, stream_id, whole=whole)
 
     def _ended(self, name: str, stream_id: int) -> None:
         path = f"{self.prefix}/{name}"
@@ -198,7 +197,7 @@ class HostedRoute(StreamRoute):
 
     def clear(self) -> None:
         """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
-        for store in self._stores:
+        for store in self.feeds.stores:
             store.clear()
 
     # As a part of the process

@@ -100,7 +100,6 @@ class WrittenAnswer:
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
-        self._readers = 0
 
     @property
     def position(self) -> int:
@@ -140,11 +139,6 @@ class WrittenAnswer:
     def bytes_after(self, position: int) -> bytes | None:
         """Return the durable bytes after `position`; None if they are not in memory any more."""
         return self._recent.after(position)
-
-    def count_reader(self) -> int:
-        """Count one more reader; return how many have followed the answer before."""
-        self._readers += 1
-        return self._readers - 1
 
     async def wait_beyond(self, position: int) -> None:
         """Return once there are durable bytes after `position`, or the answer is over."""

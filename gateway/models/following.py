@@ -32,9 +32,6 @@ class FollowableAnswer(Protocol):
     def bytes_after(self, position: int, /) -> bytes | None:
         """Return the durable bytes after a position; None if they have to be read from the log."""
 
-    def count_reader(self) -> int:
-        """Count one more reader; return how many have followed the answer before."""
-
     async def wait_beyond(self, position: int, /) -> None:
         """Return once there are durable bytes after a position, or the answer is over."""
 

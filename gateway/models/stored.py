@@ -54,11 +54,6 @@ class StoredAnswer(NamedTuple):
     async def wait_for_end() -> None:
         """Return at once."""
 
-    @staticmethod
-    def count_reader() -> int:
-        """Return 1: the reader for which the answer was requested has followed it."""
-        return 1
-
 
 class StoredAnswers:
     """The stored answers below the folder of a route."""

@@ -111,7 +111,7 @@ class AnswerStreams:
 
         Raises HeadgateError.
         """
-        return await self.route.folded.part(await self._state(name), position)
+        return await self.route.reads.readers.folded.part(await self._state(name), position)
 
     async def chunks(self, name: str, position: int = 0) -> AsyncIterator[bytes]:
         """Yield the data of a stream from a position on, read by read; nothing if there is none."""

@@ -115,7 +115,7 @@ async def test_equal_compact_reads_are_folded_once_and_cached_apart_from_plain_o
     async with serving() as gateway:
         await create(gateway, "abc")
         await asyncio.gather(*(read(gateway) for _ in range(20)))
-        assert gateway.route.folded.started_folds == 1
+        assert gateway.route.reads.readers.folded.started_folds == 1
         assert (await read(gateway)).get("Cache-Status") == "Headgate; hit"
         assert "hit" not in ((await read(gateway, "offset=-1")).get("Cache-Status") or "")
 
@@ -128,7 +128,7 @@ async def test_a_complete_part_of_the_log_is_folded_once_while_the_stream_grows(
         for count in range(1, 4):
             await append(gateway, "y")
             assert "".join(texts((await read(gateway)).body)).count("y") == count
-        assert gateway.route.folded.started_folds == 1 + 3
+        assert gateway.route.reads.readers.folded.started_folds == 1 + 3
 
 
 async def test_a_stream_that_is_deleted_and_created_again_shows_nothing_of_the_first() -> None:

@@ -24,6 +24,12 @@ class AnswerCounts:
     ended_at: float | None = None
     outcome: Outcome | None = None  # once it is over
     reason: str | None = None  # why it is not complete
+    readers: int = 0  # responses of this process that have followed it
+
+    def add_reader(self) -> int:
+        """Count one more reader; return its number, which is 1 for the first."""
+        self.readers += 1
+        return self.readers
 
     def count(self, events: int, size: int, now: float) -> None:
         """Count events of the provider that have come together."""

@@ -47,7 +47,7 @@ class _Event(NamedTuple):
     text: bytes = b""
 
 
-class _Piece:
+class _DeltaEvent:
     """An event, split into its text and all the rest, which its neighbours must have in common."""
 
     __slots__ = ("frame", "free", "path", "rest", "text")
@@ -64,7 +64,7 @@ class _Piece:
         holder[path[-1]] = ""
         self.rest = event
 
-    def is_like(self, other: _Piece) -> bool:
+    def is_like(self, other: _DeltaEvent) -> bool:
         """Return whether the two events differ only in their text and free fields."""
         return (
             self.frame == other.frame
@@ -73,7 +73,7 @@ class _Piece:
             and self.free.keys() == other.free.keys()
         )
 
-    def with_text(self, text: str, last: _Piece) -> bytes:
+    def with_text(self, text: str, last: _DeltaEvent) -> bytes:
         """Return the event with this text, and the free fields of the last piece."""
         event = self.rest
         _holder(event, self.path)[self.path[-1]] = text
@@ -88,7 +88,7 @@ class _Fold:
     def __init__(self, find_delta: FindDelta) -> None:
         self.events: list[FoldedEvent] = []
         self._find_delta = find_delta
-        self._pieces: list[_Piece] = []
+        self._pieces: list[_DeltaEvent] = []
         self._unjoined: list[FoldedEvent] = []
 
     def add(self, event: _Event) -> None:
@@ -113,7 +113,7 @@ class _Fold:
         self.events += events
         self._pieces, self._unjoined = [], []
 
-    def _piece(self, event: _Event) -> _Piece | None:
+    def _piece(self, event: _Event) -> _DeltaEvent | None:
         """Return an event as a piece that may be joined; None for one that stands alone."""
         if event.frame is None:
             return None
@@ -124,7 +124,7 @@ class _Fold:
         delta = self._find_delta(value) if isinstance(value, dict) else None
         if delta is None or not _has_text(value, delta[0]):
             return None
-        return _Piece(event.frame, value, delta)
+        return _DeltaEvent(event.frame, value, delta)
 
 
 def fold(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
-from gateway.models.answer import WholeResponse
+from gateway.models.answer import WholeResponse, WrittenAnswer
 from gateway.models.answers import AnswerRequest
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
@@ -30,7 +30,6 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from gateway.models.answer import WrittenAnswer
     from gateway.models.route import ModelRoute
     from gateway.models.stored import StoredAnswer
     from gateway.models.streams import StreamEnd
@@ -190,7 +189,8 @@ class ModelHandlers:
         url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
         added = ("Stream-URL", url), ("Stream-Next-Offset", end.offset_of(position))
         longest_s = route.settings.max_response
-        is_first = not answer.count_reader()  # it gets what the provider sends
+        # The first reader gets what the provider sends.
+        is_first = isinstance(answer, WrittenAnswer) and answer.counts.add_reader() == 1
         body = AnswerBody(
             answer,
             route.streams,

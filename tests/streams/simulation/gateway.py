@@ -122,7 +122,7 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reads._readers.plain._reads._fetches)
+            "reads": len(route.reads.readers.plain._reads._fetches)
             + len(route.reads.answers._fetches),
             "reads of events": len(route.feeds.source._reads._fetches),
             "streams to look at": len(route.table._reload_queue),
