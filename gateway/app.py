@@ -28,6 +28,7 @@ from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
+from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
@@ -152,7 +153,7 @@ def hosted_route(
     hosted = HostedRoute(
         route.prefix,
         log,
-        _freshness(route, is_private=access.is_private),
+        _freshness(route, _private_folders(settings, route), is_private=access.is_private),
         _stream_rules(route),
         _feeds(settings),
         shared,
@@ -180,7 +181,9 @@ def renew_route(
     shared: Context,
 ) -> None:
     """Let a route that goes on serving follow its new settings and access, after a reload."""
-    freshness, feeds = _freshness(route_settings, is_private=access.is_private), _feeds(settings)
+    folders = _private_folders(settings, route_settings)
+    freshness = _freshness(route_settings, folders, is_private=access.is_private)
+    feeds = _feeds(settings)
     if isinstance(access.guard, TokenGuard):
         access.guard.adopt(route.access.guard)
     if isinstance(route, HostedRoute):
@@ -313,7 +316,16 @@ def _stream_rules(route: RouteSettings) -> StreamRules:
     )
 
 
-def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
+def _private_folders(settings: Settings, route: RouteSettings) -> tuple[str, ...]:
+    """Return the beginnings of paths on a route that have answers for their owners only."""
+    own = [it for it in settings.models if not it.public]
+    places = [(it.streams, route_of_streams(it, settings.route_table)) for it in own]
+    return tuple(f"{at}/" for at, found in places if found and found.prefix == route.prefix)
+
+
+def _freshness(
+    route: RouteSettings, private_folders: tuple[str, ...] = (), *, is_private: bool = False
+) -> Freshness:
     return Freshness(
         route.chunk_lifetime,
         route.stale_while_revalidate,
@@ -321,6 +333,7 @@ def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
         tags.of_route(route.prefix),
         is_private,
         route.tail_directive,
+        private_folders,
     )
 
 

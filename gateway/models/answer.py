@@ -88,6 +88,7 @@ class WrittenAnswer:
         self.request = request
         self.streams = streams
         self.counts = AnswerCounts()
+        self.has_streams = False  # yet
         self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
             asyncio.get_running_loop().create_future()
         )
@@ -236,10 +237,11 @@ class WrittenAnswer:
             if is_stored or self.request.position:
                 await self._record_end(outcome, failure)
             else:
-                await self.streams.delete(record.record_name(self.name))
+                await record.delete_beside(self.streams, self.name)
                 await self.streams.delete(self.name)
         except StreamNotFound:
             outcome = "aborted"  # it was deleted: nobody can read its end
+            await self._delete_beside()
         except HeadgateError as error:
             log.warning(
                 "answer.not_closed", stream=self.streams.path(self.name), reason=error.detail
@@ -249,6 +251,10 @@ class WrittenAnswer:
             self.counts.reason = None if failure is None else failure.sentence
             self.counts.outcome = outcome
             self._notify()
+
+    async def _delete_beside(self) -> None:
+        with contextlib.suppress(HeadgateError):  # it expires, too
+            await record.delete_beside(self.streams, self.name)
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
         """Append the failure, and close the stream or part the answer from the next."""

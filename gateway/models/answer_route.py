@@ -9,6 +9,7 @@ from typing_extensions import override
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import NotOffered
 from gateway.models.answers import AnswerBounds, ModelAnswers
+from gateway.models.companions import AnswerCompanions
 from gateway.models.counts import metrics
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
@@ -63,9 +64,9 @@ class AnswerRoute(StreamRoute):
             running,
             shared.clock,
         )
-        streams.lifecycle.on_removed = lambda name: running.stop(f"{streams.prefix}/{name}")
         self.runs = self.answers.listed
         self._abandoned = AbandonedAnswers(self.answers)
+        self._companions = AnswerCompanions(self.answers, running)
 
     def prepare(self, access: RouteAccess, most_accounts: int) -> None:
         """Prepare the access, and the accounts with metrics, that `renew` puts in force."""
@@ -113,6 +114,7 @@ class AnswerRoute(StreamRoute):
     @override
     async def open(self) -> None:
         """End what an earlier process has left."""
+        self._companions.open()
         self._abandoned.start()
 
     @override
@@ -125,3 +127,4 @@ class AnswerRoute(StreamRoute):
         """End what still runs."""
         await self._abandoned.stop()
         await self.answers.close()
+        await self._companions.close()

@@ -107,6 +107,7 @@ class ModelAnswers:
         clock: Callable[[], float],
     ) -> None:
         self.streams = streams
+        self.stores_prompts = False
         self.running: set[WrittenAnswer] = set()  # answers of this route
         self.outcomes: Counter[Outcome] = Counter()
         self.tokens = TokenCounts()
@@ -305,7 +306,8 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        creating = asyncio.ensure_future(self._create(answer))
+        prompt = record.prompt_of(answer.request, request.body) if self.stores_prompts else None
+        creating = asyncio.ensure_future(self._create(answer, prompt))
         try:
             served = await self._provider.call(request)
         except BaseException:
@@ -318,20 +320,24 @@ class ModelAnswers:
             served.response.close()
             raise
 
-    async def _create(self, answer: WrittenAnswer) -> None:
-        stream, body = record.record_name(answer.name), record.encoded(answer.request)
+    async def _create(self, answer: WrittenAnswer, prompt: bytes | None) -> None:
+        entries = {record.record_name(answer.name): record.encoded(answer.request)}
+        if prompt is not None:
+            entries[record.prompts_name(answer.name)] = prompt
         if answer.request.position:
-            await self.streams.append(stream, record.CONTENT_TYPE, [body])
+            for stream, body in entries.items():
+                await self.streams.add(stream, record.CONTENT_TYPE, body)
         else:
             # At once: each takes a commit.
             made = await asyncio.gather(
                 self.streams.create(answer.name, content_type_of(answer.request)),
-                self.streams.replace(stream, record.CONTENT_TYPE, body),
-                return_exceptions=True,  # both are over when the streams are deleted
+                *(self.streams.replace(it, record.CONTENT_TYPE, entries[it]) for it in entries),
+                return_exceptions=True,  # all are over when the streams are deleted
             )
             for failure in made:
                 if isinstance(failure, BaseException):
                     raise failure
+        answer.has_streams = True
 
     async def drain(self) -> None:
         """Wait until all running answers are over; when cancelled, end them with a reason."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = Literal["complete", "failed", "aborted"]
 CONTENT_TYPE = "application/json"
+_PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
@@ -95,7 +96,27 @@ _PARTING = b"event: headgate.end\ndata: "
 
 def record_name(name: str) -> str:
     """Return the name of the record's stream, for the name of the answer's."""
-    return f"{name}/record"
+    return f"{name}{_RECORD}"
+
+
+def prompts_name(name: str) -> str:
+    """Return the name of the stream with the bodies of requests, for the name of the answer's."""
+    return f"{name}{_PROMPTS}"
+
+
+async def delete_beside(streams: AnswerStreams, name: str) -> None:
+    """Delete the streams beside that of an answer, if they are there. Raises HeadgateError."""
+    for suffix in BESIDE:
+        await streams.delete(f"{name}{suffix}")
+
+
+def prompt_of(request: RequestEntry, body: bytes) -> bytes:
+    """Return the entry with the body of a request, for the prompts."""
+    try:
+        prompt: object = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        prompt = body.decode(errors="replace")
+    return msgspec.json.encode({"position": request.position, "body": prompt})
 
 
 def encoded(entry: Entry) -> bytes:

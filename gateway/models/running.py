@@ -47,6 +47,10 @@ class RunningAnswers:
         yield running
 
     def stop(self, path: str) -> None:
-        """Stop the answer whose stream was deleted, if it runs here."""
-        if (answer := self.answers.get(path)) is not None:
+        """Stop the answer whose stream was deleted, if it runs here.
+
+        What ends before its stream is created is an earlier one that had expired.
+        """
+        answer = self.answers.get(path)
+        if answer is not None and answer.has_streams:
             answer.stop(DELETED)

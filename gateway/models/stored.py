@@ -67,12 +67,15 @@ class StoredAnswers:
         self._outcomes = outcomes
 
     async def records(self, name: str, *, is_running: bool = False) -> list[AnswerRecord]:
-        """Return what is recorded of the answers in a stream, in order.
+        """Return what is recorded of the answers in a stream, in order; nothing if it is gone.
 
         The last one is ended if it is not over, unless it `is_running` in this process.
         """
         found = await record.read_records(self._streams, name)
         if found and not is_running:
+            if await self._streams.end(name) is None:
+                await record.delete_beside(self._streams, name)
+                return []
             await self._finish(name, found[-1])
         return found
 
@@ -85,14 +88,14 @@ class StoredAnswers:
         if not found:
             return False
         if await self._streams.end(name) is None:
-            await self._streams.delete(record.record_name(name))
+            await record.delete_beside(self._streams, name)
             return found[-1].end is None
         return await self._finish(name, found[-1])
 
     async def delete(self, name: str) -> None:
         """Delete a stream of answers with its record; if one runs, its call is stopped."""
         await self._streams.delete(name)
-        await self._streams.delete(record.record_name(name))
+        await record.delete_beside(self._streams, name)
 
     async def _finish(self, name: str, last: AnswerRecord) -> bool:
         """End an answer that no process writes any more; return False if it was over.

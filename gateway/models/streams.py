@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import HeadgateError, StreamNotFound
+from gateway.errors import ConfigurationConflict, HeadgateError, StreamNotFound
 from gateway.later import Later
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.answer import RouteAnswer
+from gateway.streams.deadlines import MOST_SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
 
 _NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE)
+
+# The countdown of a stream beside an answer is restarted when that of the answer is written, which
+# is a minute behind the read at most.
+SPARE_S = 2 * int(MOST_SLACK_S)
 
 
 class StreamEnd(NamedTuple):
@@ -40,7 +46,7 @@ class AnswerStreams:
     def __init__(self, route: HostedRoute, folder: str, ttl_s: int) -> None:
         self.route = route
         self.folder = folder
-        self._ttl = Lifetime(ttl_s=ttl_s)
+        self._ttl_s = ttl_s
 
     def path(self, name: str) -> str:
         """Return the path of the stream with this name, for clients."""
@@ -50,17 +56,57 @@ class AnswerStreams:
         """Return the name of a stream below the prefix of its route."""
         return f"{self.folder}/{name}" if self.folder else name
 
+    def name_at(self, path: str) -> str | None:
+        """Return the name of the stream at a path below the prefix of its route; None for others.
+
+        Some may be streams of others.
+        """
+        if not self.folder:
+            return path
+        return path.removeprefix(f"{self.folder}/") if path.startswith(f"{self.folder}/") else None
+
     async def create(self, name: str, content_type: str, body: bytes = b"") -> bool:
         """Create a stream; return False if there is one already. Raises HeadgateError."""
-        request = CreateRequest(body, content_type, self._ttl, False, None)
+        return await self._create(name, content_type, body, self._ttl_s)
+
+    async def _create(self, name: str, content_type: str, body: bytes, ttl_s: int) -> bool:
+        request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
         created = await self.route.lifecycle.create(self.full_name(name), request, None)
         return created.new
 
     async def replace(self, name: str, content_type: str, body: bytes) -> None:
-        """Create a stream in place of one that may be there. Raises HeadgateError."""
-        if not await self.create(name, content_type, body):
-            await self.delete(name)
-            await self.create(name, content_type, body)
+        """Create a stream beside an answer, in place of one that may be there.
+
+        It is stored for a little longer than answers. Raises HeadgateError.
+        """
+        with contextlib.suppress(ConfigurationConflict):  # it has the TTL of other settings
+            if await self._create(name, content_type, body, self._spared_ttl_s):
+                return
+        await self.delete(name)
+        await self._create(name, content_type, body, self._spared_ttl_s)
+
+    async def add(self, name: str, content_type: str, body: bytes) -> None:
+        """Append to a stream beside an answer, which is created if it is not there.
+
+        Raises HeadgateError.
+        """
+        try:
+            await self.append(name, content_type, [body])
+        except StreamNotFound:
+            await self._create(name, content_type, body, self._spared_ttl_s)
+
+    @property
+    def _spared_ttl_s(self) -> int:
+        ttl_s = self._ttl_s + SPARE_S
+        return min(ttl_s, self.route.lifecycle.lifetimes.max_s or ttl_s)
+
+    async def touch(self, name: str) -> None:
+        """Restart the countdown of a stream, if there is one. Raises HeadgateError."""
+        table = self.route.table
+        with contextlib.suppress(StreamNotFound):
+            active = await table.load(self.full_name(name))
+            table.present(active)
+            table.deadlines.touch(active)
 
     async def delete(self, name: str) -> None:
         """Delete a stream, if there is one. Raises HeadgateError."""

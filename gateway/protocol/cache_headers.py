@@ -40,7 +40,8 @@ class Freshness(msgspec.Struct):
     With a `route_tag` caches in front can purge its responses early. Responses that are
     `is_private` may be stored only by browsers. `tail_directive` makes browsers validate responses
     that shared caches may store for a moment: both of its spellings do so, but some shared caches
-    treat no-cache as no-store.
+    treat no-cache as no-store. Responses for paths that begin with one of the `private_folders`
+    are private, too.
     """
 
     chunk_max_age: int = 86_400
@@ -49,12 +50,14 @@ class Freshness(msgspec.Struct):
     route_tag: str = ""
     is_private: bool = False
     tail_directive: TailDirective = "no-cache"
+    private_folders: tuple[str, ...] = ()
 
-    def toward(self, by_key: bool | None) -> Freshness:
+    def toward(self, by_key: bool | None, path: str = "") -> Freshness:
         """Return the freshness of a read: public if its URL has the current reader key."""
-        if not (self.is_private and by_key):
+        is_private = (self.is_private or path.startswith(self.private_folders)) and not by_key
+        if is_private == self.is_private:
             return self
-        return msgspec.structs.replace(self, is_private=False)
+        return msgspec.structs.replace(self, is_private=is_private)
 
 
 def fields(lines: str) -> list[tuple[str, str]]:

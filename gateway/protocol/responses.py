@@ -190,7 +190,7 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
-    freshness = freshness.toward(read.by_key)
+    freshness = freshness.toward(read.by_key, read.path)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
@@ -252,7 +252,7 @@ def _alone(state: StreamState) -> str:
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    freshness = freshness.toward(read.by_key)
+    freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 

@@ -43,6 +43,8 @@ class Deadlines(abc.ABC):
         self._commit = commit
         self._adopt = adopt
         self._clock = clock
+        # Each is called with the path of a stream whose deadline has moved on and is written.
+        self.observers: list[Callable[[str], None]] = []
 
     def now(self, active: ActiveStream) -> ClockReading:
         """Return the time by which the stream's deadline counts, less its grace."""
@@ -101,6 +103,8 @@ class Deadlines(abc.ABC):
                 self._adopt(active.path, error.found)
 
         self._commit(touched(state)).add_done_callback(written)
+        for notify in self.observers:
+            notify(active.path)
 
 
 class SoleDeadlines(Deadlines):

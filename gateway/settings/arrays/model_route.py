@@ -85,6 +85,15 @@ class ModelSettings(Table):
         le=YEAR_S,
         description="How long an answer is stored after its last event or read.",
     )
+    public: Flag = setting(
+        False,
+        description="Let shared caches store answers that are read by their URL, as the route of "
+        "streams permits. Without it they are private.",
+    )
+    store_prompts: Flag = setting(
+        False,
+        description="Store the bodies of requests in NAME/prompts beside the answer.",
+    )
     whole: Flag = setting(
         False,
         description="Store answers that do not stream as well: they go on without their client, "
@@ -171,6 +180,8 @@ def _why_not_beside(model: ModelSettings, routes: Sequence[Route]) -> Iterator[t
         yield "streams", "be the prefix of one of the routes, or below it"
     elif route.log_kind is None or route.log_kind.is_shared:
         yield "streams", f"be on a route to file:PATH or memory:, which {route.prefix} is not"
+    elif 0 < route.max_ttl < model.ttl:
+        yield "ttl", f"be up to max_ttl of {route.prefix}, {route.max_ttl} seconds"
 
 
 def route_of_streams(model: ModelSettings, routes: Sequence[Route]) -> Route | None:

@@ -106,7 +106,8 @@ class HostedHandlers:
         live = await route.feeds.prepare(answer, read.view)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state, read.view)
-        head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
+        is_private = route.freshness.toward(None, read.path).is_private
+        head = responses.event_stream(live.state.content_type, private=is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None

@@ -41,7 +41,7 @@ UNFORWARDED = frozenset({"CONNECT", "TRACE"})
 LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 _STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
-_STREAM_NAME = re.compile(r"(?!record$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+_STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 _PRIVATE = ("Cache-Control", "private, no-store")
 
 
@@ -231,7 +231,7 @@ def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
     if len(names) > 1 or any(_STREAM_NAME.fullmatch(name) is None for name in names):
         raise BadRequest(
             f"{STREAM_FIELD} must be one name of up to 128 letters, digits, '-', '.', '_' and '~', "
-            "which begins with a letter or a digit and is not 'record'"
+            "which begins with a letter or a digit and is neither 'record' nor 'prompts'"
         )
     return (names.pop() if names else None), rest
 
@@ -246,7 +246,8 @@ def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
 
 
 async def _end(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> StreamEnd:
-    """Return the end of an answer's stream. Raises StreamGone."""
+    """Return the end of an answer's stream, which is used now. Raises StreamGone."""
+    await route.streams.touch(answer.name)
     end = await route.streams.end(answer.name)
     if end is None:
         raise StreamGone("the stream of the answer was deleted")

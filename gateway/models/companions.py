@@ -1,0 +1,86 @@
+"""The streams beside an answer: its record and its prompts live as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import HeadgateError, RecordDamaged
+from gateway.models.record import BESIDE
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from gateway.models.answers import ModelAnswers
+    from gateway.models.running import RunningAnswers
+
+
+class AnswerCompanions:
+    """The care for the streams beside the answers of one route.
+
+    They are deleted with the answer, and a read of the answer restarts their countdown, too.
+    """
+
+    def __init__(self, answers: ModelAnswers, running: RunningAnswers) -> None:
+        self._answers = answers
+        self._streams = answers.streams
+        self._running = running
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begin to observe the streams of the route."""
+        route = self._streams.route
+        route.lifecycle.removal_observers.append(self._removed)
+        route.table.deadlines.observers.append(self._renewed)
+
+    async def close(self) -> None:
+        """End the observation, and what is under way."""
+        route = self._streams.route
+        route.lifecycle.removal_observers.remove(self._removed)
+        route.table.deadlines.observers.remove(self._renewed)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _removed(self, path: str) -> None:
+        """Stop the answer whose stream is gone, or delete what is beside it."""
+        name = self._answer(path)
+        if name is None:
+            return
+        self._running.stop(self._streams.path(name))
+        if self._streams.path(name) not in self._running.answers:  # else it does so at its end
+            self._start(self._deleted(name))
+
+    def _renewed(self, path: str) -> None:
+        name = self._answer(path)
+        if name is not None:
+            self._start(self._touched(name))
+
+    def _answer(self, path: str) -> str | None:
+        """Return the name of the answers' stream at a path; None for others."""
+        name = self._streams.name_at(path)
+        return None if name is None or name.endswith(BESIDE) else name
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deleted(self, name: str) -> None:
+        """Delete what is beside an answer that is gone."""
+        try:
+            await self._answers.finish_abandoned(name)
+        except RecordDamaged:
+            return  # somebody else's stream, whose name ends like those of records
+        except HeadgateError as error:
+            path = self._streams.path(name)
+            log.warning("answer.record_not_deleted", stream=path, reason=error.detail)
+
+    async def _touched(self, name: str) -> None:
+        try:
+            for suffix in BESIDE:
+                await self._streams.touch(f"{name}{suffix}")
+        except HeadgateError as error:
+            path = self._streams.path(name)
+            log.warning("answer.record_not_renewed", stream=path, reason=error.detail)

@@ -1,0 +1,206 @@
+"""What is stored of requests and answers, for how long, for whom, and how it is deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.model_parts import ModelRoutes
+from gateway.models.answers import AnswerRequest
+from gateway.settings import Settings
+from tests.models.answers import chat_completion, without_ids
+from tests.models.provider import providing
+from tests.models.serving import OPENAI, STREAMS, gateway_before, models
+from tests.support.waiting import until
+from tests.web.serving import get, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import aiohttp
+
+    from gateway.models.route import ModelRoute
+    from tests.models.provider import Provider
+    from tests.support.processes import Headgate
+    from tests.web.serving import Serving
+
+PATH = f"{OPENAI}/v1/chat/completions"
+WHOLE = b"".join(chat_completion())
+BODY = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "a secret wish"}]}
+ANSWER_S, READ_AFTER_S = 100, 70  # the TTL of answers, and when one of them is read
+
+
+def ask(http: aiohttp.ClientSession, gateway: Headgate, **fields: str) -> Any:
+    """Send a request for a streaming answer; `Idempotency_Key` is written with a hyphen."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    sent = {"Authorization": "Bearer sk-mine", **headers}
+    return http.post(gateway.url + PATH, json=BODY, headers=sent)
+
+
+async def url_of(http: aiohttp.ClientSession, gateway: Headgate, **fields: str) -> str:
+    """Return the URL of an answer that is over."""
+    async with ask(http, gateway, **fields) as answer:
+        assert without_ids(await answer.read()) == WHOLE
+        return str(answer.headers["Stream-URL"])
+
+
+async def status(http: aiohttp.ClientSession, url: str) -> int:
+    async with http.get(url) as read:
+        return read.status
+
+
+async def test_prompts_are_not_stored_by_default(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider, tmp_path) as gateway:
+            url = await url_of(http, gateway, Idempotency_Key="one")
+            assert await status(http, f"{url}/prompts") == 404
+            gateway.terminate()
+            files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+            assert files
+            assert not any(b"secret wish" in file.read_bytes() for file in files)
+
+
+async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider, settings={"store_prompts": True}) as gateway:
+            url = await url_of(http, gateway)
+            async with http.get(f"{url}/prompts") as prompts:
+                assert await prompts.json() == [{"position": 0, "body": BODY}]
+                assert prompts.headers["Cache-Control"].startswith("private")
+            chat = [
+                await url_of(http, gateway, Headgate_Stream="chat", Idempotency_Key=key)
+                for key in "ab"
+            ]
+            assert chat[0] == chat[1]
+            async with http.get(f"{chat[0]}/prompts") as prompts:
+                assert [entry["body"] for entry in await prompts.json()] == [BODY, BODY]
+            provider.statuses = [400]
+            async with ask(http, gateway, Idempotency_Key="refused") as refused:
+                assert refused.status == 400
+            async with http.get(f"{gateway.admin_url}/api/streams?route=/v1/stream") as listed:
+                assert (await listed.text()).count('/prompts"') == 2
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["that is over", "that runs"])
+async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
+    http: aiohttp.ClientSession, *, is_running: bool
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider, settings={"store_prompts": True}) as gateway:
+            provider.hold()
+            provider.allow(2 if is_running else 1000)
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                url = answer.headers["Stream-URL"]
+                if not is_running:
+                    await answer.read()
+                assert await status(http, f"{url}/prompts") == 200
+                async with http.delete(url) as deleted:
+                    assert deleted.status == 204
+
+            async def is_gone() -> bool:
+                statuses = [await status(http, f"{url}/{it}") for it in ("record", "prompts")]
+                return statuses == [404, 404]
+
+            await until(is_gone)
+            provider.allow()
+            assert await url_of(http, gateway, Idempotency_Key="one") == url
+        assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("query", ["", "?offset=-1&live=sse"], ids=["read", "followed"])
+async def test_only_the_answers_of_a_public_route_may_be_stored_by_shared_caches(
+    http: aiohttp.ClientSession, query: str, *, public: bool
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider, settings={"public": public}) as gateway:
+            url = await url_of(http, gateway)
+            async with http.get(url + query) as read:
+                lifetime = read.headers["Cache-Control"]
+            assert ("private" in lifetime) == (not public)
+            made = {"Content-Type": "text/plain"}
+            async with http.put(f"{gateway.streams}/else", data=b"one", headers=made) as created:
+                assert created.status == 201
+            async with http.get(f"{gateway.streams}/else") as other:
+                assert "private" not in other.headers["Cache-Control"]
+
+
+async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> None:
+    async with providing() as provider:
+        table = json.dumps([{"prefix": "/v1/stream", "origin": "memory:", "max_ttl": 60}])
+        with (
+            pytest.raises(AssertionError, match="ttl is 61, but must be up to max_ttl"),
+            gateway_before(provider, settings={"ttl": 61}, environment={"HEADGATE_ROUTES": table}),
+        ):
+            pass
+
+
+# ---------------------------------------------------------------- time to live
+
+
+@contextlib.asynccontextmanager
+async def model_route(provider: Provider, gateway: Serving) -> AsyncIterator[ModelRoute]:
+    """Make a model route in this process, whose clock the test sets."""
+    table = json.loads(models(provider, {"ttl": ANSWER_S}))[:1]
+    settings = Settings(models=table)
+    (route,) = ModelRoutes(gateway.shared).make(settings, [gateway.route], gateway.authorities)
+    await route.open()
+    try:
+        yield route
+    finally:
+        await route.close()
+
+
+async def answered(route: ModelRoute) -> str:
+    """Return the name of the stream with the answer to the same request as ever."""
+    request = AnswerRequest(
+        b"owner",
+        "one",
+        "/v1/chat/completions",
+        "/v1/chat/completions",
+        CIMultiDict({"Content-Type": "application/json"}),
+        json.dumps(BODY).encode(),
+        "m",
+    )
+    answer = await route.answers.answer_to(request)
+    await answer.wait_for_end()
+    return answer.name
+
+
+def deadline(gateway: Serving, name: str) -> float:
+    """Return when the stream with this name below the answers ends, as the log has it in memory."""
+    active = gateway.route.table.get(f"answers/{name}")
+    assert active is not None
+    assert active.state is not None
+    return active.state.deadline or 0.0
+
+
+async def test_reads_of_an_answer_renew_its_record_so_that_its_key_joins_it() -> None:
+    async with providing() as provider, serving() as gateway, model_route(provider, gateway) as it:
+        name = await answered(it)
+        for _ in range(4):
+            gateway.clock.advance(READ_AFTER_S)
+            read = await gateway.ask(get(f"{STREAMS}/{name}"))
+            assert read.body == WHOLE
+            await until(lambda: deadline(gateway, f"{name}/record") > gateway.clock() + ANSWER_S)
+        assert await answered(it) == name
+        assert len(provider.requests) == 1
+
+
+async def test_joins_renew_an_answer_and_without_reads_it_ends_with_its_record() -> None:
+    async with providing() as provider, serving() as gateway, model_route(provider, gateway) as it:
+        name = await answered(it)
+        gateway.clock.advance(ANSWER_S + 1)
+        assert (await gateway.ask(get(f"{STREAMS}/{name}"))).status == 404
+        assert await answered(it) == name
+        assert len(provider.requests) == 2
+        assert (await gateway.ask(get(f"{STREAMS}/{name}"))).body == WHOLE
