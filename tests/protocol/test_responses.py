@@ -446,6 +446,13 @@ REFUSALS = [
         "Origin unreachable",
         lines=LATER,
     ),
+    Refusal(
+        errors.AnswerTooLong(9),
+        502,
+        "answer_too_long",
+        "Answer too long",
+        "the answer is over 9 bytes: see max_answer_size",
+    ),
     Refusal(errors.OriginBroken("why"), 502, "origin_broken", "Origin broken", lines=LATER),
     Refusal(errors.OriginBehind("why"), 503, "origin_behind", "Origin behind", lines=LATER),
     Refusal(errors.OriginBusy("why"), 503, "origin_busy", "Origin busy", lines=LATER),
