@@ -241,7 +241,8 @@ class WrittenAnswer:
                 await self.streams.delete(self.name)
         except StreamNotFound:
             outcome = "aborted"  # it was deleted: nobody can read its end
-            await self._delete_beside()
+            with contextlib.suppress(HeadgateError):  # it expires, too
+                await record.delete_beside(self.streams, self.name)
         except HeadgateError as error:
             log.warning(
                 "answer.not_closed", stream=self.streams.path(self.name), reason=error.detail
@@ -251,10 +252,6 @@ class WrittenAnswer:
             self.counts.reason = None if failure is None else failure.sentence
             self.counts.outcome = outcome
             self._notify()
-
-    async def _delete_beside(self) -> None:
-        with contextlib.suppress(HeadgateError):  # it expires, too
-            await record.delete_beside(self.streams, self.name)
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
         """Append the failure, and close the stream or part the answer from the next."""

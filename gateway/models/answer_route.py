@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import NotOffered
 from gateway.models.answers import AnswerBounds, ModelAnswers
-from gateway.models.companions import AnswerCompanions
+from gateway.models.companions import CompanionStreams
 from gateway.models.counts import metrics
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
@@ -66,7 +66,7 @@ class AnswerRoute(StreamRoute):
         )
         self.runs = self.answers.listed
         self._abandoned = AbandonedAnswers(self.answers)
-        self._companions = AnswerCompanions(self.answers, running)
+        self._companions = CompanionStreams(self.answers, running)
 
     def prepare(self, access: RouteAccess, most_accounts: int) -> None:
         """Prepare the access, and the accounts with metrics, that `renew` puts in force."""

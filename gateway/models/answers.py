@@ -56,6 +56,7 @@ class AnswerRequest(NamedTuple):
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
     `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
     stream; one that `is_plain` is stored as it comes, and its `target` is a whole URL.
+    With `stores_prompt` the body is stored as well.
     """
 
     owner: bytes
@@ -70,6 +71,7 @@ class AnswerRequest(NamedTuple):
     account: str = ""
     is_whole: bool = False
     is_plain: bool = False
+    stores_prompt: bool = False
     method: str = "POST"
 
     @property
@@ -107,7 +109,6 @@ class ModelAnswers:
         clock: Callable[[], float],
     ) -> None:
         self.streams = streams
-        self.stores_prompts = False
         self.running: set[WrittenAnswer] = set()  # answers of this route
         self.outcomes: Counter[Outcome] = Counter()
         self.tokens = TokenCounts()
@@ -306,7 +307,7 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        prompt = record.prompt_of(answer.request, request.body) if self.stores_prompts else None
+        prompt = record.prompt_of(answer.request, request.body) if request.stores_prompt else None
         creating = asyncio.ensure_future(self._create(answer, prompt))
         try:
             served = await self._provider.call(request)

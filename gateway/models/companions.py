@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.models.running import RunningAnswers
 
 
-class AnswerCompanions:
+class CompanionStreams:
     """The care for the streams beside the answers of one route.
 
     They are deleted with the answer, and a read of the answer restarts their countdown, too.

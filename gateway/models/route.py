@@ -56,7 +56,6 @@ class ModelRoute(AnswerRoute):
             settings.prefix, self.dialect, self.upstream, settings.max_answer_size, settings.resume
         )
         super().__init__(settings, provider, streams, running, shared, access)
-        self.answers.stores_prompts = settings.store_prompts
 
     @override
     def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:

@@ -159,6 +159,7 @@ class ModelHandlers:
             stream if wanted.stream else None,
             _account(request),
             is_whole=not wanted.stream,
+            stores_prompt=route.settings.store_prompts,
         )
         answer = await route.answers.answer_to(asked)
         head = await answer.wait_for_head()
