@@ -12,9 +12,11 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
+from gateway.hosted.own_fold import with_own
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
+from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.renewal import renew
@@ -30,6 +32,7 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.reading.imports import imported
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
     from gateway.model_parts import ModelRoute, ModelRoutes
+    from gateway.protocol.bodies.deltas import FindDelta
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
@@ -313,7 +317,18 @@ def _stream_rules(route: RouteSettings) -> StreamRules:
     return StreamRules(
         Retention(route.retention_age, route.retention_size, route.retention_messages),
         LifetimeLimits(route.default_ttl, route.max_ttl),
+        _find_delta(route.fold),
     )
+
+
+def _find_delta(path: str) -> FindDelta:
+    """Return the function that finds deltas, with an operator's own. Raises StartError."""
+    if not path:
+        return find_delta
+    try:
+        return with_own(imported(path))
+    except ValueError as error:
+        raise StartError(f"fold = {path} {error}") from None
 
 
 def _private_folders(settings: Settings, route: RouteSettings) -> tuple[str, ...]:

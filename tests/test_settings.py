@@ -500,7 +500,8 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("runs", "retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl"),
+    *("runs", "fold", "default_ttl", "max_ttl"),
+    *("retention_age", "retention_size", "retention_messages"),
 }
 
 

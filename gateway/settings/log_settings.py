@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.settings.log_kinds import KINDS, kind_of, kinds_with
 from gateway.settings.reading import files
+from gateway.settings.reading.imports import ImportPath, imported
 from gateway.settings.reading.kinds import (
     Count,
     Flag,
@@ -73,6 +74,11 @@ class LogSettings(RouteOrigin):
         "prefix; the console then shows them.",
         reload="yes, at once",
     )
+    fold: ImportPath = setting(
+        "",
+        description="Function that finds the deltas of your own events, which view=compact joins.",
+        reload=SET_UP_ANEW,
+    )
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
@@ -137,6 +143,16 @@ class LogSettings(RouteOrigin):
             f"streams live in {redacted_origin(self.origin)}, as {kind.why_alone}; only streams in "
             f"{others} or at http(s) origins may have more"
         )
+
+    @checks("fold")
+    @classmethod
+    def _check_fold(cls, value: str, context: ValueContext) -> str:
+        origin = context.values.get("origin")
+        if value and origin is not None and split_origins(origin):
+            raise ValueError(f"must be left out: {origin} is no log; the server there folds")
+        if value and isinstance(context.look, files.Look):
+            imported(value)
+        return value
 
     @checks("runs")
     @classmethod

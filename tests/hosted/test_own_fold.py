@@ -1,0 +1,71 @@
+"""The setting `fold`: events of an application's own, and functions that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import HEADGATE
+from tests.web.serving import get, put, serving
+
+EVENTS = [
+    {"kind": "words", "at": 1, "body": {"words": "Hel"}},
+    {"kind": "words", "at": 2, "body": {"words": "lo"}},
+    {"type": "text-delta", "id": "t", "delta": "a"},
+    {"type": "text-delta", "id": "t", "delta": "b"},
+    {"kind": "end"},
+]
+WORDS = {"kind": "words", "at": 2, "body": {"words": "Hello"}}
+TEXT = {"type": "text-delta", "id": "t", "delta": "ab"}
+MODULE = "tests.hosted.own_events"
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("find_delta", [WORDS, TEXT, EVENTS[-1]]),
+        ("fail", EVENTS),
+        ("answer_nonsense", EVENTS),
+    ],
+    ids=["a fold", "a function that raises", "a function that returns nonsense"],
+)
+async def test_a_compact_read_joins_what_the_function_of_the_route_finds(
+    function: str, expected: list[object]
+) -> None:
+    async with serving(own={"fold": f"{MODULE}:{function}"}) as gateway:
+        body = json.dumps(EVENTS).encode()
+        await gateway.ask(put("s", body=body, content_type="application/json"))
+        answer = await gateway.ask(get("s?offset=-1&view=compact"))
+        assert json.loads(answer.body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("find_delta", "must be an import path such as package.module:function"),
+        ("nowhere.at_all:find_delta", "ModuleNotFoundError: No module named 'nowhere'"),
+        (f"{MODULE}:other", "has no attribute 'other'"),
+        (f"{MODULE}:NO_FUNCTION", f"must be a function: {MODULE}:NO_FUNCTION is str"),
+    ],
+    ids=["no function named", "no module", "no such function", "no function"],
+)
+def test_a_fold_that_cannot_be_imported_is_refused_by_check(
+    path: str, reason: str, tmp_path: Path
+) -> None:
+    settings = tmp_path / "headgate.toml"
+    settings.write_text(f'[[routes]]\nprefix = "/s"\norigin = "memory:"\nfold = "{path}"\n')
+    done = subprocess.run(
+        [str(HEADGATE), "check", "--config", str(settings)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert f"{settings}:4: routes[0].fold is" in done.stderr
+    assert reason in done.stderr
