@@ -35,6 +35,7 @@ from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.reading.imports import imported
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
+from gateway.views.route_views import RouteViews
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.inspector import Inspector
@@ -163,6 +164,14 @@ def hosted_route(
         shared,
         access,
     )
+    hosted.feeds.views = RouteViews(
+        route.prefix,
+        hosted.feeds.reader,
+        shared,
+        hosted.traffic,
+        _feeds(settings),
+        route.max_response,
+    )
     _set_runs(hosted, route, shared)
     return hosted
 
@@ -198,6 +207,8 @@ def renew_route(
         if route.table.log.quota is not None:
             route.table.log.quota.limit(route_settings.max_log_size)
         renew(route.feeds.source.settings, feeds)
+        if route.feeds.views is not None:
+            route.feeds.views.renew(feeds, route_settings.max_response)
         route.access = access
         route.reads.reader_keys = access.reader_keys
         route.feeds.set_reader_keys(access.reader_keys)

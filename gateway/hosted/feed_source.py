@@ -8,7 +8,7 @@ from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
-from gateway.live.contract import DataEvent, rendered
+from gateway.live.contract import DataEvent, no_trailers, rendered
 from gateway.protocol import responses
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.content import read_body
@@ -53,6 +53,9 @@ class HostedFeedSource:
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
+
+    control_event = staticmethod(sse.control_event)
+    trailers = staticmethod(no_trailers)
 
     def news_bytes(self, news: Sequence[Record]) -> int:
         """Return the number of bytes of data in the records."""

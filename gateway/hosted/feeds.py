@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.store import Store
@@ -20,7 +20,7 @@ from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     from gateway.access.reader_keys import ReaderKeys
@@ -34,9 +34,32 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Traffic
 
-    HostedFeed: TypeAlias = Feed[StreamState, Record]
+    HostedFeed: TypeAlias = Feed[StreamState, Any]
+
+
+class RenderedViews(Protocol):
+    """The views of a route's streams in the dialects of clients."""
+
+    def feed(self, state: StreamState, view: View, owner: HostedFeeds) -> HostedFeed:
+        """Return a feed for the readers of a view, to which the stream's news are published."""
+
+    def renew(self, settings: FeedSettings, max_response: float) -> None:
+        """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
+
+    def feed_ended(self, feed: HostedFeed) -> None:
+        """Take note that a feed is not used any more; it may be one of another view."""
+
+    def changed(self, stream_id: int) -> None:
+        """Drop what was rendered of a stream whose beginning has changed, or which is gone."""
+
+    def clear(self) -> None:
+        """Drop what was rendered of all streams."""
+
+    def samples(self) -> Iterable[Sample]:
+        """Return the metrics of the views."""
 
 
 class LiveRead(NamedTuple):
@@ -81,6 +104,11 @@ class HostedFollower:
         pause_s = view.batch_ms / 1000
         feed = Feed(self.stream, self.tail, source, owner, closed=closed, pause_s=pause_s)
         feed.caught_up = self.is_caught_up
+        self.feeds[view] = feed
+        return feed
+
+    def adopt(self, view: View, feed: HostedFeed) -> HostedFeed:
+        """Pass the news to a feed that was made elsewhere, from the next on."""
         self.feeds[view] = feed
         return feed
 
@@ -131,16 +159,10 @@ class HostedFollower:
     ) -> None:
         closed = caught_up and state.closed
         self.stream, self.tail, self.is_caught_up = state, tail, caught_up
-        publish = partial(
-            Feed.publish,
-            stream=state,
-            tail=tail,
-            news=records,
-            closed=closed,
-            caught_up=caught_up,
-            trace_id=trace_id,
-        )
-        self._each(publish)
+        for feed in list(self.feeds.values()):  # it may remove itself
+            feed.publish(
+                state, tail, records, closed=closed, caught_up=caught_up, trace_id=trace_id
+            )
 
     def ended(self) -> None:
         """Close the feeds because their stream was deleted."""
@@ -220,8 +242,9 @@ class HostedFeeds:
         self.stores = shared.store, readers.folded.parts, events
         self.source = HostedFeedSource(readers.plain, *rest)
         self._folded_source = HostedFeedSource(readers.folded, *rest)
+        self.views: RenderedViews | None = None  # set where the route is made
         self._table = table
-        self._reader = readers.plain
+        self.reader = readers.plain
         self._limits = shared.limits
         self._tracer = shared.tracer
         self._feeds: set[HostedFeed] = set()
@@ -264,11 +287,15 @@ class HostedFeeds:
     def _feed_of(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         follower = active.follower
         if not isinstance(follower, HostedFollower):
-            follower = active.follower = HostedFollower(state, self._table, self._reader)
+            follower = active.follower = HostedFollower(state, self._table, self.reader)
         found = follower.feeds.get(view)
         if found is not None:
             return found
-        feed = follower.add(view, self._source_of(view), self)
+        if view.is_rendered:
+            assert self.views is not None, "set where the route is made"
+            feed = follower.adopt(view, self.views.feed(follower.stream, view, self))
+        else:
+            feed = follower.add(view, self._source_of(view), self)
         if self._tracer is not None:
             feed.trail = self._tracer.trail(state.path)
         self._feeds.add(feed)
@@ -343,6 +370,8 @@ class HostedFeeds:
         if not self._feeds:
             self._none.set()
         self._detach(feed)
+        if self.views is not None:
+            self.views.feed_ended(feed)
 
     def _detach(self, feed: HostedFeed) -> None:
         """Send the feed no more news; the next reader of its view gets another one."""

@@ -189,6 +189,8 @@ class HostedRoute(StreamRoute):
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
         drop(self.feeds.stores, stream_id, whole=whole)
+        if whole and self.feeds.views is not None:
+            self.feeds.views.changed(stream_id)
 
     def _ended(self, name: str, stream_id: int) -> None:
         path = f"{self.prefix}/{name}"
@@ -199,6 +201,8 @@ class HostedRoute(StreamRoute):
         """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
         for store in self.feeds.stores:
             store.clear()
+        if self.feeds.views is not None:
+            self.feeds.views.clear()
 
     # As a part of the process
 
@@ -227,6 +231,8 @@ class HostedRoute(StreamRoute):
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         if self.runs is not None:
             yield from self.runs.samples()
+        if self.feeds.views is not None:
+            yield from self.feeds.views.samples()
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)

@@ -251,6 +251,14 @@ class FeedSource(Protocol[V_contra, N_contra]):
     def news_bytes(self, news: Sequence[N_contra]) -> int:
         """Return the number of bytes of data in the news."""
 
+    def control_event(
+        self, next_offset: str, cursor: int, *, up_to_date: bool, closed: bool
+    ) -> bytes:
+        """Return the event that follows data for a reader at an offset; b"" if there are none."""
+
+    def trailers(self, position: str, *, closed: bool) -> bytes:
+        """Return the trailer fields behind the body of a reader; b"" if there are none."""
+
     def poll_data(
         self, stream: V_contra, parked: Parked, news: Sequence[N_contra]
     ) -> Response | None:
@@ -281,6 +289,11 @@ class FeedSource(Protocol[V_contra, N_contra]):
 
     def read_event(self, stream: V_contra, start: str) -> Coroutine[None, None, DataEvent]:
         """Read the data event of the chunk at `start` from the log or origin."""
+
+
+def no_trailers(_position: str, *, closed: bool) -> bytes:  # noqa: ARG001 - as of a FeedSource
+    """Return b"", for responses whose events say where to read on."""
+    return b""
 
 
 async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:

@@ -148,7 +148,7 @@ class EventRounds(Generic[V, N]):
         for data, end in events or [DataEvent(b"", feed.position)]:
             piece = data + self._control.control_event(end, floor)
             delivery.size += len(piece)
-            framed = http1.chunk(piece)
+            framed = http1.chunk(piece) if piece else b""  # an empty chunk would be the last
             delivery.pieces.append(DeliveryPart(framed, len(piece), end, end == feed.tail))
         return delivery
 

@@ -168,7 +168,8 @@ class LiveTurns(Generic[V, N]):
             if reader not in self.live:  # its connection is full: pause_writing has removed it
                 delivery.uncount(end, self._traffic)
                 return
-            reader.write(framed, size)
+            if size:
+                reader.write(framed, size)
             reader.position = end
             reader.is_up_to_date = is_tail
         if self._feed.closed and reader.position == self._feed.tail:

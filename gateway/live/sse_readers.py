@@ -23,7 +23,6 @@ from gateway.live.contract import DataEvent, N, V
 from gateway.live.drain_times import drain_times
 from gateway.live.live_turns import LiveTurns
 from gateway.protocol import http1
-from gateway.protocol.bodies import sse
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
@@ -143,7 +142,7 @@ class SseReaders(Generic[V, N]):
     def control_event(self, position: str, floor: int) -> bytes:
         """Return the control event for a reader at `position`; its cursors are at least `floor`."""
         at_tail = position == self.feed.tail and self.feed.caught_up
-        return sse.control_event(
+        return self.source.control_event(
             position,
             max(floor, current_cursor(self.source.shared.clock())),
             up_to_date=at_tail,
@@ -295,7 +294,8 @@ class SseReader(asyncio.Protocol):
         if not self._chunked:
             self._transport.close()
             return
-        self._transport.write(http1.LAST_CHUNK)
+        trailers = self._readers.source.trailers(self.position, closed=self._is_at_end())
+        self._transport.write(http1.last_chunk(trailers))
         if self._has_input or self.paused or not self._server.resume_http(self._transport):
             self._transport.close()
             # A client that does not read the rest would keep the connection for ever.
@@ -386,6 +386,8 @@ class SseReader(asyncio.Protocol):
     def write_events(self, data_event: bytes, control_event: bytes) -> None:
         """Write both events as one chunk."""
         self.sent_bytes += len(data_event) + len(control_event)
+        if not (data_event or control_event):
+            return  # an empty chunk would be the last
         if self._chunked:
             self._transport.writelines(http1.chunk_parts(data_event, control_event))
         else:

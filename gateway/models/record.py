@@ -91,7 +91,8 @@ class AnswerRecord(msgspec.Struct):
 
 _entries = msgspec.json.Decoder(list[Entry])
 _parting = msgspec.json.Decoder(PartingEvent)
-_PARTING = b"event: headgate.end\ndata: "
+PARTING_NAME = b"headgate.end"
+_PARTING = b"event: %b\ndata: " % PARTING_NAME
 
 
 def record_name(name: str) -> str:

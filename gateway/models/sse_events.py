@@ -23,27 +23,29 @@ class WholeEvents:
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()  # grows without a copy for each part
 
     def feed(self, part: bytes) -> bytes:
         """Return the events that are complete now, concatenated.
 
         Raises OriginBroken for an event over LONGEST_EVENT.
         """
-        known = max(0, len(self._rest) - _LONGEST_END)
-        data = self._rest + part
+        data = self._rest
+        known = max(0, len(data) - _LONGEST_END)
+        data += part
         end = 0
         for found in _END.finditer(data, known):
             if found.end() < len(data) or not data.endswith(b"\r"):  # else a LF may follow
                 end = found.end()
-        self._rest = data[end:]
-        if len(self._rest) > LONGEST_EVENT:
+        events = bytes(data[:end])
+        del data[:end]
+        if len(data) > LONGEST_EVENT:
             raise OriginBroken(f"an event of the answer is over {LONGEST_EVENT} bytes")
-        return data[:end]
+        return events
 
     def rest(self) -> bytes:
         """Return the bytes of an incomplete event."""
-        return self._rest
+        return bytes(self._rest)
 
 
 def events_of(data: bytes) -> Iterator[bytes]:

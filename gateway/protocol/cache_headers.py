@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
 
 NO_STORE = "Cache-Control: no-store\r\n"
+NO_CACHE = "Cache-Control: no-cache\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
 PRIVATE_NO_STORE = "Cache-Control: private, no-store\r\n"
 EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
@@ -80,7 +81,7 @@ def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str
     if remaining_s is not None:
         age = min(age, max(0, int(remaining_s)))
     if not age:
-        return "Cache-Control: no-cache\r\n"
+        return NO_CACHE
     edge = f"public, max-age={age}"
     return (
         f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"

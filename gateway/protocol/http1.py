@@ -94,6 +94,11 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def last_chunk(trailers: bytes) -> bytes:
+    """Return the end of a chunked body, with trailer fields if there are any."""
+    return b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
+
+
 def chunk_parts(shared: bytes, own: bytes) -> tuple[bytes, bytes, bytes]:
     """Return the pieces of one chunk of both parts, without copying the shared part."""
     return b"%x\r\n" % (len(shared) + len(own)), shared, own + b"\r\n"

@@ -20,7 +20,7 @@ from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, parse
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import Offset, parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.protocol.views import PLAIN, View, parse_view
+from gateway.protocol.views import END_MARK, PLAIN, View, parse_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,9 +172,14 @@ def _parse_target(target: str) -> Read:
     live = query.get("live")
     if live is not None and live not in _MODES:
         raise BadRequest("live must be long-poll or sse")
-    offset = _read_offset(query.get("offset"), is_live=live is not None)
-    start = f"offset={query.get('offset', offsets.BEGINNING)}"
     view = parse_view(query, is_live=live is not None)
+    begin = query.get("offset")
+    if begin is not None and view.is_rendered:
+        begin = begin.removesuffix(END_MARK)
+    offset = _read_offset(begin, is_live=live is not None and not view.is_rendered)
+    start = f"offset={offsets.BEGINNING if begin is None else begin}"
+    if view.is_rendered:
+        return Events(path, f"{path}?{view.in_query(start)}", offset, None, view=view)
     if live is None:
         return CatchUp(path, f"{path}?{view.in_query(start)}", offset, view=view)
     cursor = parse_cursor(query.get("cursor", ""))
@@ -192,6 +197,8 @@ def resumed(read: Read, last_event_id: str | None) -> Read:
     """Return the read from the point where a browser's EventSource lost its connection."""
     if not last_event_id or not isinstance(read, Events):
         return read
+    if read.view.is_rendered:
+        last_event_id = last_event_id.removesuffix(END_MARK)
     offset = parse_offset(last_event_id, "Last-Event-ID")
     return msgspec.structs.replace(read, offset=offset)
 

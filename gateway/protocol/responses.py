@@ -191,24 +191,29 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
     freshness = freshness.toward(read.by_key, read.path)
+    lifetime = lifetime_of(chunk, read, freshness, now)
+    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
+    tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
+    return read_data(lines, state.content_type, tag, end_fields(end_of(chunk), read, now), body)
+
+
+def lifetime_of(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> str:
+    """Return the Cache-Control of a response that has a chunk; `freshness` is that of the read."""
+    state = chunk.state
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
     if freshness.is_private and read.by_key is not None:
-        lifetime = cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
-    elif isinstance(read, LongPoll) and read.offset == NOW:
-        lifetime = cache_headers.news_from_now(is_private=freshness.is_private)
-    elif isinstance(read, LongPoll) and cache_headers.moves_on(
+        return cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
+    if isinstance(read, LongPoll) and read.offset == NOW:
+        return cache_headers.news_from_now(is_private=freshness.is_private)
+    if isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(freshness, remaining)
-    elif _is_for_good(chunk, read):
-        lifetime = cache_headers.chunk_lifetime(freshness, remaining)
-    else:
-        lifetime = cache_headers.tail_lifetime(freshness, remaining)
-    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
-    tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
-    return read_data(lines, state.content_type, tag, end_fields(_end(chunk), read, now), body)
+        return cache_headers.poll_lifetime(freshness, remaining)
+    if _is_for_good(chunk, read):
+        return cache_headers.chunk_lifetime(freshness, remaining)
+    return cache_headers.tail_lifetime(freshness, remaining)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -241,7 +246,7 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
-    end = end_fields(_end(chunks.empty(state)), read, now)
+    end = end_fields(end_of(chunks.empty(state)), read, now)
     lines = f"{_alone(state)}{cache_headers.NO_STORE}"
     return read_data(lines, state.content_type, None, end, None)
 
@@ -254,7 +259,9 @@ def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float)
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
-    return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
+    return Response(
+        204, f"{SECURITY}{lifetime}{end_fields(end_of(chunks.empty(state)), read, now)}"
+    )
 
 
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
@@ -280,7 +287,8 @@ def event_stream_later(status: int, wait_s: int) -> Response:
     )
 
 
-def _end(chunk: Chunk) -> ResponseEnd:
+def end_of(chunk: Chunk) -> ResponseEnd:
+    """Return the end of a response that has a chunk."""
     state = chunk.state
     place = f"{state.stream_id}:{chunk.start}"
     return ResponseEnd(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)

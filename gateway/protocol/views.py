@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 RAW = "raw"
 COMPACT = "compact"
-NAMES = (RAW, COMPACT)
+# Rendered in the dialects of clients: these reads are live, and end with the stream.
+SSE, AI_SDK, AG_UI, TEXT = "sse", "ai-sdk", "ag-ui", "text"
+RENDERED = (SSE, AI_SDK, AG_UI, TEXT)
+NAMES = (RAW, COMPACT, *RENDERED)
+# Ends the id of the events behind the last message of a closed stream: a reader that has them has
+# everything. It sorts behind the offset before it.
+END_MARK = "~"
 # Few, so that readers of a stream share few feeds: each renders its rounds by itself.
 BATCHES_MS = (0, 10, 20, 50, 100, 200, 500)
 _NUMBER = re.compile(r"[0-9]{1,4}")
@@ -31,6 +37,11 @@ class View(NamedTuple):
     def is_folded(self) -> bool:
         """True if neighbouring deltas of one part are joined."""
         return self.name == COMPACT
+
+    @property
+    def is_rendered(self) -> bool:
+        """True if the stream is read in the dialect of a client."""
+        return self.name in RENDERED
 
     def in_query(self, query: str) -> str:
         """Return a canonical query with the parameters of this view added."""
@@ -57,4 +68,8 @@ def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
         raise BadRequest(f"batch_ms must be one of {', '.join(map(str, BATCHES_MS))}")
     if batch_ms and name == RAW:
         name = COMPACT
+    if name in RENDERED:
+        if query.get("live", "sse") != "sse":
+            raise BadRequest(f"view={name} is live as live=sse is: leave live out")
+        return View(name, batch_ms)
     return View(name, batch_ms if is_live else 0)

@@ -12,14 +12,15 @@ from gateway.settings.reading.kinds import (
     Flag,
     Origin,
     Prefix,
+    Seconds,
     Size,
     WholeSeconds,
     redacted_origin,
     split_origins,
 )
-from gateway.settings.reading.reload_effects import SET_UP_ANEW
+from gateway.settings.reading.reload_effects import NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-from gateway.settings.reading.units import GIB, YEAR_S
+from gateway.settings.reading.units import GIB, HOUR_S, YEAR_S
 
 if TYPE_CHECKING:
     from gateway.settings.log_kinds.declaration import LogKind
@@ -125,6 +126,15 @@ class LogSettings(RouteOrigin):
         "file; beyond that, creations and appends get 507. 0 means no limit.",
         reload="yes, after the next commit",
     )
+    max_response: Seconds = setting(
+        0.0,
+        ge=0,
+        le=HOUR_S,
+        description="How long a response with a view may last: it ends behind an event, and the "
+        "client goes on from there. For platforms that end responses by themselves: 25 is less "
+        "than any of them allows. 0 means no limit.",
+        reload=NEXT,
+    )
     wait_replicas: Count = setting(
         0,
         ge=0,
@@ -164,13 +174,20 @@ class LogSettings(RouteOrigin):
             )
         return value
 
-    @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")
+    @checks(
+        "retention_age",
+        "retention_size",
+        "retention_messages",
+        "default_ttl",
+        "max_ttl",
+        "max_response",
+    )
     @classmethod
     def _check_log_limits(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")
         if origin is not None and split_origins(origin):
             raise ValueError(
-                f"must be left out: {origin} is no log; the server there decides what it keeps"
+                f"must be left out: {origin} is no log; the server there decides about its streams"
             )
         return value
 

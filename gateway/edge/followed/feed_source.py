@@ -10,7 +10,7 @@ from gateway.cache.rendered import EventChunk
 from gateway.cache.rules import tails
 from gateway.cache.single_flight import SingleFlight
 from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
-from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
+from gateway.live.contract import LONGEST_ROUND, DataEvent, no_trailers, rendered
 from gateway.protocol.bodies import sse
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span
@@ -56,6 +56,9 @@ class EdgeFeedSource:
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
+
+    control_event = staticmethod(sse.control_event)
+    trailers = staticmethod(no_trailers)
 
     def clear(self) -> None:
         """Drop all rendered responses: nothing is followed any more."""

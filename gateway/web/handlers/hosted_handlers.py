@@ -23,7 +23,7 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
-from gateway.web.handlers import live_responses
+from gateway.web.handlers import live_responses, view_handlers
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.request_head import base_url
@@ -91,6 +91,8 @@ class HostedHandlers:
         answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
+        if isinstance(read, Events) and read.view.is_rendered:
+            return await view_handlers.respond(request, self._shared, route, read, answer)
         live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):

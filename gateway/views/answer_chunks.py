@@ -1,0 +1,158 @@
+"""The answers in a stream as chunks of the AI SDK's UI message stream, the other views' source.
+
+Events of OpenAI and Anthropic, texts and chunks of runs go through the library's own writer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from headgate.records import RunState, told
+from headgate.runs.adapters.parts import ModelFailed
+from headgate.runs.formats.ai_sdk import AiSdk, AiSdkWriter
+from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.formats.ui_protocol import fault
+
+from gateway.models.record import PARTING_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headgate.records import Told
+
+Chunk: TypeAlias = dict[str, Any]
+_FORMAT = AiSdk()
+_FINISHED = RunState("finished")
+_NO_REASON = "the provider reported an error"
+
+
+class AnswerChunks:
+    """The chunks of the answers in one stream, each from `start` to `finish`.
+
+    `thread` names the stream; with the offset at which an answer begins it is the id of its
+    message, so that each rendering has the same ids.
+    """
+
+    def __init__(self, thread: str) -> None:
+        self._thread = thread
+        self._writer = AiSdkWriter()
+        self._is_open = self._has_failed = False
+
+    def event(self, name: bytes, data: bytes, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the chunks for a server-sent event at `offset`; unknown events have none."""
+        if name == PARTING_NAME:
+            return self.close()
+        return self.value(_decoded(data), offset)
+
+    def item(self, item: bytes, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the chunks for a message of a JSON stream, which may be a record of a run."""
+        record = told(item)
+        if record is not None:
+            return self._record(record, offset)
+        return self.value(_decoded(item), offset)
+
+    def value(self, value: object, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the chunks for an event's value or a piece of text; for others, none."""
+        value = _as_chat(value)
+        failure = _failure(value)
+        if failure is not None:
+            return self._end(RunState("failed", failure), offset)
+        if isinstance(value, dict) and value.get("type") in ("start", "finish"):
+            return self._edge(value, offset)
+        try:
+            chunks: Sequence[Any] = self._writer.items(value)
+        except NotAnItem:
+            return []
+        except ModelFailed as failed:
+            return self._end(RunState("failed", str(failed)), offset)
+        except Exception:  # noqa: BLE001 - anybody may have written it, and it has parts missing
+            return []
+        valid = [chunk for chunk in chunks if fault(chunk) is None]  # a piece may be no text
+        self._has_failed |= any(chunk["type"] == "error" for chunk in valid)
+        return [*self._beginning(offset), *valid] if valid else []
+
+    def close(self) -> list[Chunk]:
+        """Return the chunks that end an answer which is open."""
+        if not self._is_open:
+            return []
+        chunks = [*self._closing()]
+        if self._has_failed:
+            chunks.append({"type": "finish", "finishReason": "error"})
+        else:
+            chunks += _ending(_FINISHED, self._writer.finish_reason)
+        self._reset()
+        return chunks
+
+    def _record(self, record: Told, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the end of a run that has no `finish` itself."""
+        if record.end is None:
+            return []
+        if record.end.status == "finished" or (self._is_open and self._has_failed):
+            return self.close()
+        return self._end(record.end, offset) if self._is_open else []
+
+    def _edge(self, chunk: Chunk, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the `start` or the `finish` that a run has written."""
+        message_id, is_start = chunk.get("messageId"), chunk["type"] == "start"
+        try:
+            between: Sequence[Any] = self._writer.items(chunk)  # its metadata
+        except NotAnItem:
+            return []
+        if is_start:
+            named = message_id if isinstance(message_id, str) and message_id else None
+            return [*self._beginning(offset, named), *between]
+        return [*between, *self.close()] if self._is_open else []
+
+    def _beginning(self, offset: Callable[[], str], message_id: str | None = None) -> list[Chunk]:
+        if self._is_open:
+            return []
+        self._is_open = True
+        return [{"type": "start", "messageId": message_id or f"{self._thread}:{offset()}"}]
+
+    def _end(self, state: RunState, offset: Callable[[], str]) -> list[Chunk]:
+        """Return the end of an answer that has failed or was stopped."""
+        chunks = [*self._beginning(offset), *self._closing()]
+        chunks += _ending(state, self._writer.finish_reason)
+        self._reset()
+        return chunks
+
+    def _closing(self) -> list[Any]:
+        return self._writer.closing()
+
+    def _reset(self) -> None:
+        self._writer = AiSdkWriter()
+        self._is_open = self._has_failed = False
+
+
+def _ending(state: RunState, finish_reason: str | None) -> list[Any]:
+    return _FORMAT.ending(state, finish_reason)
+
+
+def _decoded(data: bytes) -> object:
+    """Return the JSON value of an event's data; None for what is none, such as `[DONE]`."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _as_chat(value: object) -> object:
+    """Return a chunk of OpenAI's older completions as one of chat completions."""
+    if not (isinstance(value, dict) and value.get("object") == "text_completion"):
+        return value
+    choices = value.get("choices")
+    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    chat = [{**one, "delta": {"content": one.get("text")}} for one in found]
+    return {**value, "object": "chat.completion.chunk", "choices": chat}
+
+
+def _failure(value: object) -> str | None:
+    """Return the reason in an event that reports an error, as chat completions do; else None."""
+    if not isinstance(value, dict) or "error" not in value or value.get("choices"):
+        return None
+    error = value["error"]
+    if value.get("type", "error") != "error" or not error:
+        return None
+    reason = error.get("message") if isinstance(error, dict) else error
+    return reason if isinstance(reason, str) and reason else _NO_REASON

@@ -1,0 +1,152 @@
+"""The messages of a stream: server-sent events, JSON values, or pieces of text or of bytes."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+from gateway.errors import OriginBroken
+from gateway.models.sse_events import WholeEvents, events_of
+from gateway.protocol.bodies.content import is_json, is_text, media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EVENT_STREAM = "text/event-stream"
+# Pieces of text that wait for the end of a character; no encoder cuts a megabyte of them.
+LONGEST_WAIT = 1 << 20  # bytes
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_raw_values = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class StreamMessage(NamedTuple):
+    """A message, which lies between two positions of its stream.
+
+    A reader can resume behind it if it `is_border`.
+    """
+
+    data: bytes
+    start: int
+    end: int
+    is_border: bool = True
+
+
+class Group(NamedTuple):
+    """Bytes of a view, and the offset behind the message of the stream that they came from."""
+
+    end: str
+    data: bytes
+
+
+class Splitter(Protocol):
+    """The splitter of one stream's records into messages, in order."""
+
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+        """Yield the messages that are complete with a record, which ends at `end`."""
+
+    def rest(self) -> bytes:
+        """Return the message that the end of the stream completes; b"" if there is none."""
+
+
+class SseSplitter:
+    """The events of a `text/event-stream`, each with its blank line; records may cut them."""
+
+    def __init__(self) -> None:
+        self._whole = WholeEvents()
+        self._start: int | None = None  # of the event that is not complete
+
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+        """Yield the events that are complete now; one that is too long is left out."""
+        if self._start is None:
+            self._start = end - len(record)
+        try:
+            events = self._whole.feed(record)
+        except OriginBroken:
+            self._whole, self._start = WholeEvents(), end
+            return
+        for event in events_of(events):
+            start, self._start = self._start, self._start + len(event)
+            yield StreamMessage(event, start, self._start)
+
+    def rest(self) -> bytes:
+        """Return the last event, whose blank line is missing."""
+        return self._whole.rest()
+
+
+class JsonSplitter:
+    """The messages of a JSON stream, of which a record may have several."""
+
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+        """Yield the messages of a record; only behind the last one can a reader resume."""
+        start = end - len(record)
+        values = _raw_values.decode(b"[%b]" % record)
+        for number, value in enumerate(values, 1):
+            yield StreamMessage(bytes(value), start, end, number == len(values))
+
+    def rest(self) -> bytes:
+        """Return b"", because each record is complete."""
+        return b""
+
+
+class TextSplitter:
+    """The records of a text; one that ends inside of a character waits for the rest of it."""
+
+    def __init__(self) -> None:
+        self._waiting = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+        """Yield the text that ends with a whole character."""
+        data = self._waiting + record
+        self._decoder.decode(record)
+        is_whole = not self._decoder.getstate()[0] or len(data) > LONGEST_WAIT
+        self._waiting = b"" if is_whole else data
+        if is_whole:
+            self._decoder.reset()
+            yield StreamMessage(data, end - len(data), end)
+
+    def rest(self) -> bytes:
+        """Return the text whose last character never became whole."""
+        return self._waiting
+
+
+class ByteSplitter:
+    """The records of a stream of bytes."""
+
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+        """Yield the record."""
+        yield StreamMessage(record, end - len(record), end)
+
+    def rest(self) -> bytes:
+        """Return b"", because each record is complete."""
+        return b""
+
+
+def splitter_of(content_type: str) -> Splitter:
+    """Return a splitter of a stream of this type."""
+    if media_type(content_type) == EVENT_STREAM:
+        return SseSplitter()
+    if is_json(content_type):
+        return JsonSplitter()
+    return TextSplitter() if is_text(content_type) else ByteSplitter()
+
+
+class SseFields(NamedTuple):
+    """The fields of a server-sent event that reach a page; `data` is None if it has none."""
+
+    name: bytes
+    data: bytes | None
+
+
+def parse_event(event: bytes) -> SseFields:
+    """Parse a server-sent event (HTML Living Standard, section 9.2.6)."""
+    name, lines = b"", []
+    for line in event.removeprefix(_BYTE_ORDER_MARK).splitlines():
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            lines.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return SseFields(name, b"\n".join(lines) if lines else None)

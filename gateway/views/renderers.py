@@ -1,0 +1,63 @@
+"""Renderers: the records of a stream in, the bytes of a view out, without clock or I/O.
+
+The bytes come in groups. A reader can resume behind each, so only its last event has an id: the
+offset behind the message of the stream that it came from.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.protocol.views import END_MARK
+from gateway.views.messages import Group, StreamMessage, splitter_of
+from gateway.views.styles import STYLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+class ViewRenderer:
+    """The renderer of one view of one stream, from its beginning on."""
+
+    def __init__(self, view: str, content_type: str, thread: str) -> None:
+        """Render for a stream of this type; `thread` names it in the ids of its answers."""
+        self._style = STYLES[view](content_type, thread)
+        self._splitter = splitter_of(content_type)
+        self._pending: list[bytes] = []  # pieces of the next group
+
+    def groups(
+        self, record: bytes, end: int, offset_of: Callable[[int], str]
+    ) -> Generator[Group | None, None, None]:
+        """Yield the groups that are complete with a record, which ends at the position `end`.
+
+        None is yielded for a message that completes no group, so that long work has steps.
+        """
+        for message in self._splitter.messages(record, end):
+            self._add(message, offset_of)
+            if message.is_border and self._pending:
+                end_offset = offset_of(message.end)
+                yield Group(end_offset, self._joined(end_offset))
+            else:
+                yield None
+
+    def closing(self, end: int, offset_of: Callable[[int], str]) -> list[Group]:
+        """Return what ends the view of a stream that is closed at the position `end`.
+
+        Its own id shows that a reader has it, and not only what is before it.
+        """
+        rest = self._splitter.rest()
+        if rest:
+            self._add(StreamMessage(rest, end - len(rest), end), offset_of)
+        self._pending += self._style.closing()
+        end_offset = offset_of(end) + END_MARK
+        return [Group(end_offset, self._joined(end_offset))] if self._pending else []
+
+    def _add(self, message: StreamMessage, offset_of: Callable[[int], str]) -> None:
+        self._pending += self._style.pieces(message.data, partial(offset_of, message.start))
+
+    def _joined(self, end: str) -> bytes:
+        pieces, self._pending = self._pending, []
+        if self._style.has_ids:
+            pieces[-1] = b"id: %b\n%b" % (end.encode(), pieces[-1])
+        return b"".join(pieces)

@@ -1,0 +1,75 @@
+"""Parts of views that had to make room, rendered again from the beginning of their stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.single_flight import SingleFlight
+from gateway.errors import LogUnavailable
+from gateway.live.contract import DataEvent
+from gateway.protocol.streams.state import records_after
+from gateway.views.rendering import RenderingStore, ViewRendering
+
+if TYPE_CHECKING:
+    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.protocol.streams.state import StreamState
+    from gateway.views.messages import Group
+
+MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended
+NO_BOUND = 1 << 62  # a replay has no more than one chunk of the log in memory
+
+
+class Replays:
+    """The renderings for readers that are far behind; equal ones are shared."""
+
+    def __init__(self, reader: ChunkReader, store: RenderingStore) -> None:
+        self._reader = reader
+        self._store = store
+        self._flights: SingleFlight[DataEvent] = SingleFlight()
+        self._waiting: list[ViewRendering] = []
+
+    async def piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
+        """Return the first groups behind an offset; an empty piece if there are none."""
+        key = view, state.stream_id, state.version, state.history, offset
+        return await self._flights.read(key, lambda: self._piece(view, state, offset))
+
+    async def _piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
+        rendering = self._taken(view, state, offset)
+        while (piece := rendering.piece(offset)) is None and not rendering.is_closed:
+            if rendering.position == state.tail:
+                rendering.close(state)
+                break
+            rendering.trim(rendering.size)  # what the reader has, or nobody needs any more
+            await render_chunk(rendering, state, self._reader)
+        piece = rendering.piece(offset)
+        self._waiting.append(rendering)
+        del self._waiting[:-MOST_WAITING]
+        return piece or DataEvent(b"", offset)
+
+    def _taken(self, view: str, state: StreamState, offset: str) -> ViewRendering:
+        """Return the rendering that is the least before an offset, or a new one."""
+        fitting = [
+            one
+            for one in self._waiting
+            if one.key == (state.stream_id, view) and one.fits(state) and one.has(offset)
+        ]
+        if fitting:
+            nearest = max(fitting, key=lambda it: it.position)
+            self._waiting.remove(nearest)
+            return nearest
+        self._store.started[view] += 1
+        return ViewRendering(view, state, RenderingStore(NO_BOUND))
+
+
+async def render_chunk(
+    rendering: ViewRendering, state: StreamState, reader: ChunkReader
+) -> list[Group]:
+    """Render the next chunk of a stream; return its groups.
+
+    Raises HeadgateError if it cannot be read.
+    """
+    chunk = await reader.chunk(state, rendering.position)
+    if chunk.start != rendering.position or chunk.end == chunk.start:
+        raise LogUnavailable("the log did not have what it told of")
+    records = list(records_after(chunk.start, chunk.records))
+    return await reader.table.turns.run(rendering.steps(records, chunk.state))

@@ -1,0 +1,138 @@
+"""The views of one route's streams: their feeds, and whole bodies of closed streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gateway.cache.single_flight import SingleFlight
+from gateway.errors import BadRequest
+from gateway.protocol.bodies.content import is_text, media_type
+from gateway.protocol.renewal import renew
+from gateway.protocol.views import SSE, TEXT
+from gateway.settings.reading.units import YEAR_S
+from gateway.views import metrics
+from gateway.views.rendering import STORE_BYTES, RenderingStore
+from gateway.views.replays import Replays, render_chunk
+from gateway.views.view_feed import ViewFeed, ViewSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.feeds import HostedFeed, HostedFeeds
+    from gateway.live.contract import FeedSettings
+    from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.views import View
+    from gateway.runtime.context import Context
+    from gateway.telemetry.metrics import Sample
+    from gateway.telemetry.traffic import Traffic
+    from gateway.views.rendering import ViewRendering
+
+# Of a closed stream that is answered in one piece; a longer one is sent while it is rendered.
+LONGEST_WHOLE = 8 << 20  # bytes
+
+
+class RouteViews:
+    """The views of a route, whose renderings share one memory."""
+
+    def __init__(
+        self,
+        prefix: str,
+        reader: ChunkReader,
+        shared: Context,
+        traffic: Traffic,
+        settings: FeedSettings,
+        max_response: float,
+    ) -> None:
+        self.store = RenderingStore(STORE_BYTES)
+        self._prefix = prefix
+        self._reader = reader
+        self._shared = shared
+        self._traffic = traffic
+        self._replays = Replays(reader, self.store)
+        self._whole: SingleFlight[ViewRendering] = SingleFlight()
+        self._feeds: dict[HostedFeed, ViewFeed] = {}
+        self._for_events, self._for_text = replace(settings), replace(settings)
+        self.renew(settings, max_response)
+
+    def renew(self, settings: FeedSettings, max_response: float) -> None:
+        """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
+        for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
+        renew(self._for_events, for_events)
+        renew(self._for_text, replace(for_events, heartbeat=float(YEAR_S)))
+
+    def check(self, view: View, content_type: str) -> None:
+        """Raise BadRequest if a stream of this type has no such view."""
+        if view.name != SSE and not is_text(content_type):
+            raise BadRequest(
+                f"view={view.name} is for streams of text, of JSON or of events: this one is "
+                f"{media_type(content_type)}"
+            )
+
+    # Live
+
+    def feed(self, state: StreamState, view: View, owner: HostedFeeds) -> HostedFeed:
+        """Return a feed for the readers of a view."""
+        rendering = self.store.acquire(view.name, state)
+        settings = self._for_text if view.name == TEXT else self._for_events
+        source = ViewSource(rendering, self._replays, settings, self._shared, self._traffic)
+        feed = ViewFeed(state, source, owner, self._reader, view.batch_ms / 1000)
+        self._feeds[feed] = feed
+        return feed
+
+    def feed_ended(self, feed: HostedFeed) -> None:
+        """Keep the rendering of a feed that ended for later readers."""
+        ended = self._feeds.pop(feed, None)
+        if ended is not None:
+            ended.stop()
+            self.store.release(ended.rendering)
+
+    async def prepare(self, state: StreamState) -> None:
+        """Read the beginning of a stream, while an error can still be sent as a status.
+
+        Raises HeadgateError.
+        """
+        if state.tail > state.first:
+            await self._reader.chunk(state, state.first)
+
+    # Closed streams
+
+    async def body(self, state: StreamState, view: View, start: int) -> bytes | None:
+        """Return the view of a closed stream from a position on.
+
+        None if it is so long, or read by so many, that it has to be sent while it is rendered.
+        Raises HeadgateError.
+        """
+        key = view.name, state.stream_id, state.history, state.version
+        is_sent_live = key not in self._whole and self.store.is_in_use(view.name, state)
+        if state.size > LONGEST_WHOLE or is_sent_live:
+            return None
+        rendering = await self._whole.read(key, lambda: self._rendered(state, view))
+        offset = state.offset(start)
+        return rendering.body(offset) if rendering.has(offset) else None
+
+    async def _rendered(self, state: StreamState, view: View) -> ViewRendering:
+        rendering = self.store.acquire(view.name, state)
+        try:
+            while rendering.position < state.tail:
+                await render_chunk(rendering, state, self._reader)
+            rendering.close(state)
+        finally:
+            self.store.release(rendering)
+        return rendering
+
+    # As a part of its route
+
+    def changed(self, stream_id: int) -> None:
+        """Drop what was rendered of a stream whose beginning has changed, or which is gone."""
+        self.store.forget(stream_id)
+
+    def clear(self) -> None:
+        """Drop what was rendered of all streams."""
+        self.store.clear()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics of the views."""
+        yield from metrics.samples(self._prefix, self.store)

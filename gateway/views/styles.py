@@ -1,0 +1,169 @@
+"""The styles of the views: what becomes of one message of a stream in each of them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from typing_extensions import override
+
+from gateway.protocol.bodies.content import is_json, is_text, media_type
+from gateway.views.ag_ui import AgUiEvents
+from gateway.views.answer_chunks import AnswerChunks
+from gateway.views.messages import EVENT_STREAM, parse_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.views.answer_chunks import Chunk
+
+DONE = b"data: [DONE]\n\n"
+END = b'event: end\ndata: {"streamClosed":true}\n\n'
+BETWEEN_ANSWERS = b"\n\n"  # in a text
+
+
+class Style(Protocol):
+    """The style of one view of one stream, which makes its pieces; with `has_ids` they are events.
+
+    What `offset` returns is the offset at which the message begins.
+    """
+
+    has_ids: bool
+
+    def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
+        """Return the pieces for a message of the stream."""
+
+    def closing(self) -> list[bytes]:
+        """Return the pieces behind the last message, when the stream is closed."""
+
+
+class SseStyle:
+    """The view `sse`: each message is an event, and the last event says that there are no more."""
+
+    has_ids = True
+
+    def __init__(self, content_type: str, _thread: str) -> None:
+        self._is_events = media_type(content_type) == EVENT_STREAM
+        self._is_text = is_text(content_type)
+
+    def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
+        """Return the event; of a stored one its name and data, which alone reach a page."""
+        if not self._is_events:
+            return [_event(b"", data if self._is_text else b64encode(data))]
+        name, found = parse_event(data)
+        return [] if found is None else [_event(name, found)]
+
+    def closing(self) -> list[bytes]:
+        """Return the last event."""
+        return [END]
+
+
+def _event(name: bytes, data: bytes) -> bytes:
+    """Return a server-sent event; each line end that a parser knows begins a line of data."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = data.replace(b"\n", b"\ndata: ")
+    return b"%bdata: %b\n\n" % (b"event: %b\n" % name if name else b"", lines)
+
+
+class _AnswerStyle(Style):
+    """The style of a view that is made of the answers in a stream."""
+
+    def __init__(self, content_type: str, thread: str) -> None:
+        self._chunks = AnswerChunks(thread)
+        self._is_events = media_type(content_type) == EVENT_STREAM
+        self._is_json = is_json(content_type)
+
+    @override
+    def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
+        return self._pieces(self._of_message(data, offset))
+
+    @override
+    def closing(self) -> list[bytes]:
+        return self._pieces(self._chunks.close())
+
+    def _of_message(self, data: bytes, offset: Callable[[], str]) -> list[Chunk]:
+        if self._is_json:
+            return self._chunks.item(data, offset)
+        if not self._is_events:
+            return self._chunks.value(data.decode(errors="replace"), offset)
+        name, found = parse_event(data)
+        return [] if found is None else self._chunks.event(name, found, offset)
+
+    def _pieces(self, chunks: list[Chunk]) -> list[bytes]:
+        """Return the pieces for chunks of answers."""
+        raise NotImplementedError
+
+
+class AiSdkStyle(_AnswerStyle):
+    """The view `ai-sdk`: the chunks as they are."""
+
+    has_ids = True
+
+    @override
+    def closing(self) -> list[bytes]:
+        return [*super().closing(), DONE]
+
+    @override
+    def _pieces(self, chunks: list[Chunk]) -> list[bytes]:
+        return [_json_event(chunk) for chunk in chunks]
+
+
+class AgUiStyle(_AnswerStyle):
+    """The view `ag-ui`: the events that the chunks are in AG-UI."""
+
+    has_ids = True
+
+    def __init__(self, content_type: str, thread: str) -> None:
+        super().__init__(content_type, thread)
+        self._events = AgUiEvents(thread)
+
+    @override
+    def _pieces(self, chunks: list[Chunk]) -> list[bytes]:
+        return [_json_event(event) for chunk in chunks for event in self._events.events(chunk)]
+
+
+class TextStyle(_AnswerStyle):
+    """The view `text`: what the answers say, and a blank line between two; a text as it is."""
+
+    has_ids = False
+
+    def __init__(self, content_type: str, thread: str) -> None:
+        super().__init__(content_type, thread)
+        self._is_plain = is_text(content_type) and not (self._is_events or self._is_json)
+        self._has_text = self._is_next = False
+
+    @override
+    def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
+        return [data] if self._is_plain else super().pieces(data, offset)
+
+    @override
+    def _pieces(self, chunks: list[Chunk]) -> list[bytes]:
+        pieces: list[bytes] = []
+        for chunk in chunks:
+            if chunk["type"] == "start":
+                self._is_next = self._has_text
+            elif chunk["type"] == "text-delta" and chunk["delta"]:
+                if self._is_next:
+                    pieces.append(BETWEEN_ANSWERS)
+                self._has_text, self._is_next = True, False
+                pieces.append(chunk["delta"].encode(errors="replace"))
+        return pieces
+
+
+def _json_event(value: Chunk) -> bytes:
+    try:
+        data = msgspec.json.encode(value)
+    except (ValueError, TypeError, RecursionError):  # half of a surrogate pair, in a tool's input
+        data = json.dumps(value).encode()
+    return b"data: %b\n\n" % data
+
+
+STYLES: dict[str, Callable[[str, str], Style]] = {
+    "sse": SseStyle,
+    "ai-sdk": AiSdkStyle,
+    "ag-ui": AgUiStyle,
+    "text": TextStyle,
+}

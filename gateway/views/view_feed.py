@@ -1,0 +1,203 @@
+"""The feed of a view: it renders the stream's news once, and sends that to all of its readers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gateway.errors import BadRequest, HeadgateError, StreamGone, StreamNotFound
+from gateway.live.contract import LONGEST_ROUND, DataEvent
+from gateway.live.feed import Feed
+from gateway.protocol.streams.state import StreamState
+from gateway.protocol.view_responses import text_trailers
+from gateway.protocol.views import END_MARK, TEXT
+from gateway.streams.reload_queue import RELOAD_S
+from gateway.telemetry.logs import log
+from gateway.turns import at_once
+from gateway.views.replays import render_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.live.contract import FeedSettings, Parked
+    from gateway.live.feed import FeedOwner
+    from gateway.live.sse_readers import SseReader
+    from gateway.protocol.responses import Response
+    from gateway.protocol.streams.state import Record
+    from gateway.runtime.context import Context
+    from gateway.telemetry.traffic import Traffic
+    from gateway.views.messages import Group
+    from gateway.views.rendering import ViewRendering
+    from gateway.views.replays import Replays
+
+LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds
+
+
+class ViewSource:
+    """The FeedSource of one view of one stream: its events are the groups of its rendering."""
+
+    def __init__(
+        self,
+        rendering: ViewRendering,
+        replays: Replays,
+        settings: FeedSettings,
+        shared: Context,
+        traffic: Traffic,
+    ) -> None:
+        self.settings = settings
+        self.shared = shared
+        self.traffic = traffic
+        self.rendering = rendering
+        self._replays = replays
+
+    @staticmethod
+    def control_event(_next: str, _cursor: int, *, up_to_date: bool, closed: bool) -> bytes:  # noqa: ARG004
+        """Return b"": views have no control events."""
+        return b""
+
+    def trailers(self, position: str, *, closed: bool) -> bytes:
+        """Return where to read on, for a text, in which no id says it."""
+        if self.rendering.key[1] != TEXT:
+            return b""
+        return text_trailers(position.removesuffix(END_MARK), closed=closed)
+
+    def news_bytes(self, news: Sequence[Group]) -> int:
+        """Return the number of bytes in the groups."""
+        return sum(len(group.data) for group in news)
+
+    def data_events(
+        self, _stream: StreamState, _start: str, news: Sequence[Group]
+    ) -> list[DataEvent] | None:
+        """Return the groups as one piece; None if they are too long for one turn."""
+        if not news:
+            return []
+        if self.news_bytes(news) > LONGEST_ROUND:
+            return None
+        return [DataEvent(b"".join(group.data for group in news), news[-1].end)]
+
+    def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
+        """Return the first groups behind an offset, if they are in memory."""
+        return self.rendering.piece(start)
+
+    async def read_event(self, stream: StreamState, start: str) -> DataEvent:
+        """Render the first groups behind an offset again, because they had to make room."""
+        if self.rendering.has(start):
+            return self.rendering.piece(start) or DataEvent(b"", start)
+        return await self._replays.piece(self.rendering.key[1], stream, start)
+
+    # No long-poll reads a view
+
+    def poll_data(
+        self, _stream: StreamState, _parked: Parked, _news: Sequence[Group]
+    ) -> Response | None:
+        """Return None."""
+        return None
+
+    def poll_ended(self, _stream: StreamState, _parked: Parked) -> Response | None:
+        """Return None."""
+        return None
+
+    async def late_poll(self, _stream: StreamState, _parked: Parked) -> Response | None:
+        """Return None."""
+        return None
+
+
+class ViewFeed(Feed[StreamState, Any]):
+    """The readers of one view of one stream, which is published to it as to any feed.
+
+    Its offsets are those behind the rendering's groups.
+    """
+
+    __slots__ = ("_latest", "_reader", "_reading", "rendering")
+
+    def __init__(
+        self,
+        state: StreamState,
+        source: ViewSource,
+        owner: FeedOwner[StreamState, Any],
+        reader: ChunkReader,
+        pause_s: float,
+    ) -> None:
+        self.rendering = source.rendering
+        closed = self.rendering.is_closed
+        super().__init__(state, self.rendering.end, source, owner, closed=closed, pause_s=pause_s)
+        self._latest = state
+        self._reader = reader
+        self._reading: asyncio.Task[None] | None = None
+
+    @override
+    def join(self, reader: SseReader) -> None:
+        rendering = self.rendering
+        if rendering.position == self._latest.tail and reader.position > rendering.end:
+            reader.position = rendering.end  # what follows it has made no group
+        super().join(reader)
+        self._go_on()
+
+    @override
+    def publish(
+        self,
+        stream: StreamState,
+        tail: str,
+        news: Sequence[Record],
+        *,
+        closed: bool,
+        caught_up: bool = True,
+        trace_id: str | None = None,
+    ) -> None:
+        """Render the news, and send what it makes to all readers."""
+        self._latest = stream
+        if self._reading is None:
+            self.loop.run(self._render, news, trace_id)
+
+    def _render(self, news: Sequence[Record], trace_id: str | None) -> None:
+        size = sum(len(record.data) for record in news)
+        begin = news[0].end - len(news[0].data) if news else None
+        if begin == self.rendering.position and size <= LONGEST_AT_ONCE:
+            self._publish(at_once(self.rendering.steps(news, self._latest)), trace_id)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read and render what follows, or the end of a closed stream."""
+        if self._reading is not None:
+            return
+        if self.rendering.position < self._latest.tail:
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+        else:
+            self._publish(self.rendering.close(self._latest))
+
+    def _publish(self, groups: Sequence[Group], trace_id: str | None = None) -> None:
+        is_closed = self.rendering.is_closed
+        if groups or is_closed != self.closed:
+            end = self.rendering.end
+            super().publish(self._latest, end, groups, closed=is_closed, trace_id=trace_id)
+
+    async def _read(self) -> None:
+        """Render from the log until the stream's tail."""
+        try:
+            while self.rendering.position < self._latest.tail:
+                self._publish(await render_chunk(self.rendering, self._latest, self._reader))
+            self._publish(self.rendering.close(self._latest))
+        except (StreamNotFound, BadRequest):
+            pass  # the stream's own follower ends the readers
+        except StreamGone as gone:  # what follows is no longer kept
+            self.break_off(gone)
+        except HeadgateError as error:
+            self.suspend(error)
+            asyncio.get_running_loop().call_later(RELOAD_S, self._try_again)
+        except Exception:  # noqa: BLE001 - its readers would wait for what never comes
+            log.exception("view.not_rendered", path=self._latest.path)
+            self.cut_off()
+        finally:
+            self._reading = None
+
+    def _try_again(self) -> None:
+        if self.has_readers:
+            self.loop.run(self._go_on)
+
+    def stop(self) -> None:
+        """Stop to render: no reader is left."""
+        if self._reading is not None:
+            self._reading.cancel()

@@ -1,0 +1,119 @@
+"""Streams whose content nobody checks: no view fails or hangs, whatever has been appended."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from tests.models.answers import chat_completion, event, message, response
+from tests.views.reading import JSON, rendered, values, view_events, written
+from tests.web.serving import get, serving
+
+VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
+NO_EVENTS = {
+    "no-json": b"data: {not json\n\ndata: [DONE]\n\ndata:\n\ndata\n\n: comment\n\n",
+    "half-an-event": b'data: {"object": "chat.completion.chunk", "choi',
+    "no-utf-8": b"data: \xff\xfe\n\nevent: \xff\ndata: x\n\n",
+    "deep": b"data: " + b"[" * 100_000 + b"\n\n",
+    "half-a-surrogate": b'data: {"type":"text-delta","id":"t","delta":"\\ud83d"}\n\n',
+    "carriage-returns": b"data: a\rdata: b\r\rdata: c\r\n\r\n",
+    "ids-and-retries": b"id: 7\nretry: 1\nevent: e\ndata: x\n\n",
+    "big-numbers": b'data: {"choices": 1e999, "usage": 99999999999999999999999999}\n\n',
+}
+WRONG: tuple[object, ...] = (None, True, 7, "text", [], [None], {}, {"type": []}, [{"type": {}}])
+
+
+def with_wrong_types(source: bytes, chance: random.Random) -> bytes:
+    """Return an event with one of its values replaced by one of another type."""
+    head, _, data = source.partition(b"data: ")
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return source
+    places = [value]
+    for place in places:
+        items = place.values() if isinstance(place, dict) else place
+        places += [one for one in items if isinstance(one, dict | list)]
+    place = chance.choice([one for one in places if one])
+    key = chance.choice(list(place)) if isinstance(place, dict) else chance.randrange(len(place))
+    if chance.random() < 0.2 and isinstance(place, dict):
+        del place[key]
+    else:
+        place[key] = chance.choice(WRONG)
+    return head + b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("content", NO_EVENTS)
+async def test_what_is_no_answer_ends_every_view_properly(view: str, content: str) -> None:
+    async with serving() as gateway:
+        await written(gateway, [NO_EVENTS[content]])
+        answer = await gateway.ask(get(f"s?view={view}"))
+        assert answer.status == 200
+        answer.body.decode(errors="strict" if view != "sse" else "replace")
+        if view in {"ai-sdk", "ag-ui", "text"}:
+            assert answer.body == (
+                b"id: %s~\ndata: [DONE]\n\n" % answer.next_offset.encode()
+                if view == "ai-sdk"
+                else b""
+            )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_events_with_values_of_wrong_types_make_valid_views(seed: int) -> None:
+    chance = random.Random(seed)
+    records = []
+    for one in (*chat_completion(), *message(), *response()):
+        for _ in range(chance.randrange(3)):
+            records.append(with_wrong_types(one, chance))
+        if chance.random() < 0.7:
+            records.append(one)
+    for view in VIEWS:
+        body = rendered(view, records)
+        if view != "text":
+            values(view_events(body)) if view != "sse" else view_events(body)
+        assert rendered(view, records) == body
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_json_messages_of_any_shape_make_valid_views(seed: int) -> None:
+    chance = random.Random(seed)
+    types = ["start", "finish", "text-start", "text-delta", "text-end", "error", "abort"]
+    types += ["tool-input-available", "tool-output-available", "data-x", "start-step", "reset-step"]
+    records = []
+    for _ in range(60):
+        chunk: dict[str, object] = {"type": chance.choice(types)}
+        for key in ("id", "delta", "toolCallId", "toolName", "input", "output", "errorText"):
+            if chance.random() < 0.6:
+                chunk[key] = chance.choice(["a", "b", *WRONG])
+        records.append(json.dumps(chunk).encode())
+    for view in VIEWS:
+        body = rendered(view, records, JSON)
+        if view != "text":
+            values(view_events(body))
+
+
+def test_an_event_over_the_limit_is_left_out_and_the_next_is_read() -> None:
+    long = b"data: " + b"x" * (17 << 20)
+    records = [long[:9_000_000], long[9_000_000:], b"\n\n", event({"a": 1})]
+    events = view_events(rendered("sse", records))
+    assert [one.data for one in events] == ['{"a": 1}', '{"streamClosed":true}']
+
+
+def test_a_cut_anywhere_in_the_stream_changes_no_byte_of_a_view() -> None:
+    body = b"".join(message())
+    for view in VIEWS:
+        whole = rendered(view, [body])
+        for at in range(0, len(body), 7):
+            assert rendered(view, [body[:at], body[at:]]) == whole
+        assert rendered(view, [body[at : at + 1] for at in range(len(body))]) == whole
+
+
+async def test_a_stream_of_one_long_record_is_rendered_in_turns() -> None:
+    records = [b"".join(chat_completion(["word "] * 3000))]
+    async with serving(max_append=4 << 20) as gateway:
+        await written(gateway, records)
+        answer = await gateway.ask(get("s?view=text"))
+        assert answer.body == b"word " * 3000
