@@ -39,7 +39,7 @@ from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic_metrics
-from gateway.telemetry.metrics import Sample
+from gateway.telemetry.metrics import Sample, read
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -233,6 +233,7 @@ class HostedRoute(StreamRoute):
             yield from self.runs.samples()
         if self.feeds.views is not None:
             yield from self.feeds.views.samples()
+        yield from read(metrics.OF_FOLDS, self.reads.readers.folded, self.prefix)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)

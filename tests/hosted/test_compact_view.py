@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.cache.store import ENTRY_OVERHEAD
 from gateway.protocol.streams.chunks import FOLDED_BYTES
 from tests.live.test_feed import follow, is_told
 from tests.support.waiting import until
@@ -129,6 +130,16 @@ async def test_a_complete_part_of_the_log_is_folded_once_while_the_stream_grows(
             await append(gateway, "y")
             assert "".join(texts((await read(gateway)).body)).count("y") == count
         assert gateway.route.reads.readers.folded.started_folds == 1 + 3
+
+
+async def test_parts_that_no_longer_fit_into_memory_are_folded_again() -> None:
+    async with serving() as gateway:
+        folded = gateway.route.reads.readers.folded
+        folded.parts.resize(ENTRY_OVERHEAD)
+        await create(gateway, "abc")
+        for query in ("offset=-1", f"offset={offset(0)}"):
+            assert texts((await read(gateway, f"{query}&view=compact")).body) == ["abc"]
+        assert (folded.started_folds, folded.parts.bytes) == (2, 0)
 
 
 async def test_a_stream_that_is_deleted_and_created_again_shows_nothing_of_the_first() -> None:

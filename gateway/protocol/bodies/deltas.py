@@ -73,13 +73,13 @@ def find_delta(event: dict[str, Any]) -> Delta | None:
 
     An event with usage, log probabilities, a signature or an unknown type stands alone.
     """
+    kind = event.get("type")
+    if isinstance(kind, str):
+        if kind == "content_block_delta":
+            block = event.get("delta")
+            return _BY_BLOCK.get(str(block.get("type"))) if isinstance(block, dict) else None
+        return None if event.get("logprobs") else _BY_TYPE.get(kind)
     match event:
-        case {"logprobs": [_, *_]}:
-            return None
-        case {"type": "content_block_delta", "delta": {"type": str(kind)}}:
-            return _BY_BLOCK.get(kind)
-        case {"type": str(kind)}:
-            return _BY_TYPE.get(kind)
         case {"object": "chat.completion.chunk", "choices": [{"delta": dict(delta)} as choice]}:
             return None if _says_more(event, choice) else _in_chat(delta)
         case {"object": "text_completion", "choices": [{"text": str()} as choice]}:
