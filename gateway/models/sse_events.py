@@ -15,6 +15,8 @@ LONGEST_EVENT = 16 << 20
 # Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself.
 _END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LONGEST_END = 4  # bytes
+# Lines without a field: providers that have nothing to say yet send them.
+_COMMENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
 
 class WholeEvents:
@@ -82,6 +84,10 @@ class NumberedEvents:
 
     def _with_id(self, event: bytes) -> bytes:
         self._position += len(event)
+        if _COMMENTS.fullmatch(event):
+            # Some clients take an id without data for an event, so these lines begin the next one.
+            lines = event.rstrip(b"\r\n")
+            return lines + b"\n" if lines else b""
         return with_id(event, self._offset_of(self._position))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from tests.models import tool_answers
 from tests.models.answers import chat_completion, message, response
 from tests.support.ports import free_port
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 ANSWERS = {
     "/v1/chat/completions": chat_completion,
+    "/v1/completions": tool_answers.text_completion,
     "/v1/responses": response,
     "/v1/messages": message,
 }
 RETRIEVED = "/v1/responses/resp_1"
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
 ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
-WHOLE = {
+TOOLS = "tools"  # the model whose answers have tool calls and reasoning
+WHOLE_CHAT = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
     "created": 1741569952,
@@ -36,6 +39,11 @@ WHOLE = {
         }
     ],
     "usage": {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29},
+}
+WHOLE = {
+    "/v1/chat/completions": WHOLE_CHAT,
+    "/v1/responses": tool_answers.whole_response(),
+    "/v1/messages": tool_answers.whole_message(),
 }
 
 
@@ -90,18 +98,20 @@ class Provider:
             return await self._stream(request, response()[first:])
         if request.path not in ANSWERS:
             return web.json_response(ELSE)
-        if not json.loads(await request.read()).get("stream"):
-            return await self._whole()
-        return await self._stream(request, ANSWERS[request.path]())
+        body = json.loads(await request.read())
+        if not body.get("stream"):
+            return await self._whole(request)
+        recorded = tool_answers.RECORDED if body.get("model") == TOOLS else ANSWERS
+        return await self._stream(request, recorded[request.path]())
 
-    async def _whole(self) -> web.Response:
+    async def _whole(self, request: web.BaseRequest) -> web.Response:
         try:
             if self.lingers is not None:
                 await self.lingers.wait()
         except asyncio.CancelledError:
             self.left += 1
             raise
-        return web.json_response(WHOLE)
+        return web.json_response(WHOLE[request.path])
 
     async def _stream(
         self, request: web.BaseRequest, events: Sequence[bytes]

@@ -61,3 +61,13 @@ def test_each_event_has_the_offset_of_its_end_as_id() -> None:
     assert ids.feed(b"\n") == b"id: 119\ndata: bc\n\n"
     assert ids.feed(b"da") == b""
     assert ids.rest() == b"da"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CR LF"])
+def test_comments_and_empty_lines_get_no_id_and_begin_the_next_event(end: bytes) -> None:
+    ids = NumberedEvents(0, str)
+    comment, event = b": wait" + end + end, b"data: a" + end + end
+    assert ids.feed(comment) == b": wait\n"
+    assert ids.feed(end + end) == b""
+    sent = len(comment) + len(event) + 2 * len(end)
+    assert ids.feed(event) == b"id: %d\n%b" % (sent, event)
