@@ -33,7 +33,8 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
     yield ExplainStep(
         "Canonical form",
         read.target,
-        "the path in one percent-encoding; of the query only offset, live and cursor count, sorted",
+        "the path in one percent-encoding; of the query only offset, live, cursor, view and "
+        "batch_ms count, sorted",
     )
     yield ExplainStep("What is asked", _what_is_asked(read), "section 5 of the protocol")
     yield ExplainStep(
@@ -63,6 +64,8 @@ def _what_is_asked(read: Read) -> str:
             where = f"from the offset {format_offset(*read.offset)}"
         case offset:
             where = f"from the offset {offset}"
+    if read.view.is_rendered:
+        return f"the view {read.view.name} {where}"
     match read:
         case LongPoll():
             return f"a long-poll {where}"

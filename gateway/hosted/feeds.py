@@ -15,6 +15,7 @@ from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Record, StreamState, records_after
+from gateway.protocol.views import END_MARK
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
@@ -76,7 +77,8 @@ class LiveRead(NamedTuple):
 
 def bytes_behind(feed: HostedFeed, offset: str) -> int:
     """Return the bytes from an offset to the tail of a feed's stream."""
-    return max(0, feed.stream.tail - parse_offset(offset, "offset").position)
+    position = parse_offset(offset.removesuffix(END_MARK), "offset").position
+    return max(0, feed.stream.tail - position)
 
 
 class HostedFollower:

@@ -17,7 +17,8 @@ RAW = "raw"
 COMPACT = "compact"
 # Rendered in the dialects of clients: these reads are live, and end with the stream.
 SSE, AI_SDK, AG_UI, TEXT = "sse", "ai-sdk", "ag-ui", "text"
-RENDERED = (SSE, AI_SDK, AG_UI, TEXT)
+AS_EVENTS = (SSE, AI_SDK, AG_UI)
+RENDERED = (*AS_EVENTS, TEXT)
 NAMES = (RAW, COMPACT, *RENDERED)
 # Ends the id of the events behind the last message of a closed stream: a reader that has them has
 # everything. It sorts behind the offset before it.

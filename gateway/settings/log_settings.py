@@ -18,7 +18,7 @@ from gateway.settings.reading.kinds import (
     redacted_origin,
     split_origins,
 )
-from gateway.settings.reading.reload_effects import NEXT, SET_UP_ANEW
+from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import GIB, HOUR_S, YEAR_S
 
@@ -133,7 +133,7 @@ class LogSettings(RouteOrigin):
         description="How long a response with a view may last: it ends behind an event, and the "
         "client goes on from there. For platforms that end responses by themselves: 25 is less "
         "than any of them allows. 0 means no limit.",
-        reload=NEXT,
+        reload="yes, at once",
     )
     wait_replicas: Count = setting(
         0,

@@ -62,6 +62,8 @@ class RouteViews:
         for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
         renew(self._for_events, for_events)
         renew(self._for_text, replace(for_events, heartbeat=float(YEAR_S)))
+        for feed in self._feeds.values():  # the responses of a feed end in the order of their begin
+            feed.end_by(feed.loop.time() + for_events.sse_max_age)
 
     def check(self, view: View, content_type: str) -> None:
         """Raise BadRequest if a stream of this type has no such view."""

@@ -197,6 +197,13 @@ class ViewFeed(Feed[StreamState, Any]):
         if self.has_readers:
             self.loop.run(self._go_on)
 
+    def end_by(self, at: float) -> None:
+        """End each response by a time of the loop at the latest."""
+        ends = self.sse_readers.ends
+        for reader, end in ends.items():
+            ends[reader] = min(end, at)
+        self._timer.set(at)
+
     def stop(self) -> None:
         """Stop to render: no reader is left."""
         if self._reading is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
 from gateway.protocol.responses import event_stream_later
+from gateway.protocol.views import AS_EVENTS
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ PASSING = frozenset({429, 502, 503, 504})
 MOST_WAIT_S = 10  # an EventSource uses the time for all later reconnects, too
 USUAL_WAIT_S = 2
 
-_FOLLOWS = re.compile(r"[?&]live=sse(?:&|$)")
+_FOLLOWS = re.compile(rf"[?&](?:live=sse|view=(?:{'|'.join(AS_EVENTS)}))(?:&|$)")
 _AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTILINE)
 
 

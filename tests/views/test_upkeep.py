@@ -1,0 +1,134 @@
+"""Views while streams are trimmed, deleted and long, and while the server stops or reloads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway import app
+from gateway.settings import Route
+from gateway.views import route_views
+from tests.models.answers import chat_completion
+from tests.support.waiting import until
+from tests.views.reading import (
+    EVENTS,
+    close,
+    follow,
+    rendered,
+    to_the_end,
+    view_events,
+    written,
+)
+from tests.web.serving import DEFAULTS, PREFIX, get, post, request, serving
+
+if TYPE_CHECKING:
+    from tests.web.serving import Serving
+
+VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
+
+
+@pytest.mark.parametrize("view", ["sse", "ai-sdk", "ag-ui"])
+async def test_a_long_closed_stream_is_sent_while_it_is_rendered(
+    view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_views, "LONGEST_WHOLE", 1000)
+    records = chat_completion(["word "] * 2000)
+    async with serving() as gateway:
+        await written(gateway, [b"".join(records)])
+        clients = [await follow(gateway, f"s?view={view}") for _ in range(5)]
+        bodies = await asyncio.gather(*map(to_the_end, clients))
+        whole = view_events(rendered(view, [b"".join(records)]))
+        assert set(bodies) == {bodies[0]}
+        assert view_events(bodies[0]) == whole
+
+
+async def test_readers_of_a_deleted_stream_are_ended_properly() -> None:
+    async with serving() as gateway:
+        await written(gateway, [b"data: one\n\n"], closed=False)
+        client = await follow(gateway, "s?view=sse")
+        await client.event_bytes_until(b"data: one\n\n")
+        await gateway.ask(request("DELETE", "s"))
+        assert await to_the_end(client) == b""
+        assert (await gateway.ask(get("s?view=sse"))).status == 404
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_trimmed_stream_is_read_from_where_it_begins_now() -> None:
+    records = [f"data: {number}\n\n".encode() for number in range(10)]
+    async with serving(own={"retention_messages": 3}) as gateway:
+        await written(gateway, records)
+        events = view_events((await gateway.ask(get("s?view=sse"))).body)
+        data = [one.data for one in events[:-1]]
+        assert data == [str(number) for number in range(10 - len(data), 10)]
+        assert 0 < len(data) < 10
+
+
+async def test_a_server_that_stops_ends_the_readers_of_views_at_an_event() -> None:
+    async with serving() as gateway:
+        await written(gateway, [b"data: one\n\n"], closed=False)
+        clients = [await follow(gateway, f"s?view={view}") for view in ("sse", "ai-sdk", "ag-ui")]
+        await clients[0].event_bytes_until(b"data: one\n\n")
+        draining = asyncio.ensure_future(gateway.route.drain())
+        assert await to_the_end(clients[0]) == b""
+        assert await to_the_end(clients[1]) == b""
+        await draining
+        assert gateway.route.feeds.count == 0
+        await until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_a_reload_changes_how_long_responses_last() -> None:
+    async with serving() as gateway:
+        await written(gateway, [b"data: one\n\n"], closed=False)
+        first = await follow(gateway, "s?view=sse")
+        route = Route(prefix=PREFIX, origin="memory:", max_response=0.05)
+        app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.shared)
+        second = await follow(gateway, "s?view=sse")
+        for client in (first, second):
+            assert view_events(await to_the_end(client))[0].data == "one"
+        route = Route(prefix=PREFIX, origin="memory:")
+        app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.shared)
+        third = await follow(gateway, "s?view=sse")
+        await third.event_bytes_until(b"data: one\n\n")
+        await gateway.ask(post("s", b"data: two\n\n", content_type=EVENTS))
+        assert (await third.event_bytes_until(b"data: two\n\n")).count(b"data:") == 2
+
+
+async def test_a_batch_gathers_the_news_of_a_view() -> None:
+    records = chat_completion()
+    async with serving() as gateway:
+        await written(gateway, records[:1], closed=False)
+        client = await follow(gateway, "s?view=ai-sdk&batch_ms=200")
+        await client.event_bytes_until(rendered("ai-sdk", records[:1], closed=False)[-9:])
+        for record in records[1:]:
+            await gateway.ask(post("s", record, content_type=EVENTS))
+        chunk = await client.chunk()
+        assert len(view_events(chunk)) > 5
+        await close(gateway)
+        assert client.received + chunk + await to_the_end(client) == rendered("ai-sdk", records)
+
+
+async def test_a_silent_view_gets_comments_and_a_silent_text_none() -> None:
+    async with serving(heartbeat=0.02) as gateway:
+        await written(gateway, [b"text"], "text/plain", closed=False)
+        events = await follow(gateway, "s?view=sse")
+        text = await follow(gateway, "s?view=text")
+        await events.event_bytes_until(b"\n\n:\n\n:\n\n")
+        assert await text.event_bytes_until(b"text") == b"text"
+        await gateway.ask(post("s", b"!"))
+        assert await text.chunk() == b"!"
+
+
+async def test_the_console_lists_the_readers_of_views() -> None:
+    async with serving() as gateway:
+        await written(gateway, [b"data: one\n\n"], closed=False)
+        client = await follow(gateway, "s?view=ag-ui")
+        assert readers(gateway) == 1
+        client.abort()
+        await until(lambda: readers(gateway) == 0)
+
+
+def readers(gateway: Serving) -> int:
+    """Return how many readers the stream has, as the console lists them."""
+    return sum(place.feed.reader_count for place in gateway.route.stream_list.live_feeds())
