@@ -28,7 +28,7 @@ class ConsoleRoutes:
         """Know the routes of these settings alone."""
         self._prefixes = {route.prefix for route in settings.route_table}
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
-        self.of_answers = tuple(it.prefix for it in settings.models)
+        self.of_answers = tuple(it.prefix for it in settings.written)
 
     def check(self, route: str) -> None:
         """Raise NotTold if no route has this prefix."""

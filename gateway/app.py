@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from gateway.access.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.model_parts import ModelRoute, ModelRoutes
+    from gateway.model_parts import AnswerRoutes
+    from gateway.models.answer_route import AnswerRoute
     from gateway.protocol.bodies.deltas import FindDelta
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
     MakeModels = Callable[
-        [Settings, Sequence[StreamRoute], Authorities, Sequence[ModelRoute]], list[ModelRoute]
+        [Settings, Sequence[StreamRoute], Authorities, Sequence[AnswerRoute]], list[AnswerRoute]
     ]
 
 HOUR_S = 3600.0
@@ -241,25 +242,25 @@ def edge_route(
 
 
 def models_maker(shared: Context) -> MakeModels:
-    """Return the maker of the routes to model providers of one process.
+    """Return the maker of the routes of one process to model providers, and of proxies.
 
-    It takes settings, the routes of streams, the authorities, and the model routes in force, of
-    which it returns those that need no change.
+    It takes settings, the routes of streams, the authorities, and such routes in force, of which
+    it returns those that need no change.
     """
-    makers: list[ModelRoutes] = []
+    makers: list[AnswerRoutes] = []
 
     def make(
         settings: Settings,
         routes: Sequence[StreamRoute],
         authorities: Authorities,
-        earlier: Sequence[ModelRoute],
-    ) -> list[ModelRoute]:
-        if not settings.models:
+        earlier: Sequence[AnswerRoute],
+    ) -> list[AnswerRoute]:
+        if not settings.written:
             return []
         if not makers:
-            from gateway.model_parts import ModelRoutes  # the client of providers, for models only
+            from gateway.model_parts import AnswerRoutes  # their client of other servers
 
-            makers.append(ModelRoutes(shared))
+            makers.append(AnswerRoutes(shared))
         return makers[0].make(settings, routes, authorities, earlier)
 
     return make
@@ -270,16 +271,16 @@ def handlers_of(
 ) -> RequestHandlers:
     """Make the handlers of the requests to these routes, and the lines of all responses.
 
-    `models` are those of the routes that lead to model providers.
+    `models` are those of the routes that lead to model providers, and proxies.
     """
     shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
-    operations: dict[type[StreamRoute], Operate] = {
-        HostedRoute: HostedHandlers(routes, shared).operate,
-    }
+    hosted = HostedHandlers(routes, shared)
+    operations: dict[type[StreamRoute], Operate] = {HostedRoute: hosted.operate}
     if models:
-        from gateway import model_parts  # the client of providers, for models only
+        from gateway import model_parts  # the client of other servers, for these only
 
         operations[model_parts.ModelRoute] = model_parts.ModelHandlers(shared).operate
+        operations[model_parts.ProxyRoute] = model_parts.ProxyHandlers(hosted, shared).operate
     if _has_edges(routes, models):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
@@ -344,7 +345,8 @@ def _find_delta(path: str) -> FindDelta:
 
 def _private_folders(settings: Settings, route: RouteSettings) -> tuple[str, ...]:
     """Return the beginnings of paths on a route that have answers for their owners only."""
-    own = [it for it in settings.models if not it.public]
+    public = {it.prefix for it in settings.models if it.public}
+    own = [it for it in settings.written if it.prefix not in public]
     places = [(it.streams, route_of_streams(it, settings.route_table)) for it in own]
     return tuple(f"{at}/" for at, found in places if found and found.prefix == route.prefix)
 

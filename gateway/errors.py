@@ -42,6 +42,15 @@ class Unauthenticated(HeadgateError):
         self.challenge = challenge
 
 
+class SignatureRefused(Unauthenticated):
+    """A signed URL is needed, and there is none, or one that does not permit the request."""
+
+    def __init__(self, why: str, detail: str) -> None:
+        """Refuse by the code `why` of the Proxy Protocol."""
+        super().__init__(detail, is_refused=True)
+        self.why = why
+
+
 class Forbidden(HeadgateError):
     """The principal may not perform this operation on this stream."""
 

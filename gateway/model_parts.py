@@ -1,11 +1,12 @@
-"""Construction of routes to model providers.
+"""Construction of routes that write the streams of others: to model providers, and proxies.
 
 `gateway.app` and `gateway.process` import this module only if there is such a route: its HTTP
-client is for models only.
+client is for these only.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,25 +16,34 @@ from gateway.models.dialects import DIALECTS
 from gateway.models.guard import ModelGuard
 from gateway.models.route import ModelRoute
 from gateway.models.running import RunningAnswers
+from gateway.proxies.guard import ProxyGuard
+from gateway.proxies.route import ProxyRoute
+from gateway.proxies.signatures import UrlSignatures
 from gateway.runtime.route import RouteAccess
 from gateway.settings.arrays.model_route import route_of_streams
+from gateway.settings.reading.files import secret_text
 from gateway.web.handlers.model_handlers import ModelHandlers
+from gateway.web.handlers.proxy_handlers import ProxyHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
+    from gateway.access.verifier import Verifier
+    from gateway.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
-    from gateway.settings import ModelSettings, Settings
+    from gateway.settings import ModelSettings, ProxySettings, Settings
 
-__all__ = ["ModelHandlers", "ModelRoute", "ModelRoutes"]
+__all__ = ["AnswerRoutes", "ModelHandlers", "ModelRoute", "ProxyHandlers", "ProxyRoute"]
 
 _LONGEST_KEY = 4096  # bytes; the keys of providers have about 200
+_SHORTEST_SECRET = 32  # characters; a random one of letters and digits has 190 bits
+_READABLE_BY_OTHERS = 0o007
 
 
-class ModelRoutes:
-    """The maker of a process's model routes, which remembers the answers that run."""
+class AnswerRoutes:
+    """The maker of a process's routes that write answers, which remembers the answers that run."""
 
     def __init__(self, shared: Context) -> None:
         self._shared = shared
@@ -44,37 +54,98 @@ class ModelRoutes:
         settings: Settings,
         routes: Sequence[StreamRoute],
         authorities: Authorities,
-        earlier: Sequence[ModelRoute] = (),
-    ) -> list[ModelRoute]:
+        earlier: Sequence[AnswerRoute] = (),
+    ) -> list[AnswerRoute]:
         """Make the routes of the settings; those of `earlier` that fit are used again.
 
         `routes` are the routes of streams. Raises StartError for a key that cannot be read.
         """
-        return [
-            self._route(settings, model, routes, authorities, earlier) for model in settings.models
-        ]
+        made: list[AnswerRoute] = []
+        for model in settings.models:
+            streams = _streams(settings, model, routes)
+            made.append(self._model(settings, model, streams, authorities, earlier))
+        for proxy in settings.proxies:
+            streams = _streams(settings, proxy, routes)
+            made.append(self._proxy(settings, proxy, streams, authorities, earlier))
+        return made
 
-    def _route(
+    def _proxy(
+        self,
+        settings: Settings,
+        proxy: ProxySettings,
+        streams: HostedRoute,
+        authorities: Authorities,
+        earlier: Sequence[AnswerRoute],
+    ) -> AnswerRoute:
+        secret = read_secret(proxy.secret_file)
+        signatures = UrlSignatures(secret, proxy.url_lifetime, self._shared.clock)
+        kinds = settings.auth_of(proxy)
+        verifier = _verifier(kinds, authorities, self._shared)
+        guard = ProxyGuard(proxy.prefix, verifier, signatures, is_open=not kinds)
+        access = RouteAccess(guard, is_private=True)
+        for route in earlier:
+            if (
+                isinstance(route, ProxyRoute)
+                and route.settings == proxy
+                and route.signatures == signatures
+                and route.streams.route is streams
+            ):
+                route.prepare(access, settings.principal_metrics)
+                return route
+        made = ProxyRoute(proxy, signatures, streams, self._running, self._shared, access)
+        made.prepare(access, settings.principal_metrics)
+        made.renew()
+        return made
+
+    def _model(
         self,
         settings: Settings,
         model: ModelSettings,
-        routes: Sequence[StreamRoute],
+        streams: HostedRoute,
         authorities: Authorities,
-        earlier: Sequence[ModelRoute],
-    ) -> ModelRoute:
+        earlier: Sequence[AnswerRoute],
+    ) -> AnswerRoute:
         key = read_key(model.key_file)
-        stored_on = route_of_streams(model, settings.route_table)
-        streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
-        assert isinstance(streams, HostedRoute), "the settings allow no other"
         access = _access(settings, model, authorities, self._shared, has_own_key=bool(key))
         for route in earlier:
-            if route.settings == model and route.key == key and route.streams.route is streams:
+            if (
+                isinstance(route, ModelRoute)
+                and route.settings == model
+                and route.key == key
+                and route.streams.route is streams
+            ):
                 route.prepare(access, settings.principal_metrics)
                 return route
         made = ModelRoute(model, key, streams, self._running, self._shared, access)
         made.prepare(access, settings.principal_metrics)
         made.renew()
         return made
+
+
+def _streams(
+    settings: Settings, one: ModelSettings | ProxySettings, routes: Sequence[StreamRoute]
+) -> HostedRoute:
+    """Return the route that has the streams of a table's answers."""
+    stored_on = route_of_streams(one, settings.route_table)
+    streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
+    assert isinstance(streams, HostedRoute), "the settings allow no other"
+    return streams
+
+
+def read_secret(path: str) -> str:
+    """Return the secret in a file that signs URLs. Raises StartError.
+
+    Whoever can read it can read every stream of the proxy, so other users must not.
+    """
+    try:
+        if os.stat(path).st_mode & _READABLE_BY_OTHERS:  # noqa: PTH116 - Path raises on odd names
+            raise StartError(f"{path} has a secret, and other users may read it: chmod o= {path}")
+        secret = secret_text(path, _LONGEST_KEY)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the secret in {path} cannot be read: {error}") from None
+    if len(secret) < _SHORTEST_SECRET or not secret.isprintable():
+        raise StartError(f"{path} must have a secret of at least {_SHORTEST_SECRET} characters")
+    return secret
 
 
 def read_key(path: str) -> str:
@@ -103,8 +174,14 @@ def _access(
     kinds = settings.auth_of(model)
     if not kinds:
         return RouteAccess(None, is_private=True)
-    verifier = authorities.verifier(kinds)
-    verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
+    verifier = _verifier(kinds, authorities, shared)
     dialect = DIALECTS[model.dialect]
     guard = ModelGuard(model.prefix, verifier, dialect, has_own_key=has_own_key)
     return RouteAccess(guard, is_private=True)
+
+
+def _verifier(kinds: Sequence[str], authorities: Authorities, shared: Context) -> Verifier:
+    """Return a verifier of tokens of these kinds, which counts their uses."""
+    verifier = authorities.verifier(kinds)
+    verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
+    return verifier

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.settings.arrays.access import AdminToken, AdminUser
 from gateway.settings.arrays.jwt_issuers import JwtIssuer
 from gateway.settings.arrays.model_route import ModelSettings
+from gateway.settings.arrays.proxy_route import ProxySettings
 from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
 from gateway.settings.route import Route
@@ -38,6 +39,7 @@ TABLES: dict[str, type[Table]] = {
     "All settings": Settings,
     "Routes": Route,
     "Models": ModelSettings,
+    "Proxies": ProxySettings,
     "Users of the console": AdminUser,
     "Tokens of the console": AdminToken,
     "Caches that are purged": PurgedCache,

@@ -22,6 +22,7 @@ IDENTITIES = {
     "admin_users": ("name",),
     "jwt_issuers": ("issuer",),
     "models": ("prefix",),
+    "proxies": ("prefix",),
     "purges": ("kind", "url", "host", "zone"),
     "routes": ("prefix",),
 }

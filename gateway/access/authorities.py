@@ -59,7 +59,8 @@ class Authorities:
         self._issuers = settings.jwt_issuers
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
         by_model = {f"models[{index}].auth": one.auth for index, one in enumerate(settings.models)}
-        self._kinds_by_setting = {"auth": settings.auth, **by_route, **by_model}
+        by_proxy = {f"proxies[{index}].auth": it.auth for index, it in enumerate(settings.proxies)}
+        self._kinds_by_setting = {"auth": settings.auth, **by_route, **by_model, **by_proxy}
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         self._named = settings.named
         self._judging = Judging(clock)
@@ -97,8 +98,8 @@ class Authorities:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in KINDS)
             if route.reader_keys == "on":
                 authorities.reader_keys()
-        for model in settings.models:
-            authorities.verifier(settings.auth_of(model))
+        for written in settings.written:
+            authorities.verifier(settings.auth_of(written))
         return (*authorities.without_effect(), *authorities.not_rotated())
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:

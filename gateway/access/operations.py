@@ -43,11 +43,15 @@ class Grant(NamedTuple):
 
 
 class Need(NamedTuple):
-    """The operations on one stream that a request needs; a fork has two needs."""
+    """The operations on one stream that a request needs; a fork has two needs.
+
+    `query` is that of the request, without the token: an origin, or a signature, may decide by it.
+    """
 
     path: str
     operations: frozenset[Operation]
-    query: str = ""  # of the request, without the token: an origin may decide by it
+    query: str = ""
+    method: str = "GET"
 
 
 def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -> tuple[Need, ...]:
@@ -59,7 +63,7 @@ def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -
     if method in {"POST", "PUT"} and is_closing(headers):
         only_closes = method == "POST" and _has_no_body(headers)
         operations = (frozenset() if only_closes else operations) | {"close"}
-    need = Need(path, operations, query)
+    need = Need(path, operations, query, method)
     source = headers.get(FORKED_FROM) if method == "PUT" else None
     return (need,) if source is None else (need, Need(canonical_path(source), READ))
 

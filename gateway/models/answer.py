@@ -35,6 +35,7 @@ EVENT_STREAM = "text/event-stream"
 # Of streams with an answer that does not stream. Streams of JSON would have its parts.
 WHOLE_BODY = "application/octet-stream"
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
+ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 
 
@@ -48,6 +49,9 @@ class AnswerParts(Protocol):
 
     def parts(self) -> AsyncGenerator[bytes]:
         """Yield the parts. Raises HeadgateError behind all of them where the answer is broken."""
+
+    def unread(self) -> bytes:
+        """Return what has come behind the last part, once no more are read."""
 
 
 class StoredResponse(NamedTuple):
@@ -207,9 +211,16 @@ class WrittenAnswer:
             return
         self._add_to_record(response.head)
         self._set_response(response.head)
-        async with contextlib.aclosing(response.response.parts()) as parts:
-            async for events in parts:
-                await self._append(events)
+        try:
+            async with contextlib.aclosing(response.response.parts()) as parts:
+                async for events in parts:
+                    await self._append(events)
+        except asyncio.CancelledError:
+            if rest := response.response.unread():
+                self.counts.count(1, len(rest), self._clock())
+                # Its end, which is appended next, is awaited.
+                self.streams.append(self.name, content_type_of(self.request), [rest])
+            raise
 
     async def _append(self, events: bytes, counted: bytes | None = None) -> None:
         """Append events, or a whole body of which `counted` is an event with the same tokens."""

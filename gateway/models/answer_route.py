@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
-    from gateway.settings import ModelSettings
+    from gateway.settings import ModelSettings, ProxySettings
     from gateway.telemetry.inspection import ListStreams
     from gateway.telemetry.metrics import Sample
 
@@ -40,7 +40,7 @@ class AnswerRoute(StreamRoute):
 
     def __init__(
         self,
-        settings: ModelSettings,
+        settings: ModelSettings | ProxySettings,
         source: AnswerProviderLike,
         streams: HostedRoute,
         running: RunningAnswers,

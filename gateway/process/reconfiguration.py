@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.authorities import Authorities
-    from gateway.models.route import ModelRoute
+    from gateway.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route, Settings
@@ -77,7 +77,7 @@ class Reload:
         self._kept: list[_KeptRoute] = []
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new settings, in their order
-        self._models: list[ModelRoute] = []  # all model routes of the new settings
+        self._models: list[AnswerRoute] = []  # all model routes of the new settings
 
     async def prepare(self) -> None:
         """Make the new parts. Raises StartError, and then leaves nothing open."""

@@ -38,8 +38,8 @@ RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
     " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
-    " Stream-TTL, Stream-URL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id,"
-    " X-Stream-Multi"
+    " Stream-TTL, Stream-URL, Stream-Up-To-Date, Upstream-Content-Type, Upstream-Outcome,"
+    " Upstream-Status, X-Cache, X-Cache-Hits, X-Request-Id, X-Stream-Multi"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
@@ -49,6 +49,7 @@ UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[errors.HeadgateError], int] = {
     errors.BadRequest: 400,
+    errors.SignatureRefused: 401,
     errors.Unauthenticated: 401,
     errors.DestinationRefused: 403,
     errors.Forbidden: 403,
@@ -363,17 +364,18 @@ def internal_error(request_id: str) -> Response:
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
-def preflight(*, writes: bool = True, fields: str = REQUEST_HEADERS) -> Response:
+def preflight(
+    *, writes: bool = True, fields: str = REQUEST_HEADERS, methods: str = METHODS
+) -> Response:
     """Return the 204 to a browser that asks what a page may send, which `writes` or only reads.
 
-    `fields` are the names of the header fields that it may send.
+    `fields` are the names of the header fields that it may send, and `methods` those of writes.
     """
-    methods = METHODS if writes else READING_METHODS
     return Response(
         204,
-        f"{SECURITY}Access-Control-Allow-Methods: {methods}\r\n"
+        f"{SECURITY}Access-Control-Allow-Methods: {methods if writes else READING_METHODS}\r\n"
         f"Access-Control-Allow-Headers: {fields}\r\n"
-        f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
+        f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {methods}\r\n",
     )
 
 

@@ -9,18 +9,20 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import NotOffered
-from gateway.protocol.responses import REQUEST_HEADERS
+from gateway.protocol.responses import METHODS, REQUEST_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
+    from gateway.errors import HeadgateError
     from gateway.live.contract import ParkableConnection
     from gateway.live.feed import Feed
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import LongPoll, Read
+    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import (
@@ -86,12 +88,15 @@ class PageFields(NamedTuple):
     """The header fields that pages of other web origins may send to a route.
 
     `families` are beginnings of further names, and `tokens` the names of fields with a token of
-    this server; both are in lower case.
+    this server; both are in lower case. Where the token `may_be_signed` into the URL, no field
+    tells of it. `methods` are those of writes.
     """
 
     names: str = REQUEST_HEADERS
     families: tuple[str, ...] = ()
     tokens: frozenset[str] = frozenset({"authorization"})
+    may_be_signed: bool = False
+    methods: str = METHODS
 
 
 class RoutedFeed(NamedTuple):
@@ -140,6 +145,7 @@ class StreamRoute(Protocol):
     runs: RunsLike | None = None  # where the settings say that there are some
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
+    serves_prefix: bool = False  # there are requests for the prefix itself
 
     def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:  # noqa: ARG002 - for routes with tokens elsewhere
         """Return whether a request with this bearer token has a token that no browser adds."""
@@ -150,6 +156,10 @@ class StreamRoute(Protocol):
 
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""
+
+    def presented(self, error: HeadgateError, problem: Response) -> Response:  # noqa: ARG002 - for routes with errors of their own
+        """Return the response for an error, of which `problem` is the usual one."""
+        return problem
 
     # Called without a request object or a task. False or None means that nothing was done.
 

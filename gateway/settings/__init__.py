@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.settings.arrays.access import AdminToken, AdminUser, Role
 from gateway.settings.arrays.jwt_issuers import JwtIssuer
 from gateway.settings.arrays.model_route import ModelSettings
+from gateway.settings.arrays.proxy_route import ProxySettings
 from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
@@ -28,6 +29,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "ModelSettings",
+    "ProxySettings",
     "PurgedCache",
     "RequestLevel",
     "Role",

@@ -77,3 +77,12 @@ Anonymous = Annotated[
     TextPattern(),
     ValueKind(ANONYMOUS_KIND),
 ]
+
+
+def who_may_use(prefixes: str, listen: object) -> str:
+    """Return what is wrong where streams are open to a network without an explicit auth."""
+    return (
+        f"must say who may use {prefixes}, since others than this machine reach {listen}: "
+        'auth = ["tokens"] asks for tokens, auth = "none", HEADGATE_AUTH=none or --auth none lets '
+        "everybody read, write and delete (docs/access.md has recipes)"
+    )

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from gateway.settings.alert_webhook import AlertSettings
-from gateway.settings.arrays.access import (
-    TOKENS_KIND,
-    USERS_KIND,
-    AdminToken,
-    AdminUser,
-)
+from gateway.settings.arrays.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.arrays.jwt_issuers import ISSUERS_KIND, JwtIssuer
-from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, check_beside
+from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, W, check_beside
+from gateway.settings.arrays.proxy_route import PROXIES_KIND, ProxySettings
 from gateway.settings.arrays.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.arrays.repeated import places, prefixes, repeated
-from gateway.settings.auth import NONE, Auth
+from gateway.settings.auth import NONE, Auth, who_may_use
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
@@ -44,7 +40,7 @@ from gateway.settings.reading.values import Converter, Mistaken
 from gateway.settings.route import Route
 
 DEFAULT_PREFIX = "/v1/stream"
-MOST_MODELS = 64  # each has connections of its own
+MOST_MODELS = MOST_PROXIES = 64  # each has connections of its own
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
 
@@ -100,6 +96,14 @@ class Settings(AlertSettings):
             longest=MOST_MODELS,
             description="Path prefixes of model providers, whose answers become streams.",
             reload="yes; running answers of a changed or removed one may go on for shutdown_grace",
+        )
+    )
+    proxies: Annotated[tuple[ProxySettings, ...], Converter(read_json), ValueKind(PROXIES_KIND)] = (
+        setting(
+            (),
+            longest=MOST_PROXIES,
+            description="Path prefixes at which responses of other servers become streams.",
+            reload="yes; running ones of a changed or removed one may go on for shutdown_grace",
         )
     )
     auth: Auth = setting(
@@ -276,14 +280,13 @@ class Settings(AlertSettings):
             raise Mistaken(twice)
         return routes
 
-    @checks("models")
+    @checks("models", "proxies")
     @classmethod
-    def _check_models_have_streams(
-        cls, models: tuple[ModelSettings, ...], context: ValueContext
-    ) -> tuple[ModelSettings, ...]:
-        if models and (routes := _routes_in(context)):
-            check_beside(models, routes)
-        return models
+    def _check_answers_have_streams(cls, written: tuple[W, ...], at: ValueContext) -> tuple[W, ...]:
+        if written and (routes := _routes_in(at)):
+            others = at.values.get("models", ()) if at.key == "proxies" else ()
+            check_beside(written, routes, str(at.key), others)
+        return written
 
     @checks("jwt_issuers")
     @classmethod
@@ -345,16 +348,11 @@ class Settings(AlertSettings):
             listen = context.values.get("front_listen")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
-        models = context.values.get("models", ())
-        silent = [one.prefix for one in (*routes, *models) if not one.auth]
+        written = *context.values.get("models", ()), *context.values.get("proxies", ())
+        silent = [one.prefix for one in (*routes, *written) if not one.auth]
         if routes and not silent:
             return auth
-        raise ValueError(
-            f"must say who may use {' and '.join(silent) or DEFAULT_PREFIX}, since others than "
-            f'this machine reach {listen}: auth = ["tokens"] asks for tokens, auth = "none", '
-            "HEADGATE_AUTH=none or --auth none lets everybody read, write and delete "
-            "(docs/access.md has recipes)"
-        )
+        raise ValueError(who_may_use(" and ".join(silent) or DEFAULT_PREFIX, listen))
 
     @checks("write_origins")
     @classmethod
@@ -374,11 +372,16 @@ class Settings(AlertSettings):
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
     @property
-    def guarded(self) -> tuple[Route | ModelSettings, ...]:
-        """The routes in force, and those to providers: each has a prefix and an auth."""
-        return (*self.route_table, *self.models)
+    def written(self) -> tuple[ModelSettings | ProxySettings, ...]:
+        """The routes that write streams of others: those to providers, and proxies."""
+        return (*self.models, *self.proxies)
 
-    def auth_of(self, route: Route | ModelSettings) -> tuple[str, ...]:
+    @property
+    def guarded(self) -> tuple[Route | ModelSettings | ProxySettings, ...]:
+        """The routes in force, and those that write streams: each has a prefix and an auth."""
+        return (*self.route_table, *self.written)
+
+    def auth_of(self, route: Route | ModelSettings | ProxySettings) -> tuple[str, ...]:
         """Return the kinds of credentials that a route accepts; empty if it needs none."""
         kinds = route.auth or self.auth
         return () if kinds == NONE else kinds

@@ -26,6 +26,8 @@ class Router:
         """Return the route and stream name of a canonical path. Raises StreamNotFound."""
         for route in self._routes:
             begin = len(route.prefix)
+            if path == route.prefix and route.serves_prefix:
+                return route, ""
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
                 return route, route.checked(path[begin + 1 :])
         raise StreamNotFound(f"streams are below {' and '.join(self._prefixes)}")

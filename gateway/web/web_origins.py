@@ -40,12 +40,15 @@ def preflight(
     origin = request.headers.get("Origin", "")
     requested = request.headers.get("Access-Control-Request-Headers", "").lower()
     names = requested.replace(" ", "").split(",")[:MOST_FIELDS]
-    has_token = is_guarded and not page_fields.tokens.isdisjoint(names)
+    has_token = is_guarded and (
+        page_fields.may_be_signed or not page_fields.tokens.isdisjoint(names)
+    )
     added = [
         it for it in names if it.startswith(page_fields.families) and _FIELD_NAME.fullmatch(it)
     ]
     writes = _may_write(request, lines, origin, has_token=has_token)
-    return responses.preflight(writes=writes, fields=", ".join((page_fields.names, *added)))
+    fields = ", ".join((page_fields.names, *added))
+    return responses.preflight(writes=writes, fields=fields, methods=page_fields.methods)
 
 
 def _may_write(request: Request, lines: CommonHeaders, origin: str, *, has_token: bool) -> bool:

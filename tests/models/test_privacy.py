@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multidict import CIMultiDict
 
-from gateway.model_parts import ModelRoutes
+from gateway.model_parts import AnswerRoutes
 from gateway.models.answers import AnswerRequest
 from gateway.settings import Settings
 from tests.models.answers import chat_completion, without_ids
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from gateway.models.route import ModelRoute
+    from gateway.models.answer_route import AnswerRoute
     from tests.models.provider import Provider
     from tests.support.processes import Headgate
     from tests.web.serving import Serving
@@ -148,11 +148,11 @@ async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> Non
 
 
 @contextlib.asynccontextmanager
-async def model_route(provider: Provider, gateway: Serving) -> AsyncIterator[ModelRoute]:
+async def model_route(provider: Provider, gateway: Serving) -> AsyncIterator[AnswerRoute]:
     """Make a model route in this process, whose clock the test sets."""
     table = json.loads(models(provider, {"ttl": ANSWER_S}))[:1]
     settings = Settings(models=table)
-    (route,) = ModelRoutes(gateway.shared).make(settings, [gateway.route], gateway.authorities)
+    (route,) = AnswerRoutes(gateway.shared).make(settings, [gateway.route], gateway.authorities)
     await route.open()
     try:
         yield route
@@ -160,7 +160,7 @@ async def model_route(provider: Provider, gateway: Serving) -> AsyncIterator[Mod
         await route.close()
 
 
-async def answered(route: ModelRoute) -> str:
+async def answered(route: AnswerRoute) -> str:
     """Return the name of the stream with the answer to the same request as ever."""
     request = AnswerRequest(
         b"owner",

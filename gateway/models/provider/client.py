@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+from yarl import URL
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
+from gateway.origin.judged.connector import refusal_in
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE, end_to_end
 from gateway.protocol.http.identity import drop_cookie
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 
     from aiohttp import ClientResponse, StreamReader
     from multidict import CIMultiDict, MultiMapping
@@ -41,6 +43,10 @@ _CONNECT_S = 10.0
 _KEEP_ALIVE_S = 30.0  # providers close idle connections after a minute or more
 
 
+def _connector() -> TCPConnector:
+    return TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)  # answers are bounded
+
+
 class ServedResponse(NamedTuple):
     """A provider's response, and the URL of the server that gave it."""
 
@@ -59,11 +65,14 @@ class ProviderClient:
         head_timeout_s: float,
         read_timeout_s: float,
         retries: int = 0,
+        connect: Callable[[], TCPConnector] = _connector,
     ) -> None:
         """Send `key_fields` in place of the client's key; without any, the client's is sent.
 
         Requests for answers that are refused by all servers are sent `retries` times again.
+        `connect` makes the connections.
         """
+        self._connect = connect
         self._urls = urls
         self._key_fields = key_fields
         self._head_timeout_s = head_timeout_s
@@ -76,7 +85,7 @@ class ProviderClient:
     def open(self) -> None:
         """Prepare connections on the running loop."""
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),  # answers are bounded
+            connector=self._connect(),
             cookie_jar=DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=_NOT_ADDED,
@@ -183,18 +192,26 @@ class ProviderClient:
     ) -> ClientResponse:
         """Send a request to one server, and return the response once its head has come.
 
-        Raises OriginUnreachable, OriginTimeout, OriginBroken.
+        Raises OriginUnreachable, OriginTimeout, OriginBroken, or DestinationRefused where its
+        address may not be connected to.
         """
         assert self._session is not None, "it is opened at the start"
+        whole = f"{url}{target}"
         try:
             async with asyncio.timeout(self._head_timeout_s):
                 response = await self._session.request(
-                    method, f"{url}{target}", headers=fields, data=body, allow_redirects=False
+                    method,
+                    URL(whole, encoded=True) if whole.isascii() else whole,
+                    headers=fields,
+                    data=body,
+                    allow_redirects=False,
                 )
         except TimeoutError as error:
             sentence = f"{url} did not answer within {self._head_timeout_s:g} s"
             raise OriginTimeout(sentence) from error
         except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
+            if (refusal := refusal_in(error)) is not None:
+                raise refusal from error
             raise OriginUnreachable(f"{url} cannot be reached") from error
         except aiohttp.ClientError as error:
             raise OriginBroken(f"{url} broke off before it answered") from error
@@ -234,14 +251,14 @@ async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             broken = error
         if broken is not None:
-            if part := _unread(response.content):
+            if part := unread(response.content):
                 yield part
             raise _failure(broken) from broken
     finally:
         response.close()
 
 
-def _unread(content: StreamReader) -> bytes:
+def unread(content: StreamReader) -> bytes:
     """Return what has come of a body that is broken, which its reader refuses to give."""
     content.set_exception(None)  # type: ignore[arg-type]
     return content.read_nowait()

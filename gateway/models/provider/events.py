@@ -65,6 +65,11 @@ class AnswerEvents:
         finally:
             self._response.close()
 
+    @staticmethod
+    def unread() -> bytes:
+        """Return nothing: the rest may be a part of an event."""
+        return b""
+
     async def _unbounded(self) -> AsyncGenerator[bytes]:
         while True:
             lost: HeadgateError | None = None

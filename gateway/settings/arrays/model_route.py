@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from gateway.settings.arrays.repeated import repeated
 from gateway.settings.auth import Auth
@@ -25,9 +25,15 @@ from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
 
+    from gateway.settings.arrays.proxy_route import ProxySettings
     from gateway.settings.route import Route
 
+    # Tables of routes that write the streams of another one.
+    Written: TypeAlias = "ModelSettings | ProxySettings"
+
+W = TypeVar("W", bound="Written")
 MODELS_KIND = "an array of tables, each with prefix, upstream, dialect and streams"
 UPSTREAM_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
 
@@ -158,33 +164,40 @@ class ModelSettings(Table):
         return split_origins(self.upstream)
 
 
-def check_beside(models: Sequence[ModelSettings], routes: Sequence[Route]) -> None:
-    """Raise Mistaken for prefixes that are taken, and for streams on no route that fits."""
-    mistakes = [*repeated(models, "prefix", lambda one: (one.prefix,), "models")]
-    for index, model in enumerate(models):
+def check_beside(
+    written: Sequence[W], routes: Sequence[Route], of: str, others: Sequence[Written] = ()
+) -> None:
+    """Raise Mistaken for prefixes that are taken, and for streams on no route that fits.
+
+    `written` are the tables of the array `of`; `others` are those of another array.
+    """
+    mistakes = [*repeated(written, "prefix", lambda one: (one.prefix,), of)]
+    for index, one in enumerate(written):
         mistakes += [
-            Mistake((index, key), "refused", getattr(model, key), f"must {why}")
-            for key, why in _why_not_beside(model, routes)
+            Mistake((index, key), "refused", getattr(one, key), f"must {why}")
+            for key, why in _why_not_beside(one, routes, others)
         ]
     if mistakes:
         raise Mistaken(mistakes)
 
 
-def _why_not_beside(model: ModelSettings, routes: Sequence[Route]) -> Iterator[tuple[str, str]]:
-    if any(model.prefix == route.prefix for route in routes):
+def _why_not_beside(
+    one: Written, routes: Sequence[Route], others: Sequence[Written]
+) -> Iterator[tuple[str, str]]:
+    if any(one.prefix == route.prefix for route in (*routes, *others)):
         yield "prefix", "not be the prefix of one of the routes too"
-    if model.resume and model.dialect != "openai":
+    if isinstance(one, ModelSettings) and one.resume and one.dialect != "openai":
         yield "resume", "be false with this dialect, which retrieves no responses"
-    route = route_of_streams(model, routes)
+    route = route_of_streams(one, routes)
     if route is None:
         yield "streams", "be the prefix of one of the routes, or below it"
     elif route.log_kind is None or route.log_kind.is_shared:
         yield "streams", f"be on a route to file:PATH or memory:, which {route.prefix} is not"
-    elif 0 < route.max_ttl < model.ttl:
+    elif 0 < route.max_ttl < one.ttl:
         yield "ttl", f"be up to max_ttl of {route.prefix}, {route.max_ttl} seconds"
 
 
-def route_of_streams(model: ModelSettings, routes: Sequence[Route]) -> Route | None:
-    """Return the route that has the streams of a model's answers, or None."""
-    fitting = (it for it in routes if f"{model.streams}/".startswith(f"{it.prefix}/"))
+def route_of_streams(one: Written, routes: Sequence[Route]) -> Route | None:
+    """Return the route that has the streams of a table's answers, or None."""
+    fitting = (it for it in routes if f"{one.streams}/".startswith(f"{it.prefix}/"))
     return max(fitting, key=lambda route: len(route.prefix), default=None)

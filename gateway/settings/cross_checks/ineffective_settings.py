@@ -35,8 +35,8 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
             yield IneffectiveSetting(("routes", index, key), getattr(route, key), must)
     if not settings.routes:
         used |= {*settings.auth}
-    for model in settings.models:
-        used |= {*settings.auth_of(model)}
+    for written in settings.written:
+        used |= {*settings.auth_of(written)}
     # The file also has revocations of all kinds, and versions of reader keys.
     if settings.tokens_file and not used & KINDS.keys():
         *others, last = names()

@@ -53,14 +53,15 @@ class HostedHandlers:
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what yields the answer, or None once the connection is handed over."""
         if request.method == "GET":
-            return self._get(request, target, route, name)
+            return self.get(request, target, route, name)
         if "?" in target:
             parse_query(split(target)[1])
         if request.method == "POST":
             return self._append(request, route, name)
-        return self._other(request, route, name)
+        return self.other(request, route, name)
 
-    async def _other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
+    async def other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
+        """Return the answer to a request that neither reads nor appends."""
         response = await self._carried_out(request, route, name)
         return RouteAnswer(response, cache_status.OTHER_METHOD)
 
@@ -81,9 +82,13 @@ class HostedHandlers:
             case _:
                 raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
 
-    async def _get(
-        self, request: Request, target: str, route: HostedRoute, name: str
+    async def get(
+        self, request: Request, target: str, route: HostedRoute, name: str, fields: str = ""
     ) -> RouteAnswer | None:
+        """Return the answer to a read, or None once the connection is handed over.
+
+        A response by SSE has `fields` as well.
+        """
         last_event_id = request.headers.get("Last-Event-ID")
         read = resumed(route.parse(target), last_event_id)
         if isinstance(read, CatchUp):
@@ -108,8 +113,8 @@ class HostedHandlers:
         live = await route.feeds.prepare(answer, read.view)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state, read.view)
-        is_private = route.freshness.toward(None, read.path).is_private
-        head = responses.event_stream(live.state.content_type, private=is_private)
+        is_private = bool(fields) or route.freshness.toward(None, read.path).is_private
+        head = responses.event_stream(live.state.content_type, fields, private=is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None

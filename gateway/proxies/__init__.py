@@ -1,0 +1,1 @@
+"""Proxies by the Proxy Protocol: responses of allowed hosts, which become streams."""

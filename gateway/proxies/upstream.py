@@ -1,0 +1,95 @@
+"""The servers behind a proxy: any that are allowed, each called for one response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import AnswerTooLong
+from gateway.models.answer import StoredResponse, WholeResponse
+from gateway.models.dialects.plain import PlainDialect
+from gateway.models.provider.client import ProviderClient, ServedResponse, body_parts, unread
+from gateway.models.record import ResponseEntry
+from gateway.origin.judged.connector import JudgedConnector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from aiohttp import ClientResponse
+
+    from gateway.models.answers import AnswerRequest
+    from gateway.settings import ProxySettings
+
+ANY_TYPE = "application/octet-stream"
+# Of a response that is no success, this much is passed on.
+LONGEST_REFUSAL = 64 << 10
+
+
+class PlainParts:
+    """The parts of a response of any type, up to a length."""
+
+    def __init__(self, response: ClientResponse, longest: int) -> None:
+        self._response = response
+        self._longest = self._left = longest
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """Yield the parts. Raises OriginTimeout, OriginBroken, AnswerTooLong."""
+        try:
+            async for part in body_parts(self._response):
+                fitting = part[: self._left]
+                self._left -= len(fitting)
+                if fitting:
+                    yield fitting
+                if len(fitting) < len(part):
+                    raise AnswerTooLong(self._longest)
+        finally:
+            self._response.close()
+
+    def unread(self) -> bytes:
+        """Return what has come behind the last part, once no more are read."""
+        return unread(self._response.content)[: self._left]
+
+
+class ProxiedProvider:
+    """The allowed hosts as the provider of a proxy's answers."""
+
+    dialect = PlainDialect()
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.prefix = settings.prefix
+        self.hosts = settings.allowed_hosts
+        self._longest = settings.max_answer_size
+        self.client = ProviderClient(
+            (),
+            {},
+            head_timeout_s=settings.head_timeout,
+            read_timeout_s=settings.read_timeout,
+            connect=lambda: JudgedConnector(self.hosts),
+        )
+
+    async def call(self, request: AnswerRequest) -> ServedResponse:
+        """Return the response to a request once its head has come. Raises HeadgateError."""
+        origin, body = request.path, request.body or None
+        response = await self.client.send(
+            origin, request.method, request.target, request.fields, body
+        )
+        return ServedResponse(response, origin)
+
+    async def read_response(
+        self, served: ServedResponse, _request: AnswerRequest
+    ) -> StoredResponse | WholeResponse:
+        """Return a successful response to store, or the beginning of another one."""
+        response = served.response
+        content_type = response.headers.get("Content-Type", "")
+        if not (content_type.isascii() and content_type.isprintable() and content_type):
+            content_type = ANY_TYPE
+        head = ResponseEntry(response.status, (("Content-Type", content_type),))
+        is_readable = response.headers.get("Content-Encoding", "identity") == "identity"
+        if 200 <= response.status < 300 and is_readable:
+            return StoredResponse(PlainParts(response, self._longest), head)
+        body = b""
+        async for part in body_parts(response):
+            body += part
+            if len(body) >= LONGEST_REFUSAL:
+                break
+        response.close()
+        return WholeResponse(head, body[:LONGEST_REFUSAL])

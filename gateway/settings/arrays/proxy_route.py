@@ -1,0 +1,119 @@
+"""The settings of routes by the Proxy Protocol: a request for any allowed host becomes a stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from gateway.errors import DestinationRefused
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from gateway.settings.auth import Auth
+from gateway.settings.reading.kinds import (
+    AS_TEXT,
+    Count,
+    FilePath,
+    Prefix,
+    Seconds,
+    Size,
+    ValueKind,
+    WholeSeconds,
+)
+from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
+from gateway.settings.reading.values import TextPattern, Validator
+
+PROXIES_KIND = "an array of tables, each with prefix, streams, allow and secret_file"
+HOST_KIND = "[SCHEME://]HOST[:PORT] or such a host with *. before it"
+
+
+def _check_host(entry: str) -> str:
+    try:
+        allowed_host(entry)
+    except DestinationRefused as refusal:
+        raise ValueError(f"must be {HOST_KIND}: {refusal.detail}") from None
+    return entry
+
+
+AllowedHostText = Annotated[
+    str, Validator(_check_host), TextPattern(r"(https?://)?(\*\.)?[^\s/?#@*]+(:\*)?")
+]
+AllowedHostTexts = Annotated[
+    tuple[AllowedHostText, ...], *AS_TEXT, ValueKind(f"a list, each item {HOST_KIND}")
+]
+
+
+class ProxySettings(Table):
+    """A path prefix that passes requests on to allowed hosts, and where responses are stored."""
+
+    prefix: Prefix = setting(
+        description="Path to which clients send POST requests with Upstream-URL.",
+    )
+    streams: Prefix = setting(
+        description="Path below which responses are stored, on a route whose origin is file:PATH "
+        "or memory:.",
+    )
+    allow: AllowedHostTexts = setting(
+        (),
+        description="Hosts that clients may name, such as api.openai.com, *.example.com or "
+        "https://example.com:8443. Only their public addresses are connected to.",
+    )
+    allow_inside: AllowedHostTexts = setting(
+        (),
+        description="Hosts that clients may name, and that may also have private or loopback "
+        "addresses.",
+    )
+    secret_file: FilePath = setting(
+        description="File with the secret, of at least 32 characters, that signs the URLs of "
+        "streams. Only the server's user and group may read it.",
+    )
+    auth: Auth = setting(
+        (),
+        description="Credentials that callers need. By default the auth of all routes.",
+    )
+    ttl: WholeSeconds = setting(
+        DAY_S,
+        ge=60,
+        le=YEAR_S,
+        description="How long a response is stored after its last byte or read.",
+    )
+    url_lifetime: WholeSeconds = setting(
+        DAY_S,
+        ge=1,
+        le=YEAR_S,
+        description="How long the signed URL of a stream is valid.",
+    )
+    head_timeout: Seconds = setting(
+        60.0,
+        ge=0.1,
+        le=HOUR_S,
+        description="How long the upstream may take until the head of its response.",
+    )
+    read_timeout: Seconds = setting(
+        600.0,
+        ge=0.1,
+        le=HOUR_S,
+        description="Longest wait for the next part of the upstream's response.",
+    )
+    max_answer_size: Size = setting(
+        256 << 20,
+        ge=1,
+        le=1024 * GIB,
+        description="Longest response; a longer one ends behind the bytes that fit, as failed.",
+    )
+    # Each takes a connection to its upstream and up to 80 KiB.
+    max_answers: Count = setting(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most responses that are written at once.",
+    )
+    max_client_answers: Count = setting(
+        100,
+        ge=1,
+        le=100_000,
+        description="Most responses that are written at once for one token.",
+    )
+
+    @property
+    def allowed_hosts(self) -> AllowedHosts:
+        """The hosts that get requests."""
+        return AllowedHosts(map(allowed_host, self.allow), map(allowed_host, self.allow_inside))

@@ -1,0 +1,1 @@
+"""Proxies by the Proxy Protocol."""
