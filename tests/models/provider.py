@@ -25,6 +25,7 @@ ANSWERS = {
 RETRIEVED = "/v1/responses/resp_1"
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
 ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
+PLAIN = "m"
 TOOLS = "tools"  # the model whose answers have tool calls and reasoning
 WHOLE_CHAT = {
     "id": "chatcmpl-1",
@@ -56,6 +57,7 @@ class Provider:
         self.left = 0  # requests whose client was gone before the end of the answer
         self.has_left = asyncio.Event()  # once one was
         self.statuses: list[int] = []  # of the next requests, instead of an answer
+        self.refusal = "try later"  # the sentence of these refusals
         self.refusal_fields: dict[str, str] = {}  # of these refusals
         self.breaks_before_head = False
         self.lingers: asyncio.Event | None = None  # awaited before the end of an answer
@@ -90,7 +92,7 @@ class Provider:
             assert request.transport is not None
             request.transport.abort()
         if self.statuses:
-            refusal = {"error": {"message": "try later", "type": "server_error"}}
+            refusal = {"error": {"message": self.refusal, "type": "server_error"}}
             status = self.statuses.pop(0)
             return web.json_response(refusal, status=status, headers=self.refusal_fields)
         if request.path == RETRIEVED and request.query.get("stream") == "true":

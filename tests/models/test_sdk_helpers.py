@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from tests.models.answers import WORDS
-from tests.models.provider import TOOLS, providing
+from tests.models.provider import PLAIN, TOOLS, providing
 from tests.models.sdk_program import MESSAGES
 from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
 from tests.support.processes import NODE, ROOT
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 NODE_CALLS = ROOT / "tests" / "node" / "model_sdks.mjs"
 TEXT = "".join(WORDS)
-PLAIN = "m"
 
 
 def openai_at(base: str) -> openai.AsyncOpenAI:
