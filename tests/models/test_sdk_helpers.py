@@ -212,24 +212,23 @@ async def started(program: str, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.parametrize(("call", "base"), BASES.items(), ids=BASES)
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_a_program_that_is_killed_in_the_middle_joins_its_answer_at_its_second_start(
-    program: str, tmp_path: Path
+    program: str, call: str, base: str, tmp_path: Path
 ) -> None:
     async with providing() as provider:
         with gateway_before(provider, tmp_path) as gateway:
-            for call, base in BASES.items():
-                provider.requests.clear()
-                provider.hold()
-                provider.allow(BEGINNINGS[call])
-                first = await started(program, call, gateway.url + base, call)
-                assert first.stdout is not None
-                assert TEXT.encode().startswith(await first.stdout.readexactly(3))
-                first.kill()
-                await first.wait()
-                second = await started(program, call, gateway.url + base, call)
-                provider.allow()
-                output, _ = await second.communicate()
-                assert output.decode() == TEXT
-                assert len(provider.requests) == 1
+            provider.hold()
+            provider.allow(BEGINNINGS[call])
+            first = await started(program, call, gateway.url + base, "one")
+            assert first.stdout is not None
+            assert TEXT.encode().startswith(await first.stdout.readexactly(3))
+            first.kill()
+            await first.wait()
+            second = await started(program, call, gateway.url + base, "one")
+            provider.allow()
+            output, _ = await second.communicate()
+            assert output.decode() == TEXT
+        assert len(provider.requests) == 1
         assert provider.left == 0
