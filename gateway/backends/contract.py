@@ -78,12 +78,38 @@ class LogListener(Protocol):
         """Treat any stream as changed: the log may have lost what it acknowledged."""
 
 
+class Heartbeats(Protocol):
+    """The beats of the writers that share a log, by which each sees which of the others run.
+
+    A writer belongs to a group, such as those of the answers in one folder. It notes the streams
+    that it writes, so that others can end them when it has stopped. Every method may raise
+    LogUnavailable.
+    """
+
+    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
+        """Store a writer's number of beats, and return those of all writers of its group."""
+
+    async def note(self, writer: str, stream: str) -> None:
+        """Note that a writer writes a stream."""
+
+    async def drop(self, writer: str, stream: str) -> None:
+        """Drop the note that a writer writes a stream."""
+
+    async def noted(self, writer: str) -> Sequence[str]:
+        """Return the streams that a writer has noted."""
+
+    async def forget(self, group: str, writer: str) -> None:
+        """Forget a writer and its notes."""
+
+
 class Sharing(Protocol):
     """The ability of a log to be written by other processes too.
 
     A stream's state in memory may be stale, and is confirmed before a client gets it.
     Every `async` method may raise LogUnavailable.
     """
+
+    heartbeats: Heartbeats
 
     @property
     def repeats_wait(self) -> bool:

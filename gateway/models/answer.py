@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
+from typing_extensions import override
 
 from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
 from gateway.models import record
 from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import response_id
-from gateway.models.recent_events import RecentEvents
+from gateway.models.live_answer import LiveAnswer, WholeResponse
+from gateway.models.record import EndEntry, UnstoredResponse
 from gateway.models.sse_events import events_of
+from gateway.models.streams import ClaimLost
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.logs import log
 
@@ -25,23 +31,16 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import Dialect
-    from gateway.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.models.record import Outcome, RequestEntry, ResponseEntry, StopEntry
+    from gateway.models.shared.claims import Claim
     from gateway.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
 
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
-EVENT_STREAM = "text/event-stream"
-# Of streams with an answer that does not stream. Streams of JSON would have its parts.
-WHOLE_BODY = "application/octet-stream"
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
-
-
-def content_type_of(request: RequestEntry) -> str:
-    """Return the content type of the stream with the answer to a request."""
-    return WHOLE_BODY if request.is_whole or request.is_plain else EVENT_STREAM
 
 
 class AnswerParts(Protocol):
@@ -64,100 +63,60 @@ class StoredResponse(NamedTuple):
     head: ResponseEntry
 
 
-class WholeResponse(NamedTuple):
-    """A response that is not stored, because it is no stream of events: an error, for example."""
-
-    head: ResponseEntry
-    body: bytes
-
-
-class WrittenAnswer:
-    """An answer that this process requests and writes.
-
-    `response` is done once the provider's response has begun: with the head that clients get, with
-    the whole response if it is not stored, or with the error.
-    """
+class WrittenAnswer(LiveAnswer):
+    """An answer that this process requests and writes."""
 
     def __init__(
         self,
-        name: str,
         request: RequestEntry,
+        claim: Claim,
         streams: AnswerStreams,
         dialect: Dialect,
         clock: Callable[[], float],
         on_response_id: Callable[[str], Awaitable[None]],
     ) -> None:
         """Await `on_response_id` before a reader gets the id that the provider gave the answer."""
-        self.name = name
-        self.request = request
-        self.streams = streams
+        super().__init__(claim.name, request, streams)
+        self.claim = claim
         self.counts = AnswerCounts()
-        self.has_streams = False  # yet
-        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
-            asyncio.get_running_loop().create_future()
-        )
         self._dialect = dialect
         self._clock = clock
         self._on_response_id = on_response_id
         self._has_response_id = request.path != dialect.retrieved_path  # or needs none
-        self._recent = RecentEvents(request.position)
-        self._waiting: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._head_entry: Awaitable[AppendOutcome] | None = None  # in the record, not yet durable
+        self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
 
     @property
-    def position(self) -> int:
-        """The end of the durable bytes."""
-        return self._recent.position
+    @override
+    def is_over(self) -> bool:
+        return self.counts.outcome is not None and self._cut is None
 
     @property
-    def is_over(self) -> bool:
-        """True when nothing more will be appended."""
-        return self.counts.outcome is not None
+    @override
+    def outcome(self) -> Outcome | None:
+        return self.counts.outcome
 
     def start(self, call: Call) -> asyncio.Task[None]:
         """Start a task that awaits `call`, which creates the streams and requests the answer."""
+        self.claim.heed(self._heed, partial(self.stop, RESTARTED))
         self._task = asyncio.get_running_loop().create_task(self._run(call))
         return self._task
 
+    @override
     def stop(self, failure: EarlyEnd) -> None:
-        """End the call to the provider, and the answer with this failure."""
         if self._task is not None and self._stopped_by is None and not self._is_ending:
             self._stopped_by = failure
             self._task.cancel()
 
-    async def wait_for_end(self, longest_s: float | None = None) -> None:
-        """Return once the answer is over and does not run any more, or after `longest_s`."""
-        assert self._task is not None, "it is started when it is made"
-        await asyncio.wait([self._task], timeout=longest_s)
+    @override
+    def stop_deleted(self, stream_id: int) -> None:
+        if stream_id == self.claim.events.stream_id:
+            self.stop(DELETED)
 
-    # Readers
-
-    async def wait_for_head(self) -> ResponseEntry | WholeResponse:
-        """Return the head that clients get, or the whole response if it is not stored.
-
-        Raises HeadgateError if the provider gave no response.
-        """
-        return await asyncio.shield(self.response)  # others wait for it, too
-
-    def bytes_after(self, position: int) -> bytes | None:
-        """Return the durable bytes after `position`; None if they are not in memory any more."""
-        return self._recent.after(position)
-
-    async def wait_beyond(self, position: int) -> None:
-        """Return once there are durable bytes after `position`, or the answer is over."""
-        if self.position > position or self.is_over:
-            return
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        await waiting
-
-    def _notify(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    def _heed(self, entry: StopEntry) -> None:
+        self.stop(EarlyEnd(entry.code, entry.sentence))
 
     # The call
 
@@ -176,6 +135,8 @@ class WrittenAnswer:
                 refusal = response
         except asyncio.CancelledError:
             outcome, failure = "aborted", self._stopped_by or RESTARTED
+        except ClaimLost:
+            outcome, failure = "failed", RESTARTED
         except HeadgateError as error:
             outcome, failure = "failed", EarlyEnd(error.code, error.detail)
             refusal = error
@@ -184,20 +145,12 @@ class WrittenAnswer:
             outcome, failure = "failed", EarlyEnd("internal_error", "the gateway failed")
             refusal = LogUnavailable("the gateway failed to store the answer")
         self._is_ending = True
-        await self._end(outcome, failure, is_stored=is_stored)
+        await self._end(outcome, failure, refusal, is_stored=is_stored)
         # Last, so that a client which repeats its request at once finds nothing of this one.
-        self._refuse(refusal or OriginBroken("the answer ended before it began"))
-
-    def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
-        if not self.response.done():
-            self.response.set_result(response)
-
-    def _refuse(self, refusal: WholeResponse | HeadgateError) -> None:
         if isinstance(refusal, WholeResponse):
             self._set_response(refusal)
-        elif not self.response.done():
-            self.response.set_exception(refusal)
-            self.response.exception()  # nobody may wait for it any more
+        else:
+            self._refuse(refusal or OriginBroken("the answer ended before it began"))
 
     async def _write(self, response: StoredResponse) -> None:
         """Append whole events as they come; the next are read once these are durable.
@@ -206,10 +159,10 @@ class WrittenAnswer:
         """
         if isinstance(response.response, bytes):
             await self._append(response.response, whole_body_event(response.response))
-            await self._add_to_record(response.head)
+            await self.claim.add_to_record(response.head)
             self._set_response(response.head)
             return
-        self._add_to_record(response.head)
+        self._head_entry = self.claim.add_to_record(response.head)
         self._set_response(response.head)
         try:
             async with contextlib.aclosing(response.response.parts()) as parts:
@@ -219,7 +172,8 @@ class WrittenAnswer:
             if rest := response.response.unread():
                 self.counts.count(1, len(rest), self._clock())
                 # Its end, which is appended next, is awaited.
-                self.streams.append(self.name, content_type_of(self.request), [rest])
+                self.claim.events.append([rest])
+                self._appended_to += len(rest)
             raise
 
     async def _append(self, events: bytes, counted: bytes | None = None) -> None:
@@ -228,36 +182,42 @@ class WrittenAnswer:
         messages = [events] if is_body else [*events_of(events)]
         self._dialect.add_usage(counted or events, self.counts.usage)
         self.counts.count(len(messages), len(events), self._clock())
-        appended = self.streams.append(self.name, content_type_of(self.request), messages)
+        appended = self.claim.events.append(messages)
+        self._appended_to += len(events)
         if not self._has_response_id and (found := response_id(events)):
             self._has_response_id = True
             await self._on_response_id(found)
         stored = await appended
+        if self._head_entry is not None:  # without it nobody would find the events
+            await self._head_entry
+            self._head_entry = None
         self._note(events, parse_offset(stored.next_offset, "the tail").position)
 
-    def _note(self, events: bytes, position: int) -> None:
-        """Note durable events that end at `position`."""
-        self._recent.add(events, position)
-        self._notify()
-
-    async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
+    async def _end(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+        *,
+        is_stored: bool,
+    ) -> None:
         """Write the end of the answer, after a last event that says why it is not complete."""
         try:
             if is_stored:
                 await self._append_end(outcome, failure)
+            end = self._end_entry(outcome, failure, None if is_stored else refusal)
             if is_stored or self.request.position:
-                await self._record_end(outcome, failure)
+                await self.claim.record_end(end)  # the next request for the stream must find it
             else:
-                await record.delete_beside(self.streams, self.name)
-                await self.streams.delete(self.name)
+                await self.claim.withdraw(end)
+        except ClaimLost:
+            outcome = await self._adopt_end()
         except StreamNotFound:
             outcome = "aborted"  # it was deleted: nobody can read its end
             with contextlib.suppress(HeadgateError):  # it expires, too
-                await record.delete_beside(self.streams, self.name)
+                await self.claim.delete_beside()
         except HeadgateError as error:
-            log.warning(
-                "answer.not_closed", stream=self.streams.path(self.name), reason=error.detail
-            )
+            self._leave(error)
         finally:
             self.counts.ended_at = self._clock()
             self.counts.reason = None if failure is None else failure.sentence
@@ -265,29 +225,57 @@ class WrittenAnswer:
             self._notify()
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
-        """Append the failure, and close the stream or part the answer from the next."""
+        """Append the failure, and close the stream or part the answer from the next.
+
+        Raises ClaimLost if something else was appended.
+        """
         events = []
         if failure is not None:
             events = [self._dialect.failure_event(self.request.path, failure)]
         parting = record.parting(self.request, outcome, self.counts.usage, failure)
         closes = not self.request.is_in_named_stream
-        stored = await self.streams.append(
-            self.name, content_type_of(self.request), [*events, *parting], close=closes
-        )
-        tail = parse_offset(stored.next_offset, "the tail").position
+        stored = await self.claim.events.append_end([*events, *parting], close=closes)
+        end = parse_offset(stored.next_offset, "the tail").position - sum(map(len, parting))
+        if end != self._appended_to + sum(map(len, events)):
+            raise ClaimLost("another gateway has ended the answer")
         for event in events:
-            self._note(event, tail - sum(map(len, parting)))
+            self._note(event, end)
 
-    async def _record_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
+    def _end_entry(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+    ) -> EndEntry:
         reason = None if failure is None else failure.sentence
         usage = self.counts.usage
-        entry = record.EndEntry(outcome, self._clock(), usage, self.position, reason)
-        # The next request for the stream must find it.
-        await self._add_to_record(entry, close=not self.request.is_in_named_stream)
+        shown: UnstoredResponse | UnsetType = UNSET
+        if refusal is not None and self.streams.is_shared:  # here they have it already
+            shown = refusal_of(refusal)
+        return EndEntry(outcome, self._clock(), usage, self.position, reason, shown)
 
-    def _add_to_record(
-        self, entry: record.Entry, *, close: bool = False
-    ) -> Awaitable[AppendOutcome]:
-        """Append to the record in the order of calls; the result need not be awaited."""
-        name, body = record.record_name(self.name), [record.encoded(entry)]
-        return self.streams.append(name, record.CONTENT_TYPE, body, close=close)
+    async def _adopt_end(self) -> Outcome:
+        """Let the readers go on to the end that another gateway has written; return its outcome."""
+        log.warning("answer.taken", stream=self.streams.path(self.name))
+        try:
+            end = await self.claim.adopted_end()
+        except HeadgateError as error:
+            self._leave(error)
+            return "failed"
+        if end is None:
+            return "aborted"
+        self._note(b"", end.position)
+        return end.outcome
+
+    def _leave(self, error: HeadgateError) -> None:
+        """Cut off the readers, and have the end written later."""
+        self._cut = error
+        log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
+        self.claim.end_later()
+
+
+def refusal_of(refusal: WholeResponse | HeadgateError) -> UnstoredResponse:
+    """Return what those who wait for an answer get instead, as it is recorded."""
+    if isinstance(refusal, HeadgateError):
+        return UnstoredResponse(code=refusal.code, detail=refusal.detail)
+    return UnstoredResponse(refusal.head, refusal.body)

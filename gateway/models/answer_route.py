@@ -8,9 +8,10 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import NotOffered
-from gateway.models.answers import AnswerBounds, ModelAnswers
+from gateway.models.answers import ModelAnswers
 from gateway.models.companions import CompanionStreams
 from gateway.models.counts import metrics
+from gateway.models.running import AnswerBounds
 from gateway.models.streams import AnswerStreams
 from gateway.models.sweep import AbandonedAnswers
 from gateway.protocol.http.identity import IdentityHeaders
@@ -115,6 +116,7 @@ class AnswerRoute(StreamRoute):
     async def open(self) -> None:
         """End what an earlier process has left."""
         self._companions.open()
+        self.answers.gateways.start()
         self._abandoned.start()
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections import Counter
@@ -10,35 +11,41 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
+from msgspec import UNSET
+
 from gateway.errors import (
     BadRequest,
-    ClientLimitReached,
     Forbidden,
     IdempotencyKeyReused,
-    LimitReached,
     ServerStopping,
     StreamBusy,
     StreamClosed,
     StreamLimit,
 )
 from gateway.models import record
-from gateway.models.answer import RESTARTED, WrittenAnswer, content_type_of
+from gateway.models.answer import RESTARTED, WrittenAnswer
 from gateway.models.counts.listed import ListedAnswers
 from gateway.models.counts.tokens import TokenCounts
+from gateway.models.record import StreamRecord
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
+from gateway.models.running import AnswerPlaces
+from gateway.models.shared.claims import Claim, repeated
+from gateway.models.shared.followed_answer import FollowedAnswers
+from gateway.models.shared.gateways import Gateways
 from gateway.models.stored import StoredAnswers, stored_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from multidict import CIMultiDict
 
-    from gateway.models.answer import StoredResponse, WholeResponse
+    from gateway.models.answer import StoredResponse
+    from gateway.models.live_answer import LiveAnswer, WholeResponse
     from gateway.models.provider.contract import AnswerProviderLike
-    from gateway.models.record import AnswerRecord, Outcome
-    from gateway.models.running import RunningAnswers
+    from gateway.models.record import Outcome
+    from gateway.models.running import AnswerBounds, RunningAnswers
     from gateway.models.stored import StoredAnswer
-    from gateway.models.streams import AnswerStreams
+    from gateway.models.streams import AnswerStreams, StreamEnd
 
 # The folder of streams that callers have named.
 NAMED = "chats"
@@ -90,13 +97,6 @@ class NamedPlace(NamedTuple):
     key: str | None
 
 
-class AnswerBounds(NamedTuple):
-    """The most answers that run at once, in all and for one owner."""
-
-    running: int
-    running_of_owner: int
-
-
 class ModelAnswers:
     """The answers of one route, each under the name of its stream."""
 
@@ -114,38 +114,55 @@ class ModelAnswers:
         self.tokens = TokenCounts()
         self.listed = ListedAnswers(streams, self.running)
         self.joined_requests = 0
-        self.refused_requests = 0
         self.is_closing = False
         self._provider = provider
         self.index = AnswerIndex(provider.prefix, streams)
-        self.stored = StoredAnswers(streams, clock, self.outcomes)
-        self._bounds = bounds
+        self.stored = StoredAnswers(
+            streams, clock, self.outcomes, lambda request: self.gateways.writes(request)
+        )
+        self.gateways = Gateways(streams, self.finish_abandoned, self.stored.finish)
+        self.places = AnswerPlaces(bounds)
+        self.followed = FollowedAnswers(self.gateways, running)
         self._clock = clock
         self._all_running = running  # of all routes of this process
-        self._owners: Counter[bytes] = Counter()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def answer_to(self, request: AnswerRequest) -> WrittenAnswer | StoredAnswer:
+    async def answer_to(self, request: AnswerRequest) -> LiveAnswer | StoredAnswer:
         """Return the answer to a request: the running or stored one with its key, or a new one.
 
         Raises IdempotencyKeyReused for a key that came with another request, LimitReached,
         ClientLimitReached; for a named stream also BadRequest, Forbidden, StreamBusy, StreamClosed
         and StreamLimit.
         """
-        if request.stream is not None:
-            return await self._answer_in(request, request.stream)
+        stream = request.stream
+        if stream is not None:
+            return await repeated(lambda: self._answer_in(request, stream))
+        return await repeated(lambda: self._answer_alone(request))
+
+    async def _answer_alone(self, request: AnswerRequest) -> LiveAnswer | StoredAnswer:
+        """Return the answer with the request's key in a stream of its own, or a new one."""
         if request.idempotency_key is None or not request.owner:
-            return self._start(str(uuid4()), request)
+            return await self._start(str(uuid4()), request, StreamRecord([], None))
         name = _digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
-        async with self._all_running.looked_up(self.streams.path(name)) as running:
+        async with self._looked_up(name) as running:
             if running is not None:
                 return self._join(running, request)
-            for stored in stored_answers(name, await self.stored.records(name)):
+            found = await self.stored.records(name)
+            for stored in stored_answers(name, found.answers):
                 return self._join(stored, request)
-            return self._start(name, request)
+            return await self._start(name, request, StreamRecord([], found.stream_id))
 
-    async def _answer_in(self, request: AnswerRequest, stream: str) -> WrittenAnswer | StoredAnswer:
+    @contextlib.asynccontextmanager
+    async def _looked_up(self, name: str) -> AsyncIterator[LiveAnswer | None]:
+        """Enter with the answer that is written to a stream, here or by another gateway.
+
+        With None, other requests wait until the block ends.
+        """
+        async with self._all_running.looked_up(self.streams.path(name)) as running:
+            yield running or await self.followed.find(name)
+
+    async def _answer_in(self, request: AnswerRequest, stream: str) -> LiveAnswer | StoredAnswer:
         """Return the answer with the request's key in a named stream, or a new one behind all."""
         if not request.owner:
             raise BadRequest("Headgate-Stream needs a token, or the provider's key of a caller")
@@ -167,69 +184,80 @@ class ModelAnswers:
 
     async def _unless_busy(
         self, place: NamedPlace, request: AnswerRequest
-    ) -> WrittenAnswer | StoredAnswer | None:
+    ) -> LiveAnswer | StoredAnswer | None:
         """Return the answer to a request in a named stream; None while another one is written."""
         name, owner, key = place
-        async with self._all_running.looked_up(self.streams.path(name)) as running:
-            records, position = await self._named(name, owner, is_running=running is not None)
-            found = _with_key(
-                key, [*stored_answers(name, records), *([running] if running else [])]
-            )
-            if found is not None:
-                return self._join(found, request)
+        async with self._looked_up(name) as running:
+            found, end = await self._named(name, owner, is_running=running is not None)
+            answers = stored_answers(name, found.answers)
+            keyed = _with_key(key, [*answers, *([running] if running else [])])
+            if keyed is not None:
+                return self._join(keyed, request)
             if running is not None:
                 return None
-            if len(records) >= MOST_ANSWERS:
+            if len(found.answers) >= MOST_ANSWERS:
                 raise StreamLimit(
                     f"a stream may have {MOST_ANSWERS} answers: name another one", "stream_answers"
                 )
-            return self._start(name, request, position, place)
+            return await self._start(name, request, found, place, end)
 
     async def _named(
         self, name: str, owner: str, *, is_running: bool
-    ) -> tuple[list[AnswerRecord], int]:
-        """Return what is recorded of a named stream, and its tail; nothing if there is none.
+    ) -> tuple[StreamRecord, StreamEnd | None]:
+        """Return what is recorded of a named stream, and its end; nothing if there is none.
 
         Raises Forbidden if it is not the owner's, StreamClosed.
         """
-        records = await self.stored.records(name, is_running=is_running)
+        found = await self.stored.records(name, is_running=is_running)
         end = await self.streams.end(name)
-        if end is None:
-            return [], 0  # a record that is there was left by a deleted stream
-        if not records or records[0].request.owner != owner:
+        if end is None:  # a record that is there was left by a deleted stream, or is just begun
+            return StreamRecord([], found.stream_id), None
+        if not found.answers or found.answers[0].request.owner != owner:
             raise Forbidden(f"the stream {name} is not this caller's: name another one")
         if end.is_closed:
             raise StreamClosed(end.offset_of(end.tail))
-        return records, end.tail
+        return found, end
 
-    async def retrieve(self, owner: bytes, response_id: str) -> WrittenAnswer | StoredAnswer | None:
+    async def retrieve(self, owner: bytes, response_id: str) -> LiveAnswer | StoredAnswer | None:
         """Return the answer that has this id from its provider, if `owner` has one."""
         place = await self.index.find(owner, response_id) if owner else None
         return None if place is None else await self.find(place.name, place.position)
 
-    async def find(self, name: str, position: int = 0) -> WrittenAnswer | StoredAnswer | None:
+    async def find(self, name: str, position: int = 0) -> LiveAnswer | StoredAnswer | None:
         """Return the answer that begins at a position of a stream, if there is one."""
-        async with self._all_running.looked_up(self.streams.path(name)) as running:
+        return await repeated(lambda: self._find(name, position))
+
+    async def _find(self, name: str, position: int) -> LiveAnswer | StoredAnswer | None:
+        async with self._looked_up(name) as running:
             if running is not None and running.request.position == position:
                 return running
             records = await self.stored.records(name, is_running=running is not None)
-            found = stored_answers(name, records)
+            found = stored_answers(name, records.answers)
             return next((it for it in found if it.request.position == position), None)
 
     async def finish_abandoned(self, name: str) -> bool:
         """End an answer whose process has ended, so that its readers do not wait for more.
 
-        Return False if it is over, or if this process writes it.
+        Return False if it is over, or if a process writes it.
         """
         path = self.streams.path(name)
-        if path in self._all_running.answers or path in self._all_running.opening:
+        found = await record.read_record(self.streams, name)
+        if not found.answers:
             return False
+        last = found.answers[-1]
+        if last.end is None and not await self.gateways.has_stopped(last.request):
+            return False
+        running = self._all_running.answers.get(path)
+        if isinstance(running, WrittenAnswer) or path in self._all_running.opening:
+            return False
+        if running is not None:  # it is followed, and so are its streams while it is ended
+            return await self.stored.finish(name)
         with self._all_running.reserved(path):
             return await self.stored.finish(name)
 
     def _join(
-        self, answer: WrittenAnswer | StoredAnswer, request: AnswerRequest
-    ) -> WrittenAnswer | StoredAnswer:
+        self, answer: LiveAnswer | StoredAnswer, request: AnswerRequest
+    ) -> LiveAnswer | StoredAnswer:
         """Return the answer for another request with its key.
 
         Raises IdempotencyKeyReused if the requests differ.
@@ -243,22 +271,18 @@ class ModelAnswers:
 
     # Running
 
-    def _start(
+    async def _start(
         self,
         name: str,
         request: AnswerRequest,
-        position: int = 0,
+        found: StreamRecord,
         place: NamedPlace | None = None,
+        end: StreamEnd | None = None,
     ) -> WrittenAnswer:
-        """Start an answer at a position of its stream, which may be a named one."""
-        if self.is_closing:
-            raise ServerStopping("the server is stopping: send the request again")
-        if len(self.running) >= self._bounds.running:
-            self.refused_requests += 1
-            raise LimitReached("max_answers is reached: as many answers run as may at once")
-        if request.owner and self._owners[request.owner] >= self._bounds.running_of_owner:
-            self.refused_requests += 1
-            raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
+        """Start an answer behind those found in its record, at the end of a named stream.
+
+        Raises ClaimLost if another gateway has begun one.
+        """
         entry = record.RequestEntry(
             request.path,
             request.digest,
@@ -266,18 +290,35 @@ class ModelAnswers:
             self._clock(),
             request.in_background,
             request.is_whole,
-            position,
+            0 if end is None else end.tail,
             None if place is None else place.owner,
             None if place is None else place.key,
             request.is_plain,
+            self.gateways.name or UNSET,
         )
-        index = partial(self._index, request.owner, IndexedAnswer(name, position))
+        claim = Claim(self.gateways, name, entry, len(found.answers))
+        claim.events.stream_id = None if end is None else end.stream_id
+        self.places.acquire(request.owner)
+        try:
+            await claim.acquire(found)
+            return self._run(request, claim, entry)
+        except BaseException:
+            self.places.release(request.owner)
+            raise
+
+    def _run(
+        self, request: AnswerRequest, claim: Claim, entry: record.RequestEntry
+    ) -> WrittenAnswer:
+        """Start an answer whose claim this gateway has."""
+        if self.is_closing:
+            claim.end_later()
+            raise ServerStopping("the server is stopping: send the request again")
+        index = partial(self._index, request.owner, IndexedAnswer(claim.name, entry.position))
         answer = WrittenAnswer(
-            name, entry, self.streams, self._provider.dialect, self._clock, index
+            entry, claim, self.streams, self._provider.dialect, self._clock, index
         )
-        self._all_running.answers[self.streams.path(name)] = answer
+        self._all_running.answers[self.streams.path(claim.name)] = answer
         self.running.add(answer)
-        self._owners[request.owner] += 1
         self._idle.clear()
         task = answer.start(partial(self._call, answer, request))
         task.add_done_callback(partial(self._ended, answer, request))
@@ -290,12 +331,10 @@ class ModelAnswers:
     def _ended(
         self, answer: WrittenAnswer, request: AnswerRequest, _task: asyncio.Task[None]
     ) -> None:
-        owner = request.owner
         del self._all_running.answers[self.streams.path(answer.name)]
+        answer.claim.release()
         self.running.discard(answer)
-        self._owners[owner] -= 1
-        if not self._owners[owner]:
-            del self._owners[owner]
+        self.places.release(request.owner)
         self.outcomes[answer.counts.outcome or "failed"] += 1
         self.tokens.add(request.model, request.account, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
@@ -308,7 +347,7 @@ class ModelAnswers:
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
         prompt = record.prompt_of(answer.request, request.body) if request.stores_prompt else None
-        creating = asyncio.ensure_future(self._create(answer, prompt))
+        creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
             served = await self._provider.call(request)
         except BaseException:
@@ -321,30 +360,12 @@ class ModelAnswers:
             served.response.close()
             raise
 
-    async def _create(self, answer: WrittenAnswer, prompt: bytes | None) -> None:
-        entries = {record.record_name(answer.name): record.encoded(answer.request)}
-        if prompt is not None:
-            entries[record.prompts_name(answer.name)] = prompt
-        if answer.request.position:
-            for stream, body in entries.items():
-                await self.streams.add(stream, record.CONTENT_TYPE, body)
-        else:
-            # At once: each takes a commit.
-            made = await asyncio.gather(
-                self.streams.create(answer.name, content_type_of(answer.request)),
-                *(self.streams.replace(it, record.CONTENT_TYPE, entries[it]) for it in entries),
-                return_exceptions=True,  # all are over when the streams are deleted
-            )
-            for failure in made:
-                if isinstance(failure, BaseException):
-                    raise failure
-        answer.has_streams = True
-
     async def drain(self) -> None:
         """Wait until all running answers are over; when cancelled, end them with a reason."""
         self.is_closing = True
         try:
             await self._idle.wait()
+            await self.followed.drain()
         except asyncio.CancelledError:
             for answer in list(self.running):
                 answer.stop(RESTARTED)
@@ -354,12 +375,14 @@ class ModelAnswers:
         """End all running answers with a reason."""
         for answer in list(self.running):
             answer.stop(RESTARTED)
+        self.followed.close()
         await self._idle.wait()
+        await self.gateways.close()
 
 
 def _with_key(
-    key: str | None, answers: Sequence[WrittenAnswer | StoredAnswer]
-) -> WrittenAnswer | StoredAnswer | None:
+    key: str | None, answers: Sequence[LiveAnswer | StoredAnswer]
+) -> LiveAnswer | StoredAnswer | None:
     """Return the answer to the latest request that came with a key, or None."""
     if key is None:
         return None

@@ -32,25 +32,32 @@ class CompanionStreams:
         """Begin to observe the streams of the route."""
         route = self._streams.route
         route.lifecycle.removal_observers.append(self._removed)
+        route.table.removal_observers.append(self._removed_elsewhere)
         route.table.deadlines.observers.append(self._renewed)
 
     async def close(self) -> None:
         """End the observation, and what is under way."""
         route = self._streams.route
         route.lifecycle.removal_observers.remove(self._removed)
+        route.table.removal_observers.remove(self._removed_elsewhere)
         route.table.deadlines.observers.remove(self._renewed)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _removed(self, path: str) -> None:
+    def _removed(self, path: str, stream_id: int) -> None:
         """Stop the answer whose stream is gone, or delete what is beside it."""
         name = self._answer(path)
         if name is None:
             return
-        self._running.stop(self._streams.path(name))
+        self._running.stop(self._streams.path(name), stream_id)
         if self._streams.path(name) not in self._running.answers:  # else it does so at its end
             self._start(self._deleted(name))
+
+    def _removed_elsewhere(self, path: str, stream_id: int) -> None:
+        """Stop the answer whose stream another gateway has deleted."""
+        if (name := self._answer(path)) is not None:
+            self._running.stop(self._streams.path(name), stream_id)
 
     def _renewed(self, path: str) -> None:
         name = self._answer(path)

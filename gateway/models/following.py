@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.errors import StreamGone
 from gateway.models.sse_events import NumberedEvents, with_id
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class AnswerBody:
                 position += len(data)
                 if events := ids.feed(data):
                     yield events
+            elif is_over and unread < 0:
+                raise StreamGone("the log has lost what was sent of the answer")
             elif is_over:
                 break
             else:

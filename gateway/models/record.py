@@ -6,9 +6,10 @@ restart.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.errors import RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Outcome: TypeAlias = Literal["complete", "failed", "aborted"]
 CONTENT_TYPE = "application/json"
 _PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
+EVENT_STREAM = "text/event-stream"
+# Of streams with an answer that does not stream. Streams of JSON would have its parts.
+WHOLE_BODY = "application/octet-stream"
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
@@ -30,7 +34,7 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     stored as they come, and its `path` is the URL of its host. It begins at a `position` of its
     stream. An `owner` is recorded for a named stream only, which stays open for
     more answers, and so is the `key`: digests of the owner and of the Idempotency-Key, which only
-    that owner can compute.
+    that owner can compute. In a log of several gateways, the `writer` is the one that has begun it.
     """
 
     path: str
@@ -43,6 +47,7 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     owner: str | None = None
     key: str | None = None
     is_plain: bool = False
+    writer: str | UnsetType = UNSET
 
     @property
     def is_in_named_stream(self) -> bool:
@@ -57,10 +62,28 @@ class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entr
     fields: tuple[tuple[str, str], ...]
 
 
+class StopEntry(msgspec.Struct, frozen=True, tag="stop", tag_field="entry"):
+    """The request of another gateway that the answer at a `position` be ended with this failure."""
+
+    position: int
+    code: str
+    sentence: str
+
+
+class UnstoredResponse(msgspec.Struct, frozen=True):
+    """The response or the error that all who wait for the answer get, and that is not stored."""
+
+    head: ResponseEntry | None = None
+    body: bytes = b""
+    code: str | None = None
+    detail: str = ""
+
+
 class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     """The end of the answer at a `position` of its stream, and when, in epoch seconds.
 
-    `reason` says why the answer is not complete.
+    `reason` says why the answer is not complete. A `refusal` is for those who wait at other
+    gateways, in a log of several.
     """
 
     outcome: Outcome
@@ -68,6 +91,7 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     usage: TokenUsage
     position: int
     reason: str | None = None
+    refusal: UnstoredResponse | UnsetType = UNSET
 
 
 class PartingEvent(msgspec.Struct, frozen=True):
@@ -78,7 +102,7 @@ class PartingEvent(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry
+Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry
 
 
 class AnswerRecord(msgspec.Struct):
@@ -89,10 +113,26 @@ class AnswerRecord(msgspec.Struct):
     end: EndEntry | None = None
 
 
+class StreamRecord(NamedTuple):
+    """The record of a stream's answers, in order, and the id of the record's stream, if any.
+
+    It was read up to `position`.
+    """
+
+    answers: list[AnswerRecord]
+    stream_id: int | None
+    position: int = 0
+
+
 _entries = msgspec.json.Decoder(list[Entry])
 _parting = msgspec.json.Decoder(PartingEvent)
 PARTING_NAME = b"headgate.end"
 _PARTING = b"event: %b\ndata: " % PARTING_NAME
+
+
+def content_type_of(request: RequestEntry) -> str:
+    """Return the content type of the stream with the answer to a request."""
+    return WHOLE_BODY if request.is_whole or request.is_plain else EVENT_STREAM
 
 
 def record_name(name: str) -> str:
@@ -105,10 +145,17 @@ def prompts_name(name: str) -> str:
     return f"{name}{_PROMPTS}"
 
 
-async def delete_beside(streams: AnswerStreams, name: str) -> None:
-    """Delete the streams beside that of an answer, if they are there. Raises HeadgateError."""
-    for suffix in BESIDE:
-        await streams.delete(f"{name}{suffix}")
+async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:
+    """Delete the streams beside that of an answer, if they are there.
+
+    With the id of a record only where that is the present one. Raises HeadgateError.
+    """
+    if record_id is not None:
+        end = await streams.end(record_name(name))
+        if end is not None and end.stream_id != record_id:
+            return
+    await streams.delete(prompts_name(name))
+    await streams.delete(record_name(name), record_id)
 
 
 def prompt_of(request: RequestEntry, body: bytes) -> bytes:
@@ -125,24 +172,28 @@ def encoded(entry: Entry) -> bytes:
     return msgspec.json.encode(entry)
 
 
-async def read_records(streams: AnswerStreams, name: str) -> list[AnswerRecord]:
-    """Return what is recorded of the answers in a stream, in order. Raises HeadgateError."""
-    records: list[AnswerRecord] = []
-    async for data in streams.chunks(record_name(name)):
-        for entry in _decoded(data):
+async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
+    """Return what is recorded of the answers in a stream. Raises HeadgateError."""
+    answers: list[AnswerRecord] = []
+    read_to = 0
+    end = await streams.end(record_name(name))
+    async for data, position in streams.chunks(record_name(name), 0, end):
+        read_to = position
+        for entry in decoded(data):
             match entry:
                 case RequestEntry():
-                    records.append(AnswerRecord(entry))
-                case ResponseEntry() if records:
-                    records[-1].response = entry
-                case EndEntry() if records:
-                    records[-1].end = entry
+                    answers.append(AnswerRecord(entry))
+                case ResponseEntry() if answers:
+                    answers[-1].response = entry
+                case EndEntry() if answers:
+                    answers[-1].end = entry
                 case _:
                     pass
-    return records
+    return StreamRecord(answers, None if end is None else end.stream_id, read_to)
 
 
-def _decoded(data: bytes) -> list[Entry]:
+def decoded(data: bytes) -> list[Entry]:
+    """Return the entries in the data of a read. Raises RecordDamaged."""
     try:
         return _entries.decode(data)
     except msgspec.DecodeError as error:
@@ -162,6 +213,12 @@ def parting(
         return []
     event = PartingEvent(outcome, usage, None if failure is None else failure.sentence)
     return [b"%b%b\n\n" % (_PARTING, msgspec.json.encode(event))]
+
+
+def parting_in(events: bytes) -> int:
+    """Return where the first parting event begins, or the length of the events."""
+    found = events.find(_PARTING)
+    return len(events) if found < 0 else found
 
 
 def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:

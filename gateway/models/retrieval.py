@@ -17,7 +17,7 @@ from gateway.models.sse_events import WholeEvents, events_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.models.answer import WrittenAnswer
+    from gateway.models.live_answer import LiveAnswer
     from gateway.models.stored import StoredAnswer
     from gateway.models.streams import AnswerStreams, StreamEnd
 
@@ -53,7 +53,8 @@ class AnswerIndex:
 
     async def find(self, owner: bytes, response_id: str) -> IndexedAnswer | None:
         """Return where the answer with this id is, or None. Raises HeadgateError."""
-        async for data in self._streams.chunks(self._stream(owner, response_id)):
+        stream = self._stream(owner, response_id)
+        async for data, _ in self._streams.chunks(stream, 0, await self._streams.end(stream)):
             return _indexed.decode(data)[0]
         return None
 
@@ -62,7 +63,7 @@ class StoredEvents:
     """The durable events of an answer, read from its log."""
 
     def __init__(
-        self, answer: WrittenAnswer | StoredAnswer, streams: AnswerStreams, end: StreamEnd
+        self, answer: LiveAnswer | StoredAnswer, streams: AnswerStreams, end: StreamEnd
     ) -> None:
         """Read them in a stream whose end is or was `end`."""
         self._answer = answer

@@ -1,17 +1,53 @@
-"""The answers that this process writes now, of all its model routes."""
+"""The answers that run now and have readers here, of all model routes of this process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.models.answer import DELETED
+from gateway.errors import ClientLimitReached, LimitReached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.models.answer import WrittenAnswer
+    from gateway.models.live_answer import LiveAnswer
+
+
+class AnswerBounds(NamedTuple):
+    """The most answers that run at once, in all and for one owner."""
+
+    running: int
+    running_of_owner: int
+
+
+class AnswerPlaces:
+    """The places of answers that run at once, of which one owner has some at most."""
+
+    def __init__(self, bounds: AnswerBounds) -> None:
+        self.refused_requests = 0
+        self._bounds = bounds
+        self._taken = 0
+        self._owners: Counter[bytes] = Counter()
+
+    def acquire(self, owner: bytes) -> None:
+        """Take a place for an owner; b"" is nobody. Raises LimitReached, ClientLimitReached."""
+        if self._taken >= self._bounds.running:
+            self.refused_requests += 1
+            raise LimitReached("max_answers is reached: as many answers run as may at once")
+        if owner and self._owners[owner] >= self._bounds.running_of_owner:
+            self.refused_requests += 1
+            raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
+        self._taken += 1
+        self._owners[owner] += 1
+
+    def release(self, owner: bytes) -> None:
+        """Give back a place of an owner."""
+        self._taken -= 1
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
 
 
 class RunningAnswers:
@@ -21,7 +57,7 @@ class RunningAnswers:
     """
 
     def __init__(self) -> None:
-        self.answers: dict[str, WrittenAnswer] = {}
+        self.answers: dict[str, LiveAnswer] = {}
         self.opening: dict[str, asyncio.Future[None]] = {}
 
     @contextlib.contextmanager
@@ -35,7 +71,7 @@ class RunningAnswers:
             opened.set_result(None)
 
     @contextlib.asynccontextmanager
-    async def looked_up(self, path: str) -> AsyncIterator[WrittenAnswer | None]:
+    async def looked_up(self, path: str) -> AsyncIterator[LiveAnswer | None]:
         """Enter with the running answer at a path; with None, others wait until the block ends."""
         while (running := self.answers.get(path)) is None:
             opening = self.opening.get(path)
@@ -46,11 +82,7 @@ class RunningAnswers:
             await asyncio.wait([opening])
         yield running
 
-    def stop(self, path: str) -> None:
-        """Stop the answer whose stream was deleted, if it runs here.
-
-        What ends before its stream is created is an earlier one that had expired.
-        """
-        answer = self.answers.get(path)
-        if answer is not None and answer.has_streams:
-            answer.stop(DELETED)
+    def stop(self, path: str, stream_id: int) -> None:
+        """Stop the answer whose stream was deleted, if it is written here."""
+        if (answer := self.answers.get(path)) is not None:
+            answer.stop_deleted(stream_id)

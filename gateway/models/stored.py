@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.errors import LogUnavailable
 from gateway.models import record
-from gateway.models.answer import RESTARTED, content_type_of
+from gateway.models.answer import RESTARTED
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import TokenUsage
-from gateway.models.record import EndEntry
+from gateway.models.record import EndEntry, StreamRecord
+from gateway.models.shared.claims import ClaimedStreams
+from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.models.dialects.contract import EarlyEnd
-    from gateway.models.record import AnswerRecord, Outcome, RequestEntry, ResponseEntry
+    from gateway.models.record import (
+        AnswerRecord,
+        Outcome,
+        RequestEntry,
+        ResponseEntry,
+    )
     from gateway.models.streams import AnswerStreams, StreamEnd
+
+
+# Tries to end an answer: each that fails has found what another process has appended meanwhile.
+MOST_ENDS = 5
 
 
 class StoredAnswer(NamedTuple):
@@ -59,72 +72,89 @@ class StoredAnswers:
     """The stored answers below the folder of a route."""
 
     def __init__(
-        self, streams: AnswerStreams, clock: Callable[[], float], outcomes: Counter[Outcome]
+        self,
+        streams: AnswerStreams,
+        clock: Callable[[], float],
+        outcomes: Counter[Outcome],
+        is_written: Callable[[RequestEntry], bool],
     ) -> None:
-        """Count in `outcomes` the answers that are ended here."""
+        """Count in `outcomes` the answers that are ended here.
+
+        `is_written` says whether another gateway writes the answer to a request.
+        """
         self._streams = streams
         self._clock = clock
         self._outcomes = outcomes
+        self._is_written = is_written
 
-    async def records(self, name: str, *, is_running: bool = False) -> list[AnswerRecord]:
+    async def records(self, name: str, *, is_running: bool = False) -> StreamRecord:
         """Return what is recorded of the answers in a stream, in order; nothing if it is gone.
 
-        The last one is ended if it is not over, unless it `is_running` in this process.
+        The last one is ended if it is not over, unless it `is_running`. Raises ClaimLost if
+        another gateway has just begun it.
         """
-        found = await record.read_records(self._streams, name)
-        if found and not is_running:
-            if await self._streams.end(name) is None:
+        found = await record.read_record(self._streams, name)
+        if is_running or not found.answers:
+            return found
+        is_over = found.answers[-1].end is not None
+        if not is_over and self._is_written(found.answers[-1].request):
+            raise ClaimLost("another gateway has begun the answer")
+        if await self._streams.end(name) is None:
+            if not self._streams.is_shared:  # else others may read it, and a claim replaces it
                 await record.delete_beside(self._streams, name)
-                return []
-            await self._finish(name, found[-1])
-        return found
+            return StreamRecord([], found.stream_id)
+        if is_over:
+            return found
+        await self.finish(name)
+        return await record.read_record(self._streams, name)
 
     async def finish(self, name: str) -> bool:
         """End the last answer in a stream, which no process writes; return whether it was not over.
 
         The record of a stream that is gone is deleted.
         """
-        found = await record.read_records(self._streams, name)
-        if not found:
-            return False
-        if await self._streams.end(name) is None:
-            await record.delete_beside(self._streams, name)
-            return found[-1].end is None
-        return await self._finish(name, found[-1])
+        for _ in range(MOST_ENDS):
+            found = await record.read_record(self._streams, name)
+            if not found.answers:
+                return False
+            end = await self._streams.end(name)
+            last = found.answers[-1]
+            if end is None or (last.response is None and not last.request.position):
+                await self._streams.delete(name, None if end is None else end.stream_id)
+                await record.delete_beside(self._streams, name, found.stream_id)
+                return last.end is None
+            with contextlib.suppress(ClaimLost):  # another process ends it, too
+                return await self._finish(name, found, end)
+        raise LogUnavailable("too many processes met on this answer")
 
     async def delete(self, name: str) -> None:
         """Delete a stream of answers with its record; if one runs, its call is stopped."""
         await self._streams.delete(name)
         await record.delete_beside(self._streams, name)
 
-    async def _finish(self, name: str, last: AnswerRecord) -> bool:
+    async def _finish(self, name: str, found: StreamRecord, end: StreamEnd) -> bool:
         """End an answer that no process writes any more; return False if it was over.
 
-        A stream whose only answer has got no response is deleted.
+        Raises ClaimLost if another process has appended something.
         """
+        last = found.answers[-1]
         if last.end is not None:
             return False
-        end = await self._streams.end(name)
-        if end is None or (last.response is None and not last.request.position):
-            await self.delete(name)
-            return True
-        if last.request.is_in_named_stream and (parted := await self._parted(name, last, end)):
-            last.end = parted
-        else:
-            last.end = await self._broken_off(name, last.request, end)
-        await self._streams.append(
-            record.record_name(name),
-            record.CONTENT_TYPE,
-            [record.encoded(last.end)],
-            close=not last.request.is_in_named_stream,
-        )
-        self._outcomes[last.end.outcome] += 1
+        claim = ClaimedStreams(self._streams, name, last.request, len(found.answers) - 1)
+        claim.events.stream_id, claim.record.stream_id = end.stream_id, found.stream_id
+        entry = None
+        if last.request.is_in_named_stream:
+            entry = await self._parted(name, last, end)
+        if entry is None:
+            entry = await self._broken_off(claim, last.request, end)
+        await claim.record_end(entry)
+        self._outcomes[entry.outcome] += 1
         return True
 
     async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:
         """Return the end of an answer that has its parting event, and lacks the record of it."""
         latest = b""
-        async for data in self._streams.chunks(name, last.request.position):
+        async for data, _ in self._streams.chunks(name, last.request.position, end):
             latest = data  # reads end behind whole events
         found = record.parting_behind(latest)
         if found is None:
@@ -133,7 +163,9 @@ class StoredAnswers:
         position = end.tail - length
         return EndEntry(event.outcome, self._clock(), event.usage, position, event.reason)
 
-    async def _broken_off(self, name: str, request: RequestEntry, end: StreamEnd) -> EndEntry:
+    async def _broken_off(
+        self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd
+    ) -> EndEntry:
         """Write the end of an answer into its stream, and return it for the record."""
         position = end.tail
         if not end.is_closed:
@@ -141,7 +173,9 @@ class StoredAnswers:
             position += len(b"".join(events))
             events += record.parting(request, "failed", TokenUsage(), RESTARTED)
             closes = not request.is_in_named_stream
-            await self._streams.append(name, content_type_of(request), events, close=closes)
+            appended = await claim.events.append_end(events, close=closes)
+            if events and not appended.stored:
+                raise ClaimLost("another gateway has ended the answer")
         outcome: Outcome = "complete" if request.is_whole else "failed"
         reason = None if request.is_whole else RESTARTED.sentence
         return EndEntry(outcome, self._clock(), TokenUsage(), position, reason)

@@ -8,7 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import ConfigurationConflict, HeadgateError, StreamNotFound
+from gateway.errors import (
+    ConfigurationConflict,
+    HeadgateError,
+    ProducerFenced,
+    StreamClosed,
+    StreamNotFound,
+)
 from gateway.later import Later
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
@@ -23,7 +29,9 @@ if TYPE_CHECKING:
     from gateway.hosted.folded_reader import FoldedPart
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.lifecycle import CreationOutcome
+    from gateway.protocol.streams.state import Stamp, StreamState
+    from gateway.streams.active_stream import Watcher
 
 _NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE)
 
@@ -32,12 +40,17 @@ _NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE
 SPARE_S = 2 * int(MOST_SLACK_S)
 
 
+class ClaimLost(Exception):
+    """Another gateway has begun the answer, or has ended it."""
+
+
 class StreamEnd(NamedTuple):
     """The end of a stream as it is now: the position of its tail, and whether it is closed."""
 
     tail: int
     is_closed: bool
     offset_of: Callable[[int], str]
+    stream_id: int
 
 
 class AnswerStreams:
@@ -46,6 +59,7 @@ class AnswerStreams:
     def __init__(self, route: HostedRoute, folder: str, ttl_s: int) -> None:
         self.route = route
         self.folder = folder
+        self.is_shared = route.table.is_shared  # other processes write to the log, too
         self._ttl_s = ttl_s
 
     def path(self, name: str) -> str:
@@ -65,25 +79,34 @@ class AnswerStreams:
             return path
         return path.removeprefix(f"{self.folder}/") if path.startswith(f"{self.folder}/") else None
 
-    async def create(self, name: str, content_type: str, body: bytes = b"") -> bool:
-        """Create a stream; return False if there is one already. Raises HeadgateError."""
+    async def create(self, name: str, content_type: str, body: bytes = b"") -> CreationOutcome:
+        """Create a stream, or return the one of this type that is there. Raises HeadgateError."""
         return await self._create(name, content_type, body, self._ttl_s)
 
-    async def _create(self, name: str, content_type: str, body: bytes, ttl_s: int) -> bool:
-        request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
-        created = await self.route.lifecycle.create(self.full_name(name), request, None)
-        return created.new
+    async def create_beside(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
+        """Create a stream beside an answer, which is stored for a little longer, or return it.
 
-    async def replace(self, name: str, content_type: str, body: bytes) -> None:
+        Raises HeadgateError.
+        """
+        return await self._create(name, content_type, body, self._spared_ttl_s)
+
+    async def _create(
+        self, name: str, content_type: str, body: bytes, ttl_s: int
+    ) -> CreationOutcome:
+        request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
+        return await self.route.lifecycle.create(self.full_name(name), request, None)
+
+    async def replace(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
         """Create a stream beside an answer, in place of one that may be there.
 
-        It is stored for a little longer than answers. Raises HeadgateError.
+        Raises HeadgateError.
         """
         with contextlib.suppress(ConfigurationConflict):  # it has the TTL of other settings
-            if await self._create(name, content_type, body, self._spared_ttl_s):
-                return
+            created = await self.create_beside(name, content_type, body)
+            if created.new:
+                return created
         await self.delete(name)
-        await self._create(name, content_type, body, self._spared_ttl_s)
+        return await self.create_beside(name, content_type, body)
 
     async def add(self, name: str, content_type: str, body: bytes) -> None:
         """Append to a stream beside an answer, which is created if it is not there.
@@ -93,7 +116,7 @@ class AnswerStreams:
         try:
             await self.append(name, content_type, [body])
         except StreamNotFound:
-            await self._create(name, content_type, body, self._spared_ttl_s)
+            await self.create_beside(name, content_type, body)
 
     @property
     def _spared_ttl_s(self) -> int:
@@ -108,32 +131,42 @@ class AnswerStreams:
             table.present(active)
             table.deadlines.touch(active)
 
-    async def delete(self, name: str) -> None:
-        """Delete a stream, if there is one. Raises HeadgateError."""
+    async def delete(self, name: str, stream_id: int | None = None) -> None:
+        """Delete a stream, if there is one; with an id only that one. Raises HeadgateError."""
+        only = None if stream_id is None else str(stream_id)
         try:
-            await self.route.lifecycle.delete(self.full_name(name))
+            await self.route.lifecycle.delete(self.full_name(name), only)
         except StreamNotFound:
             return
 
     def append(
-        self, name: str, content_type: str, messages: Sequence[bytes], *, close: bool = False
+        self,
+        name: str,
+        content_type: str,
+        messages: Sequence[bytes],
+        *,
+        close: bool = False,
+        stamp: Stamp | None = None,
+        stream_id: int | None = None,
     ) -> Later[AppendOutcome]:
         """Append messages to a stream; with `close`, close it in the same commit.
 
         A read may begin at each message. The result is the outcome once the commit is durable; it
-        raises HeadgateError.
+        raises HeadgateError. With a `stream_id` only the stream with this id takes them; an append
+        with the `stamp` of an earlier writer raises ClaimLost.
         """
         body = b"".join(messages)
         append = Append(
             body,
             content_type if body else None,
             None,
-            None,
+            stamp,
             close,
             records=(messages, len(messages)) if body else None,
+            stream_id=stream_id,
         )
         outcome: Later[AppendOutcome] = Later()
-        self.route.appender.submit(self.full_name(name), append, partial(_set, outcome))
+        self.route.appender.submit(self.full_name(name), append, partial(_set, outcome, stamp))
         return outcome
 
     async def end(self, name: str) -> StreamEnd | None:
@@ -142,7 +175,12 @@ class AnswerStreams:
             state = await self._state(name)
         except StreamNotFound:
             return None
-        return StreamEnd(state.tail, state.closed, state.offset)
+        return StreamEnd(state.tail, state.closed, state.offset, state.stream_id)
+
+    def watch(self, name: str, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with each change of a stream, also by others; return how to end that."""
+        table = self.route.table
+        return table.following.watch(table.get(self.full_name(name)), watcher)
 
     async def _state(self, name: str) -> StreamState:
         table = self.route.table
@@ -159,15 +197,19 @@ class AnswerStreams:
         """
         return await self.route.reads.readers.folded.part(await self._state(name), position)
 
-    async def chunks(self, name: str, position: int = 0) -> AsyncIterator[bytes]:
-        """Yield the data of a stream from a position on, read by read; nothing if there is none."""
-        end = await self.end(name)
+    async def chunks(
+        self, name: str, position: int, end: StreamEnd | None
+    ) -> AsyncIterator[tuple[bytes, int]]:
+        """Yield the data of a stream from a position up to its `end`, read by read.
+
+        Each comes with the position at which it ends; there is nothing without an end.
+        """
         while end is not None and position < end.tail:
             chunk = await self._read(name, end.offset_of(position))
-            yield chunk.body
             found = _NEXT_OFFSET.search(chunk.lines)
             assert found is not None, "each read names the next offset"
             position = parse_offset(found[1].decode(), NEXT_OFFSET).position
+            yield chunk.body, position
 
     async def _read(self, name: str, offset: str) -> RenderedChunk:
         read = parse_target(f"{self.path(name)}?offset={offset}")
@@ -179,8 +221,12 @@ class AnswerStreams:
         return answered.answer
 
 
-def _set(outcome: Later[AppendOutcome], result: AppendOutcome | HeadgateError) -> None:
-    if isinstance(result, HeadgateError):
-        outcome.set_exception(result)
-    else:
+def _set(
+    outcome: Later[AppendOutcome], stamp: Stamp | None, result: AppendOutcome | HeadgateError
+) -> None:
+    if not isinstance(result, HeadgateError):
         outcome.set_result(result)
+    elif stamp is not None and isinstance(result, ProducerFenced | StreamClosed):
+        outcome.set_exception(ClaimLost("another gateway has ended the answer"))
+    else:
+        outcome.set_exception(result)

@@ -15,6 +15,7 @@ from gateway.errors import (
     SequenceRegression,
     StreamClosed,
     StreamLimit,
+    StreamNotFound,
 )
 from gateway.protocol.bodies.content import Records, media_type, records_of
 from gateway.protocol.bodies.multi_append import multi_records
@@ -110,6 +111,8 @@ class AppendBatch:
 
     def _decide(self, append: Append) -> AppendOutcome:
         stamp = append.producer
+        if append.stream_id not in {None, self._state.stream_id}:
+            raise StreamNotFound("the stream with this id is gone; another one is at its path")
         if self.closed:
             return self._on_closed(append)
         records = self._checked_records(append)

@@ -81,6 +81,7 @@ class Append(msgspec.Struct, frozen=True):
     """POST. `is_multi` says that lengths are in the body, `records` what a long JSON body makes.
 
     `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
+    `stream_id` is that of the one stream that takes it; None for whichever is at the path.
     """
 
     body: bytes
@@ -92,6 +93,7 @@ class Append(msgspec.Struct, frozen=True):
     records: Records | BadRequest | None = None
     trace_id: str | None = None
     traced: TraceContext | None = None
+    stream_id: int | None = None
 
 
 class AppendHead(msgspec.Struct, frozen=True):

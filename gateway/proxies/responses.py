@@ -16,7 +16,7 @@ from gateway.runtime.answer import RelayedResponse, RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
-    from gateway.models.answer import WholeResponse
+    from gateway.models.live_answer import WholeResponse
 
 CONTENT_TYPE, OUTCOME, STATUS = "Upstream-Content-Type", "Upstream-Outcome", "Upstream-Status"
 # Errors of this server by the codes of the protocol; all others have their own codes in capitals.

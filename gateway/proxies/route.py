@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.errors import StreamNotFound
-from gateway.models.answer import WholeResponse
 from gateway.models.answer_route import AnswerRoute
-from gateway.models.stored import StoredAnswer
+from gateway.models.live_answer import WholeResponse
 from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS
 from gateway.proxies import responses
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.hosted.route import HostedRoute
-    from gateway.models.answer import WrittenAnswer
+    from gateway.models.live_answer import LiveAnswer
     from gateway.models.running import RunningAnswers
+    from gateway.models.stored import StoredAnswer
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.proxies.signatures import UrlSignatures
@@ -88,7 +88,7 @@ class ProxyRoute(AnswerRoute):
         query = split(rest)[1]
         return f"{self.streams.path(name)}?{query}" if query else self.streams.path(name)
 
-    async def find(self, name: str) -> WrittenAnswer | StoredAnswer:
+    async def find(self, name: str) -> LiveAnswer | StoredAnswer:
         """Return the response with this id. Raises StreamNotFound."""
         answer = await self.answers.find(name) if _ID.fullmatch(name) else None
         if answer is None or not answer.request.is_plain:
@@ -96,15 +96,14 @@ class ProxyRoute(AnswerRoute):
         return answer
 
     @staticmethod
-    async def fields(answer: WrittenAnswer | StoredAnswer, *, is_at_end: bool) -> str:
+    async def fields(answer: LiveAnswer | StoredAnswer, *, is_at_end: bool) -> str:
         """Return the header lines about a response, with its outcome where its end is reached."""
         head = await answer.wait_for_head()
         assert not isinstance(head, WholeResponse), "nobody has the URL of one that is not stored"
         lines = f"{responses.CONTENT_TYPE}: {dict(head.fields)['Content-Type']}\r\n"
         if is_at_end:
             await answer.wait_for_end()
-            over = answer if isinstance(answer, StoredAnswer) else answer.counts
-            lines += f"{responses.OUTCOME}: {over.outcome}\r\n"
+            lines += f"{responses.OUTCOME}: {answer.outcome}\r\n"
         return lines
 
     @override

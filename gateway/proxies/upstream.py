@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import AnswerTooLong
-from gateway.models.answer import StoredResponse, WholeResponse
+from gateway.models.answer import StoredResponse
 from gateway.models.dialects.plain import PlainDialect
+from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.client import ProviderClient, ServedResponse, body_parts, unread
 from gateway.models.record import ResponseEntry
 from gateway.origin.judged.connector import JudgedConnector

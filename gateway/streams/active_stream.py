@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -13,7 +13,7 @@ from gateway.streams.append_outcomes import Waiting
 from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, Record
@@ -34,6 +34,11 @@ class CommitListener(Protocol):
     @property
     def has_readers(self) -> bool:
         """True while a reader waits for the stream."""
+
+
+# Called with the new state of a stream, None once it is gone, and with the records appended last
+# where these are known.
+Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
 
 
 class Caches(Protocol):
@@ -64,8 +69,8 @@ class ActiveStreams(Protocol):
     def reload(self, path: str) -> None:
         """Drop the state of a stream that may have changed, and load it if it is followed."""
 
-    def drop(self, path: str, stream_id: int) -> None:
-        """Drop everything known of a stream that was removed, followed or not."""
+    def removed(self, path: str, stream_id: int) -> None:
+        """Drop everything known of a stream that another process has removed, followed or not."""
 
     def lose_sight(self, change: Change) -> None:
         """Drop everything known of a change's stream, so that it is loaded anew."""
@@ -101,6 +106,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     rate: AppendRate | None = None  # of appends through this process
     trace_id: str | None = None  # of the latest append
     follower: CommitListener | None = None
+    watchers: tuple[Watcher, ...] = ()  # parts of this process that need the stream's news
     renews_deadline: bool = False  # its deadline is written again and again
     followed: bool = False  # other processes' changes are notified
     unfollowing: asyncio.TimerHandle | None = None  # the timer that ends `followed`
@@ -135,9 +141,19 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
             self.waiting
             or self.committing
             or self.loading is not None
-            or self.follower is not None
+            or self.needs_news
             or self.followed
         )
+
+    @property
+    def needs_news(self) -> bool:
+        """True while readers or other parts of this process wait for the stream's changes."""
+        return self.follower is not None or bool(self.watchers)
+
+    def notify_watchers(self, state: StreamState | None, records: Sequence[Record] = ()) -> None:
+        """Notify the watchers of the stream's new state, None if it is gone."""
+        for watcher in self.watchers:
+            watcher(state, records)
 
     def count(self, appends: int, now: float) -> None:
         """Count appends that were stored at `now` (perf_counter)."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.backends.contract import Log
-    from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.active_stream import ActiveStream, Watcher
     from gateway.streams.deadlines import Deadlines
 
 LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any more
@@ -38,10 +41,24 @@ class LogSubscriptions:
             loop = asyncio.get_running_loop()
             active.unfollowing = loop.call_later(LINGER_S, self._unfollow, active)
 
+    def watch(self, active: ActiveStream, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with each change of the stream from now on; return how to end that.
+
+        Where the stream is not followed yet, it is called once when that has begun.
+        """
+        active.watchers = (*active.watchers, watcher)
+        self.follow(active)
+        return partial(self._unwatch, active, watcher)
+
+    def _unwatch(self, active: ActiveStream, watcher: Watcher) -> None:
+        active.watchers = tuple(it for it in active.watchers if it is not watcher)
+        if not active.needs_news:
+            self.unfollow(active)
+
     def _unfollow(self, active: ActiveStream) -> None:
         active.unfollowing = None
         sharing = self._log.sharing
-        if sharing is not None and active.followed and active.follower is None:
+        if sharing is not None and active.followed and not active.needs_news:
             active.followed = False
             sharing.unfollow(active.path)
 

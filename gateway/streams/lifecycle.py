@@ -51,8 +51,8 @@ class Lifecycle:
         self._ended = ended
         # Called with each committed change; None without an observer.
         self.on_stored: Callable[[Change], None] | None = None
-        # Each is called with the path of each stream that is gone.
-        self.removal_observers: list[Callable[[str], None]] = []
+        # Each is called with path and id of each stream that is gone.
+        self.removal_observers: list[Callable[[str, int], None]] = []
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
@@ -269,7 +269,7 @@ class Lifecycle:
             is_gone = change.removes or change.state.soft_deleted
             if is_gone:
                 for notify in self.removal_observers:
-                    notify(change.state.path)
+                    notify(change.state.path, change.state.stream_id)
             if is_gone or begins:
                 self._ended(change.state.path, change.state.stream_id)
 

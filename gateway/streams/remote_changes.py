@@ -38,7 +38,7 @@ class RemoteChangeListener(LogListener):
 
     @override
     def on_removal(self, path: str, stream_id: int) -> None:
-        self._streams.drop(path, stream_id)
+        self._streams.removed(path, stream_id)
 
     @override
     def on_missed_removals(self) -> None:

@@ -20,7 +20,7 @@ from gateway.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import LoadedStream, Log
     from gateway.protocol.streams.state import Change, StreamState
@@ -57,6 +57,8 @@ class StreamTable(ActiveStreams):
         self._loader = StreamLoader(log, self._take, self._forget)
         self._reload_queue = ReloadQueue(self._reload)
         self.turns = Turns()
+        # Each is called with path and id of each stream that another process has removed.
+        self.removal_observers: list[Callable[[str, int], None]] = []
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -123,6 +125,7 @@ class StreamTable(ActiveStreams):
                     active.follower.ended()
                 else:
                     active.follower.published(place.state, ())
+            active.notify_watchers(place.state)
         except BaseException:
             self._forget(active)  # the change is applied in part
             raise
@@ -145,6 +148,7 @@ class StreamTable(ActiveStreams):
             active.producers = {}
             if active.follower is not None:
                 active.follower.ended()
+            active.notify_watchers(None)
             return
         # Else it is not loaded: the log has it.
         if active.state is not None or change.expected is None:
@@ -153,6 +157,7 @@ class StreamTable(ActiveStreams):
             if change.traced:
                 active.follower.traced(change.traced)
             active.follower.published(change.state, change.records)
+        active.notify_watchers(change.state, change.records)
 
     @override
     def outdate(self, change: Change) -> None:
@@ -201,7 +206,13 @@ class StreamTable(ActiveStreams):
             self._take(active, found)
 
     @override
+    def removed(self, path: str, stream_id: int) -> None:
+        self.drop(path, stream_id)
+        for notify in self.removal_observers:
+            notify(path, stream_id)
+
     def drop(self, path: str, stream_id: int) -> None:
+        """Drop everything known of a stream that was removed, followed or not."""
         self._caches.changed(stream_id, whole=True)
         active = self._streams.get(path)
         if active is not None and active.state is not None and active.state.stream_id == stream_id:
@@ -213,10 +224,10 @@ class StreamTable(ActiveStreams):
         if active is None:
             return
         self._forget(active)
-        if active.follower is not None:
+        if active.needs_news:
             self._reload_queue.add(path)
 
     async def _reload(self, path: str) -> None:
         active = self._streams.get(path)
-        if active is not None and active.follower is not None and active.state is None:
+        if active is not None and active.needs_news and active.state is None:
             await self.load(path)

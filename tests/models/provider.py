@@ -80,6 +80,10 @@ class Provider:
         """Begin no more answers."""
         self._heads.clear()
 
+    def allow_heads(self) -> None:
+        """Begin answers again."""
+        self._heads.set()
+
     def allow(self, events: int = 1_000_000) -> None:
         """Let so many more events go."""
         assert self._allowed is not None, "nothing is held"
@@ -92,6 +96,7 @@ class Provider:
             assert request.transport is not None
             request.transport.abort()
         if self.statuses:
+            await self._heads.wait()
             refusal = {"error": {"message": self.refusal, "type": "server_error"}}
             status = self.statuses.pop(0)
             return web.json_response(refusal, status=status, headers=self.refusal_fields)

@@ -25,10 +25,14 @@ def gateway_before(
     settings: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     config: Path | None = None,
+    origin: str | None = None,
 ) -> Iterator[Headgate]:
-    """Start a gateway with a route for each dialect; answers are in `folder`, or in memory."""
+    """Start a gateway with a route for each dialect; answers are in `folder`, or in memory.
+
+    With an `origin` they are there.
+    """
     server = Headgate(
-        "memory:" if folder is None else f"file:{folder / 'data'}",
+        origin or ("memory:" if folder is None else f"file:{folder / 'data'}"),
         arguments=() if config is None else ("--config", str(config)),
         environment={"HEADGATE_MODELS": models(provider, settings), **(environment or {})},
     )

@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, LoadedStream, Sharing
+from gateway.backends.contract import Conflict, Heartbeats, LoadedStream, Sharing
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
@@ -29,6 +29,25 @@ class Server:
         self.log = MemoryLog()
 
 
+class Silence(Heartbeats):
+    """No writer beats here."""
+
+    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
+        return {}
+
+    async def note(self, writer: str, stream: str) -> None:
+        return
+
+    async def drop(self, writer: str, stream: str) -> None:
+        return
+
+    async def noted(self, writer: str) -> Sequence[str]:
+        return ()
+
+    async def forget(self, group: str, writer: str) -> None:
+        return
+
+
 class SharedLog(GatedLog, Sharing):
     """One process' view; the test notifies `listener` of what others do, or does not.
 
@@ -38,6 +57,7 @@ class SharedLog(GatedLog, Sharing):
     """
 
     repeats_wait = False
+    heartbeats: Heartbeats = Silence()
 
     def __init__(self, beside: SharedLog | None = None) -> None:
         super().__init__()

@@ -64,6 +64,14 @@ class RedisNames(NamedTuple):
         """Return the key of a gateway's figures; no prefix has brackets."""
         return f"{self.prefix}:figures[{instance}]"
 
+    def writers(self, group: str) -> str:
+        """Return the hash of a group of writers, with the number of beats of each."""
+        return f"{self.prefix}:writers[{group}]"
+
+    def writing(self, writer: str) -> str:
+        """Return the hash of the streams that a writer has noted."""
+        return f"{self.prefix}:writing[{writer}]"
+
     @property
     def deadlines(self) -> str:
         """The sorted set of paths by the time at which something is to be done about them."""

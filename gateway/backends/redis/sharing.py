@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
+from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.shared_metrics import SharedMetrics
 from gateway.protocol.streams.moments import ClockReading
@@ -85,6 +86,7 @@ class RedisSharing(Sharing):
         self._deadlines = deadlines
         self._metrics = SharedMetrics(commands.names, execute)
         self._repeats_wait = repeats_wait
+        self.heartbeats: RedisHeartbeats = RedisHeartbeats(commands.names, execute)
 
     @property
     @override

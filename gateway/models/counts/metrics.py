@@ -32,6 +32,21 @@ REFUSED = counter(
     "Requests that were refused because too many answers ran.",
     "route",
 )
+FOLLOWED = gauge(
+    "headgate_model_answers_followed",
+    "Answers that other gateways of the log write, and that this one follows.",
+    "route",
+)
+FENCED = counter(
+    "headgate_model_answers_fenced_total",
+    "Answers that this process wrote and another gateway has ended, because this one stood still.",
+    "route",
+)
+STOPPED = counter(
+    "headgate_model_gateways_stopped_total",
+    "Other gateways of the log that have stopped in the middle of answers, which were ended then.",
+    "route",
+)
 TOKENS = counter(
     "headgate_model_tokens_total",
     "Tokens that providers counted for stored answers, once for each answer; accounts need"
@@ -51,7 +66,10 @@ RESUMED = counter(
     "Lost connections whose background response was retrieved from the provider.",
     "route",
 )
-DECLARED = (RUNNING, ENDED, JOINED, REFUSED, TOKENS, RETRIED, RESUMED)
+DECLARED = (
+    *(RUNNING, ENDED, JOINED, REFUSED, FOLLOWED, FENCED, STOPPED),
+    *(TOKENS, RETRIED, RESUMED),
+)
 
 
 def provider_samples(route: str, upstream: ProviderClient) -> Iterator[Sample]:
@@ -66,7 +84,10 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     for outcome in get_args(Outcome):
         yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
     yield Sample(JOINED, (route,), answers.joined_requests)
-    yield Sample(REFUSED, (route,), answers.refused_requests)
+    yield Sample(REFUSED, (route,), answers.places.refused_requests)
+    yield Sample(FOLLOWED, (route,), len(answers.followed.answers))
+    yield Sample(FENCED, (route,), answers.gateways.counts.fenced)
+    yield Sample(STOPPED, (route,), answers.gateways.counts.stopped)
     for tokens in answers.tokens:
         of = route, tokens.model, tokens.account
         yield Sample(TOKENS, (*of, "input"), tokens.input)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.models.answer import EVENT_STREAM, StoredResponse, WholeResponse
+from gateway.models.answer import StoredResponse
+from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.events import AnswerEvents, BackgroundResponse
 from gateway.models.provider.responses import LONGEST_WHOLE, head_of, is_storable, whole_body
+from gateway.models.record import EVENT_STREAM
 
 if TYPE_CHECKING:
     from gateway.models.answers import AnswerRequest

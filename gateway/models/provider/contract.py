@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.models.answer import StoredResponse, WholeResponse
+    from gateway.models.answer import StoredResponse
     from gateway.models.answers import AnswerRequest
     from gateway.models.dialects.contract import Dialect
+    from gateway.models.live_answer import WholeResponse
     from gateway.models.provider.client import ServedResponse
 
 

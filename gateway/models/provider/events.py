@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.errors import AnswerTooLong, HeadgateError, OriginBroken, OriginTimeout
-from gateway.models.answer import EVENT_STREAM
 from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.models.provider.responses import is_storable
+from gateway.models.record import EVENT_STREAM
 from gateway.models.sse_events import WholeEvents, events_of
 
 if TYPE_CHECKING:

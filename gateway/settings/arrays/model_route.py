@@ -72,8 +72,8 @@ class ModelSettings(Table):
         "/v1/responses, anthropic has /v1/messages.",
     )
     streams: Prefix = setting(
-        description="Path below which answers are stored, on a route whose origin is file:PATH or "
-        "memory:.",
+        description="Path below which answers are stored, on a route whose origin is file:PATH, "
+        "memory: or a Redis.",
     )
     key_file: FilePath = setting(
         "",
@@ -191,7 +191,9 @@ def _why_not_beside(
     route = route_of_streams(one, routes)
     if route is None:
         yield "streams", "be the prefix of one of the routes, or below it"
-    elif route.log_kind is None or route.log_kind.is_shared:
+    elif route.log_kind is None:
+        yield "streams", f"be on a route to a log of streams, which {route.prefix} is not"
+    elif route.log_kind.is_shared and not isinstance(one, ModelSettings):
         yield "streams", f"be on a route to file:PATH or memory:, which {route.prefix} is not"
     elif 0 < route.max_ttl < one.ttl:
         yield "ttl", f"be up to max_ttl of {route.prefix}, {route.max_ttl} seconds"

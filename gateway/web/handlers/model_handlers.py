@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
-from gateway.models.answer import WholeResponse, WrittenAnswer
+from gateway.models.answer import WrittenAnswer
 from gateway.models.answers import AnswerRequest
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
+from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.client import STREAM_FIELD, ProvidedBody
 from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
@@ -30,6 +31,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
+    from gateway.models.live_answer import LiveAnswer
     from gateway.models.route import ModelRoute
     from gateway.models.stored import StoredAnswer
     from gateway.models.streams import StreamEnd
@@ -109,7 +111,7 @@ class ModelHandlers:
         self,
         request: Request,
         route: ModelRoute,
-        answer: WrittenAnswer | StoredAnswer,
+        answer: LiveAnswer | StoredAnswer,
         query: dict[str, list[str]],
     ) -> RouteAnswer:
         """Return the events of an answer behind the one with the number `starting_after`."""
@@ -127,7 +129,7 @@ class ModelHandlers:
         return await self._followed(request, route, answer, private, position)
 
     @staticmethod
-    async def _state(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> RouteAnswer | None:
+    async def _state(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> RouteAnswer | None:
         """Return the response object of an answer as it is now; None if it has none yet."""
         events = StoredEvents(answer, route.streams, await _end(route, answer))
         state = await events.response_object()
@@ -176,7 +178,7 @@ class ModelHandlers:
         self,
         request: Request,
         route: ModelRoute,
-        answer: WrittenAnswer | StoredAnswer,
+        answer: LiveAnswer | StoredAnswer,
         head: ResponseEntry,
         position: int,
     ) -> RouteAnswer:
@@ -246,7 +248,7 @@ def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
     return unquote(response_id)[: LONGEST_ID + 1], action
 
 
-async def _end(route: ModelRoute, answer: WrittenAnswer | StoredAnswer) -> StreamEnd:
+async def _end(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> StreamEnd:
     """Return the end of an answer's stream, which is used now. Raises StreamGone."""
     await route.streams.touch(answer.name)
     end = await route.streams.end(answer.name)

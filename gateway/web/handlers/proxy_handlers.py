@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 
 from gateway.access.credentials import COOKIE
 from gateway.errors import MethodNotAllowed, StreamNotFound
-from gateway.models.answer import ABORTED, WholeResponse
+from gateway.models.answer import ABORTED
 from gateway.models.answers import AnswerRequest
+from gateway.models.live_answer import WholeResponse
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE, end_to_end

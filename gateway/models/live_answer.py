@@ -1,0 +1,119 @@
+"""An answer that is still being written, as the readers of this process see it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.models.recent_events import RecentEvents
+
+if TYPE_CHECKING:
+    from gateway.errors import HeadgateError
+    from gateway.models.dialects.contract import EarlyEnd
+    from gateway.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.models.streams import AnswerStreams
+
+
+class WholeResponse(NamedTuple):
+    """A response that is not stored, because it is no stream of events: an error, for example."""
+
+    head: ResponseEntry
+    body: bytes
+
+
+class LiveAnswer(ABC):
+    """An answer with readers in this process, whoever writes it.
+
+    `response` is done once the provider's response has begun: with the head that clients get, with
+    the whole response if it is not stored, or with the error.
+    """
+
+    def __init__(self, name: str, request: RequestEntry, streams: AnswerStreams) -> None:
+        self.name = name
+        self.request = request
+        self.streams = streams
+        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._recent = RecentEvents(request.position)
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
+
+    @property
+    def position(self) -> int:
+        """The end of the durable bytes."""
+        return self._recent.position
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """True when nothing more will be appended."""
+
+    @property
+    @abstractmethod
+    def outcome(self) -> Outcome | None:
+        """The way in which the answer ended; None while that is not known."""
+
+    @abstractmethod
+    def stop(self, failure: EarlyEnd) -> None:
+        """End the call to the provider, and the answer with this failure."""
+
+    def stop_deleted(self, stream_id: int) -> None:  # noqa: B027 - only its writer calls a provider
+        """Stop the call to the provider, since the stream with this id was deleted."""
+
+    async def wait_for_end(self, longest_s: float | None = None) -> None:
+        """Return once the answer is over and does not run any more, or after `longest_s`."""
+        assert self._task is not None, "it is started when it is made"
+        await asyncio.wait([self._task], timeout=longest_s)
+
+    async def wait_for_head(self) -> ResponseEntry | WholeResponse:
+        """Return the head that clients get, or the whole response if it is not stored.
+
+        Raises HeadgateError if the provider gave no response.
+        """
+        return await asyncio.shield(self.response)  # others wait for it, too
+
+    def bytes_after(self, position: int) -> bytes | None:
+        """Return the durable bytes after `position`; None if they are not in memory any more."""
+        return self._recent.after(position)
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return once there are durable bytes after `position`, or the answer is over.
+
+        Raises HeadgateError if it is not known here how it ends.
+        """
+        if self.position > position or self.is_over:
+            return
+        if self._cut is None:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+        if self._cut is not None and self.position <= position:
+            raise self._cut
+
+    @property
+    def has_readers(self) -> bool:
+        """True while readers that have all durable bytes wait for more."""
+        return any(not waiting.done() for waiting in self._waiting)
+
+    def _notify(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _note(self, events: bytes, position: int) -> None:
+        """Note durable events that end at `position`."""
+        self._recent.add(events, position)
+        self._notify()
+
+    def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def _refuse(self, refusal: Exception) -> None:
+        if not self.response.done():
+            self.response.set_exception(refusal)
+            self.response.exception()  # nobody may wait for it any more

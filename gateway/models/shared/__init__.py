@@ -1,0 +1,1 @@
+"""Answers of models in a log that several gateways write to."""

@@ -1,0 +1,281 @@
+"""The gateways that write answers in one folder of a log, and which of them have stopped.
+
+Each gateway of a shared log stores how often it has beaten, every BEAT_S, and reads the others'
+counts at the same time. A gateway whose count stays the same for MISSES looks in a row has stopped,
+and every other one ends the answers that it has noted. No two clocks are compared, and looks that
+the log did not answer do not count. A gateway that has only stood still is refused by the log once
+its answers are ended (`shared.claims`). In the log of one process, that process writes all answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged
+from gateway.models import record
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from gateway.backends.contract import Heartbeats
+    from gateway.models.record import EndEntry, RequestEntry
+    from gateway.models.shared.claims import Claim
+    from gateway.models.streams import AnswerStreams
+
+BEAT_S = 0.5
+# A gateway has stopped after so many looks in which it has not beaten: three seconds, in which a
+# process that is paused for less, or a busy machine, has beaten again.
+MISSES = 6
+# Gateways that have stopped are remembered for answers that are found later.
+MOST_STOPPED = 1000
+# Half a minute: Redis carries out what it was sent no later.
+LOOKS_AT_LEFT = 60
+# Those who wait at other gateways read within this time why there is no answer.
+DELETE_AFTER_S = 5.0
+
+
+class OtherGateways:
+    """The beats of the other gateways, as this one sees them look by look."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int | None] = {}  # beats at the last look
+        self._missed: Counter[str] = Counter()  # looks since they have beaten
+        self._stopped: dict[str, None] = {}
+        self._suspects: set[str] = set()  # those that are asked about, known or not
+
+    def may_run(self, name: str) -> bool:
+        """Return whether a gateway runs as far as is known; it is watched from now on."""
+        if name in self._stopped:
+            return False
+        self._suspects.add(name)
+        return True
+
+    def has_just_beaten(self, name: str) -> bool:
+        """Return whether a gateway has beaten at the last look."""
+        return name in self._seen and not self._missed[name]
+
+    def see(self, found: Mapping[str, int]) -> list[str]:
+        """Take the beats that a look has found; return the gateways that have stopped."""
+        self._suspects -= self._stopped.keys()
+        for name in found.keys() | self._seen.keys() | self._suspects:
+            beats = found.get(name)
+            if beats is None or self._seen.get(name) == beats:
+                self._missed[name] += 1
+            else:
+                self._missed[name] = 0
+                self._stopped.pop(name, None)
+                self._suspects.discard(name)
+            self._seen[name] = beats
+        return [name for name, missed in self._missed.items() if missed >= MISSES]
+
+    def excuse(self) -> None:
+        """Begin to count anew: what was missed had another reason."""
+        self._missed.clear()
+
+    def mark_stopped(self, name: str) -> None:
+        """Note that a gateway has stopped."""
+        self._stopped[name] = None
+        if len(self._stopped) > MOST_STOPPED:
+            del self._stopped[next(iter(self._stopped))]
+
+    def forget(self, name: str) -> None:
+        """Watch a gateway no more, since its answers are ended."""
+        self._seen.pop(name, None)
+        self._missed.pop(name, None)
+
+
+@dataclass(slots=True)
+class GatewayCounts:
+    """Counts of gateways that have stopped, and of answers that this one has lost to others."""
+
+    stopped: int = 0
+    fenced: int = 0
+
+
+class Gateways(Background):
+    """This gateway as one that writes answers, and the others of the same folder."""
+
+    def __init__(
+        self,
+        streams: AnswerStreams,
+        finish_abandoned: Callable[[str], Awaitable[object]],
+        finish: Callable[[str], Awaitable[object]],
+    ) -> None:
+        """End answers of stopped gateways by `finish_abandoned`, those lost here by `finish`."""
+        sharing = streams.route.table.log.sharing
+        self.streams = streams
+        self.name = "" if sharing is None else secrets.token_hex(8)
+        self.counts = GatewayCounts()
+        self.followed: dict[str, str] = {}  # writers of the answers that have readers here
+        self._heartbeats: Heartbeats | None = None if sharing is None else sharing.heartbeats
+        self._finish_abandoned = finish_abandoned
+        self._finish = finish
+        self._beats = 0
+        self._others = OtherGateways()
+        self._looked = asyncio.Condition()
+        self._left: dict[str, int] = {}  # looks at own answers that may lack their end
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deletions: dict[asyncio.TimerHandle, Claim] = {}
+        self._ending: set[str] = set()  # stopped gateways whose answers are being ended
+        self._reported: set[str] = set()  # those of them that are in the log
+
+    @override
+    def start(self) -> None:
+        if self._heartbeats is not None:
+            super().start()
+
+    async def close(self) -> None:
+        """Say that this gateway writes no answers any more, unless some are left without an end."""
+        await self.stop()
+        for timer, claim in list(self._deletions.items()):
+            timer.cancel()
+            self._spawn(self._delete(timer, claim))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._heartbeats is not None and not self._left:
+            with contextlib.suppress(HeadgateError):
+                await self._heartbeats.forget(self.streams.folder, self.name)
+
+    # Who writes an answer
+
+    def writes(self, request: RequestEntry) -> bool:
+        """Return whether another gateway writes the answer to a request, as far as is known."""
+        writer = request.writer or ""
+        is_other = writer not in {"", self.name}
+        return is_other and self._others.may_run(writer)
+
+    async def has_stopped(self, request: RequestEntry) -> bool:
+        """Return whether the gateway that wrote an answer has stopped, once that is certain.
+
+        One that is not running here although this gateway has begun it is not written any more.
+        """
+        while self.writes(request):
+            if self._others.has_just_beaten(request.writer or ""):
+                return False
+            async with self._looked:
+                await self._looked.wait()
+        return True
+
+    async def ensure_known(self) -> None:
+        """Let the others see this gateway before it begins an answer. Raises LogUnavailable."""
+        if not self._beats:
+            await self._look()
+
+    # Its own answers
+
+    async def note(self, name: str) -> None:
+        """Note that this gateway writes an answer. Raises LogUnavailable."""
+        if self._heartbeats is not None:
+            await self._heartbeats.note(self.name, name)
+
+    def drop(self, name: str) -> None:
+        """Drop the note of an answer that has its end."""
+        if self._heartbeats is not None and name not in self._left:
+            self._spawn(self._heartbeats.drop(self.name, name))
+
+    def end_later(self, name: str) -> None:
+        """Write the end of an answer once the log can be written again."""
+        if self._heartbeats is not None:
+            self._left[name] = LOOKS_AT_LEFT
+
+    async def end_of(self, name: str) -> EndEntry | None:
+        """Return the end of the last answer of a name, written here if nobody has; else None."""
+        await self._finish(name)
+        found = await record.read_record(self.streams, name)
+        return found.answers[-1].end if found.answers else None
+
+    def delete_soon(self, claim: Claim) -> None:
+        """Delete the record of an answer once those who follow it have read it."""
+
+        def delete() -> None:
+            self._spawn(self._delete(timer, claim))
+
+        timer = asyncio.get_running_loop().call_later(DELETE_AFTER_S, delete)
+        self._deletions[timer] = claim
+
+    async def _delete(self, timer: asyncio.TimerHandle, claim: Claim) -> None:
+        del self._deletions[timer]
+        await claim.delete_beside()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Start work that may fail: what it would have tidied does no harm, and expires."""
+        task = asyncio.get_running_loop().create_task(self._suppressed(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _suppressed(work: Coroutine[None, None, None]) -> None:
+        with contextlib.suppress(HeadgateError):
+            await work
+
+    # Looks
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except LogUnavailable:
+                self._others.excuse()  # they could not beat either
+            except Exception:  # noqa: BLE001 - the others' readers wait for this
+                log.exception("answers.gateways_not_seen", route=self.streams.route.prefix)
+            await asyncio.sleep(BEAT_S)
+
+    async def _look(self) -> None:
+        """Beat, see which others have not, and end the answers of those that have stopped."""
+        assert self._heartbeats is not None, "the log is shared"
+        self._beats += 1
+        found = await self._heartbeats.beat(self.streams.folder, self.name, self._beats)
+        for other in self._others.see({k: v for k, v in found.items() if k != self.name}):
+            if other not in self._ending:
+                self._ending.add(other)
+                self._spawn(self._end_answers_of(other))
+        for name in list(self._left):
+            self._spawn(self._end_left(name))
+        async with self._looked:
+            self._looked.notify_all()
+
+    async def _end_answers_of(self, other: str) -> None:
+        """End the answers of a gateway that has stopped, and forget it."""
+        assert self._heartbeats is not None, "the log is shared"
+        self._others.mark_stopped(other)
+        try:
+            noted = await self._heartbeats.noted(other)
+            followed = [name for name, writer in self.followed.items() if writer == other]
+            if noted or followed:
+                self._note_stop(other)
+            for name in {*noted, *followed}:
+                with contextlib.suppress(RecordDamaged):  # by somebody else
+                    await self._finish_abandoned(name)
+            await self._heartbeats.forget(self.streams.folder, other)
+            self._others.forget(other)
+            self._reported.discard(other)
+        finally:
+            self._ending.discard(other)
+
+    def _note_stop(self, other: str) -> None:
+        if other not in self._reported:
+            self._reported.add(other)
+            self.counts.stopped += 1
+            log.warning("answers.gateway_stopped", route=self.streams.route.prefix, gateway=other)
+
+    async def _end_left(self, name: str) -> None:
+        """End an own answer that is not written any more, again and again for some time.
+
+        A call that the log was sent before may be carried out late.
+        """
+        await self._finish_abandoned(name)
+        if name in self._left:
+            self._left[name] -= 1
+            if not self._left[name]:
+                del self._left[name]
+                self.drop(name)

@@ -1,0 +1,86 @@
+"""Two gateways in processes of their own before one Redis, and requests to them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from tests.models.accumulators import chat_message, data_of
+from tests.models.answers import ID_LINE, chat_completion
+from tests.models.serving import OPENAI, gateway_before
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import aiohttp
+
+    from tests.models.provider import Provider
+    from tests.support.processes import Headgate
+
+CHAT = f"{OPENAI}/v1/chat/completions"
+RESPONSES = f"{OPENAI}/v1/responses"
+KEY = {"Authorization": "Bearer sk-mine"}
+# Until another gateway has ended the answers of one that has stopped, and then some.
+MOST_S = 8.0
+
+
+@contextlib.contextmanager
+def two_gateways(
+    provider: Provider, origin: str, settings: Mapping[str, object] | None = None
+) -> Iterator[tuple[Headgate, Headgate]]:
+    """Start two gateways with the same model routes."""
+    with (
+        gateway_before(provider, settings=settings, origin=origin) as one,
+        gateway_before(provider, settings=settings, origin=origin) as other,
+    ):
+        yield one, other
+
+
+def ask(
+    http: aiohttp.ClientSession,
+    gateway: Headgate,
+    key: str = "one",
+    path: str = CHAT,
+    body: object = None,
+    **fields: str,
+) -> Any:
+    """Send a request for an answer; `Last_Event_ID` is written with hyphens."""
+    headers = {**KEY, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    if key:
+        headers["Idempotency-Key"] = key
+    asked = {"model": "m", "stream": True} if body is None else body
+    return http.post(gateway.url + path, json=asked, headers=headers)
+
+
+async def events_from(answer: aiohttp.ClientResponse, number: int) -> bytes:
+    """Return the body of the first response with an answer up to so many events."""
+    body = b""
+    while len(ID_LINE.findall(body)) < number:
+        body += await answer.content.readany()
+    return body
+
+
+async def read_to(answer: aiohttp.ClientResponse, begun: bytes) -> bytes:
+    """Return the body of a response up to the last event of `begun`; deltas may be joined."""
+    last, body = ID_LINE.findall(begun)[-1], b""
+    while last not in ID_LINE.findall(body):
+        body += await answer.content.readany()
+    return body
+
+
+def message(body: bytes) -> tuple[Any, str | None]:
+    """Return what the SDK makes of a body, and the code of the error with which it ends."""
+    chunks, code = [], None
+    for chunk in data_of(body):
+        if "error" in chunk:
+            code = chunk["error"]["code"]
+        else:
+            chunks.append(chunk)
+    return chat_message(chunks), code
+
+
+EVENTS = chat_completion()
+WHOLE = b"".join(EVENTS)
+MESSAGE = message(WHOLE)  # of the whole answer
+BEGUN, _ = message(b"".join(EVENTS[:3]))  # of its first three events
+STOPPED = "gateway_stopped"

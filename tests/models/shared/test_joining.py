@@ -1,0 +1,225 @@
+"""Answers that one gateway writes and another one follows: joined before, during and after."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.models.answers import ID_LINE, response, without_ids
+from tests.models.provider import WHOLE as WHOLE_BODY
+from tests.models.provider import providing
+from tests.models.shared.gateways import (
+    KEY,
+    MESSAGE,
+    RESPONSES,
+    ask,
+    events_from,
+    message,
+    read_to,
+    two_gateways,
+)
+from tests.support.examples import examples
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from tests.support.processes import Headgate
+
+
+async def read(http: aiohttp.ClientSession, gateway: Headgate, key: str, **fields: str) -> object:
+    async with ask(http, gateway, key, **fields) as answer:
+        body: bytes = await answer.read()
+        assert answer.status == 200, body
+        return message(body)
+
+
+async def test_a_request_at_another_gateway_joins_while_the_head_is_awaited(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold_heads()
+        with two_gateways(provider, origin) as (one, other):
+            first = asyncio.create_task(read(http, one, "one"))
+            await until(lambda: len(provider.requests) == 1)
+            second = asyncio.create_task(read(http, other, "one"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(second), 0.3)
+            provider.allow_heads()
+            assert await first == await second == MESSAGE
+        assert len(provider.requests) == 1
+
+
+async def test_a_request_at_another_gateway_joins_a_running_answer_from_its_beginning(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer, ask(http, other) as joined:
+                begun = await events_from(answer, 3)
+                also_begun = await read_to(joined, begun)
+                assert joined.headers["X-Provider-Id"] == "req_7"
+                provider.allow(2)
+                also_begun += await joined.content.readany()  # while it runs
+                provider.allow()
+                body: bytes = await answer.read()
+                assert message(begun + body) == MESSAGE
+                assert message(also_begun + await joined.read()) == MESSAGE
+            assert await read(http, other, "one") == await read(http, one, "one") == MESSAGE
+        assert len(provider.requests) == 1
+
+
+async def test_a_reader_of_one_gateway_goes_on_at_another_behind_its_last_event(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer:
+                begun = await events_from(answer, 3)
+            last = ID_LINE.findall(begun)[-1].decode()
+            async with ask(http, other, Last_Event_ID=last) as rest:
+                assert rest.headers["Stream-Next-Offset"] == last
+                provider.allow()
+                assert message(begun + await rest.read()) == MESSAGE
+        assert len(provider.requests) == 1
+
+
+async def test_a_key_that_arrives_at_two_gateways_at_once_is_one_request_to_the_provider(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, other):
+            for number in range(examples(50)):
+                before = len(provider.requests)
+                key = f"key-{number}"
+                bodies = await asyncio.gather(
+                    *(read(http, gateway, key) for gateway in (one, other, one, other))
+                )
+                assert bodies == [MESSAGE] * 4
+                assert len(provider.requests) == before + 1
+
+
+async def test_a_refusal_of_the_provider_reaches_those_who_wait_at_another_gateway(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.statuses = [429]
+        provider.hold_heads()
+        with two_gateways(provider, origin) as (one, other):
+            first = asyncio.create_task(status(http, one))
+            await until(lambda: len(provider.requests) == 1)
+            second = asyncio.create_task(status(http, other))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(second), 0.3)
+            provider.allow_heads()
+            refused = await first
+            assert refused == await second
+            assert refused[0] == 429
+            assert len(provider.requests) == 1
+            assert await read(http, other, "one") == MESSAGE  # which calls the provider again
+        assert len(provider.requests) == 2
+
+
+async def status(http: aiohttp.ClientSession, gateway: Headgate) -> tuple[int, bytes]:
+    async with ask(http, gateway) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_a_provider_that_breaks_off_before_its_head_is_the_same_error_at_each_gateway(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.breaks_before_head = True
+        with two_gateways(provider, origin) as (one, other):
+            found = await asyncio.gather(status(http, one), status(http, other))
+            assert [code for code, _ in found] == [502, 502]
+
+
+async def test_an_answer_that_does_not_stream_is_joined_at_another_gateway(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.lingers = asyncio.Event()
+        with two_gateways(provider, origin, {"whole": True}) as (one, other):
+            plain = {"model": "m"}
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(whole(http, one, plain))
+                await until(lambda: len(provider.requests) == 1)
+                second = group.create_task(whole(http, other, plain))
+                provider.lingers.set()
+            assert first.result() == second.result() == WHOLE_BODY["/v1/chat/completions"]
+            assert await whole(http, other, plain) == WHOLE_BODY["/v1/chat/completions"]
+        assert len(provider.requests) == 1
+
+
+async def whole(http: aiohttp.ClientSession, gateway: Headgate, body: object) -> object:
+    async with ask(http, gateway, body=body) as answer:
+        return json.loads(await answer.read())
+
+
+async def test_a_response_is_retrieved_by_its_id_at_another_gateway_while_it_runs_and_later(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async def retrieved() -> bytes:
+        query = {"stream": "true", "starting_after": "1"}
+        url = f"{other.url}{RESPONSES}/resp_1"
+        async with http.get(url, params=query, headers=KEY) as answer:
+            assert answer.status == 200
+            return without_ids(await answer.read())
+
+    events = response()
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one, path=RESPONSES) as answer:
+                await events_from(answer, 3)
+                async with http.get(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as now:
+                    assert (await now.json())["status"] == "in_progress"
+                running = asyncio.create_task(retrieved())
+                await asyncio.sleep(0)
+                provider.allow()
+                assert await running == b"".join(events[2:])
+            assert await retrieved() == b"".join(events[2:])
+            async with http.get(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as now:
+                assert (await now.json())["status"] == "completed"
+        assert len(provider.requests) == 1
+
+
+async def test_a_key_that_came_with_another_request_at_another_gateway_is_refused(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, other):
+            await read(http, one, "one")
+            async with ask(http, other, body={"model": "else", "stream": True}) as refused:
+                assert refused.status == 422
+
+
+async def test_answers_of_one_chat_are_written_one_at_a_time_by_all_gateways(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, other):
+            chat = {"Headgate_Stream": "chat-1"}
+            assert await read(http, one, "a", **chat) == MESSAGE
+            provider.hold()
+            provider.allow(3)
+            async with ask(http, other, "b", **chat) as second:
+                await events_from(second, 3)
+                async with ask(http, one, "c", **chat) as busy:
+                    assert busy.status == 409
+                    assert (await busy.json())["code"] == "stream_busy"
+                async with ask(http, one, "b", **chat) as joined:
+                    provider.allow()
+                    assert message(await joined.read()) == MESSAGE
+            assert await read(http, one, "c", **chat) == MESSAGE
+            assert await read(http, other, "a", **chat) == MESSAGE
+        assert len(provider.requests) == 3
