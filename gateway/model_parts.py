@@ -6,7 +6,6 @@ client is for these only.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from gateway.proxies.route import ProxyRoute
 from gateway.proxies.signatures import UrlSignatures
 from gateway.runtime.route import RouteAccess
 from gateway.settings.arrays.model_route import route_of_streams
-from gateway.settings.reading.files import secret_text
+from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.web.handlers.model_handlers import ModelHandlers
 from gateway.web.handlers.proxy_handlers import ProxyHandlers
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["AnswerRoutes", "ModelHandlers", "ModelRoute", "ProxyHandlers", "ProxyRoute"]
 
 _LONGEST_KEY = 4096  # bytes; the keys of providers have about 200
-_SHORTEST_SECRET = 32  # characters; a random one of letters and digits has 190 bits
-_READABLE_BY_OTHERS = 0o007
 
 
 class AnswerRoutes:
@@ -77,7 +74,10 @@ class AnswerRoutes:
         authorities: Authorities,
         earlier: Sequence[AnswerRoute],
     ) -> AnswerRoute:
-        secret = read_secret(proxy.secret_file)
+        try:
+            secret = signing_secret(proxy.secret_file)
+        except (OSError, ValueError) as error:
+            raise StartError(f"secret_file {proxy.secret_file} {error}") from None
         signatures = UrlSignatures(secret, proxy.url_lifetime, self._shared.clock)
         kinds = settings.auth_of(proxy)
         verifier = _verifier(kinds, authorities, self._shared)
@@ -130,22 +130,6 @@ def _streams(
     streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
     assert isinstance(streams, HostedRoute), "the settings allow no other"
     return streams
-
-
-def read_secret(path: str) -> str:
-    """Return the secret in a file that signs URLs. Raises StartError.
-
-    Whoever can read it can read every stream of the proxy, so other users must not.
-    """
-    try:
-        if os.stat(path).st_mode & _READABLE_BY_OTHERS:  # noqa: PTH116 - Path raises on odd names
-            raise StartError(f"{path} has a secret, and other users may read it: chmod o= {path}")
-        secret = secret_text(path, _LONGEST_KEY)
-    except (OSError, ValueError) as error:
-        raise StartError(f"the secret in {path} cannot be read: {error}") from None
-    if len(secret) < _SHORTEST_SECRET or not secret.isprintable():
-        raise StartError(f"{path} must have a secret of at least {_SHORTEST_SECRET} characters")
-    return secret
 
 
 def read_key(path: str) -> str:

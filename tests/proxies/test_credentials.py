@@ -218,7 +218,7 @@ async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
 @pytest.mark.parametrize(
     ("mode", "text", "sentence"),
     [
-        (0o644, "s" * 48, "other users may read it"),
+        (0o644, "s" * 48, "must not be readable by other users"),
         (0o600, "short", "at least 32 characters"),
         (0o600, "", "at least 32 characters"),
     ],
@@ -242,7 +242,10 @@ MISTAKES = {
     "streams on no route": ({"streams": "/v2"}, "must be the prefix of one of the routes"),
     "a host that is none": ({"allow": ["https://a.example/path"]}, "an allowed host has no path"),
     "any host": ({"allow": ["*"]}, "must be"),
-    "a secret file that is missing": ({"secret_file": "/nowhere/key"}, "/nowhere/key cannot be"),
+    "a secret file that is missing": (
+        {"secret_file": "/nowhere/key"},
+        "must be a file that can be read",
+    ),
 }
 
 

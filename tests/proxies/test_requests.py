@@ -163,6 +163,8 @@ async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
         "TE": "trailers",
         "Proxy_Authorization": "Basic x",
         "Accept_Encoding": "gzip",
+        "X_Forwarded_For": "192.0.2.1",
+        "X_Real_IP": "192.0.2.1",
         "Cookie": "headgate_session=1; theirs=2",
     }
     async with serving() as upstream:
@@ -182,6 +184,7 @@ async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
         assert not {"x-hop", "te", "proxy-authorization", "transfer-encoding"} & got.keys()
         assert not [name for name in got if name.startswith("upstream-")]
         assert TOKEN not in str(got)
+        assert "192.0.2.1" not in str(got)
 
 
 async def test_the_client_s_own_authorization_is_not_passed_on(

@@ -374,6 +374,28 @@ async def test_a_response_that_is_compressed_unasked_is_an_error(
                 assert (await answer.json())["error"]["code"] == "UPSTREAM_ERROR"
 
 
+async def test_a_client_that_leaves_before_the_head_ends_the_request(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with serving() as upstream:
+        upstream.is_silent = True
+        with gateway_with_proxy(tmp_path) as gateway:
+            asking = asyncio.ensure_future(_status_of_creation(http, gateway, upstream.url))
+            await until(lambda: bool(upstream.requests))
+            asking.cancel()
+            await asyncio.wait_for(upstream.has_left.wait(), 10)
+            await until(lambda: _has_no_streams(http, gateway))
+
+
+async def _status_of_creation(http: aiohttp.ClientSession, gateway: Headgate, url: str) -> int:
+    async with create(http, gateway, url) as answer:
+        return int(answer.status)
+
+
+async def _has_no_streams(http: aiohttp.ClientSession, gateway: Headgate) -> bool:
+    return await stream_names(http, gateway) == []
+
+
 async def test_more_responses_than_may_run_for_a_token_are_refused(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ class Upstream:
         self.fields: Mapping[str, str] = {"Content-Type": "text/event-stream"}
         self.parts: Sequence[bytes] = (b"data: one\n\n", b"data: two\n\n")
         self.cuts_after: int | None = None  # parts, then it breaks the connection
+        self.sent = 0  # parts
         self.is_silent = False  # it never sends a head
         self.has_left = asyncio.Event()  # once a client was gone before the end
         self._allowed: asyncio.Semaphore | None = None
@@ -65,6 +66,7 @@ class Upstream:
                 request.transport.abort()
                 break
             await answer.write(part)
+            self.sent += 1
         if self._allowed is not None:
             await self._allowed.acquire()
         return answer

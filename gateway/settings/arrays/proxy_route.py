@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from gateway.errors import DestinationRefused
 from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from gateway.settings.auth import Auth
+from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     AS_TEXT,
     Count,
@@ -17,11 +19,14 @@ from gateway.settings.reading.kinds import (
     ValueKind,
     WholeSeconds,
 )
-from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
 from gateway.settings.reading.values import TextPattern, Validator
 
 PROXIES_KIND = "an array of tables, each with prefix, streams, allow and secret_file"
+# A random one of letters and digits has 190 bits. What is read of a file is bounded.
+SHORTEST_SECRET, LONGEST_SECRET = 32, 4096
+_READABLE_BY_OTHERS = 0o007
 HOST_KIND = "[SCHEME://]HOST[:PORT] or such a host with *. before it"
 
 
@@ -113,7 +118,27 @@ class ProxySettings(Table):
         description="Most responses that are written at once for one token.",
     )
 
+    @checks("secret_file")
+    @classmethod
+    def _check_secret_file(cls, path: str, context: ValueContext) -> str:
+        if isinstance(context.look, files.Look):
+            signing_secret(path)
+        return path
+
     @property
     def allowed_hosts(self) -> AllowedHosts:
         """The hosts that get requests."""
         return AllowedHosts(map(allowed_host, self.allow), map(allowed_host, self.allow_inside))
+
+
+def signing_secret(path: str) -> str:
+    """Return the secret in a file that signs URLs. Raises ValueError, which does not show it.
+
+    Whoever can read it can read every stream of the proxy, so other users must not.
+    """
+    secret = files.secret_text(path, LONGEST_SECRET + 1)
+    if os.stat(path).st_mode & _READABLE_BY_OTHERS:  # noqa: PTH116 - Path raises on odd names
+        raise ValueError(f"must not be readable by other users: chmod o= {path}")
+    if not SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET or not secret.isprintable():
+        raise ValueError(f"must be a file with at least {SHORTEST_SECRET} characters on one line")
+    return secret

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 UPSTREAM_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# What is replaced, and what a proxy in front says of the client.
 _NOT_FORWARDED = frozenset(
-    {"host", "authorization", "accept-encoding", URL.lower(), METHOD.lower(), AUTHORIZATION.lower()}
+    {
+        *("host", "authorization", "accept-encoding"),
+        *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
+        *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        "x-real-ip",
+    }
 )
 
 
@@ -85,6 +91,7 @@ class ProxyHandlers:
             return RouteAnswer(asked, cache_status.OTHER_METHOD)
         await in_task()
         answer = await route.answers.answer_to(asked)
+        request.limit_grace(0.0)
         try:
             head = await answer.wait_for_head()
         except asyncio.CancelledError:

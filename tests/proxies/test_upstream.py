@@ -1,0 +1,62 @@
+"""The bytes of an upstream's response that have come when nobody reads on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from gateway.model_parts import AnswerRoutes
+from gateway.models.answer import ABORTED, WrittenAnswer
+from gateway.models.answers import AnswerRequest
+from gateway.settings import Settings
+from tests.proxies.serving import proxies, written
+from tests.proxies.upstream import serving
+from tests.streams.gated_log import GatedLog, turns
+from tests.support.waiting import until
+from tests.web.serving import serving as serving_streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.models.answer_route import AnswerRoute
+
+
+async def begun(route: AnswerRoute, url: str) -> WrittenAnswer:
+    """Return an answer of the upstream at `url`, once its head has come."""
+    request = AnswerRequest(b"", None, url, "/", CIMultiDict(), b"", None, is_plain=True)
+    answer = await route.answers.answer_to(request)
+    await answer.wait_for_head()
+    assert isinstance(answer, WrittenAnswer), "no answer is stored yet"
+    return answer
+
+
+async def test_bytes_that_come_while_the_log_is_slow_are_stored_at_an_abort(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path)
+    settings = Settings(proxies=proxies(tmp_path, {"auth": "none"}))
+    log = GatedLog()
+    async with serving() as upstream, serving_streams(log) as gateway:
+        upstream.parts = [b"one", b"two", b"three"]
+        upstream.hold()
+        makes = AnswerRoutes(gateway.shared)
+        (route,) = makes.make(settings, [gateway.route], gateway.authorities)
+        await route.open()
+        try:
+            answer = await begun(route, upstream.url)
+            log.commits.clear()
+            upstream.allow(1)
+            await until(lambda: answer.counts.size == len(b"one"))
+            upstream.allow(2)
+            await until(lambda: upstream.sent == 3)
+            await turns()  # in which the client receives what was sent on loopback
+            answer.stop(ABORTED)
+            log.commits.set()
+            await answer.wait_for_end()
+            data = b"".join([part async for part in route.streams.chunks(answer.name)])
+            assert data == b"onetwothree"
+            assert answer.counts.outcome == "aborted"
+        finally:
+            log.commits.set()
+            await route.close()
