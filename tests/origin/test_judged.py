@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -11,9 +12,11 @@ from aiohttp import web
 
 from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
 from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from tests.tls.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from gateway.errors import DestinationRefused
     from gateway.origin.judged.connector import LookUp
@@ -38,11 +41,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     server = Server()
     runner = web.ServerRunner(web.Server(server.handle))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     server.port = runner.addresses[0][1]
     try:
@@ -51,12 +54,17 @@ async def serving() -> AsyncIterator[Server]:
         await runner.cleanup()
 
 
-async def get(hosts: AllowedHosts, url: str, look_up: LookUp = addresses_of) -> str:
+async def get(
+    hosts: AllowedHosts,
+    url: str,
+    look_up: LookUp = addresses_of,
+    trust: ssl.SSLContext | bool = True,
+) -> str:
     """Return the body of a response, over a judged connection."""
     connector = JudgedConnector(hosts, look_up=look_up)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.get(url) as response,
+        session.get(url, ssl=trust) as response,
     ):
         return await response.text()
 
@@ -117,3 +125,23 @@ async def test_a_name_that_cannot_be_looked_up_is_no_refusal() -> None:
         raise OSError("no such name")
 
     assert await refused(OPEN, "http://nowhere.example/", looked_up) is None
+
+
+async def test_the_certificate_has_to_name_the_host_and_not_the_judged_address(
+    tmp_path: Path,
+) -> None:
+    async def looked_up(*_: object) -> list[str]:
+        return ["127.0.0.1"]
+
+    authority = Authority("Ours", tmp_path / "ca.pem")
+    files = authority.issue().write(tmp_path)  # for localhost and 127.0.0.1
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    trust = ssl.create_default_context(cafile=str(authority.file))
+    hosts = AllowedHosts([], [allowed_host("localhost:*"), allowed_host("other.example:*")])
+    async with serving(context) as server:
+        url = f"https://localhost:{server.port}/"
+        assert await get(hosts, url, looked_up, trust) == "inside"
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await get(hosts, f"https://other.example:{server.port}/", looked_up, trust)
+        assert server.connections == 1

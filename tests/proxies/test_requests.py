@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxies.serving import PREFIX, SERVICE, TOKEN, create, created, gateway_with_proxy
+from tests.proxies.serving import (
+    PREFIX,
+    SERVICE,
+    TOKEN,
+    create,
+    created,
+    gateway_with_proxy,
+    proxies,
+    written,
+)
 from tests.proxies.upstream import serving
+from tests.support.processes import AT_ONCE, HEADGATE, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,3 +277,20 @@ async def test_an_open_proxy_needs_signatures_alone(
                 assert answer.status == 200
             async with http.patch(f"{url}?action=abort") as answer:
                 assert answer.status == 401
+
+
+def test_the_check_of_the_settings_lists_the_hosts_of_a_proxy(tmp_path: Path) -> None:
+    hosts = {"allow": ["api.openai.com"], "allow_inside": ["http://127.0.0.1:*"]}
+    environment = {**written(tmp_path), "HEADGATE_PROXIES": proxies(tmp_path, hosts)}
+    checked = run([HEADGATE, "check"], environment={**os.environ, **AT_ONCE, **environment})
+    assert checked.returncode == 0, checked.stderr
+    line = "responses of api.openai.com, http://127.0.0.1:* in /v1/stream/proxied"
+    assert line in checked.stdout.decode()
+
+
+def test_the_check_of_the_settings_refuses_a_secret_that_others_may_read(tmp_path: Path) -> None:
+    environment = {**written(tmp_path), "HEADGATE_PROXIES": proxies(tmp_path)}
+    (tmp_path / "signing.secret").chmod(0o644)
+    checked = run([HEADGATE, "check"], environment={**os.environ, **AT_ONCE, **environment})
+    assert checked.returncode != 0
+    assert b"must not be readable by other users" in checked.stdout + checked.stderr
