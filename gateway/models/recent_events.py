@@ -36,8 +36,9 @@ class RecentEvents:
             return b""
         if not self._parts or position < self._parts[0][0]:
             return None
-        return b"".join(
-            part[max(0, position - begin) :]
-            for begin, part in self._parts
-            if begin + len(part) > position
-        )
+        found: list[bytes] = []
+        for begin, part in reversed(self._parts):  # a reader that keeps up lacks the last ones
+            if begin + len(part) <= position:
+                break
+            found.append(part[max(0, position - begin) :])
+        return b"".join(reversed(found))
