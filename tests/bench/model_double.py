@@ -68,7 +68,7 @@ class Call(asyncio.Protocol):
         self._transport: Any = None
         self._received = b""
         self._left = 0  # events
-        self._begin = self._end = b""
+        self._event_head = self._event_tail = b""
         self._is_paused = False
         self._is_gone = False
 
@@ -99,8 +99,8 @@ class Call(asyncio.Protocol):
         self._left = asked["tokens"]
         text = b"t" * asked.get("size", 4)
         length = len(_BEFORE) + len(text) + len(_BETWEEN) + _STAMP + len(_AFTER)
-        self._begin = b"%x\r\n%b%b%b" % (length, _BEFORE, text, _BETWEEN)
-        self._end = _AFTER + b"\r\n"
+        self._event_head = b"%x\r\n%b%b%b" % (length, _BEFORE, text, _BETWEEN)
+        self._event_tail = _AFTER + b"\r\n"
         self._transport.write(HEAD)
         if rate := asked.get("per_second", 0):
             self._ticker.add(self, rate)
@@ -132,7 +132,7 @@ class Call(asyncio.Protocol):
 
     def _event(self) -> bytes:
         stamp = b"%020d" % time.monotonic_ns()
-        return b"%b%b%b" % (self._begin, stamp, self._end)
+        return b"%b%b%b" % (self._event_head, stamp, self._event_tail)
 
 
 def _lengths(head: bytes) -> Iterator[int]:
