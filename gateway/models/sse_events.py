@@ -51,15 +51,15 @@ class WholeEvents:
         return bytes(self._rest)
 
 
-def _ends(data: bytes | bytearray, begin: int = 0) -> Iterator[int]:
+def _ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
     """Yield the positions behind the ends of events. Most providers send no CR."""
-    if data.find(b"\r", begin) >= 0:
-        for found in _END.finditer(data, begin):
+    if data.find(b"\r", position) >= 0:
+        for found in _END.finditer(data, position):
             yield found.end()
         return
-    while (found_at := data.find(b"\n\n", begin)) >= 0:
-        begin = found_at + 2
-        yield begin
+    while (found_at := data.find(b"\n\n", position)) >= 0:
+        position = found_at + 2
+        yield position
 
 
 def events_of(data: bytes) -> Iterator[bytes]:
