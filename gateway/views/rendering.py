@@ -62,10 +62,10 @@ class ViewRendering:
             for group in self._renderer.groups(record.data, record.end, state.offset):
                 if group is not None:
                     found.append(group)
+                    self._hold(group)
                 yield
             self.position = record.end
         self.is_torn = False
-        self._hold(found)
         return found
 
     def close(self, state: StreamState) -> list[Group]:
@@ -74,14 +74,14 @@ class ViewRendering:
             return []
         self.is_closed = True
         found = self._renderer.closing(state.tail, state.offset)
-        self._hold(found)
+        for group in found:
+            self._hold(group)
         return found
 
-    def _hold(self, groups: list[Group]) -> None:
-        for group in groups:
-            self._ends.append(group.end)
-            self._datas.append(group.data)
-        self._grow(sum(GROUP_BYTES + len(group.data) for group in groups))
+    def _hold(self, group: Group) -> None:
+        self._ends.append(group.end)
+        self._datas.append(group.data)
+        self._grow(GROUP_BYTES + len(group.data))
         self._store.shrink()
 
     def trim(self, size: int) -> None:

@@ -16,6 +16,7 @@ from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
+from gateway.views.messages import Group
 from gateway.views.replays import render_chunk
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Traffic
-    from gateway.views.messages import Group
     from gateway.views.rendering import ViewRendering
     from gateway.views.replays import Replays
 
@@ -172,7 +172,9 @@ class ViewFeed(Feed[StreamState, Any]):
         is_closed = self.rendering.is_closed
         if groups or is_closed != self.closed:
             end = self.rendering.end
-            super().publish(self._latest, end, groups, closed=is_closed, trace_id=trace_id)
+            # One for all: a chunk may have thousands, which readers are not sent one by one.
+            news = [Group(end, b"".join([group.data for group in groups]))] if groups else []
+            super().publish(self._latest, end, news, closed=is_closed, trace_id=trace_id)
 
     async def _read(self) -> None:
         """Render from the log until the stream's tail."""
