@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 from headgate.records import RunState, told
 from headgate.runs.adapters.parts import ModelFailed
+from headgate.runs.adapters.plain import known
 from headgate.runs.formats.ai_sdk import AiSdk, AiSdkWriter
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.formats.ui_protocol import fault
@@ -38,6 +39,7 @@ class AnswerChunks:
         self._thread = thread
         self._writer = AiSdkWriter()
         self._is_open = self._has_failed = False
+        self._run_end = _FINISHED  # as the record of a run has it
 
     def event(self, name: bytes, data: bytes, offset: Callable[[], str]) -> list[Chunk]:
         """Return the chunks for a server-sent event at `offset`; unknown events have none."""
@@ -76,21 +78,20 @@ class AnswerChunks:
         """Return the chunks that end an answer which is open."""
         if not self._is_open:
             return []
-        chunks = [*self._closing()]
+        chunks = self._closing()
         if self._has_failed:
-            chunks.append({"type": "finish", "finishReason": "error"})
+            chunks = [*chunks, {"type": "finish", "finishReason": "error"}]
         else:
-            chunks += _ending(_FINISHED, self._writer.finish_reason)
+            chunks = [*chunks, *_ending(self._run_end, self._writer.finish_reason)]
         self._reset()
         return chunks
 
     def _record(self, record: Told, offset: Callable[[], str]) -> list[Chunk]:
-        """Return the end of a run that has no `finish` itself."""
+        """Take the end of a run, which may be followed by the chunks that say so."""
         if record.end is None:
             return []
-        if record.end.status == "finished" or (self._is_open and self._has_failed):
-            return self.close()
-        return self._end(record.end, offset) if self._is_open else []
+        self._run_end = record.end
+        return [] if record.end.status == "finished" else self._beginning(offset)
 
     def _edge(self, chunk: Chunk, offset: Callable[[], str]) -> list[Chunk]:
         """Return the `start` or the `finish` that a run has written."""
@@ -102,7 +103,12 @@ class AnswerChunks:
         if is_start:
             named = message_id if isinstance(message_id, str) and message_id else None
             return [*self._beginning(offset, named), *between]
-        return [*between, *self.close()] if self._is_open else []
+        if not self._is_open:
+            return []
+        reason = known(finishReason=chunk.get("finishReason"))
+        chunks = [*between, *self._closing(), {"type": "finish", **reason}]
+        self._reset()
+        return chunks
 
     def _beginning(self, offset: Callable[[], str], message_id: str | None = None) -> list[Chunk]:
         if self._is_open:
@@ -123,6 +129,7 @@ class AnswerChunks:
     def _reset(self) -> None:
         self._writer = AiSdkWriter()
         self._is_open = self._has_failed = False
+        self._run_end = _FINISHED
 
 
 def _ending(state: RunState, finish_reason: str | None) -> list[Any]:

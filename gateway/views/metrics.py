@@ -23,6 +23,7 @@ DROPPED = counter(
     "Rendered views that had to make room in memory, in whole or in part.",
     "route",
 )
+DECLARED = (RENDERED, BYTES, DROPPED)
 
 
 def samples(prefix: str, store: RenderingStore) -> Iterator[Sample]:

@@ -25,6 +25,7 @@ from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
 from gateway.telemetry.traffic import OPERATIONS
 from gateway.tls import certificate_files, handshakes
+from gateway.views import metrics as view_metrics
 from gateway.web.metrics import LAG, OF_SHARED
 from gateway.web.principal_metrics import OF_ACCOUNT
 from tests.access.guarded import token, tokens_file
@@ -74,6 +75,7 @@ DECLARED = (
     *hosted_metrics.DECLARED,
     *run_metrics.DECLARED,
     *model_metrics.DECLARED,
+    *view_metrics.DECLARED,
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,

@@ -77,20 +77,28 @@ def test_events_with_values_of_wrong_types_make_valid_views(seed: int) -> None:
         assert rendered(view, records) == body
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_json_messages_of_any_shape_make_valid_views(seed: int) -> None:
+def chunks_of_any_shape(seed: int) -> list[bytes]:
+    """Return JSON messages that look like chunks of UI messages, in any order."""
     chance = random.Random(seed)
     types = ["start", "finish", "text-start", "text-delta", "text-end", "error", "abort"]
-    types += ["tool-input-available", "tool-output-available", "data-x", "start-step", "reset-step"]
+    types += ["reasoning-start", "reasoning-delta", "reasoning-end", "tool-input-start"]
+    types += ["tool-input-delta", "tool-input-available", "tool-output-available"]
+    types += ["data-x", "start-step", "finish-step", "reset-step", "file", "message-metadata"]
+    keys = ("id", "delta", "toolCallId", "toolName", "input", "output", "errorText", "messageId")
     records = []
     for _ in range(60):
         chunk: dict[str, object] = {"type": chance.choice(types)}
-        for key in ("id", "delta", "toolCallId", "toolName", "input", "output", "errorText"):
-            if chance.random() < 0.6:
-                chunk[key] = chance.choice(["a", "b", *WRONG])
+        for key in (*keys, "inputTextDelta", "messageMetadata", "url", "mediaType"):
+            if chance.random() < 0.8:
+                chunk[key] = chance.choice(["a", "b"]) if chance.random() < 0.9 else {}
         records.append(json.dumps(chunk).encode())
+    return records
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_json_messages_of_any_shape_make_valid_views(seed: int) -> None:
     for view in VIEWS:
-        body = rendered(view, records, JSON)
+        body = rendered(view, chunks_of_any_shape(seed), JSON)
         if view != "text":
             values(view_events(body))
 

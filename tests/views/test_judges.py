@@ -15,8 +15,8 @@ from gateway.models.dialects.contract import EarlyEnd
 from tests.client.runs.recordings import CASES
 from tests.models import answers
 from tests.support.processes import NODE, ROOT
-from tests.views.reading import complete, rendered, view_events
-from tests.views.test_hostile_streams import with_wrong_types
+from tests.views.reading import EVENTS, JSON, complete, rendered, view_events
+from tests.views.test_hostile_streams import chunks_of_any_shape, with_wrong_types
 
 PROGRAM = ROOT / "tests" / "node" / "view_messages.mjs"
 FIRST = 10  # events, before the provider of some answers breaks off
@@ -28,8 +28,28 @@ ANSWERS = {
     "responses": answers.response(),
     "messages": answers.message(),
 }
+KEYS = {"aiSdk": "ai-sdk", "agUi": "ag-ui"}
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 RECORDED = {f"{one.api}-{one.name}": [*one.bodies] for one in CASES if one.bodies}
+
+
+STOPPED = {
+    "json-stopped": [
+        json.dumps(one).encode()
+        for one in (
+            {"type": "start", "messageId": "m"},
+            {"type": "text-start", "id": "t"},
+            {"type": "text-delta", "id": "t", "delta": "Once"},
+            {"type": "abort"},
+            {"type": "finish"},
+        )
+    ]
+}
+
+
+def type_of(name: str) -> str:
+    """Return the content type of a stream."""
+    return JSON if name.startswith("json-") else EVENTS
 
 
 def failed(name: str) -> list[bytes]:
@@ -50,7 +70,8 @@ def streams() -> dict[str, list[bytes]]:
     found = {**ANSWERS, **RECORDED, **{f"{name}-failed": failed(name) for name in ANSWERS}}
     chat = [*ANSWERS.values(), failed("messages"), ANSWERS["chat"]]
     found["a-chat"] = [record for one in chat for record in (*one, PARTING)]
-    return found | {f"hostile-{seed}": hostile(seed) for seed in range(100)}
+    found |= {f"hostile-{seed}": hostile(seed) for seed in range(100)}
+    return found | {f"json-{seed}": chunks_of_any_shape(seed) for seed in range(100)} | STOPPED
 
 
 @cache
@@ -58,8 +79,8 @@ def judged() -> dict[str, Any]:
     """Return what the clients make of the streams: one process judges them all."""
     found = streams()
     cases = [
-        {"aiSdk": rendered("ai-sdk", one).decode(), "agUi": rendered("ag-ui", one).decode()}
-        for one in found.values()
+        {key: rendered(view, one, type_of(name)).decode() for key, view in KEYS.items()}
+        for name, one in found.items()
     ]
     out = subprocess.run(
         [NODE, PROGRAM], input=json.dumps(cases).encode(), capture_output=True, check=True
@@ -109,6 +130,12 @@ def test_a_failed_answer_is_an_error_to_both_clients_behind_what_it_has_said(nam
     said = rendered("text", failed(name)).decode()
     assert said
     assert TEXT.startswith(said)
+
+
+def test_a_stopped_run_is_cancelled_for_an_agent() -> None:
+    one = judged()["json-stopped"]
+    assert one["types"][-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert texts(one["messages"]) == "Once"
 
 
 def test_each_answer_of_a_chat_is_a_run_and_a_message_of_its_own() -> None:
