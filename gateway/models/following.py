@@ -91,13 +91,20 @@ class AnswerBody:
             elif is_over:
                 break
             else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(until):
-                        await answer.wait_beyond(position)
+                await self._wait_beyond(position, until)
         else:
             return  # the client goes on behind the last event that it got
         if rest := ids.rest():
             yield rest
+
+    async def _wait_beyond(self, position: int, until: float | None) -> None:
+        """Return once there are bytes behind a position, or the answer or the time is over."""
+        if until is None:  # a time-out for each event would take a twentieth of all time
+            await self._answer.wait_beyond(position)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._answer.wait_beyond(position)
 
     async def _folded(self) -> AsyncIterator[bytes]:
         """Yield the events that are stored already, folded; those that follow come as they are."""

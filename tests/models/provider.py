@@ -25,6 +25,8 @@ ANSWERS = {
 RETRIEVED = "/v1/responses/resp_1"
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
 ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
+FLOOD_BYTES = 64 << 10
+FLOOD = b"data: " + b"f" * (FLOOD_BYTES - 8) + b"\n\n"
 PLAIN = "m"
 TOOLS = "tools"  # the model whose answers have tool calls and reasoning
 WHOLE_CHAT = {
@@ -63,6 +65,8 @@ class Provider:
         self.lingers: asyncio.Event | None = None  # awaited before the end of an answer
         self.cuts_after: int | None = None  # events, then it breaks the connection
         self.cuts: list[int] = []  # the same of the next responses, each in bytes
+        self.flood = 0  # events of FLOOD_BYTES, as fast as they are taken, instead of an answer
+        self.sent = 0  # of these
         self.skips = 0  # events that are missing where it resumes; below 0, that are doubled
         self._heads = asyncio.Event()  # awaited before a head
         self._heads.set()
@@ -120,12 +124,20 @@ class Provider:
             raise
         return web.json_response(WHOLE[request.path])
 
+    async def _flooded(self, answer: web.StreamResponse) -> web.StreamResponse:
+        for _ in range(self.flood):
+            await answer.write(FLOOD)
+            self.sent += 1
+        return answer
+
     async def _stream(
         self, request: web.BaseRequest, events: Sequence[bytes]
     ) -> web.StreamResponse:
         await self._heads.wait()
         answer = web.StreamResponse(headers=HEAD)
         await answer.prepare(request)
+        if self.flood:
+            return await self._flooded(answer)
         assert request.transport is not None
         left = self.cuts.pop(0) if self.cuts else None
         try:

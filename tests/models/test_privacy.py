@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from multidict import CIMultiDict
 
-from gateway.model_parts import AnswerRoutes
-from gateway.models.answers import AnswerRequest
-from gateway.settings import Settings
 from tests.models.answers import chat_completion, without_ids
+from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
-from tests.models.serving import OPENAI, STREAMS, gateway_before, models
+from tests.models.serving import OPENAI, STREAMS, gateway_before
 from tests.support.waiting import until
 from tests.web.serving import get, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import aiohttp
 
     from gateway.models.answer_route import AnswerRoute
-    from tests.models.provider import Provider
     from tests.support.processes import Headgate
     from tests.web.serving import Serving
 
@@ -147,31 +141,9 @@ async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> Non
 # ---------------------------------------------------------------- time to live
 
 
-@contextlib.asynccontextmanager
-async def model_route(provider: Provider, gateway: Serving) -> AsyncIterator[AnswerRoute]:
-    """Make a model route in this process, whose clock the test sets."""
-    table = json.loads(models(provider, {"ttl": ANSWER_S}))[:1]
-    settings = Settings(models=table)
-    (route,) = AnswerRoutes(gateway.shared).make(settings, [gateway.route], gateway.authorities)
-    await route.open()
-    try:
-        yield route
-    finally:
-        await route.close()
-
-
 async def answered(route: AnswerRoute) -> str:
     """Return the name of the stream with the answer to the same request as ever."""
-    request = AnswerRequest(
-        b"owner",
-        "one",
-        "/v1/chat/completions",
-        "/v1/chat/completions",
-        CIMultiDict({"Content-Type": "application/json"}),
-        json.dumps(BODY).encode(),
-        "m",
-    )
-    answer = await route.answers.answer_to(request)
+    answer = await route.answers.answer_to(request_of("one"))
     await answer.wait_for_end()
     return answer.name
 
@@ -185,7 +157,11 @@ def deadline(gateway: Serving, name: str) -> float:
 
 
 async def test_reads_of_an_answer_renew_its_record_so_that_its_key_joins_it() -> None:
-    async with providing() as provider, serving() as gateway, model_route(provider, gateway) as it:
+    async with (
+        providing() as provider,
+        serving() as gateway,
+        model_route(provider, gateway, ttl=ANSWER_S) as it,
+    ):
         name = await answered(it)
         for _ in range(4):
             gateway.clock.advance(READ_AFTER_S)
@@ -197,7 +173,11 @@ async def test_reads_of_an_answer_renew_its_record_so_that_its_key_joins_it() ->
 
 
 async def test_joins_renew_an_answer_and_without_reads_it_ends_with_its_record() -> None:
-    async with providing() as provider, serving() as gateway, model_route(provider, gateway) as it:
+    async with (
+        providing() as provider,
+        serving() as gateway,
+        model_route(provider, gateway, ttl=ANSWER_S) as it,
+    ):
         name = await answered(it)
         gateway.clock.advance(ANSWER_S + 1)
         assert (await gateway.ask(get(f"{STREAMS}/{name}"))).status == 404

@@ -194,6 +194,8 @@ async def test_every_field_that_a_node_sdk_gives_is_that_of_the_provider(*, whol
 
 # ---------------------------------------------------------------- programs that are killed
 
+# Else each start of a program compiles the modules of an SDK anew.
+ENVIRONMENT = {it: os.environ[it] for it in os.environ if it != "PYTHONDONTWRITEBYTECODE"}
 PROGRAMS = {
     "Python": (sys.executable, "-m", "tests.models.sdk_program"),
     "Node.js": (str(NODE), str(NODE_CALLS), "text"),
@@ -208,7 +210,7 @@ async def started(program: str, *arguments: str) -> asyncio.subprocess.Process:
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**ENVIRONMENT, "PYTHONIOENCODING": "utf-8"},
     )
 
 
@@ -232,3 +234,18 @@ async def test_a_program_that_is_killed_in_the_middle_joins_its_answer_at_its_se
             assert output.decode() == TEXT
         assert len(provider.requests) == 1
         assert provider.left == 0
+
+
+@pytest.mark.parametrize(("call", "base"), BASES.items(), ids=BASES)
+async def test_a_node_sdk_raises_an_error_where_the_provider_breaks_off(
+    call: str, base: str
+) -> None:
+    async with providing() as provider:
+        provider.cuts_after = BEGINNINGS[call]
+        with gateway_before(provider) as gateway:
+            program = await started("Node.js", call, gateway.url + base, "one")
+            output, _ = await program.communicate()
+        text, _, error = output.decode().partition("\n")
+        assert text == "".join(WORDS[:2])
+        assert "the connection to the provider broke off" in error
+        assert program.returncode == 1

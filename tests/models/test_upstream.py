@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.models.answers import chat_completion, response, without_ids
-from tests.models.provider import providing
+from tests.models.in_process import model_route, request_of
+from tests.models.provider import FLOOD_BYTES, providing
 from tests.models.serving import OPENAI, gateway_before
+from tests.streams.gated_log import GatedLog
+from tests.support.waiting import at_rest, until
+from tests.web.serving import serving
 
 if TYPE_CHECKING:
     import aiohttp
@@ -315,3 +319,26 @@ async def test_events_that_a_provider_repeats_when_it_resumes_are_dropped(
             provider.cuts = [CUTS[4]]
             async with ask(http, gateway, RESPONSES, background=True) as answer:
                 assert without_ids(await answer.read()) == RESPONSE
+
+
+# ---------------------------------------------------------------- a log that is slow
+
+
+async def test_a_provider_whose_answer_is_stored_slowly_is_read_slowly() -> None:
+    log = GatedLog()
+    async with (
+        providing() as provider,
+        serving(log) as gateway,
+        model_route(provider, gateway) as route,
+    ):
+        provider.flood = 1000
+        answer = await route.answers.answer_to(request_of("one"))
+        await answer.wait_for_head()
+        await until(lambda: provider.sent > 0)
+        log.commits.clear()
+        # What the sockets of both take, and 128 KiB of the client.
+        assert await at_rest(lambda: provider.sent) < provider.flood / 2
+        log.commits.set()
+        await answer.wait_for_end()
+        assert answer.position == provider.flood * FLOOD_BYTES
+        assert provider.sent == provider.flood

@@ -1,0 +1,45 @@
+"""A model route in the process of the test, with a clock and a log that the test has in hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from gateway.model_parts import AnswerRoutes
+from gateway.models.answers import AnswerRequest
+from gateway.settings import Settings
+from tests.models.serving import models
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.models.answer_route import AnswerRoute
+    from tests.models.provider import Provider
+    from tests.web.serving import Serving
+
+CHAT = "/v1/chat/completions"
+
+
+@contextlib.asynccontextmanager
+async def model_route(
+    provider: Provider, gateway: Serving, **settings: object
+) -> AsyncIterator[AnswerRoute]:
+    """Make a model route that writes the streams of a gateway in this process."""
+    table = json.loads(models(provider, settings))[:1]
+    makes = AnswerRoutes(gateway.shared)
+    (route,) = makes.make(Settings(models=table), [gateway.route], gateway.authorities)
+    await route.open()
+    try:
+        yield route
+    finally:
+        await route.close()
+
+
+def request_of(key: str) -> AnswerRequest:
+    """Return a request for an answer with an Idempotency-Key; it is the same for each key."""
+    fields = CIMultiDict({"Content-Type": "application/json"})
+    body = json.dumps({"model": "m", "stream": True}).encode()
+    return AnswerRequest(b"owner", key, CHAT, CHAT, fields, body, "m")
