@@ -7,7 +7,8 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
 from gateway.live.contract import DataEvent
-from gateway.protocol.views import RENDERED
+from gateway.protocol.views import AG_UI, AI_SDK, RENDERED
+from gateway.views.folded_groups import fold_groups
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -20,6 +21,9 @@ STORE_BYTES = 64 << 20
 BASE_BYTES = 4096  # of a rendering without its bytes: the state of its renderer
 GROUP_BYTES = 200  # of a group besides its data
 LONGEST_PIECE = 64 * 1024  # sent to a reader that catches up in one write
+# A piece of that length or more is folded: some 40 deltas, below which there is little to gain.
+LEAST_FOLDED = 4096
+FOLDED = frozenset({AI_SDK, AG_UI})
 
 
 class ViewRendering:
@@ -41,6 +45,7 @@ class ViewRendering:
         self._store = store
         self._ends: list[str] = []
         self._datas: list[bytes] = []
+        self._folded: dict[str, DataEvent] = {}  # by the offset before them
 
     @property
     def end(self) -> str:
@@ -93,6 +98,8 @@ class ViewRendering:
         if count:
             self.start = self._ends[count - 1]
             del self._ends[:count], self._datas[:count]
+            for offset in [offset for offset in self._folded if not self.has(offset)]:
+                dropped += GROUP_BYTES + len(self._folded.pop(offset).rendered)
             self._grow(-dropped)
 
     def _grow(self, size: int) -> None:
@@ -105,18 +112,47 @@ class ViewRendering:
 
     def piece(self, offset: str) -> DataEvent | None:
         """Return the first groups behind an offset; None if there are none in memory."""
-        first = last = bisect_right(self._ends, offset)
-        if not self.has(offset) or first == len(self._ends):
+        groups = self._first_groups(offset)
+        if not groups:
             return None
+        return DataEvent(b"".join(self._datas[groups.start : groups.stop]), self._ends[groups[-1]])
+
+    def _first_groups(self, offset: str) -> range:
+        """Return the indices of the groups of a piece."""
+        first = last = bisect_right(self._ends, offset)
+        if not self.has(offset):
+            return range(0)
         size = 0
         while last < len(self._ends) and (last == first or size < LONGEST_PIECE):
             size += len(self._datas[last])
             last += 1
-        return DataEvent(b"".join(self._datas[first:last]), self._ends[last - 1])
+        return range(first, last)
 
-    def body(self, offset: str) -> bytes:
-        """Return all groups behind an offset."""
-        return b"".join(self._datas[bisect_right(self._ends, offset) :])
+    def ready_piece(self, offset: str) -> DataEvent | None:
+        """Return the first groups behind an offset, folded if they are many.
+
+        None if there are none in memory, or if they have to be folded first.
+        """
+        folded = self._folded.get(offset)
+        if folded is not None:
+            return folded
+        piece = self.piece(offset)
+        is_long = piece is not None and len(piece.rendered) >= LEAST_FOLDED
+        return None if is_long and self.key[1] in FOLDED else piece
+
+    def folding_steps(self, offset: str) -> Generator[None, None, DataEvent | None]:
+        """Fold the first groups behind an offset, in steps, and return them; None for none."""
+        groups = self._first_groups(offset)
+        if not groups:
+            return None
+        end = self._ends[groups[-1]]
+        folded = yield from fold_groups(self._datas[groups.start : groups.stop])
+        piece = DataEvent(folded, end)
+        if self.has(offset) and offset not in self._folded:
+            self._folded[offset] = piece
+            self._grow(GROUP_BYTES + len(folded))
+            self._store.shrink()
+        return piece
 
 
 class RenderingStore:

@@ -26,7 +26,22 @@ class Replays:
         self._reader = reader
         self._store = store
         self._flights: SingleFlight[DataEvent] = SingleFlight()
+        self._folds: SingleFlight[DataEvent | None] = SingleFlight()
         self._waiting: list[ViewRendering] = []
+
+    @property
+    def started_folds(self) -> int:
+        """Number of pieces that were folded."""
+        return self._folds.started
+
+    async def folded(self, rendering: ViewRendering, offset: str) -> DataEvent | None:
+        """Return the first groups behind an offset, folded if they are many; None for none."""
+        ready = rendering.ready_piece(offset)
+        if ready is not None:
+            return ready
+        turns = self._reader.table.turns
+        key = rendering, offset
+        return await self._folds.read(key, lambda: turns.run(rendering.folding_steps(offset)))
 
     async def piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
         """Return the first groups behind an offset; an empty piece if there are none."""

@@ -57,6 +57,11 @@ class RouteViews:
         self._for_events, self._for_text = replace(settings), replace(settings)
         self.renew(settings, max_response)
 
+    @property
+    def folded_pieces(self) -> int:
+        """Number of pieces of views that were folded."""
+        return self._replays.started_folds
+
     def renew(self, settings: FeedSettings, max_response: float) -> None:
         """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
         for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
@@ -112,8 +117,13 @@ class RouteViews:
         if state.size > LONGEST_WHOLE or is_sent_live:
             return None
         rendering = await self._whole.read(key, lambda: self._rendered(state, view))
-        offset = state.offset(start)
-        return rendering.body(offset) if rendering.has(offset) else None
+        offset, parts = state.offset(start), list[bytes]()
+        if not rendering.has(offset):
+            return None
+        while (piece := await self._replays.folded(rendering, offset)) is not None:
+            parts.append(piece.rendered)
+            offset = piece.end
+        return b"".join(parts)
 
     async def _rendered(self, state: StreamState, view: View) -> ViewRendering:
         rendering = self.store.acquire(view.name, state)

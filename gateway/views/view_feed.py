@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone, StreamNotFound
-from gateway.live.contract import LONGEST_ROUND, DataEvent
+from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.protocol.streams.state import StreamState
 from gateway.protocol.view_responses import text_trailers
@@ -17,6 +17,7 @@ from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
 from gateway.views.messages import Group
+from gateway.views.rendering import LONGEST_PIECE
 from gateway.views.replays import render_chunk
 
 if TYPE_CHECKING:
@@ -74,18 +75,18 @@ class ViewSource:
         """Return the groups as one piece; None if they are too long for one turn."""
         if not news:
             return []
-        if self.news_bytes(news) > LONGEST_ROUND:
+        if self.news_bytes(news) >= LONGEST_PIECE:  # read in pieces, which are folded
             return None
         return [DataEvent(b"".join(group.data for group in news), news[-1].end)]
 
     def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
         """Return the first groups behind an offset, if they are in memory."""
-        return self.rendering.piece(start)
+        return self.rendering.ready_piece(start)
 
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
-        """Render the first groups behind an offset again, because they had to make room."""
+        """Fold the first groups behind an offset, or render again what had to make room."""
         if self.rendering.has(start):
-            return self.rendering.piece(start) or DataEvent(b"", start)
+            return await self._replays.folded(self.rendering, start) or DataEvent(b"", start)
         return await self._replays.piece(self.rendering.key[1], stream, start)
 
     # No long-poll reads a view

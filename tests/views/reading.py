@@ -52,6 +52,19 @@ def values(events: Iterable[ViewEvent]) -> list[Any]:
     return [json.loads(one.data) for one in events if one.data != "[DONE]"]
 
 
+def summed(body: bytes) -> list[Any]:
+    """Return the values in the events of a view, with neighbouring deltas of a part added up."""
+    found: list[Any] = []
+    for value in values(view_events(body)):
+        name = next((name for name in ("delta", "inputTextDelta") if name in value), None)
+        last = found[-1] if found else {}
+        if name in last and {**last, name: ""} == {**value, name: ""}:
+            found[-1] = {**value, name: last[name] + value[name]}
+        else:
+            found.append(value)
+    return found
+
+
 def rendered(
     view: str, records: Sequence[bytes], content_type: str = EVENTS, *, closed: bool = True
 ) -> bytes:

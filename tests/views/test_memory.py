@@ -17,6 +17,7 @@ from tests.views.reading import (
     close,
     follow,
     rendered,
+    summed,
     to_the_end,
     view_events,
     written,
@@ -74,7 +75,7 @@ def test_a_rendering_without_readers_is_dropped_by_the_byte_that_is_one_too_many
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_a_view_that_is_over_the_bound_is_rendered_again_with_equal_bytes(view: str) -> None:
+async def test_a_view_that_is_over_the_bound_reaches_its_readers_with_equal_bytes(view: str) -> None:
     records = chat_completion(WORDS)
     async with serving() as gateway:
         store = store_of(gateway, 6000)
@@ -90,7 +91,6 @@ async def test_a_view_that_is_over_the_bound_is_rendered_again_with_equal_bytes(
         found = numbers(gateway)
         assert found["memory_bytes"] == store.bytes <= 6000
         assert found["dropped_total"] == store.dropped > 0
-        assert store.started[view] > 1
 
 
 async def test_a_reader_that_comes_behind_the_bound_goes_on_from_any_offset() -> None:
@@ -117,10 +117,10 @@ async def test_a_slow_reader_gets_all_of_a_view_whose_beginning_had_to_make_room
         for record in records[10:]:
             await gateway.ask(post("s", record, content_type=EVENTS))
         await close(gateway)
-        whole = rendered("ai-sdk", records)
-        assert await to_the_end(fast) == whole
+        whole = summed(rendered("ai-sdk", records))
+        assert summed(await to_the_end(fast)) == whole
         slow.resume()
-        assert await to_the_end(slow) == whole
+        assert summed(await to_the_end(slow)) == whole
 
 
 async def test_what_was_rendered_serves_later_readers_and_goes_on_where_it_ended() -> None:
@@ -161,7 +161,8 @@ async def test_equal_readers_of_a_closed_view_share_one_rendering() -> None:
         store = store_of(gateway, 1 << 20)
         await written(gateway, records)
         answers = await asyncio.gather(*(gateway.ask(get("s?view=ag-ui")) for _ in range(50)))
-        assert {answer.body for answer in answers} == {rendered("ag-ui", records)}
+        [body] = {answer.body for answer in answers}
+        assert summed(body) == summed(rendered("ag-ui", records))
         assert store.started["ag-ui"] == 1
 
 
