@@ -75,7 +75,9 @@ def test_a_rendering_without_readers_is_dropped_by_the_byte_that_is_one_too_many
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_a_view_that_is_over_the_bound_reaches_its_readers_with_equal_bytes(view: str) -> None:
+async def test_a_view_that_is_over_the_bound_reaches_its_readers_with_equal_bytes(
+    view: str,
+) -> None:
     records = chat_completion(WORDS)
     async with serving() as gateway:
         store = store_of(gateway, 6000)
