@@ -12,6 +12,7 @@ from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import TokenUsage
 from gateway.models.record import EndEntry, StreamRecord
 from gateway.models.shared.claims import ClaimedStreams
+from gateway.models.sse_events import events_of
 from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
@@ -167,25 +168,36 @@ class StoredAnswers:
         self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd
     ) -> EndEntry:
         """Write the end of an answer into its stream, and return it for the record."""
+        is_complete, usage = await self._contents(claim.name, request, end)
+        outcome: Outcome = "complete" if is_complete else "failed"
+        failure = None if is_complete else RESTARTED
         position = end.tail
         if not end.is_closed:
-            events = _failure(request)
+            events = []
+            if failure is not None and not request.is_plain:
+                events = [dialect_of(request.path).failure_event(request.path, failure)]
             position += len(b"".join(events))
-            events += record.parting(request, "failed", TokenUsage(), RESTARTED)
+            events += record.parting(request, outcome, usage, failure)
             closes = not request.is_in_named_stream
             appended = await claim.events.append_end(events, close=closes)
             if events and not appended.stored:
                 raise ClaimLost("another gateway has ended the answer")
-        outcome: Outcome = "complete" if request.is_whole else "failed"
-        reason = None if request.is_whole else RESTARTED.sentence
-        return EndEntry(outcome, self._clock(), TokenUsage(), position, reason)
+        reason = None if failure is None else failure.sentence
+        return EndEntry(outcome, self._clock(), usage, position, reason)
 
-
-def _failure(request: RequestEntry) -> list[bytes]:
-    """Return the event that says that the gateway stopped; none for a body without events."""
-    if request.is_whole or request.is_plain:
-        return []
-    return [dialect_of(request.path).failure_event(request.path, RESTARTED)]
+    async def _contents(
+        self, name: str, request: RequestEntry, end: StreamEnd
+    ) -> tuple[bool, TokenUsage]:
+        """Return whether all of an answer is in its stream, and the tokens that are counted."""
+        usage = TokenUsage()
+        if request.is_whole or request.is_plain:
+            return request.is_whole, usage
+        dialect, latest = dialect_of(request.path), b""
+        async for data, _ in self._streams.chunks(name, request.position, end):
+            dialect.add_usage(data, usage)
+            latest = data  # reads end behind whole events
+        *_, last = b"", *events_of(latest)
+        return dialect.is_last(request.path, last), usage
 
 
 def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[StoredAnswer]:

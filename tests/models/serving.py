@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.support.processes import Headgate
 
@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tests.models.provider import Provider
 
 OPENAI, ANTHROPIC = "/openai", "/anthropic"
 STREAMS = "/v1/stream/answers"
 
 
+class Serving(Protocol):
+    """A provider double."""
+
+    @property
+    def url(self) -> str:
+        """The URL of its API."""
+
+
 @contextlib.contextmanager
 def gateway_before(
-    provider: Provider,
+    provider: Serving,
     folder: Path | None = None,
     settings: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
@@ -42,7 +49,7 @@ def gateway_before(
         server.close()
 
 
-def models(provider: Provider, settings: Mapping[str, object] | None = None) -> str:
+def models(provider: Serving, settings: Mapping[str, object] | None = None) -> str:
     """Return the setting for the two routes."""
     common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
     openai = {"prefix": OPENAI, "dialect": "openai", **common}

@@ -31,6 +31,22 @@ def test_usage_is_what_the_provider_counted_last(
     assert usage == expected
 
 
+PATHS = {
+    "chat completion": "/v1/chat/completions",
+    "response": "/v1/responses",
+    "message": "/v1/messages",
+}
+
+
+@pytest.mark.parametrize("kind", USAGE)
+def test_the_last_event_of_an_answer_alone_is_known_as_the_last(kind: str) -> None:
+    dialect, answer, _ = USAGE[kind]
+    events = answer()
+    last = [event for event in events if DIALECTS[dialect].is_last(PATHS[kind], event)]
+    assert last == events[-1:]
+    assert not DIALECTS[dialect].is_last(PATHS[kind], b"")
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     "line",

@@ -41,6 +41,10 @@ class AnthropicDialect(Dialect):
         )
 
     @override
+    def is_last(self, path: str, event: bytes) -> bool:
+        return event.startswith(b"event: message_stop\n")
+
+    @override
     def add_usage(self, events: bytes, usage: TokenUsage) -> None:
         for event in data_objects(events, b'"usage"'):
             if not isinstance(event, dict):

@@ -52,6 +52,9 @@ class Dialect(Protocol):
     def add_usage(self, events: bytes, usage: TokenUsage) -> None:
         """Add the token counts in these events to `usage`."""
 
+    def is_last(self, path: str, event: bytes) -> bool:
+        """Return whether this is the last event of an answer to `path`."""
+
 
 def data_objects(events: bytes, marker: bytes) -> list[object]:
     """Return the JSON values of those data lines that contain `marker`; broken ones are left out.

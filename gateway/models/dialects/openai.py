@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd, TokenUsage
 
 RESPONSES = "/v1/responses"
+_LAST_OF_RESPONSE = tuple(
+    b"event: response.%b\n" % kind for kind in (b"completed", b"failed", b"incomplete")
+)
 
 
 class OpenAiDialect(Dialect):
@@ -53,6 +56,12 @@ class OpenAiDialect(Dialect):
             "error": error,
         }
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(event)
+
+    @override
+    def is_last(self, path: str, event: bytes) -> bool:
+        if path != RESPONSES:
+            return event.strip().removeprefix(b"data:").strip() == b"[DONE]"
+        return event.startswith(_LAST_OF_RESPONSE)
 
     @override
     def add_usage(self, events: bytes, usage: TokenUsage) -> None:

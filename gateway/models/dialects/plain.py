@@ -37,3 +37,8 @@ class PlainDialect(Dialect):
     @override
     def add_usage(self, events: bytes, usage: TokenUsage) -> None:
         """Add nothing: no tokens are counted."""
+
+    @override
+    def is_last(self, path: str, event: bytes) -> bool:
+        """Return False: there are no events."""
+        return False

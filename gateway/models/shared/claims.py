@@ -144,10 +144,12 @@ class Claim(ClaimedStreams):
 
     async def create_streams(self, prompt: bytes | None) -> None:
         """Create the streams of the answer that are not there yet. Raises HeadgateError."""
+        if self._request.is_in_named_stream:  # one without a record would be somebody else's
+            await self._add_request()
         # At once: each takes a commit.
         made = await asyncio.gather(
             self._create_events(),
-            self._add_request(),
+            *(() if self._request.is_in_named_stream else (self._add_request(),)),
             self._add_prompt(prompt),
             return_exceptions=True,  # all are over when the streams are deleted
         )

@@ -14,6 +14,7 @@ import pytest
 from tests.models.provider import providing
 from tests.models.shared.gateways import (
     BEGUN,
+    EVENTS,
     MESSAGE,
     MOST_S,
     STOPPED,
@@ -81,6 +82,25 @@ async def test_every_reader_hears_why_an_answer_ends_when_its_gateway_is_killed(
             ends = [it for it in await record_of(http, url) if it["entry"] == "end"]
             assert [it["outcome"] for it in ends] == ["failed"]
         assert len(provider.requests) == 1
+
+
+async def test_an_answer_that_has_its_last_event_is_complete_when_its_gateway_is_killed(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.lingers = asyncio.Event()
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer:
+                begun = await events_from(answer, len(EVENTS) - 1)
+                while b"[DONE]" not in begun:
+                    begun += await answer.content.readany()
+                url = answer.headers["Stream-URL"].replace(one.url, other.url)
+                async with ask(http, other) as joined:
+                    one.kill()
+                    assert message(await joined.read()) == MESSAGE
+            (end,) = [it for it in await record_of(http, url) if it["entry"] == "end"]
+            assert end["outcome"] == "complete"
+            assert end["usage"] == {"input_tokens": 9, "output_tokens": 12}
 
 
 async def test_readers_of_the_url_hear_of_a_killed_gateway_without_a_request_at_another(
