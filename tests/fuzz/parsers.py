@@ -10,9 +10,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 from headgate.events import EventDecoder
 from multidict import CIMultiDict
+from yarl import URL
 
 from gateway.backends.sqlite.records import ChunkBuilder, row_of
 from gateway.cache.rules.directives import (
@@ -34,6 +36,7 @@ from gateway.protocol.bodies.content import (
 )
 from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.http import forwarding
+from gateway.protocol.http.destinations import PORTS, destination_of
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_query, parse_query
 from gateway.protocol.http.target import canonical_target
@@ -184,6 +187,17 @@ def check_chunks(data: bytes) -> None:
         json.loads(value, parse_constant=_no_constant)
 
 
+def check_destination(data: bytes) -> None:
+    """Every parser takes a permitted URL for the same destination."""
+    with contextlib.suppress(HeadgateError):
+        found = destination_of(_text(data))
+        requested, split = URL(found.url, encoded=True), urlsplit(found.url)
+        assert requested.raw_host == split.hostname == found.host
+        assert requested.port == (split.port or PORTS[found.scheme]) == found.port
+        assert requested.raw_path_qs == found.target
+        assert destination_of(found.url) == found
+
+
 def check_rows(data: bytes) -> None:
     """A stored row gives the records that were written, or says that it is damaged."""
     head, body = data[:4].ljust(4, b"\0"), data[4:]
@@ -266,6 +280,16 @@ def check_answer(data: bytes) -> None:
 
 
 PARSERS = {
+    "destination": Parser(
+        check_destination,
+        (
+            b"http://user@a.example:80/%2e%2e/?a=b#c@127.0.0.1",
+            b"https://[::ffff:127.0.0.1]:443\\@a.example",
+            b"HTTP://0x7f.1./ http://017700000001:65536/;//",
+            b"http://\xef\xbc\x91.a.example%00.b:0/",
+            b"http://xn--a.example:80/",
+        ),
+    ),
     "offset": Parser(
         check_offset, (b"-1", b"now", b"0000000000000000_0000000000000007", b"0" * 33, b"9_9")
     ),

@@ -145,3 +145,15 @@ async def test_the_certificate_has_to_name_the_host_and_not_the_judged_address(
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await get(hosts, f"https://other.example:{server.port}/", looked_up, trust)
         assert server.connections == 1
+
+
+async def test_a_host_that_no_international_name_stands_behind_is_judged_as_it_is_written() -> None:
+    async def looked_up(host: str, *_: object) -> list[str]:
+        assert host == "xn--a.example"
+        return ["127.0.0.1"]
+
+    async with serving() as server:
+        url = f"http://xn--a.example:{server.port}/"
+        assert await refused(OPEN, url, looked_up) is not None
+        hosts = AllowedHosts([], [allowed_host("http://xn--a.example:*")])
+        assert await get(hosts, url, looked_up) == "inside"

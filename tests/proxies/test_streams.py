@@ -185,6 +185,21 @@ async def test_an_abort_ends_the_request_and_leaves_all_bytes_in_a_closed_stream
             assert await stored(http, url) == upstream.parts[0]
 
 
+async def test_shared_caches_store_a_response_neither_at_its_signed_url_nor_where_it_is_stored(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with serving() as upstream:
+        with gateway_with_proxy(tmp_path) as gateway:
+            url = await created(http, gateway, upstream)
+            await ended(http, url)
+            name = unsigned(url).rpartition("/")[2]
+            for each in (f"{url}&offset=-1", f"{gateway.url}{STREAMS}/{name}?offset=-1"):
+                async with http.get(each) as answer:
+                    assert answer.status == 200
+                    assert "private" in answer.headers["Cache-Control"]
+                    assert "CDN-Cache-Control" not in answer.headers
+
+
 async def until_stored(http: aiohttp.ClientSession, url: str, data: bytes) -> None:
     """Wait until a stream has these bytes."""
 

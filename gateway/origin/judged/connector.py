@@ -112,7 +112,7 @@ class JudgedConnector(TCPConnector):
         self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
     ) -> Connection:
         """Connect to the host of a request; an address in place of a name is judged here."""
-        host, port = req.url.host or "", req.url.port or 0
+        host, port = req.url.raw_host or "", req.url.port or 0
         try:
             self._allowed.check_address(host, port, ipaddress.ip_address(host))
         except DestinationRefused as refusal:

@@ -170,6 +170,7 @@ def destination_of(url: str) -> Destination:
     scheme, authority = found[1].lower(), found[2]
     host, port = _host_and_port(authority, scheme)
     path, query = found[3] or "/", found[4] or ""
+    query = "" if query == "?" else query  # as the client of upstreams has it
     return Destination(scheme, host, port, f"{path}{query}")
 
 

@@ -104,7 +104,7 @@ class ProxySettings(Table):
         le=1024 * GIB,
         description="Longest response; a longer one ends behind the bytes that fit, as failed.",
     )
-    # Each takes a connection to its upstream and up to 80 KiB.
+    # Each takes a connection to its upstream, 35 KiB, and up to 64 KiB of its latest bytes.
     max_answers: Count = setting(
         1000,
         ge=1,

@@ -1,0 +1,52 @@
+"""The errors of a proxy, in the form and with the codes of the protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway import errors
+from gateway.protocol import responses
+from gateway.proxies.responses import presented
+
+if TYPE_CHECKING:
+    from gateway.errors import HeadgateError
+
+ERRORS: dict[str, tuple[HeadgateError, int, str]] = {
+    "no token": (errors.Unauthenticated("said"), 401, "MISSING_SECRET"),
+    "a refused token": (
+        errors.Unauthenticated("said", is_refused=True),
+        401,
+        "INVALID_SECRET",
+    ),
+    "a signature": (
+        errors.SignatureRefused("SIGNATURE_EXPIRED", "said"),
+        401,
+        "SIGNATURE_EXPIRED",
+    ),
+    "a destination": (errors.DestinationRefused("said"), 403, "UPSTREAM_NOT_ALLOWED"),
+    "no stream": (errors.StreamNotFound("said"), 404, "STREAM_NOT_FOUND"),
+    "an upstream out of reach": (errors.OriginUnreachable("said"), 502, "UPSTREAM_ERROR"),
+    "an upstream that breaks off": (errors.OriginBroken("said"), 502, "UPSTREAM_ERROR"),
+    "a slow upstream": (errors.OriginTimeout("said"), 504, "UPSTREAM_TIMEOUT"),
+    "a log that fails": (errors.LogUnavailable("said"), 502, "STORAGE_ERROR"),
+    "a full log": (errors.LogFull("said"), 502, "STORAGE_ERROR"),
+    "too many": (errors.LimitReached("said"), 503, "LIMIT_REACHED"),
+}
+
+
+@pytest.mark.parametrize(("error", "status", "code"), ERRORS.values(), ids=ERRORS)
+def test_an_error_has_its_status_and_its_code(error: HeadgateError, status: int, code: str) -> None:
+    response = presented(error, responses.problem(error, 1))
+    assert response.status == status
+    assert msgspec.json.decode(response.body) == {"error": {"code": code, "message": "said"}}
+    assert "Content-Type: application/json\r\n" in response.fields
+    assert "Cache-Control: no-store\r\n" in response.fields
+
+
+def test_an_error_that_passes_says_when_to_come_back_and_one_of_a_token_what_is_asked_for() -> None:
+    limit, token = errors.LimitReached("said"), errors.Unauthenticated("said")
+    assert "Retry-After: 3\r\n" in presented(limit, responses.problem(limit, 3)).fields
+    assert "WWW-Authenticate: Bearer\r\n" in presented(token, responses.problem(token, 3)).fields
