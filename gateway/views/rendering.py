@@ -40,6 +40,7 @@ class ViewRendering:
         self.position = state.first
         self.start = state.offset(state.first)
         self.is_closed = self.is_torn = False
+        self.has_beginning = True
         self.size = BASE_BYTES
         self._renderer = ViewRenderer(view, state.content_type, state.path)
         self._store = store
@@ -96,6 +97,7 @@ class ViewRendering:
             dropped += GROUP_BYTES + len(self._datas[count])
             count += 1
         if count:
+            self.has_beginning = False
             self.start = self._ends[count - 1]
             del self._ends[:count], self._datas[:count]
             for offset in [offset for offset in self._folded if not self.has(offset)]:
@@ -167,7 +169,8 @@ class RenderingStore:
         self.bytes = 0
         self.started: Counter[str] = Counter(dict.fromkeys(RENDERED, 0))
         self.dropped = 0
-        self._used: dict[ViewRendering, None] = {}
+        self._used: OrderedDict[ViewRendering, None] = OrderedDict()
+        self._keys: Counter[tuple[int, str]] = Counter()  # of those in use
         self._idle: OrderedDict[tuple[int, str], ViewRendering] = OrderedDict()
 
     def __len__(self) -> int:
@@ -184,14 +187,17 @@ class RenderingStore:
             self.started[view] += 1
             self.bytes += rendering.size
         self._used[rendering] = None
+        self._keys[rendering.key] += 1
         return rendering
 
     def release(self, rendering: ViewRendering) -> None:
-        """Keep a rendering for later readers, unless a record is rendered in part."""
+        """Keep a rendering for later readers, if it is of use to them."""
         if rendering not in self._used:
             return
         del self._used[rendering]
-        if rendering.is_torn:
+        self._keys -= Counter([rendering.key])
+        is_cut = rendering.is_closed and not rendering.has_beginning
+        if rendering.is_torn or is_cut:
             self.bytes -= rendering.size
             return
         self._drop(rendering.key)
@@ -200,7 +206,7 @@ class RenderingStore:
 
     def is_in_use(self, view: str, state: StreamState) -> bool:
         """Return whether a rendering of a stream has a user."""
-        return any(one.key == (state.stream_id, view) for one in self._used)
+        return (state.stream_id, view) in self._keys
 
     def forget(self, stream_id: int) -> None:
         """Drop what is kept of a stream for later readers."""
@@ -218,13 +224,17 @@ class RenderingStore:
             self.bytes -= rendering.size
 
     def shrink(self) -> None:
-        """Make room: those without readers go first, then the beginning of the largest."""
+        """Make room: those without readers go first, then what others have, in turn.
+
+        The state of those in use is bounded by the number of readers.
+        """
         while self.bytes > self.max_bytes and self._idle:
             self._drop(next(iter(self._idle)))
             self.dropped += 1
-        while self.bytes > self.max_bytes and self._used:
-            largest = max(self._used, key=lambda it: it.size)
-            if largest.size <= BASE_BYTES:
-                return
-            largest.trim(max(self.bytes - self.max_bytes, largest.size // 4))
-            self.dropped += 1
+        bound = self.max_bytes + BASE_BYTES * len(self._used)
+        while self.bytes > bound:
+            oldest = next(iter(self._used))
+            self._used.move_to_end(oldest)
+            if oldest.size > BASE_BYTES:
+                oldest.trim(oldest.size)  # all of it: its live readers have it already
+                self.dropped += 1

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
     from gateway.views.rendering import ViewRendering
 
-# Of a closed stream that is answered in one piece; a longer one is sent while it is rendered.
-LONGEST_WHOLE = 8 << 20  # bytes
+# A closed stream over an eighth of the memory is sent while it is rendered, others in one piece.
+LARGEST_SHARE = 8
 
 
 class RouteViews:
@@ -96,12 +96,12 @@ class RouteViews:
             ended.stop()
             self.store.release(ended.rendering)
 
-    async def prepare(self, state: StreamState) -> None:
+    async def prepare(self, state: StreamState, view: View) -> None:
         """Read the beginning of a stream, while an error can still be sent as a status.
 
         Raises HeadgateError.
         """
-        if state.tail > state.first:
+        if state.tail > state.first and not self.store.is_in_use(view.name, state):
             await self._reader.chunk(state, state.first)
 
     # Closed streams
@@ -114,7 +114,7 @@ class RouteViews:
         """
         key = view.name, state.stream_id, state.history, state.version
         is_sent_live = key not in self._whole and self.store.is_in_use(view.name, state)
-        if state.size > LONGEST_WHOLE or is_sent_live:
+        if state.size > self.store.max_bytes // LARGEST_SHARE or is_sent_live:
             return None
         rendering = await self._whole.read(key, lambda: self._rendered(state, view))
         offset, parts = state.offset(start), list[bytes]()

@@ -176,3 +176,18 @@ def test_the_bytes_of_a_group_count_with_what_python_adds() -> None:
     for _ in rendering.steps([Record(3, b"abc")], state):
         pass
     assert store.bytes - before == GROUP_BYTES + 3
+
+
+@pytest.mark.parametrize(("spare", "is_kept"), [(-1, False), (0, True), (1, True)])
+def test_a_rendering_with_readers_makes_room_for_the_byte_that_is_one_too_many(
+    spare: int, is_kept: bool
+) -> None:
+    store = RenderingStore(2 * (GROUP_BYTES + 1) + spare)
+    state = StreamState("s", 1, 0, "text/plain", tail=2)
+    rendering = store.acquire("text", state)
+    for _ in rendering.steps([Record(1, b"a"), Record(2, b"b")], state):
+        pass
+    assert (rendering.has(offset(0)), store.dropped) == (is_kept, int(not is_kept))
+    assert rendering.body(offset(0)) == (b"ab" if is_kept else b"")
+    assert rendering.end == offset(2)
+    store.release(rendering)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway import app
 from gateway.settings import Route
-from gateway.views import route_views
+from gateway.views.route_views import RouteViews
 from tests.models.answers import chat_completion
 from tests.support.waiting import until
 from tests.views.reading import (
@@ -32,11 +32,13 @@ VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 
 @pytest.mark.parametrize("view", ["sse", "ai-sdk", "ag-ui"])
 async def test_a_long_closed_stream_is_sent_while_it_is_rendered(
-    view: str, monkeypatch: pytest.MonkeyPatch
+    view: str,
 ) -> None:
-    monkeypatch.setattr(route_views, "LONGEST_WHOLE", 1000)
     records = chat_completion(["word "] * 2000)
-    async with serving() as gateway:
+    async with serving(max_append=8 << 20, max_pending_appends=16 << 20) as gateway:
+        views = gateway.route.feeds.views
+        assert isinstance(views, RouteViews)
+        views.store.max_bytes = 1 << 20
         await written(gateway, [b"".join(records)])
         clients = [await follow(gateway, f"s?view={view}") for _ in range(5)]
         bodies = await asyncio.gather(*map(to_the_end, clients))

@@ -34,7 +34,7 @@ async def respond(
         if answer is not None:
             return answer
     live_responses.check_open(shared)
-    await views.prepare(state)
+    await views.prepare(state, read.view)
     live_responses.check_open(shared)
     join = partial(route.feeds.join, live.active, state, read.view)
     is_private = route.freshness.toward(None, read.path).is_private
