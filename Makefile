@@ -98,10 +98,14 @@ $(JS_READY): client/js/node_modules/.package-lock.json $(wildcard client/js/src/
 run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so on)
 	@exec $(BIN)/headgate serve $(ARGS)
 
-# In a session of its own, Headgate is not reached by Ctrl-C: it ends when the app has.
-chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (docs/examples/chat)
-	@setsid $(BIN)/headgate serve $(ARGS) & \
-	trap "kill $$! 2>/dev/null || true" EXIT; \
+# In sessions of their own, Headgate and the provider are not reached by Ctrl-C: they end when the
+# app has.
+MODEL_ROUTE ?=
+chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (MODEL_ROUTE=1 for a model route)
+	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; \
+	setsid $(BIN)/headgate serve $(if $(MODEL_ROUTE),--config docs/examples/chat/headgate.toml) $(ARGS) & \
+	$(if $(MODEL_ROUTE),setsid $(BIN)/python docs/examples/chat/provider.py & \
+	export CHAT_MODEL_ROUTE=http://127.0.0.1:4437/openai/v1;) \
 	$(BIN)/python docs/examples/chat/app.py
 
 # ---------------------------------------------------------------- check

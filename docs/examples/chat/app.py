@@ -13,6 +13,7 @@ from headgate.chats import Chats, Turn
 from headgate.chats.fastapi import chat_router
 from headgate.runs import Runs
 from model import answer
+from routed import RoutedModel
 
 # Everything is kept in streams below this URL; the app itself keeps nothing.
 STREAMS = os.environ.get("CHAT_STREAMS", "http://127.0.0.1:4437/v1/stream/chat")
@@ -21,27 +22,36 @@ PAGE = Path(__file__).with_name("page.html")
 # When the app is stopped, its readers go on at the next process, and it writes its answers out.
 READERS_LEAVE_S, ANSWERS_END_S = 1, 30.0
 
-# Each answer is a run, which has an end 5 s after a crash. Chats are kept until they are deleted.
-runs = Runs(STREAMS, ttl=None, orphan_after=5)
+# The base URL of a model route, which the model is then asked through: answers go on after a kill.
+MODEL_ROUTE = os.environ.get("CHAT_MODEL_ROUTE")
+GO_ON_WITHIN_S = 3600 if MODEL_ROUTE else 0
+
+# Each answer is a run, which is an orphan 5 s after a crash. Chats are kept until they are deleted.
+runs = Runs(STREAMS, ttl=None, orphan_after=5, takeover_within=GO_ON_WITHIN_S)
 chats = Chats(runs)
+routed = RoutedModel(MODEL_ROUTE, chats) if MODEL_ROUTE else None
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Let the answers that are being written come to their ends before the process does."""
     yield
+    if routed:
+        await routed.close()
     await runs.close(wait=ANSWERS_END_S)
 
 
 async def said(turn: Turn) -> AsyncIterator[str]:
     """Have the model answer the question of a turn."""
     question = "".join(part.get("text", "") for part in turn.messages[-1]["parts"])
-    async for token in answer(question):
+    async for token in routed.answer(question, turn.run) if routed else answer(question):
         yield token
 
 
-def may_use(_request: Request, _chat: str) -> bool:
+def may_use(_request: Request, chat: str) -> bool:
     """Let in whoever knows the URL of a chat."""
+    if routed:
+        routed.watch(chat)
     return True
 
 

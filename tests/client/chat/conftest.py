@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, BrowserContext
 
-    from tests.client.chat.example import App
+    from tests.client.chat.example import Program
     from tests.support.processes import Headgate
 
 
@@ -26,13 +26,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
 
 
 @pytest.fixture(scope="module")
-def started_app(gateway: Headgate) -> Iterator[App]:
+def started_app(gateway: Headgate) -> Iterator[Program]:
     with chat_app(gateway.streams) as app:
         yield app
 
 
 @pytest.fixture
-def app(started_app: App) -> App:
+def app(started_app: Program) -> Program:
     """The app, whose model is held in the middle of an answer."""
     started_app.hold()
     return started_app

@@ -17,7 +17,7 @@ from tests.support.processes import AT_ONCE, ROOT, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from playwright.async_api import BrowserContext, Locator, Page
 
@@ -35,19 +35,22 @@ def told(question: str) -> tuple[str, str]:
     return "".join(tokens), "".join(tokens[:HELD_AFTER])
 
 
-class App:
-    """The app at one address: a process, and after it the next."""
+class Program:
+    """A program of the example at one address: a process, and after it the next."""
 
-    def __init__(self, streams: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+        """Print into `folder`, where the gate is at which the model is held."""
+        self._program = FOLDER / name
         self._port = free_port()
         self._gate = folder / "gate"
-        self._log = folder / "log"
+        self._log = folder / f"{name}.log"
         self._environment = {
             **os.environ,
             **AT_ONCE,
-            "CHAT_STREAMS": f"{streams}/chat",
             "CHAT_PORT": str(self._port),
+            "CHAT_PROVIDER_PORT": str(self._port),
             "CHAT_SECONDS_PER_TOKEN": "0.001",
+            **environment,
         }
         self._processes: list[Process] = []
 
@@ -65,7 +68,7 @@ class App:
         wait_until(lambda: not accepts(self._port), told=self.output)
         with self._log.open("ab") as log:
             process = start(
-                [sys.executable, HELD_APP, FOLDER, str(HELD_AFTER), self._gate],
+                [sys.executable, HELD_APP, self._program, str(HELD_AFTER), self._gate],
                 environment=self._environment,
                 stdout=log,
                 stderr=log,
@@ -94,15 +97,20 @@ class App:
 
 
 @contextlib.contextmanager
-def chat_app(streams: str) -> Iterator[App]:
-    """A started app that keeps its chats in these streams."""
+def program(name: str, environment: Mapping[str, str]) -> Iterator[Program]:
+    """A started program of the example."""
     with tempfile.TemporaryDirectory(prefix="headgate-test-chat-") as folder:
-        app = App(streams, Path(folder))
+        made = Program(name, Path(folder), environment)
         try:
-            app.start()
-            yield app
+            made.start()
+            yield made
         finally:
-            app.close()
+            made.close()
+
+
+def chat_app(streams: str) -> contextlib.AbstractContextManager[Program]:
+    """A started app that keeps its chats in these streams."""
+    return program("app.py", {"CHAT_STREAMS": f"{streams}/chat"})
 
 
 class ChatTab:
@@ -115,7 +123,7 @@ class ChatTab:
         self.state: Locator = page.locator(".state").last
 
     @classmethod
-    async def new(cls, context: BrowserContext, app: App) -> Self:
+    async def new(cls, context: BrowserContext, app: Program) -> Self:
         """A tab with a new chat."""
         page = await context.new_page()
         await page.goto(app.url)

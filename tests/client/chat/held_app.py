@@ -1,6 +1,6 @@
-"""Runs an app of docs/examples; its model stops in each answer until a file is there.
+"""Runs a program of docs/examples; its model stops in each answer until a file is there.
 
-Usage: held_app.py FOLDER TOKENS FILE. It imports nothing of ours: each test would wait for that.
+Usage: held_app.py PROGRAM TOKENS FILE. It imports nothing of ours: each test would wait for that.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LOOK_AGAIN_S = 0.005
-folder, held_after, gate = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-sys.path.insert(0, str(folder))
+program, held_after, gate = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+sys.path.insert(0, str(program.parent))
 model = importlib.import_module("model")
 model_answer = model.answer
 
@@ -33,4 +33,4 @@ async def answer(question: str) -> AsyncIterator[str]:
 
 
 vars(model)["answer"] = answer
-runpy.run_path(str(folder / "app.py"), run_name="__main__")
+runpy.run_path(str(program), run_name="__main__")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.client.chat.example import App, ChatTab, chat_app, told
+from tests.client.chat.example import ChatTab, Program, chat_app, told
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def shoot(browser: Browser, folder: Path) -> None:
             await page.close()
 
 
-async def _crashed_chat(browser: Browser, app: App) -> str:
+async def _crashed_chat(browser: Browser, app: Program) -> str:
     """The URL of a chat whose first answer is orphaned; the second is in the middle."""
     tab = await ChatTab.new(await browser.new_context(), app)
     await tab.ask(QUESTIONS[0])

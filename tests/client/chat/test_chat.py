@@ -17,7 +17,7 @@ from tests.client.chat.example import FOLDER, PATIENCE_MS, ChatTab, told
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
 
-    from tests.client.chat.example import App
+    from tests.client.chat.example import Program
     from tests.support.processes import Headgate
 
 QUESTION = 'Who reads {this} in 東京 🚣 & "where"?\n<b>Boldly</b>'
@@ -27,7 +27,7 @@ ORPHAN_AFTER_S = 5  # as the app has it; its page has to connect again, too
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def asked(app: App, tabs: BrowserContext) -> ChatTab:
+async def asked(app: Program, tabs: BrowserContext) -> ChatTab:
     """A tab in whose chat the answer is in the middle."""
     tab = await ChatTab.new(tabs, app)
     await tab.ask(QUESTION)
@@ -50,7 +50,7 @@ async def test_reading_the_history_of_an_unknown_chat_creates_no_stream(
 
 
 async def test_an_answer_is_shown_to_its_end_in_a_reloaded_tab_and_in_a_second_tab(
-    app: App, tabs: BrowserContext
+    app: Program, tabs: BrowserContext
 ) -> None:
     first = await asked(app, tabs)
     await first.page.reload()
@@ -63,7 +63,7 @@ async def test_an_answer_is_shown_to_its_end_in_a_reloaded_tab_and_in_a_second_t
 
 @pytest.mark.torture("two tabs above, and a stop in tests/client/js")
 async def test_a_question_of_one_tab_is_shown_in_a_second_tab_which_can_stop_its_answer(
-    app: App, tabs: BrowserContext
+    app: Program, tabs: BrowserContext
 ) -> None:
     first = await ChatTab.new(tabs, app)
     second = await first.second()
@@ -77,7 +77,7 @@ async def test_a_question_of_one_tab_is_shown_in_a_second_tab_which_can_stop_its
 
 
 async def test_an_answer_is_finished_after_a_crash_of_headgate(
-    gateway: Headgate, app: App, tabs: BrowserContext
+    gateway: Headgate, app: Program, tabs: BrowserContext
 ) -> None:
     tab = await asked(app, tabs)
     gateway.kill()
@@ -88,7 +88,7 @@ async def test_an_answer_is_finished_after_a_crash_of_headgate(
 
 @pytest.mark.torture("a Headgate that is started again above, and a killed app below")
 async def test_an_answer_is_finished_in_old_and_new_tabs_while_the_app_restarts(
-    app: App, tabs: BrowserContext
+    app: Program, tabs: BrowserContext
 ) -> None:
     """The old process writes it to its end, for readers of the new one."""
     tab = await asked(app, tabs)
@@ -103,7 +103,7 @@ async def test_an_answer_is_finished_in_old_and_new_tabs_while_the_app_restarts(
 
 
 async def test_an_answer_of_a_killed_app_ends_as_orphaned_and_asking_again_is_answered(
-    app: App, tabs: BrowserContext
+    app: Program, tabs: BrowserContext
 ) -> None:
     tab = await asked(app, tabs)
     app.process.kill()
@@ -119,7 +119,7 @@ async def test_an_answer_of_a_killed_app_ends_as_orphaned_and_asking_again_is_an
 
 
 async def test_the_chat_page_passes_accessibility_checks_and_loads_nothing_from_other_sites(
-    app: App, browser: Browser
+    app: Program, browser: Browser
 ) -> None:
     tab = await Tab.open(browser, app.url, color_scheme="light")
     chat = ChatTab(tab.page)
