@@ -283,6 +283,33 @@ async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
             assert f'headgate_model_answers_refused_total{{route="{OPENAI}"}} 1.0' in text
 
 
+async def test_answers_that_are_passed_on_are_bounded_until_they_end_or_lose_their_client(
+    http: aiohttp.ClientSession,
+) -> None:
+    async def whole() -> int:
+        async with ask(http, gateway, {"model": "m"}) as answer:
+            await answer.read()
+            return int(answer.status)
+
+    async def is_free() -> bool:
+        return await whole() == 200
+
+    async with providing() as provider:
+        with gateway_before(provider, settings={"max_client_answers": 1}) as gateway:
+            provider.lingers = asyncio.Event()
+            leaving = asyncio.create_task(whole())
+            await until(lambda: len(provider.requests) == 1)
+            assert await whole() == 429
+            leaving.cancel()
+            await until(lambda: provider.left == 1)
+            provider.lingers.set()
+            await until(is_free)
+            assert await whole() == 200
+            provider.statuses = [500]
+            assert await whole() == 500
+            assert await whole() == 200
+
+
 async def test_usage_and_outcome_are_recorded_once_for_each_answer(
     http: aiohttp.ClientSession,
 ) -> None:

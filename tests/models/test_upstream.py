@@ -32,6 +32,18 @@ def ask(http: aiohttp.ClientSession, gateway: Headgate, path: str = CHAT, **body
     return http.post(gateway.url + path, json=asked, headers={"Authorization": "Bearer sk-mine"})
 
 
+async def test_a_second_server_is_called_for_an_answer_that_is_passed_on(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as first, providing() as second:
+        first.statuses = [429]
+        upstream = [first.url, second.url]
+        with gateway_before(first, settings={"upstream": upstream}) as gateway:
+            async with ask(http, gateway, stream=False) as answer:
+                assert answer.status == 200
+        assert len(first.requests) == len(second.requests) == 1
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
 async def test_a_second_server_is_called_where_the_first_refuses(
     http: aiohttp.ClientSession, status: int

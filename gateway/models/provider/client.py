@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -225,17 +226,29 @@ class ProviderClient:
 class ProvidedBody:
     """The body of a provider's response, which is passed on while it comes."""
 
-    def __init__(self, response: ClientResponse) -> None:
+    def __init__(self, response: ClientResponse, on_end: Callable[[], None] | None = None) -> None:
+        """Call `on_end` once, when all parts have come or nobody wants them any more."""
         self._response = response
+        # Also for a client that leaves before the first part.
+        self._notify_end = weakref.finalize(self, on_end or _nothing)
+        self._notify_end.atexit = False
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the parts. Raises OriginTimeout or OriginBroken when they end too early."""
-        async for part in body_parts(self._response):
-            yield part
+        try:
+            async for part in body_parts(self._response):
+                yield part
+        finally:
+            self._notify_end()
 
     def release(self) -> None:
         """Give up the rest of the body."""
         self._response.close()
+        self._notify_end()
+
+
+def _nothing() -> None:
+    """Do nothing: nobody waits for the end."""
 
 
 async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:

@@ -149,7 +149,7 @@ class ModelSettings(Table):
         1000,
         ge=1,
         le=100_000,
-        description="Most answers that run at once.",
+        description="Most answers that run at once, with those that are passed on.",
     )
     max_client_answers: Count = setting(
         100,

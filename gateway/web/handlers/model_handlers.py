@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -146,7 +147,7 @@ class ModelHandlers:
         stream, target = _named_stream(request, target)
         if not wanted.stream and not route.settings.whole:
             request.limit_grace(0.0)
-            return await self._pass_on(request, target, route, body)
+            return await self._pass_on_answer(request, target, route, body)
         await in_task()
         fields = route.upstream.fields(request.headers, is_stored=True)
         asked = AnswerRequest(
@@ -203,6 +204,24 @@ class ModelHandlers:
             is_folded=position == begin and not is_first,
         )
         return _relayed(head, added, body, None)
+
+    @staticmethod
+    async def _pass_on_answer(
+        request: Request, target: str, route: ModelRoute, body: bytes
+    ) -> RouteAnswer:
+        """Return the response with an answer that is not stored, and has a place while it comes."""
+        owner, places = _owner(request, route), route.answers.places
+        await in_task()
+        places.acquire(owner)
+        try:
+            fields = route.upstream.fields(request.headers)
+            response = (await route.upstream.call(target, fields, body)).response
+        except BaseException:
+            places.release(owner)
+            raise
+        length = http1.content_length(response.headers.get("Content-Length"))
+        relayed = ProvidedBody(response, partial(places.release, owner))
+        return _relayed(head_of(response), (), relayed, length)
 
     async def _pass_on(
         self, request: Request, target: str, route: ModelRoute, body: bytes | None
