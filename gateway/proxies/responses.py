@@ -67,7 +67,7 @@ def of_upstream(whole: WholeResponse) -> RouteAnswer:
     status = whole.head.status
     line = f"{STATUS}: {status}\r\n"
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        sentence = "the upstream has compressed its response, which was not asked for"
+        sentence = "the upstream has sent what was not asked for, such as a compressed response"
         answer = refusal(502, "UPSTREAM_ERROR", sentence, line)
         return RouteAnswer(answer, cache_status.OTHER_METHOD)
     if status < HTTPStatus.BAD_REQUEST:

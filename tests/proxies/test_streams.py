@@ -259,6 +259,22 @@ async def test_a_response_that_is_too_long_is_failed_behind_the_bytes_that_fit(
             assert await stored(http, url) == b"x" * 2500
 
 
+async def test_a_server_that_stops_ends_its_responses_as_aborted(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with serving() as upstream:
+        upstream.hold()
+        environment = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
+        with gateway_with_proxy(tmp_path, is_durable=True, environment=environment) as gateway:
+            url = await created(http, gateway, upstream)
+            upstream.allow(1)
+            await until_stored(http, url, upstream.parts[0])
+            assert await asyncio.to_thread(gateway.terminate) == 0
+            gateway.start()
+            assert (await ended(http, url))["Upstream-Outcome"] == "aborted"
+            assert await stored(http, url) == upstream.parts[0]
+
+
 async def test_a_killed_server_closes_its_streams_at_the_next_start(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
