@@ -57,15 +57,16 @@ def gateway_with_proxy(
     settings: Mapping[str, object] | None = None,
     *,
     is_durable: bool = False,
+    origin: str = "memory:",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Headgate]:
-    """Start a gateway; responses are in memory, or in `folder` if they are durable."""
+    """Start a gateway; responses are at `origin`, or in `folder` if they are durable."""
     files = written(folder)
     if (settings or {}).get("auth") == "none":
         files.clear()
     variables = {**files, "HEADGATE_PROXIES": proxies(folder, settings)}
     server = Headgate(
-        f"file:{folder / 'data'}" if is_durable else "memory:",
+        f"file:{folder / 'data'}" if is_durable else origin,
         environment={**variables, **(environment or {})},
     )
     try:

@@ -193,8 +193,6 @@ def _why_not_beside(
         yield "streams", "be the prefix of one of the routes, or below it"
     elif route.log_kind is None:
         yield "streams", f"be on a route to a log of streams, which {route.prefix} is not"
-    elif route.log_kind.is_shared and not isinstance(one, ModelSettings):
-        yield "streams", f"be on a route to file:PATH or memory:, which {route.prefix} is not"
     elif 0 < route.max_ttl < one.ttl:
         yield "ttl", f"be up to max_ttl of {route.prefix}, {route.max_ttl} seconds"
 

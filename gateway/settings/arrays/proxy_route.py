@@ -53,8 +53,8 @@ class ProxySettings(Table):
         description="Path to which clients send POST requests with Upstream-URL.",
     )
     streams: Prefix = setting(
-        description="Path below which responses are stored, on a route whose origin is file:PATH "
-        "or memory:.",
+        description="Path below which responses are stored, on a route to a log: file:PATH, "
+        "memory: or a Redis.",
     )
     allow: AllowedHostTexts = setting(
         (),
