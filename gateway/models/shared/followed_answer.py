@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
     ServerStopping,
+    StreamClosed,
     StreamGone,
     StreamNotFound,
 )
@@ -27,11 +29,13 @@ from gateway.streams.reload_queue import RELOAD_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.later import Later
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.record import Outcome, StreamRecord, UnstoredResponse
     from gateway.models.running import RunningAnswers
     from gateway.models.shared.gateways import Gateways
     from gateway.models.streams import AnswerStreams
+    from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import Record, StreamState
 
 NO_ANSWER = "the answer ended before it began"
@@ -53,6 +57,7 @@ class FollowedAnswer(LiveAnswer):
         self._is_parted = False  # what follows belongs to the next answer
         self._is_over = False
         self._outcome: Outcome | None = None
+        self._stop: Later[AppendOutcome] | None = None  # the request to end the answer
 
     def start(self) -> asyncio.Task[None]:
         """Start to follow the answer."""
@@ -84,7 +89,18 @@ class FollowedAnswer(LiveAnswer):
         """Ask the gateway that writes the answer to end it."""
         stop = record.encoded(StopEntry(self.request.position, *failure))
         name, stream_id = record.record_name(self.name), self._found.stream_id
-        self.streams.append(name, record.CONTENT_TYPE, [stop], stream_id=stream_id)
+        self._stop = self.streams.append(name, record.CONTENT_TYPE, [stop], stream_id=stream_id)
+
+    @override
+    async def wait_for_end(self, longest_s: float | None = None) -> None:
+        """Return once the answer is over, or after `longest_s`.
+
+        Raises HeadgateError if the gateway that writes it cannot be asked to stop.
+        """
+        if self._stop is not None:
+            with contextlib.suppress(StreamClosed, StreamNotFound):  # it is over
+                await self._stop
+        await super().wait_for_end(longest_s)
 
     # The record
 

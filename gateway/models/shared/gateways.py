@@ -35,12 +35,37 @@ BEAT_S = 0.5
 # A gateway has stopped after so many looks in which it has not beaten: three seconds, in which a
 # process that is paused for less, or a busy machine, has beaten again.
 MISSES = 6
+STOPPED_S = (MISSES - 1) * BEAT_S  # since its last beat, a gateway may count as stopped
 # Gateways that have stopped are remembered for answers that are found later.
 MOST_STOPPED = 1000
 # Half a minute: Redis carries out what it was sent no later.
 LOOKS_AT_LEFT = 60
 # Those who wait at other gateways read within this time why there is no answer.
 DELETE_AFTER_S = 5.0
+CLOSE_S = 2.0  # for what is under way when the route is closed; other gateways do the rest
+
+
+class OwnHeartbeats:
+    """The beats of this gateway, and until when others may still take it for stopped."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._latest_at: float | None = None  # loop time
+        self._hidden_until = 0.0
+
+    def note(self, now: float) -> None:
+        """Note that a beat is stored."""
+        if self._latest_at is not None and self.is_overdue(now):
+            self._hidden_until = now + 2 * BEAT_S
+        self._latest_at = now
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether this gateway may count as stopped until its next beat."""
+        return self._latest_at is None or now - self._latest_at > STOPPED_S
+
+    def hidden_s(self, now: float) -> float:
+        """Return for how many seconds others may take this gateway for stopped."""
+        return max(0.0, self._hidden_until - now)
 
 
 class OtherGateways:
@@ -119,7 +144,7 @@ class Gateways(Background):
         self._heartbeats: Heartbeats | None = None if sharing is None else sharing.heartbeats
         self._finish_abandoned = finish_abandoned
         self._finish = finish
-        self._beats = 0
+        self._beats = OwnHeartbeats()
         self._others = OtherGateways()
         self._looked = asyncio.Condition()
         self._left: dict[str, int] = {}  # looks at own answers that may lack their end
@@ -140,7 +165,9 @@ class Gateways(Background):
             timer.cancel()
             self._spawn(self._delete(timer, claim))
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
         if self._heartbeats is not None and not self._left:
             with contextlib.suppress(HeadgateError):
                 await self._heartbeats.forget(self.streams.folder, self.name)
@@ -166,9 +193,14 @@ class Gateways(Background):
         return True
 
     async def ensure_known(self) -> None:
-        """Let the others see this gateway before it begins an answer. Raises LogUnavailable."""
-        if not self._beats:
+        """Let the others see this gateway before it begins an answer. Raises LogUnavailable.
+
+        After it has stood still, they may take it for stopped until their next look.
+        """
+        time = asyncio.get_running_loop().time
+        if self._beats.is_overdue(time()):
             await self._look()
+        await asyncio.sleep(self._beats.hidden_s(time()))
 
     # Its own answers
 
@@ -214,8 +246,12 @@ class Gateways(Background):
 
     @staticmethod
     async def _suppressed(work: Coroutine[None, None, None]) -> None:
-        with contextlib.suppress(HeadgateError):
+        try:
             await work
+        except HeadgateError:
+            pass
+        except Exception:  # noqa: BLE001 - nobody waits for it
+            log.exception("answers.not_tidied")
 
     # Looks
 
@@ -233,8 +269,9 @@ class Gateways(Background):
     async def _look(self) -> None:
         """Beat, see which others have not, and end the answers of those that have stopped."""
         assert self._heartbeats is not None, "the log is shared"
-        self._beats += 1
-        found = await self._heartbeats.beat(self.streams.folder, self.name, self._beats)
+        self._beats.number += 1
+        found = await self._heartbeats.beat(self.streams.folder, self.name, self._beats.number)
+        self._beats.note(asyncio.get_running_loop().time())
         for other in self._others.see({k: v for k, v in found.items() if k != self.name}):
             if other not in self._ending:
                 self._ending.add(other)
