@@ -500,7 +500,7 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("runs", "fold", "default_ttl", "max_ttl"),
+    *("runs", "fold", "default_ttl", "max_ttl", "max_response"),
     *("retention_age", "retention_size", "retention_messages"),
 }
 
@@ -516,7 +516,7 @@ FOR_REDIS = {"wait_replicas"}
 FOR_OWN = {"max_log_size"}  # logs of this process alone
 FOR_LOGS = {
     *("retention_age", "retention_size", "retention_messages"),
-    *("default_ttl", "max_ttl"),
+    *("default_ttl", "max_ttl", "max_response"),
 }
 FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
 
@@ -563,7 +563,7 @@ def test_a_quota_is_refused_for_a_log_that_others_may_fill(origin: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(FOR_LOGS))
 def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> None:
-    with pytest.raises(Mistaken, match=r"http://b is no log; the server there decides what it"):
+    with pytest.raises(Mistaken, match=r"http://b is no log; the server there decides about its"):
         Route.of({"prefix": "/a", "origin": "http://b", key: 0})
     for origin in ("memory:", "file:/x", "redis://h"):
         assert getattr(Route.of({"prefix": "/a", "origin": origin, key: 7}), key) == 7
