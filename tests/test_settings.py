@@ -569,6 +569,14 @@ def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> N
         assert getattr(Route.of({"prefix": "/a", "origin": origin, key: 7}), key) == 7
 
 
+def test_a_longest_response_is_refused_for_http_and_accepted_for_every_log() -> None:
+    with pytest.raises(Mistaken, match=r"must be left out: http://b is no log"):
+        Route.of({"prefix": "/a", "origin": "http://b", "max_response": 25})
+    for origin in ("memory:", "file:/x", "redis://h"):
+        route = Route.of({"prefix": "/a", "origin": origin, "max_response": 25})
+        assert route.max_response == 25
+
+
 def test_a_longest_lifetime_shorter_than_the_default_is_refused() -> None:
     log = {"prefix": "/a", "origin": "memory:"}
     with pytest.raises(Mistaken, match="max_ttl must not be shorter than default_ttl, which is 8"):
@@ -707,7 +715,7 @@ def bounded(model: type[Table]) -> list[Any]:
 def test_each_numeric_route_setting_accepts_exactly_its_documented_range(
     key: str, least: float, most: float
 ) -> None:
-    origin = "redis://b" if key in FOR_REDIS | FOR_LOGS else "http://b"
+    origin = "redis://b" if key in FOR_REDIS | FOR_LOGS | {"max_response"} else "http://b"
     origin = "memory:" if key in FOR_OWN else origin
     values: dict[str, object] = {"prefix": "/a", "origin": origin}
     whole = isinstance(Route.settings[key].default, int)

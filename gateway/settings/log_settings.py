@@ -174,20 +174,21 @@ class LogSettings(RouteOrigin):
             )
         return value
 
-    @checks(
-        "retention_age",
-        "retention_size",
-        "retention_messages",
-        "default_ttl",
-        "max_ttl",
-        "max_response",
-    )
+    @checks("max_response")
+    @classmethod
+    def _check_log_has_views(cls, value: float, context: ValueContext) -> float:
+        origin = context.values.get("origin")
+        if origin is not None and split_origins(origin):
+            raise ValueError(f"must be left out: {origin} is no log; the server there makes views")
+        return value
+
+    @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")
     @classmethod
     def _check_log_limits(cls, value: object, context: ValueContext) -> object:
         origin = context.values.get("origin")
         if origin is not None and split_origins(origin):
             raise ValueError(
-                f"must be left out: {origin} is no log; the server there decides about its streams"
+                f"must be left out: {origin} is no log; the server there decides what it keeps"
             )
         return value
 
