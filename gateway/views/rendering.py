@@ -79,10 +79,16 @@ class ViewRendering:
         if self.is_closed or not state.closed or self.position != state.tail:
             return []
         self.is_closed = True
+        self._drop_folded()
         found = self._renderer.closing(state.tail, state.offset)
         for group in found:
             self._hold(group)
         return found
+
+    def _drop_folded(self) -> None:
+        """Drop folded pieces: one may end where the stream did then, and would not by itself."""
+        self._grow(-sum(GROUP_BYTES + len(one.rendered) for one in self._folded.values()))
+        self._folded.clear()
 
     def _hold(self, group: Group) -> None:
         self._ends.append(group.end)

@@ -89,3 +89,20 @@ async def test_a_long_view_is_folded_once_for_readers_that_come_together() -> No
         whole = summed(rendered("ai-sdk", RECORDS))
         assert all(summed(body) == whole for body in bodies)
         assert 3 < views_of.folded_pieces < 20
+
+
+@views
+async def test_a_closed_view_has_the_same_bytes_whoever_has_read_it_before(view: str) -> None:
+    async with serving() as gateway:
+        await write(gateway, RECORDS[:500])
+        client = await follow(gateway, f"s?view={view}")
+        await client.chunk()
+        for record in RECORDS[500:600]:
+            await gateway.ask(post("s", record, content_type=EVENTS))
+        await close(gateway)
+        await to_the_end(client)
+        read_before = (await gateway.ask(get(f"s?view={view}"))).body
+    async with serving() as gateway:
+        await write(gateway, RECORDS[:600])
+        await close(gateway)
+        assert (await gateway.ask(get(f"s?view={view}"))).body == read_before
