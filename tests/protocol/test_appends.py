@@ -19,6 +19,7 @@ from gateway.errors import (
     SequenceRegression,
     StreamClosed,
     StreamLimit,
+    StreamNotFound,
 )
 from gateway.protocol.appends import (
     MAX_PRODUCERS,
@@ -321,6 +322,23 @@ def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
     assert refused is kind
     assert values.items() >= fields.items()
     assert batch.change() is None
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "is_accepted"),
+    [
+        (None, True),
+        pytest.param(OPEN.stream_id, True, id="the-stream-at-the-path"),
+        pytest.param(OPEN.stream_id + 1, False, id="an-earlier-stream"),
+    ],
+)
+def test_an_append_to_the_stream_with_an_id_is_refused_by_another_one(
+    stream_id: int | None, is_accepted: bool
+) -> None:
+    batch = AppendBatch(OPEN, {}, at(NOW))
+    outcome = batch.decide(msgspec.structs.replace(append(), stream_id=stream_id))
+    assert isinstance(outcome, AppendOutcome if is_accepted else StreamNotFound)
+    assert (batch.change() is not None) == is_accepted
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,65 @@ async def test_answers_of_one_chat_are_written_one_at_a_time_by_all_gateways(
             assert await read(http, one, "c", **chat) == MESSAGE
             assert await read(http, other, "a", **chat) == MESSAGE
         assert len(provider.requests) == 3
+
+
+async def test_a_chat_that_two_gateways_begin_at_once_has_each_answer_once(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, other):
+            for number in range(examples(50)):
+                before = len(provider.requests)
+                chat = {"Headgate_Stream": f"chat-{number}"}
+                answers = await asyncio.gather(
+                    *(read(http, gateway, "a", **chat) for gateway in (one, other, one, other))
+                )
+                assert answers == [MESSAGE] * 4
+                assert len(provider.requests) == before + 1
+
+
+async def test_a_chat_is_refused_to_another_owner_at_another_gateway(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, other):
+            chat = {"Headgate_Stream": "chat-1"}
+            await read(http, one, "a", **chat)
+            async with ask(http, other, "a", Authorization="Bearer sk-else", **chat) as refused:
+                assert refused.status == 403
+        assert len(provider.requests) == 1
+
+
+async def test_an_event_id_of_another_answer_is_refused_at_another_gateway(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer:
+                await events_from(answer, 3)
+                beyond = "0000000000000001_0000000000000003", "0000000000000000_9999999999999999"
+                for last in beyond:
+                    async with ask(http, other, Last_Event_ID=last) as refused:
+                        assert refused.status == 410
+                async with ask(http, other, Last_Event_ID="none") as refused:
+                    assert refused.status == 400
+
+
+async def test_a_gateway_that_starts_leaves_the_answers_that_another_one_writes(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer:
+                begun = await events_from(answer, 3)
+                other.kill()
+                other.start()
+                async with ask(http, other) as joined:
+                    begun_there = await read_to(joined, begun)
+                    provider.allow()
+                    assert message(begun_there + await joined.read()) == MESSAGE
+                assert message(begun + await answer.read()) == MESSAGE

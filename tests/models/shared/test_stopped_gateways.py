@@ -50,6 +50,15 @@ async def record_of(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any
         return entries
 
 
+async def counted(http: aiohttp.ClientSession, gateway: Headgate, name: str) -> float:
+    """Return the value of a counter of the route for OpenAI."""
+    async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+        (line,) = [
+            it for it in (await metrics.text()).splitlines() if it.startswith(f'{name}{{route="/op')
+        ]
+    return float(line.rpartition(" ")[2])
+
+
 @pytest.fixture
 async def slow_http() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=60)
@@ -219,6 +228,8 @@ async def test_a_paused_gateway_hears_that_its_answer_was_ended_while_its_provid
                 assert message(begun + await answer.read()) == body
             async with asyncio.timeout(5):
                 await provider.has_left.wait()
+            assert await counted(http, one, "headgate_model_answers_fenced_total") == 1
+            assert await counted(http, other, "headgate_model_gateways_stopped_total") == 1
 
 
 async def test_a_short_pause_of_the_gateway_ends_no_answer(
