@@ -30,12 +30,16 @@ URL = re.compile(rf"{PRINTED}/v1/stream/answers/\w+\n?")
 PROGRAMS = (
     "OpenAI, in Python",
     "Anthropic, in Python",
-    "LangChain",
+    "LangChain, in Python",
     "OpenAI, in Node.js",
     "Anthropic, in Node.js",
     "AI SDK",
 )
-UNTESTED = "LiteLLM"  # with 200 MB of packages
+# Of libraries that are not installed for tests: LiteLLM alone has 200 MB.
+OTHERS = {
+    "LiteLLM": ("python", f'api_base="{PRINTED}/openai/v1"'),
+    "LangChain, in Node.js": ("js", f'baseURL: "{PRINTED}/openai/v1"'),
+}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATIENCE_S = 30.0
 
@@ -129,23 +133,29 @@ async def test_a_documented_program_that_is_killed_and_started_again_prints_the_
         assert provider.left == 0
 
 
-def test_the_documented_program_for_litellm_is_python_with_the_same_line() -> None:
-    language, program = block(UNTESTED)
-    assert language == "python"
-    compile(program, UNTESTED, "exec")
-    assert f'api_base="{PRINTED}/openai/v1"' in program
+@pytest.mark.parametrize("title", OTHERS)
+def test_a_documented_program_whose_library_is_not_installed_has_the_line_and_the_key(
+    title: str,
+) -> None:
+    language, program = block(title)
+    assert (language, OTHERS[title][1] in program) == (OTHERS[title][0], True)
+    assert '"Idempotency-Key": "chat-17/3"' in program
+    if language == "python":
+        compile(program, title, "exec")
 
 
 def test_every_program_of_the_page_is_run() -> None:
     changing = PAGE.split("\n## Change the line\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^### (.*)$", changing, re.MULTILINE)) == {*PROGRAMS, UNTESTED}
+    assert set(re.findall(r"^### (.*)$", changing, re.MULTILINE)) == {*PROGRAMS, *OTHERS}
 
 
 @pytest.mark.parametrize("prefix", ["openai", "anthropic"])
 async def test_the_documented_page_and_command_read_an_answer_at_its_stream_url(
     prefix: str, tmp_path: Path
 ) -> None:
-    language, program = block({"openai": "LangChain", "anthropic": "Anthropic, in Python"}[prefix])
+    language, program = block(
+        {"openai": "LangChain, in Python", "anthropic": "Anthropic, in Python"}[prefix]
+    )
     _, curl = block("Read it elsewhere")
     _, page = block("Read it elsewhere", 1)
     async with providing() as provider:

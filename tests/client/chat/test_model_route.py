@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from headgate.chats import Chats
 from headgate.runs import Runs
@@ -120,3 +121,23 @@ async def test_an_answer_over_a_model_route_fails_after_a_kill_of_headgate_and_i
     await expect(tab.answers).to_have_count(2, timeout=PATIENCE_MS)
     assert await tab.ended("finished") == ANSWER
     assert provider.output().count(ASKED) == 2
+
+
+async def test_a_stop_over_a_model_route_ends_the_answer_while_the_provider_writes_on(
+    routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
+) -> None:
+    async def is_complete() -> bool:
+        url = f"{routing_gateway.admin_url}/api/runs"
+        async with http.get(url, params={"route": "/openai"}) as listed:
+            (run,) = (await listed.json())["runs"]
+        return bool(run["status"] == "finished")
+
+    tab = await ChatTab.new(tabs, routed_app)
+    await tab.ask(QUESTION)
+    await tab.is_writing(BEGINNING)
+    await tab.stop()
+    assert await tab.ended("stopped") == BEGINNING
+    provider.go_on()
+    async with aiohttp.ClientSession() as http:
+        await until(is_complete)
+    assert provider.output().count(ASKED) == 1
