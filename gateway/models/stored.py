@@ -179,7 +179,7 @@ class StoredAnswers:
             position += len(b"".join(events))
             events += record.parting(request, outcome, usage, failure)
             closes = not request.is_in_named_stream
-            appended = await claim.events.append_end(events, close=closes)
+            appended = await claim.events.append_end(events, close=closes, tail=end.tail)
             if events and not appended.stored:
                 raise ClaimLost("another gateway has ended the answer")
         reason = None if failure is None else failure.sentence

@@ -12,6 +12,7 @@ from gateway.errors import (
     ConfigurationConflict,
     HeadgateError,
     ProducerFenced,
+    StreamBusy,
     StreamClosed,
     StreamNotFound,
 )
@@ -139,7 +140,7 @@ class AnswerStreams:
         except StreamNotFound:
             return
 
-    def append(
+    def append(  # noqa: PLR0913 - what an append may depend on
         self,
         name: str,
         content_type: str,
@@ -148,12 +149,13 @@ class AnswerStreams:
         close: bool = False,
         stamp: Stamp | None = None,
         stream_id: int | None = None,
+        tail: int | None = None,
     ) -> Later[AppendOutcome]:
         """Append messages to a stream; with `close`, close it in the same commit.
 
         A read may begin at each message. The result is the outcome once the commit is durable; it
         raises HeadgateError. With a `stream_id` only the stream with this id takes them; an append
-        with the `stamp` of an earlier writer raises ClaimLost.
+        with the `stamp` of an earlier writer, or behind another `tail`, raises ClaimLost.
         """
         body = b"".join(messages)
         append = Append(
@@ -164,6 +166,7 @@ class AnswerStreams:
             close,
             records=(messages, len(messages)) if body else None,
             stream_id=stream_id,
+            tail=tail,
         )
         outcome: Later[AppendOutcome] = Later()
         self.route.appender.submit(self.full_name(name), append, partial(_set, outcome, stamp))
@@ -226,7 +229,7 @@ def _set(
 ) -> None:
     if not isinstance(result, HeadgateError):
         outcome.set_result(result)
-    elif stamp is not None and isinstance(result, ProducerFenced | StreamClosed):
+    elif stamp is not None and isinstance(result, ProducerFenced | StreamBusy | StreamClosed):
         outcome.set_exception(ClaimLost("another gateway has ended the answer"))
     else:
         outcome.set_exception(result)

@@ -13,6 +13,7 @@ from gateway.errors import (
     ProducerFenced,
     SequenceGap,
     SequenceRegression,
+    StreamBusy,
     StreamClosed,
     StreamLimit,
     StreamNotFound,
@@ -115,6 +116,8 @@ class AppendBatch:
             raise StreamNotFound("the stream with this id is gone; another one is at its path")
         if self.closed:
             return self._on_closed(append)
+        if append.tail not in {None, self._tail}:
+            raise StreamBusy("the stream has grown meanwhile")
         records = self._checked_records(append)
         if stamp is not None:
             known = self._producer(stamp)

@@ -81,7 +81,8 @@ class Append(msgspec.Struct, frozen=True):
     """POST. `is_multi` says that lengths are in the body, `records` what a long JSON body makes.
 
     `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
-    `stream_id` is that of the one stream that takes it; None for whichever is at the path.
+    `stream_id` is that of the one stream that takes it; None for whichever is at the path. With a
+    `tail` the stream takes it only if it ends there.
     """
 
     body: bytes
@@ -94,6 +95,7 @@ class Append(msgspec.Struct, frozen=True):
     trace_id: str | None = None
     traced: TraceContext | None = None
     stream_id: int | None = None
+    tail: int | None = None
 
 
 class AppendHead(msgspec.Struct, frozen=True):

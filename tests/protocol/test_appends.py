@@ -17,6 +17,7 @@ from gateway.errors import (
     ProducerFenced,
     SequenceGap,
     SequenceRegression,
+    StreamBusy,
     StreamClosed,
     StreamLimit,
     StreamNotFound,
@@ -322,6 +323,13 @@ def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
     assert refused is kind
     assert values.items() >= fields.items()
     assert batch.change() is None
+
+
+def test_an_append_behind_a_tail_is_refused_once_the_stream_has_grown() -> None:
+    batch = AppendBatch(OPEN, {}, at(NOW))
+    behind = msgspec.structs.replace(append(), tail=OPEN.tail)
+    assert isinstance(batch.decide(behind), AppendOutcome)
+    assert isinstance(batch.decide(behind), StreamBusy)
 
 
 @pytest.mark.parametrize(

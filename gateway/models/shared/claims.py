@@ -54,15 +54,17 @@ class ClaimedStream:
         seq, self._seq = self._seq, self._seq + 1
         return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False)
 
-    def append_end(self, messages: Sequence[bytes], *, close: bool) -> Later[AppendOutcome]:
+    def append_end(
+        self, messages: Sequence[bytes], *, close: bool, tail: int | None = None
+    ) -> Later[AppendOutcome]:
         """Append what ends the answer; the result has no message `stored` if another has ended it.
 
-        It raises HeadgateError, ClaimLost.
+        It raises HeadgateError, ClaimLost. With a `tail`, it does where the stream has grown.
         """
-        return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close)
+        return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close, tail=tail)
 
     def _append(
-        self, messages: Sequence[bytes], stamp: Stamp, *, close: bool
+        self, messages: Sequence[bytes], stamp: Stamp, *, close: bool, tail: int | None = None
     ) -> Later[AppendOutcome]:
         return self._streams.append(
             self.name,
@@ -71,6 +73,7 @@ class ClaimedStream:
             close=close,
             stamp=stamp if self._streams.is_shared else None,
             stream_id=self.stream_id,
+            tail=tail,
         )
 
 
