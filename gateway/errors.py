@@ -45,6 +45,8 @@ class Unauthenticated(HeadgateError):
 class SignatureRefused(Unauthenticated):
     """A signed URL is needed, and there is none, or one that does not permit the request."""
 
+    code = "signature_refused"
+
     def __init__(self, why: str, detail: str) -> None:
         """Refuse by the code `why` of the Proxy Protocol."""
         super().__init__(detail, is_refused=True)

@@ -485,6 +485,14 @@ REFUSALS = [
         lines=('WWW-Authenticate: Bearer error="invalid_token"',),
         when=" with refused credentials",
     ),
+    Refusal(
+        errors.SignatureRefused("SIGNATURE_EXPIRED", "why"),
+        401,
+        "signature_refused",
+        "Signature refused",
+        lines=('WWW-Authenticate: Bearer error="invalid_token"',),
+    ),
+    Refusal(errors.DestinationRefused("why"), 403, "destination_refused", "Destination refused"),
     Refusal(errors.Forbidden("why"), 403, "forbidden", "Forbidden"),
     Refusal(
         errors.ProducerFenced(4),
@@ -617,9 +625,9 @@ def test_every_error_becomes_a_problem_response_with_its_code(refusal: Refusal) 
 
 def test_every_error_class_has_one_status_and_one_row_in_the_table() -> None:
     """A server that cannot start answers nobody, and other packages' refusals no request."""
-    declared = {
-        kind for kind in HeadgateError.__subclasses__() if kind.__module__ == errors.__name__
-    }
+    direct = HeadgateError.__subclasses__()
+    kinds = [*direct, *(it for kind in direct for it in kind.__subclasses__())]
+    declared = {kind for kind in kinds if kind.__module__ == errors.__name__}
     known = declared - {errors.StartError}
     assert known == set(responses.STATUS) == {type(refusal.error) for refusal in REFUSALS}
     assert len({kind.code for kind in known}) == len(known)
