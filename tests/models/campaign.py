@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -145,16 +146,26 @@ class Campaign:
         return Reader(f"key-{number}", chat, cuts)
 
     async def _kill(self) -> None:
-        """Kill gateways at even intervals of the answers that have ended, and start them again."""
+        """Kill or pause gateways, at even intervals of the answers that have ended."""
         while self.killed < self.kills:
             share = self.answers * self.killed // self.kills
             await until(partial(self._have_ended, share), "answers to end", within_s=LONGEST_S)
             await asyncio.sleep(self._random.random() * 0.8)
             victim = self._random.choice(self.gateways)
-            await asyncio.to_thread(victim.kill)
             self.killed += 1
+            if len(self.gateways) > 1 and self.killed % 4 == 0:
+                await self._pause(victim)
+                continue
+            await asyncio.to_thread(victim.kill)
             await asyncio.sleep(self._random.random() * 0.3)
             await asyncio.to_thread(victim.start)
+
+    async def _pause(self, victim: Headgate) -> None:
+        """Let a gateway stand still for about as long as the others take it for running."""
+        assert victim.process is not None, "it runs"
+        victim.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(2.5 + self._random.random() * 1.5)
+        victim.process.send_signal(signal.SIGCONT)
 
     def _have_ended(self, number: int) -> bool:
         return self._ended >= number
