@@ -32,7 +32,9 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.imports import imported
+from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.views.route_views import RouteViews
@@ -174,7 +176,26 @@ def hosted_route(
         route.max_response,
     )
     _set_runs(hosted, route, shared)
+    if log.documents is not None:
+        hosted.subscriptions = RouteSubscriptions(
+            route.prefix,
+            hosted.table,
+            hosted.appender,
+            log.documents,
+            _subscription_rules(settings),
+            shared.clock,
+            lambda: hosted.access.guard,
+        )
     return hosted
+
+
+def _subscription_rules(settings: Settings) -> SubscriptionRules:
+    return SubscriptionRules(
+        callback_base(settings),
+        may_call_loopback(settings),
+        settings.max_client_subscriptions,
+        settings.max_subscription_streams,
+    )
 
 
 def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context) -> None:
@@ -216,6 +237,8 @@ def renew_route(
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)
+        if isinstance(route.subscriptions, RouteSubscriptions):
+            route.subscriptions.renew(_subscription_rules(settings))
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 

@@ -1,6 +1,6 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Every log has ten methods. A log may also have any of four abilities: each is an attribute that
+Every log has ten methods. A log may also have any of six abilities: each is an attribute that
 holds the object for it, or None.
 """
 
@@ -19,6 +19,7 @@ from gateway.protocol.streams.state import ProducerState
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from gateway.backends.quota import Quota
     from gateway.protocol.streams.chunks import Chunk
@@ -204,6 +205,22 @@ class Upkeep(Protocol):
         """Return what acknowledged appends were lost, until an operator has acted on it."""
 
 
+class Documents(Protocol):
+    """The ability of a log to store small documents beside its streams, which no client can name.
+
+    Both methods may raise LogUnavailable.
+    """
+
+    # Where a file is as durable as the log, and only the server's user reads it; None: nowhere.
+    private_folder: Path | None
+
+    async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return the first documents, at most `limit`, whose names follow `after`, by name."""
+
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Store these documents, or remove those that are None: durably, and all or none."""
+
+
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
@@ -217,6 +234,7 @@ class Log(Protocol):
     listing: Listing | None = None
     counts: Counts | None = None
     upkeep: Upkeep | None = None
+    documents: Documents | None = None
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     async def open(self) -> None:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.commit_histograms import CommitHistograms
-from gateway.backends.contract import Conflict, Counts, Listing, ListingPage, LoadedStream, Log
+from gateway.backends.contract import (
+    Conflict,
+    Counts,
+    Documents,
+    Listing,
+    ListingPage,
+    LoadedStream,
+    Log,
+)
 from gateway.backends.quota import RECORD_BYTES, STREAM_BYTES, Quota
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
@@ -98,6 +106,28 @@ class MemoryCounts(Counts):
         return sum(state.expired(now) for state in self._states.values())
 
 
+class MemoryDocuments(Documents):
+    """The documents of a log in memory."""
+
+    private_folder = None
+
+    def __init__(self) -> None:
+        self._documents: dict[str, bytes] = {}
+
+    @override
+    async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        names = heapq.nsmallest(limit, (name for name in self._documents if name > after))
+        return [(name, self._documents[name]) for name in names]
+
+    @override
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        for name, body in changes.items():
+            if body is None:
+                self._documents.pop(name, None)
+            else:
+                self._documents[name] = body
+
+
 class MemoryLog(Log):
     """A log of streams in dicts."""
 
@@ -111,6 +141,7 @@ class MemoryLog(Log):
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
         self.counts: MemoryCounts = MemoryCounts(self._states, self._histograms)
+        self.documents: MemoryDocuments = MemoryDocuments()
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 

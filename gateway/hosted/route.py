@@ -12,7 +12,14 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.cache.rendered import drop
-from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
+from gateway.errors import (
+    BadRequest,
+    HeadgateError,
+    LogUnavailable,
+    NotOffered,
+    StartError,
+    StreamNotFound,
+)
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
@@ -30,7 +37,7 @@ from gateway.protocol.streams import chunks
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
-from gateway.runtime.route import OPEN, StreamRoute
+from gateway.runtime.route import OPEN, RESERVED, StreamRoute
 from gateway.runtime.writes import Write
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
@@ -55,8 +62,6 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess, RunsLike
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
-
-RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 
 
 class StreamRules(NamedTuple):
@@ -120,7 +125,9 @@ class HostedRoute(StreamRoute):
         if name.endswith("/"):
             raise BadRequest("the path has an empty segment")
         if name.split("/", 1)[0] == RESERVED:
-            raise NotOffered("subscriptions are not offered by this server")
+            if self.subscriptions is None:
+                raise NotOffered("subscriptions are not offered for streams of this log")
+            raise StreamNotFound(f"what is below {RESERVED} is no stream")
         return name
 
     @override
@@ -215,9 +222,11 @@ class HostedRoute(StreamRoute):
     def notes(self) -> Checks:
         """Return a loss of data and a full log as notes: the log still serves reads."""
         upkeep, quota = self.table.log.upkeep, self.table.log.quota
+        stuck = None if self.subscriptions is None else self.subscriptions.stuck()
         notes = {
             f"loss {self.prefix}": None if upkeep is None else upkeep.loss(),
             f"quota {self.prefix}": None if quota is None else quota.note(),
+            f"subscriptions {self.prefix}": stuck,
         }
         return {name: note for name, note in notes.items() if note is not None}
 
@@ -231,6 +240,8 @@ class HostedRoute(StreamRoute):
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         if self.runs is not None:
             yield from self.runs.samples()
+        if self.subscriptions is not None:
+            yield from self.subscriptions.samples()
         if self.feeds.views is not None:
             yield from self.feeds.views.samples()
         yield from read(metrics.OF_FOLDS, self.reads.readers.folded, self.prefix)
@@ -271,6 +282,11 @@ class HostedRoute(StreamRoute):
         log = self.table.log
         await log.open()
         self.table.clock.start(None if log.upkeep is None else log.upkeep.clock_note())
+        if self.subscriptions is not None:
+            try:
+                await self.subscriptions.open()
+            except LogUnavailable as error:
+                raise StartError(f"subscriptions of {self.prefix}: {error.detail}") from error
         self.sweeper.start()
 
     @override
@@ -288,4 +304,6 @@ class HostedRoute(StreamRoute):
         await self.stream_list.survey.close()
         if self.runs is not None:
             await self.runs.close()
+        if self.subscriptions is not None:
+            await self.subscriptions.close()
         await self.table.log.close()

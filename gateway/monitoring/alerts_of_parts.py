@@ -53,6 +53,16 @@ OF_PARTS = (
     ),
     *CERTIFICATE_ALERTS,
     Alert(
+        "HeadgateSubscriptionStuck",
+        Threshold(Gauge("headgate_subscriptions", 'state="stuck"'), ">", 0),
+        "5m",
+        "warning",
+        "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
+        "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
+        "log",
+        "{route}",
+    ),
+    Alert(
         "HeadgateWorkersSilent",
         Threshold(Gauge("headgate_workers_silent"), ">", 0),
         "2m",

@@ -82,6 +82,7 @@ class RouteAccess(NamedTuple):
 
 
 OPEN = RouteAccess()
+RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 
 
 class PageFields(NamedTuple):
@@ -123,6 +124,22 @@ class RunsLike(Protocol):
         """Cancel the reads that are under way."""
 
 
+class SubscriptionsLike(Protocol):
+    """The subscriptions of a route, as the route itself opens and shows them."""
+
+    async def open(self) -> None:
+        """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
+
+    async def close(self) -> None:
+        """End deliveries."""
+
+    def stuck(self) -> str | None:
+        """Return how many subscriptions have failed for long, for operators; None for none."""
+
+    def samples(self) -> Iterable[Sample]:
+        """Return the metrics of the subscriptions as they are now."""
+
+
 class LiveStreams(Protocol):
     """The streams of a route, as this process serves them to live readers."""
 
@@ -143,6 +160,7 @@ class StreamRoute(Protocol):
     traffic: Traffic
     keeps_order: bool  # of writes that are begun one after the other
     runs: RunsLike | None = None  # where the settings say that there are some
+    subscriptions: SubscriptionsLike | None = None  # where the log can store them
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
     serves_prefix: bool = False  # there are requests for the prefix itself
@@ -153,6 +171,14 @@ class StreamRoute(Protocol):
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""
+
+    def is_control(self, name: str) -> bool:
+        """Return whether a name is that of a control path, which names no stream."""
+        return self.subscriptions is not None and name.split("/", 1)[0] == RESERVED
+
+    def addressed(self, name: str) -> str:
+        """Return the name of a stream or a control path; raises HeadgateError for others."""
+        return name if self.is_control(name) else self.checked(name)
 
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""

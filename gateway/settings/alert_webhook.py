@@ -8,12 +8,12 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.values import Secret, Validator
+from gateway.settings.subscriptions import SubscriptionSettings
 
 NEXT_NOTIFICATION = "yes, from the next notification on"
 URL_KIND = "an https URL, or an http URL of this machine, of at most 2,048 characters"
@@ -41,7 +41,7 @@ def _check_url(secret: Secret) -> Secret:
     return secret
 
 
-class AlertSettings(FrontSettings):
+class AlertSettings(SubscriptionSettings):
     """The settings of the webhook. Without `alert_webhook` nobody is notified."""
 
     alert_webhook: Annotated[Secret, Validator(_check_url), ValueKind(URL_KIND)] = setting(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.front import HTTPS_PORT
+from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address
 
 if TYPE_CHECKING:
@@ -33,6 +34,24 @@ def front_urls(settings: Settings) -> list[str]:
     port = settings.front_listen.port
     suffix = "" if port == HTTPS_PORT else f":{port}"
     return [f"https://{host}{suffix}" for host in settings.front]
+
+
+def callback_base(settings: Settings) -> str:
+    """Return the URL before the prefixes at which receivers of webhooks reach us, or ""."""
+    if settings.public_url:
+        return settings.public_url
+    if settings.front:
+        return front_urls(settings)[0]
+    is_fixed = is_loopback(settings.listen.host) and settings.listen.port != 0
+    return _url(settings.listen, settings.tls_certificate) if is_fixed else ""
+
+
+def may_call_loopback(settings: Settings) -> bool:
+    """Return whether webhooks may lead to this machine."""
+    if settings.webhook_loopback != "auto":
+        return settings.webhook_loopback == "on"
+    others = settings.front or settings.public_url or settings.trusted_proxies
+    return is_loopback(settings.listen.host) and not others
 
 
 def export_for_commands(settings: Settings) -> str | None:

@@ -59,6 +59,8 @@ class StreamTable(ActiveStreams):
         self.turns = Turns()
         # Each is called with path and id of each stream that another process has removed.
         self.removal_observers: list[Callable[[str, int], None]] = []
+        # Called with each change before its client gets an answer; None without an observer.
+        self.observer: Callable[[Change], None] | None = None
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -138,6 +140,8 @@ class StreamTable(ActiveStreams):
 
     @override
     def apply(self, change: Change) -> None:
+        if self.observer is not None:
+            self.observer(change)
         active = self._streams.get(change.state.path)
         self.outdate(change)
         if active is None:

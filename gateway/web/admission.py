@@ -15,6 +15,7 @@ from gateway.protocol.http.target import split
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
+from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ def admit_at_once(
     """Return the result of `admit` if the guard need not be asked, else None."""
     route = place.route
     guard = route.access.guard
+    if route.is_control(place.name):
+        return RequestCredential(None, place.target)  # its handler knows what it needs
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):
             exchange.allow_reader_key()
@@ -69,6 +72,27 @@ def admit_at_once(
     decide_again = partial(_refuse_ended, route, clock)
     exchange.admit(known.principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
     return RequestCredential("", place.target)
+
+
+async def admit_control(
+    request: Request,
+    place: RoutedTarget,
+    needed: Sequence[Need],
+    clock: Callable[[], float],
+) -> Principal | None:
+    """Return the principal of a request to a control path, once the guard admits it to `needed`.
+
+    It is None for anybody. Raises as `admit` does.
+    """
+    route, exchange = place.route, exchange_of(request)
+    guard = route.access.guard
+    if guard is None:
+        return None
+    token = request_credential(request.method, place.target, request.headers).token
+    guard_request = _GuardRequest(guard, request.headers, token, needed)
+    principal = await _decide(guard_request, exchange, route, clock())
+    exchange.admit(principal, sends_reader_key=False)
+    return principal
 
 
 def _sends_reader_key(request: Request, route: StreamRoute) -> bool:

@@ -22,12 +22,16 @@ class Router:
     def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)
 
-    def find(self, path: str) -> tuple[StreamRoute, str]:
-        """Return the route and stream name of a canonical path. Raises StreamNotFound."""
+    def find(self, path: str, *, control: bool = False) -> tuple[StreamRoute, str]:
+        """Return the route and stream name of a canonical path. Raises StreamNotFound.
+
+        With `control`, it may also be a control path of its route.
+        """
         for route in self._routes:
             begin = len(route.prefix)
             if path == route.prefix and route.serves_prefix:
                 return route, ""
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
-                return route, route.checked(path[begin + 1 :])
+                name = path[begin + 1 :]
+                return route, route.addressed(name) if control else route.checked(name)
         raise StreamNotFound(f"streams are below {' and '.join(self._prefixes)}")

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OF_HTTP = {"HeadgateOriginDown", "HeadgateOriginErrors", "HeadgateOriginServerDown"}
-OF_LOGS = {"HeadgateLogDown", "HeadgateSlowAppends", "HeadgateAppendsFail"}
+OF_LOGS = {
+    *("HeadgateLogDown", "HeadgateSlowAppends", "HeadgateAppendsFail"),
+    "HeadgateSubscriptionStuck",
+}
 OF_FILES = {"HeadgateDiskNearlyFull", "HeadgateDiskFills", "HeadgateWalDamaged"}
 OF_REDIS = {
     *("HeadgateHistoryChanged", "HeadgateHistoryLost"),
@@ -401,6 +404,14 @@ CASES = [
         11,
         {**BY_PROCESS, "cache": "fastly"},
         "a:1 cannot purge fastly.",
+    ),
+    Case(
+        "HeadgateSubscriptionStuck",
+        gauge("headgate_subscriptions", f'{ROUTE}, state="stuck"', 2),
+        gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 2),
+        5,
+        {**BY_PROCESS, "route": "/r", "state": "stuck"},
+        "2 subscriptions of /r have failed for over a day.",
     ),
     Case(
         "HeadgateWorkersSilent",

@@ -14,4 +14,5 @@ registerHooks({
 })
 const { runConformanceTests } = await import("@durable-streams/server-conformance-tests")
 
-runConformanceTests({ baseUrl, longPollTimeoutMs: 20_000, subscriptions: false })
+const subscriptions = process.env.CONFORMANCE_SUBSCRIPTIONS === "yes"
+runConformanceTests({ baseUrl, longPollTimeoutMs: 20_000, subscriptions })

@@ -15,6 +15,7 @@ from typing_extensions import override
 from gateway.backends.contract import Log
 from gateway.backends.quota import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, upgrade
+from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.expiry import ExpirySearch
 from gateway.backends.sqlite.load_queue import LoadQueue
 from gateway.backends.sqlite.recent import Recent
@@ -69,6 +70,7 @@ class SqliteLog(Log):
             self._folder, self._thread, self._readers, self._recent
         )
         self.upkeep: FileUpkeep = FileUpkeep(self._folder, self._thread, self.counts)
+        self.documents: FileDocuments = FileDocuments(folder, self._thread)
 
     @override
     async def open(self) -> None:

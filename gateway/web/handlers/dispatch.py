@@ -249,12 +249,12 @@ class Handlers:
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        return RoutedTarget(target, path, *self._routes.find(path))
+        return RoutedTarget(target, path, *self._routes.find(path, control=True))
 
     def _find(self, raw: str) -> RoutedTarget:
         """Return the routed target of a path. Raises HeadgateError."""
         path = canonical_target(raw)
-        return RoutedTarget(path, path, *self._routes.find(path))
+        return RoutedTarget(path, path, *self._routes.find(path, control=True))
 
     def _preflight(self, request: Request, target: str) -> Response:
         """Return the response to a CORS preflight; the target `*` has no route, and so no guard."""

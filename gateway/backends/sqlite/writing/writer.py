@@ -14,6 +14,7 @@ from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
+from gateway.backends.sqlite.writing.document_rows import DocumentRows
 from gateway.backends.sqlite.writing.merging import SmallRows
 from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
 from gateway.backends.sqlite.writing.reclaiming import (
@@ -54,6 +55,7 @@ class Writer:
         self._rows = PlaceRows(connection, max_retired)
         self._merger = SmallRows(connection)
         self.clocks = ClockRows(connection)
+        self.documents = DocumentRows(connection)
         self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group

@@ -1,0 +1,1 @@
+"""RouteSubscriptions: durable cursors that wake workers when streams have pending events."""

@@ -1,0 +1,101 @@
+"""Requests that acknowledge a wake: their parts, and the moves of cursors that they ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import BadRequest
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.subscriptions.configuration import invalid, json_object
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.patterns import stream_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd, StreamLink
+
+
+class Acknowledgement(NamedTuple):
+    """A callback, ack or release: the wake that it is for, and the offsets by name of stream."""
+
+    wake_id: object
+    generation: object
+    acks: Sequence[tuple[str, object]]
+    is_done: bool
+
+
+class CursorChange(NamedTuple):
+    """The move of a cursor that was found to be valid."""
+
+    link: StreamLink
+    position: int
+    is_closed: bool
+
+
+def parse_acknowledgement(body: bytes) -> Acknowledgement:
+    """Return what a body acknowledges. Raises SubscriptionRefused."""
+    members = json_object(body)
+    acks = members.get("acks", [])
+    if not isinstance(acks, list) or not all(isinstance(it, dict) for it in acks):
+        raise invalid("acks must be an array of objects, each with stream and offset")
+    named: list[tuple[str, object]] = []
+    for ack in acks:
+        name = ack.get("stream", ack.get("path"))
+        if not isinstance(name, str):
+            raise invalid("an ack has the name of its stream")
+        named.append((name, ack.get("offset")))
+    is_done = members.get("done", False)
+    if not isinstance(is_done, bool):
+        raise invalid("done must be true or false")
+    return Acknowledgement(members.get("wake_id"), members.get("generation"), named, is_done)
+
+
+def moves_of(
+    subscription: DurableSubscription, acks: Sequence[tuple[str, object]]
+) -> list[CursorChange]:
+    """Return the moves of cursors. Raises SubscriptionRefused if any of them is not valid."""
+    return [_move(subscription, name, offset) for name, offset in acks]
+
+
+def _move(subscription: DurableSubscription, name: str, offset: object) -> CursorChange:
+    try:
+        link = subscription.links.get(stream_name(name))
+    except BadRequest:
+        link = None
+    state = None if link is None else link.stream.state
+    if link is None or state is None:
+        raise _invalid_offset("an ack names a stream that the subscription is not linked to")
+    try:
+        position = parse_offset(offset if isinstance(offset, str) else "", "offset").position
+    except BadRequest:
+        raise _invalid_offset("an ack has an offset that is none of its stream") from None
+    if state.offset(position) != offset:
+        raise _invalid_offset("an ack has an offset of another stream at this path")
+    if position < link.position:
+        raise _invalid_offset("an ack is behind what was acknowledged before")
+    if position > state.tail:
+        raise _invalid_offset("an ack is beyond the tail of its stream")
+    end = subscription.snapshot_ends.get(link.stream.path)
+    return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
+
+
+def moves_to(
+    subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]
+) -> list[CursorChange]:
+    """Return the moves to the ends that a wake has told; cursors beyond them stay."""
+    moves: list[CursorChange] = []
+    for path, end in ends.items():
+        link = subscription.links.get(path)
+        if link is not None and link.stream_id == end.stream_id and link.position <= end.tail:
+            moves.append(CursorChange(link, end.tail, end.is_closed))
+    return moves
+
+
+def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: int) -> bool:
+    """Return whether an ack covers the closing of a stream: only one that its wake has told."""
+    return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail
+
+
+def _invalid_offset(detail: str) -> SubscriptionRefused:
+    return SubscriptionRefused("INVALID_OFFSET", detail)

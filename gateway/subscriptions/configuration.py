@@ -1,0 +1,139 @@
+"""The configuration of a subscription, as clients write it, in its one normalised form."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Literal, get_args
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.patterns import StreamPattern, pattern_of, stream_name
+
+Kind = Literal["webhook", "pull-wake"]
+
+DEFAULT_LEASE_MS = 30_000
+LEASES_MS = range(1_000, 10 * 60_000 + 1)
+LONGEST_DESCRIPTION = 1_024  # characters; it is for people
+LONGEST_BODY = 1 << 20  # bytes of a request: 10,000 names of 100 bytes
+LONGEST_ID = 256  # bytes of an id as it stands in the path
+
+
+class SubscriptionConfiguration(msgspec.Struct, frozen=True):
+    """The configuration of a subscription; `streams` are sorted, and each is there once."""
+
+    type: Kind
+    pattern: str | None
+    streams: tuple[str, ...]
+    webhook_url: str | None
+    wake_stream: str | None
+    lease_ttl_ms: int
+    description: str | None
+
+    @property
+    def digest(self) -> str:
+        """The hash by which a repeated creation is recognised."""
+        return sha256(msgspec.json.encode(self)).hexdigest()
+
+    @property
+    def lease_s(self) -> float:
+        """The lease in seconds."""
+        return self.lease_ttl_ms / 1000
+
+    @property
+    def parsed_pattern(self) -> StreamPattern | None:
+        """The pattern by its segments, or None."""
+        return None if self.pattern is None else pattern_of(self.pattern)
+
+    def read_paths(self, prefix: str) -> list[str]:
+        """Return the paths that whoever subscribes must be permitted to read."""
+        pattern = self.parsed_pattern
+        paths = [] if pattern is None else pattern.read_paths(prefix)
+        return paths + [f"{prefix}/{name}" for name in self.streams]
+
+
+def parse_configuration(body: bytes) -> SubscriptionConfiguration:
+    """Return the configuration in a body. Raises SubscriptionRefused; the URL is not judged."""
+    members = json_object(body)
+    kind = members.get("type")
+    if kind not in get_args(Kind):
+        raise invalid('type must be "webhook" or "pull-wake"')
+    pattern = _text(members, "pattern")
+    streams = names_in(members, required=False)
+    if not pattern and not streams:
+        raise invalid("at least one of pattern and streams must be there")
+    lease_ms = members.get("lease_ttl_ms", DEFAULT_LEASE_MS)
+    if type(lease_ms) is not int or lease_ms not in LEASES_MS:
+        raise invalid("lease_ttl_ms must be a whole number from 1000 to 600000")
+    description = _text(members, "description")
+    if description is not None and len(description) > LONGEST_DESCRIPTION:
+        raise invalid(f"description has over {LONGEST_DESCRIPTION} characters")
+    try:
+        return SubscriptionConfiguration(
+            "webhook" if kind == "webhook" else "pull-wake",
+            pattern_of(pattern).text if pattern else None,
+            streams,
+            _webhook_url(members) if kind == "webhook" else None,
+            _wake_stream(members) if kind == "pull-wake" else None,
+            lease_ms,
+            description,
+        )
+    except BadRequest as refusal:
+        raise invalid(refusal.detail) from None
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """Return the object in a body, which may be empty. Raises SubscriptionRefused."""
+    if len(body) > LONGEST_BODY:
+        raise invalid(f"the body is over {LONGEST_BODY} bytes")
+    try:
+        return msgspec.json.decode(body or b"{}", type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise invalid("the body must be a JSON object") from None
+
+
+def names_in(members: dict[str, object], *, required: bool = True) -> tuple[str, ...]:
+    """Return the normalised `streams` of a body, sorted. Raises SubscriptionRefused."""
+    streams = members.get("streams")
+    if streams is None and not required:
+        return ()
+    if not isinstance(streams, list) or (required and not streams):
+        raise invalid("streams must be an array of names of streams")
+    try:
+        return tuple(sorted({stream_name(_name(name)) for name in streams}))
+    except BadRequest as refusal:
+        raise invalid(refusal.detail) from None
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise BadRequest("streams must have only names of streams")
+    return name
+
+
+def invalid(detail: str) -> SubscriptionRefused:
+    """Return the refusal of a request that is malformed."""
+    return SubscriptionRefused("INVALID_REQUEST", detail)
+
+
+def _text(members: dict[str, object], key: str) -> str | None:
+    value = members.get(key)
+    if value is not None and not isinstance(value, str):
+        raise invalid(f"{key} must be a text")
+    return value
+
+
+def _webhook_url(members: dict[str, object]) -> str:
+    webhook = members.get("webhook")
+    url = webhook.get("url") if isinstance(webhook, dict) else None
+    if not isinstance(url, str) or not url:
+        raise invalid("a webhook subscription needs webhook.url")
+    return url
+
+
+def _wake_stream(members: dict[str, object]) -> str:
+    name = _text(members, "wake_stream")
+    if not name:
+        raise invalid("a pull-wake subscription needs wake_stream")
+    return stream_name(name)

@@ -1,0 +1,64 @@
+"""The deadlines of all subscriptions: one heap, and one timer for the first of them."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.subscriptions.subscription import DurableSubscription
+
+LONGEST_SLEEP_S = 60.0  # then the wall clock is looked at again, as it may have been set
+
+
+class DeadlineTimer:
+    """A timer that calls `on_due` with each subscription whose deadline is over by the clock."""
+
+    def __init__(
+        self, clock: Callable[[], float], on_due: Callable[[DurableSubscription], None]
+    ) -> None:
+        self._clock = clock
+        self._on_due = on_due
+        self._deadlines: list[tuple[float, int, DurableSubscription]] = []
+        self._order = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_open = True
+
+    def close(self) -> None:
+        """Stop looking at deadlines."""
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def schedule(self, subscription: DurableSubscription, due: float | None) -> None:
+        """Replace the deadline of a subscription; None is no deadline."""
+        if due == subscription.due:
+            return
+        subscription.due = due
+        if due is None or not self._is_open:
+            return
+        heapq.heappush(self._deadlines, (due, next(self._order), subscription))
+        if self._deadlines[0][2] is subscription or self._timer is None:
+            self._set()
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._deadlines and self._is_open:
+            wait_s = min(max(0.0, self._deadlines[0][0] - self._clock()), LONGEST_SLEEP_S)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self.look)
+
+    def look(self) -> None:
+        """Act on the deadlines that are over; one that another has replaced is left out."""
+        now = self._clock()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, _, subscription = heapq.heappop(self._deadlines)
+            if subscription.due == due and subscription.phase == "active":
+                subscription.due = None
+                self._on_due(subscription)
+        self._set()

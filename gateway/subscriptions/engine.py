@@ -1,0 +1,202 @@
+"""The subscriptions of one route to a log: what the route, its table and its handlers use of them.
+
+Pending work is derived from the tails of streams and the cursors, so an append itself is the record
+of the wake that follows it. After a crash, `open` compares all tails with all cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.backends.contract import listing_of
+from gateway.subscriptions import metrics
+from gateway.subscriptions.membership import Membership
+from gateway.subscriptions.owners import needs_of
+from gateway.subscriptions.rows import SubscriptionRows
+from gateway.subscriptions.sending.deliveries import Deliveries
+from gateway.subscriptions.sending.signing import KeyRing
+from gateway.subscriptions.sending.webhooks import WebhookClient
+from gateway.subscriptions.wakes import Wakes
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from gateway.access.contract import Guard
+    from gateway.backends.contract import Documents
+    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.streams.appender import Appender
+    from gateway.streams.stream_table import StreamTable
+    from gateway.subscriptions.rows import LoadedSubscription
+    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.telemetry.metrics import Sample
+
+STREAMS_AT_ONCE = 500  # of one page of the log's list
+
+
+class SubscriptionRules(NamedTuple):
+    """The settings for subscriptions. `base_url` is where clients reach the listener, or ""."""
+
+    base_url: str = ""
+    webhook_loopback: bool = False
+    max_client_subscriptions: int = 10_000
+    max_subscription_streams: int = 100_000
+
+
+class RouteSubscriptions:
+    """The subscriptions of one route."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a route that they depend on
+        self,
+        prefix: str,
+        table: StreamTable,
+        appender: Appender,
+        documents: Documents,
+        rules: SubscriptionRules,
+        clock: Callable[[], float],
+        guard: Callable[[], Guard | None],
+    ) -> None:
+        """`guard` returns the present guard of the route."""
+        self.prefix = prefix
+        self.table = table
+        self.rules = rules
+        self.clock = clock
+        self.guard = guard
+        self.by_id: dict[str, DurableSubscription] = {}
+        self.keys = KeyRing(documents.private_folder)
+        self.rows = SubscriptionRows(documents)
+        self.membership = Membership(rules.max_subscription_streams)
+        client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
+        self.deliveries = Deliveries(self.rows, self.keys, client, appender, self, clock)
+        self.wakes = Wakes(self.rows, clock, self.deliveries.queue)
+        self.deliveries.report_to(self.wakes)
+        self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
+        self.refused: Counter[str] = Counter()
+        self.changing = asyncio.Lock()  # of what there is: one list of the log is read at a time
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self.rules = rules
+        self.membership.most_streams = rules.max_subscription_streams
+        self.deliveries.client.allow_loopback(loopback=rules.webhook_loopback)
+
+    def url(self, path: str) -> str | None:
+        """Return the public URL of a control path; None if it is not known how we are reached."""
+        base = self.rules.base_url
+        return f"{base}{self.prefix}/__ds/{path}" if base else None
+
+    def may_wake(self, subscription: DurableSubscription) -> bool:
+        """Return whether the owner may still read what matches, and append wakes."""
+        needs = needs_of(subscription.configuration, self.prefix)
+        return subscription.owner.still_may(self.guard(), needs, self.clock())
+
+    # What changes
+
+    def on_change(self, change: Change) -> None:
+        """Take a committed change of a stream; called before its client gets the answer."""
+        try:
+            for link in self.membership.on_change(change):
+                self.wakes.consider(link.subscription)
+            path = change.state.path
+            if change.expected is None and path in self.wake_streams:
+                for subscription in self.wake_streams[path]:
+                    self.wakes.retry_now(subscription)
+        except Exception:  # noqa: BLE001 - the change stands, whoever is told of it
+            log.exception("subscription.change_missed", path=change.state.path)
+
+    def add(self, subscription: DurableSubscription) -> None:
+        """Have changes of streams notified to a subscription; the first of all begins that."""
+        self.by_id[subscription.id] = subscription
+        self.membership.add(subscription)
+        if (path := subscription.configuration.wake_stream) is not None:
+            self.wake_streams.setdefault(path, {})[subscription] = None
+        self.table.observer = self.on_change
+
+    def discard(self, subscription: DurableSubscription) -> None:
+        """Forget a subscription, and its rows."""
+        subscription.phase = "removed"
+        self.by_id.pop(subscription.id, None)
+        self.rows.remove(subscription)
+        self.membership.remove(subscription)
+        if (path := subscription.configuration.wake_stream) is not None:
+            self.wake_streams[path].pop(subscription, None)
+            if not self.wake_streams[path]:
+                del self.wake_streams[path]
+        if not self.by_id:
+            self.table.observer = None
+
+    # As a part of the route
+
+    async def open(self) -> None:
+        """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
+        loaded = await self.rows.load()
+        for one in loaded.values():
+            self._restore(one)
+        if not self.by_id:
+            return
+        await asyncio.to_thread(self.keys.prepare, self.clock())
+        await self.link_all()
+        for subscription in list(self.by_id.values()):
+            for link in list(subscription.links.values()):
+                if link.is_glob and not link.is_explicit and link.stream.state is None:
+                    subscription.removed[link.stream.path] = subscription.links.pop(
+                        link.stream.path
+                    )
+            self.prune(subscription)
+            subscription.phase = "active"
+            self.wakes.restore(subscription)
+
+    def _restore(self, loaded: LoadedSubscription) -> None:
+        subscription = loaded.subscription
+        assert subscription is not None, "others are left out"
+        assert loaded.delivery is not None, "set where there is a subscription"
+        subscription.delivery = loaded.delivery
+        self.add(subscription)
+        for path, row in loaded.cursors.items():
+            link = self.membership.link(subscription, path)
+            link.restore(row)
+            link.is_glob = not row.is_explicit
+
+    async def link_all(self) -> None:
+        """Link all streams of the log that match; those without a cursor begin at their beginning.
+
+        Raises LogUnavailable.
+        """
+        async for state in self.states(""):
+            for subscription in self.membership.found(state):
+                self.membership.match(subscription, state.path, None)
+
+    async def states(self, beginning: str) -> AsyncIterator[StreamState]:
+        """Yield the streams whose names have this beginning, page by page, in turns."""
+        listing, after = listing_of(self.table.log), ""
+        while True:
+            page = await listing.page(beginning, after, STREAMS_AT_ONCE)
+            for state in page.states:
+                yield state
+            if page.after is None:
+                return
+            after = page.after
+            await asyncio.sleep(0)
+
+    def prune(self, subscription: DurableSubscription) -> None:
+        """Drop the oldest cursors of removed streams."""
+        while (link := self.membership.oldest_removed(subscription)) is not None:
+            self.rows.remove_link(link)
+
+    def stuck(self) -> str | None:
+        """Return how many subscriptions have failed for over a day, or None for none."""
+        number = metrics.states_of(self)["stuck"]
+        return f"{number} subscriptions have failed for over a day" if number else None
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics."""
+        return metrics.samples(self.prefix, self)
+
+    async def close(self) -> None:
+        """End deliveries, and write what is marked."""
+        self.table.observer = None
+        self.wakes.close()
+        await self.deliveries.close()
+        await self.rows.settle()

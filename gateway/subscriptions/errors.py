@@ -1,0 +1,57 @@
+"""Refusals of requests to subscriptions, by the codes that the reference server has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Code = Literal[
+    "ALREADY_CLAIMED",
+    "FENCED",
+    "INVALID_OFFSET",
+    "INVALID_REQUEST",
+    "LIMIT_REACHED",
+    "NO_PENDING_WORK",
+    "SUBSCRIPTION_ALREADY_EXISTS",
+    "SUBSCRIPTION_NOT_FOUND",
+    "TOKEN_EXPIRED",
+    "TOKEN_INVALID",
+    "WEBHOOK_URL_REJECTED",
+]
+STATUS: dict[Code, int] = {
+    "ALREADY_CLAIMED": 409,
+    "FENCED": 409,
+    "INVALID_OFFSET": 409,
+    "INVALID_REQUEST": 400,
+    "LIMIT_REACHED": 429,
+    "NO_PENDING_WORK": 409,
+    "SUBSCRIPTION_ALREADY_EXISTS": 409,
+    "SUBSCRIPTION_NOT_FOUND": 404,
+    "TOKEN_EXPIRED": 401,
+    "TOKEN_INVALID": 401,
+    "WEBHOOK_URL_REJECTED": 400,
+}
+
+
+class SubscriptionRefused(Exception):
+    """A request to a subscription that is refused; `members` are more members of its error."""
+
+    def __init__(self, code: Code, detail: str, **members: object) -> None:
+        super().__init__(detail)
+        self.code: Code = code
+        self.detail = detail
+        self.members = members
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+        return STATUS[self.code]
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The body of the response."""
+        return {"error": {"code": self.code, "message": self.detail, **self.members}}
+
+
+def not_found() -> SubscriptionRefused:
+    """Return the refusal of a request to a subscription that does not exist."""
+    return SubscriptionRefused("SUBSCRIPTION_NOT_FOUND", "there is no subscription with this id")

@@ -1,0 +1,224 @@
+"""The streams of all subscriptions, found by patterns and links at the cost of what matches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.subscriptions.patterns import PatternIndex
+from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.subscriptions.subscription import DurableSubscription
+
+MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
+
+
+class Membership:
+    """The links of a route's subscriptions, and the states of the linked streams."""
+
+    def __init__(self, most_streams: int) -> None:
+        """Link a subscription to `most_streams` at most."""
+        self.most_streams = most_streams
+        # Subscriptions some of whose streams were not linked, and are tried at their next change.
+        self._without_room: set[DurableSubscription] = set()
+        self.refused = 0  # links to streams that were created or appended to
+        self._patterns: PatternIndex[DurableSubscription] = PatternIndex()
+        self._streams: dict[str, LinkedStream] = {}
+        self._unlinked: set[str] = set()
+        # Ids of streams that were removed while streams are being listed, else None.
+        self._removed: set[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def matching(self, path: str) -> list[DurableSubscription]:
+        """Return the subscriptions that are linked to a stream, or would be."""
+        stream = self._streams.get(path)
+        linked = [] if stream is None else [link.subscription for link in stream.links]
+        return list(dict.fromkeys([*linked, *self._patterns.match(path)]))
+
+    def add(self, subscription: DurableSubscription) -> None:
+        """Link a subscription to streams that are created or appended to from now on."""
+        self._unlinked.clear()
+        if (pattern := subscription.configuration.parsed_pattern) is not None:
+            self._patterns.add(pattern, subscription)
+
+    def remove(self, subscription: DurableSubscription) -> None:
+        """Remove a subscription and its links."""
+        if (pattern := subscription.configuration.parsed_pattern) is not None:
+            self._patterns.remove(pattern, subscription)
+        self._without_room.discard(subscription)
+        for link in list(subscription.links.values()):
+            self.drop(link)
+        for link in subscription.removed.values():
+            self._detach(link)
+        subscription.removed.clear()
+
+    def watch_removals(self) -> None:
+        """Note the streams that are removed, while a list of streams is read."""
+        self._removed = set()
+
+    def end_watching(self) -> None:
+        """Stop noting removed streams."""
+        self._removed = None
+
+    def link(self, subscription: DurableSubscription, path: str) -> StreamLink:
+        """Return the link to a stream, made if it is not there; it has no cursor yet."""
+        link = subscription.links.get(path)
+        if link is not None:
+            return link
+        link = subscription.removed.pop(path, None)
+        if link is None:
+            stream = self._streams.get(path)
+            if stream is None:
+                stream = self._streams[path] = LinkedStream(path)
+                self._unlinked.discard(path)
+            link = StreamLink(subscription, stream)
+            stream.links.append(link)
+        subscription.links[path] = link
+        return link
+
+    def drop(self, link: StreamLink) -> None:
+        """Remove a link."""
+        path = link.stream.path
+        link.subscription.links.pop(path, None)
+        link.subscription.pending.pop(path, None)
+        link.subscription.unlinked = 0  # there is room for another one
+        self._detach(link)
+
+    def _detach(self, link: StreamLink) -> None:
+        stream = link.stream
+        stream.links.remove(link)
+        if not stream.links:
+            self._streams.pop(stream.path, None)
+
+    def state_of(self, path: str) -> StreamState | None:
+        """Return the state of a linked stream; None for others."""
+        stream = self._streams.get(path)
+        return None if stream is None else stream.state
+
+    def found(self, state: StreamState) -> list[DurableSubscription]:
+        """Take the state of a stream that a list has; return what matches and has no cursor yet.
+
+        A removed stream, and a state that is older than the known one, are left out.
+        """
+        if state.soft_deleted or (self._removed and state.stream_id in self._removed):
+            return []
+        matching = self._patterns.match(state.path)
+        stream = self._streams.get(state.path)
+        if stream is None:
+            if not matching:
+                return []
+            stream = self._streams[state.path] = LinkedStream(state.path)
+        known = stream.state
+        if known is None or (known.is_along(state) and known.version < state.version):
+            self._take(stream, state)
+        return [it for it in matching if not self._is_linked(it, stream.path)]
+
+    @staticmethod
+    def _is_linked(subscription: DurableSubscription, path: str) -> bool:
+        link = subscription.links.get(path)
+        return link is not None and link.is_glob
+
+    def match(
+        self, subscription: DurableSubscription, path: str, position: int | None
+    ) -> StreamLink | None:
+        """Link a stream that the pattern matches, and that exists; return None if it must not be.
+
+        A stream that has no cursor so far gets one at `position`, by default at its beginning.
+        """
+        is_own = subscription.configuration.wake_stream == path
+        is_new = path not in subscription.links
+        if is_own or (is_new and len(subscription.links) >= self.most_streams):
+            if not is_own:
+                subscription.unlinked += 1
+                self._without_room.add(subscription)
+                self.refused += subscription.phase == "active"
+            stream = self._streams.get(path)
+            if stream is not None and not stream.links:
+                del self._streams[path]
+            return None
+        link = self.link(subscription, path)
+        link.is_glob = True
+        state = link.stream.state
+        if state is not None and link.stream_id != state.stream_id:
+            link.start_cursor(state, position)
+        subscription.note(link)
+        return link
+
+    def on_change(self, change: Change) -> Sequence[StreamLink]:
+        """Apply a committed change; return the links of its stream."""
+        state = change.state
+        stream = self._streams.get(state.path)
+        if change.removes or state.soft_deleted:
+            self._remove_stream(stream, state.stream_id)
+            return ()
+        if stream is None and state.path in self._unlinked:
+            return ()
+        is_new = change.expected is None
+        looks = stream is None or is_new or self._without_room
+        matching = self._patterns.match(state.path) if looks else ()
+        if stream is None:
+            if not matching:
+                self._note_unlinked(state.path)
+                return ()
+            stream = self._streams[state.path] = LinkedStream(state.path)
+        self._take(stream, state)
+        for subscription in matching:
+            is_old = not is_new and subscription.phase == "linking"
+            self.match(subscription, state.path, _start(change) if is_old else None)
+        if not stream.links:
+            self._streams.pop(stream.path, None)
+        return stream.links
+
+    def _note_unlinked(self, path: str) -> None:
+        if len(self._unlinked) >= MOST_UNLINKED:
+            self._unlinked.clear()
+        self._unlinked.add(path)
+
+    @staticmethod
+    def _take(stream: LinkedStream, state: StreamState) -> None:
+        stream.state = state
+        for link in stream.links:
+            if link.subscription.links.get(stream.path) is not link:
+                continue  # of a removed stream, which the pattern matches again first
+            if link.stream_id != state.stream_id:
+                link.start_cursor(state)
+            link.subscription.note(link)
+
+    def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
+        """Keep the links to a removed stream that are explicit, and some others for a while."""
+        if self._removed is not None:
+            self._removed.add(stream_id)
+        if stream is None:
+            return
+        stream.state = None
+        for link in list(stream.links):
+            subscription = link.subscription
+            subscription.pending.pop(stream.path, None)
+            if link.is_explicit:
+                continue
+            subscription.unlinked = 0
+            if link.is_stored:
+                subscription.links.pop(stream.path, None)
+                subscription.removed[stream.path] = link
+            else:
+                self.drop(link)
+
+    def oldest_removed(self, subscription: DurableSubscription) -> StreamLink | None:
+        """Forget a link to a removed stream, if there are too many, and return it."""
+        if len(subscription.removed) <= MOST_REMOVED:
+            return None
+        _, link = subscription.removed.popitem(last=False)
+        self._detach(link)
+        return link
+
+
+def _start(change: Change) -> int:
+    """Return the position of a stream's tail before a change."""
+    return (
+        change.records[0].end - len(change.records[0].data) if change.records else change.state.tail
+    )

@@ -1,0 +1,79 @@
+"""The clients that subscribed, and whether they still may: it is judged before each wake."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.access.operations import READ, Grant, Need, Operation
+from gateway.access.principal import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.access.contract import Guard
+    from gateway.subscriptions.configuration import SubscriptionConfiguration
+
+_APPEND: frozenset[Operation] = frozenset({"append"})
+
+
+class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An owner as it is stored: its account, and what its credential permits until a moment."""
+
+    account: str = ""
+    name: str = ""
+    grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
+    until: float | None = None  # epoch seconds; None is for ever
+    is_anybody: bool = True
+
+
+class SubscriptionOwner(NamedTuple):
+    """The principal that subscribed; None is anybody."""
+
+    principal: Principal | None = None
+
+    @property
+    def account(self) -> str:
+        """The account whose subscriptions are counted together."""
+        return "" if self.principal is None else self.principal.account
+
+    def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
+        """Return whether the owner may still do what its subscription needs.
+
+        It may not once its credential has been revoked or has expired.
+        """
+        if guard is None:
+            return True
+        if self.principal is None:
+            return guard.known_principal(CIMultiDict(), None, needs, now) is not None
+        return guard.still_admits(self.principal, needs, now)
+
+    @property
+    def row(self) -> OwnerRow:
+        """The owner as it is stored."""
+        principal = self.principal
+        if principal is None:
+            return OwnerRow()
+        grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
+        until = None if principal.until == inf else principal.until
+        return OwnerRow(principal.account, principal.name, grants, until, is_anybody=False)
+
+
+def restored(row: OwnerRow) -> SubscriptionOwner:
+    """Return an owner as it was stored."""
+    if row.is_anybody:
+        return SubscriptionOwner()
+    grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
+    until = inf if row.until is None else row.until
+    return SubscriptionOwner(Principal(row.name, grants, until, account=row.account))
+
+
+def needs_of(configuration: SubscriptionConfiguration, prefix: str) -> list[Need]:
+    """Return what a client needs to subscribe: to read what matches, and to append wakes."""
+    needs = [Need(path, READ) for path in configuration.read_paths(prefix)]
+    if configuration.wake_stream is not None:
+        needs.append(Need(f"{prefix}/{configuration.wake_stream}", _APPEND))
+    return needs

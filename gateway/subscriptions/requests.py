@@ -1,0 +1,310 @@
+"""The requests to subscriptions: to create, describe and delete them, to link streams, and to work.
+
+Each method carries out one request, and raises SubscriptionRefused or HeadgateError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import BadRequest, DestinationRefused, HeadgateError
+from gateway.subscriptions import bodies
+from gateway.subscriptions.acknowledgements import parse_acknowledgement
+from gateway.subscriptions.configuration import invalid, json_object
+from gateway.subscriptions.errors import SubscriptionRefused, not_found
+from gateway.subscriptions.patterns import stream_name
+from gateway.subscriptions.subscription import DurableSubscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.protocol.streams.state import StreamState
+    from gateway.subscriptions.configuration import SubscriptionConfiguration
+    from gateway.subscriptions.engine import RouteSubscriptions
+    from gateway.subscriptions.owners import SubscriptionOwner
+
+LONGEST_WORKER = 256  # characters of a worker's name, which others are told
+
+
+class SubscriptionRequests:
+    """The requests to the subscriptions of one route."""
+
+    def __init__(self, engine: RouteSubscriptions) -> None:
+        self._engine = engine
+
+    def found(self, subscription_id: str) -> DurableSubscription:
+        """Return a subscription. Raises SubscriptionRefused."""
+        found = self._engine.by_id.get(subscription_id)
+        if found is None or found.phase == "linking":
+            raise not_found()
+        return found
+
+    async def put(
+        self,
+        subscription_id: str,
+        configuration: SubscriptionConfiguration,
+        owner: SubscriptionOwner,
+    ) -> tuple[DurableSubscription, bool]:
+        """Create a subscription, or confirm it; return it, and whether it is new."""
+        await self._prepare_keys()
+        async with self._engine.changing:
+            existing = self._engine.by_id.get(subscription_id)
+            if existing is None:
+                self._check_new(configuration, owner)
+                return await self._create(subscription_id, configuration, owner), True
+            if existing.configuration.digest != configuration.digest:
+                raise SubscriptionRefused(
+                    "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration"
+                )
+            existing.owner = owner
+            self._engine.rows.mark_configuration(existing)
+            await self._engine.rows.flush()
+            if existing.delivery.next_attempt_at is not None:
+                self._engine.wakes.retry_now(existing)
+            return existing, False
+
+    def _check_new(
+        self, configuration: SubscriptionConfiguration, owner: SubscriptionOwner
+    ) -> None:
+        """Raise SubscriptionRefused for a subscription that must not be."""
+        engine = self._engine
+        rules = engine.rules
+        if configuration.webhook_url is not None:
+            if not rules.base_url:
+                raise SubscriptionRefused(
+                    "WEBHOOK_URL_REJECTED", "webhooks need the setting public_url of this server"
+                )
+            try:
+                engine.deliveries.client.check(configuration.webhook_url)
+            except DestinationRefused as refusal:
+                raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
+        if configuration.wake_stream in configuration.streams:
+            raise invalid("a subscription cannot be linked to its own wake stream")
+        same = sum(one.owner.account == owner.account for one in engine.by_id.values())
+        if same >= rules.max_client_subscriptions:
+            raise self._limited("max_client_subscriptions", rules.max_client_subscriptions)
+        if len(configuration.streams) > rules.max_subscription_streams:
+            raise self._limited("max_subscription_streams", rules.max_subscription_streams)
+
+    def _limited(self, limit: str, most: int) -> SubscriptionRefused:
+        self._engine.refused[limit] += 1
+        return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
+
+    async def _create(
+        self,
+        subscription_id: str,
+        configuration: SubscriptionConfiguration,
+        owner: SubscriptionOwner,
+    ) -> DurableSubscription:
+        """Link the existing streams at their tails, and store the subscription last."""
+        engine = self._engine
+        made = DurableSubscription(
+            subscription_id, secrets.token_urlsafe(9), engine.clock(), configuration
+        )
+        made.owner = owner
+        engine.membership.watch_removals()
+        engine.add(made)
+        try:
+            self._check_cycles(made)
+            await self._link_existing(made)
+            await self._link_named(made, configuration.streams)
+            self._check_cycles(made)
+            engine.rows.mark(made)
+            engine.rows.mark_configuration(made)
+            await engine.rows.flush()
+        except BaseException:
+            engine.discard(made)
+            raise
+        finally:
+            engine.membership.end_watching()
+        made.phase = "active"
+        engine.wakes.consider(made)
+        return made
+
+    async def _link_existing(self, made: DurableSubscription) -> None:
+        engine = self._engine
+        pattern = made.configuration.parsed_pattern
+        if pattern is None:
+            return
+        async for state in engine.states(pattern.beginning):
+            if made not in engine.membership.found(state):
+                continue
+            known = engine.membership.state_of(state.path) or state
+            link = engine.membership.match(made, state.path, known.tail)
+            if link is not None:
+                link.acknowledge(link.position, is_closed=known.closed)
+                made.note(link)
+                engine.rows.mark_link(link)
+            elif made.unlinked:
+                raise self._limited(
+                    "max_subscription_streams", engine.rules.max_subscription_streams
+                )
+
+    async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
+        """Link streams by name, each at its tail, or at the beginning of one that is to come."""
+        engine = self._engine
+        for name in names:
+            is_known = name in subscription.links
+            if not is_known and len(subscription.links) >= engine.membership.most_streams:
+                raise self._limited(
+                    "max_subscription_streams", engine.rules.max_subscription_streams
+                )
+            state = engine.membership.state_of(name) or await self._state(name)
+            link = engine.membership.link(subscription, name)
+            link.is_explicit = True
+            if not is_known and state is not None:
+                link.stream.state = link.stream.state or state
+                link.start_cursor(state, state.tail)
+                link.acknowledge(state.tail, is_closed=state.closed)
+            subscription.note(link)
+            engine.rows.mark_link(link)
+
+    async def _state(self, name: str) -> StreamState | None:
+        """Return the state of a stream that a client may use, or None."""
+        table = self._engine.table
+        active = await table.load(name)
+        try:
+            return table.present(active)
+        except HeadgateError:
+            return None
+
+    def _check_cycles(self, subscription: DurableSubscription) -> None:
+        """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
+        engine = self._engine
+        seen: set[str] = set()
+        ahead = [subscription]
+        while ahead:
+            one = ahead.pop()
+            path = one.configuration.wake_stream
+            if path is None or path in seen:
+                continue
+            seen.add(path)
+            woken = [it for it in engine.membership.matching(path) if it is not one]
+            if subscription in woken:
+                raise invalid("its wakes would wake it again, through other subscriptions")
+            ahead += woken
+
+    async def describe(self, subscription: DurableSubscription) -> bytes:
+        """Return the description of a subscription as JSON."""
+        signing = None
+        if subscription.is_webhook:
+            await self._prepare_keys()
+            signing = {
+                "alg": "ed25519",
+                "kid": self._engine.keys.key_id(self._engine.clock()),
+                "jwks_url": self._engine.url("jwks.json") or "",
+            }
+        steps = bodies.description(subscription, signing)
+        return await self._engine.table.turns.run(steps)
+
+    async def delete(self, subscription_id: str) -> None:
+        """Delete a subscription, if there is one."""
+        async with self._engine.changing:
+            if (found := self._engine.by_id.get(subscription_id)) is not None:
+                self._engine.discard(found)
+                await self._engine.rows.flush()
+
+    async def link(self, subscription_id: str, names: Sequence[str]) -> None:
+        """Add explicit links."""
+        engine = self._engine
+        async with engine.changing:
+            subscription = self.found(subscription_id)
+            if subscription.configuration.wake_stream in names:
+                raise invalid("a subscription cannot be linked to its own wake stream")
+            before = set(subscription.links)
+            try:
+                await self._link_named(subscription, names)
+                self._check_cycles(subscription)
+            except SubscriptionRefused:
+                for name in set(names) - before:
+                    self._drop(subscription, name)
+                raise
+            await engine.rows.flush()
+            engine.wakes.consider(subscription)
+
+    async def unlink(self, subscription_id: str, name: str) -> None:
+        """Remove an explicit link, if there is one; one of the pattern stays."""
+        try:
+            name = stream_name(name)
+        except BadRequest as refusal:
+            raise invalid(refusal.detail) from None
+        async with self._engine.changing:
+            self._drop(self.found(subscription_id), name)
+            await self._engine.rows.flush()
+
+    def _drop(self, subscription: DurableSubscription, name: str) -> None:
+        engine = self._engine
+        link = subscription.links.get(name)
+        if link is None or not link.is_explicit:
+            return
+        link.is_explicit = False
+        if link.is_glob:
+            engine.rows.mark_link(link)
+        else:
+            engine.rows.remove_link(link)
+            engine.membership.drop(link)
+
+    async def jwks(self) -> dict[str, Any]:
+        """Return the public keys of webhooks."""
+        await self._prepare_keys()
+        return self._engine.keys.jwks()
+
+    async def _prepare_keys(self) -> None:
+        now = self._engine.clock()
+        if not self._engine.keys.is_ready(now):
+            await asyncio.to_thread(self._engine.keys.prepare, now)
+
+    # Work
+
+    async def claim(self, subscription_id: str, body: bytes) -> dict[str, object]:
+        """Claim the wake of a pull-wake subscription."""
+        subscription = self._pulled(subscription_id)
+        worker = json_object(body).get("worker")
+        if not isinstance(worker, str) or not 0 < len(worker) <= LONGEST_WORKER:
+            raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
+        await self._prepare_keys()
+        engine = self._engine
+        wake = engine.wakes.claim(subscription, worker)
+        taken = bodies.snapshot(subscription)
+        engine.wakes.counts["partial"] += taken.is_partial
+        subscription.snapshot_ends = taken.ends
+        claimed = {
+            "wake_id": wake.wake_id,
+            "generation": subscription.delivery.generation,
+            "token": engine.keys.token(subscription, engine.clock()),
+            **taken.members,
+            "lease_ttl_ms": subscription.configuration.lease_ttl_ms,
+        }
+        await engine.rows.flush()
+        return claimed
+
+    async def acknowledge(
+        self, subscription_id: str, action: str, token: str | None, body: bytes
+    ) -> dict[str, object] | None:
+        """Carry out a callback, an ack or a release; return the body of the response, or None."""
+        engine = self._engine
+        is_callback = action == "callback"
+        subscription = self.found(subscription_id) if is_callback else self._pulled(subscription_id)
+        if token is None:
+            raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
+        await self._prepare_keys()
+        generation = engine.keys.check(token, subscription, engine.clock())
+        if is_callback and not subscription.is_webhook:
+            raise invalid("the subscription is no webhook")
+        request = parse_acknowledgement(body)
+        wake = engine.wakes.check(subscription, generation, request)
+        if action == "release":
+            engine.wakes.release(subscription)
+            await engine.rows.flush()
+            return None
+        has_next = engine.wakes.acknowledge(subscription, request, wake)
+        await engine.rows.flush()
+        return {"ok": True, "next_wake": has_next}
+
+    def _pulled(self, subscription_id: str) -> DurableSubscription:
+        subscription = self.found(subscription_id)
+        if subscription.is_webhook:
+            raise invalid("the subscription is not pull-wake")
+        return subscription

@@ -1,0 +1,191 @@
+"""RouteSubscriptions as documents of the log: what has changed is written together, in one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from gateway.errors import HeadgateError
+from gateway.subscriptions.configuration import SubscriptionConfiguration
+from gateway.subscriptions.owners import OwnerRow, restored
+from gateway.subscriptions.subscription import CursorRow, DeliveryState, DurableSubscription
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.contract import Documents
+    from gateway.subscriptions.subscription import StreamLink
+
+AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
+
+_CURSOR, _DELIVERY, _SUBSCRIPTION = "cursor", "delivery", "subscription"
+
+
+class SubscriptionRow(msgspec.Struct, frozen=True):
+    """A subscription as it is stored; its cursors and deliveries have rows of their own."""
+
+    birth: str
+    created_at: float
+    configuration: SubscriptionConfiguration
+    owner: OwnerRow
+
+
+class LoadedSubscription(msgspec.Struct):
+    """A subscription as it is read from its rows."""
+
+    subscription: DurableSubscription | None = None
+    delivery: DeliveryState | None = None
+    cursors: dict[str, CursorRow] = {}
+
+
+class SubscriptionRows:
+    """The rows of a route's subscriptions. What is marked is written soon, and in one go."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._dirty: dict[str, Callable[[], bytes] | None] = {}
+        self._waiter: asyncio.Future[None] | None = None  # of the flush that follows
+        self._task: asyncio.Task[None] | None = None
+        self.writes = 0
+
+    def mark(self, subscription: DurableSubscription) -> None:
+        """Have the state of a subscription's deliveries written."""
+        if subscription.phase != "removed":
+            name = _name(_DELIVERY, subscription.id)
+            self._put(name, lambda: msgspec.json.encode(subscription.delivery))
+
+    def mark_link(self, link: StreamLink) -> None:
+        """Have a link written, if a restart could not derive it from the stream."""
+        if link.subscription.phase == "removed":
+            return
+        name = _name(_CURSOR, link.subscription.id, link.stream.path)
+        is_derived = not link.is_stored and not link.is_explicit
+        self._put(name, None if is_derived else lambda: msgspec.json.encode(link.row))
+
+    def mark_configuration(self, subscription: DurableSubscription) -> None:
+        """Have the configuration and the owner written, behind all that is marked already."""
+        row = SubscriptionRow(
+            subscription.birth,
+            subscription.created_at,
+            subscription.configuration,
+            subscription.owner.row,
+        )
+        self._put(_name(_SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
+
+    def remove_link(self, link: StreamLink) -> None:
+        """Have the row of a link removed."""
+        self._put(_name(_CURSOR, link.subscription.id, link.stream.path), None)
+
+    def remove(self, subscription: DurableSubscription) -> None:
+        """Have all rows of a subscription removed, its configuration first."""
+        self._put(_name(_SUBSCRIPTION, subscription.id), None)
+        self._put(_name(_DELIVERY, subscription.id), None)
+        for path in (*subscription.links, *subscription.removed):
+            self._put(_name(_CURSOR, subscription.id, path), None)
+
+    def _put(self, name: str, body: Callable[[], bytes] | None) -> None:
+        self._dirty.pop(name, None)  # the last that is marked is written last
+        self._dirty[name] = body
+        self._flushed()
+
+    async def flush(self) -> None:
+        """Wait until all that is marked is durable. Raises LogUnavailable.
+
+        After a failure it stays marked.
+        """
+        await asyncio.shield(self._flushed())
+
+    def _flushed(self) -> asyncio.Future[None]:
+        """Return the future of a write that begins from now on."""
+        if self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.create_task(self._write())
+        return self._waiter
+
+    async def settle(self) -> None:
+        """Write what is marked, as far as the log takes it."""
+        if self._dirty or self._task is not None:
+            with contextlib.suppress(HeadgateError):
+                await self.flush()
+
+    async def _write(self) -> None:
+        try:
+            while (waiter := self._waiter) is not None:
+                self._waiter = None
+                try:
+                    await self._write_dirty()
+                except HeadgateError as error:
+                    waiter.set_exception(error)
+                    waiter.exception()  # whoever waited may be gone
+                else:
+                    waiter.set_result(None)
+        finally:
+            self._task = None
+
+    async def _write_dirty(self) -> None:
+        while self._dirty:
+            names = list(self._dirty)[:AT_ONCE]
+            part = {name: self._dirty.pop(name) for name in names}
+            bodies = {name: None if body is None else body() for name, body in part.items()}
+            try:
+                await self._documents.write(bodies)
+            except BaseException:
+                self._dirty = {**part, **self._dirty}
+                raise
+            self.writes += 1
+
+    async def load(self) -> dict[str, LoadedSubscription]:
+        """Return the stored subscriptions, by id. Raises LogUnavailable."""
+        found: dict[str, LoadedSubscription] = {}
+        after = ""
+        while page := await self._documents.read(after, AT_ONCE):
+            after = page[-1][0]
+            for name, body in page:
+                kind, subscription_id, path = _parts(name)
+                try:
+                    _read(found.setdefault(subscription_id, LoadedSubscription()), kind, path, body)
+                except msgspec.DecodeError as error:
+                    log.error("log.document_damaged", document=name, reason=str(error))
+                    continue
+        for subscription_id, loaded in found.items():
+            if loaded.subscription is None:
+                self._remove_rest(subscription_id, loaded)
+            else:
+                loaded.subscription.id = subscription_id
+                loaded.subscription.delivery = loaded.delivery or DeliveryState()
+        return {name: it for name, it in found.items() if it.subscription is not None}
+
+    def _remove_rest(self, subscription_id: str, loaded: LoadedSubscription) -> None:
+        """Remove the rows of a subscription whose creation or removal a crash has cut short."""
+        self._put(_name(_DELIVERY, subscription_id), None)
+        for path in loaded.cursors:
+            self._put(_name(_CURSOR, subscription_id, path), None)
+
+
+def _read(loaded: LoadedSubscription, kind: str, path: str, body: bytes) -> None:
+    if kind == _CURSOR:
+        loaded.cursors[path] = msgspec.json.decode(body, type=CursorRow)
+    elif kind == _DELIVERY:
+        loaded.delivery = msgspec.json.decode(body, type=DeliveryState)
+    elif kind == _SUBSCRIPTION:
+        row = msgspec.json.decode(body, type=SubscriptionRow)
+        made = DurableSubscription("", row.birth, row.created_at, row.configuration)
+        made.owner = restored(row.owner)
+        loaded.subscription = made
+
+
+def _name(kind: str, subscription_id: str, path: str = "") -> str:
+    name = f"{kind}/{quote(subscription_id, safe='')}"
+    return f"{name}/{path}" if path else name
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    kind, _, rest = name.partition("/")
+    subscription_id, _, path = rest.partition("/")
+    return kind, unquote(subscription_id), path

@@ -1,0 +1,153 @@
+"""The client of webhooks: which URLs are called, and how little of a response is waited for."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+from typing_extensions import override
+
+from gateway.errors import DestinationRefused
+from gateway.origin.judged.connector import JudgedConnector, refusal_in
+from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
+
+if TYPE_CHECKING:
+    from gateway.subscriptions.sending.signing import KeyRing
+
+CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
+LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14
+HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
+
+
+class DeliveryFailed(Exception):
+    """A call that came to nothing; `reason` has nothing of the response or of the URL's path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class WebhookHosts(AllowedHosts):
+    """The hosts of receivers: public ones by https, and this machine where it is allowed."""
+
+    def __init__(self, *, loopback: bool) -> None:
+        super().__init__(())
+        self.loopback = loopback
+
+    @override
+    def check(self, destination: Destination) -> None:
+        scheme, host, port, _ = destination
+        if _is_this_machine(host):
+            if not self.loopback:
+                raise DestinationRefused("webhooks to this machine need webhook_loopback")
+            if scheme != "http":
+                raise DestinationRefused(
+                    "a webhook to this machine is http://localhost or 127.0.0.x"
+                )
+            return
+        if scheme != "https":
+            raise DestinationRefused("a webhook's URL must begin with https://")
+        if port not in HTTPS_PORTS:
+            raise DestinationRefused("a webhook's port must be 443 or 8443")
+        if (address := destination.address) is not None:
+            self.check_address(host, port, address)
+
+    @override
+    def check_address(self, host: str, port: int, address: IPv4Address | IPv6Address) -> None:
+        if not (self.loopback and _is_this_machine(host) and address.is_loopback):
+            super().check_address(host, port, address)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return IPv4Address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class WebhookClient:
+    """Calls receivers, with the signature of the route's key."""
+
+    def __init__(self, keys: KeyRing, *, loopback: bool) -> None:
+        self._keys = keys
+        self._hosts = WebhookHosts(loopback=loopback)
+        self._session: aiohttp.ClientSession | None = None
+
+    def allow_loopback(self, *, loopback: bool) -> None:
+        """Allow webhooks to this machine, or refuse them, from the next call on."""
+        self._hosts.loopback = loopback
+
+    def check(self, url: str) -> None:
+        """Raise DestinationRefused for a URL that no webhook may have."""
+        self._hosts.check(destination_of(url))
+
+    async def call(self, url: str, body: bytes, now: float) -> bool:
+        """Send a wake; return whether its receiver is done already. Raises DeliveryFailed."""
+        try:
+            self.check(url)
+            return await self._call(url, body, now)
+        except TimeoutError:
+            raise DeliveryFailed(f"the receiver did not answer within {CALL_S:g} s") from None
+        except DestinationRefused as refusal:
+            raise DeliveryFailed(refusal.detail) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            refused = refusal_in(error)
+            reason = f"the receiver cannot be reached ({type(error).__name__})"
+            raise DeliveryFailed(reason if refused is None else refused.detail) from None
+
+    async def _call(self, url: str, body: bytes, now: float) -> bool:
+        fields = {
+            "Content-Type": "application/json",
+            "User-Agent": "Headgate",
+            "Accept-Encoding": "identity",
+            "Webhook-Signature": self._keys.signature(body, now),
+        }
+        opened = self._opened().post(url, data=body, headers=fields, allow_redirects=False)
+        async with opened as response:
+            if not 200 <= response.status < 300:
+                response.close()
+                raise DeliveryFailed(f"the receiver answered {response.status}")
+            text = await _beginning(response)
+        return _is_done(text)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=JudgedConnector(self._hosts),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=CALL_S),
+                read_bufsize=LONGEST_RESPONSE,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Return a response's body; the connection of a longer one is closed, and its body not read."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > LONGEST_RESPONSE:
+            response.close()
+            return b""
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _is_done(text: bytes) -> bool:
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("done") is True

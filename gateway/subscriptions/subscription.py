@@ -1,0 +1,191 @@
+"""A subscription in memory: its configuration, its links to streams, and the state of its wakes."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from gateway.protocol.streams.state import StreamState
+    from gateway.subscriptions.configuration import SubscriptionConfiguration
+    from gateway.subscriptions.owners import SubscriptionOwner
+
+# Removed streams of a subscription whose cursors are kept, so that it is told if such a stream is
+# created again.
+MOST_REMOVED = 1_000
+
+
+class CursorRow(msgspec.Struct, frozen=True, array_like=True):
+    """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
+
+    stream_id: int | None
+    position: int
+    is_closed: bool
+    is_explicit: bool
+
+
+class Wake(msgspec.Struct):
+    """A wake in flight. `holder` is who claimed it; a webhook's has none.
+
+    `announced_at` is when the event was written to the wake stream, `announcements` how often.
+    """
+
+    wake_id: str
+    holder: str | None = None
+    lease_until: float | None = None
+    announced_at: float | None = None
+    announcements: int = 0
+
+    @classmethod
+    def new(cls) -> Wake:
+        """Return a wake with an id of its own."""
+        return cls(f"w_{secrets.token_urlsafe(12)}")
+
+
+class DeliveryState(msgspec.Struct):
+    """The state that changes with each wake, stored before anything that depends on it is sent.
+
+    `failures` counts the attempts since the last acknowledgement that came to nothing, the first of
+    them at `failing_since`.
+    """
+
+    generation: int = 0
+    wake: Wake | None = None
+    failures: int = 0
+    failing_since: float | None = None
+    next_attempt_at: float | None = None
+    last_error: str | None = None
+
+    def succeed(self) -> None:
+        """Note that the worker has acknowledged something, or that there is nothing to do."""
+        self.failures = 0
+        self.failing_since = self.next_attempt_at = self.last_error = None
+
+
+class SnapshotEnd(NamedTuple):
+    """The end of a stream as a wake has told it."""
+
+    stream_id: int
+    tail: int
+    is_closed: bool
+
+
+class LinkedStream:
+    """A stream with its links; `state` is None while it does not exist."""
+
+    __slots__ = ("links", "path", "state")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.state: StreamState | None = None
+        self.links: list[StreamLink] = []
+
+
+class StreamLink:
+    """A link of a subscription to a stream, with its cursor in one incarnation of the stream."""
+
+    __slots__ = (
+        *("is_closed", "is_explicit", "is_glob", "is_recreated", "is_stored"),
+        *("position", "stream", "stream_id", "subscription"),
+    )
+
+    def __init__(self, subscription: DurableSubscription, stream: LinkedStream) -> None:
+        self.subscription = subscription
+        self.stream = stream
+        self.is_explicit = self.is_glob = False
+        self.stream_id: int | None = None  # the incarnation that the cursor is of
+        self.position = 0  # acknowledged up to here
+        self.is_closed = False  # the closing is acknowledged
+        self.is_stored = False
+        self.is_recreated = False
+
+    @property
+    def is_pending(self) -> bool:
+        """True if the stream has ended, or has data, beyond the cursor."""
+        state = self.stream.state
+        return state is not None and (
+            state.tail > self.position or (state.closed and not self.is_closed)
+        )
+
+    def start_cursor(self, state: StreamState, position: int | None = None) -> None:
+        """Begin a cursor in the stream's present incarnation, by default at its beginning."""
+        self.is_recreated = self.is_stored
+        self.stream_id = state.stream_id
+        self.position = beginning(state) if position is None else position
+        self.is_closed = False
+        self.is_stored = False
+
+    def acknowledge(self, position: int, *, is_closed: bool) -> None:
+        """Move the cursor."""
+        self.position = position
+        self.is_closed = self.is_closed or is_closed
+        self.is_recreated = False
+        self.is_stored = True
+
+    def restore(self, row: CursorRow) -> None:
+        """Take a stored cursor."""
+        self.stream_id, self.position, self.is_closed, explicit = (
+            *(row.stream_id, row.position, row.is_closed),
+            row.is_explicit,
+        )
+        self.is_explicit = explicit
+        self.is_stored = row.stream_id is not None
+
+    @property
+    def row(self) -> CursorRow:
+        """The link as it is stored."""
+        stream_id = self.stream_id if self.is_stored else None
+        return CursorRow(stream_id, self.position, self.is_closed, self.is_explicit)
+
+
+class DurableSubscription:
+    """A subscription; `birth` tells it from another one with the same id."""
+
+    def __init__(
+        self,
+        subscription_id: str,
+        birth: str,
+        created_at: float,
+        configuration: SubscriptionConfiguration,
+    ) -> None:
+        self.id = subscription_id
+        self.birth = birth
+        self.created_at = created_at
+        self.configuration = configuration
+        self.owner: SubscriptionOwner
+        self.links: dict[str, StreamLink] = {}
+        self.pending: dict[str, StreamLink] = {}
+        # Links of a pattern to streams that were removed, the oldest first.
+        self.removed: OrderedDict[str, StreamLink] = OrderedDict()
+        self.delivery = DeliveryState()
+        self.snapshot_ends: dict[str, SnapshotEnd] = {}  # by the present wake
+        self.phase: Literal["linking", "active", "removed"] = "linking"
+        self.due: float | None = None  # when a deadline of it is looked at
+        self.is_delivering = False
+        self.wants_delivery = False  # a wake waits for its delivery
+        self.unlinked = 0  # streams that were not linked, as there are too many
+
+    @property
+    def is_webhook(self) -> bool:
+        """True if wakes are sent to a URL."""
+        return self.configuration.type == "webhook"
+
+    @property
+    def has_failed(self) -> bool:
+        """True while an attempt waits behind one that failed, or streams are not linked."""
+        return self.delivery.next_attempt_at is not None or self.unlinked > 0
+
+    def note(self, link: StreamLink) -> None:
+        """Note whether a stream is pending."""
+        if link.is_pending:
+            self.pending[link.stream.path] = link
+        else:
+            self.pending.pop(link.stream.path, None)
+
+
+def beginning(state: StreamState) -> int:
+    """Return the position from which a stream's own data begin: a fork's at its fork point."""
+    return state.lineage[-1].end if state.lineage else 0

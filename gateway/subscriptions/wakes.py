@@ -1,0 +1,287 @@
+"""Every transition of a wake: its beginning, its delivery, lease and end, and when to try again.
+
+All of it is decided at once, without waiting; what leaves the process waits for `rows.flush`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gateway.subscriptions import acknowledgements
+from gateway.subscriptions.deadline_timer import DeadlineTimer
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.subscription import Wake
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.subscriptions.acknowledgements import Acknowledgement, CursorChange
+    from gateway.subscriptions.rows import SubscriptionRows
+    from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd
+
+FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
+# After a day of failures somebody has to act: an attempt an hour shows when that is done.
+PATIENCE_S, SELDOM_S = 86_400.0, 3_600.0
+# A wake that nobody claims is written again: whoever read its event may have crashed before the
+# claim. The pause doubles up to SELDOM_S.
+FIRST_REPEAT_S = 60.0
+
+UNACKNOWLEDGED = "the receiver accepted the wake, and its lease ended without an acknowledgement"
+
+
+class Wakes:
+    """The wakes of one route's subscriptions, with a timer for their deadlines."""
+
+    def __init__(
+        self,
+        rows: SubscriptionRows,
+        clock: Callable[[], float],
+        deliver: Callable[[DurableSubscription], None],
+    ) -> None:
+        """`deliver` queues a subscription whose wake is to be sent or written."""
+        self._rows = rows
+        self._clock = clock
+        self._deliver = deliver
+        self.timer = DeadlineTimer(clock, self._on_due)
+        self._is_open = True
+        self.counts: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Stop looking at deadlines."""
+        self._is_open = False
+        self.timer.close()
+
+    # A wake begins
+
+    def consider(self, subscription: DurableSubscription) -> bool:
+        """Begin a wake if there is pending work and none is in flight; return whether it began."""
+        delivery = subscription.delivery
+        is_idle = delivery.wake is None and subscription.phase == "active"
+        if not is_idle or not subscription.pending or not self._is_open:
+            return False
+        if delivery.next_attempt_at is not None:
+            if self._clock() < delivery.next_attempt_at:
+                self._schedule(subscription)
+                return False
+            delivery.next_attempt_at = None
+        self._begin(subscription)
+        self._deliver(subscription)
+        return True
+
+    def _begin(self, subscription: DurableSubscription) -> Wake:
+        delivery = subscription.delivery
+        delivery.generation += 1
+        delivery.wake = wake = Wake.new()
+        subscription.snapshot_ends = {}
+        self.counts["begun"] += 1
+        self._rows.mark(subscription)
+        return wake
+
+    def restore(self, subscription: DurableSubscription) -> None:
+        """Go on with a subscription as it was stored, after a start of the process."""
+        wake = subscription.delivery.wake
+        if wake is None:
+            self.consider(subscription)
+        elif wake.lease_until is None and subscription.delivery.next_attempt_at is None:
+            self._deliver(subscription)
+        else:
+            self._schedule(subscription)
+
+    # Workers
+
+    def claim(self, subscription: DurableSubscription, worker: str) -> Wake:
+        """Claim the wake in flight, or a new one. Raises SubscriptionRefused."""
+        delivery, now = subscription.delivery, self._clock()
+        wake = delivery.wake
+        if wake is not None and wake.holder is not None and now < (wake.lease_until or 0.0):
+            raise SubscriptionRefused(
+                "ALREADY_CLAIMED",
+                "another worker has the lease",
+                current_holder=wake.holder,
+                generation=delivery.generation,
+            )
+        if wake is not None and (wake.holder is not None or not subscription.pending):
+            self._end(subscription)
+            wake = None
+        if not subscription.pending:
+            raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
+        if wake is None:
+            delivery.next_attempt_at = None
+            wake = self._begin(subscription)
+        wake.holder = worker
+        self._lease(subscription, wake)
+        self.counts["claimed"] += 1
+        return wake
+
+    def check(
+        self, subscription: DurableSubscription, generation: int, request: Acknowledgement
+    ) -> Wake:
+        """Return the wake that a request is for. Raises SubscriptionRefused for another one.
+
+        `generation` is that of its token.
+        """
+        delivery = subscription.delivery
+        wake = delivery.wake
+        if (
+            wake is None
+            or type(request.generation) is not int
+            or not generation == request.generation == delivery.generation
+            or request.wake_id != wake.wake_id
+            or self._has_ended(subscription, wake)
+        ):
+            self.counts["fenced"] += 1
+            raise SubscriptionRefused("FENCED", "the wake is over, or another one is in force")
+        return wake
+
+    def _has_ended(self, subscription: DurableSubscription, wake: Wake) -> bool:
+        """Return whether a lease has ended whose deadline was not looked at yet."""
+        if wake.lease_until is None:
+            return not subscription.is_webhook  # nobody has claimed it
+        return self._clock() >= wake.lease_until
+
+    def acknowledge(
+        self, subscription: DurableSubscription, request: Acknowledgement, wake: Wake
+    ) -> bool:
+        """Move cursors, and end or extend the lease; return whether another wake has begun.
+
+        Raises SubscriptionRefused for an offset that is not valid, and then moves nothing.
+        """
+        moves = acknowledgements.moves_of(subscription, request.acks)
+        self._move(subscription, moves)
+        if request.acks or request.is_done:
+            subscription.delivery.succeed()
+        if request.is_done:
+            return self.release(subscription)
+        self._lease(subscription, wake)
+        return False
+
+    def release(self, subscription: DurableSubscription) -> bool:
+        """End a wake; return whether another one has begun, for what is still pending."""
+        self._end(subscription)
+        return self.consider(subscription)
+
+    # Deliveries
+
+    def delivered(self, subscription: DurableSubscription, wake: Wake) -> None:
+        """Begin the lease of a webhook whose receiver has accepted the wake."""
+        self.counts["delivered"] += 1
+        subscription.delivery.next_attempt_at = None
+        self._lease(subscription, wake)
+
+    def finished(self, subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]) -> None:
+        """Acknowledge what a wake told, as its receiver is done."""
+        self.counts["delivered"] += 1
+        self._move(subscription, acknowledgements.moves_to(subscription, ends))
+        subscription.delivery.succeed()
+        self.release(subscription)
+
+    def announced(self, subscription: DurableSubscription, wake: Wake) -> None:
+        """Note that the event of a wake was written; it is written again if nobody claims it."""
+        self.counts["delivered"] += 1
+        wake.announced_at = self._clock()
+        wake.announcements += 1
+        subscription.delivery.succeed()
+        self._rows.mark(subscription)
+        self._schedule(subscription)
+
+    def failed(self, subscription: DurableSubscription, reason: str) -> None:
+        """Try again later, less and less often, and never give up.
+
+        A wake that has a lease by now was received all the same.
+        """
+        delivery, now = subscription.delivery, self._clock()
+        if delivery.wake is not None and delivery.wake.lease_until is not None:
+            self._schedule(subscription)
+            return
+        if delivery.last_error != reason:
+            log.warning("subscription.failed", subscription=subscription.id, reason=reason)
+        self.counts["failed"] += 1
+        delivery.failures += 1
+        delivery.failing_since = delivery.failing_since or now
+        delivery.last_error = reason
+        delivery.next_attempt_at = now + pause_s(
+            delivery.failures,
+            now - delivery.failing_since,
+            random.random(),  # noqa: S311 - spread
+        )
+        self._rows.mark(subscription)
+        self._schedule(subscription)
+
+    def retry_now(self, subscription: DurableSubscription) -> None:
+        """Try at once what waits behind a failure, or write an unclaimed wake again."""
+        delivery = subscription.delivery
+        wake = delivery.wake
+        delivery.next_attempt_at = None
+        if wake is None:
+            self.consider(subscription)
+        elif wake.lease_until is None:
+            self._deliver(subscription)
+
+    # The end of a wake
+
+    def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> None:
+        for link, position, is_closed in moves:
+            link.acknowledge(max(position, link.position), is_closed=is_closed)
+            subscription.note(link)
+            self._rows.mark_link(link)
+        self.counts["acknowledged"] += len(moves)
+
+    def _lease(self, subscription: DurableSubscription, wake: Wake) -> None:
+        wake.lease_until = self._clock() + subscription.configuration.lease_s
+        self._rows.mark(subscription)
+        self._schedule(subscription)
+
+    def _end(self, subscription: DurableSubscription) -> None:
+        subscription.delivery.wake = None
+        subscription.snapshot_ends = {}
+        self._rows.mark(subscription)
+
+    # Deadlines
+
+    def _schedule(self, subscription: DurableSubscription) -> None:
+        self.timer.schedule(subscription, _due(subscription))
+
+    def _on_due(self, subscription: DurableSubscription) -> None:
+        """Act on a subscription's deadline, which is over."""
+        delivery, now = subscription.delivery, self._clock()
+        wake = delivery.wake
+        if wake is not None and wake.lease_until is not None:
+            if subscription.is_delivering:
+                return  # its end begins another lease, or ends the wake
+            self.counts["expired"] += 1
+            self._end(subscription)
+            if subscription.is_webhook:
+                self.failed(subscription, UNACKNOWLEDGED)
+            else:
+                self.consider(subscription)
+        elif delivery.next_attempt_at is not None and delivery.next_attempt_at <= now:
+            self.retry_now(subscription)
+        elif wake is not None and subscription.pending:
+            self._deliver(subscription)
+        elif wake is not None:
+            self._end(subscription)
+
+
+def _due(subscription: DurableSubscription) -> float | None:
+    """Return when a subscription's next deadline is over."""
+    delivery = subscription.delivery
+    wake = delivery.wake
+    if wake is not None and wake.lease_until is not None:
+        return wake.lease_until
+    if delivery.next_attempt_at is not None:
+        return delivery.next_attempt_at
+    if wake is not None and wake.announced_at is not None:
+        repeat_s = FIRST_REPEAT_S * 2.0 ** min(wake.announcements - 1, 6)
+        return wake.announced_at + min(repeat_s, SELDOM_S)
+    return None
+
+
+def pause_s(failures: int, failing_s: float, chance: float) -> float:
+    """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
+    pause = min(FIRST_RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
+    if failing_s >= PATIENCE_S:
+        pause = SELDOM_S
+    return pause * (1.0 + JITTER * (2.0 * chance - 1.0))

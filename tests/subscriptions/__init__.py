@@ -1,0 +1,1 @@
+"""Subscriptions: which streams they have, when they wake, and who may subscribe."""

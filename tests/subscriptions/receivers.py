@@ -1,0 +1,192 @@
+"""Receivers of webhooks on loopback, and a gateway whose subscriptions call them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateway.subscriptions.engine import RouteSubscriptions
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, Serving, get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from gateway.backends.contract import Log
+    from tests.support.http1 import Answer
+
+    Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Receiver:
+    """A receiver of webhooks; `answer` is the body of its responses, unless it has `respond`."""
+
+    def __init__(self) -> None:
+        self.wakes: list[dict[str, Any]] = []
+        self.received: list[tuple[bytes, str]] = []  # body and signature
+        self.answer: dict[str, Any] = {}
+        self.status = 200
+        self.respond: Respond | None = None
+        self.url = ""
+
+    async def handle(self, call: web.Request) -> web.StreamResponse:
+        """Note a wake, and answer it."""
+        body = await call.read()
+        self.received.append((body, call.headers["Webhook-Signature"]))
+        self.wakes.append(json.loads(body))
+        if self.respond is not None:
+            return await self.respond(call)
+        return web.json_response(self.answer, status=self.status)
+
+    async def wake(self, number: int = 1) -> dict[str, Any]:
+        """Return a wake by its number, from 1 on, as soon as it has come."""
+        await until(lambda: len(self.wakes) >= number)
+        return self.wakes[number - 1]
+
+
+@contextlib.asynccontextmanager
+async def receiver(**attributes: Any) -> AsyncIterator[Receiver]:
+    """A receiver on a free port of loopback."""
+    made = Receiver()
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined] # asyncio's
+    made.url = f"http://127.0.0.1:{port}/hook"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+class Subscribed:
+    """A gateway, and requests to its subscriptions."""
+
+    def __init__(self, gateway: Serving) -> None:
+        self.gateway = gateway
+        assert isinstance(gateway.route.subscriptions, RouteSubscriptions)
+        self.engine = gateway.route.subscriptions
+
+    async def ask(
+        self, method: str, path: str, document: object = None, token: str | None = None
+    ) -> tuple[int, Any]:
+        """Return status and body of a request below `__ds/subscriptions/`."""
+        body = b"" if document is None else json.dumps(document).encode()
+        lines = [] if token is None else [f"Authorization: Bearer {token}"]
+        if document is not None:
+            lines.append("Content-Type: application/json")
+        target = f"{PREFIX}/__ds/subscriptions/{path}"
+        answer = await self.gateway.ask(request(method, target, *lines, body=body))
+        is_json = "json" in (answer.get("Content-Type") or "")
+        return answer.status, json.loads(answer.body) if is_json else answer.body
+
+    async def put(self, name: str, **members: Any) -> tuple[int, Any]:
+        """Create or confirm a subscription."""
+        return await self.ask("PUT", name, members)
+
+    async def webhook(self, name: str, at: Receiver, **members: Any) -> None:
+        """Create a subscription of a receiver."""
+        status, told = await self.put(name, type="webhook", webhook={"url": at.url}, **members)
+        assert status == 201, told
+
+    async def pull(self, name: str, **members: Any) -> None:
+        """Create a pull-wake subscription with the wake stream `wakes`."""
+        await self.create("wakes", body=b"[]")
+        members = {"wake_stream": "wakes", **members}
+        status, told = await self.put(name, type="pull-wake", **members)
+        assert status == 201, told
+
+    async def create(self, name: str, *lines: str, body: bytes = b"") -> Answer:
+        """Create a JSON stream."""
+        target = f"{PREFIX}/{name}"
+        return await self.gateway.ask(
+            put(target, *lines, body=body, content_type="application/json")
+        )
+
+    async def append(self, name: str, body: bytes = b'{"n":1}', *lines: str) -> Answer:
+        """Append to a JSON stream."""
+        target = f"{PREFIX}/{name}"
+        return await self.gateway.ask(post(target, body, *lines, content_type="application/json"))
+
+    async def read(self, name: str) -> Any:
+        """Return the messages of a JSON stream."""
+        return json.loads((await self.gateway.ask(get(f"{PREFIX}/{name}"))).body)
+
+    async def delete(self, name: str) -> int:
+        """Delete a stream."""
+        return (await self.gateway.ask(request("DELETE", f"{PREFIX}/{name}"))).status
+
+    async def callback(
+        self, wake: dict[str, Any], *acks: tuple[str, str], done: bool = True
+    ) -> Any:
+        """Call back for a wake."""
+        document = {
+            "wake_id": wake["wake_id"],
+            "generation": wake["generation"],
+            "acks": [{"stream": name, "offset": offset} for name, offset in acks],
+            "done": done,
+        }
+        name = wake["subscription_id"]
+        return await self.ask("POST", f"{name}/callback", document, wake["callback_token"])
+
+    async def cursors(self, name: str) -> dict[str, str]:
+        """Return the cursors of a subscription by stream."""
+        _, told = await self.ask("GET", name)
+        return {one["path"]: one["acked_offset"] for one in told["streams"]}
+
+    async def quiet(self) -> None:
+        """Wait until no delivery waits or runs."""
+        await until(lambda: not (self.engine.deliveries.running or self.engine.deliveries.waiting))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and act on the deadlines that are over then."""
+        self.gateway.clock.advance(seconds)
+        self.engine.wakes.timer.look()
+
+
+@contextlib.asynccontextmanager
+async def subscribed(log: Log | None = None, **options: Any) -> AsyncIterator[Subscribed]:
+    """A gateway with subscriptions, which ends with the block."""
+    async with serving(log, **options) as gateway:
+        made = Subscribed(gateway)
+        await made.engine.open()
+        try:
+            yield made
+        finally:
+            await made.engine.close()
+            await asyncio.sleep(0)
+
+
+def ends_of(wake: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the streams of a wake with their tails, as acks have them."""
+    return [(one["path"], one["tail_offset"]) for one in wake["streams"]]
+
+
+def stream_of(wake: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a stream of a wake."""
+    return next(one for one in wake["streams"] if one["path"] == path)
+
+
+def is_signed(body: bytes, signature: str, jwks: dict[str, Any]) -> bool:
+    """Return whether a body has the signature of a key in a set; raises if it is a wrong one."""
+    parts = dict(part.split("=", 1) for part in signature.split(","))
+    key = next(it for it in jwks["keys"] if it["kid"] == parts["kid"])
+    public = Ed25519PublicKey.from_public_bytes(_bytes(key["x"]))
+    public.verify(_bytes(parts["ed25519"]), parts["t"].encode() + b"." + body)
+    return True
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,174 @@
+"""Subscriptions are created, confirmed, described and deleted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.subscriptions.receivers import receiver, subscribed
+from tests.web.serving import PREFIX, request
+
+PULL = {"type": "pull-wake", "pattern": "events/*", "wake_stream": "wakes"}
+
+
+async def test_a_subscription_is_created_confirmed_and_refused_with_another_configuration() -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.put("s", **PULL, streams=["b", "/a/", "a"]))[0] == 201
+        # Slashes around names, the order and repetitions are no difference.
+        assert (await gateway.put("s", **PULL, streams=["a", "b"]))[0] == 200
+        status, told = await gateway.put("s", **PULL, streams=["a"])
+        assert (status, told["error"]["code"]) == (409, "SUBSCRIPTION_ALREADY_EXISTS")
+        status, told = await gateway.put("s", **{**PULL, "lease_ttl_ms": 1000}, streams=["a", "b"])
+        assert (status, told["error"]["code"]) == (409, "SUBSCRIPTION_ALREADY_EXISTS")
+
+
+async def test_a_subscription_is_described_as_the_protocol_has_it() -> None:
+    async with subscribed() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="/events/*/", streams=["x"], description="mine")
+        _, told = await gateway.ask("GET", "s")
+        signing = told["webhook"].pop("signing")
+        assert signing["alg"] == "ed25519"
+        assert signing["jwks_url"] == f"http://127.0.0.1:4437{PREFIX}/__ds/jwks.json"
+        assert told == {
+            "id": "s",
+            "subscription_id": "s",
+            "type": "webhook",
+            "pattern": "events/*",
+            "streams": [{"path": "x", "link_type": "explicit", "acked_offset": "-1"}],
+            "webhook": {"url": at.url},
+            "wake_stream": None,
+            "lease_ttl_ms": 30000,
+            "created_at": told["created_at"],
+            "status": "active",
+            "description": "mine",
+            "generation": 0,
+            "last_error": None,
+            "next_attempt_at": None,
+        }
+        assert told["created_at"].endswith("Z")
+
+
+async def test_a_deleted_subscription_is_gone_and_deleting_what_is_not_there_succeeds() -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.put("s", **PULL))[0] == 201
+        assert (await gateway.ask("DELETE", "s"))[0] == 204
+        assert (await gateway.ask("DELETE", "s"))[0] == 204
+        for method, path in [("GET", "s"), ("POST", "s/streams"), ("POST", "s/claim")]:
+            status, told = await gateway.ask(method, path, {"streams": ["a"], "worker": "w"})
+            assert (status, told["error"]["code"]) == (404, "SUBSCRIPTION_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param([], id="an-array"),
+        pytest.param({"type": "push", "pattern": "a"}, id="another-type"),
+        pytest.param({"type": "pull-wake", "wake_stream": "w"}, id="no-streams"),
+        pytest.param({**PULL, "streams": "a"}, id="streams-as-a-text"),
+        pytest.param({**PULL, "streams": [1]}, id="a-number-as-a-stream"),
+        pytest.param({**PULL, "streams": [""]}, id="an-empty-name"),
+        pytest.param({**PULL, "streams": ["__ds/x"]}, id="a-reserved-name"),
+        pytest.param({**PULL, "streams": ["a/../b"]}, id="dot-segments"),
+        pytest.param({**PULL, "streams": ["wakes"]}, id="its-own-wake-stream"),
+        pytest.param({**PULL, "pattern": 1}, id="a-number-as-a-pattern"),
+        pytest.param({**PULL, "pattern": "a//b"}, id="an-empty-segment"),
+        pytest.param({**PULL, "pattern": "a*"}, id="a-star-in-a-segment"),
+        pytest.param({**PULL, "pattern": "__ds/**"}, id="a-reserved-pattern"),
+        pytest.param({"type": "pull-wake", "pattern": "a"}, id="no-wake-stream"),
+        pytest.param({**PULL, "wake_stream": "__ds/x"}, id="a-reserved-wake-stream"),
+        pytest.param({"type": "webhook", "pattern": "a"}, id="no-url"),
+        pytest.param({"type": "webhook", "pattern": "a", "webhook": "http://a"}, id="url-outside"),
+        pytest.param({**PULL, "lease_ttl_ms": 999}, id="a-lease-too-short"),
+        pytest.param({**PULL, "lease_ttl_ms": 600_001}, id="a-lease-too-long"),
+        pytest.param({**PULL, "lease_ttl_ms": 1000.5}, id="a-fraction-as-a-lease"),
+        pytest.param({**PULL, "lease_ttl_ms": True}, id="true-as-a-lease"),
+        pytest.param({**PULL, "description": "x" * 1025}, id="a-long-description"),
+    ],
+)
+async def test_a_malformed_configuration_is_refused(document: object) -> None:
+    async with subscribed() as gateway:
+        status, told = await gateway.ask("PUT", "s", document)
+        assert (status, told["error"]["code"]) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("lease", [1000, 600_000])
+async def test_leases_from_a_second_to_ten_minutes_are_taken(lease: int) -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.put("s", **PULL, lease_ttl_ms=lease))[0] == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{", id="cut"),
+        pytest.param(b"\xff", id="no-utf-8"),
+        pytest.param(b"[" * 100_000, id="deeply-nested"),
+        pytest.param(b'{"a":"' + b"x" * (1 << 20) + b'"}', id="too-long"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
+    async with subscribed(max_append=2 << 20) as gateway:
+        target = f"{PREFIX}/__ds/subscriptions/s"
+        answer = await gateway.gateway.ask(request("PUT", target, body=body))
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("__ds", id="the-segment-alone"),
+        pytest.param("__ds/x", id="another"),
+        pytest.param("__ds/subscriptions", id="all-subscriptions"),
+        pytest.param("__ds/subscriptions/s/", id="a-slash-at-the-end"),
+        pytest.param("__ds/subscriptions/s/x", id="another-action"),
+        pytest.param("__ds/subscriptions/s/claim/x", id="below-an-action"),
+        pytest.param("__ds/jwks.json/x", id="below-the-keys"),
+        pytest.param("__ds/subscriptions/" + "x" * 257, id="a-long-id"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE"])
+async def test_every_other_control_path_is_not_found(method: str, path: str) -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.gateway.ask(request(method, f"{PREFIX}/{path}"))).status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "s", "GET, PUT, DELETE"),
+        ("HEAD", "s", "GET, PUT, DELETE"),
+        ("GET", "s/streams", "POST"),
+        ("PUT", "s/streams/a", "DELETE"),
+        ("GET", "s/claim", "POST"),
+        ("PUT", "s/ack", "POST"),
+        ("DELETE", "s/release", "POST"),
+        ("GET", "s/callback", "POST"),
+        ("PUT", "../jwks.json", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_refused_with_those_allowed(
+    method: str, path: str, allowed: str
+) -> None:
+    async with subscribed() as gateway:
+        target = f"{PREFIX}/__ds/subscriptions/{path}".replace("subscriptions/../", "")
+        answer = await gateway.gateway.ask(request(method, target))
+        assert (answer.status, answer.get("Allow")) == (405, allowed)
+
+
+async def test_no_stream_can_be_created_or_forked_below_the_reserved_segment() -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.create("a")).status == 201
+        assert (await gateway.create("__ds/a")).status == 404
+        source = f"Stream-Forked-From: {PREFIX}/__ds/subscriptions/s"
+        assert (await gateway.create("b", source)).status == 404
+
+
+async def test_an_id_may_have_encoded_characters_and_its_callbacks_lead_to_it() -> None:
+    async with subscribed() as gateway, receiver() as at:
+        await gateway.webhook("a%2Fb%20c", at, pattern="e/*")
+        await gateway.create("e/x", body=b'{"n":1}')
+        wake = await at.wake()
+        assert wake["subscription_id"] == "a/b c"
+        assert wake["callback_url"].endswith("/__ds/subscriptions/a%2Fb%20c/callback")

@@ -1,0 +1,199 @@
+"""Receivers that fail are called again, less and less often, and hold up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import web
+
+from gateway.subscriptions.sending import webhooks
+from gateway.subscriptions.wakes import PATIENCE_S, pause_s
+from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.waiting import until
+
+DONE = {"done": True}
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("failures", "failing_s", "pause"),
+    [(1, 0, 1), (2, 1, 2), (6, 60, 32), (7, 100, 60), (10_000, 80_000, 60), (9, PATIENCE_S, 3600)],
+)
+def test_pauses_grow_to_a_minute_and_after_a_day_to_an_hour(
+    failures: int, failing_s: float, pause: float, chance: float
+) -> None:
+    assert pause_s(failures, failing_s, chance) == pytest.approx(pause * (0.8 + 0.4 * chance))
+
+
+async def test_a_failed_delivery_is_repeated_as_the_same_wake_until_it_succeeds() -> None:
+    async with subscribed() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        for number in range(2, 5):
+            await gateway.quiet()
+            _, told = await gateway.ask("GET", "s")
+            assert (told["status"], told["last_error"]) == ("failed", "the receiver answered 500")
+            assert told["next_attempt_at"] is not None
+            gateway.pass_time(80.0)
+            await at.wake(number)
+        await gateway.quiet()
+        at.status, at.answer = 200, DONE
+        gateway.pass_time(80.0)
+        await at.wake(5)
+        assert {(it["wake_id"], it["generation"]) for it in at.wakes} == {
+            (at.wakes[0]["wake_id"], 1)
+        }
+        await gateway.quiet()
+        _, told = await gateway.ask("GET", "s")
+        assert (told["status"], told["last_error"]) == ("active", None)
+
+
+async def test_a_callback_ends_the_retries_of_its_wake() -> None:
+    async with subscribed() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        wake = await at.wake()
+        await gateway.quiet()
+        ends = [(it["path"], it["tail_offset"]) for it in wake["streams"]]
+        assert (await gateway.callback(wake, *ends))[1] == {"ok": True, "next_wake": False}
+        gateway.pass_time(4000.0)
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+
+
+async def test_a_subscription_that_has_failed_for_a_day_is_reported_and_still_tried() -> None:
+    async with subscribed() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        gateway.pass_time(PATIENCE_S + 1)
+        await at.wake(2)
+        await gateway.quiet()
+        assert "subscriptions /v1/stream" in gateway.gateway.route.notes()
+        gateway.pass_time(2000.0)
+        await gateway.quiet()
+        assert len(at.wakes) == 2
+        gateway.pass_time(2400.0)
+        await at.wake(3)
+
+
+async def test_a_receiver_that_acknowledges_nothing_is_woken_with_growing_pauses() -> None:
+    async with subscribed() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="*", lease_ttl_ms=1000)
+        await gateway.create("a", body=b'{"n":1}')
+        for number in range(1, 12):
+            await at.wake(number)
+            await gateway.quiet()
+            gateway.pass_time(1.0)
+            gateway.pass_time(80.0)
+        gateway.pass_time(0.0)
+        delivery = gateway.engine.by_id["s"].delivery
+        assert delivery.failures >= 11
+        assert [it["generation"] for it in at.wakes] == list(range(1, len(at.wakes) + 1))
+
+
+async def redirected(_call: web.Request) -> web.StreamResponse:
+    """Lead elsewhere."""
+    return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/elsewhere"})
+
+
+async def endless(call: web.Request) -> web.StreamResponse:
+    """Answer without an end."""
+    response = web.StreamResponse()
+    await response.prepare(call)
+    while True:
+        await response.write(b"x" * 65536)
+
+
+async def broken_off(call: web.Request) -> web.StreamResponse:
+    """Close the connection in place of an answer."""
+    assert call.transport is not None
+    call.transport.abort()
+    raise ConnectionResetError
+
+
+async def many_fields(_call: web.Request) -> web.StreamResponse:
+    """Answer with 10,000 header fields."""
+    return web.Response(headers={f"X-{number}": "x" for number in range(10_000)})
+
+
+async def long_field(_call: web.Request) -> web.StreamResponse:
+    """Answer with a header field of a megabyte."""
+    return web.Response(headers={"X-Long": "x" * (1 << 20)})
+
+
+HOSTILE = {
+    "redirect": (redirected, "the receiver answered 307"),
+    "breaks-off": (broken_off, "cannot be reached"),
+    "many-fields": (many_fields, "cannot be reached"),
+    "long-field": (long_field, "cannot be reached"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_receiver_fails_and_holds_nothing(kind: str) -> None:
+    respond, reason = HOSTILE[kind]
+    async with subscribed() as gateway, receiver(respond=respond) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        assert reason in (await gateway.ask("GET", "s"))[1]["last_error"]
+        assert len(at.wakes) == 1
+
+
+async def test_an_endless_answer_is_cut_off_and_counts_as_accepted() -> None:
+    async with subscribed() as gateway, receiver(respond=endless) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        assert (await gateway.ask("GET", "s"))[1]["status"] == "active"
+
+
+@pytest.fixture
+def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let receivers have half a second in place of ten."""
+    monkeypatch.setattr(webhooks, "CALL_S", 0.5)
+
+
+@pytest.mark.usefixtures("_short_calls")
+async def test_slow_receivers_time_out_and_do_not_delay_others() -> None:
+    release = asyncio.Event()
+
+    async def slow(_call: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    async with subscribed() as gateway, receiver(respond=slow) as at, receiver(answer=DONE) as good:
+        for number in range(40):
+            await gateway.webhook(f"slow{number}", at, pattern="*")
+        await gateway.webhook("good", good, pattern="*")
+        began = time.monotonic()
+        await gateway.create("a", body=b'{"n":1}')
+        await good.wake()
+        assert time.monotonic() - began < 0.5
+        assert len(at.wakes) <= 8
+        await until(lambda: len(at.wakes) == 40)
+        await gateway.quiet()
+        _, told = await gateway.ask("GET", "slow0")
+        assert "did not answer within" in told["last_error"]
+        release.set()
+
+
+async def test_a_deleted_subscription_is_called_no_more() -> None:
+    async with subscribed() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        wake = await at.wake()
+        await gateway.quiet()
+        await gateway.ask("DELETE", "s")
+        gateway.pass_time(4000.0)
+        await gateway.append("a")
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+        assert (await gateway.callback(wake))[0] == 404

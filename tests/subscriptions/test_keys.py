@@ -1,0 +1,88 @@
+"""Keys survive restarts, rotate, and are shown nowhere."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.errors import LogUnavailable
+from gateway.subscriptions.sending.signing import (
+    AHEAD_S,
+    BEHIND_S,
+    FILE,
+    ROTATE_S,
+    KeyRing,
+)
+from tests.subscriptions.receivers import is_signed, receiver, subscribed
+from tests.web.serving import PREFIX, get
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_keys_are_the_same_after_a_restart_and_only_the_server_reads_them(tmp_path: Path) -> None:
+    first, second = KeyRing(tmp_path), KeyRing(tmp_path)
+    first.prepare(1000.0)
+    second.prepare(2000.0)
+    assert first.jwks() == second.jwks()
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+
+
+def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_matter(
+    tmp_path: Path,
+) -> None:
+    ring = KeyRing(tmp_path)
+    ring.prepare(0.0)
+    (old,) = [key["kid"] for key in ring.jwks()["keys"]]
+    assert ring.is_ready(ROTATE_S - 1)
+    assert not ring.is_ready(ROTATE_S)
+    ring.prepare(ROTATE_S)
+    kids = [key["kid"] for key in ring.jwks()["keys"]]
+    assert len(kids) == 2
+    assert ring.key_id(ROTATE_S + AHEAD_S - 1) == old
+    assert ring.key_id(ROTATE_S + AHEAD_S) == kids[1] != old
+    for now, published in [(BEHIND_S, 2), (BEHIND_S + 1, 1)]:
+        ring.prepare(ROTATE_S + AHEAD_S + now)
+        assert len(ring.jwks()["keys"]) == published
+    # After a long stop the former key still signs until the new one is known.
+    late = KeyRing(tmp_path)
+    late.prepare(10 * ROTATE_S)
+    assert late.key_id(10 * ROTATE_S) == kids[1]
+    assert len(late.jwks()["keys"]) == 2
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"no json"])
+def test_a_key_file_that_cannot_be_read_is_left_as_it_is(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(text)
+    with pytest.raises(LogUnavailable, match=FILE):
+        KeyRing(tmp_path).prepare(0.0)
+    assert (tmp_path / FILE).read_bytes() == text
+
+
+async def test_the_public_keys_verify_and_nothing_private_is_shown(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    async with subscribed(log) as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        wake = await at.wake()
+        answer = await gateway.gateway.ask(get(f"{PREFIX}/__ds/jwks.json"))
+        jwks = json.loads(answer.body)
+        assert is_signed(*at.received[0], jwks)
+        assert jwks["keys"][0].keys() == {"kty", "crv", "use", "alg", "kid", "x"}
+        content = json.loads((tmp_path / FILE).read_bytes())
+        secrets = [content["secret"], *(key["private"] for key in content["keys"])]
+        _, description = await gateway.ask("GET", "s")
+        shown = json.dumps([jwks, wake, description])
+        in_log = (tmp_path / "headgate.db").read_bytes() + (
+            tmp_path / "headgate.db-wal"
+        ).read_bytes()
+        for secret in secrets:
+            assert secret not in shown
+            assert secret.encode() not in in_log
+        with pytest.raises(InvalidSignature):
+            is_signed(at.received[0][0] + b" ", at.received[0][1], jwks)

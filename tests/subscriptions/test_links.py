@@ -1,0 +1,77 @@
+"""Streams are linked by name beside the pattern, and unlinked again."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from tests.subscriptions.receivers import receiver, stream_of, subscribed
+from tests.web.serving import PREFIX, get
+
+
+async def types(gateway: object, name: str = "s") -> dict[str, str]:
+    """Return the kinds of links by stream."""
+    _, told = await gateway.ask("GET", name)  # type: ignore[attr-defined] # a Subscribed
+    return {one["path"]: one["link_type"] for one in told["streams"]}
+
+
+@pytest.mark.parametrize("path", ["manual/b", "manual%2Fb", "%2Fmanual%2Fb%2F"])
+async def test_an_explicit_link_is_removed_by_its_path_however_it_is_encoded(path: str) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", streams=["manual/a"])
+        assert await gateway.ask("POST", "s/streams", {"streams": ["/manual/b"]}) == (204, b"")
+        assert (await types(gateway)).keys() == {"manual/a", "manual/b"}
+        assert await gateway.ask("DELETE", f"s/streams/{path}") == (204, b"")
+        assert (await types(gateway)).keys() == {"manual/a"}
+        assert (await gateway.ask("DELETE", f"s/streams/{path}"))[0] == 204
+
+
+async def test_a_name_with_an_encoded_slash_is_another_than_a_path() -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", streams=["a%2Fb", "a/b"])
+        assert (await gateway.ask("DELETE", f"s/streams/{quote('a%2Fb', safe='')}"))[0] == 204
+        assert (await types(gateway)).keys() == {"a/b"}
+
+
+async def test_explicit_takes_precedence_and_the_link_of_the_pattern_stays() -> None:
+    async with subscribed() as gateway:
+        await gateway.create("events/a", body=b'{"n":1}')
+        await gateway.pull("s", pattern="events/*")
+        before = await gateway.cursors("s")
+        await gateway.ask("POST", "s/streams", {"streams": ["events/a"]})
+        assert await types(gateway) == {"events/a": "explicit"}
+        await gateway.ask("DELETE", "s/streams/events/a")
+        assert await types(gateway) == {"events/a": "glob"}
+        assert await gateway.cursors("s") == before
+
+
+async def test_a_stream_is_linked_at_its_tail_and_an_already_linked_one_stays_where_it_is() -> None:
+    async with subscribed() as gateway, receiver(answer={"done": True}) as at:
+        await gateway.create("a", body=b'{"n":1}')
+        await gateway.webhook("s", at, streams=["b"])
+        await gateway.ask("POST", "s/streams", {"streams": ["a"]})
+        tail = (await gateway.gateway.ask(get(f"{PREFIX}/a"))).next_offset
+        assert (await gateway.cursors("s"))["a"] == tail
+        await gateway.append("a")
+        assert stream_of(await at.wake(), "a")["acked_offset"] == tail
+        await gateway.quiet()
+        moved = (await gateway.cursors("s"))["a"]
+        await gateway.ask("POST", "s/streams", {"streams": ["a"]})
+        assert (await gateway.cursors("s"))["a"] == moved
+
+
+@pytest.mark.parametrize("names", [None, [], "a", [1], [""], ["__ds/x"], ["wakes"]])
+async def test_what_cannot_be_linked_is_refused(names: object) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="events/*")
+        status, told = await gateway.ask("POST", "s/streams", {"streams": names})
+        assert (status, told["error"]["code"]) == (400, "INVALID_REQUEST")
+
+
+async def test_a_star_in_a_name_is_matched_by_its_code_alone() -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="a/%2A")
+        for name in ("a/x", "a/*"):
+            await gateway.create(name, body=b'{"n":1}')
+        assert (await types(gateway)).keys() == {"a/*"}
