@@ -1,8 +1,9 @@
 """A provider of models for benchmarks: `python -m tests.bench.model_double PORT`.
 
 It answers each POST with as many events as its JSON body says: `tokens` of them, `per_second`, or
-as fast as they are taken if that is 0, each with `size` bytes of text. An event has the time of the
-monotonic clock, in nanoseconds, at which it was sent. It speaks as much HTTP as that takes.
+as fast as they are taken if that is 0, each with `size` bytes of text, after `wait_ms`. An event
+has the time of the monotonic clock, in nanoseconds, at which it was sent. It speaks as much HTTP
+as that takes.
 """
 
 from __future__ import annotations
@@ -101,8 +102,17 @@ class Call(asyncio.Protocol):
         length = len(_BEFORE) + len(text) + len(_BETWEEN) + _STAMP + len(_AFTER)
         self._event_head = b"%x\r\n%b%b%b" % (length, _BEFORE, text, _BETWEEN)
         self._event_tail = _AFTER + b"\r\n"
+        wait_s, rate = asked.get("wait_ms", 0) / 1000, asked.get("per_second", 0)
+        if wait_s:
+            asyncio.get_running_loop().call_later(wait_s, self._begin, rate)
+        else:
+            self._begin(rate)
+
+    def _begin(self, rate: float) -> None:
+        if self._is_gone:
+            return
         self._transport.write(HEAD)
-        if rate := asked.get("per_second", 0):
+        if rate:
             self._ticker.add(self, rate)
         else:
             self._send_many()

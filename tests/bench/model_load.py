@@ -96,7 +96,8 @@ def quantiles(values_ns: list[int], name: str = "") -> dict[str, float]:
 
 async def first_tokens(asked: dict[str, Any]) -> dict[str, float]:
     """Return the times to the first token, of calls to two targets in turns."""
-    body = json.dumps({"model": "m", "stream": True, "tokens": 3}).encode()
+    asking = {"model": "m", "stream": True, "tokens": 3, "wait_ms": asked["wait_ms"]}
+    body = json.dumps(asking).encode()
     clients = [(await connected(port, []), path) for port, path in asked["targets"]]
     times: list[list[int]] = [[] for _ in clients]
     for number in range(asked["calls"] + WARM_CALLS):
