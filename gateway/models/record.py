@@ -13,17 +13,17 @@ from msgspec import UNSET, UnsetType
 
 from gateway.errors import RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.streams import AnswerStreams
 
 Outcome: TypeAlias = Literal["complete", "failed", "aborted"]
-CONTENT_TYPE = "application/json"
+CONTENT_TYPE = JSON_TYPE
 _PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
-EVENT_STREAM = "text/event-stream"
 # Of streams with an answer that does not stream. Streams of JSON would have its parts.
-WHOLE_BODY = "application/octet-stream"
+WHOLE_BODY = DEFAULT_CONTENT_TYPE
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
@@ -32,9 +32,9 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     An answer `in_background` goes on at the provider when its connection ends; one that `is_whole`
     does not stream, and is stored once it is complete; one that `is_plain` has any bytes, which are
     stored as they come, and its `path` is the URL of its host. It begins at a `position` of its
-    stream. An `owner` is recorded for a named stream only, which stays open for
-    more answers, and so is the `key`: digests of the owner and of the Idempotency-Key, which only
-    that owner can compute. In a log of several gateways, the `writer` is the one that has begun it.
+    stream. An `owner` and a `key` are recorded for a named stream only, which stays open for more
+    answers: digests of the owner and of the Idempotency-Key, which only that owner can compute. In
+    a log of several gateways, the `writer` is the one that has begun the answer.
     """
 
     path: str
@@ -132,7 +132,7 @@ _PARTING = b"event: %b\ndata: " % PARTING_NAME
 
 def content_type_of(request: RequestEntry) -> str:
     """Return the content type of the stream with the answer to a request."""
-    return WHOLE_BODY if request.is_whole or request.is_plain else EVENT_STREAM
+    return WHOLE_BODY if request.is_whole or request.is_plain else EVENTS_TYPE
 
 
 def record_name(name: str) -> str:

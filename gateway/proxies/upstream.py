@@ -11,6 +11,7 @@ from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.client import ProviderClient, ServedResponse, body_parts, unread
 from gateway.models.record import ResponseEntry
 from gateway.origin.judged.connector import JudgedConnector
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.models.answers import AnswerRequest
     from gateway.settings import ProxySettings
 
-ANY_TYPE = "application/octet-stream"
 # Of a response that is no success, this much is passed on.
 LONGEST_REFUSAL = 64 << 10
 
@@ -82,7 +82,7 @@ class ProxiedProvider:
         response = served.response
         content_type = response.headers.get("Content-Type", "")
         if not (content_type.isascii() and content_type.isprintable() and content_type):
-            content_type = ANY_TYPE
+            content_type = DEFAULT_CONTENT_TYPE
         head = ResponseEntry(response.status, (("Content-Type", content_type),))
         is_readable = response.headers.get("Content-Encoding", "identity") == "identity"
         if 200 <= response.status < 300 and is_readable:

@@ -9,12 +9,11 @@ import msgspec
 
 from gateway.errors import OriginBroken
 from gateway.models.sse_events import WholeEvents, events_of
-from gateway.protocol.bodies.content import is_json, is_text, media_type
+from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EVENT_STREAM = "text/event-stream"
 # Pieces of text that wait for the end of a character; no encoder cuts a megabyte of them.
 LONGEST_WAIT = 1 << 20  # bytes
 SLICE_BYTES = 64 * 1024  # of a record that are split at once: less than a millisecond
@@ -129,7 +128,7 @@ class ByteSplitter:
 
 def splitter_of(content_type: str) -> Splitter:
     """Return a splitter of a stream of this type."""
-    if media_type(content_type) == EVENT_STREAM:
+    if media_type(content_type) == EVENTS_TYPE:
         return SseSplitter()
     if is_json(content_type):
         return JsonSplitter()

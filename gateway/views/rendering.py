@@ -35,6 +35,7 @@ class ViewRendering:
     def __init__(self, view: str, state: StreamState, store: RenderingStore) -> None:
         from gateway.views.renderers import ViewRenderer  # with parts of the client library
 
+        self.view = view
         self.key = state.stream_id, view
         self.history = state.history
         self.position = state.first
@@ -146,7 +147,7 @@ class ViewRendering:
             return folded
         piece = self.piece(offset)
         is_long = piece is not None and len(piece.rendered) >= LEAST_FOLDED
-        return None if is_long and self.key[1] in FOLDED else piece
+        return None if is_long and self.view in FOLDED else piece
 
     def folding_steps(self, offset: str) -> Generator[None, None, DataEvent | None]:
         """Fold the first groups behind an offset, in steps, and return them; None for none."""

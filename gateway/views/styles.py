@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from typing_extensions import override
 
-from gateway.protocol.bodies.content import is_json, is_text, media_type
+from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
+from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from gateway.views.ag_ui import AgUiEvents
 from gateway.views.answer_chunks import AnswerChunks
-from gateway.views.messages import EVENT_STREAM, parse_event
+from gateway.views.messages import parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class SseStyle:
     has_ids = True
 
     def __init__(self, content_type: str, _thread: str) -> None:
-        self._is_events = media_type(content_type) == EVENT_STREAM
+        self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_text = is_text(content_type)
 
     def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
@@ -73,7 +74,7 @@ class _AnswerStyle(Style):
 
     def __init__(self, content_type: str, thread: str) -> None:
         self._chunks = AnswerChunks(thread)
-        self._is_events = media_type(content_type) == EVENT_STREAM
+        self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_json = is_json(content_type)
 
     @override
@@ -162,8 +163,8 @@ def _json_event(value: Chunk) -> bytes:
 
 
 STYLES: dict[str, Callable[[str, str], Style]] = {
-    "sse": SseStyle,
-    "ai-sdk": AiSdkStyle,
-    "ag-ui": AgUiStyle,
-    "text": TextStyle,
+    SSE: SseStyle,
+    AI_SDK: AiSdkStyle,
+    AG_UI: AgUiStyle,
+    TEXT: TextStyle,
 }

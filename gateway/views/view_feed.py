@@ -61,7 +61,7 @@ class ViewSource:
 
     def trailers(self, position: str, *, closed: bool) -> bytes:
         """Return where to read on, for a text, in which no id says it."""
-        if self.rendering.key[1] != TEXT:
+        if self.rendering.view != TEXT:
             return b""
         return text_trailers(position.removesuffix(END_MARK), closed=closed)
 
@@ -87,7 +87,7 @@ class ViewSource:
         """Fold the first groups behind an offset, or render again what had to make room."""
         if self.rendering.has(start):
             return await self._replays.folded(self.rendering, start) or DataEvent(b"", start)
-        return await self._replays.piece(self.rendering.key[1], stream, start)
+        return await self._replays.piece(self.rendering.view, stream, start)
 
     # No long-poll reads a view
 

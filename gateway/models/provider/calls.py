@@ -8,7 +8,7 @@ from gateway.models.answer import StoredResponse
 from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.events import AnswerEvents, BackgroundResponse
 from gateway.models.provider.responses import LONGEST_WHOLE, head_of, is_storable, whole_body
-from gateway.models.record import EVENT_STREAM
+from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
     from gateway.models.answers import AnswerRequest
@@ -41,7 +41,7 @@ class AnswerProvider(NamedTuple):
         head = head_of(response)
         if not is_storable(response):
             return WholeResponse(head, await whole_body(response, LONGEST_WHOLE))
-        if response.content_type == EVENT_STREAM:
+        if response.content_type == EVENTS_TYPE:
             completion = b"" if request.stream is None else b"\n\n"  # before what may follow
             background = self._background(served, request)
             events = AnswerEvents(response, self.longest, background, completion)

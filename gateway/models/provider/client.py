@@ -14,8 +14,8 @@ from yarl import URL
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
-from gateway.origin.judged.connector import refusal_in
-from gateway.protocol.http.forwarding import CONSOLE_COOKIE, end_to_end
+from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
+from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
 from gateway.protocol.http.identity import drop_cookie
 
 if TYPE_CHECKING:
@@ -31,21 +31,16 @@ STREAM_FIELD = "Headgate-Stream"
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
 KEY_FIELDS = frozenset({"authorization", "x-api-key"})
 # Fields for the gateway, and fields that tell where the client is.
-_NOT_FOR_PROVIDERS = frozenset(
-    {
-        *(TOKEN_FIELD.lower(), STREAM_FIELD.lower()),
-        *("host", "last-event-id", "origin", "referer"),
-        *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
-        "x-real-ip",
-    }
-)
+_NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {
+    *(TOKEN_FIELD.lower(), STREAM_FIELD.lower()),
+    *("host", "last-event-id", "origin", "referer"),
+}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 _CONNECT_S = 10.0
-_KEEP_ALIVE_S = 30.0  # providers close idle connections after a minute or more
 
 
 def _connector() -> TCPConnector:
-    return TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)  # answers are bounded
+    return TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)  # answers are bounded
 
 
 class ServedResponse(NamedTuple):

@@ -12,8 +12,8 @@ from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.models.provider.responses import is_storable
-from gateway.models.record import EVENT_STREAM
 from gateway.models.sse_events import WholeEvents, events_of
+from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -171,7 +171,7 @@ class BackgroundResponse:
                 response = await self._retrieved(self._id, self._latest)
             except HeadgateError:
                 continue
-            if is_storable(response) and response.content_type == EVENT_STREAM:
+            if is_storable(response) and response.content_type == EVENTS_TYPE:
                 self._is_resumed = True
                 self._client.resumed_responses += 1
                 return response

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json"
+EVENTS_TYPE = "text/event-stream"
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.protocol.bodies.content import is_json, media_type
+from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.protocol.bodies.deltas import Delta, FindDelta, Path
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
-EVENT_STREAM = "text/event-stream"
 _EVENTS_PER_STEP = 64
 # An event whose data are one object on one line, as far as folding understands events.
 _FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
@@ -146,7 +145,7 @@ def fold(
 def _events(content_type: str, start: int, records: Sequence[bytes]) -> Iterator[_Event]:
     if is_json(content_type):
         return _messages_of(start, records)
-    if media_type(content_type) == EVENT_STREAM:
+    if media_type(content_type) == EVENTS_TYPE:
         return _sent_events_of(start, records)
     ends = accumulate(map(len, records), initial=start)
     return (_Event(FoldedEvent(*it)) for it in zip(islice(ends, 1, None), records, strict=True))

@@ -20,8 +20,8 @@ LONGEST_URL = 8 * 1024  # characters; servers take no longer request line
 PORTS = {"http": 80, "https": 443}
 MOST_PORT = 65535
 
-# What an operator may permit for single hosts: providers inside the own network. All other kinds
-# below lead to no provider, but to machinery: keys of the machine, or another host than it seems.
+# Kinds that an operator may permit for single hosts, which are servers in the operator's network.
+# The other kinds lead to no server: to the keys of the machine, or to another host than it seems.
 PERMITTED_KINDS = frozenset({"loopback", "private", "shared (CGNAT)"})
 # Each kind with its networks, from the registries of special addresses (RFC 6890) and beyond. The
 # first network with an address decides.
@@ -39,15 +39,17 @@ _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("shared (CGNAT)", ("100.64.0.0/10",)),
     ("link-local", ("169.254.0.0/16", "fe80::/10")),
     ("site-local", ("fec0::/10",)),
-    ("documentation", ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")),
-    ("documentation", ("3fff::/20",)),
+    (
+        "documentation",
+        ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),
+    ),
     ("benchmarking", ("198.18.0.0/15", "2001:2::/48")),
     ("multicast", ("224.0.0.0/4", "ff00::/8")),
     ("6to4", ("192.88.99.0/24", "2002::/16")),
     ("Teredo", ("2001::/32",)),
     ("local NAT64", ("64:ff9b:1::/48",)),
     ("discarding", ("100::/63",)),
-    # The last ones are wide: what the ones before have left of them.
+    # Wide networks come last: they have what is left of them by the kinds before.
     ("reserved", ("192.0.0.0/24", "240.0.0.0/4", "2001::/23", "5f00::/16")),
 )
 _V4_KINDS = tuple(
@@ -156,7 +158,7 @@ def destination_of(url: str) -> Destination:
     """Return the destination of an absolute http(s) URL. Raises DestinationRefused.
 
     Whatever two parsers could take for two hosts is refused: user information, backslashes, blanks,
-    percent-encoded or numeric hosts, zone ids. International names have to be in their ASCII form.
+    percent-encoded or numeric hosts, zone ids. International names must be in their ASCII form.
     """
     if len(url) > LONGEST_URL:
         raise DestinationRefused(f"the URL has over {LONGEST_URL} characters")
@@ -236,7 +238,7 @@ def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
 
 
 def _canonical_host(host: str) -> str:
-    """Return a host in lower case, without the dot of an absolute name; Raises DestinationRefused.
+    """Return a host in lower case, without the dot of an absolute name. Raises DestinationRefused.
 
     Of IPv4 addresses only four decimal numbers are taken: by another spelling, such as 0x7f.1 or
     017700000001, resolvers may reach another host than it seems.

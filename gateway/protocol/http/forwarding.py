@@ -70,6 +70,14 @@ _NOT_PASSED_ON = _OF_OTHER_METHODS | {"host"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 
+# What a proxy in front says of the client and of the request's way.
+OF_PROXIES_IN_FRONT = frozenset(
+    {
+        *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        "x-real-ip",
+    }
+)
+
 # Where else the origin's own host serves the same (RFC 7838): by this name, that would be us.
 _OF_THE_SERVER = frozenset({"alt-svc"})
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
+from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
@@ -31,7 +32,7 @@ def is_event_source(request: Request) -> bool:
     if request.method != "GET" or _FOLLOWS.search(request.target) is None:
         return False
     accept, caching = (request.headers.get(name, "") for name in ("Accept", "Cache-Control"))
-    return "text/event-stream" in accept and "no-cache" in caching
+    return EVENTS_TYPE in accept and "no-cache" in caching
 
 
 def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:

@@ -13,7 +13,7 @@ from gateway.models.answers import AnswerRequest
 from gateway.models.live_answer import WholeResponse
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
-from gateway.protocol.http.forwarding import CONSOLE_COOKIE, end_to_end
+from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
 from gateway.protocol.http.identity import drop_cookie
 from gateway.protocol.http.target import split
 from gateway.protocol.responses import CLOSED_LINE, Response, deleted, preflight
@@ -36,14 +36,10 @@ if TYPE_CHECKING:
 
 UPSTREAM_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What is replaced, and what a proxy in front says of the client.
-_NOT_FORWARDED = frozenset(
-    {
-        *("host", "authorization", "accept-encoding"),
-        *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
-        *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
-        "x-real-ip",
-    }
-)
+_NOT_FORWARDED = OF_PROXIES_IN_FRONT | {
+    *("host", "authorization", "accept-encoding"),
+    *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
+}
 
 
 class ProxyHandlers:
