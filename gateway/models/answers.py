@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import hmac
 from collections import Counter
 from functools import partial
@@ -26,7 +25,7 @@ from gateway.models import record
 from gateway.models.answer import RESTARTED, WrittenAnswer
 from gateway.models.counts.listed import ListedAnswers
 from gateway.models.counts.tokens import TokenCounts
-from gateway.models.record import StreamRecord
+from gateway.models.record import StreamRecord, owner_digest
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.models.running import AnswerPlaces
 from gateway.models.shared.claims import Claim, repeated
@@ -37,11 +36,9 @@ from gateway.models.stored import StoredAnswers, stored_answers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from multidict import CIMultiDict
-
     from gateway.models.answer import StoredResponse
     from gateway.models.live_answer import LiveAnswer, WholeResponse
-    from gateway.models.provider.contract import AnswerProviderLike
+    from gateway.models.provider.contract import AnswerProviderLike, AnswerRequest
     from gateway.models.record import Outcome
     from gateway.models.running import AnswerBounds, RunningAnswers
     from gateway.models.stored import StoredAnswer
@@ -54,39 +51,6 @@ MOST_ANSWERS = 1000
 # Seconds that a request waits for the end of the answer before it: clients send the next one when
 # they have got the last event, which is before the provider's response ends.
 LONGEST_WAIT_S = 1.0
-
-
-class AnswerRequest(NamedTuple):
-    """A request for an answer: only its `owner` may join it, nobody if that is b"".
-
-    `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
-    header fields for the provider. `stream` is the name that the caller gives the stream, if any.
-    `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
-    stream; one that `is_plain` is stored as it comes, and its `target` is a whole URL.
-    With `stores_prompt` the body is stored as well.
-    """
-
-    owner: bytes
-    idempotency_key: str | None
-    path: str
-    target: str
-    fields: CIMultiDict[str]
-    body: bytes
-    model: str | None
-    in_background: bool = False
-    stream: str | None = None
-    account: str = ""
-    is_whole: bool = False
-    is_plain: bool = False
-    stores_prompt: bool = False
-    method: str = "POST"
-
-    @property
-    def digest(self) -> str:
-        """The digest by which equal requests are recognised; "" where none are joined."""
-        if self.is_plain:
-            return ""  # the URL may have a secret that could be guessed
-        return hashlib.sha256(self.target.encode() + b"\n" + self.body).hexdigest()
 
 
 class NamedPlace(NamedTuple):
@@ -144,7 +108,7 @@ class ModelAnswers:
         """Return the answer with the request's key in a stream of its own, or a new one."""
         if request.idempotency_key is None or not request.owner:
             return await self._start(str(uuid4()), request, StreamRecord([], None))
-        name = _digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
+        name = owner_digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
         async with self._looked_up(name) as running:
             if running is not None:
                 return self._join(running, request)
@@ -167,10 +131,10 @@ class ModelAnswers:
         if not request.owner:
             raise BadRequest("Headgate-Stream needs a token, or the provider's key of a caller")
         name = f"{NAMED}/{stream}"
-        owner = _digest(request.owner, f"stream\n{name}")
+        owner = owner_digest(request.owner, f"stream\n{name}")
         key = None
         if request.idempotency_key is not None:
-            key = _digest(request.owner, f"key\n{name}\n{request.idempotency_key}")
+            key = owner_digest(request.owner, f"key\n{name}\n{request.idempotency_key}")
         place = NamedPlace(name, owner, key)
         found = await self._unless_busy(place, request)
         if found is None:
@@ -387,8 +351,3 @@ def _with_key(
     if key is None:
         return None
     return next((it for it in reversed(answers) if it.request.key == key), None)
-
-
-def _digest(owner: bytes, message: str) -> str:
-    """Return a digest that only who knows `owner` can compute."""
-    return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]

@@ -6,6 +6,8 @@ restart.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -143,6 +145,11 @@ def record_name(name: str) -> str:
 def prompts_name(name: str) -> str:
     """Return the name of the stream with the bodies of requests, for the name of the answer's."""
     return f"{name}{_PROMPTS}"
+
+
+def owner_digest(owner: bytes, message: str) -> str:
+    """Return a digest that only who knows `owner` can compute."""
+    return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]
 
 
 async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.errors import BadRequest
 from gateway.models.dialects.responses import ResponseState, sequence_number
-from gateway.models.record import CONTENT_TYPE
+from gateway.models.record import CONTENT_TYPE, owner_digest
 from gateway.models.sse_events import WholeEvents, events_of
 
 if TYPE_CHECKING:
@@ -43,8 +41,8 @@ class AnswerIndex:
         self._streams = streams
 
     def _stream(self, owner: bytes, response_id: str) -> str:
-        message = f"{self._prefix}\nresponse\n{response_id}".encode()
-        return f"responses/{hmac.new(owner, message, hashlib.sha256).hexdigest()[:40]}"
+        digest = owner_digest(owner, f"{self._prefix}\nresponse\n{response_id}")
+        return f"responses/{digest}"
 
     async def add(self, owner: bytes, response_id: str, answer: IndexedAnswer) -> None:
         """Store where the latest answer with this id is. Raises HeadgateError."""

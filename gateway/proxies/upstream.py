@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
 
-    from gateway.models.answers import AnswerRequest
+    from gateway.models.provider.contract import AnswerRequest
     from gateway.settings import ProxySettings
 
 # Of a response that is no success, this much is passed on.

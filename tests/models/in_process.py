@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.model_parts import AnswerRoutes
-from gateway.models.answers import AnswerRequest
+from gateway.models.provider.contract import AnswerRequest
 from gateway.settings import Settings
 from tests.models.serving import models
 

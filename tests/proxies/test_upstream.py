@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from gateway.model_parts import AnswerRoutes
 from gateway.models.answer import ABORTED, WrittenAnswer
-from gateway.models.answers import AnswerRequest
+from gateway.models.provider.contract import AnswerRequest
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving

@@ -11,9 +11,9 @@ from gateway.models.provider.responses import LONGEST_WHOLE, head_of, is_storabl
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
-    from gateway.models.answers import AnswerRequest
     from gateway.models.dialects.contract import Dialect
     from gateway.models.provider.client import ProviderClient, ServedResponse
+    from gateway.models.provider.contract import AnswerRequest
 
 
 class AnswerProvider(NamedTuple):

@@ -1,15 +1,55 @@
-"""The contract of what answers come from: a provider of models, or any server behind a proxy."""
+"""The requests for answers, and the contract of what answers them: a provider, or any server."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
     from gateway.models.answer import StoredResponse
-    from gateway.models.answers import AnswerRequest
     from gateway.models.dialects.contract import Dialect
     from gateway.models.live_answer import WholeResponse
     from gateway.models.provider.client import ServedResponse
+
+
+class AnswerRequest(NamedTuple):
+    """A request for an answer: only its `owner` may join it, nobody if that is b"".
+
+    `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
+    header fields for the provider. `stream` is the name that the caller gives the stream, if any.
+    `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
+    stream. One that `is_plain` is stored as it comes, and the `path` of its request is the URL of
+    the server, to which `target` is added. With `stores_prompt` the body is stored as well.
+    """
+
+    owner: bytes
+    idempotency_key: str | None
+    path: str
+    target: str
+    fields: CIMultiDict[str]
+    body: bytes
+    model: str | None
+    in_background: bool = False
+    stream: str | None = None
+    account: str = ""
+    is_whole: bool = False
+    is_plain: bool = False
+    stores_prompt: bool = False
+    method: str = "POST"
+
+    @property
+    def digest(self) -> str:
+        """The digest by which equal requests are recognised; "" where none are joined."""
+        if self.is_plain:
+            return ""  # the URL may have a secret that could be guessed
+        return hashlib.sha256(self.target.encode() + b"\n" + self.body).hexdigest()
+
+
+def owner_of_account(account: str) -> bytes:
+    """Return the owner of the answers of an account; b"" for no account."""
+    return b"principal:" + account.encode() if account else b""
 
 
 class AnswerProviderLike(Protocol):

@@ -133,8 +133,9 @@ class Handlers:
 
     def _check_bans(self, request: Request, exchange: Exchange) -> None:
         """Raise the refusal of a client that an operator has banned."""
-        account = "" if exchange.principal is None else exchange.principal.account
-        refusal = self._shared.bans.refusal(account, request.transport, request.fields.headers)
+        refusal = self._shared.bans.refusal(
+            exchange.account, request.transport, request.fields.headers
+        )
         if refusal is not None:
             exchange.refuse(refusal.detail)
             raise refusal

@@ -286,8 +286,7 @@ class EdgeHandlers:
 
     def _client(self, request: Request) -> str:
         """Return the client that a followed stream counts for."""
-        principal = exchange_of(request).principal
-        account = "" if principal is None else principal.account
+        account = exchange_of(request).account
         return self._shared.quotas.counts_as(request.transport, request.headers, account)
 
     # Everything else

@@ -12,11 +12,11 @@ import msgspec
 
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WrittenAnswer
-from gateway.models.answers import AnswerRequest
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.client import STREAM_FIELD, ProvidedBody
+from gateway.models.provider.contract import AnswerRequest, owner_of_account
 from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
@@ -150,7 +150,7 @@ class ModelHandlers:
             return await self._pass_on_answer(request, target, route, body)
         await in_task()
         fields = route.upstream.fields(request.headers, is_stored=True)
-        asked = AnswerRequest(
+        answer_request = AnswerRequest(
             _owner(request, route),
             _idempotency_key(request),
             split(target)[0],
@@ -160,19 +160,18 @@ class ModelHandlers:
             wanted.model,
             bool(wanted.background),
             stream if wanted.stream else None,
-            _account(request),
+            exchange_of(request).account,
             is_whole=not wanted.stream,
             stores_prompt=route.settings.store_prompts,
         )
-        answer = await route.answers.answer_to(asked)
+        answer = await route.answers.answer_to(answer_request)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return _relayed(head.head, (), head.body, len(head.body))
         if answer.request.is_whole:
             events = StoredEvents(answer, route.streams, await _end(route, answer))
             body = await events.whole()
-            url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
-            return _relayed(head, [("Stream-URL", url)], body, len(body))
+            return _relayed(head, [_stream_url(request, route, answer)], body, len(body))
         return await self._followed(request, route, answer, head, answer.request.position)
 
     async def _followed(
@@ -190,8 +189,8 @@ class ModelHandlers:
             position = parse_offset(last, "Last-Event-ID").position
             if not begin <= position <= answer.position or end.offset_of(position) != last:
                 raise StreamGone("Last-Event-ID is of another answer: leave it out")
-        url = f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
-        added = ("Stream-URL", url), ("Stream-Next-Offset", end.offset_of(position))
+        next_offset = "Stream-Next-Offset", end.offset_of(position)
+        added = _stream_url(request, route, answer), next_offset
         longest_s = route.settings.max_response
         # The first reader gets what the provider sends.
         is_first = isinstance(answer, WrittenAnswer) and answer.counts.add_reader() == 1
@@ -276,18 +275,20 @@ async def _end(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> StreamEn
     return end
 
 
+def _stream_url(
+    request: Request, route: ModelRoute, answer: LiveAnswer | StoredAnswer
+) -> tuple[str, str]:
+    """Return the field that tells clients where an answer is read."""
+    return "Stream-URL", f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
+
+
 def _owner(request: Request, route: ModelRoute) -> bytes:
     """Return whose answer it is: a principal's, or that of the provider's key; else b""."""
     principal = exchange_of(request).principal
     if principal is not None:
-        return b"principal:" + principal.account.encode()
+        return owner_of_account(principal.account)
     key = None if route.key else route.dialect.key_of(request.headers)
     return b"" if key is None else b"key:" + key.encode()
-
-
-def _account(request: Request) -> str:
-    principal = exchange_of(request).principal
-    return "" if principal is None else principal.account
 
 
 def _idempotency_key(request: Request) -> str | None:

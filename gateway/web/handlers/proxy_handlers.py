@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 from gateway.access.credentials import COOKIE
 from gateway.errors import MethodNotAllowed, StreamNotFound
 from gateway.models.answer import ABORTED
-from gateway.models.answers import AnswerRequest
 from gateway.models.live_answer import WholeResponse
+from gateway.models.provider.contract import AnswerRequest, owner_of_account
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
@@ -82,11 +82,11 @@ class ProxyHandlers:
 
     async def _create(self, request: Request, route: ProxyRoute) -> RouteAnswer:
         """Send a request to its upstream, and return the signed URL of the response's stream."""
-        asked = await self._asked(request, route)
-        if isinstance(asked, Response):
-            return RouteAnswer(asked, cache_status.OTHER_METHOD)
+        answer_request = await self._answer_request(request, route)
+        if isinstance(answer_request, Response):
+            return RouteAnswer(answer_request, cache_status.OTHER_METHOD)
         await in_task()
-        answer = await route.answers.answer_to(asked)
+        answer = await route.answers.answer_to(answer_request)
         request.limit_grace(0.0)
         try:
             head = await answer.wait_for_head()
@@ -100,7 +100,9 @@ class ProxyHandlers:
         created = responses.created(location, dict(head.fields)["Content-Type"])
         return RouteAnswer(created, cache_status.OTHER_METHOD)
 
-    async def _asked(self, request: Request, route: ProxyRoute) -> AnswerRequest | Response:
+    async def _answer_request(
+        self, request: Request, route: ProxyRoute
+    ) -> AnswerRequest | Response:
         """Return the request for the upstream, or what is wrong with it.
 
         Raises DestinationRefused.
@@ -123,10 +125,9 @@ class ProxyHandlers:
         if request.has_body:
             still_admitted = exchange_of(request).check_admission
             body = await request_body.whole(request, self._shared, still_admitted)
-        principal = exchange_of(request).principal
-        account = "" if principal is None else principal.account
+        account = exchange_of(request).account
         return AnswerRequest(
-            b"principal:" + account.encode() if account else b"",
+            owner_of_account(account),
             None,
             destination.origin,
             destination.target,

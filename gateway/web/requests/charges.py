@@ -23,7 +23,7 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     if request.method in SAFE:
         return
     quotas.shedding.check(APPENDS)
-    account = "" if exchange.principal is None else exchange.principal.account
+    account = exchange.account
     if request.method == "PUT":
         who = quotas.create(request.connection.transport, request.fields.headers, account)
     else:
