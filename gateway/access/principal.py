@@ -58,3 +58,8 @@ class Principal:
         """Return whether all operations of `need` are granted, by one grant or several."""
         granted = [grant.operations for grant in self.grants if grant.covers(need.path)]
         return need.operations <= frozenset().union(*granted)
+
+
+def account_of(principal: Principal | None) -> str:
+    """Return the account of a principal; "" if there is none."""
+    return "" if principal is None else principal.account

@@ -94,11 +94,6 @@ class Exchange:
             self._request_id = self._new_id()
         return self._request_id
 
-    @property
-    def account(self) -> str:
-        """The account of the principal; "" if there is none."""
-        return "" if self.principal is None else self.principal.account
-
     def assign_route(self, prefix: str, traffic: Traffic, *, conceals: bool) -> None:
         """Count the request for its route."""
         self.route = prefix

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.live.contract import ParkableConnection
 from gateway.protocol.cursors import long_over_at
@@ -351,7 +352,7 @@ class FastPath:
 
 def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
-    account = "" if get.principal is None else get.principal.account
+    account = account_of(get.principal)
     return bans.refusal(account, client.transport, get.headers) is not None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
+from gateway.access.principal import account_of
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -133,9 +134,8 @@ class Handlers:
 
     def _check_bans(self, request: Request, exchange: Exchange) -> None:
         """Raise the refusal of a client that an operator has banned."""
-        refusal = self._shared.bans.refusal(
-            exchange.account, request.transport, request.fields.headers
-        )
+        account = account_of(exchange.principal)
+        refusal = self._shared.bans.refusal(account, request.transport, request.fields.headers)
         if refusal is not None:
             exchange.refuse(refusal.detail)
             raise refusal

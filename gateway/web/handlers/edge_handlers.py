@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp.web import RequestPayloadError
 from msgspec.structs import replace
 
+from gateway.access.principal import account_of
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
 from gateway.cache.rules import policy
 from gateway.edge.followed.snapshots import snapshot_of
@@ -286,7 +287,7 @@ class EdgeHandlers:
 
     def _client(self, request: Request) -> str:
         """Return the client that a followed stream counts for."""
-        account = exchange_of(request).account
+        account = account_of(exchange_of(request).principal)
         return self._shared.quotas.counts_as(request.transport, request.headers, account)
 
     # Everything else

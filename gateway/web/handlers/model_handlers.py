@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WrittenAnswer
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
@@ -160,7 +161,7 @@ class ModelHandlers:
             wanted.model,
             bool(wanted.background),
             stream if wanted.stream else None,
-            exchange_of(request).account,
+            account_of(exchange_of(request).principal),
             is_whole=not wanted.stream,
             stores_prompt=route.settings.store_prompts,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from gateway.access.credentials import COOKIE
+from gateway.access.principal import account_of
 from gateway.errors import MethodNotAllowed, StreamNotFound
 from gateway.models.answer import ABORTED
 from gateway.models.live_answer import WholeResponse
@@ -125,7 +126,7 @@ class ProxyHandlers:
         if request.has_body:
             still_admitted = exchange_of(request).check_admission
             body = await request_body.whole(request, self._shared, still_admitted)
-        account = exchange_of(request).account
+        account = account_of(exchange_of(request).principal)
         return AnswerRequest(
             owner_of_account(account),
             None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from gateway.access.principal import account_of
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.live.reader_states import reader_states
@@ -256,7 +257,7 @@ def _row(
         since=epoch + state.since,
         sent_bytes=state.sent_bytes,
         principal="" if principal is None else principal.name,
-        account="" if principal is None else principal.account,
+        account=account_of(principal),
         address=client.address if with_clients else None,
         user_agent=client.user_agent if with_clients else None,
     )

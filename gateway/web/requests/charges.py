@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.access.operations import SAFE
+from gateway.access.principal import account_of
 from gateway.runtime.shedding import APPENDS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     if request.method in SAFE:
         return
     quotas.shedding.check(APPENDS)
-    account = exchange.account
+    account = account_of(exchange.principal)
     if request.method == "PUT":
         who = quotas.create(request.connection.transport, request.fields.headers, account)
     else:
