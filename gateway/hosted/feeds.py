@@ -1,4 +1,4 @@
-"""The live readers of an own log's streams: one feed a stream, fed by its commits."""
+"""The live readers of an own log's streams: a feed for each view of a stream, fed by commits."""
 
 from __future__ import annotations
 

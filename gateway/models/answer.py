@@ -250,7 +250,7 @@ class WrittenAnswer(LiveAnswer):
         reason = None if failure is None else failure.sentence
         usage = self.counts.usage
         shown: UnstoredResponse | UnsetType = UNSET
-        if refusal is not None and self.streams.is_shared:  # here they have it already
+        if refusal is not None and self.streams.is_shared:  # else all who wait are in this process
             shown = refusal_of(refusal)
         return EndEntry(outcome, self._clock(), usage, self.position, reason, shown)
 

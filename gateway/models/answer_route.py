@@ -1,4 +1,4 @@
-"""The part that all routes have which write the streams of another route."""
+"""What routes have in common that write answers into the streams of another route."""
 
 from __future__ import annotations
 

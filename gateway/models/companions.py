@@ -29,42 +29,42 @@ class CompanionStreams:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """Begin to observe the streams of the route."""
+        """Start to observe the streams of the route."""
         route = self._streams.route
-        route.lifecycle.removal_observers.append(self._removed)
-        route.table.removal_observers.append(self._removed_elsewhere)
-        route.table.deadlines.observers.append(self._renewed)
+        route.lifecycle.removal_observers.append(self._on_removal)
+        route.table.removal_observers.append(self._on_removal_elsewhere)
+        route.table.deadlines.observers.append(self._on_renewal)
 
     async def close(self) -> None:
-        """End the observation, and what is under way."""
+        """Stop to observe, and cancel what is under way."""
         route = self._streams.route
-        route.lifecycle.removal_observers.remove(self._removed)
-        route.table.removal_observers.remove(self._removed_elsewhere)
-        route.table.deadlines.observers.remove(self._renewed)
+        route.lifecycle.removal_observers.remove(self._on_removal)
+        route.table.removal_observers.remove(self._on_removal_elsewhere)
+        route.table.deadlines.observers.remove(self._on_renewal)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _removed(self, path: str, stream_id: int) -> None:
+    def _on_removal(self, path: str, stream_id: int) -> None:
         """Stop the answer whose stream is gone, or delete what is beside it."""
-        name = self._answer(path)
+        name = self._answer_at(path)
         if name is None:
             return
         self._running.stop(self._streams.path(name), stream_id)
         if self._streams.path(name) not in self._running.answers:  # else it does so at its end
-            self._start(self._deleted(name))
+            self._start(self._delete_beside(name))
 
-    def _removed_elsewhere(self, path: str, stream_id: int) -> None:
+    def _on_removal_elsewhere(self, path: str, stream_id: int) -> None:
         """Stop the answer whose stream another gateway has deleted."""
-        if (name := self._answer(path)) is not None:
+        if (name := self._answer_at(path)) is not None:
             self._running.stop(self._streams.path(name), stream_id)
 
-    def _renewed(self, path: str) -> None:
-        name = self._answer(path)
+    def _on_renewal(self, path: str) -> None:
+        name = self._answer_at(path)
         if name is not None:
-            self._start(self._touched(name))
+            self._start(self._touch_beside(name))
 
-    def _answer(self, path: str) -> str | None:
+    def _answer_at(self, path: str) -> str | None:
         """Return the name of the answers' stream at a path; None for others."""
         name = self._streams.name_at(path)
         return None if name is None or name.endswith(BESIDE) else name
@@ -74,7 +74,7 @@ class CompanionStreams:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deleted(self, name: str) -> None:
+    async def _delete_beside(self, name: str) -> None:
         """Delete what is beside an answer that is gone."""
         try:
             await self._answers.finish_abandoned(name)
@@ -84,7 +84,7 @@ class CompanionStreams:
             path = self._streams.path(name)
             log.warning("answer.record_not_deleted", stream=path, reason=error.detail)
 
-    async def _touched(self, name: str) -> None:
+    async def _touch_beside(self, name: str) -> None:
         try:
             for suffix in BESIDE:
                 await self._streams.touch(f"{name}{suffix}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.errors import StreamGone
 from gateway.models.sse_events import NumberedEvents, with_id
@@ -12,29 +12,9 @@ from gateway.models.sse_events import NumberedEvents, with_id
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.models.live_answer import LiveAnswer
+    from gateway.models.stored import StoredAnswer
     from gateway.models.streams import AnswerStreams
-
-
-class FollowableAnswer(Protocol):
-    """An answer as its readers see it."""
-
-    @property
-    def name(self) -> str:
-        """The name of its stream."""
-
-    @property
-    def is_over(self) -> bool:
-        """True when nothing more will be appended."""
-
-    @property
-    def position(self) -> int:
-        """The end of its durable bytes; other answers may follow in the stream."""
-
-    def bytes_after(self, position: int, /) -> bytes | None:
-        """Return the durable bytes after a position; None if they have to be read from the log."""
-
-    async def wait_beyond(self, position: int, /) -> None:
-        """Return once there are durable bytes after a position, or the answer is over."""
 
 
 class AnswerBody:
@@ -42,7 +22,7 @@ class AnswerBody:
 
     def __init__(
         self,
-        answer: FollowableAnswer,
+        answer: LiveAnswer | StoredAnswer,
         streams: AnswerStreams,
         position: int,
         offset_of: Callable[[int], str],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
 
-# Rises when other bytes are made of the same stream, so that no cache has some of both.
+# Part of ETags: raise it when the same stream makes other bytes, so that no cache mixes both.
 VERSION = 1
 _TEXT_TYPE = "Content-Type: text/plain; charset=utf-8\r\n"
 _EVENTS_TYPE = "Content-Type: text/event-stream\r\n"

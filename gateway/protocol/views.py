@@ -20,16 +20,16 @@ SSE, AI_SDK, AG_UI, TEXT = "sse", "ai-sdk", "ag-ui", "text"
 AS_EVENTS = (SSE, AI_SDK, AG_UI)
 RENDERED = (*AS_EVENTS, TEXT)
 NAMES = (RAW, COMPACT, *RENDERED)
-# Ends the id of the events behind the last message of a closed stream: a reader that has them has
-# everything. It sorts behind the offset before it.
+# The last character of the id of the events behind the last message of a closed stream: a reader
+# that has them has everything. The id sorts behind the offset in it.
 END_MARK = "~"
-# Few, so that readers of a stream share few feeds: each renders its rounds by itself.
+# Few, so that readers of a stream share few feeds: each feed renders its rounds by itself.
 BATCHES_MS = (0, 10, 20, 50, 100, 200, 500)
 _NUMBER = re.compile(r"[0-9]{1,4}")
 
 
 class View(NamedTuple):
-    """A form of reading: its name, and the time for which a live read gathers news."""
+    """A form in which a stream is read, and the time for which a live read gathers news."""
 
     name: str = RAW
     batch_ms: int = 0
@@ -56,7 +56,7 @@ PLAIN = View()
 def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
     """Return the view that a query names. Raises BadRequest.
 
-    A batch is for live reads; with one, deltas are joined in catch-up as well.
+    `batch_ms` makes a raw view compact, in catch-up reads as well, though only live reads wait.
     """
     if "view" not in query and "batch_ms" not in query:
         return PLAIN

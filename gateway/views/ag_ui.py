@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from gateway.views.answer_chunks import Chunk
 
 # Chunks that AG-UI has no event for, and that an application may want: they become CUSTOM events.
-PASSED_ON = {
-    *("source-url", "source-document", "file", "reasoning-file", "custom"),
-    *("tool-approval-request", "tool-approval-response", "tool-output-denied"),
-}
+PASSED_ON = frozenset(
+    {
+        *("source-url", "source-document", "file", "reasoning-file", "custom"),
+        *("tool-approval-request", "tool-approval-response", "tool-output-denied"),
+    }
+)
 
 
 class AgUiEvents:

@@ -49,7 +49,7 @@ class Replays:
         return await self._flights.read(key, lambda: self._piece(view, state, offset))
 
     async def _piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
-        rendering = self._taken(view, state, offset)
+        rendering = self._acquire(view, state, offset)
         while (piece := rendering.piece(offset)) is None and not rendering.is_closed:
             if rendering.position == state.tail:
                 rendering.close(state)
@@ -61,8 +61,8 @@ class Replays:
         del self._waiting[:-MOST_WAITING]
         return piece or DataEvent(b"", offset)
 
-    def _taken(self, view: str, state: StreamState, offset: str) -> ViewRendering:
-        """Return the rendering that is the least before an offset, or a new one."""
+    def _acquire(self, view: str, state: StreamState, offset: str) -> ViewRendering:
+        """Return the waiting rendering that has come nearest to an offset, or a new one."""
         fitting = [
             one
             for one in self._waiting

@@ -1,10 +1,9 @@
-"""The gateways that write answers in one folder of a log, and which of them have stopped.
+"""The gateways that write answers in one folder of a log, and the end of what stopped ones left.
 
 Each gateway of a shared log stores how often it has beaten, every BEAT_S, and reads the others'
-counts at the same time. A gateway whose count stays the same for MISSES looks in a row has stopped,
-and every other one ends the answers that it has noted. No two clocks are compared, and looks that
-the log did not answer do not count. A gateway that has only stood still is refused by the log once
-its answers are ended (`shared.claims`). In the log of one process, that process writes all answers.
+counts at the same time (`shared.beats`). The others end the answers that a stopped gateway has
+noted. A gateway that has only stood still is refused by the log once its answers are ended
+(`shared.claims`). In the log of one process, that process writes all answers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,101 +19,22 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged
 from gateway.models import record
+from gateway.models.shared.beats import BEAT_S, OtherGateways, OwnHeartbeats
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.backends.contract import Heartbeats
     from gateway.models.record import EndEntry, RequestEntry
     from gateway.models.shared.claims import Claim
     from gateway.models.streams import AnswerStreams
 
-BEAT_S = 0.5
-# A gateway has stopped after so many looks in which it has not beaten: three seconds, in which a
-# process that is paused for less, or a busy machine, has beaten again.
-MISSES = 6
-STOPPED_S = (MISSES - 1) * BEAT_S  # since its last beat, a gateway may count as stopped
-# Gateways that have stopped are remembered for answers that are found later.
-MOST_STOPPED = 1000
-# Half a minute: Redis carries out what it was sent no later.
+# Looks at an answer that may lack its end, for half a minute: Redis carries out no call later.
 LOOKS_AT_LEFT = 60
 # Those who wait at other gateways read within this time why there is no answer.
 DELETE_AFTER_S = 5.0
 CLOSE_S = 2.0  # for what is under way when the route is closed; other gateways do the rest
-
-
-class OwnHeartbeats:
-    """The beats of this gateway, and until when others may still take it for stopped."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._latest_at: float | None = None  # loop time
-        self._hidden_until = 0.0
-
-    def note(self, now: float) -> None:
-        """Note that a beat is stored."""
-        if self._latest_at is not None and self.is_overdue(now):
-            self._hidden_until = now + 2 * BEAT_S
-        self._latest_at = now
-
-    def is_overdue(self, now: float) -> bool:
-        """Return whether this gateway may count as stopped until its next beat."""
-        return self._latest_at is None or now - self._latest_at > STOPPED_S
-
-    def hidden_s(self, now: float) -> float:
-        """Return for how many seconds others may take this gateway for stopped."""
-        return max(0.0, self._hidden_until - now)
-
-
-class OtherGateways:
-    """The beats of the other gateways, as this one sees them look by look."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, int | None] = {}  # beats at the last look
-        self._missed: Counter[str] = Counter()  # looks since they have beaten
-        self._stopped: dict[str, None] = {}
-        self._suspects: set[str] = set()  # those that are asked about, known or not
-
-    def may_run(self, name: str) -> bool:
-        """Return whether a gateway runs as far as is known; it is watched from now on."""
-        if name in self._stopped:
-            return False
-        self._suspects.add(name)
-        return True
-
-    def has_just_beaten(self, name: str) -> bool:
-        """Return whether a gateway has beaten at the last look."""
-        return name in self._seen and not self._missed[name]
-
-    def see(self, found: Mapping[str, int]) -> list[str]:
-        """Take the beats that a look has found; return the gateways that have stopped."""
-        self._suspects -= self._stopped.keys()
-        for name in found.keys() | self._seen.keys() | self._suspects:
-            beats = found.get(name)
-            if beats is None or self._seen.get(name) == beats:
-                self._missed[name] += 1
-            else:
-                self._missed[name] = 0
-                self._stopped.pop(name, None)
-                self._suspects.discard(name)
-            self._seen[name] = beats
-        return [name for name, missed in self._missed.items() if missed >= MISSES]
-
-    def excuse(self) -> None:
-        """Begin to count anew: what was missed had another reason."""
-        self._missed.clear()
-
-    def mark_stopped(self, name: str) -> None:
-        """Note that a gateway has stopped."""
-        self._stopped[name] = None
-        if len(self._stopped) > MOST_STOPPED:
-            del self._stopped[next(iter(self._stopped))]
-
-    def forget(self, name: str) -> None:
-        """Watch a gateway no more, since its answers are ended."""
-        self._seen.pop(name, None)
-        self._missed.pop(name, None)
 
 
 @dataclass(slots=True)
@@ -181,9 +100,9 @@ class Gateways(Background):
         return is_other and self._others.may_run(writer)
 
     async def has_stopped(self, request: RequestEntry) -> bool:
-        """Return whether the gateway that wrote an answer has stopped, once that is certain.
+        """Return whether no gateway writes an answer any more, once that is certain.
 
-        One that is not running here although this gateway has begun it is not written any more.
+        This gateway writes none that is not running here: then the answer is left.
         """
         while self.writes(request):
             if self._others.has_just_beaten(request.writer or ""):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.access.principal import account_of
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.live.reader_states import reader_states
@@ -257,7 +256,7 @@ def _row(
         since=epoch + state.since,
         sent_bytes=state.sent_bytes,
         principal="" if principal is None else principal.name,
-        account=account_of(principal),
+        account="" if principal is None else principal.account,
         address=client.address if with_clients else None,
         user_agent=client.user_agent if with_clients else None,
     )

@@ -1,0 +1,94 @@
+"""The beats of the gateways of a shared log: which of them run, as far as one of them can tell.
+
+A gateway whose count of beats stays the same for MISSES looks in a row has stopped. No two clocks
+are compared, and looks that the log did not answer do not count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BEAT_S = 0.5
+# A gateway has stopped after so many looks in which it has not beaten: three seconds, in which a
+# process that is paused for less, or a busy machine, has beaten again.
+MISSES = 6
+STOPPED_S = (MISSES - 1) * BEAT_S  # since its last beat, a gateway may count as stopped
+# Gateways that have stopped are remembered for answers that are found later.
+MOST_STOPPED = 1000
+
+
+class OwnHeartbeats:
+    """The beats of this gateway, and until when others may still take it for stopped."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._latest_at: float | None = None  # loop time
+        self._hidden_until = 0.0
+
+    def note(self, now: float) -> None:
+        """Note that a beat is stored."""
+        if self._latest_at is not None and self.is_overdue(now):
+            self._hidden_until = now + 2 * BEAT_S
+        self._latest_at = now
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether this gateway may count as stopped until its next beat."""
+        return self._latest_at is None or now - self._latest_at > STOPPED_S
+
+    def hidden_s(self, now: float) -> float:
+        """Return for how many seconds others may take this gateway for stopped."""
+        return max(0.0, self._hidden_until - now)
+
+
+class OtherGateways:
+    """The beats of the other gateways, as this one sees them look by look."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int | None] = {}  # beats at the last look
+        self._missed: Counter[str] = Counter()  # looks since they have beaten
+        self._stopped: dict[str, None] = {}
+        self._suspects: set[str] = set()  # those that are asked about, known or not
+
+    def may_run(self, name: str) -> bool:
+        """Return whether a gateway runs as far as is known; it is watched from now on."""
+        if name in self._stopped:
+            return False
+        self._suspects.add(name)
+        return True
+
+    def has_just_beaten(self, name: str) -> bool:
+        """Return whether a gateway has beaten at the last look."""
+        return name in self._seen and not self._missed[name]
+
+    def see(self, found: Mapping[str, int]) -> list[str]:
+        """Take the beats that a look has found; return the gateways that have stopped."""
+        self._suspects -= self._stopped.keys()
+        for name in found.keys() | self._seen.keys() | self._suspects:
+            beats = found.get(name)
+            if beats is None or self._seen.get(name) == beats:
+                self._missed[name] += 1
+            else:
+                self._missed[name] = 0
+                self._stopped.pop(name, None)
+                self._suspects.discard(name)
+            self._seen[name] = beats
+        return [name for name, missed in self._missed.items() if missed >= MISSES]
+
+    def excuse(self) -> None:
+        """Begin to count the missed beats anew: those so far had another reason."""
+        self._missed.clear()
+
+    def mark_stopped(self, name: str) -> None:
+        """Note that a gateway has stopped."""
+        self._stopped[name] = None
+        if len(self._stopped) > MOST_STOPPED:
+            del self._stopped[next(iter(self._stopped))]
+
+    def forget(self, name: str) -> None:
+        """Watch a gateway no more, since its answers are ended."""
+        self._seen.pop(name, None)
+        self._missed.pop(name, None)
