@@ -1,4 +1,4 @@
-"""What routes have in common that write answers into the streams of another route."""
+"""The common part of routes that write answers into the streams of another route."""
 
 from __future__ import annotations
 
