@@ -38,6 +38,10 @@ class TokenGuard(Guard):
         if isinstance(earlier, TokenGuard):
             self._verifier.adopt(earlier._verifier)
 
+    def watch(self, principal: Principal, now: float, *, at_once: bool) -> None:
+        """Judge a principal that was stored by an earlier process, `at_once` and after changes."""
+        self._verifier.watch(principal, now, at_once=at_once)
+
     @override
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float

@@ -95,6 +95,12 @@ class Verifier:
             principal.use.at = now
         return principal
 
+    def watch(self, principal: Principal, now: float, *, at_once: bool) -> None:
+        """Judge a principal that was stored by an earlier process, `at_once` and after changes."""
+        self._alive[secrets.token_bytes(16)] = principal
+        if at_once and not self._is_upheld(principal, now):
+            principal.until = 0.0
+
     def judging(self, now: float) -> Iterator[None]:
         """End the principals that no authority upholds any more, after a change of keys or files.
 

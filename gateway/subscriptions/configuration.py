@@ -32,7 +32,7 @@ class SubscriptionConfiguration(msgspec.Struct, frozen=True):
     description: str | None
 
     @property
-    def digest(self) -> str:
+    def fingerprint(self) -> str:
         """The hash by which a repeated creation is recognised."""
         return sha256(msgspec.json.encode(self)).hexdigest()
 

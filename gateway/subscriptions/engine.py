@@ -153,6 +153,7 @@ class RouteSubscriptions:
         assert subscription is not None, "others are left out"
         assert loaded.delivery is not None, "set where there is a subscription"
         subscription.delivery = loaded.delivery
+        subscription.owner.watch(self.guard(), self.clock())
         self.add(subscription)
         for path, row in loaded.cursors.items():
             link = self.membership.link(subscription, path)

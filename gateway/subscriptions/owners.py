@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
+from gateway.access.kinds.proofs import StoredProof, stored_proof
 from gateway.access.operations import READ, Grant, Need, Operation
 from gateway.access.principal import Principal
+from gateway.access.token_guard import TokenGuard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.subscriptions.configuration import SubscriptionConfiguration
 
+_RESTORED = b"restored"  # in place of the digest of a credential, which is not stored
 _APPEND: frozenset[Operation] = frozenset({"append"})
 
 
@@ -27,7 +30,7 @@ class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
     until: float | None = None  # epoch seconds; None is for ever
-    is_anybody: bool = True
+    proof: StoredProof | None = None  # by which it is judged again; None is anybody
 
 
 class SubscriptionOwner(NamedTuple):
@@ -51,6 +54,12 @@ class SubscriptionOwner(NamedTuple):
             return guard.known_principal(CIMultiDict(), None, needs, now) is not None
         return guard.still_admits(self.principal, needs, now)
 
+    def watch(self, guard: Guard | None, now: float) -> None:
+        """Judge an owner that was stored by an earlier process, now and after each change."""
+        if self.principal is not None and isinstance(guard, TokenGuard):
+            at_once = stored_proof(self.principal).is_judged_at_once
+            guard.watch(self.principal, now, at_once=at_once)
+
     @property
     def row(self) -> OwnerRow:
         """The owner as it is stored."""
@@ -59,16 +68,21 @@ class SubscriptionOwner(NamedTuple):
             return OwnerRow()
         grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
         until = None if principal.until == inf else principal.until
-        return OwnerRow(principal.account, principal.name, grants, until, is_anybody=False)
+        proof = stored_proof(principal)
+        return OwnerRow(principal.account, principal.name, grants, until, proof)
 
 
 def restored(row: OwnerRow) -> SubscriptionOwner:
     """Return an owner as it was stored."""
-    if row.is_anybody:
+    if row.proof is None:
         return SubscriptionOwner()
     grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
     until = inf if row.until is None else row.until
-    return SubscriptionOwner(Principal(row.name, grants, until, account=row.account))
+    proof = row.proof.proof
+    principal = Principal(
+        row.name, grants, until, proof=proof, digest=_RESTORED, account=row.account
+    )
+    return SubscriptionOwner(principal)
 
 
 def needs_of(configuration: SubscriptionConfiguration, prefix: str) -> list[Need]:

@@ -54,7 +54,7 @@ class SubscriptionRequests:
             if existing is None:
                 self._check_new(configuration, owner)
                 return await self._create(subscription_id, configuration, owner), True
-            if existing.configuration.digest != configuration.digest:
+            if existing.configuration.fingerprint != configuration.fingerprint:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration"
                 )

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.access.credentials import request_credential
-from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound
+from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RouteAnswer
@@ -177,8 +177,10 @@ class ControlRequest:
 
     @staticmethod
     def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
-        """Raise Forbidden for the subscription of another principal."""
+        """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
         account = found.owner.account
+        if account and principal is None:
+            raise Unauthenticated("this needs a token of the client that subscribed")
         if account and account != SubscriptionOwner(principal).account:
             raise Forbidden("the subscription is another client's")
 

@@ -10,6 +10,7 @@ from gateway.access.contract import Authority
 from gateway.access.operations import Grant
 from gateway.access.patterns import fill, grant_of
 from gateway.access.principal import Principal
+from gateway.access.revocations import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.access.signed import claims, jws
 from gateway.access.uses.credential_uses import TokenRefused
 from gateway.errors import KeysUnavailable, Unauthenticated
@@ -17,7 +18,7 @@ from gateway.errors import KeysUnavailable, Unauthenticated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.access.revocations import RevocationClaims, Revocations
+    from gateway.access.revocations import Revocations
     from gateway.access.signed.jws import SignedToken
     from gateway.access.signed.key_sets import KeySet, PinnedKey
     from gateway.settings import JwtIssuer

@@ -14,6 +14,7 @@ from gateway.access.contract import Authority
 from gateway.access.credentials import COOKIE, LONGEST_TOKEN
 from gateway.access.patterns import grant_of
 from gateway.access.principal import Principal
+from gateway.access.revocations import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.access.signed import claims, jws
 from gateway.access.uses.credential_uses import TokenRefused
 from gateway.errors import Unauthenticated
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.operations import Operation
-    from gateway.access.revocations import RevocationClaims, Revocations
+    from gateway.access.revocations import Revocations
     from gateway.access.signed.jws import Json, SignedToken
     from gateway.access.signed.keys_file import Keys
     from gateway.access.uses.credential_uses import TokenHolder

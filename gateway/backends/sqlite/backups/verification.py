@@ -18,6 +18,7 @@ from gateway.backends.sqlite.data_folder import COLUMNS_OF_TABLES, missing_colum
 from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
+from gateway.backends.sqlite.writing.document_rows import checksum as document_checksum
 from gateway.protocol.streams.generations import raised
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class FileVerification:
         self._on_progress = on_progress
         self._history = 0
         self._columns = COLUMNS
+        self._has_documents = False
         self.streams = 0
         self.bytes = 0  # of records
         self.damages = 0
@@ -96,16 +98,35 @@ class FileVerification:
         yield from self._streams()
         if self._source.version > 1:
             yield from self._recent()
+        if self._has_documents:
+            yield from self._documents()
         yield from self._structure()
 
     def _look_around(self) -> set[Column]:
         """Read the history and which columns there are; return those that are missing."""
         found = set(self._all(COLUMNS_OF_TABLES))
+        self._has_documents = ("documents", "body") in found
         if ("streams", "trim_at") not in found:
             self._columns = self._columns.replace("trim_at", "null as trim_at")
         for (history,) in self._all("select value from meta where name='history'"):
             self._history = history
         return missing_columns(found, self._source.version)
+
+    def _documents(self) -> Iterator[DamageReport]:
+        """Compare the checksums of documents, such as subscriptions and their cursors."""
+        after = ""
+        try:
+            while rows := self._all(
+                "select name, crc, body from documents where name>? order by name limit ?",
+                after,
+                PATHS,
+            ):
+                for name, crc, body in rows:
+                    after = name
+                    if document_checksum(name, body) != crc:
+                        yield DamageReport(f"the document {name} does not match its checksum")
+        except (apsw.Error, *UNREADABLE) as error:
+            yield DamageReport(f"the table of documents cannot be read: {error}")
 
     # ---- streams and their records
 

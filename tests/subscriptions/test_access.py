@@ -1,0 +1,203 @@
+"""Who may subscribe: what a subscription needs is judged when it is made, and before each wake."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.backends.sqlite.log import SqliteLog
+from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, get, post, put
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWN = {"auth": ("tokens",)}
+SOON = "2027-01-15T08:01:00Z"  # a minute after the clock of `serving` begins
+GRANTS = {
+    "reader": [("a/*", "read")],
+    "worker": [("a/*", "read"), ("wakes", "read append")],
+    "other": [("a/*", "read"), ("wakes", "read append")],
+    "one": [("a/x", "read"), ("wakes", "append")],
+    "all": [("*", "read append create close delete")],
+    "brief": [("*", "read append create close delete")],
+}
+
+
+def token(name: str) -> str:
+    """Return the token of a name."""
+    return f"{name}-0123456789abcdef"
+
+
+def tokens_file(folder: Path, *, without: str = "") -> str:
+    """Write who may do what; `without` a name it is as if it was never there."""
+    entries = []
+    for name, grants in GRANTS.items():
+        texts = [
+            f'{{ streams = "{PREFIX}/{streams}", operations = {operations.split()} }}'
+            for streams, operations in grants
+        ]
+        digest = hashlib.sha256(token(name).encode()).hexdigest()
+        expires = f"expires = {SOON}\n" if name == "brief" else ""
+        if name != without:
+            entries.append(
+                f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n'
+                f"grants = [{', '.join(texts)}]\n{expires}"
+            )
+    path, new = folder / "tokens.toml", folder / "tokens.new"
+    new.write_text("\n".join(entries))
+    new.replace(path)
+    return str(path)
+
+
+async def ask(
+    gateway: Subscribed, name: str | None, method: str, path: str, document: object = None
+) -> tuple[int, Any]:
+    """Return status and body of a request by somebody."""
+    return await gateway.ask(method, path, document, None if name is None else token(name))
+
+
+PULL = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "status"),
+    [
+        pytest.param(None, PULL, 401, id="no-token"),
+        pytest.param("nobody", PULL, 401, id="an-unknown-token"),
+        pytest.param("reader", PULL, 403, id="no-append-to-the-wake-stream"),
+        pytest.param("one", PULL, 403, id="read-of-one-match-only"),
+        pytest.param("worker", PULL, 201, id="what-it-needs"),
+        pytest.param("worker", {**PULL, "pattern": "a/**"}, 403, id="the-folder-itself-matches"),
+        pytest.param("worker", {**PULL, "pattern": "**"}, 403, id="everything"),
+        pytest.param("worker", {**PULL, "pattern": "*/x"}, 403, id="a-wildcard-first"),
+        pytest.param("worker", {**PULL, "streams": ["b"]}, 403, id="a-name-elsewhere"),
+        pytest.param("all", {**PULL, "pattern": "**"}, 201, id="all-by-whoever-may-read-all"),
+    ],
+)
+async def test_to_subscribe_needs_read_of_all_that_matches_and_append_to_the_wake_stream(
+    name: str | None, document: dict[str, Any], status: int, tmp_path: Path
+) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await ask(gateway, name, "PUT", "s", document))[0] == status
+
+
+async def test_a_subscription_is_seen_and_changed_by_its_owner_alone(tmp_path: Path) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await ask(gateway, "worker", "PUT", "s", PULL))[0] == 201
+        requests: list[tuple[str, str, object]] = [
+            ("GET", "s", None),
+            ("PUT", "s", PULL),
+            ("POST", "s/streams", {"streams": ["a/x"]}),
+            ("DELETE", "s/streams/a/x", None),
+            ("DELETE", "s", None),
+        ]
+        for method, path, document in requests:
+            assert (await ask(gateway, "other", method, path, document))[0] == 403
+            assert (await ask(gateway, None, method, path, document))[0] == 401
+        assert (await ask(gateway, "worker", "POST", "s/streams", {"streams": ["b"]}))[0] == 403
+        for method, path, document in requests:
+            assert (await ask(gateway, "worker", method, path, document))[0] in {200, 204}
+
+
+async def test_a_claim_needs_the_same_rights_and_its_token_is_enough_for_the_rest(
+    tmp_path: Path,
+) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        await ask(gateway, "worker", "PUT", "s", PULL)
+        line = f"Authorization: Bearer {token('all')}"
+        for name in ("wakes", "a/x"):
+            target = f"{PREFIX}/{name}"
+            json = {"content_type": "application/json"}
+            await gateway.gateway.ask(put(target, line, **json))  # type: ignore[arg-type]
+        await gateway.gateway.ask(
+            post(f"{PREFIX}/a/x", b"{}", line, content_type="application/json")
+        )
+        for worker, status in [(None, 401), ("reader", 403), ("one", 403)]:
+            assert (await ask(gateway, worker, "POST", "s/claim", {"worker": "w"}))[0] == status
+        status, claimed = await ask(gateway, "other", "POST", "s/claim", {"worker": "w"})
+        assert status == 200
+        document = {"wake_id": claimed["wake_id"], "generation": claimed["generation"]}
+        for sent, status in [(token("worker"), 401), (None, 401), (claimed["token"], 204)]:
+            assert (await gateway.ask("POST", "s/release", document, sent))[0] == status
+
+
+async def test_the_public_keys_need_no_credential(tmp_path: Path) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await gateway.gateway.ask(get(f"{PREFIX}/__ds/jwks.json"))).status == 200
+
+
+async def created(gateway: Subscribed, owner: str, url: str) -> None:
+    """Create a webhook subscription, and a stream that wakes it."""
+    document = {"type": "webhook", "pattern": "a/*", "webhook": {"url": url}}
+    assert (await ask(gateway, owner, "PUT", "s", document))[0] in {200, 201}
+
+
+async def appended(gateway: Subscribed, name: str) -> None:
+    """Create a stream with content."""
+    line = f"Authorization: Bearer {token('all')}"
+    data = put(f"{PREFIX}/{name}", line, body=b"{}", content_type="application/json")
+    assert (await gateway.gateway.ask(data)).status == 201
+
+
+async def test_a_credential_that_expires_stops_wakes_until_it_is_confirmed(tmp_path: Path) -> None:
+    done = {"done": True}
+    async with (
+        subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway,
+        receiver(answer=done) as at,
+    ):
+        await created(gateway, "brief", at.url)
+        await appended(gateway, "a/1")
+        await at.wake()
+        await gateway.quiet()
+        gateway.pass_time(61.0)
+        await appended(gateway, "a/2")
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+        subscription = gateway.engine.by_id["s"]
+        assert "credential" in (subscription.delivery.last_error or "")
+        assert (await ask(gateway, "brief", "GET", "s"))[0] == 401
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+async def test_a_credential_that_is_revoked_stops_wakes(restarts: bool, tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log")
+    tokens = tokens_file(tmp_path)
+    async with receiver(answer={"done": True}) as at:
+        async with subscribed(log, own=OWN, tokens_file=tokens) as gateway:
+            await created(gateway, "worker", at.url)
+            await appended(gateway, "a/1")
+            await at.wake()
+            await gateway.quiet()
+            if not restarts:
+                principal = gateway.engine.by_id["s"].owner.principal
+                assert principal is not None
+                gateway.gateway.authorities.start()
+                tokens_file(tmp_path, without="worker")
+                await until(lambda: principal.until == 0.0)
+                await appended(gateway, "a/2")
+                await gateway.quiet()
+                await gateway.gateway.authorities.stop()
+        if restarts:
+            tokens_file(tmp_path, without="worker")
+            again = SqliteLog(tmp_path / "log")
+            async with subscribed(again, own=OWN, tokens_file=tokens) as gateway:
+                await appended(gateway, "a/2")
+                await gateway.quiet()
+        assert len(at.wakes) == 1
+        assert "credential" in (gateway.engine.by_id["s"].delivery.last_error or "")
+
+
+async def test_an_owner_is_still_permitted_after_a_restart(tmp_path: Path) -> None:
+    tokens = tokens_file(tmp_path)
+    async with receiver(answer={"done": True}) as at:
+        async with subscribed(SqliteLog(tmp_path / "log"), own=OWN, tokens_file=tokens) as gateway:
+            await created(gateway, "worker", at.url)
+        async with subscribed(SqliteLog(tmp_path / "log"), own=OWN, tokens_file=tokens) as gateway:
+            await appended(gateway, "a/1")
+            await at.wake()
+            assert (await ask(gateway, "worker", "GET", "s"))[0] == 200
+            assert (await ask(gateway, "other", "GET", "s"))[0] == 403
