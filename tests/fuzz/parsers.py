@@ -45,9 +45,9 @@ from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
+from gateway.turns import at_once
 from tests.origin.by_aiohttp import Parsed, parsed, unframed
 from tests.protocol.events import parse_events
-from tests.protocol.steps import whole
 from tests.support.multi_append import framed
 from tests.support.raw_origin import answer
 
@@ -153,7 +153,7 @@ def check_json(data: bytes) -> None:
     with contextlib.suppress(HeadgateError):
         kept = records_of(JSON, data)
     with patch.object(json_slices, "SLICE_BYTES", 16):
-        sliced = whole(long_records(data)) if data else None
+        sliced = at_once(long_records(data)) if data else None
     if kept is None:
         assert isinstance(sliced, HeadgateError | None), data
         return
@@ -178,7 +178,7 @@ def check_chunks(data: bytes) -> None:
         patch.object(json_slices, "SLICE_BYTES", 16),
         patch.object(multi_append, "SLICE_BYTES", 16),
     ):
-        sliced = whole(long_multi_records(data))
+        sliced = at_once(long_multi_records(data))
     if kept is None:
         assert isinstance(sliced, HeadgateError), data
         return

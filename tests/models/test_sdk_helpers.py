@@ -1,6 +1,7 @@
 """Every call and helper of the SDKs, in Python and Node.js: fields as they come from the provider.
 
-And programs with an SDK that are killed in the middle: their second start joins the answer.
+And programs that read a response and are killed in the middle: their second start joins it. Those
+with other calls are in `test_resumable_page`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import pytest
 
 from tests.models.answers import WORDS
 from tests.models.provider import PLAIN, TOOLS, providing
-from tests.models.sdk_program import MESSAGES
 from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
 from tests.support.processes import NODE, ROOT
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NODE_CALLS = ROOT / "tests" / "node" / "model_sdks.mjs"
 TEXT = "".join(WORDS)
+MESSAGES: Any = [{"role": "user", "content": "How is the weather?"}]
 
 
 def openai_at(base: str) -> openai.AsyncOpenAI:
@@ -194,41 +195,38 @@ async def test_every_field_that_a_node_sdk_gives_is_that_of_the_provider(*, whol
 
 # ---------------------------------------------------------------- programs that are killed
 
-# Else each start of a program compiles the modules of an SDK anew.
-ENVIRONMENT = {it: os.environ[it] for it in os.environ if it != "PYTHONDONTWRITEBYTECODE"}
 PROGRAMS = {
     "Python": (sys.executable, "-m", "tests.models.sdk_program"),
-    "Node.js": (str(NODE), str(NODE_CALLS), "text"),
+    "Node.js": (str(NODE), str(NODE_CALLS), "text", "response"),
 }
 BEGINNINGS = {"chat": 3, "response": 6, "message": 9}  # events up to the second word
 BASES = {"chat": f"{OPENAI}/v1", "response": f"{OPENAI}/v1", "message": ANTHROPIC}
 
 
-async def started(program: str, *arguments: str) -> asyncio.subprocess.Process:
+async def started(*command: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *PROGRAMS[program],
-        *arguments,
+        *command,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
-        env={**ENVIRONMENT, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
 
 
-@pytest.mark.parametrize(("call", "base"), BASES.items(), ids=BASES)
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_a_program_that_is_killed_in_the_middle_joins_its_answer_at_its_second_start(
-    program: str, call: str, base: str, tmp_path: Path
+    program: str, tmp_path: Path
 ) -> None:
     async with providing() as provider:
         with gateway_before(provider, tmp_path) as gateway:
+            command = *PROGRAMS[program], gateway.url + BASES["response"], "one"
             provider.hold()
-            provider.allow(BEGINNINGS[call])
-            first = await started(program, call, gateway.url + base, "one")
+            provider.allow(BEGINNINGS["response"])
+            first = await started(*command)
             assert first.stdout is not None
             assert TEXT.encode().startswith(await first.stdout.readexactly(3))
             first.kill()
             await first.wait()
-            second = await started(program, call, gateway.url + base, "one")
+            second = await started(*command)
             provider.allow()
             output, _ = await second.communicate()
             assert output.decode() == TEXT
@@ -243,7 +241,8 @@ async def test_a_node_sdk_raises_an_error_where_the_provider_breaks_off(
     async with providing() as provider:
         provider.cuts_after = BEGINNINGS[call]
         with gateway_before(provider) as gateway:
-            program = await started("Node.js", call, gateway.url + base, "one")
+            url = gateway.url + base
+            program = await started(str(NODE), str(NODE_CALLS), "text", call, url, "one")
             output, _ = await program.communicate()
         text, _, error = output.decode().partition("\n")
         assert text == "".join(WORDS[:2])

@@ -20,7 +20,7 @@ from gateway.protocol.bodies.content import (
     read_body,
     records_of,
 )
-from tests.protocol.steps import whole
+from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +199,7 @@ def test_a_read_body_is_the_joined_bytes_or_one_json_array(
 def test_a_prefix_is_counted_in_bytes_or_in_json_messages(
     content_type: str, record: bytes, count: int, prefix: bytes | None
 ) -> None:
-    assert whole(prefix_of(content_type, record, count)) == prefix
+    assert at_once(prefix_of(content_type, record, count)) == prefix
 
 
 NUMBERS = st.sampled_from(["1.10", "2e400", "-0", "0.1e-9", "9" * 400, "1E+2"]) | st.integers().map(
@@ -241,5 +241,5 @@ def test_the_bytes_of_json_items_survive_flattening(items: list[tuple[str, str, 
     (record,), _ = records_of(JSON, body)
     assert as_texts(read_body(JSON, [record])) == as_texts(body)
     for count in range(len(values) + 1):
-        assert whole(prefix_of(JSON, record, count)) == b",".join(values[:count])
-    assert whole(prefix_of(JSON, record, len(values) + 1)) is None
+        assert at_once(prefix_of(JSON, record, count)) == b",".join(values[:count])
+    assert at_once(prefix_of(JSON, record, len(values) + 1)) is None

@@ -13,7 +13,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import long_records, records_of
 from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
 from gateway.protocol.bodies.json_slices import SLICE_BYTES
-from tests.protocol.steps import whole
+from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def refusal_of(body: bytes) -> str | None:
     """Of a body however long, why it is not taken; None when it is."""
     is_long = len(body) > SLICE_BYTES
     try:
-        made = whole(long_records(body)) if is_long else records_of(JSON, body)
+        made = at_once(long_records(body)) if is_long else records_of(JSON, body)
     except BadRequest as refusal:
         return refusal.detail
     return made.detail if isinstance(made, BadRequest) else None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.errors import BadRequest
 from gateway.protocol.bodies import json_slices
 from gateway.protocol.bodies.content import Records, json_messages, long_records, prefix_of
-from tests.protocol.steps import whole
+from gateway.turns import at_once
 from tests.protocol.test_content import JSON, SPACE, VALUES
 
 SHORTEST = 13  # bytes of a slice in which an escaped pair of surrogates still finds its place
@@ -30,7 +30,7 @@ def in_one_go(body: bytes) -> Records | None:
 def in_slices(body: bytes, size: int) -> Records | None:
     """The same by slices of so many bytes."""
     with patch.object(json_slices, "SLICE_BYTES", size):
-        record = whole(long_records(body))
+        record = at_once(long_records(body))
     return None if isinstance(record, BadRequest) else record
 
 
@@ -72,7 +72,7 @@ def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], si
     with patch.object(json_slices, "SLICE_BYTES", size):
         for count in range(len(messages) + 2):
             expected = b",".join(messages[:count]) if count <= len(messages) else None
-            assert whole(prefix_of(JSON, record, count)) == expected
+            assert at_once(prefix_of(JSON, record, count)) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], si
     ],
 )
 def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
-    assert whole(long_records(body)) == in_one_go(body)
+    assert at_once(long_records(body)) == in_one_go(body)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
     ids=["comma", "no array", "deep", "brackets", "blank amid", "number", "blank before"],
 )
 def test_a_long_invalid_json_body_is_refused_with_the_reason(body: bytes, detail: str) -> None:
-    refusal = whole(long_records(body))
+    refusal = at_once(long_records(body))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
 
@@ -128,6 +128,6 @@ RUN, SLICE = json_slices.LONGEST_RUN, json_slices.SLICE_BYTES
 )
 def test_a_run_without_a_place_to_end_a_slice_is_bounded(body: bytes, taken: bool) -> None:
     """A blank amid values counts from where the first slice might have ended."""
-    made = whole(long_records(body))
+    made = at_once(long_records(body))
     text = body.translate(None, b" []")
     assert made == ((text,), text.count(b"1")) if taken else isinstance(made, BadRequest)

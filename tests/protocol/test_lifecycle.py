@@ -30,7 +30,7 @@ from gateway.protocol.streams.state import (
     Segment,
     StreamState,
 )
-from tests.protocol.steps import whole
+from gateway.turns import at_once
 from tests.streams.clock import at
 
 NOW = 1_000_000.0
@@ -389,7 +389,7 @@ def test_a_sub_offset_takes_a_prefix_of_the_next_record(
     sub_offset: int, following: bytes | None, prefix: bytes
 ) -> None:
     request = ForkRequest("/r", None, sub_offset)
-    assert whole(lifecycle.fork_prefix(SOURCE, request, following)) == prefix
+    assert at_once(lifecycle.fork_prefix(SOURCE, request, following)) == prefix
 
 
 @pytest.mark.parametrize(("sub_offset", "following"), [(4, b"abc"), (1, None)])
@@ -397,7 +397,7 @@ def test_a_sub_offset_past_the_next_record_is_refused(
     sub_offset: int, following: bytes | None
 ) -> None:
     with pytest.raises(BadRequest) as refusal:
-        whole(lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following))
+        at_once(lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following))
     assert refusal.value.detail == (
         "Stream-Fork-Sub-Offset is past the next data boundary of the source"
     )

@@ -22,7 +22,7 @@ from gateway.protocol.bodies.multi_append import (
     multi_records,
 )
 from gateway.protocol.requests import parse_append, parse_create
-from tests.protocol.steps import whole
+from gateway.turns import at_once
 from tests.protocol.test_content import JSON, SPACE, VALUES
 from tests.support.multi_append import MULTI, framed
 
@@ -195,7 +195,7 @@ def in_steps(body: bytes, size: int) -> list[bytes] | None:
         patch.object(json_slices, "SLICE_BYTES", size),
         patch.object(multi_append, "SLICE_BYTES", size),
     ):
-        made = whole(long_multi_records(body))
+        made = at_once(long_multi_records(body))
     return None if isinstance(made, BadRequest) else list(made[0])
 
 
@@ -295,12 +295,12 @@ def test_a_multi_append_is_accepted_only_if_each_message_alone_is_json(messages:
     ],
 )
 def test_an_invalid_json_message_is_named_by_its_number(messages: list[bytes], detail: str) -> None:
-    refusal = whole(long_multi_records(framed(messages)))
+    refusal = at_once(long_multi_records(framed(messages)))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
 
 
 def test_a_long_malformed_frame_is_refused_in_steps() -> None:
-    refusal = whole(long_multi_records(framed([MUCH]) + b"\0"))
+    refusal = at_once(long_multi_records(framed([MUCH]) + b"\0"))
     assert isinstance(refusal, BadRequest)
     assert refusal.detail == "1 bytes follow the last message, too few for a length"

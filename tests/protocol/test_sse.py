@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.sse import HEARTBEAT, control_event, data_event
+from gateway.turns import at_once
 from tests.protocol.events import Event, parse_events
-from tests.protocol.steps import whole
 
 TEXT = "text/plain"
 OFFSET = "0000000000000000_0000000000000007"
@@ -134,7 +134,7 @@ def test_a_long_event_made_in_slices_equals_one_made_at_once(
 ) -> None:
     body = text.encode()
     with patch.object(sse, "SLICE_BYTES", 3 * size):
-        event = whole(sse.long_data_event(content_type, body))
+        event = at_once(sse.long_data_event(content_type, body))
         assert event == sse.data_event(content_type, body)
     assert event == sse.data_event(content_type, body)
     if content_type == TEXT:
@@ -146,4 +146,4 @@ def test_a_long_event_made_in_slices_equals_one_made_at_once(
 def test_a_body_counts_as_long_if_it_exceeds_a_slice(more: int) -> None:
     body = b"x" * (sse.SLICE_BYTES + more)
     assert sse.is_long(body) is (more > 0)
-    assert whole(sse.long_data_event(TEXT, body)) == sse.data_event(TEXT, body)
+    assert at_once(sse.long_data_event(TEXT, body)) == sse.data_event(TEXT, body)
