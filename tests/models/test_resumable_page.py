@@ -41,7 +41,7 @@ OTHERS = {
     "LangChain, in Node.js": ("js", f'baseURL: "{PRINTED}/openai/v1"'),
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # the first start on a busy machine compiles the modules of an SDK
 
 
 def block(title: str, number: int = 0) -> tuple[str, str]:
@@ -149,13 +149,11 @@ def test_every_program_of_the_page_is_run() -> None:
     assert set(re.findall(r"^### (.*)$", changing, re.MULTILINE)) == {*PROGRAMS, *OTHERS}
 
 
-@pytest.mark.parametrize("prefix", ["openai", "anthropic"])
+@pytest.mark.parametrize("title", ["OpenAI", "Anthropic"])
 async def test_the_documented_page_and_command_read_an_answer_at_its_stream_url(
-    prefix: str, tmp_path: Path
+    title: str, tmp_path: Path
 ) -> None:
-    language, program = block(
-        {"openai": "LangChain, in Python", "anthropic": "Anthropic, in Python"}[prefix]
-    )
+    language, program = block(f"{title}, in Node.js")
     _, curl = block("Read it elsewhere")
     _, page = block("Read it elsewhere", 1)
     async with providing() as provider:
