@@ -41,7 +41,9 @@ OTHERS = {
     "LangChain, in Node.js": ("js", f'baseURL: "{PRINTED}/openai/v1"'),
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PATIENCE_S = 90.0  # the first start on a busy machine compiles the modules of an SDK
+PATIENCE_S = 50.0
+# The first start on a busy machine compiles all modules of an SDK.
+pytestmark = pytest.mark.timeout(120)
 
 
 def block(title: str, number: int = 0) -> tuple[str, str]:
