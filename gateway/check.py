@@ -112,6 +112,8 @@ def _print_routes(settings: Settings) -> None:
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
     for model in settings.models:
         click.echo(f"  {model.prefix:<{width}}  answers of {model.upstream} in {model.streams}")
+        click.echo(f"  {'':<{width}}  {policy.calls(model, settings.auth_of(model))}")
     for proxy in settings.proxies:
         hosts = ", ".join((*proxy.allow, *proxy.allow_inside)) or "no host"
         click.echo(f"  {proxy.prefix:<{width}}  responses of {hosts} in {proxy.streams}")
+        click.echo(f"  {'':<{width}}  {policy.calls(proxy, settings.auth_of(proxy))}")

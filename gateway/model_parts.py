@@ -6,7 +6,6 @@ client is for these only.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
@@ -19,7 +18,7 @@ from gateway.proxies.guard import ProxyGuard
 from gateway.proxies.route import ProxyRoute
 from gateway.proxies.signatures import UrlSignatures
 from gateway.runtime.route import RouteAccess
-from gateway.settings.arrays.model_route import route_of_streams
+from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.web.handlers.model_handlers import ModelHandlers
 from gateway.web.handlers.proxy_handlers import ProxyHandlers
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from gateway.settings import ModelSettings, ProxySettings, Settings
 
 __all__ = ["AnswerRoutes", "ModelHandlers", "ModelRoute", "ProxyHandlers", "ProxyRoute"]
-
-_LONGEST_KEY = 4096  # bytes; the keys of providers have about 200
 
 
 class AnswerRoutes:
@@ -105,7 +102,10 @@ class AnswerRoutes:
         authorities: Authorities,
         earlier: Sequence[AnswerRoute],
     ) -> AnswerRoute:
-        key = read_key(model.key_file)
+        try:
+            key = provider_key(model.key_file)
+        except ValueError as error:
+            raise StartError(f"key_file {model.key_file} {error}") from None
         access = _access(settings, model, authorities, self._shared, has_own_key=bool(key))
         for route in earlier:
             if (
@@ -130,20 +130,6 @@ def _streams(
     streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
     assert isinstance(streams, HostedRoute), "the settings allow no other"
     return streams
-
-
-def read_key(path: str) -> str:
-    """Return the provider's key in a file; "" for no file. Raises StartError."""
-    if not path:
-        return ""
-    try:
-        with Path(path).open("rb") as file:
-            key = file.read(_LONGEST_KEY + 1).strip().decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"the key in {path} cannot be read: {error}") from None
-    if not key or len(key) > _LONGEST_KEY or not key.isprintable() or " " in key:
-        raise StartError(f"{path} must have the provider's key, and nothing else")
-    return key
 
 
 def _access(

@@ -9,7 +9,7 @@ from gateway.settings.credential_kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.settings import Route
+    from gateway.settings import ModelSettings, ProxySettings, Route
 
 _UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
@@ -42,6 +42,16 @@ def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
         yield f"Everybody may {_listed(route.anonymous)}."
     if auth and route.conceal == "on":
         yield "Others get 404, as if there were no stream."
+
+
+def calls(one: ModelSettings | ProxySettings, auth: tuple[str, ...]) -> str:
+    """Return a sentence on who may call a provider through a model route, or hosts by a proxy."""
+    key = getattr(one, "key_file", "")
+    with_key = f", with the provider's key in {key}" if key else ""
+    if not auth:
+        return f"Everybody may call it{with_key}."
+    titles = _listed(tuple(KINDS[it].title for it in auth))
+    return f"To call it{with_key}, a client needs one of: {titles}."
 
 
 def _sharing(route: Route, auth: tuple[str, ...]) -> str:

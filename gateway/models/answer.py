@@ -213,7 +213,9 @@ class WrittenAnswer(LiveAnswer):
         except ClaimLost:
             outcome = await self._adopt_end()
         except StreamNotFound:
-            outcome = "aborted"  # it was deleted: nobody can read its end
+            outcome = "aborted"
+            if failure is not None:
+                self._note_deleted()
             with contextlib.suppress(HeadgateError):  # it expires, too
                 await self.claim.delete_beside()
         except HeadgateError as error:
@@ -240,6 +242,11 @@ class WrittenAnswer(LiveAnswer):
             raise ClaimLost("another gateway has ended the answer")
         for event in events:
             self._note(event, end)
+
+    def _note_deleted(self) -> None:
+        """Let the readers of the answer raise an error, since its end cannot be stored."""
+        event = self._dialect.failure_event(self.request.path, DELETED)
+        self._note(event, self.position + len(event))
 
     def _end_entry(
         self,

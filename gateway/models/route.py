@@ -13,15 +13,18 @@ from gateway.models.dialects import DIALECTS
 from gateway.models.guard import ModelGuard, page_fields
 from gateway.models.provider.calls import AnswerProvider
 from gateway.models.provider.client import ProviderClient
+from gateway.models.provider.responses import with_sdk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from multidict import MultiMapping
 
+    from gateway.errors import HeadgateError
     from gateway.hosted.route import HostedRoute
     from gateway.models.running import RunningAnswers
     from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.settings import ModelSettings
@@ -71,6 +74,10 @@ class ModelRoute(AnswerRoute):
     @override
     def parse(self, target: str) -> Read:
         raise BadRequest("there are no streams below a model's prefix")
+
+    @override
+    def presented(self, error: HeadgateError, problem: Response) -> Response:
+        return with_sdk_error(problem)
 
     @override
     def samples(self) -> Iterator[Sample]:

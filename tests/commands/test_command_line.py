@@ -217,6 +217,52 @@ def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Pa
     )
 
 
+def test_check_says_who_may_call_each_provider_and_with_whose_key(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "house.key").write_text("sk-house")
+    (tmp_path / "tokens.toml").write_text("")
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f"""
+        origin = "memory:"
+        tokens_file = "{tmp_path}/tokens.toml"
+        [[models]]
+        prefix = "/open"
+        upstream = "https://a.example"
+        dialect = "openai"
+        streams = "/v1/stream/answers"
+        [[models]]
+        prefix = "/house"
+        upstream = "https://a.example"
+        dialect = "openai"
+        streams = "/v1/stream/answers"
+        key_file = "{tmp_path}/house.key"
+        auth = "tokens"
+        """
+    )
+    done = cli("check", "--config", str(config))
+    assert done.stdout.decode().endswith(
+        "  /open       answers of https://a.example in /v1/stream/answers\n"
+        "              Everybody may call it.\n"
+        "  /house      answers of https://a.example in /v1/stream/answers\n"
+        f"              To call it, with the provider's key in {tmp_path}/house.key, a client "
+        "needs one of: a token of the tokens file.\n"
+    )
+
+
+def test_check_names_a_key_file_that_the_server_would_refuse(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    config = tmp_path / "h.toml"
+    model = 'prefix = "/m"\nupstream = "https://a.example"\ndialect = "openai"'
+    config.write_text(f'[[models]]\n{model}\nstreams = "/v1/stream/a"\nkey_file = "no.key"\n')
+    done = cli("check", "--config", str(config))
+    assert done.returncode == 2
+    assert b"h.toml:6: models[0].key_file is" in done.stderr
+    assert b"but must be a file that can be read: No such file or directory" in done.stderr
+
+
 def test_check_reads_the_environment_and_the_config_file_named_there(
     cli: CommandLine, tmp_path: Path
 ) -> None:

@@ -173,7 +173,22 @@ MISTAKES = {
     "streams on no route": ({"streams": "/v2"}, "must be the prefix of one of the routes"),
     "an upstream with /v1": ({"upstream": "https://a.example/v1"}, "must end before /v1"),
     "a log as upstream": ({"upstream": "memory:"}, "must be http"),
-    "a key file that is missing": ({"key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
+    "an upstream without a scheme": (
+        {"upstream": "api.openai.com"},
+        "must be http(s)://HOST[:PORT][/PATH] or a list of such URLs.",
+    ),
+    "an upstream of two, one without a host": (
+        {"upstream": ["https://a.example", "https://"]},
+        "must be http(s)://HOST[:PORT][/PATH] or a list of such URLs.",
+    ),
+    "a key file that is missing": (
+        {"key_file": "/nowhere/key"},
+        "must be a file that can be read: No such file or directory",
+    ),
+    "a key file with no key": (
+        {"key_file": "/dev/null"},
+        "must be a file with the provider's key on one line",
+    ),
 }
 
 

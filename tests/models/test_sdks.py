@@ -204,6 +204,21 @@ async def test_an_answer_whose_provider_breaks_off_ends_with_an_error_that_the_s
             await call(gateway.url, prefix)
 
 
+@pytest.mark.parametrize(("call", "prefix", "error"), ERRORS.values(), ids=ERRORS)
+async def test_a_refusal_of_the_gateway_has_its_sentence_where_the_sdk_shows_it(
+    call: Callable[..., Any], prefix: str, error: type[Any]
+) -> None:
+    async with providing() as provider:
+        with gateway_before(provider) as gateway:
+            key = {"Idempotency-Key": "one"}
+            await call(gateway.url, prefix, extra_headers=key)
+            with pytest.raises(error, match="send a new key with a new request") as refusal:
+                await call(gateway.url, prefix, extra_headers=key, extra_query={"other": "1"})
+            assert refusal.value.status_code == 422
+            shown = refusal.value.body.get("error", refusal.value.body)
+            assert shown["code"] == "idempotency_key_reused"
+
+
 @pytest.mark.parametrize("status", [400, 429, 500])
 async def test_a_refusal_of_the_provider_comes_as_it_is_and_is_not_stored(status: int) -> None:
     async with providing() as provider:

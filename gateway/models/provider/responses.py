@@ -5,10 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.errors import AnswerTooLong
 from gateway.models.provider.client import body_parts
 from gateway.models.record import ResponseEntry
 from gateway.protocol.http.forwarding import end_to_end
+from gateway.protocol.responses import Response
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -51,3 +54,15 @@ async def whole_body(response: ClientResponse, longest: int) -> bytes:
         if size > longest:
             raise AnswerTooLong(longest)
     return b"".join(parts)
+
+
+def with_sdk_error(problem: Response) -> Response:
+    """Return a problem document with `error` as well, where the SDKs look for its sentence."""
+    document = msgspec.json.decode(problem.body)
+    is_of_client = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    document["error"] = {
+        "message": document["detail"],
+        "type": "invalid_request_error" if is_of_client else "api_error",
+        "code": document["code"],
+    }
+    return Response(problem.status, problem.fields, msgspec.json.encode(document))

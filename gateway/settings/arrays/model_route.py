@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from gateway.settings.arrays.repeated import repeated
 from gateway.settings.auth import Auth
+from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     ORIGIN_URL,
     Count,
@@ -16,10 +17,10 @@ from gateway.settings.reading.kinds import (
     Size,
     ValueKind,
     WholeSeconds,
-    check_origin,
+    check_urls,
     split_origins,
 )
-from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
 from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPattern
 
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 
 W = TypeVar("W", bound="Written")
 MODELS_KIND = "an array of tables, each with prefix, upstream, dialect and streams"
+LONGEST_KEY = 4096  # characters; the keys of providers have about 200
 UPSTREAM_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
 
 
 def _check_upstream(value: object) -> str:
-    urls = check_origin(value)
-    if not split_origins(urls):
-        raise ValueError(f"must be {UPSTREAM_KIND}")
-    if any(url.rstrip("/").endswith("/v1") for url in split_origins(urls)):
+    items = value if isinstance(value, list | tuple) else [value]
+    urls = [url.rstrip("/") for url in check_urls(items, UPSTREAM_KIND)]
+    if any(url.endswith("/v1") for url in urls):
         raise ValueError(
             "must end before /v1, which comes with each request: clients' base_url has it"
         )
-    return ",".join(url.rstrip("/") for url in split_origins(urls))
+    return ",".join(urls)
 
 
 Upstream = Annotated[
@@ -158,10 +159,27 @@ class ModelSettings(Table):
         description="Most answers that run at once for one token or provider key.",
     )
 
+    @checks("key_file")
+    @classmethod
+    def _check_key_file(cls, path: str, context: ValueContext) -> str:
+        if isinstance(context.look, files.Look):
+            provider_key(path)
+        return path
+
     @property
     def upstreams(self) -> tuple[str, ...]:
         """The URLs of the provider's servers, the preferred one first."""
         return split_origins(self.upstream)
+
+
+def provider_key(path: str) -> str:
+    """Return the provider's key in a file; "" for no file. Raises ValueError, without the key."""
+    if not path:
+        return ""
+    key = files.secret_text(path, LONGEST_KEY + 1)
+    if not key or len(key) > LONGEST_KEY or not key.isprintable() or " " in key:
+        raise ValueError("must be a file with the provider's key on one line, and nothing else")
+    return key
 
 
 def check_beside(

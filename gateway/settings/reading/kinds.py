@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import override
 
@@ -21,6 +21,9 @@ from gateway.settings.reading.values import (
     TextPattern,
     Validator,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -126,14 +129,19 @@ def check_origin(value: object) -> str:
     items = value if isinstance(value, list | tuple) else [value]
     if len(items) == 1 and not split_origins(str(items[0])):
         return _check_log(str(items[0]))
+    return ",".join(check_urls(items, ORIGIN_KIND))
+
+
+def check_urls(items: Sequence[object], kind: str) -> tuple[str, ...]:
+    """Return the http(s) URLs in `items`, which have to be of a `kind`. Raises ValueError."""
     urls = split_origins(",".join(map(str, items)))
     for url in urls:
-        _check_url(url)
+        _check_url(url, kind)
     if len(set(urls)) < len(urls):
         raise ValueError("must not name a server twice")
     if not urls:
-        raise ValueError(f"must be {ORIGIN_KIND}")
-    return ",".join(urls)
+        raise ValueError(f"must be {kind}")
+    return urls
 
 
 def _check_log(origin: str) -> str:
@@ -144,14 +152,14 @@ def _check_log(origin: str) -> str:
     return origin
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, kind: str) -> None:
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("must have no user and password in it: the origin gets those of readers")
     if "?" in url or "#" in url:
         raise ValueError("must end with its path: what follows a ? or # comes with each request")
     match = ORIGIN_URL.fullmatch(url)
     if match is None or not is_port(int((match["port"] or ":80")[1:])):
-        raise ValueError(f"must be {ORIGIN_KIND}")
+        raise ValueError(f"must be {kind}")
     if match["ipv6"] is not None:
         check_ipv6(match["ipv6"])
     if {".", ".."} & set(match["path"].split("/")):
