@@ -19,7 +19,7 @@ from gateway.models import record
 from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import response_id
-from gateway.models.live_answer import LiveAnswer, WholeResponse
+from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, UnstoredResponse
 from gateway.models.sse_events import events_of
 from gateway.models.streams import ClaimLost
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
-DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 
@@ -242,11 +241,6 @@ class WrittenAnswer(LiveAnswer):
             raise ClaimLost("another gateway has ended the answer")
         for event in events:
             self._note(event, end)
-
-    def _note_deleted(self) -> None:
-        """Let the readers of the answer raise an error, since its end cannot be stored."""
-        event = self._dialect.failure_event(self.request.path, DELETED)
-        self._note(event, self.position + len(event))
 
     def _end_entry(
         self,

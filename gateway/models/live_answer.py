@@ -6,13 +6,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.models.dialects import dialect_of
+from gateway.models.dialects.contract import EarlyEnd
 from gateway.models.recent_events import RecentEvents
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
-    from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
+
+DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 
 
 class WholeResponse(NamedTuple):
@@ -108,6 +111,13 @@ class LiveAnswer(ABC):
         """Note durable events that end at `position`."""
         self._recent.add(events, position)
         self._notify()
+
+    def _note_deleted(self) -> None:
+        """Let the readers of the answer raise an error, since its end cannot be stored."""
+        if not self.request.is_plain:
+            path = self.request.path
+            event = dialect_of(path).failure_event(path, DELETED)
+            self._note(event, self.position + len(event))
 
     def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
         if not self.response.done():

@@ -21,7 +21,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.models import record
-from gateway.models.live_answer import LiveAnswer, WholeResponse
+from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, ResponseEntry, StopEntry
 from gateway.models.shared.watched_record import entries_from, look_again
 from gateway.streams.reload_queue import RELOAD_S
@@ -109,7 +109,9 @@ class FollowedAnswer(LiveAnswer):
         try:
             await self._follow()
         except asyncio.CancelledError:  # the stream was deleted, or the gateway stops
-            refusal = self._cut or StreamGone("the stream of the answer was deleted")
+            refusal = self._cut or StreamGone(DELETED.sentence)
+            if self._cut is None and self._head is not None and not self._is_parted:
+                self._note_deleted()
         except HeadgateError as error:
             refusal = error
         finally:

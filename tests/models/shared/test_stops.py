@@ -73,7 +73,8 @@ async def test_the_stream_is_deleted_at_another_gateway_and_the_call_is_stopped(
                 await provider.has_left.wait()
                 assert time.monotonic() - began < AT_ONCE_S
                 async with asyncio.timeout(5):
-                    await asyncio.gather(answer.read(), joined.read())
+                    for body in await asyncio.gather(answer.read(), joined.read()):
+                        assert b"answer_deleted" in body
             provider.allow()
             async with ask(http, other) as again:
                 assert again.status == 200
