@@ -18,7 +18,7 @@ from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
-from gateway.settings import redacted_origin
+from gateway.settings import ModelSettings, redacted_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.logs import configure, log
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.process.reloader import Reread
-    from gateway.settings import Settings
+    from gateway.settings import ProxySettings, Settings
 
 # A start opens about 30 files, a log and its libraries some more; each connection takes one.
 LEAST_FILES, FEW_FILES = 128, 1024
@@ -49,9 +49,12 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
         f"{scheme}://{settings.listen}{route.prefix}": redacted_origin(route.origin)
         for route in settings.route_table
     }
+    others: list[ModelSettings | ProxySettings] = [*settings.models, *settings.proxies]
+    passed_on = {f"{scheme}://{settings.listen}{one.prefix}": _passed_on_to(one) for one in others}
     front = front_urls(settings)
     if sys.stderr.isatty():
         lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
+        lines += [f"Passing {url}/… on to {to}" for url, to in passed_on.items()]
         lines += [f"The same by Caddy at {url}" for url in front]
         lines.append(f"Dashboard at {console_url(settings)}")
         if export is not None:
@@ -64,11 +67,18 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
             admin=str(settings.admin),
             dashboard=console_url(settings),
             routes=routes,
+            **({"passed_on": passed_on} if passed_on else {}),
             **({"front": front} if front else {}),
             **({} if export is None else {"for_commands": export}),
             workers=settings.workers,
             pid=os.getpid(),
         )
+
+
+def _passed_on_to(one: ModelSettings | ProxySettings) -> str:
+    """Return where a table's requests are passed on, and below which path answers are stored."""
+    others = one.upstream if isinstance(one, ModelSettings) else "allowed hosts"
+    return f"{others}, stored in {one.streams}"
 
 
 def run(settings: Settings, reread: Reread) -> int:

@@ -413,6 +413,7 @@ def test_every_word_in_a_document_that_looks_like_a_setting_is_a_known_name(name
         "saved_wal",
         "user_agent",
         "batch_ms",
+        "passed_on",
     }  # labels, fields, parameters
     told |= set(layers())
     keys = set().union(*(it.settings for it in (Settings, Route, ModelSettings, PurgedCache)))

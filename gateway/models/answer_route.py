@@ -38,6 +38,7 @@ class AnswerRoute(StreamRoute):
     """A prefix below which answers begin; it has no streams itself, but writes another route's."""
 
     keeps_order = False
+    has_streams = False
 
     def __init__(
         self,

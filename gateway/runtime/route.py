@@ -163,6 +163,7 @@ class StreamRoute(Protocol):
     subscriptions: SubscriptionsLike | None = None  # where the log can store them
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
+    has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
 
     def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:  # noqa: ARG002 - for routes with tokens elsewhere

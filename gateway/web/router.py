@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import StreamNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.runtime.route import StreamRoute
 
@@ -17,7 +17,8 @@ class Router:
 
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
-        self._prefixes = [f"{route.prefix}/" for route in self._routes]
+        self.prefixes = [route.prefix for route in self._routes if route.has_streams]
+        self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
 
     def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)
@@ -34,4 +35,15 @@ class Router:
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
                 name = path[begin + 1 :]
                 return route, route.addressed(name) if control else route.checked(name)
-        raise StreamNotFound(f"streams are below {' and '.join(self._prefixes)}")
+        raise StreamNotFound(self._places())
+
+    def _places(self) -> str:
+        """Return where there is something, for a path where there is nothing."""
+        places = f"streams are below {_folders(self.prefixes)}"
+        if not self.prefixes_passed_on:
+            return places
+        return f"{places}; requests are passed on below {_folders(self.prefixes_passed_on)}"
+
+
+def _folders(prefixes: Iterable[str]) -> str:
+    return " and ".join(f"{prefix}/" for prefix in prefixes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import async_playwright
 
-from gateway.web.handlers.front_page import front_page, prefers_html
+from gateway.web.handlers.front_page import Places, front_page, prefers_html
 from tests.access.guarded import guarded
 from tests.clients.readers import CHROMIUM
 from tests.support.raw_origin import RawOrigin, answer
@@ -80,7 +80,7 @@ async def test_the_front_page_refuses_a_malformed_host(host: str) -> None:
 
 def test_the_front_page_escapes_the_host_and_the_prefixes() -> None:
     hostile = "http://<script>alert(1)</script>\"'&\u202e"
-    page = front_page("GET", ["/<b>"], hostile, BROWSER).body.decode()
+    page = front_page("GET", Places(hostile, ["/<b>"], ["/<b>/m"]), BROWSER).body.decode()
     assert "<script" not in page
     assert "<b>" not in page
     assert "&#x27;" in page

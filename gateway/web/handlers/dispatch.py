@@ -29,7 +29,7 @@ from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, web_origins
 from gateway.web.admission import RoutedTarget, admit, admit_at_once, check_again, conceal
 from gateway.web.handlers import event_sources
-from gateway.web.handlers.front_page import HEALTH_PATH, front_page, health
+from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
 from gateway.web.requests import charges, request_head
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import (
@@ -267,10 +267,10 @@ class Handlers:
         return web_origins.preflight(request, self._lines, fields, is_guarded=is_guarded)
 
     def _front_page(self, request: Request) -> RouteAnswer:
-        prefixes = [route.prefix for route in self._routes]
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
-        page = front_page(request.method, prefixes, base_url, accept)
+        places = Places(base_url, self._routes.prefixes, self._routes.prefixes_passed_on)
+        page = front_page(request.method, places, accept)
         return RouteAnswer(page, cache_status.BYPASS)
 
     def _response(

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from gateway.protocol.cache_headers import NO_STORE
 from gateway.protocol.responses import SECURITY, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 METHODS = "GET, HEAD"
 # The path that load balancers probe by habit. No stream has it: a stream's name follows its prefix.
@@ -58,7 +58,7 @@ this one.</p>
 <ul>
 {routes}
 </ul>
-<h2>How to read one</h2>
+{passed_on}<h2>How to read one</h2>
 <p>Write its name for <code>NAME</code>. All it has, and where to read on:</p>
 <pre><code>curl -i '{stream}?offset=-1'</code></pre>
 <p>The same, and what is appended from now on, as it comes:</p>
@@ -70,6 +70,12 @@ this one.</p>
 </body>
 </html>
 """
+_PASSED_ON = """<h2>Where requests are passed on</h2>
+<p>Answers of models, or of other servers, become streams.</p>
+<ul>
+{routes}
+</ul>
+"""
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Nothing is loaded, run, framed or sent anywhere; the empty icon saves a request for one.
 _POLICY = (
@@ -79,20 +85,29 @@ _POLICY = (
 _FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\n"
 
 
-def front_page(method: str, prefixes: Sequence[str], base_url: str, accept: str) -> Response:
-    """Return the page at `/` of a server at `base_url`. Raises MethodNotAllowed.
+class Places(NamedTuple):
+    """The URL of a server, the prefixes of its streams, and those of requests for other servers."""
+
+    base_url: str
+    prefixes: Sequence[str]
+    passed_on: Sequence[str] = ()
+
+
+def front_page(method: str, places: Places, accept: str) -> Response:
+    """Return the page at `/` of a server. Raises MethodNotAllowed.
 
     The page names the prefixes of routes, as every refusal of a path does, and no streams.
     """
     if method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"/ is a page: it takes {METHODS}", METHODS)
     if not prefers_html(accept):
-        return Response(200, f"{_FIELDS}Content-Type: application/json\r\n", _json(prefixes))
+        return Response(200, f"{_FIELDS}Content-Type: application/json\r\n", _json(places))
     fields = f"{_FIELDS}Content-Security-Policy: {_POLICY}\r\n"
     page = _PAGE.format(
         style=_STYLE,
-        routes="\n".join(f"<li><code>{escape(prefix)}/</code></li>" for prefix in prefixes),
-        stream=escape(f"{base_url or UNKNOWN_HOST}{prefixes[0]}/NAME"),
+        routes=_items(places.prefixes),
+        passed_on=_PASSED_ON.format(routes=_items(places.passed_on)) if places.passed_on else "",
+        stream=escape(f"{places.base_url or UNKNOWN_HOST}{places.prefixes[0]}/NAME"),
         protocol=PROTOCOL,
     )
     return Response(200, f"{fields}Content-Type: text/html; charset=utf-8\r\n", page.encode())
@@ -127,10 +142,16 @@ def _weight(parameters: list[str]) -> float:
     return 1.0
 
 
-def _json(prefixes: Sequence[str]) -> bytes:
-    page = {
+def _items(prefixes: Iterable[str]) -> str:
+    return "\n".join(f"<li><code>{escape(prefix)}/</code></li>" for prefix in prefixes)
+
+
+def _json(places: Places) -> bytes:
+    page: dict[str, object] = {
         "name": "Headgate",
         "protocol": PROTOCOL,
-        "routes": [{"prefix": prefix} for prefix in prefixes],
+        "routes": [{"prefix": prefix} for prefix in places.prefixes],
     }
+    if places.passed_on:
+        page["passed_on"] = [{"prefix": prefix} for prefix in places.passed_on]
     return msgspec.json.encode(page) + b"\n"
