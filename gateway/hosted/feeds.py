@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.store import Store
-from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
+from gateway.errors import StreamGone
 from gateway.hosted.feed_source import HostedFeedSource
-from gateway.live.feed import Feed
+from gateway.hosted.follower import HostedFollower
 from gateway.live.long_polls import HERD_S
-from gateway.protocol.streams.generations import position_of
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Record, StreamState, records_after
-from gateway.protocol.views import END_MARK
-from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterable
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.chunk_reader import ChunkReader
     from gateway.hosted.folded_reader import ChunkReaders
+    from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
-    from gateway.live.feed import FeedOwner
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Traffic
-
-    HostedFeed: TypeAlias = Feed[StreamState, Any]
 
 
 class RenderedViews(Protocol):
@@ -73,157 +62,6 @@ class LiveRead(NamedTuple):
     state: StreamState
     start: int
     from_first: bool
-
-
-def bytes_behind(feed: HostedFeed, offset: str) -> int:
-    """Return the bytes from an offset to the tail of a feed's stream."""
-    position = parse_offset(offset.removesuffix(END_MARK), "offset").position
-    return max(0, feed.stream.tail - position)
-
-
-class HostedFollower:
-    """A listener that passes a stream's commits to its feeds, and reads those it missed.
-
-    `feeds` are the feeds of the stream's live readers, one for each view that somebody reads. All
-    have the news up to the offset `tail`.
-    """
-
-    def __init__(self, state: StreamState, table: StreamTable, reader: ChunkReader) -> None:
-        self.feeds: dict[View, HostedFeed] = {}
-        self.tail = state.offset(state.tail)
-        self.stream = state  # with the news up to `tail`
-        self.is_caught_up = True
-        self._table = table
-        self._reader = reader
-        self._latest = state
-        self._reading: asyncio.Task[None] | None = None
-
-    def add(
-        self, view: View, source: HostedFeedSource, owner: FeedOwner[StreamState, Record]
-    ) -> HostedFeed:
-        """Return a new feed for the readers of a view, with the news so far."""
-        closed = self.is_caught_up and self.stream.closed
-        pause_s = view.batch_ms / 1000
-        feed = Feed(self.stream, self.tail, source, owner, closed=closed, pause_s=pause_s)
-        feed.caught_up = self.is_caught_up
-        self.feeds[view] = feed
-        return feed
-
-    def adopt(self, view: View, feed: HostedFeed) -> HostedFeed:
-        """Pass the news to a feed that was made elsewhere, from the next on."""
-        self.feeds[view] = feed
-        return feed
-
-    def remove(self, feed: HostedFeed) -> bool:
-        """Remove a feed; return whether it was one of this follower."""
-        view = next((view for view, it in self.feeds.items() if it is feed), None)
-        return view is not None and self.feeds.pop(view) is feed
-
-    @property
-    def has_readers(self) -> bool:
-        """True while a reader waits for the stream."""
-        return any(feed.has_readers for feed in self.feeds.values())
-
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Attach these trace contexts to the rounds that deliver the appends."""
-        for feed in self.feeds.values():
-            if feed.trail is not None:
-                feed.trail.add(appends)
-
-    def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Publish the stream's new state and records; read what lies between the feeds and them."""
-        if state.soft_deleted:
-            self._end(StreamGone("the stream was deleted; forks of it still use its data"))
-            return
-        if state.stream_id != self._latest.stream_id:
-            self._end(StreamNotFound("the stream was deleted, and another one is at its path"))
-            return
-        self._latest = state
-        if self._reading is not None:
-            return  # the read under way reaches these records too
-        begin = records[0].end - len(records[0].data) if records else state.tail
-        if state.offset(begin) == self.tail:
-            active, trace_id = self._table.peek(state.path), None
-            if active is not None:  # the next notification may be another gateway's
-                trace_id, active.trace_id = active.trace_id, None
-            self._publish(state, state.offset(state.tail), records, trace_id=trace_id)
-        else:
-            self._reading = asyncio.get_running_loop().create_task(self._read())
-
-    def _publish(
-        self,
-        state: StreamState,
-        tail: str,
-        records: Sequence[Record],
-        *,
-        caught_up: bool = True,
-        trace_id: str | None = None,
-    ) -> None:
-        closed = caught_up and state.closed
-        self.stream, self.tail, self.is_caught_up = state, tail, caught_up
-        for feed in list(self.feeds.values()):  # it may remove itself
-            feed.publish(
-                state, tail, records, closed=closed, caught_up=caught_up, trace_id=trace_id
-            )
-
-    def ended(self) -> None:
-        """Close the feeds because their stream was deleted."""
-        self._end(StreamNotFound("the stream was deleted"))
-
-    def _each(self, act: Callable[[HostedFeed], None]) -> None:
-        """Call `act` with each feed; it may remove the feed."""
-        for feed in list(self.feeds.values()):
-            act(feed)
-
-    def _end(self, reason: HeadgateError) -> None:
-        self._each(lambda feed: feed.end(reason))
-
-    def _suspend(self, reason: HeadgateError) -> None:
-        """Let the readers wait until the stream has been loaded anew."""
-        self._each(lambda feed: feed.suspend(reason))
-        path = self.stream.path
-        asyncio.get_running_loop().call_later(RELOAD_S, self._table.reload, path)
-
-    async def _read(self) -> None:
-        """Read from the log until the feeds are at the stream's tail."""
-        try:
-            while await self._read_on():
-                pass
-        except StreamNotFound:
-            pass  # `ended` closes the feeds
-        except StreamGone as gone:  # what is before the feeds' tail is lost
-            self._each(partial(Feed.break_off, reason=gone))
-        except BadRequest:
-            pass  # the feeds are ahead: what was published is older than they
-        except HeadgateError as error:
-            self._suspend(error)
-        except Exception:  # noqa: BLE001 - its readers would wait for what never comes
-            log.exception("stream.not_read", path=self.stream.path)
-            self._each(Feed.cut_off)
-        finally:
-            self._reading = None
-
-    async def _read_on(self) -> bool:
-        """Publish the next chunk; return whether more follows."""
-        state = self._latest
-        start = position_of(state, parse_offset(self.tail, "offset"))
-        if start == state.tail:
-            self._publish(state, self.tail, ())
-            return False
-        chunk = await self._reader.chunk(state, start)
-        is_same = chunk.state.history == state.history and self.tail == state.offset(start)
-        if not is_same or chunk.end == start:
-            raise LogUnavailable("the log did not have what it told of")
-        whole = chunk.end == self._latest.tail
-        records = list(records_after(chunk.start, chunk.records))
-        self._publish(self._latest, chunk.state.offset(chunk.end), records, caught_up=whole)
-        return not whole
-
-
-def feeds_of(active: ActiveStream) -> list[HostedFeed]:
-    """Return the feeds of a stream's live readers in this process."""
-    follower = active.follower
-    return list(follower.feeds.values()) if isinstance(follower, HostedFollower) else []
 
 
 class HostedFeeds:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
-from gateway.hosted.feeds import bytes_behind, feeds_of
+from gateway.hosted.follower import bytes_behind, feeds_of
 from gateway.hosted.size_survey import SizeSurvey
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present

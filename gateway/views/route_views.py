@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.hosted.chunk_reader import ChunkReader
-    from gateway.hosted.feeds import HostedFeed, HostedFeeds
+    from gateway.hosted.feeds import HostedFeeds
+    from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.access.principal import Principal
-from gateway.hosted.feeds import HostedFollower
+from gateway.hosted.follower import HostedFollower
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
 from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke, token
