@@ -33,7 +33,7 @@ from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.reached import callback_base, may_call_loopback
-from gateway.settings.reading.imports import imported
+from gateway.settings.reading.imports import import_function
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
@@ -361,7 +361,7 @@ def _find_delta(path: str) -> FindDelta:
     if not path:
         return find_delta
     try:
-        return with_own(imported(path))
+        return with_own(import_function(path))
     except ValueError as error:
         raise StartError(f"fold = {path} {error}") from None
 

@@ -28,7 +28,7 @@ from gateway.models.counts.tokens import TokenCounts
 from gateway.models.record import StreamRecord, owner_digest
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.models.running import AnswerPlaces
-from gateway.models.shared.claims import Claim, repeated
+from gateway.models.shared.claims import Claim, retry_claims
 from gateway.models.shared.followed_answer import FollowedAnswers
 from gateway.models.shared.gateways import Gateways
 from gateway.models.stored import StoredAnswers, stored_answers
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.models.provider.contract import AnswerProviderLike, AnswerRequest
     from gateway.models.record import Outcome
     from gateway.models.running import AnswerBounds, RunningAnswers
-    from gateway.models.stored import StoredAnswer
+    from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams, StreamEnd
 
 # The folder of streams that callers have named.
@@ -92,7 +92,7 @@ class ModelAnswers:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def answer_to(self, request: AnswerRequest) -> LiveAnswer | StoredAnswer:
+    async def answer_to(self, request: AnswerRequest) -> Answer:
         """Return the answer to a request: the running or stored one with its key, or a new one.
 
         Raises IdempotencyKeyReused for a key that came with another request, LimitReached,
@@ -101,10 +101,10 @@ class ModelAnswers:
         """
         stream = request.stream
         if stream is not None:
-            return await repeated(lambda: self._answer_in(request, stream))
-        return await repeated(lambda: self._answer_alone(request))
+            return await retry_claims(lambda: self._answer_in(request, stream))
+        return await retry_claims(lambda: self._answer_alone(request))
 
-    async def _answer_alone(self, request: AnswerRequest) -> LiveAnswer | StoredAnswer:
+    async def _answer_alone(self, request: AnswerRequest) -> Answer:
         """Return the answer with the request's key in a stream of its own, or a new one."""
         if request.idempotency_key is None or not request.owner:
             return await self._start(str(uuid4()), request, StreamRecord([], None))
@@ -126,7 +126,7 @@ class ModelAnswers:
         async with self._all_running.looked_up(self.streams.path(name)) as running:
             yield running or await self.followed.find(name)
 
-    async def _answer_in(self, request: AnswerRequest, stream: str) -> LiveAnswer | StoredAnswer:
+    async def _answer_in(self, request: AnswerRequest, stream: str) -> Answer:
         """Return the answer with the request's key in a named stream, or a new one behind all."""
         if not request.owner:
             raise BadRequest("Headgate-Stream needs a token, or the provider's key of a caller")
@@ -146,9 +146,7 @@ class ModelAnswers:
             raise StreamBusy("an answer is being written to the stream: wait for its end")
         return found
 
-    async def _unless_busy(
-        self, place: NamedPlace, request: AnswerRequest
-    ) -> LiveAnswer | StoredAnswer | None:
+    async def _unless_busy(self, place: NamedPlace, request: AnswerRequest) -> Answer | None:
         """Return the answer to a request in a named stream; None while another one is written."""
         name, owner, key = place
         async with self._looked_up(name) as running:
@@ -182,16 +180,16 @@ class ModelAnswers:
             raise StreamClosed(end.offset_of(end.tail))
         return found, end
 
-    async def retrieve(self, owner: bytes, response_id: str) -> LiveAnswer | StoredAnswer | None:
+    async def retrieve(self, owner: bytes, response_id: str) -> Answer | None:
         """Return the answer that has this id from its provider, if `owner` has one."""
         place = await self.index.find(owner, response_id) if owner else None
         return None if place is None else await self.find(place.name, place.position)
 
-    async def find(self, name: str, position: int = 0) -> LiveAnswer | StoredAnswer | None:
+    async def find(self, name: str, position: int = 0) -> Answer | None:
         """Return the answer that begins at a position of a stream, if there is one."""
-        return await repeated(lambda: self._find(name, position))
+        return await retry_claims(lambda: self._find(name, position))
 
-    async def _find(self, name: str, position: int) -> LiveAnswer | StoredAnswer | None:
+    async def _find(self, name: str, position: int) -> Answer | None:
         async with self._looked_up(name) as running:
             if running is not None and running.request.position == position:
                 return running
@@ -219,9 +217,7 @@ class ModelAnswers:
         with self._all_running.reserved(path):
             return await self.stored.finish(name)
 
-    def _join(
-        self, answer: LiveAnswer | StoredAnswer, request: AnswerRequest
-    ) -> LiveAnswer | StoredAnswer:
+    def _join(self, answer: Answer, request: AnswerRequest) -> Answer:
         """Return the answer for another request with its key.
 
         Raises IdempotencyKeyReused if the requests differ.
@@ -344,9 +340,7 @@ class ModelAnswers:
         await self.gateways.close()
 
 
-def _with_key(
-    key: str | None, answers: Sequence[LiveAnswer | StoredAnswer]
-) -> LiveAnswer | StoredAnswer | None:
+def _with_key(key: str | None, answers: Sequence[Answer]) -> Answer | None:
     """Return the answer to the latest request that came with a key, or None."""
     if key is None:
         return None

@@ -12,8 +12,7 @@ from gateway.models.sse_events import NumberedEvents, with_id
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.models.live_answer import LiveAnswer
-    from gateway.models.stored import StoredAnswer
+    from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams
 
 
@@ -22,7 +21,7 @@ class AnswerBody:
 
     def __init__(
         self,
-        answer: LiveAnswer | StoredAnswer,
+        answer: Answer,
         streams: AnswerStreams,
         position: int,
         offset_of: Callable[[int], str],

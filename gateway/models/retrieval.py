@@ -15,8 +15,7 @@ from gateway.models.sse_events import WholeEvents, events_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.models.live_answer import LiveAnswer
-    from gateway.models.stored import StoredAnswer
+    from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams, StreamEnd
 
 
@@ -60,9 +59,7 @@ class AnswerIndex:
 class StoredEvents:
     """The durable events of an answer, read from its log."""
 
-    def __init__(
-        self, answer: LiveAnswer | StoredAnswer, streams: AnswerStreams, end: StreamEnd
-    ) -> None:
+    def __init__(self, answer: Answer, streams: AnswerStreams, end: StreamEnd) -> None:
         """Read them in a stream whose end is or was `end`."""
         self._answer = answer
         self._streams = streams

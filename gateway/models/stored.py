@@ -18,8 +18,10 @@ from gateway.models.streams import ClaimLost
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
 
     from gateway.models.dialects.contract import EarlyEnd
+    from gateway.models.live_answer import LiveAnswer
     from gateway.models.record import (
         AnswerRecord,
         Outcome,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     )
     from gateway.models.streams import AnswerStreams, StreamEnd
 
+    Answer: TypeAlias = "LiveAnswer | StoredAnswer"
 
 # Tries to end an answer: each that fails has found what another process has appended meanwhile.
 MOST_ENDS = 5

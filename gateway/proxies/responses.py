@@ -48,7 +48,7 @@ def refusal(status: int, code: str, message: str, fields: str = "") -> Response:
     return Response(status, lines, msgspec.json.encode(document))
 
 
-def presented(error: HeadgateError, problem: Response) -> Response:
+def error_response(error: HeadgateError, problem: Response) -> Response:
     """Return an error of this server in the protocol's form; `problem` is its usual response."""
     if isinstance(error, errors.SignatureRefused):
         status, code = problem.status, error.why

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.hosted.route import HostedRoute
-    from gateway.models.live_answer import LiveAnswer
     from gateway.models.running import RunningAnswers
-    from gateway.models.stored import StoredAnswer
+    from gateway.models.stored import Answer
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.proxies.signatures import UrlSignatures
@@ -79,8 +78,8 @@ class ProxyRoute(AnswerRoute):
         return self.streams.route.parse(self.stored_target(target, name))
 
     @override
-    def presented(self, error: HeadgateError, problem: Response) -> Response:
-        return responses.presented(error, problem)
+    def error_response(self, error: HeadgateError, problem: Response) -> Response:
+        return responses.error_response(error, problem)
 
     def stored_target(self, target: str, name: str) -> str:
         """Return the target of a stream where it is stored, without the proxy's credentials."""
@@ -88,7 +87,7 @@ class ProxyRoute(AnswerRoute):
         query = split(rest)[1]
         return f"{self.streams.path(name)}?{query}" if query else self.streams.path(name)
 
-    async def find(self, name: str) -> LiveAnswer | StoredAnswer:
+    async def find(self, name: str) -> Answer:
         """Return the response with this id. Raises StreamNotFound."""
         answer = await self.answers.find(name) if _ID.fullmatch(name) else None
         if answer is None or not answer.request.is_plain:
@@ -96,7 +95,7 @@ class ProxyRoute(AnswerRoute):
         return answer
 
     @staticmethod
-    async def fields(answer: LiveAnswer | StoredAnswer, *, is_at_end: bool) -> str:
+    async def fields(answer: Answer, *, is_at_end: bool) -> str:
         """Return the header lines about a response, with its outcome where its end is reached."""
         head = await answer.wait_for_head()
         assert not isinstance(head, WholeResponse), "nobody has the URL of one that is not stored"

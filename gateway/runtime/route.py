@@ -184,7 +184,7 @@ class StreamRoute(Protocol):
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""
 
-    def presented(self, error: HeadgateError, problem: Response) -> Response:  # noqa: ARG002 - for routes with errors of their own
+    def error_response(self, error: HeadgateError, problem: Response) -> Response:  # noqa: ARG002 - for routes with errors of their own
         """Return the response for an error, of which `problem` is the usual one."""
         return problem
 

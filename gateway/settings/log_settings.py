@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.settings.log_kinds import KINDS, kind_of, kinds_with
 from gateway.settings.reading import files
-from gateway.settings.reading.imports import ImportPath, imported
+from gateway.settings.reading.imports import ImportPath, import_function
 from gateway.settings.reading.kinds import (
     Count,
     Flag,
@@ -161,7 +161,7 @@ class LogSettings(RouteOrigin):
         if value and origin is not None and split_origins(origin):
             raise ValueError(f"must be left out: {origin} is no log; the server there folds")
         if value and isinstance(context.look, files.Look):
-            imported(value)
+            import_function(value)
         return value
 
     @checks("runs")

@@ -9,7 +9,7 @@ import pytest
 
 from gateway import errors
 from gateway.protocol import responses
-from gateway.proxies.responses import presented
+from gateway.proxies.responses import error_response
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
@@ -39,7 +39,7 @@ ERRORS: dict[str, tuple[HeadgateError, int, str]] = {
 
 @pytest.mark.parametrize(("error", "status", "code"), ERRORS.values(), ids=ERRORS)
 def test_an_error_has_its_status_and_its_code(error: HeadgateError, status: int, code: str) -> None:
-    response = presented(error, responses.problem(error, 1))
+    response = error_response(error, responses.problem(error, 1))
     assert response.status == status
     assert msgspec.json.decode(response.body) == {"error": {"code": code, "message": "said"}}
     assert "Content-Type: application/json\r\n" in response.fields
@@ -48,5 +48,7 @@ def test_an_error_has_its_status_and_its_code(error: HeadgateError, status: int,
 
 def test_an_error_that_passes_says_when_to_come_back_and_one_of_a_token_what_is_asked_for() -> None:
     limit, token = errors.LimitReached("said"), errors.Unauthenticated("said")
-    assert "Retry-After: 3\r\n" in presented(limit, responses.problem(limit, 3)).fields
-    assert "WWW-Authenticate: Bearer\r\n" in presented(token, responses.problem(token, 3)).fields
+    assert "Retry-After: 3\r\n" in error_response(limit, responses.problem(limit, 3)).fields
+    assert (
+        "WWW-Authenticate: Bearer\r\n" in error_response(token, responses.problem(token, 3)).fields
+    )

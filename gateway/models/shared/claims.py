@@ -248,8 +248,11 @@ class Claim(ClaimedStreams):
         self._gateways.drop(self.name)
 
 
-async def repeated(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of an attempt, which finds what another gateway has begun before it."""
+async def retry_claims(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `attempt`, called again for each claim lost to another gateway.
+
+    Each attempt finds what that gateway has begun. Raises LogUnavailable after MOST_CLAIMS.
+    """
     for _ in range(MOST_CLAIMS):
         with suppress(ClaimLost):
             return await attempt()

@@ -29,7 +29,7 @@ ImportPath = Annotated[
 ]
 
 
-def imported(path: str) -> Callable[..., Any]:
+def import_function(path: str) -> Callable[..., Any]:
     """Import the function that a path names. Raises ValueError."""
     module, _, name = path.partition(":")
     try:

@@ -205,7 +205,7 @@ class Handlers:
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
                 exchange.skip_lookup()
-            problem = self._presented(exchange.route, error)
+            problem = self._error_response(exchange.route, error)
             return RouteAnswer(problem, _cache_lines(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
@@ -215,12 +215,12 @@ class Handlers:
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
         return RouteAnswer(responses.internal_error(request_id), cache_status.BYPASS)
 
-    def _presented(self, prefix: str, error: HeadgateError) -> Response:
+    def _error_response(self, prefix: str, error: HeadgateError) -> Response:
         """Return the response for an error, as the route with this prefix has it."""
         problem = self._shared.problem(error)
         found = (route for route in self._routes if route.prefix == prefix)
         route = next(found, None)
-        return problem if route is None else route.presented(error, problem)
+        return problem if route is None else route.error_response(error, problem)
 
     def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
         """Return the routed target of a request, or the answer to one that is for no stream.

@@ -33,9 +33,8 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from gateway.models.live_answer import LiveAnswer
     from gateway.models.route import ModelRoute
-    from gateway.models.stored import StoredAnswer
+    from gateway.models.stored import Answer
     from gateway.models.streams import StreamEnd
     from gateway.runtime.answer import BodySource
     from gateway.runtime.context import Context
@@ -113,7 +112,7 @@ class ModelHandlers:
         self,
         request: Request,
         route: ModelRoute,
-        answer: LiveAnswer | StoredAnswer,
+        answer: Answer,
         query: dict[str, list[str]],
     ) -> RouteAnswer:
         """Return the events of an answer behind the one with the number `starting_after`."""
@@ -131,7 +130,7 @@ class ModelHandlers:
         return await self._followed(request, route, answer, private, position)
 
     @staticmethod
-    async def _state(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> RouteAnswer | None:
+    async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
         """Return the response object of an answer as it is now; None if it has none yet."""
         events = StoredEvents(answer, route.streams, await _end(route, answer))
         state = await events.response_object()
@@ -179,7 +178,7 @@ class ModelHandlers:
         self,
         request: Request,
         route: ModelRoute,
-        answer: LiveAnswer | StoredAnswer,
+        answer: Answer,
         head: ResponseEntry,
         position: int,
     ) -> RouteAnswer:
@@ -267,7 +266,7 @@ def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
     return unquote(response_id)[: LONGEST_ID + 1], action
 
 
-async def _end(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> StreamEnd:
+async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:
     """Return the end of an answer's stream, which is used now. Raises StreamGone."""
     await route.streams.touch(answer.name)
     end = await route.streams.end(answer.name)
@@ -276,9 +275,7 @@ async def _end(route: ModelRoute, answer: LiveAnswer | StoredAnswer) -> StreamEn
     return end
 
 
-def _stream_url(
-    request: Request, route: ModelRoute, answer: LiveAnswer | StoredAnswer
-) -> tuple[str, str]:
+def _stream_url(request: Request, route: ModelRoute, answer: Answer) -> tuple[str, str]:
     """Return the field that tells clients where an answer is read."""
     return "Stream-URL", f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
 
