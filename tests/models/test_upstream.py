@@ -148,6 +148,20 @@ async def test_a_server_that_starts_late_is_reached_by_a_retry(
             assert time.monotonic() - began >= 0.25
 
 
+async def test_a_provider_that_cannot_be_reached_is_named_with_the_reason(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with providing() as provider:
+        speaks_no_tls = provider.url.replace("http:", "https:")
+        upstream = ["http://nowhere.invalid", speaks_no_tls]
+        with gateway_before(provider, settings={"upstream": upstream}) as gateway:
+            async with ask(http, gateway) as answer:
+                assert answer.status == 502
+                sentence = (await answer.json())["detail"]
+    assert "http://nowhere.invalid has a host name that cannot be resolved" in sentence
+    assert f"; {speaks_no_tls} does not speak TLS as we do" in sentence
+
+
 async def test_other_requests_go_to_the_next_server_only_if_nothing_was_sent(
     http: aiohttp.ClientSession,
 ) -> None:

@@ -15,6 +15,7 @@ from yarl import URL
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
+from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
 from gateway.protocol.http.identity import drop_cookie
 
@@ -137,35 +138,37 @@ class ProviderClient:
         for failures in range(self._retries):
             served = await self._call_each(target, fields, body)
             headers = None
-            if served is not None:
+            if isinstance(served, ServedResponse):
                 headers = served.response.headers
                 if not may_be_repeated(served.response.status, headers):
                     return served
             pause = pause_s(headers, failures, random.random())  # noqa: S311 - spreads the calls
-            if served is not None:
+            if isinstance(served, ServedResponse):
                 if pause is None:
                     return served
                 served.response.close()
             await asyncio.sleep(pause or 0.0)
             self.repeated_requests += 1
         served = await self._call_each(target, fields, body)
-        if served is None:
-            raise OriginUnreachable(f"{' and '.join(self._urls)} cannot be reached")
+        if isinstance(served, OriginUnreachable):
+            raise served
         return served
 
     async def _call_each(
         self, target: str, fields: MultiMapping[str], body: bytes
-    ) -> ServedResponse | None:
+    ) -> ServedResponse | OriginUnreachable:
         """Return the response of the first server that does not refuse, or else the last refusal.
 
-        Return None if no server can be reached.
+        If no server can be reached, return the error that says why.
         """
         refusal: ServedResponse | None = None
+        reasons = []
         for url in self._urls:
             self.repeated_requests += url is not self._urls[0]
             try:
                 response = await self.send(url, "POST", target, fields, body)
-            except OriginUnreachable:
+            except OriginUnreachable as error:
+                reasons.append(error.detail)
                 continue
             except BaseException:
                 if refusal is not None:
@@ -176,7 +179,7 @@ class ProviderClient:
             refusal = ServedResponse(response, url)
             if not may_be_repeated(response.status, response.headers):
                 break
-        return refusal
+        return refusal or OriginUnreachable("; ".join(reasons))
 
     async def send(
         self,
@@ -208,7 +211,8 @@ class ProviderClient:
         except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
             if (refusal := refusal_in(error)) is not None:
                 raise refusal from error
-            raise OriginUnreachable(f"{url} cannot be reached") from error
+            why = why_unreachable(error, self._head_timeout_s)
+            raise OriginUnreachable(f"{url} {why}") from error
         except aiohttp.ClientError as error:
             raise OriginBroken(f"{url} broke off before it answered") from error
         connection = response.connection
