@@ -26,6 +26,7 @@ class TokenGuard(Guard):
     """A guard that verifies tokens; requests without one may do the operations in `anonymous`."""
 
     needs_query = False
+    lacks_token = "this needs a token: send Authorization: Bearer TOKEN"  # a 401's sentence
 
     def __init__(
         self, prefix: str, verifier: Verifier, anonymous: frozenset[Operation] = frozenset()
@@ -59,7 +60,7 @@ class TokenGuard(Guard):
         if principal is not None:
             return principal
         if token is None:
-            raise Unauthenticated("this needs a token: send Authorization: Bearer TOKEN")
+            raise Unauthenticated(self.lacks_token)
         principal = self._verifier.known(token, now) or await self._verifier.verify(token, now)
         if self._lets(principal, needs):
             return principal

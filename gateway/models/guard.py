@@ -45,6 +45,9 @@ class ModelGuard(TokenGuard):
         super().__init__(prefix, verifier)
         self._dialect = dialect
         self._has_own_key = has_own_key
+        place = f"in {TOKEN_FIELD}, beside the provider's key"
+        place = "as api_key" if has_own_key else place
+        self.lacks_token = f"this needs a token of this server: send it {place}"
 
     def sent_token(self, headers: MultiMapping[str]) -> str | None:
         """Return the token in a request, or None."""

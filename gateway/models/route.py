@@ -76,7 +76,7 @@ class ModelRoute(AnswerRoute):
         raise BadRequest("there are no streams below a model's prefix")
 
     @override
-    def presented(self, error: HeadgateError, problem: Response) -> Response:
+    def error_response(self, error: HeadgateError, problem: Response) -> Response:
         return with_sdk_error(problem)
 
     @override

@@ -108,11 +108,21 @@ async def test_a_caller_with_a_provider_s_key_sends_the_token_beside_it(tmp_path
             async with openai.AsyncOpenAI(
                 base_url=f"{gateway.url}{OPENAI}/v1", api_key=TOKENS["caller"], max_retries=0
             ) as client:
-                with pytest.raises(openai.AuthenticationError):
+                with pytest.raises(openai.AuthenticationError, match="send it in Headgate-Token"):
                     await client.responses.create(model="m", input="Hi", stream=True)
         (sent,) = provider.requests
         assert sent.headers["Authorization"] == "Bearer sk-mine"
         assert "Headgate-Token" not in sent.headers
+
+
+async def test_a_caller_without_a_token_is_told_to_send_it_as_api_key(tmp_path: Path) -> None:
+    async with providing() as provider, aiohttp.ClientSession() as http:
+        settings, environment = guarded(tmp_path, has_key=True), tokens_file(tmp_path)
+        with gateway_before(provider, settings=settings, environment=environment) as gateway:
+            url = f"{gateway.url}{OPENAI}/v1/responses"
+            async with http.post(url, json={"stream": True}) as answer:
+                assert answer.status == 401
+                assert "send it as api_key" in (await answer.json())["error"]["message"]
 
 
 async def test_two_principals_with_one_idempotency_key_never_share_an_answer(
