@@ -157,9 +157,8 @@ class LogSettings(RouteOrigin):
     @checks("fold")
     @classmethod
     def _check_fold(cls, value: str, context: ValueContext) -> str:
-        origin = context.values.get("origin")
-        if value and origin is not None and split_origins(origin):
-            raise ValueError(f"must be left out: {origin} is no log; the server there folds")
+        if value:
+            _check_is_log(context, "the server there folds")
         if value and isinstance(context.look, files.Look):
             import_function(value)
         return value
@@ -167,29 +166,19 @@ class LogSettings(RouteOrigin):
     @checks("runs")
     @classmethod
     def _check_origin_is_log(cls, value: bool, context: ValueContext) -> bool:
-        origin = context.values.get("origin")
-        if origin is not None and split_origins(origin):
-            raise ValueError(
-                f"must be left out: {origin} is no log; a Headgate there shows its runs itself"
-            )
+        _check_is_log(context, "a Headgate there shows its runs itself")
         return value
 
     @checks("max_response")
     @classmethod
     def _check_log_has_views(cls, value: float, context: ValueContext) -> float:
-        origin = context.values.get("origin")
-        if origin is not None and split_origins(origin):
-            raise ValueError(f"must be left out: {origin} is no log; the server there makes views")
+        _check_is_log(context, "the server there makes views")
         return value
 
     @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")
     @classmethod
     def _check_log_limits(cls, value: object, context: ValueContext) -> object:
-        origin = context.values.get("origin")
-        if origin is not None and split_origins(origin):
-            raise ValueError(
-                f"must be left out: {origin} is no log; the server there decides what it keeps"
-            )
+        _check_is_log(context, "the server there decides what it keeps")
         return value
 
     @checks("max_ttl")
@@ -208,3 +197,10 @@ class LogSettings(RouteOrigin):
             return value
         titles = " or ".join(kind.title for kind in kinds)
         raise ValueError(f"must be left out: {redacted_origin(origin)} is no {titles}")
+
+
+def _check_is_log(context: ValueContext, instead: str) -> None:
+    """Raise ValueError if the origin is a server: `instead` says what that does by itself."""
+    origin = context.values.get("origin")
+    if origin is not None and split_origins(origin):
+        raise ValueError(f"must be left out: {redacted_origin(origin)} is no log; {instead}")
