@@ -43,13 +43,13 @@ class AnswerRoute(StreamRoute):
     def __init__(
         self,
         settings: ModelSettings | ProxySettings,
-        source: AnswerProviderLike,
+        provider: AnswerProviderLike,
         streams: HostedRoute,
         running: RunningAnswers,
         shared: Context,
         access: RouteAccess,
     ) -> None:
-        """Store the answers of `source` in `streams`."""
+        """Store the answers of `provider` in `streams`."""
         self.prefix = settings.prefix
         self.access = access
         self.clock = shared.clock
@@ -60,7 +60,7 @@ class AnswerRoute(StreamRoute):
         folder = settings.streams.removeprefix(streams.prefix).removeprefix("/")
         self.streams = AnswerStreams(streams, folder, settings.ttl)
         self.answers = ModelAnswers(
-            source,
+            provider,
             self.streams,
             AnswerBounds(settings.max_answers, settings.max_client_answers),
             running,

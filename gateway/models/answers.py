@@ -1,4 +1,4 @@
-"""The answers of one model route: those that run here, and those that are stored."""
+"""The answers of one route: those that run here, and those that are stored."""
 
 from __future__ import annotations
 

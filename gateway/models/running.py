@@ -1,4 +1,4 @@
-"""The answers that run now and have readers here, of all model routes of this process."""
+"""The answers that run now and have readers here, of all routes of this process."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE)
 
-# The countdown of a stream beside an answer is restarted when that of the answer is written, which
-# is a minute behind the read at most.
+# A read restarts the countdown of an answer, which is stored within a minute; only then are those
+# of the streams beside the answer restarted. So these are stored for longer, by twice as much.
 SPARE_S = 2 * int(MOST_SLACK_S)
 
 
@@ -72,9 +72,9 @@ class AnswerStreams:
         return f"{self.folder}/{name}" if self.folder else name
 
     def name_at(self, path: str) -> str | None:
-        """Return the name of the stream at a path below the prefix of its route; None for others.
+        """Return the name of the stream at a path below the prefix of its route.
 
-        Some may be streams of others.
+        None for a path outside the folder; within it, somebody else may have made the stream.
         """
         if not self.folder:
             return path

@@ -5,11 +5,15 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import msgspec
-
 from gateway.errors import OriginBroken
 from gateway.models.sse_events import WholeEvents, events_of
-from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
+from gateway.protocol.bodies.content import (
+    EVENTS_TYPE,
+    is_json,
+    is_text,
+    media_type,
+    stored_messages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 1 << 20  # bytes
 SLICE_BYTES = 64 * 1024  # of a record that are split at once: less than a millisecond
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_raw_values = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class StreamMessage(NamedTuple):
@@ -83,7 +86,7 @@ class JsonSplitter:
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
         """Yield the messages of a record; only behind the last one can a reader resume."""
         start = end - len(record)
-        values = _raw_values.decode(b"[%b]" % record)
+        values = stored_messages(record)
         for number, value in enumerate(values, 1):
             yield StreamMessage(bytes(value), start, end, number == len(values))
 

@@ -1,4 +1,4 @@
-"""The client of a model route's provider: its servers, its key and its connections."""
+"""The client of a route's provider: its servers, its key and its connections."""
 
 from __future__ import annotations
 

@@ -50,16 +50,17 @@ class ClaimedStream:
         self._seq = 0
 
     def append(self, messages: Sequence[bytes]) -> Later[AppendOutcome]:
-        """Append messages; the result raises HeadgateError, ClaimLost if another has the answer."""
+        """Append messages; the result raises HeadgateError, or ClaimLost if the claim is lost."""
         seq, self._seq = self._seq, self._seq + 1
         return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False)
 
     def append_end(
         self, messages: Sequence[bytes], *, close: bool, tail: int | None = None
     ) -> Later[AppendOutcome]:
-        """Append what ends the answer; the result has no message `stored` if another has ended it.
+        """Append what ends the answer, with a `tail` only if the stream still ends there.
 
-        It raises HeadgateError, ClaimLost. With a `tail`, it does where the stream has grown.
+        The outcome has nothing `stored` if another gateway has ended the answer already. The result
+        raises HeadgateError, ClaimLost.
         """
         return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close, tail=tail)
 

@@ -68,6 +68,11 @@ def json_messages(body: bytes) -> list[bytes]:
     return list(map(bytes, _messages(body)))
 
 
+def stored_messages(record: bytes) -> list[msgspec.Raw]:
+    """Return the messages in a stored record of a JSON stream, with their bytes as sent."""
+    return _JSON_ARRAY.decode(b"[%b]" % record)
+
+
 def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
     with _telling():
         body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings

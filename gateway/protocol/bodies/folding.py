@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type
+from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type, stored_messages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -25,7 +25,6 @@ _EVENTS_PER_STEP = 64
 # An event whose data are one object on one line, as far as folding understands events.
 _FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 _EVENT_END = re.compile(rb"(?:\r\n|\n){2}")
-_messages = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class FoldedEvent(NamedTuple):
@@ -155,7 +154,7 @@ def _messages_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
     """Yield the messages of a JSON stream; those of one record end where the record does."""
     for data in records:
         start += len(data)
-        for message in _messages.decode(b"[%b]" % data):
+        for message in stored_messages(data):
             text = bytes(message)
             yield _Event(FoldedEvent(start, text), (b"", b""), text)
 
