@@ -16,6 +16,8 @@ from gateway.views.styles import STYLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+LAST_ID = b": end\n\n"  # a comment, which parsers leave out: it is there for its id
+
 
 class ViewRenderer:
     """The renderer of one view of one stream, from its beginning on."""
@@ -51,6 +53,8 @@ class ViewRenderer:
             self._add(StreamMessage(rest, end - len(rest), end), offset_of)
         self._pending += self._style.closing()
         end_offset = offset_of(end) + END_MARK
+        if not self._pending and self._style.has_ids:
+            self._pending.append(LAST_ID)  # the last event came before it was known to be the last
         return [Group(end_offset, self._joined(end_offset))] if self._pending else []
 
     def _add(self, message: StreamMessage, offset_of: Callable[[int], str]) -> None:

@@ -89,3 +89,27 @@ async def test_views_of_private_answers_are_for_no_shared_cache(tmp_path: Path) 
                 params = {"view": view, "offset": offset}
                 async with http.get(url, params=params) as read:
                     assert read.headers["Cache-Control"].startswith("private, ")
+
+
+@pytest.mark.parametrize("view", ["ai-sdk", "ag-ui", "sse"])
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "stored"])
+async def test_a_failed_answer_ends_with_an_id_by_which_a_client_knows_that_it_has_everything(
+    view: str, is_live: bool, tmp_path: Path
+) -> None:
+    async with providing() as provider, aiohttp.ClientSession() as http:
+        with gateway_before(provider, tmp_path) as gateway:
+            provider.cuts_after = 6
+            provider.hold()
+            asking = http.post(gateway.url + PATHS["chat"], json=BODY, headers=KEY)
+            provider.allow(3)
+            async with asking as answer:
+                url = answer.headers["Stream-URL"]
+                read = await http.get(url, params={"view": view}) if is_live else None
+                provider.allow()
+                await answer.read()
+            read = read or await http.get(url, params={"view": view})
+            ids = [line[4:] for line in (await read.text()).splitlines() if line[:4] == "id: "]
+            assert ids[-1].endswith("~")
+            back = {"Last-Event-ID": ids[-1]}
+            async with http.get(url, params={"view": view}, headers=back) as again:
+                assert again.status == 204
