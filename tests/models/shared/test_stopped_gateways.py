@@ -232,6 +232,25 @@ async def test_a_paused_gateway_hears_that_its_answer_was_ended_while_its_provid
             assert await counted(http, other, "headgate_model_gateways_stopped_total") == 1
 
 
+async def test_readers_of_a_paused_gateway_hear_the_end_in_the_log_though_its_own_is_as_long(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        # Once it goes on, the provider has been silent for too long. The event that says so has as
+        # many bytes as the one by which the other gateway has ended the answer.
+        with two_gateways(provider, origin, {"read_timeout": 2.5}) as (one, other):
+            async with ask(http, one) as answer:
+                begun = await events_from(answer, 3)
+                assert one.process is not None
+                one.process.send_signal(signal.SIGSTOP)
+                async with ask(http, other) as joined:
+                    assert message(await joined.read()) == (BEGUN, STOPPED)
+                one.process.send_signal(signal.SIGCONT)
+                assert message(begun + await answer.read()) == (BEGUN, STOPPED)
+
+
 async def test_a_short_pause_of_the_gateway_ends_no_answer(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
