@@ -91,8 +91,12 @@ class NumberedEvents:
         return b"".join(self._with_id(event) for event in events_of(self._splitter.feed(part)))
 
     def rest(self) -> bytes:
-        """Return the bytes of an incomplete event, unchanged."""
-        return self._splitter.rest()
+        """Return what has come behind the last event, once nothing more comes.
+
+        An incomplete event is unchanged; one that ends with a CR is complete without a LF.
+        """
+        rest = self._splitter.rest()
+        return self._with_id(rest) if len(rest) in _ends(rest) else rest
 
     def _with_id(self, event: bytes) -> bytes:
         self._position += len(event)

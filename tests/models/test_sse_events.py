@@ -71,3 +71,9 @@ def test_comments_and_empty_lines_get_no_id_and_begin_the_next_event(end: bytes)
     assert ids.feed(end + end) == b""
     sent = len(comment) + len(event) + 2 * len(end)
     assert ids.feed(event) == b"id: %d\n%b" % (sent, event)
+
+
+def test_the_last_event_has_an_id_though_its_lines_end_with_cr() -> None:
+    ids = NumberedEvents(0, str)
+    assert ids.feed(b"data: a\r\rdata: b\r\r") == b"id: 9\ndata: a\r\r"
+    assert ids.rest() == b"id: 18\ndata: b\r\r"
