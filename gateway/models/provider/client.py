@@ -6,6 +6,7 @@ import asyncio
 import random
 import ssl
 import weakref
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -215,6 +216,9 @@ class ProviderClient:
             raise OriginUnreachable(f"{url} {why}") from error
         except aiohttp.ClientError as error:
             raise OriginBroken(f"{url} broke off before it answered") from error
+        if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
+            response.close()
+            raise OriginBroken(f"{url} answered with the status {response.status}")
         connection = response.connection
         if connection is not None and connection.protocol is not None:  # else all has come already
             connection.protocol.read_timeout = self._read_timeout_s

@@ -25,6 +25,8 @@ _NOT_STORED = frozenset(
         *("set-cookie", "alt-svc"),
         *("access-control-allow-origin", "access-control-allow-credentials"),
         "access-control-expose-headers",
+        # A provider that is another gateway has streams of its own.
+        *("stream-url", "stream-next-offset", "stream-closed"),
     }
 )
 
@@ -32,8 +34,13 @@ _NOT_STORED = frozenset(
 def head_of(response: ClientResponse) -> ResponseEntry:
     """Return the head of a provider's response as clients get it."""
     fields = end_to_end(response.headers, _NOT_STORED)
-    lines = tuple((str(name), value) for name, value in fields.items())
+    lines = tuple((str(name), value) for name, value in fields.items() if _is_text(value))
     return ResponseEntry(response.status, lines)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether the bytes of a field's value were UTF-8: others cannot be recorded."""
+    return not any("\udc80" <= character <= "\udcff" for character in value)
 
 
 def is_storable(response: ClientResponse) -> bool:

@@ -240,7 +240,7 @@ def _parsed(body: bytes) -> _Wanted:
     """Return what a body asks for; the provider judges one that is no JSON object."""
     try:
         return _wanted.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return _Wanted()
 
 

@@ -1,0 +1,103 @@
+"""Providers that send what no provider should, and requests that none of them should get."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.models.serving import OPENAI, gateway_before
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+
+TYPE = b"Content-Type: text/event-stream\r\n"
+EVENTS = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n'
+BODY = {"model": "m", "stream": True, "messages": []}
+KEY = {"Authorization": "Bearer sk-mine"}
+PATH = f"{OPENAI}/v1/chat/completions"
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A provider that answers each request with the same bytes."""
+
+    url: str
+    response: bytes
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.response)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def scripted(response: bytes) -> AsyncIterator[Scripted]:
+    provider = Scripted("", response)
+    server = await asyncio.start_server(provider.play, "127.0.0.1")
+    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield provider
+
+
+async def test_the_address_of_the_stream_is_the_gateways_whatever_the_provider_says(
+    http: aiohttp.ClientSession,
+) -> None:
+    fields = b"Stream-URL: http://evil/\r\nStream-Next-Offset: 7\r\nStream-Closed: true\r\n\r\n"
+    async with scripted(b"HTTP/1.1 200 OK\r\n" + TYPE + fields + EVENTS) as provider:
+        with gateway_before(provider) as gateway:
+            async with http.post(gateway.url + PATH, json=BODY, headers=KEY) as answer:
+                (url,) = answer.headers.getall("Stream-URL")
+                assert url.startswith(gateway.url)
+                assert answer.headers.getall("Stream-Next-Offset") == ["0" * 16 + "_" + "0" * 16]
+                assert "Stream-Closed" not in answer.headers
+
+
+async def test_an_answer_is_stored_without_header_fields_that_are_no_text(
+    http: aiohttp.ClientSession,
+) -> None:
+    fields = b"X-Name: Jos\xe9\r\nX-Other: Jos\xc3\xa9\r\n\r\n"
+    async with scripted(b"HTTP/1.1 200 OK\r\n" + TYPE + fields + EVENTS) as provider:
+        with gateway_before(provider) as gateway:
+            for _ in range(2):
+                headers = {**KEY, "Idempotency-Key": "one"}
+                async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
+                    assert answer.status == 200
+                    assert b"[DONE]" in await answer.read()
+                    assert answer.headers["X-Other"] == "José"
+                    assert "X-Name" not in answer.headers
+            assert "Traceback" not in gateway.output()
+
+
+@pytest.mark.parametrize(
+    "line", [b"101 Switching Protocols", b"099 X", b"000 X"], ids=["101", "099", "000"]
+)
+async def test_a_status_that_ends_no_response_is_no_response(
+    line: bytes, http: aiohttp.ClientSession
+) -> None:
+    response = b"HTTP/1.1 " + line + b"\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
+    async with scripted(response) as provider:
+        with gateway_before(provider) as gateway:
+            async with http.post(gateway.url + PATH, json=BODY, headers=KEY) as answer:
+                assert answer.status == 502
+            async with http.get(f"{gateway.url}{OPENAI}/v1/models", headers=KEY) as passed_on:
+                assert passed_on.status == 502
+
+
+async def test_a_request_that_is_nested_too_deeply_to_be_read_is_judged_by_the_provider(
+    http: aiohttp.ClientSession,
+) -> None:
+    refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    deep = b'{"stream":true,"x":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+    async with scripted(refusal) as provider:
+        with gateway_before(provider) as gateway:
+            async with http.post(gateway.url + PATH, data=deep, headers=KEY) as answer:
+                assert answer.status == 400
+            assert "Traceback" not in gateway.output()
