@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
-from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.offsets import BEGINNING, parse_offset
 from gateway.subscriptions.configuration import invalid, json_object
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.patterns import stream_name
@@ -64,6 +64,8 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
     except BadRequest:
         link = None
     state = None if link is None else link.stream.state
+    if link is not None and state is None and offset == BEGINNING:
+        return CursorChange(link, link.position, link.is_closed)  # as its wake has told it
     if link is None or state is None:
         raise _invalid_offset("an ack names a stream that the subscription is not linked to")
     try:

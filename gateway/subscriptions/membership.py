@@ -77,7 +77,7 @@ class Membership:
                 stream = self._streams[path] = LinkedStream(path)
                 self._unlinked.discard(path)
             link = StreamLink(subscription, stream)
-            stream.links.append(link)
+            stream.links += (link,)
         subscription.links[path] = link
         return link
 
@@ -91,7 +91,7 @@ class Membership:
 
     def _detach(self, link: StreamLink) -> None:
         stream = link.stream
-        stream.links.remove(link)
+        stream.links = tuple(it for it in stream.links if it is not link)
         if not stream.links:
             self._streams.pop(stream.path, None)
 
@@ -196,7 +196,7 @@ class Membership:
         if stream is None:
             return
         stream.state = None
-        for link in list(stream.links):
+        for link in stream.links:
             subscription = link.subscription
             subscription.pending.pop(stream.path, None)
             if link.is_explicit:

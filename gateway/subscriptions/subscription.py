@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from gateway.protocol.streams.state import StreamState
+
 if TYPE_CHECKING:
-    from gateway.protocol.streams.state import StreamState
     from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.owners import SubscriptionOwner
 
@@ -73,34 +74,34 @@ class SnapshotEnd(NamedTuple):
     is_closed: bool
 
 
-class LinkedStream:
-    """A stream with its links; `state` is None while it does not exist."""
+class LinkedStream(msgspec.Struct, gc=False, eq=False):
+    """A stream with its links; `state` is None while it does not exist.
 
-    __slots__ = ("links", "path", "state")
+    The garbage collector skips streams and links, of which there may be many: their cycles are
+    broken when a link is dropped.
+    """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.state: StreamState | None = None
-        self.links: list[StreamLink] = []
+    path: str
+    state: StreamState | None = None
+    links: tuple[StreamLink, ...] = ()
 
 
-class StreamLink:
-    """A link of a subscription to a stream, with its cursor in one incarnation of the stream."""
+class StreamLink(msgspec.Struct, gc=False, eq=False):
+    """A link of a subscription to a stream, with its cursor in one incarnation of the stream.
 
-    __slots__ = (
-        *("is_closed", "is_explicit", "is_glob", "is_recreated", "is_stored"),
-        *("position", "stream", "stream_id", "subscription"),
-    )
+    `stream_id` is that incarnation, and `position` what is acknowledged in it, perhaps also that it
+    `is_closed`.
+    """
 
-    def __init__(self, subscription: DurableSubscription, stream: LinkedStream) -> None:
-        self.subscription = subscription
-        self.stream = stream
-        self.is_explicit = self.is_glob = False
-        self.stream_id: int | None = None  # the incarnation that the cursor is of
-        self.position = 0  # acknowledged up to here
-        self.is_closed = False  # the closing is acknowledged
-        self.is_stored = False
-        self.is_recreated = False
+    subscription: DurableSubscription
+    stream: LinkedStream
+    stream_id: int | None = None
+    position: int = 0
+    is_explicit: bool = False
+    is_glob: bool = False
+    is_closed: bool = False
+    is_stored: bool = False
+    is_recreated: bool = False
 
     @property
     def is_pending(self) -> bool:

@@ -224,6 +224,8 @@ class Wakes:
 
     def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> None:
         for link, position, is_closed in moves:
+            if link.stream.state is None:
+                continue
             link.acknowledge(max(position, link.position), is_closed=is_closed)
             subscription.note(link)
             self._rows.mark_link(link)

@@ -1,0 +1,134 @@
+"""What is stored of a subscription counts after a restart: leases, retries, cursors, streams."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from gateway.backends.sqlite.log import SqliteLog
+from tests.subscriptions.receivers import (
+    Receiver,
+    Subscribed,
+    ends_of,
+    receiver,
+    stream_of,
+    subscribed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+DONE = {"done": True}
+
+
+@contextlib.asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[Subscribed]:
+    """A gateway with the data folder, started again; its clock begins anew."""
+    async with subscribed(SqliteLog(folder / "log")) as gateway:
+        yield gateway
+
+
+async def claim(gateway: Subscribed, worker: str = "w") -> tuple[int, Any]:
+    """Claim the subscription."""
+    return await gateway.ask("POST", "s/claim", {"worker": worker})
+
+
+async def woken(gateway: Subscribed, at: Receiver) -> dict[str, Any]:
+    """Create a subscription and a stream, and return the wake."""
+    await gateway.webhook("s", at, pattern="*", streams=["named"])
+    await gateway.create("a", body=b'{"n":1}')
+    wake = await at.wake()
+    await gateway.quiet()
+    return wake
+
+
+async def test_configuration_cursors_and_links_are_there_after_a_restart(tmp_path: Path) -> None:
+    async with receiver(answer=DONE) as at:
+        async with started(tmp_path) as gateway:
+            await woken(gateway, at)
+            await gateway.ask("POST", "s/streams", {"streams": ["later"]})
+            before = (await gateway.ask("GET", "s"))[1]
+        async with started(tmp_path) as gateway:
+            after = (await gateway.ask("GET", "s"))[1]
+            by_path = [sorted(it.pop("streams"), key=str) for it in (before, after)]
+            assert by_path[0] == by_path[1]
+            assert before == after
+            await gateway.quiet()
+            assert len(at.wakes) == 1
+            await gateway.append("a")
+            assert (await at.wake(2))["generation"] == 2
+
+
+async def test_a_wake_that_was_not_acknowledged_is_sent_again_as_the_same(tmp_path: Path) -> None:
+    async with receiver(status=500) as at:
+        async with started(tmp_path) as gateway:
+            wake = await woken(gateway, at)
+            subscription = gateway.engine.by_id["s"]
+            due = subscription.delivery.next_attempt_at
+        async with started(tmp_path) as gateway:
+            subscription = gateway.engine.by_id["s"]
+            assert subscription.delivery.next_attempt_at == due
+            await gateway.quiet()
+            assert len(at.wakes) == 1  # the pause is not over
+            gateway.pass_time(2.0)
+            again = await at.wake(2)
+            assert (again["wake_id"], again["generation"]) == (wake["wake_id"], 1)
+            status, told = await gateway.callback(wake, *ends_of(wake))
+            assert (status, told) == (200, {"ok": True, "next_wake": False})
+
+
+async def test_a_lease_lasts_over_a_restart_and_ends_at_its_time(tmp_path: Path) -> None:
+    async with started(tmp_path) as gateway:
+        await gateway.pull("s", pattern="e/*", lease_ttl_ms=10_000)
+        await gateway.create("e/a", body=b'{"n":1}')
+        _, claimed = await claim(gateway, "first")
+    async with started(tmp_path) as gateway:
+        status, told = await claim(gateway, "second")
+        assert (status, told["error"]["current_holder"]) == (409, "first")
+        gateway.pass_time(10.0)
+        status, second = await claim(gateway, "second")
+        assert (status, second["generation"]) == (200, 2)
+        document = {"wake_id": claimed["wake_id"], "generation": 1, "done": True}
+        answer = await gateway.ask("POST", "s/ack", document, claimed["token"])
+        assert answer[1]["error"]["code"] == "FENCED"
+
+
+async def test_streams_that_came_while_nobody_looked_wake_from_their_beginning(
+    tmp_path: Path,
+) -> None:
+    """As after a crash between an append and its wake: nothing is stored of either wake."""
+    async with receiver(answer=DONE) as at:
+        async with started(tmp_path) as gateway:
+            await woken(gateway, at)
+            gateway.gateway.route.table.observer = None
+            await gateway.append("a")
+            await gateway.create("b", body=b'{"n":1}')
+        async with started(tmp_path):
+            wake = await at.wake(2)
+            assert stream_of(wake, "a")["has_pending"]
+            assert stream_of(wake, "b")["acked_offset"] == "-1"
+
+
+async def test_a_stream_that_was_created_again_while_nobody_looked_is_told_as_such(
+    tmp_path: Path,
+) -> None:
+    async with receiver(answer=DONE) as at:
+        async with started(tmp_path) as gateway:
+            await woken(gateway, at)
+            gateway.gateway.route.table.observer = None
+            await gateway.delete("a")
+            await gateway.create("a", body=b'{"n":22}')
+        async with started(tmp_path):
+            assert stream_of(await at.wake(2), "a")["recreated"] is True
+
+
+async def test_a_deleted_subscription_stays_deleted(tmp_path: Path) -> None:
+    async with receiver(answer=DONE) as at:
+        async with started(tmp_path) as gateway:
+            await woken(gateway, at)
+            await gateway.ask("DELETE", "s")
+        async with started(tmp_path) as gateway:
+            assert (await gateway.ask("GET", "s"))[0] == 404
+            assert await gateway.engine.rows.load() == {}
+            assert gateway.gateway.route.table.observer is None
