@@ -204,6 +204,7 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m tests.client.runs.chunk_fuzz
 	$(BIN)/python -m tests.client.runs.chat_histories
 	$(BIN)/python -m tests.client.js.campaign
+	$(BIN)/python -m tests.models.histories --seconds 300
 
 soak: setup-test  ## Fuzz for five hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
