@@ -85,7 +85,8 @@ class RouteViews:
         """Return a feed for the readers of a view."""
         rendering = self.store.acquire(view.name, state)
         settings = self._for_text if view.name == TEXT else self._for_events
-        source = ViewSource(rendering, self._replays, settings, self._shared, self._traffic)
+        rest = self._replays, settings, self._shared, self._traffic
+        source = ViewSource(rendering, *rest, is_batched=view.batch_ms > 0)
         feed = ViewFeed(state, source, owner, self._reader, view.batch_ms / 1000)
         self._feeds[feed] = feed
         return feed

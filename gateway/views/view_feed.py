@@ -17,7 +17,8 @@ from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
 from gateway.views.messages import Group
-from gateway.views.rendering import LONGEST_PIECE
+from gateway.views.folded_groups import fold_groups
+from gateway.views.rendering import FOLDED, LONGEST_PIECE
 from gateway.views.replays import render_chunk
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ class ViewSource:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
+        *,
+        is_batched: bool,
     ) -> None:
+        """Join neighbouring deltas in the news of a round, if the news `is_batched`."""
+        self._folds_rounds = is_batched and rendering.view in FOLDED
         self.settings = settings
         self.shared = shared
         self.traffic = traffic
@@ -75,9 +80,12 @@ class ViewSource:
         """Return the groups as one piece; None if they are too long for one turn."""
         if not news:
             return []
-        if self.news_bytes(news) >= LONGEST_PIECE:  # read in pieces, which are folded
+        longest = LONGEST_AT_ONCE if self._folds_rounds else LONGEST_PIECE
+        if self.news_bytes(news) >= longest:  # read in pieces, which are folded
             return None
-        return [DataEvent(b"".join(group.data for group in news), news[-1].end)]
+        datas = [group.data for group in news]
+        joined = at_once(fold_groups(datas)) if self._folds_rounds else b"".join(datas)
+        return [DataEvent(joined, news[-1].end)]
 
     def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
         """Return the first groups behind an offset, if they are in memory."""
