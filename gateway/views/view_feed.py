@@ -16,8 +16,8 @@ from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
-from gateway.views.messages import Group
 from gateway.views.folded_groups import fold_groups
+from gateway.views.messages import Group
 from gateway.views.rendering import FOLDED, LONGEST_PIECE
 from gateway.views.replays import render_chunk
 

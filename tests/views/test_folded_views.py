@@ -106,18 +106,3 @@ async def test_a_closed_view_has_the_same_bytes_whoever_has_read_it_before(view:
         await write(gateway, RECORDS[:600])
         await close(gateway)
         assert (await gateway.ask(get(f"s?view={view}"))).body == read_before
-
-
-@views
-async def test_a_batch_of_news_comes_with_its_deltas_joined(view: str) -> None:
-    records = chat_completion(["a", "b", "c", "d"])
-    async with serving() as gateway:
-        await write(gateway, records[:1])
-        slow = await follow(gateway, f"s?view={view}&batch_ms=500")
-        plain = await follow(gateway, f"s?view={view}")
-        for record in records[1:5]:
-            await gateway.ask(post("s", record, content_type=EVENTS))
-        await close(gateway)
-        batched, whole = await to_the_end(slow), await to_the_end(plain)
-        assert summed(batched) == summed(whole)
-        assert len(view_events(batched)) < len(view_events(whole))
