@@ -100,13 +100,13 @@ class NumberedEvents:
 
     def _with_id(self, event: bytes) -> bytes:
         self._position += len(event)
-        if _COMMENTS.fullmatch(event):
-            # Some clients take an id without data for an event, so these lines begin the next one.
-            lines = event.rstrip(b"\r\n")
-            return lines + b"\n" if lines else b""
         return with_id(event, self._offset_of(self._position))
 
 
 def with_id(event: bytes, offset: str) -> bytes:
-    """Return an event with an `id:` line before it: the offset behind it."""
+    """Return an event with an `id:` line before it: the offset behind it; a comment has none."""
+    if _COMMENTS.fullmatch(event):
+        # Some clients take an id without data for an event, so these lines begin the next one.
+        lines = event.rstrip(b"\r\n")
+        return lines + b"\n" if lines else b""
     return b"id: %b\n%b" % (offset.encode(), event)

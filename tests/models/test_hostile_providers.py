@@ -101,3 +101,15 @@ async def test_a_request_that_is_nested_too_deeply_to_be_read_is_judged_by_the_p
             async with http.post(gateway.url + PATH, data=deep, headers=KEY) as answer:
                 assert answer.status == 400
             assert "Traceback" not in gateway.output()
+
+
+async def test_a_comment_is_no_event_for_those_who_join_the_answer(
+    http: aiohttp.ClientSession,
+) -> None:
+    response = b"HTTP/1.1 200 OK\r\n" + TYPE + b"\r\n: wait\n\n" + EVENTS
+    async with scripted(response) as provider:
+        with gateway_before(provider) as gateway:
+            for _ in range(2):
+                headers = {**KEY, "Idempotency-Key": "one"}
+                async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
+                    assert (await answer.read()).startswith(b": wait\nid: ")
