@@ -38,6 +38,7 @@ from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.views.route_views import RouteViews
+from gateway.web.control_requests import SubscriptionHandlers
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.inspector import Inspector
@@ -308,7 +309,8 @@ def handlers_of(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
-    handlers = Handlers(routes, operations, shared)
+    control = SubscriptionHandlers(shared).operate
+    handlers = Handlers(routes, operations, control, shared)
     if shared.tracer is None:
         return handlers
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))

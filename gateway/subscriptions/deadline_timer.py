@@ -7,6 +7,8 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING
 
+from gateway.telemetry.logs import log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,5 +62,8 @@ class DeadlineTimer:
             due, _, subscription = heapq.heappop(self._deadlines)
             if subscription.due == due and subscription.phase == "active":
                 subscription.due = None
-                self._on_due(subscription)
+                try:
+                    self._on_due(subscription)
+                except Exception:  # noqa: BLE001 - the deadlines of others must count
+                    log.exception("subscription.deadline_missed", subscription=subscription.id)
         self._set()

@@ -40,6 +40,7 @@ REFUSED = counter(
     "RouteSubscriptions, links and streams of wakes that were refused or left out by a limit.",
     *("route", "limit"),
 )
+DECLARED = (SUBSCRIPTIONS, LINKED, PENDING, WAKES, REFUSED)
 EVENTS = ("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced")
 
 

@@ -54,9 +54,10 @@ class SubscriptionRequests:
             if existing is None:
                 self._check_new(configuration, owner)
                 return await self._create(subscription_id, configuration, owner), True
-            if existing.configuration.fingerprint != configuration.fingerprint:
+            is_same = existing.configuration.fingerprint == configuration.fingerprint
+            if not is_same or existing.owner.account not in {"", owner.account}:
                 raise SubscriptionRefused(
-                    "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration"
+                    "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
             existing.owner = owner
             self._engine.rows.mark_configuration(existing)

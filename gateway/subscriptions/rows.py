@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, LogUnavailable
 from gateway.subscriptions.configuration import SubscriptionConfiguration
 from gateway.subscriptions.owners import OwnerRow, restored
 from gateway.subscriptions.subscription import CursorRow, DeliveryState, DurableSubscription
@@ -120,7 +120,10 @@ class SubscriptionRows:
                 self._waiter = None
                 try:
                     await self._write_dirty()
-                except HeadgateError as error:
+                except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+                    if not isinstance(error, HeadgateError):
+                        log.exception("subscription.not_stored")
+                        error = LogUnavailable("the subscription could not be stored")
                     waiter.set_exception(error)
                     waiter.exception()  # whoever waited may be gone
                 else:
@@ -129,9 +132,11 @@ class SubscriptionRows:
             self._task = None
 
     async def _write_dirty(self) -> None:
-        while self._dirty:
-            names = list(self._dirty)[:AT_ONCE]
-            part = {name: self._dirty.pop(name) for name in names}
+        """Write what is marked now; what is marked meanwhile is left to the next write."""
+        names = list(self._dirty)
+        for start in range(0, len(names), AT_ONCE):
+            chosen = [name for name in names[start : start + AT_ONCE] if name in self._dirty]
+            part = {name: self._dirty.pop(name) for name in chosen}
             bodies = {name: None if body is None else body() for name, body in part.items()}
             try:
                 await self._documents.write(bodies)

@@ -34,12 +34,16 @@ KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader 
 
 
 class RoutedTarget(NamedTuple):
-    """A canonical target with its path, its route and the name of its stream."""
+    """A canonical target with its path, its route and the name of its stream.
+
+    If it `is_control`, the name is that of a control path.
+    """
 
     target: str
     path: str
     route: StreamRoute
     name: str
+    is_control: bool = False
 
 
 class _GuardRequest(NamedTuple):
@@ -55,7 +59,7 @@ def admit_at_once(
     """Return the result of `admit` if the guard need not be asked, else None."""
     route = place.route
     guard = route.access.guard
-    if route.is_control(place.name):
+    if place.is_control:
         return RequestCredential(None, place.target)  # its handler knows what it needs
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from gateway.backends.memory import MemoryDocuments
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.errors import LogUnavailable
+from gateway.subscriptions.rows import SubscriptionRows
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,
@@ -16,7 +22,7 @@ from tests.subscriptions.receivers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 DONE = {"done": True}
@@ -132,3 +138,51 @@ async def test_a_deleted_subscription_stays_deleted(tmp_path: Path) -> None:
             assert (await gateway.ask("GET", "s"))[0] == 404
             assert await gateway.engine.rows.load() == {}
             assert gateway.gateway.route.table.observer is None
+
+
+class BusyDocuments(MemoryDocuments):
+    """Documents that somebody changes while others are being written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: SubscriptionRows
+        self.writes = 0
+
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        self.writes += 1
+        await asyncio.sleep(0)
+        if self.writes < 1_000:
+            self.rows._put("busy", lambda: b"1")
+        await super().write(changes)
+
+
+async def test_a_write_waits_for_what_was_marked_before_and_for_nothing_later() -> None:
+    documents = BusyDocuments()
+    rows = documents.rows = SubscriptionRows(documents)
+    rows._put("mine", lambda: b"2")
+    await rows.flush()
+    assert documents.writes < 5
+    assert ("mine", b"2") in await documents.read("", 10)
+
+
+class FailingDocuments(MemoryDocuments):
+    """Documents whose first write fails."""
+
+    fails = True
+
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        if self.fails:
+            self.fails = False
+            raise LogUnavailable("the disk is full")
+        await super().write(changes)
+
+
+async def test_what_could_not_be_written_is_written_with_the_next_change() -> None:
+    documents = FailingDocuments()
+    rows = SubscriptionRows(documents)
+    rows._put("first", lambda: b"1")
+    with pytest.raises(LogUnavailable):
+        await rows.flush()
+    rows._put("second", lambda: b"2")
+    await rows.flush()
+    assert await documents.read("", 10) == [("first", b"1"), ("second", b"2")]

@@ -9,7 +9,8 @@ from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
-from gateway.subscriptions.sending.webhooks import WebhookHosts
+from gateway.subscriptions.sending.signing import KeyRing
+from gateway.subscriptions.sending.webhooks import DeliveryFailed, WebhookClient, WebhookHosts
 from tests.subscriptions.receivers import receiver, subscribed
 
 REFUSED = [
@@ -79,6 +80,24 @@ async def test_the_address_is_judged_at_each_connection_and_not_only_at_the_crea
         await gateway.quiet()
         assert "webhook_loopback" in (await gateway.ask("GET", "s"))[1]["last_error"]
         assert at.wakes == []
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "127.0.0.1", "169.254.169.254", "::ffff:10.0.0.7"])
+async def test_a_name_that_leads_inside_is_not_called(address: str) -> None:
+    looked_up: list[str] = []
+
+    async def look_up(host: str, _port: int, _family: object) -> list[str]:
+        looked_up.append(host)
+        return ["8.8.8.8", address]
+
+    keys = KeyRing(None)
+    keys.prepare(0.0)
+    client = WebhookClient(keys, loopback=True, look_up=look_up)
+    client.check("https://rebinds.example/hook")
+    with pytest.raises(DeliveryFailed, match="not public"):
+        await client.call("https://rebinds.example/hook", b"{}", 0.0)
+    await client.close()
+    assert looked_up == ["rebinds.example"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gateway.models.counts import metrics as model_metrics
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
 from gateway.purge import purges
+from gateway.subscriptions import metrics as subscription_metrics
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
@@ -74,6 +75,7 @@ DECLARED = (
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
     *run_metrics.DECLARED,
+    *subscription_metrics.DECLARED,
     *model_metrics.DECLARED,
     *view_metrics.DECLARED,
     *OF_EDGE_ROUTES,

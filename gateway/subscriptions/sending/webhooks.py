@@ -10,10 +10,11 @@ import msgspec
 from typing_extensions import override
 
 from gateway.errors import DestinationRefused
-from gateway.origin.judged.connector import JudgedConnector, refusal_in
+from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
+    from gateway.origin.judged.connector import LookUp
     from gateway.subscriptions.sending.signing import KeyRing
 
 CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
@@ -72,8 +73,10 @@ def _is_this_machine(host: str) -> bool:
 class WebhookClient:
     """Calls receivers, with the signature of the route's key."""
 
-    def __init__(self, keys: KeyRing, *, loopback: bool) -> None:
+    def __init__(self, keys: KeyRing, *, loopback: bool, look_up: LookUp = addresses_of) -> None:
+        """Call hosts at the addresses that `look_up` finds, where they may be called."""
         self._keys = keys
+        self._look_up = look_up
         self._hosts = WebhookHosts(loopback=loopback)
         self._session: aiohttp.ClientSession | None = None
 
@@ -117,7 +120,7 @@ class WebhookClient:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=JudgedConnector(self._hosts),
+                connector=JudgedConnector(self._hosts, look_up=self._look_up),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,

@@ -22,7 +22,7 @@ from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
-from gateway.runtime.route import PageFields
+from gateway.runtime.route import RESERVED, PageFields
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
@@ -60,14 +60,20 @@ if TYPE_CHECKING:
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
 REMEMBERED = 2048
 LONGEST_FOUND = 1024
+_CONTROL = f"/{RESERVED}"
 
 
 class Handlers:
     """The handlers of all routes: connections call `handle`, then `answer` or `refuse`."""
 
     def __init__(
-        self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
+        self,
+        routes: Router,
+        operations: Mapping[type[StreamRoute], Operate],
+        control: Operate,
+        shared: Context,
     ) -> None:
+        """Carry out requests by the kind of their route; `control` is for control paths."""
         missing = {type(route) for route in routes} - operations.keys()
         assert not missing, f"no operations for {missing}"
         self._routes = routes
@@ -76,6 +82,7 @@ class Handlers:
         self._lines = shared.lines
         self._loop_detector = shared.loop_detector
         self._operations = operations
+        self._control = control
         self._cached_find = lru_cache(REMEMBERED)(self._find)
 
     def handle(
@@ -127,7 +134,8 @@ class Handlers:
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
-        outcome = self._operations[type(route)](request, credential.target, route, place.name)
+        operate = self._control if place.is_control else self._operations[type(route)]
+        outcome = operate(request, credential.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
         return outcome
@@ -241,7 +249,7 @@ class Handlers:
                 return place
             check_whole(query)
             target = f"{place.path}?{query}"
-            return RoutedTarget(target, place.path, place.route, place.name)
+            return RoutedTarget(target, place.path, place.route, place.name, place.is_control)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
@@ -250,12 +258,14 @@ class Handlers:
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        return RoutedTarget(target, path, *self._routes.find(path, control=True))
+        return self._find(path)._replace(target=target)
 
     def _find(self, raw: str) -> RoutedTarget:
         """Return the routed target of a path. Raises HeadgateError."""
         path = canonical_target(raw)
-        return RoutedTarget(path, path, *self._routes.find(path, control=True))
+        is_control = _CONTROL in path  # a call less for all others
+        route, name = self._routes.find(path, control=is_control)
+        return RoutedTarget(path, path, route, name, is_control and route.is_control(name))
 
     def _preflight(self, request: Request, target: str) -> Response:
         """Return the response to a CORS preflight; the target `*` has no route, and so no guard."""

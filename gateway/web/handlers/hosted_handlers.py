@@ -23,7 +23,6 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
-from gateway.web.control_requests import SubscriptionHandlers
 from gateway.web.handlers import live_responses, view_handlers
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
@@ -48,14 +47,11 @@ class HostedHandlers:
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
-        self._control = SubscriptionHandlers(shared)
 
     def operate(
         self, request: Request, target: str, route: HostedRoute, name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what yields the answer, or None once the connection is handed over."""
-        if route.is_control(name):
-            return self._control.operate(request, target, route, name)
         if request.method == "GET":
             return self.get(request, target, route, name)
         if "?" in target:
