@@ -29,7 +29,7 @@ PATIENCE_S, SELDOM_S = 86_400.0, 3_600.0
 # claim. The pause doubles up to SELDOM_S.
 FIRST_REPEAT_S = 60.0
 
-UNACKNOWLEDGED = "the receiver accepted the wake, and its lease ended without an acknowledgement"
+UNACKNOWLEDGED = "the receiver accepted the wake, and did not acknowledge what is pending"
 
 
 class Wakes:
@@ -150,18 +150,23 @@ class Wakes:
         Raises SubscriptionRefused for an offset that is not valid, and then moves nothing.
         """
         moves = acknowledgements.moves_of(subscription, request.acks)
-        self._move(subscription, moves)
-        if request.acks or request.is_done:
-            subscription.delivery.succeed()
+        has_moved = self._move(subscription, moves)
         if request.is_done:
-            return self.release(subscription)
+            return self.release(subscription, has_moved=has_moved)
         self._lease(subscription, wake)
         return False
 
-    def release(self, subscription: DurableSubscription) -> bool:
-        """End a wake; return whether another one has begun, for what is still pending."""
+    def release(self, subscription: DurableSubscription, *, has_moved: bool = True) -> bool:
+        """End a wake; return whether another one follows, for what is still pending.
+
+        A receiver that is done without having acknowledged anything is woken behind a pause: it
+        could go on so for ever.
+        """
         self._end(subscription)
-        return self.consider(subscription)
+        if has_moved or not subscription.pending or not subscription.is_webhook:
+            return self.consider(subscription)
+        self.failed(subscription, UNACKNOWLEDGED)
+        return True
 
     # Deliveries
 
@@ -174,9 +179,8 @@ class Wakes:
     def finished(self, subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]) -> None:
         """Acknowledge what a wake told, as its receiver is done."""
         self.counts["delivered"] += 1
-        self._move(subscription, acknowledgements.moves_to(subscription, ends))
-        subscription.delivery.succeed()
-        self.release(subscription)
+        moves = acknowledgements.moves_to(subscription, ends)
+        self.release(subscription, has_moved=self._move(subscription, moves))
 
     def announced(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written; it is written again if nobody claims it."""
@@ -222,14 +226,21 @@ class Wakes:
 
     # The end of a wake
 
-    def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> None:
+    def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> bool:
+        """Move cursors; return whether any has moved, or whether nothing is pending."""
+        has_moved = False
         for link, position, is_closed in moves:
             if link.stream.state is None:
                 continue
+            has_moved |= position > link.position or (is_closed and not link.is_closed)
             link.acknowledge(max(position, link.position), is_closed=is_closed)
             subscription.note(link)
             self._rows.mark_link(link)
         self.counts["acknowledged"] += len(moves)
+        has_moved = has_moved or not subscription.pending
+        if has_moved:
+            subscription.delivery.succeed()
+        return has_moved
 
     def _lease(self, subscription: DurableSubscription, wake: Wake) -> None:
         wake.lease_until = self._clock() + subscription.configuration.lease_s

@@ -96,6 +96,21 @@ async def test_a_receiver_that_acknowledges_nothing_is_woken_with_growing_pauses
         assert [it["generation"] for it in at.wakes] == list(range(1, len(at.wakes) + 1))
 
 
+async def test_a_receiver_that_is_done_without_an_ack_is_woken_behind_a_pause() -> None:
+    async with subscribed() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        for number in range(1, 4):
+            wake = await at.wake(number)
+            await gateway.quiet()
+
+            assert await gateway.callback(wake) == (200, {"ok": True, "next_wake": True})
+            await gateway.quiet()
+            assert len(at.wakes) == number
+            gateway.pass_time(5.0)
+        assert (await at.wake(4))["generation"] == 4
+
+
 async def redirected(_call: web.Request) -> web.StreamResponse:
     """Lead elsewhere."""
     return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/elsewhere"})

@@ -155,6 +155,7 @@ async def test_an_ack_of_an_earlier_generation_moves_no_cursor() -> None:
         await gateway.create("a", body=b'{"n":1}')
         first = await at.wake()
         await gateway.callback(first)  # done, and nothing acknowledged
+        gateway.pass_time(2.0)
         second = await at.wake(2)
         before = await gateway.cursors("s")
         for changed in ({}, {"wake_id": second["wake_id"]}, {"generation": 2}):
@@ -254,6 +255,7 @@ async def test_a_stream_that_is_trimmed_beyond_its_cursor_says_where_it_begins()
         for _ in range(4):
             await gateway.append("a")
         await gateway.callback(wake)
+        gateway.pass_time(2.0)
         told = stream_of(await at.wake(2), "a")
         assert told["trimmed"] is True
         found = await gateway.gateway.ask(get(f"{PREFIX}/a?offset={told['first_offset']}"))
