@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from gateway.backends.memory import MemoryLog
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.web.serving import PREFIX, request
+from tests.web.serving import PREFIX, request, serving
 
 PULL = {"type": "pull-wake", "pattern": "events/*", "wake_stream": "wakes"}
 
@@ -172,3 +173,12 @@ async def test_an_id_may_have_encoded_characters_and_its_callbacks_lead_to_it() 
         wake = await at.wake()
         assert wake["subscription_id"] == "a/b c"
         assert wake["callback_url"].endswith("/__ds/subscriptions/a%2Fb%20c/callback")
+
+
+async def test_a_log_that_stores_no_documents_offers_no_subscriptions() -> None:
+    log = MemoryLog()
+    log.documents = None  # type: ignore[assignment] # as in Redis
+    async with serving(log) as gateway:
+        for method in ("GET", "PUT", "POST", "DELETE"):
+            target = f"{PREFIX}/__ds/subscriptions/s"
+            (await gateway.ask(request(method, target))).assert_problem(501, "not offered")
