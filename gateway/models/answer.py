@@ -238,7 +238,7 @@ class WrittenAnswer(LiveAnswer):
         appended = [*events, *parting]
         stored = await self.claim.events.append_end(appended, close=closes)
         end = parse_offset(stored.next_offset, "the tail").position - sum(map(len, parting))
-        is_ours = bool(stored.stored) or not appended  # another end may be as long as this one
+        is_ours = bool(stored.stored) or not any(appended)  # another end may be as long as this one
         if not is_ours or end != self._appended_to + sum(map(len, events)):
             raise ClaimLost("another gateway has ended the answer")
         for event in events:

@@ -185,7 +185,8 @@ def _parse_target(target: str) -> Read:
     if view.is_rendered:
         return Events(path, f"{path}?{view.in_query(start)}", offset, None, view=view)
     if live is None:
-        return CatchUp(path, f"{path}?{view.in_query(start)}", offset, view=view)
+        known = start if view is PLAIN else view.in_query(start)
+        return CatchUp(path, f"{path}?{known}", offset, view=view)
     cursor = parse_cursor(query.get("cursor", ""))
     echoed = "" if cursor is None else f"cursor={cursor}&"
     target = f"{path}?{view.in_query(f'{echoed}live={live}&{start}')}"

@@ -29,20 +29,16 @@ _NUMBER = re.compile(r"[0-9]{1,4}")
 
 
 class View(NamedTuple):
-    """A form in which a stream is read, and the time for which a live read gathers news."""
+    """A form of reading: its name, and the time for which a live read gathers news.
+
+    A view `is_folded` if neighbouring deltas of one part are joined, and `is_rendered` if the
+    stream is read in the dialect of a client.
+    """
 
     name: str = RAW
     batch_ms: int = 0
-
-    @property
-    def is_folded(self) -> bool:
-        """True if neighbouring deltas of one part are joined."""
-        return self.name == COMPACT
-
-    @property
-    def is_rendered(self) -> bool:
-        """True if the stream is read in the dialect of a client."""
-        return self.name in RENDERED
+    is_folded: bool = False
+    is_rendered: bool = False
 
     def in_query(self, query: str) -> str:
         """Return a canonical query with the parameters of this view added."""
@@ -51,6 +47,11 @@ class View(NamedTuple):
 
 
 PLAIN = View()
+
+
+def view_of(name: str, batch_ms: int = 0) -> View:
+    """Return the view with a name."""
+    return View(name, batch_ms, name == COMPACT, name in RENDERED)
 
 
 def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
@@ -72,5 +73,5 @@ def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
     if name in RENDERED:
         if query.get("live", "sse") != "sse":
             raise BadRequest(f"view={name} is live as live=sse is: leave live out")
-        return View(name, batch_ms)
-    return View(name, batch_ms if is_live else 0)
+        return view_of(name, batch_ms)
+    return view_of(name, batch_ms if is_live else 0)

@@ -51,8 +51,8 @@ class Found:
         self.guarded: set[str] = set()
         find, known_principal = Router.find, TokenGuard.known_principal
 
-        def noting(router: Router, path: str) -> tuple[StreamRoute, str]:
-            route, name = find(router, path)
+        def noting(router: Router, path: str, *, control: bool = False) -> tuple[StreamRoute, str]:
+            route, name = find(router, path, control=control)
             self.paths.add(path)
             self.names.add(f"{route.prefix}/{name}")
             return route, name

@@ -30,6 +30,7 @@ ALLOWED = {
     "parse_tokens(path, added) == after": "whether our edit of our own file says what it should",
     "file.tokens.get(proof.digest) == proof": "both were found by the same hash",
     "read.reader_key == self.of(read.path)": "both are ours: whether a rotation came meanwhile",
+    "route.signatures == signatures": "both are ours: whether a file has changed",
     "str(self.token).encode() in found.tokens": "the number of a commit, which opens nothing",
 }
 

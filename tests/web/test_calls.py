@@ -34,7 +34,7 @@ READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
-APPEND, CREATE, HEAD, PASSED_ON = 143, 178, 72, 144
+APPEND, CREATE, HEAD, PASSED_ON = 145, 181, 72, 145
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
 RUNS, RUN = 2, 4  # where a route says `runs = true`: for any append, and for one to a run
