@@ -40,11 +40,13 @@ class AnswerBody:
         self._longest_s = longest_s
         self._is_folded = is_folded
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """Yield whole events. Raises HeadgateError if the log cannot be read."""
-        if self._is_folded:
-            async for events in self._folded():
-                yield events
+    def parts(self) -> AsyncIterator[bytes]:
+        """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
+        return self._folded_first() if self._is_folded else self._as_stored()
+
+    async def _folded_first(self) -> AsyncIterator[bytes]:
+        async for events in self._folded():
+            yield events
         async for events in self._as_stored():
             yield events
 

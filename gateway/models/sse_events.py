@@ -34,6 +34,8 @@ class WholeEvents:
         Raises OriginBroken for an event over LONGEST_EVENT.
         """
         data = self._rest
+        if not data and _is_one_event(part):
+            return part
         known = max(0, len(data) - _LONGEST_END)
         data += part
         end = 0
@@ -62,8 +64,16 @@ def _ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
         yield position
 
 
+def _is_one_event(data: bytes) -> bool:
+    """Return whether data is one whole event without CR, as what comes at once usually is."""
+    return data.find(b"\n\n") == len(data) - 2 >= 0 and b"\r" not in data
+
+
 def events_of(data: bytes) -> Iterator[bytes]:
     """Yield the events in `data` one by one, and the incomplete rest if there is one."""
+    if _is_one_event(data):
+        yield data
+        return
     begin = 0
     for end in _ends(data):
         yield data[begin:end]
