@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from gateway.access.kinds.proofs import StoredProof, stored_proof
 from gateway.access.operations import READ, Grant, Need, Operation
-from gateway.access.principal import Principal
+from gateway.access.principal import Principal, account_of
 from gateway.access.token_guard import TokenGuard
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SubscriptionOwner(NamedTuple):
     @property
     def account(self) -> str:
         """The account whose subscriptions are counted together."""
-        return "" if self.principal is None else self.principal.account
+        return account_of(self.principal)
 
     def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
         """Return whether the owner may still do what its subscription needs.

@@ -9,6 +9,8 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from headgate.backoff import wait_s
+
 from gateway.subscriptions import acknowledgements
 from gateway.subscriptions.deadline_timer import DeadlineTimer
 from gateway.subscriptions.errors import SubscriptionRefused
@@ -287,14 +289,13 @@ def _due(subscription: DurableSubscription) -> float | None:
     if delivery.next_attempt_at is not None:
         return delivery.next_attempt_at
     if wake is not None and wake.announced_at is not None:
-        repeat_s = FIRST_REPEAT_S * 2.0 ** min(wake.announcements - 1, 6)
-        return wake.announced_at + min(repeat_s, SELDOM_S)
+        return wake.announced_at + wait_s(wake.announcements - 1, FIRST_REPEAT_S, SELDOM_S)
     return None
 
 
 def pause_s(failures: int, failing_s: float, chance: float) -> float:
     """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
-    pause = min(FIRST_RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
+    pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
     if failing_s >= PATIENCE_S:
         pause = SELDOM_S
     return pause * (1.0 + JITTER * (2.0 * chance - 1.0))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway.access import small_files
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.errors import SubscriptionRefused
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.subscriptions.subscription import DurableSubscription
 
 FILE = "headgate.subscriptions.key"
-FILE_MODE = 0o600
 ROTATE_S = 30 * 86_400.0  # how long a key signs
 # A new key is published for so long before it signs: caches store the keys for 300 s.
 AHEAD_S = 900.0
@@ -154,20 +154,14 @@ class KeyRing:
         """Write the file under another name first, so that a crash leaves the old or the new."""
         if self._file is None:
             return
+        from gateway.backends.sqlite.data_folder import sync_folder  # which has the folder open
+
         draft = self._file.with_name(f"{FILE}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             draft.unlink(missing_ok=True)
-            with os.fdopen(os.open(draft, flags, FILE_MODE), "wb") as file:
-                file.write(msgspec.json.encode(content))
-                file.flush()
-                os.fsync(file.fileno())
+            small_files.create(draft, msgspec.json.encode(content))
             draft.rename(self._file)
-            folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._file.parent)
         except OSError as error:
             raise LogUnavailable(f"the keys in {FILE} cannot be written: {error}") from None
 
