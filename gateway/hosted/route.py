@@ -32,12 +32,13 @@ from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
-from gateway.runtime.route import OPEN, RESERVED, StreamRoute
+from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.writes import Write
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations

@@ -9,6 +9,7 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import NotOffered
+from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ class RouteAccess(NamedTuple):
 
 
 OPEN = RouteAccess()
-RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 
 
 class PageFields(NamedTuple):

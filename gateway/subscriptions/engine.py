@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.contract import listing_of
+from gateway.protocol.http.paths import RESERVED
 from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
 from gateway.subscriptions.owners import needs_of
@@ -85,7 +86,7 @@ class RouteSubscriptions:
     def url(self, path: str) -> str | None:
         """Return the public URL of a control path; None if it is not known how we are reached."""
         base = self.rules.base_url
-        return f"{base}{self.prefix}/__ds/{path}" if base else None
+        return f"{base}{self.prefix}/{RESERVED}/{path}" if base else None
 
     def may_wake(self, subscription: DurableSubscription) -> bool:
         """Return whether the owner may still read what matches, and append wakes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from gateway.errors import BadRequest
-from gateway.protocol.http.paths import canonical_path
+from gateway.protocol.http.paths import RESERVED, canonical_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ONE, SEVERAL = "*", "**"  # segments that match one segment, and any number of them
-RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 _ENCODED_STAR = "%2A"
 
 

@@ -11,6 +11,7 @@ from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import RESERVED
 from gateway.runtime.answer import RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.configuration import (
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.subscription import DurableSubscription
     from gateway.web.requests.request import Request
 
-_KEYS = "__ds/jwks.json"
-_SUBSCRIPTIONS = "__ds/subscriptions/"
+_KEYS = f"{RESERVED}/jwks.json"
+_SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
 _ACTIONS = frozenset({"", "streams", "callback", "claim", "ack", "release"})
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n"
 _KEY_FIELDS = (

@@ -11,6 +11,7 @@ from gateway.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
 
 # A path in its canonical form, as far as that is seen at once.

@@ -17,12 +17,12 @@ from gateway.errors import (
 )
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import check_whole
+from gateway.protocol.http.paths import RESERVED, check_whole
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
-from gateway.runtime.route import RESERVED, PageFields
+from gateway.runtime.route import PageFields
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
