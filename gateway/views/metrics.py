@@ -23,12 +23,18 @@ DROPPED = counter(
     "Rendered views that had to make room in memory, in whole or in part.",
     "route",
 )
-DECLARED = (RENDERED, BYTES, DROPPED)
+FOLDED = counter(
+    "headgate_views_folded_total",
+    "Pieces of views in which neighbouring deltas were joined for late readers.",
+    "route",
+)
+DECLARED = (RENDERED, BYTES, DROPPED, FOLDED)
 
 
-def samples(prefix: str, store: RenderingStore) -> Iterator[Sample]:
+def samples(prefix: str, store: RenderingStore, folded_pieces: int) -> Iterator[Sample]:
     """Yield the present numbers."""
     for view, count in store.started.items():
         yield Sample(RENDERED, (prefix, view), count)
     yield Sample(BYTES, (prefix,), store.bytes)
     yield Sample(DROPPED, (prefix,), store.dropped)
+    yield Sample(FOLDED, (prefix,), folded_pieces)

@@ -121,21 +121,23 @@ class ViewRendering:
 
     def piece(self, offset: str) -> DataEvent | None:
         """Return the first groups behind an offset; None if there are none in memory."""
-        groups = self._first_groups(offset)
+        return self._joined(self._first_groups(offset)[0])
+
+    def _joined(self, groups: range) -> DataEvent | None:
         if not groups:
             return None
         return DataEvent(b"".join(self._datas[groups.start : groups.stop]), self._ends[groups[-1]])
 
-    def _first_groups(self, offset: str) -> range:
-        """Return the indices of the groups of a piece."""
+    def _first_groups(self, offset: str) -> tuple[range, int]:
+        """Return the indices of the groups of a piece, and their bytes."""
         first = last = bisect_right(self._ends, offset)
-        if not self.has(offset):
-            return range(0)
         size = 0
+        if not self.has(offset):
+            return range(0), size
         while last < len(self._ends) and (last == first or size < LONGEST_PIECE):
             size += len(self._datas[last])
             last += 1
-        return range(first, last)
+        return range(first, last), size
 
     def ready_piece(self, offset: str) -> DataEvent | None:
         """Return the first groups behind an offset, folded if they are many.
@@ -145,13 +147,12 @@ class ViewRendering:
         folded = self._folded.get(offset)
         if folded is not None:
             return folded
-        piece = self.piece(offset)
-        is_long = piece is not None and len(piece.rendered) >= LEAST_FOLDED
-        return None if is_long and self.view in FOLDED else piece
+        groups, size = self._first_groups(offset)
+        return None if size >= LEAST_FOLDED and self.view in FOLDED else self._joined(groups)
 
     def folding_steps(self, offset: str) -> Generator[None, None, DataEvent | None]:
         """Fold the first groups behind an offset, in steps, and return them; None for none."""
-        groups = self._first_groups(offset)
+        groups, _ = self._first_groups(offset)
         if not groups:
             return None
         end = self._ends[groups[-1]]

@@ -58,11 +58,6 @@ class RouteViews:
         self._for_events, self._for_text = replace(settings), replace(settings)
         self.renew(settings, max_response)
 
-    @property
-    def folded_pieces(self) -> int:
-        """Number of pieces of views that were folded."""
-        return self._replays.started_folds
-
     def renew(self, settings: FeedSettings, max_response: float) -> None:
         """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
         for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
@@ -149,4 +144,4 @@ class RouteViews:
 
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics of the views."""
-        yield from metrics.samples(self._prefix, self.store)
+        yield from metrics.samples(self._prefix, self.store, self._replays.started_folds)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.views.metrics import FOLDED
 from gateway.views.rendering import LONGEST_PIECE
-from gateway.views.route_views import RouteViews
 from tests.models.answers import chat_completion
 from tests.views.reading import (
     EVENTS,
@@ -81,14 +81,13 @@ async def test_a_reader_resumes_behind_every_event_of_a_folded_view(view: str) -
 async def test_a_long_view_is_folded_once_for_readers_that_come_together() -> None:
     async with serving() as gateway:
         await write(gateway, RECORDS)
-        views_of = gateway.route.feeds.views
-        assert isinstance(views_of, RouteViews)
         clients = [await follow(gateway, "s?view=ai-sdk") for _ in range(20)]
         await close(gateway)
         bodies = await asyncio.gather(*(to_the_end(client) for client in clients))
         whole = summed(rendered("ai-sdk", RECORDS))
         assert all(summed(body) == whole for body in bodies)
-        assert 3 < views_of.folded_pieces < 20
+        [folded] = [one for one in gateway.route.samples() if one.metric is FOLDED]
+        assert 3 < folded.number < 20
 
 
 @views
