@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion
+from tests.models.provider import providing
 from tests.models.serving import OPENAI, gateway_before
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     import aiohttp
 
@@ -36,6 +37,16 @@ def two_gateways(
         yield one, other
 
 
+@contextlib.asynccontextmanager
+async def held_gateways(origin: str) -> AsyncIterator[tuple[Provider, Headgate, Headgate]]:
+    """Start two gateways, whose provider gives three events and holds the rest of an answer."""
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(3)
+        with two_gateways(provider, origin) as (one, other):
+            yield provider, one, other
+
+
 def ask(
     http: aiohttp.ClientSession,
     gateway: Headgate,
@@ -50,6 +61,12 @@ def ask(
         headers["Idempotency-Key"] = key
     asked = {"model": "m", "stream": True} if body is None else body
     return http.post(gateway.url + path, json=asked, headers=headers)
+
+
+async def status(http: aiohttp.ClientSession, gateway: Headgate) -> tuple[int, bytes]:
+    """Return the status and the body of the response to a request for an answer."""
+    async with ask(http, gateway) as answer:
+        return answer.status, await answer.read()
 
 
 async def events_from(answer: aiohttp.ClientResponse, number: int) -> bytes:

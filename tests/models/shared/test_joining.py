@@ -17,8 +17,10 @@ from tests.models.shared.gateways import (
     RESPONSES,
     ask,
     events_from,
+    held_gateways,
     message,
     read_to,
+    status,
     two_gateways,
 )
 from tests.support.examples import examples
@@ -56,39 +58,33 @@ async def test_a_request_at_another_gateway_joins_while_the_head_is_awaited(
 async def test_a_request_at_another_gateway_joins_a_running_answer_from_its_beginning(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one) as answer, ask(http, other) as joined:
-                begun = await events_from(answer, 3)
-                also_begun = await read_to(joined, begun)
-                assert joined.headers["X-Provider-Id"] == "req_7"
-                provider.allow(2)
-                also_begun += await joined.content.readany()  # while it runs
-                provider.allow()
-                body: bytes = await answer.read()
-                assert message(begun + body) == MESSAGE
-                assert message(also_begun + await joined.read()) == MESSAGE
-            assert await read(http, other, "one") == await read(http, one, "one") == MESSAGE
-        assert len(provider.requests) == 1
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one) as answer, ask(http, other) as joined:
+            begun = await events_from(answer, 3)
+            also_begun = await read_to(joined, begun)
+            assert joined.headers["X-Provider-Id"] == "req_7"
+            provider.allow(2)
+            also_begun += await joined.content.readany()  # while it runs
+            provider.allow()
+            body: bytes = await answer.read()
+            assert message(begun + body) == MESSAGE
+            assert message(also_begun + await joined.read()) == MESSAGE
+        assert await read(http, other, "one") == await read(http, one, "one") == MESSAGE
+    assert len(provider.requests) == 1
 
 
 async def test_a_reader_of_one_gateway_goes_on_at_another_behind_its_last_event(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one) as answer:
-                begun = await events_from(answer, 3)
-            last = ID_LINE.findall(begun)[-1].decode()
-            async with ask(http, other, Last_Event_ID=last) as rest:
-                assert rest.headers["Stream-Next-Offset"] == last
-                provider.allow()
-                assert message(begun + await rest.read()) == MESSAGE
-        assert len(provider.requests) == 1
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one) as answer:
+            begun = await events_from(answer, 3)
+        last = ID_LINE.findall(begun)[-1].decode()
+        async with ask(http, other, Last_Event_ID=last) as rest:
+            assert rest.headers["Stream-Next-Offset"] == last
+            provider.allow()
+            assert message(begun + await rest.read()) == MESSAGE
+    assert len(provider.requests) == 1
 
 
 async def test_a_key_that_arrives_at_two_gateways_at_once_is_one_request_to_the_provider(
@@ -125,11 +121,6 @@ async def test_a_refusal_of_the_provider_reaches_those_who_wait_at_another_gatew
             assert len(provider.requests) == 1
             assert await read(http, other, "one") == MESSAGE  # which calls the provider again
         assert len(provider.requests) == 2
-
-
-async def status(http: aiohttp.ClientSession, gateway: Headgate) -> tuple[int, bytes]:
-    async with ask(http, gateway) as answer:
-        return answer.status, await answer.read()
 
 
 async def test_a_provider_that_breaks_off_before_its_head_is_the_same_error_at_each_gateway(
@@ -175,22 +166,19 @@ async def test_a_response_is_retrieved_by_its_id_at_another_gateway_while_it_run
             return without_ids(await answer.read())
 
     events = response()
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one, path=RESPONSES) as answer:
-                await events_from(answer, 3)
-                async with http.get(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as now:
-                    assert (await now.json())["status"] == "in_progress"
-                running = asyncio.create_task(retrieved())
-                await asyncio.sleep(0)
-                provider.allow()
-                assert await running == b"".join(events[2:])
-            assert await retrieved() == b"".join(events[2:])
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one, path=RESPONSES) as answer:
+            await events_from(answer, 3)
             async with http.get(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as now:
-                assert (await now.json())["status"] == "completed"
-        assert len(provider.requests) == 1
+                assert (await now.json())["status"] == "in_progress"
+            running = asyncio.create_task(retrieved())
+            await asyncio.sleep(0)
+            provider.allow()
+            assert await running == b"".join(events[2:])
+        assert await retrieved() == b"".join(events[2:])
+        async with http.get(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as now:
+            assert (await now.json())["status"] == "completed"
+    assert len(provider.requests) == 1
 
 
 async def test_a_key_that_came_with_another_request_at_another_gateway_is_refused(
@@ -255,33 +243,25 @@ async def test_a_chat_is_refused_to_another_owner_at_another_gateway(
 async def test_an_event_id_of_another_answer_is_refused_at_another_gateway(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one) as answer:
-                await events_from(answer, 3)
-                beyond = "0000000000000001_0000000000000003", "0000000000000000_9999999999999999"
-                for last in beyond:
-                    async with ask(http, other, Last_Event_ID=last) as refused:
-                        assert refused.status == 410
-                async with ask(http, other, Last_Event_ID="none") as refused:
-                    assert refused.status == 400
+    async with held_gateways(origin) as (_provider, one, other), ask(http, one) as answer:
+        await events_from(answer, 3)
+        beyond = "0000000000000001_0000000000000003", "0000000000000000_9999999999999999"
+        for last in beyond:
+            async with ask(http, other, Last_Event_ID=last) as refused:
+                assert refused.status == 410
+        async with ask(http, other, Last_Event_ID="none") as refused:
+            assert refused.status == 400
 
 
 async def test_a_gateway_that_starts_leaves_the_answers_that_another_one_writes(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one) as answer:
-                begun = await events_from(answer, 3)
-                other.kill()
-                other.start()
-                async with ask(http, other) as joined:
-                    begun_there = await read_to(joined, begun)
-                    provider.allow()
-                    assert message(begun_there + await joined.read()) == MESSAGE
-                assert message(begun + await answer.read()) == MESSAGE
+    async with held_gateways(origin) as (provider, one, other), ask(http, one) as answer:
+        begun = await events_from(answer, 3)
+        other.kill()
+        other.start()
+        async with ask(http, other) as joined:
+            begun_there = await read_to(joined, begun)
+            provider.allow()
+            assert message(begun_there + await joined.read()) == MESSAGE
+        assert message(begun + await answer.read()) == MESSAGE

@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.models.answers import response, without_ids
-from tests.models.provider import providing
-from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, read_to, two_gateways
+from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, held_gateways, read_to
 
 if TYPE_CHECKING:
     import aiohttp
@@ -20,78 +19,70 @@ AT_ONCE_S = 1.0
 async def test_a_response_is_cancelled_at_another_gateway(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one, path=RESPONSES) as answer:
-                begun = await events_from(answer, 3)
-                began = time.monotonic()
-                url = f"{other.url}{RESPONSES}/resp_1/cancel"
-                async with http.post(url, headers=KEY) as cancelled:
-                    assert (await cancelled.json())["status"] == "cancelled"
-                await provider.has_left.wait()
-                assert time.monotonic() - began < AT_ONCE_S
-                body = without_ids(begun + await answer.read())
-                assert body.startswith(b"".join(response()[:3]))
-                assert b"response.failed" in body or b"error" in body
-        assert len(provider.requests) == 1
+    async with (
+        held_gateways(origin) as (provider, one, other),
+        ask(http, one, path=RESPONSES) as answer,
+    ):
+        begun = await events_from(answer, 3)
+        began = time.monotonic()
+        url = f"{other.url}{RESPONSES}/resp_1/cancel"
+        async with http.post(url, headers=KEY) as cancelled:
+            assert (await cancelled.json())["status"] == "cancelled"
+        await provider.has_left.wait()
+        assert time.monotonic() - began < AT_ONCE_S
+        body = without_ids(begun + await answer.read())
+        assert body.startswith(b"".join(response()[:3]))
+        assert b"response.failed" in body or b"error" in body
+    assert len(provider.requests) == 1
 
 
 async def test_a_response_in_a_chat_is_cancelled_at_another_gateway_and_the_next_is_not(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
     chat = {"Headgate_Stream": "chat-1"}
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one, "a", path=RESPONSES, **chat) as answer:
-                await events_from(answer, 3)
-                url = f"{other.url}{RESPONSES}/resp_1/cancel"
-                async with http.post(url, headers=KEY) as cancelled:
-                    assert (await cancelled.json())["status"] == "cancelled"
-                await answer.read()
-            provider.allow()
-            async with ask(http, one, "b", path=RESPONSES, **chat) as following:
-                assert without_ids(await following.read()) == b"".join(response())
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one, "a", path=RESPONSES, **chat) as answer:
+            await events_from(answer, 3)
+            url = f"{other.url}{RESPONSES}/resp_1/cancel"
+            async with http.post(url, headers=KEY) as cancelled:
+                assert (await cancelled.json())["status"] == "cancelled"
+            await answer.read()
+        provider.allow()
+        async with ask(http, one, "b", path=RESPONSES, **chat) as following:
+            assert without_ids(await following.read()) == b"".join(response())
 
 
 async def test_the_stream_is_deleted_at_another_gateway_and_the_call_is_stopped(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one) as answer, ask(http, other) as joined:
-                await read_to(joined, await events_from(answer, 3))
-                url = answer.headers["Stream-URL"].replace(one.url, other.url)
-                began = time.monotonic()
-                async with http.delete(url) as deleted:
-                    assert deleted.status == 204
-                await provider.has_left.wait()
-                assert time.monotonic() - began < AT_ONCE_S
-                async with asyncio.timeout(5):
-                    for body in await asyncio.gather(answer.read(), joined.read()):
-                        assert b"answer_deleted" in body
-            provider.allow()
-            async with ask(http, other) as again:
-                assert again.status == 200
-                await again.read()
-        assert len(provider.requests) == 2
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one) as answer, ask(http, other) as joined:
+            await read_to(joined, await events_from(answer, 3))
+            url = answer.headers["Stream-URL"].replace(one.url, other.url)
+            began = time.monotonic()
+            async with http.delete(url) as deleted:
+                assert deleted.status == 204
+            await provider.has_left.wait()
+            assert time.monotonic() - began < AT_ONCE_S
+            async with asyncio.timeout(5):
+                for body in await asyncio.gather(answer.read(), joined.read()):
+                    assert b"answer_deleted" in body
+        provider.allow()
+        async with ask(http, other) as again:
+            assert again.status == 200
+            await again.read()
+    assert len(provider.requests) == 2
 
 
 async def test_a_response_is_deleted_by_its_id_at_another_gateway(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
-            async with ask(http, one, path=RESPONSES) as answer:
-                await events_from(answer, 3)
-                async with http.delete(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as deleted:
-                    assert deleted.status == 200  # passed on, too
-                await provider.has_left.wait()
-                await answer.read()
+    async with (
+        held_gateways(origin) as (provider, one, other),
+        ask(http, one, path=RESPONSES) as answer,
+    ):
+        await events_from(answer, 3)
+        async with http.delete(f"{other.url}{RESPONSES}/resp_1", headers=KEY) as deleted:
+            assert deleted.status == 200  # passed on, too
+        await provider.has_left.wait()
+        await answer.read()
