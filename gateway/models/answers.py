@@ -32,6 +32,7 @@ from gateway.models.shared.claims import Claim, retry_claims
 from gateway.models.shared.followed_answer import FollowedAnswers
 from gateway.models.shared.gateways import Gateways
 from gateway.models.stored import StoredAnswers, stored_answers
+from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -168,12 +169,14 @@ class ModelAnswers:
     ) -> tuple[StreamRecord, StreamEnd | None]:
         """Return what is recorded of a named stream, and its end; nothing if there is none.
 
-        Raises Forbidden if it is not the owner's, StreamClosed.
+        Raises Forbidden if it is not the owner's, StreamClosed, and ClaimLost.
         """
         found = await self.stored.records(name, is_running=is_running)
         end = await self.streams.end(name)
         if end is None:  # a record that is there was left by a deleted stream, or is just begun
             return StreamRecord([], found.stream_id), None
+        if not found.answers and (await record.read_record(self.streams, name)).answers:
+            raise ClaimLost("another gateway has begun the chat between the two looks")
         if not found.answers or found.answers[0].request.owner != owner:
             raise Forbidden(f"the stream {name} is not this caller's: name another one")
         if end.is_closed:
