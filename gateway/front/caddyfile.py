@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.front.sockets import PublicSockets
     from gateway.settings import Settings
 
+LOCALHOST = "localhost"  # no public authority issues a certificate for it
+
 
 def public_caddyfile(settings: Settings, sockets: PublicSockets) -> str:
     """Return the Caddyfile that serves browsers at the public sockets."""
@@ -26,6 +28,13 @@ def public_caddyfile(settings: Settings, sockets: PublicSockets) -> str:
 def private_caddyfile(settings: Settings, sockets: PublicSockets, hosts: Sequence[str]) -> str:
     """Return the Caddyfile that reads the certificates of `hosts`, at a private socket alone."""
     return _caddyfile(settings, sockets, hosts, is_private=True)
+
+
+def hosts_of_own_authority(settings: Settings) -> list[str]:
+    """Return the hosts whose certificates Caddy issues itself, without being reached for it."""
+    if settings.front_acme == OWN_CA:
+        return list(settings.front)
+    return [host for host in settings.front if host == LOCALHOST and not settings.front_acme]
 
 
 def _caddyfile(

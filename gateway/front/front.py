@@ -15,7 +15,11 @@ from headgate.backoff import Backoff
 from gateway.errors import StartError
 from gateway.front.binary import find_caddy
 from gateway.front.caddy_process import LAST_S, CaddyProcess
-from gateway.front.caddyfile import private_caddyfile, public_caddyfile
+from gateway.front.caddyfile import (
+    hosts_of_own_authority,
+    private_caddyfile,
+    public_caddyfile,
+)
 from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from gateway.front.opening import CannotLoadError, load, wait_for_handshakes
 from gateway.front.sockets import open_public, open_upstream
@@ -138,7 +142,7 @@ class Front:
         """Run Caddy until it ends; return how it ended."""
         public = public_caddyfile(self._settings, self._sockets)
         try:
-            hosts = find_hosts_with_certificates(self._folder, self._settings.front, self._clock())
+            hosts = self._hosts_to_wait_for()
             if not hosts:
                 return await self._caddy.run(public, self._serve)
             private = private_caddyfile(self._settings, self._sockets, hosts)
@@ -153,6 +157,12 @@ class Front:
             return f"cannot be started: {error.strerror}"
         except CannotLoadError as error:
             return f"cannot serve at the public sockets: {error}"
+
+    def _hosts_to_wait_for(self) -> list[str]:
+        """Return the hosts that need no certificate by way of the public sockets."""
+        issued = hosts_of_own_authority(self._settings)
+        asked = [host for host in self._settings.front if host not in issued]
+        return issued + find_hosts_with_certificates(self._folder, asked, self._clock())
 
     async def _pause(self, pause_s: float) -> None:
         try:

@@ -1,9 +1,10 @@
 """Open the public sockets to Caddy only once it can finish handshakes.
 
-Caddy reads certificates in the background, after it has begun to accept connections: a client that
-connects in that time gets a TLS alert. So Caddy first serves its hosts at a Unix socket that only
-Headgate can reach. Once handshakes succeed there, Headgate sends it the configuration with the
-public sockets; Caddy keeps its certificates in memory. Until then connections wait in the backlog.
+Caddy reads certificates, and issues those of its own authority, in the background, after it has
+begun to accept connections: a client that connects in that time gets a TLS alert. So Caddy first
+serves its hosts at a Unix socket that only Headgate can reach. Once handshakes succeed there,
+Headgate sends it the configuration with the public sockets; Caddy keeps its certificates in memory.
+Until then connections wait in the backlog.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Certificates are read in milliseconds. One that Caddy cannot use must not keep the ports closed,
-# as an authority asks there before it issues another.
+# Certificates are read or issued in milliseconds. One that Caddy cannot use must not keep the ports
+# closed, as an authority asks there before it issues another.
 LONGEST_PROBE_S = 5.0
 BETWEEN_PROBES_S = 0.005
 # Caddy opens sockets and starts its apps meanwhile, and may wait for requests of its old

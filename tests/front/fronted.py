@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from typing_extensions import override
-
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import ANEW, Headgate
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,13 +50,6 @@ class Fronted(Headgate):
             # A child that is bound to its parent is so to the thread that started it.
             preface=ANEW,
         )
-
-    @override
-    def start(self) -> Headgate:
-        """Start, and wait until Caddy has issued the first certificate."""
-        super().start()
-        wait_until(lambda: self.ask("/").status != 0, "the front answers", self.output)
-        return self
 
     @property
     def front(self) -> str:
