@@ -42,7 +42,11 @@ FUNCTIONS = 14  # of the profile
 LOGS = ("memory:", "file:")
 # Milliseconds until a provider's head. Those of real models are hundreds, in which Headgate has
 # time to create the streams.
-FIRST_LOADS = {"one call at a time": 0, "one call at a time, a head after 50 ms": 50}
+FIRST_LOADS: dict[str, dict[str, object]] = {
+    "one call at a time": {"wait_ms": 0, "is_as_sent": False},
+    "as an SDK sends it, with a key": {"wait_ms": 0, "is_as_sent": True},
+    "the same, a head after 50 ms": {"wait_ms": 50, "is_as_sent": True},
+}
 ANSWERS_TTL_S = 3600
 # Imports and what they do.
 _OF_THE_START = re.compile(
@@ -70,7 +74,7 @@ class ModelGateway(HeadgateServer):
         preface = on_core(SERVER_CORE)
         if profile is not None:
             preface += (sys.executable, "-m", "cProfile", "-o", str(profile))
-        environment = {"HEADGATE_MODELS": json.dumps([model])}
+        environment = {"HEADGATE_MODELS": json.dumps([model]), "HEADGATE_LOG_REQUESTS": "info"}
         super().__init__(origin, environment=environment, preface=preface)
         self.label = f"headgate {log}"
         self._provider: Process | None = None
@@ -126,10 +130,10 @@ def bench_first(plan: Plan) -> Section:
     calls = plan.milliseconds // 2
 
     def measure(server: ModelGateway) -> Iterator[tuple[str, Figures]]:
-        for load, wait_ms in FIRST_LOADS.items():
+        for load, how in FIRST_LOADS.items():
             await_quiet()
             targets = [server.direct, server.through]
-            yield load, server.load("first", targets, calls=calls, wait_ms=wait_ms)
+            yield load, server.load("first", targets, calls=calls, **how)
 
     found = medians(plan, [partial(ModelGateway, log) for log in LOGS], measure)
     return Section(
