@@ -53,4 +53,5 @@ def test_many_answers_come_on_kept_connections(provider: int) -> None:
 
 def test_the_first_token_of_two_equal_targets_comes_alike(provider: int) -> None:
     figures = load("first", provider, provider, calls=50, wait_ms=10, is_as_sent=True)
-    assert min(figures["p50_ms"], figures["direct_p50_ms"]) >= 10
+    # uvloop's timers count whole milliseconds, and may end in the midst of the last.
+    assert min(figures["p50_ms"], figures["direct_p50_ms"]) > 9
