@@ -35,6 +35,7 @@ from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.imports import import_function
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
+from gateway.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.views.route_views import RouteViews
@@ -180,8 +181,7 @@ def hosted_route(
     if log.documents is not None:
         hosted.subscriptions = RouteSubscriptions(
             route.prefix,
-            hosted.table,
-            hosted.appender,
+            HostedStreams(hosted.table, hosted.appender),
             log.documents,
             _subscription_rules(settings),
             shared.clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
-from gateway.protocol.streams.offsets import BEGINNING, parse_offset
+from gateway.protocol.streams.offsets import BEGINNING
 from gateway.subscriptions.configuration import invalid, json_object
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.patterns import stream_name
@@ -13,6 +13,7 @@ from gateway.subscriptions.patterns import stream_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.subscriptions.streams.contract import Position
     from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd, StreamLink
 
 
@@ -29,7 +30,7 @@ class CursorChange(NamedTuple):
     """The move of a cursor that was found to be valid."""
 
     link: StreamLink
-    position: int
+    position: Position
     is_closed: bool
 
 
@@ -69,11 +70,11 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
     if link is None or state is None:
         raise _invalid_offset("an ack names a stream that the subscription is not linked to")
     try:
-        position = parse_offset(offset if isinstance(offset, str) else "", "offset").position
-    except BadRequest:
-        raise _invalid_offset("an ack has an offset that is none of its stream") from None
-    if state.offset(position) != offset:
-        raise _invalid_offset("an ack has an offset of another stream at this path")
+        position = state.position(offset if isinstance(offset, str) else "")
+    except BadRequest as refusal:
+        raise _invalid_offset(
+            f"an ack has an offset that is none of its stream: {refusal.detail}"
+        ) from None
     if position < link.position:
         raise _invalid_offset("an ack is behind what was acknowledged before")
     if position > state.tail:
@@ -94,7 +95,7 @@ def moves_to(
     return moves
 
 
-def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: int) -> bool:
+def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: Position) -> bool:
     """Return whether an ack covers the closing of a stream: only one that its wake has told."""
     return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail
 

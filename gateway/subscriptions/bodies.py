@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.protocol.streams.offsets import BEGINNING
-from gateway.subscriptions.subscription import SnapshotEnd, beginning
+from gateway.subscriptions.subscription import SnapshotEnd
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -91,7 +91,7 @@ def stream_info(link: StreamLink) -> dict[str, Any]:
 def acked_offset(link: StreamLink) -> str:
     """Return the offset of a cursor; `-1` is the beginning of a stream that is not forked."""
     state = link.stream.state
-    if state is None or (link.position == 0 and beginning(state) == 0):
+    if state is None or (link.position == 0 and state.beginning == 0):
         return BEGINNING
     return state.offset(link.position)
 

@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.contract import listing_of
 from gateway.protocol.http.paths import RESERVED
 from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
@@ -23,18 +22,14 @@ from gateway.subscriptions.wakes import Wakes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
-    from gateway.protocol.streams.state import Change, StreamState
-    from gateway.streams.appender import Appender
-    from gateway.streams.stream_table import StreamTable
     from gateway.subscriptions.rows import LoadedSubscription
+    from gateway.subscriptions.streams.contract import StreamChange, StreamSource
     from gateway.subscriptions.subscription import DurableSubscription
     from gateway.telemetry.metrics import Sample
-
-STREAMS_AT_ONCE = 500  # of one page of the log's list
 
 
 class SubscriptionRules(NamedTuple):
@@ -49,11 +44,10 @@ class SubscriptionRules(NamedTuple):
 class RouteSubscriptions:
     """The subscriptions of one route."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a route that they depend on
+    def __init__(
         self,
         prefix: str,
-        table: StreamTable,
-        appender: Appender,
+        streams: StreamSource,
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
@@ -61,16 +55,16 @@ class RouteSubscriptions:
     ) -> None:
         """`guard` returns the present guard of the route."""
         self.prefix = prefix
-        self.table = table
+        self.streams = streams
         self.rules = rules
         self.clock = clock
         self.guard = guard
         self.by_id: dict[str, DurableSubscription] = {}
         self.keys = KeyRing(documents.private_folder)
-        self.rows = SubscriptionRows(documents)
+        self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         self.membership = Membership(rules.max_subscription_streams)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
-        self.deliveries = Deliveries(self.rows, self.keys, client, appender, self, clock)
+        self.deliveries = Deliveries(self.rows, self.keys, client, streams, self, clock)
         self.wakes = Wakes(self.rows, clock, self.deliveries.queue)
         self.deliveries.report_to(self.wakes)
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
@@ -95,7 +89,7 @@ class RouteSubscriptions:
 
     # What changes
 
-    def on_change(self, change: Change) -> None:
+    def on_change(self, change: StreamChange) -> None:
         """Take a committed change of a stream; called before its client gets the answer."""
         try:
             for link in self.membership.on_change(change):
@@ -113,7 +107,7 @@ class RouteSubscriptions:
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
-        self.table.observer = self.on_change
+        self.streams.observe(self.on_change)
 
     def discard(self, subscription: DurableSubscription) -> None:
         """Forget a subscription, and its rows."""
@@ -126,7 +120,7 @@ class RouteSubscriptions:
             if not self.wake_streams[path]:
                 del self.wake_streams[path]
         if not self.by_id:
-            self.table.observer = None
+            self.streams.observe(None)
 
     # As a part of the route
 
@@ -166,21 +160,9 @@ class RouteSubscriptions:
 
         Raises LogUnavailable.
         """
-        async for state in self.states(""):
+        async for state in self.streams.states(""):
             for subscription in self.membership.found(state):
                 self.membership.match(subscription, state.path, None)
-
-    async def states(self, beginning: str) -> AsyncIterator[StreamState]:
-        """Yield the streams whose names have this beginning, page by page, in turns."""
-        listing, after = listing_of(self.table.log), ""
-        while True:
-            page = await listing.page(beginning, after, STREAMS_AT_ONCE)
-            for state in page.states:
-                yield state
-            if page.after is None:
-                return
-            after = page.after
-            await asyncio.sleep(0)
 
     def prune(self, subscription: DurableSubscription) -> None:
         """Drop the oldest cursors of removed streams."""
@@ -198,7 +180,7 @@ class RouteSubscriptions:
 
     async def close(self) -> None:
         """End deliveries, and write what is marked."""
-        self.table.observer = None
+        self.streams.observe(None)
         self.wakes.close()
         await self.deliveries.close()
         await self.rows.settle()

@@ -10,7 +10,7 @@ from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, Strea
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.subscriptions.subscription import DurableSubscription
 
 MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
@@ -95,12 +95,12 @@ class Membership:
         if not stream.links:
             self._streams.pop(stream.path, None)
 
-    def state_of(self, path: str) -> StreamState | None:
+    def state_of(self, path: str) -> StreamView | None:
         """Return the state of a linked stream; None for others."""
         stream = self._streams.get(path)
         return None if stream is None else stream.state
 
-    def found(self, state: StreamState) -> list[DurableSubscription]:
+    def found(self, state: StreamView) -> list[DurableSubscription]:
         """Take the state of a stream that a list has; return what matches and has no cursor yet.
 
         A removed stream, and a state that is older than the known one, are left out.
@@ -124,7 +124,7 @@ class Membership:
         return link is not None and link.is_glob
 
     def match(
-        self, subscription: DurableSubscription, path: str, position: int | None
+        self, subscription: DurableSubscription, path: str, position: Position | None
     ) -> StreamLink | None:
         """Link a stream that the pattern matches, and that exists; return None if it must not be.
 
@@ -149,7 +149,7 @@ class Membership:
         subscription.note(link)
         return link
 
-    def on_change(self, change: Change) -> Sequence[StreamLink]:
+    def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
         """Apply a committed change; return the links of its stream."""
         state = change.state
         stream = self._streams.get(state.path)
@@ -180,7 +180,7 @@ class Membership:
         self._unlinked.add(path)
 
     @staticmethod
-    def _take(stream: LinkedStream, state: StreamState) -> None:
+    def _take(stream: LinkedStream, state: StreamView) -> None:
         stream.state = state
         for link in stream.links:
             if link.subscription.links.get(stream.path) is not link:
@@ -217,7 +217,7 @@ class Membership:
         return link
 
 
-def _start(change: Change) -> int:
+def _start(change: StreamChange) -> Position:
     """Return the position of a stream's tail before a change."""
     return (
         change.records[0].end - len(change.records[0].data) if change.records else change.state.tail

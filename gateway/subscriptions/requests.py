@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import BadRequest, DestinationRefused, HeadgateError
+from gateway.errors import BadRequest, DestinationRefused
 from gateway.subscriptions import bodies
 from gateway.subscriptions.acknowledgements import parse_acknowledgement
 from gateway.subscriptions.configuration import invalid, json_object
@@ -20,7 +20,6 @@ from gateway.subscriptions.subscription import DurableSubscription
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import StreamState
     from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
@@ -129,7 +128,7 @@ class SubscriptionRequests:
         pattern = made.configuration.parsed_pattern
         if pattern is None:
             return
-        async for state in engine.states(pattern.beginning):
+        async for state in engine.streams.states(pattern.beginning):
             if made not in engine.membership.found(state):
                 continue
             known = engine.membership.state_of(state.path) or state
@@ -152,7 +151,7 @@ class SubscriptionRequests:
                 raise self._limited(
                     "max_subscription_streams", engine.rules.max_subscription_streams
                 )
-            state = engine.membership.state_of(name) or await self._state(name)
+            state = engine.membership.state_of(name) or await engine.streams.state(name)
             link = engine.membership.link(subscription, name)
             link.is_explicit = True
             if not is_known and state is not None:
@@ -161,15 +160,6 @@ class SubscriptionRequests:
                 link.acknowledge(state.tail, is_closed=state.closed)
             subscription.note(link)
             engine.rows.mark_link(link)
-
-    async def _state(self, name: str) -> StreamState | None:
-        """Return the state of a stream that a client may use, or None."""
-        table = self._engine.table
-        active = await table.load(name)
-        try:
-            return table.present(active)
-        except HeadgateError:
-            return None
 
     def _check_cycles(self, subscription: DurableSubscription) -> None:
         """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
@@ -198,7 +188,7 @@ class SubscriptionRequests:
                 "jwks_url": self._engine.url("jwks.json") or "",
             }
         steps = bodies.description(subscription, signing)
-        return await self._engine.table.turns.run(steps)
+        return await self._engine.streams.turns.run(steps)
 
     async def delete(self, subscription_id: str) -> None:
         """Delete a subscription, if there is one."""

@@ -46,8 +46,10 @@ class LoadedSubscription(msgspec.Struct):
 class SubscriptionRows:
     """The rows of a route's subscriptions. What is marked is written soon, and in one go."""
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: Documents, *, derives_links: bool = True) -> None:
+        """With `derives_links` a restart finds the streams that patterns match by a list."""
         self._documents = documents
+        self._derives_links = derives_links
         self._dirty: dict[str, Callable[[], bytes] | None] = {}
         self._waiter: asyncio.Future[None] | None = None  # of the flush that follows
         self._task: asyncio.Task[None] | None = None
@@ -64,7 +66,7 @@ class SubscriptionRows:
         if link.subscription.phase == "removed":
             return
         name = _name(_CURSOR, link.subscription.id, link.stream.path)
-        is_derived = not link.is_stored and not link.is_explicit
+        is_derived = self._derives_links and not link.is_stored and not link.is_explicit
         self._put(name, None if is_derived else lambda: msgspec.json.encode(link.row))
 
     def mark_configuration(self, subscription: DurableSubscription) -> None:

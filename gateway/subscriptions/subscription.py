@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from gateway.protocol.streams.state import StreamState
+from gateway.subscriptions.streams.contract import Position, StreamView
 
 if TYPE_CHECKING:
     from gateway.subscriptions.configuration import SubscriptionConfiguration
@@ -23,7 +23,7 @@ class CursorRow(msgspec.Struct, frozen=True, array_like=True):
     """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
 
     stream_id: int | None
-    position: int
+    position: int | str
     is_closed: bool
     is_explicit: bool
 
@@ -70,7 +70,7 @@ class SnapshotEnd(NamedTuple):
     """The end of a stream as a wake has told it."""
 
     stream_id: int
-    tail: int
+    tail: Position
     is_closed: bool
 
 
@@ -82,7 +82,7 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     """
 
     path: str
-    state: StreamState | None = None
+    state: StreamView | None = None
     links: tuple[StreamLink, ...] = ()
 
 
@@ -96,7 +96,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     subscription: DurableSubscription
     stream: LinkedStream
     stream_id: int | None = None
-    position: int = 0
+    position: Position = 0
     is_explicit: bool = False
     is_glob: bool = False
     is_closed: bool = False
@@ -111,15 +111,15 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
             state.tail > self.position or (state.closed and not self.is_closed)
         )
 
-    def start_cursor(self, state: StreamState, position: int | None = None) -> None:
+    def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
         self.is_recreated = self.is_stored
         self.stream_id = state.stream_id
-        self.position = beginning(state) if position is None else position
+        self.position = state.beginning if position is None else position
         self.is_closed = False
         self.is_stored = False
 
-    def acknowledge(self, position: int, *, is_closed: bool) -> None:
+    def acknowledge(self, position: Position, *, is_closed: bool) -> None:
         """Move the cursor."""
         self.position = position
         self.is_closed = self.is_closed or is_closed
@@ -185,8 +185,3 @@ class DurableSubscription:
             self.pending[link.stream.path] = link
         else:
             self.pending.pop(link.stream.path, None)
-
-
-def beginning(state: StreamState) -> int:
-    """Return the position from which a stream's own data begin: a fork's at its fork point."""
-    return state.lineage[-1].end if state.lineage else 0

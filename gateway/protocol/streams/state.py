@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.errors import BadRequest
 from gateway.protocol.http.trace_context import TraceContext
-from gateway.protocol.streams.offsets import format_offset
+from gateway.protocol.streams.offsets import format_offset, parse_offset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -148,6 +149,18 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             if position <= epoch.end:
                 return format_offset(epoch.generation, position)
         return format_offset(self.generation, position)
+
+    def position(self, offset: str) -> int:
+        """Return the position of an offset. Raises BadRequest for one of another stream."""
+        position = parse_offset(offset, "offset").position
+        if self.offset(position) != offset:
+            raise BadRequest("it is one of another stream at this path")
+        return position
+
+    @property
+    def beginning(self) -> int:
+        """The position from which its own data begin: a fork's at its fork point."""
+        return self.lineage[-1].end if self.lineage else 0
 
     @property
     def size(self) -> int:

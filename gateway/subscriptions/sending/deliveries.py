@@ -14,8 +14,6 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gateway.errors import HeadgateError
-from gateway.later import Later
-from gateway.protocol.requests import Append
 from gateway.subscriptions.bodies import snapshot
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
 from gateway.telemetry.logs import log
@@ -23,11 +21,10 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.protocol.appends import AppendOutcome
-    from gateway.streams.appender import Appender
     from gateway.subscriptions.rows import SubscriptionRows
     from gateway.subscriptions.sending.signing import KeyRing
     from gateway.subscriptions.sending.webhooks import WebhookClient
+    from gateway.subscriptions.streams.contract import StreamSource
     from gateway.subscriptions.subscription import DurableSubscription, Wake
     from gateway.subscriptions.wakes import Wakes
 
@@ -54,14 +51,14 @@ class Deliveries:
         rows: SubscriptionRows,
         keys: KeyRing,
         client: WebhookClient,
-        appender: Appender,
+        streams: StreamSource,
         place: PublicPlace,
         clock: Callable[[], float],
     ) -> None:
         self._rows = rows
         self._keys = keys
         self.client = client
-        self._appender = appender
+        self._streams = streams
         self._place = place
         self._clock = clock
         self._wakes: Wakes
@@ -191,12 +188,12 @@ class Deliveries:
             "generation": subscription.delivery.generation,
             "ts": int(self._clock() * 1000),
         }
-        append = Append(msgspec.json.encode(event), "application/json", None, None, False)
-        outcome: Later[AppendOutcome | HeadgateError] = Later()
-        self._appender.submit(stream, append, outcome.set_result)
-        result = await outcome
-        if isinstance(result, HeadgateError):
-            raise DeliveryFailed(f"the wake stream {stream} cannot be written: {result.detail}")
+        try:
+            await self._streams.append(stream, msgspec.json.encode(event))
+        except HeadgateError as error:
+            raise DeliveryFailed(
+                f"the wake stream {stream} cannot be written: {error.detail}"
+            ) from None
         if subscription.delivery.wake is wake and wake.holder is None:
             self._wakes.announced(subscription, wake)
 

@@ -1,0 +1,116 @@
+"""The contract of a route's streams: all that subscriptions need to know of them.
+
+The streams are those of a log of our own, or of another server whose changes are looked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gateway.turns import Turns
+
+
+# A place in a stream: a number in our own log, elsewhere the text of an offset. Those of one stream
+# sort as its data do.
+Position: TypeAlias = Any
+OtherView: TypeAlias = Any  # of the same kind of streams
+
+
+class StreamView(Protocol):
+    """A stream at one moment. `stream_id` is another one for each stream at a path."""
+
+    @property
+    def path(self) -> str:
+        """The name below the prefix of the route."""
+
+    @property
+    def stream_id(self) -> int:
+        """The number of this incarnation."""
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change."""
+
+    @property
+    def tail(self) -> Position:
+        """The position of the end."""
+
+    @property
+    def first(self) -> Position:
+        """The position of what is still kept."""
+
+    @property
+    def beginning(self) -> Position:
+        """The position from which the stream's own data begin."""
+
+    @property
+    def closed(self) -> bool:
+        """True if nothing follows the tail any more."""
+
+    @property
+    def soft_deleted(self) -> bool:
+        """True if the stream was deleted, and is kept for its forks."""
+
+    def is_along(self, other: OtherView, /) -> bool:
+        """Return whether both are of one history, so that the higher version is later."""
+
+    def offset(self, position: Position, /) -> str:
+        """Return the offset of a position, as clients have it."""
+
+    def position(self, offset: str, /) -> Position:
+        """Return the position of an offset of this incarnation. Raises BadRequest for others."""
+
+
+class RecordView(Protocol):
+    """A part of an append."""
+
+    @property
+    def end(self) -> Position:
+        """The position behind it."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+
+
+class StreamChange(Protocol):
+    """A change of a stream. `expected` is None for a stream that was created."""
+
+    @property
+    def state(self) -> StreamView:
+        """The stream after the change."""
+
+    @property
+    def expected(self) -> int | None:
+        """The version before the change."""
+
+    @property
+    def removes(self) -> bool:
+        """True if the stream is gone."""
+
+    @property
+    def records(self) -> Sequence[RecordView]:
+        """The appended data, as far as they are known."""
+
+
+class StreamSource(Protocol):
+    """The streams of a route, for its subscriptions. Every `async` method raises HeadgateError."""
+
+    # True if all streams can be listed. Otherwise those that are linked have to be stored.
+    is_listed: bool
+    turns: Turns
+
+    def observe(self, on_change: Callable[[StreamChange], None] | None) -> None:
+        """Notify `on_change` of each change, before the client that made it gets an answer."""
+
+    def states(self, beginning: str) -> AsyncIterator[StreamView]:
+        """Yield the streams whose names have this beginning; none where they are not listed."""
+
+    async def state(self, name: str) -> StreamView | None:
+        """Return a stream that clients may use, as it is now; None if there is none."""
+
+    async def append(self, name: str, event: bytes) -> None:
+        """Append a JSON message to a stream."""
