@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
-from aiohttp import web
 
-from gateway.subscriptions.sending import webhooks
 from gateway.subscriptions.wakes import PATIENCE_S, pause_s
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.support.waiting import until
 
 DONE = {"done": True}
 
@@ -109,95 +103,6 @@ async def test_a_receiver_that_is_done_without_an_ack_is_woken_behind_a_pause() 
             assert len(at.wakes) == number
             gateway.pass_time(5.0)
         assert (await at.wake(4))["generation"] == 4
-
-
-async def redirected(_call: web.Request) -> web.StreamResponse:
-    """Lead elsewhere."""
-    return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/elsewhere"})
-
-
-async def endless(call: web.Request) -> web.StreamResponse:
-    """Answer without an end."""
-    response = web.StreamResponse()
-    await response.prepare(call)
-    while True:
-        await response.write(b"x" * 65536)
-
-
-async def broken_off(call: web.Request) -> web.StreamResponse:
-    """Close the connection in place of an answer."""
-    assert call.transport is not None
-    call.transport.abort()
-    raise ConnectionResetError
-
-
-async def many_fields(_call: web.Request) -> web.StreamResponse:
-    """Answer with 10,000 header fields."""
-    return web.Response(headers={f"X-{number}": "x" for number in range(10_000)})
-
-
-async def long_field(_call: web.Request) -> web.StreamResponse:
-    """Answer with a header field of a megabyte."""
-    return web.Response(headers={"X-Long": "x" * (1 << 20)})
-
-
-HOSTILE = {
-    "redirect": (redirected, "the receiver answered 307"),
-    "breaks-off": (broken_off, "cannot be reached"),
-    "many-fields": (many_fields, "cannot be reached"),
-    "long-field": (long_field, "cannot be reached"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-async def test_a_hostile_receiver_fails_and_holds_nothing(kind: str) -> None:
-    respond, reason = HOSTILE[kind]
-    async with subscribed() as gateway, receiver(respond=respond) as at:
-        await gateway.webhook("s", at, pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        await at.wake()
-        await gateway.quiet()
-        assert reason in (await gateway.ask("GET", "s"))[1]["last_error"]
-        assert len(at.wakes) == 1
-
-
-async def test_an_endless_answer_is_cut_off_and_counts_as_accepted() -> None:
-    async with subscribed() as gateway, receiver(respond=endless) as at:
-        await gateway.webhook("s", at, pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        await at.wake()
-        await gateway.quiet()
-        assert (await gateway.ask("GET", "s"))[1]["status"] == "active"
-
-
-@pytest.fixture
-def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let receivers have half a second in place of ten."""
-    monkeypatch.setattr(webhooks, "CALL_S", 0.5)
-
-
-@pytest.mark.usefixtures("_short_calls")
-async def test_slow_receivers_time_out_and_do_not_delay_others() -> None:
-    release = asyncio.Event()
-
-    async def slow(_call: web.Request) -> web.StreamResponse:
-        await release.wait()
-        return web.Response()
-
-    async with subscribed() as gateway, receiver(respond=slow) as at, receiver(answer=DONE) as good:
-        for number in range(40):
-            await gateway.webhook(f"slow{number}", at, pattern="*")
-        await gateway.webhook("good", good, pattern="*")
-        began = time.monotonic()
-        await gateway.create("a", body=b'{"n":1}')
-        await good.wake()
-        assert time.monotonic() - began < 0.5
-        assert len(at.wakes) <= 8
-        await until(lambda: len(at.wakes) == 40)
-        await gateway.quiet()
-        _, told = await gateway.ask("GET", "slow0")
-        assert "did not answer within" in told["last_error"]
-        release.set()
 
 
 async def test_a_deleted_subscription_is_called_no_more() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import pytest
+from aiohttp import web
 
 from gateway.errors import DestinationRefused
 from gateway.protocol.http.destinations import destination_of
@@ -11,45 +15,49 @@ from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import DeliveryFailed, WebhookClient, WebhookHosts
+from tests.protocol.urls_inside import ADDRESSES, URLS
 from tests.subscriptions.receivers import receiver, subscribed
 
-REFUSED = [
-    "http://example.com/hook",
-    "ftp://example.com/hook",
-    "https://",
-    "https://user:secret@example.com/",
-    "https://example.com:22/",
-    "https://example.com:4439/",
-    "https://10.0.0.1/hook",
-    "http://10.0.0.1/hook",
-    "https://192.168.1.1/",
-    "https://172.16.0.1/",
-    "https://169.254.169.254/latest/meta-data",
-    "https://100.64.0.1/",
-    "https://127.0.0.1/",
-    "https://localhost/",
-    "https://0.0.0.0/",
-    "https://[::1]/",
-    "http://[::1]/",
-    "https://[::ffff:10.0.0.1]/",
-    "https://[fe80::1]/",
-    "https://[fd00:ec2::254]/",
-    "https://0x7f.1/",
-    "https://2130706433/",
-    "http://127.0.0.1.example.com/",
-    "http://localhost.example.com/",
-    "https://example.com\\@10.0.0.1/",
-    "javascript:alert(1)",
-]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# What every client of URLs must refuse, here as https, and what is refused to webhooks alone.
+REFUSED = {name: url.replace("http:", "https:", 1) for name, url in URLS.items()} | {
+    "http to a public host": "http://example.com/hook",
+    "http to a public address": "http://8.8.8.8/hook",
+    "http to a private address": "http://10.0.0.1/hook",
+    "http to loopback in IPv6": "http://[::1]/",
+    "http to loopback mapped into IPv6": "http://[::ffff:127.0.0.1]/",
+    "http to a name that begins as loopback": "http://127.0.0.1.example.com/",
+    "http to a name below localhost": "http://localhost.example.com/",
+    "http to a name that ends as localhost": "http://example.localhost/",
+    "http to loopback as a number": "http://2130706433/",
+    "https to localhost": "https://localhost/",
+    "https to localhost with a dot": "https://localhost./",
+    "the port of SSH": "https://example.com:22/",
+    "the port of Redis": "https://example.com:6379/",
+    "the port of the console": "https://example.com:4439/",
+    "the port of http": "https://example.com:80/",
+    "no https": "javascript:alert(1)",
+    "data": "data:text/plain,x",
+    "a path": "/hook",
+}
 
 
-@pytest.mark.parametrize("url", REFUSED)
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
 async def test_an_unsafe_url_is_refused_when_the_subscription_is_created(url: str) -> None:
     async with subscribed() as gateway:
         document = {"type": "webhook", "pattern": "a", "webhook": {"url": url}}
         status, told = await gateway.ask("PUT", "s", document)
         assert (status, told["error"]["code"]) == (400, "WEBHOOK_URL_REJECTED")
         assert (await gateway.ask("GET", "s"))[0] == 404
+
+
+@pytest.mark.parametrize("url", [None, "", 7, ["https://example.com/"], {"url": "x"}])
+async def test_a_url_that_is_no_text_is_refused(url: object) -> None:
+    async with subscribed() as gateway:
+        document = {"type": "webhook", "pattern": "a", "webhook": {"url": url}}
+        assert (await gateway.ask("PUT", "s", document))[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -82,22 +90,87 @@ async def test_the_address_is_judged_at_each_connection_and_not_only_at_the_crea
         assert at.wakes == []
 
 
-@pytest.mark.parametrize("address", ["10.0.0.7", "127.0.0.1", "169.254.169.254", "::ffff:10.0.0.7"])
-async def test_a_name_that_leads_inside_is_not_called(address: str) -> None:
-    looked_up: list[str] = []
+# Addresses of a name as it is looked up for a connection, beside those that nobody connects to.
+FOUND_INSIDE = ADDRESSES | {
+    "loopback, not its first address": "127.8.9.10",
+    "loopback mapped into IPv6": "::ffff:127.0.0.1",
+    "unspecified": "0.0.0.0",
+    "unspecified in IPv6": "::",
+    "private of 10": "10.0.0.7",
+    "private of 172.16": "172.16.0.1",
+    "shared (CGNAT)": "100.64.0.1",
+    "link-local": "169.254.1.1",
+    "link-local in IPv6": "fe80::1",
+    "metadata in IPv6": "fd00:ec2::254",
+    "metadata in a shared network": "100.100.100.200",
+    "metadata at a public address": "168.63.129.16",
+    "6to4": "2002:a00:1::",
+    "Teredo": "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "ISATAP of a private address": "2a00:1450::5efe:10.0.0.1",
+    "IPv4-compatible": "::10.0.0.1",
+    "documentation": "192.0.2.1",
+    "benchmarking": "198.18.0.1",
+    "broadcast": "255.255.255.255",
+    "site-local": "fec0::1",
+}
 
-    async def look_up(host: str, _port: int, _family: object) -> list[str]:
-        looked_up.append(host)
-        return ["8.8.8.8", address]
 
+class Names:
+    """A resolver that has the next answer for each look-up; the last one stays."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers = list(answers)
+        self.looked_up: list[str] = []
+
+    async def look_up(self, host: str, _port: int, _family: object) -> list[str]:
+        """Return the next addresses."""
+        self.looked_up.append(host)
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+@contextlib.asynccontextmanager
+async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
+    """A client that looks names up so, and may call this machine."""
     keys = KeyRing(None)
     keys.prepare(0.0)
-    client = WebhookClient(keys, loopback=True, look_up=look_up)
-    client.check("https://rebinds.example/hook")
-    with pytest.raises(DeliveryFailed, match="not public"):
-        await client.call("https://rebinds.example/hook", b"{}", 0.0)
-    await client.close()
-    assert looked_up == ["rebinds.example"]
+    client = WebhookClient(keys, loopback=True, look_up=names.look_up)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("others", [[], ["8.8.8.8"]], ids=["alone", "behind-a-public-one"])
+@pytest.mark.parametrize("address", FOUND_INSIDE.values(), ids=FOUND_INSIDE)
+async def test_a_name_that_leads_inside_is_not_called(address: str, others: list[str]) -> None:
+    names = Names([*others, address])
+    async with client_of(names) as client:
+        client.check("https://rebinds.example/hook")
+        with pytest.raises(DeliveryFailed, match="not public"):
+            await client.call("https://rebinds.example/hook", b"{}", 0.0)
+    assert names.looked_up == ["rebinds.example"]
+
+
+async def test_a_name_whose_address_changes_between_two_calls_is_judged_again() -> None:
+    async def closes(_call: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"Connection": "close"})
+
+    names = Names(["127.0.0.1"], ["10.0.0.7"])
+    async with receiver(respond=closes) as at, client_of(names) as client:
+        url = at.url.replace("127.0.0.1", "localhost")
+        assert await client.call(url, b"{}", 0.0) is False
+        with pytest.raises(DeliveryFailed, match="not public"):
+            await client.call(url, b"{}", 0.0)
+    assert len(at.wakes) == 1
+    assert names.looked_up == ["localhost", "localhost"]
+
+
+async def test_a_name_is_looked_up_once_for_a_connection_and_never_between() -> None:
+    names = Names(["127.0.0.1"], ["10.0.0.7"])
+    async with receiver() as at, client_of(names) as client:
+        for _ in range(3):
+            await client.call(at.url.replace("127.0.0.1", "localhost"), b"{}", 0.0)
+    assert (len(at.wakes), names.looked_up) == (3, ["localhost"])
 
 
 @pytest.mark.parametrize(

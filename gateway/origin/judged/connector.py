@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientConnectorError, TCPConnector
+from aiohttp import ClientConnectorError, ClientPayloadError, TCPConnector
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from typing_extensions import override
 
 from gateway.errors import DestinationRefused
@@ -84,6 +86,32 @@ class JudgedResolver(AbstractResolver):
         """Do nothing: the lookups are the system's."""
 
 
+class CutOffConnection(ResponseHandler):
+    """A connection that is closed once a response has more bytes than so many on the wire.
+
+    The client library bounds header fields and waits for whoever reads a body. But what is neither
+    has no bound: interim responses, and the extensions of chunks.
+    """
+
+    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._most = self._left = most
+
+    @override
+    def set_response_params(self, **params: Any) -> None:
+        self._left = self._most
+        super().set_response_params(**params)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left >= 0:
+            super().data_received(data)
+        elif self.transport is not None:
+            self.transport.abort()
+            self.set_exception(ClientPayloadError("the response is too long"))
+
+
 class JudgedConnector(TCPConnector):
     """A connector that judges the address of each new connection, also after a redirect.
 
@@ -97,8 +125,12 @@ class JudgedConnector(TCPConnector):
         limit: int = 0,
         keepalive_timeout: float = KEEP_ALIVE_S,
         look_up: LookUp = addresses_of,
+        longest_response: int | None = None,
     ) -> None:
-        """Open up to `limit` connections at once, 0 for any number; each looks its name up."""
+        """Open up to `limit` connections at once, 0 for any number; each looks its name up.
+
+        A response has up to `longest_response` bytes with everything that is around its body.
+        """
         super().__init__(
             resolver=JudgedResolver(hosts, look_up),
             use_dns_cache=False,
@@ -106,6 +138,8 @@ class JudgedConnector(TCPConnector):
             keepalive_timeout=keepalive_timeout,
         )
         self._allowed = hosts
+        if longest_response is not None:
+            self._factory = partial(CutOffConnection, longest_response, self._loop)  # type: ignore[assignment] # a subclass
 
     @override
     async def connect(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
 LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14
+# Bytes of a whole response, with what is around its body: 128 header fields may have so many.
+LONGEST_ON_THE_WIRE = 1 << 20
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
 
 
@@ -120,7 +122,9 @@ class WebhookClient:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=JudgedConnector(self._hosts, look_up=self._look_up),
+                connector=JudgedConnector(
+                    self._hosts, look_up=self._look_up, longest_response=LONGEST_ON_THE_WIRE
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,

@@ -1,0 +1,329 @@
+"""Receivers that send what none should: each call ends, and nothing of it is held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.subscriptions.sending import webhooks
+from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+OK = b"HTTP/1.1 200 OK\r\n"
+DONE = b'{"done":true}'
+# A receiver gets no further than this: what is read of a response, and buffers of two sockets.
+MOST_TAKEN = webhooks.LONGEST_ON_THE_WIRE + (8 << 20)
+CALL_S = 0.5  # in place of ten seconds
+
+
+class RawReceiver:
+    """A receiver of bytes on loopback that plays one answer to each connection."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self.url = ""
+        self.calls = 0
+        self.open = 0
+        self.sent = 0  # bytes that the gateway has let it send
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read a request, and play the answer until the connection ends."""
+        self.calls += 1
+        self.open += 1
+        write = writer.write
+
+        def counted(data: bytes) -> None:
+            self.sent += len(data)
+            write(data)
+
+        writer.write = counted  # type: ignore[method-assign, assignment] # this one counts
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self._play(reader, writer)
+                await reader.read()  # the end of the connection
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def raw_receiver(play: Play) -> AsyncIterator[RawReceiver]:
+    made = RawReceiver(play)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    async with server:
+        yield made
+
+
+def says(data: bytes, *, closes: bool = True) -> Play:
+    """Answer a request with these bytes."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(data)
+        await writer.drain()
+        if closes:
+            writer.close()
+
+    return play
+
+
+def repeats(head: bytes, part: bytes, pause_s: float = 0.0) -> Play:
+    """Answer a request with a beginning and a part that comes again and again, without an end."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        while not reader.at_eof():
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+
+    return play
+
+
+async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection within the answer."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(OK + b"Content-Length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def closes_at_once(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close the connection before the request is read."""
+    writer.close()
+
+
+async def speaks_first(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send what another protocol begins with, and wait."""
+    writer.write(b"SSH-2.0-OpenSSH_9.7\r\n")
+    await writer.drain()
+
+
+async def says_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Take the request, and wait."""
+    await reader.read()
+
+
+async def reads_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept the connection, and nothing that comes on it."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined] # asyncio's
+    await asyncio.sleep(4 * CALL_S)
+    writer.transport.resume_reading()  # type: ignore[attr-defined] # asyncio's
+
+
+BODY = OK + b"Content-Length: %d\r\n\r\n%b"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+BOMB = gzip.compress(bytes(64 << 20), 9)
+FIELDS = b"".join(b"X-%d: x\r\n" % number for number in range(10_000))
+NO_HTTP = "cannot be reached"
+TOO_LATE = "did not answer within"
+FAILING: dict[str, tuple[Play, str]] = {
+    "10,000 header fields": (says(OK + FIELDS + b"\r\n"), NO_HTTP),
+    "10,000 fields behind the body": (
+        says(CHUNKED + b"0\r\n" + FIELDS + b"\r\n", closes=False),
+        NO_HTTP,
+    ),
+    "a header field of a megabyte": (says(OK + b"X: " + b"x" * (1 << 20) + b"\r\n\r\n"), NO_HTTP),
+    "a status line of a megabyte": (says(b"HTTP/1.1 200 " + b"x" * (1 << 20)), NO_HTTP),
+    "header fields without an end": (repeats(OK, b"X: x\r\n" * 1_000), NO_HTTP),
+    "a header field without an end": (repeats(OK + b"X: ", b"x" * 65_536), NO_HTTP),
+    "a header byte by byte": (repeats(OK, b"x", 0.02), TOO_LATE),
+    "interim responses without an end": (
+        repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 0.01),
+        TOO_LATE,
+    ),
+    "many interim responses without an end": (
+        repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000),
+        NO_HTTP,
+    ),
+    "a chunk size without an end": (repeats(CHUNKED, b"0" * 65_536), NO_HTTP),
+    "a chunk extension without an end": (repeats(CHUNKED + b"1;x=", b"x" * 65_536), NO_HTTP),
+    "fields behind the body without an end": (
+        repeats(CHUNKED + b"0\r\n", b"X: x\r\n" * 1_000),
+        NO_HTTP,
+    ),
+    "a body byte by byte": (repeats(CHUNKED, b"1\r\nx\r\n", 0.02), TOO_LATE),
+    "a body that stops": (says(OK + b"Content-Length: 100\r\n\r\n{", closes=False), TOO_LATE),
+    "a body that is cut off": (says(OK + b"Content-Length: 100\r\n\r\n{"), NO_HTTP),
+    "a chunk that is cut off": (says(CHUNKED + b"64\r\n{"), NO_HTTP),
+    "a reset within the body": (resets, NO_HTTP),
+    "closed at once": (closes_at_once, NO_HTTP),
+    "closed without an answer": (says(b""), NO_HTTP),
+    "half a status line": (says(b"HTTP/1."), NO_HTTP),
+    "another protocol": (speaks_first, NO_HTTP),
+    "a record of TLS": (says(b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76" + bytes(118)), NO_HTTP),
+    "frames of HTTP/2": (says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18)), NO_HTTP),
+    "no HTTP": (says(b"hello\n"), NO_HTTP),
+    "zeros": (says(bytes(1 << 20)), NO_HTTP),
+    "silence": (says_nothing, TOO_LATE),
+    "a request that is not read": (reads_nothing, TOO_LATE),
+    "a length below 0": (says(OK + b"Content-Length: -1\r\n\r\n"), NO_HTTP),
+    "two lengths": (says(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), NO_HTTP),
+    "a change of protocol": (
+        says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        "the receiver answered 101",
+    ),
+    "nothing changed": (says(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "the receiver answered 304"),
+    "an error with an endless body": (
+        repeats(b"HTTP/1.1 500 Oh\r\n\r\n", b"x" * 65_536),
+        "the receiver answered 500",
+    ),
+}
+ACCEPTED: dict[str, Play] = {
+    "no body": says(BODY % (0, b"")),
+    "204": says(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "broken JSON": says(BODY % (8, b'{"done":')),
+    "another type of done": says(BODY % (15, b'{"done":"true"}')),
+    "done as a number": says(BODY % (10, b'{"done":1}')),
+    "an array": says(BODY % (15, b'[{"done":true}]')),
+    "true": says(BODY % (4, b"true")),
+    "done within": says(BODY % (22, b'{"data":{"done":true}}')),
+    "bytes that are no text": says(BODY % (4, b'"\xff\xfe"')),
+    "nested 30,000 times": says(BODY % (60_000, b"[" * 30_000 + b"]" * 30_000)),
+    "a body without an end": repeats(OK + b"\r\n", b"x" * 65_536),
+    "chunks without an end": repeats(CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+    "done and then without an end": repeats(OK + b"\r\n" + DONE, b" " * 65_536),
+    "a length of exabytes": repeats(
+        OK + b"Content-Length: 9000000000000000000\r\n\r\n", b"x" * 65_536
+    ),
+    "compressed zeros": says(
+        OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(BOMB), BOMB)
+    ),
+}
+
+
+@pytest.fixture
+def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let receivers have half a second in place of ten."""
+    monkeypatch.setattr(webhooks, "CALL_S", CALL_S)
+
+
+pytestmark = pytest.mark.usefixtures("_short_calls")
+
+
+def _states(gateway: Subscribed, metric: str) -> dict[str, float]:
+    return {
+        one.values[-1]: one.number for one in gateway.engine.samples() if one.metric.name == metric
+    }
+
+
+async def _woken(gateway: Subscribed, at: RawReceiver) -> None:
+    """Have a receiver called, and wait for the end of the call."""
+    document = {"type": "webhook", "pattern": "*", "webhook": {"url": at.url}}
+    assert (await gateway.ask("PUT", "s", document))[0] == 201
+    await gateway.create("a", body=b'{"n":1}')
+    await until(lambda: at.calls > 0)
+    await gateway.quiet()
+
+
+async def _holds_nothing(gateway: Subscribed, at: RawReceiver) -> None:
+    """Assert that a call has left neither a delivery nor a connection nor many bytes."""
+    assert _states(gateway, "headgate_subscription_deliveries") == {"running": 0, "waiting": 0}
+    await until(lambda: at.open == 0)
+    assert at.sent < MOST_TAKEN
+    assert at.calls == 1
+
+
+@pytest.mark.parametrize("kind", FAILING)
+async def test_a_call_of_a_hostile_receiver_fails_and_holds_nothing(kind: str) -> None:
+    play, reason = FAILING[kind]
+    async with raw_receiver(play) as at, subscribed() as gateway:
+        began = time.monotonic()
+        await _woken(gateway, at)
+        assert time.monotonic() - began < 4 * CALL_S
+        _, told = await gateway.ask("GET", "s")
+        assert told["status"] == "failed"
+        assert reason in told["last_error"]
+        await _holds_nothing(gateway, at)
+        assert _states(gateway, "headgate_subscription_wakes_total")["failed"] == 1
+        assert await gateway.cursors("s") == {"a": "-1"}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+async def test_an_answer_that_is_no_document_accepts_the_wake_and_acknowledges_nothing(
+    kind: str,
+) -> None:
+    async with raw_receiver(ACCEPTED[kind]) as at, subscribed() as gateway:
+        await _woken(gateway, at)
+        assert (await gateway.ask("GET", "s"))[1]["status"] == "active"
+        await _holds_nothing(gateway, at)
+        assert await gateway.cursors("s") == {"a": "-1"}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "place", ["", "http://169.254.169.254/latest/meta-data", "https://10.0.0.1/", "//127.0.0.1/x"]
+)
+async def test_a_redirect_is_followed_nowhere(place: str, status: int) -> None:
+    async with receiver() as elsewhere:
+
+        async def redirected(_call: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, headers={"Location": place or elsewhere.url})
+
+        async with receiver(respond=redirected) as at, subscribed() as gateway:
+            await gateway.webhook("s", at, pattern="*")
+            await gateway.create("a", body=b'{"n":1}')
+            await at.wake()
+            await gateway.quiet()
+            assert f"answered {status}" in (await gateway.ask("GET", "s"))[1]["last_error"]
+            assert (len(at.wakes), elsewhere.received) == (1, [])
+
+
+async def test_cookies_of_a_receiver_are_not_sent_to_it_again() -> None:
+    seen: list[str | None] = []
+
+    async def sets_one(call: web.Request) -> web.StreamResponse:
+        seen.append(call.headers.get("Cookie"))
+        response = web.json_response({"done": True})
+        response.set_cookie("a", "b")
+        return response
+
+    async with receiver(respond=sets_one) as at, subscribed() as gateway:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        await gateway.append("a")
+        await at.wake(2)
+        assert seen == [None, None]
+
+
+async def test_slow_receivers_do_not_delay_others() -> None:
+    release = asyncio.Event()
+
+    async def slow(_call: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    done = {"done": True}
+    async with subscribed() as gateway, receiver(respond=slow) as at, receiver(answer=done) as good:
+        for number in range(40):
+            await gateway.webhook(f"slow{number}", at, pattern="*")
+        await gateway.webhook("good", good, pattern="*")
+        began = time.monotonic()
+        await gateway.create("a", body=b'{"n":1}')
+        await good.wake()
+        assert time.monotonic() - began < CALL_S
+        assert len(at.wakes) <= 8
+        await _all_called(gateway, at, 40)
+        _, told = await gateway.ask("GET", "slow0")
+        assert TOO_LATE in told["last_error"]
+        release.set()
+
+
+async def _all_called(gateway: Subscribed, at: Receiver, number: int) -> None:
+    await until(lambda: len(at.wakes) == number)
+    await gateway.quiet()
