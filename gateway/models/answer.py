@@ -21,13 +21,12 @@ from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import response_id
 from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, UnstoredResponse
-from gateway.models.sse_events import events_of
 from gateway.models.streams import ClaimLost
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import Dialect
@@ -45,8 +44,11 @@ RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of th
 class AnswerParts(Protocol):
     """The parts of an answer, each of which is stored when it comes."""
 
-    def parts(self) -> AsyncGenerator[bytes]:
-        """Yield the parts. Raises HeadgateError behind all of them where the answer is broken."""
+    def parts(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the parts that have come together.
+
+        Raises HeadgateError behind all of them where the answer is broken.
+        """
 
     def unread(self) -> bytes:
         """Return what has come behind the last part, once no more are read."""
@@ -157,7 +159,7 @@ class WrittenAnswer(LiveAnswer):
         A body that does not stream is recorded once it is durable, so that none is half stored.
         """
         if isinstance(response.response, bytes):
-            await self._append(response.response, whole_body_event(response.response))
+            await self._append([response.response], whole_body_event(response.response))
             await self.claim.add_to_record(response.head)
             self._set_response(response.head)
             return
@@ -175,22 +177,21 @@ class WrittenAnswer(LiveAnswer):
                 self._appended_to += len(rest)
             raise
 
-    async def _append(self, events: bytes, counted: bytes | None = None) -> None:
+    async def _append(self, parts: Sequence[bytes], counted: bytes | None = None) -> None:
         """Append events, or a whole body of which `counted` is an event with the same tokens."""
-        is_body = counted is not None or self.request.is_plain
-        messages = [events] if is_body else [*events_of(events)]
-        self._dialect.add_usage(counted or events, self.counts.usage)
-        self.counts.count(len(messages), len(events), self._clock())
-        appended = self.claim.events.append(messages)
-        self._appended_to += len(events)
-        if not self._has_response_id and (found := response_id(events)):
+        appended = self.claim.events.append(parts)
+        data = b"".join(parts)
+        self._appended_to += len(data)
+        self._dialect.add_usage(counted or data, self.counts.usage)
+        self.counts.count(len(parts), len(data), self._clock())
+        if not self._has_response_id and (found := response_id(data)):
             self._has_response_id = True
             await self._on_response_id(found)
         stored = await appended
         if self._head_entry is not None:  # without it nobody would find the events
             await self._head_entry
             self._head_entry = None
-        self._note(events, parse_offset(stored.next_offset, "the tail").position)
+        self._note(data, parse_offset(stored.next_offset, "the tail").position)
 
     async def _end(
         self,

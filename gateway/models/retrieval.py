@@ -10,7 +10,7 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.models.dialects.responses import ResponseState, sequence_number
 from gateway.models.record import CONTENT_TYPE, owner_digest
-from gateway.models.sse_events import WholeEvents, events_of
+from gateway.models.sse_events import WholeEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,8 +78,8 @@ class StoredEvents:
             yield data
             await asyncio.sleep(0)  # the log may be in memory, and others want their turn
 
-    async def _parts(self) -> AsyncIterator[bytes]:
-        """Yield the events in parts of one or more whole ones."""
+    async def _parts(self) -> AsyncIterator[list[bytes]]:
+        """Yield the events, those of one read together."""
         splitter = WholeEvents()
         async for data in self._read():
             if events := splitter.feed(data):
@@ -93,7 +93,7 @@ class StoredEvents:
         """
         position, latest = self._answer.request.position, -1
         async for events in self._parts():
-            for event in events_of(events):
+            for event in events:
                 found = sequence_number(event, latest + 1)
                 if found is not None and found > number:
                     return position
@@ -108,7 +108,7 @@ class StoredEvents:
         is_over = self._answer.is_over
         state = ResponseState()
         async for events in self._parts():
-            state.add(events)
+            state.add(b"".join(events))
         if is_over:
             state.end()
         return None if state.response is None else msgspec.json.encode(state.response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
@@ -18,6 +19,7 @@ _END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
 _LONGEST_END = 4  # bytes
 # Lines without a field: providers that have nothing to say yet send them.
 _COMMENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
+_OF_COMMENTS = (b":", b"\n", b"\r")  # their first byte
 
 
 class WholeEvents:
@@ -28,25 +30,24 @@ class WholeEvents:
     def __init__(self) -> None:
         self._rest = bytearray()  # grows without a copy for each part
 
-    def feed(self, part: bytes) -> bytes:
-        """Return the events that are complete now, concatenated.
+    def feed(self, part: bytes) -> list[bytes]:
+        """Return the events that are complete now.
 
         Raises OriginBroken for an event over LONGEST_EVENT.
         """
         data = self._rest
         if not data and _is_one_event(part):
-            return part
+            return [part]
         known = max(0, len(data) - _LONGEST_END)
         data += part
-        end = 0
-        for found in _ends(data, known):
-            if found < len(data) or not data.endswith(b"\r"):  # else a LF may follow
-                end = found
-        events = bytes(data[:end])
-        del data[:end]
+        ends = [*_ends(data, known)]
+        if ends and ends[-1] == len(data) and data.endswith(b"\r"):
+            ends.pop()  # a LF may follow
+        whole = bytes(data[: ends[-1]]) if ends else b""
+        del data[: len(whole)]
         if len(data) > LONGEST_EVENT:
             raise OriginBroken(f"an event of the answer is over {LONGEST_EVENT} bytes")
-        return events
+        return [whole[begin:end] for begin, end in pairwise((0, *ends))]
 
     def rest(self) -> bytes:
         """Return the bytes of an incomplete event."""
@@ -98,7 +99,7 @@ class NumberedEvents:
 
     def feed(self, part: bytes) -> bytes:
         """Return the events that are complete now, each with its id."""
-        return b"".join(self._with_id(event) for event in events_of(self._splitter.feed(part)))
+        return b"".join([self._with_id(event) for event in self._splitter.feed(part)])
 
     def rest(self) -> bytes:
         """Return what has come behind the last event, once nothing more comes.
@@ -115,7 +116,7 @@ class NumberedEvents:
 
 def with_id(event: bytes, offset: str) -> bytes:
     """Return an event with an `id:` line before it: the offset behind it; a comment has none."""
-    if _COMMENTS.fullmatch(event):
+    if event.startswith(_OF_COMMENTS) and _COMMENTS.fullmatch(event):
         # Some clients take an id without data for an event, so these lines begin the next one.
         lines = event.rstrip(b"\r\n")
         return lines + b"\n" if lines else b""

@@ -14,7 +14,7 @@ from gateway.origin.judged.connector import JudgedConnector
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from aiohttp import ClientResponse
 
@@ -32,14 +32,14 @@ class PlainParts:
         self._response = response
         self._longest = self._left = longest
 
-    async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield the parts. Raises OriginTimeout, OriginBroken, AnswerTooLong."""
+    async def parts(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the parts as they come. Raises OriginTimeout, OriginBroken, AnswerTooLong."""
         try:
             async for part in body_parts(self._response):
                 fitting = part[: self._left]
                 self._left -= len(fitting)
                 if fitting:
-                    yield fitting
+                    yield (fitting,)
                 if len(fitting) < len(part):
                     raise AnswerTooLong(self._longest)
         finally:

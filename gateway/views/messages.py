@@ -6,7 +6,7 @@ import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.errors import OriginBroken
-from gateway.models.sse_events import WholeEvents, events_of
+from gateway.models.sse_events import WholeEvents
 from gateway.protocol.bodies.content import (
     EVENTS_TYPE,
     is_json,
@@ -71,7 +71,7 @@ class SseSplitter:
             except OriginBroken:
                 self._whole, self._start = WholeEvents(), end - len(record) + at + len(part)
                 continue
-            for event in events_of(events):
+            for event in events:
                 start, self._start = self._start, self._start + len(event)
                 yield StreamMessage(event, start, self._start)
 

@@ -262,7 +262,7 @@ async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
     broken: Exception | None = None
     try:
         try:
-            async for part in response.content.iter_any():
+            while part := await response.content.readany():
                 yield part
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             broken = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import accumulate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,11 +13,11 @@ from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.models.provider.responses import is_storable
-from gateway.models.sse_events import WholeEvents, events_of
+from gateway.models.sse_events import WholeEvents
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from aiohttp import ClientResponse
     from multidict import CIMultiDict, MultiMapping
@@ -48,19 +49,20 @@ class AnswerEvents:
         self._background = background
         self._completion = completion
 
-    async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield whole events in parts, and at last the bytes of an incomplete one, if any.
+    async def parts(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield events that have come together, and at last an incomplete one, if any.
 
         Raises OriginTimeout, OriginBroken, and AnswerTooLong behind the last event that fits.
         """
         left = self._longest
         try:
             async for events in self._unbounded():
-                if len(events) > left:
+                size = sum(map(len, events))
+                if size > left:
                     if fitting := _beginning(events, left):
                         yield fitting
                     raise AnswerTooLong(self._longest)
-                left -= len(events)
+                left -= size
                 yield events
         finally:
             self._response.close()
@@ -70,28 +72,24 @@ class AnswerEvents:
         """Return nothing: the rest may be a part of an event."""
         return b""
 
-    async def _unbounded(self) -> AsyncGenerator[bytes]:
+    async def _unbounded(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the events of all responses that have not come before."""
         while True:
             lost: HeadgateError | None = None
             splitter = WholeEvents()
             try:
-                async for events in self._received(splitter):
-                    yield events
+                async for part in body_parts(self._response):
+                    events = splitter.feed(part)
+                    if self._background is not None:
+                        events = self._background.new_events(events)
+                    if events:
+                        yield events
             except (OriginBroken, OriginTimeout) as error:
                 lost = error
             if not await self._is_resumed(lost):
                 break
         if rest := splitter.rest():
-            yield rest + self._completion
-
-    async def _received(self, splitter: WholeEvents) -> AsyncGenerator[bytes]:
-        """Yield the whole events of the current response that have not come before."""
-        async for part in body_parts(self._response):
-            events = splitter.feed(part)
-            if self._background is not None:
-                events = self._background.new_events(events)
-            if events:
-                yield events
+            yield [rest + self._completion]
 
     async def _is_resumed(self, lost: HeadgateError | None) -> bool:
         """Return whether the answer goes on in another response. Raises `lost` if it should."""
@@ -130,15 +128,15 @@ class BackgroundResponse:
         self._failures = 0  # since an event came
         self._is_resumed = False
 
-    def new_events(self, events: bytes) -> bytes:
+    def new_events(self, events: Sequence[bytes]) -> list[bytes]:
         """Return those of some whole events that have not come before.
 
         Raises OriginBroken if one is missing before them.
         """
         if self._id is None:
-            self._id = response_id(events)
+            self._id = response_id(b"".join(events))
         new = []
-        for event in events_of(events):
+        for event in events:
             head = event_head(event) or EventHead()
             number = head.sequence_number
             if number is not None:
@@ -148,7 +146,7 @@ class BackgroundResponse:
                 self._latest, self._failures, self._is_resumed = number, 0, False
             self.is_complete = self.is_complete or head.is_last
             new.append(event)
-        return b"".join(new)
+        return new
 
     def _check_follows(self, number: int) -> None:
         if self._is_resumed and self._latest is not None and number != self._latest + 1:
@@ -186,11 +184,7 @@ class BackgroundResponse:
         return await self._client.send(self._server, "GET", target, self._fields, None)
 
 
-def _beginning(events: bytes, length: int) -> bytes:
-    """Return as many whole events as fit into a length."""
-    end = 0
-    for event in events_of(events):
-        if end + len(event) > length:
-            break
-        end += len(event)
-    return events[:end]
+def _beginning(events: Sequence[bytes], length: int) -> Sequence[bytes]:
+    """Return as many events as fit into a length."""
+    ends = accumulate(map(len, events))
+    return events[: sum(end <= length for end in ends)]
