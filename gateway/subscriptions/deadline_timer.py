@@ -18,13 +18,22 @@ LONGEST_SLEEP_S = 60.0  # then the wall clock is looked at again, as it may have
 
 
 class DeadlineTimer:
-    """A timer that calls `on_due` with each subscription whose deadline is over by the clock."""
+    """A timer that calls `on_due` with each subscription whose deadline is over by the clock.
+
+    It calls `on_set_back` with each that has a deadline once the clock shows less than before: the
+    deadline is scheduled again, if it still counts.
+    """
 
     def __init__(
-        self, clock: Callable[[], float], on_due: Callable[[DurableSubscription], None]
+        self,
+        clock: Callable[[], float],
+        on_due: Callable[[DurableSubscription], None],
+        on_set_back: Callable[[DurableSubscription], None],
     ) -> None:
         self._clock = clock
         self._on_due = on_due
+        self._on_set_back = on_set_back
+        self._latest = clock()  # that the clock has shown
         self._deadlines: list[tuple[float, int, DurableSubscription]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -52,12 +61,15 @@ class DeadlineTimer:
             self._timer.cancel()
             self._timer = None
         if self._deadlines and self._is_open:
-            wait_s = min(max(0.0, self._deadlines[0][0] - self._clock()), LONGEST_SLEEP_S)
+            self._latest = now = self._clock()
+            wait_s = min(max(0.0, self._deadlines[0][0] - now), LONGEST_SLEEP_S)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self.look)
 
     def look(self) -> None:
         """Act on the deadlines that are over; one that another has replaced is left out."""
         now = self._clock()
+        if now < self._latest:
+            self._set_back()
         while self._deadlines and self._deadlines[0][0] <= now:
             due, _, subscription = heapq.heappop(self._deadlines)
             if subscription.due == due and subscription.phase == "active":
@@ -67,3 +79,10 @@ class DeadlineTimer:
                 except Exception:  # noqa: BLE001 - the deadlines of others must count
                     log.exception("subscription.deadline_missed", subscription=subscription.id)
         self._set()
+
+    def _set_back(self) -> None:
+        counting = [it for due, _, it in self._deadlines if it.due == due]
+        self._deadlines.clear()
+        for subscription in counting:
+            subscription.due = None
+            self._on_set_back(subscription)

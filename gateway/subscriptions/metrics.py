@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.subscriptions.wakes import PATIENCE_S
+from gateway.subscriptions.wakes import is_stuck
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def states_of(subscriptions: CountedSubscriptions) -> dict[str, int]:
     now = subscriptions.clock()
     for one in subscriptions.by_id.values():
         since = one.delivery.failing_since
-        if since is not None and now - since >= PATIENCE_S:
+        if since is not None and is_stuck(one.delivery.failures, now - since):
             states["stuck"] += 1
         else:
             states["failed" if one.has_failed else "active"] += 1

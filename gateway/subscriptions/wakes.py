@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd
 
 FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
-# After a day of failures somebody has to act: an attempt an hour shows when that is done.
-PATIENCE_S, SELDOM_S = 86_400.0, 3_600.0
+# After a day of failures somebody has to act: an attempt an hour shows when that is done. A day has
+# over a thousand attempts; fewer are a clock that was set ahead, or a gateway that was stopped.
+PATIENCE_S, SELDOM_S, FEWEST_FAILURES = 86_400.0, 3_600.0, 100
 # A wake that nobody claims is written again: whoever read its event may have crashed before the
 # claim. The pause doubles up to SELDOM_S.
 FIRST_REPEAT_S = 60.0
@@ -47,7 +48,7 @@ class Wakes:
         self._rows = rows
         self._clock = clock
         self._deliver = deliver
-        self.timer = DeadlineTimer(clock, self._on_due)
+        self.timer = DeadlineTimer(clock, self._on_due, self._on_clock_set_back)
         self._is_open = True
         self.counts: Counter[str] = Counter()
 
@@ -84,6 +85,7 @@ class Wakes:
 
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
+        _bring_near(subscription, self._clock())
         wake = subscription.delivery.wake
         if wake is None:
             self.consider(subscription)
@@ -132,17 +134,11 @@ class Wakes:
             or type(request.generation) is not int
             or not generation == request.generation == delivery.generation
             or request.wake_id != wake.wake_id
-            or self._has_ended(subscription, wake)
+            or _has_ended(subscription, wake, self._clock())
         ):
             self.counts["fenced"] += 1
             raise SubscriptionRefused("FENCED", "the wake is over, or another one is in force")
         return wake
-
-    def _has_ended(self, subscription: DurableSubscription, wake: Wake) -> bool:
-        """Return whether a lease has ended whose deadline was not looked at yet."""
-        if wake.lease_until is None:
-            return not subscription.is_webhook  # nobody has claimed it
-        return self._clock() >= wake.lease_until
 
     def acknowledge(
         self, subscription: DurableSubscription, request: Acknowledgement, wake: Wake
@@ -259,6 +255,12 @@ class Wakes:
     def _schedule(self, subscription: DurableSubscription) -> None:
         self.timer.schedule(subscription, _due(subscription))
 
+    def _on_clock_set_back(self, subscription: DurableSubscription) -> None:
+        """Let a deadline be no further away than it can be by the clock as it is now."""
+        _bring_near(subscription, self._clock())
+        self._rows.mark(subscription)
+        self._schedule(subscription)
+
     def _on_due(self, subscription: DurableSubscription) -> None:
         """Act on a subscription's deadline, which is over."""
         delivery, now = subscription.delivery, self._clock()
@@ -280,6 +282,13 @@ class Wakes:
             self._end(subscription)
 
 
+def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> bool:
+    """Return whether a lease has ended whose deadline was not looked at yet."""
+    if wake.lease_until is None:
+        return not subscription.is_webhook  # nobody has claimed it
+    return now >= wake.lease_until
+
+
 def _due(subscription: DurableSubscription) -> float | None:
     """Return when a subscription's next deadline is over."""
     delivery = subscription.delivery
@@ -293,9 +302,33 @@ def _due(subscription: DurableSubscription) -> float | None:
     return None
 
 
+def _bring_near(subscription: DurableSubscription, now: float) -> None:
+    """Bring moments near that a clock has told which was set back since.
+
+    A lease would else last, and an attempt wait, until the clock is there again.
+    """
+    delivery = subscription.delivery
+    wake = delivery.wake
+    if wake is not None and wake.lease_until is not None:
+        wake.lease_until = min(wake.lease_until, now + subscription.configuration.lease_s)
+    if wake is not None and wake.announced_at is not None:
+        wake.announced_at = min(wake.announced_at, now)
+    if delivery.failing_since is not None:
+        delivery.failing_since = min(delivery.failing_since, now)
+    if delivery.next_attempt_at is not None:
+        failing_s = now - (delivery.failing_since or now)
+        longest = pause_s(delivery.failures, failing_s, 1.0)
+        delivery.next_attempt_at = min(delivery.next_attempt_at, now + longest)
+
+
+def is_stuck(failures: int, failing_s: float) -> bool:
+    """Return whether attempts have failed for so long that somebody has to act."""
+    return failing_s >= PATIENCE_S and failures >= FEWEST_FAILURES
+
+
 def pause_s(failures: int, failing_s: float, chance: float) -> float:
     """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
     pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
-    if failing_s >= PATIENCE_S:
+    if is_stuck(failures, failing_s):
         pause = SELDOM_S
     return pause * (1.0 + JITTER * (2.0 * chance - 1.0))

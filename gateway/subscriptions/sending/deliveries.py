@@ -66,6 +66,7 @@ class Deliveries:
         self._held: dict[str, deque[DurableSubscription]] = {}  # by receiver, while it has enough
         self._to_one: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = True
 
     def report_to(self, wakes: Wakes) -> None:
         """Tell `wakes` how deliveries end."""
@@ -90,7 +91,7 @@ class Deliveries:
                 self._start_some()
 
     def _start_some(self) -> None:
-        while self._ready and len(self._tasks) < AT_ONCE:
+        while self._is_open and self._ready and len(self._tasks) < AT_ONCE:
             subscription = self._ready.popleft()
             receiver = _receiver(subscription)
             if receiver and self._to_one[receiver] >= AT_ONCE_TO_ONE:
@@ -199,6 +200,7 @@ class Deliveries:
 
     async def close(self) -> None:
         """Cancel what is under way, and close the connections."""
+        self._is_open = False
         tasks = list(self._tasks)
         self._ready.clear()
         self._held.clear()
