@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headgate.endpoint import Authorization
     from headgate.errors import (
         CannotConnect,
+        LeaseLost,
         NotAuthorized,
         ProducerFenced,
         ProducerLost,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.sending.writer import StreamWriter
     from headgate.stream import Appended, Metadata, Stream
+    from headgate.workers import Job, JobStream, Worker
 
 __all__ = [
     "Answer",
@@ -45,6 +47,9 @@ __all__ = [
     "ChatBusy",
     "Chats",
     "FormatName",
+    "Job",
+    "JobStream",
+    "LeaseLost",
     "Metadata",
     "NotAuthorized",
     "ProducerFenced",
@@ -68,6 +73,7 @@ __all__ = [
     "TextTrimmed",
     "TooLarge",
     "Unavailable",
+    "Worker",
 ]
 
 # The modules of the names that are not in `errors`.
@@ -78,6 +84,8 @@ _MODULES = {
     "ChatBusy": "chats",
     "Chats": "chats",
     "FormatName": "runs",
+    "Job": "workers",
+    "JobStream": "workers",
     "Metadata": "stream",
     "ResumableStreams": "resumable",
     "RunState": "runs",
@@ -85,6 +93,7 @@ _MODULES = {
     "Status": "runs",
     "Stream": "stream",
     "StreamWriter": "sending.writer",
+    "Worker": "workers",
 }
 
 

@@ -167,8 +167,8 @@ class Endpoint:
                 ),
             ) as answer:
                 if answer.status >= 300:
-                    reason = await _error_text_of(answer)
-                    raise refusal(self.shown, reason, answer.status, answer.headers)
+                    reason, code = await _explanation_of(answer)
+                    raise refusal(self.shown, reason, answer.status, answer.headers, code)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
@@ -215,25 +215,31 @@ def _quoted(url: str) -> str:
     return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
 
 
-async def _error_text_of(answer: aiohttp.ClientResponse) -> str:
+async def _explanation_of(answer: aiohttp.ClientResponse) -> tuple[str, str]:
+    """Return the sentence of an error, and the code that those of subscriptions have."""
     body = await answer.content.read(ERROR_BODY_BYTES)
-    detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
+    detail, code = _detail(answer.content_type, body.decode(errors="replace"))
     # The answer to HEAD has no body that could tell.
-    detail = detail or WORDS.get(answer.status, "the server refused")
-    return f"{detail} ({answer.status} {answer.reason})"
+    detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
+    return f"{detail} ({answer.status} {answer.reason})", code
 
 
-def _detail(content_type: str, text: str) -> str:
+def _detail(content_type: str, text: str) -> tuple[str, str]:
     """Return the detail in the body of an error, on one line and harmless to a terminal."""
+    code = ""
     if content_type.endswith("json"):
         with contextlib.suppress(ValueError, RecursionError):
             problem = json.loads(text)
             if isinstance(problem, dict):
+                error = problem.get("error")
+                if isinstance(error, dict) and "code" in error:
+                    code, problem = str(error["code"]), {"detail": error.get("message")}
                 text = str(problem.get("detail") or problem.get("title") or "")
     elif not content_type.startswith("text/plain"):
         text = ""
     line = text.strip().partition("\n")[0][:SENTENCE_CHARACTERS]
-    return "".join(character if character.isprintable() else " " for character in line).strip()
+    harmless = "".join(character if character.isprintable() else " " for character in line)
+    return harmless.strip(), code
 
 
 def _words(cause: Exception) -> str:

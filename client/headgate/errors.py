@@ -47,6 +47,7 @@ class RequestRefused(StreamError):
         status: The status of the response; None if nothing answered.
         headers: The header fields of the response.
         reason: The server's explanation, without the URL of the stream.
+        code: The code of the error, such as `ALREADY_CLAIMED`, of responses that have one.
         chunk: The chunk that was refused, if a writer has found out that it is one alone.
     """
 
@@ -57,12 +58,14 @@ class RequestRefused(StreamError):
         headers: Mapping[str, str] | None = None,
         *,
         reason: str = "",
+        code: str = "",
         chunk: RefusedChunk | None = None,
     ) -> None:
         super().__init__(sentence)
         self.status = status
         self.headers = headers or {}
         self.reason = reason
+        self.code = code
         self.chunk = chunk
 
     @property
@@ -149,6 +152,10 @@ class TextTrimmed(StreamError):
     """Text that was requested after it had left the producer's bounded buffer."""
 
 
+class LeaseLost(StreamError):
+    """A job that this worker has no longer: its lease is over, and another may have it."""
+
+
 _KINDS: dict[int, type[RequestRefused]] = {
     401: NotAuthorized,
     403: NotAuthorized,
@@ -172,11 +179,13 @@ def _moment_s(text: str) -> float | None:
         return None
 
 
-def refusal(shown: str, reason: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
+def refusal(
+    shown: str, reason: str, status: int, headers: Mapping[str, str], code: str = ""
+) -> RequestRefused:
     """Return the kind of error that an answer is, which names the URL as it may be shown."""
     kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
     if status == 409 and headers.get(CLOSED, "").lower() == "true":
         kind = StreamClosed
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = ProducerFenced
-    return kind(f"{shown}: {reason}", status, headers, reason=reason)
+    return kind(f"{shown}: {reason}", status, headers, reason=reason, code=code)

@@ -1,0 +1,11 @@
+"""Workers: jobs of pull-wake subscriptions, claimed by one worker at a time.
+
+async with Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
+    async for job in worker: ...
+"""
+
+from headgate.workers.job import Job
+from headgate.workers.job_stream import JobStream
+from headgate.workers.worker import Worker
+
+__all__ = ["Job", "JobStream", "Worker"]

@@ -1,0 +1,148 @@
+"""The lease of a claimed wake, which is extended until it ends or is found to be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.backoff import Backoff
+from headgate.errors import LeaseLost, RequestRefused
+from headgate.retries import Retries
+from headgate.workers.claims import AckResult, decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from headgate.endpoint import Endpoint
+    from headgate.workers.claims import ClaimedWake
+
+# The present wake is another one, or there is none any more.
+LOST = frozenset({"FENCED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SUBSCRIPTION_NOT_FOUND"})
+JSON = {"Content-Type": "application/json"}
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0  # a lease may be as short as a second
+RESPONSE_TIMEOUT_S = 10.0
+RELEASE_FOR_S = 5.0  # a lease that cannot be released in this time expires by itself
+EXTENSIONS = 3  # in the time of a lease: one that fails is repeated in time
+
+
+class WakeLease:
+    """The lease of one claim: it acknowledges, extends and releases."""
+
+    def __init__(
+        self,
+        control: Endpoint,
+        claim: ClaimedWake,
+        claimed_at: float,
+        note: Callable[[str], None],
+    ) -> None:
+        """`control` is the subscription, with the token of the claim as its credential."""
+        self._control = control
+        self._claim = claim
+        self._lease_s = claim.lease_ttl_ms / 1000
+        self._until = claimed_at + self._lease_s  # by the clock of the event loop
+        self._note = note
+        self._extension: asyncio.Task[None] | None = None
+        self._has_ended = False
+        self.is_lost = False
+        self.on_lost: Callable[[], None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True until the lease is ended or lost."""
+        return not self._has_ended and not self.is_lost
+
+    def start(self) -> None:
+        """Extend the lease from now on."""
+        self._extension = asyncio.get_running_loop().create_task(self._extend())
+
+    async def ack(self, acks: Mapping[str, str]) -> None:
+        """Acknowledge the offsets, and extend the lease. Raises LeaseLost."""
+        self._check_open()
+        await self._send(acks, is_done=False)
+
+    async def finish(self, acks: Mapping[str, str]) -> None:
+        """Acknowledge the offsets, and end the lease. Raises LeaseLost."""
+        self._check_open()
+        await self._stop_extending()
+        await self._send(acks, is_done=True)
+        self._has_ended = True
+
+    async def release(self) -> None:
+        """End the lease, so that the wake comes again; nothing happens if it is over."""
+        if not self.is_open:
+            return
+        self._has_ended = True
+        await self._stop_extending()
+        await self._request("release", self._body({}, is_done=True), RELEASE_FOR_S)
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            reason = "has been lost" if self.is_lost else "has ended"
+            raise LeaseLost(f"{self._control.shown}: the lease of the job {reason}")
+
+    async def _extend(self) -> None:
+        while True:
+            spread = 0.5 + random.random() / 2  # noqa: S311 - spread
+            await asyncio.sleep(self._lease_s / EXTENSIONS * spread)
+            try:
+                await self._send({}, is_done=False)
+            except LeaseLost:
+                return
+            except RequestRefused as refusal:
+                self._lose(refusal)
+                return
+
+    async def _stop_extending(self) -> None:
+        extension, self._extension = self._extension, None
+        if extension is not None:
+            extension.cancel()
+            await asyncio.wait([extension])
+
+    async def _send(self, acks: Mapping[str, str], *, is_done: bool) -> None:
+        await self._request("ack", self._body(acks, is_done=is_done))
+
+    def _body(self, acks: Mapping[str, str], *, is_done: bool) -> bytes:
+        return msgspec.json.encode(
+            {
+                "wake_id": self._claim.wake_id,
+                "generation": self._claim.generation,
+                "acks": [{"stream": path, "offset": offset} for path, offset in acks.items()],
+                "done": is_done,
+            }
+        )
+
+    async def _request(self, action: str, body: bytes, longest_s: float = math.inf) -> None:
+        """Send a request until it succeeds, the time is over, or the lease must be over."""
+        clock = asyncio.get_running_loop().time
+        endpoint = self._control.beside(f"{self._control.url}/{action}")
+        # A time-out must leave time for another attempt.
+        idle_s = min(RESPONSE_TIMEOUT_S, self._lease_s / 2)
+
+        async def attempt() -> None:
+            began = clock()
+            async with endpoint.request("POST", headers=JSON, body=body, idle_s=idle_s) as answer:
+                if answer.status != 204:
+                    decoded(await answer.read(), AckResult, endpoint.shown)
+            self._until = began + self._lease_s
+
+        left_s = min(max(0.0, self._until - clock()), longest_s)
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        try:
+            await Retries(left_s, backoff, self._note).run(attempt)
+        except RequestRefused as refusal:
+            if refusal.code not in LOST:
+                raise
+            self._lose(refusal)
+            raise LeaseLost(f"the lease of the job was lost: {refusal}") from refusal
+
+    def _lose(self, refusal: RequestRefused) -> None:
+        if self.is_lost or self._has_ended:
+            return
+        self.is_lost = True
+        self._note(f"the lease of a job was lost: {refusal}")
+        if self.on_lost is not None:
+            self.on_lost()

@@ -1,0 +1,1 @@
+"""Workers of the library, against Headgate."""

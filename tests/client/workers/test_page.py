@@ -1,0 +1,64 @@
+"""The page on workers: its program works as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate import Job, JobStream, Worker
+
+from tests.client.workers.pools import Pool
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.processes import Headgate
+
+PAGE = (ROOT / "docs/client/worker.md").read_text()
+FOR_THE_LIBRARY = {"is_entered", "interrupt", "has_progress", "note_acked", "unacknowledged_offset"}
+
+
+async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
+    server: Headgate, work: Pool
+) -> None:
+    made = Pool(server.streams, work.session, "confirmations")
+    await made.subscribe(pattern="orders/*", wake_stream="wake/confirmations")
+    program = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+    program = program.replace("http://127.0.0.1:4437", server.url)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        anna = made.stream("orders/anna")
+        await anna.create(content_type="application/json", body=b'{"item": "tea"}')
+        printed = await asyncio.wait_for(process.stdout.readline(), 30)
+        assert f"{printed.decode()}```" in PAGE
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+def test_the_page_shows_the_parameters_and_defaults_of_a_worker() -> None:
+    (shown,) = re.findall(r"`Worker\((.*?)\)`:", PAGE)
+    parameters = inspect.signature(Worker).parameters.values()
+    bare = [
+        it.replace(annotation=it.empty, kind=it.kind)
+        for it in parameters
+        if it.name not in {"self", "note"}
+    ]
+    texts = [str(it) for it in bare]
+    assert shown == ", ".join(texts)
+
+
+@pytest.mark.parametrize("kind", [Worker, Job, JobStream])
+def test_the_page_names_every_method_and_property(kind: type) -> None:
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
+    public = {name for name in vars(kind) if not name.startswith("_")} - FOR_THE_LIBRARY
+    assert public <= named
