@@ -12,11 +12,11 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.hosted.own_fold import with_own
+from gateway.hosted.own_fold import delta_finder
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
+from gateway.mcp_events.setup import renew_events, set_events
 from gateway.protocol import tags
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.renewal import renew
@@ -33,7 +33,6 @@ from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.reached import callback_base, may_call_loopback
-from gateway.settings.reading.imports import import_function
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.telemetry.access_log import AccessLog
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.model_parts import AnswerRoutes
     from gateway.models.answer_route import AnswerRoute
-    from gateway.protocol.bodies.deltas import FindDelta
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
@@ -187,6 +185,7 @@ def hosted_route(
             shared.clock,
             lambda: hosted.access.guard,
         )
+    set_events(hosted, route)
     return hosted
 
 
@@ -238,6 +237,7 @@ def renew_route(
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)
+        renew_events(route, route_settings)
         if isinstance(route.subscriptions, RouteSubscriptions):
             route.subscriptions.renew(_subscription_rules(settings))
     else:
@@ -354,18 +354,8 @@ def _stream_rules(route: RouteSettings) -> StreamRules:
     return StreamRules(
         Retention(route.retention_age, route.retention_size, route.retention_messages),
         LifetimeLimits(route.default_ttl, route.max_ttl),
-        _find_delta(route.fold),
+        delta_finder(route.fold),
     )
-
-
-def _find_delta(path: str) -> FindDelta:
-    """Return the function that finds deltas, with an operator's own. Raises StartError."""
-    if not path:
-        return find_delta
-    try:
-        return with_own(import_function(path))
-    except ValueError as error:
-        raise StartError(f"fold = {path} {error}") from None
 
 
 def _private_folders(settings: Settings, route: RouteSettings) -> tuple[str, ...]:

@@ -500,7 +500,7 @@ FOR_ALL = {
     "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("runs", "fold", "default_ttl", "max_ttl", "max_response"),
+    *("mcp_events", "mcp_events_file", "runs", "fold", "default_ttl", "max_ttl", "max_response"),
     *("retention_age", "retention_size", "retention_messages"),
 }
 

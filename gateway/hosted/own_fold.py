@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.errors import StartError
 from gateway.protocol.bodies.deltas import Delta, find_delta
+from gateway.settings.reading.imports import import_function
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.protocol.bodies.deltas import FindDelta
+
+
+def delta_finder(path: str) -> FindDelta:
+    """Return the function that finds deltas, with an operator's own at `path`. Raises StartError.
+
+    Without a path it knows the dialects here.
+    """
+    if not path:
+        return find_delta
+    try:
+        return with_own(import_function(path))
+    except ValueError as error:
+        raise StartError(f"fold = {path} {error}") from None
 
 
 def with_own(own: Callable[[dict[str, Any]], Any]) -> FindDelta:

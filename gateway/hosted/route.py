@@ -32,7 +32,7 @@ from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.http.identity import IdentityHeaders
-from gateway.protocol.http.paths import RESERVED
+from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
@@ -129,6 +129,8 @@ class HostedRoute(StreamRoute):
             if self.subscriptions is None:
                 raise NotOffered("subscriptions are not offered for streams of this log")
             raise StreamNotFound(f"what is below {RESERVED} is no stream")
+        if name == MCP and self.events is not None:
+            raise StreamNotFound("this is where the route takes MCP, and no stream")
         return name
 
     @override
@@ -293,6 +295,8 @@ class HostedRoute(StreamRoute):
     @override
     async def drain(self) -> None:
         """Disconnect all live readers, and wait for them and for the writes under way."""
+        if self.events is not None:
+            self.events.end_streams()
         await self.feeds.drain()
         await self.appender.outcomes.idle.wait()
         await self.creations.idle.wait()

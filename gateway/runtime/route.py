@@ -9,7 +9,7 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import NotOffered
-from gateway.protocol.http.paths import RESERVED
+from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS
 
 if TYPE_CHECKING:
@@ -140,6 +140,13 @@ class SubscriptionsLike(Protocol):
         """Return the metrics of the subscriptions as they are now."""
 
 
+class EventsLike(Protocol):
+    """The events of a route for hosts of MCP, as the route itself ends them."""
+
+    def end_streams(self) -> None:
+        """End the open streams of events: their clients come back elsewhere."""
+
+
 class LiveStreams(Protocol):
     """The streams of a route, as this process serves them to live readers."""
 
@@ -161,6 +168,7 @@ class StreamRoute(Protocol):
     keeps_order: bool  # of writes that are begun one after the other
     runs: RunsLike | None = None  # where the settings say that there are some
     subscriptions: SubscriptionsLike | None = None  # where the log can store them
+    events: EventsLike | None = None  # where the settings say that MCP is spoken
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
     has_streams: bool = True  # of its own
@@ -175,6 +183,8 @@ class StreamRoute(Protocol):
 
     def is_control(self, name: str) -> bool:
         """Return whether a name is that of a control path, which names no stream."""
+        if name == MCP:
+            return self.events is not None
         return self.subscriptions is not None and name.split("/", 1)[0] == RESERVED
 
     def addressed(self, name: str) -> str:

@@ -9,6 +9,7 @@ from gateway.settings.reading import files
 from gateway.settings.reading.imports import ImportPath, import_function
 from gateway.settings.reading.kinds import (
     Count,
+    FilePath,
     Flag,
     Origin,
     Prefix,
@@ -74,6 +75,18 @@ class LogSettings(RouteOrigin):
         description="Whether applications store runs of the library headgate.runs below the "
         "prefix; the console then shows them.",
         reload="yes, at once",
+    )
+    mcp_events: Flag = setting(
+        False,
+        description="Whether hosts of MCP subscribe to events of the streams at /mcp below the "
+        "prefix, where no stream can be then.",
+        reload="yes, at once",
+    )
+    mcp_events_file: FilePath = setting(
+        "",
+        description="TOML file of the event types that mcp_events offers. Empty is one type, "
+        "stream.appended, of all streams.",
+        reload="yes, at once; subscriptions to a type that is not there any more end",
     )
     fold: ImportPath = setting(
         "",
@@ -167,6 +180,12 @@ class LogSettings(RouteOrigin):
     @classmethod
     def _check_origin_is_log(cls, value: bool, context: ValueContext) -> bool:
         _check_is_log(context, "a Headgate there shows its runs itself")
+        return value
+
+    @checks("mcp_events", "mcp_events_file")
+    @classmethod
+    def _check_log_has_events(cls, value: object, context: ValueContext) -> object:
+        _check_is_log(context, "hosts of MCP get events of streams in a log")
         return value
 
     @checks("max_response")

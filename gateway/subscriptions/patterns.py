@@ -54,6 +54,11 @@ class StreamPattern(NamedTuple):
         return [f"{base}/*", base] if is_base_matched else [f"{base}/*"]
 
     @property
+    def is_name(self) -> bool:
+        """True if the pattern has no wildcard: it is the name of one stream."""
+        return not {ONE, SEVERAL}.intersection(self.segments)
+
+    @property
     def beginning(self) -> str:
         """The text with which each matching name begins."""
         begins: list[str] = []

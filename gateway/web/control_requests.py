@@ -1,4 +1,4 @@
-"""Handle requests to control paths: subscriptions, and the keys of their webhooks."""
+"""Handle requests to control paths: subscriptions, the keys of their webhooks, and MCP."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 
 from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
+from gateway.mcp_events.route_events import RouteEvents
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import RESERVED
+from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.runtime.answer import RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.configuration import (
@@ -25,6 +26,7 @@ from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.owners import SubscriptionOwner, needs_of
 from gateway.subscriptions.requests import SubscriptionRequests
 from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.mcp_requests import answer_mcp
 from gateway.web.requests import request_body
 
 if TYPE_CHECKING:
@@ -58,12 +60,13 @@ class SubscriptionHandlers:
         self, request: Request, target: str, route: HostedRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer]:
         """Return a coroutine of the response."""
+        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
+        if name == MCP:
+            assert isinstance(route.events, RouteEvents), "a route with this path has them"
+            return answer_mcp(request, place, route.events, self._shared)
         engine = route.subscriptions
         assert isinstance(engine, RouteSubscriptions), "a route with control paths has them"
-        path = f"{route.prefix}/{name}"
-        control = ControlRequest(
-            request, RoutedTarget(target, path, route, name), engine, self._shared
-        )
+        control = ControlRequest(request, place, engine, self._shared)
         return _answered(control, name)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
+MCP = "mcp"  # the name in place of a stream's at which a route takes requests of MCP
 MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
 
 # A path in its canonical form, as far as that is seen at once.

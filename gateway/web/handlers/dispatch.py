@@ -17,7 +17,7 @@ from gateway.errors import (
 )
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import RESERVED, check_whole
+from gateway.protocol.http.paths import MCP, RESERVED, check_whole
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
 REMEMBERED = 2048
 LONGEST_FOUND = 1024
-_CONTROL = f"/{RESERVED}"
+_CONTROL, _MCP = f"/{RESERVED}", f"/{MCP}"
 
 
 class Handlers:
@@ -263,7 +263,7 @@ class Handlers:
     def _find(self, raw: str) -> RoutedTarget:
         """Return the routed target of a path. Raises HeadgateError."""
         path = canonical_target(raw)
-        is_control = _CONTROL in path  # a call less for all others
+        is_control = _CONTROL in path or path.endswith(_MCP)  # a call less for all others
         route, name = self._routes.find(path, control=is_control)
         return RoutedTarget(path, path, route, name, is_control and route.is_control(name))
 

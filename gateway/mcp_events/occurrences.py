@@ -1,0 +1,129 @@
+"""Events as clients get them: a message of a stream, or its end, in 256 KiB at most."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from gateway.mcp_events.cursors import EventPosition, cursor_at
+from gateway.protocol.bodies.content import is_json, is_text, stored_messages
+from gateway.subscriptions.bodies import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.mcp_events.event_types import EventType
+    from gateway.protocol.streams.state import StreamState
+
+LONGEST_BODY = 256 << 10  # bytes of an event as a webhook has it
+# What an event has beside its message: names and cursors of 1 KiB at most, and room for more.
+ROOM_FOR_REST = 8 << 10
+_MILLISECONDS_FROM = 1e11  # a time in seconds is lower for 3,000 years
+_LATEST = 253402300799.0  # the end of year 9999
+
+
+class McpEvent(NamedTuple):
+    """An event, and the position behind it. `own_time` is what its message says, or None."""
+
+    event_id: str
+    name: str
+    data: dict[str, Any]
+    own_time: float | None
+    end: EventPosition
+    cursor: str
+
+    def members(self, now: float, **more: object) -> dict[str, object]:
+        """Return the event as JSON has it; `now` is its time if its message names none."""
+        moment = now if self.own_time is None else self.own_time
+        return {
+            "eventId": self.event_id,
+            "name": self.name,
+            "timestamp": timestamp(moment),
+            "data": self.data,
+            **more,
+        }
+
+
+def events_in(
+    event: EventType, state: StreamState, start: EventPosition, records: Sequence[bytes]
+) -> Iterator[McpEvent]:
+    """Yield the events of the records behind a position."""
+    begin, skipped = start.position, start.messages
+    for record in records:
+        end = begin + len(record)
+        messages = stored_messages(record) if is_json(state.content_type) else [record]
+        for number in range(skipped, len(messages)):
+            is_last = number + 1 == len(messages)
+            at = EventPosition(end) if is_last else EventPosition(begin, number + 1)
+            yield _message_event(event, state, at, bytes(messages[number]), (end, number))
+        begin, skipped = end, 0
+
+
+def _message_event(
+    event: EventType,
+    state: StreamState,
+    at: EventPosition,
+    message: bytes,
+    place: tuple[int, int],
+) -> McpEvent:
+    end, number = place
+    offset = state.offset(end)
+    data = {"stream": state.path, "offset": offset, **_content(state.content_type, message)}
+    own_time = _own_time(message, event.time) if event.time else None
+    event_id = _event_id(state, offset, number)
+    return McpEvent(event_id, event.name, data, own_time, at, cursor_at(state, at))
+
+
+def closing_event(event: EventType, state: StreamState) -> McpEvent:
+    """Return the event of a stream's end."""
+    at = EventPosition(state.tail, 0, is_closed=True)
+    offset = state.offset(state.tail)
+    data = {"stream": state.path, "offset": offset, "closed": True}
+    event_id = _event_id(state, offset, "closed")
+    return McpEvent(event_id, event.name, data, None, at, cursor_at(state, at))
+
+
+def _content(content_type: str, message: bytes) -> dict[str, object]:
+    """Return the members of an event's data that have a message, or its length if it is long."""
+    if is_json(content_type):
+        is_short = len(message) <= LONGEST_BODY - ROOM_FOR_REST
+        return {"message": msgspec.Raw(message)} if is_short else {"bytes": len(message)}
+    if len(message) * 4 // 3 > LONGEST_BODY - ROOM_FOR_REST:
+        return {"bytes": len(message)}
+    if is_text(content_type):
+        try:
+            text = message.decode()
+        except UnicodeDecodeError:
+            pass
+        else:
+            is_short = len(msgspec.json.encode(text)) <= LONGEST_BODY - ROOM_FOR_REST
+            return {"text": text} if is_short else {"bytes": len(message)}
+    return {"base64": base64.b64encode(message).decode()}
+
+
+def _event_id(state: StreamState, offset: str, number: int | str) -> str:
+    """Return the id of an event: the same whenever and however it is read."""
+    place = f"{state.stream_id} {state.path} {offset} {number}".encode()
+    digest = hashlib.sha256(place).digest()[:18]
+    return f"evt_{base64.urlsafe_b64encode(digest).decode()}"
+
+
+def _own_time(message: bytes, path: Sequence[str]) -> float | None:
+    """Return the time in a message in epoch seconds; None if there is none at this place."""
+    value = msgspec.json.decode(message)
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    seconds = value / 1000 if value >= _MILLISECONDS_FROM else float(value)
+    return seconds if 0.0 <= seconds <= _LATEST else None

@@ -1,0 +1,173 @@
+"""The methods of MCP that a route has: to begin, to list event types, and to poll for events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import HeadgateError
+from gateway.mcp_events import rpc
+from gateway.mcp_events.cursors import (
+    BEFORE_CREATION,
+    checked_cursor,
+    cursor_at,
+    place_of,
+)
+from gateway.mcp_events.rpc import RpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gateway.mcp_events.event_types import EventType
+    from gateway.mcp_events.route_events import RouteEvents
+    from gateway.mcp_events.rpc import RpcCall
+    from gateway.subscriptions.owners import SubscriptionOwner
+
+EXTENSION = "io.modelcontextprotocol/events"
+POLL_AFTER_MS = 5_000
+USUAL_EVENTS, MOST_EVENTS = 100, 1_000  # of one poll
+_SERVER_KEY = "io.modelcontextprotocol/serverInfo"
+
+
+class EventRequests:
+    """The requests of one client to the events of a route."""
+
+    def __init__(self, route: RouteEvents, owner: SubscriptionOwner) -> None:
+        self._route = route
+        self._owner = owner
+        self._methods: dict[str, Callable[[RpcCall], Awaitable[Mapping[str, object]]]] = {
+            "initialize": self._initialize,
+            "server/discover": self._discover,
+            "ping": self._ping,
+            "tools/list": self._list_tools,
+            "events/list": self._list,
+            "events/poll": self._poll,
+        }
+
+    async def response(self, call: RpcCall) -> dict[str, object]:
+        """Return the response to a request. Raises RpcError."""
+        method = self._methods.get(call.method)
+        if method is None:
+            raise RpcError(rpc.METHOD_NOT_FOUND, "this method is not offered")
+        try:
+            return call.result(await method(call))
+        except HeadgateError as error:
+            raise RpcError(rpc.INTERNAL_ERROR, error.detail) from None
+
+    # To begin
+
+    async def _initialize(self, call: RpcCall) -> Mapping[str, object]:
+        requested = call.params.get("protocolVersion")
+        known = requested in rpc.HANDSHAKE_VERSIONS
+        return {
+            "protocolVersion": requested if known else rpc.HANDSHAKE_VERSIONS[-1],
+            "capabilities": self._capabilities,
+            "serverInfo": self._route.server_info,
+        }
+
+    async def _discover(self, call: RpcCall) -> Mapping[str, object]:
+        if not call.is_stateless:
+            raise RpcError(rpc.METHOD_NOT_FOUND, "this version of MCP begins with initialize")
+        return {
+            "supportedVersions": [*rpc.STATELESS_VERSIONS, *rpc.HANDSHAKE_VERSIONS],
+            "capabilities": self._capabilities,
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": {_SERVER_KEY: self._route.server_info},
+        }
+
+    @property
+    def _capabilities(self) -> dict[str, object]:
+        """The capabilities, with events where the extension has them, and where hosts look."""
+        events = {"listChanged": False}
+        return {"tools": {}, "events": events, "extensions": {EXTENSION: events}}
+
+    async def _ping(self, _call: RpcCall) -> Mapping[str, object]:
+        return {}
+
+    async def _list_tools(self, call: RpcCall) -> Mapping[str, object]:
+        """Return that there are no tools: hosts ask for them before anything else."""
+        cached = {"ttlMs": 0, "cacheScope": "private"} if call.is_stateless else {}
+        return {"tools": [], **cached}
+
+    # Events
+
+    async def _list(self, call: RpcCall) -> Mapping[str, object]:
+        if call.params.get("cursor") is not None:
+            raise RpcError(rpc.INVALID_PARAMS, "all event types are on the first page")
+        delivery = self._route.delivery(self._owner)
+        return {"events": [_described(one, delivery) for one in self._route.types.values()]}
+
+    async def _poll(self, call: RpcCall) -> Mapping[str, object]:
+        event, stream = self.chosen(call.params)
+        most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
+        since = self.floor(call.params)
+        cursor = checked_cursor(call.params.get("cursor"))
+        reader, name = self._route.reader, self.single(stream)
+        state = await reader.state(name)
+        rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
+        if state is None:
+            return {"events": [], "cursor": cursor or BEFORE_CREATION, **rest}
+        place = place_of(state, cursor)
+        page = await reader.page(event, state, place.position, min(most, MOST_EVENTS))
+        now = self._route.clock()
+        events = [it for it in page.events if it.own_time is None or it.own_time >= since]
+        return {
+            "events": [it.members(now) for it in events],
+            "cursor": cursor_at(state, page.end),
+            **rest,
+            "truncated": place.is_truncated or len(events) < len(page.events),
+            "hasMore": page.has_more,
+        }
+
+    def chosen(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+        """Return the event type and the stream that a client chooses, and may read.
+
+        The stream is None for all that match. Raises RpcError.
+        """
+        name = params.get("name")
+        event = self._route.types.get(name) if isinstance(name, str) else None
+        if event is None:
+            raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
+        stream = event.chosen_stream(params.get("arguments", {}))
+        if not self._route.may_read(self._owner, event, stream):
+            raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read these streams")
+        return event, stream
+
+    @staticmethod
+    def single(stream: str | None) -> str:
+        """Return the one stream that poll and push need. Raises RpcError."""
+        if stream is None:
+            raise RpcError(
+                rpc.UNSUPPORTED,
+                "name a stream in arguments: only webhooks have all that match",
+                feature="arguments",
+                value="stream",
+            )
+        return stream
+
+    def floor(self, params: Mapping[str, Any]) -> float:
+        """Return the time before which events are left out, if they have a time of their own."""
+        age_ms = _number(params, "maxAgeMs", 0)
+        if age_ms is None or params.get("cursor") is None:
+            return 0.0
+        return self._route.clock() - age_ms / 1000
+
+
+def _described(event: EventType, delivery: list[str]) -> dict[str, object]:
+    return {
+        "name": event.name,
+        "description": event.description,
+        "delivery": delivery,
+        "inputSchema": event.input_schema,
+        "payloadSchema": event.payload_schema,
+    }
+
+
+def _number(params: Mapping[str, Any], key: str, least: int) -> int | None:
+    """Return a whole number of a request; None if it is left out. Raises RpcError."""
+    value = params.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or value < least:
+        raise RpcError(rpc.INVALID_PARAMS, f"{key} is a whole number from {least} on")
+    return value

@@ -1,0 +1,45 @@
+"""The events of one route: its event types, and what reads and delivers their events."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from gateway.access.operations import READ, Need
+from gateway.mcp_events.event_types import read_paths
+from gateway.mcp_events.reading import EventReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.hosted.route import HostedRoute
+    from gateway.mcp_events.event_types import EventType
+    from gateway.subscriptions.owners import SubscriptionOwner
+
+
+class RouteEvents:
+    """The events of one route."""
+
+    def __init__(self, route: HostedRoute, types: Mapping[str, EventType]) -> None:
+        self._route = route
+        self.prefix = route.prefix
+        self.clock = route.clock
+        self.types = types
+        self.reader = EventReader(route.reads.readers.plain)
+        self.server_info = {"name": "headgate", "title": "Headgate", "version": version("headgate")}
+
+    def renew(self, types: Mapping[str, EventType]) -> None:
+        """Offer these event types from now on."""
+        self.types = types
+
+    def end_streams(self) -> None:
+        """End the open streams of events: their clients come back elsewhere."""
+
+    def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
+        """Return whether a client may read what an event is made of."""
+        needs = [Need(path, READ) for path in read_paths(event, stream, self.prefix)]
+        return owner.still_may(self._route.access.guard, needs, self.clock())
+
+    def delivery(self, _owner: SubscriptionOwner) -> list[str]:
+        """Return the ways in which a client can get events."""
+        return ["poll"]

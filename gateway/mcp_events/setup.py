@@ -1,0 +1,33 @@
+"""Set up the events of a route as its settings say, at the start and after a reload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import StartError
+from gateway.mcp_events.event_types import event_types
+from gateway.mcp_events.route_events import RouteEvents
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from gateway.hosted.route import HostedRoute
+    from gateway.settings import Route as RouteSettings
+
+
+def set_events(route: HostedRoute, settings: RouteSettings) -> None:
+    """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
+    types = event_types(settings.mcp_events_file) if settings.mcp_events else None
+    if isinstance(route.events, RouteEvents):
+        route.events.renew(types or {})
+    if types is None:
+        route.events = None
+    elif route.events is None:
+        route.events = RouteEvents(route, types)
+
+
+def renew_events(route: HostedRoute, settings: RouteSettings) -> None:
+    """Let the events of a route follow new settings; a file that is malformed changes nothing."""
+    try:
+        set_events(route, settings)
+    except StartError as refusal:
+        log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)

@@ -1,0 +1,99 @@
+"""Handle requests to `/mcp` of a route: messages of JSON-RPC over MCP's streamable HTTP.
+
+There are no sessions: each request stands alone, in every version of MCP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.access.operations import READ, Need
+from gateway.errors import NO_STREAM, BadRequest, MethodNotAllowed, StreamNotFound, Unauthenticated
+from gateway.mcp_events import rpc
+from gateway.mcp_events.requests import EventRequests
+from gateway.mcp_events.rpc import RpcCallError, RpcError
+from gateway.protocol import cache_headers, responses
+from gateway.protocol.bodies.content import JSON_TYPE, media_type
+from gateway.protocol.http import cache_status
+from gateway.runtime.answer import RouteAnswer
+from gateway.stepped import in_task
+from gateway.subscriptions.owners import SubscriptionOwner
+from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.requests import request_body
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+    from gateway.mcp_events.route_events import RouteEvents
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+
+_FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
+_JSON_FIELDS = f"{_FIELDS}Content-Type: application/json\r\n"
+ACCEPTED = RouteAnswer(responses.Response(202, _FIELDS), cache_status.BYPASS)
+
+
+async def answer_mcp(
+    request: Request, place: RoutedTarget, events: RouteEvents, shared: Context
+) -> RouteAnswer:
+    """Return the answer to a request to `/mcp`. Raises HeadgateError."""
+    await in_task()
+    if request.method != "POST":
+        raise MethodNotAllowed("MCP takes POST here, and has no stream of the server's own", "POST")
+    owner = SubscriptionOwner(await _admitted(request, place, shared))
+    if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
+        raise BadRequest("Content-Type must be application/json")
+    body = await request_body.whole(request, shared)
+    version = request.headers.get(rpc.VERSION_HEADER)
+    try:
+        messages, is_batch = rpc.body_of(body, version)
+    except RpcError as error:
+        return _answer(rpc.refusal(error), error.status(is_stateless=False))
+    answered = [await _response(request, one, EventRequests(events, owner)) for one in messages]
+    found = [one for one in answered if one is not None]
+    if not found:
+        return ACCEPTED
+    if is_batch:
+        return _answer([document for document, _ in found], 200)
+    return _answer(*found[0])
+
+
+async def _response(
+    request: Request, message: object, requests: EventRequests
+) -> tuple[dict[str, object], int] | None:
+    """Return the response to a message and its status; None where there is none."""
+    version, method = (
+        request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
+    )
+    try:
+        call = rpc.call_of(message, version, method)
+    except RpcError as error:
+        return rpc.refusal(error), error.status(is_stateless=False)
+    except RpcCallError as refused:
+        return rpc.refusal(refused.error, refused.id), refused.error.status(is_stateless=True)
+    if call is None or call.id is None:
+        return None
+    try:
+        return await requests.response(call), 200
+    except RpcError as error:
+        return call.error(error), error.status(is_stateless=call.is_stateless)
+
+
+async def _admitted(request: Request, place: RoutedTarget, shared: Context) -> Principal | None:
+    """Return the principal; None for anybody, where anybody may read. Raises as a guard does."""
+    principal = await admit_control(request, place, (), shared.clock)
+    guard = place.route.access.guard
+    if principal is None and guard is not None:
+        needs = (Need(place.path, READ),)
+        if guard.known_principal(CIMultiDict(), None, needs, shared.clock()) is None:
+            if place.route.access.conceals:
+                raise StreamNotFound(NO_STREAM)
+            raise Unauthenticated("this needs a token: send Authorization: Bearer TOKEN")
+    return principal
+
+
+def _answer(document: object, status: int) -> RouteAnswer:
+    body = msgspec.json.encode(document)
+    return RouteAnswer(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)

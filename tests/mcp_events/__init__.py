@@ -1,0 +1,1 @@
+"""Tests of MCP Events: a host of MCP that subscribes to streams."""
