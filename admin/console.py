@@ -26,6 +26,7 @@ from admin.streams import lists, runs
 from admin.streams.bulk.job_files import JobFiles, job_folder
 from admin.streams.bulk.jobs import BulkJobs
 from admin.streams.scans import StreamContents
+from admin.subscriptions import ConsoleSubscriptions
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -108,6 +109,11 @@ class Console:
             started_at=min(started, default=None),
             gateways=self._recorder.fleet.size,
         )
+
+    @property
+    def subscriptions(self) -> ConsoleSubscriptions:
+        """The subscriptions of all routes."""
+        return ConsoleSubscriptions(self._source)
 
     @property
     def name(self) -> str:

@@ -70,6 +70,7 @@ class CommandGroup(click.Group):
         from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.reload import reload
         from gateway.commands.retention import retention
+        from gateway.commands.subscriptions.commands import subscriptions
         from gateway.commands.token import token
 
         of_settings = (check, init)
@@ -82,6 +83,7 @@ class CommandGroup(click.Group):
             hash_password,
             healthcheck,
             reload,
+            subscriptions,
             token,
         )
         of_places = (backup, copy, restore, verify)

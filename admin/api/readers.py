@@ -10,7 +10,7 @@ from admin.access import audited_readers
 from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.readers.console_readers import BanKind, BanWish
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     MOST_ENDED,
     MOST_READERS,
     READERS,
@@ -26,7 +26,7 @@ from gateway.telemetry.inspected_readers import (
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.telemetry.inspected_readers import ReaderGroups, ReaderPage, UsageList
+    from gateway.telemetry.inspected.readers import ReaderGroups, ReaderPage, UsageList
 
 
 class ReaderChoice(msgspec.Struct, frozen=True):

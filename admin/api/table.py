@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.api import changes, live, readers, reads, sessions
+from admin.api import changes, live, readers, reads, sessions, subscriptions
 from admin.api.operation import Operation, handler
 from admin.api.readers import (
     BanBody,
@@ -54,7 +54,7 @@ from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
-from gateway.telemetry.inspected_readers import ReaderGroups, ReaderPage, UsageList
+from gateway.telemetry.inspected.readers import ReaderGroups, ReaderPage, UsageList
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ OPERATIONS = (
         answer=DisconnectedReaders,
     ),
     Operation("DELETE", "/api/bans", "End a ban before its time.", readers.lift, OfBan),
+    *subscriptions.OPERATIONS,
     Operation("GET", "/api/runs", "A page of a route's runs.", reads.runs, OfRuns, answer=RunsView),
     Operation(
         "POST",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.telemetry.inspected_readers import Ban
+    from gateway.telemetry.inspected.readers import Ban
 
 NAME = "headgate.bans"
 LARGEST_FILE = MOST_BANS * 4096  # bytes: names of clients have a few hundred

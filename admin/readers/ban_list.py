@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from gateway.telemetry.inspected_readers import Ban
+from gateway.telemetry.inspected.readers import Ban
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

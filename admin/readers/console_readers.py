@@ -12,7 +12,7 @@ from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
 from gateway.access.uses.credential_uses import CONSOLE
 from gateway.protocol.http.client_address import counted_as, is_address
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     MOST_ENDED,
     Ban,
     EndedReaderCount,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from admin.model.viewer import Viewer
     from admin.readers.ban_keeper import BanKeeper
     from admin.source import ProcessSource, Setup
-    from gateway.telemetry.inspected_readers import GroupBy, ReaderQuery, UsageOrder
+    from gateway.telemetry.inspected.readers import GroupBy, ReaderQuery, UsageOrder
 
 BanKind = Literal["principal", "address"]
 LONGEST_NAME = 300  # characters of an account or an address

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from admin.record.figures import Row
-    from gateway.telemetry.inspected_readers import Ban
+    from gateway.telemetry.inspected.readers import Ban
     from gateway.telemetry.inspection import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route

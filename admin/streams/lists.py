@@ -19,7 +19,7 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.telemetry.inspected_readers import ReaderMode
+    from gateway.telemetry.inspected.readers import ReaderMode
     from gateway.telemetry.inspection import (
         ListStreams,
         StreamDescription,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
-    from gateway.telemetry.inspected_readers import ReaderMode
+    from gateway.telemetry.inspected.readers import ReaderMode
     from gateway.telemetry.inspection import ListStreams
     from gateway.turns import Turns
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.live.feed_loop import FeedLoop
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
-    from gateway.telemetry.inspected_readers import ReaderMode, ReaderStatus
+    from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls, Traffic
     from gateway.turns import Turns

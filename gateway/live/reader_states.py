@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.live.sse_readers import SseReader, SseReaders
     from gateway.live.waiting_polls import WaitingPolls
-    from gateway.telemetry.inspected_readers import ReaderMode, ReaderStatus
+    from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
 
 

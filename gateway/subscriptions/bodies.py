@@ -118,21 +118,24 @@ def description(
         "wake_stream": configuration.wake_stream,
         "lease_ttl_ms": configuration.lease_ttl_ms,
         "created_at": timestamp(subscription.created_at),
-        "status": "failed" if subscription.has_failed else "active",
+        "status": _status(subscription),
         "description": configuration.description,
         "generation": delivery.generation,
-        "last_error": _last_error(subscription),
-        "next_attempt_at": None
-        if delivery.next_attempt_at is None
-        else timestamp(delivery.next_attempt_at),
+        "last_error": subscription.last_error,
+        "next_attempt_at": _optional_timestamp(delivery.next_attempt_at),
+        "paused_at": _optional_timestamp(delivery.paused_at),
     }
     return msgspec.json.encode(document)
 
 
-def _last_error(subscription: DurableSubscription) -> str | None:
-    if subscription.unlinked:
-        return "max_subscription_streams is reached: events of further streams wake nobody"
-    return subscription.delivery.last_error
+def _status(subscription: DurableSubscription) -> str:
+    if subscription.is_paused:
+        return "paused"
+    return "failed" if subscription.has_failed else "active"
+
+
+def _optional_timestamp(moment: float | None) -> str | None:
+    return None if moment is None else timestamp(moment)
 
 
 def timestamp(moment: float) -> str:

@@ -85,7 +85,7 @@ class Membership:
         """Remove a link."""
         path = link.stream.path
         link.subscription.links.pop(path, None)
-        link.subscription.pending.pop(path, None)
+        link.subscription.forget_pending(path)
         link.subscription.unlinked = 0  # there is room for another one
         self._detach(link)
 
@@ -198,7 +198,7 @@ class Membership:
         stream.state = None
         for link in stream.links:
             subscription = link.subscription
-            subscription.pending.pop(stream.path, None)
+            subscription.forget_pending(stream.path)
             if link.is_explicit:
                 continue
             subscription.unlinked = 0

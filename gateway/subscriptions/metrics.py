@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from gateway.subscriptions.wakes import is_stuck
+from gateway.telemetry.inspected.subscriptions import SubscriptionStatus
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 SUBSCRIPTIONS = gauge(
     "headgate_subscriptions",
-    "RouteSubscriptions by state: active, failed behind a failed attempt, or stuck for over a day.",
+    "Subscriptions by state: active, failed behind a failed attempt, stuck for over a day, or "
+    "paused by an operator.",
     *("route", "state"),
 )
 LINKED = gauge(
@@ -29,19 +31,36 @@ PENDING = gauge(
     "Deliveries of wakes by state: under way, or waiting for their turn.",
     *("route", "state"),
 )
+STREAMS_PENDING = gauge(
+    "headgate_subscription_pending_streams",
+    "Streams with events that a subscription has not acknowledged, for each subscription.",
+    "route",
+)
+IN_FLIGHT = gauge(
+    "headgate_subscription_wakes_in_flight", "Wakes that have begun and are not over.", "route"
+)
+OLDEST = gauge(
+    "headgate_subscription_oldest_seconds",
+    "Longest time for which something waits for its acknowledgement, at most; paused ones are left "
+    "out.",
+    "route",
+)
 WAKES = counter(
     "headgate_subscription_wakes_total",
     "Wakes by what happened to them: begun, delivered, claimed, acknowledged cursors, failed "
-    "attempts, expired leases, and fenced requests.",
+    "attempts, retried ones, expired leases, fenced requests, replays and tests by operators.",
     *("route", "event"),
 )
 REFUSED = counter(
     "headgate_subscription_refusals_total",
-    "RouteSubscriptions, links and streams of wakes that were refused or left out by a limit.",
+    "Subscriptions, links and streams of wakes that were refused or left out by a limit.",
     *("route", "limit"),
 )
-DECLARED = (SUBSCRIPTIONS, LINKED, PENDING, WAKES, REFUSED)
-EVENTS = ("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced")
+DECLARED = (SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED)
+EVENTS = (
+    *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
+    *("replayed", "retried", "tested"),
+)
 
 
 class CountedSubscriptions(Protocol):
@@ -60,6 +79,10 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
     states = states_of(subscriptions)
     for state, number in states.items():
         yield Sample(SUBSCRIPTIONS, (prefix, state), number)
+    every = subscriptions.by_id.values()
+    yield Sample(STREAMS_PENDING, (prefix,), sum(len(one.pending) for one in every))
+    yield Sample(IN_FLIGHT, (prefix,), sum(one.delivery.wake is not None for one in every))
+    yield Sample(OLDEST, (prefix,), _oldest_s(subscriptions))
     yield Sample(LINKED, (prefix,), len(subscriptions.membership))
     yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)
@@ -76,14 +99,30 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
         yield Sample(REFUSED, (prefix, limit), number)
 
 
-def states_of(subscriptions: CountedSubscriptions) -> dict[str, int]:
+def _oldest_s(subscriptions: CountedSubscriptions) -> float:
+    now = subscriptions.clock()
+    waiting = (
+        one.delivery.waiting_since
+        for one in subscriptions.by_id.values()
+        if one.pending and not one.is_paused
+    )
+    return max(0.0, now - min((it for it in waiting if it is not None), default=now))
+
+
+def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, int]:
     """Return how many subscriptions are in each state."""
-    states = {"active": 0, "failed": 0, "stuck": 0}
+    states: dict[SubscriptionStatus, int] = dict.fromkeys(get_args(SubscriptionStatus), 0)
     now = subscriptions.clock()
     for one in subscriptions.by_id.values():
-        since = one.delivery.failing_since
-        if since is not None and is_stuck(one.delivery.failures, now - since):
-            states["stuck"] += 1
-        else:
-            states["failed" if one.has_failed else "active"] += 1
+        states[status_of(one, now)] += 1
     return states
+
+
+def status_of(subscription: DurableSubscription, now: float) -> SubscriptionStatus:
+    """Return the state of a subscription."""
+    if subscription.is_paused:
+        return "paused"
+    since = subscription.delivery.failing_since
+    if since is not None and is_stuck(subscription.delivery.failures, now - since):
+        return "stuck"
+    return "failed" if subscription.has_failed else "active"

@@ -12,6 +12,7 @@ from gateway.access.kinds.proofs import StoredProof, stored_proof
 from gateway.access.operations import READ, Grant, Need, Operation
 from gateway.access.principal import Principal, account_of
 from gateway.access.token_guard import TokenGuard
+from gateway.access.uses.credential_uses import CONSOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,24 +32,26 @@ class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
     until: float | None = None  # epoch seconds; None is for ever
     proof: StoredProof | None = None  # by which it is judged again; None is anybody
+    is_operators: bool = False
 
 
 class SubscriptionOwner(NamedTuple):
-    """The principal that subscribed; None is anybody."""
+    """The principal that subscribed; None is anybody, or the operators, who may read all."""
 
     principal: Principal | None = None
+    is_operators: bool = False
 
     @property
     def account(self) -> str:
         """The account whose subscriptions are counted together."""
-        return account_of(self.principal)
+        return CONSOLE if self.is_operators else account_of(self.principal)
 
     def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
         """Return whether the owner may still do what its subscription needs.
 
         It may not once its credential has been revoked or has expired.
         """
-        if guard is None:
+        if guard is None or self.is_operators:
             return True
         if self.principal is None:
             return guard.known_principal(CIMultiDict(), None, needs, now) is not None
@@ -65,7 +68,7 @@ class SubscriptionOwner(NamedTuple):
         """The owner as it is stored."""
         principal = self.principal
         if principal is None:
-            return OwnerRow()
+            return OwnerRow(is_operators=self.is_operators)
         grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
         until = None if principal.until == inf else principal.until
         proof = stored_proof(principal)
@@ -75,7 +78,7 @@ class SubscriptionOwner(NamedTuple):
 def restored(row: OwnerRow) -> SubscriptionOwner:
     """Return an owner as it was stored."""
     if row.proof is None:
-        return SubscriptionOwner()
+        return SubscriptionOwner(is_operators=row.is_operators)
     grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
     until = inf if row.until is None else row.until
     proof = row.proof.proof

@@ -39,18 +39,20 @@ class Wake(msgspec.Struct):
     lease_until: float | None = None
     announced_at: float | None = None
     announcements: int = 0
+    begun_at: float | None = None
 
     @classmethod
-    def new(cls) -> Wake:
+    def new(cls, now: float) -> Wake:
         """Return a wake with an id of its own."""
-        return cls(f"w_{secrets.token_urlsafe(12)}")
+        return cls(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
 
 
 class DeliveryState(msgspec.Struct):
     """The state that changes with each wake, stored before anything that depends on it is sent.
 
     `failures` counts the attempts since the last acknowledgement that came to nothing, the first of
-    them at `failing_since`.
+    them at `failing_since`. Something waits for an acknowledgement since `waiting_since`, and an
+    operator has paused the subscription at `paused_at`.
     """
 
     generation: int = 0
@@ -59,6 +61,8 @@ class DeliveryState(msgspec.Struct):
     failing_since: float | None = None
     next_attempt_at: float | None = None
     last_error: str | None = None
+    waiting_since: float | None = None
+    paused_at: float | None = None
 
     def succeed(self) -> None:
         """Note that the worker has acknowledged something, or that there is nothing to do."""
@@ -126,6 +130,12 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.is_recreated = False
         self.is_stored = True
 
+    def set_back(self, position: Position) -> None:
+        """Move the cursor back, before the end of a stream that is closed."""
+        self.position = position
+        self.is_closed = False
+        self.is_stored = True
+
     def restore(self, row: CursorRow) -> None:
         """Take a stored cursor."""
         self.stream_id, self.position, self.is_closed, explicit = (
@@ -179,9 +189,27 @@ class DurableSubscription:
         """True while an attempt waits behind one that failed, or streams are not linked."""
         return self.delivery.next_attempt_at is not None or self.unlinked > 0
 
+    @property
+    def is_paused(self) -> bool:
+        """True while an operator wants no wakes of it."""
+        return self.delivery.paused_at is not None
+
+    @property
+    def last_error(self) -> str | None:
+        """The reason of the last failure, while the subscription has failed."""
+        if self.unlinked:
+            return "max_subscription_streams is reached: events of further streams wake nobody"
+        return self.delivery.last_error
+
     def note(self, link: StreamLink) -> None:
         """Note whether a stream is pending."""
         if link.is_pending:
             self.pending[link.stream.path] = link
         else:
-            self.pending.pop(link.stream.path, None)
+            self.forget_pending(link.stream.path)
+
+    def forget_pending(self, path: str) -> None:
+        """Note that a stream is not pending."""
+        self.pending.pop(path, None)
+        if not self.pending:
+            self.delivery.waiting_since = None

@@ -62,8 +62,11 @@ class Wakes:
     def consider(self, subscription: DurableSubscription) -> bool:
         """Begin a wake if there is pending work and none is in flight; return whether it began."""
         delivery = subscription.delivery
+        if subscription.pending and delivery.waiting_since is None:
+            delivery.waiting_since = self._clock()
         is_idle = delivery.wake is None and subscription.phase == "active"
-        if not is_idle or not subscription.pending or not self._is_open:
+        is_wanted = subscription.pending and not subscription.is_paused
+        if not is_idle or not is_wanted or not self._is_open:
             return False
         if delivery.next_attempt_at is not None:
             if self._clock() < delivery.next_attempt_at:
@@ -77,7 +80,7 @@ class Wakes:
     def _begin(self, subscription: DurableSubscription) -> Wake:
         delivery = subscription.delivery
         delivery.generation += 1
-        delivery.wake = wake = Wake.new()
+        delivery.wake = wake = Wake.new(self._clock())
         subscription.snapshot_ends = {}
         self.counts["begun"] += 1
         self._rows.mark(subscription)
@@ -99,6 +102,8 @@ class Wakes:
     def claim(self, subscription: DurableSubscription, worker: str) -> Wake:
         """Claim the wake in flight, or a new one. Raises SubscriptionRefused."""
         delivery, now = subscription.delivery, self._clock()
+        if subscription.is_paused:
+            raise SubscriptionRefused("NO_PENDING_WORK", "an operator has paused the subscription")
         wake = delivery.wake
         if wake is not None and wake.holder is not None and now < (wake.lease_until or 0.0):
             raise SubscriptionRefused(
@@ -215,12 +220,36 @@ class Wakes:
     def retry_now(self, subscription: DurableSubscription) -> None:
         """Try at once what waits behind a failure, or write an unclaimed wake again."""
         delivery = subscription.delivery
+        if subscription.is_paused:
+            return
         wake = delivery.wake
+        self.counts["retried"] += delivery.next_attempt_at is not None
         delivery.next_attempt_at = None
         if wake is None:
             self.consider(subscription)
         elif wake.lease_until is None:
             self._deliver(subscription)
+
+    # Operators
+
+    def pause(self, subscription: DurableSubscription) -> None:
+        """Send no wakes any more; a lease that is in force stays so."""
+        delivery = subscription.delivery
+        delivery.paused_at = delivery.paused_at or self._clock()
+        self._rows.mark(subscription)
+
+    def resume(self, subscription: DurableSubscription) -> None:
+        """Send wakes again, at once if something is pending."""
+        if subscription.is_paused:
+            subscription.delivery.paused_at = None
+            self._rows.mark(subscription)
+            self.retry_now(subscription)
+
+    def fence(self, subscription: DurableSubscription) -> None:
+        """End the wake in flight, if there is one; whatever comes of it is refused."""
+        self._end(subscription)
+        subscription.delivery.generation += 1
+        self.counts["replayed"] += 1
 
     # The end of a wake
 
@@ -246,9 +275,20 @@ class Wakes:
         self._schedule(subscription)
 
     def _end(self, subscription: DurableSubscription) -> None:
-        subscription.delivery.wake = None
+        delivery = subscription.delivery
+        if delivery.wake is not None and self._is_all_acknowledged(subscription):
+            delivery.waiting_since = delivery.wake.begun_at  # what is pending came later
+        delivery.wake = None
         subscription.snapshot_ends = {}
         self._rows.mark(subscription)
+
+    @staticmethod
+    def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
+        """Return whether all that the wake has told is acknowledged, and other work is pending."""
+        ends, links = subscription.snapshot_ends, subscription.links
+        return bool(ends and subscription.pending) and all(
+            path not in links or links[path].position >= end.tail for path, end in ends.items()
+        )
 
     # Deadlines
 
@@ -274,6 +314,8 @@ class Wakes:
                 self.failed(subscription, UNACKNOWLEDGED)
             else:
                 self.consider(subscription)
+        elif subscription.is_paused:
+            return  # until it goes on
         elif delivery.next_attempt_at is not None and delivery.next_attempt_at <= now:
             self.retry_now(subscription)
         elif wake is not None and subscription.pending:

@@ -14,7 +14,8 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.protocol.own_limits import LimitChanges, StreamLimits
 from gateway.telemetry.event_journal import ProcessEvents
-from gateway.telemetry.inspected_readers import ReaderAnswer, ReaderMode, ReaderQuestion
+from gateway.telemetry.inspected.readers import ReaderAnswer, ReaderMode, ReaderQuestion
+from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion
 
 PAGE = 50  # streams of a page, when nobody says otherwise
 LARGEST_PAGE = 500
@@ -383,11 +384,12 @@ StreamQuestion = (
     | ShareMetrics
     | TakeEvents
 )
-Question = StreamQuestion | ReaderQuestion
+Question = StreamQuestion | ReaderQuestion | SubscriptionQuestion
 Answer = (
     StreamPage
     | StreamDescription
     | ReaderAnswer
+    | SubscriptionAnswer
     | RunPage
     | Explanation
     | RefusalList

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.telemetry.inspected_readers import MOST_ENDED, MOST_READERS
+from gateway.telemetry.inspected.readers import MOST_ENDED, MOST_READERS
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import RedisServer

@@ -16,7 +16,7 @@ from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
-from gateway.telemetry.inspected_readers import ApplyBans, Ban
+from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS

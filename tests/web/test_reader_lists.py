@@ -10,7 +10,7 @@ import pytest
 
 from gateway.live.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     MOST_READERS,
     ApplyBans,
     Ban,

@@ -12,7 +12,7 @@ from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame
 from admin.readers.console_readers import BanKind, BanWish
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     GroupBy,
     ListReaders,
     ReaderMode,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.telemetry.inspected_readers import Ban
+    from gateway.telemetry.inspected.readers import Ban
 
     # Returns the address of the client of a connection and of header fields.
     ClientAddress = Callable[[BaseTransport | None, MultiMapping[str]], str | None]

@@ -7,8 +7,9 @@ a slow receiver delays its own subscriptions only.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from gateway.errors import HeadgateError
 from gateway.subscriptions.bodies import snapshot
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.telemetry.inspected.subscriptions import ReceiverAnswer
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ class PublicPlace(Protocol):
 
     def may_wake(self, subscription: DurableSubscription) -> bool:
         """Return whether the owner may still do what its subscription does."""
+
+
+class _Call(NamedTuple):
+    url: str
+    callback_url: str
+    now: float
 
 
 class Deliveries:
@@ -136,7 +144,8 @@ class Deliveries:
         """Deliver the wake in flight, once its generation is durable."""
         await self._rows.flush()
         wake = subscription.delivery.wake
-        if wake is None or wake.holder is not None or subscription.phase != "active":
+        is_wanted = subscription.phase == "active" and not subscription.is_paused
+        if wake is None or wake.holder is not None or not is_wanted:
             return
         if not subscription.pending:  # what was pending was deleted meanwhile
             self._wakes.release(subscription)
@@ -148,7 +157,8 @@ class Deliveries:
         else:
             await self._announce(subscription, wake)
 
-    async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
+    async def _prepared(self, subscription: DurableSubscription) -> _Call:
+        """Return what a call needs, with the keys ready. Raises DeliveryFailed."""
         url = subscription.configuration.webhook_url
         callback_url = self._place.url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
         if url is None or callback_url is None:
@@ -156,6 +166,10 @@ class Deliveries:
         now = self._clock()
         if not self._keys.is_ready(now):
             await asyncio.to_thread(self._keys.prepare, now)
+        return _Call(url, callback_url, now)
+
+    async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
+        url, callback_url, now = await self._prepared(subscription)
         taken = snapshot(subscription)
         body = msgspec.json.encode(
             {
@@ -176,6 +190,35 @@ class Deliveries:
             self._wakes.finished(subscription, taken.ends)
         else:
             self._wakes.delivered(subscription, wake)
+
+    async def test(self, subscription: DurableSubscription) -> ReceiverAnswer:
+        """Send a test to the receiver of a webhook, at once; return its answer.
+
+        It is no wake: no token in it is valid for a generation, and its answer moves no cursor.
+        """
+        self._wakes.counts["tested"] += 1
+        begun = asyncio.get_running_loop().time()
+        status: int | None = None
+        try:
+            url, callback_url, now = await self._prepared(subscription)
+            body = msgspec.json.encode(
+                {
+                    "test": True,
+                    "message": "An operator tests this receiver. Nothing is pending.",
+                    "subscription_id": subscription.id,
+                    "wake_id": f"test_{secrets.token_urlsafe(12)}",
+                    "generation": 0,
+                    "streams": [],
+                    "callback_url": callback_url,
+                    "callback_token": "",
+                }
+            )
+            response = await self.client.send(url, body, now)
+            status, reason = response.status, response.refusal
+        except (HeadgateError, DeliveryFailed) as failure:
+            reason = failure.detail if isinstance(failure, HeadgateError) else failure.reason
+        seconds = asyncio.get_running_loop().time() - begun
+        return ReceiverAnswer(reason is None, status, round(seconds, 4), reason)
 
     async def _announce(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Write the event of a wake to its wake stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import msgspec
@@ -30,6 +30,18 @@ class DeliveryFailed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ReceiverResponse(NamedTuple):
+    """The response of a receiver: its status, and whether it is done already."""
+
+    status: int
+    is_done: bool = False
+
+    @property
+    def refusal(self) -> str | None:
+        """The reason why the receiver has not accepted what was sent; None if it has."""
+        return None if 200 <= self.status < 300 else f"the receiver answered {self.status}"
 
 
 class WebhookHosts(AllowedHosts):
@@ -92,9 +104,16 @@ class WebhookClient:
 
     async def call(self, url: str, body: bytes, now: float) -> bool:
         """Send a wake; return whether its receiver is done already. Raises DeliveryFailed."""
+        response = await self.send(url, body, now)
+        if response.refusal is not None:
+            raise DeliveryFailed(response.refusal)
+        return response.is_done
+
+    async def send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
+        """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
         try:
             self.check(url)
-            return await self._call(url, body, now)
+            return await self._send(url, body, now)
         except TimeoutError:
             raise DeliveryFailed(f"the receiver did not answer within {CALL_S:g} s") from None
         except DestinationRefused as refusal:
@@ -104,7 +123,7 @@ class WebhookClient:
             reason = f"the receiver cannot be reached ({type(error).__name__})"
             raise DeliveryFailed(reason if refused is None else refused.detail) from None
 
-    async def _call(self, url: str, body: bytes, now: float) -> bool:
+    async def _send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
         fields = {
             "Content-Type": "application/json",
             "User-Agent": "Headgate",
@@ -113,11 +132,11 @@ class WebhookClient:
         }
         opened = self._opened().post(url, data=body, headers=fields, allow_redirects=False)
         async with opened as response:
-            if not 200 <= response.status < 300:
+            answered = ReceiverResponse(response.status)
+            if answered.refusal is not None:
                 response.close()
-                raise DeliveryFailed(f"the receiver answered {response.status}")
-            text = await _beginning(response)
-        return _is_done(text)
+                return answered
+            return answered._replace(is_done=_is_done(await _beginning(response)))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

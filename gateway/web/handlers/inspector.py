@@ -10,8 +10,11 @@ import msgspec
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
+from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.operators.answers import answer as answer_subscriptions
 from gateway.telemetry.event_journal import JOURNAL
-from gateway.telemetry.inspected_readers import ReaderQuestion
+from gateway.telemetry.inspected.readers import ReaderQuestion
+from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
 from gateway.telemetry.inspection import (
     AnswerFailure,
     DescribeStream,
@@ -68,6 +71,8 @@ class Inspector:
         try:
             if isinstance(question, ReaderQuestion):
                 return await self._readers.answer(question)
+            if isinstance(question, SubscriptionQuestion):
+                return await answer_subscriptions(self._subscriptions(), question)
             return await self._answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(STATUS[type(refusal)], refusal.detail)
@@ -114,6 +119,10 @@ class Inspector:
         if runs is None:
             raise StreamNotFound(f"the route {prefix} does not say runs = true")
         return runs
+
+    def _subscriptions(self) -> dict[str, RouteSubscriptions]:
+        found = ((route.prefix, route.subscriptions) for route in self._routes)
+        return {prefix: it for prefix, it in found if isinstance(it, RouteSubscriptions)}
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.live.reader_states import reader_states
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     MOST_GROUPS,
     MOST_READERS,
     MOST_USAGES,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import ReaderState
     from gateway.runtime.context import Context
     from gateway.runtime.route import RoutedFeed, StreamRoute
-    from gateway.telemetry.inspected_readers import (
+    from gateway.telemetry.inspected.readers import (
         Ban,
         GroupBy,
         ReaderAnswer,

@@ -51,7 +51,7 @@ from gateway.access.static.revocation_entries import RevokedTokensFile
 from gateway.protocol.http.name_search import name_test
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
-from gateway.telemetry.inspected_readers import (
+from gateway.telemetry.inspected.readers import (
     Ban,
     ReaderGroup,
     ReaderGroups,
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from admin.streams.filters import MessageFilter
     from gateway.access.signed.read_tokens import TokenRequest
     from gateway.access.static.revocation_entries import RevocationEntry
-    from gateway.telemetry.inspected_readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
+    from gateway.telemetry.inspected.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC

@@ -1,0 +1,210 @@
+"""The operations of the JSON API about subscriptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from admin.access import audited_subscriptions as audited
+from admin.access.check import VIEWER
+from admin.api.operation import Operation
+from admin.console import CONSOLE
+from gateway.telemetry.inspected.subscriptions import (
+    MOST_REPLAYED,
+    MOST_SUBSCRIPTIONS,
+    SUBSCRIPTIONS,
+    DescribeSubscription,
+    ListSubscriptions,
+    ReceiverAnswer,
+    ReplayDone,
+    ReplaySubscription,
+    SubscriptionDescription,
+    SubscriptionKind,
+    SubscriptionOrder,
+    SubscriptionPage,
+    SubscriptionQuery,
+    SubscriptionStatus,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class OfSubscriptions(msgspec.Struct, frozen=True):
+    """A page of the subscriptions that fulfil the conditions, behind the `after` of another page.
+
+    `text` is in the id, the pattern, the streams by name, the receiver, the wake stream, the
+    description, the owner or the last error.
+    """
+
+    route: str = ""
+    text: Text = ""
+    status: SubscriptionStatus | None = None
+    kind: SubscriptionKind | None = None
+    order: SubscriptionOrder = "id"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_SUBSCRIPTIONS)] = SUBSCRIPTIONS
+
+
+class OfSubscription(msgspec.Struct, frozen=True):
+    """A subscription by its id, which is not percent-encoded."""
+
+    route: str
+    id: str
+
+
+class OfLinks(OfSubscription, frozen=True):
+    """A subscription with 100 of its streams, those behind `after`, or only the pending ones."""
+
+    after: str = ""
+    pending: bool = False
+
+
+class SubscriptionBody(msgspec.Struct, frozen=True):
+    """A subscription as the protocol has it: `type`, `pattern`, `streams`, `webhook` and so on."""
+
+    type: SubscriptionKind
+    pattern: str | None = None
+    streams: tuple[str, ...] | None = None
+    webhook: dict[str, str] | None = None
+    wake_stream: str | None = None
+    lease_ttl_ms: int | None = None
+    description: str | None = None
+
+
+class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A subscription, and the place to which its cursors are set back.
+
+    That is an `offset` of the stream that is named, or `since` (epoch seconds), or else the
+    beginning. Without `streams` all are meant.
+    """
+
+    route: str
+    id: str
+    streams: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_REPLAYED)] = ()
+    offset: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    since: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+async def listed(request: web.Request, query: OfSubscriptions, _body: None) -> SubscriptionPage:
+    """Return a page of subscriptions."""
+    with_urls = request[VIEWER].role == "operator"
+    where = SubscriptionQuery(query.route, query.text, query.status, query.kind, with_urls)
+    question = ListSubscriptions(where, query.order, query.after, query.limit)
+    return await request.app[CONSOLE].subscriptions.page(question)
+
+
+async def described(request: web.Request, query: OfLinks, _body: None) -> SubscriptionDescription:
+    """Return a subscription with a page of its streams."""
+    with_urls = request[VIEWER].role == "operator"
+    question = DescribeSubscription(query.route, query.id, query.after, query.pending, with_urls)
+    return await request.app[CONSOLE].subscriptions.describe(question)
+
+
+async def put(
+    request: web.Request, query: OfSubscription, body: SubscriptionBody
+) -> SubscriptionDescription:
+    """Create a subscription, or confirm it; return it."""
+    members = {name: it for name, it in msgspec.structs.asdict(body).items() if it is not None}
+    encoded = msgspec.Raw(msgspec.json.encode(members))
+    subscriptions = request.app[CONSOLE].subscriptions
+    return await audited.put(subscriptions, query.route, query.id, encoded, request[VIEWER])
+
+
+async def delete(request: web.Request, query: OfSubscription, _body: None) -> None:
+    """Delete a subscription, if it is there."""
+    subscriptions = request.app[CONSOLE].subscriptions
+    await audited.delete(subscriptions, query.route, query.id, request[VIEWER])
+
+
+async def pause(
+    request: web.Request, _query: None, body: OfSubscription
+) -> SubscriptionDescription:
+    """Send no wakes of a subscription any more."""
+    subscriptions = request.app[CONSOLE].subscriptions
+    return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=False)
+
+
+async def resume(
+    request: web.Request, _query: None, body: OfSubscription
+) -> SubscriptionDescription:
+    """Send wakes of a subscription again."""
+    subscriptions = request.app[CONSOLE].subscriptions
+    return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=True)
+
+
+async def replay(request: web.Request, _query: None, body: ReplayBody) -> ReplayDone:
+    """Set cursors of a subscription back."""
+    question = ReplaySubscription(body.route, body.id, body.streams, body.offset, body.since)
+    return await audited.replay(request.app[CONSOLE].subscriptions, question, request[VIEWER])
+
+
+async def test(request: web.Request, _query: None, body: OfSubscription) -> ReceiverAnswer:
+    """Send a test to the receiver of a webhook."""
+    subscriptions = request.app[CONSOLE].subscriptions
+    return await audited.test(subscriptions, body.route, body.id, request[VIEWER])
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/api/subscriptions",
+        "A page of subscriptions.",
+        listed,
+        OfSubscriptions,
+        answer=SubscriptionPage,
+    ),
+    Operation(
+        "GET",
+        "/api/subscription",
+        "A subscription with its streams.",
+        described,
+        OfLinks,
+        answer=SubscriptionDescription,
+    ),
+    Operation(
+        "PUT",
+        "/api/subscription",
+        "Create a subscription.",
+        put,
+        OfSubscription,
+        SubscriptionBody,
+        answer=SubscriptionDescription,
+    ),
+    Operation("DELETE", "/api/subscription", "Delete a subscription.", delete, OfSubscription),
+    Operation(
+        "POST",
+        "/api/subscription/pause",
+        "Send no wakes of a subscription any more.",
+        pause,
+        body=OfSubscription,
+        answer=SubscriptionDescription,
+    ),
+    Operation(
+        "POST",
+        "/api/subscription/resume",
+        "Send wakes of a subscription again.",
+        resume,
+        body=OfSubscription,
+        answer=SubscriptionDescription,
+    ),
+    Operation(
+        "POST",
+        "/api/subscription/replay",
+        "Set cursors of a subscription back.",
+        replay,
+        body=ReplayBody,
+        answer=ReplayDone,
+    ),
+    Operation(
+        "POST",
+        "/api/subscription/test",
+        "Send a test to the receiver of a webhook.",
+        test,
+        body=OfSubscription,
+        answer=ReceiverAnswer,
+    ),
+)

@@ -1,0 +1,1 @@
+"""`headgate subscriptions`: the subscriptions of a running server, by its admin listener."""

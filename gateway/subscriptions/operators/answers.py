@@ -1,0 +1,135 @@
+"""The questions of operators about subscriptions, and their changes to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+from urllib.parse import quote
+
+from gateway.errors import StreamNotFound
+from gateway.subscriptions.configuration import LONGEST_ID, invalid, parse_configuration
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.operators.listing import described, listed
+from gateway.subscriptions.operators.replays import ReplayStart, set_back
+from gateway.subscriptions.owners import SubscriptionOwner
+from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.telemetry.inspected.subscriptions import (
+    DeleteSubscription,
+    DescribeSubscription,
+    ListSubscriptions,
+    PauseSubscription,
+    PutSubscription,
+    ReceiverAnswer,
+    ReplayDone,
+    ReplaySubscription,
+    SendTestDelivery,
+    SubscriptionDeleted,
+    SubscriptionDescription,
+)
+from gateway.telemetry.inspection import AnswerFailure
+from gateway.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.subscriptions.engine import RouteSubscriptions
+    from gateway.telemetry.inspected.subscriptions import (
+        SubscriptionAnswer,
+        SubscriptionQuestion,
+    )
+
+_OneSubscription = (
+    DescribeSubscription
+    | PutSubscription
+    | DeleteSubscription
+    | PauseSubscription
+    | ReplaySubscription
+    | SendTestDelivery
+)
+
+
+async def answer(
+    engines: Mapping[str, RouteSubscriptions], question: SubscriptionQuestion
+) -> SubscriptionAnswer | AnswerFailure:
+    """Return the answer for the subscriptions of these routes, by prefix. Raises HeadgateError."""
+    try:
+        if isinstance(question, ListSubscriptions):
+            chosen = question.where.route
+            asked = {chosen: _engine(engines, chosen)} if chosen else engines
+            return await Turns().run(listed(asked, question))
+        return await OperatorRequests(_engine(engines, question.route)).answer(question)
+    except SubscriptionRefused as refusal:
+        return AnswerFailure(refusal.status, refusal.detail)
+
+
+def _engine(engines: Mapping[str, RouteSubscriptions], prefix: str) -> RouteSubscriptions:
+    if prefix not in engines:
+        raise StreamNotFound(f"no route with subscriptions has the prefix {prefix}")
+    return engines[prefix]
+
+
+class OperatorRequests:
+    """The requests of operators to the subscriptions of one route."""
+
+    def __init__(self, engine: RouteSubscriptions) -> None:
+        self._engine = engine
+        self._requests = SubscriptionRequests(engine)
+
+    async def answer(self, question: _OneSubscription) -> SubscriptionAnswer:
+        """Return the answer. Raises SubscriptionRefused, HeadgateError."""
+        match question:
+            case DescribeSubscription():
+                return described(self._engine, self._requests.found(question.id), question)
+            case PutSubscription():
+                return await self._put(question)
+            case DeleteSubscription():
+                was_there = question.id in self._engine.by_id
+                await self._requests.delete(question.id)
+                return SubscriptionDeleted(was_there)
+            case PauseSubscription():
+                return await self._pause(question)
+            case ReplaySubscription():
+                return await self._replay(question)
+            case SendTestDelivery():
+                return await self._test(question.id)
+            case _:
+                assert_never(question)
+
+    def _described(self, subscription_id: str) -> SubscriptionDescription:
+        found = self._requests.found(subscription_id)
+        question = DescribeSubscription(self._engine.prefix, subscription_id, with_urls=True)
+        return described(self._engine, found, question)
+
+    async def _put(self, question: PutSubscription) -> SubscriptionDescription:
+        if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
+            raise invalid(f"an id has 1 to {LONGEST_ID} bytes, percent-encoded")
+        configuration = parse_configuration(bytes(question.body))
+        owner = SubscriptionOwner(is_operators=self._engine.guard() is not None)
+        await self._requests.put(question.id, configuration, owner)
+        return self._described(question.id)
+
+    async def _pause(self, question: PauseSubscription) -> SubscriptionDescription:
+        engine, found = self._engine, self._requests.found(question.id)
+        if question.resumes:
+            engine.wakes.resume(found)
+        else:
+            engine.wakes.pause(found)
+        await engine.rows.flush()
+        return self._described(question.id)
+
+    async def _replay(self, question: ReplaySubscription) -> ReplayDone:
+        engine = self._engine
+        start = ReplayStart(question.offset, question.since)
+        if question.offset is not None and question.since is not None:
+            raise invalid("give an offset or a time, not both")
+        async with engine.changing:
+            found = self._requests.found(question.id)
+            steps = set_back(engine, found, question.streams, start)
+            moved = await engine.streams.turns.run(steps)
+            await engine.rows.flush()
+        return ReplayDone(moved, found.delivery.generation)
+
+    async def _test(self, subscription_id: str) -> ReceiverAnswer:
+        found = self._requests.found(subscription_id)
+        if not found.is_webhook:
+            raise invalid("the subscription is no webhook: nobody is called")
+        return await self._engine.deliveries.test(found)

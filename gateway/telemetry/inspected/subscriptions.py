@@ -1,0 +1,221 @@
+"""Questions of operators about the subscriptions of a gateway, changes to them, and the answers.
+
+They are among those of `gateway.telemetry.inspection`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
+SubscriptionKind = Literal["webhook", "pull-wake"]
+SubscriptionOrder = Literal["id", "pending", "oldest"]
+
+SUBSCRIPTIONS = 50  # of a page, when nobody says otherwise
+MOST_SUBSCRIPTIONS = 500
+LINKS = 100  # streams of a subscription on one page
+MOST_REPLAYED = 1_000  # streams that a replay names one by one; all need no names
+
+SubscriptionRank = tuple[float, str, str]
+
+
+class SubscriptionQuery(msgspec.Struct, frozen=True):
+    """A choice of subscriptions; an empty field chooses all.
+
+    Without `with_urls` the paths of webhooks are neither returned nor compared: some receivers take
+    them for a password.
+    """
+
+    route: str = ""  # its prefix
+    text: str = ""  # in the id, the pattern, the receiver, the wake stream, the owner or the error
+    status: SubscriptionStatus | None = None
+    kind: SubscriptionKind | None = None
+    with_urls: bool = False
+
+
+class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as a list shows it. Times are epoch seconds.
+
+    `receiver` is the URL of the webhook, or its beginning for those who may not see the rest.
+    `oldest_at` is since when something waits for its acknowledgement.
+    """
+
+    route: str
+    id: str
+    kind: SubscriptionKind
+    status: SubscriptionStatus
+    pattern: str | None
+    receiver: str | None
+    wake_stream: str | None
+    owner: str  # its name; empty for anybody
+    streams: int
+    pending: int
+    oldest_at: float | None
+    is_in_flight: bool
+    failures: int
+    last_error: str | None
+
+    def rank(self, order: SubscriptionOrder) -> SubscriptionRank:
+        """Return the sort key of the row."""
+        return rank_of(order, self.route, self.id, self.pending, self.oldest_at)
+
+
+def rank_of(
+    order: SubscriptionOrder, route: str, subscription_id: str, pending: int, oldest: float | None
+) -> SubscriptionRank:
+    """Return a sort key: the most pending streams, or what waits longest, come first."""
+    if order == "id":
+        return 0.0, route, subscription_id
+    if order == "pending":
+        return -float(pending), route, subscription_id
+    return float("inf") if oldest is None else oldest, route, subscription_id
+
+
+class ListSubscriptions(msgspec.Struct, tag=True, frozen=True):
+    """The subscriptions that `where` chooses, a page of them.
+
+    `after` is the `after` of the page before: JSON with the rank of its last row.
+    """
+
+    where: SubscriptionQuery
+    order: SubscriptionOrder = "id"
+    after: str = ""
+    limit: int = SUBSCRIPTIONS
+
+
+class SubscriptionPage(msgspec.Struct, tag=True, frozen=True):
+    """Subscriptions, where the next page begins (None when there is none), and their number.
+
+    `states` counts those of the chosen route by their status, whatever else was chosen.
+    """
+
+    rows: tuple[SubscriptionRow, ...]
+    total: int
+    states: dict[SubscriptionStatus, int]
+    after: str | None = None
+
+
+class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):
+    """A question for one subscription with a page of its streams, those behind `after`."""
+
+    route: str
+    id: str
+    after: str = ""
+    only_pending: bool = False
+    with_urls: bool = False
+
+
+class LinkRow(msgspec.Struct, frozen=True):
+    """A stream of a subscription; `tail` is None while it does not exist."""
+
+    stream: str
+    is_explicit: bool
+    acked: str
+    tail: str | None
+    is_pending: bool
+    is_closed: bool = False
+
+
+class WakeRow(msgspec.Struct, frozen=True):
+    """The wake in flight: the worker that has claimed it, and until when (epoch seconds)."""
+
+    holder: str | None
+    lease_until: float | None
+    announcements: int
+
+
+class SubscriptionDescription(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """A subscription as its page shows it. Times are epoch seconds."""
+
+    row: SubscriptionRow
+    description: str | None
+    lease_ttl_ms: int
+    created_at: float
+    generation: int
+    wake: WakeRow | None
+    paused_at: float | None
+    failing_since: float | None
+    next_attempt_at: float | None
+    links: tuple[LinkRow, ...] = ()
+    after: str | None = None  # where the next page of links begins
+
+
+class PutSubscription(msgspec.Struct, tag=True, frozen=True):
+    """Create a subscription for the operators, or confirm it; `body` is that of the protocol."""
+
+    route: str
+    id: str
+    body: msgspec.Raw
+
+
+class DeleteSubscription(msgspec.Struct, tag=True, frozen=True):
+    """Delete a subscription with its cursors."""
+
+    route: str
+    id: str
+
+
+class PauseSubscription(msgspec.Struct, tag=True, frozen=True):
+    """Send no wakes of a subscription from now on, or again if it `resumes`."""
+
+    route: str
+    id: str
+    resumes: bool = False
+
+
+class ReplaySubscription(msgspec.Struct, tag=True, frozen=True):
+    """Set cursors back to an offset, to a time, or to the beginning if neither is there.
+
+    `streams` are names, or none for all streams of the subscription.
+    """
+
+    route: str
+    id: str
+    streams: tuple[str, ...] = ()
+    offset: str | None = None
+    since: float | None = None  # epoch seconds
+
+
+class SendTestDelivery(msgspec.Struct, tag=True, frozen=True):
+    """Send a signed test to the receiver of a webhook, which moves no cursor."""
+
+    route: str
+    id: str
+
+
+class SubscriptionDeleted(msgspec.Struct, tag=True, frozen=True):
+    """The answer to a deletion: whether the subscription was there."""
+
+    was_there: bool
+
+
+class ReplayDone(msgspec.Struct, tag=True, frozen=True):
+    """The answer to a replay: how many cursors were set back, and the generation from now on."""
+
+    streams: int
+    generation: int
+
+
+class ReceiverAnswer(msgspec.Struct, tag=True, frozen=True):
+    """The answer of a receiver to a test: its status, or the reason why there is none."""
+
+    is_accepted: bool
+    status: int | None
+    seconds: float
+    reason: str | None = None
+
+
+SubscriptionQuestion = (
+    ListSubscriptions
+    | DescribeSubscription
+    | PutSubscription
+    | DeleteSubscription
+    | PauseSubscription
+    | ReplaySubscription
+    | SendTestDelivery
+)
+SubscriptionAnswer = (
+    SubscriptionPage | SubscriptionDescription | SubscriptionDeleted | ReplayDone | ReceiverAnswer
+)
