@@ -10,14 +10,14 @@ import msgspec
 from admin.answers import answers_of
 from gateway.telemetry.inspected.subscriptions import (
     DeleteSubscription,
+    DeletionResult,
     DescribeSubscription,
     PauseSubscription,
     PutSubscription,
-    ReceiverAnswer,
-    ReplayDone,
+    ReceiverTestResult,
+    ReplayResult,
     ReplaySubscription,
     SendTestDelivery,
-    SubscriptionDeleted,
     SubscriptionDescription,
     SubscriptionPage,
 )
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspected.subscriptions import (
         ListSubscriptions,
         SubscriptionOrder,
-        SubscriptionRow,
         SubscriptionStatus,
+        SubscriptionSummary,
     )
     from gateway.telemetry.inspection import Question
 
@@ -57,20 +57,20 @@ class ConsoleSubscriptions(NamedTuple):
 
     async def delete(self, route: str, name: str) -> bool:
         """Delete a subscription; return whether it was there."""
-        found = await answers_of(self.source, DeleteSubscription(route, name), SubscriptionDeleted)
+        found = await answers_of(self.source, DeleteSubscription(route, name), DeletionResult)
         return any(it.was_there for it in found)
 
     async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
         """Send no wakes any more, or again; return the subscription."""
         return await self._one(PauseSubscription(route, name, resumes), SubscriptionDescription)
 
-    async def replay(self, question: ReplaySubscription) -> ReplayDone:
+    async def replay(self, question: ReplaySubscription) -> ReplayResult:
         """Set cursors back; return how many."""
-        return await self._one(question, ReplayDone)
+        return await self._one(question, ReplayResult)
 
-    async def test(self, route: str, name: str) -> ReceiverAnswer:
+    async def test(self, route: str, name: str) -> ReceiverTestResult:
         """Send a test to the receiver of a webhook; return its answer."""
-        return await self._one(SendTestDelivery(route, name), ReceiverAnswer)
+        return await self._one(SendTestDelivery(route, name), ReceiverTestResult)
 
     async def _one(self, question: Question, kind: type[A]) -> A:
         """Return the answer of the process that has the subscription."""
@@ -80,7 +80,7 @@ class ConsoleSubscriptions(NamedTuple):
 def _merged(question: ListSubscriptions, answers: Sequence[SubscriptionPage]) -> SubscriptionPage:
     """Merge the pages of several processes; each subscription is in the answer once."""
     order: SubscriptionOrder = question.order
-    rows: dict[tuple[str, str], SubscriptionRow] = {}
+    rows: dict[tuple[str, str], SubscriptionSummary] = {}
     states: Counter[SubscriptionStatus] = Counter()
     for answer in answers:
         for row in answer.rows:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from admin.model.viewer import Viewer
     from admin.subscriptions import ConsoleSubscriptions
     from gateway.telemetry.inspected.subscriptions import (
-        ReceiverAnswer,
-        ReplayDone,
+        ReceiverTestResult,
+        ReplayResult,
         ReplaySubscription,
         SubscriptionDescription,
     )
@@ -48,7 +48,7 @@ async def pause(
 
 async def replay(
     subscriptions: ConsoleSubscriptions, question: ReplaySubscription, by: Viewer
-) -> ReplayDone:
+) -> ReplayResult:
     """Set cursors back; return how many. Raises NotTold."""
     with audited(by, "replay the subscription", question.route, question.id) as logged:
         logged["from"] = _start(question)
@@ -66,7 +66,7 @@ def _start(question: ReplaySubscription) -> str:
 
 async def test(
     subscriptions: ConsoleSubscriptions, route: str, name: str, by: Viewer
-) -> ReceiverAnswer:
+) -> ReceiverTestResult:
     """Send a test to the receiver of a webhook; return its answer. Raises NotTold."""
     with audited(by, "test the receiver of the subscription", route, name) as logged:
         answer = await subscriptions.test(route, name)

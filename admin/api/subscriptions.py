@@ -16,8 +16,8 @@ from gateway.telemetry.inspected.subscriptions import (
     SUBSCRIPTIONS,
     DescribeSubscription,
     ListSubscriptions,
-    ReceiverAnswer,
-    ReplayDone,
+    ReceiverTestResult,
+    ReplayResult,
     ReplaySubscription,
     SubscriptionDescription,
     SubscriptionKind,
@@ -136,13 +136,13 @@ async def resume(
     return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=True)
 
 
-async def replay(request: web.Request, _query: None, body: ReplayBody) -> ReplayDone:
+async def replay(request: web.Request, _query: None, body: ReplayBody) -> ReplayResult:
     """Set cursors of a subscription back."""
     question = ReplaySubscription(body.route, body.id, body.streams, body.offset, body.since)
     return await audited.replay(request.app[CONSOLE].subscriptions, question, request[VIEWER])
 
 
-async def test(request: web.Request, _query: None, body: OfSubscription) -> ReceiverAnswer:
+async def test(request: web.Request, _query: None, body: OfSubscription) -> ReceiverTestResult:
     """Send a test to the receiver of a webhook."""
     subscriptions = request.app[CONSOLE].subscriptions
     return await audited.test(subscriptions, body.route, body.id, request[VIEWER])
@@ -197,7 +197,7 @@ OPERATIONS = (
         "Set cursors of a subscription back.",
         replay,
         body=ReplayBody,
-        answer=ReplayDone,
+        answer=ReplayResult,
     ),
     Operation(
         "POST",
@@ -205,6 +205,6 @@ OPERATIONS = (
         "Send a test to the receiver of a webhook.",
         test,
         body=OfSubscription,
-        answer=ReceiverAnswer,
+        answer=ReceiverTestResult,
     ),
 )

@@ -211,5 +211,5 @@ class DurableSubscription:
     def forget_pending(self, path: str) -> None:
         """Note that a stream is not pending."""
         self.pending.pop(path, None)
-        if not self.pending:
+        if not self.pending and self.phase == "active":
             self.delivery.waiting_since = None

@@ -113,7 +113,7 @@ class Wakes:
                 generation=delivery.generation,
             )
         if wake is not None and (wake.holder is not None or not subscription.pending):
-            self._end(subscription)
+            self.end(subscription)
             wake = None
         if not subscription.pending:
             raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
@@ -165,7 +165,7 @@ class Wakes:
         A receiver that is done without having acknowledged anything is woken behind a pause: it
         could go on so for ever.
         """
-        self._end(subscription)
+        self.end(subscription)
         if has_moved or not subscription.pending or not subscription.is_webhook:
             return self.consider(subscription)
         self.failed(subscription, UNACKNOWLEDGED)
@@ -230,27 +230,6 @@ class Wakes:
         elif wake.lease_until is None:
             self._deliver(subscription)
 
-    # Operators
-
-    def pause(self, subscription: DurableSubscription) -> None:
-        """Send no wakes any more; a lease that is in force stays so."""
-        delivery = subscription.delivery
-        delivery.paused_at = delivery.paused_at or self._clock()
-        self._rows.mark(subscription)
-
-    def resume(self, subscription: DurableSubscription) -> None:
-        """Send wakes again, at once if something is pending."""
-        if subscription.is_paused:
-            subscription.delivery.paused_at = None
-            self._rows.mark(subscription)
-            self.retry_now(subscription)
-
-    def fence(self, subscription: DurableSubscription) -> None:
-        """End the wake in flight, if there is one; whatever comes of it is refused."""
-        self._end(subscription)
-        subscription.delivery.generation += 1
-        self.counts["replayed"] += 1
-
     # The end of a wake
 
     def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> bool:
@@ -274,21 +253,14 @@ class Wakes:
         self._rows.mark(subscription)
         self._schedule(subscription)
 
-    def _end(self, subscription: DurableSubscription) -> None:
+    def end(self, subscription: DurableSubscription) -> None:
+        """End the wake in flight, if there is one; whatever comes of it is refused."""
         delivery = subscription.delivery
-        if delivery.wake is not None and self._is_all_acknowledged(subscription):
+        if delivery.wake is not None and _is_all_acknowledged(subscription):
             delivery.waiting_since = delivery.wake.begun_at  # what is pending came later
         delivery.wake = None
         subscription.snapshot_ends = {}
         self._rows.mark(subscription)
-
-    @staticmethod
-    def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
-        """Return whether all that the wake has told is acknowledged, and other work is pending."""
-        ends, links = subscription.snapshot_ends, subscription.links
-        return bool(ends and subscription.pending) and all(
-            path not in links or links[path].position >= end.tail for path, end in ends.items()
-        )
 
     # Deadlines
 
@@ -309,7 +281,7 @@ class Wakes:
             if subscription.is_delivering:
                 return  # its end begins another lease, or ends the wake
             self.counts["expired"] += 1
-            self._end(subscription)
+            self.end(subscription)
             if subscription.is_webhook:
                 self.failed(subscription, UNACKNOWLEDGED)
             else:
@@ -321,7 +293,15 @@ class Wakes:
         elif wake is not None and subscription.pending:
             self._deliver(subscription)
         elif wake is not None:
-            self._end(subscription)
+            self.end(subscription)
+
+
+def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
+    """Return whether all that the wake has told is acknowledged, and other work is pending."""
+    ends, links = subscription.snapshot_ends, subscription.links
+    return bool(ends and subscription.pending) and all(
+        path not in links or links[path].position >= end.tail for path, end in ends.items()
+    )
 
 
 def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> bool:

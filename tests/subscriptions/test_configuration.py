@@ -46,6 +46,7 @@ async def test_a_subscription_is_described_as_the_protocol_has_it() -> None:
             "generation": 0,
             "last_error": None,
             "next_attempt_at": None,
+            "paused_at": None,
         }
         assert told["created_at"].endswith("Z")
 

@@ -1,4 +1,4 @@
-"""What the commands on subscriptions ask of an admin listener, and what they print."""
+"""The requests of the commands on subscriptions to an admin listener, and their output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NamedSubscription(NamedTuple):
     id: str
 
 
-class _Row(msgspec.Struct):
+class _ListedSubscription(msgspec.Struct):
     id: str
     kind: str
     status: str
@@ -48,21 +48,21 @@ class _Row(msgspec.Struct):
     wake_stream: str | None = None
 
 
-class _Page(msgspec.Struct):
+class _SubscriptionList(msgspec.Struct):
     rows: list[msgspec.Raw]
     after: str | None = None
 
 
-class _Link(msgspec.Struct):
+class _LinkedStream(msgspec.Struct):
     stream: str
     acked: str
     tail: str | None = None
     is_pending: bool = False
 
 
-class _Description(msgspec.Struct):
+class _ShownSubscription(msgspec.Struct):
     row: dict[str, Any]
-    links: list[_Link]
+    links: list[_LinkedStream]
     generation: int
     lease_ttl_ms: int
     created_at: float
@@ -90,7 +90,9 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
     async with connect(target) as admin:
         while True:
             asked = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
-            page = _decoded(admin, await admin_answer(admin, "api/subscriptions", asked), _Page)
+            page = _decoded(
+                admin, await admin_answer(admin, "api/subscriptions", asked), _SubscriptionList
+            )
             for raw in page.rows:
                 line = f"{bytes(raw).decode()}\n" if as_json else form.format(*_cells(raw))
                 write(safe(line).encode())
@@ -100,7 +102,7 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
 
 
 def _cells(raw: msgspec.Raw) -> tuple[str, ...]:
-    row = msgspec.json.decode(raw, type=_Row)
+    row = msgspec.json.decode(raw, type=_ListedSubscription)
     age = "-" if row.oldest_at is None else f"{_now() - row.oldest_at:.0f}"
     woken = row.receiver or row.wake_stream or "-"
     return row.status, row.kind, str(row.streams), str(row.pending), age, woken, row.id
@@ -113,7 +115,7 @@ async def print_one(
     query = place._asdict() | ({"pending": "true"} if only_pending else {})
     async with connect(target) as admin:
         raw = await admin_answer(admin, "api/subscription", query)
-        found = _decoded(admin, raw, _Description)
+        found = _decoded(admin, raw, _ShownSubscription)
     if as_json:
         write(safe(raw.decode()).encode())
         return
@@ -155,7 +157,7 @@ def _wake(wake: Mapping[str, Any] | None) -> str | None:
     return f"leased to {wake['holder'] or 'the receiver'} until {_at(wake['lease_until'])}"
 
 
-def _link(link: _Link) -> str:
+def _link(link: _LinkedStream) -> str:
     tail = "there is none yet" if link.tail is None else f"of {link.tail}"
     return f"{'pending' if link.is_pending else 'acked':<9}{link.acked} {tail}  {link.stream}"
 
@@ -170,14 +172,14 @@ def _now() -> float:
     return time.time()  # noqa: TID251 - of people
 
 
-class _Tested(msgspec.Struct):
-    is_accepted: bool
+class _ReceiverTest(msgspec.Struct):
+    accepted: bool
     status: int | None
     seconds: float
     reason: str | None = None
 
 
-class _Replay(msgspec.Struct):
+class _ReplayResult(msgspec.Struct):
     streams: int
     generation: int
 
@@ -222,7 +224,7 @@ async def replay(
     async with connect(target) as admin:
         body = json.dumps({**place._asdict(), **start}).encode()
         answer = await admin_change(admin, "POST", "api/subscription/replay", {}, body)
-        done = _decoded(admin, answer, _Replay)
+        done = _decoded(admin, answer, _ReplayResult)
     streams = f"{done.streams} stream{'s' if done.streams != 1 else ''}"
     sentence = f"The cursors of {streams} are set back. The generation is {done.generation}."
     finish(sentence, json.loads(answer) if as_json else None)
@@ -233,10 +235,10 @@ async def test(target: StreamTarget, place: NamedSubscription, *, as_json: bool)
     async with connect(target) as admin:
         body = json.dumps(place._asdict()).encode()
         answer = await admin_change(admin, "POST", "api/subscription/test", {}, body)
-        tested = _decoded(admin, answer, _Tested)
+        tested = _decoded(admin, answer, _ReceiverTest)
     if as_json:
         write(safe(answer.decode()).encode())
-    elif tested.is_accepted:
+    elif tested.accepted:
         finish(f"The receiver answered {tested.status} after {tested.seconds:.3f} s.", None)
-    if not tested.is_accepted:
+    if not tested.accepted:
         raise Failed(f"{tested.reason} (after {tested.seconds:.3f} s)")

@@ -9,20 +9,21 @@ from gateway.errors import StreamNotFound
 from gateway.subscriptions.configuration import LONGEST_ID, invalid, parse_configuration
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.operators.listing import described, listed
-from gateway.subscriptions.operators.replays import ReplayStart, set_back
+from gateway.subscriptions.operators.pauses import set_paused
+from gateway.subscriptions.operators.replays import ReplayPlace, set_back
 from gateway.subscriptions.owners import SubscriptionOwner
 from gateway.subscriptions.requests import SubscriptionRequests
 from gateway.telemetry.inspected.subscriptions import (
     DeleteSubscription,
+    DeletionResult,
     DescribeSubscription,
     ListSubscriptions,
     PauseSubscription,
     PutSubscription,
-    ReceiverAnswer,
-    ReplayDone,
+    ReceiverTestResult,
+    ReplayResult,
     ReplaySubscription,
     SendTestDelivery,
-    SubscriptionDeleted,
     SubscriptionDescription,
 )
 from gateway.telemetry.inspection import AnswerFailure
@@ -84,7 +85,7 @@ class OperatorRequests:
             case DeleteSubscription():
                 was_there = question.id in self._engine.by_id
                 await self._requests.delete(question.id)
-                return SubscriptionDeleted(was_there)
+                return DeletionResult(was_there)
             case PauseSubscription():
                 return await self._pause(question)
             case ReplaySubscription():
@@ -109,16 +110,13 @@ class OperatorRequests:
 
     async def _pause(self, question: PauseSubscription) -> SubscriptionDescription:
         engine, found = self._engine, self._requests.found(question.id)
-        if question.resumes:
-            engine.wakes.resume(found)
-        else:
-            engine.wakes.pause(found)
+        set_paused(engine, found, is_paused=not question.resumes)
         await engine.rows.flush()
         return self._described(question.id)
 
-    async def _replay(self, question: ReplaySubscription) -> ReplayDone:
+    async def _replay(self, question: ReplaySubscription) -> ReplayResult:
         engine = self._engine
-        start = ReplayStart(question.offset, question.since)
+        start = ReplayPlace(question.offset, question.since)
         if question.offset is not None and question.since is not None:
             raise invalid("give an offset or a time, not both")
         async with engine.changing:
@@ -126,9 +124,9 @@ class OperatorRequests:
             steps = set_back(engine, found, question.streams, start)
             moved = await engine.streams.turns.run(steps)
             await engine.rows.flush()
-        return ReplayDone(moved, found.delivery.generation)
+        return ReplayResult(moved, found.delivery.generation)
 
-    async def _test(self, subscription_id: str) -> ReceiverAnswer:
+    async def _test(self, subscription_id: str) -> ReceiverTestResult:
         found = self._requests.found(subscription_id)
         if not found.is_webhook:
             raise invalid("the subscription is no webhook: nobody is called")

@@ -18,8 +18,8 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionDescription,
     SubscriptionPage,
     SubscriptionRank,
-    SubscriptionRow,
     SubscriptionStatus,
+    SubscriptionSummary,
     WakeRow,
     rank_of,
 )
@@ -129,10 +129,10 @@ def oldest_at(one: DurableSubscription) -> float | None:
 
 def row_of(
     prefix: str, one: DurableSubscription, status: SubscriptionStatus, *, with_urls: bool
-) -> SubscriptionRow:
+) -> SubscriptionSummary:
     """Return a subscription as a list shows it."""
     configuration, delivery = one.configuration, one.delivery
-    return SubscriptionRow(
+    return SubscriptionSummary(
         route=prefix,
         id=one.id,
         kind=configuration.type,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.subscription import DurableSubscription, StreamLink
 
 
-class ReplayStart(NamedTuple):
+class ReplayPlace(NamedTuple):
     """The place from which events are told again: an offset, a time, or else the beginning."""
 
     offset: str | None = None
@@ -37,7 +37,7 @@ def set_back(
     engine: RouteSubscriptions,
     subscription: DurableSubscription,
     names: Sequence[str],
-    start: ReplayStart,
+    start: ReplayPlace,
 ) -> Generator[None, None, int]:
     """Set cursors back, of all streams if none is named; return how many. Each one is a step.
 
@@ -51,7 +51,9 @@ def set_back(
         yield
     if not moves:
         return 0
-    engine.wakes.fence(subscription)
+    engine.wakes.end(subscription)
+    subscription.delivery.generation += 1
+    engine.wakes.counts["replayed"] += 1
     for link, stream_id, position in moves:
         yield
         state_now = link.stream.state
@@ -85,7 +87,7 @@ def _chosen(
 
 
 def _position(
-    link: StreamLink, state: StreamView, start: ReplayStart, *, is_named: bool
+    link: StreamLink, state: StreamView, start: ReplayPlace, *, is_named: bool
 ) -> Position:
     """Return the position of a cursor that is set back; one that is there already stays."""
     earliest = max(state.first, state.beginning)

@@ -17,7 +17,7 @@ import msgspec
 from gateway.errors import HeadgateError
 from gateway.subscriptions.bodies import snapshot
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
-from gateway.telemetry.inspected.subscriptions import ReceiverAnswer
+from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PublicPlace(Protocol):
         """Return whether the owner may still do what its subscription does."""
 
 
-class _Call(NamedTuple):
+class _WebhookTarget(NamedTuple):
     url: str
     callback_url: str
     now: float
@@ -157,7 +157,7 @@ class Deliveries:
         else:
             await self._announce(subscription, wake)
 
-    async def _prepared(self, subscription: DurableSubscription) -> _Call:
+    async def _prepared(self, subscription: DurableSubscription) -> _WebhookTarget:
         """Return what a call needs, with the keys ready. Raises DeliveryFailed."""
         url = subscription.configuration.webhook_url
         callback_url = self._place.url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
@@ -166,7 +166,7 @@ class Deliveries:
         now = self._clock()
         if not self._keys.is_ready(now):
             await asyncio.to_thread(self._keys.prepare, now)
-        return _Call(url, callback_url, now)
+        return _WebhookTarget(url, callback_url, now)
 
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
         url, callback_url, now = await self._prepared(subscription)
@@ -191,7 +191,7 @@ class Deliveries:
         else:
             self._wakes.delivered(subscription, wake)
 
-    async def test(self, subscription: DurableSubscription) -> ReceiverAnswer:
+    async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
         """Send a test to the receiver of a webhook, at once; return its answer.
 
         It is no wake: no token in it is valid for a generation, and its answer moves no cursor.
@@ -218,7 +218,7 @@ class Deliveries:
         except (HeadgateError, DeliveryFailed) as failure:
             reason = failure.detail if isinstance(failure, HeadgateError) else failure.reason
         seconds = asyncio.get_running_loop().time() - begun
-        return ReceiverAnswer(reason is None, status, round(seconds, 4), reason)
+        return ReceiverTestResult(reason is None, status, round(seconds, 4), reason)
 
     async def _announce(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Write the event of a wake to its wake stream."""

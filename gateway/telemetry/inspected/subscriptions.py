@@ -35,7 +35,7 @@ class SubscriptionQuery(msgspec.Struct, frozen=True):
     with_urls: bool = False
 
 
-class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
+class SubscriptionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as a list shows it. Times are epoch seconds.
 
     `receiver` is the URL of the webhook, or its beginning for those who may not see the rest.
@@ -91,7 +91,7 @@ class SubscriptionPage(msgspec.Struct, tag=True, frozen=True):
     `states` counts those of the chosen route by their status, whatever else was chosen.
     """
 
-    rows: tuple[SubscriptionRow, ...]
+    rows: tuple[SubscriptionSummary, ...]
     total: int
     states: dict[SubscriptionStatus, int]
     after: str | None = None
@@ -129,7 +129,7 @@ class WakeRow(msgspec.Struct, frozen=True):
 class SubscriptionDescription(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """A subscription as its page shows it. Times are epoch seconds."""
 
-    row: SubscriptionRow
+    row: SubscriptionSummary
     description: str | None
     lease_ttl_ms: int
     created_at: float
@@ -185,23 +185,23 @@ class SendTestDelivery(msgspec.Struct, tag=True, frozen=True):
     id: str
 
 
-class SubscriptionDeleted(msgspec.Struct, tag=True, frozen=True):
+class DeletionResult(msgspec.Struct, tag=True, frozen=True):
     """The answer to a deletion: whether the subscription was there."""
 
     was_there: bool
 
 
-class ReplayDone(msgspec.Struct, tag=True, frozen=True):
+class ReplayResult(msgspec.Struct, tag=True, frozen=True):
     """The answer to a replay: how many cursors were set back, and the generation from now on."""
 
     streams: int
     generation: int
 
 
-class ReceiverAnswer(msgspec.Struct, tag=True, frozen=True):
+class ReceiverTestResult(msgspec.Struct, tag=True, frozen=True):
     """The answer of a receiver to a test: its status, or the reason why there is none."""
 
-    is_accepted: bool
+    accepted: bool
     status: int | None
     seconds: float
     reason: str | None = None
@@ -217,5 +217,5 @@ SubscriptionQuestion = (
     | SendTestDelivery
 )
 SubscriptionAnswer = (
-    SubscriptionPage | SubscriptionDescription | SubscriptionDeleted | ReplayDone | ReceiverAnswer
+    SubscriptionPage | SubscriptionDescription | DeletionResult | ReplayResult | ReceiverTestResult
 )

@@ -1,0 +1,191 @@
+"""`headgate subscriptions` against a server with its admin listener."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.commands.conftest import CommandLine
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+
+class Hook:
+    """A receiver that is done with each wake, or answers with another status."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.received: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.received.append(json.loads(body))
+                self.send_response(hook.status)
+                self.end_headers()
+                self.wfile.write(b'{"done": true}')
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    @property
+    def wakes(self) -> list[dict[str, Any]]:
+        """What came, without tests."""
+        return [it for it in self.received if "test" not in it]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A receiver on loopback."""
+    made = Hook()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+@pytest.fixture
+def line(server: Headgate) -> Iterator[CommandLine]:
+    """The command line, to which the admin listener is known; its subscriptions are deleted."""
+    made = CommandLine(server.streams)
+    made.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+    yield made
+    with contextlib.suppress(AssertionError):
+        for row in rows(made):
+            made.output("subscriptions", "delete", row["id"])
+    made.kill()
+
+
+def rows(line: CommandLine, *arguments: str) -> list[dict[str, Any]]:
+    """Return what `list` prints."""
+    output = line.output("subscriptions", "list", "--json", *arguments)
+    return [json.loads(it) for it in output.splitlines()]
+
+
+def shown(line: CommandLine, name: str) -> dict[str, Any]:
+    """Return what `show` prints."""
+    found: dict[str, Any] = json.loads(line.output("subscriptions", "show", name, "--json"))
+    return found
+
+
+def create(line: CommandLine, name: str, hook: Hook, *more: str) -> None:
+    line.output(
+        "subscriptions", "create", name, "--pattern", f"{name}/*", "--webhook", hook.url, *more
+    )
+
+
+def test_a_subscription_is_created_listed_shown_and_deleted(line: CommandLine, hook: Hook) -> None:
+    create(line, "made", hook, "--lease", "5", "--stream", "one/b", "--description", "for bills")
+    line.output("create", "one/a")
+    line.output("subscriptions", "create", "pool", "--stream", "one/a", "--wake-stream", "wakes")
+    assert [row["id"] for row in rows(line)] == ["made", "pool"]
+    assert [row["id"] for row in rows(line, "--kind", "pull-wake")] == ["pool"]
+    assert [row["id"] for row in rows(line, "--text", "BILLS")] == ["made"]
+    text = line.output("subscriptions", "list").decode().splitlines()
+    assert text[0] == f"active\twebhook\t1\t0\t-\t{hook.url}\tmade"
+    assert shown(line, "made")["lease_ttl_ms"] == 5000
+    described = line.output("subscriptions", "show", "made").decode()
+    assert "pattern:       made/*" in described
+    assert "acked    -1 there is none yet  one/b" in described
+    line.output("subscriptions", "delete", "made")
+    assert [row["id"] for row in rows(line)] == ["pool"]
+    assert line("subscriptions", "show", "made").returncode == 3
+
+
+def test_a_paused_subscription_is_woken_when_it_is_resumed_and_replayed(
+    line: CommandLine, hook: Hook
+) -> None:
+    create(line, "s", hook)
+    line.output("subscriptions", "pause", "s")
+    line.output("create", "s/a", "--content-type", "application/json", "--data", "1")
+    assert [row["pending"] for row in rows(line, "--status", "paused")] == [1]
+    assert hook.wakes == []
+    line.output("subscriptions", "resume", "s")
+    wait_until(lambda: bool(hook.wakes))
+    wait_until(lambda: shown(line, "s")["row"]["pending"] == 0)
+    line.output("subscriptions", "replay", "s", "--beginning")
+    wait_until(lambda: len(hook.wakes) == 2)
+    assert hook.wakes[1]["streams"][0]["acked_offset"] == "-1"
+    offset = hook.wakes[1]["streams"][0]["tail_offset"]
+    wait_until(lambda: shown(line, "s")["row"]["pending"] == 0)
+    done = line.output(
+        "subscriptions", "replay", "s", "--offset", offset, "--stream", "s/a", "--json"
+    )
+    assert json.loads(done)["streams"] == 0
+    done = line.output("subscriptions", "replay", "s", "--since", "1h", "--json")
+    assert json.loads(done)["streams"] == 1
+
+
+def test_a_test_prints_the_answer_of_the_receiver_and_fails_with_it(
+    line: CommandLine, hook: Hook
+) -> None:
+    create(line, "t", hook)
+    tested = line("subscriptions", "test", "t")
+    assert tested.returncode == 0
+    assert tested.stderr.startswith(b"The receiver answered 200 after 0.")
+    assert hook.received[0]["test"] is True
+    hook.status = 503
+    tested = line("subscriptions", "test", "t", "--json")
+    assert tested.returncode == 1
+    assert json.loads(tested.stdout)["status"] == 503
+    assert b"the receiver answered 503" in tested.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (["create", "x", "--pattern", "*"], 2, b"--webhook"),
+        (["create", "x", "--webhook", "http://10.0.0.1/"], 2, b"--pattern"),
+        (["create", "x", "--webhook", "http://10.0.0.1/", "--pattern", "*"], 5, b"https"),
+        (["create", "x", "--wake-stream", "w", "--pattern", "a*b"], 5, b"segment"),
+        (["replay", "x"], 2, b"--beginning"),
+        (["replay", "x", "--offset", "1"], 2, b"--stream"),
+        (["replay", "x", "--since", "soon"], 2, b"--since"),
+        (["replay", "x", "--beginning"], 3, b"no subscription"),
+        (["pause", "x"], 3, b"no subscription"),
+        (["pause", "x", "--route", "/nowhere"], 3, b"/nowhere"),
+        (["list", "--route", "/nowhere"], 3, b"/nowhere"),
+        (["test", "x"], 3, b"no subscription"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_request_that_makes_no_sense_is_refused(
+    line: CommandLine, arguments: list[str], status: int, reason: bytes
+) -> None:
+    done = line("subscriptions", *arguments)
+    assert done.returncode == status, done.stderr
+    assert reason in done.stderr
+
+
+def test_every_change_is_an_event_with_who_made_it(line: CommandLine, hook: Hook) -> None:
+    create(line, "audited", hook)
+    for command in ("test", "pause", "resume", "delete"):
+        line.output("subscriptions", command, "audited")
+    sentences = {
+        "everybody: subscribe audited",
+        "everybody: test the receiver of the subscription audited",
+        "everybody: pause the subscription audited",
+        "everybody: resume the subscription audited",
+        "everybody: delete the subscription audited",
+    }
+
+    def are_told() -> bool:
+        events = line.output("events", "--kind", "change", "--json").splitlines()
+        return sentences <= {json.loads(it)["sentence"] for it in events}
+
+    wait_until(are_told)
