@@ -32,7 +32,6 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
-from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.telemetry.access_log import AccessLog
@@ -181,21 +180,12 @@ def hosted_route(
             route.prefix,
             HostedStreams(hosted.table, hosted.appender),
             log.documents,
-            _subscription_rules(settings),
+            SubscriptionRules.of(settings),
             shared.clock,
             lambda: hosted.access.guard,
         )
     set_events(hosted, route)
     return hosted
-
-
-def _subscription_rules(settings: Settings) -> SubscriptionRules:
-    return SubscriptionRules(
-        callback_base(settings),
-        may_call_loopback(settings),
-        settings.max_client_subscriptions,
-        settings.max_subscription_streams,
-    )
 
 
 def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context) -> None:
@@ -239,11 +229,13 @@ def renew_route(
         _set_runs(route, route_settings, shared)
         renew_events(route, route_settings)
         if isinstance(route.subscriptions, RouteSubscriptions):
-            route.subscriptions.renew(_subscription_rules(settings))
+            route.subscriptions.renew(SubscriptionRules.of(settings))
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-        is_other = edge_parts.renew_route(route, route_settings, freshness, feeds, access)
+        is_other = edge_parts.renew_route(
+            route, route_settings, freshness, feeds, access, SubscriptionRules.of(settings)
+        )
     share = route.traffic.cache_share
     if is_other or share.share != route_settings.cache_share:
         shared.store.clear(share)
@@ -262,7 +254,8 @@ def edge_route(
     """Make a route to an HTTP origin."""
     from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-    return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
+    rules = SubscriptionRules.of(settings)
+    return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access, rules)
 
 
 def models_maker(shared: Context) -> MakeModels:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.credentials import COOKIE
+from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
+from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.renewal import renew
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
+    from gateway.runtime.writes import Write
     from gateway.settings import Route as RouteSettings
+    from gateway.subscriptions.engine import SubscriptionRules
 
 __all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route", "steps"]
 
@@ -34,6 +39,7 @@ def edge_route(
     feeds: FeedSettings,
     shared: Context,
     access: RouteAccess,
+    rules_of_subscriptions: SubscriptionRules,
 ) -> EdgeRoute:
     """Make the route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
@@ -49,7 +55,27 @@ def edge_route(
     edge = EdgeRoute(route.prefix, origin, rules, route.drop_query, feeds, shared, access)
     if route.auth == BY_ORIGIN:
         edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
+    if route.subscriptions:
+        edge.subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
     return edge
+
+
+def _subscriptions(
+    edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
+) -> OriginSubscriptions:
+    """Make the subscriptions of a route. Raises StartError if their log stores none."""
+
+    def announce(write: Write) -> None:
+        edge.invalidate(write)
+        shared.announce(write)
+
+    requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
+    log = log_for(route.subscription_log)
+    subscriptions = OriginSubscriptions(
+        route.prefix, requests, log, rules, shared.clock, lambda: edge.access.guard
+    )
+    edge.feeds.table.on_tail = subscriptions.on_tail
+    return subscriptions
 
 
 def renew_route(
@@ -58,6 +84,7 @@ def renew_route(
     freshness: Freshness,
     feeds: FeedSettings,
     access: RouteAccess,
+    rules_of_subscriptions: SubscriptionRules,
 ) -> bool:
     """Apply new settings to a route; return whether they change its responses."""
     assert isinstance(route, EdgeRoute), "the only other kind of route"
@@ -65,6 +92,8 @@ def renew_route(
     route.origin.renew(OriginSettings.of(route_settings))
     if route.requests.guard is None:  # else the origin decides
         route.access = access
+    if route.subscriptions is not None:
+        route.subscriptions.renew(rules_of_subscriptions)
     return route.renew_rules(
         freshness,
         Defaults(route_settings.stale_if_error),

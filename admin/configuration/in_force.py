@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Table
 
 DEFAULT = "default"
+_PLACES = frozenset({"origin", "subscriptions"})  # of logs, whose URLs may have passwords
 
 
 def configuration(settings: Settings) -> Configuration:
@@ -44,7 +45,7 @@ def _views(settings: Settings) -> Iterator[SettingView]:
 
 def _view(of: Table, declared: SettingDescription, path: str, source: str | None) -> SettingView:
     value = shown_value(of, declared.key)
-    default = _origin(declared.default) if declared.key == "origin" else declared.default
+    default = _origin(declared.default) if declared.key in _PLACES else declared.default
     # What an environment variable gives may be the default all the same.
     return SettingView(
         path, value, default, source or DEFAULT, declared.help, differs=value != default
@@ -54,7 +55,7 @@ def _view(of: Table, declared: SettingDescription, path: str, source: str | None
 def shown_value(of: Table, key: str) -> str:
     """Return a value as the documentation writes defaults."""
     value = of.settings[key].plain(getattr(of, key))
-    if key == "origin":
+    if key in _PLACES and value:
         return _origin(str(value))
     if isinstance(value, float):
         return f"{value:g}"

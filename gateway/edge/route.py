@@ -21,8 +21,9 @@ from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
 from gateway.edge.request_templates import RequestTemplates
+from gateway.edge.subscribed.origin_view import has_no_message
 from gateway.edge.targets import EdgeTargets
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, LogUnavailable, StartError
 from gateway.live.feed import park
 from gateway.protocol import http1
 from gateway.protocol.origins import repair
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
+    from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
@@ -62,6 +64,7 @@ class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
     keeps_order = False  # requests may overtake each other on their way to the origin
+    subscriptions: OriginSubscriptions | None = None  # where the settings name a log for them
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -207,6 +210,14 @@ class EdgeRoute(StreamRoute):
             return False
         return True
 
+    async def before_write(
+        self, method: str, path: str, headers: MultiMapping[str], body: object
+    ) -> None:
+        """Store what subscriptions have to know before a write. Raises LogUnavailable."""
+        if self.subscriptions is not None and method in {"POST", "PUT"}:
+            is_empty = body is None or has_no_message(headers.get("Content-Type", ""), body)
+            await self.subscriptions.before_write(path, creates_empty=method == "PUT" and is_empty)
+
     # Interface to the process
 
     @override
@@ -225,6 +236,8 @@ class EdgeRoute(StreamRoute):
             self.feeds.doubts.on_replaced(write.path, None)
         if write.tail is not None:
             self.feeds.writes.on_write(write.path, reach)
+        if self.subscriptions is not None:
+            self.subscriptions.on_write(write)
 
     @override
     def invalidate_all(self) -> None:
@@ -234,8 +247,11 @@ class EdgeRoute(StreamRoute):
 
     @override
     def notes(self) -> Checks:
-        """Return a check that says why no server of the origin can be reached, if so."""
-        return {f"origin {self.prefix}": self.origin.servers.why_unhealthy()}
+        """Return why no server of the origin can be reached, and which subscriptions fail."""
+        notes = {f"origin {self.prefix}": self.origin.servers.why_unhealthy()}
+        if self.subscriptions is not None:
+            notes[f"subscriptions {self.prefix}"] = self.subscriptions.stuck()
+        return notes
 
     @override
     def samples(self) -> Iterator[Sample]:
@@ -244,6 +260,8 @@ class EdgeRoute(StreamRoute):
         if (guard := self.requests.guard) is not None:
             yield from metrics.samples_of_guard(self.prefix, guard.results, guard.permission_count)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.subscriptions is not None:
+            yield from self.subscriptions.samples()
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
@@ -268,6 +286,11 @@ class EdgeRoute(StreamRoute):
         await self.origin.open()
         if self.requests.guard is not None:
             self.requests.guard.start()
+        if self.subscriptions is not None:
+            try:
+                await self.subscriptions.open()
+            except LogUnavailable as error:
+                raise StartError(f"subscriptions of {self.prefix}: {error.detail}") from error
 
     @override
     async def drain(self) -> None:
@@ -277,6 +300,8 @@ class EdgeRoute(StreamRoute):
     async def close(self) -> None:
         """End the requests at the origin, and every connection to it."""
         self.feeds.close()
+        if self.subscriptions is not None:
+            await self.subscriptions.close()
         if self.requests.guard is not None:
             await self.requests.guard.stop()
         await self.cache.close()

@@ -32,6 +32,7 @@ from gateway.settings.reading.kinds import (
     WholeSeconds,
     clash,
     read_json,
+    split_origins,
 )
 from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -368,7 +369,7 @@ class Settings(AlertSettings):
     @property
     def route_table(self) -> tuple[Route, ...]:
         """The routes in force, the longest prefix first."""
-        routes = self.routes or (_only_route(self.origin),)
+        routes = self.routes or (_only_route(self.origin, self.subscriptions),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
     @property
@@ -390,8 +391,10 @@ class Settings(AlertSettings):
 def _routes_in(context: ValueContext) -> tuple[Route, ...]:
     """Return the routes in force, for the check of a later setting; none if they have a mistake."""
     routes, origin = context.values.get("routes"), context.values.get("origin")
-    return routes or (() if origin is None or routes is None else (_only_route(origin),))
+    stored = str(context.values.get("subscriptions", ""))
+    return routes or (() if origin is None or routes is None else (_only_route(origin, stored),))
 
 
-def _only_route(origin: str) -> Route:
-    return Route(prefix=DEFAULT_PREFIX, origin=origin)
+def _only_route(origin: str, subscriptions: str) -> Route:
+    stored = {"subscriptions": subscriptions} if subscriptions and split_origins(origin) else {}
+    return Route(prefix=DEFAULT_PREFIX, origin=origin, **stored)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.own_listener import leading_back
+from gateway.settings.cross_checks.subscription_logs import mistaken_logs
 from gateway.settings.declared import Settings
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.reading.files import Look
@@ -146,6 +147,7 @@ def load(
         raise SettingsError(_in_order(problems)) from refusal
     for found in (
         *ineffective_settings(settings),
+        *mistaken_logs(settings),
         *(leading_back(settings) if look_at_files else ()),
     ):
         item = values[str(found.path[0])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from gateway.settings.log_kinds import kind_of
 from gateway.settings.reading.reload_effects import (
     JUDGED_ANEW,
     RENDERED_ANEW,
@@ -53,14 +54,20 @@ def why_log_is_in_use(current: Settings, route: Route) -> str:
     Some logs can be open once only. Two routes on one log would each believe that their own state
     of its streams is the latest.
     """
-    kind = route.log_kind
-    if kind is None or not kind.why_alone:
-        return ""
-    places = {*kind.places(route.origin)}
-    for present in current.route_table:
-        if present.log_kind is kind and places & {*kind.places(present.origin)}:
-            return (
-                f"{route.prefix} cannot have the log {kind.redact(route.origin)} by a reload: "
-                f"{present.prefix} of this server has it open until a restart"
-            )
+    in_use = [
+        (present.prefix, log)
+        for present in current.route_table
+        for log in (present.origin, present.subscriptions)
+    ]
+    for log in (route.origin, route.subscriptions):
+        kind = kind_of(log)
+        if kind is None or not kind.why_alone:
+            continue
+        places = {*kind.places(log)}
+        for prefix, other in in_use:
+            if kind_of(other) is kind and places & {*kind.places(other)}:
+                return (
+                    f"{route.prefix} cannot have the log {kind.redact(log)} by a reload: "
+                    f"{prefix} of this server has it open until a restart"
+                )
     return ""

@@ -15,6 +15,7 @@ from gateway.settings.reading.kinds import (
     HealthPath,
     QueryKeys,
     Seconds,
+    SubscriptionPlace,
     WholeSeconds,
     redacted_origin,
     split_origins,
@@ -147,6 +148,13 @@ class Route(LogSettings):
         "public does.",
         reload=RENDERED_ANEW,
     )
+    subscriptions: SubscriptionPlace = setting(
+        "",
+        description="Log in which this gateway stores subscriptions to the streams of an http(s) "
+        "origin, which it then delivers itself; nothing else is in it. Empty passes requests for "
+        "them on.",
+        reload=SET_UP_ANEW,
+    )
     connect_timeout: Seconds = setting(
         5.0,
         ge=0.1,
@@ -211,6 +219,7 @@ class Route(LogSettings):
 
     @checks(
         "auth_ttl",
+        "subscriptions",
         "stale_if_error",
         "drop_query",
         "identity_headers",
@@ -243,6 +252,17 @@ class Route(LogSettings):
                 f"must not have origin: {redacted_origin(origin)} is no http origin that decides"
             )
         return auth
+
+    @checks("subscriptions")
+    @classmethod
+    def _check_subscription_log(cls, place: str, context: ValueContext) -> str:
+        files.check_place(place, context.look)
+        return place
+
+    @property
+    def subscription_log(self) -> Route:
+        """The log that stores subscriptions, as the origin of a route."""
+        return Route(prefix=self.prefix, origin=self.subscriptions)
 
     @checks("conceal")
     @classmethod

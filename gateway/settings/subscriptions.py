@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import check_ipv6, is_port
-from gateway.settings.reading.kinds import ORIGIN_URL, Count, ValueKind
-from gateway.settings.reading.reload_effects import NEXT
+from gateway.settings.reading.kinds import ORIGIN_URL, Count, SubscriptionPlace, ValueKind
+from gateway.settings.reading.reload_effects import NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import setting
 from gateway.settings.reading.values import TextPattern, Validator
 
@@ -29,6 +29,13 @@ def _check_public_url(url: str) -> str:
 class SubscriptionSettings(FrontSettings):
     """The settings of subscriptions on all routes to logs."""
 
+    subscriptions: SubscriptionPlace = setting(
+        "",
+        reload=SET_UP_ANEW,
+        description="Log in which this gateway stores subscriptions to the streams of the only "
+        "route, if its origin is http(s); with routes, each has its own. Empty passes requests for "
+        "them on.",
+    )
     public_url: Annotated[
         str,
         Validator(_check_public_url),

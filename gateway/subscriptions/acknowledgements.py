@@ -59,11 +59,30 @@ def moves_of(
     return [_move(subscription, name, offset) for name, offset in acks]
 
 
-def _move(subscription: DurableSubscription, name: str, offset: object) -> CursorChange:
+def names_beyond(
+    subscription: DurableSubscription, acks: Sequence[tuple[str, object]]
+) -> list[str]:
+    """Return the linked streams that are not known to reach as far as their acks do."""
+    names: list[str] = []
+    for name, offset in acks:
+        link = _link(subscription, name)
+        if link is not None and isinstance(offset, str):
+            state = link.stream.state
+            if state is None or offset > state.offset(state.tail):
+                names.append(link.stream.path)
+    return names
+
+
+def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
+    """Return the link to a stream, as an ack names it."""
     try:
-        link = subscription.links.get(stream_name(name))
+        return subscription.links.get(stream_name(name))
     except BadRequest:
-        link = None
+        return None
+
+
+def _move(subscription: DurableSubscription, name: str, offset: object) -> CursorChange:
+    link = _link(subscription, name)
     state = None if link is None else link.stream.state
     if link is not None and state is None and offset == BEGINNING:
         return CursorChange(link, link.position, link.is_closed)  # as its wake has told it

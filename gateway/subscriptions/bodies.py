@@ -91,7 +91,7 @@ def stream_info(link: StreamLink) -> dict[str, Any]:
 def acked_offset(link: StreamLink) -> str:
     """Return the offset of a cursor; `-1` is the beginning of a stream that is not forked."""
     state = link.stream.state
-    if state is None or (link.position == 0 and state.beginning == 0):
+    if state is None or link.position == state.unforked_start:
         return BEGINNING
     return state.offset(link.position)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.http.paths import RESERVED
+from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
 from gateway.subscriptions.owners import needs_of
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
+    from gateway.settings import Settings
     from gateway.subscriptions.rows import LoadedSubscription
-    from gateway.subscriptions.streams.contract import StreamChange, StreamSource
-    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
+    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
     from gateway.telemetry.metrics import Sample
 
 
@@ -39,6 +41,16 @@ class SubscriptionRules(NamedTuple):
     webhook_loopback: bool = False
     max_client_subscriptions: int = 10_000
     max_subscription_streams: int = 100_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> SubscriptionRules:
+        """Return the rules by these settings."""
+        return cls(
+            callback_base(settings),
+            may_call_loopback(settings),
+            settings.max_client_subscriptions,
+            settings.max_subscription_streams,
+        )
 
 
 class RouteSubscriptions:
@@ -132,6 +144,13 @@ class RouteSubscriptions:
         if not self.by_id:
             return
         await asyncio.to_thread(self.keys.prepare, self.clock())
+        await self.find_changes()
+
+    async def find_changes(self) -> None:
+        """Compare all streams with the cursors, and go on with the stored wakes.
+
+        Raises LogUnavailable.
+        """
         await self.link_all()
         for subscription in list(self.by_id.values()):
             for link in list(subscription.links.values()):
@@ -163,6 +182,20 @@ class RouteSubscriptions:
         async for state in self.streams.states(""):
             for subscription in self.membership.found(state):
                 self.membership.match(subscription, state.path, None)
+
+    def link_existing(
+        self, subscription: DurableSubscription, state: StreamView
+    ) -> StreamLink | None:
+        """Link a stream that the pattern matches at its tail; return None if it must not be."""
+        known = self.membership.state_of(state.path) or state
+        is_linked = state.path in subscription.links
+        link = self.membership.match(subscription, state.path, known.tail)
+        if link is not None:
+            if not is_linked:
+                link.acknowledge(link.position, is_closed=known.closed)
+            subscription.note(link)
+            self.rows.mark_link(link)
+        return link
 
     def prune(self, subscription: DurableSubscription) -> None:
         """Drop the oldest cursors of removed streams."""

@@ -8,7 +8,7 @@ from gateway.subscriptions.patterns import PatternIndex
 from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.subscriptions.subscription import DurableSubscription
@@ -95,6 +95,32 @@ class Membership:
         if not stream.links:
             self._streams.pop(stream.path, None)
 
+    def names(self) -> Iterable[str]:
+        """Return the names of the linked streams."""
+        return self._streams.keys()
+
+    def links_of(self, path: str) -> Sequence[StreamLink]:
+        """Return the links to a stream."""
+        stream = self._streams.get(path)
+        return () if stream is None else stream.links
+
+    def unlinked(self, path: str) -> list[DurableSubscription]:
+        """Return the subscriptions whose pattern matches a stream that they are not linked to.
+
+        Those that must not be linked to it are left out.
+        """
+        if path in self._unlinked:
+            return []
+        matching = self._patterns.match(path)
+        if not matching and path not in self._streams:
+            self._note_unlinked(path)
+        return [it for it in matching if not self._is_linked(it, path) and self._may_link(it, path)]
+
+    def _may_link(self, subscription: DurableSubscription, path: str) -> bool:
+        is_new = path not in subscription.links
+        has_room = not is_new or len(subscription.links) < self.most_streams
+        return subscription.configuration.wake_stream != path and has_room
+
     def state_of(self, path: str) -> StreamView | None:
         """Return the state of a linked stream; None for others."""
         stream = self._streams.get(path)
@@ -130,10 +156,8 @@ class Membership:
 
         A stream that has no cursor so far gets one at `position`, by default at its beginning.
         """
-        is_own = subscription.configuration.wake_stream == path
-        is_new = path not in subscription.links
-        if is_own or (is_new and len(subscription.links) >= self.most_streams):
-            if not is_own:
+        if not self._may_link(subscription, path):
+            if subscription.configuration.wake_stream != path:
                 subscription.unlinked += 1
                 self._without_room.add(subscription)
                 self.refused += subscription.phase == "active"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import BadRequest, DestinationRefused
 from gateway.subscriptions import bodies
-from gateway.subscriptions.acknowledgements import parse_acknowledgement
+from gateway.subscriptions.acknowledgements import names_beyond, parse_acknowledgement
 from gateway.subscriptions.configuration import invalid, json_object
 from gateway.subscriptions.errors import SubscriptionRefused, not_found
 from gateway.subscriptions.patterns import stream_name
@@ -131,13 +131,7 @@ class SubscriptionRequests:
         async for state in engine.streams.states(pattern.beginning):
             if made not in engine.membership.found(state):
                 continue
-            known = engine.membership.state_of(state.path) or state
-            link = engine.membership.match(made, state.path, known.tail)
-            if link is not None:
-                link.acknowledge(link.position, is_closed=known.closed)
-                made.note(link)
-                engine.rows.mark_link(link)
-            elif made.unlinked:
+            if engine.link_existing(made, state) is None and made.unlinked:
                 raise self._limited(
                     "max_subscription_streams", engine.rules.max_subscription_streams
                 )
@@ -285,6 +279,9 @@ class SubscriptionRequests:
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")
         request = parse_acknowledgement(body)
+        if not engine.streams.is_listed:
+            for name in names_beyond(subscription, request.acks):
+                await engine.streams.refresh(name)
         wake = engine.wakes.check(subscription, generation, request)
         if action == "release":
             engine.wakes.release(subscription)

@@ -21,7 +21,7 @@ NODE_TESTS = ROOT / "tests" / "node"
 SUITE_TIMEOUT_S = 400
 ARGUMENTS = ("--long-poll-timeout", "2")
 PASSED = 332
-SUBSCRIPTION_TESTS = 6  # beside those; Redis and HTTP origins have no subscriptions
+SUBSCRIPTION_TESTS = 6  # beside those; on Redis there are no subscriptions
 # Of each property: the suite's own numbers are 10 to 50, which `make torture` has.
 FEW_EXAMPLES = 100 if IS_WHOLE else 3
 # Where a set-up differs from others only in who is asked, these are played, which take seconds;

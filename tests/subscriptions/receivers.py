@@ -13,12 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, Serving, get, post, put, request, serving
+from tests.web.serving import Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.backends.contract import Log
+    from gateway.runtime.route import StreamRoute
     from tests.support.http1 import Answer
 
     Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -74,10 +75,12 @@ async def receiver(**attributes: Any) -> AsyncIterator[Receiver]:
 class Subscribed:
     """A gateway, and requests to its subscriptions."""
 
-    def __init__(self, gateway: Serving) -> None:
+    def __init__(self, gateway: Serving, route: StreamRoute | None = None) -> None:
+        """`route` is that of the subscriptions, by default the one to the gateway's own log."""
         self.gateway = gateway
-        assert isinstance(gateway.route.subscriptions, RouteSubscriptions)
-        self.engine = gateway.route.subscriptions
+        route = route or gateway.route
+        assert isinstance(route.subscriptions, RouteSubscriptions)
+        self.prefix, self.engine = route.prefix, route.subscriptions
 
     async def ask(
         self, method: str, path: str, document: object = None, token: str | None = None
@@ -87,7 +90,7 @@ class Subscribed:
         lines = [] if token is None else [f"Authorization: Bearer {token}"]
         if document is not None:
             lines.append("Content-Type: application/json")
-        target = f"{PREFIX}/__ds/subscriptions/{path}"
+        target = f"{self.prefix}/__ds/subscriptions/{path}"
         answer = await self.gateway.ask(request(method, target, *lines, body=body))
         is_json = "json" in (answer.get("Content-Type") or "")
         return answer.status, json.loads(answer.body) if is_json else answer.body
@@ -110,23 +113,23 @@ class Subscribed:
 
     async def create(self, name: str, *lines: str, body: bytes = b"") -> Answer:
         """Create a JSON stream."""
-        target = f"{PREFIX}/{name}"
+        target = f"{self.prefix}/{name}"
         return await self.gateway.ask(
             put(target, *lines, body=body, content_type="application/json")
         )
 
     async def append(self, name: str, body: bytes = b'{"n":1}', *lines: str) -> Answer:
         """Append to a JSON stream."""
-        target = f"{PREFIX}/{name}"
+        target = f"{self.prefix}/{name}"
         return await self.gateway.ask(post(target, body, *lines, content_type="application/json"))
 
     async def read(self, name: str) -> Any:
         """Return the messages of a JSON stream."""
-        return json.loads((await self.gateway.ask(get(f"{PREFIX}/{name}"))).body)
+        return json.loads((await self.gateway.ask(get(f"{self.prefix}/{name}"))).body)
 
     async def delete(self, name: str) -> int:
         """Delete a stream."""
-        return (await self.gateway.ask(request("DELETE", f"{PREFIX}/{name}"))).status
+        return (await self.gateway.ask(request("DELETE", f"{self.prefix}/{name}"))).status
 
     async def callback(
         self, wake: dict[str, Any], *acks: tuple[str, str], done: bool = True

@@ -10,6 +10,7 @@ from gateway.cache.rules.latest_content_types import LatestContentTypes
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.snapshots import is_variant
 from gateway.errors import StreamGone, StreamNotFound
+from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,8 @@ class CacheHooks:
             self._compare(stream, fetch, cached.facts, body)
         if is_another:
             self._reader.forget(request.path)
+        if (facts := cached.facts).ends:
+            self._table.note_tail(request, TailBound(facts.next_offset, facts.closed))
         return True
 
     def _compare(

@@ -194,7 +194,9 @@ class FollowedStreams:
     def on_growth(self, stream: FollowedStream) -> None:
         """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
-        self.reader.drop_tail(stream.path, TailBound(known.tail, known.closed))
+        tail = TailBound(known.tail, known.closed)
+        self.reader.drop_tail(stream.path, tail)
+        self.table.note_tail(stream.lenders.request, tail)
 
     def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only to be compared, or beside another feed."""

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
+    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.protocol.origins.followed import Snapshot
+    from gateway.protocol.streams.reach import TailBound
 
 
 class FollowedTable:
@@ -22,6 +24,8 @@ class FollowedTable:
     def __init__(self) -> None:
         self.by_key: dict[Hashable, FollowedStream] = {}
         self._of_path: dict[str, set[FollowedStream]] = {}
+        # Called with a path and how far its stream was seen to reach; None without an observer.
+        self.on_tail: Callable[[str, TailBound], None] | None = None
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -39,6 +43,12 @@ class FollowedTable:
     def count(self) -> int:
         """The number of streams that are found by their keys."""
         return len(self.by_key)
+
+    def note_tail(self, request: CacheRequest, tail: TailBound) -> None:
+        """Notify the observer of a tail that the origin has shown to anybody."""
+        is_for_all = not (request.identified or request.read.others)
+        if self.on_tail is not None and is_for_all:
+            self.on_tail(request.path, tail)
 
     def paths(self) -> list[str]:
         """Return the paths of all followed streams."""

@@ -163,6 +163,11 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.lineage[-1].end if self.lineage else 0
 
     @property
+    def unforked_start(self) -> int | None:
+        """The position of a reader that has read nothing; None for a fork, which inherits data."""
+        return None if self.lineage else 0
+
+    @property
     def size(self) -> int:
         """Bytes from its beginning, which retention moves on, to its tail."""
         return self.tail - self.first

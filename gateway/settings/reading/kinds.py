@@ -152,6 +152,16 @@ def _check_log(origin: str) -> str:
     return origin
 
 
+SUBSCRIPTION_LOG_KIND = f"one of {', '.join(kind.words for kind in KINDS.values())}"
+
+
+def check_subscription_log(value: str) -> str:
+    """Return the place of a log, or "" for none. Raises ValueError."""
+    if value and kind_of(value) is None:
+        raise ValueError(f"must be {SUBSCRIPTION_LOG_KIND}")
+    return _check_log(value) if value else value
+
+
 def _check_url(url: str, kind: str) -> None:
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("must have no user and password in it: the origin gets those of readers")
@@ -320,6 +330,12 @@ Origin = Annotated[
     Converter(check_origin),
     ValueKind(ORIGIN_KIND, hints.of_origin),
     TextPattern(rf"{_LOGS}|{_SEVERAL}", is_or_list=True),
+]
+SubscriptionPlace = Annotated[
+    str,
+    Validator(check_subscription_log),
+    ValueKind(SUBSCRIPTION_LOG_KIND),
+    TextPattern(rf"({_LOGS})?"),
 ]
 Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND), TextPattern(_PREFIX)]
 CorsOrigin = Annotated[str, Validator(check_cors_origin), TextPattern(rf"\*|{_CORS}")]

@@ -47,6 +47,10 @@ class StreamView(Protocol):
         """The position from which the stream's own data begin."""
 
     @property
+    def unforked_start(self) -> Position:
+        """The position of a reader that has read nothing; None for a fork, which inherits data."""
+
+    @property
     def closed(self) -> bool:
         """True if nothing follows the tail any more."""
 
@@ -111,6 +115,9 @@ class StreamSource(Protocol):
 
     async def state(self, name: str) -> StreamView | None:
         """Return a stream that clients may use, as it is now; None if there is none."""
+
+    async def refresh(self, name: str) -> None:
+        """Take a linked stream as it is now, before something is refused that may be valid."""
 
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream."""

@@ -55,6 +55,9 @@ class HostedStreams:
         except HeadgateError:
             return None
 
+    async def refresh(self, name: str) -> None:
+        """Do nothing: each change is taken as it is committed."""
+
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message. Raises HeadgateError."""
         append = Append(event, "application/json", None, None, False)

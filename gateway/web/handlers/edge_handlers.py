@@ -302,6 +302,7 @@ class EdgeHandlers:
             await route.multi_append.check(request.method, read.target, fields)
         else:
             _, fields, block = sent
+        await route.before_write(request.method, read.path, request.headers, body)
         if request.method == "DELETE":
             request.resources().enter_context(route.feeds.writes.deleting(read.path))
         try:

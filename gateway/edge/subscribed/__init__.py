@@ -1,0 +1,1 @@
+"""Subscriptions to the streams of an HTTP origin, which this gateway delivers itself."""

@@ -1,0 +1,237 @@
+"""The streams of an HTTP origin for the subscriptions of its route, as far as they are linked.
+
+An origin has no list of its streams, and notifies nobody. So what is written through this gateway
+is known at once, and the ends of all linked streams are looked at again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.cache.rules.replica_lag import PERSISTS_S
+from gateway.edge.subscribed.origin_view import OriginChange, OriginView, StreamEnd
+from gateway.edge.subscribed.stream_looks import StreamLooks
+from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
+from gateway.telemetry.logs import log
+from gateway.telemetry.rare_lines import RareLine
+from gateway.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from gateway.edge.subscribed.stream_requests import StreamRequests
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.runtime.writes import Write
+    from gateway.subscriptions.streams.contract import StreamChange, StreamView
+    from gateway.subscriptions.subscription import StreamLink
+
+_ID_BITS = 53  # a whole number in any JSON
+
+
+class LinkTable(Protocol):
+    """The links of a route's subscriptions."""
+
+    def names(self) -> Iterable[str]:
+        """Return the names of the linked streams."""
+
+    def links_of(self, path: str) -> Sequence[StreamLink]:
+        """Return the links to a stream."""
+
+    def state_of(self, path: str) -> StreamView | None:
+        """Return how a linked stream is known."""
+
+
+class OriginStreams:
+    """The streams of one route, as far as subscriptions are linked to them."""
+
+    is_listed = False
+
+    def __init__(self, requests: StreamRequests) -> None:
+        self._requests = requests
+        self._links: LinkTable
+        self._on_change: Callable[[StreamChange], None] | None = None
+        self.looks = StreamLooks(lambda: self._links.names(), self._look)
+        self._empty: dict[str, bool] = {}  # creations under way of linked streams, by name
+        self._doubts: dict[str, float] = {}  # loop time of the first look that contradicted
+        self._failures = RareLine("subscription.look_failed")
+        self.turns = Turns()
+
+    def follow(self, links: LinkTable) -> None:
+        """Look at the streams of these links."""
+        self._links = links
+
+    # As the source of subscriptions
+
+    def observe(self, on_change: Callable[[StreamChange], None] | None) -> None:
+        """Notify `on_change` of what is written through this gateway, or seen at the origin."""
+        self._on_change = on_change
+        if on_change is None:
+            self.looks.stop()
+        else:
+            self.looks.start()
+
+    async def states(self, beginning: str) -> AsyncIterator[StreamView]:
+        """Yield the streams that are linked already; others are not known."""
+        for name in list(self._links.names()):
+            state = self._links.state_of(name)
+            if state is not None and name.startswith(beginning):
+                yield state
+
+    async def state(self, name: str) -> OriginView | None:
+        """Return a stream as it is at the origin now. Raises HeadgateError."""
+        end = await self._requests.end_of(name)
+        return None if end is None else self._view(name, end)
+
+    async def refresh(self, name: str) -> None:
+        """Look at a linked stream now. Raises HeadgateError."""
+        known = self._known(name)
+        self._compare(name, known, await self._requests.end_of(name))
+
+    async def append(self, name: str, event: bytes) -> None:
+        """Append a JSON message to a stream of the origin. Raises HeadgateError."""
+        await self._requests.append(name, event)
+
+    # What this gateway sees
+
+    def before_write(self, name: str, *, creates_empty: bool) -> None:
+        """Note whether a write to a linked stream, if it creates that, leaves it empty."""
+        if creates_empty:
+            self._empty.setdefault(name, True)
+        elif name in self._empty:
+            self._empty[name] = False  # nobody can say which of both is answered first
+
+    def on_write(self, name: str, write: Write, *, is_awaited: bool) -> None:
+        """Take a write through this gateway. If it `is_awaited`, somebody waits for the stream."""
+        is_linked = bool(self._links.links_of(name))
+        if not (is_linked or is_awaited):
+            return
+        known = self._known(name)
+        is_empty = self._empty.pop(name, False)
+        if write.deleted:
+            self._remove(name, known)
+        elif write.tail is None or not write.tail:
+            self.looks.soon(name)
+        elif write.is_new:
+            end = StreamEnd(write.tail, write.closed)
+            self._notify_of(self._new_view(name, end, write.tail if is_empty else ""), None)
+        elif is_linked:
+            end = StreamEnd(write.tail, write.closed or (known is not None and known.closed))
+            if known is not None and end.tail < known.tail:
+                self.looks.soon(name)  # answers have overtaken each other, or it is another stream
+            else:
+                self._take(name, known, end)
+
+    def on_tail(self, name: str, tail: TailBound) -> None:
+        """Take the end of a stream that a read has shown."""
+        if not self._links.links_of(name):
+            return
+        known = self._known(name)
+        if known is None or tail.tail < known.tail:
+            self.looks.soon(name)  # the read may have been answered long ago
+        else:
+            self._take(name, known, StreamEnd(*tail))
+
+    # What is looked at
+
+    async def _look(self, name: str) -> bool:
+        """Compare a stream with its origin; return False if that could not be reached."""
+        known = self._known(name)
+        try:
+            self._compare(name, known, await self._requests.end_of(name))
+        except (OriginUnreachable, LimitReached) as error:
+            self._failures.note(stream=name, reason=error.detail)
+            return False
+        except HeadgateError as error:
+            self._failures.note(stream=name, reason=error.detail)
+        except Exception:  # noqa: BLE001 - the other streams have to be looked at
+            log.exception("subscription.look_failed", stream=name)
+        return True
+
+    def _compare(self, name: str, known: OriginView | None, end: StreamEnd | None) -> None:
+        """Compare a stream with what a request has told that was sent when it was `known`."""
+        present = self._known(name)
+        if self._is_expected(name, known, end):
+            self._doubts.pop(name, None)
+            if end is not None and _is_same(known, present):
+                self._take(name, present, end)
+            return
+        if present is not known or not self._links.links_of(name):
+            return  # it was written to meanwhile: the next look decides
+        # A replica may lag behind, but not for long.
+        now = asyncio.get_running_loop().time()
+        if now - self._doubts.setdefault(name, now) < PERSISTS_S:
+            self.looks.later(name, PERSISTS_S)
+            return
+        del self._doubts[name]
+        if end is None:
+            self._remove(name, known)
+        else:
+            self._notify_of(self._new_view(name, end), None)
+
+    def _is_expected(self, name: str, known: OriginView | None, end: StreamEnd | None) -> bool:
+        """Return whether the end can be of the stream that is known, or of a first one."""
+        links = self._links.links_of(name)
+        if end is None:
+            return known is None and all(link.is_explicit for link in links)
+        if known is not None:
+            return not known.is_contradicted_by(end)
+        return not any(
+            link.stream_id is not None
+            and (link.position > end.tail or (link.is_closed and not end.closed))
+            for link in links
+        )
+
+    def _known(self, name: str) -> OriginView | None:
+        state = self._links.state_of(name)
+        assert state is None or isinstance(state, OriginView), "a route has one kind of streams"
+        return state
+
+    def _view(self, name: str, end: StreamEnd) -> OriginView:
+        """Return a stream with an end that can be of the one that is known there."""
+        known = self._known(name)
+        if known is not None:
+            if known.is_contradicted_by(end):
+                return known
+            return OriginView(name, known.stream_id, *end, known.version + 1, known.beginning)
+        links = self._links.links_of(name)
+        stored = next((it.stream_id for it in links if it.stream_id is not None), None)
+        if stored is not None:
+            return OriginView(name, stored, *end)
+        begun = (it.position for it in links if isinstance(it.position, str))
+        beginning = next((it for it in begun if it <= end.tail), "")
+        return self._new_view(name, end, beginning)
+
+    @staticmethod
+    def _new_view(name: str, end: StreamEnd, beginning: str = "") -> OriginView:
+        return OriginView(name, secrets.randbits(_ID_BITS), *end, beginning=beginning)
+
+    def _take(self, name: str, known: OriginView | None, end: StreamEnd) -> None:
+        """Notify of a stream's end, if that is further than it was known to be."""
+        if known is None or end.tail > known.tail or (end.closed and not known.closed):
+            view = self._view(name, end)
+            self._notify_of(view, view.version)
+
+    def _remove(self, name: str, known: OriginView | None) -> None:
+        self._doubts.pop(name, None)
+        view = known or self._new_view(name, StreamEnd("", closed=False))
+        if self._on_change is not None:
+            self._on_change(OriginChange(view, view.version, removes=True))
+
+    def _notify_of(self, view: OriginView, expected: int | None) -> None:
+        self._doubts.pop(view.path, None)
+        if self._on_change is not None:
+            self._on_change(OriginChange(view, expected))
+
+    async def close(self) -> None:
+        """End all looks."""
+        await self.looks.close()
+        self._failures.close()
+
+
+def _is_same(known: OriginView | None, present: OriginView | None) -> bool:
+    """Return whether a request that was sent when a stream was `known` tells of the present one."""
+    if known is None or present is None:
+        return known is present
+    return known.is_along(present)

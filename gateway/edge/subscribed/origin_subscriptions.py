@@ -1,0 +1,144 @@
+"""The subscriptions of a route to an HTTP origin, with their rows in a log of this gateway.
+
+What is linked is stored before a write is passed on, and the ends of streams are not stored at all:
+a crash between the origin's answer to an append and anything that follows from it loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.edge.subscribed.origin_streams import OriginStreams
+from gateway.errors import HeadgateError, StartError
+from gateway.stepped import in_task
+from gateway.subscriptions.engine import RouteSubscriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.access.contract import Guard
+    from gateway.backends.contract import Log
+    from gateway.edge.subscribed.stream_requests import StreamRequests
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.runtime.writes import Write
+    from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.streams.contract import StreamChange
+    from gateway.subscriptions.subscription import DurableSubscription, Wake
+
+# A start waits so long for the ends of all linked streams; then they are compared meanwhile.
+COMPARED_WITHIN_S = 5.0
+
+
+class OriginSubscriptions(RouteSubscriptions):
+    """The subscriptions of one route to an origin."""
+
+    def __init__(
+        self,
+        prefix: str,
+        requests: StreamRequests,
+        log: Log,
+        rules: SubscriptionRules,
+        clock: Callable[[], float],
+        guard: Callable[[], Guard | None],
+    ) -> None:
+        """`log` is only used for its documents. Raises StartError if it has none."""
+        if log.documents is None:
+            raise StartError(f"subscriptions of {prefix}: this kind of log does not store them")
+        self.origin_streams = OriginStreams(requests)
+        super().__init__(prefix, self.origin_streams, log.documents, rules, clock, guard)
+        self.origin_streams.follow(self.membership)
+        self._log = log
+        self._beginning = f"{prefix}/"
+
+    @override
+    async def open(self) -> None:
+        await self._log.open()
+        await super().open()
+
+    @override
+    async def find_changes(self) -> None:
+        """Compare the ends of all linked streams with the cursors, as far as that is quickly done.
+
+        The stored wakes go on once all are compared: until then it is not known what is pending.
+        """
+        stored = {it: it.delivery.wake for it in self.by_id.values()}
+        for subscription in stored:
+            subscription.phase = "active"
+        compared = self.origin_streams.looks.compare_all(list(self.membership.names()))
+        compared.add_done_callback(partial(self._go_on, stored))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMPARED_WITHIN_S):
+                await asyncio.shield(compared)
+
+    def _go_on(
+        self, stored: Mapping[DurableSubscription, Wake | None], compared: asyncio.Future[None]
+    ) -> None:
+        """Go on with the stored wakes that are still in flight."""
+        for subscription, wake in () if compared.cancelled() else stored.items():
+            if subscription.phase == "active" and subscription.delivery.wake is wake:
+                self.wakes.restore(subscription)
+
+    # What passes through this gateway
+
+    async def before_write(self, path: str, *, creates_empty: bool) -> None:
+        """Store the links to a stream, if it is written to for the first time.
+
+        It is linked at its present tail, so that what follows wakes. Raises LogUnavailable.
+        """
+        name = self._name(path)
+        if self.membership.unlinked(name):
+            await self._link(name)
+        if self.membership.links_of(name):
+            self.origin_streams.before_write(name, creates_empty=creates_empty)
+
+    async def _link(self, name: str) -> None:
+        await in_task()
+        try:
+            state = await self.origin_streams.state(name)
+        except HeadgateError:  # then the write fails as well, or what is there is told with it
+            state = None
+        linked = self.membership.unlinked(name)
+        for subscription in linked:
+            if state is not None:
+                self.membership.found(state)
+                self.link_existing(subscription, state)
+            elif (link := self.membership.match(subscription, name, None)) is not None:
+                self.rows.mark_link(link)
+        await self.rows.flush()
+
+    def on_write(self, write: Write) -> None:
+        """Take a write through this gateway; called before its client gets the answer."""
+        name = self._name(write.path)
+        self.origin_streams.on_write(name, write, is_awaited=name in self.wake_streams)
+
+    def on_tail(self, path: str, tail: TailBound) -> None:
+        """Take the end of a stream that a read through this gateway has shown."""
+        self.origin_streams.on_tail(self._name(path), tail)
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._beginning)
+
+    @override
+    def on_change(self, change: StreamChange) -> None:
+        gone = self.membership.links_of(change.state.path) if change.removes else ()
+        for link in gone:
+            if not (link.is_explicit or link.is_stored):
+                self.rows.remove_link(link)
+        super().on_change(change)
+        if change.expected is None and change.state.beginning:
+            for link in self.membership.links_of(change.state.path):
+                self.rows.mark_link(link)  # an origin could not say later that it was empty
+        if change.removes:
+            for link in gone:
+                self.prune(link.subscription)
+
+    @override
+    async def close(self) -> None:
+        await self.origin_streams.close()
+        await super().close()
+        await self._log.close()

@@ -1,0 +1,61 @@
+"""Find logs of subscriptions that are in nobody's use, or in that of two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
+from gateway.settings.log_kinds import kind_of
+from gateway.settings.reading.kinds import redacted_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.declared import Settings
+    from gateway.settings.reading.values import Place
+    from gateway.settings.route import Route
+
+IN_EACH_ROUTE = "must be left out beside routes: give it in those to http(s) origins"
+NO_HTTP = "must be left out: the log of the only route stores subscriptions itself"
+
+
+def mistaken_logs(settings: Settings) -> Iterator[IneffectiveSetting]:
+    """Yield each log of subscriptions that cannot be used."""
+    shown = redacted_origin(settings.subscriptions)
+    if settings.subscriptions and settings.routes:
+        yield IneffectiveSetting(("subscriptions",), shown, IN_EACH_ROUTE)
+        return
+    if settings.subscriptions and not settings.route_table[0].is_http:
+        yield IneffectiveSetting(("subscriptions",), shown, NO_HTTP)
+        return
+    used = {it: route.prefix for route in settings.route_table for it in _places(route.origin)}
+    for path, route in _with_logs(settings):
+        for must in _mistakes(settings, route, used):
+            yield IneffectiveSetting(path, redacted_origin(route.subscriptions), must)
+        used |= dict.fromkeys(_places(route.subscriptions), route.prefix)
+
+
+def _with_logs(settings: Settings) -> Iterator[tuple[Place, Route]]:
+    if settings.subscriptions:
+        yield ("subscriptions",), settings.route_table[0]
+    for index, route in enumerate(settings.routes):
+        if route.subscriptions:
+            yield ("routes", index, "subscriptions"), route
+
+
+def _mistakes(settings: Settings, route: Route, used: dict[object, str]) -> Iterator[str]:
+    kind = kind_of(route.subscriptions)
+    if settings.auth_of(route) == BY_ORIGIN:
+        yield "must be left out with auth = origin: the origin cannot be asked who may subscribe"
+    if kind is not None and kind.why_alone and settings.workers > 1:
+        yield f"must be left out while workers is {settings.workers}, as {kind.why_alone}"
+    other = next((used[it] for it in _places(route.subscriptions) if it in used), None)
+    if other is not None:
+        yield f"must be another place: {other} has its own data there"
+
+
+def _places(origin: str) -> list[object]:
+    """Return where a log keeps its data; nothing for what is no log."""
+    kind = kind_of(origin)
+    return [] if kind is None else [(kind.name, place) for place in kind.places(origin)]

@@ -1,0 +1,48 @@
+"""A gateway with subscriptions before an origin, both in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+from tests.subscriptions.receivers import Subscribed
+from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.http1 import Answer
+
+
+class Proxied(Subscribed):
+    """A gateway before an origin, whose streams clients may also reach around the gateway."""
+
+    def __init__(self, gateway: Serving, origin: Serving | None) -> None:
+        super().__init__(gateway, gateway.edge)
+        assert isinstance(self.engine, OriginSubscriptions)
+        self.looks = self.engine.origin_streams.looks
+        self._origin = origin
+
+    async def around(self, method: str, name: str, body: bytes = b"") -> Answer:
+        """Return the answer of the origin itself, which is in this process."""
+        assert self._origin is not None
+        line = "Content-Type: application/json"
+        return await self._origin.ask(request(method, f"{PREFIX}/{name}", line, body=body))
+
+
+@contextlib.asynccontextmanager
+async def before(
+    server: Serving | str, place: str = "memory:", **options: Any
+) -> AsyncIterator[Proxied]:
+    """A gateway before an origin, or before a URL, which stores subscriptions at a place."""
+    url = server if isinstance(server, str) else f"http://127.0.0.1:{server.port}{PREFIX}"
+    async with edge_serving(url, {"subscriptions": place}, **options) as gateway:
+        yield Proxied(gateway, None if isinstance(server, str) else server)
+
+
+@contextlib.asynccontextmanager
+async def proxied(**options: Any) -> AsyncIterator[Proxied]:
+    """A gateway before an origin, with subscriptions in memory."""
+    async with serving() as server, before(server, **options) as gateway:
+        yield gateway

@@ -1,0 +1,236 @@
+"""Before an HTTP origin, what is appended through the gateway wakes, and what is around it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.edge.subscribed import origin_streams, stream_looks
+from gateway.subscriptions.engine import RouteSubscriptions
+from tests.edge.origins import reference
+from tests.subscriptions.origins import before, proxied
+from tests.subscriptions.receivers import ends_of, receiver, stream_of
+from tests.support.http1 import ask
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DONE = {"done": True}
+
+
+async def test_a_creation_with_content_wakes_from_the_beginning_of_the_stream() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        wake = await at.wake()
+        assert wake["streams"] == [
+            {
+                "path": "e/a",
+                "link_type": "glob",
+                "acked_offset": "-1",
+                "tail_offset": tail,
+                "has_pending": True,
+            }
+        ]
+        assert wake["callback_url"].startswith(f"http://127.0.0.1:4437{gateway.prefix}/__ds/")
+        await gateway.quiet()
+        assert await gateway.cursors("s") == {"e/a": tail}
+
+
+@pytest.mark.parametrize("body", [b"", b"[ ]"])
+async def test_a_creation_without_content_wakes_nobody_and_an_append_does(body: bytes) -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.create("e/a", body=body)
+        assert await gateway.cursors("s") == {"e/a": "-1"}
+        tail = (await gateway.append("e/a")).get("Stream-Next-Offset")
+        assert ends_of(await at.wake()) == [("e/a", tail)]
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+
+
+async def test_a_close_without_data_wakes() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.create("e/a")
+        await gateway.append("e/a", b"", "Stream-Closed: true")
+        assert stream_of(await at.wake(), "e/a")["closed"] is True
+
+
+async def test_a_stream_that_was_there_before_is_linked_at_its_tail_by_its_next_append() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        old = (await gateway.around("PUT", "e/a", b'{"old":1}')).get("Stream-Next-Offset")
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.append("e/a")
+        assert stream_of(await at.wake(), "e/a")["acked_offset"] == old
+
+
+async def test_a_linked_stream_wakes_when_it_is_appended_to_around_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, streams=["a", "later"])
+        for name in ("a", "later"):
+            tail = (await gateway.around("PUT", name, b'{"n":1}')).get("Stream-Next-Offset")
+            await until(lambda end=(name, tail): any(end in ends_of(it) for it in at.wakes))  # type: ignore[misc]
+
+
+async def test_a_read_through_the_gateway_shows_what_was_appended_around_it() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, streams=["a"])
+        await gateway.create("a")
+        await gateway.around("POST", "a", b'{"n":1}')
+        assert await gateway.read("a") == [{"n": 1}]
+        assert stream_of(await at.wake(), "a")["has_pending"]
+
+
+async def test_a_pull_wake_is_an_event_in_a_stream_of_the_origin_and_is_claimed_and_acked() -> None:
+    async with proxied() as gateway:
+        await gateway.pull("s", pattern="e/*")
+        tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+
+        async def events() -> list[dict[str, object]]:
+            answer = await gateway.around("GET", "wakes")
+            told: list[dict[str, object]] = json.loads(answer.body)
+            return told
+
+        async def is_announced() -> bool:
+            return bool(await events())
+
+        await until(is_announced)
+        (event,) = await events()
+        assert (event["type"], event["stream"], event["generation"]) == ("wake", "e/a", 1)
+        status, claimed = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
+        document = {
+            "wake_id": claimed["wake_id"],
+            "generation": 1,
+            "acks": [{"stream": "e/a", "offset": tail}],
+            "done": True,
+        }
+        status, told = await gateway.ask("POST", "s/ack", document, claimed["token"])
+        assert (status, told) == (200, {"ok": True, "next_wake": False})
+        assert await gateway.cursors("s") == {"e/a": tail}
+
+
+async def test_a_wake_stream_that_is_created_later_gets_the_event_at_once() -> None:
+    async with proxied() as gateway:
+        members = {"type": "pull-wake", "pattern": "e/*", "wake_stream": "wakes"}
+        assert (await gateway.put("s", **members))[0] == 201
+        await gateway.create("e/a", body=b'{"n":1}')
+        await gateway.quiet()
+        assert "wake stream wakes" in (await gateway.ask("GET", "s"))[1]["last_error"]
+        await gateway.create("wakes")
+        await gateway.quiet()
+        assert [it["stream"] for it in await gateway.read("wakes")] == ["e/a"]
+
+
+async def test_an_ack_of_what_was_appended_around_the_gateway_counts() -> None:
+    async with proxied() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.create("e/a", body=b'{"n":1}')
+        wake = await at.wake()
+        tail = (await gateway.around("POST", "e/a", b'{"n":2}')).get("Stream-Next-Offset") or ""
+        status, told = await gateway.callback(wake, ("e/a", tail))
+        assert (status, told) == (200, {"ok": True, "next_wake": False})
+        assert await gateway.cursors("s") == {"e/a": tail}
+
+
+@pytest.mark.parametrize(
+    "offset", ["-1", "now", "zzz", "a b", "", pytest.param("9" * 300, id="long")]
+)
+async def test_an_ack_backwards_or_beyond_the_tail_is_refused(offset: str) -> None:
+    async with proxied() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset") or ""
+        wake = await at.wake()
+        assert (await gateway.callback(wake, ("e/a", tail), done=False))[0] == 200
+        status, told = await gateway.callback(wake, ("e/a", offset))
+        assert (status, told["error"]["code"]) == (409, "INVALID_OFFSET")
+
+
+async def test_a_stream_that_is_created_again_through_the_gateway_begins_a_new_cursor() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.create("e/a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        await gateway.delete("e/a")
+        await gateway.create("e/a", body=b'{"n":2}')
+        again = stream_of(await at.wake(2), "e/a")
+        assert (again["recreated"], again["acked_offset"]) == (True, "-1")
+
+
+async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    with reference() as server:
+        url = f"{server.url}{PREFIX}"
+        async with before(url) as gateway, receiver(answer=DONE) as at:
+            await gateway.webhook("s", at, streams=["a"])
+            await gateway.create("a", body=b'[{"n":1},{"n":2}]')
+            old = ends_of(await at.wake())[0][1]
+            await gateway.quiet()
+            path = f"{PREFIX}/a"
+            assert ask(server.port, "DELETE", path).status == 204
+            made = ask(server.port, "PUT", path, b"[1]", **{"Content-Type": "application/json"})
+            assert (made.get("Stream-Next-Offset") or "") < old
+            again = stream_of(await at.wake(2), "a")
+            assert (again["recreated"], again["acked_offset"]) == (True, "-1")
+
+
+async def test_a_stream_that_is_deleted_around_the_gateway_has_nothing_pending_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    async with proxied() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b"[1]")
+        await at.wake()
+        await gateway.around("DELETE", "a")
+        await until(lambda: not gateway.engine.by_id["s"].links)
+        gateway.pass_time(2.0)
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+
+
+async def test_without_the_setting_requests_for_subscriptions_are_passed_on() -> None:
+    members = {"type": "pull-wake", "pattern": "*", "wake_stream": "w"}
+    body = json.dumps(members).encode()
+    async with serving() as server:
+        url = f"http://127.0.0.1:{server.port}{PREFIX}"
+        async with edge_serving(url) as gateway:
+            made = await gateway.ask(request("PUT", f"{EDGE}/__ds/subscriptions/s", body=body))
+            assert made.status == 201
+        assert isinstance(server.route.subscriptions, RouteSubscriptions)
+        assert list(server.route.subscriptions.by_id) == ["s"]
+
+
+async def test_stored_cursors_count_and_appends_while_the_gateway_was_down_wake(
+    tmp_path: Path,
+) -> None:
+    place = f"file:{tmp_path / 'subscriptions'}"
+    async with serving() as server, receiver(answer=DONE) as at:
+        async with before(server, place) as gateway:
+            await gateway.webhook("s", at, pattern="e/*")
+            await gateway.create("e/a", body=b'{"n":1}')
+            await gateway.create("e/empty")
+            await at.wake()
+            await gateway.quiet()
+            old = (await gateway.cursors("s"))["e/a"]
+        async with before(server, place) as gateway:
+            await gateway.quiet()
+            assert len(at.wakes) == 1
+        await gateway.around("POST", "e/a", b'{"n":2}')
+        async with before(server, place) as gateway:
+            wake = await at.wake(2)
+            assert stream_of(wake, "e/a")["acked_offset"] == old
+            assert stream_of(wake, "e/empty")["has_pending"] is False
