@@ -10,6 +10,7 @@ from gateway.access.credentials import request_credential, with_token
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
+from gateway.edge.request_templates import RequestTemplates
 from gateway.origin.pending_answer import answer_of
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
@@ -46,6 +47,7 @@ class OriginRequests:
         self.scheme = scheme
         self.guard: OriginGuard | None = None
         self.lifetimes = StreamLifetimes()
+        self.templates = RequestTemplates(self)
         self._secret = secrets.token_bytes(32)
 
     def headers_for_origin(

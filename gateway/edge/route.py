@@ -20,7 +20,6 @@ from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
-from gateway.edge.request_templates import RequestTemplates
 from gateway.edge.subscribed.origin_view import has_no_message
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, LogUnavailable, StartError
@@ -87,7 +86,6 @@ class EdgeRoute(StreamRoute):
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
         self.requests = OriginRequests(origin, rules.identity, rules.via, shared.scheme)
-        self.request_templates = RequestTemplates(self.requests)
         self.cache = HttpCache(
             shared.store,
             rules,

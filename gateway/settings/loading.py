@@ -145,11 +145,8 @@ def load(
     except Mistaken as refusal:
         problems += _problems_of(refusal.mistakes, misspelt, values)
         raise SettingsError(_in_order(problems)) from refusal
-    for found in (
-        *ineffective_settings(settings),
-        *mistaken_logs(settings),
-        *(leading_back(settings) if look_at_files else ()),
-    ):
+    led_back = leading_back(settings) if look_at_files else ()
+    for found in (*ineffective_settings(settings), *mistaken_logs(settings), *led_back):
         item = values[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))

@@ -8,7 +8,7 @@ from gateway.subscriptions.patterns import PatternIndex
 from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.subscriptions.subscription import DurableSubscription
@@ -26,17 +26,17 @@ class Membership:
         self._without_room: set[DurableSubscription] = set()
         self.refused = 0  # links to streams that were created or appended to
         self._patterns: PatternIndex[DurableSubscription] = PatternIndex()
-        self._streams: dict[str, LinkedStream] = {}
+        self.streams: dict[str, LinkedStream] = {}
         self._unlinked: set[str] = set()
         # Ids of streams that were removed while streams are being listed, else None.
         self._removed: set[int] | None = None
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self.streams)
 
     def matching(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions that are linked to a stream, or would be."""
-        stream = self._streams.get(path)
+        stream = self.streams.get(path)
         linked = [] if stream is None else [link.subscription for link in stream.links]
         return list(dict.fromkeys([*linked, *self._patterns.match(path)]))
 
@@ -72,9 +72,9 @@ class Membership:
             return link
         link = subscription.removed.pop(path, None)
         if link is None:
-            stream = self._streams.get(path)
+            stream = self.streams.get(path)
             if stream is None:
-                stream = self._streams[path] = LinkedStream(path)
+                stream = self.streams[path] = LinkedStream(path)
                 self._unlinked.discard(path)
             link = StreamLink(subscription, stream)
             stream.links += (link,)
@@ -93,16 +93,7 @@ class Membership:
         stream = link.stream
         stream.links = tuple(it for it in stream.links if it is not link)
         if not stream.links:
-            self._streams.pop(stream.path, None)
-
-    def names(self) -> Iterable[str]:
-        """Return the names of the linked streams."""
-        return self._streams.keys()
-
-    def links_of(self, path: str) -> Sequence[StreamLink]:
-        """Return the links to a stream."""
-        stream = self._streams.get(path)
-        return () if stream is None else stream.links
+            self.streams.pop(stream.path, None)
 
     def unlinked(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions whose pattern matches a stream that they are not linked to.
@@ -112,9 +103,9 @@ class Membership:
         if path in self._unlinked:
             return []
         matching = self._patterns.match(path)
-        if not matching and path not in self._streams:
+        if not matching and path not in self.streams:
             self._note_unlinked(path)
-        return [it for it in matching if not self._is_linked(it, path) and self._may_link(it, path)]
+        return [it for it in matching if not _is_linked(it, path) and self._may_link(it, path)]
 
     def _may_link(self, subscription: DurableSubscription, path: str) -> bool:
         is_new = path not in subscription.links
@@ -123,7 +114,7 @@ class Membership:
 
     def state_of(self, path: str) -> StreamView | None:
         """Return the state of a linked stream; None for others."""
-        stream = self._streams.get(path)
+        stream = self.streams.get(path)
         return None if stream is None else stream.state
 
     def found(self, state: StreamView) -> list[DurableSubscription]:
@@ -134,20 +125,15 @@ class Membership:
         if state.soft_deleted or (self._removed and state.stream_id in self._removed):
             return []
         matching = self._patterns.match(state.path)
-        stream = self._streams.get(state.path)
+        stream = self.streams.get(state.path)
         if stream is None:
             if not matching:
                 return []
-            stream = self._streams[state.path] = LinkedStream(state.path)
+            stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
         if known is None or (known.is_along(state) and known.version < state.version):
             self._take(stream, state)
-        return [it for it in matching if not self._is_linked(it, stream.path)]
-
-    @staticmethod
-    def _is_linked(subscription: DurableSubscription, path: str) -> bool:
-        link = subscription.links.get(path)
-        return link is not None and link.is_glob
+        return [it for it in matching if not _is_linked(it, stream.path)]
 
     def match(
         self, subscription: DurableSubscription, path: str, position: Position | None
@@ -161,9 +147,9 @@ class Membership:
                 subscription.unlinked += 1
                 self._without_room.add(subscription)
                 self.refused += subscription.phase == "active"
-            stream = self._streams.get(path)
+            stream = self.streams.get(path)
             if stream is not None and not stream.links:
-                del self._streams[path]
+                del self.streams[path]
             return None
         link = self.link(subscription, path)
         link.is_glob = True
@@ -176,7 +162,7 @@ class Membership:
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
         """Apply a committed change; return the links of its stream."""
         state = change.state
-        stream = self._streams.get(state.path)
+        stream = self.streams.get(state.path)
         if change.removes or state.soft_deleted:
             self._remove_stream(stream, state.stream_id)
             return ()
@@ -189,13 +175,13 @@ class Membership:
             if not matching:
                 self._note_unlinked(state.path)
                 return ()
-            stream = self._streams[state.path] = LinkedStream(state.path)
+            stream = self.streams[state.path] = LinkedStream(state.path)
         self._take(stream, state)
         for subscription in matching:
             is_old = not is_new and subscription.phase == "linking"
             self.match(subscription, state.path, _start(change) if is_old else None)
         if not stream.links:
-            self._streams.pop(stream.path, None)
+            self.streams.pop(stream.path, None)
         return stream.links
 
     def _note_unlinked(self, path: str) -> None:
@@ -239,6 +225,11 @@ class Membership:
         _, link = subscription.removed.popitem(last=False)
         self._detach(link)
         return link
+
+
+def _is_linked(subscription: DurableSubscription, path: str) -> bool:
+    link = subscription.links.get(path)
+    return link is not None and link.is_glob
 
 
 def _start(change: StreamChange) -> Position:

@@ -81,7 +81,7 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         assert all(len(name) == 16 for name in kept)
         fields = [block.fields for block in blocks._blocks.values()] + [*blocks._pared.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
-        templates = gateway.edge.request_templates._templates
+        templates = gateway.edge.requests.templates._templates
         sent = alike_appends_of(gateway)._sent
         assert templates
         assert sent

@@ -315,7 +315,7 @@ async def test_cached_field_blocks_are_dropped_at_the_bound(
             for again in range(2):
                 target = f"{EDGE}/s?offset=a{number}{again}"
                 await gateway.ask(get(target, f"X-Number: {number}"))
-            most = max(most, len(gateway.edge.request_templates))
+            most = max(most, len(gateway.edge.requests.templates))
         assert most == 3
 
 
@@ -323,7 +323,7 @@ async def test_a_field_block_with_a_cookie_is_not_cached() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
-        assert "who=me" not in repr(gateway.edge.request_templates._templates)
+        assert "who=me" not in repr(gateway.edge.requests.templates._templates)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
-from gateway.edge.subscribed.origin_view import OriginChange, OriginView, StreamEnd
+from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView
 from gateway.edge.subscribed.stream_looks import StreamLooks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.telemetry.logs import log
@@ -19,28 +19,15 @@ from gateway.telemetry.rare_lines import RareLine
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
     from gateway.subscriptions.streams.contract import StreamChange, StreamView
-    from gateway.subscriptions.subscription import StreamLink
+    from gateway.subscriptions.subscription import LinkedStream, StreamLink
 
 _ID_BITS = 53  # a whole number in any JSON
-
-
-class LinkTable(Protocol):
-    """The links of a route's subscriptions."""
-
-    def names(self) -> Iterable[str]:
-        """Return the names of the linked streams."""
-
-    def links_of(self, path: str) -> Sequence[StreamLink]:
-        """Return the links to a stream."""
-
-    def state_of(self, path: str) -> StreamView | None:
-        """Return how a linked stream is known."""
 
 
 class OriginStreams:
@@ -50,17 +37,13 @@ class OriginStreams:
 
     def __init__(self, requests: StreamRequests) -> None:
         self._requests = requests
-        self._links: LinkTable
+        self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
         self._on_change: Callable[[StreamChange], None] | None = None
-        self.looks = StreamLooks(lambda: self._links.names(), self._look)
+        self.looks = StreamLooks(lambda: self.linked, self._look)
         self._empty: dict[str, bool] = {}  # creations under way of linked streams, by name
         self._doubts: dict[str, float] = {}  # loop time of the first look that contradicted
         self._failures = RareLine("subscription.look_failed")
         self.turns = Turns()
-
-    def follow(self, links: LinkTable) -> None:
-        """Look at the streams of these links."""
-        self._links = links
 
     # As the source of subscriptions
 
@@ -74,8 +57,8 @@ class OriginStreams:
 
     async def states(self, beginning: str) -> AsyncIterator[StreamView]:
         """Yield the streams that are linked already; others are not known."""
-        for name in list(self._links.names()):
-            state = self._links.state_of(name)
+        for name, stream in list(self.linked.items()):
+            state = stream.state
             if state is not None and name.startswith(beginning):
                 yield state
 
@@ -104,7 +87,7 @@ class OriginStreams:
 
     def on_write(self, name: str, write: Write, *, is_awaited: bool) -> None:
         """Take a write through this gateway. If it `is_awaited`, somebody waits for the stream."""
-        is_linked = bool(self._links.links_of(name))
+        is_linked = bool(self._links_of(name))
         if not (is_linked or is_awaited):
             return
         known = self._known(name)
@@ -114,10 +97,10 @@ class OriginStreams:
         elif write.tail is None or not write.tail:
             self.looks.soon(name)
         elif write.is_new:
-            end = StreamEnd(write.tail, write.closed)
+            end = OriginEnd(write.tail, write.closed)
             self._notify_of(self._new_view(name, end, write.tail if is_empty else ""), None)
         elif is_linked:
-            end = StreamEnd(write.tail, write.closed or (known is not None and known.closed))
+            end = OriginEnd(write.tail, write.closed or (known is not None and known.closed))
             if known is not None and end.tail < known.tail:
                 self.looks.soon(name)  # answers have overtaken each other, or it is another stream
             else:
@@ -125,13 +108,13 @@ class OriginStreams:
 
     def on_tail(self, name: str, tail: TailBound) -> None:
         """Take the end of a stream that a read has shown."""
-        if not self._links.links_of(name):
+        if not self._links_of(name):
             return
         known = self._known(name)
         if known is None or tail.tail < known.tail:
             self.looks.soon(name)  # the read may have been answered long ago
         else:
-            self._take(name, known, StreamEnd(*tail))
+            self._take(name, known, OriginEnd(*tail))
 
     # What is looked at
 
@@ -149,7 +132,7 @@ class OriginStreams:
             log.exception("subscription.look_failed", stream=name)
         return True
 
-    def _compare(self, name: str, known: OriginView | None, end: StreamEnd | None) -> None:
+    def _compare(self, name: str, known: OriginView | None, end: OriginEnd | None) -> None:
         """Compare a stream with what a request has told that was sent when it was `known`."""
         present = self._known(name)
         if self._is_expected(name, known, end):
@@ -157,7 +140,7 @@ class OriginStreams:
             if end is not None and _is_same(known, present):
                 self._take(name, present, end)
             return
-        if present is not known or not self._links.links_of(name):
+        if present is not known or not self._links_of(name):
             return  # it was written to meanwhile: the next look decides
         # A replica may lag behind, but not for long.
         now = asyncio.get_running_loop().time()
@@ -170,9 +153,9 @@ class OriginStreams:
         else:
             self._notify_of(self._new_view(name, end), None)
 
-    def _is_expected(self, name: str, known: OriginView | None, end: StreamEnd | None) -> bool:
+    def _is_expected(self, name: str, known: OriginView | None, end: OriginEnd | None) -> bool:
         """Return whether the end can be of the stream that is known, or of a first one."""
-        links = self._links.links_of(name)
+        links = self._links_of(name)
         if end is None:
             return known is None and all(link.is_explicit for link in links)
         if known is not None:
@@ -184,18 +167,23 @@ class OriginStreams:
         )
 
     def _known(self, name: str) -> OriginView | None:
-        state = self._links.state_of(name)
+        stream = self.linked.get(name)
+        state = None if stream is None else stream.state
         assert state is None or isinstance(state, OriginView), "a route has one kind of streams"
         return state
 
-    def _view(self, name: str, end: StreamEnd) -> OriginView:
+    def _links_of(self, name: str) -> Sequence[StreamLink]:
+        stream = self.linked.get(name)
+        return () if stream is None else stream.links
+
+    def _view(self, name: str, end: OriginEnd) -> OriginView:
         """Return a stream with an end that can be of the one that is known there."""
         known = self._known(name)
         if known is not None:
             if known.is_contradicted_by(end):
                 return known
             return OriginView(name, known.stream_id, *end, known.version + 1, known.beginning)
-        links = self._links.links_of(name)
+        links = self._links_of(name)
         stored = next((it.stream_id for it in links if it.stream_id is not None), None)
         if stored is not None:
             return OriginView(name, stored, *end)
@@ -204,10 +192,10 @@ class OriginStreams:
         return self._new_view(name, end, beginning)
 
     @staticmethod
-    def _new_view(name: str, end: StreamEnd, beginning: str = "") -> OriginView:
+    def _new_view(name: str, end: OriginEnd, beginning: str = "") -> OriginView:
         return OriginView(name, secrets.randbits(_ID_BITS), *end, beginning=beginning)
 
-    def _take(self, name: str, known: OriginView | None, end: StreamEnd) -> None:
+    def _take(self, name: str, known: OriginView | None, end: OriginEnd) -> None:
         """Notify of a stream's end, if that is further than it was known to be."""
         if known is None or end.tail > known.tail or (end.closed and not known.closed):
             view = self._view(name, end)
@@ -215,7 +203,7 @@ class OriginStreams:
 
     def _remove(self, name: str, known: OriginView | None) -> None:
         self._doubts.pop(name, None)
-        view = known or self._new_view(name, StreamEnd("", closed=False))
+        view = known or self._new_view(name, OriginEnd("", closed=False))
         if self._on_change is not None:
             self._on_change(OriginChange(view, view.version, removes=True))
 

@@ -51,7 +51,7 @@ class OriginSubscriptions(RouteSubscriptions):
             raise StartError(f"subscriptions of {prefix}: this kind of log does not store them")
         self.origin_streams = OriginStreams(requests)
         super().__init__(prefix, self.origin_streams, log.documents, rules, clock, guard)
-        self.origin_streams.follow(self.membership)
+        self.origin_streams.linked = self.membership.streams
         self._log = log
         self._beginning = f"{prefix}/"
 
@@ -69,7 +69,7 @@ class OriginSubscriptions(RouteSubscriptions):
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
             subscription.phase = "active"
-        compared = self.origin_streams.looks.compare_all(list(self.membership.names()))
+        compared = self.origin_streams.looks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMPARED_WITHIN_S):
@@ -93,7 +93,7 @@ class OriginSubscriptions(RouteSubscriptions):
         name = self._name(path)
         if self.membership.unlinked(name):
             await self._link(name)
-        if self.membership.links_of(name):
+        if name in self.membership.streams:
             self.origin_streams.before_write(name, creates_empty=creates_empty)
 
     async def _link(self, name: str) -> None:
@@ -125,17 +125,17 @@ class OriginSubscriptions(RouteSubscriptions):
 
     @override
     def on_change(self, change: StreamChange) -> None:
-        gone = self.membership.links_of(change.state.path) if change.removes else ()
-        for link in gone:
+        stream = self.membership.streams.get(change.state.path)
+        links = () if stream is None else stream.links
+        for link in links if change.removes else ():
             if not (link.is_explicit or link.is_stored):
                 self.rows.remove_link(link)
         super().on_change(change)
-        if change.expected is None and change.state.beginning:
-            for link in self.membership.links_of(change.state.path):
-                self.rows.mark_link(link)  # an origin could not say later that it was empty
-        if change.removes:
-            for link in gone:
+        for link in links:
+            if change.removes:
                 self.prune(link.subscription)
+            elif change.expected is None and change.state.beginning:
+                self.rows.mark_link(link)  # an origin could not say later that it was empty
 
     @override
     async def close(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import RecordView
 
 
-class StreamEnd(NamedTuple):
+class OriginEnd(NamedTuple):
     """The end of a stream as its origin tells it."""
 
     tail: str
@@ -50,7 +50,7 @@ class OriginView(msgspec.Struct, frozen=True, gc=False):
         """Return whether both are of one stream, so that the higher version is later."""
         return self.stream_id == other.stream_id
 
-    def is_contradicted_by(self, end: StreamEnd) -> bool:
+    def is_contradicted_by(self, end: OriginEnd) -> bool:
         """Return whether an end cannot be of this stream any more."""
         if end.tail < self.tail:
             return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.edge.subscribed.origin_view import StreamEnd
+from gateway.edge.subscribed.origin_view import OriginEnd
 from gateway.errors import OriginBroken, StreamNotFound
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
 from gateway.protocol.origins.repair import is_true
@@ -34,7 +34,7 @@ class StreamRequests:
         self._via = via
         self._announce = announce
 
-    async def end_of(self, name: str) -> StreamEnd | None:
+    async def end_of(self, name: str) -> OriginEnd | None:
         """Return the end of a stream, or None if there is no such stream."""
         fields = CIMultiDict({"Via": self._via})
         answer = await self._origin.send("HEAD", f"{self._prefix}/{name}", fields)
@@ -44,7 +44,7 @@ class StreamRequests:
         tail = answer.headers.get(NEXT_OFFSET)
         if answer.status != HTTPStatus.OK or tail is None or not is_plain(tail):
             raise OriginBroken(f"the origin answered {answer.status}, and told no end of a stream")
-        return StreamEnd(tail, is_true(answer.headers, CLOSED))
+        return OriginEnd(tail, is_true(answer.headers, CLOSED))
 
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream."""

@@ -390,7 +390,7 @@ def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Cac
         sender = _sender(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
-    return route.request_templates.request(shared.headers, request.headers, address, read)
+    return route.requests.templates.request(shared.headers, request.headers, address, read)
 
 
 def _sender(request: Request, scheme: str) -> RequestSender:
