@@ -1,4 +1,4 @@
-"""A campaign: writers append, workers acknowledge, and the gateway is killed again and again."""
+"""A campaign: writers append, workers acknowledge, gateways are killed, and their clock is set."""
 
 from __future__ import annotations
 
@@ -12,68 +12,97 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from tests.subscriptions.receivers import Receiver, ends_of, receiver
+from tests.subscriptions.receivers import Receiver, receiver
+from tests.subscriptions.wake_book import WakeBook
 from tests.support.waiting import SERVER_PATIENCE_S, at_rest, until
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from tests.support.processes import Headgate
 
-STREAMS = 8
+    # Whatever else happens between two kills: another server is killed, a clock is set.
+    Disturbance = Callable[[random.Random], Awaitable[None]]
+
+STREAMS, WORKERS = 8, 3
 JSON = {"Content-Type": "application/json"}
 DOWN = (aiohttp.ClientError, ConnectionError, TimeoutError)
-LEASE = 1000  # milliseconds
+LEASE_S = 1.0
+LATE_S = 1.3 * LEASE_S  # when the lease of a late worker is over
 
 
 class Campaign:
-    """The writers, a receiver that is woken, a worker that claims, and what each has seen."""
+    """The writers, a receiver that is woken, workers that claim, and what each has seen."""
 
-    def __init__(self, server: Headgate, seed: int) -> None:
-        self.server = server
+    def __init__(
+        self, servers: Sequence[Headgate], seed: int, disturbances: Sequence[Disturbance] = ()
+    ) -> None:
+        """Play against gateways of one log; each request goes to any of them."""
+        self.servers = servers
         self.chance = random.Random(seed)
+        self.disturbances = disturbances
         self.appended: dict[str, str] = {}  # the newest acknowledged tails
         self.appends = 0
-        self.claims = 0
-        self.stale = 0  # requests of earlier generations
-        self.faults: list[str] = []
-        self.wake_ids: dict[tuple[str, int], str] = {}
-        self._kinds = ["done", "callback"] * 5 + ["failure", "nothing"]
+        self.books = {name: WakeBook(name) for name in ("called", "pulled")}
+        self._is_calm = False
         self.session: aiohttp.ClientSession
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
+
+    @property
+    def faults(self) -> list[str]:
+        """What should not have been."""
+        return [fault for book in self.books.values() for fault in book.faults]
+
+    @property
+    def streams(self) -> str:
+        """The URL of the streams at one of the gateways."""
+        return self.chance.choice(self.servers).streams
 
     @property
     def control(self) -> str:
-        """The URL of the subscriptions."""
-        return f"{self.server.streams}/__ds/subscriptions"
+        """The URL of the subscriptions at one of the gateways."""
+        return f"{self.streams}/__ds/subscriptions"
 
     async def run(self, kills: int) -> None:
-        """Kill the gateway so often while everybody works, then compare what was acknowledged."""
+        """Kill the gateways so often while everybody works, then compare what was acknowledged."""
         timeout = aiohttp.ClientTimeout(total=5.0)
         async with (
             receiver(respond=self._respond) as self.at,
             aiohttp.ClientSession(timeout=timeout) as self.session,
         ):
-            await asyncio.to_thread(self.server.start)
+            for server in self.servers:
+                await asyncio.to_thread(server.start)
             await self._subscribe()
             for number in range(STREAMS):
-                self._begin(self._write(f"w/{number}"))
-            self._begin(self._work())
+                self._begin(self._write(f"w/{number}"), self._writers)
+            for number in range(WORKERS):
+                self._begin(self._work(f"worker-{number}"), self._others)
             for _ in range(kills):
-                before = self.appends, len(self.at.wakes), self.claims
-                await until(partial(self._has_moved, before), "work", within_s=SERVER_PATIENCE_S)
-                await asyncio.sleep(self.chance.random() * 0.05)  # anywhere in the work
-                self.server.kill()
-                await asyncio.to_thread(self.server.start)
+                await self._kill_once()
             await self._compare()
 
-    def _has_moved(self, before: tuple[int, int, int]) -> bool:
-        now = self.appends, len(self.at.wakes), self.claims
-        return all(later > earlier for later, earlier in zip(now, before, strict=True))
+    async def _kill_once(self) -> None:
+        before = self._progress()
+        await until(partial(self._has_moved, before), "work", within_s=SERVER_PATIENCE_S)
+        if self.disturbances:
+            await self.chance.choice(self.disturbances)(self.chance)
+        await asyncio.sleep(self.chance.random() * 0.05)  # anywhere in the work
+        server = self.chance.choice(self.servers)
+        server.kill()
+        await asyncio.to_thread(server.start)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _progress(self) -> tuple[int, int, int]:
+        called, pulled = self.books["called"], self.books["pulled"]
+        return self.appends, called.wakes, pulled.wakes
+
+    def _has_moved(self, before: tuple[int, int, int]) -> bool:
+        return all(later > earlier for later, earlier in zip(self._progress(), before, strict=True))
+
+    @staticmethod
+    def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        among.add(task)
 
     async def _subscribe(self) -> None:
         wakes: dict[str, Any] = {"type": "pull-wake", "pattern": "w/*", "wake_stream": "wakes"}
@@ -82,82 +111,81 @@ class Campaign:
             "pattern": "w/**",
             "webhook": {"url": self.at.url},
         }
-        async with self.session.put(f"{self.server.streams}/wakes", headers=JSON):
+        async with self.session.put(f"{self.streams}/wakes", headers=JSON):
             pass
         for name, members in {"pulled": wakes, "called": calls}.items():
-            document = {**members, "lease_ttl_ms": LEASE}
+            document = {**members, "lease_ttl_ms": int(LEASE_S * 1000)}
             async with self.session.put(f"{self.control}/{name}", json=document) as answer:
                 assert answer.status == 201, await answer.text()
 
     async def _write(self, name: str) -> None:
         """Append all the time; what is not acknowledged is repeated."""
-        url = f"{self.server.streams}/{name}"
         body = json.dumps({"text": "x" * 20}).encode()
         while True:
             with contextlib.suppress(*DOWN):
-                async with self.session.put(url, data=body, headers=JSON) as answer:
+                async with self.session.put(
+                    f"{self.streams}/{name}", data=body, headers=JSON
+                ) as answer:
                     if answer.status in {200, 201}:
                         break
             await asyncio.sleep(0.02)
         while True:
             with contextlib.suppress(*DOWN):
-                async with self.session.post(url, data=body, headers=JSON) as answer:
+                async with self.session.post(
+                    f"{self.streams}/{name}", data=body, headers=JSON
+                ) as answer:
                     if answer.status == 204:
                         self.appended[name] = answer.headers["Stream-Next-Offset"]
                         self.appends += 1
             await asyncio.sleep(0.02)
 
     async def _respond(self, _call: web.Request) -> web.StreamResponse:
-        """Be done at once, call back later, fail, or do nothing, by chance."""
-        wake = self.at.wakes[-1]
-        self._note("called", wake)
-        kind = self.chance.choice(self._kinds)
-        if kind == "callback":
-            self._begin(self._call_back(wake))
+        """Be done at once, call back at once or late, fail, or do nothing, by chance."""
+        wake, book = self.at.wakes[-1], self.books["called"]
+        book.note(wake)
+        kinds = ["done", "callback"] * 4 + ["late", "failure", "nothing"]
+        kind = "done" if self._is_calm else self.chance.choice(kinds)
+        if kind == "done":
+            book.acknowledges(wake)
+        if kind in {"callback", "late"}:
+            work = self._finish("called/callback", wake, wake["callback_token"], kind == "late")
+            self._begin(work, self._others)
         return web.json_response({"done": kind == "done"}, status=500 if kind == "failure" else 200)
 
-    def _note(self, name: str, wake: dict[str, Any]) -> None:
-        """Note that a generation has one wake, and that none is less than what was before."""
-        key = name, wake["generation"]
-        if self.wake_ids.setdefault(key, wake["wake_id"]) != wake["wake_id"]:
-            self.faults.append(f"two wakes of {key}")
-        if wake["generation"] < max(number for one, number in self.wake_ids if one == name):
-            self.faults.append(f"{key} came behind a later one")
-
-    async def _call_back(self, wake: dict[str, Any]) -> None:
-        """Acknowledge a wake, and what was over before."""
-        path, token = "called/callback", wake["callback_token"]
-        with contextlib.suppress(*DOWN):
-            await self._acknowledge(path, wake, token)
-            await self._repeat(path, wake, token)
-
-    async def _work(self) -> None:
-        """Claim and acknowledge; now and then claim and do nothing, as a worker that crashed."""
+    async def _work(self, worker: str) -> None:
+        """Claim and acknowledge; now and then be late, or do nothing as a worker that crashed."""
+        book = self.books["pulled"]
         while True:
             with contextlib.suppress(*DOWN):
                 url = f"{self.control}/pulled/claim"
-                async with self.session.post(url, json={"worker": "w"}) as answer:
+                async with self.session.post(url, json={"worker": worker}) as answer:
                     claimed = await answer.json() if answer.status == 200 else None
                 if claimed is not None:
-                    self._note("pulled", claimed)
-                    self.claims += 1
-                    if self.chance.random() < 0.9:
-                        await self._acknowledge("pulled/ack", claimed, claimed["token"])
-                        await self._repeat("pulled/ack", claimed, claimed["token"])
+                    book.note(claimed, holder=worker)
+                    fate = 1.0 if self._is_calm else self.chance.random()
+                    if fate > 0.1:
+                        await self._finish("pulled/ack", claimed, claimed["token"], fate < 0.2)
             await asyncio.sleep(0.02)
 
-    async def _repeat(self, path: str, wake: dict[str, Any], token: str) -> None:
-        """Acknowledge a wake that is over: it is fenced."""
-        status = await self._acknowledge(path, wake, token)
-        self.stale += status == 409
-        if status not in {409, 503}:
-            self.faults.append(f"an ack of an old generation got {status}")
+    async def _finish(self, path: str, wake: dict[str, Any], token: str, is_late: bool) -> None:
+        """Acknowledge a wake twice, perhaps behind the end of its lease."""
+        book = self.books[path.partition("/")[0]]
+        with contextlib.suppress(*DOWN):
+            if is_late:
+                await asyncio.sleep(LATE_S)
+            if not book.is_over(wake):
+                with book.acknowledging(wake) as outcome:
+                    outcome.status = await self._acknowledge(path, wake, token)
+            for _ in range(2):
+                book.refused(wake, await self._acknowledge(path, wake, token))
 
     async def _acknowledge(self, path: str, wake: dict[str, Any], token: str) -> int:
         document = {
             "wake_id": wake["wake_id"],
             "generation": wake["generation"],
-            "acks": [{"stream": name, "offset": end} for name, end in ends_of(wake)],
+            "acks": [
+                {"stream": one["path"], "offset": one["tail_offset"]} for one in wake["streams"]
+            ],
             "done": True,
         }
         lines = {"Authorization": f"Bearer {token}"}
@@ -166,24 +194,36 @@ class Campaign:
 
     async def _compare(self) -> None:
         """Stop writing, let the workers finish, and compare cursors with what was appended."""
-        writers = [it for it in self._tasks if "_write" in repr(it.get_coro())]
-        for task in writers:
-            task.cancel()
-        await asyncio.gather(*writers, return_exceptions=True)
-        self._kinds = ["done"]
-        for name in ("called", "pulled"):
-            await until(lambda name=name: self._is_done(name), within_s=120.0)  # type: ignore[misc]
+        await _ended(self._writers)
+        self._is_calm = True
+        for name in self.books:
+            await until(partial(self._is_done, name), f"{name} to be done", within_s=120.0)
         # Nothing wakes for ever: for two leases, nothing comes.
-        count = await at_rest(lambda: len(self.at.wakes) + self.claims, 2.5 * LEASE / 1000)
-        assert count
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        before = await self._wakes_written()
+        await at_rest(lambda: sum(book.wakes for book in self.books.values()), 2 * LEASE_S)
+        if before != await self._wakes_written():
+            self.books["pulled"].faults.append("events are written though all is acknowledged")
+        for name, book in self.books.items():
+            book.compare(await self._cursors(name), self.appended)
+        await _ended(self._others)
 
-    async def _is_done(self, name: str) -> bool:
+    async def _wakes_written(self) -> str:
+        async with self.session.head(f"{self.streams}/wakes") as answer:
+            return answer.headers["Stream-Next-Offset"]
+
+    async def _cursors(self, name: str) -> dict[str, str]:
         async with self.session.get(f"{self.control}/{name}") as answer:
             told = await answer.json()
-        cursors = {one["path"]: one["acked_offset"] for one in told["streams"]}
+        return {one["path"]: one["acked_offset"] for one in told["streams"]}
+
+    async def _is_done(self, name: str) -> bool:
+        cursors = await self._cursors(name)
         return all(cursors.get(path, "") >= tail for path, tail in self.appended.items())
 
     at: Receiver
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
