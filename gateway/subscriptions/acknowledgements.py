@@ -84,7 +84,7 @@ def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
 def _move(subscription: DurableSubscription, name: str, offset: object) -> CursorChange:
     link = _link(subscription, name)
     state = None if link is None else link.stream.state
-    if link is not None and state is None and offset == BEGINNING:
+    if link is not None and offset == BEGINNING and _is_at_beginning(link):
         return CursorChange(link, link.position, link.is_closed)  # as its wake has told it
     if link is None or state is None:
         raise _invalid_offset("an ack names a stream that the subscription is not linked to")
@@ -100,6 +100,12 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
         raise _invalid_offset("an ack is beyond the tail of its stream")
     end = subscription.snapshot_ends.get(link.stream.path)
     return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
+
+
+def _is_at_beginning(link: StreamLink) -> bool:
+    """Return whether nothing of a stream is acknowledged, perhaps as it does not exist."""
+    state = link.stream.state
+    return state is None or link.position == state.beginning
 
 
 def moves_to(

@@ -74,7 +74,7 @@ class RouteSubscriptions:
         self.by_id: dict[str, DurableSubscription] = {}
         self.keys = KeyRing(documents.private_folder)
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
-        self.membership = Membership(rules.max_subscription_streams)
+        self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         self.deliveries = Deliveries(self.rows, self.keys, client, streams, self, clock)
         self.wakes = Wakes(self.rows, clock, self.deliveries.queue)
@@ -155,10 +155,7 @@ class RouteSubscriptions:
         for subscription in list(self.by_id.values()):
             for link in list(subscription.links.values()):
                 if link.is_glob and not link.is_explicit and link.stream.state is None:
-                    subscription.removed[link.stream.path] = subscription.links.pop(
-                        link.stream.path
-                    )
-            self.prune(subscription)
+                    self.membership.remember_removed(link)
             subscription.phase = "active"
             self.wakes.restore(subscription)
 
@@ -196,11 +193,6 @@ class RouteSubscriptions:
             subscription.note(link)
             self.rows.mark_link(link)
         return link
-
-    def prune(self, subscription: DurableSubscription) -> None:
-        """Drop the oldest cursors of removed streams."""
-        while (link := self.membership.oldest_removed(subscription)) is not None:
-            self.rows.remove_link(link)
 
     def stuck(self) -> str | None:
         """Return how many subscriptions have failed for over a day, or None for none."""

@@ -8,7 +8,7 @@ from gateway.subscriptions.patterns import PatternIndex
 from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.subscriptions.subscription import DurableSubscription
@@ -19,9 +19,10 @@ MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 byte
 class Membership:
     """The links of a route's subscriptions, and the states of the linked streams."""
 
-    def __init__(self, most_streams: int) -> None:
-        """Link a subscription to `most_streams` at most."""
+    def __init__(self, most_streams: int, forget: Callable[[StreamLink], None]) -> None:
+        """Link a subscription to `most_streams` at most; `forget` drops the row of a link."""
         self.most_streams = most_streams
+        self._forget = forget
         # Subscriptions some of whose streams were not linked, and are tried at their next change.
         self._without_room: set[DurableSubscription] = set()
         self.refused = 0  # links to streams that were created or appended to
@@ -210,21 +211,23 @@ class Membership:
             subscription = link.subscription
             subscription.forget_pending(stream.path)
             if link.is_explicit:
+                link.is_glob = False  # the pattern matches it again once it is created
                 continue
             subscription.unlinked = 0
-            if link.is_stored:
-                subscription.links.pop(stream.path, None)
-                subscription.removed[stream.path] = link
+            if link.is_stored or link.is_recreated:
+                self.remember_removed(link)
             else:
                 self.drop(link)
 
-    def oldest_removed(self, subscription: DurableSubscription) -> StreamLink | None:
-        """Forget a link to a removed stream, if there are too many, and return it."""
-        if len(subscription.removed) <= MOST_REMOVED:
-            return None
-        _, link = subscription.removed.popitem(last=False)
-        self._detach(link)
-        return link
+    def remember_removed(self, link: StreamLink) -> None:
+        """Keep the link to a removed stream, until later ones take its place."""
+        subscription, path = link.subscription, link.stream.path
+        subscription.links.pop(path, None)
+        subscription.removed[path] = link
+        while len(subscription.removed) > MOST_REMOVED:
+            _, oldest = subscription.removed.popitem(last=False)
+            self._detach(oldest)
+            self._forget(oldest)
 
 
 def _is_linked(subscription: DurableSubscription, path: str) -> bool:

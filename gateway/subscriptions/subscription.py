@@ -117,7 +117,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
 
     def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
-        self.is_recreated = self.is_stored
+        self.is_recreated = self.is_recreated or self.is_stored
         self.stream_id = state.stream_id
         self.position = state.beginning if position is None else position
         self.is_closed = False

@@ -238,11 +238,12 @@ class Wakes:
         for link, position, is_closed in moves:
             if link.stream.state is None:
                 continue
-            has_moved |= position > link.position or (is_closed and not link.is_closed)
-            link.acknowledge(max(position, link.position), is_closed=is_closed)
-            subscription.note(link)
-            self._rows.mark_link(link)
-        self.counts["acknowledged"] += len(moves)
+            if position > link.position or (is_closed and not link.is_closed):
+                has_moved = True
+                link.acknowledge(max(position, link.position), is_closed=is_closed)
+                subscription.note(link)
+                self._rows.mark_link(link)
+                self.counts["acknowledged"] += 1
         has_moved = has_moved or not subscription.pending
         if has_moved:
             subscription.delivery.succeed()

@@ -128,13 +128,11 @@ class OriginSubscriptions(RouteSubscriptions):
         stream = self.membership.streams.get(change.state.path)
         links = () if stream is None else stream.links
         for link in links if change.removes else ():
-            if not (link.is_explicit or link.is_stored):
+            if not (link.is_explicit or link.is_stored or link.is_recreated):
                 self.rows.remove_link(link)
         super().on_change(change)
         for link in links:
-            if change.removes:
-                self.prune(link.subscription)
-            elif change.expected is None and change.state.beginning:
+            if change.expected is None and change.state.beginning and not change.removes:
                 self.rows.mark_link(link)  # an origin could not say later that it was empty
 
     @override
