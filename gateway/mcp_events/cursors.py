@@ -12,6 +12,7 @@ from gateway.protocol.streams.offsets import parse_offset
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
+    from gateway.subscriptions.streams.contract import StreamView
 
 _CURSOR = re.compile(r"([0-9]{1,20})\.([0-9]{16}_[0-9]{16})\.([0-9]{1,9})(c?)", re.ASCII)
 BEFORE_CREATION = "0.0000000000000000_0000000000000000.0"  # of a stream that does not exist yet
@@ -35,7 +36,7 @@ class EventPlace(NamedTuple):
     is_truncated: bool = False
 
 
-def cursor_at(state: StreamState | None, at: EventPosition) -> str:
+def cursor_at(state: StreamView | None, at: EventPosition) -> str:
     """Return the cursor of a position in a stream."""
     if state is None:
         return BEFORE_CREATION

@@ -13,6 +13,7 @@ from gateway.mcp_events.cursors import (
     place_of,
 )
 from gateway.mcp_events.rpc import RpcError
+from gateway.mcp_events.webhooks.host_subscriptions import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.route_events import RouteEvents
     from gateway.mcp_events.rpc import RpcCall
+    from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
 
 EXTENSION = "io.modelcontextprotocol/events"
@@ -41,6 +43,8 @@ class EventRequests:
             "tools/list": self._list_tools,
             "events/list": self._list,
             "events/poll": self._poll,
+            "events/subscribe": self._subscribe,
+            "events/unsubscribe": self._unsubscribe,
         }
 
     async def response(self, call: RpcCall) -> dict[str, object]:
@@ -119,16 +123,41 @@ class EventRequests:
             "hasMore": page.has_more,
         }
 
+    async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
+        webhooks = self._webhooks()
+        event, stream = self.chosen(call.params)
+        target = target_of(self._owner, event, stream, call.params)
+        return await webhooks.subscribe(target, call.params)
+
+    async def _unsubscribe(self, call: RpcCall) -> Mapping[str, object]:
+        webhooks = self._webhooks()
+        event, stream = self._named(call.params)
+        return await webhooks.unsubscribe(target_of(self._owner, event, stream, call.params))
+
+    def _webhooks(self) -> HostSubscriptions:
+        """Return what makes subscriptions, for a client with a credential. Raises RpcError."""
+        webhooks = self._route.webhooks
+        if webhooks is None:
+            mode = {"feature": "deliveryMode", "value": "webhook"}
+            raise RpcError(rpc.UNSUPPORTED, "this log stores no subscriptions", **mode)
+        if self._owner.principal is None:
+            raise RpcError(rpc.FORBIDDEN, "webhooks need a credential: send Authorization")
+        return webhooks
+
+    def _named(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+        """Return the event type and the stream that a client chooses. Raises RpcError."""
+        name = params.get("name")
+        event = self._route.types.get(name) if isinstance(name, str) else None
+        if event is None:
+            raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
+        return event, event.chosen_stream(params.get("arguments", {}))
+
     def chosen(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
         """Return the event type and the stream that a client chooses, and may read.
 
         The stream is None for all that match. Raises RpcError.
         """
-        name = params.get("name")
-        event = self._route.types.get(name) if isinstance(name, str) else None
-        if event is None:
-            raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
-        stream = event.chosen_stream(params.get("arguments", {}))
+        event, stream = self._named(params)
         if not self._route.may_read(self._owner, event, stream):
             raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read these streams")
         return event, stream

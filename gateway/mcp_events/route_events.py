@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import READ, Need
 from gateway.mcp_events.event_types import read_paths
 from gateway.mcp_events.reading import EventReader
+from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
+from gateway.mcp_events.webhooks.sender import WebhookEvents
+from gateway.subscriptions.engine import RouteSubscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +29,27 @@ class RouteEvents:
         self.clock = route.clock
         self.types = types
         self.reader = EventReader(route.reads.readers.plain)
+        self.webhooks: HostSubscriptions | None = None
+        self._sender: WebhookEvents | None = None
+        engine = route.subscriptions
+        if isinstance(engine, RouteSubscriptions):
+            self._sender = WebhookEvents(engine, self.reader, types)
+            self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
+            engine.deliveries.events = self._sender
         self.server_info = {"name": "headgate", "title": "Headgate", "version": version("headgate")}
 
     def renew(self, types: Mapping[str, EventType]) -> None:
         """Offer these event types from now on."""
         self.types = types
+        if self._sender is not None:
+            self._sender.types = types
+
+    def close(self) -> None:
+        """Send no more events to webhooks."""
+        self.end_streams()
+        engine = self._route.subscriptions
+        if isinstance(engine, RouteSubscriptions):
+            engine.deliveries.events = None
 
     def end_streams(self) -> None:
         """End the open streams of events: their clients come back elsewhere."""
@@ -40,6 +59,7 @@ class RouteEvents:
         needs = [Need(path, READ) for path in read_paths(event, stream, self.prefix)]
         return owner.still_may(self._route.access.guard, needs, self.clock())
 
-    def delivery(self, _owner: SubscriptionOwner) -> list[str]:
-        """Return the ways in which a client can get events."""
-        return ["poll"]
+    def delivery(self, owner: SubscriptionOwner) -> list[str]:
+        """Return the ways in which a client can get events; webhooks need a credential."""
+        has_webhooks = self.webhooks is not None and owner.principal is not None
+        return ["webhook", "poll"] if has_webhooks else ["poll"]

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 def set_events(route: HostedRoute, settings: RouteSettings) -> None:
     """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
     types = event_types(settings.mcp_events_file) if settings.mcp_events else None
-    if isinstance(route.events, RouteEvents):
-        route.events.renew(types or {})
+    events = route.events
     if types is None:
+        if isinstance(events, RouteEvents):
+            events.close()
         route.events = None
-    elif route.events is None:
+    elif isinstance(events, RouteEvents):
+        events.renew(types)
+    else:
         route.events = RouteEvents(route, types)
 
 

@@ -11,7 +11,10 @@ from gateway.errors import BadRequest
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.patterns import StreamPattern, pattern_of, stream_name
 
-Kind = Literal["webhook", "pull-wake"]
+ClientKind = Literal["webhook", "pull-wake"]
+Kind = Literal[ClientKind, "mcp-events"]  # the last is made by hosts of MCP, in their own words
+
+HOST_PREFIX = "mcp_"  # what the ids of subscriptions by hosts of MCP begin with, and no others
 
 DEFAULT_LEASE_MS = 30_000
 LEASES_MS = range(1_000, 10 * 60_000 + 1)
@@ -57,7 +60,7 @@ def parse_configuration(body: bytes) -> SubscriptionConfiguration:
     """Return the configuration in a body. Raises SubscriptionRefused; the URL is not judged."""
     members = json_object(body)
     kind = members.get("type")
-    if kind not in get_args(Kind):
+    if kind not in get_args(ClientKind):
         raise invalid('type must be "webhook" or "pull-wake"')
     pattern = _text(members, "pattern")
     streams = names_in(members, required=False)

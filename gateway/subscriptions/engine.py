@@ -77,7 +77,7 @@ class RouteSubscriptions:
         self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         self.deliveries = Deliveries(self.rows, self.keys, client, streams, self, clock)
-        self.wakes = Wakes(self.rows, clock, self.deliveries.queue)
+        self.wakes = Wakes(self.rows, clock, self.deliveries.queue, self.expire)
         self.deliveries.report_to(self.wakes)
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
@@ -133,6 +133,18 @@ class RouteSubscriptions:
                 del self.wake_streams[path]
         if not self.by_id:
             self.streams.observe(None)
+
+    def expire(self, subscription: DurableSubscription) -> bool:
+        """Forget a subscription whose time is over, and return True; else watch for its end."""
+        if subscription.events is None:
+            return False
+        if subscription.events.expires_at > self.clock():
+            self.wakes.timer.schedule(subscription, subscription.events.expires_at)
+            return False
+        if self.by_id.get(subscription.id) is subscription:
+            log.info("subscription.expired", subscription=subscription.id)
+            self.discard(subscription)
+        return True
 
     # As a part of the route
 

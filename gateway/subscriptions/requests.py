@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import BadRequest, DestinationRefused
 from gateway.subscriptions import bodies
@@ -15,7 +15,7 @@ from gateway.subscriptions.acknowledgements import names_beyond, parse_acknowled
 from gateway.subscriptions.configuration import invalid, json_object
 from gateway.subscriptions.errors import SubscriptionRefused, not_found
 from gateway.subscriptions.patterns import stream_name
-from gateway.subscriptions.subscription import DurableSubscription
+from gateway.subscriptions.subscription import DurableSubscription, RenewalState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
     from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
+    from gateway.subscriptions.streams.contract import Position
 
 LONGEST_WORKER = 256  # characters of a worker's name, which others are told
+
+
+class StartPosition(NamedTuple):
+    """The position behind which events of a new subscription begin, perhaps behind the end."""
+
+    position: Position
+    is_closed: bool
 
 
 class SubscriptionRequests:
@@ -45,20 +53,30 @@ class SubscriptionRequests:
         subscription_id: str,
         configuration: SubscriptionConfiguration,
         owner: SubscriptionOwner,
+        renewal: RenewalState | None = None,
+        start: StartPosition | None = None,
     ) -> tuple[DurableSubscription, bool]:
-        """Create a subscription, or confirm it; return it, and whether it is new."""
-        await self._prepare_keys()
+        """Create a subscription, or confirm it; return it, and whether it is new.
+
+        Hosts of MCP have a `renewal`; their cursors in named streams are at `start`, or the tails.
+        """
+        await self.prepare_keys()
         async with self._engine.changing:
             existing = self._engine.by_id.get(subscription_id)
             if existing is None:
                 self._check_new(configuration, owner)
-                return await self._create(subscription_id, configuration, owner), True
+                made = DurableSubscription(
+                    subscription_id, secrets.token_urlsafe(9), self._engine.clock(), configuration
+                )
+                made.owner, made.events = owner, renewal
+                return await self._create(made, start), True
             is_same = existing.configuration.fingerprint == configuration.fingerprint
             if not is_same or existing.owner.account not in {"", owner.account}:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
-            existing.owner = owner
+            existing.owner, existing.events = owner, renewal
+            self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
             if existing.delivery.next_attempt_at is not None:
@@ -72,7 +90,7 @@ class SubscriptionRequests:
         engine = self._engine
         rules = engine.rules
         if configuration.webhook_url is not None:
-            if not rules.base_url:
+            if not rules.base_url and configuration.type == "webhook":
                 raise SubscriptionRefused(
                     "WEBHOOK_URL_REJECTED", "webhooks need the setting public_url of this server"
                 )
@@ -93,45 +111,50 @@ class SubscriptionRequests:
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
     async def _create(
-        self,
-        subscription_id: str,
-        configuration: SubscriptionConfiguration,
-        owner: SubscriptionOwner,
+        self, subscription: DurableSubscription, start: StartPosition | None
     ) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
         engine = self._engine
-        made = DurableSubscription(
-            subscription_id, secrets.token_urlsafe(9), engine.clock(), configuration
-        )
-        made.owner = owner
         engine.membership.watch_removals()
-        engine.add(made)
+        engine.add(subscription)
         try:
-            self._check_cycles(made)
-            await self._link_existing(made)
-            await self._link_named(made, configuration.streams)
-            self._check_cycles(made)
-            engine.rows.mark(made)
-            engine.rows.mark_configuration(made)
+            self._check_cycles(subscription)
+            await self._link_existing(subscription)
+            await self._link_named(subscription, subscription.configuration.streams)
+            self._check_cycles(subscription)
+            if start is not None:
+                self._start(subscription, start)
+            engine.rows.mark(subscription)
+            engine.rows.mark_configuration(subscription)
             await engine.rows.flush()
         except BaseException:
-            engine.discard(made)
+            engine.discard(subscription)
             raise
         finally:
             engine.membership.end_watching()
-        made.phase = "active"
-        engine.wakes.consider(made)
-        return made
+        subscription.phase = "active"
+        engine.expire(subscription)
+        engine.wakes.consider(subscription)
+        return subscription
 
-    async def _link_existing(self, made: DurableSubscription) -> None:
+    def _start(self, subscription: DurableSubscription, start: StartPosition) -> None:
+        """Set back the cursors of a new subscription in its streams."""
+        for link in subscription.links.values():
+            if link.stream.state is not None:
+                link.acknowledge(start.position, is_closed=False)
+                link.is_closed = start.is_closed
+                subscription.note(link)
+                self._engine.rows.mark_link(link)
+
+    async def _link_existing(self, subscription: DurableSubscription) -> None:
         engine = self._engine
-        pattern = made.configuration.parsed_pattern
+        pattern = subscription.configuration.parsed_pattern
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if made not in engine.membership.found(state):
+            if subscription not in engine.membership.found(state):
                 continue
-            if engine.link_existing(made, state) is None and made.unlinked:
+            if engine.link_existing(subscription, state) is None and subscription.unlinked:
                 raise self._limited(
                     "max_subscription_streams", engine.rules.max_subscription_streams
                 )
@@ -174,8 +197,8 @@ class SubscriptionRequests:
     async def describe(self, subscription: DurableSubscription) -> bytes:
         """Return the description of a subscription as JSON."""
         signing = None
-        if subscription.is_webhook:
-            await self._prepare_keys()
+        if subscription.configuration.type == "webhook":
+            await self.prepare_keys()
             signing = {
                 "alg": "ed25519",
                 "kid": self._engine.keys.key_id(self._engine.clock()),
@@ -196,6 +219,8 @@ class SubscriptionRequests:
         engine = self._engine
         async with engine.changing:
             subscription = self.found(subscription_id)
+            if subscription.events is not None:
+                raise invalid("a host of MCP has subscribed: its arguments name the streams")
             if subscription.configuration.wake_stream in names:
                 raise invalid("a subscription cannot be linked to its own wake stream")
             before = set(subscription.links)
@@ -233,10 +258,11 @@ class SubscriptionRequests:
 
     async def jwks(self) -> dict[str, Any]:
         """Return the public keys of webhooks."""
-        await self._prepare_keys()
+        await self.prepare_keys()
         return self._engine.keys.jwks()
 
-    async def _prepare_keys(self) -> None:
+    async def prepare_keys(self) -> None:
+        """Have the keys ready. Raises LogUnavailable."""
         now = self._engine.clock()
         if not self._engine.keys.is_ready(now):
             await asyncio.to_thread(self._engine.keys.prepare, now)
@@ -249,7 +275,7 @@ class SubscriptionRequests:
         worker = json_object(body).get("worker")
         if not isinstance(worker, str) or not 0 < len(worker) <= LONGEST_WORKER:
             raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
-        await self._prepare_keys()
+        await self.prepare_keys()
         engine = self._engine
         wake = engine.wakes.claim(subscription, worker)
         taken = bodies.snapshot(subscription)
@@ -274,7 +300,7 @@ class SubscriptionRequests:
         subscription = self.found(subscription_id) if is_callback else self._pulled(subscription_id)
         if token is None:
             raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
-        await self._prepare_keys()
+        await self.prepare_keys()
         generation = engine.keys.check(token, subscription, engine.clock())
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")

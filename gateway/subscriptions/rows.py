@@ -12,7 +12,12 @@ import msgspec
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.subscriptions.configuration import SubscriptionConfiguration
 from gateway.subscriptions.owners import OwnerRow, restored
-from gateway.subscriptions.subscription import CursorRow, DeliveryState, DurableSubscription
+from gateway.subscriptions.subscription import (
+    CursorRow,
+    DeliveryState,
+    DurableSubscription,
+    RenewalState,
+)
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     created_at: float
     configuration: SubscriptionConfiguration
     owner: OwnerRow
+    events: RenewalState | None = None
 
 
 class LoadedSubscription(msgspec.Struct):
@@ -76,6 +82,7 @@ class SubscriptionRows:
             subscription.created_at,
             subscription.configuration,
             subscription.owner.row,
+            subscription.events,
         )
         self._put(_name(_SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
 
@@ -184,6 +191,7 @@ def _read(loaded: LoadedSubscription, kind: str, path: str, body: bytes) -> None
         row = msgspec.json.decode(body, type=SubscriptionRow)
         made = DurableSubscription("", row.birth, row.created_at, row.configuration)
         made.owner = restored(row.owner)
+        made.events = row.events
         loaded.subscription = made
 
 

@@ -47,6 +47,19 @@ class Wake(msgspec.Struct):
         return cls(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
 
 
+class RenewalState(msgspec.Struct, frozen=True):
+    """The part of a subscription that a host of MCP changes by renewals; it ends at `expires_at`.
+
+    The secrets of its receiver are encrypted, the present one first; the former ones sign as well
+    until `former_until`.
+    """
+
+    event: str
+    sealed_secrets: tuple[bytes, ...]
+    former_until: float
+    expires_at: float
+
+
 class DeliveryState(msgspec.Struct):
     """The state that changes with each wake, stored before anything that depends on it is sent.
 
@@ -172,6 +185,7 @@ class DurableSubscription:
         # Links of a pattern to streams that were removed, the oldest first.
         self.removed: OrderedDict[str, StreamLink] = OrderedDict()
         self.delivery = DeliveryState()
+        self.events: RenewalState | None = None  # of a host of MCP, which gets events, no wakes
         self.snapshot_ends: dict[str, SnapshotEnd] = {}  # by the present wake
         self.phase: Literal["linking", "active", "removed"] = "linking"
         self.due: float | None = None  # when a deadline of it is looked at
@@ -181,8 +195,8 @@ class DurableSubscription:
 
     @property
     def is_webhook(self) -> bool:
-        """True if wakes are sent to a URL."""
-        return self.configuration.type == "webhook"
+        """True if wakes, or events, are sent to a URL."""
+        return self.configuration.webhook_url is not None
 
     @property
     def has_failed(self) -> bool:

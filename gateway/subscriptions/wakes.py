@@ -43,11 +43,16 @@ class Wakes:
         rows: SubscriptionRows,
         clock: Callable[[], float],
         deliver: Callable[[DurableSubscription], None],
+        expire: Callable[[DurableSubscription], bool],
     ) -> None:
-        """`deliver` queues a subscription whose wake is to be sent or written."""
+        """`deliver` queues a subscription whose wake is to be sent or written.
+
+        `expire` ends one whose time is over, and returns whether it has; or schedules its end.
+        """
         self._rows = rows
         self._clock = clock
         self._deliver = deliver
+        self._expire = expire
         self.timer = DeadlineTimer(clock, self._on_due, self._on_clock_set_back)
         self._is_open = True
         self.counts: Counter[str] = Counter()
@@ -89,6 +94,7 @@ class Wakes:
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
         _bring_near(subscription, self._clock())
+        self._expire(subscription)
         wake = subscription.delivery.wake
         if wake is None:
             self.consider(subscription)
@@ -153,7 +159,7 @@ class Wakes:
         Raises SubscriptionRefused for an offset that is not valid, and then moves nothing.
         """
         moves = acknowledgements.moves_of(subscription, request.acks)
-        has_moved = self._move(subscription, moves)
+        has_moved = self.move(subscription, moves)
         if request.is_done:
             return self.release(subscription, has_moved=has_moved)
         self._lease(subscription, wake)
@@ -183,7 +189,7 @@ class Wakes:
         """Acknowledge what a wake told, as its receiver is done."""
         self.counts["delivered"] += 1
         moves = acknowledgements.moves_to(subscription, ends)
-        self.release(subscription, has_moved=self._move(subscription, moves))
+        self.release(subscription, has_moved=self.move(subscription, moves))
 
     def announced(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written; it is written again if nobody claims it."""
@@ -232,7 +238,7 @@ class Wakes:
 
     # The end of a wake
 
-    def _move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> bool:
+    def move(self, subscription: DurableSubscription, moves: Sequence[CursorChange]) -> bool:
         """Move cursors; return whether any has moved, or whether nothing is pending."""
         has_moved = False
         for link, position, is_closed in moves:
@@ -276,6 +282,8 @@ class Wakes:
 
     def _on_due(self, subscription: DurableSubscription) -> None:
         """Act on a subscription's deadline, which is over."""
+        if self._expire(subscription):
+            return
         delivery, now = subscription.delivery, self._clock()
         wake = delivery.wake
         if wake is not None and wake.lease_until is not None:
@@ -291,10 +299,8 @@ class Wakes:
             return  # until it goes on
         elif delivery.next_attempt_at is not None and delivery.next_attempt_at <= now:
             self.retry_now(subscription)
-        elif wake is not None and subscription.pending:
-            self._deliver(subscription)
         elif wake is not None:
-            self.end(subscription)
+            (self._deliver if subscription.pending else self.end)(subscription)
 
 
 def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
@@ -313,6 +319,16 @@ def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> boo
 
 
 def _due(subscription: DurableSubscription) -> float | None:
+    """Return when a subscription's next deadline is over, or it expires."""
+    due, renewal = _wake_due(subscription), subscription.events
+    if renewal is None:
+        return due
+    if due is None or subscription.is_paused:
+        return renewal.expires_at
+    return min(due, renewal.expires_at)
+
+
+def _wake_due(subscription: DurableSubscription) -> float | None:
     """Return when a subscription's next deadline is over."""
     delivery = subscription.delivery
     wake = delivery.wake

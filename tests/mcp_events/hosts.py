@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import ConfigDict
 
+from gateway.subscriptions.engine import RouteSubscriptions
 from tests.web.serving import PREFIX, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -80,7 +83,64 @@ async def offering(
 ) -> AsyncIterator[Serving]:
     """A gateway whose route to a log has MCP Events."""
     async with serving(log, own={**ON, **(own or {})}, **options) as gateway:
+        engine = engine_of(gateway)
+        await engine.open()
+        try:
+            yield gateway
+        finally:
+            await engine.close()
+            await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def guarded(
+    folder: Path, log: Log | None = None, own: dict[str, object] | None = None
+) -> AsyncIterator[Serving]:
+    """A gateway with MCP Events that admits the tokens in GRANTS."""
+    own = {"auth": ("tokens",), **(own or {})}
+    async with offering(log, own, tokens_file=tokens_file(folder)) as gateway:
         yield gateway
+
+
+def engine_of(gateway: Serving) -> RouteSubscriptions:
+    """Return what delivers webhooks."""
+    assert isinstance(gateway.route.subscriptions, RouteSubscriptions)
+    return gateway.route.subscriptions
+
+
+GRANTS = {
+    "all": ("*", "read append create close delete"),
+    "reader": ("a/*", "read"),
+    "other": ("*", "read"),
+    "brief": ("*", "read append create close delete"),
+}
+SOON = "2027-01-15T08:01:00Z"  # a minute after the clock of `serving` begins
+
+
+def token(name: str) -> str:
+    """Return the token of a name."""
+    return f"{name}-0123456789abcdef"
+
+
+def tokens_file(folder: Path, *, without: str = "") -> str:
+    """Write who may do what; `without` a name it is as if it was never there."""
+    entries = []
+    for name, (streams, operations) in GRANTS.items():
+        grant = f'{{ streams = "{PREFIX}/{streams}", operations = {operations.split()} }}'
+        digest = hashlib.sha256(token(name).encode()).hexdigest()
+        expires = f"expires = {SOON}\n" if name == "brief" else ""
+        if name != without:
+            entries.append(
+                f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n'
+                f"grants = [{grant}]\n{expires}"
+            )
+    path, new = folder / "tokens.toml", folder / "tokens.new"
+    new.write_text("\n".join(entries))
+    new.replace(path)
+    return str(path)
+
+
+AS_ALL = f"Authorization: Bearer {token('all')}"
 
 
 def types_file(folder: Path, text: str) -> dict[str, object]:
@@ -92,20 +152,20 @@ def types_file(folder: Path, text: str) -> dict[str, object]:
 
 async def create(gateway: Serving, name: str, body: bytes = b"") -> None:
     """Create a JSON stream."""
-    made = put(f"{PREFIX}/{name}", body=body, content_type="application/json")
+    made = put(f"{PREFIX}/{name}", AS_ALL, body=body, content_type="application/json")
     assert (await gateway.ask(made)).status == 201
 
 
-async def append(gateway: Serving, name: str, document: object, *lines: str) -> None:
+async def append(gateway: Serving, name: str, document: object) -> None:
     """Append to a JSON stream."""
     body = json.dumps(document).encode()
-    asked = post(f"{PREFIX}/{name}", body, *lines, content_type="application/json")
+    asked = post(f"{PREFIX}/{name}", body, AS_ALL, content_type="application/json")
     assert (await gateway.ask(asked)).status in {200, 204}
 
 
 async def close(gateway: Serving, name: str) -> None:
     """Close a stream."""
-    closing = request("POST", f"{PREFIX}/{name}", "Stream-Closed: true")
+    closing = request("POST", f"{PREFIX}/{name}", "Stream-Closed: true", AS_ALL)
     assert (await gateway.ask(closing)).status in {200, 204}
 
 

@@ -52,7 +52,7 @@ def subscriptions() -> None:
 @subscriptions.command("list")
 @click.option("--text", default="", metavar="TEXT", help="Only those with this text in them.")
 @click.option("--status", type=click.Choice(("active", "failed", "stuck", "paused")))
-@click.option("--kind", type=click.Choice(("webhook", "pull-wake")))
+@click.option("--kind", type=click.Choice(("webhook", "pull-wake", "mcp-events")))
 @click.option(
     "--order",
     type=click.Choice(("id", "pending", "oldest")),

@@ -51,8 +51,17 @@ class _WebhookTarget(NamedTuple):
     now: float
 
 
+class EventSender(Protocol):
+    """The sender of events to the receivers of hosts of MCP."""
+
+    async def send(self, subscription: DurableSubscription) -> None:
+        """Send what is pending, or a part of it, and move the cursors. Raises DeliveryFailed."""
+
+
 class Deliveries:
     """The deliveries of one route."""
+
+    events: EventSender | None = None  # where the settings say that MCP is spoken
 
     def __init__(
         self,
@@ -150,12 +159,26 @@ class Deliveries:
         if not subscription.pending:  # what was pending was deleted meanwhile
             self._wakes.release(subscription)
             return
+        if subscription.events is not None:
+            await self._send_events(subscription, wake)
+            return
         if not self._place.may_wake(subscription):
             raise DeliveryFailed(ACCESS_ENDED)
         if subscription.is_webhook:
             await self._call(subscription, wake)
         else:
             await self._announce(subscription, wake)
+
+    async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
+        if self.events is None:
+            raise DeliveryFailed("mcp_events is off")
+        now = self._clock()
+        if not self._keys.is_ready(now):
+            await asyncio.to_thread(self._keys.prepare, now)
+        await self.events.send(subscription)
+        if subscription.delivery.wake is wake and subscription.phase == "active":
+            self._wakes.counts["delivered"] += 1
+            self._wakes.release(subscription)
 
     async def _prepared(self, subscription: DurableSubscription) -> _WebhookTarget:
         """Return what a call needs, with the keys ready. Raises DeliveryFailed."""
@@ -196,6 +219,8 @@ class Deliveries:
 
         It is no wake: no token in it is valid for a generation, and its answer moves no cursor.
         """
+        if subscription.events is not None:
+            return ReceiverTestResult(False, None, 0.0, "a host of MCP takes nothing but events")
         self._wakes.counts["tested"] += 1
         begun = asyncio.get_running_loop().time()
         status: int | None = None

@@ -23,6 +23,8 @@ from gateway.subscriptions.errors import SubscriptionRefused
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     from gateway.subscriptions.subscription import DurableSubscription
 
 FILE = "headgate.subscriptions.key"
@@ -33,6 +35,7 @@ AHEAD_S = 900.0
 BEHIND_S = 86_400.0
 LEAST_TOKEN_S = 3_600.0  # a token is valid for an hour, or for as long as its lease
 LONGEST_TOKEN = 512
+NONCE_BYTES = 12  # of AES-GCM
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -123,6 +126,26 @@ class KeyRing:
         if now > max(scope.issued_at + LEAST_TOKEN_S, leased_until):
             raise SubscriptionRefused("TOKEN_EXPIRED", "the token has expired")
         return scope.generation
+
+    def seal(self, secret: bytes) -> bytes:
+        """Return a receiver's secret encrypted, so that it can be stored with its subscription."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, secret, None)
+
+    def unsealed(self, sealed: bytes) -> bytes | None:
+        """Return a secret that `seal` has encrypted; None if that was with another key."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+        except (InvalidTag, ValueError):
+            return None
+
+    @property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._mac("the secrets of receivers"))
 
     @property
     def _keys(self) -> tuple[SigningKey, ...]:

@@ -14,6 +14,8 @@ from gateway.origin.judged.connector import JudgedConnector, addresses_of, refus
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.origin.judged.connector import LookUp
     from gateway.subscriptions.sending.signing import KeyRing
 
@@ -25,18 +27,27 @@ HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and of
 
 
 class DeliveryFailed(Exception):
-    """A call that came to nothing; `reason` has nothing of the response or of the URL's path."""
+    """A call that came to nothing; `reason` has nothing of the response or of the URL's path.
 
-    def __init__(self, reason: str) -> None:
+    `category` is one of those that MCP Events has for it.
+    """
+
+    def __init__(self, reason: str, category: str = "connection_refused") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.category = category
 
 
 class ReceiverResponse(NamedTuple):
-    """The response of a receiver: its status, and whether it is done already."""
+    """The response of a receiver: its status, and its body; b"" if it is a refusal, or too long."""
 
     status: int
-    is_done: bool = False
+    body: bytes = b""
+
+    @property
+    def is_done(self) -> bool:
+        """True if the receiver has done already what it was woken for."""
+        return _is_done(self.body)
 
     @property
     def refusal(self) -> str | None:
@@ -111,24 +122,31 @@ class WebhookClient:
 
     async def send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
         """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
+        return await self.post(url, body, {"Webhook-Signature": self._keys.signature(body, now)})
+
+    async def post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
+        """Send a body; return the response. Raises DeliveryFailed if there is none."""
         try:
             self.check(url)
-            return await self._send(url, body, now)
+            return await self._post(url, body, fields)
         except TimeoutError:
-            raise DeliveryFailed(f"the receiver did not answer within {CALL_S:g} s") from None
+            reason = f"the receiver did not answer within {CALL_S:g} s"
+            raise DeliveryFailed(reason, "timeout") from None
         except DestinationRefused as refusal:
             raise DeliveryFailed(refusal.detail) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             refused = refusal_in(error)
             reason = f"the receiver cannot be reached ({type(error).__name__})"
-            raise DeliveryFailed(reason if refused is None else refused.detail) from None
+            is_tls = isinstance(error, aiohttp.ClientSSLError)
+            category = "tls_error" if is_tls else "connection_refused"
+            raise DeliveryFailed(reason if refused is None else refused.detail, category) from None
 
-    async def _send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
+    async def _post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
         fields = {
             "Content-Type": "application/json",
             "User-Agent": "Headgate",
             "Accept-Encoding": "identity",
-            "Webhook-Signature": self._keys.signature(body, now),
+            **fields,
         }
         opened = self._opened().post(url, data=body, headers=fields, allow_redirects=False)
         async with opened as response:
@@ -136,7 +154,7 @@ class WebhookClient:
             if answered.refusal is not None:
                 response.close()
                 return answered
-            return answered._replace(is_done=_is_done(await _beginning(response)))
+            return answered._replace(body=await _beginning(response))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

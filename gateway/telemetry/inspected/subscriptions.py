@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
-SubscriptionKind = Literal["webhook", "pull-wake"]
+SubscriptionKind = Literal["webhook", "pull-wake", "mcp-events"]
 SubscriptionOrder = Literal["id", "pending", "oldest"]
 
 SUBSCRIPTIONS = 50  # of a page, when nobody says otherwise

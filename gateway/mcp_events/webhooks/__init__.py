@@ -1,0 +1,1 @@
+"""Webhooks for hosts of MCP: their subscriptions, and the sending of events to receivers."""

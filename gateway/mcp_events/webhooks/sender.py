@@ -1,0 +1,199 @@
+"""The sending of events: one after the other in each stream, so that a cursor is all there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.mcp_events.cursors import EventPosition, cursor_at
+from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
+from gateway.mcp_events.webhooks.receivers import EventReceiver
+from gateway.subscriptions.acknowledgements import CursorChange
+from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
+from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.mcp_events.event_types import EventType
+    from gateway.mcp_events.occurrences import McpEvent
+    from gateway.mcp_events.reading import EventReader
+    from gateway.subscriptions.engine import RouteSubscriptions
+    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
+
+# Events of one delivery; then other subscriptions of the receiver have their turn.
+MOST_EVENTS = 64
+# Attempts for a credential that was revoked: the authorities may not have been heard yet.
+MOST_REFUSALS = 3
+CATEGORIES = frozenset(
+    {"connection_refused", "timeout", "tls_error", "http_4xx", "http_5xx", "challenge_failed"}
+)
+
+
+class SentPart(NamedTuple):
+    """The messages of an append that were sent already, with the position before it."""
+
+    position: int
+    messages: int
+
+
+class WebhookEvents:
+    """The sender of events of one route."""
+
+    def __init__(
+        self, engine: RouteSubscriptions, reader: EventReader, types: Mapping[str, EventType]
+    ) -> None:
+        self.types = types
+        self._engine = engine
+        self._reader = reader
+        # By subscription and stream, in memory: after a restart they are sent again.
+        self._parts: dict[tuple[str, str], SentPart] = {}
+
+    def receiver(self, subscription: DurableSubscription) -> EventReceiver:
+        """Return the receiver of a subscription. Raises DeliveryFailed without a secret."""
+        url, renewal = subscription.configuration.webhook_url, subscription.events
+        assert url is not None, "made with one"
+        assert renewal is not None, "of a host of MCP"
+        number = 1 if self._engine.clock() >= renewal.former_until else len(renewal.sealed_secrets)
+        unsealed = [self._engine.keys.unsealed(it) for it in renewal.sealed_secrets[:number]]
+        keys = [it for it in unsealed if it is not None]
+        if not keys:
+            raise DeliveryFailed("the secret was stored with another key: subscribe again")
+        engine = self._engine
+        return EventReceiver(engine.deliveries.client, engine.clock, subscription.id, url, keys)
+
+    def skip(self, subscription_id: str, stream: str, at: EventPosition) -> None:
+        """Leave out the messages of an append that a client has had already."""
+        self._parts[subscription_id, stream] = SentPart(at.position, at.messages)
+
+    async def send(self, subscription: DurableSubscription) -> None:
+        """Send what is pending, MOST_EVENTS at most. Raises DeliveryFailed, HeadgateError."""
+        assert subscription.events is not None, "of a host of MCP"
+        receiver = self.receiver(subscription)
+        event = self.types.get(subscription.events.event)
+        if event is None:
+            gone = RpcError(NOT_FOUND, "there is no such event type any more", kind="event")
+            await self.terminate(subscription, receiver, gone)
+            return
+        if not self._engine.may_wake(subscription):
+            if subscription.delivery.failures < MOST_REFUSALS:
+                raise DeliveryFailed(ACCESS_ENDED)
+            ended = RpcError(FORBIDDEN, "the credential does not permit to read these streams")
+            await self.terminate(subscription, receiver, ended)
+            return
+        left = MOST_EVENTS
+        for link in list(subscription.pending.values()):
+            left -= await self._send_stream(subscription, receiver, event, link, left)
+            if left <= 0 or not _is_wanted(subscription):
+                return
+
+    async def terminate(
+        self, subscription: DurableSubscription, receiver: EventReceiver, error: RpcError
+    ) -> None:
+        """End a subscription, and tell its receiver so."""
+        log.warning("mcp_events.terminated", subscription=subscription.id, reason=error.message)
+        await receiver.notify("terminated", error=error.document)
+        if subscription.phase == "active":
+            self.forget(subscription)
+            await self._engine.rows.flush()
+
+    def forget(self, subscription: DurableSubscription) -> None:
+        """Remove a subscription."""
+        self._engine.discard(subscription)
+        for key in [key for key in self._parts if key[0] == subscription.id]:
+            del self._parts[key]
+
+    async def _send_stream(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        event: EventType,
+        link: StreamLink,
+        most: int,
+    ) -> int:
+        """Send events of one stream, `most` at most; return how many."""
+        sent = 0
+        while sent < most and link.is_pending and _is_wanted(subscription):
+            state = await self._reader.state(link.stream.path)
+            if state is None or state.stream_id != link.stream_id:
+                break  # the change of the stream is being told
+            if link.is_recreated or state.first > link.position:
+                await self._notify_of_gap(subscription, receiver, link)
+            page = await self._page(event, subscription, link, most - sent)
+            for one in page:
+                await self._send(subscription, receiver, link, one)
+                sent += 1
+                if not _is_wanted(subscription) or link.stream_id != state.stream_id:
+                    return sent
+            if not page:
+                break
+        return sent
+
+    async def _page(
+        self, event: EventType, subscription: DurableSubscription, link: StreamLink, most: int
+    ) -> list[McpEvent]:
+        state = await self._reader.state(link.stream.path)
+        if state is None:
+            return []
+        part = self._parts.get((subscription.id, link.stream.path))
+        messages = part.messages if part is not None and part.position == link.position else 0
+        start = EventPosition(link.position, messages, link.is_closed)
+        return list((await self._reader.page(event, state, start, most)).events)
+
+    async def _send(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        event: McpEvent,
+    ) -> None:
+        """Send one event, and move the cursor behind it."""
+        cursor = event.cursor if subscription.configuration.streams else None
+        body = msgspec.json.encode(event.members(self._engine.clock(), cursor=cursor))
+        try:
+            is_accepted = await receiver.send(event.event_id, body)
+        except DeliveryFailed as failure:
+            raise DeliveryFailed(f"{failure.category}: {failure.reason}") from None
+        if not is_accepted:
+            log.warning(
+                "mcp_events.event_refused", subscription=subscription.id, event_id=event.event_id
+            )
+        key = subscription.id, link.stream.path
+        if event.end.messages:
+            self._parts[key] = SentPart(event.end.position, event.end.messages)
+            subscription.delivery.succeed()
+        else:
+            self._parts.pop(key, None)
+            self._move(subscription, link, event.end)
+
+    async def _notify_of_gap(
+        self, subscription: DurableSubscription, receiver: EventReceiver, link: StreamLink
+    ) -> None:
+        """Tell that events are missing, and go on with the first that is there."""
+        state = await self._reader.state(link.stream.path)
+        if state is None:
+            return
+        first = max(link.position, state.first)
+        cursor = (
+            cursor_at(state, EventPosition(first)) if subscription.configuration.streams else None
+        )
+        await receiver.notify("gap", cursor=cursor)
+        self._move(subscription, link, EventPosition(first))
+
+    def _move(self, subscription: DurableSubscription, link: StreamLink, at: EventPosition) -> None:
+        change = CursorChange(link, at.position, at.is_closed)
+        self._engine.wakes.move(subscription, [change])
+
+
+def _is_wanted(subscription: DurableSubscription) -> bool:
+    return subscription.phase == "active" and not subscription.is_paused
+
+
+def category_of(reason: str | None) -> str | None:
+    """Return the category of the last error of a subscription, as the extension names it."""
+    if reason is None:
+        return None
+    category = reason.partition(":")[0]
+    return category if category in CATEGORIES else "connection_refused"
