@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from gateway.settings.front import FrontSettings
 from gateway.settings.hosts import check_ipv6, is_port
+from gateway.settings.reading import files
 from gateway.settings.reading.kinds import ORIGIN_URL, Count, SubscriptionPlace, ValueKind
 from gateway.settings.reading.reload_effects import NEXT, SET_UP_ANEW
-from gateway.settings.reading.tables import setting
+from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.values import TextPattern, Validator
 
 PUBLIC_URL_KIND = "an http(s) URL without a slash at its end, such as https://streams.example.com"
@@ -73,3 +74,9 @@ class SubscriptionSettings(FrontSettings):
         reload=NEXT,
         description="Most streams that one subscription is linked to.",
     )
+
+    @checks("subscriptions")
+    @classmethod
+    def _check_log(cls, place: str, context: ValueContext) -> str:
+        files.check_place(place, context.look)
+        return place

@@ -85,11 +85,8 @@ class OriginStreams:
         elif name in self._empty:
             self._empty[name] = False  # nobody can say which of both is answered first
 
-    def on_write(self, name: str, write: Write, *, is_awaited: bool) -> None:
-        """Take a write through this gateway. If it `is_awaited`, somebody waits for the stream."""
-        is_linked = bool(self._links_of(name))
-        if not (is_linked or is_awaited):
-            return
+    def on_write(self, name: str, write: Write) -> None:
+        """Take a write through this gateway to a stream that somebody waits for."""
         known = self._known(name)
         is_empty = self._empty.pop(name, False)
         if write.deleted:
@@ -99,7 +96,7 @@ class OriginStreams:
         elif write.is_new:
             end = OriginEnd(write.tail, write.closed)
             self._notify_of(self._new_view(name, end, write.tail if is_empty else ""), None)
-        elif is_linked:
+        else:
             end = OriginEnd(write.tail, write.closed or (known is not None and known.closed))
             if known is not None and end.tail < known.tail:
                 self.looks.soon(name)  # answers have overtaken each other, or it is another stream

@@ -114,7 +114,10 @@ class OriginSubscriptions(RouteSubscriptions):
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway; called before its client gets the answer."""
         name = self._name(write.path)
-        self.origin_streams.on_write(name, write, is_awaited=name in self.wake_streams)
+        # A link may have been dropped while the write that creates its stream was on its way.
+        is_awaited = name in self.membership.streams or name in self.wake_streams
+        if is_awaited or self.membership.unlinked(name):
+            self.origin_streams.on_write(name, write)
 
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown."""
@@ -131,8 +134,9 @@ class OriginSubscriptions(RouteSubscriptions):
             if not (link.is_explicit or link.is_stored or link.is_recreated):
                 self.rows.remove_link(link)
         super().on_change(change)
-        for link in links:
-            if change.expected is None and change.state.beginning and not change.removes:
+        is_new = change.expected is None or not links
+        stream = self.membership.streams.get(change.state.path)
+        for link in stream.links if stream is not None and is_new and not change.removes else ():
                 self.rows.mark_link(link)  # an origin could not say later that it was empty
 
     @override

@@ -30,13 +30,14 @@ def mistaken_logs(settings: Settings) -> Iterator[IneffectiveSetting]:
         yield IneffectiveSetting(("subscriptions",), shown, NO_HTTP)
         return
     used = {it: route.prefix for route in settings.route_table for it in _places(route.origin)}
-    for path, route in _with_logs(settings):
+    for path, route in routes_with_logs(settings):
         for must in _mistakes(settings, route, used):
             yield IneffectiveSetting(path, redacted_origin(route.subscriptions), must)
         used |= dict.fromkeys(_places(route.subscriptions), route.prefix)
 
 
-def _with_logs(settings: Settings) -> Iterator[tuple[Place, Route]]:
+def routes_with_logs(settings: Settings) -> Iterator[tuple[Place, Route]]:
+    """Yield each route that has a log of subscriptions, with the place of that setting."""
     if settings.subscriptions:
         yield ("subscriptions",), settings.route_table[0]
     for index, route in enumerate(settings.routes):

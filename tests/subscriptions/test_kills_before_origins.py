@@ -1,0 +1,190 @@
+"""A gateway that is killed before its origin loses no wake, and neither does one without origin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.edge.origins import own_log, reference
+from tests.subscriptions.campaign import Campaign
+from tests.subscriptions.receivers import Receiver, receiver, stream_of
+from tests.support.examples import IS_WHOLE
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+from tests.support.waiting import SERVER_PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+KILLS = 100 if IS_WHOLE else 3
+SEED = 23
+JSON = {"Content-Type": "application/json"}
+
+
+class SilentWay:
+    """A way to an origin that loses the answers to a request of a method, and all behind it."""
+
+    def __init__(self, port: int) -> None:
+        self._origin = port
+        self.loses = ""
+        self._is_silent = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect a connection with the origin."""
+        back, there = await asyncio.open_connection("127.0.0.1", self._origin)
+        self._writers |= {writer, there}
+        await asyncio.gather(
+            self._pass_on(reader, there), self._pass_on(back, writer, is_answer=True)
+        )
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                if not is_answer and self.loses and data.startswith(self.loses.encode()):
+                    self._is_silent = True
+                if not (is_answer and self._is_silent):
+                    writer.write(data)
+        writer.close()
+
+    def mend(self) -> None:
+        """Lose nothing any more."""
+        self.loses, self._is_silent = "", False
+
+    def close(self) -> None:
+        """End all connections."""
+        for writer in self._writers:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def silent_way(port: int) -> AsyncIterator[tuple[SilentWay, str]]:
+    """A way to the origin at a port, and its URL."""
+    way = SilentWay(port)
+    server = await asyncio.start_server(way.connected, "127.0.0.1", 0)
+    try:
+        yield way, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        way.close()
+
+
+@contextlib.asynccontextmanager
+async def gateway_before(url: str, folder: Path) -> AsyncIterator[Headgate]:
+    """A started gateway before an origin, which is killed when the block ends."""
+    stored = {"HEADGATE_SUBSCRIPTIONS": f"file:{folder / 'subscriptions'}"}
+    gateway = Headgate(url, environment=stored)
+    try:
+        yield await asyncio.to_thread(gateway.start)
+    finally:
+        gateway.kill()
+
+
+async def subscribe(gateway: Headgate, at: Receiver, **members: Any) -> None:
+    """Create a subscription of a receiver."""
+    url = f"{gateway.streams}/__ds/subscriptions/s"
+    document = {"type": "webhook", "webhook": {"url": at.url}, **members}
+    async with aiohttp.ClientSession() as session, session.put(url, json=document) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def write(gateway: Headgate, method: str, name: str) -> None:
+    """Append to a stream, or create it with content; nobody may answer."""
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{gateway.streams}/{name}", data=b"[1]", headers=JSON) as it,
+        ):
+            await it.read()
+
+
+def reached(port: int, name: str) -> str | None:
+    """Return the end of a stream at its origin."""
+    return ask(port, "HEAD", f"/v1/stream/{name}").get("Stream-Next-Offset")
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_a_kill_between_the_answer_of_the_origin_and_the_note_of_it_loses_no_wake(
+    method: str, tmp_path: Path
+) -> None:
+    with own_log() as origin:
+        async with (
+            silent_way(origin.port) as (way, url),
+            receiver(answer={"done": True}) as at,
+            gateway_before(url, tmp_path) as gateway,
+        ):
+            await subscribe(gateway, at, pattern="e/*")
+            if method == "POST":
+                await write(gateway, "PUT", "e/a")
+                await at.wake()
+            old = await asyncio.to_thread(reached, origin.port, "e/a")
+            way.loses = method
+            writing = asyncio.create_task(write(gateway, method, "e/a"))
+
+            async def has_grown() -> bool:
+                return await asyncio.to_thread(reached, origin.port, "e/a") != old
+
+            await until(has_grown, within_s=SERVER_PATIENCE_S)
+            gateway.kill()
+            await writing
+            way.mend()
+            count = len(at.wakes)
+            await asyncio.to_thread(gateway.start)
+            wake = await at.wake(count + 1)
+            told = stream_of(wake, "e/a")
+            assert told["acked_offset"] == (old or "-1")
+            assert told["tail_offset"] == await asyncio.to_thread(reached, origin.port, "e/a")
+
+
+async def test_a_gateway_starts_without_its_origin_and_compares_once_that_is_there(
+    tmp_path: Path,
+) -> None:
+    with reference(tmp_path / "data") as origin:
+        async with (
+            receiver(answer={"done": True}) as at,
+            gateway_before(origin.url, tmp_path) as gateway,
+        ):
+            await subscribe(gateway, at, pattern="e/*")
+            await write(gateway, "PUT", "e/a")
+            await at.wake()
+            gateway.kill()
+            made = await asyncio.to_thread(
+                ask, origin.port, "POST", "/v1/stream/e/a", b"[2]", **JSON
+            )
+            assert made.status == 204
+            origin.kill()
+            await asyncio.to_thread(gateway.start)
+            url = f"{gateway.streams}/__ds/subscriptions/s"
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                assert [it["path"] for it in (await answer.json())["streams"]] == ["e/a"]
+            assert len(at.wakes) == 1
+            await asyncio.to_thread(origin.start)
+            told = stream_of(await at.wake(2), "e/a")
+            assert told["tail_offset"] == made.get("Stream-Next-Offset")
+
+
+@pytest.mark.timeout(1200)
+def test_every_append_is_acknowledged_though_the_gateway_before_the_origin_is_killed(
+    tmp_path: Path,
+) -> None:
+    with own_log() as origin:
+        stored = {"HEADGATE_SUBSCRIPTIONS": f"file:{tmp_path / 'subscriptions'}"}
+        server = Headgate(origin.url, environment=stored)
+        campaign = Campaign(server, SEED)
+        try:
+            asyncio.run(campaign.run(KILLS))
+        finally:
+            server.kill()
+        assert campaign.faults == []
+        assert campaign.appends >= 10 * KILLS
+        assert campaign.claims >= KILLS
+        assert "Traceback" not in server.output()
+        assert json.loads(ask(origin.port, "GET", "/v1/stream/wakes").body)

@@ -1,0 +1,126 @@
+"""Where subscriptions to an HTTP origin are stored, and which places are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin.configuration.in_force import configuration
+from gateway.settings import Settings
+from gateway.settings.cross_checks.dangerous_settings import dangers
+from gateway.settings.loading import SettingsError, load
+from tests.reloading.reloadable import reloadable
+from tests.test_settings import problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUTES = """[[routes]]
+prefix = "/a"
+origin = "{}"
+subscriptions = "{}"
+[[routes]]
+prefix = "/b"
+origin = "{}"
+subscriptions = "{}"
+"""
+
+
+def test_the_setting_beside_one_origin_is_that_of_the_only_route() -> None:
+    flags = {"origin": "http://h", "subscriptions": "file:/s"}
+    (route,) = load(None, {}, flags).route_table
+    assert (route.subscriptions, route.subscription_log.origin) == ("file:/s", "file:/s")
+
+
+@pytest.mark.parametrize("place", ["http://h", "/var/lib", "file:", "mem:"])
+def test_a_place_that_is_no_log_is_refused(place: str) -> None:
+    (problem,) = problems(flags={"origin": "http://h", "subscriptions": place})
+    assert "but must be one of file:PATH, memory:, redis" in problem
+
+
+def test_a_log_of_subscriptions_beside_a_log_of_streams_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(flags={"origin": "memory:", "subscriptions": "memory:"})
+    assert "the log of the only route stores subscriptions itself" in problem
+    routes = ROUTES.format("memory:", "memory:", "http://h", "memory:")
+    (problem,) = problems(routes, folder=tmp_path)
+    assert problem == (
+        'h.toml:4: routes[0].subscriptions is "memory:", but must be left out: memory: is no http '
+        "origin."
+    )
+
+
+def test_a_log_of_subscriptions_beside_routes_is_refused(tmp_path: Path) -> None:
+    routes = 'subscriptions = "memory:"\n' + ROUTES.format("http://a", "memory:", "http://b", "")
+    (problem,) = problems(routes, folder=tmp_path)
+    assert "must be left out beside routes: give it in those to http(s) origins" in problem
+
+
+@pytest.mark.parametrize(
+    ("origin", "place"), [("http://b", "file:/s"), ("file:/s", "")], ids=["log", "streams"]
+)
+def test_a_place_that_another_route_has_is_refused(origin: str, place: str, tmp_path: Path) -> None:
+    routes = ROUTES.format("http://a", "file:/s", origin, place)
+    if not place:
+        routes = routes.replace('subscriptions = ""\n', "")
+    (problem,) = problems(routes, folder=tmp_path)
+    assert "but must be another place: /" in problem
+
+
+def test_two_routes_may_both_have_subscriptions_in_memory(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(ROUTES.format("http://a", "memory:", "http://b", "memory:"))
+    assert [it.subscriptions for it in load(config, {}, {}).routes] == ["memory:"] * 2
+
+
+def test_a_place_for_one_process_is_refused_with_several_workers() -> None:
+    flags = {"origin": "http://h", "subscriptions": "memory:", "workers": 2}
+    (problem,) = problems(flags=flags)
+    assert "must be left out while workers is 2, as each process would have" in problem
+
+
+def test_subscriptions_are_refused_where_the_origin_decides_who_may_read(tmp_path: Path) -> None:
+    routes = ROUTES.format("http://a", "memory:", "http://b", "memory:")
+    routes = routes.replace('origin = "http://b"', 'origin = "http://b"\nauth = "origin"')
+    (problem,) = problems(routes, folder=tmp_path)
+    assert problem.startswith("h.toml:9: routes[1].subscriptions")
+    assert "the origin cannot be asked who may subscribe" in problem
+
+
+def test_the_password_of_a_place_is_in_no_page_and_no_problem() -> None:
+    place = "redis://app:s3cret@h"
+    settings = load(None, {}, {"origin": "http://h", "subscriptions": place})
+    views = {view.key: view.value for view in configuration(settings).settings}
+    assert views["subscriptions"] == "redis://app:***@h:6379"
+    assert {view.key: view.value for view in configuration(Settings()).settings}[
+        "subscriptions"
+    ] == '""'
+    (problem,) = problems(flags={"origin": "memory:", "subscriptions": place})
+    assert "s3cret" not in problem
+
+
+def test_a_folder_that_others_can_look_into_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir(mode=0o755)
+    settings = load(None, {}, {"origin": "http://h", "subscriptions": f"file:{tmp_path}/s"})
+    told = [it for it in dangers(settings) if it.startswith("--subscriptions") or "mode is" in it]
+    assert len(told) == 1
+
+
+def test_a_place_that_is_a_file_is_refused_when_files_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    flags = {"origin": "http://h", "subscriptions": f"file:{tmp_path}/file"}
+    with pytest.raises(SettingsError, match="must be a folder, or nothing yet"):
+        load(None, {}, flags, look_at_files=True)
+
+
+async def test_a_reload_that_would_open_a_folder_twice_is_refused(tmp_path: Path) -> None:
+    place = f"file:{tmp_path / 's'}"
+    route = {"prefix": "/a", "origin": "http://127.0.0.1:9", "subscriptions": place}
+    async with reloadable(tmp_path, route) as at:
+        assert await at.reload({**route, "tail_max_age": 2}) == ()
+        (problem,) = await at.reload({**route, "response_timeout": 2.0})
+        assert problem == (
+            f"/a cannot have the log {place} by a reload: "
+            "/a of this server has it open until a restart."
+        )
+        assert (await at.ask("GET", "/a/__ds/jwks.json")).status == 200
