@@ -70,6 +70,12 @@ PERMISSIONS = gauge(
     "route",
 )
 
+LOOK_PERIOD = gauge(
+    "headgate_subscription_look_seconds",
+    "Time in which each stream that subscriptions are linked to is looked at once.",
+    "route",
+)
+
 OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
     gauge(
         "headgate_origin_requests_in_flight",

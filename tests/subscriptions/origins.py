@@ -10,7 +10,7 @@ from tests.subscriptions.receivers import Subscribed
 from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from tests.support.http1 import Answer
 
@@ -33,11 +33,18 @@ class Proxied(Subscribed):
 
 @contextlib.asynccontextmanager
 async def before(
-    server: Serving | str, place: str = "memory:", **options: Any
+    server: Serving | str,
+    place: str = "memory:",
+    *,
+    own: Mapping[str, object] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Proxied]:
-    """A gateway before an origin, or before a URL, which stores subscriptions at a place."""
+    """A gateway before an origin, or before a URL, which stores subscriptions at a place.
+
+    The route to the origin has `own` settings.
+    """
     url = server if isinstance(server, str) else f"http://127.0.0.1:{server.port}{PREFIX}"
-    async with edge_serving(url, {"subscriptions": place}, **options) as gateway:
+    async with edge_serving(url, {"subscriptions": place, **(own or {})}, **options) as gateway:
         yield Proxied(gateway, None if isinstance(server, str) else server)
 
 

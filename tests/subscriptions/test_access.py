@@ -32,12 +32,12 @@ def token(name: str) -> str:
     return f"{name}-0123456789abcdef"
 
 
-def tokens_file(folder: Path, *, without: str = "") -> str:
+def tokens_file(folder: Path, *, without: str = "", prefix: str = PREFIX) -> str:
     """Write who may do what; `without` a name it is as if it was never there."""
     entries = []
     for name, grants in GRANTS.items():
         texts = [
-            f'{{ streams = "{PREFIX}/{streams}", operations = {operations.split()} }}'
+            f'{{ streams = "{prefix}/{streams}", operations = {operations.split()} }}'
             for streams, operations in grants
         ]
         digest = hashlib.sha256(token(name).encode()).hexdigest()

@@ -12,6 +12,8 @@ from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, stream_of
+from tests.subscriptions.test_access import OWN, PULL, tokens_file
+from tests.subscriptions.test_access import ask as ask_as
 from tests.support.http1 import ask
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
@@ -234,3 +236,27 @@ async def test_stored_cursors_count_and_appends_while_the_gateway_was_down_wake(
             wake = await at.wake(2)
             assert stream_of(wake, "e/a")["acked_offset"] == old
             assert stream_of(wake, "e/empty")["has_pending"] is False
+
+
+async def test_whoever_subscribes_before_an_origin_needs_the_same_rights(tmp_path: Path) -> None:
+    tokens = tokens_file(tmp_path, prefix=EDGE)
+    async with serving() as server, before(server, own=OWN, tokens_file=tokens) as gateway:
+        for name, status in [(None, 401), ("reader", 403), ("one", 403), ("worker", 201)]:
+            assert (await ask_as(gateway, name, "PUT", "s", PULL))[0] == status
+        assert (await ask_as(gateway, "other", "GET", "s"))[0] == 403
+        assert (await ask_as(gateway, None, "POST", "s/claim", {"worker": "w"}))[0] == 401
+        assert (await ask_as(gateway, "worker", "DELETE", "s"))[0] == 204
+
+
+async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    async with proxied() as gateway, receiver() as at:
+        await gateway.webhook("s", at, pattern="**")
+        assert (await gateway.append("nothing")).status == 404
+        await until(lambda: not gateway.engine.by_id["s"].links)
+        await gateway.engine.rows.flush()
+        loaded = await gateway.engine.rows.load()
+        assert loaded["s"].cursors == {}

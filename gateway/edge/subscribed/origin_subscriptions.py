@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.edge.metrics import LOOK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
 from gateway.errors import HeadgateError, StartError
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
@@ -138,6 +140,12 @@ class OriginSubscriptions(RouteSubscriptions):
         stream = self.membership.streams.get(change.state.path)
         for link in stream.links if stream is not None and is_new and not change.removes else ():
                 self.rows.mark_link(link)  # an origin could not say later that it was empty
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        yield from super().samples()
+        period_s = self.origin_streams.looks.longest_delay_s
+        yield Sample(LOOK_PERIOD, (self.prefix,), period_s)
 
     @override
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
 # seconds: an append around this gateway is seen within this time, or, with so many streams that
 # MOST_PER_S do not suffice for it, once all of them have been looked at.
@@ -22,7 +22,7 @@ class StreamLooks:
     """The looks of one route. `look` returns False if the origin could not be reached."""
 
     def __init__(
-        self, names: Callable[[], Iterable[str]], look: Callable[[str], Awaitable[bool]]
+        self, names: Callable[[], Collection[str]], look: Callable[[str], Awaitable[bool]]
     ) -> None:
         """`names` returns the streams that are looked at in turn."""
         self._names = names
@@ -38,12 +38,11 @@ class StreamLooks:
         self._news = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.count = 0
 
     @property
     def longest_delay_s(self) -> float:
         """The time after which each stream is looked at again, by their present number."""
-        return max(PERIOD_S, sum(1 for _ in self._names()) / MOST_PER_S)
+        return max(PERIOD_S, len(self._names()) / MOST_PER_S)
 
     def start(self) -> None:
         """Begin to look, unless that has begun."""
@@ -112,7 +111,6 @@ class StreamLooks:
         return self._turns.popleft() if self._turns else None
 
     async def _one(self, name: str) -> None:
-        self.count += 1
         if await self._look(name):
             self._note_seen(name)
         else:
