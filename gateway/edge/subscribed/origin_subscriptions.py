@@ -139,7 +139,7 @@ class OriginSubscriptions(RouteSubscriptions):
         is_new = change.expected is None or not links
         stream = self.membership.streams.get(change.state.path)
         for link in stream.links if stream is not None and is_new and not change.removes else ():
-                self.rows.mark_link(link)  # an origin could not say later that it was empty
+            self.rows.mark_link(link)  # an origin could not say later that it was empty
 
     @override
     def samples(self) -> Iterator[Sample]:
