@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from typing import TYPE_CHECKING
@@ -54,6 +55,14 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_
     late.prepare(10 * ROTATE_S)
     assert late.key_id(10 * ROTATE_S) == kids[1]
     assert len(late.jwks()["keys"]) == 2
+
+
+async def test_the_first_subscriptions_of_all_may_come_at_once(tmp_path: Path) -> None:
+    async with subscribed(SqliteLog(tmp_path)) as gateway, receiver() as at:
+        await asyncio.gather(*(gateway.webhook(f"s{it}", at, pattern="*") for it in range(20)))
+        stored = KeyRing(tmp_path)
+        stored.prepare(gateway.gateway.clock())
+        assert stored.jwks() == gateway.engine.keys.jwks()
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"no json"])

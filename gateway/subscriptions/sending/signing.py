@@ -12,6 +12,7 @@ import hmac
 import os
 import re
 import secrets
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -67,17 +68,19 @@ class KeyRing:
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else folder / FILE
         self._content: KeyFile | None = None
+        self._preparing = threading.Lock()
 
     def prepare(self, now: float) -> None:
         """Read or make the keys, and rotate them if it is time. Raises LogUnavailable.
 
-        It reads and writes a file, so it is called on a thread.
+        It reads and writes a file, so it is called on a thread, perhaps on several at once.
         """
-        content = self._content or self._read()
-        renewed = _rotated(content, now)
-        if renewed is not content:
-            self._write(renewed)
-        self._content = renewed
+        with self._preparing:
+            content = self._content or self._read()
+            renewed = _rotated(content, now)
+            if renewed is not content:
+                self._write(renewed)
+            self._content = renewed
 
     def is_ready(self, now: float) -> bool:
         """Return whether the keys can be used without `prepare`."""
