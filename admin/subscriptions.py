@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 
-class ConsoleSubscriptions(NamedTuple):
+class ConsoleSubscriptions:
     """The subscriptions, and the changes of operators to them. A failure raises NotTold."""
 
-    source: ProcessSource
+    def __init__(self, source: ProcessSource) -> None:
+        self._source = source
 
     async def page(self, question: ListSubscriptions) -> SubscriptionPage:
         """Return a page of subscriptions."""
-        answers = await answers_of(self.source, question, SubscriptionPage)
+        answers = await answers_of(self._source, question, SubscriptionPage)
         return answers[0] if len(answers) == 1 else _merged(question, answers)
 
     async def describe(self, question: DescribeSubscription) -> SubscriptionDescription:
@@ -57,7 +58,7 @@ class ConsoleSubscriptions(NamedTuple):
 
     async def delete(self, route: str, name: str) -> bool:
         """Delete a subscription; return whether it was there."""
-        found = await answers_of(self.source, DeleteSubscription(route, name), DeletionResult)
+        found = await answers_of(self._source, DeleteSubscription(route, name), DeletionResult)
         return any(it.was_there for it in found)
 
     async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
@@ -74,7 +75,7 @@ class ConsoleSubscriptions(NamedTuple):
 
     async def _one(self, question: Question, kind: type[A]) -> A:
         """Return the answer of the process that has the subscription."""
-        return (await answers_of(self.source, question, kind))[0]
+        return (await answers_of(self._source, question, kind))[0]
 
 
 def _merged(question: ListSubscriptions, answers: Sequence[SubscriptionPage]) -> SubscriptionPage:

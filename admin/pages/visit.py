@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -44,6 +45,15 @@ def choice(value: str, choices: Sequence[C], name: str) -> C:
         if value == one:
             return one
     raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
+
+
+def moment(text: str) -> float:
+    """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
+    try:
+        entered = datetime.fromisoformat(text.strip())
+        return (entered if entered.tzinfo else entered.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise NotTold(400, "since must be a time such as 2026-03-01 12:05") from None
 
 
 def streams_url(visit: Visit) -> str:

@@ -6,7 +6,7 @@ const STALE_MS = 5000; // the server sends something every 2 s
 const RETRY_MS = 2000;
 const TYPING_MS = 150;
 const CHORD_MS = 1000; // between `g` and the letter of a page
-const PAGES = { o: "/", r: "/routes", s: "/streams", n: "/readers", u: "/runs", v: "/events", f: "/refusals", p: "/processes", e: "/explain", t: "/tokens", d: "/cdn", l: "/alerts", c: "/configuration", a: "/about" };
+const PAGES = { o: "/", r: "/routes", s: "/streams", n: "/readers", w: "/subscriptions", u: "/runs", v: "/events", f: "/refusals", p: "/processes", e: "/explain", t: "/tokens", d: "/cdn", l: "/alerts", c: "/configuration", a: "/about" };
 
 const region = (name) => document.querySelector(`[data-live="${name}"]`);
 

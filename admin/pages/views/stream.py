@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, frame, streams_url
+from admin.pages.visit import choice, frame, moment, streams_url
 from admin.streams.client import LATEST
 from admin.streams.filters import message_filter
 from admin.streams.scans import MOST_EXPORTED_BYTES
@@ -100,7 +99,7 @@ async def _messages(
     try:
         wanted = message_filter(**conditions)
         if since := query.get("since", ""):
-            place = place_since(described, _moment(since))
+            place = place_since(described, moment(since))
             offset = place.offset
         page = await visit.console.messages(route, name, place, MESSAGES, wanted)
     except NotTold as refusal:
@@ -120,15 +119,6 @@ async def _messages(
         "most_exported": MOST_EXPORTED_BYTES,
         "curl": f"curl -i {shlex.quote(url)}",
     }
-
-
-def _moment(text: str) -> float:
-    """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise NotTold(400, "since must be a time such as 2026-03-01 12:05") from None
 
 
 async def submit(visit: Visit) -> NoReturn:

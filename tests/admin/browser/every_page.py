@@ -19,6 +19,10 @@ STATES = {
         "/readers",
         *(f"/readers?tab={it}" for it in ("principal", "address", "usage", "bans")),
     ],
+    "/subscriptions": [
+        "/subscriptions",
+        *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "reports")),
+    ],
     "/bulk": ["/bulk", *(f"/bulk?job={it}" for it in ("waits", "runs", "over"))],
     "/explain": ["/explain?target=/v1/stream/chat/0000"],
     "/cdn": ["/cdn?target=nginx&host=streams.example.com"],

@@ -77,6 +77,7 @@ from gateway.telemetry.inspection import (
     TokenUse,
 )
 from tests.admin.browser.made_up_jobs import MadeUpJobs
+from tests.admin.browser.made_up_subscriptions import MadeUpSubscriptions, summaries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -643,6 +644,7 @@ class MadeUp(Console):
         self.streams_in_all = 137
         self.trouble: NotTold | None = None
         self.measured = True
+        self.is_empty = False
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
@@ -666,6 +668,11 @@ class MadeUp(Console):
     @property
     def name(self) -> str:
         return "127.0.0.1:4437"
+
+    @property
+    def subscriptions(self) -> MadeUpSubscriptions:
+        rows = () if self.is_empty else summaries(NOW, HOSTILE)
+        return MadeUpSubscriptions(rows, NOW, self.done)
 
     async def instance(self) -> Instance:
         state = HealthState("warning", "degraded: origin answers 503")

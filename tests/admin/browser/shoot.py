@@ -32,6 +32,8 @@ PAGES = {
     "readers": "/readers",
     "readers-usage": "/readers?tab=usage",
     "readers-bans": "/readers?tab=bans",
+    "subscriptions": "/subscriptions",
+    "subscription": "/subscriptions?route=/v1/stream&id=orders",
     "runs": "/runs",
     "events": "/events",
     "refusals": "/refusals",

@@ -1,0 +1,57 @@
+"""The changes to a subscription that its page offers to operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from admin.access import audited_subscriptions as audited
+from admin.errors import NotTold
+from admin.pages.rendering import link
+from admin.pages.views.subscriptions.described import described
+from admin.pages.views.subscriptions.paths import PATH
+from admin.pages.visit import choice, moment
+from gateway.protocol.http.name_search import spoken
+from gateway.telemetry.inspected.subscriptions import ReplaySubscription
+
+if TYPE_CHECKING:
+    from admin.pages.rendering import TemplatePage
+    from admin.pages.visit import Visit
+
+ACTIONS = ("pause", "resume", "replay", "test", "delete")
+
+
+async def change(visit: Visit) -> TemplatePage:
+    """Change the subscription of the page, or test its receiver. Raises NotTold, HTTPSeeOther."""
+    action = choice(visit.entered.get("action", ""), ACTIONS, "action")
+    route, name = visit.query.get("route", ""), visit.query.get("id", "")
+    subscriptions, viewer = visit.console.subscriptions, visit.viewer
+    count = 0
+    if action == "test":
+        return await described(visit, await audited.test(subscriptions, route, name, viewer))
+    if action == "delete":
+        if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
+            raise NotTold(400, "This is not the subscription's id: nothing was done.")
+        await audited.delete(subscriptions, route, name, viewer)
+        raise web.HTTPSeeOther(link(PATH, done="delete"))
+    if action == "replay":
+        count = (await audited.replay(subscriptions, _replay(visit, route, name), viewer)).streams
+    else:
+        await audited.pause(subscriptions, route, name, viewer, resumes=action == "resume")
+    raise web.HTTPSeeOther(link(PATH, route=route, id=name, done=action, count=str(count)))
+
+
+def _replay(visit: Visit, route: str, name: str) -> ReplaySubscription:
+    """Return the replay that was entered. Raises NotTold."""
+    entered = {key: value.strip() for key, value in visit.entered.items()}
+    start = choice(entered.get("start", ""), ("beginning", "since", "offset"), "start")
+    stream = entered.get("stream", "")
+    streams = (stream,) if stream else ()
+    if start == "offset":
+        if not stream or not entered.get("offset", ""):
+            raise NotTold(400, "An offset belongs to a stream: enter both.")
+        return ReplaySubscription(route, name, streams, offset=entered["offset"])
+    if start == "since":
+        return ReplaySubscription(route, name, streams, since=moment(entered.get("since", "")))
+    return ReplaySubscription(route, name, streams)

@@ -1,0 +1,62 @@
+"""A subscription: its state, its streams with their cursors, and what operators may do."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from admin.pages.rendering import TemplatePage, link
+from admin.pages.views.subscriptions.paths import LEVELS, PATH
+from admin.pages.visit import frame
+from gateway.telemetry.inspected.subscriptions import DescribeSubscription
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+    from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
+
+DONE = {
+    "pause": "It is paused: no wakes are sent until it is resumed, and nothing is lost.",
+    "resume": "It is resumed: wakes are sent again.",
+    "replay": "Cursors that were set back: {count}. Their events are told again.",
+}
+
+
+async def described(visit: Visit, tested: ReceiverTestResult | None = None) -> TemplatePage:
+    """Return the page of one subscription, perhaps with the result of a test. Raises NotTold."""
+    query = visit.query
+    route, name = query.get("route", ""), query.get("id", "")
+    only_pending = query.get("pending", "") == "1"
+    after = query.get("after", "")
+    is_operator = visit.viewer.role == "operator"
+    found = await visit.console.subscriptions.describe(
+        DescribeSubscription(route, name, after, only_pending, with_urls=is_operator)
+    )
+    return TemplatePage(
+        "subscription.html",
+        {
+            "here": PATH,  # the entry of the menu
+            **await frame(visit),
+            "route": route,
+            "name": name,
+            "found": found,
+            "link_with": partial(
+                link, PATH, route=route, id=name, pending="1" if only_pending else ""
+            ),
+            "levels": LEVELS,
+            "only_pending": only_pending,
+            "after": after,
+            "is_operator": is_operator,
+            "tested": tested,
+            "done": _done(visit),
+            "refusal": visit.refusal,
+            "entered": visit.entered,
+            "now": visit.now,
+        },
+    )
+
+
+def _done(visit: Visit) -> str | None:
+    sentence, count = DONE.get(visit.query.get("done", "")), visit.query.get("count", "0")
+    if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
+        return None
+    return sentence.format(count=f"{int(count):,}")

@@ -1,0 +1,159 @@
+"""Made-up subscriptions, some of them hostile, and changes that are only remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from typing_extensions import override
+
+from admin.errors import NotTold
+from admin.subscriptions import ConsoleSubscriptions
+from gateway.telemetry.inspected.subscriptions import (
+    DescribeSubscription,
+    LinkRow,
+    ReceiverTestResult,
+    ReplayResult,
+    SubscriptionDescription,
+    SubscriptionPage,
+    SubscriptionStatus,
+    SubscriptionSummary,
+    WakeRow,
+)
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from gateway.telemetry.inspected.subscriptions import (
+        ListSubscriptions,
+        ReplaySubscription,
+    )
+
+SCRIPT = "<script>alert(1)</script>"
+ERROR = "the receiver answered 503"
+
+
+def summaries(now: float, hostile: tuple[str, ...]) -> tuple[SubscriptionSummary, ...]:
+    """Subscriptions in every state, those with hostile names at the end."""
+
+    def one(name: str, status: SubscriptionStatus = "active", **more: Any) -> SubscriptionSummary:
+        members: dict[str, Any] = {
+            "route": "/v1/stream",
+            "id": name,
+            "kind": "webhook",
+            "status": status,
+            "pattern": f"{name[:40]}/*",
+            "receiver": f"https://worker.example/hooks/{name[:60]}",
+            "wake_stream": None,
+            "owner": "billing",
+            "streams": 1_204,
+            "pending": 0,
+            "oldest_at": None,
+            "is_in_flight": False,
+            "failures": 0,
+            "last_error": None,
+        }
+        return SubscriptionSummary(**{**members, **more})
+
+    waiting: dict[str, Any] = {"pending": 3, "oldest_at": now - 4.2, "is_in_flight": True}
+    pool: dict[str, Any] = {
+        "kind": "pull-wake",
+        "receiver": None,
+        "wake_stream": "wake/pool",
+        "pattern": "jobs/**",
+    }
+    stuck: dict[str, Any] = {
+        "failures": 1_460,
+        "last_error": "the receiver did not answer within 10 s",
+    }
+    return (
+        one("bills"),
+        one("orders", "failed", pending=41, oldest_at=now - 412, failures=9, last_error=ERROR),
+        one("pool", **{**pool, **waiting, "owner": "", "streams": 48_210}),
+        one("reports", "paused", pending=7, oldest_at=now - 5_400, owner="console"),
+        one("archive", "stuck", pending=2, oldest_at=now - 180_000, **stuck),
+        *(one(name, receiver=f"https://a.example/{name}", owner=name) for name in hostile),
+        one(SCRIPT, "failed", last_error=SCRIPT, pattern=SCRIPT, pending=1),
+    )
+
+
+class MadeUpSubscriptions(ConsoleSubscriptions):
+    """A list of made-up subscriptions; `done` are the changes."""
+
+    def __init__(
+        self, rows: tuple[SubscriptionSummary, ...], now: float, done: list[tuple[str, ...]]
+    ) -> None:
+        self.rows = rows
+        self.now = now
+        self.done = done
+
+    @override
+    async def page(self, question: ListSubscriptions) -> SubscriptionPage:
+        where = question.where
+        states = dict.fromkeys(get_args(SubscriptionStatus), 0)
+        for row in self.rows:
+            states[row.status] += 1
+        found = [
+            row
+            for row in self.rows
+            if where.text.lower() in row.id.lower() and where.status in {None, row.status}
+        ]
+        after = "more" if len(found) > question.limit else None
+        return SubscriptionPage(tuple(found[: question.limit]), len(found), states, after)
+
+    @override
+    async def describe(self, question: DescribeSubscription) -> SubscriptionDescription:
+        now = self.now
+        row = next((it for it in self.rows if it.id == question.id), None)
+        if row is None:
+            raise NotTold(404, "there is no subscription with this id")
+        offset = "0000000000000000_0000000000036030"
+        links = [
+            LinkRow(f"orders/2026-03-{day:02}", False, "-1" if day > 9 else offset, offset, day > 9)
+            for day in range(1, 13)
+        ]
+        links += [
+            LinkRow(SCRIPT, True, offset, None, False),
+            LinkRow("n" * 900, True, offset, offset, False, True),
+        ]
+        return SubscriptionDescription(
+            row=row,
+            description="Sends bills \u202e <b>to customers</b>.",
+            lease_ttl_ms=30_000,
+            created_at=now - 900_000,
+            generation=4_812,
+            wake=WakeRow("worker-3", now + 21, 1) if row.kind == "pull-wake" else None,
+            paused_at=now - 5_300 if row.status == "paused" else None,
+            failing_since=now - 412 if row.failures else None,
+            next_attempt_at=now + 48 if row.failures else None,
+            links=tuple(it for it in links if it.is_pending or not question.only_pending),
+            after=None,
+        )
+
+    @override
+    async def put(self, route: str, name: str, body: msgspec.Raw) -> SubscriptionDescription:
+        raise NotTold(400, "not made up")
+
+    @override
+    async def delete(self, route: str, name: str) -> bool:
+        self._note("delete", name)
+        return True
+
+    @override
+    async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
+        self._note("resume" if resumes else "pause", name)
+        return await self.describe(DescribeSubscription(route, name))
+
+    @override
+    async def replay(self, question: ReplaySubscription) -> ReplayResult:
+        self._note("replay", question.id)
+        return ReplayResult(12, 4_813)
+
+    @override
+    async def test(self, route: str, name: str) -> ReceiverTestResult:
+        self._note("test", name)
+        if name == "orders":
+            return ReceiverTestResult(False, 503, 0.083, ERROR)
+        return ReceiverTestResult(True, 200, 0.0412)
+
+    def _note(self, what: str, name: str) -> None:
+        self.done.append((what, name))

@@ -1,0 +1,185 @@
+"""The API and the page of subscriptions, for operators and for viewers."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
+
+from admin.app import build
+from gateway.errors import BadRequest
+from gateway.subscriptions.operators.answers import answer
+from gateway.telemetry.inspected.subscriptions import (
+    SubscriptionPage,
+    SubscriptionQuestion,
+)
+from gateway.telemetry.inspection import AnswerFailure
+from tests.admin.consoles import NOW, Switchboard, setup
+from tests.subscriptions.receivers import receiver, subscribed
+from tests.web.serving import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.telemetry.inspection import Answer, Question
+    from tests.subscriptions.receivers import Subscribed
+
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = [
+    {"name": "shop", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+]
+SECRET = "/hook?token=a-password"
+
+
+class Client:
+    """A client of a console over a real gateway with subscriptions."""
+
+    def __init__(self, client: TestClient[Any, Any]) -> None:
+        self._client = client
+
+    async def send(
+        self, method: str, path: str, body: object = None, token: str = OPERATOR
+    ) -> tuple[int, str]:
+        """Return the status and the body of an answer."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._client.request(method, path, headers=headers, json=body) as answered:
+            return answered.status, await answered.text()
+
+
+class Source(Switchboard):
+    """A source that asks the subscriptions of a gateway."""
+
+    gateway: Subscribed
+
+    async def query(self, question: Question) -> Sequence[Answer]:
+        if isinstance(question, SubscriptionQuestion):
+            try:
+                return (await answer({PREFIX: self.gateway.engine}, question),)
+            except BadRequest as refusal:
+                return (AnswerFailure(400, refusal.detail),)
+        return (AnswerFailure(501, "that is not told here"),)
+
+
+@asynccontextmanager
+async def console(gateway: Subscribed) -> AsyncIterator[Client]:
+    """A client of a console with a user of each role."""
+    source = Source()
+    source.gateway = gateway
+    app = build(source, setup(lambda: NOW, admin_tokens=ADMITTED))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        yield Client(client)
+
+
+async def test_viewers_see_subscriptions_without_the_paths_of_webhooks_and_change_nothing() -> None:
+    async with subscribed() as gateway, receiver() as at, console(gateway) as client:
+        at.url = at.url.replace("/hook", SECRET)
+        await gateway.webhook("s", at, pattern="*")
+        for path in (
+            "/api/subscriptions",
+            "/api/subscriptions?text=a-password",
+            f"/api/subscription?route={PREFIX}&id=s",
+            "/subscriptions",
+            f"/subscriptions?route={PREFIX}&id=s",
+        ):
+            for token, has_secret in ((VIEWER, False), (OPERATOR, True)):
+                status, text = await client.send("GET", path, token=token)
+                assert status == 200, text
+                assert ("a-password" in text) is has_secret or "text=" in path
+                if token == VIEWER:
+                    assert not re.search(r'value="(pause|test|replay|delete)"', text)
+        body = {"route": PREFIX, "id": "s"}
+        for method, path in (
+            ("PUT", f"/api/subscription?route={PREFIX}&id=t"),
+            ("DELETE", f"/api/subscription?route={PREFIX}&id=s"),
+            *(("POST", f"/api/subscription/{it}") for it in ("pause", "resume", "replay", "test")),
+            ("POST", f"/subscriptions?route={PREFIX}&id=s"),
+        ):
+            assert (await client.send(method, path, body, VIEWER))[0] == 403
+        assert at.received == []
+        assert gateway.engine.by_id["s"].delivery.paused_at is None
+
+
+async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> None:
+    async with subscribed() as gateway, receiver() as at, console(gateway) as client:
+        body = {"route": PREFIX, "id": "s"}
+        wish = {
+            "type": "webhook",
+            "pattern": "*",
+            "webhook": {"url": at.url.replace("/hook", SECRET)},
+        }
+        place = f"/api/subscription?route={PREFIX}&id=s"
+        with capture_logs() as lines:
+            assert (await client.send("PUT", place, wish))[0] == 200
+            for it in ("test", "pause", "resume", "replay"):
+                assert (await client.send("POST", f"/api/subscription/{it}", body))[0] == 200
+            refused = {**body, "streams": ["nobody"]}
+            assert (await client.send("POST", "/api/subscription/replay", refused))[0] == 409
+            assert (await client.send("DELETE", place))[0] == 204
+        audit = [it for it in lines if str(it["event"]).startswith("admin.change")]
+        assert [(it["event"], it["operation"], it["stream"], it["by"]) for it in audit] == [
+            ("admin.changed", "subscribe", "s", "shop"),
+            ("admin.changed", "test the receiver of the subscription", "s", "shop"),
+            ("admin.changed", "pause the subscription", "s", "shop"),
+            ("admin.changed", "resume the subscription", "s", "shop"),
+            ("admin.changed", "replay the subscription", "s", "shop"),
+            ("admin.change_failed", "replay the subscription", "s", "shop"),
+            ("admin.changed", "delete the subscription", "s", "shop"),
+        ]
+        assert "a-password" not in str(audit)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/subscriptions?order=name", None),
+        ("GET", "/api/subscriptions?limit=501", None),
+        ("GET", "/api/subscriptions?after=x", None),
+        ("GET", "/api/subscriptions?text=" + "x" * 1025, None),
+        ("GET", "/subscriptions?status=unknown", None),
+        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "to": "x"}),
+        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "since": -1}),
+        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "offset": "x" * 257}),
+        ("PUT", f"/api/subscription?route={PREFIX}&id=s", {"type": "webhook"}),
+    ],
+    ids=["order", "limit", "after", "text", "status", "member", "time", "offset", "webhook"],
+)
+async def test_malformed_requests_get_400_with_a_reason(
+    method: str, path: str, body: object
+) -> None:
+    async with subscribed() as gateway, receiver() as at, console(gateway) as client:
+        await gateway.webhook("s", at, pattern="*")
+        status, text = await client.send(method, path, body)
+        assert status == 400
+        assert "detail" in text or "<h1" in text
+
+
+async def test_pages_of_several_processes_are_one_list_with_each_subscription_once() -> None:
+    async with subscribed() as gateway, receiver() as at:
+        for number in range(7):
+            await gateway.webhook(f"s{number}", at, pattern="*")
+
+        class Twice(Source):
+            async def query(self, question: Question) -> Sequence[Answer]:
+                return (*await super().query(question), *await super().query(question))
+
+        source = Twice()
+        source.gateway = gateway
+        app = build(source, setup(lambda: NOW))
+        async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+            seen, after = [], ""
+            while True:
+                query = {"limit": "3", "after": after}
+                async with client.get("/api/subscriptions", params=query) as answered:
+                    page = msgspec.json.decode(await answered.read(), type=SubscriptionPage)
+                assert (page.total, page.states["active"]) == (7, 7)
+                seen += [row.id for row in page.rows]
+                if page.after is None:
+                    break
+                after = page.after
+        assert seen == [f"s{number}" for number in range(7)]
