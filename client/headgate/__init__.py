@@ -32,12 +32,13 @@ if TYPE_CHECKING:
         TextTrimmed,
         TooLarge,
         Unavailable,
+        WebhookRejected,
     )
     from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.sending.writer import StreamWriter
     from headgate.stream import Appended, Metadata, Stream
-    from headgate.workers import Job, JobStream, Worker
+    from headgate.workers import Job, JobStream, WebhookReceiver, Worker, verify_webhook
 
 __all__ = [
     "Answer",
@@ -73,7 +74,10 @@ __all__ = [
     "TextTrimmed",
     "TooLarge",
     "Unavailable",
+    "WebhookReceiver",
+    "WebhookRejected",
     "Worker",
+    "verify_webhook",
 ]
 
 # The modules of the names that are not in `errors`.
@@ -93,7 +97,9 @@ _MODULES = {
     "Status": "runs",
     "Stream": "stream",
     "StreamWriter": "sending.writer",
+    "WebhookReceiver": "workers",
     "Worker": "workers",
+    "verify_webhook": "workers",
 }
 
 

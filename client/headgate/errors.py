@@ -156,6 +156,10 @@ class LeaseLost(StreamError):
     """A job that this worker has no longer: its lease is over, and another may have it."""
 
 
+class WebhookRejected(StreamError):
+    """A request to a webhook receiver that is not signed by its server, or not for it."""
+
+
 _KINDS: dict[int, type[RequestRefused]] = {
     401: NotAuthorized,
     403: NotAuthorized,

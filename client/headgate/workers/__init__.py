@@ -1,4 +1,4 @@
-"""Workers: jobs of pull-wake subscriptions, claimed by one worker at a time.
+"""Workers: jobs of subscriptions, that are claimed by one worker or sent to a webhook.
 
 async with Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
     async for job in worker: ...
@@ -6,6 +6,8 @@ async with Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
 
 from headgate.workers.job import Job
 from headgate.workers.job_stream import JobStream
+from headgate.workers.signatures import verify_webhook
+from headgate.workers.webhook_receiver import WebhookReceiver
 from headgate.workers.worker import Worker
 
-__all__ = ["Job", "JobStream", "Worker"]
+__all__ = ["Job", "JobStream", "WebhookReceiver", "Worker", "verify_webhook"]

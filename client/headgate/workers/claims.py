@@ -36,6 +36,29 @@ class ClaimedWake(msgspec.Struct, frozen=True):
     partial: bool = False
 
 
+class WebhookWake(msgspec.Struct, frozen=True):
+    """A wake as the body of a webhook has it."""
+
+    subscription_id: str
+    wake_id: str
+    generation: int
+    streams: tuple[StreamInfo, ...]
+    callback_url: str
+    callback_token: str
+    partial: bool = False
+
+    def claim(self, lease_s: float) -> ClaimedWake:
+        """Return the wake as if a worker had claimed it."""
+        return ClaimedWake(
+            self.wake_id,
+            self.generation,
+            self.callback_token,
+            self.streams,
+            round(lease_s * 1000),
+            self.partial,
+        )
+
+
 class SubscriptionDocument(msgspec.Struct, frozen=True):
     """A description of a subscription: its wake stream, if it is a pull-wake subscription."""
 

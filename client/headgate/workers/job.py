@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Self
 from typing_extensions import override
 
 from headgate.errors import StreamConflict, StreamError
+from headgate.workers.job_stream import JobStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from headgate.stream import Stream
     from headgate.workers.claims import ClaimedWake
-    from headgate.workers.job_stream import JobStream
     from headgate.workers.wake_lease import WakeLease
 
 log = logging.getLogger("headgate")
@@ -49,15 +50,19 @@ class Job:
         self,
         subscription: str,
         claim: ClaimedWake,
-        streams: tuple[JobStream, ...],
+        base: Stream,
         lease: WakeLease,
         on_end: Callable[[Job], None],
     ) -> None:
+        """Extend the lease from now on; `base` has the URL below which the streams are."""
         self.subscription = subscription
         self.wake_id = claim.wake_id
         self.generation = claim.generation
         self.is_partial = claim.partial
-        self.streams = streams
+        below = base.url.rstrip("/")
+        self.streams = tuple(
+            JobStream(info, base.beside(f"{below}/{info.path}"), lease) for info in claim.streams
+        )
         self._lease = lease
         self._on_end = on_end
         self._task: asyncio.Task[object] | None = None
@@ -65,6 +70,7 @@ class Job:
         self._is_interrupted = self._is_cancelled = False
         self.is_entered = False  # whether its block has begun
         lease.on_lost = self.interrupt
+        lease.start()
 
     @override
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ class ClaimTurn:
         self.waits = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
 
     def postpone(self, pause_s: float) -> None:
-        """ClaimedWake the subscription again behind a pause, also if no event comes."""
+        """Claim the subscription again behind a pause, also if no event comes."""
         self.is_due = True
         self.not_before = asyncio.get_running_loop().time() + pause_s
 

@@ -38,9 +38,18 @@ class WakeLease:
         claim: ClaimedWake,
         claimed_at: float,
         note: Callable[[str], None],
+        *,
+        is_webhook: bool = False,
     ) -> None:
-        """`control` is the subscription, with the token of the claim as its credential."""
-        self._control = control
+        """`control` is the subscription, with the token of the wake as its credential.
+
+        Of a webhook it is the callback, where a request without acks releases the lease.
+        """
+        ack, release = control, control
+        if not is_webhook:
+            ack = control.beside(f"{control.url}/ack")
+            release = control.beside(f"{control.url}/release")
+        self._ack_at, self._release_at = ack, release
         self._claim = claim
         self._lease_s = claim.lease_ttl_ms / 1000
         self._until = claimed_at + self._lease_s  # by the clock of the event loop
@@ -77,12 +86,12 @@ class WakeLease:
             return
         self._has_ended = True
         await self._stop_extending()
-        await self._request("release", self._body({}, is_done=True), RELEASE_FOR_S)
+        await self._request(self._release_at, self._body({}, is_done=True), RELEASE_FOR_S)
 
     def _check_open(self) -> None:
         if not self.is_open:
             reason = "has been lost" if self.is_lost else "has ended"
-            raise LeaseLost(f"{self._control.shown}: the lease of the job {reason}")
+            raise LeaseLost(f"{self._ack_at.shown}: the lease of the job {reason}")
 
     async def _extend(self) -> None:
         while True:
@@ -103,7 +112,7 @@ class WakeLease:
             await asyncio.wait([extension])
 
     async def _send(self, acks: Mapping[str, str], *, is_done: bool) -> None:
-        await self._request("ack", self._body(acks, is_done=is_done))
+        await self._request(self._ack_at, self._body(acks, is_done=is_done))
 
     def _body(self, acks: Mapping[str, str], *, is_done: bool) -> bytes:
         return msgspec.json.encode(
@@ -115,10 +124,9 @@ class WakeLease:
             }
         )
 
-    async def _request(self, action: str, body: bytes, longest_s: float = math.inf) -> None:
+    async def _request(self, endpoint: Endpoint, body: bytes, longest_s: float = math.inf) -> None:
         """Send a request until it succeeds, the time is over, or the lease must be over."""
         clock = asyncio.get_running_loop().time
-        endpoint = self._control.beside(f"{self._control.url}/{action}")
         # A time-out must leave time for another attempt.
         idle_s = min(RESPONSE_TIMEOUT_S, self._lease_s / 2)
 

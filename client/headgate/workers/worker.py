@@ -17,7 +17,6 @@ from headgate.errors import RequestRefused, StreamError
 from headgate.stream import Stream
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job
-from headgate.workers.job_stream import JobStream
 from headgate.workers.schedule import ClaimSchedule
 from headgate.workers.wake_events import WakeEvents, control_url
 from headgate.workers.wake_lease import JSON, WakeLease
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from headgate.endpoint import Authorization, Endpoint
+    from headgate.endpoint import Authorization
     from headgate.workers.schedule import ClaimTurn
 
 log = logging.getLogger("headgate")
@@ -166,7 +165,7 @@ class Worker:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
-        """ClaimedWake nothing more: the loop, or `run`, ends when the jobs under way have ended.
+        """Claim nothing more: the loop, or `run`, ends when the jobs under way have ended.
 
         Jobs that take longer than `stop_grace` are cancelled and released. Call it in the event
         loop, as `loop.add_signal_handler(signal.SIGTERM, worker.stop)` does.
@@ -244,12 +243,16 @@ class Worker:
             return None
         turn.waits.reset()
         turn.is_claimed = True
-        job = self._job(turn, claim, control, claimed_at)
+        leased = type(control)(
+            control.url, authorization=f"Bearer {claim.token}", session=control.session
+        )
+        lease = WakeLease(leased, claim, claimed_at, self._note)
+        job = Job(turn.subscription, claim, self._base, lease, self._on_end)
         self._jobs[job] = turn
         return job
 
     def _check_passing(self, turn: ClaimTurn, refusal: RequestRefused) -> None:
-        """ClaimedWake again later what may pass, and raise other refusals."""
+        """Claim again later what may pass, and raise other refusals."""
         if refusal.code in NO_JOB:
             turn.waits.reset()
             return
@@ -258,21 +261,6 @@ class Worker:
         wait_s = max(turn.waits.next_s(), refusal.retry_after_s)
         self._note(f"{refusal}; trying again in {wait_s:.1f} s")
         turn.postpone(wait_s)
-
-    def _job(
-        self, turn: ClaimTurn, claim: ClaimedWake, control: Endpoint, claimed_at: float
-    ) -> Job:
-        leased = type(control)(
-            control.url, authorization=f"Bearer {claim.token}", session=control.session
-        )
-        lease = WakeLease(leased, claim, claimed_at, self._note)
-        base = self._base.url.rstrip("/")
-        streams = tuple(
-            JobStream(info, self._base.beside(f"{base}/{info.path}"), lease)
-            for info in claim.streams
-        )
-        lease.start()
-        return Job(turn.subscription, claim, streams, lease, self._on_end)
 
     def _on_end(self, job: Job) -> None:
         turn = self._jobs.pop(job, None)

@@ -1,0 +1,125 @@
+"""Signatures of webhooks: Ed25519, by a key of the server's key set."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headgate.errors import WebhookRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+SIGNATURE = "Webhook-Signature"
+TOLERANCE_S = 300.0  # of the signature's age: PROTOCOL.md section 7.1 has five minutes
+SIGNATURE_BYTES, KEY_BYTES = 64, 32
+LONGEST_SIGNATURE = 1024  # characters of the field
+MOST_DIGITS = 12
+PARTS = ("t", "kid", "ed25519")
+NO_CRYPTOGRAPHY = "verifying webhooks needs cryptography: pip install 'headgate-client[webhooks]'"
+
+
+class WebhookSignature(NamedTuple):
+    """The parts of a `Webhook-Signature` field."""
+
+    timestamp: str
+    key_id: str
+    signature: bytes
+
+
+def verify_webhook(
+    body: bytes,
+    headers: Mapping[str, str],
+    jwks: Mapping[str, Any],
+    *,
+    tolerance: float = TOLERANCE_S,
+    now: float | None = None,
+) -> None:
+    """Verify the signature of a webhook; return if it is valid.
+
+    Args:
+        body: The body of the request, byte for byte as it came.
+        headers: The header fields of the request.
+        jwks: The key set of the server, as `…/__ds/jwks.json` has it, decoded.
+        tolerance: Seconds by which the time of the signature may differ from the present; 300 by
+            default.
+        now: The present in seconds since 1970, by default that of the system's clock.
+
+    Raises:
+        WebhookRejected: The signature is missing, malformed, too old, of an unknown key, or wrong.
+        ImportError: The package `cryptography` is not installed.
+    """
+    signature = signature_in(headers)
+    check_time(signature, tolerance, system_time() if now is None else now)
+    key = keys_in(jwks).get(signature.key_id)
+    if key is None:
+        raise WebhookRejected("the signature has a key that is not in the server's key set")
+    check_signature(signature, body, key)
+
+
+def system_time() -> float:
+    """Return the present in seconds since 1970, by the clock of this machine."""
+    return time.time()  # noqa: TID251
+
+
+def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
+    """Return the signature in a request's header fields. Raises WebhookRejected."""
+    found = [value for name, value in headers.items() if name.lower() == SIGNATURE.lower()]
+    if len(found) != 1:
+        raise WebhookRejected(f"the request has {len(found) or 'no'} fields {SIGNATURE}")
+    parts = [part.partition("=") for part in found[0].split(",")]
+    values = {name: value for name, _, value in parts}
+    is_whole = len(found[0]) <= LONGEST_SIGNATURE and sorted(it[0] for it in parts) == sorted(PARTS)
+    time_text = values.get("t", "")
+    is_time = time_text.isascii() and time_text.isdecimal() and len(time_text) <= MOST_DIGITS
+    signature = _decoded(values.get("ed25519", ""))
+    if not (is_whole and is_time and len(signature) == SIGNATURE_BYTES):
+        raise WebhookRejected(f"the field {SIGNATURE} is not t=…,kid=…,ed25519=…")
+    return WebhookSignature(time_text, values["kid"], signature)
+
+
+def check_time(signature: WebhookSignature, tolerance_s: float, now: float) -> None:
+    """Raise WebhookRejected for a signature of another time: it may be sent a second time."""
+    if not abs(now - int(signature.timestamp)) <= tolerance_s:
+        raise WebhookRejected("the signature is of another time: check the clocks of both machines")
+
+
+def check_signature(signature: WebhookSignature, body: bytes, key: Ed25519PublicKey) -> None:
+    """Raise WebhookRejected if the key has not signed the body."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature.signature, signature.timestamp.encode() + b"." + body)
+    except InvalidSignature:
+        raise WebhookRejected("the signature is wrong") from None
+
+
+def keys_in(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
+    """Return the Ed25519 keys in a key set; those of other kinds are passed over."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError as cause:
+        raise ImportError(NO_CRYPTOGRAPHY) from cause
+    found: dict[str, Ed25519PublicKey] = {}
+    keys = jwks.get("keys")
+    for key in keys if isinstance(keys, list) else []:
+        is_key = isinstance(key, dict) and (key.get("kty"), key.get("crv")) == ("OKP", "Ed25519")
+        if is_key and isinstance(key.get("kid"), str) and isinstance(key.get("x"), str):
+            public = _decoded(key["x"])
+            if len(public) == KEY_BYTES:
+                found[key["kid"]] = Ed25519PublicKey.from_public_bytes(public)
+    return found
+
+
+def _decoded(text: str) -> bytes:
+    """Return the bytes of unpadded base64url; none for any other text."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    # Each signature has one text: no bits are left over, and no padding is sent.
+    return data if base64.urlsafe_b64encode(data).rstrip(b"=") == text.encode() else b""

@@ -1,0 +1,176 @@
+"""A receiver of webhooks: it verifies them, and makes jobs of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Self
+
+from headgate.endpoint import Endpoint, unlimited_session
+from headgate.errors import ProtocolError, StreamError, WebhookRejected
+from headgate.stream import Stream
+from headgate.workers.claims import WebhookWake, decoded
+from headgate.workers.job import Job
+from headgate.workers.signatures import (
+    TOLERANCE_S,
+    check_signature,
+    check_time,
+    signature_in,
+    system_time,
+)
+from headgate.workers.wake_lease import WakeLease
+from headgate.workers.webhook_keys import WebhookKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    import aiohttp
+
+    from headgate.endpoint import Authorization
+
+log = logging.getLogger("headgate")
+
+LEASE_TTL_S = 30.0  # PROTOCOL.md section 6: what a subscription has by default
+
+
+class WebhookReceiver:
+    """A receiver of the webhooks of one server, for any web framework of asyncio.
+
+    ```python
+    async with headgate.WebhookReceiver("http://127.0.0.1:4437/v1/stream", "orders") as receiver:
+        job = await receiver.job(body, headers)  # in the handler of the webhook
+    ```
+
+    A wake is accepted if a key of the server has signed it, a short time ago, and if it is for one
+    of the subscriptions. The keys come from the server at `url`, never from a place that a request
+    names, and are cached for five minutes. This needs the package `cryptography`, which
+    `headgate-client[webhooks]` brings.
+
+    Args:
+        url: The URL below which the streams are, as `https://HOST/v1/stream`.
+        subscriptions: The ids of one or more webhook subscriptions.
+        lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
+        tolerance: Seconds by which the time of a signature may differ from the present; 300 by
+            default.
+        authorization: The value of the `Authorization` field, or a function that returns it, for
+            the streams.
+        session: The aiohttp session of the requests; without one, the receiver makes its own.
+        note: A function called with a sentence for each retry; by default it is logged.
+
+    Raises:
+        ValueError: There is no subscription, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *subscriptions: str,
+        lease_ttl: float = LEASE_TTL_S,
+        tolerance: float = TOLERANCE_S,
+        authorization: Authorization | None = None,
+        session: aiohttp.ClientSession | None = None,
+        note: Callable[[str], None] = log.info,
+    ) -> None:
+        if not subscriptions:
+            raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
+        if not (lease_ttl >= 1 and tolerance >= 0):
+            raise ValueError("lease_ttl is 1 second or more, and tolerance is 0 or more")
+        self._url, self._authorization = url, authorization
+        self._session = session
+        self._subscriptions = frozenset(subscriptions)
+        self._lease_s = lease_ttl
+        self._tolerance_s = tolerance
+        self._note = note
+        self._base = Stream(url, authorization=authorization)
+        self._keys: WebhookKeys | None = None
+        self._jobs: dict[str, Job] = {}
+        self._block = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as block:
+            session = self._session or await block.enter_async_context(unlimited_session())
+            self._base = Stream(self._url, authorization=self._authorization, session=session)
+            # The keys are public: no credential is sent for them.
+            keys_url = f"{self._url.rstrip('/')}/__ds/jwks.json"
+            self._keys = WebhookKeys(Endpoint(keys_url, session=session))
+            block.push_async_callback(self._end)
+            self._block = block.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._keys = None
+        await self._block.aclose()
+
+    async def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Return if a request is signed by the server, and not too old.
+
+        Args:
+            body: The body of the request, byte for byte as it came.
+            headers: The header fields of the request.
+
+        Raises:
+            WebhookRejected: It is not; answer 401 or so.
+            StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+            RuntimeError: The block of the receiver was not entered.
+        """
+        if self._keys is None:
+            raise RuntimeError("a receiver is used as: async with WebhookReceiver(url, id) as it")
+        signature = signature_in(headers)
+        check_time(signature, self._tolerance_s, system_time())
+        check_signature(signature, body, await self._keys.key(signature.key_id))
+
+    async def job(self, body: bytes, headers: Mapping[str, str]) -> Job | None:
+        """Verify a request, and return its wake as a job, whose block you run in a task.
+
+        Answer 200 as soon as you have started the task. Its lease is extended from now on, and
+        what it reads is acknowledged at its end, by the callback of the wake.
+
+        Args:
+            body: The body of the request, byte for byte as it came.
+            headers: The header fields of the request.
+
+        Returns:
+            The job; None if this receiver is at work on the same wake, which the server has sent
+            again: answer 200 then, too.
+
+        Raises:
+            WebhookRejected: It is not signed by the server, too old, or for another subscription.
+            StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+            RuntimeError: The block of the receiver was not entered.
+        """
+        await self.verify(body, headers)
+        try:
+            wake = decoded(body, WebhookWake, self._base.shown)
+        except ProtocolError as error:
+            raise WebhookRejected(str(error)) from error
+        if wake.subscription_id not in self._subscriptions:
+            raise WebhookRejected("the wake is for another subscription")
+        if wake.wake_id in self._jobs:
+            return None
+        callback = Endpoint(
+            wake.callback_url,
+            authorization=f"Bearer {wake.callback_token}",
+            session=self._base.session,
+        )
+        claim = wake.claim(self._lease_s)
+        now = asyncio.get_running_loop().time()
+        lease = WakeLease(callback, claim, now, self._note, is_webhook=True)
+        job = Job(wake.subscription_id, claim, self._base, lease, self._on_end)
+        self._jobs[wake.wake_id] = job
+        return job
+
+    def _on_end(self, job: Job) -> None:
+        self._jobs.pop(job.wake_id, None)
+
+    async def _end(self) -> None:
+        for job in list(self._jobs.values()):
+            job.interrupt()
+            with contextlib.suppress(StreamError):
+                await job.release()
