@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import Job, JobStream, Worker
+from headgate import Job, JobStream, WebhookReceiver, Worker
 
 from tests.client.workers.pools import Pool
 from tests.support.processes import ROOT
@@ -45,9 +45,10 @@ async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
             process.kill()
 
 
-def test_the_page_shows_the_parameters_and_defaults_of_a_worker() -> None:
-    (shown,) = re.findall(r"`Worker\((.*?)\)`:", PAGE)
-    parameters = inspect.signature(Worker).parameters.values()
+@pytest.mark.parametrize("kind", [Worker, WebhookReceiver])
+def test_the_page_shows_the_parameters_and_defaults_of_each_class(kind: type) -> None:
+    (shown,) = re.findall(rf"`{kind.__name__}\((.*?)\)`:", PAGE)
+    parameters = inspect.signature(kind).parameters.values()
     bare = [
         it.replace(annotation=it.empty, kind=it.kind)
         for it in parameters
@@ -57,7 +58,7 @@ def test_the_page_shows_the_parameters_and_defaults_of_a_worker() -> None:
     assert shown == ", ".join(texts)
 
 
-@pytest.mark.parametrize("kind", [Worker, Job, JobStream])
+@pytest.mark.parametrize("kind", [Worker, Job, JobStream, WebhookReceiver])
 def test_the_page_names_every_method_and_property(kind: type) -> None:
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
     public = {name for name in vars(kind) if not name.startswith("_")} - FOR_THE_LIBRARY

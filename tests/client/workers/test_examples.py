@@ -1,0 +1,181 @@
+"""The receivers of docs/examples/webhook, in Python and Node, as real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.client.workers.pools import Pool
+from tests.subscriptions.receivers import receiver
+from tests.support.ports import accepts, free_port
+from tests.support.processes import ROOT, headgate
+from tests.support.waiting import SERVER_PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.processes import Headgate
+
+EXAMPLE = ROOT / "docs/examples/webhook"
+PRINTED = "orders/anna: your order of tea has arrived"
+RECEIVERS = [
+    pytest.param([sys.executable, str(EXAMPLE / "receiver.py")], id="python"),
+    pytest.param(["node", str(EXAMPLE / "receiver.mjs")], id="node"),
+]
+
+
+@pytest.fixture
+def own_server() -> Iterator[Headgate]:
+    with headgate() as started:
+        yield started
+
+
+class Example:
+    """A receiver of the example at a port, which may be started and killed."""
+
+    def __init__(self, command: list[str], server: Headgate) -> None:
+        self.server = server
+        self.port = free_port()
+        self._command = command
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the webhook."""
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    async def start(self) -> None:
+        """Start the receiver, and wait until it listens."""
+        variables = {"WEBHOOK_STREAMS": self.server.streams, "WEBHOOK_PORT": str(self.port)}
+        self.process = await asyncio.create_subprocess_exec(
+            *self._command, env={**os.environ, **variables}, stdout=asyncio.subprocess.PIPE
+        )
+        await until(lambda: accepts(self.port), "the receiver", within_s=SERVER_PATIENCE_S)
+
+    async def line(self) -> str:
+        """Return the next line that the receiver prints."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), SERVER_PATIENCE_S)
+        return line.decode().rstrip("\n")
+
+    async def kill(self) -> None:
+        """Kill the receiver."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    def subscription(self, **members: Any) -> dict[str, Any]:
+        """Return the subscription of the README, with the URL of this receiver."""
+        return {
+            "type": "webhook",
+            "pattern": "orders/*",
+            "webhook": {"url": self.url},
+            **members,
+        }
+
+
+@contextlib.asynccontextmanager
+async def example(
+    command: list[str], server: Headgate, **members: Any
+) -> AsyncIterator[tuple[Example, Pool]]:
+    """A receiver that is subscribed, but not started."""
+    made = Example(command, server)
+    async with aiohttp.ClientSession() as session:
+        work = Pool(server.streams, session, "orders")
+        async with session.put(work.control, json=made.subscription(**members)) as answer:
+            assert answer.status == 201, await answer.text()
+        try:
+            yield made, work
+        finally:
+            await made.kill()
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+async def test_the_receiver_confirms_an_order_and_acknowledges_it(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with example(command, own_server) as (made, work):
+        await made.start()
+        end = (await work.append("anna", {"item": "tea"})).next_offset
+        assert await made.line() == PRINTED
+        await work.acknowledged("anna", end)
+        await work.append("anna", {"item": "rice"}, {"item": "salt"})
+        lines = [await made.line(), await made.line()]
+        assert [line.split()[4] for line in lines] == ["rice", "salt"]
+    assert PRINTED in (EXAMPLE / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+async def test_an_order_arrives_although_the_receiver_was_down(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with example(command, own_server) as (made, work):
+        await work.append("anna", {"item": "tea"})
+
+        async def has_failed() -> bool:
+            return bool((await work.description())["last_error"])
+
+        await until(has_failed)
+        await made.start()
+        assert await made.line() == PRINTED
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with (
+        example(command, own_server) as (made, work),
+        receiver() as recorder,
+    ):
+        await made.start()
+        document = {"type": "webhook", "pattern": "other/*", "webhook": {"url": recorder.url}}
+        other = f"{own_server.streams}/__ds/subscriptions/other"
+        await work.session.put(other, json=document)
+        await work.stream("other/one").create(content_type="application/json", body=b"[1]")
+        await recorder.wake()
+        body, signature = recorder.received[0]
+        time = re.sub(r"t=\d+", "t=1778324210", signature)
+        for sent, field in [
+            (body, signature),  # genuine, and for another subscription
+            (body, time),
+            (body + b" ", signature),
+            (body, signature.replace("kid=ds_", "kid=ds_another")),
+            (body, signature.replace("ed25519=", "ed25519=A")),
+            (body, ""),
+        ]:
+            headers = {"Webhook-Signature": field}
+            async with work.session.post(made.url, data=sent, headers=headers) as answer:
+                assert answer.status == 401, field
+        await work.append("anna", {"item": "tea"})
+        assert await made.line() == PRINTED
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+async def test_a_wake_is_sent_again_when_the_receiver_was_killed_before_it_was_done(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with example(command, own_server, lease_ttl_ms=1000) as (made, work):
+        await made.start()
+        # The stream cannot be read as JSON, so it is never acknowledged.
+        await work.append("anna", "no JSON", content_type="text/plain")
+
+        async def has_begun() -> bool:
+            return bool((await work.description())["generation"] == 1)
+
+        await until(has_begun)
+        await made.kill()
+        end = (await work.append("ben", {"item": "tea"})).next_offset
+        await work.stream(work.path("anna")).delete()
+        await made.start()
+        assert await made.line() == PRINTED.replace("anna", "ben")
+        await work.acknowledged("ben", end)
