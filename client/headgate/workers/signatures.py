@@ -20,7 +20,7 @@ SIGNATURE_BYTES, KEY_BYTES = 64, 32
 LONGEST_SIGNATURE = 1024  # characters of the field
 MOST_DIGITS = 12
 PARTS = ("t", "kid", "ed25519")
-NO_CRYPTOGRAPHY = "verifying webhooks needs cryptography: pip install 'headgate-client[webhooks]'"
+NO_CRYPTOGRAPHY = "verifying webhooks needs cryptography, which headgate-client[webhooks] brings"
 
 
 class WebhookSignature(NamedTuple):
