@@ -32,17 +32,17 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
-from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
-from gateway.subscriptions.streams.hosted_streams import HostedStreams
+from gateway.subscriptions.engine import SubscriptionRules
+from gateway.subscriptions.setup import make_subscriptions, renew_subscriptions
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.views.route_views import RouteViews
-from gateway.web.control_requests import SubscriptionHandlers
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.inspector import Inspector
 from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
+from gateway.web.subscription_handlers import SubscriptionHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,13 +176,8 @@ def hosted_route(
     )
     _set_runs(hosted, route, shared)
     if log.documents is not None:
-        hosted.subscriptions = RouteSubscriptions(
-            route.prefix,
-            HostedStreams(hosted.table, hosted.appender),
-            log.documents,
-            SubscriptionRules.of(settings),
-            shared.clock,
-            lambda: hosted.access.guard,
+        hosted.subscriptions = make_subscriptions(
+            settings, hosted, log.documents, lambda: hosted.access.guard
         )
     set_events(hosted, route)
     return hosted
@@ -228,8 +223,7 @@ def renew_route(
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)
         renew_events(route, route_settings)
-        if isinstance(route.subscriptions, RouteSubscriptions):
-            route.subscriptions.renew(SubscriptionRules.of(settings))
+        renew_subscriptions(route.subscriptions, settings)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
@@ -302,8 +296,9 @@ def handlers_of(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
-    control = SubscriptionHandlers(shared).operate
-    handlers = Handlers(routes, operations, control, shared)
+    control = SubscriptionHandlers(shared)
+    control.serve_others(routes)
+    handlers = Handlers(routes, operations, control.operate, shared)
     if shared.tracer is None:
         return handlers
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.quota import Quota
+    from gateway.backends.shared_contract import Mailboxes, Ownership
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading, ClockRecord
     from gateway.protocol.streams.state import Change, StreamState
@@ -111,6 +112,8 @@ class Sharing(Protocol):
     """
 
     heartbeats: Heartbeats
+    ownership: Ownership  # of the log's documents
+    mailboxes: Mailboxes
 
     @property
     def repeats_wait(self) -> bool:
@@ -136,6 +139,15 @@ class Sharing(Protocol):
 
     async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
+
+    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
+        """Return the states of streams by path, None where there is no stream.
+
+        Streams whose server does not answer are left out.
+        """
+
+    async def list_left_out(self) -> None:
+        """List the streams whose creators have ended before they had listed them."""
 
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
         """Store a gateway's figures in the log, and return the other gateways', by instance."""
@@ -208,7 +220,7 @@ class Upkeep(Protocol):
 class Documents(Protocol):
     """The ability of a log to store small documents beside its streams, which no client can name.
 
-    Both methods may raise LogUnavailable.
+    Every method may raise LogUnavailable.
     """
 
     # Where a file is as durable as the log, and only the server's user reads it; None: nowhere.
@@ -217,8 +229,14 @@ class Documents(Protocol):
     async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return the first documents, at most `limit`, whose names follow `after`, by name."""
 
+    async def read_one(self, name: str) -> bytes | None:
+        """Return a document, or None."""
+
     async def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Store these documents, or remove those that are None: durably, and all or none."""
+        """Store these documents, or remove those that are None: durably, and all or none.
+
+        Without any, of a shared log, it is confirmed that this process may write them.
+        """
 
 
 class Log(Protocol):

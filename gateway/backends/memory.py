@@ -120,6 +120,10 @@ class MemoryDocuments(Documents):
         return [(name, self._documents[name]) for name in names]
 
     @override
+    async def read_one(self, name: str) -> bytes | None:
+        return self._documents.get(name)
+
+    @override
     async def write(self, changes: Mapping[str, bytes | None]) -> None:
         for name, body in changes.items():
             if body is None:

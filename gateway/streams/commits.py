@@ -31,6 +31,8 @@ class Commits:
         self._streams = streams
         self._on_change = on_change
         self._is_shared = log.sharing is not None
+        # Called with each change that this process has committed to a shared log, or may have.
+        self.observer: Callable[[Change], None] | None = None
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit all changes or none; table, caches and followers know before the caller."""
@@ -70,8 +72,8 @@ class Commits:
         for number, failure in enumerate(failures, first):
             if failure is None:
                 self._stands(changes[number], None if revisions is None else revisions[number])
-            elif not isinstance(failure, Conflict | HeadgateError):
-                self._streams.lose_sight(changes[number])
+            else:
+                self._failed(changes[number], failure)
         settled(first, failures)
 
     def _committed(
@@ -80,14 +82,26 @@ class Commits:
         revisions: Sequence[Revision],
         done: asyncio.Future[None],
     ) -> None:
-        if done.cancelled() or done.exception() is not None:
+        failure = None if done.cancelled() else done.exception()
+        if done.cancelled() or failure is not None:
+            if self.observer is not None and not isinstance(failure, Conflict):
+                for change in changes:
+                    self.observer(change)
             return
         for change, revision in zip(changes, revisions, strict=True):
             self._stands(change, revision)
 
+    def _failed(self, change: Change, failure: Exception) -> None:
+        if not isinstance(failure, Conflict | HeadgateError):
+            self._streams.lose_sight(change)
+        if self.observer is not None and not isinstance(failure, Conflict):
+            self.observer(change)
+
     def _stands(self, change: Change, revision: Revision | None) -> None:
         """Apply a committed change; `revision` is from when it was sent to a shared log."""
         try:
+            if self.observer is not None:
+                self.observer(change)
             if not self._is_shared or revision is None or revision == self._revision(change):
                 self._streams.apply(change)
             else:  # a late reply: what was learnt meanwhile may be older or newer

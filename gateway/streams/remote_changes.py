@@ -10,6 +10,8 @@ from gateway.backends.contract import LogListener
 from gateway.streams.versions import follows_on, is_old
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.protocol.streams.state import Change
     from gateway.streams.active_stream import ActiveStreams, Caches
 
@@ -20,6 +22,8 @@ class RemoteChangeListener(LogListener):
     def __init__(self, streams: ActiveStreams, caches: Caches) -> None:
         self._streams = streams
         self._caches = caches
+        # Each is called when the log may have lost what it acknowledged.
+        self.history_observers: list[Callable[[], None]] = []
 
     @override
     def on_change(self, change: Change) -> None:
@@ -51,3 +55,5 @@ class RemoteChangeListener(LogListener):
         self._caches.clear()
         for active in list(self._streams):
             self._streams.reload(active.path)
+        for notify in self.history_observers:
+            notify()

@@ -46,10 +46,10 @@ class StreamTable(ActiveStreams):
         self._caches = caches
         self._max_active = max_active
         self.is_shared = log.sharing is not None
-        elsewhere = RemoteChangeListener(self, caches)
+        self.elsewhere = RemoteChangeListener(self, caches)
         if log.sharing is not None:
-            log.sharing.listen(elsewhere)
-        self.commits = Commits(log, self, elsewhere.on_change)
+            log.sharing.listen(self.elsewhere)
+        self.commits = Commits(log, self, self.elsewhere.on_change)
         kind = SharedDeadlines if self.is_shared else SoleDeadlines
         self.deadlines = kind(self.commits.commit, self.adopt, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once

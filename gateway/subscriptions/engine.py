@@ -17,13 +17,14 @@ from gateway.subscriptions.membership import Membership
 from gateway.subscriptions.owners import needs_of
 from gateway.subscriptions.rows import SubscriptionRows
 from gateway.subscriptions.sending.deliveries import Deliveries
+from gateway.subscriptions.sending.key_stores import key_store
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import WebhookClient
 from gateway.subscriptions.wakes import Wakes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
@@ -72,7 +73,7 @@ class RouteSubscriptions:
         self.clock = clock
         self.guard = guard
         self.by_id: dict[str, DurableSubscription] = {}
-        self.keys = KeyRing(documents.private_folder)
+        self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
@@ -93,6 +94,12 @@ class RouteSubscriptions:
         """Return the public URL of a control path; None if it is not known how we are reached."""
         base = self.rules.base_url
         return f"{base}{self.prefix}/{RESERVED}/{path}" if base else None
+
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Look at these streams again, where other processes may have changed them."""
+
+    async def settle(self) -> None:
+        """Wait for changes that are on their way from other processes."""
 
     def may_wake(self, subscription: DurableSubscription) -> bool:
         """Return whether the owner may still read what matches, and append wakes."""
@@ -155,7 +162,7 @@ class RouteSubscriptions:
             self._restore(one)
         if not self.by_id:
             return
-        await asyncio.to_thread(self.keys.prepare, self.clock())
+        await self.keys.prepare(self.clock())
         await self.find_changes()
 
     async def find_changes(self) -> None:

@@ -106,12 +106,17 @@ class Membership:
         matching = self._patterns.match(path)
         if not matching and path not in self.streams:
             self._note_unlinked(path)
-        return [it for it in matching if not _is_linked(it, path) and self._may_link(it, path)]
+        most = self.most_streams
+        return [it for it in matching if not _is_linked(it, path) and _may_link(it, path, most)]
 
-    def _may_link(self, subscription: DurableSubscription, path: str) -> bool:
-        is_new = path not in subscription.links
-        has_room = not is_new or len(subscription.links) < self.most_streams
-        return subscription.configuration.wake_stream != path and has_room
+    def concerns(self, path: str) -> bool:
+        """Return whether a stream is linked, or would be if there were room."""
+        if path in self.streams:
+            return True
+        if path not in self._unlinked and self._patterns.match(path):
+            return True
+        self._note_unlinked(path)
+        return False
 
     def state_of(self, path: str) -> StreamView | None:
         """Return the state of a linked stream; None for others."""
@@ -143,7 +148,7 @@ class Membership:
 
         A stream that has no cursor so far gets one at `position`, by default at its beginning.
         """
-        if not self._may_link(subscription, path):
+        if not _may_link(subscription, path, self.most_streams):
             if subscription.configuration.wake_stream != path:
                 subscription.unlinked += 1
                 self._without_room.add(subscription)
@@ -198,6 +203,8 @@ class Membership:
                 continue  # of a removed stream, which the pattern matches again first
             if link.stream_id != state.stream_id:
                 link.start_cursor(state)
+            elif link.position > state.tail:  # the log has lost what was acknowledged
+                link.position = state.tail
             link.subscription.note(link)
 
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
@@ -228,6 +235,11 @@ class Membership:
             _, oldest = subscription.removed.popitem(last=False)
             self._detach(oldest)
             self._forget(oldest)
+
+
+def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -> bool:
+    has_room = path in subscription.links or len(subscription.links) < most_streams
+    return subscription.configuration.wake_stream != path and has_room
 
 
 def _is_linked(subscription: DurableSubscription, path: str) -> bool:

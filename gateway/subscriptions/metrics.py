@@ -56,7 +56,25 @@ REFUSED = counter(
     "Subscriptions, links and streams of wakes that were refused or left out by a limit.",
     *("route", "limit"),
 )
-DECLARED = (SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED)
+OWNER = gauge(
+    "headgate_subscription_owner",
+    "1 if this gateway delivers the subscriptions of a log that several share, else 0.",
+    "route",
+)
+TAKE_OVERS = counter(
+    "headgate_subscription_take_overs_total",
+    "Times that this gateway has taken over the subscriptions of a shared log.",
+    "route",
+)
+RELAYED = counter(
+    "headgate_subscription_relayed_requests_total",
+    "Requests that this gateway has sent on to the one that delivers, or received from others.",
+    *("route", "way"),
+)
+DECLARED = (
+    *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED),
+    *(OWNER, TAKE_OVERS, RELAYED),
+)
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
     *("replayed", "retried", "tested"),

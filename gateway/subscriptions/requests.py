@@ -5,8 +5,8 @@ Each method carries out one request, and raises SubscriptionRefused or HeadgateE
 
 from __future__ import annotations
 
-import asyncio
 import secrets
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import BadRequest, DestinationRefused
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.streams.contract import Position
 
+# Pending streams that are looked at before a claim or an ack, as others may have removed them.
+MOST_REFRESHED = 100
 LONGEST_WORKER = 256  # characters of a worker's name, which others are told
 
 
@@ -162,6 +164,7 @@ class SubscriptionRequests:
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
         engine = self._engine
+        await engine.refresh(names)
         for name in names:
             is_known = name in subscription.links
             if not is_known and len(subscription.links) >= engine.membership.most_streams:
@@ -265,7 +268,7 @@ class SubscriptionRequests:
         """Have the keys ready. Raises LogUnavailable."""
         now = self._engine.clock()
         if not self._engine.keys.is_ready(now):
-            await asyncio.to_thread(self._engine.keys.prepare, now)
+            await self._engine.keys.prepare(now)
 
     # Work
 
@@ -277,6 +280,9 @@ class SubscriptionRequests:
             raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
         await self.prepare_keys()
         engine = self._engine
+        await engine.refresh(list(islice(subscription.pending, MOST_REFRESHED)))
+        if not subscription.pending:
+            await engine.settle()
         wake = engine.wakes.claim(subscription, worker)
         taken = bodies.snapshot(subscription)
         engine.wakes.counts["partial"] += taken.is_partial
@@ -308,6 +314,8 @@ class SubscriptionRequests:
         if not engine.streams.is_listed:
             for name in names_beyond(subscription, request.acks):
                 await engine.streams.refresh(name)
+        names = [name for name, _ in request.acks]
+        await engine.refresh([*names, *islice(subscription.pending, MOST_REFRESHED)])
         wake = engine.wakes.check(subscription, generation, request)
         if action == "release":
             engine.wakes.release(subscription)

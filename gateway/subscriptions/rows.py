@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
 
-_CURSOR, _DELIVERY, _SUBSCRIPTION = "cursor", "delivery", "subscription"
+_CURSOR, _DELIVERY, _SUBSCRIPTION = _KINDS = "cursor", "delivery", "subscription"
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
@@ -143,6 +143,8 @@ class SubscriptionRows:
     async def _write_dirty(self) -> None:
         """Write what is marked now; what is marked meanwhile is left to the next write."""
         names = list(self._dirty)
+        if not names:
+            await self._documents.write({})  # whoever waits sends something: is it still ours?
         for start in range(0, len(names), AT_ONCE):
             chosen = [name for name in names[start : start + AT_ONCE] if name in self._dirty]
             part = {name: self._dirty.pop(name) for name in chosen}
@@ -162,6 +164,8 @@ class SubscriptionRows:
             after = page[-1][0]
             for name, body in page:
                 kind, subscription_id, path = _parts(name)
+                if kind not in _KINDS:
+                    continue  # such as the keys
                 try:
                     _read(found.setdefault(subscription_id, LoadedSubscription()), kind, path, body)
                 except msgspec.DecodeError as error:

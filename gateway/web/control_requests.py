@@ -1,4 +1,4 @@
-"""Handle requests to control paths: subscriptions, the keys of their webhooks, and MCP."""
+"""Handle requests to control paths: subscriptions, and the keys of their webhooks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import msgspec
 
 from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
-from gateway.mcp_events.route_events import RouteEvents
 from gateway.protocol import cache_headers, responses
-from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.runtime.answer import RouteAnswer
-from gateway.stepped import in_task
+from gateway.protocol.http.paths import RESERVED
 from gateway.subscriptions.configuration import (
     HOST_PREFIX,
     LONGEST_ID,
@@ -23,12 +19,10 @@ from gateway.subscriptions.configuration import (
     names_in,
     parse_configuration,
 )
-from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.owners import SubscriptionOwner, needs_of
 from gateway.subscriptions.requests import SubscriptionRequests
 from gateway.web.admission import RoutedTarget, admit_control
-from gateway.web.mcp_requests import answer_mcp
 from gateway.web.requests import request_body
 
 if TYPE_CHECKING:
@@ -36,15 +30,16 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.subscription import DurableSubscription
     from gateway.web.requests.request import Request
 
-_KEYS = f"{RESERVED}/jwks.json"
+KEYS = f"{RESERVED}/jwks.json"
 _SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
-_ACTIONS = frozenset({"", "streams", "callback", "claim", "ack", "release"})
+_WAKE_ACTIONS = frozenset({"callback", "ack", "release"})
+_ACTIONS = _WAKE_ACTIONS | {"", "streams", "claim"}
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n"
 _KEY_FIELDS = (
     f"{responses.SECURITY}Cache-Control: public, max-age=300\r\n"
@@ -52,33 +47,12 @@ _KEY_FIELDS = (
 )
 
 
-class SubscriptionHandlers:
-    """The operations below `__ds` on routes to logs, which `operate` starts."""
-
-    def __init__(self, shared: Context) -> None:
-        self._shared = shared
-
-    def operate(
-        self, request: Request, target: str, route: HostedRoute, name: str
-    ) -> Coroutine[Any, Any, RouteAnswer]:
-        """Return a coroutine of the response."""
-        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        if name == MCP:
-            assert isinstance(route.events, RouteEvents), "a route with this path has them"
-            return answer_mcp(request, place, route.events, self._shared)
-        engine = route.subscriptions
-        assert isinstance(engine, RouteSubscriptions), "a route with control paths has them"
-        control = ControlRequest(request, place, engine, self._shared)
-        return _answered(control, name)
-
-
-async def _answered(control: ControlRequest, name: str) -> RouteAnswer:
-    await in_task()
+async def with_refusals(response: Coroutine[Any, Any, Response]) -> Response:
+    """Return a response, or that of the refusal."""
     try:
-        response = await control.response(name)
+        return await response
     except SubscriptionRefused as refusal:
-        response = _json(refusal.status, refusal.document)
-    return RouteAnswer(response, cache_status.BYPASS)
+        return _json(refusal.status, refusal.document)
 
 
 class ControlRequest:
@@ -95,30 +69,20 @@ class ControlRequest:
 
     async def response(self, name: str) -> Response:
         """Return the response. Raises SubscriptionRefused, HeadgateError."""
-        if name == _KEYS:
-            self._check_method("GET")
-            return responses.Response(
-                200, _KEY_FIELDS, msgspec.json.encode(await self._requests.jwks())
-            )
-        subscription_id, action, path = _parts(name)
         method = self._request.method
+        check_control(name, method)
+        if name == KEYS:
+            return keys_response(await self._requests.jwks())
+        subscription_id, action, path = _parts(name)
         if path is not None:
-            self._check_method("DELETE")
             return await self._unlink(subscription_id, path)
         if not action:
-            self._check_method("GET", "PUT", "DELETE")
             return await self._whole(subscription_id, method)
-        self._check_method("POST")
         if action == "streams":
             return await self._link(subscription_id)
         if action == "claim":
             return await self._claim(subscription_id)
         return await self._acknowledge(subscription_id, action)
-
-    def _check_method(self, *allowed: str) -> None:
-        if self._request.method not in allowed:
-            names = ", ".join(allowed)
-            raise MethodNotAllowed(f"this takes {names}", names)
 
     async def _whole(self, subscription_id: str, method: str) -> Response:
         if method == "PUT":
@@ -196,6 +160,20 @@ class ControlRequest:
         return await request_body.whole(self._request, self._shared)
 
 
+def check_control(name: str, method: str) -> None:
+    """Raise StreamNotFound for a path that is none, MethodNotAllowed for a wrong method."""
+    allowed: tuple[str, ...] = ("GET",)
+    if name != KEYS:
+        _, action, path = _parts(name)
+        if path is not None:
+            allowed = ("DELETE",)
+        else:
+            allowed = ("POST",) if action else ("GET", "PUT", "DELETE")
+    if method not in allowed:
+        names = ", ".join(allowed)
+        raise MethodNotAllowed(f"this takes {names}", names)
+
+
 def _parts(name: str) -> tuple[str, str, str | None]:
     """Return id, action and path of a link in a control path. Raises StreamNotFound."""
     segment, _, rest = name.removeprefix(_SUBSCRIPTIONS).partition("/")
@@ -213,6 +191,16 @@ def _parts(name: str) -> tuple[str, str, str | None]:
 
 def _json(status: int, document: dict[str, object]) -> Response:
     return responses.Response(status, _FIELDS, msgspec.json.encode(document))
+
+
+def keys_response(jwks: dict[str, Any]) -> Response:
+    """Return the response with the public keys."""
+    return responses.Response(200, _KEY_FIELDS, msgspec.json.encode(jwks))
+
+
+def needs_wake_token(name: str) -> bool:
+    """Return whether requests to a control path have the token of a wake instead of another."""
+    return name != KEYS and _parts(name)[1] in _WAKE_ACTIONS
 
 
 def _no_content() -> Response:

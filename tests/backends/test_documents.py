@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import apsw
 import pytest
 
 from gateway.backends.memory import MemoryLog
+from gateway.backends.shared_contract import NOBODY, OwnershipLost
 from gateway.backends.sqlite.backups.copying import back_up, restore
 from gateway.backends.sqlite.backups.source import SourceFile
 from gateway.backends.sqlite.backups.verification import FileVerification
 from gateway.backends.sqlite.log import SqliteLog
 from tests.backends.abilities import needed
 from tests.backends.contract import created
+from tests.backends.redis_logs import connected
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.backends.contract import Documents, Log
+    from gateway.backends.redis.names import RedisNames
+    from tests.support.redis_servers import RedisServer
 
 
-@pytest.fixture(params=["memory", "file"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+@pytest.fixture(params=["memory", "file", "redis"])
+async def log(
+    request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer, names: RedisNames
+) -> AsyncIterator[Log]:
+    if request.param == "redis":
+        async with connected(f"{server.url}?prefix={names.prefix}") as shared:
+            yield shared
+        return
     one: Log = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log")
     await one.open()
     yield one
@@ -45,6 +57,7 @@ async def test_documents_are_stored_replaced_and_removed_together(log: Log) -> N
     assert await everything(documents) == {}
     await documents.write({"b": b"1", "a/x": b"\x00\xff", "c": b""})
     assert await everything(documents) == {"a/x": b"\x00\xff", "b": b"1", "c": b""}
+    assert [await documents.read_one(name) for name in ("b", "c", "d")] == [b"1", b"", None]
     await documents.write({"b": b"2", "c": None, "nothing": None, "d": b"4"})
     assert await everything(documents) == {"a/x": b"\x00\xff", "b": b"2", "d": b"4"}
 
@@ -55,7 +68,52 @@ async def test_documents_are_no_streams(log: Log) -> None:
     listed = await needed(log.listing).page("", "", 10)
     assert [state.path for state in listed.states] == ["s"]
     assert (await log.load("t")).place.state is None
-    assert needed(log.counts).numbers()["streams"] <= 1
+    assert needed(log.counts).numbers().get("streams", 1) <= 1
+
+
+async def test_only_the_owner_writes_documents_and_each_owner_has_a_later_number(
+    server: RedisServer, names: RedisNames
+) -> None:
+    url = f"{server.url}?prefix={names.prefix}"
+    async with connected(url) as log, connected(url) as other:
+        ownership = log.sharing.ownership
+        assert await ownership.look() == (NOBODY, False)
+        first = await ownership.acquire(NOBODY, "one")
+        assert first == (1, "one")
+        assert await other.sharing.ownership.acquire(NOBODY, "two") is None
+        await ownership.owned(first).write({"a": b"1"})
+        assert await other.sharing.ownership.look() == (first, True)
+        second = await other.sharing.ownership.acquire(first, "two")
+        assert second == (2, "two")
+        for changes in ({"a": b"2"}, {"a": None}, {}):
+            with pytest.raises(OwnershipLost):
+                await ownership.owned(first).write(changes)
+        await other.sharing.ownership.owned(second).write({"b": b"2"})
+        assert await everything(log.documents) == {"a": b"1", "b": b"2"}
+        await ownership.resign(first)
+        assert (await ownership.look())[0] == second
+        await other.sharing.ownership.resign(second)
+        assert (await ownership.look())[0] == (2, "")
+        with pytest.raises(OwnershipLost):
+            await other.sharing.ownership.owned(second).write({"b": b"3"})
+
+
+async def test_a_parcel_has_one_taker_and_a_message_tells_whether_it_was_heard(
+    server: RedisServer, names: RedisNames
+) -> None:
+    url = f"{server.url}?prefix={names.prefix}"
+    heard: list[bytes | None] = []
+    async with connected(url) as log, connected(url) as other:
+        mailboxes = other.sharing.mailboxes
+        assert not await mailboxes.send("a", b"nobody")
+        log.sharing.mailboxes.open("a", heard.append)
+        await until(lambda: heard == [None])
+        assert await mailboxes.send_parcel("a", "key", b"content", b"come")
+        await until(lambda: heard == [None, b"come"])
+        taken = await asyncio.gather(*(mailboxes.claim_parcel("a", "key") for _ in range(2)))
+        assert sorted(taken, key=str) == [None, b"content"]
+        log.sharing.mailboxes.close("a")
+        assert server.command("KEYS", f"{names.prefix}:*mailbox*") == []
 
 
 async def test_documents_of_a_file_survive_a_restart_and_are_in_backups(tmp_path: Path) -> None:

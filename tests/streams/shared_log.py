@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
+    from gateway.backends.shared_contract import Mailboxes, Ownership
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
 
@@ -58,10 +59,14 @@ class SharedLog(GatedLog, Sharing):
 
     repeats_wait = False
     heartbeats: Heartbeats = Silence()
+    # Of subscriptions, which these logs have not.
+    ownership: Ownership = None  # type: ignore[assignment]
+    mailboxes: Mailboxes = None  # type: ignore[assignment]
 
     def __init__(self, beside: SharedLog | None = None) -> None:
         super().__init__()
         self.sharing: Sharing = self
+        self.documents = None  # type: ignore[assignment] # subscriptions need a real one
         self.server: Server = Server() if beside is None else beside.server
         store = self.server.log
         self._states, self._records = store._states, store._records
@@ -122,6 +127,12 @@ class SharedLog(GatedLog, Sharing):
         return LoadedStream(
             PathState(state, self._retired.get(path), self.server.history), producers
         )
+
+    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
+        return {path: self._states.get(path) for path in paths}
+
+    async def list_left_out(self) -> None:
+        return
 
     async def is_current(self, state: StreamState) -> bool:
         self.confirmed += 1

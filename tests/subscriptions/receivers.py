@@ -12,6 +12,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from tests.support.waiting import until
 from tests.web.serving import Serving, get, post, put, request, serving
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
     Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+# Makers of the log of a gateway that is given none: the last, or else one in memory.
+LOGS: list[Callable[[], Log]] = []
 
 
 class Receiver:
@@ -79,8 +84,18 @@ class Subscribed:
         """`route` is that of the subscriptions, by default the one to the gateway's own log."""
         self.gateway = gateway
         route = route or gateway.route
-        assert isinstance(route.subscriptions, RouteSubscriptions)
-        self.prefix, self.engine = route.prefix, route.subscriptions
+        self.prefix = route.prefix
+        subscriptions = route.subscriptions
+        assert isinstance(subscriptions, RouteSubscriptions | SharedSubscriptions)
+        self.subscriptions = subscriptions
+
+    @property
+    def engine(self) -> RouteSubscriptions:
+        """The subscriptions, which this gateway delivers."""
+        if isinstance(self.subscriptions, RouteSubscriptions):
+            return self.subscriptions
+        assert self.subscriptions.engine is not None, "another gateway delivers"
+        return self.subscriptions.engine
 
     async def ask(
         self, method: str, path: str, document: object = None, token: str | None = None
@@ -114,14 +129,12 @@ class Subscribed:
     async def create(self, name: str, *lines: str, body: bytes = b"") -> Answer:
         """Create a JSON stream."""
         target = f"{self.prefix}/{name}"
-        return await self.gateway.ask(
-            put(target, *lines, body=body, content_type="application/json")
-        )
+        return await self._written(put(target, *lines, body=body, content_type="application/json"))
 
     async def append(self, name: str, body: bytes = b'{"n":1}', *lines: str) -> Answer:
         """Append to a JSON stream."""
         target = f"{self.prefix}/{name}"
-        return await self.gateway.ask(post(target, body, *lines, content_type="application/json"))
+        return await self._written(post(target, body, *lines, content_type="application/json"))
 
     async def read(self, name: str) -> Any:
         """Return the messages of a JSON stream."""
@@ -129,7 +142,15 @@ class Subscribed:
 
     async def delete(self, name: str) -> int:
         """Delete a stream."""
-        return (await self.gateway.ask(request("DELETE", f"{self.prefix}/{name}"))).status
+        return (await self._written(request("DELETE", f"{self.prefix}/{name}"))).status
+
+    async def _written(self, data: bytes) -> Answer:
+        """Return the answer to a write, once the subscriptions of a shared log know of it."""
+        answer = await self.gateway.ask(data)
+        if isinstance(self.subscriptions, SharedSubscriptions):
+            changed = self.subscriptions.changed
+            await until(lambda: changed.are_settled)
+        return answer
 
     async def callback(
         self, wake: dict[str, Any], *acks: tuple[str, str], done: bool = True
@@ -150,8 +171,14 @@ class Subscribed:
         return {one["path"]: one["acked_offset"] for one in told["streams"]}
 
     async def quiet(self) -> None:
-        """Wait until no delivery waits or runs."""
-        await until(lambda: not (self.engine.deliveries.running or self.engine.deliveries.waiting))
+        """Wait until what has changed was looked at, and no delivery waits or runs."""
+        await until(self._is_quiet)
+
+    def _is_quiet(self) -> bool:
+        shared = self.subscriptions
+        if isinstance(shared, SharedSubscriptions) and not shared.changed.are_settled:
+            return False
+        return not (self.engine.deliveries.running or self.engine.deliveries.waiting)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and act on the deadlines that are over then."""
@@ -161,14 +188,15 @@ class Subscribed:
 
 @contextlib.asynccontextmanager
 async def subscribed(log: Log | None = None, **options: Any) -> AsyncIterator[Subscribed]:
-    """A gateway with subscriptions, which ends with the block."""
+    """A gateway with subscriptions, which ends with the block; the log is of the kind in force."""
+    log = LOGS[-1]() if log is None and LOGS else log
     async with serving(log, **options) as gateway:
         made = Subscribed(gateway)
-        await made.engine.open()
+        await made.subscriptions.open()
         try:
             yield made
         finally:
-            await made.engine.close()
+            await made.subscriptions.close()
             await asyncio.sleep(0)
 
 

@@ -178,7 +178,7 @@ async def test_an_id_may_have_encoded_characters_and_its_callbacks_lead_to_it() 
 
 async def test_a_log_that_stores_no_documents_offers_no_subscriptions() -> None:
     log = MemoryLog()
-    log.documents = None  # type: ignore[assignment] # as in Redis
+    log.documents = None  # type: ignore[assignment] # of a log without that ability
     async with serving(log) as gateway:
         for method in ("GET", "PUT", "POST", "DELETE"):
             target = f"{PREFIX}/__ds/subscriptions/s"

@@ -12,7 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.backends.memory import MemoryDocuments
+from gateway.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
 from gateway.subscriptions.sending.signing import KeyRing
+from tests.backends.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.web.serving import PREFIX, request
 
@@ -158,8 +161,8 @@ async def _sent(
 
 
 async def _known(gateway: Subscribed, token: str, other: str) -> Known:
-    keys = KeyRing(None)
-    keys.prepare(0.0)
+    keys = KeyRing(DocumentKeys(MemoryDocuments()))
+    await keys.prepare(0.0)
     elsewhere = keys.token(gateway.engine.by_id["s"], gateway.gateway.clock())
     return Known(token, other, elsewhere, gateway.engine.keys.jwks()["keys"][0]["x"])
 
@@ -297,7 +300,8 @@ async def test_a_token_of_one_subscription_does_not_work_at_the_path_of_another(
 async def test_a_token_is_not_valid_once_the_secret_is_another() -> None:
     async with subscribed() as gateway:
         claimed, known = await _pulled(gateway)
-        gateway.engine.keys._content = None  # as after a removal of the key file
+        await needed(gateway.gateway.log.documents).write({DOCUMENT: None})
+        gateway.engine.keys._content = None  # as after a start without it
         line = f"Authorization: Bearer {known.token}"
         status, told = await _sent(gateway, "s/ack", claimed, line)
         assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")

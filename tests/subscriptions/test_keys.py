@@ -12,13 +12,8 @@ from cryptography.exceptions import InvalidSignature
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.sending.signing import (
-    AHEAD_S,
-    BEHIND_S,
-    FILE,
-    ROTATE_S,
-    KeyRing,
-)
+from gateway.subscriptions.sending.key_stores import FILE, FileKeys
+from gateway.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.web.serving import PREFIX, get
 
@@ -26,33 +21,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_keys_are_the_same_after_a_restart_and_only_the_server_reads_them(tmp_path: Path) -> None:
-    first, second = KeyRing(tmp_path), KeyRing(tmp_path)
-    first.prepare(1000.0)
-    second.prepare(2000.0)
+async def test_keys_are_the_same_after_a_restart_and_only_the_server_reads_them(
+    tmp_path: Path,
+) -> None:
+    first, second = KeyRing(FileKeys(tmp_path)), KeyRing(FileKeys(tmp_path))
+    await first.prepare(1000.0)
+    await second.prepare(2000.0)
     assert first.jwks() == second.jwks()
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
 
 
-def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_matter(
+async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_matter(
     tmp_path: Path,
 ) -> None:
-    ring = KeyRing(tmp_path)
-    ring.prepare(0.0)
+    ring = KeyRing(FileKeys(tmp_path))
+    await ring.prepare(0.0)
     (old,) = [key["kid"] for key in ring.jwks()["keys"]]
     assert ring.is_ready(ROTATE_S - 1)
     assert not ring.is_ready(ROTATE_S)
-    ring.prepare(ROTATE_S)
+    await ring.prepare(ROTATE_S)
     kids = [key["kid"] for key in ring.jwks()["keys"]]
     assert len(kids) == 2
     assert ring.key_id(ROTATE_S + AHEAD_S - 1) == old
     assert ring.key_id(ROTATE_S + AHEAD_S) == kids[1] != old
     for now, published in [(BEHIND_S, 2), (BEHIND_S + 1, 1)]:
-        ring.prepare(ROTATE_S + AHEAD_S + now)
+        await ring.prepare(ROTATE_S + AHEAD_S + now)
         assert len(ring.jwks()["keys"]) == published
     # After a long stop the former key still signs until the new one is known.
-    late = KeyRing(tmp_path)
-    late.prepare(10 * ROTATE_S)
+    late = KeyRing(FileKeys(tmp_path))
+    await late.prepare(10 * ROTATE_S)
     assert late.key_id(10 * ROTATE_S) == kids[1]
     assert len(late.jwks()["keys"]) == 2
 
@@ -60,16 +57,16 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_
 async def test_the_first_subscriptions_of_all_may_come_at_once(tmp_path: Path) -> None:
     async with subscribed(SqliteLog(tmp_path)) as gateway, receiver() as at:
         await asyncio.gather(*(gateway.webhook(f"s{it}", at, pattern="*") for it in range(20)))
-        stored = KeyRing(tmp_path)
-        stored.prepare(gateway.gateway.clock())
+        stored = KeyRing(FileKeys(tmp_path))
+        await stored.prepare(gateway.gateway.clock())
         assert stored.jwks() == gateway.engine.keys.jwks()
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"no json"])
-def test_a_key_file_that_cannot_be_read_is_left_as_it_is(text: bytes, tmp_path: Path) -> None:
+async def test_a_key_file_that_cannot_be_read_is_left_as_it_is(text: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(text)
     with pytest.raises(LogUnavailable, match=FILE):
-        KeyRing(tmp_path).prepare(0.0)
+        await KeyRing(FileKeys(tmp_path)).prepare(0.0)
     assert (tmp_path / FILE).read_bytes() == text
 
 

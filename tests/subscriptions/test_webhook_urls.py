@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from gateway.backends.memory import MemoryDocuments
 from gateway.errors import DestinationRefused
 from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
+from gateway.subscriptions.sending.key_stores import DocumentKeys
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import DeliveryFailed, WebhookClient, WebhookHosts
 from tests.protocol.urls_inside import ADDRESSES, URLS
@@ -131,8 +133,8 @@ class Names:
 @contextlib.asynccontextmanager
 async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
     """A client that looks names up so, and may call this machine."""
-    keys = KeyRing(None)
-    keys.prepare(0.0)
+    keys = KeyRing(DocumentKeys(MemoryDocuments()))
+    await keys.prepare(0.0)
     client = WebhookClient(keys, loopback=True, look_up=names.look_up)
     try:
         yield client

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.commands import found_instead
-from gateway.backends.redis.servers.call import RedisCall
+from gateway.backends.redis.servers.call import AT_RISK, RedisCall
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from gateway.backends.redis.servers.pipeline import Answer
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.protocol.streams.state import Change
-
-AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 
 
 class RedisCommits:

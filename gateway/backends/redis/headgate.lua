@@ -268,6 +268,56 @@ local function probe(_, argv)
   return current_history()
 end
 
+-- Documents are three keys of one hash slot, always given in this order:
+--   1 bodies     hash: each document by its name
+--   2 names      sorted set of the names, all with one score, so that they sort as text
+--   3 owner      string: "NUMBER NAME" of the gateway that may write; without a name after it resigned
+
+-- KEYS   those of the documents
+-- ARGV    1 owner      what must stand in the third key, '' for whatever does
+--         2 set        how many words: name and body of each document that is stored
+--         ... removed  the names of documents
+-- Returns 1, or 0 if another owner stands.
+local function write_documents(keys, argv)
+  local bodies, names, owner = unpack(keys)
+  if argv[1] ~= '' and redis.call('GET', owner) ~= argv[1] then
+    return 0
+  end
+  local rest = 3 + argv[2]
+  for i = 3, rest - 1, 2 do
+    redis.call('ZADD', names, '0', argv[i])
+    redis.call('HSET', bodies, argv[i], argv[i + 1])
+  end
+  for i = rest, #argv do
+    redis.call('ZREM', names, argv[i])
+    redis.call('HDEL', bodies, argv[i])
+  end
+  return 1
+end
+
+-- KEYS   the owner of the documents
+-- ARGV    1 expected   what stands, '' for nothing
+--         2 owner      what is to stand
+-- Returns 1, or 0 if something else stands.
+local function own_documents(keys, argv)
+  local stands = redis.call('GET', keys[1]) or ''
+  if stands ~= argv[2] then -- else this call is sent again
+    if stands ~= argv[1] then
+      return 0
+    end
+    redis.call('SET', keys[1], argv[2])
+  end
+  return 1
+end
+
+-- KEYS   a parcel
+-- Returns what is in it, or nil; it is gone then.
+local function claim_parcel(keys)
+  local found = redis.call('GET', keys[1])
+  redis.call('UNLINK', keys[1])
+  return found
+end
+
 -- What frees memory, or takes none, goes on when there is none left.
 local CALM = {'allow-oom'}
 
@@ -281,3 +331,8 @@ redis.register_function{function_name = 'headgate_purge_@VERSION@', callback = p
 redis.register_function{
   function_name = 'headgate_confirm_@VERSION@', callback = confirm, flags = CALM}
 redis.register_function{function_name = 'headgate_state_@VERSION@', callback = state, flags = CALM}
+redis.register_function('headgate_write_documents_@VERSION@', write_documents)
+redis.register_function{
+  function_name = 'headgate_own_documents_@VERSION@', callback = own_documents, flags = CALM}
+redis.register_function{
+  function_name = 'headgate_claim_parcel_@VERSION@', callback = claim_parcel, flags = CALM}

@@ -23,7 +23,8 @@ from gateway.backends.redis.servers.losses import LossWatch
 from gateway.backends.redis.servers.primaries import Primaries
 from gateway.backends.redis.servers.server_status import ServerStatusWatch
 from gateway.backends.redis.servers.topology import Topology
-from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
+from gateway.backends.redis.shared.documents import RedisDocuments
+from gateway.backends.redis.sharing import PublishedChanges, RedisSharing, SharedPaths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,6 @@ class RedisLog(Log):
     batch_bytes = 256 * 1024  # one entry is read whole, even for its last record
 
     def __init__(self, settings: RedisSettings, topology: Topology | None = None) -> None:
-        self._settings = settings
         self._topology = topology or Topology(settings)
         self._names = RedisNames(settings.origin.prefix)
         self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
@@ -56,7 +56,8 @@ class RedisLog(Log):
             self._changes.notifications,
             self._on_history_change,
         )
-        self._execute = RedisRequests(self.primaries).execute
+        requests = RedisRequests(self.primaries)
+        self._execute = requests.execute
         self._deadlines = DeadlineIndex(self._commands, self._execute)
         self._records = RecordReader(self._commands, self._topology, self._execute)
         self._search = PathSearch(self._commands, self.primaries.all, self._execute)
@@ -74,11 +75,15 @@ class RedisLog(Log):
         )
         self.sharing: RedisSharing = RedisSharing(
             self._commands,
-            self._execute,
+            requests,
             self.primaries,
             self._changes,
             self._deadlines,
-            repeats_wait=settings.wait_replicas > 0,
+            SharedPaths(self.listing, self._search),
+            settings.wait_replicas,
+        )
+        self.documents: RedisDocuments = RedisDocuments(
+            self._names, requests, settings.wait_replicas
         )
         self.counts: RedisCounts = RedisCounts(
             self._commits,
@@ -90,7 +95,7 @@ class RedisLog(Log):
 
     @override
     def __repr__(self) -> str:
-        return f"RedisLog({self._settings.origin})"
+        return f"RedisLog({self._topology})"
 
     @override
     async def open(self) -> None:

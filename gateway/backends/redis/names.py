@@ -73,6 +73,23 @@ class RedisNames(NamedTuple):
         return f"{self.prefix}:writing[{writer}]"
 
     @property
+    def documents(self) -> tuple[str, str, str]:
+        """The keys of the documents, in the order of the functions' arguments.
+
+        They share a slot. No stream's key begins like them.
+        """
+        bodies = f"{self.prefix}:documents{{{self.prefix}}}"
+        return bodies, f"{bodies}:names", f"{bodies}:owner"
+
+    def mailbox(self, name: str) -> str:
+        """Return the channel on which messages to a gateway are published."""
+        return f"{self.prefix}:mailbox{{{name}}}"
+
+    def parcel(self, name: str, key: str) -> str:
+        """Return the key of a parcel, in the slot of its mailbox."""
+        return f"{self.mailbox(name)}:{key}"
+
+    @property
     def deadlines(self) -> str:
         """The sorted set of paths by the time at which something is to be done about them."""
         return f"{self.prefix}:deadlines"

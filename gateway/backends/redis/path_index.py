@@ -11,6 +11,7 @@ with it is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,16 @@ class PathIndex(Listing):
             elif reply is not None:
                 self.changed(path, stands=False)
         return ListingPage(states, shown[-1] if len(paths) > limit else None)
+
+    async def states(self, paths: Sequence[str]) -> dict[str, StreamState | None]:
+        """Return the states of streams, None where there is none; some servers may not reply."""
+        replies = await self._each(paths, self._commands.state)
+        found: dict[str, StreamState | None] = {}
+        for path, reply in zip(paths, replies, strict=True):
+            with contextlib.suppress(RecordDamaged):
+                if reply is not None:
+                    found[path] = state_in(reply)
+        return found
 
     @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
@@ -10,19 +10,24 @@ from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
+from gateway.backends.redis.shared.documents import RedisOwnership
+from gateway.backends.redis.shared.mailboxes import RedisMailboxes
 from gateway.backends.redis.shared_metrics import SharedMetrics
 from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.commands import Commands
-    from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.names import RedisNames
+    from gateway.backends.redis.path_index import PathIndex
+    from gateway.backends.redis.path_search import PathSearch
+    from gateway.backends.redis.servers.call import RedisRequests
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.topology import Topology
+    from gateway.backends.shared_contract import OnMail
     from gateway.protocol.streams.state import StreamState
 
 
@@ -33,6 +38,7 @@ class PublishedChanges:
         self._topology = topology
         self._names = names
         self.listener: LogListener | None = None
+        self.mailboxes: dict[bytes, OnMail] = {}  # by channel
         self.notifications = Notifications(topology, names.removals_channel, self._on_message)
 
     def on_history_change(self) -> None:
@@ -45,6 +51,10 @@ class PublishedChanges:
 
     def _on_message(self, channel: bytes, message: bytes | None) -> None:
         """Notify the listener of a message; None says that some may have been missed."""
+        on_mail = self.mailboxes.get(channel)
+        if on_mail is not None:
+            on_mail(message)
+            return
         if self.listener is None:
             return
         is_removal = channel == self._names.removals_channel.encode()
@@ -65,28 +75,38 @@ class PublishedChanges:
                 self.listener.on_change(change)
 
 
+class SharedPaths(NamedTuple):
+    """The list of the paths of one log's streams, and the search for those that are not on it."""
+
+    listing: PathIndex
+    search: PathSearch
+
+
 class RedisSharing(Sharing):
     """The ability of a log in Redis to be written by other gateways too."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a log that gateways share
         self,
         commands: Commands,
-        execute: Callable[..., Awaitable[list[Reply]]],
+        requests: RedisRequests,
         primaries: Primaries,
         changes: PublishedChanges,
         deadlines: DeadlineIndex,
-        *,
-        repeats_wait: bool,
+        paths: SharedPaths,
+        wait_replicas: int,
     ) -> None:
-        """`execute` sends calls to the server of a key, and returns their replies."""
         self._commands = commands
-        self._execute = execute
+        self._execute = execute = requests.execute
+        self._paths = paths
         self._primaries = primaries
         self._changes = changes
         self._deadlines = deadlines
         self._metrics = SharedMetrics(commands.names, execute)
-        self._repeats_wait = repeats_wait
+        self._repeats_wait = wait_replicas > 0
         self.heartbeats: RedisHeartbeats = RedisHeartbeats(commands.names, execute)
+        self.ownership: RedisOwnership = RedisOwnership(commands.names, requests, wait_replicas)
+        self.mailboxes: RedisMailboxes = RedisMailboxes(commands, requests, changes.notifications)
+        changes.mailboxes = self.mailboxes.by_channel
 
     @property
     @override
@@ -122,6 +142,14 @@ class RedisSharing(Sharing):
         """
         time = await self._deadlines.time()
         return ClockReading(min(now.wall, time), min(now.steady, time))
+
+    @override
+    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
+        return await self._paths.listing.states(paths)
+
+    @override
+    async def list_left_out(self) -> None:
+        await self._paths.search.search()
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

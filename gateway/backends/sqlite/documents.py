@@ -27,5 +27,10 @@ class FileDocuments(Documents):
         return await self._thread.run(lambda writer: writer.documents.read(after, limit))
 
     @override
+    async def read_one(self, name: str) -> bytes | None:
+        return await self._thread.run(lambda writer: writer.documents.read_one(name))
+
+    @override
     async def write(self, changes: Mapping[str, bytes | None]) -> None:
-        await self._thread.run(lambda writer: writer.documents.write(changes))
+        if changes:
+            await self._thread.run(lambda writer: writer.documents.write(changes))

@@ -48,7 +48,11 @@ class OriginSubscriptions(RouteSubscriptions):
         clock: Callable[[], float],
         guard: Callable[[], Guard | None],
     ) -> None:
-        """`log` is only used for its documents. Raises StartError if it has none."""
+        """`log` is only used for its documents. Raises StartError if it has none of its own."""
+        if log.sharing is not None:
+            raise StartError(
+                f"subscriptions of {prefix}: other gateways may write to this log, too"
+            )
         if log.documents is None:
             raise StartError(f"subscriptions of {prefix}: this kind of log does not store them")
         self.origin_streams = OriginStreams(requests)

@@ -1,7 +1,7 @@
 """The gateways that write answers in one folder of a log, and the end of what stopped ones left.
 
 Each gateway of a shared log stores how often it has beaten, every BEAT_S, and reads the others'
-counts at the same time (`shared.beats`). The others end the answers that a stopped gateway has
+counts at the same time (`backends.beats`). The others end the answers that a stopped gateway has
 noted. A gateway that has only stood still is refused by the log once its answers are ended
 (`shared.claims`). In the log of one process, that process writes all answers.
 """
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.backends.beats import BEAT_S, OtherGateways, OwnHeartbeats
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged
 from gateway.models import record
-from gateway.models.shared.beats import BEAT_S, OtherGateways, OwnHeartbeats
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -174,7 +174,7 @@ class Deliveries:
             raise DeliveryFailed("mcp_events is off")
         now = self._clock()
         if not self._keys.is_ready(now):
-            await asyncio.to_thread(self._keys.prepare, now)
+            await self._keys.prepare(now)
         await self.events.send(subscription)
         if subscription.delivery.wake is wake and subscription.phase == "active":
             self._wakes.counts["delivered"] += 1
@@ -188,7 +188,7 @@ class Deliveries:
             raise DeliveryFailed("webhooks need public_url, which is not set")
         now = self._clock()
         if not self._keys.is_ready(now):
-            await asyncio.to_thread(self._keys.prepare, now)
+            await self._keys.prepare(now)
         return _WebhookTarget(url, callback_url, now)
 
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:

@@ -6,29 +6,25 @@ generation and its time. Neither key is readable through any interface.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.access import small_files
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.errors import SubscriptionRefused
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+    from gateway.subscriptions.sending.key_stores import KeyStore
     from gateway.subscriptions.subscription import DurableSubscription
 
-FILE = "headgate.subscriptions.key"
 ROTATE_S = 30 * 86_400.0  # how long a key signs
 # A new key is published for so long before it signs: caches store the keys for 300 s.
 AHEAD_S = 900.0
@@ -48,7 +44,7 @@ class SigningKey(msgspec.Struct, frozen=True):
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """The content of a key file: the secret of tokens, and the keys, the oldest first."""
+    """The stored keys: the secret of tokens, and the keys, the oldest first."""
 
     secret: bytes
     keys: tuple[SigningKey, ...]
@@ -63,24 +59,31 @@ class TokenScope(NamedTuple):
 
 
 class KeyRing:
-    """The keys of one route, in a file of the log's folder, or in memory for a log in memory."""
+    """The keys of one route, which its store has, too."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else folder / FILE
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
         self._content: KeyFile | None = None
-        self._preparing = threading.Lock()
+        self._preparing = asyncio.Lock()
 
-    def prepare(self, now: float) -> None:
-        """Read or make the keys, and rotate them if it is time. Raises LogUnavailable.
-
-        It reads and writes a file, so it is called on a thread, perhaps on several at once.
-        """
-        with self._preparing:
-            content = self._content or self._read()
+    async def prepare(self, now: float) -> None:
+        """Read or make the keys, and rotate them if it is time. Raises LogUnavailable."""
+        async with self._preparing:
+            content = self._content
+            if content is None:
+                content = await self._stored() or KeyFile(secrets.token_bytes(32), ())
             renewed = _rotated(content, now)
             if renewed is not content:
-                self._write(renewed)
+                await self._store.write(msgspec.json.encode(renewed))
             self._content = renewed
+
+    async def reload(self) -> bool:
+        """Read the keys, and never make any; return whether there are some.
+
+        Raises LogUnavailable.
+        """
+        self._content = await self._stored()
+        return self._content is not None
 
     def is_ready(self, now: float) -> bool:
         """Return whether the keys can be used without `prepare`."""
@@ -164,36 +167,13 @@ class KeyRing:
         assert self._content is not None, "prepared"
         return hmac.digest(self._content.secret, encoded.encode(), hashlib.sha256)
 
-    def _read(self) -> KeyFile:
-        if self._file is None:
-            return _made()
+    async def _stored(self) -> KeyFile | None:
+        stored = await self._store.read()
         try:
-            descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "rb") as file:
-                return msgspec.json.decode(file.read(), type=KeyFile)
-        except FileNotFoundError:
-            return _made()
-        except (OSError, msgspec.DecodeError) as error:
-            raise LogUnavailable(f"the keys in {FILE} cannot be read: {error}") from None
-
-    def _write(self, content: KeyFile) -> None:
-        """Write the file under another name first, so that a crash leaves the old or the new."""
-        if self._file is None:
-            return
-        from gateway.backends.sqlite.data_folder import sync_folder  # which has the folder open
-
-        draft = self._file.with_name(f"{FILE}.new")
-        try:
-            draft.unlink(missing_ok=True)
-            small_files.create(draft, msgspec.json.encode(content))
-            draft.rename(self._file)
-            sync_folder(self._file.parent)
-        except OSError as error:
-            raise LogUnavailable(f"the keys in {FILE} cannot be written: {error}") from None
-
-
-def _made() -> KeyFile:
-    return KeyFile(secrets.token_bytes(32), ())
+            return None if stored is None else msgspec.json.decode(stored, type=KeyFile)
+        except msgspec.DecodeError as error:
+            reason = f"the keys in {self._store.name} cannot be read: {error}"
+            raise LogUnavailable(reason) from None
 
 
 def _rotated(content: KeyFile, now: float) -> KeyFile:

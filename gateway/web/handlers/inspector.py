@@ -12,6 +12,7 @@ from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.operators.answers import answer as answer_subscriptions
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspected.readers import ReaderQuestion
 from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
@@ -122,7 +123,11 @@ class Inspector:
 
     def _subscriptions(self) -> dict[str, RouteSubscriptions]:
         found = ((route.prefix, route.subscriptions) for route in self._routes)
-        return {prefix: it for prefix, it in found if isinstance(it, RouteSubscriptions)}
+        owned = (
+            (prefix, it.engine if isinstance(it, SharedSubscriptions) else it)
+            for prefix, it in found
+        )
+        return {prefix: it for prefix, it in owned if isinstance(it, RouteSubscriptions)}
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

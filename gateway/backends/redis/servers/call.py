@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
 RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
 MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
+AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
@@ -190,6 +191,24 @@ class RedisRequests:
         done = partial(_settle, replied)
         RedisCall(self._primaries, key, calls, done, commits=commits, expected=expected).go()
         return await replied
+
+    async def commit(self, key: str, call: Packed, wait_replicas: int) -> Reply:
+        """Return the reply to a write, once so many replicas have it. Raises LogUnavailable."""
+        replied: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def done(answer: Answer | LogUnavailable) -> None:
+            if replied.done():
+                return
+            if isinstance(answer, LogUnavailable):
+                replied.set_exception(answer)
+            else:
+                replied.set_result(answer)
+
+        RedisCall(self._primaries, key, [call], done, commits=True).go()
+        replies, replicas = await replied
+        if wait_replicas and not (isinstance(replicas, int) and replicas >= wait_replicas):
+            raise LogUnavailable(AT_RISK)
+        return replies[-1]
 
 
 def _settle(replied: asyncio.Future[list[Reply]], answer: Answer | LogUnavailable) -> None:

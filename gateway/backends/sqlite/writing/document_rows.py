@@ -51,6 +51,20 @@ class DocumentRows:
                     log.error("log.document_damaged", document=name)
         return found
 
+    def read_one(self, name: str) -> bytes | None:
+        """Return a document; None if there is none, or a damaged one, which is logged."""
+        rows: list[Any] = []
+        if self._has_table:
+            rows = self._connection.execute(
+                "select crc, body from documents where name=?", (name,)
+            ).fetchall()
+        for crc, body in rows:
+            if crc == checksum(name, body):
+                found: bytes = body
+                return found
+            log.error("log.document_damaged", document=name)
+        return None
+
     def write(self, changes: Mapping[str, bytes | None]) -> None:
         """Store documents, or remove those that are None, in one transaction."""
         connection = self._connection

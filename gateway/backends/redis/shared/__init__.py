@@ -1,0 +1,1 @@
+"""Documents and mailboxes of the gateways that share a log in Redis."""

@@ -1,0 +1,52 @@
+"""The subscriptions of a route to a log, made from the settings: alone, or shared by gateways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
+from gateway.subscriptions.shared.owned import OwnedSubscriptions
+from gateway.subscriptions.shared.streams import SharedStreams
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.subscriptions.streams.hosted_streams import HostedStreams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.access.contract import Guard
+    from gateway.backends.contract import Documents
+    from gateway.runtime.route import SubscriptionsLike
+    from gateway.settings import Settings
+    from gateway.streams.appender import Appender
+    from gateway.streams.stream_table import StreamTable
+
+
+class RouteLike(Protocol):
+    """A route to a log."""
+
+    prefix: str
+    table: StreamTable
+    appender: Appender
+    clock: Callable[[], float]
+
+
+def make_subscriptions(
+    settings: Settings, route: RouteLike, documents: Documents, guard: Callable[[], Guard | None]
+) -> RouteSubscriptions | SharedSubscriptions:
+    """Make the subscriptions of a route; `guard` returns its present guard."""
+    rules, clock, prefix = SubscriptionRules.of(settings), route.clock, route.prefix
+    if (sharing := route.table.log.sharing) is None:
+        streams = HostedStreams(route.table, route.appender)
+        return RouteSubscriptions(prefix, streams, documents, rules, clock, guard)
+    shared = SharedStreams(route.table, route.appender, sharing)
+
+    def make(owned: Documents) -> OwnedSubscriptions:
+        return OwnedSubscriptions(prefix, shared, owned, rules, clock, guard)
+
+    return SharedSubscriptions(prefix, shared, documents, sharing, make)
+
+
+def renew_subscriptions(subscriptions: SubscriptionsLike | None, settings: Settings) -> None:
+    """Have subscriptions follow new settings."""
+    if isinstance(subscriptions, RouteSubscriptions | SharedSubscriptions):
+        subscriptions.renew(SubscriptionRules.of(settings))

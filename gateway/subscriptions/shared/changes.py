@@ -1,0 +1,200 @@
+"""The streams that the gateways of a log change: each names its own, and the owner looks at them.
+
+What is named is looked at in the log, so it does not matter in which order it comes, or how often.
+A gateway that is killed may have named less than it has changed, and messages may be lost with a
+connection: so all streams are compared in the background, at once when either was noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import LogUnavailable
+from gateway.subscriptions.shared import mail
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from gateway.backends.contract import Sharing
+    from gateway.protocol.streams.state import Change
+    from gateway.subscriptions.shared.owned import OwnedSubscriptions
+
+AT_ONCE = 500  # streams that are named in a message, or looked at together
+MOST_NAMED = 100_000  # streams that wait to be named: beyond it, all are compared
+RETRY_S = 0.1  # while nobody hears, or the log cannot be reached
+COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
+
+
+class OwnerView(Protocol):
+    """The owner of the subscriptions, as this gateway sees it."""
+
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if this gateway is the owner, and has opened them."""
+
+    @property
+    def other_owner(self) -> str:
+        """The name of another gateway that is the owner, or ""."""
+
+
+class ReportedChanges(Background):
+    """The streams that changed, until they were named to the owner, or looked at by it."""
+
+    def __init__(self, sharing: Sharing, view: OwnerView) -> None:
+        self.is_active = False  # there are subscriptions
+        self._sharing = sharing
+        self._view = view
+        self._paths: dict[str, bool] = {}  # True for a stream that was created
+        self._compare = False
+        self._wakened = asyncio.Event()
+
+    @property
+    def are_settled(self) -> bool:
+        """True if nothing waits."""
+        return not self._paths and not self._wakened.is_set()
+
+    def on_commit(self, change: Change) -> None:
+        """Take a change that this gateway has committed, or may have."""
+        if self.is_active:
+            self.note(change.state.path, change.expected is None)
+
+    def note(self, path: str, is_new: bool) -> None:
+        """Take a stream that has changed."""
+        if len(self._paths) >= MOST_NAMED:
+            self._paths.clear()
+            self._compare = True
+        self._paths[path] = is_new or self._paths.get(path, False)
+        self._wakened.set()
+
+    def add(self, changed: mail.ChangeReport) -> None:
+        """Take the streams that another gateway has named."""
+        for path, is_new in changed.paths.items():
+            self.note(path, is_new)
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            await self._wakened.wait()
+            try:
+                is_done = await self._work()
+            except LogUnavailable:
+                is_done = False
+            except Exception:  # noqa: BLE001 - the task must outlive any error
+                log.exception("subscription.changes_not_named")
+                is_done = False
+            if not is_done:
+                await asyncio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Name what waits, as far as the log can be reached at once."""
+        while self._paths and self._view.engine is None:
+            try:
+                if not await self._work():
+                    return
+            except LogUnavailable:
+                return
+
+    async def _work(self) -> bool:
+        """Name some streams, or look at them; return whether that was possible."""
+        if self._compare and not await self._ask_to_compare():
+            return False
+        names = list(self._paths)[:AT_ONCE]
+        if not names:
+            self._wakened.clear()
+            return True
+        batch = {name: self._paths.pop(name) for name in names}
+        done: set[str] = set()
+        try:
+            done = await self._pass_on(batch)
+        finally:
+            for path, is_new in batch.items():
+                if path not in done:
+                    self._paths[path] = is_new or self._paths.get(path, False)
+        return len(done) == len(batch)
+
+    async def _pass_on(self, batch: dict[str, bool]) -> set[str]:
+        """Return the paths that were looked at here, or named to the owner."""
+        engine = self._view.engine
+        if engine is None:
+            message = mail.ChangeReport(batch)
+            return set(batch) if await self._send(message) else set()
+        chosen = [path for path in batch if engine.concerns(path)]
+        states = await self._sharing.states(chosen) if chosen else {}
+        if self._view.engine is not engine:
+            return set()
+        for path, state in states.items():
+            engine.apply(path, state, is_new=batch[path])
+        return (batch.keys() - set(chosen)) | states.keys()
+
+    async def _ask_to_compare(self) -> bool:
+        if self._view.engine is None and not await self._send(mail.ComparisonRequest()):
+            return False
+        self._compare = self._view.engine is not None and self._compare
+        return True
+
+    async def _send(self, message: mail.Mail) -> bool:
+        owner = self._view.other_owner
+        return bool(owner) and await self._sharing.mailboxes.send(owner, mail.encode(message))
+
+
+class TailComparisons(Background):
+    """TailComparisons of all streams with what the owner knows of them."""
+
+    def __init__(self, sharing: Sharing, view: OwnerView, changed: ReportedChanges) -> None:
+        self.number = 0
+        self._sharing = sharing
+        self._view = view
+        self._changed = changed
+        self._reason = asyncio.Event()
+        self._searches = False
+        self._later: asyncio.TimerHandle | None = None
+
+    def schedule(self, after_s: float = 0.0, *, searches: bool = False) -> None:
+        """Compare soon; with `searches`, find streams first that no list has."""
+        self._searches = self._searches or searches
+        if not after_s:
+            self._reason.set()
+            return
+        if self._later is not None:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(after_s, self._reason.set)
+
+    @override
+    async def stop(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        await super().stop()
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(COMPARE_S):
+                    await self._reason.wait()
+            except TimeoutError:
+                pass
+            self._reason.clear()
+            try:
+                await self._compare()
+            except LogUnavailable:
+                self._reason.set()
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # noqa: BLE001 - the task must outlive any error
+                log.exception("subscription.streams_not_compared")
+
+    async def _compare(self) -> None:
+        engine = self._view.engine
+        if engine is None or not engine.by_id:
+            return
+        if self._searches:
+            self._searches = False
+            try:
+                await self._sharing.list_left_out()
+            except BaseException:
+                self._searches = True
+                raise
+        await engine.compare(self._changed.note)
+        self.number += 1

@@ -1,0 +1,100 @@
+"""The subscriptions of a shared log on the gateway that owns them: opened, and closed in time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import LogUnavailable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.contract import Documents, Sharing
+    from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.shared.lease import SubscriptionsLease
+    from gateway.subscriptions.shared.owned import OwnedSubscriptions
+
+
+class OwnedLoader:
+    """The loader of the subscriptions under a lease: each lease begins with what the log has."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        lease: SubscriptionsLease,
+        make: Callable[[Documents], OwnedSubscriptions],
+        on_opened: Callable[[], None],
+    ) -> None:
+        """`make` makes the subscriptions with the documents that their owner may write."""
+        self.engine: OwnedSubscriptions | None = None  # open, and ours
+        self._sharing = sharing
+        self._lease = lease
+        self._make = make
+        self._on_opened = on_opened
+        self._rules: SubscriptionRules | None = None  # where they have changed since the start
+        self._opening: asyncio.Task[None] | None = None
+        self._number = 0  # of the lease under which the engine was opened
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self._rules = rules
+        if self.engine is not None:
+            self.engine.renew(rules)
+
+    def outdate(self) -> None:
+        """Have the subscriptions loaded anew: the log may have lost what it acknowledged."""
+        self._number = 0
+
+    async def follow(self) -> None:
+        """Open or close the subscriptions, as the lease stands."""
+        if not self._lease.is_ours:
+            await self._close()
+        elif self._number != self._lease.owner.number and self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def close(self) -> None:
+        """End deliveries, and write what is marked."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._close()
+
+    async def _open(self) -> None:
+        """Open the subscriptions; after a failure, the next look tries again."""
+        owner = self._lease.owner
+        try:
+            await self._close()
+            engine = self._make(self._sharing.ownership.owned(owner))
+            if self._rules is not None:
+                engine.renew(self._rules)
+            if not await _is_open(engine):
+                return
+            if self._lease.owner != owner:  # others have taken over meanwhile
+                await engine.close()
+                return
+            self.engine, self._number = engine, owner.number
+        finally:
+            self._opening = None
+        self._on_opened()
+
+    async def _close(self) -> None:
+        engine, self.engine = self.engine, None
+        self._number = 0
+        if engine is not None:
+            await engine.close()
+
+
+async def _is_open(engine: OwnedSubscriptions) -> bool:
+    """Open subscriptions, and return whether that was possible."""
+    try:
+        await engine.open()
+    except BaseException as error:
+        await engine.close()
+        if not isinstance(error, Exception):
+            raise
+        if not isinstance(error, LogUnavailable):
+            log.exception("subscription.not_opened", route=engine.prefix)
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""The streams of a log that several gateways share, for the one that has the subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.contract import listing_of
+from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE, HostedStreams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.backends.contract import Sharing
+    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.streams.appender import Appender
+    from gateway.streams.stream_table import StreamTable
+
+# Of the time of a slow list, that it leaves to others: one that takes a second of work lasts ten.
+PAUSE = 9.0
+LEAST_PAUSE_S = 0.002
+
+
+class SharedStreams(HostedStreams):
+    """The streams of a shared log: what any gateway changes is named (`shared.changes`)."""
+
+    def __init__(self, table: StreamTable, appender: Appender, sharing: Sharing) -> None:
+        super().__init__(table, appender)
+        self.table = table
+        self.sharing = sharing
+        self.on_observe: Callable[[], None] | None = None
+
+    @override
+    def observe(self, on_change: Callable[[Change], None] | None) -> None:
+        """Have the gateways name what they change; what concerns nobody is not looked at."""
+        if on_change is not None and self.on_observe is not None:
+            self.on_observe()
+
+    async def states_slowly(self) -> AsyncIterator[StreamState]:
+        """Yield all streams in a tenth of the time."""
+        listing, after = listing_of(self.table.log), ""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            page = await listing.page("", after, STREAMS_AT_ONCE)
+            for state in page.states:
+                yield state
+            if page.after is None:
+                return
+            after = page.after
+            await asyncio.sleep(max(LEAST_PAUSE_S, PAUSE * (loop.time() - began)))

@@ -1,0 +1,240 @@
+"""The subscriptions of a route to a shared log: one gateway at a time has them, by a lease.
+
+Each gateway names the streams that it changes, and hands requests on to the owner. A take-over is a
+start: the new owner loads the documents, and compares all tails with all cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.beats import BEAT_S
+from gateway.background import Background
+from gateway.errors import LogUnavailable
+from gateway.subscriptions import metrics
+from gateway.subscriptions.sending.key_stores import DocumentKeys
+from gateway.subscriptions.sending.signing import KeyRing
+from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.changes import ReportedChanges, TailComparisons
+from gateway.subscriptions.shared.lease import SubscriptionsLease
+from gateway.subscriptions.shared.loader import OwnedLoader
+from gateway.subscriptions.shared.relay import PATIENCE_S, RequestRelay
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.backends.contract import Documents, Sharing
+    from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.subscriptions.shared.streams import SharedStreams
+
+# Until all gateways report what they change, and to this one: from their next look on.
+REPORTED_S = 2 * BEAT_S
+FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
+FIRST_LOOK_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
+
+
+class SharedSubscriptions(Background):
+    """The subscriptions of one route as one of the gateways has them, or hands requests on."""
+
+    def __init__(
+        self,
+        prefix: str,
+        streams: SharedStreams,
+        documents: Documents,
+        sharing: Sharing,
+        make: Callable[[Documents], OwnedSubscriptions],
+    ) -> None:
+        """`make` makes the subscriptions of the owner, with the documents that it may write."""
+        self.prefix = prefix
+        self.lease = SubscriptionsLease(sharing)
+        self.relay = RequestRelay(sharing, self.lease)
+        self.changed = ReportedChanges(sharing, self)
+        self.comparisons = TailComparisons(sharing, self, self.changed)
+        self._loader = OwnedLoader(sharing, self.lease, make, self._on_opened)
+        self.keys = KeyRing(DocumentKeys(documents))
+        self._table = streams.table
+        self._mailboxes = sharing.mailboxes
+        self._looked = asyncio.Event()  # replaced by each look
+        self._hurry = asyncio.Event()
+        self._reports_until = 0.0  # loop time: changes are reported although there are no documents
+        self._sending: asyncio.Task[None] | None = None
+        streams.on_observe = self._on_first_subscription
+
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if this gateway is the owner and has opened them."""
+        return self._loader.engine
+
+    @property
+    def other_owner(self) -> str:
+        """The name of another gateway that is the owner, or ""."""
+        return "" if self.lease.is_ours else self.lease.owner.name
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self._loader.renew(rules)
+
+    # As a part of the route
+
+    async def open(self) -> None:
+        """Look for the owner, and deliver if there is none; the log may be reached later."""
+        self._mailboxes.open(self.lease.name, self._on_mail)
+        self._table.commits.observer = self.changed.on_commit
+        self._table.elsewhere.history_observers.append(self._on_history_change)
+        for task in (self, self.changed, self.comparisons):
+            task.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                while self.engine is None and not self.other_owner:
+                    await self._looked.wait()
+
+    async def close(self) -> None:
+        """End deliveries, and let another gateway take over at once."""
+        self._table.commits.observer = None
+        self._table.elsewhere.history_observers.remove(self._on_history_change)
+        for task in (self, self.comparisons, self.changed):
+            await task.stop()
+        await self.relay.close()
+        await self.changed.flush()
+        await self._loader.close()
+        was_ours = self.lease.is_ours
+        await self.lease.resign()
+        if was_ours:
+            await self._send_all(mail.LookRequest())
+        self._mailboxes.close(self.lease.name)
+
+    def stuck(self) -> str | None:
+        """Return how many subscriptions have failed for over a day, as the owner knows."""
+        return None if self.engine is None else self.engine.stuck()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics; those of the subscriptions are the owner's."""
+        if self.engine is not None:
+            yield from self.engine.samples()
+        yield Sample(metrics.OWNER, (self.prefix,), float(self.engine is not None))
+        yield Sample(metrics.TAKE_OVERS, (self.prefix,), self.lease.take_overs)
+        for way in ("sent", "received"):
+            yield Sample(metrics.RELAYED, (self.prefix, way), self.relay.counts[way])
+
+    # Requests
+
+    async def owned(self) -> OwnedSubscriptions | None:
+        """Return the subscriptions, if this gateway is certainly the owner."""
+        if self.engine is not None and not self.lease.is_certain:
+            with contextlib.suppress(LogUnavailable):
+                await self._look()  # it was paused: others may have taken over
+        return self.engine if self.lease.is_certain else None
+
+    async def hand_on(self, handed: mail.HandedOnRequest) -> mail.HandedOnResponse:
+        """Return the owner's response; NOT_CARRIED_OUT once this gateway is the owner.
+
+        Waits for a take-over. Raises LogUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while loop.time() < deadline:
+            if await self.owned() is not None:
+                return mail.NOT_CARRIED_OUT
+            if self.other_owner:
+                back = await self.relay.hand_on(self.other_owner, handed, deadline)
+                if back.status:
+                    return back
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._looked.wait()
+        raise LogUnavailable("no gateway has taken over the subscriptions yet")
+
+    # The lease
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except LogUnavailable:
+                self.lease.excuse()
+            except Exception:  # noqa: BLE001 - the task must outlive any error
+                log.exception("subscription.lease_not_seen", route=self.prefix)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._hurry.wait()
+            self._hurry.clear()
+
+    async def _look(self) -> None:
+        stopped = await self.lease.look()
+        await self._loader.follow()
+        self._set_active()
+        if self.lease.is_ours:
+            for other in stopped:
+                await self.lease.forget(other)
+                self.comparisons.schedule(searches=True)
+        self._notify()
+
+    def _on_opened(self) -> None:
+        """Compare once more when all gateways report to this one."""
+        self.comparisons.schedule(REPORTED_S)
+        self._set_active()
+        self._notify()
+
+    def _notify(self) -> None:
+        """Let those go on that wait for a look."""
+        looked, self._looked = self._looked, asyncio.Event()
+        looked.set()
+
+    def _on_history_change(self) -> None:
+        """Begin anew with what the log has, which may have lost what it acknowledged."""
+        self._loader.outdate()
+        self._hurry.set()
+
+    # Reports of changes
+
+    def _on_first_subscription(self) -> None:
+        """Have all gateways report what they change from now on."""
+        if not self.changed.is_active:
+            self._report_changes()
+            self.comparisons.schedule(REPORTED_S)
+            sending = self._send_all(mail.ReportRequest())
+            self._sending = asyncio.get_running_loop().create_task(sending)
+
+    def _report_changes(self) -> None:
+        """Report changes, also before the log has the documents of the first subscription."""
+        self._reports_until = asyncio.get_running_loop().time() + FIRST_REPORTS_S
+        self._set_active()
+
+    def _set_active(self) -> None:
+        has_some = self.engine is not None and bool(self.engine.by_id)
+        is_early = asyncio.get_running_loop().time() < self._reports_until
+        self.changed.is_active = has_some or is_early or self.lease.has_documents
+
+    # Mail
+
+    def _on_mail(self, message: bytes | None) -> None:
+        if message is None:
+            self.relay.on_missed()
+            self.comparisons.schedule()
+            return
+        found = mail.decode(message)
+        match found:
+            case mail.ChangeReport():
+                self.changed.add(found)
+            case mail.ComparisonRequest():
+                self.comparisons.schedule()
+            case mail.ReportRequest():
+                self._report_changes()
+            case mail.LookRequest():
+                self._hurry.set()
+            case _:
+                self.relay.on_mail(found)
+
+    async def _send_all(self, message: mail.Mail) -> None:
+        """Send a message to the other gateways, as far as they can be reached."""
+        with contextlib.suppress(LogUnavailable):
+            for other in self.lease.others:
+                await self._mailboxes.send(other, mail.encode(message))

@@ -1,0 +1,138 @@
+"""Handle control paths: here, or by the gateway that has the subscriptions of a shared log."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from multidict import CIMultiDict
+from typing_extensions import override
+
+from gateway.errors import HeadgateError
+from gateway.mcp_events.route_events import RouteEvents
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import MCP
+from gateway.protocol.http.target import split
+from gateway.protocol.responses import Response
+from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import Exchange
+from gateway.runtime.request_fields import RequestFields
+from gateway.stepped import in_task
+from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.telemetry import traffic as counted
+from gateway.web import control_requests
+from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.control_requests import ControlRequest, with_refusals
+from gateway.web.mcp_requests import answer_mcp
+from gateway.web.requests import request_body
+from gateway.web.requests.request import ClientConnection, Request
+from gateway.web.requests.request_block import KnownRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from gateway.hosted.route import HostedRoute
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import StreamRoute
+
+
+class SubscriptionHandlers:
+    """The operations below `__ds` on routes to logs, which `operate` starts."""
+
+    def __init__(self, shared: Context) -> None:
+        self._shared = shared
+
+    def operate(
+        self, request: Request, target: str, route: HostedRoute, name: str
+    ) -> Coroutine[Any, Any, RouteAnswer]:
+        """Return a coroutine of the response."""
+        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
+        if name == MCP:
+            assert isinstance(route.events, RouteEvents), "a route with this path has them"
+            return answer_mcp(request, place, route.events, self._shared)
+        subscriptions = route.subscriptions
+        if isinstance(subscriptions, SharedSubscriptions):
+            return _answered(self._response(request, place, subscriptions))
+        assert isinstance(subscriptions, RouteSubscriptions), "a route with control paths has them"
+        control = ControlRequest(request, place, subscriptions, self._shared)
+        return _answered(control.response(name))
+
+    async def _response(
+        self, request: Request, place: RoutedTarget, subscriptions: SharedSubscriptions
+    ) -> Response:
+        """Return the response of the gateway that delivers. Raises HeadgateError."""
+        name = place.name
+        control_requests.check_control(name, request.method)
+        is_elsewhere = subscriptions.engine is None
+        if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
+            return control_requests.keys_response(subscriptions.keys.jwks())
+        engine = await subscriptions.owned()
+        if engine is None:
+            back = await subscriptions.hand_on(await self._handed_on(request, place))
+            if back.status:
+                return Response(back.status, back.fields, back.body)
+            engine = subscriptions.engine
+            assert engine is not None, "this gateway has taken over"
+        return await ControlRequest(request, place, engine, self._shared).response(name)
+
+    async def _handed_on(self, request: Request, place: RoutedTarget) -> mail.HandedOnRequest:
+        """Return a request as the other gateway gets it, which judges it by its own guard.
+
+        A body is read only for a client that the guard here knows, or for the token of a wake.
+        """
+        name = place.name
+        if name != control_requests.KEYS and not control_requests.needs_wake_token(name):
+            await admit_control(request, place, (), self._shared.clock)
+        body = request.whole = await request_body.whole(request, self._shared)
+        headers = [(str(name), value) for name, value in request.headers.items()]
+        query = split(place.target)[1]
+        return mail.HandedOnRequest(request.method, name, query, headers, body)
+
+    # For other gateways
+
+    def serve_others(self, routes: Iterable[StreamRoute]) -> None:
+        """Carry out what other gateways hand on to the routes to logs that they share."""
+        for route in routes:
+            subscriptions = route.subscriptions
+            if isinstance(subscriptions, SharedSubscriptions):
+                subscriptions.relay.carry_out = partial(self._carry_out, route, subscriptions)
+
+    async def _carry_out(
+        self, route: StreamRoute, subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest
+    ) -> mail.HandedOnResponse:
+        """Return the response to a request that another gateway has handed on."""
+        engine = await subscriptions.owned()
+        if engine is None:
+            return mail.NOT_CARRIED_OUT
+        path = f"{route.prefix}/{handed.name}"
+        target = f"{path}?{handed.query}" if handed.query else path
+        headers = CIMultiDict(handed.headers)
+        message = KnownRequest(handed.method, target, headers, RequestFields(headers))
+        request = Request(message, handed.body, _ClientElsewhere())
+        new_id = self._shared.lines.new_request_id
+        request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
+        control = ControlRequest(
+            request, RoutedTarget(target, path, route, handed.name), engine, self._shared
+        )
+        try:
+            response = await with_refusals(control.response(handed.name))
+        except HeadgateError as error:
+            response = self._shared.problem(error)
+        return mail.HandedOnResponse(response.status, response.fields, response.body)
+
+
+class _ClientElsewhere(ClientConnection):
+    """The connection of a client to another gateway, which alone knows whether it is there."""
+
+    transport = None
+
+    @override
+    def cancel_without_client(self, request: Request) -> None:
+        """Do nothing: the response is sent back, and dropped there."""
+
+
+async def _answered(response: Coroutine[Any, Any, Response]) -> RouteAnswer:
+    await in_task()
+    return RouteAnswer(await with_refusals(response), cache_status.BYPASS)
