@@ -179,7 +179,7 @@ def hosted_route(
         hosted.subscriptions = make_subscriptions(
             settings, hosted, log.documents, lambda: hosted.access.guard
         )
-    set_events(hosted, route)
+    set_events(hosted, route, shared)
     return hosted
 
 
@@ -222,7 +222,7 @@ def renew_route(
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)
-        renew_events(route, route_settings)
+        renew_events(route, route_settings, shared)
         renew_subscriptions(route.subscriptions, settings)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.route_events import RouteEvents
     from gateway.mcp_events.rpc import RpcCall
+    from gateway.mcp_events.streaming import EventStream
     from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
 
 EXTENSION = "io.modelcontextprotocol/events"
+STREAM = "events/stream"
 POLL_AFTER_MS = 5_000
 USUAL_EVENTS, MOST_EVENTS = 100, 1_000  # of one poll
 _SERVER_KEY = "io.modelcontextprotocol/serverInfo"
@@ -122,6 +124,12 @@ class EventRequests:
             "truncated": place.is_truncated or len(events) < len(page.events),
             "hasMore": page.has_more,
         }
+
+    def stream(self, call: RpcCall) -> EventStream:
+        """Return the stream of events that a request asks for. Raises RpcError."""
+        event, stream = self.chosen(call.params)
+        cursor, since = checked_cursor(call.params.get("cursor")), self.floor(call.params)
+        return self._route.stream(self._owner, call, event, self.single(stream), (cursor, since))
 
     async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
         webhooks = self._webhooks()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
+from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.access.operations import READ, Need
+from gateway.errors import LimitReached
 from gateway.mcp_events.event_types import read_paths
 from gateway.mcp_events.reading import EventReader
+from gateway.mcp_events.rpc import EXHAUSTED, RpcError
+from gateway.mcp_events.streaming import EventStream, EventStreamLimits
 from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
 from gateway.mcp_events.webhooks.sender import WebhookEvents
 from gateway.subscriptions.engine import RouteSubscriptions
@@ -17,14 +22,20 @@ if TYPE_CHECKING:
 
     from gateway.hosted.route import HostedRoute
     from gateway.mcp_events.event_types import EventType
+    from gateway.mcp_events.rpc import RpcCall
+    from gateway.runtime.limits import ServerLimits
     from gateway.subscriptions.owners import SubscriptionOwner
 
 
 class RouteEvents:
     """The events of one route."""
 
-    def __init__(self, route: HostedRoute, types: Mapping[str, EventType]) -> None:
+    def __init__(
+        self, route: HostedRoute, types: Mapping[str, EventType], limits: ServerLimits
+    ) -> None:
         self._route = route
+        self._limits = limits
+        self._streams: set[EventStream] = set()
         self.prefix = route.prefix
         self.clock = route.clock
         self.types = types
@@ -43,6 +54,9 @@ class RouteEvents:
         self.types = types
         if self._sender is not None:
             self._sender.types = types
+        for stream in self._streams:
+            if stream.event.name not in types:
+                stream.end()
 
     def close(self) -> None:
         """Send no more events to webhooks."""
@@ -53,6 +67,42 @@ class RouteEvents:
 
     def end_streams(self) -> None:
         """End the open streams of events: their clients come back elsewhere."""
+        for stream in self._streams:
+            stream.end()
+
+    def stream(
+        self,
+        owner: SubscriptionOwner,
+        call: RpcCall,
+        event: EventType,
+        name: str,
+        start: tuple[str | None, float],
+    ) -> EventStream:
+        """Return a stream of events, for which there is a place among the live readers.
+
+        `start` is its cursor, and the time before which events are left out. Raises RpcError.
+        """
+        try:
+            self._limits.reader_joins()
+        except LimitReached as refusal:
+            raise RpcError(EXHAUSTED, refusal.detail, limit="max_live_readers") from None
+
+        def release() -> None:
+            self._limits.release_reader()
+            self._streams.discard(stream)
+
+        settings = self._route.feeds.source.settings
+        limits = EventStreamLimits(
+            settings.heartbeat,
+            settings.sse_max_age,
+            inf if owner.principal is None else owner.principal.until,
+            partial(self.may_read, owner, event, name),
+            self.clock,
+            release,
+        )
+        stream = EventStream(call, event, name, *start, self.reader, limits)
+        self._streams.add(stream)
+        return stream
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""
@@ -62,4 +112,4 @@ class RouteEvents:
     def delivery(self, owner: SubscriptionOwner) -> list[str]:
         """Return the ways in which a client can get events; webhooks need a credential."""
         has_webhooks = self.webhooks is not None and owner.principal is not None
-        return ["webhook", "poll"] if has_webhooks else ["poll"]
+        return ["webhook", "push", "poll"] if has_webhooks else ["push", "poll"]

@@ -11,10 +11,11 @@ from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from gateway.hosted.route import HostedRoute
+    from gateway.runtime.context import Context
     from gateway.settings import Route as RouteSettings
 
 
-def set_events(route: HostedRoute, settings: RouteSettings) -> None:
+def set_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
     """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
     types = event_types(settings.mcp_events_file) if settings.mcp_events else None
     events = route.events
@@ -25,12 +26,12 @@ def set_events(route: HostedRoute, settings: RouteSettings) -> None:
     elif isinstance(events, RouteEvents):
         events.renew(types)
     else:
-        route.events = RouteEvents(route, types)
+        route.events = RouteEvents(route, types, shared.limits)
 
 
-def renew_events(route: HostedRoute, settings: RouteSettings) -> None:
+def renew_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
     """Let the events of a route follow new settings; a file that is malformed changes nothing."""
     try:
-        set_events(route, settings)
+        set_events(route, settings, shared)
     except StartError as refusal:
         log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)

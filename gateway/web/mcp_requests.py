@@ -11,14 +11,22 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.access.operations import READ, Need
-from gateway.errors import NO_STREAM, BadRequest, MethodNotAllowed, StreamNotFound, Unauthenticated
+from gateway.errors import (
+    NO_STREAM,
+    BadRequest,
+    MethodNotAllowed,
+    ServerStopping,
+    StreamNotFound,
+    Unauthenticated,
+)
 from gateway.mcp_events import rpc
-from gateway.mcp_events.requests import EventRequests
+from gateway.mcp_events.requests import STREAM, EventRequests
 from gateway.mcp_events.rpc import RpcCallError, RpcError
-from gateway.protocol import cache_headers, responses
+from gateway.mcp_events.streaming import EventStream
+from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.owners import SubscriptionOwner
 from gateway.web.admission import RoutedTarget, admit_control
@@ -32,6 +40,9 @@ if TYPE_CHECKING:
 
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
 _JSON_FIELDS = f"{_FIELDS}Content-Type: application/json\r\n"
+_STREAM_HEAD = (
+    http1.status_line(200) + responses.event_stream("text/plain", private=True).fields.encode()
+)
 ACCEPTED = RouteAnswer(responses.Response(202, _FIELDS), cache_status.BYPASS)
 
 
@@ -51,19 +62,32 @@ async def answer_mcp(
         messages, is_batch = rpc.body_of(body, version)
     except RpcError as error:
         return _answer(rpc.refusal(error), error.status(is_stateless=False))
-    answered = [await _response(request, one, EventRequests(events, owner)) for one in messages]
+    requests = EventRequests(events, owner)
+    answered = [await _response(request, one, requests, is_alone=not is_batch) for one in messages]
     found = [one for one in answered if one is not None]
     if not found:
         return ACCEPTED
     if is_batch:
         return _answer([document for document, _ in found], 200)
-    return _answer(*found[0])
+    document, status = found[0]
+    if isinstance(document, EventStream):
+        if shared.closing:
+            document.release()
+            raise ServerStopping("the server is stopping: connect again")
+        request.limit_grace(0.0)  # it ends when its client leaves
+        return RouteAnswer(
+            RelayedResponse(200, _STREAM_HEAD, document, None, True, True), cache_status.BYPASS
+        )
+    return _answer(document, status)
 
 
 async def _response(
-    request: Request, message: object, requests: EventRequests
-) -> tuple[dict[str, object], int] | None:
-    """Return the response to a message and its status; None where there is none."""
+    request: Request, message: object, requests: EventRequests, *, is_alone: bool
+) -> tuple[dict[str, object] | EventStream, int] | None:
+    """Return the response to a message and its status; None where there is none.
+
+    It is a stream of events only for a message that `is_alone` in its request.
+    """
     version, method = (
         request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
     )
@@ -76,6 +100,8 @@ async def _response(
     if call is None or call.id is None:
         return None
     try:
+        if call.method == STREAM and is_alone:
+            return requests.stream(call), 200
         return await requests.response(call), 200
     except RpcError as error:
         return call.error(error), error.status(is_stateless=call.is_stateless)

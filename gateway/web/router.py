@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
+from gateway.protocol.http.paths import MCP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,9 +38,15 @@ class Router:
                 return route, route.addressed(name) if control else route.checked(name)
         raise StreamNotFound(self._places())
 
+    def mcp_paths(self) -> list[str]:
+        """Return the paths at which hosts of MCP connect."""
+        return [f"{route.prefix}/{MCP}" for route in self._routes if route.events is not None]
+
     def _places(self) -> str:
         """Return where there is something, for a path where there is nothing."""
         places = f"streams are below {_folders(self.prefixes)}"
+        if mcp_paths := self.mcp_paths():
+            places = f"{places}; hosts of MCP connect at {' and '.join(mcp_paths)}"
         if not self.prefixes_passed_on:
             return places
         return f"{places}; requests are passed on below {_folders(self.prefixes_passed_on)}"

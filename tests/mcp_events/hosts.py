@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import mcp_types as types
 from mcp.client import Client
+from mcp.client.extension import ClientExtension, NotificationBinding
 from mcp.client.streamable_http import streamable_http_client
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.web.serving import PREFIX, post, put, request, serving
@@ -47,11 +49,46 @@ class AnyResult(types.Result):
     model_config = ConfigDict(extra="allow")
 
 
+class AnyNotification(BaseModel):
+    """The parameters of a notification."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class EventsExtension(ClientExtension):
+    """The extension as a host declares it, which notes what streams of events bring."""
+
+    identifier = "io.modelcontextprotocol/events"
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+
+    def notifications(self) -> list[NotificationBinding[Any]]:
+        """Return what takes each notification of a stream."""
+        kinds = ("active", "event", "heartbeat", "terminated", "error")
+        return [
+            NotificationBinding(
+                method=f"notifications/events/{kind}",
+                params_type=AnyNotification,
+                handler=partial(self._note, kind),
+            )
+            for kind in kinds
+        ]
+
+    async def _note(self, kind: str, params: AnyNotification) -> None:
+        self.notes.append((kind, params.model_dump(by_alias=True, mode="json")))
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the notifications of a kind so far."""
+        return [params for name, params in self.notes if name == kind]
+
+
 class Host:
     """A host of MCP."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, extension: EventsExtension) -> None:
         self.client = client
+        self.events = extension
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Return the result of a request; raises MCPError."""
@@ -73,8 +110,9 @@ async def host(gateway: Serving, mode: str = "legacy", token: str = "") -> Async
     url = f"http://127.0.0.1:{gateway.port}{PREFIX}/mcp"
     async with httpx2.AsyncClient(headers=headers, timeout=20.0) as http:
         transport = streamable_http_client(url, http_client=http)
-        async with Client(transport, mode=mode) as client:
-            yield Host(client)
+        extension = EventsExtension()
+        async with Client(transport, mode=mode, extensions=[extension]) as client:
+            yield Host(client, extension)
 
 
 @contextlib.asynccontextmanager
@@ -94,11 +132,11 @@ async def offering(
 
 @contextlib.asynccontextmanager
 async def guarded(
-    folder: Path, log: Log | None = None, own: dict[str, object] | None = None
+    folder: Path, log: Log | None = None, own: dict[str, object] | None = None, **options: Any
 ) -> AsyncIterator[Serving]:
     """A gateway with MCP Events that admits the tokens in GRANTS."""
     own = {"auth": ("tokens",), **(own or {})}
-    async with offering(log, own, tokens_file=tokens_file(folder)) as gateway:
+    async with offering(log, own, tokens_file=tokens_file(folder), **options) as gateway:
         yield gateway
 
 

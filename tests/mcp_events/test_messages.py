@@ -153,6 +153,20 @@ async def test_other_requests_to_the_path_are_refused() -> None:
         }
 
 
+async def test_the_front_page_and_the_404_of_another_path_name_the_place() -> None:
+    async with offering() as gateway:
+        page = json.loads((await gateway.ask(get("/"))).body)
+        assert page["mcp"] == [{"path": f"{PREFIX}/mcp"}]
+        shown = await gateway.ask(get("/", "Accept: text/html"))
+        assert f"<li><code>{PREFIX}/mcp</code></li>".encode() in shown.body
+        missed = await gateway.ask(post("/mcp", b"{}", content_type="application/json"))
+        assert missed.status == 404
+        assert f"hosts of MCP connect at {PREFIX}/mcp" in missed.json()["detail"]
+    async with serving() as gateway:
+        assert "mcp" not in json.loads((await gateway.ask(get("/"))).body)
+        assert b"MCP" not in (await gateway.ask(post("/mcp", b"{}"))).body
+
+
 async def test_without_the_setting_a_stream_may_have_the_name() -> None:
     async with serving() as gateway:
         await create(gateway, "mcp", b'{"n":1}')

@@ -28,7 +28,7 @@ async def test_a_host_connects_and_lists_the_event_type_of_all_streams(mode: str
         listed = await client.ask("events/list")
         (event,) = listed["events"]
         assert event["name"] == "stream.appended"
-        assert event["delivery"] == ["poll"]
+        assert event["delivery"] == ["push", "poll"]
         assert event["inputSchema"]["properties"].keys() == {"stream"}
         assert event["payloadSchema"]["required"] == ["stream", "offset"]
         assert (await client.client.list_tools()).tools == []

@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions.sending.key_stores import FILE
 from tests.mcp_events.hosts import (
+    EventsExtension,
     Host,
     append,
     create,
@@ -179,4 +180,4 @@ async def _subscribe(server: Headgate, params: dict[str, Any]) -> None:
     async with httpx2.AsyncClient(headers=headers) as http:
         transport = streamable_http_client(f"{server.streams}/mcp", http_client=http)
         async with Client(transport) as client:
-            await Host(client).ask("events/subscribe", **params)
+            await Host(client, EventsExtension()).ask("events/subscribe", **params)

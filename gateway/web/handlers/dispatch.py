@@ -279,7 +279,8 @@ class Handlers:
     def _front_page(self, request: Request) -> RouteAnswer:
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
-        places = Places(base_url, self._routes.prefixes, self._routes.prefixes_passed_on)
+        routes = self._routes
+        places = Places(base_url, routes.prefixes, routes.prefixes_passed_on, routes.mcp_paths())
         page = front_page(request.method, places, accept)
         return RouteAnswer(page, cache_status.BYPASS)
 

@@ -58,7 +58,7 @@ this one.</p>
 <ul>
 {routes}
 </ul>
-{passed_on}<h2>How to read one</h2>
+{passed_on}{mcp}<h2>How to read one</h2>
 <p>Write its name for <code>NAME</code>. All it has, and where to read on:</p>
 <pre><code>curl -i '{stream}?offset=-1'</code></pre>
 <p>The same, and what is appended from now on, as it comes:</p>
@@ -76,6 +76,12 @@ _PASSED_ON = """<h2>Where requests are passed on</h2>
 {routes}
 </ul>
 """
+_MCP = """<h2>Where hosts of MCP connect</h2>
+<p>Messages of streams are events there, by the extension Events.</p>
+<ul>
+{paths}
+</ul>
+"""
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Nothing is loaded, run, framed or sent anywhere; the empty icon saves a request for one.
 _POLICY = (
@@ -86,11 +92,15 @@ _FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\n"
 
 
 class Places(NamedTuple):
-    """The URL of a server, the prefixes of its streams, and those of requests for other servers."""
+    """The URL of a server, the prefixes of its streams, and those of requests for other servers.
+
+    `mcp` are the paths at which hosts of MCP connect.
+    """
 
     base_url: str
     prefixes: Sequence[str]
     passed_on: Sequence[str] = ()
+    mcp: Sequence[str] = ()
 
 
 def front_page(method: str, places: Places, accept: str) -> Response:
@@ -107,6 +117,7 @@ def front_page(method: str, places: Places, accept: str) -> Response:
         style=_STYLE,
         routes=_items(places.prefixes),
         passed_on=_PASSED_ON.format(routes=_items(places.passed_on)) if places.passed_on else "",
+        mcp=_MCP.format(paths=_items(places.mcp, "")) if places.mcp else "",
         stream=escape(f"{places.base_url or UNKNOWN_HOST}{places.prefixes[0]}/NAME"),
         protocol=PROTOCOL,
     )
@@ -142,8 +153,8 @@ def _weight(parameters: list[str]) -> float:
     return 1.0
 
 
-def _items(prefixes: Iterable[str]) -> str:
-    return "\n".join(f"<li><code>{escape(prefix)}/</code></li>" for prefix in prefixes)
+def _items(paths: Iterable[str], end: str = "/") -> str:
+    return "\n".join(f"<li><code>{escape(path)}{end}</code></li>" for path in paths)
 
 
 def _json(places: Places) -> bytes:
@@ -154,4 +165,6 @@ def _json(places: Places) -> bytes:
     }
     if places.passed_on:
         page["passed_on"] = [{"prefix": prefix} for prefix in places.passed_on]
+    if places.mcp:
+        page["mcp"] = [{"path": path} for path in places.mcp]
     return msgspec.json.encode(page) + b"\n"
