@@ -287,7 +287,8 @@ class EdgeRoute(StreamRoute):
         if self.subscriptions is not None:
             try:
                 await self.subscriptions.open()
-            except LogUnavailable as error:
+            except (LogUnavailable, StartError) as error:
+                await self.origin.close()
                 raise StartError(f"subscriptions of {self.prefix}: {error.detail}") from error
 
     @override

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.subscribed import origin_streams, stream_looks
+from gateway.errors import StartError
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file
 from tests.subscriptions.test_access import ask as ask_as
+from tests.subscriptions.test_restarts import FailingDocuments
 from tests.support.http1 import ask
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
@@ -260,3 +262,24 @@ async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped(
         await gateway.engine.rows.flush()
         loaded = await gateway.engine.rows.load()
         assert loaded["s"].cursors == {}
+
+
+async def test_a_first_write_is_not_passed_on_while_its_link_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        monkeypatch.setattr(gateway.engine.rows, "_documents", FailingDocuments())
+        assert (await gateway.create("e/a", body=b"[1]")).status == 503
+        assert (await gateway.around("GET", "e/a")).status == 404
+        tail = (await gateway.create("e/a", body=b"[1]")).get("Stream-Next-Offset")
+        assert ends_of(await at.wake()) == [("e/a", tail)]
+
+
+async def test_a_data_folder_that_cannot_be_opened_ends_the_start_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    async with serving() as server, before(server, f"file:{tmp_path}"):
+        with pytest.raises(StartError, match="subscriptions of /edge: "):
+            async with before(server, f"file:{tmp_path}"):
+                pass

@@ -15,7 +15,7 @@ from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginV
 from gateway.edge.subscribed.stream_looks import StreamLooks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.telemetry.logs import log
-from gateway.telemetry.rare_lines import RareLine
+from gateway.telemetry.rare_lines import OutageLine
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ class OriginStreams:
         self.looks = StreamLooks(lambda: self.linked, self._look)
         self._empty: dict[str, bool] = {}  # creations under way of linked streams, by name
         self._doubts: dict[str, float] = {}  # loop time of the first look that contradicted
-        self._failures = RareLine("subscription.look_failed")
+        self._looked = 0  # how many looks have had an answer
+        self._failures = OutageLine(
+            "subscription.look_failed", "subscription.looks_recovered", lambda: self._looked
+        )
         self.turns = Turns()
 
     # As the source of subscriptions
@@ -119,7 +122,9 @@ class OriginStreams:
         """Compare a stream with its origin; return False if that could not be reached."""
         known = self._known(name)
         try:
-            self._compare(name, known, await self._requests.end_of(name))
+            end = await self._requests.end_of(name)
+            self._looked += 1
+            self._compare(name, known, end)
         except (OriginUnreachable, LimitReached) as error:
             self._failures.note(stream=name, reason=error.detail)
             return False

@@ -18,6 +18,7 @@ from gateway.edge.subscribed.origin_streams import OriginStreams
 from gateway.errors import HeadgateError, StartError
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ class OriginSubscriptions(RouteSubscriptions):
     @override
     async def open(self) -> None:
         await self._log.open()
-        await super().open()
+        try:
+            await super().open()
+        except BaseException:
+            await self.close()
+            raise
 
     @override
     async def find_changes(self) -> None:
@@ -123,11 +128,14 @@ class OriginSubscriptions(RouteSubscriptions):
         # A link may have been dropped while the write that creates its stream was on its way.
         is_awaited = name in self.membership.streams or name in self.wake_streams
         if is_awaited or self.membership.unlinked(name):
-            self.origin_streams.on_write(name, write)
+            with _logged(name):
+                self.origin_streams.on_write(name, write)
 
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown."""
-        self.origin_streams.on_tail(self._name(path), tail)
+        name = self._name(path)
+        with _logged(name):
+            self.origin_streams.on_tail(name, tail)
 
     def _name(self, path: str) -> str:
         return path.removeprefix(self._beginning)
@@ -156,3 +164,12 @@ class OriginSubscriptions(RouteSubscriptions):
         await self.origin_streams.close()
         await super().close()
         await self._log.close()
+
+
+@contextlib.contextmanager
+def _logged(name: str) -> Iterator[None]:
+    """Log an error instead of raising it: what it is about has happened, whoever is told of it."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - the client has to get its answer
+        log.exception("subscription.change_missed", path=name)
