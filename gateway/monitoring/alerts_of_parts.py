@@ -59,7 +59,7 @@ OF_PARTS = (
         "warning",
         "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
         "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
-        "log",
+        "subscriptions",
         "{route}",
     ),
     Alert(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `workers`, `purges`, `access_files`,
-# `tls`.
+# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `subscriptions`, `workers`, `purges`,
+# `access_files`, `tls`.
 Part: TypeAlias = str
 
 
@@ -19,6 +19,7 @@ def parts_of(settings: Settings) -> frozenset[Part]:
         "log": any(not route.is_http for route in routes),
         "origin": any(route.is_http for route in routes),
         "quota": any(route.max_log_size for route in routes),
+        "subscriptions": any(not route.is_http or route.subscriptions for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
         "tls": bool(settings.tls_certificate or settings.admin_tls_certificate),
