@@ -63,7 +63,7 @@ def edge_route(
 def _subscriptions(
     edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
 ) -> OriginSubscriptions:
-    """Make the subscriptions of a route. Raises StartError if their log stores none."""
+    """Make the subscriptions of a route."""
 
     def announce(write: Write) -> None:
         edge.invalidate(write)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Table
 
 DEFAULT = "default"
-_PLACES = frozenset({"origin", "subscriptions"})  # of logs, whose URLs may have passwords
+_PLACES = frozenset({"origin", "subscriptions"})  # of logs, shown without passwords
 
 
 def configuration(settings: Settings) -> Configuration:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gateway.edge.metrics import LOOK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
-from gateway.errors import HeadgateError, StartError
+from gateway.errors import HeadgateError
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.telemetry.logs import log
@@ -49,13 +49,8 @@ class OriginSubscriptions(RouteSubscriptions):
         clock: Callable[[], float],
         guard: Callable[[], Guard | None],
     ) -> None:
-        """`log` is only used for its documents. Raises StartError if it has none of its own."""
-        if log.sharing is not None:
-            raise StartError(
-                f"subscriptions of {prefix}: other gateways may write to this log, too"
-            )
-        if log.documents is None:
-            raise StartError(f"subscriptions of {prefix}: this kind of log does not store them")
+        """`log` is only used for its documents."""
+        assert log.documents is not None, "the setting names no other kind of log"
         self.origin_streams = OriginStreams(requests)
         super().__init__(prefix, self.origin_streams, log.documents, rules, clock, guard)
         self.origin_streams.linked = self.membership.streams
