@@ -87,6 +87,11 @@ class Job:
         return self._lease.is_lost
 
     @property
+    def is_interrupted(self) -> bool:
+        """True once the lease was lost, or the worker has stopped and cannot wait any longer."""
+        return self._is_interrupted
+
+    @property
     def has_progress(self) -> bool:
         """True once anything was acknowledged."""
         return any(stream.has_progress for stream in self.streams)
@@ -140,11 +145,15 @@ class Job:
         if self._is_cancelled and task is not None:
             is_own = task.uncancel() <= self._cancellations
             is_own = is_own and isinstance(error, asyncio.CancelledError)
+        await self.finish(error)
+        return is_own or isinstance(error, Exception)
+
+    async def finish(self, error: BaseException | None) -> None:
+        """End the job as a block that ends by this error, or by none; nothing is raised."""
         try:
             await self._end(error)
         finally:
             self._on_end(self)
-        return is_own or isinstance(error, Exception)
 
     async def _end(self, error: BaseException | None) -> None:
         """Acknowledge or release; what goes wrong is logged, as the work comes again."""

@@ -126,7 +126,7 @@ class Worker:
     async def __aiter__(self) -> AsyncGenerator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""
         async with self._opened():
-            while (job := await self._next()) is not None:
+            while (job := await self.next_job()) is not None:
                 yield job
                 if self._concurrency == 1 and not job.is_entered:
                     async with job:  # the turn of the loop was its block
@@ -153,7 +153,7 @@ class Worker:
         tasks: set[asyncio.Task[None]] = set()
         async with self._opened():
             try:
-                while (job := await self._next()) is not None:
+                while (job := await self.next_job()) is not None:
                     task = asyncio.create_task(work(job))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
@@ -193,14 +193,14 @@ class Worker:
             following.cancel()
             await asyncio.wait([following])
             if not following.cancelled():
-                following.exception()  # `_next` has raised it, or nobody wants to know
+                following.exception()  # `next_job` has raised it, or nobody wants to know
         for job in list(self._jobs):
             job.interrupt()
             with contextlib.suppress(StreamError):
                 await job.release()
 
-    async def _next(self) -> Job | None:
-        """Return the next job; None once the worker stops."""
+    async def next_job(self) -> Job | None:
+        """Return the next job as soon as there is one; None once the worker stops."""
         while not self._is_stopping:
             if self._following is not None and self._following.done():
                 _raise_first(self._following.exception())

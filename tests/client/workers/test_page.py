@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 PAGE = (ROOT / "docs/client/worker.md").read_text()
-FOR_THE_LIBRARY = {"is_entered", "interrupt", "has_progress", "note_acked", "unacknowledged_offset"}
+FOR_THE_LIBRARY = {
+    "is_entered",
+    "is_interrupted",
+    "finish",
+    "next_job",
+    "interrupt",
+    "has_progress",
+    "note_acked",
+    "unacknowledged_offset",
+}
 
 
 async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(

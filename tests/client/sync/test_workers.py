@@ -1,0 +1,184 @@
+"""Workers for threads, against Headgate."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate import LeaseLost, StreamNotFound
+from headgate.sync import Job, Worker
+
+from tests.support.processes import ROOT, headgate
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+
+def send(method: str, url: str, document: object = None) -> Any:
+    """Send a JSON document, and return that of the response."""
+    body = None if document is None else json.dumps(document).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+class Work:
+    """A subscription with leases of a second to the streams below a folder of its own."""
+
+    def __init__(self, streams: str) -> None:
+        self.streams = streams
+        self.name = uuid.uuid4().hex
+        self.control = f"{streams}/__ds/subscriptions/{self.name}"
+        send("PUT", f"{streams}/wake/{self.name}")
+        document = {
+            "type": "pull-wake",
+            "pattern": f"{self.name}/*",
+            "wake_stream": f"wake/{self.name}",
+            "lease_ttl_ms": 1000,
+        }
+        send("PUT", self.control, document)
+        send("PUT", f"{streams}/{self.name}/a")
+
+    def append(self, *messages: object) -> None:
+        """Append messages to the one stream."""
+        send("POST", f"{self.streams}/{self.name}/a", list(messages))
+
+    def cursor(self) -> str:
+        """Return what is acknowledged of the stream."""
+        (link,) = send("GET", self.control)["streams"]
+        return str(link["acked_offset"])
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Headgate]:
+    with headgate() as started:
+        yield started
+
+
+@pytest.fixture
+def work(own_server: Headgate) -> Work:
+    return Work(own_server.streams)
+
+
+def messages_of(job: Job) -> list[Any]:
+    """Return all pending messages of a job."""
+    return [message for stream in job.pending for message in stream.messages()]
+
+
+def test_a_job_reads_its_messages_and_the_end_of_its_block_acknowledges_them(work: Work) -> None:
+    work.append(1, None, 3)
+    with Worker(work.streams, work.name) as worker:
+        for job in worker:
+            with job:
+                assert messages_of(job) == [1, None, 3]
+                worker.stop()
+        assert work.cursor() != "-1"
+
+
+def test_a_job_without_a_block_ends_with_the_turn_of_the_loop(work: Work) -> None:
+    work.append(1)
+    seen: list[Any] = []
+    for job in Worker(work.streams, work.name):
+        seen += messages_of(job)
+        if seen == [1, 2]:
+            break
+        work.append(2)
+    assert seen == [1, 2]
+
+
+def test_a_job_that_raises_comes_again_and_the_loop_goes_on(work: Work) -> None:
+    work.append(1)
+    generations: list[int] = []
+    with Worker(work.streams, work.name) as worker:
+        for job in worker:
+            with job:
+                generations.append(job.generation)
+                if len(generations) == 1:
+                    raise RuntimeError
+                messages_of(job)
+                worker.stop()
+    assert generations == [1, 2]
+
+
+def test_jobs_of_a_run_are_in_threads_and_their_leases_are_extended(work: Work) -> None:
+    work.append(1)
+    threads: list[str] = []
+    worker = Worker(work.streams, work.name)
+    is_over = threading.Event()
+
+    def handle(job: Job) -> None:
+        threads.append(threading.current_thread().name)
+        is_over.wait(2.5)  # of leases of a second
+        messages_of(job)
+        worker.stop()
+
+    worker.run(handle)
+    assert threads != [threading.current_thread().name]
+    assert len(threads) == 1
+    assert work.cursor() != "-1"
+
+
+def test_a_job_that_lost_its_lease_gets_no_more_messages(work: Work) -> None:
+    work.append(1, 2)
+    with Worker(work.streams, work.name) as worker:
+        for job in worker:
+            with job:
+                worker.stop()
+                messages = job.pending[0].messages()
+                assert next(messages) == 1
+                send("DELETE", work.control)
+                wait_until(lambda job=job: job.is_lost)  # type: ignore[misc] # a bool
+                with pytest.raises(LeaseLost, match="lost"):
+                    next(messages)
+                with pytest.raises(LeaseLost):
+                    job.ack()
+
+
+def test_a_worker_of_a_subscription_that_does_not_exist_raises_stream_not_found(
+    work: Work,
+) -> None:
+    with pytest.raises(StreamNotFound):
+        next(iter(Worker(work.streams, "none")))
+
+
+PROGRAM = """
+import signal, sys
+from headgate.sync import Worker
+
+with Worker(sys.argv[1], sys.argv[2]) as worker:
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    for job in worker:
+        with job:
+            for stream in job.pending:
+                for message in stream.messages():
+                    print(message, flush=True)
+"""
+
+
+def test_a_program_with_a_worker_ends_by_sigterm_while_it_waits(work: Work) -> None:
+    work.append("one")
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, work.streams, work.name],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "one\n"
+            wait_until(lambda: work.cursor() != "-1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
