@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.settings import Settings
+    from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.rows import LoadedSubscription
     from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
     from gateway.subscriptions.subscription import DurableSubscription, StreamLink
@@ -73,6 +74,7 @@ class RouteSubscriptions:
         self.clock = clock
         self.guard = guard
         self.by_id: dict[str, DurableSubscription] = {}
+        self.by_account: Counter[str] = Counter()  # how many subscriptions it has
         self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
@@ -123,6 +125,7 @@ class RouteSubscriptions:
     def add(self, subscription: DurableSubscription) -> None:
         """Have changes of streams notified to a subscription; the first of all begins that."""
         self.by_id[subscription.id] = subscription
+        self.by_account[subscription.owner.account] += 1
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
@@ -131,7 +134,7 @@ class RouteSubscriptions:
     def discard(self, subscription: DurableSubscription) -> None:
         """Forget a subscription, and its rows."""
         subscription.phase = "removed"
-        self.by_id.pop(subscription.id, None)
+        self._disown(self.by_id.pop(subscription.id))
         self.rows.remove(subscription)
         self.membership.remove(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
@@ -152,6 +155,18 @@ class RouteSubscriptions:
             log.info("subscription.expired", subscription=subscription.id)
             self.discard(subscription)
         return True
+
+    def hand_over(self, subscription: DurableSubscription, owner: SubscriptionOwner) -> None:
+        """Give a subscription to the principal that has confirmed it."""
+        self._disown(subscription)
+        subscription.owner = owner
+        self.by_account[owner.account] += 1
+
+    def _disown(self, subscription: DurableSubscription) -> None:
+        account = subscription.owner.account
+        self.by_account[account] -= 1
+        if not self.by_account[account]:
+            del self.by_account[account]
 
     # As a part of the route
 

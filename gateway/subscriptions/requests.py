@@ -77,7 +77,8 @@ class SubscriptionRequests:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
-            existing.owner, existing.events = owner, renewal
+            self._engine.hand_over(existing, owner)
+            existing.events = renewal
             self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
@@ -102,8 +103,7 @@ class SubscriptionRequests:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
-        same = sum(one.owner.account == owner.account for one in engine.by_id.values())
-        if same >= rules.max_client_subscriptions:
+        if engine.by_account[owner.account] >= rules.max_client_subscriptions:
             raise self._limited("max_client_subscriptions", rules.max_client_subscriptions)
         if len(configuration.streams) > rules.max_subscription_streams:
             raise self._limited("max_subscription_streams", rules.max_subscription_streams)

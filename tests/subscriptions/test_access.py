@@ -201,3 +201,24 @@ async def test_an_owner_is_still_permitted_after_a_restart(tmp_path: Path) -> No
             await at.wake()
             assert (await ask(gateway, "worker", "GET", "s"))[0] == 200
             assert (await ask(gateway, "other", "GET", "s"))[0] == 403
+
+
+async def test_the_subscriptions_of_each_client_are_limited_by_themselves(tmp_path: Path) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        gateway.engine.renew(gateway.engine.rules._replace(max_client_subscriptions=1))
+        expected = [
+            *[
+                ("worker", "PUT", "s", 201),
+                ("worker", "PUT", "s", 200),
+                ("worker", "PUT", "t", 429),
+            ],
+            *[
+                ("other", "PUT", "t", 201),
+                ("other", "PUT", "u", 429),
+                ("worker", "DELETE", "s", 204),
+            ],
+            *[("worker", "PUT", "u", 201), ("worker", "PUT", "s", 429)],
+        ]
+        for name, method, path, status in expected:
+            document = PULL if method == "PUT" else None
+            assert (await ask(gateway, name, method, path, document))[0] == status, (name, path)
