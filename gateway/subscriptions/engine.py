@@ -24,7 +24,7 @@ from gateway.subscriptions.wakes import Wakes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
@@ -173,8 +173,7 @@ class RouteSubscriptions:
     async def open(self) -> None:
         """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
         loaded = await self.rows.load()
-        for one in loaded.values():
-            self._restore(one)
+        await self.streams.turns.run(self._restore(loaded.values()))
         if not self.by_id:
             return
         await self.keys.prepare(self.clock())
@@ -186,24 +185,34 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         await self.link_all()
+        await self.streams.turns.run(self._go_on())
+
+    def _go_on(self) -> Generator[None, None, None]:
+        """Go on with the wakes of all subscriptions, step by step."""
         for subscription in list(self.by_id.values()):
             for link in list(subscription.links.values()):
                 if link.is_glob and not link.is_explicit and link.stream.state is None:
                     self.membership.remember_removed(link)
+                yield
             subscription.phase = "active"
             self.wakes.restore(subscription)
+            yield
 
-    def _restore(self, loaded: LoadedSubscription) -> None:
-        subscription = loaded.subscription
-        assert subscription is not None, "others are left out"
-        assert loaded.delivery is not None, "set where there is a subscription"
-        subscription.delivery = loaded.delivery
-        subscription.owner.watch(self.guard(), self.clock())
-        self.add(subscription)
-        for path, row in loaded.cursors.items():
-            link = self.membership.link(subscription, path)
-            link.restore(row)
-            link.is_glob = not row.is_explicit
+    def _restore(self, found: Iterable[LoadedSubscription]) -> Generator[None, None, None]:
+        """Take subscriptions and links as they are stored, step by step."""
+        for loaded in found:
+            subscription = loaded.subscription
+            assert subscription is not None, "others are left out"
+            assert loaded.delivery is not None, "set where there is a subscription"
+            subscription.delivery = loaded.delivery
+            subscription.owner.watch(self.guard(), self.clock())
+            self.add(subscription)
+            for path, row in loaded.cursors.items():
+                link = self.membership.link(subscription, path)
+                link.restore(row)
+                link.is_glob = not row.is_explicit
+                yield
+            yield
 
     async def link_all(self) -> None:
         """Link all streams of the log that match; those without a cursor begin at their beginning.
