@@ -22,6 +22,7 @@ from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import WebhookClient
 from gateway.subscriptions.wakes import Wakes
 from gateway.telemetry.logs import log
+from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -133,16 +134,20 @@ class RouteSubscriptions:
 
     def discard(self, subscription: DurableSubscription) -> None:
         """Forget a subscription, and its rows."""
+        at_once(self.discarding(subscription))
+
+    def discarding(self, subscription: DurableSubscription) -> Generator[None, None, None]:
+        """Forget a subscription, and then its links and its rows, step by step."""
         subscription.phase = "removed"
         self._disown(self.by_id.pop(subscription.id))
-        self.rows.remove(subscription)
-        self.membership.remove(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams[path].pop(subscription, None)
             if not self.wake_streams[path]:
                 del self.wake_streams[path]
         if not self.by_id:
             self.streams.observe(None)
+        self.rows.remove(subscription)
+        yield from self.membership.removing(subscription)
 
     def expire(self, subscription: DurableSubscription) -> bool:
         """Forget a subscription whose time is over, and return True; else watch for its end."""
@@ -185,9 +190,9 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         await self.link_all()
-        await self.streams.turns.run(self._go_on())
+        await self.streams.turns.run(self._compared())
 
-    def _go_on(self) -> Generator[None, None, None]:
+    def _compared(self) -> Generator[None, None, None]:
         """Go on with the wakes of all subscriptions, step by step."""
         for subscription in list(self.by_id.values()):
             for link in list(subscription.links.values()):

@@ -8,7 +8,7 @@ from gateway.subscriptions.patterns import PatternIndex
 from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.subscriptions.subscription import DurableSubscription
@@ -47,15 +47,15 @@ class Membership:
         if (pattern := subscription.configuration.parsed_pattern) is not None:
             self._patterns.add(pattern, subscription)
 
-    def remove(self, subscription: DurableSubscription) -> None:
-        """Remove a subscription and its links."""
+    def removing(self, subscription: DurableSubscription) -> Generator[None, None, None]:
+        """Remove a subscription, and then its links and their rows, step by step."""
         if (pattern := subscription.configuration.parsed_pattern) is not None:
             self._patterns.remove(pattern, subscription)
         self._without_room.discard(subscription)
-        for link in list(subscription.links.values()):
+        for link in [*subscription.links.values(), *subscription.removed.values()]:
+            self._forget(link)
             self.drop(link)
-        for link in subscription.removed.values():
-            self._detach(link)
+            yield
         subscription.removed.clear()
 
     def watch_removals(self) -> None:

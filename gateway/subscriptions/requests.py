@@ -16,6 +16,7 @@ from gateway.subscriptions.configuration import invalid, json_object
 from gateway.subscriptions.errors import SubscriptionRefused, not_found
 from gateway.subscriptions.patterns import stream_name
 from gateway.subscriptions.subscription import DurableSubscription, RenewalState
+from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,7 +215,11 @@ class SubscriptionRequests:
         """Delete a subscription, if there is one."""
         async with self._engine.changing:
             if (found := self._engine.by_id.get(subscription_id)) is not None:
-                self._engine.discard(found)
+                steps = self._engine.discarding(found)
+                try:
+                    await self._engine.streams.turns.run(steps)
+                finally:
+                    at_once(steps)  # the rest, if whoever asked has left
                 await self._engine.rows.flush()
 
     async def link(self, subscription_id: str, names: Sequence[str]) -> None:

@@ -91,11 +91,9 @@ class SubscriptionRows:
         self._put(_name(_CURSOR, link.subscription.id, link.stream.path), None)
 
     def remove(self, subscription: DurableSubscription) -> None:
-        """Have all rows of a subscription removed, its configuration first."""
+        """Have a subscription's rows removed, its configuration first; links have their own."""
         self._put(_name(_SUBSCRIPTION, subscription.id), None)
         self._put(_name(_DELIVERY, subscription.id), None)
-        for path in (*subscription.links, *subscription.removed):
-            self._put(_name(_CURSOR, subscription.id, path), None)
 
     def _put(self, name: str, body: Callable[[], bytes] | None) -> None:
         self._dirty.pop(name, None)  # the last that is marked is written last
