@@ -14,7 +14,7 @@ from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
-from gateway.subscriptions.owners import needs_of
+from gateway.subscriptions.owners import AccountCounts, needs_of
 from gateway.subscriptions.rows import SubscriptionRows
 from gateway.subscriptions.sending.deliveries import Deliveries
 from gateway.subscriptions.sending.key_stores import key_store
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.settings import Settings
-    from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.rows import LoadedSubscription
     from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
     from gateway.subscriptions.subscription import DurableSubscription, StreamLink
@@ -75,7 +74,7 @@ class RouteSubscriptions:
         self.clock = clock
         self.guard = guard
         self.by_id: dict[str, DurableSubscription] = {}
-        self.by_account: Counter[str] = Counter()  # how many subscriptions it has
+        self.accounts = AccountCounts()
         self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
@@ -126,7 +125,7 @@ class RouteSubscriptions:
     def add(self, subscription: DurableSubscription) -> None:
         """Have changes of streams notified to a subscription; the first of all begins that."""
         self.by_id[subscription.id] = subscription
-        self.by_account[subscription.owner.account] += 1
+        self.accounts.add(subscription.owner)
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
@@ -139,7 +138,8 @@ class RouteSubscriptions:
     def discarding(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Forget a subscription, and then its links and its rows, step by step."""
         subscription.phase = "removed"
-        self._disown(self.by_id.pop(subscription.id))
+        del self.by_id[subscription.id]
+        self.accounts.remove(subscription.owner)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams[path].pop(subscription, None)
             if not self.wake_streams[path]:
@@ -160,18 +160,6 @@ class RouteSubscriptions:
             log.info("subscription.expired", subscription=subscription.id)
             self.discard(subscription)
         return True
-
-    def hand_over(self, subscription: DurableSubscription, owner: SubscriptionOwner) -> None:
-        """Give a subscription to the principal that has confirmed it."""
-        self._disown(subscription)
-        subscription.owner = owner
-        self.by_account[owner.account] += 1
-
-    def _disown(self, subscription: DurableSubscription) -> None:
-        account = subscription.owner.account
-        self.by_account[account] -= 1
-        if not self.by_account[account]:
-            del self.by_account[account]
 
     # As a part of the route
 
@@ -199,8 +187,9 @@ class RouteSubscriptions:
                 if link.is_glob and not link.is_explicit and link.stream.state is None:
                     self.membership.remember_removed(link)
                 yield
-            subscription.phase = "active"
-            self.wakes.restore(subscription)
+            if self.by_id.get(subscription.id) is subscription:
+                subscription.phase = "active"
+                self.wakes.restore(subscription)
             yield
 
     def _restore(self, found: Iterable[LoadedSubscription]) -> Generator[None, None, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,6 +74,27 @@ class SubscriptionOwner(NamedTuple):
         until = None if principal.until == inf else principal.until
         proof = stored_proof(principal)
         return OwnerRow(principal.account, principal.name, grants, until, proof)
+
+
+class AccountCounts:
+    """The number of subscriptions of each account."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+
+    def number(self, owner: SubscriptionOwner) -> int:
+        """Return how many subscriptions the account of an owner has."""
+        return self._numbers.get(owner.account, 0)
+
+    def add(self, owner: SubscriptionOwner) -> None:
+        """Count a subscription."""
+        self._numbers[owner.account] += 1
+
+    def remove(self, owner: SubscriptionOwner) -> None:
+        """Count a subscription no more."""
+        self._numbers[owner.account] -= 1
+        if not self._numbers[owner.account]:
+            del self._numbers[owner.account]
 
 
 def restored(row: OwnerRow) -> SubscriptionOwner:

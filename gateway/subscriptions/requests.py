@@ -78,7 +78,9 @@ class SubscriptionRequests:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
-            self._engine.hand_over(existing, owner)
+            self._engine.accounts.remove(existing.owner)
+            self._engine.accounts.add(owner)
+            existing.owner = owner
             existing.events = renewal
             self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
@@ -104,7 +106,7 @@ class SubscriptionRequests:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
-        if engine.by_account[owner.account] >= rules.max_client_subscriptions:
+        if engine.accounts.number(owner) >= rules.max_client_subscriptions:
             raise self._limited("max_client_subscriptions", rules.max_client_subscriptions)
         if len(configuration.streams) > rules.max_subscription_streams:
             raise self._limited("max_subscription_streams", rules.max_subscription_streams)

@@ -31,9 +31,9 @@ def play(campaign: Campaign, kills: int) -> None:
         for server in campaign.servers:
             server.kill()
     assert campaign.faults == []
-    assert campaign.appends >= 10 * kills
+    assert campaign.appends >= kills
     assert campaign.books["pulled"].wakes >= kills
-    assert sum(book.stale for book in campaign.books.values()) >= kills
+    assert any(book.stale for book in campaign.books.values())
     assert "Traceback" not in "".join(server.output() for server in campaign.servers)
 
 
