@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.monitoring import promql
+from gateway.monitoring.alerts_of_subscriptions import SUBSCRIPTION_ALERTS
 from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from gateway.monitoring.quantities import (
     AllConditions,
@@ -52,16 +53,7 @@ OF_PARTS = (
         "{setting}",
     ),
     *CERTIFICATE_ALERTS,
-    Alert(
-        "HeadgateSubscriptionStuck",
-        Threshold(Gauge("headgate_subscriptions", 'state="stuck"'), ">", 0),
-        "5m",
-        "warning",
-        "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
-        "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
-        "subscriptions",
-        "{route}",
-    ),
+    *SUBSCRIPTION_ALERTS,
     Alert(
         "HeadgateWorkersSilent",
         Threshold(Gauge("headgate_workers_silent"), ">", 0),

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 OF_HTTP = {"HeadgateOriginDown", "HeadgateOriginErrors", "HeadgateOriginServerDown"}
 OF_LOGS = {
     *("HeadgateLogDown", "HeadgateSlowAppends", "HeadgateAppendsFail"),
-    "HeadgateSubscriptionStuck",
+    *("HeadgateSubscriptionStuck", "HeadgateSubscriptionLags", "HeadgateWakesFail"),
+    *("HeadgateSubscriptionPaused", "HeadgateSubscriptionFull"),
 }
 OF_FILES = {"HeadgateDiskNearlyFull", "HeadgateDiskFills", "HeadgateWalDamaged"}
 OF_REDIS = {
@@ -96,6 +97,19 @@ def certificate(expiry_s: int, lifetime_s: int) -> dict[str, str]:
 
 def gauge(name: str, labels: str, value: float) -> dict[str, str]:
     return {f"{name}{{{labels}}}": f"{value:.12g}x60"}
+
+
+def wakes(*, failed: int, delivered: int) -> dict[str, str]:
+    """So many a minute."""
+    name = "headgate_subscription_wakes_total"
+    return {
+        f'{name}{{{ROUTE}, event="failed"}}': f"0+{failed}x60",
+        f'{name}{{{ROUTE}, event="delivered"}}': f"0+{delivered}x60",
+        f'{name}{{{ROUTE}, event="begun"}}': "0+100x60",
+    }
+
+
+REFUSED_LINKS = f'headgate_subscription_refusals_total{{{ROUTE}, limit="max_subscription_streams"}}'
 
 
 def reads(hits: int, misses: int) -> dict[str, str]:
@@ -412,6 +426,38 @@ CASES = [
         5,
         {**BY_PROCESS, "route": "/r", "state": "stuck"},
         "2 subscriptions of /r have failed for over a day.",
+    ),
+    Case(
+        "HeadgateSubscriptionLags",
+        gauge("headgate_subscription_oldest_seconds", ROUTE, 3660),
+        gauge("headgate_subscription_oldest_seconds", ROUTE, 3540),
+        10,
+        BY_ROUTE,
+        "Events of /r have waited for 1h 1m 0s for their acknowledgement.",
+    ),
+    Case(
+        "HeadgateWakesFail",
+        wakes(failed=2, delivered=1),
+        wakes(failed=2, delivered=3),
+        21,  # eleven have failed in the sixth minute, as far as a rate tells
+        BY_ROUTE,
+        "66.67% of the attempts to wake workers of /r fail on a:1.",
+    ),
+    Case(
+        "HeadgateSubscriptionPaused",
+        {f'headgate_subscriptions{{{ROUTE}, state="paused"}}': "1x150"},
+        {f'headgate_subscriptions{{{ROUTE}, state="active"}}': "1x150"},
+        120,
+        {**BY_PROCESS, "route": "/r", "state": "paused"},
+        "1 subscriptions of /r have been paused for two hours.",
+    ),
+    Case(
+        "HeadgateSubscriptionFull",
+        {REFUSED_LINKS: "0x4 1x60"},
+        {REFUSED_LINKS: "7x60"},
+        5,
+        BY_ROUTE,
+        "Subscriptions of /r on a:1 lack streams.",
     ),
     Case(
         "HeadgateWorkersSilent",
