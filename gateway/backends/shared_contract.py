@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.errors import LogUnavailable
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,10 +11,6 @@ if TYPE_CHECKING:
 
     # Called with each message, and with None where some may have been missed until now.
     OnMail = Callable[[bytes | None], None]
-
-
-class OwnershipLost(LogUnavailable):
-    """Another process owns the documents by now. Nothing was written."""
 
 
 class DocumentsOwner(NamedTuple):
@@ -45,7 +39,7 @@ class Ownership(Protocol):
         """Leave the documents to others, if they are still this owner's."""
 
     def owned(self, owner: DocumentsOwner) -> Documents:
-        """Return the documents as this owner writes them: OwnershipLost once it is no more."""
+        """Return the documents as this owner writes them: LogUnavailable once it is no more."""
 
 
 class Mailboxes(Protocol):

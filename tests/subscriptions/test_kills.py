@@ -10,6 +10,8 @@ import pytest
 from tests.subscriptions.campaign import Campaign
 from tests.support.examples import IS_WHOLE
 from tests.support.processes import Headgate
+from tests.support.redis_groups import ClusterServers
+from tests.support.redis_servers import redis_server
 from tests.support.wall_clock import DAY_S, WallClock
 
 if TYPE_CHECKING:
@@ -57,3 +59,33 @@ def test_every_append_is_acknowledged_by_a_later_wake_though_the_clock_jumps(
     environment = {**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"}
     server = Headgate(f"file:{tmp_path / 'data'}", environment=environment)
     play(Campaign([server], SEED, [set_clock]), KILLS // 4)
+
+
+# With these, a Redis that is killed has all that it has acknowledged.
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+
+def test_every_append_is_acknowledged_though_two_gateways_and_their_redis_are_killed(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **DURABLE) as redis:
+
+        async def kill_redis(chance: random.Random) -> None:
+            if chance.random() < 0.5:
+                await asyncio.to_thread(redis.restart)
+
+        servers = [Headgate(redis.url) for _ in range(2)]
+        play(Campaign(servers, SEED, [kill_redis]), KILLS)
+
+
+def test_every_append_is_acknowledged_though_gateways_of_a_cluster_and_its_nodes_are_killed(
+    tmp_path: Path,
+) -> None:
+    with ClusterServers(tmp_path, options=DURABLE) as cluster:
+
+        async def kill_node(chance: random.Random) -> None:
+            if chance.random() < 0.5:
+                await asyncio.to_thread(chance.choice(cluster.nodes).restart)
+
+        servers = [Headgate(cluster.url) for _ in range(2)]
+        play(Campaign(servers, SEED, [kill_node]), KILLS)

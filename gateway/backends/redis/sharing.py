@@ -10,9 +10,11 @@ from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
+from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.backends.redis.shared.documents import RedisOwnership
 from gateway.backends.redis.shared.mailboxes import RedisMailboxes
 from gateway.backends.redis.shared_metrics import SharedMetrics
+from gateway.errors import LogUnavailable
 from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
@@ -149,7 +151,10 @@ class RedisSharing(Sharing):
 
     @override
     async def list_left_out(self) -> None:
-        await self._paths.search.search()
+        try:
+            await self._paths.search.search()
+        except Unreachable as failure:
+            raise LogUnavailable(f"the log cannot be reached: {failure.why}") from None
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

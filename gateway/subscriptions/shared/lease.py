@@ -62,10 +62,14 @@ class SubscriptionsLease:
             self._others.may_run(self.owner.name)
         stopped = self._others.see(beats)
         if not self.owner.name or self.owner.name in stopped:
-            await self._take_over()
+            await self.take_over()
         return stopped
 
-    async def _take_over(self) -> None:
+    async def take_over(self) -> None:
+        """Take over from the present owner, perhaps from this gateway itself.
+
+        A later number fences what the former one has under way. Raises LogUnavailable.
+        """
         former, ownership = self.owner, self._sharing.ownership
         taken = await ownership.acquire(former, self.name)
         if taken is None:

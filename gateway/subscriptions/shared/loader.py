@@ -36,6 +36,7 @@ class OwnedLoader:
         self._rules: SubscriptionRules | None = None  # where they have changed since the start
         self._opening: asyncio.Task[None] | None = None
         self._number = 0  # of the lease under which the engine was opened
+        self._is_outdated = False
 
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
@@ -45,10 +46,12 @@ class OwnedLoader:
 
     def outdate(self) -> None:
         """Have the subscriptions loaded anew: the log may have lost what it acknowledged."""
-        self._number = 0
+        self._is_outdated = True
 
     async def follow(self) -> None:
         """Open or close the subscriptions, as the lease stands."""
+        if self._lease.is_ours and self._is_outdated and self._number == self._lease.owner.number:
+            await self._lease.take_over()  # requests to the former subscriptions may be under way
         if not self._lease.is_ours:
             await self._close()
         elif self._number != self._lease.owner.number and self._opening is None:
@@ -63,7 +66,7 @@ class OwnedLoader:
 
     async def _open(self) -> None:
         """Open the subscriptions; after a failure, the next look tries again."""
-        owner = self._lease.owner
+        owner, self._is_outdated = self._lease.owner, False
         try:
             await self._close()
             engine = self._make(self._sharing.ownership.owned(owner))

@@ -9,7 +9,8 @@ from typing_extensions import override
 from gateway.backends.contract import Documents
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
-from gateway.backends.shared_contract import DocumentsOwner, Ownership, OwnershipLost
+from gateway.backends.shared_contract import DocumentsOwner, Ownership
+from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ class RedisDocuments(Documents):
             *(self._expected, len(stored), *stored, *removed),
         )
         if not await self._requests.commit(self._bodies, call, self._wait_replicas):
-            raise OwnershipLost("another gateway has taken over the subscriptions")
+            raise LogUnavailable("another gateway has taken over the subscriptions")
 
 
 class RedisOwnership(Ownership):
