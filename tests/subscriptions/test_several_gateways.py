@@ -1,0 +1,246 @@
+"""Two gateways of one Redis: one delivers, both answer, and one takes over from the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from gateway.backends.beats import BEAT_S, MISSES
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.settings.log_kinds.redis import parse_redis
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from tests.subscriptions.receivers import Subscribed, ends_of, is_signed, receiver, subscribed
+from tests.subscriptions.test_access import OWN, PULL, token, tokens_file
+from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, get, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+DONE = {"done": True}
+# After the last beat of a gateway that was killed, and then some for a busy machine.
+TAKE_OVER_S = MISSES * BEAT_S + 5.0
+
+
+def log_at(url: str) -> RedisLog:
+    """Return a log in a Redis."""
+    return RedisLog(RedisSettings(parse_redis(url)))
+
+
+@contextlib.asynccontextmanager
+async def two(url: str, **options: Any) -> AsyncIterator[tuple[Subscribed, Subscribed]]:
+    """Two gateways of one log; the first delivers."""
+    async with (
+        subscribed(log_at(url), **options) as owner,
+        subscribed(log_at(url), **options) as it,
+    ):
+        assert shared(owner).engine is not None
+        assert shared(it).other_owner == shared(owner).lease.name
+        yield owner, it
+
+
+def shared(gateway: Subscribed) -> SharedSubscriptions:
+    """Return the subscriptions of a gateway, which may be another one's to deliver."""
+    assert isinstance(gateway.subscriptions, SharedSubscriptions)
+    return gateway.subscriptions
+
+
+async def test_requests_to_another_gateway_are_answered_as_by_the_one_that_delivers(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other), receiver() as at:
+        await other.webhook("s", at, pattern="*", lease_ttl_ms=1000)
+        assert await other.ask("GET", "s") == await owner.ask("GET", "s")
+        await other.create("a", body=b'{"n":1}')
+        wake = await at.wake()
+        await owner.quiet()
+        forged = {**wake, "callback_token": wake["callback_token"][:-2] + "xx"}
+        assert (await other.callback(forged, *ends_of(wake)))[0] == 401
+        beyond = ("a", wake["streams"][0]["tail_offset"][:-1] + "9")
+        status, told = await other.callback(wake, beyond)
+        assert (status, told["error"]["code"]) == (409, "INVALID_OFFSET")
+        answer = await other.callback(wake, *ends_of(wake))
+        assert answer == (200, {"ok": True, "next_wake": False})
+        assert (await other.callback(wake, *ends_of(wake)))[1]["error"]["code"] == "FENCED"
+        assert (await other.ask("GET", "missing"))[0] == 404
+        assert (await other.ask("PATCH", "s"))[0] == 405
+        assert (await other.ask("DELETE", "s"))[0] == 204
+        assert (await owner.ask("GET", "s"))[0] == 404
+        assert shared(other).engine is None
+
+
+async def test_keys_are_one_set_which_any_gateway_publishes(redis_url: str) -> None:
+    async with two(redis_url) as (owner, other), receiver() as at:
+        await owner.webhook("s", at, pattern="*")
+        await owner.create("a", body=b'{"n":1}')
+        await at.wake()
+        target = f"{PREFIX}/__ds/jwks.json"
+        published = [json.loads((await it.gateway.ask(get(target))).body) for it in (owner, other)]
+        assert published[0] == published[1]
+        assert is_signed(*at.received[0], published[1])
+        assert shared(other).relay.counts["sent"] == 0
+
+
+async def test_keys_that_nobody_has_made_are_made_by_the_gateway_that_delivers(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other):
+        answer = await other.gateway.ask(get(f"{PREFIX}/__ds/jwks.json"))
+        assert len(json.loads(answer.body)["keys"]) == 1
+        assert json.loads(answer.body) == owner.engine.keys.jwks()
+
+
+async def test_access_is_judged_the_same_through_either_gateway(
+    redis_url: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"own": OWN, "tokens_file": tokens_file(tmp_path)}
+    async with two(redis_url, **options) as gateways:
+        for number, gateway in enumerate(gateways):
+            name = f"s{number}"
+            for who, status in {None: 401, "reader": 403, "worker": 201}.items():
+                sent = None if who is None else token(who)
+                assert (await gateway.ask("PUT", name, PULL, sent))[0] == status
+        for gateway in gateways:
+            for name in ("s0", "s1"):
+                assert (await gateway.ask("GET", name, None, token("worker")))[0] == 200
+                assert (await gateway.ask("GET", name, None, token("other")))[0] == 403
+                assert (await gateway.ask("DELETE", name))[0] == 401
+
+
+async def test_what_one_gateway_appends_wakes_through_the_other(redis_url: str) -> None:
+    async with two(redis_url) as (owner, other), receiver(answer=DONE) as at:
+        await owner.webhook("s", at, pattern="e/**")
+        for number in range(1, 4):
+            await other.create(f"e/{number}", body=b'{"n":1}')
+            await at.wake(number)
+        await other.create("elsewhere", body=b'{"n":1}')
+        await other.delete("e/1")
+        await owner.quiet()
+        await until(lambda: "e/1" not in owner.engine.by_id["s"].links)
+        assert "elsewhere" not in owner.engine.membership.streams
+
+
+async def test_what_was_not_reported_is_found_by_a_comparison(redis_url: str) -> None:
+    async with two(redis_url) as (owner, other), receiver(answer=DONE) as at:
+        await owner.webhook("s", at, pattern="*")
+        await owner.create("old", body=b'{"n":1}')
+        await owner.create("gone", body=b'{"n":1}')
+        await owner.quiet()
+        other.gateway.route.table.commits.observer = None  # as if it were killed behind a commit
+        await other.append("old", b'{"n":2}')
+        await other.create("new", body=b'{"n":1}')
+        await other.delete("gone")
+        shared(owner).comparisons.schedule()
+
+        async def is_found() -> bool:
+            cursors = await owner.cursors("s")
+            return cursors.keys() == {"old", "new"} and not owner.engine.by_id["s"].pending
+
+        await until(is_found)
+        other.gateway.route.table.commits.observer = shared(other).changed.on_commit
+
+
+async def test_a_gateway_that_stops_is_followed_at_once_by_another(redis_url: str) -> None:
+    async with receiver() as at, subscribed(log_at(redis_url)) as owner:
+        await owner.webhook("s", at, pattern="*")
+        async with subscribed(log_at(redis_url)) as other:
+            await owner.create("a", body=b'{"n":1}')
+            wake = await at.wake()
+            began = time.monotonic()
+            await shared(owner).close()
+            await until(lambda: shared(other).engine is not None)
+            assert time.monotonic() - began < MISSES * BEAT_S
+            assert await other.callback(wake, *ends_of(wake)) == (
+                200,
+                {"ok": True, "next_wake": False},
+            )
+            await other.append("a")
+            assert (await at.wake(2))["generation"] == 2
+            await shared(owner).open()  # closed by the block
+
+
+async def test_a_gateway_that_stood_still_delivers_nothing_any_more(redis_url: str) -> None:
+    async with two(redis_url) as (owner, other), receiver() as at:
+        await owner.webhook("s", at, pattern="*")
+        await owner.create("a", body=b'{"n":1}')
+        wake = await at.wake()
+        await owner.quiet()
+        former = owner.engine
+        await shared(owner).stop()  # its beats
+        await until(lambda: shared(other).engine is not None, within_s=TAKE_OVER_S)
+        assert shared(owner).engine is former
+        former.wakes.retry_now(former.by_id["s"])
+        await until(lambda: not former.deliveries.running)
+        status, told = await owner.callback(wake, *ends_of(wake))
+        assert (status, told) == (200, {"ok": True, "next_wake": False})  # by the other one
+        assert shared(owner).engine is None
+        assert former.by_id["s"].links["a"].is_pending
+        assert not other.engine.by_id["s"].pending
+        assert len(at.wakes) == 1
+
+
+async def test_requests_get_503_while_no_gateway_can_deliver(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    async with two(redis_url) as (owner, other):
+        await shared(owner).stop()
+        shared(owner)._mailboxes.close(shared(owner).lease.name)
+        answer = await other.gateway.ask(request("GET", f"{PREFIX}/__ds/subscriptions/s"))
+        assert answer.status == 503
+        assert int(answer.get("Retry-After") or 0) > 0
+        shared(owner)._mailboxes.open(shared(owner).lease.name, shared(owner)._on_mail)
+
+
+# In processes of their own
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+async def test_another_gateway_takes_over_within_seconds_and_finds_what_was_appended(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with (
+        redis_server(tmp_path) as redis,
+        headgate(redis.url) as first,
+        headgate(redis.url) as other,
+    ):
+        async with receiver(answer=DONE) as at, aiohttp.ClientSession() as http:
+            await _subscribe(http, first, at.url)
+            await _append(http, other, "a")
+            await at.wake()
+            first.process.send_signal(number)  # type: ignore[union-attr] # it runs
+            began = time.monotonic()
+            await _append(http, other, "b")
+            await at.wake(2)
+            waited = time.monotonic() - began
+            url = f"{other.streams}/__ds/subscriptions/s"
+            async with http.get(url) as answer:
+                assert answer.status == 200
+            assert waited < TAKE_OVER_S
+            first.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr] # or is dead
+            await asyncio.sleep(0)
+
+
+async def _subscribe(http: aiohttp.ClientSession, server: Headgate, url: str) -> None:
+    document = {"type": "webhook", "pattern": "*", "webhook": {"url": url}}
+    async with http.put(f"{server.streams}/__ds/subscriptions/s", json=document) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def _append(http: aiohttp.ClientSession, server: Headgate, name: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    async with http.put(f"{server.streams}/{name}", data=b'{"n":1}', headers=headers) as answer:
+        assert answer.status == 201
