@@ -52,6 +52,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
             *Authorities.check(settings),
             *dangers(settings),
             *_not_durable(settings),
+            *_event_types(settings),
         )
     except StartError as refusal:
         complain(f"{refusal.detail}.")
@@ -64,6 +65,18 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         _print_routes(settings)
     if warnings and is_strict:
         sys.exit(FAILED)
+
+
+def _event_types(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each file of event types that is not used. Raises StartError."""
+    from gateway.mcp_events.setup import check_events
+    from gateway.settings.cross_checks.written_routes import written_routes
+    from gateway.settings.reading.toml_file import spell
+
+    for path, route in written_routes(settings):
+        check_events(route)
+        if route.mcp_events_file and not route.mcp_events:
+            yield f"{settings.named(spell(path))}: mcp_events_file has no effect without mcp_events"
 
 
 def _not_durable(settings: Settings) -> Iterator[str]:

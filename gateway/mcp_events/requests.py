@@ -27,9 +27,19 @@ if TYPE_CHECKING:
 
 EXTENSION = "io.modelcontextprotocol/events"
 STREAM = "events/stream"
+SUBSCRIBING = ("events/subscribe", "events/unsubscribe")
 POLL_AFTER_MS = 5_000
 USUAL_EVENTS, MOST_EVENTS = 100, 1_000  # of one poll
 _SERVER_KEY = "io.modelcontextprotocol/serverInfo"
+
+
+def changes_subscriptions(body: bytes) -> bool:
+    """Return whether a body has a request that only the gateway which delivers can carry out."""
+    try:
+        messages = rpc.body_of(body, None).messages
+    except RpcError:
+        return False
+    return any(isinstance(one, dict) and one.get("method") in SUBSCRIBING for one in messages)
 
 
 class EventRequests:

@@ -16,6 +16,7 @@ from gateway.mcp_events.streaming import EventStream, EventStreamLimits
 from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
 from gateway.mcp_events.webhooks.sender import WebhookEvents
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,12 +43,19 @@ class RouteEvents:
         self.reader = EventReader(route.reads.readers.plain)
         self.webhooks: HostSubscriptions | None = None
         self._sender: WebhookEvents | None = None
-        engine = route.subscriptions
-        if isinstance(engine, RouteSubscriptions):
-            self._sender = WebhookEvents(engine, self.reader, types)
-            self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
-            engine.deliveries.events = self._sender
+        subscriptions = route.subscriptions
+        if isinstance(subscriptions, SharedSubscriptions):
+            subscriptions.on_opening = self._attach
+            subscriptions = subscriptions.engine
+        if isinstance(subscriptions, RouteSubscriptions):
+            self._attach(subscriptions)
         self.server_info = {"name": "headgate", "title": "Headgate", "version": version("headgate")}
+
+    def _attach(self, engine: RouteSubscriptions) -> None:
+        """Have events sent to webhooks by the subscriptions of this gateway."""
+        self._sender = WebhookEvents(engine, self.reader, self.types)
+        self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
+        engine.deliveries.events = self._sender
 
     def renew(self, types: Mapping[str, EventType]) -> None:
         """Offer these event types from now on."""
@@ -61,9 +69,11 @@ class RouteEvents:
     def close(self) -> None:
         """Send no more events to webhooks."""
         self.end_streams()
-        engine = self._route.subscriptions
-        if isinstance(engine, RouteSubscriptions):
-            engine.deliveries.events = None
+        subscriptions = self._route.subscriptions
+        if isinstance(subscriptions, SharedSubscriptions):
+            subscriptions.on_opening = lambda _: None
+        if self.webhooks is not None:
+            self.webhooks.engine.deliveries.events = None
 
     def end_streams(self) -> None:
         """End the open streams of events: their clients come back elsewhere."""
@@ -111,5 +121,5 @@ class RouteEvents:
 
     def delivery(self, owner: SubscriptionOwner) -> list[str]:
         """Return the ways in which a client can get events; webhooks need a credential."""
-        has_webhooks = self.webhooks is not None and owner.principal is not None
+        has_webhooks = self._route.subscriptions is not None and owner.principal is not None
         return ["webhook", "push", "poll"] if has_webhooks else ["push", "poll"]

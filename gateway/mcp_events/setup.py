@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from gateway.settings import Route as RouteSettings
 
 
+def check_events(settings: RouteSettings) -> None:
+    """Raise StartError if the file of event types is malformed."""
+    if settings.mcp_events_file:
+        event_types(settings.mcp_events_file)
+
+
 def set_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
     """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
     types = event_types(settings.mcp_events_file) if settings.mcp_events else None
@@ -30,7 +36,7 @@ def set_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> 
 
 
 def renew_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
-    """Let the events of a route follow new settings; a file that is malformed changes nothing."""
+    """Let the events of a route follow new settings, whose file was checked a moment ago."""
     try:
         set_events(route, settings, shared)
     except StartError as refusal:

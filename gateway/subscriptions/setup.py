@@ -41,9 +41,12 @@ def make_subscriptions(
     shared = SharedStreams(route.table, route.appender, sharing)
 
     def make(owned: Documents) -> OwnedSubscriptions:
-        return OwnedSubscriptions(prefix, shared, owned, rules, clock, guard)
+        engine = OwnedSubscriptions(prefix, shared, owned, rules, clock, guard)
+        subscriptions.on_opening(engine)
+        return engine
 
-    return SharedSubscriptions(prefix, shared, documents, sharing, make)
+    subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
+    return subscriptions
 
 
 def renew_subscriptions(subscriptions: SubscriptionsLike | None, settings: Settings) -> None:

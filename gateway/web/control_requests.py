@@ -198,9 +198,9 @@ def keys_response(jwks: dict[str, Any]) -> Response:
     return responses.Response(200, _KEY_FIELDS, msgspec.json.encode(jwks))
 
 
-def needs_wake_token(name: str) -> bool:
-    """Return whether requests to a control path have the token of a wake instead of another."""
-    return name != KEYS and _parts(name)[1] in _WAKE_ACTIONS
+def is_for_anybody(name: str) -> bool:
+    """Return whether requests to a control path have the token of a wake, or need none."""
+    return name == KEYS or _parts(name)[1] in _WAKE_ACTIONS
 
 
 def _no_content() -> Response:

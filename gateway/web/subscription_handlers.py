@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from multidict import CIMultiDict
 from typing_extensions import override
 
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, StreamNotFound
+from gateway.mcp_events.requests import changes_subscriptions
 from gateway.mcp_events.route_events import RouteEvents
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
@@ -51,13 +52,26 @@ class SubscriptionHandlers:
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
         if name == MCP:
             assert isinstance(route.events, RouteEvents), "a route with this path has them"
-            return answer_mcp(request, place, route.events, self._shared)
+            return self._mcp(request, place, route.events)
         subscriptions = route.subscriptions
         if isinstance(subscriptions, SharedSubscriptions):
             return _answered(self._response(request, place, subscriptions))
         assert isinstance(subscriptions, RouteSubscriptions), "a route with control paths has them"
         control = ControlRequest(request, place, subscriptions, self._shared)
         return _answered(control.response(name))
+
+    async def _mcp(self, request: Request, place: RoutedTarget, events: RouteEvents) -> RouteAnswer:
+        """Return the answer to a host of MCP, perhaps of the gateway that delivers."""
+        await in_task()
+        subscriptions = place.route.subscriptions
+        if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
+            handed = await self._handed_on(request, place)
+            if changes_subscriptions(handed.body) and await subscriptions.owned() is None:
+                back = await subscriptions.hand_on(handed)
+                if back.status:
+                    response = Response(back.status, back.fields, back.body)
+                    return RouteAnswer(response, cache_status.BYPASS)
+        return await answer_mcp(request, place, events, self._shared)
 
     async def _response(
         self, request: Request, place: RoutedTarget, subscriptions: SharedSubscriptions
@@ -83,7 +97,7 @@ class SubscriptionHandlers:
         A body is read only for a client that the guard here knows, or for the token of a wake.
         """
         name = place.name
-        if name != control_requests.KEYS and not control_requests.needs_wake_token(name):
+        if name == MCP or not control_requests.is_for_anybody(name):
             await admit_control(request, place, (), self._shared.clock)
         body = request.whole = await request_body.whole(request, self._shared)
         headers = [(str(name), value) for name, value in request.headers.items()]
@@ -113,14 +127,25 @@ class SubscriptionHandlers:
         request = Request(message, handed.body, _ClientElsewhere())
         new_id = self._shared.lines.new_request_id
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
-        control = ControlRequest(
-            request, RoutedTarget(target, path, route, handed.name), engine, self._shared
-        )
+        place = RoutedTarget(target, path, route, handed.name)
         try:
-            response = await with_refusals(control.response(handed.name))
+            if handed.name == MCP:
+                response = await self._mcp_elsewhere(request, place)
+            else:
+                control = ControlRequest(request, place, engine, self._shared)
+                response = await with_refusals(control.response(handed.name))
         except HeadgateError as error:
             response = self._shared.problem(error)
         return mail.HandedOnResponse(response.status, response.fields, response.body)
+
+    async def _mcp_elsewhere(self, request: Request, place: RoutedTarget) -> Response:
+        """Return the response to a host of MCP that is connected to another gateway."""
+        events = place.route.events
+        if not isinstance(events, RouteEvents):
+            raise StreamNotFound("the gateway that delivers has mcp_events off")
+        answered = await answer_mcp(request, place, events, self._shared)
+        assert isinstance(answered.answer, Response), "streams are not handed on"
+        return answered.answer
 
 
 class _ClientElsewhere(ClientConnection):

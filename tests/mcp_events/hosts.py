@@ -121,12 +121,13 @@ async def offering(
 ) -> AsyncIterator[Serving]:
     """A gateway whose route to a log has MCP Events."""
     async with serving(log, own={**ON, **(own or {})}, **options) as gateway:
-        engine = engine_of(gateway)
-        await engine.open()
+        subscriptions = gateway.route.subscriptions
+        assert subscriptions is not None
+        await subscriptions.open()
         try:
             yield gateway
         finally:
-            await engine.close()
+            await subscriptions.close()
             await asyncio.sleep(0)
 
 

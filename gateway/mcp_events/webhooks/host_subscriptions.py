@@ -81,7 +81,7 @@ class HostSubscriptions:
     def __init__(
         self, engine: RouteSubscriptions, reader: EventReader, sender: WebhookEvents
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._requests = SubscriptionRequests(engine)
         self._reader = reader
         self._sender = sender
@@ -95,7 +95,7 @@ class HostSubscriptions:
         if cursor is not None and target.stream is None:
             raise RpcError(rpc.INVALID_PARAMS, "events of several streams have no cursor")
         try:
-            self._engine.deliveries.client.check(target.url)
+            self.engine.deliveries.client.check(target.url)
         except DestinationRefused as refusal:
             raise RpcError(rpc.INVALID_PARAMS, f"delivery.url: {refusal.detail}") from None
         await self._requests.prepare_keys()
@@ -117,23 +117,23 @@ class HostSubscriptions:
 
     async def unsubscribe(self, target: EventTarget) -> dict[str, object]:
         """End a subscription. Raises RpcError if there is none."""
-        existing = self._engine.by_id.get(target.subscription_id)
+        existing = self.engine.by_id.get(target.subscription_id)
         if existing is None:
             raise RpcError(rpc.NOT_FOUND, "there is no such subscription", kind="subscription")
         self._sender.forget(existing)
-        await self._engine.rows.flush()
+        await self.engine.rows.flush()
         return {}
 
     async def _living(self, target: EventTarget) -> DurableSubscription | None:
         """Return the subscription that is to be renewed; one to another pattern ends."""
-        existing = self._engine.by_id.get(target.subscription_id)
+        existing = self.engine.by_id.get(target.subscription_id)
         if existing is None or existing.events is None:
             return None
         is_same = existing.configuration.fingerprint == target.configuration.fingerprint
-        if is_same and existing.events.expires_at > self._engine.clock():
+        if is_same and existing.events.expires_at > self.engine.clock():
             return existing
         self._sender.forget(existing)
-        await self._engine.rows.flush()
+        await self.engine.rows.flush()
         return None
 
     def _renewal(
@@ -144,7 +144,7 @@ class HostSubscriptions:
         expires_at: float,
     ) -> RenewalState:
         """Return the state from now on; a secret that is replaced signs for a while as well."""
-        keys, now = self._engine.keys, self._engine.clock()
+        keys, now = self.engine.keys, self.engine.clock()
         renewal = None if existing is None else existing.events
         if renewal is None:
             return RenewalState(target.event.name, (keys.seal(secret),), now, expires_at)
@@ -159,8 +159,8 @@ class HostSubscriptions:
 
         Each stored subscription is the record that its receiver was verified.
         """
-        now = self._engine.clock()
-        for one in self._engine.by_id.values():
+        now = self.engine.clock()
+        for one in self.engine.by_id.values():
             if (
                 one.events is not None
                 and one.configuration.webhook_url == target.url
@@ -174,7 +174,7 @@ class HostSubscriptions:
                 rpc.EXHAUSTED, "too many receivers at this host are new", limit="verifications"
             )
         self._challenges.count(host, 1)
-        client, clock = self._engine.deliveries.client, self._engine.clock
+        client, clock = self.engine.deliveries.client, self.engine.clock
         await EventReceiver(client, clock, target.subscription_id, target.url, [secret]).verify()
 
     async def _place(self, target: EventTarget, cursor: str | None) -> EventPlace | None:
@@ -195,7 +195,7 @@ class HostSubscriptions:
         elif "ttlMs" in params:
             ttl_s = LONGEST_TTL_S
         assert owner.principal is not None, "webhooks need one"
-        return min(self._engine.clock() + ttl_s, owner.principal.until)
+        return min(self.engine.clock() + ttl_s, owner.principal.until)
 
     def _described(
         self, subscription: DurableSubscription, *, is_truncated: bool

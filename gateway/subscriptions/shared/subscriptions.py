@@ -53,6 +53,8 @@ class SharedSubscriptions(Background):
     ) -> None:
         """`make` makes the subscriptions of the owner, with the documents that it may write."""
         self.prefix = prefix
+        # Called with the subscriptions that this gateway is about to open.
+        self.on_opening: Callable[[OwnedSubscriptions], None] = _ignore
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease)
         self.changed = ReportedChanges(sharing, self)
@@ -238,3 +240,7 @@ class SharedSubscriptions(Background):
         with contextlib.suppress(LogUnavailable):
             for other in self.lease.others:
                 await self._mailboxes.send(other, mail.encode(message))
+
+
+def _ignore(_engine: OwnedSubscriptions) -> None:
+    """Do nothing."""

@@ -1,0 +1,60 @@
+"""MCP Events of a gateway that reads its settings anew."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.mcp_events.hosts import types_file
+from tests.reloading.reloadable import STREAMS, Reloadable, reloadable
+from tests.support.processes import HEADGATE, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TYPE = '[[events]]\nname = "{}"\nstreams = "a/*"\n'
+LIST = b'{"jsonrpc": "2.0", "id": 1, "method": "events/list"}'
+
+
+async def names(at: Reloadable) -> list[str]:
+    """Return the names of the event types."""
+    asked = {"Content_Type": "application/json"}
+    answer = await at.ask("POST", "/v1/stream/mcp", LIST, **asked)
+    assert answer.status == 200
+    return [one["name"] for one in json.loads(answer.body)["result"]["events"]]
+
+
+async def test_a_reload_switches_events_on_and_off_and_reads_their_file(tmp_path: Path) -> None:
+    file = types_file(tmp_path, TYPE.format("one"))
+    on = {**STREAMS, "mcp_events": True}
+    async with reloadable(tmp_path) as at:
+        assert (await at.ask("PUT", "/v1/stream/mcp", b"x")).status == 201
+        assert await at.reload(on) == ()
+        assert await names(at) == ["stream.appended"]
+        assert (await at.ask("GET", "/v1/stream/mcp")).status == 405
+        assert await at.reload({**on, **file}) == ()
+        assert await names(at) == ["one"]
+        types_file(tmp_path, TYPE.format("two"))
+        assert await at.reload({**on, **file}) == ()
+        assert await names(at) == ["two"]
+        types_file(tmp_path, "[[events]]\nname = 'three'\n")
+        (reason,) = await at.reload({**on, **file})
+        assert "no event types" in reason
+        assert await names(at) == ["two"]
+        assert await at.reload(STREAMS) == ()
+        assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
+
+
+def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
+    file = types_file(tmp_path, TYPE.format("one"))["mcp_events_file"]
+    config = tmp_path / "headgate.toml"
+    route = f'[[routes]]\nprefix = "/s"\norigin = "memory:"\nmcp_events_file = "{file}"\n'
+    config.write_text(route)
+    ended = run([HEADGATE, "check", "--config", config])
+    assert b"mcp_events_file has no effect without mcp_events" in ended.stderr
+    assert ended.returncode == 0
+    types_file(tmp_path, "[[events]]\n")
+    config.write_text(f"{route}mcp_events = true\n")
+    ended = run([HEADGATE, "check", "--config", config])
+    assert b"no event types" in ended.stderr
+    assert ended.returncode == 2
