@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
 
 import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.subscriptions.configuration import SubscriptionConfiguration
 from gateway.subscriptions.owners import OwnerRow, restored
+from gateway.subscriptions.row_names import (
+    AT_ONCE,
+    CURSOR,
+    DELIVERY,
+    KINDS,
+    SUBSCRIPTION,
+    document_name,
+    parts_of,
+)
 from gateway.subscriptions.subscription import (
     CursorRow,
     DeliveryState,
@@ -25,10 +33,6 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Documents
     from gateway.subscriptions.subscription import StreamLink
-
-AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
-
-_CURSOR, _DELIVERY, _SUBSCRIPTION = _KINDS = "cursor", "delivery", "subscription"
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
@@ -64,14 +68,14 @@ class SubscriptionRows:
     def mark(self, subscription: DurableSubscription) -> None:
         """Have the state of a subscription's deliveries written."""
         if subscription.phase != "removed":
-            name = _name(_DELIVERY, subscription.id)
+            name = document_name(DELIVERY, subscription.id)
             self._put(name, lambda: msgspec.json.encode(subscription.delivery))
 
     def mark_link(self, link: StreamLink) -> None:
         """Have a link written, if a restart could not derive it from the stream."""
         if link.subscription.phase == "removed":
             return
-        name = _name(_CURSOR, link.subscription.id, link.stream.path)
+        name = document_name(CURSOR, link.subscription.id, link.stream.path)
         is_derived = self._derives_links and not link.is_stored and not link.is_explicit
         self._put(name, None if is_derived else lambda: msgspec.json.encode(link.row))
 
@@ -84,16 +88,16 @@ class SubscriptionRows:
             subscription.owner.row,
             subscription.events,
         )
-        self._put(_name(_SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
+        self._put(document_name(SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
 
     def remove_link(self, link: StreamLink) -> None:
         """Have the row of a link removed."""
-        self._put(_name(_CURSOR, link.subscription.id, link.stream.path), None)
+        self._put(document_name(CURSOR, link.subscription.id, link.stream.path), None)
 
     def remove(self, subscription: DurableSubscription) -> None:
         """Have a subscription's rows removed, its configuration first; links have their own."""
-        self._put(_name(_SUBSCRIPTION, subscription.id), None)
-        self._put(_name(_DELIVERY, subscription.id), None)
+        self._put(document_name(SUBSCRIPTION, subscription.id), None)
+        self._put(document_name(DELIVERY, subscription.id), None)
 
     def _put(self, name: str, body: Callable[[], bytes] | None) -> None:
         self._dirty.pop(name, None)  # the last that is marked is written last
@@ -161,8 +165,8 @@ class SubscriptionRows:
         while page := await self._documents.read(after, AT_ONCE):
             after = page[-1][0]
             for name, body in page:
-                kind, subscription_id, path = _parts(name)
-                if kind not in _KINDS:
+                kind, subscription_id, path = parts_of(name)
+                if kind not in KINDS:
                     continue  # such as the keys
                 try:
                     _read(found.setdefault(subscription_id, LoadedSubscription()), kind, path, body)
@@ -179,30 +183,19 @@ class SubscriptionRows:
 
     def _remove_rest(self, subscription_id: str, loaded: LoadedSubscription) -> None:
         """Remove the rows of a subscription whose creation or removal a crash has cut short."""
-        self._put(_name(_DELIVERY, subscription_id), None)
+        self._put(document_name(DELIVERY, subscription_id), None)
         for path in loaded.cursors:
-            self._put(_name(_CURSOR, subscription_id, path), None)
+            self._put(document_name(CURSOR, subscription_id, path), None)
 
 
 def _read(loaded: LoadedSubscription, kind: str, path: str, body: bytes) -> None:
-    if kind == _CURSOR:
+    if kind == CURSOR:
         loaded.cursors[path] = msgspec.json.decode(body, type=CursorRow)
-    elif kind == _DELIVERY:
+    elif kind == DELIVERY:
         loaded.delivery = msgspec.json.decode(body, type=DeliveryState)
-    elif kind == _SUBSCRIPTION:
+    elif kind == SUBSCRIPTION:
         row = msgspec.json.decode(body, type=SubscriptionRow)
         made = DurableSubscription("", row.birth, row.created_at, row.configuration)
         made.owner = restored(row.owner)
         made.events = row.events
         loaded.subscription = made
-
-
-def _name(kind: str, subscription_id: str, path: str = "") -> str:
-    name = f"{kind}/{quote(subscription_id, safe='')}"
-    return f"{name}/{path}" if path else name
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    kind, _, rest = name.partition("/")
-    subscription_id, _, path = rest.partition("/")
-    return kind, unquote(subscription_id), path

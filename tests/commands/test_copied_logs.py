@@ -7,6 +7,7 @@ import json
 import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -295,3 +296,21 @@ async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(
             assert new.status == 200
             read = ask(gateway.port, "GET", f"{path}?offset={first.next_offset}")
             assert (read.status, read.body) == (200, b"two three")
+
+
+def test_subscriptions_are_left_at_the_source_and_the_result_says_how_many(
+    folders: Folders,
+) -> None:
+    document = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
+    with headgate(folders.source) as server:
+        for name in ("one", "two/three"):
+            path = f"/v1/stream/__ds/subscriptions/{quote(name, safe='')}"
+            answer = ask(server.port, "PUT", path, json.dumps(document).encode())
+            assert answer.status == 201, answer
+        ask(server.port, "PUT", "/v1/stream/a/1", b"x", content_type="text/plain")
+    assert folders.copy()["subscriptions"] == 2
+    told = folders.cli("copy", folders.source, folders.target).stderr
+    assert told.endswith(b"; subscriptions of FROM were not copied: 2.\n")
+    with headgate(folders.target) as server:
+        assert ask(server.port, "GET", "/v1/stream/__ds/subscriptions/one").status == 404
+        assert ask(server.port, "GET", "/v1/stream/a/1").body == b"x"

@@ -99,6 +99,9 @@ class CopyPlace(Protocol):
     def listed(self, prefix: str) -> AsyncIterator[StreamEntry]:
         """Yield the streams whose paths begin with `prefix`; one page of them is in memory."""
 
+    async def subscriptions(self) -> int | None:
+        """Return how many subscriptions there are; None for a server, which does not tell."""
+
     def stream(self, path: str, producer_id: str) -> CopiedStream:
         """Return the stream at a path; appends to a server have this producer id."""
 

@@ -33,6 +33,7 @@ from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.settings import Route
 from gateway.settings.log_kinds import file, kind_of
 from gateway.streams.stream_clock import StreamClock
+from gateway.subscriptions.row_names import stored_number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -100,6 +101,11 @@ class LogPlace(CopyPlace):
             if page.after is None:
                 return
             after = page.after
+
+    @override
+    async def subscriptions(self) -> int:
+        documents = self.log.documents
+        return 0 if documents is None else await stored_number(documents)
 
     def is_present(self, state: StreamState | None) -> bool:
         """Return whether a client may use the stream."""

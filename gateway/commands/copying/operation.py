@@ -61,7 +61,8 @@ async def copy(request: CopyRequest) -> int:
 
         queue = CopyQueue(source, target, streams, offset_map)
         await queue.run(follows=request.follows)
-    _finish(queue, as_json=request.as_json)
+        subscriptions = await source.subscriptions()
+    _finish(queue, subscriptions, as_json=request.as_json)
     return queue.refused
 
 
@@ -77,13 +78,14 @@ async def _opened(
     return ServerPlace(base, retries(tell, is_repeatable=True), api)
 
 
-def _finish(queue: CopyQueue, *, as_json: bool) -> None:
+def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> None:
     numbers = {
         "streams": queue.streams,
         "changed": queue.changed,
         "gone": queue.gone,
         "refused": queue.refused,
         "bytes": queue.bytes,
+        "subscriptions": subscriptions,
     }
     parts = [f"Copied {queue.changed:,} of {queue.streams:,} streams, {queue.bytes:,} bytes"]
     if queue.changed < queue.streams - queue.gone:
@@ -92,5 +94,7 @@ def _finish(queue: CopyQueue, *, as_json: bool) -> None:
         parts.append(f"{queue.gone:,} of FROM are gone")
     if queue.refused:
         parts.append(f"{queue.refused:,} could not be copied")
+    if subscriptions:
+        parts.append(f"subscriptions of FROM were not copied: {subscriptions:,}")
     sentence = f"{'; '.join(parts)}."
     finish(sentence, numbers if as_json else None)

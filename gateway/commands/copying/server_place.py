@@ -53,6 +53,10 @@ class ServerPlace(CopyPlace):
             yield StreamEntry(found.path[home:], (found.row.tail, found.row.closed))
 
     @override
+    async def subscriptions(self) -> None:
+        return None
+
+    @override
     def stream(self, path: str, producer_id: str) -> ServerStream:
         one = self._base.beside(f"{self._base.url.rstrip('/')}/{path}")
         return ServerStream(one, self._retries, producer_id)

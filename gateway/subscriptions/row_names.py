@@ -1,0 +1,39 @@
+"""The names of the documents in which subscriptions are stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from gateway.backends.contract import Documents
+
+AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
+
+CURSOR, DELIVERY, SUBSCRIPTION = KINDS = "cursor", "delivery", "subscription"
+
+
+def document_name(kind: str, subscription_id: str, path: str = "") -> str:
+    """Return the name of a document of a subscription, or of its link to a stream."""
+    name = f"{kind}/{quote(subscription_id, safe='')}"
+    return f"{name}/{path}" if path else name
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Return the kind, the subscription and the stream in the name of a document."""
+    kind, _, rest = name.partition("/")
+    subscription_id, _, path = rest.partition("/")
+    return kind, unquote(subscription_id), path
+
+
+async def stored_number(documents: Documents) -> int:
+    """Return how many subscriptions a log has. Raises LogUnavailable."""
+    beginning = f"{SUBSCRIPTION}/"
+    number, after = 0, beginning
+    while page := await documents.read(after, AT_ONCE):
+        names = [name for name, _ in page if name.startswith(beginning)]
+        number += len(names)
+        if len(names) < len(page):
+            break
+        after = names[-1]
+    return number
