@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.rows import LoadedSubscription
     from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
     from gateway.subscriptions.subscription import DurableSubscription, StreamLink
+    from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer
     from gateway.telemetry.metrics import Sample
 
 
@@ -84,6 +85,7 @@ class RouteSubscriptions:
         self.deliveries.report_to(self.wakes)
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
+        self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
         self.changing = asyncio.Lock()  # of what there is: one list of the log is read at a time
 
     def renew(self, rules: SubscriptionRules) -> None:

@@ -23,7 +23,7 @@ from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.telemetry import traffic as counted
-from gateway.web import control_requests
+from gateway.web import control_requests, operator_questions
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.control_requests import ControlRequest, with_refusals
 from gateway.web.mcp_requests import answer_mcp
@@ -120,6 +120,8 @@ class SubscriptionHandlers:
         engine = await subscriptions.owned()
         if engine is None:
             return mail.NOT_CARRIED_OUT
+        if handed.method == operator_questions.METHOD:
+            return await operator_questions.carry_out(engine, handed)
         path = f"{route.prefix}/{handed.name}"
         target = f"{path}?{handed.query}" if handed.query else path
         headers = CIMultiDict(handed.headers)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The modules whose tests of a gateway run on a log in memory, and on one in Redis.
 ON_SEVERAL_LOGS = (
     *("test_access", "test_configuration", "test_failures", "test_limits", "test_links"),
-    *("test_pull_wakes", "test_webhook_wakes"),
+    *("test_operators", "test_pauses", "test_pull_wakes", "test_replays", "test_webhook_wakes"),
 )
 
 

@@ -158,6 +158,8 @@ async def test_a_replay_that_is_not_valid_is_refused_and_changes_nothing(
 ) -> None:
     async with subscribed() as gateway, receiver(answer=DONE) as at:
         before = await acknowledged(gateway, at)
+        if start.get("offset", "").endswith("9999"):  # in the generation of this log
+            start = {"offset": before["a"][:17] + start["offset"][17:]}
         refused = await replay(gateway, *streams, **start)
         assert isinstance(refused, AnswerFailure)
         assert refused.status == status

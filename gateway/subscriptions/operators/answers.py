@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from gateway.telemetry.inspected.subscriptions import (
     ReplayResult,
     ReplaySubscription,
     SendTestDelivery,
+    SubscriptionChange,
     SubscriptionDescription,
 )
 from gateway.telemetry.inspection import AnswerFailure
@@ -38,14 +40,8 @@ if TYPE_CHECKING:
         SubscriptionQuestion,
     )
 
-_OneSubscription = (
-    DescribeSubscription
-    | PutSubscription
-    | DeleteSubscription
-    | PauseSubscription
-    | ReplaySubscription
-    | SendTestDelivery
-)
+_OneSubscription = DescribeSubscription | SubscriptionChange
+MOST_CHANGES = 100  # that are remembered: processes hand on a change at the same time
 
 
 async def answer(
@@ -76,7 +72,22 @@ class OperatorRequests:
         self._requests = SubscriptionRequests(engine)
 
     async def answer(self, question: _OneSubscription) -> SubscriptionAnswer:
-        """Return the answer. Raises SubscriptionRefused, HeadgateError."""
+        """Return the answer. Raises SubscriptionRefused, HeadgateError.
+
+        A change that several processes hand on is made once: all get its result.
+        """
+        if isinstance(question, DescribeSubscription) or not question.change_id:
+            return await self._answer(question)
+        changes = self._engine.operator_changes
+        task = changes.get(question.change_id)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._answer(question))
+            changes[question.change_id] = task
+            while len(changes) > MOST_CHANGES:
+                del changes[next(iter(changes))]
+        return await asyncio.shield(task)
+
+    async def _answer(self, question: _OneSubscription) -> SubscriptionAnswer:
         match question:
             case DescribeSubscription():
                 return described(self._engine, self._requests.found(question.id), question)
@@ -119,6 +130,7 @@ class OperatorRequests:
         start = ReplayPlace(question.offset, question.since)
         if question.offset is not None and question.since is not None:
             raise invalid("give an offset or a time, not both")
+        await engine.refresh(question.streams)
         async with engine.changing:
             found = self._requests.found(question.id)
             steps = set_back(engine, found, question.streams, start)

@@ -21,6 +21,7 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionStatus,
     SubscriptionSummary,
     WakeRow,
+    encoded_rank,
     rank_of,
 )
 
@@ -64,7 +65,7 @@ def listed(
         for _, prefix, one, status in page[: question.limit]
     )
     is_last = len(page) <= question.limit
-    next_after = None if is_last else msgspec.json.encode(_finite(page[-2][0])).decode()
+    next_after = None if is_last else encoded_rank(page[-2][0])
     return SubscriptionPage(rows, total, dict(states), next_after)
 
 
@@ -78,12 +79,6 @@ def _parsed(after: str) -> SubscriptionRank | None:
     except msgspec.DecodeError:
         raise BadRequest("after is not where a page of this order ended") from None
     return (float("inf") if number is None else number), route, subscription_id
-
-
-def _finite(rank: SubscriptionRank) -> tuple[float | None, str, str]:
-    """Return a rank as JSON has it, where infinity is null."""
-    number, route, subscription_id = rank
-    return (None if number == float("inf") else number), route, subscription_id
 
 
 def _fits(one: DurableSubscription, status: SubscriptionStatus, where: SubscriptionQuery) -> bool:

@@ -5,9 +5,12 @@ They are among those of `gateway.telemetry.inspection`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
 SubscriptionKind = Literal["webhook", "pull-wake", "mcp-events"]
@@ -97,6 +100,29 @@ class SubscriptionPage(msgspec.Struct, tag=True, frozen=True):
     after: str | None = None
 
 
+def merged_pages(
+    question: ListSubscriptions, pages: Sequence[SubscriptionPage], *, total: int
+) -> SubscriptionPage:
+    """Return one page of several, in which each subscription is once; `total` fit in all."""
+    rows: dict[tuple[str, str], SubscriptionSummary] = {}
+    for page in pages:
+        for row in page.rows:
+            rows.setdefault((row.route, row.id), row)
+    chosen = sorted(rows.values(), key=lambda row: row.rank(question.order))
+    after = None
+    if len(chosen) > question.limit or any(it.after is not None for it in pages):
+        chosen = chosen[: question.limit]
+        after = encoded_rank(chosen[-1].rank(question.order))
+    return SubscriptionPage(tuple(chosen), total, pages[0].states, after)
+
+
+def encoded_rank(rank: SubscriptionRank) -> str:
+    """Return a rank as the `after` of a page; infinity is null there."""
+    number, route, subscription_id = rank
+    known = None if number == float("inf") else number
+    return msgspec.json.encode((known, route, subscription_id)).decode()
+
+
 class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):
     """A question for one subscription with a page of its streams, those behind `after`."""
 
@@ -148,6 +174,7 @@ class PutSubscription(msgspec.Struct, tag=True, frozen=True):
     route: str
     id: str
     body: msgspec.Raw
+    change_id: str = ""
 
 
 class DeleteSubscription(msgspec.Struct, tag=True, frozen=True):
@@ -155,6 +182,7 @@ class DeleteSubscription(msgspec.Struct, tag=True, frozen=True):
 
     route: str
     id: str
+    change_id: str = ""
 
 
 class PauseSubscription(msgspec.Struct, tag=True, frozen=True):
@@ -163,6 +191,7 @@ class PauseSubscription(msgspec.Struct, tag=True, frozen=True):
     route: str
     id: str
     resumes: bool = False
+    change_id: str = ""
 
 
 class ReplaySubscription(msgspec.Struct, tag=True, frozen=True):
@@ -176,6 +205,7 @@ class ReplaySubscription(msgspec.Struct, tag=True, frozen=True):
     streams: tuple[str, ...] = ()
     offset: str | None = None
     since: float | None = None  # epoch seconds
+    change_id: str = ""
 
 
 class SendTestDelivery(msgspec.Struct, tag=True, frozen=True):
@@ -183,6 +213,7 @@ class SendTestDelivery(msgspec.Struct, tag=True, frozen=True):
 
     route: str
     id: str
+    change_id: str = ""
 
 
 class DeletionResult(msgspec.Struct, tag=True, frozen=True):
@@ -207,6 +238,10 @@ class ReceiverTestResult(msgspec.Struct, tag=True, frozen=True):
     reason: str | None = None
 
 
+# A change with an id is made once, however many processes hand it on.
+SubscriptionChange = (
+    PutSubscription | DeleteSubscription | PauseSubscription | ReplaySubscription | SendTestDelivery
+)
 SubscriptionQuestion = (
     ListSubscriptions
     | DescribeSubscription

@@ -10,9 +10,6 @@ import msgspec
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
-from gateway.subscriptions.engine import RouteSubscriptions
-from gateway.subscriptions.operators.answers import answer as answer_subscriptions
-from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspected.readers import ReaderQuestion
 from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
@@ -31,6 +28,7 @@ from gateway.telemetry.inspection import (
     TakeEvents,
     TokenPage,
 )
+from gateway.web import operator_questions
 from gateway.web.handlers.explain import explain
 from gateway.web.handlers.reader_lists import ReaderLists
 
@@ -73,7 +71,7 @@ class Inspector:
             if isinstance(question, ReaderQuestion):
                 return await self._readers.answer(question)
             if isinstance(question, SubscriptionQuestion):
-                return await answer_subscriptions(self._subscriptions(), question)
+                return await operator_questions.answer(self._routes, question)
             return await self._answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(STATUS[type(refusal)], refusal.detail)
@@ -120,14 +118,6 @@ class Inspector:
         if runs is None:
             raise StreamNotFound(f"the route {prefix} does not say runs = true")
         return runs
-
-    def _subscriptions(self) -> dict[str, RouteSubscriptions]:
-        found = ((route.prefix, route.subscriptions) for route in self._routes)
-        owned = (
-            (prefix, it.engine if isinstance(it, SharedSubscriptions) else it)
-            for prefix, it in found
-        )
-        return {prefix: it for prefix, it in owned if isinstance(it, RouteSubscriptions)}
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

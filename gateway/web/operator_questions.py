@@ -1,0 +1,105 @@
+"""Questions of operators about subscriptions: answered here, or by the gateway that has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
+from gateway.protocol.responses import STATUS
+from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.operators.answers import answer as local_answer
+from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.telemetry.inspected.subscriptions import (
+    ListSubscriptions,
+    SubscriptionAnswer,
+    SubscriptionPage,
+    SubscriptionQuestion,
+    SubscriptionStatus,
+    merged_pages,
+)
+from gateway.telemetry.inspection import AnswerFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.runtime.route import StreamRoute
+
+METHOD = "operator"  # no request of a client has it: methods of control paths are checked before
+
+_Answer = SubscriptionAnswer | AnswerFailure
+_answers: msgspec.json.Decoder[_Answer] = msgspec.json.Decoder(_Answer)
+_decode_question = msgspec.json.Decoder(SubscriptionQuestion).decode
+
+
+async def answer(routes: Iterable[StreamRoute], question: SubscriptionQuestion) -> _Answer:
+    """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
+    is_list = isinstance(question, ListSubscriptions)
+    chosen = question.where.route if isinstance(question, ListSubscriptions) else question.route
+    found = [it for it in routes if it.subscriptions is not None and chosen in {"", it.prefix}]
+    if chosen and not found:
+        raise StreamNotFound(f"no route with subscriptions has the prefix {chosen}")
+    answers = [await _of_route(route, question) for route in found]
+    if not is_list:
+        return answers[0]
+    return _one_list(cast("ListSubscriptions", question), answers)
+
+
+def _one_list(question: ListSubscriptions, answers: list[_Answer]) -> _Answer:
+    """Return the lists of several routes as one, or the first failure."""
+    pages: list[SubscriptionPage] = []
+    for one in answers:
+        if not isinstance(one, SubscriptionPage):
+            return one
+        pages.append(one)
+    states: dict[SubscriptionStatus, int] = {}
+    for page in pages:
+        for status, number in page.states.items():
+            states[status] = states.get(status, 0) + number
+    if not pages:
+        return SubscriptionPage((), 0, states)
+    merged = merged_pages(question, pages, total=sum(it.total for it in pages))
+    return msgspec.structs.replace(merged, states=states)
+
+
+async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answer:
+    subscriptions = route.subscriptions
+    if isinstance(question, ListSubscriptions):
+        where = msgspec.structs.replace(question.where, route=route.prefix)
+        question = msgspec.structs.replace(question, where=where)
+    if isinstance(subscriptions, SharedSubscriptions):
+        engine: RouteSubscriptions | None = await subscriptions.owned()
+        if engine is None:
+            handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
+            back = await subscriptions.hand_on(handed)
+            if back.status:
+                return _answered(back)
+            engine = subscriptions.engine
+    else:
+        assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
+        engine = subscriptions
+    if engine is None:
+        raise LogUnavailable("no gateway has taken over the subscriptions yet")
+    return await local_answer({route.prefix: engine}, question)
+
+
+def _answered(back: mail.HandedOnResponse) -> _Answer:
+    if back.status != 200:
+        return AnswerFailure(back.status, "the gateway that delivers did not answer")
+    return _answers.decode(back.body)
+
+
+async def carry_out(
+    engine: RouteSubscriptions, handed: mail.HandedOnRequest
+) -> mail.HandedOnResponse:
+    """Return the answer to a question that another gateway has handed on."""
+    try:
+        question = _decode_question(handed.body)
+        found: _Answer = await local_answer({engine.prefix: engine}, question)
+    except msgspec.DecodeError:
+        found = AnswerFailure(501, "the gateway that delivers is of another version")
+    except HeadgateError as refusal:
+        found = AnswerFailure(STATUS[type(refusal)], refusal.detail)
+    return mail.HandedOnResponse(200, "", msgspec.json.encode(found))
