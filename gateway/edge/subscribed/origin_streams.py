@@ -187,10 +187,11 @@ class OriginStreams:
             return OriginView(name, known.stream_id, *end, known.version + 1, known.beginning)
         links = self._links_of(name)
         stored = next((it.stream_id for it in links if it.stream_id is not None), None)
+        # Where nothing is acknowledged, a link has the tail of a stream that was created empty.
+        begun = (it.position for it in links if it.stream_id is None)
+        beginning = next((it for it in begun if isinstance(it, str) and it <= end.tail), "")
         if stored is not None:
-            return OriginView(name, stored, *end)
-        begun = (it.position for it in links if isinstance(it.position, str))
-        beginning = next((it for it in begun if it <= end.tail), "")
+            return OriginView(name, stored, *end, beginning=beginning)
         return self._new_view(name, end, beginning)
 
     @staticmethod
