@@ -1,1 +1,1 @@
-"""RouteSubscriptions: durable cursors that wake workers when streams have pending events."""
+"""Subscriptions: durable cursors that wake workers when streams have pending events."""

@@ -1,4 +1,4 @@
-"""RouteSubscriptions as documents of the log: what has changed is written together, in one sync."""
+"""Subscriptions as documents of the log: what has changed is written together, in one sync."""
 
 from __future__ import annotations
 
@@ -63,7 +63,6 @@ class SubscriptionRows:
         self._dirty: dict[str, Callable[[], bytes] | None] = {}
         self._waiter: asyncio.Future[None] | None = None  # of the flush that follows
         self._task: asyncio.Task[None] | None = None
-        self.writes = 0
 
     def mark(self, subscription: DurableSubscription) -> None:
         """Have the state of a subscription's deliveries written."""
@@ -156,7 +155,6 @@ class SubscriptionRows:
             except BaseException:
                 self._dirty = {**part, **self._dirty}
                 raise
-            self.writes += 1
 
     async def load(self) -> dict[str, LoadedSubscription]:
         """Return the stored subscriptions, by id. Raises LogUnavailable."""

@@ -1,8 +1,9 @@
-"""The streams that the gateways of a log change: each names its own, and the owner looks at them.
+"""The streams that the gateways of a log change: each reports its own, and the owner reads them.
 
-What is named is looked at in the log, so it does not matter in which order it comes, or how often.
-A gateway that is killed may have named less than it has changed, and messages may be lost with a
-connection: so all streams are compared in the background, at once when either was noticed.
+The owner reads the present state of a reported stream in the log, so reports may come in any order
+and more than once. A killed gateway may have reported less than it has changed, and messages may be
+lost with a connection: so all streams are compared in the background, at once when either is
+noticed.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
 
-AT_ONCE = 500  # streams that are named in a message, or looked at together
-MOST_NAMED = 100_000  # streams that wait to be named: beyond it, all are compared
-RETRY_S = 0.1  # while nobody hears, or the log cannot be reached
+AT_ONCE = 500  # streams that are reported in one message, or read together
+MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are compared
+RETRY_S = 0.1  # while no owner listens, or the log cannot be reached
 COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
 
 
@@ -41,7 +42,7 @@ class OwnerView(Protocol):
 
 
 class ReportedChanges(Background):
-    """The streams that changed, until they were named to the owner, or looked at by it."""
+    """The streams that changed, until they are reported to the owner, or read by it."""
 
     def __init__(self, sharing: Sharing, view: OwnerView) -> None:
         self.is_active = False  # there are subscriptions
@@ -63,14 +64,14 @@ class ReportedChanges(Background):
 
     def note(self, path: str, is_new: bool) -> None:
         """Take a stream that has changed."""
-        if len(self._paths) >= MOST_NAMED:
+        if len(self._paths) >= MOST_WAITING:
             self._paths.clear()
             self._compare = True
         self._paths[path] = is_new or self._paths.get(path, False)
         self._wakened.set()
 
     def add(self, changed: mail.ChangeReport) -> None:
-        """Take the streams that another gateway has named."""
+        """Take the streams that another gateway has reported."""
         for path, is_new in changed.paths.items():
             self.note(path, is_new)
 
@@ -83,13 +84,13 @@ class ReportedChanges(Background):
             except LogUnavailable:
                 is_done = False
             except Exception:  # noqa: BLE001 - the task must outlive any error
-                log.exception("subscription.changes_not_named")
+                log.exception("subscription.changes_not_reported")
                 is_done = False
             if not is_done:
                 await asyncio.sleep(RETRY_S)
 
     async def flush(self) -> None:
-        """Name what waits, as far as the log can be reached at once."""
+        """Report what waits, as far as the log can be reached at once."""
         while self._paths and self._view.engine is None:
             try:
                 if not await self._work():
@@ -98,7 +99,7 @@ class ReportedChanges(Background):
                 return
 
     async def _work(self) -> bool:
-        """Name some streams, or look at them; return whether that was possible."""
+        """Report some streams, or read them; return whether that was possible."""
         if self._compare and not await self._ask_to_compare():
             return False
         names = list(self._paths)[:AT_ONCE]
@@ -116,7 +117,7 @@ class ReportedChanges(Background):
         return len(done) == len(batch)
 
     async def _pass_on(self, batch: dict[str, bool]) -> set[str]:
-        """Return the paths that were looked at here, or named to the owner."""
+        """Return the paths that were read here, or reported to the owner."""
         engine = self._view.engine
         if engine is None:
             message = mail.ChangeReport(batch)
@@ -141,10 +142,9 @@ class ReportedChanges(Background):
 
 
 class TailComparisons(Background):
-    """TailComparisons of all streams with what the owner knows of them."""
+    """Comparisons of all streams with what the owner knows of them."""
 
     def __init__(self, sharing: Sharing, view: OwnerView, changed: ReportedChanges) -> None:
-        self.number = 0
         self._sharing = sharing
         self._view = view
         self._changed = changed
@@ -197,4 +197,3 @@ class TailComparisons(Background):
                 self._searches = True
                 raise
         await engine.compare(self._changed.note)
-        self.number += 1

@@ -14,11 +14,11 @@ class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, tag="compare"):
-    """The sender has changed more streams than it can name."""
+    """The sender has changed more streams than it can report one by one."""
 
 
-class ReportRequest(msgspec.Struct, frozen=True, tag="name"):
-    """There are subscriptions from now on: every gateway names what it changes."""
+class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
+    """There are subscriptions from now on: every gateway reports what it changes."""
 
 
 class LookRequest(msgspec.Struct, frozen=True, tag="look"):
@@ -49,7 +49,7 @@ class HandedOnRequest(msgspec.Struct, frozen=True):
 
 
 class HandedOnResponse(msgspec.Struct, frozen=True):
-    """Its response; the status 0 says that it was not carried out."""
+    """The response to such a request; the status 0 says that it was not carried out."""
 
     status: int
     fields: str = ""

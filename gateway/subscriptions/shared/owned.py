@@ -24,7 +24,7 @@ ON_THE_WAY_S = 0.05
 
 
 class OwnedSubscriptions(RouteSubscriptions):
-    """The subscriptions of one route, told which streams have changed by the gateways."""
+    """The subscriptions of one route, to which all gateways report the streams that they change."""
 
     streams: SharedStreams
 
@@ -51,7 +51,7 @@ class OwnedSubscriptions(RouteSubscriptions):
             state = None
         assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
         if known is not None and _is_older(state, known):
-            return  # a later look was quicker
+            return  # a later read was quicker
         if known is not None and (state is None or state.stream_id != known.stream_id):
             self.on_change(Change(known, known.version, removes=True))
             known = None
@@ -71,7 +71,7 @@ class OwnedSubscriptions(RouteSubscriptions):
         await asyncio.sleep(ON_THE_WAY_S)
 
     async def compare(self, note: Callable[[str, bool], None]) -> None:
-        """Call `note` with each stream that is not as it is known here, and if it is unknown.
+        """Call `note` with each stream that differs from what is known here, and whether it is new.
 
         Raises LogUnavailable.
         """

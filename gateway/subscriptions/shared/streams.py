@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
 
-# Of the time of a slow list, that it leaves to others: one that takes a second of work lasts ten.
+# A slow list pauses for this many times the duration of each page, so that it takes a tenth of the
+# time from others.
 PAUSE = 9.0
 LEAST_PAUSE_S = 0.002
 
 
 class SharedStreams(HostedStreams):
-    """The streams of a shared log: what any gateway changes is named (`shared.changes`)."""
+    """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
 
     def __init__(self, table: StreamTable, appender: Appender, sharing: Sharing) -> None:
         super().__init__(table, appender)
@@ -34,12 +35,12 @@ class SharedStreams(HostedStreams):
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        """Have the gateways name what they change; what concerns nobody is not looked at."""
+        """Have the gateways report what they change; the owner leaves out what concerns nobody."""
         if on_change is not None and self.on_observe is not None:
             self.on_observe()
 
     async def states_slowly(self) -> AsyncIterator[StreamState]:
-        """Yield all streams in a tenth of the time."""
+        """Yield all streams, working for a tenth of the time."""
         listing, after = listing_of(self.table.log), ""
         loop = asyncio.get_running_loop()
         while True:

@@ -1,7 +1,7 @@
 """The subscriptions of a route to a shared log: one gateway at a time has them, by a lease.
 
-Each gateway names the streams that it changes, and hands requests on to the owner. A take-over is a
-start: the new owner loads the documents, and compares all tails with all cursors.
+Each gateway reports the streams that it changes, and hands requests on to the owner. A take-over is
+a start: the new owner loads the documents, and compares all tails with all cursors.
 """
 
 from __future__ import annotations
