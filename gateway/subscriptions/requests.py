@@ -273,9 +273,7 @@ class SubscriptionRequests:
 
     async def prepare_keys(self) -> None:
         """Have the keys ready. Raises LogUnavailable."""
-        now = self._engine.clock()
-        if not self._engine.keys.is_ready(now):
-            await self._engine.keys.prepare(now)
+        await self._engine.keys.prepare(self._engine.clock())
 
     # Work
 

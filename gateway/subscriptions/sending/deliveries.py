@@ -172,9 +172,7 @@ class Deliveries:
     async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
         if self.events is None:
             raise DeliveryFailed("mcp_events is off")
-        now = self._clock()
-        if not self._keys.is_ready(now):
-            await self._keys.prepare(now)
+        await self._keys.prepare(self._clock())
         await self.events.send(subscription)
         if subscription.delivery.wake is wake and subscription.phase == "active":
             self._wakes.counts["delivered"] += 1
@@ -187,8 +185,7 @@ class Deliveries:
         if url is None or callback_url is None:
             raise DeliveryFailed("webhooks need public_url, which is not set")
         now = self._clock()
-        if not self._keys.is_ready(now):
-            await self._keys.prepare(now)
+        await self._keys.prepare(now)
         return _WebhookTarget(url, callback_url, now)
 
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:

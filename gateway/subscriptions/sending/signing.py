@@ -43,8 +43,8 @@ class SigningKey(msgspec.Struct, frozen=True):
     signs_from: float
 
 
-class KeyFile(msgspec.Struct, frozen=True):
-    """The stored keys: the secret of tokens, and the keys, the oldest first."""
+class StoredKeys(msgspec.Struct, frozen=True):
+    """The content of a store: the secret of tokens, and the keys that sign, the oldest first."""
 
     secret: bytes
     keys: tuple[SigningKey, ...]
@@ -59,19 +59,21 @@ class TokenScope(NamedTuple):
 
 
 class KeyRing:
-    """The keys of one route, which its store has, too."""
+    """The keys of one route, which are also in its store."""
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
-        self._content: KeyFile | None = None
+        self._content: StoredKeys | None = None
         self._preparing = asyncio.Lock()
 
     async def prepare(self, now: float) -> None:
         """Read or make the keys, and rotate them if it is time. Raises LogUnavailable."""
+        if self.is_ready(now):
+            return
         async with self._preparing:
             content = self._content
             if content is None:
-                content = await self._stored() or KeyFile(secrets.token_bytes(32), ())
+                content = await self._stored() or StoredKeys(secrets.token_bytes(32), ())
             renewed = _rotated(content, now)
             if renewed is not content:
                 await self._store.write(msgspec.json.encode(renewed))
@@ -86,7 +88,7 @@ class KeyRing:
         return self._content is not None
 
     def is_ready(self, now: float) -> bool:
-        """Return whether the keys can be used without `prepare`."""
+        """Return whether the keys are there, and need no rotation."""
         return self._content is not None and _rotated(self._content, now) is self._content
 
     def jwks(self) -> dict[str, Any]:
@@ -167,16 +169,16 @@ class KeyRing:
         assert self._content is not None, "prepared"
         return hmac.digest(self._content.secret, encoded.encode(), hashlib.sha256)
 
-    async def _stored(self) -> KeyFile | None:
+    async def _stored(self) -> StoredKeys | None:
         stored = await self._store.read()
         try:
-            return None if stored is None else msgspec.json.decode(stored, type=KeyFile)
+            return None if stored is None else msgspec.json.decode(stored, type=StoredKeys)
         except msgspec.DecodeError as error:
             reason = f"the keys in {self._store.name} cannot be read: {error}"
             raise LogUnavailable(reason) from None
 
 
-def _rotated(content: KeyFile, now: float) -> KeyFile:
+def _rotated(content: StoredKeys, now: float) -> StoredKeys:
     """Return the keys with a new one if the last has signed for long, and without old ones."""
     keys = list(content.keys)
     if not keys:
@@ -185,7 +187,7 @@ def _rotated(content: KeyFile, now: float) -> KeyFile:
         keys.append(SigningKey(secrets.token_bytes(32), now + AHEAD_S))
     while len(keys) > 1 and keys[1].signs_from + BEHIND_S < now:
         del keys[0]
-    return content if tuple(keys) == content.keys else KeyFile(content.secret, tuple(keys))
+    return content if tuple(keys) == content.keys else StoredKeys(content.secret, tuple(keys))
 
 
 def _public(key: SigningKey) -> bytes:
