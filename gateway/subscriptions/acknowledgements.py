@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
 from gateway.protocol.streams.offsets import BEGINNING
-from gateway.subscriptions.configuration import invalid, json_object
-from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.configuration import json_object
+from gateway.subscriptions.errors import invalid, invalid_offset
 from gateway.subscriptions.patterns import stream_name
 
 if TYPE_CHECKING:
@@ -87,17 +87,17 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
         return CursorChange(link, link.position, link.is_closed)  # as its wake has told it
     if link is None or state is None:
-        raise _invalid_offset("an ack names a stream that the subscription is not linked to")
+        raise invalid_offset("an ack names a stream that the subscription is not linked to")
     try:
         position = state.position(offset if isinstance(offset, str) else "")
     except BadRequest as refusal:
-        raise _invalid_offset(
+        raise invalid_offset(
             f"an ack has an offset that is none of its stream: {refusal.detail}"
         ) from None
     if position < link.position:
-        raise _invalid_offset("an ack is behind what was acknowledged before")
+        raise invalid_offset("an ack is behind what was acknowledged before")
     if position > state.tail:
-        raise _invalid_offset("an ack is beyond the tail of its stream")
+        raise invalid_offset("an ack is beyond the tail of its stream")
     end = subscription.snapshot_ends.get(link.stream.path)
     return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
 
@@ -123,7 +123,3 @@ def moves_to(
 def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: Position) -> bool:
     """Return whether an ack covers the closing of a stream: only one that its wake has told."""
     return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail
-
-
-def _invalid_offset(detail: str) -> SubscriptionRefused:
-    return SubscriptionRefused("INVALID_OFFSET", detail)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.errors import invalid
 from gateway.subscriptions.patterns import StreamPattern, pattern_of, stream_name
 
 ClientKind = Literal["webhook", "pull-wake"]
@@ -103,21 +103,17 @@ def names_in(members: dict[str, object], *, required: bool = True) -> tuple[str,
         return ()
     if not isinstance(streams, list) or (required and not streams):
         raise invalid("streams must be an array of names of streams")
+    return tuple(sorted({checked_name(name) for name in streams}))
+
+
+def checked_name(name: object) -> str:
+    """Return the canonical name of a stream. Raises SubscriptionRefused."""
+    if not isinstance(name, str):
+        raise invalid("streams must have only names of streams")
     try:
-        return tuple(sorted({stream_name(_name(name)) for name in streams}))
+        return stream_name(name)
     except BadRequest as refusal:
         raise invalid(refusal.detail) from None
-
-
-def _name(name: object) -> str:
-    if not isinstance(name, str):
-        raise BadRequest("streams must have only names of streams")
-    return name
-
-
-def invalid(detail: str) -> SubscriptionRefused:
-    """Return the refusal of a request that is malformed."""
-    return SubscriptionRefused("INVALID_REQUEST", detail)
 
 
 def _text(members: dict[str, object], key: str) -> str | None:
@@ -139,4 +135,4 @@ def _wake_stream(members: dict[str, object]) -> str:
     name = _text(members, "wake_stream")
     if not name:
         raise invalid("a pull-wake subscription needs wake_stream")
-    return stream_name(name)
+    return checked_name(name)

@@ -52,6 +52,16 @@ class SubscriptionRefused(Exception):
         return {"error": {"code": self.code, "message": self.detail, **self.members}}
 
 
+def invalid(detail: str) -> SubscriptionRefused:
+    """Return the refusal of a request that is malformed."""
+    return SubscriptionRefused("INVALID_REQUEST", detail)
+
+
+def invalid_offset(detail: str) -> SubscriptionRefused:
+    """Return the refusal of an offset, or of a stream that is none of the subscription's."""
+    return SubscriptionRefused("INVALID_OFFSET", detail)
+
+
 def not_found() -> SubscriptionRefused:
     """Return the refusal of a request to a subscription that does not exist."""
     return SubscriptionRefused("SUBSCRIPTION_NOT_FOUND", "there is no subscription with this id")

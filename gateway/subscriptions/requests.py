@@ -9,12 +9,11 @@ import secrets
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.errors import BadRequest, DestinationRefused
+from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
 from gateway.subscriptions.acknowledgements import names_beyond, parse_acknowledgement
-from gateway.subscriptions.configuration import invalid, json_object
-from gateway.subscriptions.errors import SubscriptionRefused, not_found
-from gateway.subscriptions.patterns import stream_name
+from gateway.subscriptions.configuration import HOST_PREFIX, checked_name, json_object
+from gateway.subscriptions.errors import SubscriptionRefused, invalid, not_found
 from gateway.subscriptions.subscription import DurableSubscription, RenewalState
 from gateway.turns import at_once
 
@@ -63,6 +62,8 @@ class SubscriptionRequests:
 
         Hosts of MCP have a `renewal`; their cursors in named streams are at `start`, or the tails.
         """
+        if renewal is None and subscription_id.startswith(HOST_PREFIX):
+            raise invalid(f"ids that begin with {HOST_PREFIX} are those of hosts of MCP")
         await self.prepare_keys()
         async with self._engine.changing:
             existing = self._engine.by_id.get(subscription_id)
@@ -246,10 +247,7 @@ class SubscriptionRequests:
 
     async def unlink(self, subscription_id: str, name: str) -> None:
         """Remove an explicit link, if there is one; one of the pattern stays."""
-        try:
-            name = stream_name(name)
-        except BadRequest as refusal:
-            raise invalid(refusal.detail) from None
+        name = checked_name(name)
         async with self._engine.changing:
             self._drop(self.found(subscription_id), name)
             await self._engine.rows.flush()

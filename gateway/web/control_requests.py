@@ -12,9 +12,7 @@ from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthen
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http.paths import RESERVED
 from gateway.subscriptions.configuration import (
-    HOST_PREFIX,
     LONGEST_ID,
-    invalid,
     json_object,
     names_in,
     parse_configuration,
@@ -99,8 +97,6 @@ class ControlRequest:
 
     async def _put(self, subscription_id: str) -> Response:
         await self._admit()
-        if subscription_id.startswith(HOST_PREFIX):
-            raise invalid(f"ids that begin with {HOST_PREFIX} are those of hosts of MCP")
         configuration = parse_configuration(await self._body())
         principal = await self._admit(needs_of(configuration, self._engine.prefix))
         if (found := self._engine.by_id.get(subscription_id)) is not None:

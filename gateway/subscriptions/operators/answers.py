@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from gateway.errors import StreamNotFound
-from gateway.subscriptions.configuration import LONGEST_ID, invalid, parse_configuration
-from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.configuration import LONGEST_ID, parse_configuration
+from gateway.subscriptions.errors import SubscriptionRefused, invalid
 from gateway.subscriptions.operators.listing import described, listed
 from gateway.subscriptions.operators.pauses import set_paused
 from gateway.subscriptions.operators.replays import ReplayPlace, set_back

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import BadRequest
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import StreamState
-from gateway.subscriptions.configuration import invalid
-from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.patterns import stream_name
+from gateway.subscriptions.configuration import checked_name
+from gateway.subscriptions.errors import invalid, invalid_offset
 from gateway.telemetry.inspected.subscriptions import MOST_REPLAYED
 
 if TYPE_CHECKING:
@@ -75,13 +74,10 @@ def _chosen(
         return [(it, it.stream.state) for it in links if it.stream.state is not None]
     found: dict[str, tuple[StreamLink, StreamView]] = {}
     for name in names:
-        try:
-            path = stream_name(name)
-        except BadRequest as refusal:
-            raise invalid(refusal.detail) from None
+        path = checked_name(name)
         link = subscription.links.get(path)
         if link is None or link.stream.state is None:
-            raise _refused(f"the subscription is linked to no stream {name}")
+            raise invalid_offset(f"the subscription is linked to no stream {name}")
         found[path] = link, link.stream.state
     return list(found.values())
 
@@ -107,14 +103,16 @@ def _at_offset(
     try:
         position = state.position(offset)
     except BadRequest as refusal:
-        raise _refused(f"the offset is none of the stream {name}: {refusal.detail}") from None
+        raise invalid_offset(f"the offset is none of the stream {name}: {refusal.detail}") from None
     if position > state.tail:
-        raise _refused(f"the offset is beyond the tail of {name}, {state.offset(state.tail)}")
+        raise invalid_offset(f"the offset is beyond the tail of {name}, {state.offset(state.tail)}")
     if position < earliest:
-        raise _refused(f"the offset is before the first one of {name}, {state.offset(earliest)}")
+        raise invalid_offset(
+            f"the offset is before the first one of {name}, {state.offset(earliest)}"
+        )
     if position > link.position:
         acked = state.offset(link.position)
-        raise _refused(f"the offset is beyond what is acknowledged of {name}, {acked}")
+        raise invalid_offset(f"the offset is beyond what is acknowledged of {name}, {acked}")
     return position
 
 
@@ -126,11 +124,7 @@ def _at_time(link: StreamLink, state: StreamView, since: float) -> Position:
             return older[-1]
         if state.marks or (state.created_at is not None and state.created_at >= since):
             return state.beginning
-    raise _refused(
+    raise invalid_offset(
         f"the log knows no times of the stream {link.stream.path}: it notes some where a "
         "retention is set"
     )
-
-
-def _refused(detail: str) -> SubscriptionRefused:
-    return SubscriptionRefused("INVALID_OFFSET", detail)
