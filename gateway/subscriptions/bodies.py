@@ -118,7 +118,7 @@ def description(
         "wake_stream": configuration.wake_stream,
         "lease_ttl_ms": configuration.lease_ttl_ms,
         "created_at": timestamp(subscription.created_at),
-        "status": _status(subscription),
+        "status": subscription.status,
         "description": configuration.description,
         "generation": delivery.generation,
         "last_error": subscription.last_error,
@@ -126,12 +126,6 @@ def description(
         "paused_at": _optional_timestamp(delivery.paused_at),
     }
     return msgspec.json.encode(document)
-
-
-def _status(subscription: DurableSubscription) -> str:
-    if subscription.is_paused:
-        return "paused"
-    return "failed" if subscription.has_failed else "active"
 
 
 def _optional_timestamp(moment: float | None) -> str | None:

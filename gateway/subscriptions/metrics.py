@@ -137,10 +137,7 @@ def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, i
 
 
 def status_of(subscription: DurableSubscription, now: float) -> SubscriptionStatus:
-    """Return the state of a subscription."""
-    if subscription.is_paused:
-        return "paused"
+    """Return the state of a subscription: "stuck" if it has failed for over a day."""
     since = subscription.delivery.failing_since
-    if since is not None and is_stuck(subscription.delivery.failures, now - since):
-        return "stuck"
-    return "failed" if subscription.has_failed else "active"
+    has_failed_long = since is not None and is_stuck(subscription.delivery.failures, now - since)
+    return "stuck" if has_failed_long and not subscription.is_paused else subscription.status

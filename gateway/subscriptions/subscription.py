@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.owners import SubscriptionOwner
 
-# Removed streams of a subscription whose cursors are kept, so that it is told if such a stream is
-# created again.
+# Removed streams of a subscription whose cursors are remembered, so that a wake can say that such a
+# stream was created again.
 MOST_REMOVED = 1_000
 
 
@@ -151,11 +151,8 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
 
     def restore(self, row: CursorRow) -> None:
         """Take a stored cursor."""
-        self.stream_id, self.position, self.is_closed, explicit = (
-            *(row.stream_id, row.position, row.is_closed),
-            row.is_explicit,
-        )
-        self.is_explicit = explicit
+        self.stream_id, self.position = row.stream_id, row.position
+        self.is_closed, self.is_explicit = row.is_closed, row.is_explicit
         self.is_stored = row.stream_id is not None
 
     @property
@@ -185,10 +182,10 @@ class DurableSubscription:
         # Links of a pattern to streams that were removed, the oldest first.
         self.removed: OrderedDict[str, StreamLink] = OrderedDict()
         self.delivery = DeliveryState()
-        self.events: RenewalState | None = None  # of a host of MCP, which gets events, no wakes
-        self.snapshot_ends: dict[str, SnapshotEnd] = {}  # by the present wake
+        self.events: RenewalState | None = None  # only of a host of MCP, which gets events
+        self.snapshot_ends: dict[str, SnapshotEnd] = {}  # as the present wake tells them
         self.phase: Literal["linking", "active", "removed"] = "linking"
-        self.due: float | None = None  # when a deadline of it is looked at
+        self.due: float | None = None  # the next deadline of the timer, in epoch seconds
         self.is_delivering = False
         self.wants_delivery = False  # a wake waits for its delivery
         self.unlinked = 0  # streams that were not linked, as there are too many
@@ -207,6 +204,18 @@ class DurableSubscription:
     def is_paused(self) -> bool:
         """True while an operator wants no wakes of it."""
         return self.delivery.paused_at is not None
+
+    @property
+    def may_send(self) -> bool:
+        """True while wakes or events may be sent: it is neither paused, removed nor new."""
+        return self.phase == "active" and not self.is_paused
+
+    @property
+    def status(self) -> Literal["active", "failed", "paused"]:
+        """The state that clients see; for operators, `metrics.status_of` has one more."""
+        if self.is_paused:
+            return "paused"
+        return "failed" if self.has_failed else "active"
 
     @property
     def last_error(self) -> str | None:

@@ -69,9 +69,8 @@ class Wakes:
         delivery = subscription.delivery
         if subscription.pending and delivery.waiting_since is None:
             delivery.waiting_since = self._clock()
-        is_idle = delivery.wake is None and subscription.phase == "active"
-        is_wanted = subscription.pending and not subscription.is_paused
-        if not is_idle or not is_wanted or not self._is_open:
+        has_work = delivery.wake is None and subscription.pending
+        if not has_work or not subscription.may_send or not self._is_open:
             return False
         if delivery.next_attempt_at is not None:
             if self._clock() < delivery.next_attempt_at:

@@ -86,7 +86,7 @@ class WebhookEvents:
         left = MOST_EVENTS
         for link in list(subscription.pending.values()):
             left -= await self._send_stream(subscription, receiver, event, link, left)
-            if left <= 0 or not _is_wanted(subscription):
+            if left <= 0 or not subscription.may_send:
                 return
 
     async def terminate(
@@ -115,17 +115,17 @@ class WebhookEvents:
     ) -> int:
         """Send events of one stream, `most` at most; return how many."""
         sent = 0
-        while sent < most and link.is_pending and _is_wanted(subscription):
+        while sent < most and link.is_pending and subscription.may_send:
             state = await self._reader.state(link.stream.path)
             if state is None or state.stream_id != link.stream_id:
-                break  # the change of the stream is being told
+                break  # the subscription is notified of that soon
             if link.is_recreated or state.first > link.position:
                 await self._notify_of_gap(subscription, receiver, link)
             page = await self._page(event, subscription, link, most - sent)
             for one in page:
                 await self._send(subscription, receiver, link, one)
                 sent += 1
-                if not _is_wanted(subscription) or link.stream_id != state.stream_id:
+                if not subscription.may_send or link.stream_id != state.stream_id:
                     return sent
             if not page:
                 break
@@ -185,10 +185,6 @@ class WebhookEvents:
     def _move(self, subscription: DurableSubscription, link: StreamLink, at: EventPosition) -> None:
         change = CursorChange(link, at.position, at.is_closed)
         self._engine.wakes.move(subscription, [change])
-
-
-def _is_wanted(subscription: DurableSubscription) -> bool:
-    return subscription.phase == "active" and not subscription.is_paused
 
 
 def category_of(reason: str | None) -> str | None:

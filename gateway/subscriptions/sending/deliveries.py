@@ -153,8 +153,7 @@ class Deliveries:
         """Deliver the wake in flight, once its generation is durable."""
         await self._rows.flush()
         wake = subscription.delivery.wake
-        is_wanted = subscription.phase == "active" and not subscription.is_paused
-        if wake is None or wake.holder is not None or not is_wanted:
+        if wake is None or wake.holder is not None or not subscription.may_send:
             return
         if not subscription.pending:  # what was pending was deleted meanwhile
             self._wakes.release(subscription)
