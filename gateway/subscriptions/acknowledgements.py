@@ -85,7 +85,7 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
     link = _link(subscription, name)
     state = None if link is None else link.stream.state
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
-        return CursorChange(link, link.position, link.is_closed)  # as its wake has told it
+        return CursorChange(link, link.position, link.is_closed)  # the offset that its wake has
     if link is None or state is None:
         raise invalid_offset("an ack names a stream that the subscription is not linked to")
     try:
@@ -103,7 +103,7 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
 
 
 def _is_at_beginning(link: StreamLink) -> bool:
-    """Return whether nothing of a stream is acknowledged, perhaps as it does not exist."""
+    """Return whether nothing of a stream is acknowledged, or the stream does not exist."""
     state = link.stream.state
     return state is None or link.position == state.beginning
 
@@ -111,7 +111,7 @@ def _is_at_beginning(link: StreamLink) -> bool:
 def moves_to(
     subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]
 ) -> list[CursorChange]:
-    """Return the moves to the ends that a wake has told; cursors beyond them stay."""
+    """Return the moves to the ends of the streams in a wake; cursors beyond them stay."""
     moves: list[CursorChange] = []
     for path, end in ends.items():
         link = subscription.links.get(path)
@@ -121,5 +121,5 @@ def moves_to(
 
 
 def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: Position) -> bool:
-    """Return whether an ack covers the closing of a stream: only one that its wake has told."""
+    """Return whether an ack covers the closing of a stream, which the wake must have had."""
     return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from gateway.subscriptions.subscription import DurableSubscription
 
-LONGEST_SLEEP_S = 60.0  # then the wall clock is looked at again, as it may have been set
+LONGEST_SLEEP_S = 60.0  # then the wall clock is read again, because it may have been set
 
 
 class DeadlineTimer:
     """A timer that calls `on_due` with each subscription whose deadline is over by the clock.
 
-    It calls `on_set_back` with each that has a deadline once the clock shows less than before: the
-    deadline is scheduled again, if it still counts.
+    When the clock was set back, it calls `on_set_back` with each subscription that has a deadline,
+    to have a new one scheduled.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class DeadlineTimer:
         self._clock = clock
         self._on_due = on_due
         self._on_set_back = on_set_back
-        self._latest = clock()  # that the clock has shown
+        self._latest = clock()  # the last time that was read from the clock
         self._deadlines: list[tuple[float, int, DurableSubscription]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -66,7 +66,7 @@ class DeadlineTimer:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self.look)
 
     def look(self) -> None:
-        """Act on the deadlines that are over; one that another has replaced is left out."""
+        """Act on the deadlines that are over, and leave out those that were replaced."""
         now = self._clock()
         if now < self._latest:
             self._set_back()

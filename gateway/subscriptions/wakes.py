@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd
 
 FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
-# After a day of failures somebody has to act: an attempt an hour shows when that is done. A day has
-# over a thousand attempts; fewer are a clock that was set ahead, or a gateway that was stopped.
-PATIENCE_S, SELDOM_S, FEWEST_FAILURES = 86_400.0, 3_600.0, 100
+# After a day of failures an operator has to act: an attempt an hour shows when that is done. A day
+# has over a thousand attempts. With few, a clock was set ahead, or the gateway was stopped.
+STUCK_AFTER_S, SELDOM_S, LEAST_FAILURES = 86_400.0, 3_600.0, 100
 # A wake that nobody claims is written again: whoever read its event may have crashed before the
 # claim. The pause doubles up to SELDOM_S.
 FIRST_REPEAT_S = 60.0
@@ -92,7 +92,7 @@ class Wakes:
 
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
-        _bring_near(subscription, self._clock())
+        _shorten_waits(subscription, self._clock())
         self._expire(subscription)
         wake = subscription.delivery.wake
         if wake is None:
@@ -202,7 +202,7 @@ class Wakes:
     def failed(self, subscription: DurableSubscription, reason: str) -> None:
         """Try again later, less and less often, and never give up.
 
-        A wake that has a lease by now was received all the same.
+        A wake that has a lease by now has reached its worker in spite of the failure.
         """
         delivery, now = subscription.delivery, self._clock()
         if delivery.wake is not None and delivery.wake.lease_until is not None:
@@ -274,8 +274,8 @@ class Wakes:
         self.timer.schedule(subscription, _due(subscription))
 
     def _on_clock_set_back(self, subscription: DurableSubscription) -> None:
-        """Let a deadline be no further away than it can be by the clock as it is now."""
-        _bring_near(subscription, self._clock())
+        """Shorten what a subscription waits for, because the clock was set back."""
+        _shorten_waits(subscription, self._clock())
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -287,7 +287,7 @@ class Wakes:
         wake = delivery.wake
         if wake is not None and wake.lease_until is not None:
             if subscription.is_delivering:
-                return  # its end begins another lease, or ends the wake
+                return  # the end of the delivery begins another lease, or ends the wake
             self.counts["expired"] += 1
             self.end(subscription)
             if subscription.is_webhook:
@@ -295,7 +295,7 @@ class Wakes:
             else:
                 self.consider(subscription)
         elif subscription.is_paused:
-            return  # until it goes on
+            return  # until it is resumed
         elif delivery.next_attempt_at is not None and delivery.next_attempt_at <= now:
             self.retry_now(subscription)
         elif wake is not None:
@@ -303,7 +303,7 @@ class Wakes:
 
 
 def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
-    """Return whether all that the wake has told is acknowledged, and other work is pending."""
+    """Return whether everything in the wake is acknowledged, and other work is pending."""
     ends, links = subscription.snapshot_ends, subscription.links
     return bool(ends and subscription.pending) and all(
         path not in links or links[path].position >= end.tail for path, end in ends.items()
@@ -311,14 +311,14 @@ def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
 
 
 def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> bool:
-    """Return whether a lease has ended whose deadline was not looked at yet."""
+    """Return whether a wake has no lease any more, perhaps before the timer has acted on it."""
     if wake.lease_until is None:
         return not subscription.is_webhook  # nobody has claimed it
     return now >= wake.lease_until
 
 
 def _due(subscription: DurableSubscription) -> float | None:
-    """Return when a subscription's next deadline is over, or it expires."""
+    """Return when the timer has to act on a subscription, or None if it has not."""
     due, renewal = _wake_due(subscription), subscription.events
     if renewal is None:
         return due
@@ -328,7 +328,7 @@ def _due(subscription: DurableSubscription) -> float | None:
 
 
 def _wake_due(subscription: DurableSubscription) -> float | None:
-    """Return when a subscription's next deadline is over."""
+    """Return when a lease, a pause, or the time for another announcement is over, or None."""
     delivery = subscription.delivery
     wake = delivery.wake
     if wake is not None and wake.lease_until is not None:
@@ -340,10 +340,10 @@ def _wake_due(subscription: DurableSubscription) -> float | None:
     return None
 
 
-def _bring_near(subscription: DurableSubscription, now: float) -> None:
-    """Bring moments near that a clock has told which was set back since.
+def _shorten_waits(subscription: DurableSubscription, now: float) -> None:
+    """Shorten leases and pauses that began before the clock was set back.
 
-    A lease would else last, and an attempt wait, until the clock is there again.
+    Otherwise a lease would last, and an attempt wait, until the clock shows the former time again.
     """
     delivery = subscription.delivery
     wake = delivery.wake
@@ -360,8 +360,8 @@ def _bring_near(subscription: DurableSubscription, now: float) -> None:
 
 
 def is_stuck(failures: int, failing_s: float) -> bool:
-    """Return whether attempts have failed for so long that somebody has to act."""
-    return failing_s >= PATIENCE_S and failures >= FEWEST_FAILURES
+    """Return whether attempts have failed for so long that an operator has to act."""
+    return failing_s >= STUCK_AFTER_S and failures >= LEAST_FAILURES
 
 
 def pause_s(failures: int, failing_s: float, chance: float) -> float:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from gateway.subscriptions.operators.answers import answer
+from gateway.telemetry.inspected.subscriptions import SendTestDelivery
+from gateway.telemetry.inspection import AnswerFailure
 from tests.mcp_events.hosts import (
     VERSIONS,
     append,
@@ -22,6 +25,7 @@ from tests.mcp_events.hosts import (
 )
 from tests.mcp_events.receivers import OTHER_SECRET, SECRET, hook
 from tests.support.waiting import until
+from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -395,6 +399,19 @@ async def test_secrets_are_in_no_listing_log_or_stored_row(
         for text in (shown.body.decode(), metrics, repr(rows), output, repr(made)):
             assert bare not in text
             assert "k" * 32 not in text
+
+
+async def test_the_receiver_of_a_host_cannot_be_tested_by_operators(tmp_path: Path) -> None:
+    async with (
+        hook() as at,
+        guarded(tmp_path) as gateway,
+        host(gateway, token=token("all")) as it,
+    ):
+        made = await it.ask("events/subscribe", **asked(at))
+        question = SendTestDelivery(PREFIX, made["id"])
+        refused = await answer({PREFIX: engine_of(gateway)}, question)
+        assert isinstance(refused, AnswerFailure)
+        assert (refused.status, at.messages) == (400, [])
 
 
 async def test_ids_of_hosts_are_not_for_other_subscriptions(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions.wakes import PATIENCE_S
+from gateway.subscriptions.wakes import STUCK_AFTER_S
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
 from tests.support.waiting import until
 
@@ -77,7 +77,7 @@ async def test_a_clock_set_ahead_makes_no_day_of_failures_out_of_a_few() -> None
         await gateway.create("a", body=b'{"n":1}')
         await at.wake()
         await gateway.quiet()
-        gateway.pass_time(2 * PATIENCE_S)
+        gateway.pass_time(2 * STUCK_AFTER_S)
         await at.wake(2)
         await gateway.quiet()
         gateway.pass_time(3.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.subscriptions.wakes import FEWEST_FAILURES, PATIENCE_S, pause_s
+from gateway.subscriptions.wakes import LEAST_FAILURES, STUCK_AFTER_S, pause_s
 from tests.subscriptions.receivers import receiver, subscribed
 
 DONE = {"done": True}
@@ -15,7 +15,7 @@ DONE = {"done": True}
     ("failures", "failing_s", "pause"),
     [
         *[(1, 0, 1), (2, 1, 2), (6, 60, 32), (7, 100, 60), (10_000, 80_000, 60)],
-        *[(99, PATIENCE_S, 60), (100, PATIENCE_S, 3600)],
+        *[(99, STUCK_AFTER_S, 60), (100, STUCK_AFTER_S, 3600)],
     ],
 )
 def test_pauses_grow_to_a_minute_and_after_a_day_to_an_hour(
@@ -67,12 +67,12 @@ async def test_a_subscription_that_has_failed_for_a_day_is_reported_and_still_tr
         await gateway.create("a", body=b'{"n":1}')
         await at.wake()
         await gateway.quiet()
-        for number in range(2, FEWEST_FAILURES + 1):
+        for number in range(2, LEAST_FAILURES + 1):
             assert "subscriptions /v1/stream" not in gateway.gateway.route.notes()
-            gateway.pass_time(PATIENCE_S / 100)
+            gateway.pass_time(STUCK_AFTER_S / 100)
             await at.wake(number)
             await gateway.quiet()
-        gateway.pass_time(PATIENCE_S / 100)
+        gateway.pass_time(STUCK_AFTER_S / 100)
         await at.wake(number + 1)
         await gateway.quiet()
         assert "subscriptions /v1/stream" in gateway.gateway.route.notes()

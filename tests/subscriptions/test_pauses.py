@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions.operators.answers import answer
-from gateway.subscriptions.wakes import PATIENCE_S
+from gateway.subscriptions.wakes import STUCK_AFTER_S
 from gateway.telemetry.inspected.subscriptions import PauseSubscription
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.web.serving import PREFIX
@@ -73,7 +73,7 @@ async def test_a_wake_that_waits_behind_a_failure_is_not_repeated_during_a_pause
         wake = await at.wake()
         await gateway.quiet()
         await pause(gateway)
-        gateway.pass_time(PATIENCE_S + 1.0)
+        gateway.pass_time(STUCK_AFTER_S + 1.0)
         members = {"type": "webhook", "pattern": "*", "webhook": {"url": at.url}}
         assert (await gateway.put("s", **members))[0] == 200  # a confirmation tries at once
         await gateway.quiet()

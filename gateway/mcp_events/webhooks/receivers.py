@@ -61,13 +61,13 @@ class EventReceiver:
         return True
 
     async def notify(self, kind: str, **members: object) -> None:
-        """Send something that is no event, once: not each receiver takes it."""
+        """Send a note about the subscription, once: not every receiver accepts these."""
         body = msgspec.json.encode({"type": kind, **members})
         try:
             await self._post(message_id(kind), body)
         except DeliveryFailed as failure:
             log.info(
-                "mcp_events.not_told",
+                "mcp_events.note_not_delivered",
                 subscription=self._subscription_id,
                 kind=kind,
                 reason=failure.category,

@@ -1,4 +1,4 @@
-"""The sending of events: one after the other in each stream, so that a cursor is all there is."""
+"""The sending of events: in order in each stream, so that its cursor alone says what was sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # Events of one delivery; then other subscriptions of the receiver have their turn.
 MOST_EVENTS = 64
-# Attempts for a credential that was revoked: the authorities may not have been heard yet.
+# Attempts without the right to read, before a subscription ends: soon after a start, the issuers of
+# credentials may not have answered yet.
 MOST_REFUSALS = 3
 CATEGORIES = frozenset(
     {"connection_refused", "timeout", "tls_error", "http_4xx", "http_5xx", "challenge_failed"}
@@ -48,7 +49,7 @@ class WebhookEvents:
         self.types = types
         self._engine = engine
         self._reader = reader
-        # By subscription and stream, in memory: after a restart they are sent again.
+        # By subscription and stream. Not stored: after a restart, these messages come again.
         self._parts: dict[tuple[str, str], SentPart] = {}
 
     def receiver(self, subscription: DurableSubscription) -> EventReceiver:
@@ -65,7 +66,7 @@ class WebhookEvents:
         return EventReceiver(engine.deliveries.client, engine.clock, subscription.id, url, keys)
 
     def skip(self, subscription_id: str, stream: str, at: EventPosition) -> None:
-        """Leave out the messages of an append that a client has had already."""
+        """Leave out the messages of an append that lie before the client's cursor."""
         self._parts[subscription_id, stream] = SentPart(at.position, at.messages)
 
     async def send(self, subscription: DurableSubscription) -> None:
@@ -92,7 +93,7 @@ class WebhookEvents:
     async def terminate(
         self, subscription: DurableSubscription, receiver: EventReceiver, error: RpcError
     ) -> None:
-        """End a subscription, and tell its receiver so."""
+        """End a subscription, and notify its receiver."""
         log.warning("mcp_events.terminated", subscription=subscription.id, reason=error.message)
         await receiver.notify("terminated", error=error.document)
         if subscription.phase == "active":
@@ -171,7 +172,7 @@ class WebhookEvents:
     async def _notify_of_gap(
         self, subscription: DurableSubscription, receiver: EventReceiver, link: StreamLink
     ) -> None:
-        """Tell that events are missing, and go on with the first that is there."""
+        """Notify the receiver that events are missing, and go on with the first that is there."""
         state = await self._reader.state(link.stream.path)
         if state is None:
             return

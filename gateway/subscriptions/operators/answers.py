@@ -51,8 +51,8 @@ async def answer(
     try:
         if isinstance(question, ListSubscriptions):
             chosen = question.where.route
-            asked = {chosen: _engine(engines, chosen)} if chosen else engines
-            return await Turns().run(listed(asked, question))
+            chosen_engines = {chosen: _engine(engines, chosen)} if chosen else engines
+            return await Turns().run(listed(chosen_engines, question))
         return await OperatorRequests(_engine(engines, question.route)).answer(question)
     except SubscriptionRefused as refusal:
         return AnswerFailure(refusal.status, refusal.detail)
@@ -140,6 +140,6 @@ class OperatorRequests:
 
     async def _test(self, subscription_id: str) -> ReceiverTestResult:
         found = self._requests.found(subscription_id)
-        if not found.is_webhook:
-            raise invalid("the subscription is no webhook: nobody is called")
+        if found.configuration.type != "webhook":
+            raise invalid("only the receiver of a webhook subscription can be tested")
         return await self._engine.deliveries.test(found)

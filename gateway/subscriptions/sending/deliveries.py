@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.wakes import Wakes
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
-AT_ONCE_TO_ONE = 8  # to one receiver: a slow one holds so many for ten seconds
+AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
 ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
 
 
@@ -86,7 +86,7 @@ class Deliveries:
         self._is_open = True
 
     def report_to(self, wakes: Wakes) -> None:
-        """Tell `wakes` how deliveries end."""
+        """Report the ends of deliveries to `wakes`."""
         self._wakes = wakes
 
     @property
@@ -213,10 +213,8 @@ class Deliveries:
     async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
         """Send a test to the receiver of a webhook, at once; return its answer.
 
-        It is no wake: no token in it is valid for a generation, and its answer moves no cursor.
+        The test is no wake: it has no valid token, and its answer moves no cursor.
         """
-        if subscription.events is not None:
-            return ReceiverTestResult(False, None, 0.0, "a host of MCP takes nothing but events")
         self._wakes.counts["tested"] += 1
         begun = asyncio.get_running_loop().time()
         status: int | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Documents
 
 FILE = "headgate.subscriptions.key"
-DOCUMENT = "keys"  # no name of another document begins so
+DOCUMENT = "keys"  # no other document has a name that begins with this
 
 
 class KeyStore(Protocol):
@@ -60,7 +60,7 @@ class FileKeys(KeyStore):
 
     def _write(self, content: bytes) -> None:
         """Write the file under another name first, so that a crash leaves the old or the new."""
-        from gateway.backends.sqlite.data_folder import sync_folder  # which has the folder open
+        from gateway.backends.sqlite.data_folder import sync_folder  # loaded with the log there
 
         draft = self._file.with_name(f"{FILE}.new")
         try:

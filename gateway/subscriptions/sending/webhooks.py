@@ -29,7 +29,7 @@ HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and of
 class DeliveryFailed(Exception):
     """A call that came to nothing; `reason` has nothing of the response or of the URL's path.
 
-    `category` is one of those that MCP Events has for it.
+    `category` is the kind of failure as MCP Events names it.
     """
 
     def __init__(self, reason: str, category: str = "connection_refused") -> None:
@@ -96,7 +96,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 class WebhookClient:
-    """Calls receivers, with the signature of the route's key."""
+    """The client of receivers: it sends bodies that are signed with the route's key."""
 
     def __init__(self, keys: KeyRing, *, loopback: bool, look_up: LookUp = addresses_of) -> None:
         """Call hosts at the addresses that `look_up` finds, where they may be called."""

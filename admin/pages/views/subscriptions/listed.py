@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 256
 STATUSES = {"": "All", "active": "Active", "failed": "Failed", "stuck": "Stuck", "paused": "Paused"}
-KINDS = {"": "Any kind", "webhook": "Webhook", "pull-wake": "Pull-wake"}
+KINDS = {
+    "": "Any kind",
+    "webhook": "Webhook",
+    "pull-wake": "Pull-wake",
+    "mcp-events": "MCP Events",
+}
 # Order, title, whether it is a number; a column without an order cannot be sorted by.
 COLUMNS = (
     ("id", "Subscription", False),
