@@ -73,7 +73,8 @@ def _message_event(
     end, number = place
     offset = state.offset(end)
     data = {"stream": state.path, "offset": offset, **_content(state.content_type, message)}
-    own_time = _own_time(message, event.time) if event.time else None
+    has_time = bool(event.time) and is_json(state.content_type)
+    own_time = _own_time(message, event.time) if has_time else None
     event_id = _event_id(state, offset, number)
     return McpEvent(event_id, event.name, data, own_time, at, cursor_at(state, at))
 
@@ -117,13 +118,18 @@ def _own_time(message: bytes, path: Sequence[str]) -> float | None:
     value = msgspec.json.decode(message)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
+    try:
+        seconds = _seconds(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds is not None and 0.0 <= seconds <= _LATEST else None
+
+
+def _seconds(value: object) -> float | None:
+    """Return epoch seconds of a text or a number. Raises ValueError, OverflowError."""
     if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-            value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    seconds = value / 1000 if value >= _MILLISECONDS_FROM else float(value)
-    return seconds if 0.0 <= seconds <= _LATEST else None
+    return value / 1000 if value >= _MILLISECONDS_FROM else float(value)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import StartError
 from gateway.mcp_events.event_types import event_types
-from tests.mcp_events.hosts import create, offering
+from tests.mcp_events.hosts import create, guarded, offering
 from tests.web.serving import PREFIX, get, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -136,6 +136,29 @@ async def test_a_handshake_names_a_version_that_is_known_and_no_session() -> Non
             assert told["protocolVersion"] == spoken
             assert told["capabilities"]["events"] == {"listChanged": False}
             assert answer.get("Mcp-Session-Id") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "status"),
+    [
+        pytest.param({}, 401, id="guarded"),
+        pytest.param({"conceal": "on"}, 404, id="concealed"),
+        pytest.param({"anonymous": ("read",)}, 200, id="open-to-readers"),
+    ],
+)
+async def test_a_host_without_a_token_is_admitted_where_anybody_may_read(
+    own: dict[str, object], status: int, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, own=own) as gateway:
+        answer = await send(gateway, PING)
+        assert answer.status == status
+        assert (answer.get("WWW-Authenticate") is not None) == (status == 401)
+        wrong = await send(gateway, PING, "Authorization: Bearer nobody-0123456789abcdef")
+        assert wrong.status == (404 if "conceal" in own else 401)
+        params = {"name": "stream.appended", "arguments": {"stream": "a"}}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "events/poll", "params": params}
+        polled = await send(gateway, call)
+        assert polled.status == status
 
 
 async def test_other_requests_to_the_path_are_refused() -> None:

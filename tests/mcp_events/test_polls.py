@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.mcp_events.hosts import (
     offering,
     types_file,
 )
+from tests.web.serving import PREFIX, post, put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +146,61 @@ streams = "news"
         young = await client.ask("events/poll", **asked, cursor=cursor, maxAgeMs=1000)
         assert (numbers(young), young["truncated"]) == ([2], True)
         assert (await client.ask("events/poll", name="news"))["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param('"2026-01-02T03:04:05+01:00"', "2026-01-02T02:04:05.000Z", id="with-a-zone"),
+        pytest.param('"2026-01-02T03:04:05"', "2026-01-02T03:04:05.000Z", id="without-a-zone"),
+        pytest.param("1767323045", "2026-01-02T03:04:05.000Z", id="seconds"),
+        pytest.param("1767323045000", "2026-01-02T03:04:05.000Z", id="milliseconds"),
+        pytest.param('"soon"', None, id="another-text"),
+        pytest.param('"0001-01-01T00:00:00+14:00"', None, id="before-all-time"),
+        pytest.param("-1", None, id="below-0"),
+        pytest.param("9" * 300, None, id="a-number-of-300-digits"),
+        pytest.param("1e308", None, id="a-large-number"),
+        pytest.param("true", None, id="true"),
+        pytest.param("null", None, id="null"),
+        pytest.param("[1]", None, id="a-list"),
+    ],
+)
+async def test_the_time_of_an_event_is_that_in_its_message_if_it_has_one(
+    value: str, expected: str | None, tmp_path: Path
+) -> None:
+    file = types_file(tmp_path, '[[events]]\nname = "e"\nstreams = "a"\ntime = "/at/t"\n')
+    async with offering(own=file) as gateway, host(gateway) as client:
+        await create(gateway, "a")
+        cursor = (await client.ask("events/poll", name="e"))["cursor"]
+        body = f'{{"at": {{"t": {value}}}}}'.encode()
+        await gateway.ask(post(f"{PREFIX}/a", body, content_type="application/json"))
+        (event,) = (await client.ask("events/poll", name="e", cursor=cursor))["events"]
+        present = "2027-01-15T08:00:00.000Z"  # by the clock of `serving`
+        assert event["timestamp"] == (expected or present)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        pytest.param("text/plain", "{ü".encode(), {"text": "{ü"}, id="text"),
+        pytest.param("text/plain", b"\xff", {"base64": "/w=="}, id="text-that-is-no-utf-8"),
+        pytest.param("text/plain", b"\0" * 50_000, {"bytes": 50_000}, id="text-that-grows"),
+        pytest.param("image/png", b"\x89P", {"base64": "iVA="}, id="bytes"),
+        pytest.param("image/png", b"x" * 200_000, {"bytes": 200_000}, id="many-bytes"),
+    ],
+)
+async def test_an_append_to_a_stream_of_another_type_is_an_event(
+    content_type: str, body: bytes, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    file = types_file(tmp_path, '[[events]]\nname = "e"\nstreams = "a"\ntime = "/at"\n')
+    async with offering(own=file) as gateway, host(gateway) as client:
+        await gateway.ask(put(f"{PREFIX}/a", content_type=content_type))
+        cursor = (await client.ask("events/poll", name="e"))["cursor"]
+        await gateway.ask(post(f"{PREFIX}/a", body, content_type=content_type))
+        (event,) = (await client.ask("events/poll", name="e", cursor=cursor))["events"]
+        data = event["data"]
+        assert {name: data[name] for name in data.keys() - {"stream", "offset"}} == expected
+        assert len(json.dumps(event)) <= 256 << 10
 
 
 async def test_a_message_that_is_too_long_for_an_event_is_told_by_its_length() -> None:
