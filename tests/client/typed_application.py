@@ -206,3 +206,37 @@ async def mistaken(run: str) -> bool:
     found = await runs.state(run)
     assert found is not None
     return found.status == "done"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
+
+
+heard: list[tuple[str, object]] = []
+
+
+async def work(job: headgate.Job) -> None:
+    for stream in job.pending:
+        async for message in stream.messages():
+            heard.append((stream.path, message))
+        await stream.ack()
+
+
+async def workers() -> None:
+    async with headgate.Worker(URL, "one", "two", concurrency=2) as worker:
+        async for job in worker:
+            async with job:
+                await work(job)
+        await worker.run(work)
+        await worker.run(str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def webhook(body: bytes, headers: dict[str, str]) -> None:
+    async with headgate.WebhookReceiver(URL, "one", lease_ttl=60) as receiver:
+        job = await receiver.job(body, headers)
+        if job is not None:
+            async with job:
+                await work(job)
+
+
+def work_in_threads() -> None:
+    with sync.Worker(URL, "one") as worker:
+        for job in worker:
+            with job:
+                heard.extend((it.path, message) for it in job.pending for message in it.messages())
