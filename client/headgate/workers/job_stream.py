@@ -1,4 +1,4 @@
-"""The streams of a job, read from what was acknowledged to the tail that its wake told."""
+"""The streams of a job, read from what was acknowledged to the tail in its wake."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class JobStream:
         self._is_closing = False
 
     async def _batches(self) -> AsyncGenerator[tuple[str, Batch]]:
-        """Yield batches with their content types, up to the tail that was told."""
+        """Yield batches with their content types, up to the tail in the wake."""
         begin = self._position = self._position or self._begin
         try:
             async with aclosing(following.catch_up(self.stream, begin)) as batches:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Behind a job that failed; other workers may try it meanwhile.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-# Behind a claim that did not reach the server.
+# Behind a request that the server did not answer, or a wake stream that is not there.
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
 
 
@@ -42,7 +42,7 @@ class ClaimSchedule:
         self._changed = asyncio.Event()
 
     def wake(self, subscription: str) -> None:
-        """Note an event of a subscription; one of others' has no effect."""
+        """Make a subscription due, if it is one of the worker's."""
         turn = self._turns.get(subscription)
         if turn is not None:
             turn.is_due = True

@@ -55,10 +55,7 @@ def verify_webhook(
     """
     signature = signature_in(headers)
     check_time(signature, tolerance, system_time() if now is None else now)
-    key = keys_in(jwks).get(signature.key_id)
-    if key is None:
-        raise WebhookRejected("the signature has a key that is not in the server's key set")
-    check_signature(signature, body, key)
+    check_signature(signature, body, key_in(keys_in(jwks), signature.key_id))
 
 
 def system_time() -> float:
@@ -83,7 +80,7 @@ def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
 
 
 def check_time(signature: WebhookSignature, tolerance_s: float, now: float) -> None:
-    """Raise WebhookRejected for a signature of another time: it may be sent a second time."""
+    """Raise WebhookRejected for a signature of another time: a recorded request may come again."""
     if not abs(now - int(signature.timestamp)) <= tolerance_s:
         raise WebhookRejected("the signature is of another time: check the clocks of both machines")
 
@@ -113,6 +110,13 @@ def keys_in(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
             if len(public) == KEY_BYTES:
                 found[key["kid"]] = Ed25519PublicKey.from_public_bytes(public)
     return found
+
+
+def key_in(keys: Mapping[str, Ed25519PublicKey], key_id: str) -> Ed25519PublicKey:
+    """Return a key of a key set by its id. Raises WebhookRejected."""
+    if key_id not in keys:
+        raise WebhookRejected("the signature has a key that is not in the server's key set")
+    return keys[key_id]
 
 
 def _decoded(text: str) -> bytes:

@@ -13,14 +13,12 @@ from headgate.errors import ABSENT
 from headgate.names import stream_url
 from headgate.retries import Retries
 from headgate.workers.claims import SubscriptionDocument, WakeEvent, decoded
+from headgate.workers.schedule import FIRST_WAIT_S, LONGEST_WAIT_S, ClaimSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headgate.stream import Stream
-    from headgate.workers.schedule import ClaimSchedule
-
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
 
 
 def control_url(base: str, subscription: str) -> str:

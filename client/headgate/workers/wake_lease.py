@@ -30,7 +30,7 @@ EXTENSIONS = 3  # in the time of a lease: one that fails is repeated in time
 
 
 class WakeLease:
-    """The lease of one claim: it acknowledges, extends and releases."""
+    """The lease of one wake, by which it is acknowledged, extended and released."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class WakeLease:
         *,
         is_webhook: bool = False,
     ) -> None:
-        """`control` is the subscription, with the token of the wake as its credential.
+        """`control` is the URL of the subscription, with the token of the wake as its credential.
 
-        Of a webhook it is the callback, where a request without acks releases the lease.
+        If the wake `is_webhook`, it is the callback, where a request without acks is a release.
         """
         ack, release = control, control
         if not is_webhook:

@@ -7,9 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from headgate.errors import StreamError, WebhookRejected
+from headgate.errors import StreamError
 from headgate.workers.claims import decoded
-from headgate.workers.signatures import keys_in
+from headgate.workers.signatures import key_in, keys_in
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -41,9 +41,7 @@ class WebhookKeys:
         if not is_fresh or key_id not in self._keys:
             async with self._fetching:
                 await self._refresh(key_id)
-        if key_id not in self._keys:
-            raise WebhookRejected("the signature has a key that is not in the server's key set")
-        return self._keys[key_id]
+        return key_in(self._keys, key_id)
 
     async def _refresh(self, key_id: str) -> None:
         """Fetch the keys, unless another request just did, or has tried to."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from headgate.endpoint import unlimited_session
+from headgate.endpoint import Endpoint, unlimited_session
 from headgate.errors import RequestRefused, StreamError
 from headgate.stream import Stream
 from headgate.workers.claims import ClaimedWake, decoded
@@ -243,7 +243,7 @@ class Worker:
             return None
         turn.waits.reset()
         turn.is_claimed = True
-        leased = type(control)(
+        leased = Endpoint(
             control.url, authorization=f"Bearer {claim.token}", session=control.session
         )
         lease = WakeLease(leased, claim, claimed_at, self._note)
