@@ -14,7 +14,6 @@ from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
 from gateway.subscriptions.patterns import (
     SEVERAL,
     PatternIndex,
-    StreamPattern,
     pattern_of,
     stream_name,
 )
@@ -93,6 +92,10 @@ class EventType:
             "required": ["stream", "offset"],
         }
 
+    def read_paths(self, stream: str | None, prefix: str) -> list[str]:
+        """Return the paths that a client of one stream, or of all, must be permitted to read."""
+        return self.pattern.read_paths(prefix) if stream is None else [f"{prefix}/{stream}"]
+
     def chosen_stream(self, arguments: object) -> str | None:
         """Return the stream that arguments choose; None for all that match. Raises RpcError."""
         if not isinstance(arguments, dict):
@@ -158,9 +161,3 @@ def _checked(entry: EventEntry) -> EventType:
         return EventType(entry)
     except BadRequest as refusal:
         raise BadRequest(f"{entry.name}: streams: {refusal.detail}") from None
-
-
-def read_paths(event: EventType, stream: str | None, prefix: str) -> list[str]:
-    """Return the paths that a client must be permitted to read for an event."""
-    pattern: StreamPattern = event.pattern
-    return pattern.read_paths(prefix) if stream is None else [f"{prefix}/{stream}"]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from gateway.access.operations import READ, Need
 from gateway.errors import LimitReached
-from gateway.mcp_events.event_types import read_paths
 from gateway.mcp_events.reading import EventReader
 from gateway.mcp_events.rpc import EXHAUSTED, RpcError
 from gateway.mcp_events.streaming import EventStream, EventStreamLimits
@@ -116,7 +115,7 @@ class RouteEvents:
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""
-        needs = [Need(path, READ) for path in read_paths(event, stream, self.prefix)]
+        needs = [Need(path, READ) for path in event.read_paths(stream, self.prefix)]
         return owner.still_may(self._route.access.guard, needs, self.clock())
 
     def delivery(self, owner: SubscriptionOwner) -> list[str]:
