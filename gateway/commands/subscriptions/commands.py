@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.commands.subscriptions.operations import NamedSubscription
 
 F = TypeVar("F", bound=Callable[..., Any])
+SubscriptionCommand: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 route_option = click.option(
@@ -38,6 +40,31 @@ route_option = click.option(
 def options(command: F) -> F:
     """Add the options that say which server and route a command goes to."""
     return route_option(admin_option(admin_token_option(server_options(command))))
+
+
+def on_subscription(command: SubscriptionCommand) -> Callable[..., None]:
+    """Add the id of a subscription, and the options that say where it is.
+
+    The command gets the admin API and the subscription, and returns what is to be run.
+    """
+
+    @wraps(command)
+    def call(
+        subscription: str,
+        route: str | None,
+        admin: str | None,
+        admin_token: Path | None,
+        **members: object,
+    ) -> None:
+        target, prefix = _place(click.get_current_context(), route, admin, admin_token)
+        if not prefix:
+            raise click.UsageError("Say which route has it, by --route PREFIX.")
+        from gateway.commands.one_stream.operations import run
+        from gateway.commands.subscriptions.operations import NamedSubscription
+
+        run(target, command(target, NamedSubscription(prefix, subscription), **members))
+
+    return click.argument("subscription", metavar="ID")(options(call))
 
 
 @click.group()
@@ -83,48 +110,44 @@ def list_subscriptions(  # noqa: PLR0913 - one for each option
     from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions.operations import print_list
 
-    wanted = {"text": text, "status": status, "kind": kind, "order": order, "route": prefix}
-    query = {name: value for name, value in wanted.items() if value}
+    conditions = {"text": text, "status": status, "kind": kind, "order": order, "route": prefix}
+    query = {name: value for name, value in conditions.items() if value}
     run(target, print_list(target, query, as_json=as_json))
 
 
 @subscriptions.command("show")
-@click.argument("subscription", metavar="ID")
 @click.option("--pending", "only_pending", is_flag=True, help="Print pending streams only.")
 @result_option
-@options
-@click.pass_context
-def show_subscription(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
-    subscription: str,
+@on_subscription
+def show_subscription(
+    target: StreamTarget,
+    place: NamedSubscription,
     only_pending: bool,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Print a subscription, with the first 100 of its streams and their cursors."""
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
-    from gateway.commands.subscriptions.operations import print_one
+    from gateway.commands.subscriptions import operations
 
-    run(target, print_one(target, place, only_pending=only_pending, as_json=as_json))
+    return operations.print_one(target, place, only_pending=only_pending, as_json=as_json)
 
 
 @subscriptions.command("create")
-@click.argument("subscription", metavar="ID")
 @click.option("--pattern", metavar="PATTERN", help="Streams by name, such as events/*.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="A stream by its name.")
 @click.option("--webhook", metavar="URL", help="Call this receiver.")
 @click.option("--wake-stream", metavar="NAME", help="Write wakes to this stream, for workers.")
-@click.option("--lease", type=click.FloatRange(1, 600), metavar="SECONDS", help="30 by default.")
+@click.option(
+    "--lease",
+    type=click.FloatRange(1, 600),
+    metavar="SECONDS",
+    help="How long a worker may take from one ack to the next; 30 by default.",
+)
 @click.option("--description", metavar="TEXT", help="What it is for; people read it.")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def create_subscription(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     pattern: str | None,
     streams: tuple[str, ...],
     webhook: str | None,
@@ -132,10 +155,7 @@ def create_subscription(  # noqa: PLR0913 - one for each option
     lease: float | None,
     description: str | None,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Create the subscription ID with a webhook or a wake stream, or confirm it.
 
     It belongs to the operators: on a route with access control, no client may change it.
@@ -153,101 +173,73 @@ def create_subscription(  # noqa: PLR0913 - one for each option
         "lease_ttl_ms": None if lease is None else round(lease * 1000),
         "description": description,
     }
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    given = {name: value for name, value in members.items() if value is not None}
-    run(target, operations.create(target, place, given, as_json=as_json))
+    present = {name: value for name, value in members.items() if value is not None}
+    return operations.create(target, place, present, as_json=as_json)
 
 
 @subscriptions.command("delete")
-@click.argument("subscription", metavar="ID")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def delete_subscription(
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Delete a subscription with its cursors; its streams stay."""
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    run(target, operations.delete(target, place, as_json=as_json))
+    return operations.delete(target, place, as_json=as_json)
 
 
 @subscriptions.command("pause")
-@click.argument("subscription", metavar="ID")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def pause_subscription(
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Send no wakes of a subscription until it is resumed.
 
     Events wait meanwhile. A worker that has a lease may finish.
     """
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    run(target, operations.pause(target, place, resumes=False, as_json=as_json))
+    return operations.pause(target, place, resumes=False, as_json=as_json)
 
 
 @subscriptions.command("resume")
-@click.argument("subscription", metavar="ID")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def resume_subscription(
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Send wakes of a paused subscription again, at once if events wait."""
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    run(target, operations.pause(target, place, resumes=True, as_json=as_json))
+    return operations.pause(target, place, resumes=True, as_json=as_json)
 
 
 @subscriptions.command("replay")
-@click.argument("subscription", metavar="ID")
-@click.option("--beginning", is_flag=True, help="Tell all that the streams still have.")
-@click.option("--offset", metavar="OFFSET", help="Tell what is behind this offset of --stream.")
-@click.option("--since", metavar="WHEN", help="Tell what is newer: 6h, or 2030-01-31T12:05:00Z.")
-@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Only of this stream.")
+@click.option("--beginning", is_flag=True, help="Replay all that the streams still have.")
+@click.option("--offset", metavar="OFFSET", help="Replay what is behind this offset of --stream.")
+@click.option("--since", metavar="WHEN", help="Replay what is newer: 6h, or 2030-01-31T12:05:00Z.")
+@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Replay only this stream.")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def replay_subscription(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     beginning: bool,
     offset: str | None,
     since: str | None,
     streams: tuple[str, ...],
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Set the cursors of a subscription back, so that events are told again.
 
     The wake in flight is over: what its worker acknowledges is refused. A cursor that is there
@@ -262,36 +254,27 @@ def replay_subscription(  # noqa: PLR0913 - one for each option
         start["offset"] = offset
     elif since is not None:
         start["since"] = _moment(since)
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    run(target, operations.replay(target, place, start, as_json=as_json))
+    return operations.replay(target, place, start, as_json=as_json)
 
 
 @subscriptions.command("test")
-@click.argument("subscription", metavar="ID")
 @result_option
-@options
-@click.pass_context
+@on_subscription
 def test_subscription(
-    ctx: click.Context,
-    subscription: str,
+    target: StreamTarget,
+    place: NamedSubscription,
     as_json: bool,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Send a signed test to the receiver of a webhook.
 
     Its body has "test": true, and no cursor moves. The exit status is 1 if the receiver does not
     accept it.
     """
-    target, place = _named(ctx, subscription, route, admin, admin_token)
-    from gateway.commands.one_stream.operations import run
     from gateway.commands.subscriptions import operations
 
-    run(target, operations.test(target, place, as_json=as_json))
+    return operations.test(target, place, as_json=as_json)
 
 
 def _place(
@@ -300,21 +283,6 @@ def _place(
     """Return the admin API of the server, and the prefix of the route; "" if nothing says it."""
     home, target = server_and_admin(ctx, admin, admin_token)
     return target, route if route is not None else urlsplit(home.base).path.rstrip("/")
-
-
-def _named(
-    ctx: click.Context,
-    subscription: str,
-    route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
-) -> tuple[StreamTarget, NamedSubscription]:
-    target, prefix = _place(ctx, route, admin, admin_token)
-    if not prefix:
-        raise click.UsageError("Say which route has it, by --route PREFIX.")
-    from gateway.commands.subscriptions.operations import NamedSubscription
-
-    return target, NamedSubscription(prefix, subscription)
 
 
 def _moment(text: str) -> float:

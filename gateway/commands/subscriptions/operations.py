@@ -89,9 +89,9 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
     after = ""
     async with connect(target) as admin:
         while True:
-            asked = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
+            one_page = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
             page = _decoded(
-                admin, await admin_answer(admin, "api/subscriptions", asked), _SubscriptionList
+                admin, await admin_answer(admin, "api/subscriptions", one_page), _SubscriptionList
             )
             for raw in page.rows:
                 line = f"{bytes(raw).decode()}\n" if as_json else form.format(*_cells(raw))
