@@ -11,6 +11,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from tests.support.waiting import until
+from tests.support.web_servers import web_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,16 +93,6 @@ async def hook(**attributes: Any) -> AsyncIterator[HookReceiver]:
     made = HookReceiver()
     for name, value in attributes.items():
         setattr(made, name, value)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined] # asyncio's
-    made.url = f"http://127.0.0.1:{port}/hook"
-    try:
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/hook"
         yield made
-    finally:
-        await runner.cleanup()

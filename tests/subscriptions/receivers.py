@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from tests.support.waiting import until
+from tests.support.web_servers import web_server
 from tests.web.serving import Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -62,19 +63,9 @@ async def receiver(**attributes: Any) -> AsyncIterator[Receiver]:
     made = Receiver()
     for name, value in attributes.items():
         setattr(made, name, value)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined] # asyncio's
-    made.url = f"http://127.0.0.1:{port}/hook"
-    try:
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/hook"
         yield made
-    finally:
-        await runner.cleanup()
 
 
 class Subscribed:

@@ -8,12 +8,14 @@ import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions import membership
-from tests.subscriptions.receivers import Subscribed, ends_of, receiver, stream_of, subscribed
+from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.subscriptions.receivers import Receiver, Subscribed
 
 DONE = {"done": True}
 MOST = 5
@@ -78,14 +80,14 @@ async def test_a_stream_that_is_created_again_twice_says_so_until_something_is_a
                 await says_so(gateway, at)
 
 
-async def says_so(gateway: Subscribed, at: object) -> None:
+async def says_so(gateway: Subscribed, at: Receiver) -> None:
     """Assert that the next wake tells the stream as a new one, and the one behind it does not."""
-    at.status, count = 200, len(at.wakes)  # type: ignore[attr-defined] # a Receiver
+    at.status, count = 200, len(at.wakes)
     gateway.pass_time(90.0)
-    assert stream_of(await at.wake(count + 1), "a")["recreated"] is True  # type: ignore[attr-defined]
+    assert stream_of(await at.wake(count + 1), "a")["recreated"] is True
     await gateway.quiet()
     await gateway.append("a")
-    assert "recreated" not in stream_of(await at.wake(count + 2), "a")  # type: ignore[attr-defined]
+    assert "recreated" not in stream_of(await at.wake(count + 2), "a")
 
 
 async def test_a_stream_of_which_nothing_counted_is_told_as_any_new_one() -> None:
