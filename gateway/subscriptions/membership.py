@@ -79,6 +79,7 @@ class Membership:
                 self._unlinked.discard(path)
             link = StreamLink(subscription, stream)
             stream.links += (link,)
+        link.is_remembered = False
         subscription.links[path] = link
         return link
 
@@ -199,8 +200,8 @@ class Membership:
     def _take(stream: LinkedStream, state: StreamView) -> None:
         stream.state = state
         for link in stream.links:
-            if link.subscription.links.get(stream.path) is not link:
-                continue  # of a removed stream, which the pattern matches again first
+            if link.is_remembered:
+                continue  # the pattern matches it again first
             if link.stream_id != state.stream_id:
                 link.start_cursor(state)
             elif link.position > state.tail:  # the log has lost what was acknowledged
@@ -231,6 +232,7 @@ class Membership:
         subscription, path = link.subscription, link.stream.path
         subscription.links.pop(path, None)
         subscription.removed[path] = link
+        link.is_remembered = True
         while len(subscription.removed) > MOST_REMOVED:
             _, oldest = subscription.removed.popitem(last=False)
             self._detach(oldest)

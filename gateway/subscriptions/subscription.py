@@ -119,6 +119,8 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     is_closed: bool = False
     is_stored: bool = False
     is_recreated: bool = False
+    is_remembered: bool = False  # of a removed stream, and no link at present
+    is_noted: bool = False  # among the pending links of its subscription
 
     @property
     def is_pending(self) -> bool:
@@ -226,13 +228,16 @@ class DurableSubscription:
 
     def note(self, link: StreamLink) -> None:
         """Note whether a stream is pending."""
-        if link.is_pending:
-            self.pending[link.stream.path] = link
-        else:
+        if not link.is_pending:
             self.forget_pending(link.stream.path)
+        elif not link.is_noted:
+            self.pending[link.stream.path] = link
+            link.is_noted = True
 
     def forget_pending(self, path: str) -> None:
         """Note that a stream is not pending."""
-        self.pending.pop(path, None)
+        link = self.pending.pop(path, None)
+        if link is not None:
+            link.is_noted = False
         if not self.pending and self.phase == "active":
             self.delivery.waiting_since = None
