@@ -211,8 +211,12 @@ class EdgeRoute(StreamRoute):
     async def before_write(
         self, method: str, path: str, headers: MultiMapping[str], body: object
     ) -> None:
-        """Store what subscriptions have to know before a write. Raises LogUnavailable."""
-        if self.subscriptions is not None and method in {"POST", "PUT"}:
+        """Store what the route's subscriptions have to know before a write.
+
+        Raises LogUnavailable.
+        """
+        assert self.subscriptions is not None, "called only where there are some"
+        if method in {"POST", "PUT"}:
             is_empty = body is None or has_no_message(headers.get("Content-Type", ""), body)
             await self.subscriptions.before_write(path, creates_empty=method == "PUT" and is_empty)
 
