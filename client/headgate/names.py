@@ -36,7 +36,12 @@ def stream_url(base: str, name: str) -> str:
         raise ValueError("the URL that streams are named below ends with its path: no ? and no #")
     if name in {".", ".."}:
         raise ValueError(f"a stream cannot be named {name!r}")
-    return f"{base.rstrip('/')}/{quote(name, safe='')}"
+    return path_url(base, quote(name, safe=""))
+
+
+def path_url(base: str, path: str) -> str:
+    """Return the URL of a path, which is percent-encoded already, below `base`."""
+    return f"{base.rstrip('/')}/{path}"
 
 
 def shown(url: str) -> str:

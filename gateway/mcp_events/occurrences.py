@@ -36,6 +36,10 @@ class McpEvent(NamedTuple):
     end: EventPosition
     cursor: str
 
+    def is_since(self, moment: float) -> bool:
+        """Return whether its own time, if it has one, is not before a moment."""
+        return self.own_time is None or self.own_time >= moment
+
     def members(self, now: float, **more: object) -> dict[str, object]:
         """Return the event as JSON has it; `now` is its time if its message names none."""
         moment = now if self.own_time is None else self.own_time

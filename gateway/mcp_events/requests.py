@@ -126,7 +126,7 @@ class EventRequests:
         place = place_of(state, cursor)
         page = await reader.page(event, state, place.position, min(most, MOST_EVENTS))
         now = self._route.clock()
-        events = [it for it in page.events if it.own_time is None or it.own_time >= since]
+        events = [it for it in page.events if it.is_since(since)]
         return {
             "events": [it.members(now) for it in events],
             "cursor": cursor_at(state, page.end),

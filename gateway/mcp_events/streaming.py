@@ -26,10 +26,9 @@ _METHOD = "notifications/events/"
 
 
 class EventStreamLimits(NamedTuple):
-    """The seconds that a stream keeps to, and what it asks and frees.
+    """The limits of a stream of events, and the functions that it depends on.
 
-    `may_read` is asked again and again, and `until` is the end of the credential. `release` is
-    called once.
+    `may_read` is called before each part, and `release` once. `until` is when the credential ends.
     """
 
     heartbeat_s: float
@@ -66,7 +65,7 @@ class EventStream:
         self._is_released = False
 
     def end(self) -> None:
-        """End behind what is sent already: the client comes back with its cursor."""
+        """End the stream behind what was sent: the client comes back with its cursor."""
         self._is_over = True
         self._news.set()
 
@@ -125,7 +124,7 @@ class EventStream:
         events = [
             self._note("event", **one.members(now, cursor=one.cursor))
             for one in page.events
-            if one.own_time is None or one.own_time >= self._since
+            if one.is_since(self._since)
         ]
         return gap, events, page.has_more
 

@@ -23,7 +23,7 @@ LONGEST_BODY = 1 << 20  # bytes of a request: 10,000 names of 100 bytes
 LONGEST_ID = 256  # bytes of an id as it stands in the path
 
 
-class SubscriptionConfiguration(msgspec.Struct, frozen=True):
+class SubscriptionConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of a subscription; `streams` are sorted, and each is there once."""
 
     type: Kind
@@ -74,13 +74,13 @@ def parse_configuration(body: bytes) -> SubscriptionConfiguration:
         raise invalid(f"description has over {LONGEST_DESCRIPTION} characters")
     try:
         return SubscriptionConfiguration(
-            "webhook" if kind == "webhook" else "pull-wake",
-            pattern_of(pattern).text if pattern else None,
-            streams,
-            _webhook_url(members) if kind == "webhook" else None,
-            _wake_stream(members) if kind == "pull-wake" else None,
-            lease_ms,
-            description,
+            type="webhook" if kind == "webhook" else "pull-wake",
+            pattern=pattern_of(pattern).text if pattern else None,
+            streams=streams,
+            webhook_url=_webhook_url(members) if kind == "webhook" else None,
+            wake_stream=_wake_stream(members) if kind == "pull-wake" else None,
+            lease_ttl_ms=lease_ms,
+            description=description,
         )
     except BadRequest as refusal:
         raise invalid(refusal.detail) from None

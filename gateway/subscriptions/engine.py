@@ -86,7 +86,7 @@ class RouteSubscriptions:
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
         self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
-        self.changing = asyncio.Lock()  # of what there is: one list of the log is read at a time
+        self.changing = asyncio.Lock()  # held while subscriptions or links are added or removed
 
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
@@ -95,12 +95,12 @@ class RouteSubscriptions:
         self.deliveries.client.allow_loopback(loopback=rules.webhook_loopback)
 
     def url(self, path: str) -> str | None:
-        """Return the public URL of a control path; None if it is not known how we are reached."""
+        """Return the public URL of a control path; None if no setting has the server's address."""
         base = self.rules.base_url
         return f"{base}{self.prefix}/{RESERVED}/{path}" if base else None
 
     async def refresh(self, names: Iterable[str]) -> None:
-        """Look at these streams again, where other processes may have changed them."""
+        """Read the state of these streams again, if other processes may have changed them."""
 
     async def settle(self) -> None:
         """Wait for changes that are on their way from other processes."""
@@ -121,11 +121,11 @@ class RouteSubscriptions:
             if change.expected is None and path in self.wake_streams:
                 for subscription in self.wake_streams[path]:
                     self.wakes.retry_now(subscription)
-        except Exception:  # noqa: BLE001 - the change stands, whoever is told of it
+        except Exception:  # noqa: BLE001 - the change is committed all the same
             log.exception("subscription.change_missed", path=change.state.path)
 
     def add(self, subscription: DurableSubscription) -> None:
-        """Have changes of streams notified to a subscription; the first of all begins that."""
+        """Notify a subscription of changes of streams from now on."""
         self.by_id[subscription.id] = subscription
         self.accounts.add(subscription.owner)
         self.membership.add(subscription)

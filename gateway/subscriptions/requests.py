@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.streams.contract import Position
 
-# Pending streams that are looked at before a claim or an ack, as others may have removed them.
+# Pending streams that are read again before a claim or an ack, as other gateways may have removed
+# them.
 MOST_REFRESHED = 100
-LONGEST_WORKER = 256  # characters of a worker's name, which others are told
+LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
 
 
 class StartPosition(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from typing_extensions import override
 
 from headgate.errors import StreamConflict, StreamError
+from headgate.names import path_url
 from headgate.workers.job_stream import JobStream
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ class Job:
         self.wake_id = claim.wake_id
         self.generation = claim.generation
         self.is_partial = claim.partial
-        below = base.url.rstrip("/")
         self.streams = tuple(
-            JobStream(info, base.beside(f"{below}/{info.path}"), lease) for info in claim.streams
+            JobStream(info, base.beside(path_url(base.url, info.path)), lease)
+            for info in claim.streams
         )
         self._lease = lease
         self._on_end = on_end

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT
-from headgate.names import stream_url
+from headgate.names import path_url, stream_url
 from headgate.retries import Retries
 from headgate.workers.claims import SubscriptionDocument, WakeEvent, decoded
 from headgate.workers.schedule import FIRST_WAIT_S, LONGEST_WAIT_S, ClaimSchedule
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def control_url(base: str, subscription: str) -> str:
     """Return the URL of a subscription of the streams below `base`."""
-    return stream_url(f"{base.rstrip('/')}/__ds/subscriptions", subscription)
+    return stream_url(path_url(base, "__ds/subscriptions"), subscription)
 
 
 class WakeEvents:
@@ -60,7 +60,7 @@ class WakeEvents:
         return found
 
     async def _follow(self, path: str, subscriptions: Iterable[str]) -> None:
-        stream = self._base.beside(f"{self._base.url.rstrip('/')}/{path}")
+        stream = self._base.beside(path_url(self._base.url, path))
         absences = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         while True:
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from headgate.endpoint import Endpoint, unlimited_session
 from headgate.errors import ProtocolError, StreamError, WebhookRejected
+from headgate.names import path_url
 from headgate.stream import Stream
 from headgate.workers.claims import WebhookWake, decoded
 from headgate.workers.job import Job
@@ -93,7 +94,7 @@ class WebhookReceiver:
             session = self._session or await block.enter_async_context(unlimited_session())
             self._base = Stream(self._url, authorization=self._authorization, session=session)
             # The keys are public: no credential is sent for them.
-            keys_url = f"{self._url.rstrip('/')}/__ds/jwks.json"
+            keys_url = path_url(self._url, "__ds/jwks.json")
             self._keys = WebhookKeys(Endpoint(keys_url, session=session))
             block.push_async_callback(self._end)
             self._block = block.pop_all()

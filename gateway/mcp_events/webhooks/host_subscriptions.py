@@ -71,7 +71,13 @@ class EventTarget(NamedTuple):
         pattern = self.event.pattern.text if self.stream is None else None
         streams = () if self.stream is None else (self.stream,)
         return SubscriptionConfiguration(
-            "mcp-events", pattern, streams, self.url, None, DEFAULT_LEASE_MS, self.event.name
+            type="mcp-events",
+            pattern=pattern,
+            streams=streams,
+            webhook_url=self.url,
+            wake_stream=None,
+            lease_ttl_ms=DEFAULT_LEASE_MS,
+            description=self.event.name,
         )
 
 

@@ -302,7 +302,7 @@ class EdgeHandlers:
             await route.multi_append.check(request.method, read.target, fields)
         else:
             _, fields, block = sent
-        if route.subscriptions is not None:  # looked at here: a call less for all others
+        if route.subscriptions is not None:  # asked here, so that other routes make no call
             await route.before_write(request.method, read.path, request.headers, body)
         if request.method == "DELETE":
             request.resources().enter_context(route.feeds.writes.deleting(read.path))
@@ -315,10 +315,8 @@ class EdgeHandlers:
             raise request_head.bad_body(error) from error
         if not isinstance(answer, WholeAnswer):
             request.call_at_end(answer.release)
-        elif alike is not None and sent is not None:
-            answered = alike.respond(request, read, tails, answer)
-            if answered is not None:
-                return answered
+        elif alike and sent and (answered := alike.respond(request, read, tails, answer)):
+            return answered
         passed = self._passed(request, read, tails)
         return await self._passing.complete(passed, route, fields, answer)
 
