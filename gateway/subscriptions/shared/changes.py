@@ -19,6 +19,8 @@ from gateway.subscriptions.shared import mail
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.backends.contract import Sharing
     from gateway.protocol.streams.state import Change
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
@@ -44,8 +46,12 @@ class OwnerView(Protocol):
 class ReportedChanges(Background):
     """The streams that changed, until they are reported to the owner, or read by it."""
 
-    def __init__(self, sharing: Sharing, view: OwnerView) -> None:
+    def __init__(
+        self, sharing: Sharing, view: OwnerView, schedule_comparison: Callable[[], None]
+    ) -> None:
+        """Call `schedule_comparison` where the owner itself has forgotten what changed."""
         self.is_active = False  # there are subscriptions
+        self._schedule_comparison = schedule_comparison
         self._sharing = sharing
         self._view = view
         self._paths: dict[str, bool] = {}  # True for a stream that was created
@@ -131,9 +137,11 @@ class ReportedChanges(Background):
         return (batch.keys() - set(chosen)) | states.keys()
 
     async def _ask_to_compare(self) -> bool:
-        if self._view.engine is None and not await self._send(mail.ComparisonRequest()):
+        if self._view.engine is not None:
+            self._schedule_comparison()
+        elif not await self._send(mail.ComparisonRequest()):
             return False
-        self._compare = self._view.engine is not None and self._compare
+        self._compare = False
         return True
 
     async def _send(self, message: mail.Mail) -> bool:

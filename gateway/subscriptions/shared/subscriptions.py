@@ -57,7 +57,7 @@ class SharedSubscriptions(Background):
         self.on_opening: Callable[[OwnedSubscriptions], None] = _ignore
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease)
-        self.changed = ReportedChanges(sharing, self)
+        self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(sharing, self, self.changed)
         self._loader = OwnedLoader(sharing, self.lease, make, self._on_opened)
         self.keys = KeyRing(DocumentKeys(documents))
