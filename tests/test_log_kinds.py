@@ -92,5 +92,5 @@ def test_the_console_names_the_log_kind_its_libraries_and_how_long_streams_last(
 
 
 def test_the_watched_parts_depend_on_the_log_kinds_of_the_routes() -> None:
-    assert parts_of(Settings(origin=ORIGIN)) == {"log", "toy"}
-    assert parts_of(Settings(origin="memory:")) == {"log", "memory"}
+    assert parts_of(Settings(origin=ORIGIN)) == {"log", "subscriptions", "toy"}
+    assert parts_of(Settings(origin="memory:")) == {"log", "memory", "subscriptions"}

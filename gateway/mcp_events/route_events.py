@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -48,6 +47,8 @@ class RouteEvents:
             subscriptions = subscriptions.engine
         if isinstance(subscriptions, RouteSubscriptions):
             self._attach(subscriptions)
+        from importlib.metadata import version  # 2 MB, for those who speak MCP
+
         self.server_info = {"name": "headgate", "title": "Headgate", "version": version("headgate")}
 
     def _attach(self, engine: RouteSubscriptions) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
 RARE_LINES = frozenset({"RareLine", "OutageLine"})  # made with the names of their events
 IN_TEXT = frozenset({"request"})  # which has a table of its own, by field
-EVENT = re.compile(r"[a-z]+\.[a-z_]+")
+EVENT = re.compile(r"[a-z_]+\.[a-z_]+")
 
 
 def logged_events(*, has_traceback: bool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -155,7 +156,7 @@ class HostSubscriptions:
         if renewal is None:
             return RenewalState(target.event.name, (keys.seal(secret),), now, expires_at)
         former = renewal.sealed_secrets[0]
-        if keys.unsealed(former) == secret:
+        if compare_digest(keys.unsealed(former) or b"", secret):
             return msgspec.structs.replace(renewal, expires_at=expires_at)
         sealed = keys.seal(secret), former
         return RenewalState(target.event.name, sealed, now + FORMER_SECRET_S, expires_at)

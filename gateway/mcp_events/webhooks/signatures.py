@@ -31,7 +31,8 @@ def secret_of(text: object) -> bytes:
         secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         raise refused from None
-    if len(secret) not in LENGTHS:
+    length = len(secret)
+    if length not in LENGTHS:
         raise refused
     return secret
 
