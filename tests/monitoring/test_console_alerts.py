@@ -36,6 +36,7 @@ def of_case(case: Case, series: dict[str, str]) -> Judged:
     return Judged(case.name, series, case.settings, 60, steps)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("settings", [EVERYTHING, WORKERS], ids=["everything", "workers"])
 def test_the_console_has_the_alerts_of_prometheus_in_every_case(
     settings: Settings, tmp_path: Path
