@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.subscriptions.receivers import Receiver, receiver
-from tests.subscriptions.wake_book import WakeBook
+from tests.subscriptions.wake_book import AWAY, WakeBook
 from tests.support.waiting import SERVER_PATIENCE_S, at_rest, until
 
 if TYPE_CHECKING:
@@ -168,14 +168,15 @@ class Campaign:
             await asyncio.sleep(0.02)
 
     async def _finish(self, path: str, wake: dict[str, Any], token: str, is_late: bool) -> None:
-        """Acknowledge a wake twice, perhaps behind the end of its lease."""
+        """Acknowledge a wake until it is known to be over, perhaps behind its lease; then twice."""
         book = self.books[path.partition("/")[0]]
         with contextlib.suppress(*DOWN):
             if is_late:
                 await asyncio.sleep(LATE_S)
-            if not book.is_over(wake):
+            status = AWAY
+            while status == AWAY and not book.is_over(wake):
                 with book.acknowledging(wake) as outcome:
-                    outcome.status = await self._acknowledge(path, wake, token)
+                    outcome.status = status = await self._acknowledge(path, wake, token)
             for _ in range(2):
                 book.refused(wake, await self._acknowledge(path, wake, token))
 

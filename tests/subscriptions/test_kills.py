@@ -78,7 +78,6 @@ def test_every_append_is_acknowledged_though_two_gateways_and_their_redis_are_ki
         play(Campaign(servers, SEED, [kill_redis]), KILLS)
 
 
-@pytest.mark.torture("it finds a fault that the page of subscriptions names")
 def test_every_append_is_acknowledged_though_gateways_of_a_cluster_and_its_nodes_are_killed(
     tmp_path: Path,
 ) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-OVER = {401, 409, 503}  # the token has expired, the wake is over, or the log is away
+AWAY = 503  # the log: the request was not carried out, or nobody knows
+OVER = {401, 409, AWAY}  # the token has expired, or the wake is over
 
 
 class Outcome:
@@ -63,7 +64,7 @@ class WakeBook:
         try:
             yield outcome
         finally:
-            if outcome.status is None or outcome.status == 200:
+            if outcome.status in {None, 200, AWAY}:
                 self.acknowledges(wake)
 
     def refused(self, wake: Mapping[str, Any], status: int) -> None:
