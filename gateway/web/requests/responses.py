@@ -186,9 +186,10 @@ class Relay:
                     raise ConnectionResetError("the client is gone")
                 client.write(http1.chunk(part) if self._chunked else part)
                 self.sent += len(part)
-                # A client that receives nothing would hold a request at the origin for ever.
-                async with asyncio.timeout(self._timeout_s):
-                    await client.drained()
+                if client.writing_paused:
+                    # One that receives nothing would hold a request at the origin for ever.
+                    async with asyncio.timeout(self._timeout_s):
+                        await client.drained()
         except (HeadgateError, TimeoutError) as error:
             self.ended = "slow" if isinstance(error, TimeoutError) else "error"
             _cut(client)

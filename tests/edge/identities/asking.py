@@ -24,7 +24,7 @@ WAYS = {
     "now": 3,
     "head": 3,
     "long-poll": 6,
-    "sse": 3,
+    "sse": 6,
 }
 # One stream is read most, as anywhere.
 KINDS = [
