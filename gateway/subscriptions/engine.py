@@ -78,7 +78,9 @@ class RouteSubscriptions:
         self.accounts = AccountCounts()
         self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
-        self.membership = Membership(rules.max_subscription_streams, self.rows.remove_link)
+        self.membership = Membership(
+            lambda: self.rules.max_subscription_streams, self.rows.remove_link
+        )
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         self.deliveries = Deliveries(self.rows, self.keys, client, streams, self, clock)
         self.wakes = Wakes(self.rows, clock, self.deliveries.queue, self.expire)
@@ -91,7 +93,6 @@ class RouteSubscriptions:
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
         self.rules = rules
-        self.membership.most_streams = rules.max_subscription_streams
         self.deliveries.client.allow_loopback(loopback=rules.webhook_loopback)
 
     def url(self, path: str) -> str | None:

@@ -19,9 +19,14 @@ MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 byte
 class Membership:
     """The links of a route's subscriptions, and the states of the linked streams."""
 
-    def __init__(self, most_streams: int, forget: Callable[[StreamLink], None]) -> None:
-        """Link a subscription to `most_streams` at most; `forget` drops the row of a link."""
-        self.most_streams = most_streams
+    def __init__(
+        self, most_streams: Callable[[], int], forget: Callable[[StreamLink], None]
+    ) -> None:
+        """Link a subscription to `most_streams` at most, as these are at the time.
+
+        `forget` drops the row of a link.
+        """
+        self._most_streams = most_streams
         self._forget = forget
         # Subscriptions some of whose streams were not linked, and are tried at their next change.
         self._without_room: set[DurableSubscription] = set()
@@ -107,7 +112,7 @@ class Membership:
         matching = self._patterns.match(path)
         if not matching and path not in self.streams:
             self._note_unlinked(path)
-        most = self.most_streams
+        most = self._most_streams()
         return [it for it in matching if not _is_linked(it, path) and _may_link(it, path, most)]
 
     def concerns(self, path: str) -> bool:
@@ -149,7 +154,7 @@ class Membership:
 
         A stream that has no cursor so far gets one at `position`, by default at its beginning.
         """
-        if not _may_link(subscription, path, self.most_streams):
+        if not _may_link(subscription, path, self._most_streams()):
             if subscription.configuration.wake_stream != path:
                 subscription.unlinked += 1
                 self._without_room.add(subscription)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.streams.contract import Position
+
+    RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
 
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
@@ -109,12 +111,13 @@ class SubscriptionRequests:
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
         if engine.accounts.number(owner) >= rules.max_client_subscriptions:
-            raise self._limited("max_client_subscriptions", rules.max_client_subscriptions)
+            raise self._limited("max_client_subscriptions")
         if len(configuration.streams) > rules.max_subscription_streams:
-            raise self._limited("max_subscription_streams", rules.max_subscription_streams)
+            raise self._limited("max_subscription_streams")
 
-    def _limited(self, limit: str, most: int) -> SubscriptionRefused:
+    def _limited(self, limit: RuleLimit) -> SubscriptionRefused:
         self._engine.refused[limit] += 1
+        most: int = getattr(self._engine.rules, limit)
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
     async def _create(
@@ -162,9 +165,7 @@ class SubscriptionRequests:
             if subscription not in engine.membership.found(state):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
-                raise self._limited(
-                    "max_subscription_streams", engine.rules.max_subscription_streams
-                )
+                raise self._limited("max_subscription_streams")
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
@@ -172,10 +173,8 @@ class SubscriptionRequests:
         await engine.refresh(names)
         for name in names:
             is_known = name in subscription.links
-            if not is_known and len(subscription.links) >= engine.membership.most_streams:
-                raise self._limited(
-                    "max_subscription_streams", engine.rules.max_subscription_streams
-                )
+            if not is_known and len(subscription.links) >= engine.rules.max_subscription_streams:
+                raise self._limited("max_subscription_streams")
             state = engine.membership.state_of(name) or await engine.streams.state(name)
             link = engine.membership.link(subscription, name)
             link.is_explicit = True
