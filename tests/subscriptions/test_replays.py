@@ -8,10 +8,10 @@ import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions.operators.answers import answer
-from gateway.subscriptions.operators.pauses import set_paused
 from gateway.telemetry.inspected.subscriptions import ReplayResult, ReplaySubscription
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
+from tests.subscriptions.test_pauses import pause
 from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ async def test_a_replay_lasts_over_a_restart_and_while_paused(tmp_path: Path) ->
     async with receiver(answer=DONE) as at:
         async with subscribed(SqliteLog(tmp_path / "log")) as gateway:
             await acknowledged(gateway, at)
-            set_paused(gateway.engine, gateway.engine.by_id["s"], is_paused=True)
+            await pause(gateway)
             await replay(gateway, "b")
             await gateway.quiet()
             assert len(at.wakes) == 3
         async with subscribed(SqliteLog(tmp_path / "log")) as gateway:
             assert (await gateway.cursors("s"))["b"] == "-1"
-            set_paused(gateway.engine, gateway.engine.by_id["s"], is_paused=False)
+            await pause(gateway, resumes=True)
             wake = await at.wake(4)
             assert stream_of(wake, "b")["has_pending"] is True
             assert stream_of(wake, "a")["has_pending"] is False

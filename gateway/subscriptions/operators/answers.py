@@ -10,7 +10,6 @@ from gateway.errors import StreamNotFound
 from gateway.subscriptions.configuration import LONGEST_ID, parse_configuration
 from gateway.subscriptions.errors import SubscriptionRefused, invalid
 from gateway.subscriptions.operators.listing import described, listed
-from gateway.subscriptions.operators.pauses import set_paused
 from gateway.subscriptions.operators.replays import ReplayPlace, set_back
 from gateway.subscriptions.owners import SubscriptionOwner
 from gateway.subscriptions.requests import SubscriptionRequests
@@ -120,8 +119,15 @@ class OperatorRequests:
         return self._described(question.id)
 
     async def _pause(self, question: PauseSubscription) -> SubscriptionDescription:
+        """Send no wakes any more, or again, at once if something is pending.
+
+        A lease that is in force stays so.
+        """
         engine, found = self._engine, self._requests.found(question.id)
-        set_paused(engine, found, is_paused=not question.resumes)
+        if found.is_paused is question.resumes:
+            found.delivery.paused_at = None if question.resumes else engine.clock()
+            engine.rows.mark(found)
+            engine.wakes.retry_now(found)  # which leaves paused ones alone
         await engine.rows.flush()
         return self._described(question.id)
 
