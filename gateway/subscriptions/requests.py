@@ -314,9 +314,7 @@ class SubscriptionRequests:
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")
         request = parse_acknowledgement(body)
-        if not engine.streams.is_listed:
-            for name in names_beyond(subscription, request.acks):
-                await engine.streams.refresh(name)
+        await engine.streams.refresh(names_beyond(subscription, request.acks))
         names = [name for name, _ in request.acks]
         await engine.refresh([*names, *islice(subscription.pending, MOST_REFRESHED)])
         wake = engine.wakes.check(subscription, generation, request)

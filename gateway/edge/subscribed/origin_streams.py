@@ -19,7 +19,7 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
@@ -70,10 +70,11 @@ class OriginStreams:
         end = await self._requests.end_of(name)
         return None if end is None else self._view(name, end)
 
-    async def refresh(self, name: str) -> None:
-        """Look at a linked stream now. Raises HeadgateError."""
-        known = self._known(name)
-        self._compare(name, known, await self._requests.end_of(name))
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Look at linked streams now. Raises HeadgateError."""
+        for name in names:
+            known = self._known(name)
+            self._compare(name, known, await self._requests.end_of(name))
 
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream of the origin. Raises HeadgateError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from gateway.turns import Turns
 
@@ -116,8 +116,11 @@ class StreamSource(Protocol):
     async def state(self, name: str) -> StreamView | None:
         """Return a stream that clients may use, as it is now; None if there is none."""
 
-    async def refresh(self, name: str) -> None:
-        """Take a linked stream as it is now, before something is refused that may be valid."""
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Look at linked streams now, before something is refused that may be valid.
+
+        Sources that are notified of each change have nothing to look at.
+        """
 
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream."""

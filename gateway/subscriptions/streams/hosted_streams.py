@@ -11,7 +11,7 @@ from gateway.later import Later
 from gateway.protocol.requests import Append
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import Change, StreamState
@@ -55,7 +55,7 @@ class HostedStreams:
         except HeadgateError:
             return None
 
-    async def refresh(self, name: str) -> None:
+    async def refresh(self, names: Iterable[str]) -> None:
         """Do nothing: each change is taken as it is committed."""
 
     async def append(self, name: str, event: bytes) -> None:
