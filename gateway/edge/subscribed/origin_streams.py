@@ -10,10 +10,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView
 from gateway.edge.subscribed.stream_looks import StreamLooks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
+from gateway.subscriptions.streams.contract import StreamSource
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
 from gateway.turns import Turns
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 _ID_BITS = 53  # a whole number in any JSON
 
 
-class OriginStreams:
+class OriginStreams(StreamSource):
     """The streams of one route, as far as subscriptions are linked to them."""
 
     is_listed = False
@@ -50,14 +53,15 @@ class OriginStreams:
 
     # As the source of subscriptions
 
+    @override
     def observe(self, on_change: Callable[[StreamChange], None] | None) -> None:
-        """Notify `on_change` of what is written through this gateway, or seen at the origin."""
         self._on_change = on_change
         if on_change is None:
             self.looks.stop()
         else:
             self.looks.start()
 
+    @override
     async def states(self, beginning: str) -> AsyncIterator[StreamView]:
         """Yield the streams that are linked already; others are not known."""
         for name, stream in list(self.linked.items()):
@@ -65,19 +69,19 @@ class OriginStreams:
             if state is not None and name.startswith(beginning):
                 yield state
 
+    @override
     async def state(self, name: str) -> OriginView | None:
-        """Return a stream as it is at the origin now. Raises HeadgateError."""
         end = await self._requests.end_of(name)
         return None if end is None else self._view(name, end)
 
+    @override
     async def refresh(self, names: Iterable[str]) -> None:
-        """Look at linked streams now. Raises HeadgateError."""
         for name in names:
             known = self._known(name)
             self._compare(name, known, await self._requests.end_of(name))
 
+    @override
     async def append(self, name: str, event: bytes) -> None:
-        """Append a JSON message to a stream of the origin. Raises HeadgateError."""
         await self._requests.append(name, event)
 
     # What this gateway sees

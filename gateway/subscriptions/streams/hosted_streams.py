@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.contract import listing_of
 from gateway.errors import HeadgateError
 from gateway.later import Later
 from gateway.protocol.requests import Append
+from gateway.subscriptions.streams.contract import StreamSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 STREAMS_AT_ONCE = 500  # of one page of the log's list
 
 
-class HostedStreams:
+class HostedStreams(StreamSource):
     """The streams of a log of our own: each committed change is known at once."""
 
     is_listed = True
@@ -31,12 +34,12 @@ class HostedStreams:
         self._appender = appender
         self.turns = table.turns
 
+    @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        """Notify `on_change` of each committed change."""
         self._table.observer = on_change
 
+    @override
     async def states(self, beginning: str) -> AsyncIterator[StreamState]:
-        """Yield the streams whose names have this beginning, page by page, in turns."""
         listing, after = listing_of(self._table.log), ""
         while True:
             page = await listing.page(beginning, after, STREAMS_AT_ONCE)
@@ -47,19 +50,20 @@ class HostedStreams:
             after = page.after
             await asyncio.sleep(0)
 
+    @override
     async def state(self, name: str) -> StreamState | None:
-        """Return the state of a stream that a client may use, or None."""
         active = await self._table.load(name)
         try:
             return self._table.present(active)
         except HeadgateError:
             return None
 
+    @override
     async def refresh(self, names: Iterable[str]) -> None:
         """Do nothing: each change is taken as it is committed."""
 
+    @override
     async def append(self, name: str, event: bytes) -> None:
-        """Append a JSON message. Raises HeadgateError."""
         append = Append(event, "application/json", None, None, False)
         outcome: Later[AppendOutcome | HeadgateError] = Later()
         self._appender.submit(name, append, outcome.set_result)
