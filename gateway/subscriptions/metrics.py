@@ -71,9 +71,15 @@ RELAYED = counter(
     "Requests that this gateway has sent on to the one that delivers, or received from others.",
     *("route", "way"),
 )
+COMPARED = counter(
+    "headgate_subscription_comparisons_total",
+    "Comparisons of all streams of a shared log with the cursors: made by this gateway, or asked "
+    "for as it had changed more streams than it can report one by one.",
+    *("route", "event"),
+)
 DECLARED = (
     *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED),
-    *(OWNER, TAKE_OVERS, RELAYED),
+    *(OWNER, TAKE_OVERS, RELAYED, COMPARED),
 )
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),

@@ -16,6 +16,7 @@ from gateway.backends.beats import BEAT_S, MISSES
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.settings.log_kinds.redis import parse_redis
+from gateway.subscriptions.shared.changes import ReportedChanges
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from tests.subscriptions.receivers import Subscribed, ends_of, is_signed, receiver, subscribed
 from tests.subscriptions.test_access import OWN, PULL, token, tokens_file
@@ -151,6 +152,39 @@ async def test_what_was_not_reported_is_found_by_a_comparison(redis_url: str) ->
 
         await until(is_found)
         other.gateway.route.table.commits.observer = shared(other).changed.on_commit
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("by_owner", [False, True], ids=["another", "owner"])
+async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
+    redis_url: str, number: int, *, by_owner: bool
+) -> None:
+    async with two(redis_url) as (owner, other), receiver(answer=DONE) as at:
+        await owner.webhook("s", at, pattern="*")
+        comparisons = shared(owner).comparisons
+        comparisons.schedule(3600.0)  # in place of the one that follows the first subscription
+        made = comparisons.made
+        changing = owner if by_owner else other
+        sharing = changing.gateway.log.sharing
+        assert sharing is not None
+        changed = ReportedChanges(sharing, shared(changing), comparisons.schedule, most=3)
+        changing.gateway.route.table.commits.observer = changed.on_commit
+        changed.is_active = True
+        names = {f"e{it}" for it in range(number)}
+        for name in names:
+            await changing.create(name, body=b'{"n":1}')
+        changed.start()
+
+        async def are_found() -> bool:
+            cursors = await owner.cursors("s")
+            return cursors.keys() == names and not owner.engine.by_id["s"].pending
+
+        await until(are_found)
+        assert changed.overflows == max(0, number - 3)
+        if changed.overflows:
+            await until(lambda: comparisons.made > made)
+        await changed.stop()
+        changing.gateway.route.table.commits.observer = shared(changing).changed.on_commit
 
 
 async def test_a_gateway_that_stops_is_followed_at_once_by_another(redis_url: str) -> None:

@@ -47,10 +47,19 @@ class ReportedChanges(Background):
     """The streams that changed, until they are reported to the owner, or read by it."""
 
     def __init__(
-        self, sharing: Sharing, view: OwnerView, schedule_comparison: Callable[[], None]
+        self,
+        sharing: Sharing,
+        view: OwnerView,
+        schedule_comparison: Callable[[], None],
+        most: int = MOST_WAITING,
     ) -> None:
-        """Call `schedule_comparison` where the owner itself has forgotten what changed."""
+        """Call `schedule_comparison` where the owner itself has forgotten what changed.
+
+        Of `most` streams each is reported; beyond that, all streams are compared.
+        """
         self.is_active = False  # there are subscriptions
+        self.overflows = 0  # times that more have changed
+        self._most = most
         self._schedule_comparison = schedule_comparison
         self._sharing = sharing
         self._view = view
@@ -70,7 +79,8 @@ class ReportedChanges(Background):
 
     def note(self, path: str, is_new: bool) -> None:
         """Take a stream that has changed."""
-        if len(self._paths) >= MOST_WAITING:
+        if len(self._paths) >= self._most:
+            self.overflows += 1
             self._paths.clear()
             self._compare = True
         self._paths[path] = is_new or self._paths.get(path, False)
@@ -156,6 +166,7 @@ class TailComparisons(Background):
         self._sharing = sharing
         self._view = view
         self._changed = changed
+        self.made = 0  # comparisons, from the beginning to the end
         self._reason = asyncio.Event()
         self._searches = False
         self._later: asyncio.TimerHandle | None = None
@@ -205,3 +216,4 @@ class TailComparisons(Background):
                 self._searches = True
                 raise
         await engine.compare(self._changed.note)
+        self.made += 1

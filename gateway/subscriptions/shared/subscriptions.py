@@ -124,6 +124,8 @@ class SharedSubscriptions(Background):
         yield Sample(metrics.TAKE_OVERS, (self.prefix,), self.lease.take_overs)
         for way in ("sent", "received"):
             yield Sample(metrics.RELAYED, (self.prefix, way), self.relay.counts[way])
+        yield Sample(metrics.COMPARED, (self.prefix, "asked"), self.changed.overflows)
+        yield Sample(metrics.COMPARED, (self.prefix, "made"), self.comparisons.made)
 
     # Requests
 
