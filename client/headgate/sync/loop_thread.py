@@ -15,6 +15,8 @@ from headgate.sync.helper_thread import HelperThread, settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
     from typing import TypeAlias
 
     Ask: TypeAlias = Callable[[Callable[[], object]], Awaitable[object]]
@@ -81,6 +83,26 @@ class LoopThread:
         """Call the function in the loop, for a thread that waits for it later."""
         self._check_may_wait()
         return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+
+    def enter(self, user: AbstractAsyncContextManager[object]) -> None:
+        """Enter the block of a user in the loop, which is kept until the block is left."""
+        self.call(user.__aenter__)
+        self.keep(user)
+
+    def leave(
+        self,
+        user: AbstractAsyncContextManager[object],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the block of a user in the loop."""
+        if self is not current():
+            return  # a child process leaves the block too, and it is still the parent's
+        try:
+            self.call(user.__aexit__, kind, error, traceback)
+        finally:
+            self.forget(user)
 
     def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
         """Remember who uses the loop, and what is called where the interpreter exits before."""

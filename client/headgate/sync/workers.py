@@ -229,8 +229,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         thread = current()
-        thread.call(self._worker.__aenter__)
-        thread.keep(self._worker)
+        thread.enter(self._worker)
         self._opened_in = thread
         return self
 
@@ -241,12 +240,8 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         thread, self._opened_in = self._opened_in, None
-        if thread is None or thread is not current():
-            return  # a child process leaves the block too, and it is still the parent's
-        try:
-            thread.call(self._worker.__aexit__, kind, error, traceback)
-        finally:
-            thread.forget(self._worker)
+        if thread is not None:
+            thread.leave(self._worker, kind, error, traceback)
 
     def __iter__(self) -> Iterator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""

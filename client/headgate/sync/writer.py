@@ -108,8 +108,7 @@ class StreamWriter:
 
     def __enter__(self) -> Self:
         self._opened_in = current()
-        self._opened_in.call(self._writer.__aenter__)
-        self._opened_in.keep(self._writer)
+        self._opened_in.enter(self._writer)
         return self
 
     def __exit__(
@@ -118,13 +117,8 @@ class StreamWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        thread = self._opened_in
-        if thread is None or thread is not current():
-            return  # a child process leaves the block too, and it is still the parent's
-        try:
-            thread.call(self._writer.__aexit__, kind, error, traceback)
-        finally:
-            thread.forget(self._writer)
+        if self._opened_in is not None:
+            self._opened_in.leave(self._writer, kind, error, traceback)
 
     def write(self, chunk: object) -> None:
         """Queue a chunk; wait while the buffer is full.
