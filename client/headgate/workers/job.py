@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +14,7 @@ from headgate.names import path_url
 from headgate.workers.job_stream import JobStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from headgate.stream import Stream
@@ -200,3 +201,11 @@ class Job:
     def _note(self, acks: dict[JobStream, str]) -> None:
         for stream, offset in acks.items():
             stream.note_acked(offset)
+
+
+async def give_back(jobs: Iterable[Job]) -> None:
+    """Interrupt jobs and release them; a lease that cannot be released expires."""
+    for job in list(jobs):
+        job.interrupt()
+        with contextlib.suppress(StreamError):
+            await job.release()

@@ -8,11 +8,11 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.endpoint import Endpoint, unlimited_session
-from headgate.errors import ProtocolError, StreamError, WebhookRejected
+from headgate.errors import ProtocolError, WebhookRejected
 from headgate.names import path_url
 from headgate.stream import Stream
 from headgate.workers.claims import WebhookWake, decoded
-from headgate.workers.job import Job
+from headgate.workers.job import Job, give_back
 from headgate.workers.signatures import (
     TOLERANCE_S,
     check_signature,
@@ -96,7 +96,7 @@ class WebhookReceiver:
             # The keys are public: no credential is sent for them.
             keys_url = path_url(self._url, "__ds/jwks.json")
             self._keys = WebhookKeys(Endpoint(keys_url, session=session))
-            block.push_async_callback(self._end)
+            block.push_async_callback(give_back, self._jobs.values())
             self._block = block.pop_all()
         return self
 
@@ -169,9 +169,3 @@ class WebhookReceiver:
 
     def _on_end(self, job: Job) -> None:
         self._jobs.pop(job.wake_id, None)
-
-    async def _end(self) -> None:
-        for job in list(self._jobs.values()):
-            job.interrupt()
-            with contextlib.suppress(StreamError):
-                await job.release()

@@ -16,7 +16,7 @@ from headgate.endpoint import Endpoint, unlimited_session
 from headgate.errors import RequestRefused, StreamError
 from headgate.stream import Stream
 from headgate.workers.claims import ClaimedWake, decoded
-from headgate.workers.job import Job
+from headgate.workers.job import Job, give_back
 from headgate.workers.schedule import ClaimSchedule
 from headgate.workers.wake_events import WakeEvents, control_url
 from headgate.workers.wake_lease import JSON, WakeLease
@@ -194,10 +194,7 @@ class Worker:
             await asyncio.wait([following])
             if not following.cancelled():
                 following.exception()  # `next_job` has raised it, or nobody wants to know
-        for job in list(self._jobs):
-            job.interrupt()
-            with contextlib.suppress(StreamError):
-                await job.release()
+        await give_back(self._jobs)
 
     async def next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""
