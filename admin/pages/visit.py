@@ -47,6 +47,18 @@ def choice(value: str, choices: Sequence[C], name: str) -> C:
     raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
 
 
+def done(visit: Visit, sentences: Mapping[str, str]) -> str | None:
+    """Return the sentence on the change that led here, perhaps with a count; both are in the query.
+
+    None without a change, or with a count that this console does not write.
+    """
+    sentence = sentences.get(visit.query.get("done", ""))
+    count = visit.query.get("count", "0")
+    if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
+        return None
+    return sentence.format(count=f"{int(count):,}")
+
+
 def moment(text: str) -> float:
     """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
     try:

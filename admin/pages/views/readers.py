@@ -10,7 +10,7 @@ from admin.access import audited_readers
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, frame
+from admin.pages.visit import choice, done, frame
 from admin.readers.console_readers import BanKind, BanWish
 from gateway.telemetry.inspected.readers import (
     GroupBy,
@@ -99,7 +99,7 @@ async def show(visit: Visit) -> TemplatePage:
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
         "shows_clients": shows_clients,
         "is_operator": visit.viewer.role == "operator",
-        "done": _done(visit),
+        "done": done(visit, DONE),
         "refusal": visit.refusal,
         "now": visit.now,
     }
@@ -151,14 +151,6 @@ async def _listed(visit: Visit, tab: str, where: ReaderQuery) -> dict[str, objec
     return {"page": page, "order": reader_order, "after": after, "columns": columns}
 
 
-def _done(visit: Visit) -> str | None:
-    sentence = DONE.get(visit.query.get("done", ""))
-    count = visit.query.get("count", "")
-    if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
-        return None
-    return sentence.format(count=f"{int(count):,}")
-
-
 async def submit(visit: Visit) -> NoReturn:
     """Disconnect a reader, ban a client, or lift a ban. Raises NotTold."""
     entered, readers = visit.entered, visit.console.readers
@@ -177,8 +169,8 @@ async def submit(visit: Visit) -> NoReturn:
     status = choice(entered.get("status", ""), ("403", "429"), "status")
     wish = BanWish(kind, value, float(seconds), 403 if status == "403" else 429)
     count = await audited_readers.ban(readers, wish, visit.viewer)
-    done = "disconnect" if seconds == "0" else action
-    raise web.HTTPSeeOther(link(PATH, tab="bans", done=done, count=str(count)))
+    word = "disconnect" if seconds == "0" else action
+    raise web.HTTPSeeOther(link(PATH, tab="bans", done=word, count=str(count)))
 
 
 PAGE = ConsolePage(PATH, show, submit)

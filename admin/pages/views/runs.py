@@ -10,7 +10,7 @@ from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, frame
+from admin.pages.visit import choice, done, frame
 from gateway.telemetry.inspection import RunStatus
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def show(visit: Visit) -> TemplatePage:
             "has_answers": listed is not None and any(it.answer for it in listed.runs),
             "trouble": trouble,
             "can_stop": visit.viewer.role == "operator",
-            "done": DONE.get(visit.query.get("done", "")),
+            "done": done(visit, DONE),
             "refusal": visit.refusal,
             "now": visit.now,
         },

@@ -15,7 +15,7 @@ from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, frame, moment, streams_url
+from admin.pages.visit import choice, done, frame, moment, streams_url
 from admin.streams.client import LATEST
 from admin.streams.filters import message_filter
 from admin.streams.scans import MOST_EXPORTED_BYTES
@@ -73,7 +73,7 @@ async def show(visit: Visit) -> TemplatePage:
         "tab": tab,
         "is_json": is_json(described.row.content_type or ""),
         "dangers": DANGERS,
-        "done": DONE.get(visit.query.get("done", "")),
+        "done": done(visit, DONE),
         "refusal": visit.refusal,
         "content": visit.entered.get("content", ""),
         "limit_fields": LIMITS,

@@ -10,7 +10,7 @@ from admin.model.streams import StreamSearch
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
-from admin.pages.visit import choice, frame, streams_url
+from admin.pages.visit import choice, done, frame, streams_url
 from gateway.telemetry.inspection import StreamOrder
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def show(visit: Visit) -> TemplatePage:
             "can_change": visit.viewer.role == "operator",
             "trouble": trouble,
             "columns": COLUMNS,
-            "done": DONE.get(visit.query.get("done", "")),
+            "done": done(visit, DONE),
             "commands": _first_commands(streams_url(visit), route),
             "now": visit.now,
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.views.subscriptions.paths import LEVELS, PATH
-from admin.pages.visit import frame
+from admin.pages.visit import done, frame
 from gateway.telemetry.inspected.subscriptions import DescribeSubscription
 
 if TYPE_CHECKING:
@@ -47,16 +47,9 @@ async def described(visit: Visit, tested: ReceiverTestResult | None = None) -> T
             "after": after,
             "is_operator": is_operator,
             "tested": tested,
-            "done": _done(visit),
+            "done": done(visit, DONE),
             "refusal": visit.refusal,
             "entered": visit.entered,
             "now": visit.now,
         },
     )
-
-
-def _done(visit: Visit) -> str | None:
-    sentence, count = DONE.get(visit.query.get("done", "")), visit.query.get("count", "0")
-    if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
-        return None
-    return sentence.format(count=f"{int(count):,}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from admin.errors import NotTold
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.views.subscriptions.paths import LEVELS, PATH
-from admin.pages.visit import choice, frame, streams_url
+from admin.pages.visit import choice, done, frame, streams_url
 from gateway.telemetry.inspected.subscriptions import (
     ListSubscriptions,
     SubscriptionKind,
@@ -87,7 +87,7 @@ async def listed(visit: Visit) -> TemplatePage:
             "page": page,
             "in_all": 0 if page is None else sum(page.states.values()),
             "trouble": trouble,
-            "done": DONE.get(query.get("done", "")),
+            "done": done(visit, DONE),
             "command": _first_command(streams_url(visit), prefixes[0]),
             "now": visit.now,
         },
