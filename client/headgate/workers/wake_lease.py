@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.backoff import Backoff
+from headgate.endpoint import Endpoint
 from headgate.errors import LeaseLost, RequestRefused
 from headgate.retries import Retries
 from headgate.workers.claims import AckResult, decoded
@@ -17,7 +18,8 @@ from headgate.workers.claims import AckResult, decoded
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from headgate.endpoint import Endpoint
+    import aiohttp
+
     from headgate.workers.claims import ClaimedWake
 
 # The present wake is another one, or there is none any more.
@@ -34,21 +36,23 @@ class WakeLease:
 
     def __init__(
         self,
-        control: Endpoint,
+        url: str,
+        session: aiohttp.ClientSession,
         claim: ClaimedWake,
         claimed_at: float,
         note: Callable[[str], None],
         *,
         is_webhook: bool = False,
     ) -> None:
-        """`control` is the URL of the subscription, with the token of the wake as its credential.
+        """`url` is that of the subscription; the token of the claim is the credential there.
 
         If the wake `is_webhook`, it is the callback, where a request without acks is a release.
         """
+        control = Endpoint(url, authorization=f"Bearer {claim.token}", session=session)
         ack, release = control, control
         if not is_webhook:
-            ack = control.beside(f"{control.url}/ack")
-            release = control.beside(f"{control.url}/release")
+            ack = control.beside(f"{url}/ack")
+            release = control.beside(f"{url}/release")
         self._ack_at, self._release_at = ack, release
         self._claim = claim
         self._lease_s = claim.lease_ttl_ms / 1000

@@ -155,14 +155,11 @@ class WebhookReceiver:
             raise WebhookRejected("the wake is for another subscription")
         if wake.wake_id in self._jobs:
             return None
-        callback = Endpoint(
-            wake.callback_url,
-            authorization=f"Bearer {wake.callback_token}",
-            session=self._base.session,
-        )
         claim = wake.claim(self._lease_s)
         now = asyncio.get_running_loop().time()
-        lease = WakeLease(callback, claim, now, self._note, is_webhook=True)
+        lease = WakeLease(
+            wake.callback_url, self._base.session, claim, now, self._note, is_webhook=True
+        )
         job = Job(wake.subscription_id, claim, self._base, lease, self._on_end)
         self._jobs[wake.wake_id] = job
         return job

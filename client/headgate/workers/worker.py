@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from headgate.endpoint import Endpoint, unlimited_session
+from headgate.endpoint import unlimited_session
 from headgate.errors import RequestRefused, StreamError
 from headgate.stream import Stream
 from headgate.workers.claims import ClaimedWake, decoded
@@ -227,10 +227,9 @@ class Worker:
         return job
 
     async def _claimed(self, turn: ClaimTurn) -> Job | None:
-        clock = asyncio.get_running_loop().time
-        control = self._base.beside(control_url(self._url, turn.subscription))
-        claimed_at = clock()
-        endpoint = control.beside(f"{control.url}/claim")
+        control = control_url(self._url, turn.subscription)
+        endpoint = self._base.beside(f"{control}/claim")
+        claimed_at = asyncio.get_running_loop().time()
         body = msgspec.json.encode({"worker": self.name})
         try:
             async with endpoint.request("POST", headers=JSON, body=body) as answer:
@@ -240,10 +239,7 @@ class Worker:
             return None
         turn.waits.reset()
         turn.is_claimed = True
-        leased = Endpoint(
-            control.url, authorization=f"Bearer {claim.token}", session=control.session
-        )
-        lease = WakeLease(leased, claim, claimed_at, self._note)
+        lease = WakeLease(control, self._base.session, claim, claimed_at, self._note)
         job = Job(turn.subscription, claim, self._base, lease, self._on_end)
         self._jobs[job] = turn
         return job
