@@ -21,11 +21,14 @@ JSON = "application/json"
 
 
 class Pool:
-    """A subscription to the streams below a folder of its own, with a wake stream."""
+    """A subscription to the streams below a folder, which is its own unless another is named."""
 
-    def __init__(self, streams: str, session: aiohttp.ClientSession, name: str) -> None:
+    def __init__(
+        self, streams: str, session: aiohttp.ClientSession, name: str, folder: str | None = None
+    ) -> None:
         self.streams = streams
         self.name = name
+        self.folder = folder or name
         self.wake_stream = f"wake/{name}"
         self.session = session
 
@@ -35,14 +38,13 @@ class Pool:
         return f"{self.streams}/__ds/subscriptions/{self.name}"
 
     async def subscribe(self, **members: Any) -> None:
-        """Create the wake stream and the subscription."""
+        """Create the wake stream and the subscription, which workers have."""
         await self.stream(self.wake_stream).create(content_type=JSON)
-        document = {
-            "type": "pull-wake",
-            "pattern": f"{self.name}/*",
-            "wake_stream": self.wake_stream,
-            **members,
-        }
+        await self.put(**{"type": "pull-wake", "wake_stream": self.wake_stream, **members})
+
+    async def put(self, **members: Any) -> None:
+        """Create the subscription."""
+        document = {"pattern": f"{self.folder}/*", **members}
         async with self.session.put(self.control, json=document) as answer:
             assert answer.status == 201, await answer.text()
 
@@ -52,7 +54,7 @@ class Pool:
 
     def path(self, name: str) -> str:
         """Return the path of a stream of the pool."""
-        return f"{self.name}/{name}"
+        return f"{self.folder}/{name}"
 
     async def append(self, name: str, *messages: object, content_type: str = JSON) -> Appended:
         """Append messages to a stream of the pool, which is created if it does not exist."""

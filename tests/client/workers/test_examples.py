@@ -73,26 +73,16 @@ class Example:
             self.process.kill()
             await self.process.wait()
 
-    def subscription(self, **members: Any) -> dict[str, Any]:
-        """Return the subscription of the README, with the URL of this receiver."""
-        return {
-            "type": "webhook",
-            "pattern": "orders/*",
-            "webhook": {"url": self.url},
-            **members,
-        }
-
 
 @contextlib.asynccontextmanager
 async def example(
     command: list[str], server: Headgate, **members: Any
 ) -> AsyncIterator[tuple[Example, Pool]]:
-    """A receiver that is subscribed, but not started."""
+    """A receiver with the subscription of the README, which is not started."""
     made = Example(command, server)
     async with aiohttp.ClientSession() as session:
         work = Pool(server.streams, session, "orders")
-        async with session.put(work.control, json=made.subscription(**members)) as answer:
-            assert answer.status == 201, await answer.text()
+        await work.put(type="webhook", webhook={"url": made.url}, **members)
         try:
             yield made, work
         finally:
@@ -138,9 +128,8 @@ async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401(
         receiver() as recorder,
     ):
         await made.start()
-        document = {"type": "webhook", "pattern": "other/*", "webhook": {"url": recorder.url}}
-        other = f"{own_server.streams}/__ds/subscriptions/other"
-        await work.session.put(other, json=document)
+        other = Pool(own_server.streams, work.session, "other")
+        await other.put(type="webhook", webhook={"url": recorder.url})
         await work.stream("other/one").create(content_type="application/json", body=b"[1]")
         await recorder.wake()
         body, signature = recorder.received[0]

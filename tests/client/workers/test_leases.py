@@ -126,15 +126,8 @@ async def test_several_subscriptions_are_worked_on_at_once_up_to_the_concurrency
 ) -> None:
     names = [f"{work.name}-{number}" for number in range(4)]
     for name in names:
-        document = {
-            "type": "pull-wake",
-            "pattern": f"{work.name}/*",
-            "wake_stream": work.wake_stream,
-        }
-        async with work.session.put(
-            f"{work.streams}/__ds/subscriptions/{name}", json=document
-        ) as answer:
-            assert answer.status == 201
+        other = Pool(work.streams, work.session, name, folder=work.name)
+        await other.put(type="pull-wake", wake_stream=work.wake_stream)
     under_way: set[str] = set()
     most: list[int] = []
     may_end = asyncio.Event()
@@ -212,15 +205,10 @@ async def test_a_worker_of_a_subscription_that_does_not_exist_raises_stream_not_
 
 
 async def test_a_worker_of_a_webhook_subscription_raises_value_error(work: Pool) -> None:
-    document = {
-        "type": "webhook",
-        "pattern": "x/*",
-        "webhook": {"url": "http://127.0.0.1:9/hook"},
-    }
-    name = f"{work.name}-hook"
-    await work.session.put(f"{work.streams}/__ds/subscriptions/{name}", json=document)
+    other = Pool(work.streams, work.session, f"{work.name}-hook")
+    await other.put(type="webhook", webhook={"url": "http://127.0.0.1:9/hook"})
     with pytest.raises(ValueError, match="pull-wake"):
-        await Worker(work.streams, name, session=work.session).run(messages_of)
+        await other.worker().run(messages_of)
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"stop_grace": -1.0}])

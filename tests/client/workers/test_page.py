@@ -35,7 +35,7 @@ async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
     server: Headgate, work: Pool
 ) -> None:
     made = Pool(server.streams, work.session, "confirmations")
-    await made.subscribe(pattern="orders/*", wake_stream="wake/confirmations")
+    await made.subscribe(pattern="orders/*")
     program = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     program = program.replace("http://127.0.0.1:4437", server.url)
     process = await asyncio.create_subprocess_exec(

@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 class Hook:
     """A webhook of a subscription, which works on each wake in a task."""
 
-    def __init__(self, work: Pool, at: Receiver, library: WebhookReceiver) -> None:
-        self.work = work
+    def __init__(self, subscribed: Pool, at: Receiver, library: WebhookReceiver) -> None:
+        self.subscribed = subscribed
         self.at = at
         self.library = library
-        self.name = f"{work.name}-hook"
         self.handle: Callable[[Job], Awaitable[object]] = messages_of
         self.jobs: list[Job | None] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -49,48 +48,25 @@ class Hook:
         async with job:
             await self.handle(job)
 
-    async def cursor(self, name: str) -> str | None:
-        """Return what is acknowledged of a stream."""
-        url = f"{self.work.streams}/__ds/subscriptions/{self.name}"
-        async with self.work.session.get(url) as answer:
-            links = (await answer.json())["streams"]
-        return next((it["acked_offset"] for it in links if it["path"] == name), None)
-
 
 @contextlib.asynccontextmanager
 async def hook(work: Pool, lease_ms: int = 1000) -> AsyncIterator[Hook]:
     """A webhook that is subscribed to the streams of a pool."""
+    subscribed = Pool(work.streams, work.session, f"{work.name}-hook", folder=work.name)
     library = WebhookReceiver(
-        work.streams, f"{work.name}-hook", lease_ttl=lease_ms / 1000, session=work.session
+        work.streams, subscribed.name, lease_ttl=lease_ms / 1000, session=work.session
     )
     async with receiver() as at, library:
-        made = Hook(work, at, library)
+        made = Hook(subscribed, at, library)
         at.respond = made.respond
-        document = {
-            "type": "webhook",
-            "pattern": f"{work.name}/*",
-            "webhook": {"url": at.url},
-            "lease_ttl_ms": lease_ms,
-        }
-        url = f"{work.streams}/__ds/subscriptions/{made.name}"
-        async with work.session.put(url, json=document) as answer:
-            assert answer.status == 201
+        await subscribed.put(type="webhook", webhook={"url": at.url}, lease_ttl_ms=lease_ms)
         try:
             yield made
         finally:
-            await work.session.delete(url)
+            await work.session.delete(subscribed.control)
             for task in made.tasks:
                 task.cancel()
             await asyncio.gather(*made.tasks, return_exceptions=True)
-
-
-async def acknowledged(made: Hook, offset: str | None) -> None:
-    """Wait until the first stream is acknowledged."""
-
-    async def is_so() -> bool:
-        return await made.cursor(made.work.path("a")) == offset
-
-    await until(is_so)
 
 
 async def test_a_webhook_becomes_a_job_that_acknowledges_what_it_reads(work: Pool) -> None:
@@ -102,9 +78,9 @@ async def test_a_webhook_becomes_a_job_that_acknowledges_what_it_reads(work: Poo
 
         made.handle = handle
         end = (await work.append("a", 1, 2)).next_offset
-        await acknowledged(made, end)
+        await made.subscribed.acknowledged("a", end)
         assert seen == [1, 2]
-        assert [it.subscription for it in made.jobs if it is not None] == [made.name]
+        assert [it.subscription for it in made.jobs if it is not None] == [made.subscribed.name]
 
 
 async def test_the_lease_of_a_webhook_is_extended_while_its_job_runs(work: Pool) -> None:
@@ -118,7 +94,7 @@ async def test_the_lease_of_a_webhook_is_extended_while_its_job_runs(work: Pool)
 
         made.handle = handle
         end = (await work.append("a", 1)).next_offset
-        await acknowledged(made, end)
+        await made.subscribed.acknowledged("a", end)
         assert len(made.jobs) == 1
 
 
@@ -135,7 +111,7 @@ async def test_a_failed_job_of_a_webhook_comes_again(work: Pool) -> None:
 
         made.handle = handle
         end = (await work.append("a", 1)).next_offset
-        await acknowledged(made, end)
+        await made.subscribed.acknowledged("a", end)
         assert [it.generation for it in made.jobs if it is not None] == [1, 2]
 
 
@@ -155,7 +131,7 @@ async def test_a_wake_that_is_sent_again_while_its_job_runs_becomes_no_second_jo
         body, signature = made.at.received[0]
         assert await made.library.job(body, {"webhook-signature": signature}) is None
         may_end.set()
-        await acknowledged(made, end)
+        await made.subscribed.acknowledged("a", end)
 
 
 async def test_a_wake_of_another_subscription_is_rejected(work: Pool) -> None:
