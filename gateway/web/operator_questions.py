@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
+from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.responses import STATUS
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.operators.answers import answer as local_answer
@@ -36,15 +36,14 @@ _decode_question = msgspec.json.Decoder(SubscriptionQuestion).decode
 
 async def answer(routes: Iterable[StreamRoute], question: SubscriptionQuestion) -> _Answer:
     """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
-    is_list = isinstance(question, ListSubscriptions)
     chosen = question.where.route if isinstance(question, ListSubscriptions) else question.route
     found = [it for it in routes if it.subscriptions is not None and chosen in {"", it.prefix}]
     if chosen and not found:
         raise StreamNotFound(f"no route with subscriptions has the prefix {chosen}")
     answers = [await _of_route(route, question) for route in found]
-    if not is_list:
-        return answers[0]
-    return _one_list(cast("ListSubscriptions", question), answers)
+    if isinstance(question, ListSubscriptions):
+        return _one_list(question, answers)
+    return answers[0]
 
 
 def _one_list(question: ListSubscriptions, answers: list[_Answer]) -> _Answer:
@@ -74,14 +73,12 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
         if engine is None:
             handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
             back = await subscriptions.hand_on(handed)
-            if back.status:
+            if isinstance(back, mail.HandedOnResponse):
                 return _answered(back)
-            engine = subscriptions.engine
+            engine = back
     else:
         assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
         engine = subscriptions
-    if engine is None:
-        raise LogUnavailable("no gateway has taken over the subscriptions yet")
     return await local_answer({route.prefix: engine}, question)
 
 

@@ -68,7 +68,7 @@ class SubscriptionHandlers:
             handed = await self._handed_on(request, place)
             if changes_subscriptions(handed.body) and await subscriptions.owned() is None:
                 back = await subscriptions.hand_on(handed)
-                if back.status:
+                if isinstance(back, mail.HandedOnResponse):
                     response = Response(back.status, back.fields, back.body)
                     return RouteAnswer(response, cache_status.BYPASS)
         return await answer_mcp(request, place, events, self._shared)
@@ -85,10 +85,9 @@ class SubscriptionHandlers:
         engine = await subscriptions.owned()
         if engine is None:
             back = await subscriptions.hand_on(await self._handed_on(request, place))
-            if back.status:
+            if isinstance(back, mail.HandedOnResponse):
                 return Response(back.status, back.fields, back.body)
-            engine = subscriptions.engine
-            assert engine is not None, "this gateway has taken over"
+            engine = back
         return await ControlRequest(request, place, engine, self._shared).response(name)
 
     async def _handed_on(self, request: Request, place: RoutedTarget) -> mail.HandedOnRequest:

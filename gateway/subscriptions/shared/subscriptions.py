@@ -136,16 +136,18 @@ class SharedSubscriptions(Background):
                 await self._look()  # it was paused: others may have taken over
         return self.engine if self.lease.is_certain else None
 
-    async def hand_on(self, handed: mail.HandedOnRequest) -> mail.HandedOnResponse:
-        """Return the owner's response; NOT_CARRIED_OUT once this gateway is the owner.
+    async def hand_on(
+        self, handed: mail.HandedOnRequest
+    ) -> mail.HandedOnResponse | OwnedSubscriptions:
+        """Return the owner's response, or the subscriptions once this gateway is the owner.
 
         Waits for a take-over. Raises LogUnavailable.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         while loop.time() < deadline:
-            if await self.owned() is not None:
-                return mail.NOT_CARRIED_OUT
+            if (engine := await self.owned()) is not None:
+                return engine
             if self.other_owner:
                 back = await self.relay.hand_on(self.other_owner, handed, deadline)
                 if back.status:
