@@ -98,9 +98,10 @@ class WakeLease:
             raise LeaseLost(f"{self._ack_at.shown}: the lease of the job {reason}")
 
     async def _extend(self) -> None:
+        longest_s = self._lease_s / EXTENSIONS
+        pauses = Backoff(longest_s, longest_s, random.random)
         while True:
-            spread = 0.5 + random.random() / 2  # noqa: S311 - spread
-            await asyncio.sleep(self._lease_s / EXTENSIONS * spread)
+            await asyncio.sleep(pauses.next_s())
             try:
                 await self._send({}, is_done=False)
             except LeaseLost:
