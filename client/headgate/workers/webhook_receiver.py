@@ -78,7 +78,6 @@ class WebhookReceiver:
             raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
         if not (lease_ttl >= 1 and tolerance >= 0):
             raise ValueError("lease_ttl is 1 second or more, and tolerance is 0 or more")
-        self._url, self._authorization = url, authorization
         self._session = session
         self._subscriptions = frozenset(subscriptions)
         self._lease_s = lease_ttl
@@ -92,9 +91,11 @@ class WebhookReceiver:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
             session = self._session or await block.enter_async_context(unlimited_session())
-            self._base = Stream(self._url, authorization=self._authorization, session=session)
+            self._base = Stream(
+                self._base.url, authorization=self._base.authorization, session=session
+            )
             # The keys are public: no credential is sent for them.
-            keys_url = path_url(self._url, "__ds/jwks.json")
+            keys_url = path_url(self._base.url, "__ds/jwks.json")
             self._keys = WebhookKeys(Endpoint(keys_url, session=session))
             block.push_async_callback(give_back, self._jobs.values())
             self._block = block.pop_all()

@@ -93,7 +93,6 @@ class Worker:
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
         self._note = note
-        self._url, self._authorization = url, authorization
         self._session = session
         self._base = Stream(url, authorization=authorization)
         self._schedule = ClaimSchedule(subscriptions)
@@ -105,7 +104,9 @@ class Worker:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
             session = self._session or await block.enter_async_context(unlimited_session())
-            self._base = Stream(self._url, authorization=self._authorization, session=session)
+            self._base = Stream(
+                self._base.url, authorization=self._base.authorization, session=session
+            )
             block.push_async_callback(self._end)
             events = WakeEvents(self._base, self._schedule, self._note)
             self._following = asyncio.create_task(events.follow(self._subscriptions))
@@ -227,7 +228,7 @@ class Worker:
         return job
 
     async def _claimed(self, turn: ClaimTurn) -> Job | None:
-        control = control_url(self._url, turn.subscription)
+        control = control_url(self._base.url, turn.subscription)
         endpoint = self._base.beside(f"{control}/claim")
         claimed_at = asyncio.get_running_loop().time()
         body = msgspec.json.encode({"worker": self.name})
