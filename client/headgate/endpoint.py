@@ -225,7 +225,7 @@ async def _explanation_of(answer: aiohttp.ClientResponse) -> tuple[str, str]:
 
 
 def _detail(content_type: str, text: str) -> tuple[str, str]:
-    """Return the detail in the body of an error, on one line and harmless to a terminal."""
+    """Return the detail in the body of an error, harmless to a terminal, and its code."""
     code = ""
     if content_type.endswith("json"):
         with contextlib.suppress(ValueError, RecursionError):
