@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate import Job, JobStream, WebhookReceiver, Worker
 
+from tests.client.sync.test_twins import INTERNAL
 from tests.client.workers.pools import Pool
 from tests.support.processes import ROOT
 
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 PAGE = (ROOT / "docs/client/worker.md").read_text()
-FOR_THE_LIBRARY = {
-    "is_entered",
-    "is_interrupted",
-    "finish",
-    "next_job",
-    "interrupt",
-    "has_progress",
-    "note_acked",
-    "unacknowledged_offset",
-}
 
 
 async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
@@ -70,5 +61,5 @@ def test_the_page_shows_the_parameters_and_defaults_of_each_class(kind: type) ->
 @pytest.mark.parametrize("kind", [Worker, Job, JobStream, WebhookReceiver])
 def test_the_page_names_every_method_and_property(kind: type) -> None:
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
-    public = {name for name in vars(kind) if not name.startswith("_")} - FOR_THE_LIBRARY
+    public = {name for name in vars(kind) if not name.startswith("_")} - INTERNAL
     assert public <= named
