@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,11 @@ from gateway.commands.one_stream.admin_target import (
     server_and_admin,
 )
 from gateway.commands.one_stream.home import server_options
+from gateway.commands.shell.times import age_s
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 KINDS = ("server", "worker", "log", "origin", "access", "purge", "change", "attention")
 LEVELS = ("good", "warning", "bad")
 
@@ -68,7 +67,7 @@ def events(  # noqa: PLR0913 - one for each option
 
 def _seconds(age: str) -> float:
     """Return an age in seconds. Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,9})([smhd])", age)
-    if found is None:
+    seconds = age_s(age)
+    if seconds is None:
         raise ValueError("--since must be a number with s, m, h or d, such as 30m")
-    return int(found[1]) * UNITS_S[found[2]]
+    return seconds

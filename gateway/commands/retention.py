@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -95,7 +94,7 @@ async def _retention(
     from gateway.commands.many_streams.listing import place_of
     from gateway.commands.one_stream.admin_requests import admin_answer, admin_change
     from gateway.commands.one_stream.client import connect
-    from gateway.commands.shell.output import write
+    from gateway.commands.shell.output import line_form, write
 
     async with connect(target) as admin:
         route, name = await place_of(admin, stream.path)
@@ -111,6 +110,6 @@ async def _retention(
         result = {"url": stream.shown, **{each: limits[each] for each in NAMES}, "own": own}
         write(json.dumps(result).encode() + b"\n")
         return
-    form = "{:<18}  {:>12}  {}\n" if sys.stdout.isatty() else "{}\t{}\t{}\n"
+    form = line_form("{:<18}  {:>12}  {}\n")
     rows = [(each, limits[each], "stream" if each in own else "route") for each in NAMES]
     write("".join(form.format(*row) for row in rows).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +11,7 @@ from gateway.commands.one_stream.admin_requests import admin_value
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.output import write
 from gateway.commands.shell.terminal import safe
+from gateway.commands.shell.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ async def _get(admin: Stream, query: Mapping[str, str]) -> _Events:
 
 
 def _line(event: EventLine) -> str:
-    moment = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = utc(event.at)
     lasted = "-" if event.ended_at is None else f"{event.ended_at - event.at:.1f}s"
     if event.lasts:
         lasted = "goes-on"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.commands.many_streams.listing import streams_below
 from gateway.commands.one_stream.client import connect
-from gateway.commands.shell.output import write
+from gateway.commands.shell.output import line_form, write
 from gateway.commands.shell.terminal import safe
+from gateway.commands.shell.times import utc
 
 if TYPE_CHECKING:
     from gateway.commands.many_streams.listing import ListedPath, NameSearch
@@ -22,9 +21,7 @@ COLUMNS = "{:<6}  {:>12}  {:>7}  {:<20}  {}\n"
 
 async def ls(target: StreamTarget, home: HomeServer, search: NameSearch, *, as_json: bool) -> None:
     """Print the streams of a server that a search finds."""
-    form = (
-        COLUMNS if sys.stdout is not None and sys.stdout.isatty() else "\t".join(["{}"] * 5) + "\n"
-    )
+    form = line_form(COLUMNS)
     async with connect(target) as admin:
         async for found in streams_below(admin, home.base, search):
             line = (
@@ -43,7 +40,7 @@ def _fields(found: ListedPath) -> dict[str, object]:
         "closed": row.closed,
         "size": row.size,
         "readers": row.readers,
-        "expires_at": _moment(row.expires_at),
+        "expires_at": utc(row.expires_at),
     }
 
 
@@ -52,10 +49,4 @@ def _cells(found: ListedPath, home: HomeServer) -> tuple[str, ...]:
     size = "-" if row.size is None else str(row.size)
     state = "closed" if row.closed else "open"
     name = found.url if home.routes else found.name  # as a command takes it
-    return state, size, str(row.readers), _moment(row.expires_at) or "-", name
-
-
-def _moment(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return state, size, str(row.readers), utc(row.expires_at) or "-", name

@@ -23,6 +23,7 @@ from gateway.commands.shell.output import (
     cancelled_when_closed,
     end_line,
     finish,
+    line_form,
     lines,
     note,
     wants_lines,
@@ -229,7 +230,7 @@ async def head(target: StreamTarget, *, as_json: bool) -> None:
         return
     shown = {"closed": "yes" if metadata["closed"] else "no"}
     rows = [(name, shown.get(name, value)) for name, value in metadata.items() if value is not None]
-    form = "{:<12}  {}\n" if sys.stdout.isatty() else "{}\t{}\n"
+    form = line_form("{:<12}  {}\n")
     write("".join(form.format(name, safe(str(value))) for name, value in rows).encode())
 
 

@@ -90,6 +90,13 @@ def end_line() -> None:
         write(b"\n")
 
 
+def line_form(aligned: str) -> str:
+    """Return the format of lines: aligned on a terminal, and otherwise with tabs between values."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        return aligned
+    return "\t".join(["{}"] * aligned.count("{")) + "\n"
+
+
 def _may_be_seen() -> bool:
     """Return whether the data may appear on the same terminal: directly, or at a pipe's end."""
     if sys.stdout is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from gateway.commands.one_stream.admin_target import (
 )
 from gateway.commands.one_stream.home import server_options
 from gateway.commands.one_stream.streams import result_option
+from gateway.commands.shell.times import age_s
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 SubscriptionCommand: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 route_option = click.option(
     "--route",
@@ -287,9 +286,9 @@ def _place(
 
 def _moment(text: str) -> float:
     """Return a moment, or an age before now, in epoch seconds. Raises click.UsageError."""
-    age = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    age = age_s(text)
     if age is not None:
-        return time.time() - int(age[1]) * UNITS_S[age[2]]  # noqa: TID251 - of people
+        return time.time() - age  # noqa: TID251 - of people
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

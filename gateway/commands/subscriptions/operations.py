@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -13,8 +11,9 @@ import msgspec
 from gateway.commands.one_stream.admin_requests import admin_answer, admin_change
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.failure import Failed
-from gateway.commands.shell.output import finish, write
+from gateway.commands.shell.output import finish, line_form, write
 from gateway.commands.shell.terminal import safe
+from gateway.commands.shell.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,8 +83,7 @@ def _decoded(admin: Stream, answer: bytes, kind: type[T]) -> T:
 
 async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json: bool) -> None:
     """Print the subscriptions that fit the query, page by page."""
-    is_aligned = sys.stdout is not None and sys.stdout.isatty()
-    form = COLUMNS if is_aligned else "\t".join(["{}"] * 7) + "\n"
+    form = line_form(COLUMNS)
     after = ""
     async with connect(target) as admin:
         while True:
@@ -129,18 +127,18 @@ async def print_one(
         "wake stream": row["wake_stream"],
         "owner": row["owner"] or "anybody",
         "description": found.description,
-        "created": _at(found.created_at),
+        "created": utc(found.created_at),
         "lease": f"{found.lease_ttl_ms / 1000:g} s",
         "generation": found.generation,
         "wake": _wake(found.wake),
         "streams": row["streams"],
         "pending": row["pending"],
-        "waits since": _at(row["oldest_at"]),
-        "paused": _at(found.paused_at),
+        "waits since": utc(row["oldest_at"]),
+        "paused": utc(found.paused_at),
         "failures": row["failures"] or None,
-        "failing since": _at(found.failing_since),
+        "failing since": utc(found.failing_since),
         "last error": row["last_error"],
-        "next attempt": _at(found.next_attempt_at),
+        "next attempt": utc(found.next_attempt_at),
     }
     lines = [f"{name + ':':<15}{value}" for name, value in named.items() if value is not None]
     lines += ["", *(_link(it) for it in found.links)] if found.links else []
@@ -154,18 +152,12 @@ def _wake(wake: Mapping[str, Any] | None) -> str | None:
         return None
     if wake["lease_until"] is None:
         return "on its way" if not wake["announcements"] else "waits for a claim"
-    return f"leased to {wake['holder'] or 'the receiver'} until {_at(wake['lease_until'])}"
+    return f"leased to {wake['holder'] or 'the receiver'} until {utc(wake['lease_until'])}"
 
 
 def _link(link: _LinkedStream) -> str:
     tail = "there is none yet" if link.tail is None else f"of {link.tail}"
     return f"{'pending' if link.is_pending else 'acked':<9}{link.acked} {tail}  {link.stream}"
-
-
-def _at(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _now() -> float:
