@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
-from gateway.settings.log_kinds.redis import parse_redis
-from tests.subscriptions.receivers import LOGS
+from tests.subscriptions.receivers import LOGS, log_at
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.redis_servers import redis_server
 
@@ -46,7 +43,7 @@ def kind_of_log(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     url = request.getfixturevalue("redis_url")
-    LOGS.append(lambda: RedisLog(RedisSettings(parse_redis(url))))
+    LOGS.append(lambda: log_at(url))
     yield
     LOGS.pop()
 

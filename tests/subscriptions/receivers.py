@@ -1,4 +1,4 @@
-"""Receivers of webhooks on loopback, and a gateway whose subscriptions call them."""
+"""Receivers of webhooks on loopback, and gateways whose subscriptions call them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.settings.log_kinds.redis import parse_redis
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from tests.support.waiting import until
@@ -189,6 +192,29 @@ async def subscribed(log: Log | None = None, **options: Any) -> AsyncIterator[Su
         finally:
             await made.subscriptions.close()
             await asyncio.sleep(0)
+
+
+def log_at(url: str) -> RedisLog:
+    """Return a log in a Redis."""
+    return RedisLog(RedisSettings(parse_redis(url)))
+
+
+@contextlib.asynccontextmanager
+async def two(url: str, **options: Any) -> AsyncIterator[tuple[Subscribed, Subscribed]]:
+    """Two gateways of one log; the first delivers."""
+    async with (
+        subscribed(log_at(url), **options) as owner,
+        subscribed(log_at(url), **options) as it,
+    ):
+        assert shared(owner).engine is not None
+        assert shared(it).other_owner == shared(owner).lease.name
+        yield owner, it
+
+
+def shared(gateway: Subscribed) -> SharedSubscriptions:
+    """Return the subscriptions of a gateway, which may be another one's to deliver."""
+    assert isinstance(gateway.subscriptions, SharedSubscriptions)
+    return gateway.subscriptions
 
 
 def ends_of(wake: dict[str, Any]) -> list[tuple[str, str]]:

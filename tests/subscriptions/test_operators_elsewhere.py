@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
-from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspected.subscriptions import (
     DeleteSubscription,
     DeletionResult,
@@ -28,27 +24,14 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionQuery,
 )
 from gateway.telemetry.inspection import AnswerFailure
-from tests.subscriptions.receivers import receiver, subscribed
+from tests.subscriptions.receivers import receiver, two
 from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
     from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}
-
-
-@contextlib.asynccontextmanager
-async def two(url: str) -> AsyncIterator[tuple[Subscribed, Subscribed]]:
-    """The gateway that delivers, and another one."""
-
-    def log() -> RedisLog:
-        return RedisLog(RedisSettings(parse_redis(url)))
-
-    async with subscribed(log()) as owner, subscribed(log()) as other:
-        yield owner, other
 
 
 async def ask(gateway: Subscribed, question: SubscriptionQuestion) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import time
@@ -13,12 +12,16 @@ import aiohttp
 import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
-from gateway.settings.log_kinds.redis import parse_redis
 from gateway.subscriptions.shared.changes import ReportedChanges
-from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
-from tests.subscriptions.receivers import Subscribed, ends_of, is_signed, receiver, subscribed
+from tests.subscriptions.receivers import (
+    ends_of,
+    is_signed,
+    log_at,
+    receiver,
+    shared,
+    subscribed,
+    two,
+)
 from tests.subscriptions.test_access import OWN, PULL, token, tokens_file
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
@@ -26,7 +29,6 @@ from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.processes import Headgate
@@ -34,29 +36,6 @@ if TYPE_CHECKING:
 DONE = {"done": True}
 # After the last beat of a gateway that was killed, and then some for a busy machine.
 TAKE_OVER_S = MISSES * BEAT_S + 5.0
-
-
-def log_at(url: str) -> RedisLog:
-    """Return a log in a Redis."""
-    return RedisLog(RedisSettings(parse_redis(url)))
-
-
-@contextlib.asynccontextmanager
-async def two(url: str, **options: Any) -> AsyncIterator[tuple[Subscribed, Subscribed]]:
-    """Two gateways of one log; the first delivers."""
-    async with (
-        subscribed(log_at(url), **options) as owner,
-        subscribed(log_at(url), **options) as it,
-    ):
-        assert shared(owner).engine is not None
-        assert shared(it).other_owner == shared(owner).lease.name
-        yield owner, it
-
-
-def shared(gateway: Subscribed) -> SharedSubscriptions:
-    """Return the subscriptions of a gateway, which may be another one's to deliver."""
-    assert isinstance(gateway.subscriptions, SharedSubscriptions)
-    return gateway.subscriptions
 
 
 async def test_requests_to_another_gateway_are_answered_as_by_the_one_that_delivers(
