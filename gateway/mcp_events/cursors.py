@@ -9,6 +9,7 @@ from gateway.errors import BadRequest, StreamGone
 from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
 from gateway.protocol.streams.generations import reckoned_position
 from gateway.protocol.streams.offsets import parse_offset
+from gateway.subscriptions.subscription import EventPosition
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
 
 _CURSOR = re.compile(r"([0-9]{1,20})\.([0-9]{16}_[0-9]{16})\.([0-9]{1,9})(c?)", re.ASCII)
 BEFORE_CREATION = "0.0000000000000000_0000000000000000.0"  # of a stream that does not exist yet
-
-
-class EventPosition(NamedTuple):
-    """A position in a stream: behind a record, and behind some messages of the next one.
-
-    It may also be behind the end of the stream, which `is_closed` then.
-    """
-
-    position: int
-    messages: int = 0
-    is_closed: bool = False
 
 
 class EventPlace(NamedTuple):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.mcp_events.cursors import EventPosition, cursor_at
+from gateway.mcp_events.cursors import cursor_at
 from gateway.protocol.bodies.content import is_json, is_text, stored_messages
 from gateway.subscriptions.bodies import timestamp
+from gateway.subscriptions.subscription import EventPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

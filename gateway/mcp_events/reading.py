@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError
-from gateway.mcp_events.cursors import EventPosition
 from gateway.mcp_events.occurrences import closing_event, events_in
+from gateway.subscriptions.subscription import EventPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -54,7 +54,7 @@ class RouteEvents:
     def _attach(self, engine: RouteSubscriptions) -> None:
         """Have events sent to webhooks by the subscriptions of this gateway."""
         self._sender = WebhookEvents(engine, self.reader, self.types)
-        self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
+        self.webhooks = HostSubscriptions(engine, self.reader)
         engine.deliveries.events = self._sender
 
     def renew(self, types: Mapping[str, EventType]) -> None:

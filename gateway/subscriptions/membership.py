@@ -209,8 +209,8 @@ class Membership:
                 continue  # the pattern matches it again first
             if link.stream_id != state.stream_id:
                 link.start_cursor(state)
-            elif link.position > state.tail:  # the log has lost what was acknowledged
-                link.position = state.tail
+            else:
+                link.limit(state.tail)
             link.subscription.note(link)
 
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
-    from gateway.subscriptions.streams.contract import Position
+    from gateway.subscriptions.subscription import EventPosition
 
     RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
 
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 # them.
 MOST_REFRESHED = 100
 LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
-
-
-class StartPosition(NamedTuple):
-    """The position behind which events of a new subscription begin, perhaps behind the end."""
-
-    position: Position
-    is_closed: bool
 
 
 class SubscriptionRequests:
@@ -59,7 +52,7 @@ class SubscriptionRequests:
         configuration: SubscriptionConfiguration,
         owner: SubscriptionOwner,
         renewal: RenewalState | None = None,
-        start: StartPosition | None = None,
+        start: EventPosition | None = None,
     ) -> tuple[DurableSubscription, bool]:
         """Create a subscription, or confirm it; return it, and whether it is new.
 
@@ -121,7 +114,7 @@ class SubscriptionRequests:
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
     async def _create(
-        self, subscription: DurableSubscription, start: StartPosition | None
+        self, subscription: DurableSubscription, start: EventPosition | None
     ) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
         engine = self._engine
@@ -147,12 +140,11 @@ class SubscriptionRequests:
         engine.wakes.consider(subscription)
         return subscription
 
-    def _start(self, subscription: DurableSubscription, start: StartPosition) -> None:
+    def _start(self, subscription: DurableSubscription, start: EventPosition) -> None:
         """Set back the cursors of a new subscription in its streams."""
         for link in subscription.links.values():
             if link.stream.state is not None:
-                link.acknowledge(start.position, is_closed=False)
-                link.is_closed = start.is_closed
+                link.start_at(start)
                 subscription.note(link)
                 self._engine.rows.mark_link(link)
 

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 MOST_REMOVED = 1_000
 
 
+class EventPosition(NamedTuple):
+    """A position in a stream: behind a record, and behind some messages of the next one.
+
+    It may also be behind the end of the stream, which `is_closed` then.
+    """
+
+    position: Position
+    messages: int = 0
+    is_closed: bool = False
+
+
 class CursorRow(msgspec.Struct, frozen=True, array_like=True):
     """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
 
@@ -107,13 +118,15 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     """A link of a subscription to a stream, with its cursor in one incarnation of the stream.
 
     `stream_id` is that incarnation, and `position` what is acknowledged in it, perhaps also that it
-    `is_closed`.
+    `is_closed`. The first `messages` behind it were sent to a host of MCP; that is not stored, so
+    that they come again after a restart.
     """
 
     subscription: DurableSubscription
     stream: LinkedStream
     stream_id: int | None = None
     position: Position = 0
+    messages: int = 0
     is_explicit: bool = False
     is_glob: bool = False
     is_closed: bool = False
@@ -134,28 +147,46 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
         self.is_recreated = self.is_recreated or self.is_stored
         self.stream_id = state.stream_id
-        self.position = state.beginning if position is None else position
+        self._move(state.beginning if position is None else position)
         self.is_closed = False
         self.is_stored = False
 
     def acknowledge(self, position: Position, *, is_closed: bool) -> None:
         """Move the cursor."""
-        self.position = position
+        self._move(position)
         self.is_closed = self.is_closed or is_closed
         self.is_recreated = False
         self.is_stored = True
 
     def set_back(self, position: Position) -> None:
         """Move the cursor back, before the end of a stream that is closed."""
-        self.position = position
+        self._move(position)
         self.is_closed = False
         self.is_stored = True
+
+    def start_at(self, at: EventPosition) -> None:
+        """Begin at a position that a host of MCP has reached before."""
+        self.acknowledge(at.position, is_closed=False)
+        self.messages, self.is_closed = at.messages, at.is_closed
+
+    def limit(self, tail: Position) -> None:
+        """Move the cursor back to the tail, if it is beyond: the log has lost what was there."""
+        if self.position > tail:
+            self._move(tail)
+
+    def _move(self, position: Position) -> None:
+        self.position, self.messages = position, 0
 
     def restore(self, row: CursorRow) -> None:
         """Take a stored cursor."""
         self.stream_id, self.position = row.stream_id, row.position
         self.is_closed, self.is_explicit = row.is_closed, row.is_explicit
         self.is_stored = row.stream_id is not None
+
+    @property
+    def reached(self) -> EventPosition:
+        """The position behind all that was accepted."""
+        return EventPosition(self.position, self.messages, self.is_closed)
 
     @property
     def row(self) -> CursorRow:

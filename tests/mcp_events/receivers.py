@@ -14,7 +14,7 @@ from tests.support.waiting import until
 from tests.support.web_servers import web_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"o" * 24).decode()
@@ -30,6 +30,7 @@ class HookReceiver:
         self.statuses: list[int] = []
         self.challenges = 0
         self.echo: bytes | None = None  # in place of the challenge
+        self.on_message: Callable[[], Awaitable[None]] | None = None  # before it is answered
         self.url = ""
 
     async def handle(self, call: web.Request) -> web.StreamResponse:
@@ -50,6 +51,8 @@ class HookReceiver:
         status = self.statuses.pop(0) if self.statuses else 200
         self.headers.append(headers)
         self.messages.append({**message, "status": status})
+        if self.on_message is not None:
+            await self.on_message()
         return web.Response(status=status)
 
     @property

@@ -11,13 +11,7 @@ import msgspec
 
 from gateway.errors import DestinationRefused
 from gateway.mcp_events import rpc
-from gateway.mcp_events.cursors import (
-    EventPlace,
-    EventPosition,
-    checked_cursor,
-    cursor_at,
-    place_of,
-)
+from gateway.mcp_events.cursors import EventPlace, checked_cursor, cursor_at, place_of
 from gateway.mcp_events.rpc import RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.mcp_events.webhooks.sender import category_of
@@ -30,15 +24,14 @@ from gateway.subscriptions.configuration import (
     SubscriptionConfiguration,
 )
 from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.requests import StartPosition, SubscriptionRequests
-from gateway.subscriptions.subscription import RenewalState
+from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.subscription import EventPosition, RenewalState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader
-    from gateway.mcp_events.webhooks.sender import WebhookEvents
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.owners import SubscriptionOwner
     from gateway.subscriptions.subscription import DurableSubscription
@@ -85,13 +78,10 @@ class EventTarget(NamedTuple):
 class HostSubscriptions:
     """The subscriptions of hosts of MCP to one route."""
 
-    def __init__(
-        self, engine: RouteSubscriptions, reader: EventReader, sender: WebhookEvents
-    ) -> None:
+    def __init__(self, engine: RouteSubscriptions, reader: EventReader) -> None:
         self.engine = engine
         self._requests = SubscriptionRequests(engine)
         self._reader = reader
-        self._sender = sender
         self._challenges = ClientRate(CHALLENGES, CHALLENGES_S, engine.clock)
 
     async def subscribe(self, target: EventTarget, params: Mapping[str, Any]) -> dict[str, object]:
@@ -110,10 +100,7 @@ class HostSubscriptions:
         existing = await self._living(target)
         renewal = self._renewal(target, existing, secret, expires_at)
         place = None if existing is not None else await self._place(target, cursor)
-        start = None
-        if place is not None and target.stream is not None:
-            start = StartPosition(place.position.position, place.position.is_closed)
-            self._sender.skip(target.subscription_id, target.stream, place.position)
+        start = None if place is None else place.position
         try:
             made, _ = await self._requests.put(
                 target.subscription_id, target.configuration, target.owner, renewal, start
@@ -127,7 +114,7 @@ class HostSubscriptions:
         existing = self.engine.by_id.get(target.subscription_id)
         if existing is None:
             raise RpcError(rpc.NOT_FOUND, "there is no such subscription", kind="subscription")
-        self._sender.forget(existing)
+        self.engine.discard(existing)
         await self.engine.rows.flush()
         return {}
 
@@ -139,7 +126,7 @@ class HostSubscriptions:
         is_same = existing.configuration.fingerprint == target.configuration.fingerprint
         if is_same and existing.events.expires_at > self.engine.clock():
             return existing
-        self._sender.forget(existing)
+        self.engine.discard(existing)
         await self.engine.rows.flush()
         return None
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.mcp_events.cursors import EventPosition, cursor_at
+from gateway.mcp_events.cursors import cursor_at
 from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.subscriptions.acknowledgements import CursorChange
 from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.subscriptions.subscription import EventPosition
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.occurrences import McpEvent
     from gateway.mcp_events.reading import EventReader
+    from gateway.protocol.streams.state import StreamState
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.subscription import DurableSubscription, StreamLink
 
@@ -33,13 +35,6 @@ CATEGORIES = frozenset(
 )
 
 
-class SentPart(NamedTuple):
-    """The messages of an append that were sent already, with the position before it."""
-
-    position: int
-    messages: int
-
-
 class WebhookEvents:
     """The sender of events of one route."""
 
@@ -49,8 +44,6 @@ class WebhookEvents:
         self.types = types
         self._engine = engine
         self._reader = reader
-        # By subscription and stream. Not stored: after a restart, these messages come again.
-        self._parts: dict[tuple[str, str], SentPart] = {}
 
     def receiver(self, subscription: DurableSubscription) -> EventReceiver:
         """Return the receiver of a subscription. Raises DeliveryFailed without a secret."""
@@ -64,10 +57,6 @@ class WebhookEvents:
             raise DeliveryFailed("the secret was stored with another key: subscribe again")
         engine = self._engine
         return EventReceiver(engine.deliveries.client, engine.clock, subscription.id, url, keys)
-
-    def skip(self, subscription_id: str, stream: str, at: EventPosition) -> None:
-        """Leave out the messages of an append that lie before the client's cursor."""
-        self._parts[subscription_id, stream] = SentPart(at.position, at.messages)
 
     async def send(self, subscription: DurableSubscription) -> None:
         """Send what is pending, MOST_EVENTS at most. Raises DeliveryFailed, HeadgateError."""
@@ -97,14 +86,8 @@ class WebhookEvents:
         log.warning("mcp_events.terminated", subscription=subscription.id, reason=error.message)
         await receiver.notify("terminated", error=error.document)
         if subscription.phase == "active":
-            self.forget(subscription)
+            self._engine.discard(subscription)
             await self._engine.rows.flush()
-
-    def forget(self, subscription: DurableSubscription) -> None:
-        """Remove a subscription."""
-        self._engine.discard(subscription)
-        for key in [key for key in self._parts if key[0] == subscription.id]:
-            del self._parts[key]
 
     async def _send_stream(
         self,
@@ -121,27 +104,17 @@ class WebhookEvents:
             if state is None or state.stream_id != link.stream_id:
                 break  # the subscription is notified of that soon
             if link.is_recreated or state.first > link.position:
-                await self._notify_of_gap(subscription, receiver, link)
-            page = await self._page(event, subscription, link, most - sent)
-            for one in page:
-                await self._send(subscription, receiver, link, one)
+                await self._notify_of_gap(subscription, receiver, link, state)
+                continue
+            page = await self._reader.page(event, state, link.reached, most - sent)
+            for one in page.events:
+                await self._send(subscription, receiver, link, one, state.stream_id)
                 sent += 1
                 if not subscription.may_send or link.stream_id != state.stream_id:
                     return sent
-            if not page:
+            if not page.events:
                 break
         return sent
-
-    async def _page(
-        self, event: EventType, subscription: DurableSubscription, link: StreamLink, most: int
-    ) -> list[McpEvent]:
-        state = await self._reader.state(link.stream.path)
-        if state is None:
-            return []
-        part = self._parts.get((subscription.id, link.stream.path))
-        messages = part.messages if part is not None and part.position == link.position else 0
-        start = EventPosition(link.position, messages, link.is_closed)
-        return list((await self._reader.page(event, state, start, most)).events)
 
     async def _send(
         self,
@@ -149,8 +122,9 @@ class WebhookEvents:
         receiver: EventReceiver,
         link: StreamLink,
         event: McpEvent,
+        stream_id: int,
     ) -> None:
-        """Send one event, and move the cursor behind it."""
+        """Send one event of an incarnation, and move the cursor behind it."""
         cursor = event.cursor if subscription.configuration.streams else None
         body = msgspec.json.encode(event.members(self._engine.clock(), cursor=cursor))
         try:
@@ -161,31 +135,39 @@ class WebhookEvents:
             log.warning(
                 "mcp_events.event_refused", subscription=subscription.id, event_id=event.event_id
             )
-        key = subscription.id, link.stream.path
-        if event.end.messages:
-            self._parts[key] = SentPart(event.end.position, event.end.messages)
-            subscription.delivery.succeed()
-        else:
-            self._parts.pop(key, None)
-            self._move(subscription, link, event.end)
+        self._move(subscription, link, event.end, stream_id)
 
     async def _notify_of_gap(
-        self, subscription: DurableSubscription, receiver: EventReceiver, link: StreamLink
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        state: StreamState,
     ) -> None:
         """Notify the receiver that events are missing, and go on with the first that is there."""
-        state = await self._reader.state(link.stream.path)
-        if state is None:
-            return
-        first = max(link.position, state.first)
-        cursor = (
-            cursor_at(state, EventPosition(first)) if subscription.configuration.streams else None
-        )
+        first = EventPosition(max(link.position, state.first))
+        cursor = cursor_at(state, first) if subscription.configuration.streams else None
         await receiver.notify("gap", cursor=cursor)
-        self._move(subscription, link, EventPosition(first))
+        if link.stream_id == state.stream_id:
+            link.is_recreated = False
+            self._move(subscription, link, first, state.stream_id)
 
-    def _move(self, subscription: DurableSubscription, link: StreamLink, at: EventPosition) -> None:
-        change = CursorChange(link, at.position, at.is_closed)
-        self._engine.wakes.move(subscription, [change])
+    def _move(
+        self,
+        subscription: DurableSubscription,
+        link: StreamLink,
+        at: EventPosition,
+        stream_id: int,
+    ) -> None:
+        """Move the cursor, unless the stream has been created again meanwhile."""
+        if link.stream_id != stream_id:
+            return
+        if not at.messages:
+            self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
+            return
+        subscription.delivery.succeed()
+        if link.position == at.position:  # nobody has set it back meanwhile
+            link.messages = at.messages
 
 
 def category_of(reason: str | None) -> str | None:
