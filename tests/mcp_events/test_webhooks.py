@@ -322,7 +322,8 @@ async def test_a_cursor_begins_a_new_subscription_within_an_append(tmp_path: Pat
         first = (await it.poll("a/x"))["cursor"]
         await append(gateway, "a/x", [{"n": n} for n in range(4)])
         middle = (await it.poll("a/x", first, maxEvents=2))["cursor"]
-        await it.ask("events/subscribe", **asked(at, cursor=middle))
+        made = await it.ask("events/subscribe", **asked(at, cursor=middle))
+        assert made["cursor"] == middle
         await at.has(2, 3)
 
 

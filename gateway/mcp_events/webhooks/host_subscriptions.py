@@ -25,7 +25,7 @@ from gateway.subscriptions.configuration import (
 )
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.requests import SubscriptionRequests
-from gateway.subscriptions.subscription import EventPosition, RenewalState
+from gateway.subscriptions.subscription import RenewalState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -238,9 +238,7 @@ def _watermark(subscription: DurableSubscription) -> str | None:
     """Return the cursor behind all that was accepted; None for several streams."""
     for name in subscription.configuration.streams:
         link = subscription.links[name]
-        state = link.stream.state
-        at = EventPosition(link.position, 0, link.is_closed)
-        return cursor_at(state, at)
+        return cursor_at(link.stream.state, link.reached)
     return None
 
 
