@@ -75,8 +75,9 @@ class DeliveryState(msgspec.Struct):
     """The state that changes with each wake, stored before anything that depends on it is sent.
 
     `failures` counts the attempts since the last acknowledgement that came to nothing, the first of
-    them at `failing_since`. Something waits for an acknowledgement since `waiting_since`, and an
-    operator has paused the subscription at `paused_at`.
+    them at `failing_since`; `last_category` is the kind of the last error, if it has one. Something
+    waits for an acknowledgement since `waiting_since`, and an operator has paused the subscription
+    at `paused_at`.
     """
 
     generation: int = 0
@@ -85,13 +86,15 @@ class DeliveryState(msgspec.Struct):
     failing_since: float | None = None
     next_attempt_at: float | None = None
     last_error: str | None = None
+    last_category: str | None = None
     waiting_since: float | None = None
     paused_at: float | None = None
 
     def succeed(self) -> None:
         """Note that the worker has acknowledged something, or that there is nothing to do."""
         self.failures = 0
-        self.failing_since = self.next_attempt_at = self.last_error = None
+        self.failing_since = self.next_attempt_at = None
+        self.last_error = self.last_category = None
 
 
 class SnapshotEnd(NamedTuple):

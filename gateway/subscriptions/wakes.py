@@ -199,7 +199,9 @@ class Wakes:
         self._rows.mark(subscription)
         self._schedule(subscription)
 
-    def failed(self, subscription: DurableSubscription, reason: str) -> None:
+    def failed(
+        self, subscription: DurableSubscription, reason: str, category: str | None = None
+    ) -> None:
         """Try again later, less and less often, and never give up.
 
         A wake that has a lease by now has reached its worker in spite of the failure.
@@ -213,7 +215,7 @@ class Wakes:
         self.counts["failed"] += 1
         delivery.failures += 1
         delivery.failing_since = delivery.failing_since or now
-        delivery.last_error = reason
+        delivery.last_error, delivery.last_category = reason, category
         delivery.next_attempt_at = now + pause_s(
             delivery.failures,
             now - delivery.failing_since,

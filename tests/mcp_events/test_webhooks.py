@@ -126,7 +126,9 @@ async def test_a_failed_event_is_repeated_with_its_id_and_holds_back_what_follow
         await until(lambda: len(at.messages) == 1)
         await quiet(gateway)
         renewed = await it.ask("events/subscribe", **asked(at))
-        assert renewed["deliveryStatus"]["active"]
+        status = renewed["deliveryStatus"]
+        assert (status["active"], status["lastError"]) == (True, "http_5xx")
+        assert status["failedSince"].endswith("Z")
         await until(lambda: len(at.messages) == 3)
         await quiet(gateway)
         pass_time(gateway, 2.0)

@@ -14,7 +14,6 @@ from gateway.mcp_events import rpc
 from gateway.mcp_events.cursors import EventPlace, checked_cursor, cursor_at, place_of
 from gateway.mcp_events.rpc import RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
-from gateway.mcp_events.webhooks.sender import category_of
 from gateway.mcp_events.webhooks.signatures import secret_of
 from gateway.runtime.client_rate import ClientRate
 from gateway.subscriptions.bodies import timestamp
@@ -25,6 +24,7 @@ from gateway.subscriptions.configuration import (
 )
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.sending.webhooks import UNREACHABLE
 from gateway.subscriptions.subscription import RenewalState
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ class HostSubscriptions:
     ) -> dict[str, object]:
         assert subscription.events is not None, "of a host of MCP"
         delivery = subscription.delivery
-        status: dict[str, object] = {"active": True, "lastError": category_of(delivery.last_error)}
+        status: dict[str, object] = {"active": True, "lastError": None}
         if delivery.failing_since is not None:
+            status["lastError"] = delivery.last_category or UNREACHABLE
             status["failedSince"] = timestamp(delivery.failing_since)
         return {
             "id": subscription.id,

@@ -55,9 +55,7 @@ class EventReceiver:
         response = await self._post(event_id, body)
         if response.status in NEVER_ACCEPTED:
             return False
-        if response.refusal is not None:
-            category = "http_5xx" if response.status >= 500 else "http_4xx"
-            raise DeliveryFailed(response.refusal, category)
+        response.check()
         return True
 
     async def notify(self, kind: str, **members: object) -> None:

@@ -30,9 +30,6 @@ MOST_EVENTS = 64
 # Attempts without the right to read, before a subscription ends: soon after a start, the issuers of
 # credentials may not have answered yet.
 MOST_REFUSALS = 3
-CATEGORIES = frozenset(
-    {"connection_refused", "timeout", "tls_error", "http_4xx", "http_5xx", "challenge_failed"}
-)
 
 
 class WebhookEvents:
@@ -127,11 +124,7 @@ class WebhookEvents:
         """Send one event of an incarnation, and move the cursor behind it."""
         cursor = event.cursor if subscription.configuration.streams else None
         body = msgspec.json.encode(event.members(self._engine.clock(), cursor=cursor))
-        try:
-            is_accepted = await receiver.send(event.event_id, body)
-        except DeliveryFailed as failure:
-            raise DeliveryFailed(f"{failure.category}: {failure.reason}") from None
-        if not is_accepted:
+        if not await receiver.send(event.event_id, body):
             log.warning(
                 "mcp_events.event_refused", subscription=subscription.id, event_id=event.event_id
             )
@@ -168,11 +161,3 @@ class WebhookEvents:
         subscription.delivery.succeed()
         if link.position == at.position:  # nobody has set it back meanwhile
             link.messages = at.messages
-
-
-def category_of(reason: str | None) -> str | None:
-    """Return the category of the last error of a subscription, as the extension names it."""
-    if reason is None:
-        return None
-    category = reason.partition(":")[0]
-    return category if category in CATEGORIES else "connection_refused"

@@ -128,7 +128,7 @@ class Deliveries:
         except HeadgateError as error:
             self._wakes.failed(subscription, error.detail)
         except DeliveryFailed as failure:
-            self._wakes.failed(subscription, failure.reason)
+            self._wakes.failed(subscription, failure.reason, failure.category)
         except Exception:  # noqa: BLE001 - the subscription must go on
             log.exception("subscription.delivery_failed", subscription=subscription.id)
             self._wakes.failed(subscription, "the delivery failed: see the server's log")

@@ -23,6 +23,7 @@ CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once,
 LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14
 # Bytes of a whole response, with what is around its body: 128 header fields may have so many.
 LONGEST_ON_THE_WIRE = 1 << 20
+UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
 
 
@@ -32,7 +33,7 @@ class DeliveryFailed(Exception):
     `category` is the kind of failure as MCP Events names it.
     """
 
-    def __init__(self, reason: str, category: str = "connection_refused") -> None:
+    def __init__(self, reason: str, category: str = UNREACHABLE) -> None:
         super().__init__(reason)
         self.reason = reason
         self.category = category
@@ -53,6 +54,12 @@ class ReceiverResponse(NamedTuple):
     def refusal(self) -> str | None:
         """The reason why the receiver has not accepted what was sent; None if it has."""
         return None if 200 <= self.status < 300 else f"the receiver answered {self.status}"
+
+    def check(self) -> None:
+        """Raise DeliveryFailed if the receiver has not accepted what was sent."""
+        if self.refusal is not None:
+            category = "http_5xx" if self.status >= 500 else "http_4xx"
+            raise DeliveryFailed(self.refusal, category)
 
 
 class WebhookHosts(AllowedHosts):
@@ -116,8 +123,7 @@ class WebhookClient:
     async def call(self, url: str, body: bytes, now: float) -> bool:
         """Send a wake; return whether its receiver is done already. Raises DeliveryFailed."""
         response = await self.send(url, body, now)
-        if response.refusal is not None:
-            raise DeliveryFailed(response.refusal)
+        response.check()
         return response.is_done
 
     async def send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
@@ -138,7 +144,7 @@ class WebhookClient:
             refused = refusal_in(error)
             reason = f"the receiver cannot be reached ({type(error).__name__})"
             is_tls = isinstance(error, aiohttp.ClientSSLError)
-            category = "tls_error" if is_tls else "connection_refused"
+            category = "tls_error" if is_tls else UNREACHABLE
             raise DeliveryFailed(reason if refused is None else refused.detail, category) from None
 
     async def _post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
