@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.errors import HeadgateError
 from gateway.mcp_events.occurrences import closing_event, events_in
+from gateway.streams.stream_table import find_stream
 from gateway.subscriptions.subscription import EventPosition
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ class EventReader:
 
     async def state(self, name: str) -> StreamState | None:
         """Return the state of a stream that a client may read, or None. Raises LogUnavailable."""
-        active = await self.table.load(name)
-        try:
-            return self.table.present(active)
-        except HeadgateError:
-            return None
+        return await find_stream(self.table, name)
 
     async def page(
         self, event: EventType, state: StreamState, start: EventPosition, most: int

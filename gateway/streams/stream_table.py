@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.errors import HeadgateError
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream, ActiveStreams
 from gateway.streams.commits import Commits
@@ -235,3 +236,12 @@ class StreamTable(ActiveStreams):
         active = self._streams.get(path)
         if active is not None and active.needs_news and active.state is None:
             await self.load(path)
+
+
+async def find_stream(table: StreamTable, path: str) -> StreamState | None:
+    """Return the state of a stream that a client may use, or None. Raises LogUnavailable."""
+    active = await table.load(path)
+    try:
+        return table.present(active)
+    except HeadgateError:
+        return None

@@ -11,6 +11,7 @@ from gateway.backends.contract import listing_of
 from gateway.errors import HeadgateError
 from gateway.later import Later
 from gateway.protocol.requests import Append
+from gateway.streams.stream_table import find_stream
 from gateway.subscriptions.streams.contract import StreamSource
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ class HostedStreams(StreamSource):
 
     @override
     async def state(self, name: str) -> StreamState | None:
-        active = await self._table.load(name)
-        try:
-            return self._table.present(active)
-        except HeadgateError:
-            return None
+        return await find_stream(self._table, name)
 
     @override
     async def refresh(self, names: Iterable[str]) -> None:
