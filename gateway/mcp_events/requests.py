@@ -13,6 +13,7 @@ from gateway.mcp_events.cursors import (
     place_of,
 )
 from gateway.mcp_events.rpc import RpcError
+from gateway.mcp_events.streaming import StreamedRequest
 from gateway.mcp_events.webhooks.host_subscriptions import target_of
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class EventRequests:
         """Return the stream of events that a request asks for. Raises RpcError."""
         event, stream = self.chosen(call.params)
         cursor, since = checked_cursor(call.params.get("cursor")), self.floor(call.params)
-        return self._route.stream(self._owner, call, event, self.single(stream), (cursor, since))
+        choice = StreamedRequest(event, self.single(stream), cursor, since)
+        return self._route.stream(self._owner, call, choice)
 
     async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
         webhooks = self._webhooks()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.access.operations import READ, Need
 from gateway.errors import LimitReached
 from gateway.mcp_events.reading import EventReader
 from gateway.mcp_events.rpc import EXHAUSTED, RpcError
-from gateway.mcp_events.streaming import EventStream, EventStreamLimits
+from gateway.mcp_events.streaming import EventStream
 from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
 from gateway.mcp_events.webhooks.sender import WebhookEvents
 from gateway.subscriptions.engine import RouteSubscriptions
@@ -20,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.hosted.route import HostedRoute
+    from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.rpc import RpcCall
+    from gateway.mcp_events.streaming import StreamedRequest
     from gateway.runtime.limits import ServerLimits
     from gateway.subscriptions.owners import SubscriptionOwner
 
@@ -81,38 +81,29 @@ class RouteEvents:
             stream.end()
 
     def stream(
-        self,
-        owner: SubscriptionOwner,
-        call: RpcCall,
-        event: EventType,
-        name: str,
-        start: tuple[str | None, float],
+        self, owner: SubscriptionOwner, call: RpcCall, choice: StreamedRequest
     ) -> EventStream:
         """Return a stream of events, for which there is a place among the live readers.
 
-        `start` is its cursor, and the time before which events are left out. Raises RpcError.
+        Raises RpcError.
         """
         try:
             self._limits.reader_joins()
         except LimitReached as refusal:
             raise RpcError(EXHAUSTED, refusal.detail, limit="max_live_readers") from None
-
-        def release() -> None:
-            self._limits.release_reader()
-            self._streams.discard(stream)
-
-        settings = self._route.feeds.source.settings
-        limits = EventStreamLimits(
-            settings.heartbeat,
-            settings.sse_max_age,
-            inf if owner.principal is None else owner.principal.until,
-            partial(self.may_read, owner, event, name),
-            self.clock,
-            release,
-        )
-        stream = EventStream(call, event, name, *start, self.reader, limits)
+        stream = EventStream(self, owner, call, choice)
         self._streams.add(stream)
         return stream
+
+    def leave(self, stream: EventStream) -> None:
+        """Free the place of a stream of events."""
+        self._limits.release_reader()
+        self._streams.discard(stream)
+
+    @property
+    def feed_settings(self) -> FeedSettings:
+        """The settings of live reads, which hold for streams of events as well."""
+        return self._route.feeds.source.settings
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""

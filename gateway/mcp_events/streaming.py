@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,10 +14,12 @@ from gateway.mcp_events.rpc import FORBIDDEN, RpcError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader
     from gateway.mcp_events.rpc import RpcCall
     from gateway.protocol.streams.state import Record, StreamState
+    from gateway.subscriptions.owners import SubscriptionOwner
 
 LONGEST_QUIET_S = 30.0  # the extension wants a heartbeat at least so often
 AT_ONCE = 100  # events of one part
@@ -25,41 +27,50 @@ _ID_KEY = "io.modelcontextprotocol/subscriptionId"
 _METHOD = "notifications/events/"
 
 
-class EventStreamLimits(NamedTuple):
-    """The limits of a stream of events, and the functions that it depends on.
+class StreamedRequest(NamedTuple):
+    """The events that a client wants: of one stream of the log, behind a cursor.
 
-    `may_read` is called before each part, and `release` once. `until` is when the credential ends.
+    Those whose own time is before `since` are left out.
     """
 
-    heartbeat_s: float
-    longest_s: float
-    until: float
-    may_read: Callable[[], bool]
-    clock: Callable[[], float]
-    release: Callable[[], None]
+    event: EventType
+    stream: str
+    cursor: str | None
+    since: float
+
+
+class StreamedRoute(Protocol):
+    """The route of a stream of events, with what the stream needs of it."""
+
+    reader: EventReader
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock that credentials are judged by."""
+
+    @property
+    def feed_settings(self) -> FeedSettings:
+        """The settings of live reads."""
+
+    def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
+        """Return whether a client may read what an event is made of."""
+
+    def leave(self, stream: EventStream) -> None:
+        """Free the place of a stream of events."""
 
 
 class EventStream:
-    """A stream of events of one stream of the log, behind a cursor."""
+    """A stream of events, which holds a place among the live readers of its route."""
 
-    def __init__(  # noqa: PLR0913 - a request, and what it depends on
-        self,
-        call: RpcCall,
-        event: EventType,
-        stream: str,
-        cursor: str | None,
-        since: float,
-        reader: EventReader,
-        limits: EventStreamLimits,
+    def __init__(
+        self, route: StreamedRoute, owner: SubscriptionOwner, call: RpcCall, choice: StreamedRequest
     ) -> None:
-        """Leave out events whose own time is before `since`."""
+        self._route = route
+        self._owner = owner
         self._call = call
-        self.event = event
-        self._stream = stream
-        self._cursor = cursor
-        self._since = since
-        self._reader = reader
-        self._limits = limits
+        self.event, self._stream, self._cursor, self._since = choice
+        self._reader = route.reader
+        self._settings = route.feed_settings
         self._news = asyncio.Event()
         self._is_over = False
         self._is_released = False
@@ -73,7 +84,7 @@ class EventStream:
         """Free the place of the stream."""
         if not self._is_released:
             self._is_released = True
-            self._limits.release()
+            self._route.leave(self)
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the messages as events of SSE. Raises HeadgateError if the log cannot be read."""
@@ -91,10 +102,10 @@ class EventStream:
 
     async def _messages(self) -> AsyncIterator[bytes]:
         time = asyncio.get_running_loop().time
-        ends_at = time() + self._limits.longest_s
+        ends_at = time() + self._settings.sse_max_age
         is_active = False
         while not self._is_over:
-            if not self._limits.may_read():
+            if not self._route.may_read(self._owner, self.event, self._stream):
                 yield self._terminated()
                 break
             self._news.clear()
@@ -120,7 +131,7 @@ class EventStream:
         gap = cursor_at(state, place.position) if place.is_truncated else None
         page = await self._reader.page(self.event, state, place.position, AT_ONCE)
         self._cursor = cursor_at(state, page.end)
-        now = self._limits.clock()
+        now = self._route.clock()
         events = [
             self._note("event", **one.members(now, cursor=one.cursor))
             for one in page.events
@@ -131,8 +142,9 @@ class EventStream:
     async def _has_news(self, ends_at: float) -> bool:
         """Wait for a change, or for the next heartbeat; return which it was."""
         loop = asyncio.get_running_loop()
-        longest_s = min(self._limits.heartbeat_s, LONGEST_QUIET_S)
-        wait_s = min(longest_s, max(0.0, self._limits.until - self._limits.clock()))
+        wait_s = min(self._settings.heartbeat, LONGEST_QUIET_S)
+        if self._owner.principal is not None:
+            wait_s = min(wait_s, max(0.0, self._owner.principal.until - self._route.clock()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(ends_at, loop.time() + wait_s)):
                 await self._news.wait()
