@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
 from gateway.subscriptions.engine import RouteSubscriptions
+from tests.support.tokens_files import token, write_tokens
 from tests.web.serving import PREFIX, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -148,35 +148,16 @@ def engine_of(gateway: Serving) -> RouteSubscriptions:
 
 
 GRANTS = {
-    "all": ("*", "read append create close delete"),
-    "reader": ("a/*", "read"),
-    "other": ("*", "read"),
-    "brief": ("*", "read append create close delete"),
+    "all": [("*", "read append create close delete")],
+    "reader": [("a/*", "read")],
+    "other": [("*", "read")],
+    "brief": [("*", "read append create close delete")],
 }
-SOON = "2027-01-15T08:01:00Z"  # a minute after the clock of `serving` begins
-
-
-def token(name: str) -> str:
-    """Return the token of a name."""
-    return f"{name}-0123456789abcdef"
 
 
 def tokens_file(folder: Path, *, without: str = "") -> str:
     """Write who may do what; `without` a name it is as if it was never there."""
-    entries = []
-    for name, (streams, operations) in GRANTS.items():
-        grant = f'{{ streams = "{PREFIX}/{streams}", operations = {operations.split()} }}'
-        digest = hashlib.sha256(token(name).encode()).hexdigest()
-        expires = f"expires = {SOON}\n" if name == "brief" else ""
-        if name != without:
-            entries.append(
-                f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n'
-                f"grants = [{grant}]\n{expires}"
-            )
-    path, new = folder / "tokens.toml", folder / "tokens.new"
-    new.write_text("\n".join(entries))
-    new.replace(path)
-    return str(path)
+    return write_tokens(folder, GRANTS, without=without, prefix=PREFIX)
 
 
 AS_ALL = f"Authorization: Bearer {token('all')}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.mcp_events.hosts import AS_ALL, append, create, engine_of, guarded, host, token
+from tests.mcp_events.hosts import AS_ALL, append, create, engine_of, guarded, host
 from tests.mcp_events.receivers import HookReceiver, hook
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet
+from tests.support.tokens_files import token
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, request
 

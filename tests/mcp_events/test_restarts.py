@@ -22,7 +22,6 @@ from tests.mcp_events.hosts import (
     engine_of,
     guarded,
     host,
-    token,
     tokens_file,
     types_file,
 )
@@ -30,6 +29,7 @@ from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet
 from tests.support.examples import IS_WHOLE
 from tests.support.processes import Headgate
+from tests.support.tokens_files import token
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
-from tests.mcp_events.hosts import append, create, guarded, host, token
+from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked
 from tests.support.redis_servers import redis_server
+from tests.support.tokens_files import token
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

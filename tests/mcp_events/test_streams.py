@@ -18,9 +18,9 @@ from tests.mcp_events.hosts import (
     guarded,
     host,
     offering,
-    token,
     tokens_file,
 )
+from tests.support.tokens_files import token
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, post
 

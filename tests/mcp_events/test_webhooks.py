@@ -20,10 +20,10 @@ from tests.mcp_events.hosts import (
     guarded,
     host,
     offering,
-    token,
     types_file,
 )
 from tests.mcp_events.receivers import OTHER_SECRET, SECRET, hook
+from tests.support.tokens_files import token
 from tests.support.waiting import until
 from tests.web.serving import PREFIX
 

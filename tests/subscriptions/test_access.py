@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, post, put
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OWN = {"auth": ("tokens",)}
-SOON = "2027-01-15T08:01:00Z"  # a minute after the clock of `serving` begins
 GRANTS = {
     "reader": [("a/*", "read")],
     "worker": [("a/*", "read"), ("wakes", "read append")],
@@ -27,30 +26,9 @@ GRANTS = {
 }
 
 
-def token(name: str) -> str:
-    """Return the token of a name."""
-    return f"{name}-0123456789abcdef"
-
-
 def tokens_file(folder: Path, *, without: str = "", prefix: str = PREFIX) -> str:
     """Write who may do what; `without` a name it is as if it was never there."""
-    entries = []
-    for name, grants in GRANTS.items():
-        texts = [
-            f'{{ streams = "{prefix}/{streams}", operations = {operations.split()} }}'
-            for streams, operations in grants
-        ]
-        digest = hashlib.sha256(token(name).encode()).hexdigest()
-        expires = f"expires = {SOON}\n" if name == "brief" else ""
-        if name != without:
-            entries.append(
-                f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n'
-                f"grants = [{', '.join(texts)}]\n{expires}"
-            )
-    path, new = folder / "tokens.toml", folder / "tokens.new"
-    new.write_text("\n".join(entries))
-    new.replace(path)
-    return str(path)
+    return write_tokens(folder, GRANTS, without=without, prefix=prefix)
 
 
 async def ask(

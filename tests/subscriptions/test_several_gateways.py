@@ -22,9 +22,10 @@ from tests.subscriptions.receivers import (
     subscribed,
     two,
 )
-from tests.subscriptions.test_access import OWN, PULL, token, tokens_file
+from tests.subscriptions.test_access import OWN, PULL, tokens_file
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
+from tests.support.tokens_files import token
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, request
 
