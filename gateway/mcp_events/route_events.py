@@ -95,7 +95,7 @@ class RouteEvents:
         self._streams.add(stream)
         return stream
 
-    def leave(self, stream: EventStream) -> None:
+    def discard(self, stream: EventStream) -> None:
         """Free the place of a stream of events."""
         self._limits.release_reader()
         self._streams.discard(stream)

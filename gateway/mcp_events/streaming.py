@@ -55,7 +55,7 @@ class StreamedRoute(Protocol):
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""
 
-    def leave(self, stream: EventStream) -> None:
+    def discard(self, stream: EventStream) -> None:
         """Free the place of a stream of events."""
 
 
@@ -84,7 +84,7 @@ class EventStream:
         """Free the place of the stream."""
         if not self._is_released:
             self._is_released = True
-            self._route.leave(self)
+            self._route.discard(self)
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the messages as events of SSE. Raises HeadgateError if the log cannot be read."""
