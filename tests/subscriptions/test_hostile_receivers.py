@@ -310,18 +310,20 @@ async def test_slow_receivers_do_not_delay_others() -> None:
 
     done = {"done": True}
     async with subscribed() as gateway, receiver(respond=slow) as at, receiver(answer=done) as good:
-        for number in range(40):
-            await gateway.webhook(f"slow{number}", at, pattern="*")
-        await gateway.webhook("good", good, pattern="*")
-        began = time.monotonic()
-        await gateway.create("a", body=b'{"n":1}')
-        await good.wake()
-        assert time.monotonic() - began < CALL_S
-        assert len(at.wakes) <= 8
-        await _all_called(gateway, at, 40)
-        _, told = await gateway.ask("GET", "slow0")
-        assert TOO_LATE in told["last_error"]
-        release.set()
+        try:
+            for number in range(40):
+                await gateway.webhook(f"slow{number}", at, pattern="*")
+            await gateway.webhook("good", good, pattern="*")
+            began = time.monotonic()
+            await gateway.create("a", body=b'{"n":1}')
+            await good.wake()
+            assert time.monotonic() - began < CALL_S
+            assert len(at.wakes) <= 8
+            await _all_called(gateway, at, 40)
+            _, told = await gateway.ask("GET", "slow0")
+            assert TOO_LATE in told["last_error"]
+        finally:
+            release.set()
 
 
 async def _all_called(gateway: Subscribed, at: Receiver, number: int) -> None:
