@@ -29,7 +29,7 @@ class Ownership(Protocol):
     Every method may raise LogUnavailable.
     """
 
-    async def look(self) -> tuple[DocumentsOwner, bool]:
+    async def read(self) -> tuple[DocumentsOwner, bool]:
         """Return the present owner, and whether there are any documents."""
 
     async def acquire(self, expected: DocumentsOwner, name: str) -> DocumentsOwner | None:
@@ -38,7 +38,7 @@ class Ownership(Protocol):
     async def resign(self, owner: DocumentsOwner) -> None:
         """Leave the documents to others, if they are still this owner's."""
 
-    def owned(self, owner: DocumentsOwner) -> Documents:
+    def documents_of(self, owner: DocumentsOwner) -> Documents:
         """Return the documents as this owner writes them: LogUnavailable once it is no more."""
 
 

@@ -70,9 +70,9 @@ PERMISSIONS = gauge(
     "route",
 )
 
-LOOK_PERIOD = gauge(
-    "headgate_subscription_look_seconds",
-    "Time in which each stream that subscriptions are linked to is looked at once.",
+TAIL_CHECK_PERIOD = gauge(
+    "headgate_subscription_tail_check_seconds",
+    "Time in which the tail of each stream that subscriptions are linked to is checked once.",
     "route",
 )
 

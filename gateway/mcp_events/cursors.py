@@ -9,7 +9,7 @@ from gateway.errors import BadRequest, StreamGone
 from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
 from gateway.protocol.streams.generations import reckoned_position
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.subscriptions.subscription import EventPosition
+from gateway.subscriptions.state.cursors import EventPosition
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import BadRequest, StartError
 from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
-from gateway.subscriptions.patterns import (
+from gateway.subscriptions.state.patterns import (
     SEVERAL,
     PatternIndex,
     pattern_of,

@@ -12,7 +12,7 @@ import msgspec
 from gateway.mcp_events.cursors import cursor_at
 from gateway.protocol.bodies.content import is_json, is_text, stored_messages
 from gateway.subscriptions.bodies import timestamp
-from gateway.subscriptions.subscription import EventPosition
+from gateway.subscriptions.state.cursors import EventPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

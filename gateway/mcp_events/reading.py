@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mcp_events.occurrences import closing_event, events_in
 from gateway.streams.stream_table import find_stream
-from gateway.subscriptions.subscription import EventPosition
+from gateway.subscriptions.state.cursors import EventPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.rpc import RpcCall
     from gateway.mcp_events.streaming import EventStream
     from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
-    from gateway.subscriptions.owners import SubscriptionOwner
+    from gateway.subscriptions.state.owners import SubscriptionOwner
 
 EXTENSION = "io.modelcontextprotocol/events"
 STREAM = "events/stream"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.rpc import RpcCall
     from gateway.mcp_events.streaming import StreamedRequest
     from gateway.runtime.limits import ServerLimits
-    from gateway.subscriptions.owners import SubscriptionOwner
+    from gateway.subscriptions.state.owners import SubscriptionOwner
 
 
 class RouteEvents:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.reading import EventReader
     from gateway.mcp_events.rpc import RpcCall
     from gateway.protocol.streams.state import Record, StreamState
-    from gateway.subscriptions.owners import SubscriptionOwner
+    from gateway.subscriptions.state.owners import SubscriptionOwner
 
 LONGEST_QUIET_S = 30.0  # the extension wants a heartbeat at least so often
 AT_ONCE = 100  # events of one part

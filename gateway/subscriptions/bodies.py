@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.protocol.streams.offsets import BEGINNING
-from gateway.subscriptions.subscription import SnapshotEnd
+from gateway.subscriptions.state.cursors import SnapshotEnd
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
 
 # Bytes of the streams in a wake: 7,000 names of 50 bytes. Receivers accept bodies of a megabyte.
 LONGEST_WAKE = 1 << 20

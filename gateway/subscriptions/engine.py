@@ -14,13 +14,13 @@ from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
-from gateway.subscriptions.owners import AccountCounts, needs_of
-from gateway.subscriptions.rows import SubscriptionRows
 from gateway.subscriptions.sending.deliveries import Deliveries
 from gateway.subscriptions.sending.key_stores import key_store
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import WebhookClient
-from gateway.subscriptions.wakes import Wakes
+from gateway.subscriptions.state.owners import AccountCounts, needs_of
+from gateway.subscriptions.storage.rows import SubscriptionRows
+from gateway.subscriptions.wakes.transitions import Wakes
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.settings import Settings
-    from gateway.subscriptions.rows import LoadedSubscription
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.subscriptions.storage.rows import LoadedSubscription
     from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
-    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
     from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer
     from gateway.telemetry.metrics import Sample
 
@@ -136,9 +136,9 @@ class RouteSubscriptions:
 
     def discard(self, subscription: DurableSubscription) -> None:
         """Forget a subscription, and its rows."""
-        at_once(self.discarding(subscription))
+        at_once(self.discard_steps(subscription))
 
-    def discarding(self, subscription: DurableSubscription) -> Generator[None, None, None]:
+    def discard_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Forget a subscription, and then its links and its rows, step by step."""
         subscription.phase = "removed"
         del self.by_id[subscription.id]
@@ -150,7 +150,7 @@ class RouteSubscriptions:
         if not self.by_id:
             self.streams.observe(None)
         self.rows.remove(subscription)
-        yield from self.membership.removing(subscription)
+        yield from self.membership.removal_steps(subscription)
 
     def expire(self, subscription: DurableSubscription) -> bool:
         """Forget a subscription whose time is over, and return True; else watch for its end."""
@@ -181,9 +181,9 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         await self.link_all()
-        await self.streams.turns.run(self._compared())
+        await self.streams.turns.run(self._resume_wakes())
 
-    def _compared(self) -> Generator[None, None, None]:
+    def _resume_wakes(self) -> Generator[None, None, None]:
         """Go on with the wakes of all subscriptions, step by step."""
         for subscription in list(self.by_id.values()):
             for link in list(subscription.links.values()):
@@ -217,7 +217,7 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         async for state in self.streams.states(""):
-            for subscription in self.membership.found(state):
+            for subscription in self.membership.find_candidates(state):
                 self.membership.match(subscription, state.path, None)
 
     def link_existing(

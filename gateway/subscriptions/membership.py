@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.subscriptions.patterns import PatternIndex
-from gateway.subscriptions.subscription import MOST_REMOVED, LinkedStream, StreamLink
+from gateway.subscriptions.state.patterns import PatternIndex
+from gateway.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
-    from gateway.subscriptions.subscription import DurableSubscription
 
 MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
 
@@ -40,7 +40,7 @@ class Membership:
     def __len__(self) -> int:
         return len(self.streams)
 
-    def matching(self, path: str) -> list[DurableSubscription]:
+    def subscriptions_of(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions that are linked to a stream, or would be."""
         stream = self.streams.get(path)
         linked = [] if stream is None else [link.subscription for link in stream.links]
@@ -52,7 +52,7 @@ class Membership:
         if (pattern := subscription.configuration.parsed_pattern) is not None:
             self._patterns.add(pattern, subscription)
 
-    def removing(self, subscription: DurableSubscription) -> Generator[None, None, None]:
+    def removal_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Remove a subscription, and then its links and their rows, step by step."""
         if (pattern := subscription.configuration.parsed_pattern) is not None:
             self._patterns.remove(pattern, subscription)
@@ -102,7 +102,7 @@ class Membership:
         if not stream.links:
             self.streams.pop(stream.path, None)
 
-    def unlinked(self, path: str) -> list[DurableSubscription]:
+    def find_unlinked(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions whose pattern matches a stream that they are not linked to.
 
         Those that must not be linked to it are left out.
@@ -129,7 +129,7 @@ class Membership:
         stream = self.streams.get(path)
         return None if stream is None else stream.state
 
-    def found(self, state: StreamView) -> list[DurableSubscription]:
+    def find_candidates(self, state: StreamView) -> list[DurableSubscription]:
         """Take the state of a stream that a list has; return what matches and has no cursor yet.
 
         A removed stream, and a state that is older than the known one, are left out.
@@ -181,8 +181,8 @@ class Membership:
         if stream is None and state.path in self._unlinked:
             return ()
         is_new = change.expected is None
-        looks = stream is None or is_new or self._without_room
-        matching = self._patterns.match(state.path) if looks else ()
+        may_match = stream is None or is_new or self._without_room
+        matching = self._patterns.match(state.path) if may_match else ()
         if stream is None:
             if not matching:
                 self._note_unlinked(state.path)

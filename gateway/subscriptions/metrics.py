@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, get_args
 
-from gateway.subscriptions.wakes import is_stuck
+from gateway.subscriptions.wakes.timing import is_stuck
 from gateway.telemetry.inspected.subscriptions import SubscriptionStatus
 from gateway.telemetry.metrics import Sample, counter, gauge
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from gateway.subscriptions.membership import Membership
     from gateway.subscriptions.sending.deliveries import Deliveries
-    from gateway.subscriptions.subscription import DurableSubscription
-    from gateway.subscriptions.wakes import Wakes
+    from gateway.subscriptions.state.subscription import DurableSubscription
+    from gateway.subscriptions.wakes.transitions import Wakes
 
 SUBSCRIPTIONS = gauge(
     "headgate_subscriptions",

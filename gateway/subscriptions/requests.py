@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
-from gateway.subscriptions.acknowledgements import names_beyond, parse_acknowledgement
-from gateway.subscriptions.configuration import HOST_PREFIX, checked_name, json_object
 from gateway.subscriptions.errors import SubscriptionRefused, invalid, not_found
-from gateway.subscriptions.subscription import DurableSubscription, RenewalState
+from gateway.subscriptions.state.configuration import HOST_PREFIX, check_name, json_object
+from gateway.subscriptions.state.subscription import DurableSubscription
+from gateway.subscriptions.wakes.acknowledgements import names_beyond, parse_acknowledgement
 from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.subscriptions.configuration import SubscriptionConfiguration
     from gateway.subscriptions.engine import RouteSubscriptions
-    from gateway.subscriptions.owners import SubscriptionOwner
-    from gateway.subscriptions.subscription import EventPosition
+    from gateway.subscriptions.state.configuration import SubscriptionConfiguration
+    from gateway.subscriptions.state.cursors import EventPosition
+    from gateway.subscriptions.state.delivery_state import RenewalState
+    from gateway.subscriptions.state.owners import SubscriptionOwner
 
     RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
 
@@ -39,7 +40,7 @@ class SubscriptionRequests:
     def __init__(self, engine: RouteSubscriptions) -> None:
         self._engine = engine
 
-    def found(self, subscription_id: str) -> DurableSubscription:
+    def find(self, subscription_id: str) -> DurableSubscription:
         """Return a subscription. Raises SubscriptionRefused."""
         found = self._engine.by_id.get(subscription_id)
         if found is None or found.phase == "linking":
@@ -104,11 +105,11 @@ class SubscriptionRequests:
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
         if engine.accounts.number(owner) >= rules.max_client_subscriptions:
-            raise self._limited("max_client_subscriptions")
+            raise self._limit_refusal("max_client_subscriptions")
         if len(configuration.streams) > rules.max_subscription_streams:
-            raise self._limited("max_subscription_streams")
+            raise self._limit_refusal("max_subscription_streams")
 
-    def _limited(self, limit: RuleLimit) -> SubscriptionRefused:
+    def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
         self._engine.refused[limit] += 1
         most: int = getattr(self._engine.rules, limit)
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
@@ -154,10 +155,10 @@ class SubscriptionRequests:
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if subscription not in engine.membership.found(state):
+            if subscription not in engine.membership.find_candidates(state):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
-                raise self._limited("max_subscription_streams")
+                raise self._limit_refusal("max_subscription_streams")
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
@@ -166,7 +167,7 @@ class SubscriptionRequests:
         for name in names:
             is_known = name in subscription.links
             if not is_known and len(subscription.links) >= engine.rules.max_subscription_streams:
-                raise self._limited("max_subscription_streams")
+                raise self._limit_refusal("max_subscription_streams")
             state = engine.membership.state_of(name) or await engine.streams.state(name)
             link = engine.membership.link(subscription, name)
             link.is_explicit = True
@@ -188,7 +189,7 @@ class SubscriptionRequests:
             if path is None or path in seen:
                 continue
             seen.add(path)
-            woken = [it for it in engine.membership.matching(path) if it is not one]
+            woken = [it for it in engine.membership.subscriptions_of(path) if it is not one]
             if subscription in woken:
                 raise invalid("its wakes would wake it again, through other subscriptions")
             ahead += woken
@@ -210,7 +211,7 @@ class SubscriptionRequests:
         """Delete a subscription, if there is one."""
         async with self._engine.changing:
             if (found := self._engine.by_id.get(subscription_id)) is not None:
-                steps = self._engine.discarding(found)
+                steps = self._engine.discard_steps(found)
                 try:
                     await self._engine.streams.turns.run(steps)
                 finally:
@@ -221,7 +222,7 @@ class SubscriptionRequests:
         """Add explicit links."""
         engine = self._engine
         async with engine.changing:
-            subscription = self.found(subscription_id)
+            subscription = self.find(subscription_id)
             if subscription.events is not None:
                 raise invalid("a host of MCP has subscribed: its arguments name the streams")
             if subscription.configuration.wake_stream in names:
@@ -239,9 +240,9 @@ class SubscriptionRequests:
 
     async def unlink(self, subscription_id: str, name: str) -> None:
         """Remove an explicit link, if there is one; one of the pattern stays."""
-        name = checked_name(name)
+        name = check_name(name)
         async with self._engine.changing:
-            self._drop(self.found(subscription_id), name)
+            self._drop(self.find(subscription_id), name)
             await self._engine.rows.flush()
 
     def _drop(self, subscription: DurableSubscription, name: str) -> None:
@@ -269,7 +270,7 @@ class SubscriptionRequests:
 
     async def claim(self, subscription_id: str, body: bytes) -> dict[str, object]:
         """Claim the wake of a pull-wake subscription."""
-        subscription = self._pulled(subscription_id)
+        subscription = self._find_pull_wake(subscription_id)
         worker = json_object(body).get("worker")
         if not isinstance(worker, str) or not 0 < len(worker) <= LONGEST_WORKER:
             raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
@@ -298,7 +299,9 @@ class SubscriptionRequests:
         """Carry out a callback, an ack or a release; return the body of the response, or None."""
         engine = self._engine
         is_callback = action == "callback"
-        subscription = self.found(subscription_id) if is_callback else self._pulled(subscription_id)
+        subscription = (
+            self.find(subscription_id) if is_callback else self._find_pull_wake(subscription_id)
+        )
         if token is None:
             raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
         await self.prepare_keys()
@@ -318,8 +321,8 @@ class SubscriptionRequests:
         await engine.rows.flush()
         return {"ok": True, "next_wake": has_next}
 
-    def _pulled(self, subscription_id: str) -> DurableSubscription:
-        subscription = self.found(subscription_id)
+    def _find_pull_wake(self, subscription_id: str) -> DurableSubscription:
+        subscription = self.find(subscription_id)
         if subscription.is_webhook:
             raise invalid("the subscription is not pull-wake")
         return subscription

@@ -11,15 +11,15 @@ from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http.paths import RESERVED
-from gateway.subscriptions.configuration import (
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.state.configuration import (
     LONGEST_ID,
     json_object,
     names_in,
     parse_configuration,
 )
-from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.owners import SubscriptionOwner, needs_of
-from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.state.owners import SubscriptionOwner, needs_of
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.requests import request_body
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.subscriptions.engine import RouteSubscriptions
-    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.web.requests.request import Request
 
 KEYS = f"{RESERVED}/jwks.json"
@@ -91,7 +91,7 @@ class ControlRequest:
                 self._check_owner(found, principal)
             await self._requests.delete(subscription_id)
             return _no_content()
-        found = self._requests.found(subscription_id)
+        found = self._requests.find(subscription_id)
         self._check_owner(found, principal)
         return responses.Response(200, _FIELDS, await self._requests.describe(found))
 
@@ -108,9 +108,9 @@ class ControlRequest:
         return responses.Response(201 if is_new else 200, _FIELDS, text)
 
     async def _link(self, subscription_id: str) -> Response:
-        self._check_owner(self._requests.found(subscription_id), await self._admit())
+        self._check_owner(self._requests.find(subscription_id), await self._admit())
         names = names_in(json_object(await self._body()))
-        found = self._requests.found(subscription_id)
+        found = self._requests.find(subscription_id)
         needs = needs_of(msgspec.structs.replace(found.configuration, streams=names), self._prefix)
         self._check_owner(found, await self._admit(needs))
         await self._requests.link(subscription_id, names)
@@ -118,14 +118,14 @@ class ControlRequest:
 
     async def _unlink(self, subscription_id: str, path: str) -> Response:
         principal = await self._admit()
-        self._check_owner(self._requests.found(subscription_id), principal)
+        self._check_owner(self._requests.find(subscription_id), principal)
         await self._requests.unlink(subscription_id, path)
         return _no_content()
 
     async def _claim(self, subscription_id: str) -> Response:
         await self._admit()
         body = await self._body()
-        configuration = self._requests.found(subscription_id).configuration
+        configuration = self._requests.find(subscription_id).configuration
         await self._admit(needs_of(configuration, self._prefix))
         return _json(200, await self._requests.claim(subscription_id, body))
 

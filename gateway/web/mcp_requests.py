@@ -28,7 +28,7 @@ from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
-from gateway.subscriptions.owners import SubscriptionOwner
+from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.requests import request_body
 

@@ -69,7 +69,7 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
         where = msgspec.structs.replace(question.where, route=route.prefix)
         question = msgspec.structs.replace(question, where=where)
     if isinstance(subscriptions, SharedSubscriptions):
-        engine: RouteSubscriptions | None = await subscriptions.owned()
+        engine: RouteSubscriptions | None = await subscriptions.confirm_ownership()
         if engine is None:
             handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
             back = await subscriptions.hand_on(handed)

@@ -66,7 +66,10 @@ class SubscriptionHandlers:
         subscriptions = place.route.subscriptions
         if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
             handed = await self._handed_on(request, place)
-            if changes_subscriptions(handed.body) and await subscriptions.owned() is None:
+            if (
+                changes_subscriptions(handed.body)
+                and await subscriptions.confirm_ownership() is None
+            ):
                 back = await subscriptions.hand_on(handed)
                 if isinstance(back, mail.HandedOnResponse):
                     response = Response(back.status, back.fields, back.body)
@@ -82,7 +85,7 @@ class SubscriptionHandlers:
         is_elsewhere = subscriptions.engine is None
         if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
             return control_requests.keys_response(subscriptions.keys.jwks())
-        engine = await subscriptions.owned()
+        engine = await subscriptions.confirm_ownership()
         if engine is None:
             back = await subscriptions.hand_on(await self._handed_on(request, place))
             if isinstance(back, mail.HandedOnResponse):
@@ -116,7 +119,7 @@ class SubscriptionHandlers:
         self, route: StreamRoute, subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest
     ) -> mail.HandedOnResponse:
         """Return the response to a request that another gateway has handed on."""
-        engine = await subscriptions.owned()
+        engine = await subscriptions.confirm_ownership()
         if engine is None:
             return mail.NOT_CARRIED_OUT
         if handed.method == operator_questions.METHOD:

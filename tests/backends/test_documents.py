@@ -78,25 +78,25 @@ async def test_only_the_owner_writes_documents_and_each_owner_has_a_later_number
     url = f"{server.url}?prefix={names.prefix}"
     async with connected(url) as log, connected(url) as other:
         ownership = log.sharing.ownership
-        assert await ownership.look() == (NOBODY, False)
+        assert await ownership.read() == (NOBODY, False)
         first = await ownership.acquire(NOBODY, "one")
         assert first == (1, "one")
         assert await other.sharing.ownership.acquire(NOBODY, "two") is None
-        await ownership.owned(first).write({"a": b"1"})
-        assert await other.sharing.ownership.look() == (first, True)
+        await ownership.documents_of(first).write({"a": b"1"})
+        assert await other.sharing.ownership.read() == (first, True)
         second = await other.sharing.ownership.acquire(first, "two")
         assert second == (2, "two")
         for changes in ({"a": b"2"}, {"a": None}, {}):
             with pytest.raises(LogUnavailable, match="taken over"):
-                await ownership.owned(first).write(changes)
-        await other.sharing.ownership.owned(second).write({"b": b"2"})
+                await ownership.documents_of(first).write(changes)
+        await other.sharing.ownership.documents_of(second).write({"b": b"2"})
         assert await everything(log.documents) == {"a": b"1", "b": b"2"}
         await ownership.resign(first)
-        assert (await ownership.look())[0] == second
+        assert (await ownership.read())[0] == second
         await other.sharing.ownership.resign(second)
-        assert (await ownership.look())[0] == (2, "")
+        assert (await ownership.read())[0] == (2, "")
         with pytest.raises(LogUnavailable, match="taken over"):
-            await other.sharing.ownership.owned(second).write({"b": b"3"})
+            await other.sharing.ownership.documents_of(second).write({"b": b"3"})
 
 
 async def test_a_parcel_has_one_taker_and_a_message_tells_whether_it_was_heard(

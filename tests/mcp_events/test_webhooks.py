@@ -55,7 +55,7 @@ async def quiet(gateway: Serving) -> None:
 def pass_time(gateway: Serving, seconds: float) -> None:
     """Let time pass, and act on the deadlines that are over then."""
     gateway.clock.advance(seconds)
-    engine_of(gateway).wakes.timer.look()
+    engine_of(gateway).wakes.timer.run_due()
 
 
 async def code_of(client: Host, method: str, params: dict[str, Any]) -> tuple[int, Any]:

@@ -21,7 +21,7 @@ class Proxied(Subscribed):
     def __init__(self, gateway: Serving, origin: Serving | None) -> None:
         super().__init__(gateway, gateway.edge)
         assert isinstance(self.engine, OriginSubscriptions)
-        self.looks = self.engine.origin_streams.looks
+        self.checks = self.engine.origin_streams.checks
         self._origin = origin
 
     async def around(self, method: str, name: str, body: bytes = b"") -> Answer:

@@ -165,7 +165,7 @@ class Subscribed:
         return {one["path"]: one["acked_offset"] for one in told["streams"]}
 
     async def quiet(self) -> None:
-        """Wait until what has changed was looked at, and no delivery waits or runs."""
+        """Wait until what has changed was read, and no delivery waits or runs."""
         await until(self._is_quiet)
 
     def _is_quiet(self) -> bool:
@@ -177,7 +177,7 @@ class Subscribed:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and act on the deadlines that are over then."""
         self.gateway.clock.advance(seconds)
-        self.engine.wakes.timer.look()
+        self.engine.wakes.timer.run_due()
 
 
 @contextlib.asynccontextmanager

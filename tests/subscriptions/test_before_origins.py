@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import origin_streams, stream_looks
+from gateway.edge.subscribed import origin_streams, tail_checks
 from gateway.errors import StartError
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import reference
@@ -76,7 +76,7 @@ async def test_a_stream_that_was_there_before_is_linked_at_its_tail_by_its_next_
 async def test_a_linked_stream_wakes_when_it_is_appended_to_around_the_gateway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, streams=["a", "later"])
         for name in ("a", "later"):
@@ -174,7 +174,7 @@ async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_la
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
     with reference() as server:
         url = f"{server.url}{PREFIX}"
         async with before(url) as gateway, receiver(answer=DONE) as at:
@@ -194,7 +194,7 @@ async def test_a_stream_that_is_deleted_around_the_gateway_has_nothing_pending_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
     async with proxied() as gateway, receiver(status=500) as at:
         await gateway.webhook("s", at, pattern="*")
         await gateway.create("a", body=b"[1]")
@@ -254,7 +254,7 @@ async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.1)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
     async with proxied() as gateway, receiver() as at:
         await gateway.webhook("s", at, pattern="**")
         assert (await gateway.append("nothing")).status == 404

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions.wakes import STUCK_AFTER_S
+from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
 from tests.support.waiting import until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.subscriptions.wakes import LEAST_FAILURES, STUCK_AFTER_S, pause_s
+from gateway.subscriptions.wakes.timing import LEAST_FAILURES, STUCK_AFTER_S, pause_s
 from tests.subscriptions.receivers import receiver, subscribed
 
 DONE = {"done": True}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.subscriptions.patterns import PatternIndex, pattern_of, stream_name
+from gateway.subscriptions.state.patterns import PatternIndex, pattern_of, stream_name
 
 SEGMENTS = st.sampled_from(["a", "b", "*", "**", "%2A"])
 NAMES = st.lists(st.sampled_from(["a", "b", "%2A", "*"]), min_size=1, max_size=5).map("/".join)

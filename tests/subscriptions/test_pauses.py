@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions.operators.answers import answer
-from gateway.subscriptions.wakes import STUCK_AFTER_S
+from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
 from gateway.telemetry.inspected.subscriptions import PauseSubscription
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.web.serving import PREFIX

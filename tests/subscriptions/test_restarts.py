@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.memory import MemoryDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.rows import SubscriptionRows
+from gateway.subscriptions.storage.rows import SubscriptionRows
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,

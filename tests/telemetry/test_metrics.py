@@ -69,7 +69,7 @@ OF_EDGE_ROUTES = (
 )
 OF_SOME_ORIGINS = (  # of those with auth = origin, and with subscriptions
     *(edge_metrics.QUESTIONS, edge_metrics.PERMISSIONS),
-    edge_metrics.LOOK_PERIOD,
+    edge_metrics.TAIL_CHECK_PERIOD,
 )
 DECLARED = (
     *OF_THE_WHOLE,

@@ -33,7 +33,7 @@ from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.settings import Route
 from gateway.settings.log_kinds import file, kind_of
 from gateway.streams.stream_clock import StreamClock
-from gateway.subscriptions.row_names import stored_number
+from gateway.subscriptions.storage.row_names import stored_number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

@@ -1,7 +1,7 @@
 """The streams of an HTTP origin for the subscriptions of its route, as far as they are linked.
 
 An origin has no list of its streams, and notifies nobody. So what is written through this gateway
-is known at once, and the ends of all linked streams are looked at again and again.
+is known at once, and the tails of all linked streams are checked again and again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView
-from gateway.edge.subscribed.stream_looks import StreamLooks
+from gateway.edge.subscribed.tail_checks import TailChecks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.subscriptions.streams.contract import StreamSource
 from gateway.telemetry.logs import log
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
+    from gateway.subscriptions.state.subscription import LinkedStream, StreamLink
     from gateway.subscriptions.streams.contract import StreamChange, StreamView
-    from gateway.subscriptions.subscription import LinkedStream, StreamLink
 
 _ID_BITS = 53  # a whole number in any JSON
 
@@ -42,12 +42,14 @@ class OriginStreams(StreamSource):
         self._requests = requests
         self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
         self._on_change: Callable[[StreamChange], None] | None = None
-        self.looks = StreamLooks(lambda: self.linked, self._look)
+        self.checks = TailChecks(lambda: self.linked, self._check_tail)
         self._empty: dict[str, bool] = {}  # creations under way of linked streams, by name
-        self._doubts: dict[str, float] = {}  # loop time of the first look that contradicted
-        self._looked = 0  # how many looks have had an answer
+        self._doubts: dict[str, float] = {}  # loop time of the first check that contradicted
+        self._answers = 0  # how many checks have had an answer
         self._failures = OutageLine(
-            "subscription.look_failed", "subscription.looks_recovered", lambda: self._looked
+            "subscription.tail_check_failed",
+            "subscription.tail_checks_recovered",
+            lambda: self._answers,
         )
         self.turns = Turns()
 
@@ -57,9 +59,9 @@ class OriginStreams(StreamSource):
     def observe(self, on_change: Callable[[StreamChange], None] | None) -> None:
         self._on_change = on_change
         if on_change is None:
-            self.looks.stop()
+            self.checks.stop()
         else:
-            self.looks.start()
+            self.checks.start()
 
     @override
     async def states(self, beginning: str) -> AsyncIterator[StreamView]:
@@ -100,14 +102,14 @@ class OriginStreams(StreamSource):
         if write.deleted:
             self._remove(name, known)
         elif write.tail is None or not write.tail:
-            self.looks.soon(name)
+            self.checks.soon(name)
         elif write.is_new:
             end = OriginEnd(write.tail, write.closed)
             self._notify_of(self._new_view(name, end, write.tail if is_empty else ""), None)
         else:
             end = OriginEnd(write.tail, write.closed or (known is not None and known.closed))
             if known is not None and end.tail < known.tail:
-                self.looks.soon(name)  # answers have overtaken each other, or it is another stream
+                self.checks.soon(name)  # answers have overtaken each other, or it is another stream
             else:
                 self._take(name, known, end)
 
@@ -117,26 +119,26 @@ class OriginStreams(StreamSource):
             return
         known = self._known(name)
         if known is None or tail.tail < known.tail:
-            self.looks.soon(name)  # the read may have been answered long ago
+            self.checks.soon(name)  # the read may have been answered long ago
         else:
             self._take(name, known, OriginEnd(*tail))
 
-    # What is looked at
+    # Checks of tails
 
-    async def _look(self, name: str) -> bool:
+    async def _check_tail(self, name: str) -> bool:
         """Compare a stream with its origin; return False if that could not be reached."""
         known = self._known(name)
         try:
             end = await self._requests.end_of(name)
-            self._looked += 1
+            self._answers += 1
             self._compare(name, known, end)
         except (OriginUnreachable, LimitReached) as error:
             self._failures.note(stream=name, reason=error.detail)
             return False
         except HeadgateError as error:
             self._failures.note(stream=name, reason=error.detail)
-        except Exception:  # noqa: BLE001 - the other streams have to be looked at
-            log.exception("subscription.look_failed", stream=name)
+        except Exception:  # noqa: BLE001 - the other streams have to be checked
+            log.exception("subscription.tail_check_failed", stream=name)
         return True
 
     def _compare(self, name: str, known: OriginView | None, end: OriginEnd | None) -> None:
@@ -148,11 +150,11 @@ class OriginStreams(StreamSource):
                 self._take(name, present, end)
             return
         if present is not known or not self._links_of(name):
-            return  # it was written to meanwhile: the next look decides
+            return  # it was written to meanwhile: the next check decides
         # A replica may lag behind, but not for long.
         now = asyncio.get_running_loop().time()
         if now - self._doubts.setdefault(name, now) < PERSISTS_S:
-            self.looks.later(name, PERSISTS_S)
+            self.checks.later(name, PERSISTS_S)
             return
         del self._doubts[name]
         if end is None:
@@ -221,8 +223,8 @@ class OriginStreams(StreamSource):
             self._on_change(OriginChange(view, expected))
 
     async def close(self) -> None:
-        """End all looks."""
-        await self.looks.close()
+        """End all checks."""
+        await self.checks.close()
         self._failures.close()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.edge.metrics import LOOK_PERIOD
+from gateway.edge.metrics import TAIL_CHECK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
 from gateway.errors import HeadgateError
 from gateway.stepped import in_task
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
     from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.state.delivery_state import Wake
+    from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.streams.contract import StreamChange
-    from gateway.subscriptions.subscription import DurableSubscription, Wake
 
 # A start waits so long for the ends of all linked streams; then they are compared meanwhile.
 COMPARED_WITHIN_S = 5.0
@@ -75,7 +76,7 @@ class OriginSubscriptions(RouteSubscriptions):
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
             subscription.phase = "active"
-        compared = self.origin_streams.looks.compare_all(list(self.membership.streams))
+        compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMPARED_WITHIN_S):
@@ -97,7 +98,7 @@ class OriginSubscriptions(RouteSubscriptions):
         It is linked at its present tail, so that what follows wakes. Raises LogUnavailable.
         """
         name = self._name(path)
-        if self.membership.unlinked(name):
+        if self.membership.find_unlinked(name):
             await self._link(name)
         if name in self.membership.streams:
             self.origin_streams.before_write(name, creates_empty=creates_empty)
@@ -108,10 +109,10 @@ class OriginSubscriptions(RouteSubscriptions):
             state = await self.origin_streams.state(name)
         except HeadgateError:  # then the write fails as well, or what is there is told with it
             state = None
-        linked = self.membership.unlinked(name)
+        linked = self.membership.find_unlinked(name)
         for subscription in linked:
             if state is not None:
-                self.membership.found(state)
+                self.membership.find_candidates(state)
                 self.link_existing(subscription, state)
             elif (link := self.membership.match(subscription, name, None)) is not None:
                 self.rows.mark_link(link)
@@ -122,7 +123,7 @@ class OriginSubscriptions(RouteSubscriptions):
         name = self._name(write.path)
         # A link may have been dropped while the write that creates its stream was on its way.
         is_awaited = name in self.membership.streams or name in self.wake_streams
-        if is_awaited or self.membership.unlinked(name):
+        if is_awaited or self.membership.find_unlinked(name):
             with _logged(name):
                 self.origin_streams.on_write(name, write)
 
@@ -151,8 +152,8 @@ class OriginSubscriptions(RouteSubscriptions):
     @override
     def samples(self) -> Iterator[Sample]:
         yield from super().samples()
-        period_s = self.origin_streams.looks.longest_delay_s
-        yield Sample(LOOK_PERIOD, (self.prefix,), period_s)
+        period_s = self.origin_streams.checks.longest_delay_s
+        yield Sample(TAIL_CHECK_PERIOD, (self.prefix,), period_s)
 
     @override
     async def close(self) -> None:

@@ -75,7 +75,7 @@ class OriginChange(NamedTuple):
     state: OriginView
     expected: int | None
     removes: bool = False
-    records: Sequence[RecordView] = ()  # what was appended is not looked at
+    records: Sequence[RecordView] = ()  # what was appended is not read
 
 
 def has_no_message(content_type: str, body: object) -> bool:

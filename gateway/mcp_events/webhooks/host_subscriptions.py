@@ -17,15 +17,15 @@ from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.mcp_events.webhooks.signatures import secret_of
 from gateway.runtime.client_rate import ClientRate
 from gateway.subscriptions.bodies import timestamp
-from gateway.subscriptions.configuration import (
+from gateway.subscriptions.errors import SubscriptionRefused
+from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.sending.webhooks import UNREACHABLE
+from gateway.subscriptions.state.configuration import (
     DEFAULT_LEASE_MS,
     HOST_PREFIX,
     SubscriptionConfiguration,
 )
-from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.requests import SubscriptionRequests
-from gateway.subscriptions.sending.webhooks import UNREACHABLE
-from gateway.subscriptions.subscription import RenewalState
+from gateway.subscriptions.state.delivery_state import RenewalState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader
     from gateway.subscriptions.engine import RouteSubscriptions
-    from gateway.subscriptions.owners import SubscriptionOwner
-    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.subscriptions.state.owners import SubscriptionOwner
+    from gateway.subscriptions.state.subscription import DurableSubscription
 
 DAY_S = 86_400.0
 LEAST_TTL_S, USUAL_TTL_S, LONGEST_TTL_S = 60.0, 7 * DAY_S, 30 * DAY_S
@@ -143,7 +143,7 @@ class HostSubscriptions:
         if renewal is None:
             return RenewalState(target.event.name, (keys.seal(secret),), now, expires_at)
         former = renewal.sealed_secrets[0]
-        if compare_digest(keys.unsealed(former) or b"", secret):
+        if compare_digest(keys.unseal(former) or b"", secret):
             return msgspec.structs.replace(renewal, expires_at=expires_at)
         sealed = keys.seal(secret), former
         return RenewalState(target.event.name, sealed, now + FORMER_SECRET_S, expires_at)

@@ -9,10 +9,10 @@ import msgspec
 from gateway.mcp_events.cursors import cursor_at
 from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
-from gateway.subscriptions.acknowledgements import CursorChange
 from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
-from gateway.subscriptions.subscription import EventPosition
+from gateway.subscriptions.state.cursors import EventPosition
+from gateway.subscriptions.wakes.acknowledgements import CursorChange
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.mcp_events.reading import EventReader
     from gateway.protocol.streams.state import StreamState
     from gateway.subscriptions.engine import RouteSubscriptions
-    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
 
 # Events of one delivery; then other subscriptions of the receiver have their turn.
 MOST_EVENTS = 64
@@ -48,7 +48,7 @@ class WebhookEvents:
         assert url is not None, "made with one"
         assert renewal is not None, "of a host of MCP"
         number = 1 if self._engine.clock() >= renewal.former_until else len(renewal.sealed_secrets)
-        unsealed = [self._engine.keys.unsealed(it) for it in renewal.sealed_secrets[:number]]
+        unsealed = [self._engine.keys.unseal(it) for it in renewal.sealed_secrets[:number]]
         keys = [it for it in unsealed if it is not None]
         if not keys:
             raise DeliveryFailed("the secret was stored with another key: subscribe again")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from gateway.errors import StreamNotFound
-from gateway.subscriptions.configuration import LONGEST_ID, parse_configuration
 from gateway.subscriptions.errors import SubscriptionRefused, invalid
-from gateway.subscriptions.operators.listing import described, listed
+from gateway.subscriptions.operators.listing import describe, list_subscriptions
 from gateway.subscriptions.operators.replays import ReplayPlace, set_back
-from gateway.subscriptions.owners import SubscriptionOwner
 from gateway.subscriptions.requests import SubscriptionRequests
+from gateway.subscriptions.state.configuration import LONGEST_ID, parse_configuration
+from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.telemetry.inspected.subscriptions import (
     DeleteSubscription,
     DeletionResult,
@@ -51,7 +51,7 @@ async def answer(
         if isinstance(question, ListSubscriptions):
             chosen = question.where.route
             chosen_engines = {chosen: _engine(engines, chosen)} if chosen else engines
-            return await Turns().run(listed(chosen_engines, question))
+            return await Turns().run(list_subscriptions(chosen_engines, question))
         return await OperatorRequests(_engine(engines, question.route)).answer(question)
     except SubscriptionRefused as refusal:
         return AnswerFailure(refusal.status, refusal.detail)
@@ -89,7 +89,7 @@ class OperatorRequests:
     async def _answer(self, question: _OneSubscription) -> SubscriptionAnswer:
         match question:
             case DescribeSubscription():
-                return described(self._engine, self._requests.found(question.id), question)
+                return describe(self._engine, self._requests.find(question.id), question)
             case PutSubscription():
                 return await self._put(question)
             case DeleteSubscription():
@@ -105,10 +105,10 @@ class OperatorRequests:
             case _:
                 assert_never(question)
 
-    def _described(self, subscription_id: str) -> SubscriptionDescription:
-        found = self._requests.found(subscription_id)
+    def _describe(self, subscription_id: str) -> SubscriptionDescription:
+        found = self._requests.find(subscription_id)
         question = DescribeSubscription(self._engine.prefix, subscription_id, with_urls=True)
-        return described(self._engine, found, question)
+        return describe(self._engine, found, question)
 
     async def _put(self, question: PutSubscription) -> SubscriptionDescription:
         if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
@@ -116,20 +116,20 @@ class OperatorRequests:
         configuration = parse_configuration(bytes(question.body))
         owner = SubscriptionOwner(is_operators=self._engine.guard() is not None)
         await self._requests.put(question.id, configuration, owner)
-        return self._described(question.id)
+        return self._describe(question.id)
 
     async def _pause(self, question: PauseSubscription) -> SubscriptionDescription:
         """Send no wakes any more, or again, at once if something is pending.
 
         A lease that is in force stays so.
         """
-        engine, found = self._engine, self._requests.found(question.id)
+        engine, found = self._engine, self._requests.find(question.id)
         if found.is_paused is question.resumes:
             found.delivery.paused_at = None if question.resumes else engine.clock()
             engine.rows.mark(found)
             engine.wakes.retry_now(found)  # which leaves paused ones alone
         await engine.rows.flush()
-        return self._described(question.id)
+        return self._describe(question.id)
 
     async def _replay(self, question: ReplaySubscription) -> ReplayResult:
         engine = self._engine
@@ -138,14 +138,14 @@ class OperatorRequests:
             raise invalid("give an offset or a time, not both")
         await engine.refresh(question.streams)
         async with engine.changing:
-            found = self._requests.found(question.id)
+            found = self._requests.find(question.id)
             steps = set_back(engine, found, question.streams, start)
             moved = await engine.streams.turns.run(steps)
             await engine.rows.flush()
         return ReplayResult(moved, found.delivery.generation)
 
     async def _test(self, subscription_id: str) -> ReceiverTestResult:
-        found = self._requests.found(subscription_id)
+        found = self._requests.find(subscription_id)
         if found.configuration.type != "webhook":
             raise invalid("only the receiver of a webhook subscription can be tested")
         return await self._engine.deliveries.test(found)

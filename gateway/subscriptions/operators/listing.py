@@ -21,7 +21,7 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionStatus,
     SubscriptionSummary,
     WakeRow,
-    encoded_rank,
+    encode_rank,
     rank_of,
 )
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
     from gateway.subscriptions.engine import RouteSubscriptions
-    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.telemetry.inspected.subscriptions import (
         DescribeSubscription,
         ListSubscriptions,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _Found = tuple[SubscriptionRank, str, "DurableSubscription", SubscriptionStatus]
 
 
-def listed(
+def list_subscriptions(
     engines: Mapping[str, RouteSubscriptions], question: ListSubscriptions
 ) -> Generator[None, None, SubscriptionPage]:
     """Return a page; each subscription is a step. Raises BadRequest for an `after` of no page."""
@@ -65,7 +65,7 @@ def listed(
         for _, prefix, one, status in page[: question.limit]
     )
     is_last = len(page) <= question.limit
-    next_after = None if is_last else encoded_rank(page[-2][0])
+    next_after = None if is_last else encode_rank(page[-2][0])
     return SubscriptionPage(rows, total, dict(states), next_after)
 
 
@@ -145,7 +145,7 @@ def row_of(
     )
 
 
-def described(
+def describe(
     engine: RouteSubscriptions, one: DurableSubscription, question: DescribeSubscription
 ) -> SubscriptionDescription:
     """Return a subscription with a page of its streams, by name."""

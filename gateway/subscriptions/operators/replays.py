@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import BadRequest
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import StreamState
-from gateway.subscriptions.configuration import checked_name
 from gateway.subscriptions.errors import invalid, invalid_offset
+from gateway.subscriptions.state.configuration import check_name
 from gateway.telemetry.inspected.subscriptions import MOST_REPLAYED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.subscriptions.engine import RouteSubscriptions
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.streams.contract import Position, StreamView
-    from gateway.subscriptions.subscription import DurableSubscription, StreamLink
 
 
 class ReplayPlace(NamedTuple):
@@ -74,7 +74,7 @@ def _chosen(
         return [(it, it.stream.state) for it in links if it.stream.state is not None]
     found: dict[str, tuple[StreamLink, StreamView]] = {}
     for name in names:
-        path = checked_name(name)
+        path = check_name(name)
         link = subscription.links.get(path)
         if link is None or link.stream.state is None:
             raise invalid_offset(f"the subscription is linked to no stream {name}")

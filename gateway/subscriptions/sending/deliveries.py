@@ -23,12 +23,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.subscriptions.rows import SubscriptionRows
     from gateway.subscriptions.sending.signing import KeyRing
     from gateway.subscriptions.sending.webhooks import WebhookClient
+    from gateway.subscriptions.state.delivery_state import Wake
+    from gateway.subscriptions.state.subscription import DurableSubscription
+    from gateway.subscriptions.storage.rows import SubscriptionRows
     from gateway.subscriptions.streams.contract import StreamSource
-    from gateway.subscriptions.subscription import DurableSubscription, Wake
-    from gateway.subscriptions.wakes import Wakes
+    from gateway.subscriptions.wakes.transitions import Wakes
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
@@ -126,12 +127,12 @@ class Deliveries:
         try:
             await self._deliver(subscription)
         except HeadgateError as error:
-            self._wakes.failed(subscription, error.detail)
+            self._wakes.retry_later(subscription, error.detail)
         except DeliveryFailed as failure:
-            self._wakes.failed(subscription, failure.reason, failure.category)
+            self._wakes.retry_later(subscription, failure.reason, failure.category)
         except Exception:  # noqa: BLE001 - the subscription must go on
             log.exception("subscription.delivery_failed", subscription=subscription.id)
-            self._wakes.failed(subscription, "the delivery failed: see the server's log")
+            self._wakes.retry_later(subscription, "the delivery failed: see the server's log")
         finally:
             subscription.is_delivering = False
             self._leave(receiver)
@@ -177,7 +178,7 @@ class Deliveries:
             self._wakes.counts["delivered"] += 1
             self._wakes.release(subscription)
 
-    async def _prepared(self, subscription: DurableSubscription) -> _WebhookTarget:
+    async def _prepare_call(self, subscription: DurableSubscription) -> _WebhookTarget:
         """Return what a call needs, with the keys ready. Raises DeliveryFailed."""
         url = subscription.configuration.webhook_url
         callback_url = self._place.url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
@@ -188,7 +189,7 @@ class Deliveries:
         return _WebhookTarget(url, callback_url, now)
 
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
-        url, callback_url, now = await self._prepared(subscription)
+        url, callback_url, now = await self._prepare_call(subscription)
         taken = snapshot(subscription)
         body = msgspec.json.encode(
             {
@@ -206,9 +207,9 @@ class Deliveries:
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile
         if is_done:
-            self._wakes.finished(subscription, taken.ends)
+            self._wakes.acknowledge_all(subscription, taken.ends)
         else:
-            self._wakes.delivered(subscription, wake)
+            self._wakes.start_lease(subscription, wake)
 
     async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
         """Send a test to the receiver of a webhook, at once; return its answer.
@@ -219,7 +220,7 @@ class Deliveries:
         begun = asyncio.get_running_loop().time()
         status: int | None = None
         try:
-            url, callback_url, now = await self._prepared(subscription)
+            url, callback_url, now = await self._prepare_call(subscription)
             body = msgspec.json.encode(
                 {
                     "test": True,
@@ -258,7 +259,7 @@ class Deliveries:
                 f"the wake stream {stream} cannot be written: {error.detail}"
             ) from None
         if subscription.delivery.wake is wake and wake.holder is None:
-            self._wakes.announced(subscription, wake)
+            self._wakes.note_announcement(subscription, wake)
 
     async def close(self) -> None:
         """Cancel what is under way, and close the connections."""

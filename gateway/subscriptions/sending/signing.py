@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from gateway.subscriptions.sending.key_stores import KeyStore
-    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.subscriptions.state.subscription import DurableSubscription
 
 ROTATE_S = 30 * 86_400.0  # how long a key signs
 # A new key is published for so long before it signs: caches store the keys for 300 s.
@@ -73,8 +73,8 @@ class KeyRing:
         async with self._preparing:
             content = self._content
             if content is None:
-                content = await self._stored() or StoredKeys(secrets.token_bytes(32), ())
-            renewed = _rotated(content, now)
+                content = await self._read_store() or StoredKeys(secrets.token_bytes(32), ())
+            renewed = _rotate(content, now)
             if renewed is not content:
                 await self._store.write(msgspec.json.encode(renewed))
             self._content = renewed
@@ -84,12 +84,12 @@ class KeyRing:
 
         Raises LogUnavailable.
         """
-        self._content = await self._stored()
+        self._content = await self._read_store()
         return self._content is not None
 
     def is_ready(self, now: float) -> bool:
         """Return whether the keys are there, and need no rotation."""
-        return self._content is not None and _rotated(self._content, now) is self._content
+        return self._content is not None and _rotate(self._content, now) is self._content
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys as a JSON Web Key Set."""
@@ -140,7 +140,7 @@ class KeyRing:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret, None)
 
-    def unsealed(self, sealed: bytes) -> bytes | None:
+    def unseal(self, sealed: bytes) -> bytes | None:
         """Return a secret that `seal` has encrypted; None if that was with another key."""
         from cryptography.exceptions import InvalidTag
 
@@ -169,7 +169,7 @@ class KeyRing:
         assert self._content is not None, "prepared"
         return hmac.digest(self._content.secret, encoded.encode(), hashlib.sha256)
 
-    async def _stored(self) -> StoredKeys | None:
+    async def _read_store(self) -> StoredKeys | None:
         stored = await self._store.read()
         try:
             return None if stored is None else msgspec.json.decode(stored, type=StoredKeys)
@@ -178,7 +178,7 @@ class KeyRing:
             raise LogUnavailable(reason) from None
 
 
-def _rotated(content: StoredKeys, now: float) -> StoredKeys:
+def _rotate(content: StoredKeys, now: float) -> StoredKeys:
     """Return the keys with a new one if the last has signed for long, and without old ones."""
     keys = list(content.keys)
     if not keys:

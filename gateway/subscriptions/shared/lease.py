@@ -39,15 +39,15 @@ class SubscriptionsLease:
 
     @property
     def is_ours(self) -> bool:
-        """True if this gateway was the owner at the last look."""
+        """True if this gateway was the owner at the last beat."""
         return self.owner.name == self.name
 
     @property
     def is_certain(self) -> bool:
-        """True if no other gateway can have taken over since the last look."""
+        """True if no other gateway can have taken over since the last beat."""
         return self.is_ours and not self._own.is_overdue(asyncio.get_running_loop().time())
 
-    async def look(self) -> list[str]:
+    async def beat(self) -> list[str]:
         """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
 
         Return the other gateways that have stopped. Raises LogUnavailable.
@@ -57,7 +57,7 @@ class SubscriptionsLease:
         self._own.note(asyncio.get_running_loop().time())
         beats = {name: number for name, number in beats.items() if name != self.name}
         self.others = list(beats)
-        self.owner, self.has_documents = await self._sharing.ownership.look()
+        self.owner, self.has_documents = await self._sharing.ownership.read()
         if self.owner.name not in {"", self.name}:
             self._others.may_run(self.owner.name)
         stopped = self._others.see(beats)
@@ -73,7 +73,7 @@ class SubscriptionsLease:
         former, ownership = self.owner, self._sharing.ownership
         taken = await ownership.acquire(former, self.name)
         if taken is None:
-            self.owner, _ = await ownership.look()
+            self.owner, _ = await ownership.read()
             return
         self.owner = taken
         self.take_overs += 1

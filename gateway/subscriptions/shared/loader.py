@@ -65,11 +65,11 @@ class OwnedLoader:
         await self._close()
 
     async def _open(self) -> None:
-        """Open the subscriptions; after a failure, the next look tries again."""
+        """Open the subscriptions; after a failure, the next beat tries again."""
         owner, self._is_outdated = self._lease.owner, False
         try:
             await self._close()
-            engine = self._make(self._sharing.ownership.owned(owner))
+            engine = self._make(self._sharing.ownership.documents_of(owner))
             if self._rules is not None:
                 engine.renew(self._rules)
             if not await _is_open(engine):

@@ -21,7 +21,7 @@ class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
     """There are subscriptions from now on: every gateway reports what it changes."""
 
 
-class LookRequest(msgspec.Struct, frozen=True, tag="look"):
+class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
     """The owner has resigned."""
 
 
@@ -58,7 +58,12 @@ class HandedOnResponse(msgspec.Struct, frozen=True):
 
 NOT_CARRIED_OUT = HandedOnResponse(0)
 Mail: TypeAlias = (
-    ChangeReport | ComparisonRequest | ReportRequest | LookRequest | RelayRequest | RelayResponse
+    ChangeReport
+    | ComparisonRequest
+    | ReportRequest
+    | ResignationMessage
+    | RelayRequest
+    | RelayResponse
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Answer = Callable[[mail.HandedOnRequest], Awaitable[mail.HandedOnResponse]]
 
 PATIENCE_S = 10.0  # for a response: three times as long as a take-over takes
-LOOK_S = 0.25  # between two looks at whether the owner is still the same
+OWNER_CHECK_S = 0.25  # between two checks whether the owner is still the same
 MOST_AT_ONCE = 256  # requests that are handed on by one gateway, or carried out for others
 LONGEST_RESPONSE = 32 << 20  # bytes; Redis passes on no longer ones to a gateway
 TOO_LONG = "the response is too long to be handed on: ask the gateway that delivers"
@@ -73,7 +73,7 @@ class RequestRelay:
         is_heard = await self._mailboxes.send_parcel(owner, request_id, content, message)
         is_withdrawn = False
         while loop.time() < deadline:
-            await asyncio.wait({future}, timeout=LOOK_S)
+            await asyncio.wait({future}, timeout=OWNER_CHECK_S)
             if future.done():
                 return future.result()
             if self._lease.owner.name != owner and not is_withdrawn:

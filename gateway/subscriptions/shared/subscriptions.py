@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.subscriptions.shared.streams import SharedStreams
 
-# Until all gateways report what they change, and to this one: from their next look on.
+# Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
 FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
-FIRST_LOOK_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
+FIRST_BEAT_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
 
 
 class SharedSubscriptions(Background):
@@ -63,7 +63,7 @@ class SharedSubscriptions(Background):
         self.keys = KeyRing(DocumentKeys(documents))
         self._table = streams.table
         self._mailboxes = sharing.mailboxes
-        self._looked = asyncio.Event()  # replaced by each look
+        self._next_beat = asyncio.Event()  # replaced by each beat
         self._hurry = asyncio.Event()
         self._reports_until = 0.0  # loop time: changes are reported although there are no documents
         self._sending: asyncio.Task[None] | None = None
@@ -86,16 +86,16 @@ class SharedSubscriptions(Background):
     # As a part of the route
 
     async def open(self) -> None:
-        """Look for the owner, and deliver if there is none; the log may be reached later."""
+        """Find the owner, and deliver if there is none; the log may be reached later."""
         self._mailboxes.open(self.lease.name, self._on_mail)
         self._table.commits.observer = self.changed.on_commit
         self._table.elsewhere.history_observers.append(self._on_history_change)
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
+            async with asyncio.timeout(FIRST_BEAT_S):
                 while self.engine is None and not self.other_owner:
-                    await self._looked.wait()
+                    await self._next_beat.wait()
 
     async def close(self) -> None:
         """End deliveries, and let another gateway take over at once."""
@@ -109,7 +109,7 @@ class SharedSubscriptions(Background):
         was_ours = self.lease.is_ours
         await self.lease.resign()
         if was_ours:
-            await self._send_all(mail.LookRequest())
+            await self._send_all(mail.ResignationMessage())
         self._mailboxes.close(self.lease.name)
 
     def stuck(self) -> str | None:
@@ -129,11 +129,11 @@ class SharedSubscriptions(Background):
 
     # Requests
 
-    async def owned(self) -> OwnedSubscriptions | None:
+    async def confirm_ownership(self) -> OwnedSubscriptions | None:
         """Return the subscriptions, if this gateway is certainly the owner."""
         if self.engine is not None and not self.lease.is_certain:
             with contextlib.suppress(LogUnavailable):
-                await self._look()  # it was paused: others may have taken over
+                await self._beat()  # it was paused: others may have taken over
         return self.engine if self.lease.is_certain else None
 
     async def hand_on(
@@ -146,7 +146,7 @@ class SharedSubscriptions(Background):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         while loop.time() < deadline:
-            if (engine := await self.owned()) is not None:
+            if (engine := await self.confirm_ownership()) is not None:
                 return engine
             if self.other_owner:
                 back = await self.relay.hand_on(self.other_owner, handed, deadline)
@@ -154,7 +154,7 @@ class SharedSubscriptions(Background):
                     return back
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    await self._looked.wait()
+                    await self._next_beat.wait()
         raise LogUnavailable("no gateway has taken over the subscriptions yet")
 
     # The lease
@@ -163,7 +163,7 @@ class SharedSubscriptions(Background):
     async def _run(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._beat()
             except LogUnavailable:
                 self.lease.excuse()
             except Exception:  # noqa: BLE001 - the task must outlive any error
@@ -173,8 +173,8 @@ class SharedSubscriptions(Background):
                     await self._hurry.wait()
             self._hurry.clear()
 
-    async def _look(self) -> None:
-        stopped = await self.lease.look()
+    async def _beat(self) -> None:
+        stopped = await self.lease.beat()
         await self._loader.follow()
         self._set_active()
         if self.lease.is_ours:
@@ -190,9 +190,9 @@ class SharedSubscriptions(Background):
         self._notify()
 
     def _notify(self) -> None:
-        """Let those go on that wait for a look."""
-        looked, self._looked = self._looked, asyncio.Event()
-        looked.set()
+        """Let those go on that wait for a beat."""
+        beat, self._next_beat = self._next_beat, asyncio.Event()
+        beat.set()
 
     def _on_history_change(self) -> None:
         """Begin anew with what the log has, which may have lost what it acknowledged."""
@@ -234,7 +234,7 @@ class SharedSubscriptions(Background):
                 self.comparisons.schedule()
             case mail.ReportRequest():
                 self._report_changes()
-            case mail.LookRequest():
+            case mail.ResignationMessage():
                 self._hurry.set()
             case _:
                 self.relay.on_mail(found)

@@ -1,6 +1,6 @@
 """The contract of a route's streams: all that subscriptions need to know of them.
 
-The streams are those of a log of our own, or of another server whose changes are looked for.
+The streams are those of a log of our own, or of another server which is checked for changes.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ class StreamSource(Protocol):
         """Return a stream that clients may use, as it is now; None if there is none."""
 
     async def refresh(self, names: Iterable[str]) -> None:
-        """Look at linked streams now, before something is refused that may be valid.
+        """Check the tails of linked streams now, before something is refused that may be valid.
 
-        Sources that are notified of each change have nothing to look at.
+        Sources that are notified of each change have nothing to check.
         """
 
     async def append(self, name: str, event: bytes) -> None:

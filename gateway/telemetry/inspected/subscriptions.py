@@ -112,11 +112,11 @@ def merged_pages(
     after = None
     if len(chosen) > question.limit or any(it.after is not None for it in pages):
         chosen = chosen[: question.limit]
-        after = encoded_rank(chosen[-1].rank(question.order))
+        after = encode_rank(chosen[-1].rank(question.order))
     return SubscriptionPage(tuple(chosen), total, pages[0].states, after)
 
 
-def encoded_rank(rank: SubscriptionRank) -> str:
+def encode_rank(rank: SubscriptionRank) -> str:
     """Return a rank as the `after` of a page; infinity is null there."""
     number, route, subscription_id = rank
     known = None if number == float("inf") else number

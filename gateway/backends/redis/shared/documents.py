@@ -78,7 +78,7 @@ class RedisOwnership(Ownership):
         self._wait_replicas = wait_replicas
 
     @override
-    async def look(self) -> tuple[DocumentsOwner, bool]:
+    async def read(self) -> tuple[DocumentsOwner, bool]:
         bodies, _, owner = self._names.documents
         stands, number = await self._requests.execute(
             owner, pack("GET", owner), pack("HLEN", bodies)
@@ -95,7 +95,7 @@ class RedisOwnership(Ownership):
         await self._replace(owner, DocumentsOwner(owner.number))
 
     @override
-    def owned(self, owner: DocumentsOwner) -> Documents:
+    def documents_of(self, owner: DocumentsOwner) -> Documents:
         return RedisDocuments(self._names, self._requests, self._wait_replicas, owner)
 
     async def _replace(self, expected: DocumentsOwner, later: DocumentsOwner) -> bool:

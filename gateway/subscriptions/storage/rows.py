@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.subscriptions.configuration import SubscriptionConfiguration
-from gateway.subscriptions.owners import OwnerRow, restored
-from gateway.subscriptions.row_names import (
+from gateway.subscriptions.state.configuration import SubscriptionConfiguration
+from gateway.subscriptions.state.cursors import CursorRow
+from gateway.subscriptions.state.delivery_state import DeliveryState, RenewalState
+from gateway.subscriptions.state.owners import OwnerRow, restore_owner
+from gateway.subscriptions.state.subscription import DurableSubscription
+from gateway.subscriptions.storage.row_names import (
     AT_ONCE,
     CURSOR,
     DELIVERY,
@@ -20,19 +23,13 @@ from gateway.subscriptions.row_names import (
     document_name,
     parts_of,
 )
-from gateway.subscriptions.subscription import (
-    CursorRow,
-    DeliveryState,
-    DurableSubscription,
-    RenewalState,
-)
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import Documents
-    from gateway.subscriptions.subscription import StreamLink
+    from gateway.subscriptions.state.subscription import StreamLink
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
@@ -101,16 +98,16 @@ class SubscriptionRows:
     def _put(self, name: str, body: Callable[[], bytes] | None) -> None:
         self._dirty.pop(name, None)  # the last that is marked is written last
         self._dirty[name] = body
-        self._flushed()
+        self._next_write()
 
     async def flush(self) -> None:
         """Wait until all that is marked is durable. Raises LogUnavailable.
 
         After a failure it stays marked.
         """
-        await asyncio.shield(self._flushed())
+        await asyncio.shield(self._next_write())
 
-    def _flushed(self) -> asyncio.Future[None]:
+    def _next_write(self) -> asyncio.Future[None]:
         """Return the future of a write that begins from now on."""
         if self._waiter is None:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -194,6 +191,6 @@ def _read(loaded: LoadedSubscription, kind: str, path: str, body: bytes) -> None
     elif kind == SUBSCRIPTION:
         row = msgspec.json.decode(body, type=SubscriptionRow)
         made = DurableSubscription("", row.birth, row.created_at, row.configuration)
-        made.owner = restored(row.owner)
+        made.owner = restore_owner(row.owner)
         made.events = row.events
         loaded.subscription = made

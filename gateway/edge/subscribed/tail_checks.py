@@ -1,4 +1,4 @@
-"""Looks at linked streams: soon where something is in doubt, and at all others in turn."""
+"""Checks of the tails of linked streams: soon where one is in doubt, and of all others in turn."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
 # seconds: an append around this gateway is seen within this time, or, with so many streams that
-# MOST_PER_S do not suffice for it, once all of them have been looked at.
+# MOST_PER_S do not suffice for it, once all of them have been checked.
 PERIOD_S = 10.0
-MOST_PER_S = 50  # looks in turn; each is a HEAD, which costs an origin about a tenth of a read
-AT_ONCE = 8  # looks under way, so that an origin that is slow is not asked by more
+MOST_PER_S = 50  # checks in turn; each is a HEAD, which costs an origin about a tenth of a read
+AT_ONCE = 8  # checks under way, so that an origin that is slow is not asked by more
 PAUSE_S = 1.0  # while the origin cannot be reached
 
 
-class StreamLooks:
-    """The looks of one route. `look` returns False if the origin could not be reached."""
+class TailChecks:
+    """The checks of one route. `check` returns False if the origin could not be reached."""
 
     def __init__(
-        self, names: Callable[[], Collection[str]], look: Callable[[str], Awaitable[bool]]
+        self, names: Callable[[], Collection[str]], check: Callable[[str], Awaitable[bool]]
     ) -> None:
-        """`names` returns the streams that are looked at in turn."""
+        """`names` returns the streams that are checked in turn."""
         self._names = names
-        self._look = look
+        self._check = check
         self._soon: dict[str, None] = {}  # in the order of their turns
         self._turns: deque[str] = deque()
         self._next_turn_at = 0.0  # loop time
@@ -41,16 +41,16 @@ class StreamLooks:
 
     @property
     def longest_delay_s(self) -> float:
-        """The time after which each stream is looked at again, by their present number."""
+        """The time after which each stream is checked again, by their present number."""
         return max(PERIOD_S, len(self._names()) / MOST_PER_S)
 
     def start(self) -> None:
-        """Begin to look, unless that has begun."""
+        """Begin to check, unless that has begun."""
         if self._loop is None:
             self._loop = asyncio.ensure_future(self._run())
 
     def compare_all(self, names: Iterable[str]) -> asyncio.Future[None]:
-        """Look at all these streams now; return the future of when each has been looked at."""
+        """Check all these streams now; return the future of when each has been checked."""
         self._compared = asyncio.get_running_loop().create_future()
         self._unseen.update(names)
         self._soon.update(dict.fromkeys(self._unseen))
@@ -59,7 +59,7 @@ class StreamLooks:
         return self._compared
 
     def soon(self, name: str) -> None:
-        """Look at a stream as soon as there is room."""
+        """Check a stream as soon as there is room."""
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
@@ -67,7 +67,7 @@ class StreamLooks:
         self._news.set()
 
     def later(self, name: str, delay_s: float) -> None:
-        """Look at a stream after a time, unless that is planned already."""
+        """Check a stream after a time, unless that is planned already."""
         if name not in self._timers:
             loop = asyncio.get_running_loop()
             self._timers[name] = loop.call_later(delay_s, self.soon, name)
@@ -95,7 +95,7 @@ class StreamLooks:
         self._news.set()  # there is room for another one
 
     def _next(self, now: float) -> str | None:
-        """Return the stream to look at now, or None."""
+        """Return the stream to check now, or None."""
         if now < self._paused_until:
             return None
         if self._soon:
@@ -111,7 +111,7 @@ class StreamLooks:
         return self._turns.popleft() if self._turns else None
 
     async def _one(self, name: str) -> None:
-        if await self._look(name):
+        if await self._check(name):
             self._note_seen(name)
         else:
             self._paused_until = asyncio.get_running_loop().time() + PAUSE_S
@@ -123,7 +123,7 @@ class StreamLooks:
             self._compared.set_result(None)
 
     def stop(self) -> None:
-        """Look at nothing any more, until it is started again."""
+        """Check nothing any more, until it is started again."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -134,7 +134,7 @@ class StreamLooks:
             self._loop = None
 
     async def close(self) -> None:
-        """Stop, and wait for the looks under way."""
+        """Stop, and wait for the checks under way."""
         self.stop()
         tasks = list(self._tasks)
         for task in tasks:

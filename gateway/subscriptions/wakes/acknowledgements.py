@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
 from gateway.protocol.streams.offsets import BEGINNING
-from gateway.subscriptions.configuration import json_object
 from gateway.subscriptions.errors import invalid, invalid_offset
-from gateway.subscriptions.patterns import stream_name
+from gateway.subscriptions.state.configuration import json_object
+from gateway.subscriptions.state.patterns import stream_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.subscriptions.state.cursors import SnapshotEnd
+    from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.streams.contract import Position
-    from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd, StreamLink
 
 
 class Acknowledgement(NamedTuple):

@@ -1,4 +1,4 @@
-"""The looks at streams of an origin are bounded, and none is forgotten while it is away."""
+"""The checks of an origin's tails are bounded, and none is forgotten while it is away."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import stream_looks
-from gateway.edge.subscribed.stream_looks import StreamLooks
+from gateway.edge.subscribed import tail_checks
+from gateway.edge.subscribed.tail_checks import TailChecks
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 
-class Looked:
-    """An origin that is looked at, until it is let go on; it may be away."""
+class CheckedOrigin:
+    """An origin whose streams are checked, until it is let go on; it may be away."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -26,8 +26,8 @@ class Looked:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
-    async def look(self, name: str) -> bool:
-        """Note a look, and wait."""
+    async def check(self, name: str) -> bool:
+        """Note a check, and wait."""
         self.running += 1
         self.most = max(self.most, self.running)
         await self.goes_on.wait()
@@ -38,36 +38,36 @@ class Looked:
 
 
 @contextlib.asynccontextmanager
-async def looks_at(origin: Looked, names: Sequence[str]) -> AsyncIterator[StreamLooks]:
-    """Looks that end with the block."""
-    looks = StreamLooks(lambda: names, origin.look)
-    looks.start()
+async def checks_of(origin: CheckedOrigin, names: Sequence[str]) -> AsyncIterator[TailChecks]:
+    """Checks that end with the block."""
+    checks = TailChecks(lambda: names, origin.check)
+    checks.start()
     try:
-        yield looks
+        yield checks
     finally:
-        await looks.close()
+        await checks.close()
 
 
-async def test_a_few_looks_are_under_way_at_once_and_all_streams_are_compared() -> None:
-    origin, names = Looked(), [f"s{number}" for number in range(100)]
+async def test_a_few_checks_are_under_way_at_once_and_all_streams_are_compared() -> None:
+    origin, names = CheckedOrigin(), [f"s{number}" for number in range(100)]
     origin.goes_on.clear()
-    async with looks_at(origin, ()) as looks:
-        compared = looks.compare_all(names)
-        await until(lambda: origin.running == stream_looks.AT_ONCE)
+    async with checks_of(origin, ()) as checks:
+        compared = checks.compare_all(names)
+        await until(lambda: origin.running == tail_checks.AT_ONCE)
         origin.goes_on.set()
         await compared
     assert sorted(origin.names) == sorted(names)
-    assert origin.most == stream_looks.AT_ONCE
+    assert origin.most == tail_checks.AT_ONCE
 
 
-async def test_nothing_is_compared_until_each_stream_could_be_looked_at(
+async def test_nothing_is_compared_until_each_stream_could_be_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream_looks, "PAUSE_S", 0.02)
-    origin = Looked()
+    monkeypatch.setattr(tail_checks, "PAUSE_S", 0.02)
+    origin = CheckedOrigin()
     origin.is_away = True
-    async with looks_at(origin, ()) as looks:
-        compared = looks.compare_all(["a", "b"])
+    async with checks_of(origin, ()) as checks:
+        compared = checks.compare_all(["a", "b"])
         await until(lambda: origin.most > 0 and not origin.running)
         assert not compared.done()
         origin.is_away = False
@@ -78,19 +78,19 @@ async def test_nothing_is_compared_until_each_stream_could_be_looked_at(
 async def test_all_streams_have_their_turn_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream_looks, "PERIOD_S", 0.03)
-    origin = Looked()
-    async with looks_at(origin, ["a", "b", "c"]):
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.03)
+    origin = CheckedOrigin()
+    async with checks_of(origin, ["a", "b", "c"]):
         await until(lambda: len(origin.names) >= 9)
     assert origin.names[:9] == ["a", "b", "c"] * 3
 
 
 async def test_a_stream_in_doubt_comes_first_and_once() -> None:
-    origin = Looked()
-    async with looks_at(origin, ()) as looks:
-        looks.later("a", 60.0)
-        looks.later("a", 60.0)
-        looks.soon("a")
+    origin = CheckedOrigin()
+    async with checks_of(origin, ()) as checks:
+        checks.later("a", 60.0)
+        checks.later("a", 60.0)
+        checks.soon("a")
         await until(lambda: origin.names == ["a"])
     assert origin.names == ["a"]
 
@@ -98,6 +98,6 @@ async def test_a_stream_in_doubt_comes_first_and_once() -> None:
 @pytest.mark.parametrize(("number", "delay_s"), [(0, 10.0), (500, 10.0), (5_000, 100.0)])
 def test_the_longest_delay_grows_with_the_number_of_streams(number: int, delay_s: float) -> None:
     async def measure() -> float:
-        return StreamLooks(lambda: range(number), Looked().look).longest_delay_s  # type: ignore[arg-type, return-value] # only counted
+        return TailChecks(lambda: range(number), CheckedOrigin().check).longest_delay_s  # type: ignore[arg-type, return-value] # only counted
 
     assert asyncio.run(measure()) == delay_s

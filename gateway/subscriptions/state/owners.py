@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.contract import Guard
-    from gateway.subscriptions.configuration import SubscriptionConfiguration
+    from gateway.subscriptions.state.configuration import SubscriptionConfiguration
 
 _RESTORED = b"restored"  # in place of the digest of a credential, which is not stored
 _APPEND: frozenset[Operation] = frozenset({"append"})
@@ -97,7 +97,7 @@ class AccountCounts:
             del self._numbers[owner.account]
 
 
-def restored(row: OwnerRow) -> SubscriptionOwner:
+def restore_owner(row: OwnerRow) -> SubscriptionOwner:
     """Return an owner as it was stored."""
     if row.proof is None:
         return SubscriptionOwner(is_operators=row.is_operators)

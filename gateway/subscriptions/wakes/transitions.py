@@ -1,4 +1,4 @@
-"""Every transition of a wake: its beginning, its delivery, lease and end, and when to try again.
+"""Every transition of a wake: its beginning, its delivery, its lease, its failures and its end.
 
 All of it is decided at once, without waiting; what leaves the process waits for `rows.flush`.
 """
@@ -9,28 +9,20 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from headgate.backoff import wait_s
-
-from gateway.subscriptions import acknowledgements
-from gateway.subscriptions.deadline_timer import DeadlineTimer
 from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.subscription import Wake
+from gateway.subscriptions.state.delivery_state import Wake
+from gateway.subscriptions.wakes import acknowledgements
+from gateway.subscriptions.wakes.deadline_timer import DeadlineTimer
+from gateway.subscriptions.wakes.timing import next_deadline, pause_s, shorten_waits
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.subscriptions.acknowledgements import Acknowledgement, CursorChange
-    from gateway.subscriptions.rows import SubscriptionRows
-    from gateway.subscriptions.subscription import DurableSubscription, SnapshotEnd
-
-FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
-# After a day of failures an operator has to act: an attempt an hour shows when that is done. A day
-# has over a thousand attempts. With few, a clock was set ahead, or the gateway was stopped.
-STUCK_AFTER_S, SELDOM_S, LEAST_FAILURES = 86_400.0, 3_600.0, 100
-# A wake that nobody claims is written again: whoever read its event may have crashed before the
-# claim. The pause doubles up to SELDOM_S.
-FIRST_REPEAT_S = 60.0
+    from gateway.subscriptions.state.cursors import SnapshotEnd
+    from gateway.subscriptions.state.subscription import DurableSubscription
+    from gateway.subscriptions.storage.rows import SubscriptionRows
+    from gateway.subscriptions.wakes.acknowledgements import Acknowledgement, CursorChange
 
 UNACKNOWLEDGED = "the receiver accepted the wake, and did not acknowledge what is pending"
 
@@ -58,7 +50,7 @@ class Wakes:
         self.counts: Counter[str] = Counter()
 
     def close(self) -> None:
-        """Stop looking at deadlines."""
+        """Stop the timer."""
         self._is_open = False
         self.timer.close()
 
@@ -92,7 +84,7 @@ class Wakes:
 
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
-        _shorten_waits(subscription, self._clock())
+        shorten_waits(subscription, self._clock())
         self._expire(subscription)
         wake = subscription.delivery.wake
         if wake is None:
@@ -173,24 +165,26 @@ class Wakes:
         self.end(subscription)
         if has_moved or not subscription.pending or not subscription.is_webhook:
             return self.consider(subscription)
-        self.failed(subscription, UNACKNOWLEDGED)
+        self.retry_later(subscription, UNACKNOWLEDGED)
         return True
 
     # Deliveries
 
-    def delivered(self, subscription: DurableSubscription, wake: Wake) -> None:
+    def start_lease(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Begin the lease of a webhook whose receiver has accepted the wake."""
         self.counts["delivered"] += 1
         subscription.delivery.next_attempt_at = None
         self._lease(subscription, wake)
 
-    def finished(self, subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]) -> None:
+    def acknowledge_all(
+        self, subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]
+    ) -> None:
         """Acknowledge what a wake told, as its receiver is done."""
         self.counts["delivered"] += 1
         moves = acknowledgements.moves_to(subscription, ends)
         self.release(subscription, has_moved=self.move(subscription, moves))
 
-    def announced(self, subscription: DurableSubscription, wake: Wake) -> None:
+    def note_announcement(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written; it is written again if nobody claims it."""
         self.counts["delivered"] += 1
         wake.announced_at = self._clock()
@@ -199,7 +193,7 @@ class Wakes:
         self._rows.mark(subscription)
         self._schedule(subscription)
 
-    def failed(
+    def retry_later(
         self, subscription: DurableSubscription, reason: str, category: str | None = None
     ) -> None:
         """Try again later, less and less often, and never give up.
@@ -273,11 +267,11 @@ class Wakes:
     # Deadlines
 
     def _schedule(self, subscription: DurableSubscription) -> None:
-        self.timer.schedule(subscription, _due(subscription))
+        self.timer.schedule(subscription, next_deadline(subscription))
 
     def _on_clock_set_back(self, subscription: DurableSubscription) -> None:
         """Shorten what a subscription waits for, because the clock was set back."""
-        _shorten_waits(subscription, self._clock())
+        shorten_waits(subscription, self._clock())
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -293,7 +287,7 @@ class Wakes:
             self.counts["expired"] += 1
             self.end(subscription)
             if subscription.is_webhook:
-                self.failed(subscription, UNACKNOWLEDGED)
+                self.retry_later(subscription, UNACKNOWLEDGED)
             else:
                 self.consider(subscription)
         elif subscription.is_paused:
@@ -317,58 +311,3 @@ def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> boo
     if wake.lease_until is None:
         return not subscription.is_webhook  # nobody has claimed it
     return now >= wake.lease_until
-
-
-def _due(subscription: DurableSubscription) -> float | None:
-    """Return when the timer has to act on a subscription, or None if it has not."""
-    due, renewal = _wake_due(subscription), subscription.events
-    if renewal is None:
-        return due
-    if due is None or subscription.is_paused:
-        return renewal.expires_at
-    return min(due, renewal.expires_at)
-
-
-def _wake_due(subscription: DurableSubscription) -> float | None:
-    """Return when a lease, a pause, or the time for another announcement is over, or None."""
-    delivery = subscription.delivery
-    wake = delivery.wake
-    if wake is not None and wake.lease_until is not None:
-        return wake.lease_until
-    if delivery.next_attempt_at is not None:
-        return delivery.next_attempt_at
-    if wake is not None and wake.announced_at is not None:
-        return wake.announced_at + wait_s(wake.announcements - 1, FIRST_REPEAT_S, SELDOM_S)
-    return None
-
-
-def _shorten_waits(subscription: DurableSubscription, now: float) -> None:
-    """Shorten leases and pauses that began before the clock was set back.
-
-    Otherwise a lease would last, and an attempt wait, until the clock shows the former time again.
-    """
-    delivery = subscription.delivery
-    wake = delivery.wake
-    if wake is not None and wake.lease_until is not None:
-        wake.lease_until = min(wake.lease_until, now + subscription.configuration.lease_s)
-    if wake is not None and wake.announced_at is not None:
-        wake.announced_at = min(wake.announced_at, now)
-    if delivery.failing_since is not None:
-        delivery.failing_since = min(delivery.failing_since, now)
-    if delivery.next_attempt_at is not None:
-        failing_s = now - (delivery.failing_since or now)
-        longest = pause_s(delivery.failures, failing_s, 1.0)
-        delivery.next_attempt_at = min(delivery.next_attempt_at, now + longest)
-
-
-def is_stuck(failures: int, failing_s: float) -> bool:
-    """Return whether attempts have failed for so long that an operator has to act."""
-    return failing_s >= STUCK_AFTER_S and failures >= LEAST_FAILURES
-
-
-def pause_s(failures: int, failing_s: float, chance: float) -> float:
-    """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
-    pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
-    if is_stuck(failures, failing_s):
-        pause = SELDOM_S
-    return pause * (1.0 + JITTER * (2.0 * chance - 1.0))

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.subscriptions.errors import invalid
-from gateway.subscriptions.patterns import StreamPattern, pattern_of, stream_name
+from gateway.subscriptions.state.patterns import StreamPattern, pattern_of, stream_name
 
 ClientKind = Literal["webhook", "pull-wake"]
 Kind = Literal[ClientKind, "mcp-events"]  # the last is made by hosts of MCP, in their own words
@@ -103,10 +103,10 @@ def names_in(members: dict[str, object], *, required: bool = True) -> tuple[str,
         return ()
     if not isinstance(streams, list) or (required and not streams):
         raise invalid("streams must be an array of names of streams")
-    return tuple(sorted({checked_name(name) for name in streams}))
+    return tuple(sorted({check_name(name) for name in streams}))
 
 
-def checked_name(name: object) -> str:
+def check_name(name: object) -> str:
     """Return the canonical name of a stream. Raises SubscriptionRefused."""
     if not isinstance(name, str):
         raise invalid("streams must have only names of streams")
@@ -135,4 +135,4 @@ def _wake_stream(members: dict[str, object]) -> str:
     name = _text(members, "wake_stream")
     if not name:
         raise invalid("a pull-wake subscription needs wake_stream")
-    return checked_name(name)
+    return check_name(name)

@@ -12,7 +12,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.subscriptions.subscription import DurableSubscription
+    from gateway.subscriptions.state.subscription import DurableSubscription
 
 LONGEST_SLEEP_S = 60.0  # then the wall clock is read again, because it may have been set
 
@@ -40,7 +40,7 @@ class DeadlineTimer:
         self._is_open = True
 
     def close(self) -> None:
-        """Stop looking at deadlines."""
+        """Stop the timer."""
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
@@ -63,9 +63,9 @@ class DeadlineTimer:
         if self._deadlines and self._is_open:
             self._latest = now = self._clock()
             wait_s = min(max(0.0, self._deadlines[0][0] - now), LONGEST_SLEEP_S)
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self.look)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self.run_due)
 
-    def look(self) -> None:
+    def run_due(self) -> None:
         """Act on the deadlines that are over, and leave out those that were replaced."""
         now = self._clock()
         if now < self._latest:

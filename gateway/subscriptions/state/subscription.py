@@ -2,107 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gateway.subscriptions.state.cursors import CursorRow, EventPosition
+from gateway.subscriptions.state.delivery_state import DeliveryState
 from gateway.subscriptions.streams.contract import Position, StreamView
 
 if TYPE_CHECKING:
-    from gateway.subscriptions.configuration import SubscriptionConfiguration
-    from gateway.subscriptions.owners import SubscriptionOwner
+    from gateway.subscriptions.state.configuration import SubscriptionConfiguration
+    from gateway.subscriptions.state.cursors import SnapshotEnd
+    from gateway.subscriptions.state.delivery_state import RenewalState
+    from gateway.subscriptions.state.owners import SubscriptionOwner
 
 # Removed streams of a subscription whose cursors are remembered, so that a wake can say that such a
 # stream was created again.
 MOST_REMOVED = 1_000
-
-
-class EventPosition(NamedTuple):
-    """A position in a stream: behind a record, and behind some messages of the next one.
-
-    It may also be behind the end of the stream, which `is_closed` then.
-    """
-
-    position: Position
-    messages: int = 0
-    is_closed: bool = False
-
-
-class CursorRow(msgspec.Struct, frozen=True, array_like=True):
-    """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
-
-    stream_id: int | None
-    position: int | str
-    is_closed: bool
-    is_explicit: bool
-
-
-class Wake(msgspec.Struct):
-    """A wake in flight. `holder` is who claimed it; a webhook's has none.
-
-    `announced_at` is when the event was written to the wake stream, `announcements` how often.
-    """
-
-    wake_id: str
-    holder: str | None = None
-    lease_until: float | None = None
-    announced_at: float | None = None
-    announcements: int = 0
-    begun_at: float | None = None
-
-    @classmethod
-    def new(cls, now: float) -> Wake:
-        """Return a wake with an id of its own."""
-        return cls(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
-
-
-class RenewalState(msgspec.Struct, frozen=True):
-    """The part of a subscription that a host of MCP changes by renewals; it ends at `expires_at`.
-
-    The secrets of its receiver are encrypted, the present one first; the former ones sign as well
-    until `former_until`.
-    """
-
-    event: str
-    sealed_secrets: tuple[bytes, ...]
-    former_until: float
-    expires_at: float
-
-
-class DeliveryState(msgspec.Struct):
-    """The state that changes with each wake, stored before anything that depends on it is sent.
-
-    `failures` counts the attempts since the last acknowledgement that came to nothing, the first of
-    them at `failing_since`; `last_category` is the kind of the last error, if it has one. Something
-    waits for an acknowledgement since `waiting_since`, and an operator has paused the subscription
-    at `paused_at`.
-    """
-
-    generation: int = 0
-    wake: Wake | None = None
-    failures: int = 0
-    failing_since: float | None = None
-    next_attempt_at: float | None = None
-    last_error: str | None = None
-    last_category: str | None = None
-    waiting_since: float | None = None
-    paused_at: float | None = None
-
-    def succeed(self) -> None:
-        """Note that the worker has acknowledged something, or that there is nothing to do."""
-        self.failures = 0
-        self.failing_since = self.next_attempt_at = None
-        self.last_error = self.last_category = None
-
-
-class SnapshotEnd(NamedTuple):
-    """The end of a stream as a wake has told it."""
-
-    stream_id: int
-    tail: Position
-    is_closed: bool
 
 
 class LinkedStream(msgspec.Struct, gc=False, eq=False):

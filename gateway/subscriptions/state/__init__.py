@@ -1,0 +1,1 @@
+"""A subscription in memory: its configuration, its owner, its links, and its deliveries."""

@@ -1,0 +1,38 @@
+"""Positions in streams: as wakes tell them, as cursors are stored, and within an append."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from gateway.subscriptions.streams.contract import Position
+
+
+class EventPosition(NamedTuple):
+    """A position in a stream: behind a record, and behind some messages of the next one.
+
+    It may also be behind the end of the stream, which `is_closed` then.
+    """
+
+    position: Position
+    messages: int = 0
+    is_closed: bool = False
+
+
+class CursorRow(msgspec.Struct, frozen=True, array_like=True):
+    """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
+
+    stream_id: int | None
+    position: int | str
+    is_closed: bool
+    is_explicit: bool
+
+
+class SnapshotEnd(NamedTuple):
+    """The end of a stream as a wake has told it."""
+
+    stream_id: int
+    tail: Position
+    is_closed: bool

@@ -1,0 +1,1 @@
+"""The wakes of subscriptions: when they begin and end, and when to try again."""
