@@ -15,6 +15,7 @@ from gateway.errors import StartError
 from gateway.hosted.own_fold import delta_finder
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
+from gateway.mcp_events.hosted_reading import HostedEventReader
 from gateway.mcp_events.setup import renew_events, set_events
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
@@ -179,7 +180,7 @@ def hosted_route(
         hosted.subscriptions = make_subscriptions(
             settings, hosted, log.documents, lambda: hosted.access.guard
         )
-    set_events(hosted, route, shared)
+    set_events(hosted, route, shared, lambda: HostedEventReader(hosted))
     return hosted
 
 
@@ -222,7 +223,7 @@ def renew_route(
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
         _set_runs(route, route_settings, shared)
-        renew_events(route, route_settings, shared)
+        renew_events(route, route_settings, shared, lambda: HostedEventReader(route))
         renew_subscriptions(route.subscriptions, settings)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
@@ -230,6 +231,7 @@ def renew_route(
         is_other = edge_parts.renew_route(
             route, route_settings, freshness, feeds, access, SubscriptionRules.of(settings)
         )
+        edge_parts.renew_events_of(route, route_settings, shared)
     share = route.traffic.cache_share
     if is_other or share.share != route_settings.cache_share:
         shared.store.clear(share)

@@ -15,6 +15,8 @@ from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from gateway.edge.subscribed.stream_requests import StreamRequests
+from gateway.mcp_events.origins.reading import OriginEventReader
+from gateway.mcp_events.setup import renew_events, set_events
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.renewal import renew
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.settings import Route as RouteSettings
     from gateway.subscriptions.engine import SubscriptionRules
 
-__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route", "steps"]
+__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_events_of", "renew_route", "steps"]
 
 
 def edge_route(
@@ -57,6 +59,7 @@ def edge_route(
         edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
     if route.subscriptions:
         edge.subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
+    set_events(edge, route, shared, lambda: OriginEventReader(edge, shared.limits))
     return edge
 
 
@@ -76,6 +79,12 @@ def _subscriptions(
     )
     edge.feeds.table.on_tail = subscriptions.on_tail
     return subscriptions
+
+
+def renew_events_of(route: StreamRoute, settings: RouteSettings, shared: Context) -> None:
+    """Let the events of a route for hosts of MCP follow new settings."""
+    assert isinstance(route, EdgeRoute), "the only other kind of route"
+    renew_events(route, settings, shared, lambda: OriginEventReader(route, shared.limits))
 
 
 def renew_route(

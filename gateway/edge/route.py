@@ -297,6 +297,8 @@ class EdgeRoute(StreamRoute):
 
     @override
     async def drain(self) -> None:
+        if self.events is not None:
+            self.events.end_streams()
         await self.feeds.drain()
 
     @override

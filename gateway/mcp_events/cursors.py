@@ -39,8 +39,13 @@ def checked_cursor(cursor: object) -> str | None:
     if cursor is None:
         return None
     if not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None:
-        raise RpcError(INVALID_PARAMS, "cursor is none that was given out here")
+        raise refused_cursor()
     return cursor
+
+
+def refused_cursor() -> RpcError:
+    """Return the error for a cursor that is none of a route."""
+    return RpcError(INVALID_PARAMS, "cursor is none that was given out here")
 
 
 def place_of(state: StreamState, cursor: str | None) -> EventPlace:

@@ -53,6 +53,15 @@ class McpEvent(NamedTuple):
         }
 
 
+class EventEnd(NamedTuple):
+    """The id of an event, the offset that it names, and the position and the cursor behind it."""
+
+    event_id: str
+    offset: str
+    end: EventPosition
+    cursor: str
+
+
 def events_in(
     event: EventType, state: StreamState, start: EventPosition, records: Sequence[bytes]
 ) -> Iterator[McpEvent]:
@@ -64,33 +73,35 @@ def events_in(
         for number in range(skipped, len(messages)):
             is_last = number + 1 == len(messages)
             at = EventPosition(end) if is_last else EventPosition(begin, number + 1)
-            yield _message_event(event, state, at, bytes(messages[number]), (end, number))
+            offset = state.offset(end)
+            named = event_id(state.stream_id, state.path, offset, number)
+            mark = EventEnd(named, offset, at, cursor_at(state, at))
+            message = bytes(messages[number])
+            yield message_event(event, state.path, state.content_type, message, mark)
         begin, skipped = end, 0
 
 
-def _message_event(
-    event: EventType,
-    state: StreamState,
-    at: EventPosition,
-    message: bytes,
-    place: tuple[int, int],
+def message_event(
+    event: EventType, stream: str, content_type: str, message: bytes, mark: EventEnd
 ) -> McpEvent:
-    end, number = place
-    offset = state.offset(end)
-    data = {"stream": state.path, "offset": offset, **_content(state.content_type, message)}
-    has_time = bool(event.time) and is_json(state.content_type)
+    """Return the event of a message."""
+    data = {"stream": stream, "offset": mark.offset, **_content(content_type, message)}
+    has_time = bool(event.time) and is_json(content_type)
     own_time = _own_time(message, event.time) if has_time else None
-    event_id = _event_id(state, offset, number)
-    return McpEvent(event_id, event.name, data, own_time, at, cursor_at(state, at))
+    return McpEvent(mark.event_id, event.name, data, own_time, mark.end, mark.cursor)
 
 
 def closing_event(event: EventType, state: StreamState) -> McpEvent:
+    """Return the event of the end of a stream in a log of our own."""
+    at, offset = EventPosition(state.tail, 0, is_closed=True), state.offset(state.tail)
+    named = event_id(state.stream_id, state.path, offset, "closed")
+    return end_event(event, state.path, EventEnd(named, offset, at, cursor_at(state, at)))
+
+
+def end_event(event: EventType, stream: str, mark: EventEnd) -> McpEvent:
     """Return the event of a stream's end."""
-    at = EventPosition(state.tail, 0, is_closed=True)
-    offset = state.offset(state.tail)
-    data = {"stream": state.path, "offset": offset, "closed": True}
-    event_id = _event_id(state, offset, "closed")
-    return McpEvent(event_id, event.name, data, None, at, cursor_at(state, at))
+    data = {"stream": stream, "offset": mark.offset, "closed": True}
+    return McpEvent(mark.event_id, event.name, data, None, mark.end, mark.cursor)
 
 
 def _content(content_type: str, message: bytes) -> dict[str, object]:
@@ -111,10 +122,10 @@ def _content(content_type: str, message: bytes) -> dict[str, object]:
     return {"base64": base64.b64encode(message).decode()}
 
 
-def _event_id(state: StreamState, offset: str, number: int | str) -> str:
+def event_id(*place: object, content: bytes = b"") -> str:
     """Return the id of an event: the same whenever and however it is read."""
-    place = f"{state.stream_id} {state.path} {offset} {number}".encode()
-    digest = hashlib.sha256(place).digest()[:18]
+    named = " ".join(map(str, place)).encode()
+    digest = hashlib.sha256(named + content).digest()[:18]
     return f"evt_{base64.urlsafe_b64encode(digest).decode()}"
 
 

@@ -1,60 +1,82 @@
-"""Reads of events: pages of a stream behind a position."""
+"""The contract of the reads of events: pages of a stream behind a position."""
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
-
-from gateway.mcp_events.occurrences import closing_event, events_in
-from gateway.streams.stream_table import find_stream
-from gateway.subscriptions.state.cursors import EventPosition
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.live.contract import FeedSettings
+    from gateway.mcp_events.cursors import EventPlace
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.occurrences import McpEvent
-    from gateway.protocol.streams.state import StreamState
+    from gateway.subscriptions.state.cursors import EventNumbering, EventPosition
+    from gateway.subscriptions.state.subscription import StreamLink
+    from gateway.subscriptions.streams.contract import OtherView, StreamView
 
 
 class EventPage(NamedTuple):
-    """Some events of a stream, the position behind them, and whether there are more."""
+    """Some events of a stream, the positions around them, and whether there are more.
+
+    `cursor` is that of the end, and `gap` that of the start if events are missing before it.
+    """
 
     events: Sequence[McpEvent]
+    start: EventPosition
     end: EventPosition
     has_more: bool
+    cursor: str
+    gap: str | None = None
 
 
-class EventReader:
-    """The reads of events of one route."""
+class StreamWatch(Protocol):
+    """The watch of one stream for a client that waits for events."""
 
-    def __init__(self, chunks: ChunkReader) -> None:
-        self.table = chunks.table
-        self._chunks = chunks
-
-    async def state(self, name: str) -> StreamState | None:
-        """Return the state of a stream that a client may read, or None. Raises LogUnavailable."""
-        return await find_stream(self.table, name)
-
-    async def page(
-        self, event: EventType, state: StreamState, start: EventPosition, most: int
-    ) -> EventPage:
-        """Return the next events, `most` of them and one chunk of the log at most.
+    async def wait_behind(self, at: EventPosition | None) -> None:
+        """Call back once something follows a position, or a stream that is not there is created.
 
         Raises HeadgateError.
         """
-        if start.position >= state.tail:
-            if start.is_closed or not state.closed:
-                return EventPage((), start, False)
-            closing = closing_event(event, state)
-            return EventPage((closing,), closing.end, False)
-        chunk = await self._chunks.chunk(state, start.position)
-        if chunk.start != start.position:
-            start = EventPosition(chunk.start)
-        found = events_in(event, chunk.state, start, chunk.records)
-        events = list(islice(found, most))
-        end = EventPosition(chunk.end) if len(events) < most else events[-1].end
-        now = chunk.state
-        has_more = end.position < now.tail or now.closed
-        return EventPage(events, end, has_more)
+
+    def stop(self) -> None:
+        """Call back no more."""
+
+
+class EventReader(Protocol):
+    """The reads of events of one route. Every `async` method raises HeadgateError."""
+
+    @property
+    def feed_settings(self) -> FeedSettings:
+        """The settings of live reads, which hold for streams of events as well."""
+
+    def checked_cursor(self, cursor: object) -> str | None:
+        """Return a cursor of a request; None is for events from now on. Raises RpcError."""
+
+    def cursor_at(self, state: StreamView | None, at: EventPosition) -> str:
+        """Return the cursor of a position in a stream."""
+
+    def first_cursor(self) -> str:
+        """Return a cursor before everything, in a stream that does not exist yet."""
+
+    def new_numbering(self) -> EventNumbering | None:
+        """Return how the events of a new cursor are numbered; None if offsets tell that."""
+
+    async def place(self, name: str, cursor: str) -> EventPlace | None:
+        """Return where a cursor leads; None if there is no such stream."""
+
+    async def next(
+        self, event: EventType, name: str, cursor: str | None, most: int
+    ) -> EventPage | None:
+        """Return the next events behind a cursor; None if there is no such stream."""
+
+    async def state(self, link: StreamLink) -> StreamView | None:
+        """Return the stream of a link as clients may read it, or None."""
+
+    async def page(
+        self, event: EventType, state: OtherView, start: EventPosition, most: int
+    ) -> EventPage:
+        """Return the next events behind a position."""
+
+    def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
+        """Return a watch of a stream for a client with an account."""

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import HeadgateError
+from gateway.errors import BadRequest, HeadgateError
 from gateway.mcp_events import rpc
-from gateway.mcp_events.cursors import (
-    BEFORE_CREATION,
-    checked_cursor,
-    cursor_at,
-    place_of,
-)
 from gateway.mcp_events.rpc import RpcError
 from gateway.mcp_events.streaming import StreamedRequest
 from gateway.mcp_events.webhooks.host_subscriptions import target_of
@@ -67,6 +61,8 @@ class EventRequests:
             raise RpcError(rpc.METHOD_NOT_FOUND, "this method is not offered")
         try:
             return call.result(await method(call))
+        except BadRequest as refusal:
+            raise RpcError(rpc.INVALID_PARAMS, refusal.detail) from None
         except HeadgateError as error:
             raise RpcError(rpc.INTERNAL_ERROR, error.detail) from None
 
@@ -118,28 +114,27 @@ class EventRequests:
         event, stream = self.chosen(call.params)
         most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
         since = self.floor(call.params)
-        cursor = checked_cursor(call.params.get("cursor"))
         reader, name = self._route.reader, self.single(stream)
-        state = await reader.state(name)
+        cursor = reader.checked_cursor(call.params.get("cursor"))
+        page = await reader.next(event, name, cursor, min(most, MOST_EVENTS))
         rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
-        if state is None:
-            return {"events": [], "cursor": cursor or BEFORE_CREATION, **rest}
-        place = place_of(state, cursor)
-        page = await reader.page(event, state, place.position, min(most, MOST_EVENTS))
+        if page is None:
+            return {"events": [], "cursor": cursor or reader.first_cursor(), **rest}
         now = self._route.clock()
         events = [it for it in page.events if it.is_since(since)]
         return {
             "events": [it.members(now) for it in events],
-            "cursor": cursor_at(state, page.end),
+            "cursor": page.cursor,
             **rest,
-            "truncated": place.is_truncated or len(events) < len(page.events),
+            "truncated": page.gap is not None or len(events) < len(page.events),
             "hasMore": page.has_more,
         }
 
     def stream(self, call: RpcCall) -> EventStream:
         """Return the stream of events that a request asks for. Raises RpcError."""
         event, stream = self.chosen(call.params)
-        cursor, since = checked_cursor(call.params.get("cursor")), self.floor(call.params)
+        cursor = self._route.reader.checked_cursor(call.params.get("cursor"))
+        since = self.floor(call.params)
         choice = StreamedRequest(event, self.single(stream), cursor, since)
         return self._route.stream(self._owner, call, choice)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.access.operations import READ, Need
 from gateway.errors import LimitReached
-from gateway.mcp_events.reading import EventReader
 from gateway.mcp_events.rpc import EXHAUSTED, RpcError
 from gateway.mcp_events.streaming import EventStream
 from gateway.mcp_events.webhooks.host_subscriptions import HostSubscriptions
@@ -15,22 +14,40 @@ from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
+    from gateway.mcp_events.reading import EventReader
     from gateway.mcp_events.rpc import RpcCall
     from gateway.mcp_events.streaming import StreamedRequest
     from gateway.runtime.limits import ServerLimits
+    from gateway.runtime.route import EventsLike, RouteAccess, SubscriptionsLike
     from gateway.subscriptions.state.owners import SubscriptionOwner
+
+
+class EventRoute(Protocol):
+    """A route whose streams are events as well."""
+
+    prefix: str
+    access: RouteAccess
+    clock: Callable[[], float]
+    events: EventsLike | None
+
+    @property
+    def subscriptions(self) -> SubscriptionsLike | None:
+        """The subscriptions, where a log stores some."""
 
 
 class RouteEvents:
     """The events of one route."""
 
     def __init__(
-        self, route: HostedRoute, types: Mapping[str, EventType], limits: ServerLimits
+        self,
+        route: EventRoute,
+        reader: EventReader,
+        types: Mapping[str, EventType],
+        limits: ServerLimits,
     ) -> None:
         self._route = route
         self._limits = limits
@@ -38,7 +55,7 @@ class RouteEvents:
         self.prefix = route.prefix
         self.clock = route.clock
         self.types = types
-        self.reader = EventReader(route.reads.readers.plain)
+        self.reader = reader
         self.webhooks: HostSubscriptions | None = None
         self._sender: WebhookEvents | None = None
         subscriptions = route.subscriptions
@@ -54,7 +71,7 @@ class RouteEvents:
     def _attach(self, engine: RouteSubscriptions) -> None:
         """Have events sent to webhooks by the subscriptions of this gateway."""
         self._sender = WebhookEvents(engine, self.reader, self.types)
-        self.webhooks = HostSubscriptions(engine, self.reader)
+        self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
         engine.deliveries.events = self._sender
 
     def renew(self, types: Mapping[str, EventType]) -> None:
@@ -103,7 +120,7 @@ class RouteEvents:
     @property
     def feed_settings(self) -> FeedSettings:
         """The settings of live reads, which hold for streams of events as well."""
-        return self._route.feeds.source.settings
+        return self.reader.feed_settings
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""

@@ -10,7 +10,10 @@ from gateway.mcp_events.route_events import RouteEvents
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.hosted.route import HostedRoute
+    from collections.abc import Callable
+
+    from gateway.mcp_events.reading import EventReader
+    from gateway.mcp_events.route_events import EventRoute
     from gateway.runtime.context import Context
     from gateway.settings import Route as RouteSettings
 
@@ -21,7 +24,12 @@ def check_events(settings: RouteSettings) -> None:
         event_types(settings.mcp_events_file)
 
 
-def set_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
+def set_events(
+    route: EventRoute,
+    settings: RouteSettings,
+    shared: Context,
+    make_reader: Callable[[], EventReader],
+) -> None:
     """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
     types = event_types(settings.mcp_events_file) if settings.mcp_events else None
     events = route.events
@@ -32,12 +40,17 @@ def set_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> 
     elif isinstance(events, RouteEvents):
         events.renew(types)
     else:
-        route.events = RouteEvents(route, types, shared.limits)
+        route.events = RouteEvents(route, make_reader(), types, shared.limits)
 
 
-def renew_events(route: HostedRoute, settings: RouteSettings, shared: Context) -> None:
+def renew_events(
+    route: EventRoute,
+    settings: RouteSettings,
+    shared: Context,
+    make_reader: Callable[[], EventReader],
+) -> None:
     """Let the events of a route follow new settings, whose file was checked a moment ago."""
     try:
-        set_events(route, settings, shared)
+        set_events(route, settings, shared, make_reader)
     except StartError as refusal:
         log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.mcp_events.cursors import BEFORE_CREATION, cursor_at, place_of
-from gateway.mcp_events.rpc import FORBIDDEN, RpcError
+from gateway.errors import OF_THE_ORIGIN, HeadgateError
+from gateway.mcp_events.rpc import FORBIDDEN, INTERNAL_ERROR, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
-    from gateway.mcp_events.reading import EventReader
+    from gateway.mcp_events.reading import EventReader, StreamWatch
     from gateway.mcp_events.rpc import RpcCall
-    from gateway.protocol.streams.state import Record, StreamState
+    from gateway.subscriptions.state.cursors import EventPosition
     from gateway.subscriptions.state.owners import SubscriptionOwner
 
 LONGEST_QUIET_S = 30.0  # the extension wants a heartbeat at least so often
 AT_ONCE = 100  # events of one part
+RETRY_S = 1.0  # while an origin fails; polls of its followed streams go on meanwhile
 _ID_KEY = "io.modelcontextprotocol/subscriptionId"
 _METHOD = "notifications/events/"
 
@@ -72,6 +73,9 @@ class EventStream:
         self._reader = route.reader
         self._settings = route.feed_settings
         self._news = asyncio.Event()
+        self._at: EventPosition | None = None  # behind the events so far, in a stream that is there
+        self._sent_at = 0.0  # loop time of the last message
+        self._is_active = False
         self._is_over = False
         self._is_released = False
 
@@ -88,65 +92,83 @@ class EventStream:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the messages as events of SSE. Raises HeadgateError if the log cannot be read."""
-        table = self._reader.table
-        stop = table.following.watch(table.get(self._stream), self._on_change)
+        time = asyncio.get_running_loop().time
+        watch = self._reader.watch(self._stream, self._owner.account, self._news.set)
         try:
-            async for part in self._messages():
+            async for part in self._messages(watch, time() + self._settings.sse_max_age):
+                self._sent_at = time()
                 yield part
+        except HeadgateError as error:
+            if self._is_active:
+                raise
+            yield _frame(self._call.error(RpcError(INTERNAL_ERROR, error.detail)))
         finally:
-            stop()
+            watch.stop()
             self.release()
 
-    def _on_change(self, _state: StreamState | None, _records: Sequence[Record]) -> None:
-        self._news.set()
-
-    async def _messages(self) -> AsyncIterator[bytes]:
+    async def _messages(self, watch: StreamWatch, ends_at: float) -> AsyncIterator[bytes]:
         time = asyncio.get_running_loop().time
-        ends_at = time() + self._settings.sse_max_age
-        is_active = False
         while not self._is_over:
             if not self._route.may_read(self._owner, self.event, self._stream):
                 yield self._terminated()
                 break
             self._news.clear()
-            gap, events, has_more = await self._next()
-            if gap or not is_active:
-                is_active = True
+            gap, events, has_more = await self._next_if_reached()
+            if gap or not self._is_active:
+                self._is_active = True
                 yield self._note("active", cursor=gap or self._cursor, truncated=gap is not None)
             if events:
                 yield b"".join(events)
             if time() >= ends_at:
                 break
-            if not has_more and not await self._has_news(ends_at):
+            if not has_more and not await self._has_news(watch, ends_at):
                 yield self._note("heartbeat", cursor=self._cursor)
         yield _frame(self._call.result({"_meta": {}}))
 
+    async def _next_if_reached(self) -> tuple[str | None, list[bytes], bool]:
+        """Return the next events; none while an origin fails, once the stream has begun."""
+        try:
+            return await self._next()
+        except OF_THE_ORIGIN:
+            if not self._is_active:
+                raise
+            await asyncio.sleep(RETRY_S)
+            return None, [], asyncio.get_running_loop().time() < self._quiet_until
+
     async def _next(self) -> tuple[str | None, list[bytes], bool]:
         """Return the cursor behind a gap, the next events, and whether there are more."""
-        state = await self._reader.state(self._stream)
-        if state is None:
-            self._cursor = self._cursor or BEFORE_CREATION
+        page = await self._reader.next(self.event, self._stream, self._cursor, AT_ONCE)
+        if page is None:
+            self._cursor, self._at = self._cursor or self._reader.first_cursor(), None
             return None, [], False
-        place = place_of(state, self._cursor)
-        gap = cursor_at(state, place.position) if place.is_truncated else None
-        page = await self._reader.page(self.event, state, place.position, AT_ONCE)
-        self._cursor = cursor_at(state, page.end)
+        self._cursor, self._at = page.cursor, page.end
         now = self._route.clock()
         events = [
             self._note("event", **one.members(now, cursor=one.cursor))
             for one in page.events
             if one.is_since(self._since)
         ]
-        return gap, events, page.has_more
+        return page.gap, events, page.has_more
 
-    async def _has_news(self, ends_at: float) -> bool:
+    @property
+    def _quiet_until(self) -> float:
+        """The loop time at which a heartbeat is due."""
+        return self._sent_at + min(self._settings.heartbeat, LONGEST_QUIET_S)
+
+    async def _has_news(self, watch: StreamWatch, ends_at: float) -> bool:
         """Wait for a change, or for the next heartbeat; return which it was."""
-        loop = asyncio.get_running_loop()
-        wait_s = min(self._settings.heartbeat, LONGEST_QUIET_S)
+        now = asyncio.get_running_loop().time()
+        until = self._quiet_until
         if self._owner.principal is not None:
-            wait_s = min(wait_s, max(0.0, self._owner.principal.until - self._route.clock()))
+            left_s = self._owner.principal.until - self._route.clock()
+            until = min(until, now + max(0.0, left_s))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(ends_at, loop.time() + wait_s)):
+            async with asyncio.timeout_at(min(ends_at, until)):
+                try:
+                    await watch.wait_behind(self._at)
+                except OF_THE_ORIGIN:
+                    await asyncio.sleep(RETRY_S)
+                    return True
                 await self._news.wait()
         return self._news.is_set()
 

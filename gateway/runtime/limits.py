@@ -100,6 +100,10 @@ class ServerLimits:
         """Count one live reader less."""
         self.live_readers -= 1
 
+    def count_reader(self) -> None:
+        """Count a live reader on whose place is about to be released, and which goes on."""
+        self.live_readers += 1
+
     def may_follow(self, client: str) -> bool:
         """Return whether a client may begin to follow one stream more."""
         has_share = self.feeds_of.get(client, 0) < self.max_client_feeds

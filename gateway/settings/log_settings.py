@@ -182,12 +182,6 @@ class LogSettings(RouteOrigin):
         _check_is_log(context, "a Headgate there shows its runs itself")
         return value
 
-    @checks("mcp_events", "mcp_events_file")
-    @classmethod
-    def _check_log_has_events(cls, value: object, context: ValueContext) -> object:
-        _check_is_log(context, "hosts of MCP get events of streams in a log")
-        return value
-
     @checks("max_response")
     @classmethod
     def _check_log_has_views(cls, value: float, context: ValueContext) -> float:

@@ -104,10 +104,12 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def host(gateway: Serving, mode: str = "legacy", token: str = "") -> AsyncIterator[Host]:
+async def host(
+    gateway: Serving, mode: str = "legacy", token: str = "", prefix: str = PREFIX
+) -> AsyncIterator[Host]:
     """A host that is connected, with the handshake that its version of MCP has."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    url = f"http://127.0.0.1:{gateway.port}{PREFIX}/mcp"
+    url = f"http://127.0.0.1:{gateway.port}{prefix}/mcp"
     async with httpx2.AsyncClient(headers=headers, timeout=20.0) as http:
         transport = streamable_http_client(url, http_client=http)
         extension = EventsExtension()

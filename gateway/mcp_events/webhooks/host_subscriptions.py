@@ -11,7 +11,6 @@ import msgspec
 
 from gateway.errors import DestinationRefused
 from gateway.mcp_events import rpc
-from gateway.mcp_events.cursors import EventPlace, checked_cursor, cursor_at, place_of
 from gateway.mcp_events.rpc import RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.mcp_events.webhooks.signatures import secret_of
@@ -30,8 +29,10 @@ from gateway.subscriptions.state.delivery_state import RenewalState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.mcp_events.cursors import EventPlace
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader
+    from gateway.mcp_events.webhooks.sender import WebhookEvents
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.state.owners import SubscriptionOwner
     from gateway.subscriptions.state.subscription import DurableSubscription
@@ -78,8 +79,11 @@ class EventTarget(NamedTuple):
 class HostSubscriptions:
     """The subscriptions of hosts of MCP to one route."""
 
-    def __init__(self, engine: RouteSubscriptions, reader: EventReader) -> None:
+    def __init__(
+        self, engine: RouteSubscriptions, reader: EventReader, sender: WebhookEvents
+    ) -> None:
         self.engine = engine
+        self._sender = sender
         self._requests = SubscriptionRequests(engine)
         self._reader = reader
         self._challenges = ClientRate(CHALLENGES, CHALLENGES_S, engine.clock)
@@ -87,7 +91,7 @@ class HostSubscriptions:
     async def subscribe(self, target: EventTarget, params: Mapping[str, Any]) -> dict[str, object]:
         """Make a subscription, or renew it. Raises RpcError, HeadgateError."""
         secret = secret_of(_delivery(params).get("secret"))
-        cursor = checked_cursor(params.get("cursor"))
+        cursor = self._reader.checked_cursor(params.get("cursor"))
         expires_at = self._expiry(target.owner, params)
         if cursor is not None and target.stream is None:
             raise RpcError(rpc.INVALID_PARAMS, "events of several streams have no cursor")
@@ -107,6 +111,8 @@ class HostSubscriptions:
             )
         except SubscriptionRefused as refused:
             raise _as_rpc_error(refused) from None
+        for link in made.links.values() if target.stream is not None else ():
+            await self._sender.begin_numbering(link)
         return self._described(made, is_truncated=place is not None and place.is_truncated)
 
     async def unsubscribe(self, target: EventTarget) -> dict[str, object]:
@@ -175,8 +181,7 @@ class HostSubscriptions:
         """Return where a new subscription begins; None if that is at its tails."""
         if target.stream is None or cursor is None:
             return None
-        state = await self._reader.state(target.stream)
-        return None if state is None else place_of(state, cursor)
+        return await self._reader.place(target.stream, cursor)
 
     def _expiry(self, owner: SubscriptionOwner, params: Mapping[str, Any]) -> float:
         """Return when a subscription ends: at the latest with its credential. Raises RpcError."""
@@ -203,10 +208,17 @@ class HostSubscriptions:
         return {
             "id": subscription.id,
             "refreshBefore": timestamp(subscription.events.expires_at),
-            "cursor": _watermark(subscription),
+            "cursor": self._watermark(subscription),
             "truncated": is_truncated,
             "deliveryStatus": status,
         }
+
+    def _watermark(self, subscription: DurableSubscription) -> str | None:
+        """Return the cursor behind all that was accepted; None for several streams."""
+        for name in subscription.configuration.streams:
+            link = subscription.links[name]
+            return self._reader.cursor_at(link.stream.state, link.reached)
+        return None
 
 
 def target_of(
@@ -233,14 +245,6 @@ def _delivery(params: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(delivery, dict):
         raise RpcError(rpc.INVALID_PARAMS, "delivery is an object")
     return delivery
-
-
-def _watermark(subscription: DurableSubscription) -> str | None:
-    """Return the cursor behind all that was accepted; None for several streams."""
-    for name in subscription.configuration.streams:
-        link = subscription.links[name]
-        return cursor_at(link.stream.state, link.reached)
-    return None
 
 
 def _as_rpc_error(refused: SubscriptionRefused) -> RpcError:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.mcp_events.cursors import cursor_at
 from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.occurrences import McpEvent
-    from gateway.mcp_events.reading import EventReader
-    from gateway.protocol.streams.state import StreamState
+    from gateway.mcp_events.reading import EventPage, EventReader
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.subscriptions.streams.contract import StreamView
 
 # Events of one delivery; then other subscriptions of the receiver have their turn.
 MOST_EVENTS = 64
@@ -97,21 +96,41 @@ class WebhookEvents:
         """Send events of one stream, `most` at most; return how many."""
         sent = 0
         while sent < most and link.is_pending and subscription.may_send:
-            state = await self._reader.state(link.stream.path)
+            state = await self._reader.state(link)
             if state is None or state.stream_id != link.stream_id:
                 break  # the subscription is notified of that soon
-            if link.is_recreated or state.first > link.position:
-                await self._notify_of_gap(subscription, receiver, link, state)
+            page = await self._next_page(event, link, state, most - sent)
+            if page is None or page.gap is not None:
+                known = EventPosition(max(link.position, state.first))
+                first = known if page is None else page.start
+                await self._notify_of_gap(subscription, receiver, link, state, first)
                 continue
-            page = await self._reader.page(event, state, link.reached, most - sent)
             for one in page.events:
                 await self._send(subscription, receiver, link, one, state.stream_id)
                 sent += 1
                 if not subscription.may_send or link.stream_id != state.stream_id:
                     return sent
-            if not page.events:
+            if page.end.position == link.position and not page.events:
                 break
+            if not page.events:
+                self._move(subscription, link, page.end, state.stream_id)
         return sent
+
+    async def _next_page(
+        self, event: EventType, link: StreamLink, state: StreamView, most: int
+    ) -> EventPage | None:
+        """Return the next events of a stream; None if its first ones are missing."""
+        await self.begin_numbering(link)
+        if link.is_recreated or state.first > link.position:
+            return None
+        return await self._reader.page(event, state, link.reached, most)
+
+    async def begin_numbering(self, link: StreamLink) -> None:
+        """Begin to number a link's events, if that is needed: their ids depend on it."""
+        if link.numbering is None and (numbering := self._reader.new_numbering()) is not None:
+            link.numbering = numbering
+            self._engine.rows.mark_link(link)
+            await self._engine.rows.flush()
 
     async def _send(
         self,
@@ -135,14 +154,20 @@ class WebhookEvents:
         subscription: DurableSubscription,
         receiver: EventReceiver,
         link: StreamLink,
-        state: StreamState,
+        state: StreamView,
+        first: EventPosition,
     ) -> None:
         """Notify the receiver that events are missing, and go on with the first that is there."""
-        first = EventPosition(max(link.position, state.first))
-        cursor = cursor_at(state, first) if subscription.configuration.streams else None
+        first = first._replace(numbering=first.numbering or link.numbering)
+        is_one = bool(subscription.configuration.streams)
+        cursor = self._reader.cursor_at(state, first) if is_one else None
         await receiver.notify("gap", cursor=cursor)
         if link.stream_id == state.stream_id:
             link.is_recreated = False
+            if first.numbering != link.numbering:
+                link.start_at(first)
+                self._engine.rows.mark_link(link)
+                await self._engine.rows.flush()
             self._move(subscription, link, first, state.stream_id)
 
     def _move(
@@ -155,9 +180,9 @@ class WebhookEvents:
         """Move the cursor, unless the stream has been created again meanwhile."""
         if link.stream_id != stream_id:
             return
-        if not at.messages:
+        if at.messages and at.position <= link.position:
+            subscription.delivery.succeed()
+        else:
             self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
-            return
-        subscription.delivery.succeed()
         if link.position == at.position:  # nobody has set it back meanwhile
-            link.messages = at.messages
+            link.messages, link.numbering = at.messages, at.numbering

@@ -10,15 +10,31 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import Position
 
 
+class EventNumbering(NamedTuple):
+    """The number of events since some position, for streams whose offsets do not tell it.
+
+    The random text `chain` names that position.
+    """
+
+    chain: str
+    number: int
+
+    def moved(self, events: int) -> EventNumbering:
+        """Return the numbering behind so many more events."""
+        return EventNumbering(self.chain, self.number + events)
+
+
 class EventPosition(NamedTuple):
     """A position in a stream: behind a record, and behind some messages of the next one.
 
-    It may also be behind the end of the stream, which `is_closed` then.
+    It may also be behind the end of the stream, which `is_closed` then. The `numbering` is that
+    of the position, without the messages.
     """
 
     position: Position
     messages: int = 0
     is_closed: bool = False
+    numbering: EventNumbering | None = None
 
 
 class CursorRow(msgspec.Struct, frozen=True, array_like=True):
@@ -28,6 +44,7 @@ class CursorRow(msgspec.Struct, frozen=True, array_like=True):
     position: int | str
     is_closed: bool
     is_explicit: bool
+    numbering: EventNumbering | None = None
 
 
 class SnapshotEnd(NamedTuple):

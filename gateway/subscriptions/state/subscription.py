@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.subscriptions.state.cursors import CursorRow, EventPosition
+from gateway.subscriptions.state.cursors import CursorRow, EventNumbering, EventPosition
 from gateway.subscriptions.state.delivery_state import DeliveryState
 from gateway.subscriptions.streams.contract import Position, StreamView
 
@@ -39,7 +39,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
 
     `stream_id` is that incarnation, and `position` what is acknowledged in it, perhaps also that it
     `is_closed`. The first `messages` behind it were sent to a host of MCP; that is not stored, so
-    that they come again after a restart.
+    that they come again after a restart. Where needed, its events have a `numbering`.
     """
 
     subscription: DurableSubscription
@@ -47,6 +47,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     stream_id: int | None = None
     position: Position = 0
     messages: int = 0
+    numbering: EventNumbering | None = None
     is_explicit: bool = False
     is_glob: bool = False
     is_closed: bool = False
@@ -66,8 +67,10 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
         self.is_recreated = self.is_recreated or self.is_stored
+        numbering = self.numbering if self.stream_id is None else None
         self.stream_id = state.stream_id
         self._move(state.beginning if position is None else position)
+        self.numbering = numbering
         self.is_closed = False
         self.is_stored = False
 
@@ -87,7 +90,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     def start_at(self, at: EventPosition) -> None:
         """Begin at a position that a host of MCP has reached before."""
         self.acknowledge(at.position, is_closed=False)
-        self.messages, self.is_closed = at.messages, at.is_closed
+        self.messages, self.is_closed, self.numbering = at.messages, at.is_closed, at.numbering
 
     def limit(self, tail: Position) -> None:
         """Move the cursor back to the tail, if it is beyond: the log has lost what was there."""
@@ -95,24 +98,25 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
             self._move(tail)
 
     def _move(self, position: Position) -> None:
-        self.position, self.messages = position, 0
+        self.position, self.messages, self.numbering = position, 0, None
 
     def restore(self, row: CursorRow) -> None:
         """Take a stored cursor."""
         self.stream_id, self.position = row.stream_id, row.position
         self.is_closed, self.is_explicit = row.is_closed, row.is_explicit
         self.is_stored = row.stream_id is not None
+        self.numbering = row.numbering
 
     @property
     def reached(self) -> EventPosition:
         """The position behind all that was accepted."""
-        return EventPosition(self.position, self.messages, self.is_closed)
+        return EventPosition(self.position, self.messages, self.is_closed, self.numbering)
 
     @property
     def row(self) -> CursorRow:
         """The link as it is stored."""
         stream_id = self.stream_id if self.is_stored else None
-        return CursorRow(stream_id, self.position, self.is_closed, self.is_explicit)
+        return CursorRow(stream_id, self.position, self.is_closed, self.is_explicit, self.numbering)
 
 
 class DurableSubscription:

@@ -1,0 +1,267 @@
+"""The reads of events from an HTTP origin, through the route's own cache and feeds."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+from typing_extensions import override
+
+from gateway.edge.polls.follower import CannotFollow, refuse
+from gateway.errors import BadRequest, OriginBehind, StreamGone, StreamNotFound
+from gateway.mcp_events.cursors import EventPlace
+from gateway.mcp_events.occurrences import EventEnd, end_event, event_id, message_event
+from gateway.mcp_events.origins.batches import OriginBatch, ParsedBatch
+from gateway.mcp_events.origins.cursors import (
+    new_numbering,
+    numbered,
+    origin_cursor,
+    origin_position,
+)
+from gateway.mcp_events.origins.watches import OriginWatch
+from gateway.mcp_events.reading import EventPage, EventReader, StreamWatch
+from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.origins import edge_target
+from gateway.protocol.streams.offsets import BEGINNING
+from gateway.protocol.streams.reach import TailBound
+from gateway.subscriptions.state.cursors import EventPosition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.route import EdgeRoute
+    from gateway.live.contract import FeedSettings
+    from gateway.mcp_events.event_types import EventType
+    from gateway.mcp_events.occurrences import McpEvent
+    from gateway.protocol.origins.followed import Snapshot
+    from gateway.runtime.limits import ServerLimits
+    from gateway.subscriptions.state.cursors import EventNumbering
+    from gateway.subscriptions.state.subscription import StreamLink
+    from gateway.subscriptions.streams.contract import OtherView, StreamView
+
+
+class OriginEventReader(EventReader):
+    """The reads of events of a route to an HTTP origin, which have no client's credentials."""
+
+    def __init__(self, edge: EdgeRoute, limits: ServerLimits) -> None:
+        self.edge = edge
+        self.limits = limits
+        self._parsed = ParsedBatch(OriginBatch("", b"", "", False, False), None)  # the latest
+
+    @property
+    @override
+    def feed_settings(self) -> FeedSettings:
+        return self.edge.feeds.source.settings
+
+    @override
+    def checked_cursor(self, cursor: object) -> str | None:
+        return None if cursor is None else origin_cursor(origin_position(cursor))
+
+    @override
+    def cursor_at(self, state: StreamView | None, at: EventPosition) -> str:
+        return origin_cursor(at)
+
+    @override
+    def first_cursor(self) -> str:
+        return origin_cursor(EventPosition(""))
+
+    @override
+    def new_numbering(self) -> EventNumbering:
+        return new_numbering()
+
+    @override
+    async def state(self, link: StreamLink) -> StreamView | None:
+        return link.stream.state
+
+    # Reads
+
+    @override
+    async def place(self, name: str, cursor: str) -> EventPlace | None:
+        """Return where a cursor leads, if the origin has data there or ends there."""
+        found = await self._found(name, origin_position(cursor), None)
+        if found is None:
+            return None
+        batch, place = found
+        if batch.end == place.position.position:  # some origins echo any offset
+            tail = await self.tail(name)
+            if tail is None:
+                return None
+            if tail.tail < batch.end:
+                return EventPlace(numbered(EventPosition(tail.tail)), is_truncated=True)
+        return place
+
+    @override
+    async def next(
+        self, event: EventType, name: str, cursor: str | None, most: int
+    ) -> EventPage | None:
+        if cursor is not None:
+            return await self._page(event, name, origin_position(cursor), most, None)
+        tail = await self.tail(name)
+        if tail is None:
+            return None
+        at = numbered(EventPosition(tail.tail, 0, tail.closed))
+        return EventPage((), at, at, False, origin_cursor(at))
+
+    @override
+    async def page(
+        self, event: EventType, state: OtherView, start: EventPosition, most: int
+    ) -> EventPage:
+        """Return the next events, `most` of them and one batch at most."""
+        page = await self._page(event, state.path, start, most, TailBound(state.tail, state.closed))
+        if page is None:
+            raise StreamNotFound("the stream is not there")
+        return page
+
+    async def _page(
+        self, event: EventType, name: str, start: EventPosition, most: int, known: TailBound | None
+    ) -> EventPage | None:
+        found = await self._found(name, start, known)
+        if found is None:
+            return None
+        batch, (at, is_truncated) = found
+        units = self._units(batch)
+        if at.messages <= units.total:
+            page = _page_of(event, name, units, at, most)
+        elif batch.is_last:  # the origin has lost what the cursor was behind
+            is_truncated = True
+            at = numbered(EventPosition(batch.end))
+            page = EventPage((), at, at, False, origin_cursor(at))
+        else:
+            end = units.position(at, units.total)._replace(messages=at.messages - units.total)
+            page = EventPage((), at, end, True, origin_cursor(end))
+        return page._replace(gap=origin_cursor(at)) if is_truncated else page
+
+    async def _found(
+        self, name: str, start: EventPosition, known: TailBound | None
+    ) -> tuple[OriginBatch, EventPlace] | None:
+        """Return the batch at a position, and the position, or another one if data are missing.
+
+        None if there is no such stream.
+        """
+        try:
+            return await self._batch(name, start.position, known), EventPlace(numbered(start))
+        except StreamNotFound:
+            return None
+        except StreamGone:
+            if not start.position:
+                return None
+        at = numbered(EventPosition(""))
+        try:
+            return await self._batch(name, "", known), EventPlace(at, is_truncated=True)
+        except (StreamNotFound, StreamGone):
+            return None
+
+    async def _batch(self, name: str, position: str, known: TailBound | None) -> OriginBatch:
+        """Return the batch at a position, of a stream that is `known` to reach so far.
+
+        Raises HeadgateError.
+        """
+        batch = await self._read(name, position)
+        if known is None or _shows(batch, known):
+            return batch
+        self.drop_tail(name, known)
+        batch = await self._read(name, position)
+        if not _shows(batch, known):
+            raise OriginBehind("the origin does not show what it has told before", batch.end)
+        return batch
+
+    async def _read(self, name: str, position: str) -> OriginBatch:
+        """Return a batch from the news of a followed stream, the cache, or the origin."""
+        feeds, offset = self.edge.feeds, position or BEGINNING
+        request = self.request(name, offset)
+        stream = feeds.read_by(request)
+        if stream is not None:
+            snapshot, span = stream.state.snapshot, stream.since(offset)
+            if stream.state.knows_tail(offset):
+                return OriginBatch(snapshot.content_type, b"", offset, True, False)
+            if span is not None:
+                is_last = span.end == snapshot.tail and snapshot.caught_up
+                closed = is_last and snapshot.closed
+                return OriginBatch(snapshot.content_type, span.body, span.end, is_last, closed)
+        result = await feeds.reader.catch_up(request, offset)
+        facts, status = result.cached.facts, result.cached.status
+        if facts is None:
+            if status == HTTPStatus.BAD_REQUEST and position:
+                raise BadRequest("the origin takes the offset of this cursor for none of its own")
+            _refuse(result.cached.status, result.cached.fields())
+        assert facts is not None, "refused otherwise"
+        body = b"" if facts.is_empty else result.cached.body
+        closed = facts.closed and facts.ends
+        return OriginBatch(facts.content_type, body, facts.next_offset, facts.ends, closed)
+
+    async def tail(self, name: str) -> Snapshot | None:
+        """Return a stream as it ends at the origin now; None if there is none."""
+        try:
+            return await self.edge.feeds.reader.tail(self.request(name, BEGINNING))
+        except (StreamNotFound, StreamGone):
+            return None
+
+    def drop_tail(self, name: str, known: TailBound) -> None:
+        """Drop the cached responses that reached an old tail of a stream."""
+        self.edge.feeds.reader.drop_tail(f"{self.edge.prefix}/{name}", known)
+
+    def request(self, name: str, offset: str) -> CacheRequest:
+        """Return a read of nobody in particular, as the cache sees it."""
+        read = edge_target.catch_up(self.edge.parse(f"{self.edge.prefix}/{name}"), offset)
+        sender = RequestSender("", self.edge.requests.scheme, "")
+        request = self.edge.requests.cache_request(CIMultiDict(), sender, read)
+        return request.plain(self.edge.identity)
+
+    def _units(self, batch: OriginBatch) -> ParsedBatch:
+        """Return the parts of a batch, which many pages in a row may have events of."""
+        if self._parsed.batch is not batch and self._parsed.batch.body is not batch.body:
+            self._parsed = ParsedBatch.of(batch)
+        return self._parsed._replace(batch=batch)
+
+    @override
+    def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
+        return OriginWatch(self, name, f"mcp:{account}", on_news)
+
+
+def _shows(batch: OriginBatch, known: TailBound) -> bool:
+    """Return whether a batch can be of a stream that is known to reach so far."""
+    return not batch.is_last or known.is_reached_by(batch.end, closed=batch.is_closed)
+
+
+def _refuse(status: int, fields: CIMultiDict[str]) -> None:
+    """Raise the error for a read that was answered with `status`."""
+    try:
+        refuse(status, fields)
+    except CannotFollow as end:
+        raise end.reason from end
+
+
+def _page_of(
+    event: EventType, name: str, units: ParsedBatch, at: EventPosition, most: int
+) -> EventPage:
+    """Return the events of a batch behind a position in it, `most` of them."""
+    assert at.numbering is not None, "a position that is read from has one"
+    batch, chain = units.batch, at.numbering.chain
+    events: list[McpEvent] = []
+    end = at if at.messages < units.total else units.position(at, units.total)
+    for parts, message in units.behind(at.messages):
+        if len(events) == most:
+            break
+        number = at.numbering.number + (end.messages if events else at.messages)
+        end = units.position(at, parts)
+        named = event_id(chain, name, number, "", content=message)
+        mark = EventEnd(named, batch.end, end, origin_cursor(end))
+        events.append(message_event(event, name, batch.content_type, message, mark))
+    has_more = end.messages > 0 or not batch.is_last
+    if batch.is_last and batch.is_closed and not at.is_closed:
+        if not has_more and len(events) < most:
+            end = end._replace(is_closed=True)
+            events.append(_closing_event(event, name, end))
+        else:
+            has_more = True
+    elif not events and end.position == at.position:
+        end = at
+    return EventPage(events, at, end, has_more, origin_cursor(end))
+
+
+def _closing_event(event: EventType, name: str, end: EventPosition) -> McpEvent:
+    assert end.numbering is not None, "behind one that has one"
+    named = event_id(end.numbering.chain, name, end.numbering.number, "closed")
+    return end_event(event, name, EventEnd(named, end.position, end, origin_cursor(end)))
