@@ -13,7 +13,9 @@ from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
-from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+from gateway.edge.subscribed.origin_subscriptions import OnlyGatewaySubscriptions
+from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
+from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
 from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.mcp_events.origins.reading import OriginEventReader
 from gateway.mcp_events.setup import renew_events, set_events
@@ -24,6 +26,9 @@ from gateway.settings.auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:
+    from gateway.access.contract import Guard
+    from gateway.backends.contract import Documents
+    from gateway.edge.subscribed.contract import OriginSubscriptionsLike
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
@@ -65,18 +70,32 @@ def edge_route(
 
 def _subscriptions(
     edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
-) -> OriginSubscriptions:
+) -> OriginSubscriptionsLike:
     """Make the subscriptions of a route."""
 
     def announce(write: Write) -> None:
         edge.invalidate(write)
+        subscriptions.on_write(write)
         shared.announce(write)
 
     requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
     log = log_for(route.subscription_log)
-    subscriptions = OriginSubscriptions(
-        route.prefix, requests, log, rules, shared.clock, lambda: edge.access.guard
-    )
+
+    def guard() -> Guard | None:
+        return edge.access.guard
+
+    def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
+        return OwnedOriginSubscriptions(
+            route.prefix, requests, documents, rules, shared.clock, guard
+        )
+
+    subscriptions: OriginSubscriptionsLike
+    if log.sharing is None:
+        subscriptions = OnlyGatewaySubscriptions(
+            route.prefix, requests, log, rules, shared.clock, guard
+        )
+    else:
+        subscriptions = SharedOriginSubscriptions(route.prefix, log, make_owned)
     edge.feeds.table.on_tail = subscriptions.on_tail
     return subscriptions
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
-    from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+    from gateway.edge.subscribed.contract import OriginSubscriptionsLike
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
@@ -63,7 +63,7 @@ class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
     keeps_order = False  # requests may overtake each other on their way to the origin
-    subscriptions: OriginSubscriptions | None = None  # where the settings name a log for them
+    subscriptions: OriginSubscriptionsLike | None = None  # where the settings name a log for them
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -238,8 +238,6 @@ class EdgeRoute(StreamRoute):
             self.feeds.doubts.on_replaced(write.path, None)
         if write.tail is not None:
             self.feeds.writes.on_write(write.path, reach)
-        if self.subscriptions is not None:
-            self.subscriptions.on_write(write)
 
     @override
     def invalidate_all(self) -> None:

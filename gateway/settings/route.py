@@ -150,9 +150,9 @@ class Route(LogSettings):
     )
     subscriptions: SubscriptionPlace = setting(
         "",
-        description="Log in which this gateway stores subscriptions to the streams of an http(s) "
-        "origin, which it then delivers itself; nothing else is in it. Empty passes requests for "
-        "them on.",
+        description="Log that stores subscriptions to the streams of an http(s) origin, which this "
+        "gateway then delivers itself; nothing else is in it. Several gateways, or workers, share "
+        "one in Redis. Empty passes requests for them on.",
         reload=SET_UP_ANEW,
     )
     connect_timeout: Seconds = setting(
@@ -262,7 +262,9 @@ class Route(LogSettings):
     @property
     def subscription_log(self) -> Route:
         """The log that stores subscriptions, as the origin of a route."""
-        return Route(prefix=self.prefix, origin=self.subscriptions)
+        kind = kind_of(self.subscriptions)
+        own = {} if kind is None else {key: getattr(self, key) for key in kind.settings}
+        return Route(prefix=self.prefix, origin=self.subscriptions, **own)
 
     @checks("conceal")
     @classmethod

@@ -33,9 +33,9 @@ class SubscriptionSettings(FrontSettings):
     subscriptions: SubscriptionPlace = setting(
         "",
         reload=SET_UP_ANEW,
-        description="Log in which this gateway stores subscriptions to the streams of the only "
-        "route, if its origin is http(s); with routes, each has its own. Empty passes requests for "
-        "them on.",
+        description="Log that stores subscriptions to the streams of the only route, if its origin "
+        "is http(s); with routes, each has its own. Several gateways, or workers, share one in "
+        "Redis. Empty passes requests for them on.",
     )
     public_url: Annotated[
         str,

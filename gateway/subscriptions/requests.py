@@ -126,6 +126,7 @@ class SubscriptionRequests:
             await self._link_existing(subscription)
             await self._link_named(subscription, subscription.configuration.streams)
             self._check_cycles(subscription)
+            await engine.streams.on_new_links(subscription.configuration.streams)
             if start is not None:
                 self._start(subscription, start)
             engine.rows.mark(subscription)
@@ -235,6 +236,7 @@ class SubscriptionRequests:
                 for name in set(names) - before:
                     self._drop(subscription, name)
                 raise
+            await engine.streams.on_new_links(names)
             await engine.rows.flush()
             engine.wakes.consider(subscription)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
-from gateway.subscriptions.shared.owned import OwnedSubscriptions
+from gateway.subscriptions.shared.owned import OwnedLogSubscriptions
 from gateway.subscriptions.shared.streams import SharedStreams
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.subscriptions.streams.hosted_streams import HostedStreams
@@ -40,12 +40,13 @@ def make_subscriptions(
         return RouteSubscriptions(prefix, streams, documents, rules, clock, guard)
     shared = SharedStreams(route.table, route.appender, sharing)
 
-    def make(owned: Documents) -> OwnedSubscriptions:
-        engine = OwnedSubscriptions(prefix, shared, owned, rules, clock, guard)
+    def make(owned: Documents) -> OwnedLogSubscriptions:
+        engine = OwnedLogSubscriptions(prefix, shared, owned, rules, clock, guard)
         subscriptions.on_opening(engine)
         return engine
 
     subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
+    shared.on_observe = subscriptions.on_first_subscription
     return subscriptions
 
 

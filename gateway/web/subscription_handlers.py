@@ -122,6 +122,8 @@ class SubscriptionHandlers:
         engine = await subscriptions.confirm_ownership()
         if engine is None:
             return mail.NOT_CARRIED_OUT
+        if handed.method == mail.FIRST_WRITES:
+            return await engine.carry_out_first_writes(handed.body)
         if handed.method == operator_questions.METHOD:
             return await operator_questions.carry_out(engine, handed)
         path = f"{route.prefix}/{handed.name}"

@@ -17,6 +17,8 @@ from tests.conformance.test_conformance import (
 )
 from tests.edge.origins import reference
 from tests.support.processes import ROOT, headgate
+from tests.support.redis_servers import redis_server
+from tests.support.round_robin import RoundRobin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +59,41 @@ def test_the_conformance_tests_failing_behind_a_gateway_are_those_documented(
     tmp_path: Path,
 ) -> None:
     with behind(1, 1, STORED_HERE) as url:
+        results = run_suite(url, tmp_path / "report.json", subscriptions=True)
+    assert len(results) == PASSED + SUBSCRIPTION_TESTS
+    _assert_fails(results, documented(2), PASSED + SUBSCRIPTION_TESTS)
+
+
+@contextlib.contextmanager
+def beside_each_other(gateways: int, workers: int, folder: Path) -> Iterator[str]:
+    """The URL of gateways before a reference server that share subscriptions in a Redis.
+
+    Each request goes to the next of the gateways. They cache nothing: what was appended through
+    one of them, another could answer without for a second.
+    """
+    arguments = (*GATEWAYS, "--workers", str(workers))
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(RoundRobin([]))
+        environment = {
+            "HEADGATE_SUBSCRIPTIONS": stack.enter_context(redis_server(folder)).url,
+            "HEADGATE_PUBLIC_URL": proxy.url,
+            "HEADGATE_WEBHOOK_LOOPBACK": "on",
+            "HEADGATE_CACHE_SIZE": "0",
+        }
+        url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
+        for _ in range(gateways):
+            gateway = headgate(url, arguments=arguments, environment=environment)
+            proxy.served[stack.enter_context(gateway).port] = 0
+        yield proxy.url
+
+
+@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.torture("one gateway with subscriptions in memory before it")
+@pytest.mark.parametrize(("gateways", "workers"), [(1, 1), (1, 2), (2, 1)])
+def test_the_tests_failing_where_gateways_share_subscriptions_in_redis_are_those_documented(
+    gateways: int, workers: int, tmp_path: Path
+) -> None:
+    with beside_each_other(gateways, workers, tmp_path) as url:
         results = run_suite(url, tmp_path / "report.json", subscriptions=True)
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
     _assert_fails(results, documented(2), PASSED + SUBSCRIPTION_TESTS)

@@ -6,12 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
-from tests.subscriptions.receivers import Subscribed
+from tests.subscriptions.receivers import Subscribed, shared
 from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from gateway.edge.subscribed.tail_checks import TailChecks
     from tests.support.http1 import Answer
 
 
@@ -20,9 +21,13 @@ class Proxied(Subscribed):
 
     def __init__(self, gateway: Serving, origin: Serving | None) -> None:
         super().__init__(gateway, gateway.edge)
-        assert isinstance(self.engine, OriginSubscriptions)
-        self.checks = self.engine.origin_streams.checks
         self._origin = origin
+
+    @property
+    def checks(self) -> TailChecks:
+        """The checks of linked streams, as this gateway delivers."""
+        assert isinstance(self.engine, OriginSubscriptions)
+        return self.engine.origin_streams.checks
 
     async def around(self, method: str, name: str, body: bytes = b"") -> Answer:
         """Return the answer of the origin itself, which is in this process."""
@@ -53,3 +58,14 @@ async def proxied(**options: Any) -> AsyncIterator[Proxied]:
     """A gateway before an origin, with subscriptions in memory."""
     async with serving() as server, before(server, **options) as gateway:
         yield gateway
+
+
+@contextlib.asynccontextmanager
+async def two_before(
+    url: str, origin: Serving, **options: Any
+) -> AsyncIterator[tuple[Proxied, Proxied]]:
+    """Two gateways before one origin, with subscriptions in a Redis; the first delivers."""
+    async with before(origin, url, **options) as owner, before(origin, url, **options) as other:
+        assert shared(owner).engine is not None
+        assert shared(other).other_owner == shared(owner).lease.name
+        yield owner, other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -13,9 +14,12 @@ import pytest
 from tests.edge.origins import own_log, reference
 from tests.subscriptions.campaign import Campaign
 from tests.subscriptions.receivers import Receiver, receiver, stream_of
-from tests.subscriptions.test_kills import KILLS, play
+from tests.subscriptions.test_kills import DURABLE, KILLS, play
+from tests.subscriptions.test_several_gateways import TAKE_OVER_S
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
+from tests.support.redis_groups import ClusterServers
+from tests.support.redis_servers import redis_server
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -78,9 +82,13 @@ async def silent_way(port: int) -> AsyncIterator[tuple[SilentWay, str]]:
 
 
 @contextlib.asynccontextmanager
-async def gateway_before(url: str, folder: Path) -> AsyncIterator[Headgate]:
-    """A started gateway before an origin, which is killed when the block ends."""
-    stored = {"HEADGATE_SUBSCRIPTIONS": f"file:{folder / 'subscriptions'}"}
+async def gateway_before(url: str, place: Path | str) -> AsyncIterator[Headgate]:
+    """A started gateway before an origin, which is killed when the block ends.
+
+    Its subscriptions are in a folder, or in a Redis.
+    """
+    where = place if isinstance(place, str) else f"file:{place / 'subscriptions'}"
+    stored = {"HEADGATE_SUBSCRIPTIONS": where}
     gateway = Headgate(url, environment=stored)
     try:
         yield await asyncio.to_thread(gateway.start)
@@ -169,6 +177,88 @@ async def test_a_gateway_starts_without_its_origin_and_compares_once_that_is_the
             await asyncio.to_thread(origin.start)
             told = stream_of(await at.wake(2), "e/a")
             assert told["tail_offset"] == made.get("Stream-Next-Offset")
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_a_kill_between_the_answer_of_the_origin_and_the_report_of_it_loses_no_wake(
+    method: str, redis_url: str
+) -> None:
+    with own_log() as origin:
+        async with (
+            silent_way(origin.port) as (way, url),
+            receiver(answer={"done": True}) as at,
+            gateway_before(origin.url, redis_url) as owner,
+            gateway_before(url, redis_url) as other,
+        ):
+            await subscribe(other, at, pattern="e/*")
+            if method == "POST":
+                await write(other, "PUT", "e/a")
+                await at.wake()
+            old = await asyncio.to_thread(reached, origin.port, "e/a")
+            way.loses = method
+            writing = asyncio.create_task(write(other, method, "e/a"))
+
+            async def has_grown() -> bool:
+                return await asyncio.to_thread(reached, origin.port, "e/a") != old
+
+            await until(has_grown, within_s=SERVER_PATIENCE_S)
+            count = len(at.wakes)
+            other.kill()
+            await writing
+            told = stream_of(await at.wake(count + 1), "e/a")
+            assert told["acked_offset"] == (old or "-1")
+            assert told["tail_offset"] == await asyncio.to_thread(reached, origin.port, "e/a")
+            assert owner.process is not None
+
+
+@pytest.mark.parametrize("is_cluster", [False, True], ids=["redis", "cluster"])
+async def test_another_gateway_takes_over_within_seconds_from_one_that_was_killed(
+    tmp_path: Path, *, is_cluster: bool
+) -> None:
+    servers = ClusterServers(tmp_path) if is_cluster else redis_server(tmp_path)
+    with servers as redis, own_log() as origin:
+        async with (
+            receiver(answer={"done": True}) as at,
+            gateway_before(origin.url, redis.url) as first,
+            gateway_before(origin.url, redis.url) as other,
+        ):
+            await subscribe(first, at, pattern="e/*")
+            await write(other, "PUT", "e/a")
+            await at.wake()
+            first.kill()
+            began = time.monotonic()
+            await write(other, "POST", "e/a")
+            await at.wake(2)
+            await write(other, "PUT", "e/b")
+            assert stream_of(await at.wake(3), "e/b")["has_pending"]
+            assert time.monotonic() - began < TAKE_OVER_S
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("is_cluster", [False, True], ids=["redis", "cluster"])
+def test_every_append_is_acknowledged_though_two_gateways_their_origin_and_redis_are_killed(
+    tmp_path: Path, *, is_cluster: bool
+) -> None:
+    place = tmp_path / "redis"
+    stores = (
+        ClusterServers(place, options=DURABLE) if is_cluster else redis_server(place, **DURABLE)
+    )
+    with own_log(f"file:{tmp_path / 'streams'}") as origin, stores as redis:
+
+        async def kill_origin(chance: random.Random) -> None:
+            if chance.random() < 0.5:
+                origin.kill()
+                await asyncio.to_thread(origin.start)
+
+        async def kill_redis(chance: random.Random) -> None:
+            node = chance.choice(redis.nodes) if isinstance(redis, ClusterServers) else redis
+            if chance.random() < 0.5:
+                await asyncio.to_thread(node.restart)
+
+        stored = {"HEADGATE_SUBSCRIPTIONS": redis.url}
+        servers = [Headgate(origin.url, environment=stored) for _ in range(2)]
+        play(Campaign(servers, SEED, [kill_origin, kill_redis]), KILLS)
+        assert json.loads(ask(origin.port, "GET", "/v1/stream/wakes").body)
 
 
 @pytest.mark.timeout(1800)

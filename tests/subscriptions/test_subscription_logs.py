@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from admin.configuration.in_force import configuration
+from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.settings import Settings
 from gateway.settings.cross_checks.dangerous_settings import dangers
 from gateway.settings.loading import SettingsError, load
@@ -33,7 +34,44 @@ def test_the_setting_beside_one_origin_is_that_of_the_only_route() -> None:
 @pytest.mark.parametrize("place", ["http://h", "/var/lib", "file:", "mem:"])
 def test_a_place_that_is_no_log_is_refused(place: str) -> None:
     (problem,) = problems(flags={"origin": "http://h", "subscriptions": place})
-    assert "but must be file:PATH or memory:." in problem
+    assert "but must be one of file:PATH, memory:, redis://HOST[:PORT][/DB] or another " in problem
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+cluster"])
+def test_subscriptions_to_one_origin_may_be_in_a_redis_also_with_several_workers(
+    scheme: str,
+) -> None:
+    place = f"{scheme}://app:s3cret@h:1?prefix=s"
+    flags = {"origin": "http://h", "subscriptions": place, "workers": 2}
+    (route,) = load(None, {}, flags).route_table
+    settings = RedisSettings.of(route.subscription_log)
+    assert (settings.origin.prefix, settings.origin.password) == ("s", "s3cret")
+
+
+def test_settings_of_connections_and_replicas_count_for_the_redis_of_subscriptions() -> None:
+    own = {"prefix": "/a", "origin": "http://h", "subscriptions": "rediss://h"}
+    table = [{**own, "wait_replicas": 1, "tls_verify": "off", "connect_timeout": 2.0}]
+    (route,) = load(None, {}, {"routes": table}).route_table
+    settings = RedisSettings.of(route.subscription_log)
+    assert (settings.wait_replicas, settings.tls_verify, settings.connect_timeout) == (1, False, 2)
+
+
+@pytest.mark.parametrize("place", ["", "memory:"])
+def test_replicas_of_no_redis_are_refused(place: str) -> None:
+    own = {"prefix": "/a", "origin": "http://h", "wait_replicas": 1}
+    (problem,) = problems(
+        flags={"routes": [{**own, **({"subscriptions": place} if place else {})}]}
+    )
+    assert "wait_replicas is 1, but must be left out: neither its origin nor its" in problem
+
+
+def test_a_redis_that_another_route_has_is_refused(tmp_path: Path) -> None:
+    routes = ROUTES.format("http://a", "redis://h", "http://b", "redis://H:6379/0")
+    (problem,) = problems(routes, folder=tmp_path)
+    assert "but must be another place: /a has its own data there" in problem
+    config = tmp_path / "h.toml"
+    config.write_text(routes.replace("/0", "?prefix=b"))
+    assert len(load(config, {}, {}).routes) == 2
 
 
 def test_a_log_of_subscriptions_beside_a_log_of_streams_is_refused(tmp_path: Path) -> None:
@@ -93,9 +131,9 @@ def test_the_console_shows_a_place_with_its_absolute_folder() -> None:
 
 
 def test_the_password_of_a_refused_place_is_not_shown() -> None:
-    place = "redis://app:s3cret@h"
+    place = "redis://app:s3cret@h/x"
     (problem,) = problems(flags={"origin": "http://h", "subscriptions": place})
-    assert problem == ('--subscriptions is "redis://***@h", but must be file:PATH or memory:.')
+    assert problem.startswith('--subscriptions is "redis://***@h/x", but must have the number of')
 
 
 def test_a_folder_that_others_can_look_into_is_told(tmp_path: Path) -> None:

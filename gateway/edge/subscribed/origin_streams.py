@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from math import inf
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
-from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView
+from gateway.edge.subscribed.empty_creations import EmptyCreations
+from gateway.edge.subscribed.origin_view import ID_BITS, OriginChange, OriginEnd, OriginView
 from gateway.edge.subscribed.tail_checks import TailChecks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.subscriptions.streams.contract import StreamSource
@@ -22,15 +24,14 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
+    from gateway.subscriptions.shared.stream_notes import WriteReport
     from gateway.subscriptions.state.subscription import LinkedStream, StreamLink
     from gateway.subscriptions.streams.contract import StreamChange, StreamView
-
-_ID_BITS = 53  # a whole number in any JSON
 
 
 class OriginStreams(StreamSource):
@@ -43,7 +44,9 @@ class OriginStreams(StreamSource):
         self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
         self._on_change: Callable[[StreamChange], None] | None = None
         self.checks = TailChecks(lambda: self.linked, self._check_tail)
-        self._empty: dict[str, bool] = {}  # creations under way of linked streams, by name
+        self.creations = EmptyCreations()  # of linked streams
+        # Returns once all gateways ask again who waits for a stream; None where there is one only.
+        self.notify_others: Callable[[], Awaitable[None]] | None = None
         self._doubts: dict[str, float] = {}  # loop time of the first check that contradicted
         self._answers = 0  # how many checks have had an answer
         self._failures = OutageLine(
@@ -83,35 +86,50 @@ class OriginStreams(StreamSource):
             self._compare(name, known, await self._requests.end_of(name))
 
     @override
+    async def on_new_links(self, names: Iterable[str]) -> None:
+        if self.notify_others is not None:
+            await self.notify_others()
+            for name in names:
+                self.checks.soon(name)  # what others wrote meanwhile was not reported
+
+    @override
     async def append(self, name: str, event: bytes) -> None:
         await self._requests.append(name, event)
 
     # What this gateway sees
 
-    def before_write(self, name: str, *, creates_empty: bool) -> None:
-        """Note whether a write to a linked stream, if it creates that, leaves it empty."""
-        if creates_empty:
-            self._empty.setdefault(name, True)
-        elif name in self._empty:
-            self._empty[name] = False  # nobody can say which of both is answered first
-
     def on_write(self, name: str, write: Write) -> None:
         """Take a write through this gateway to a stream that somebody waits for."""
         known = self._known(name)
-        is_empty = self._empty.pop(name, False)
+        is_empty = self.creations.pop(name)
         if write.deleted:
             self._remove(name, known)
         elif write.tail is None or not write.tail:
             self.checks.soon(name)
         elif write.is_new:
             end = OriginEnd(write.tail, write.closed)
-            self._notify_of(self._new_view(name, end, write.tail if is_empty else ""), None)
+            self._notify_of(_new_view(name, end, write.tail if is_empty else ""), None)
         else:
             end = OriginEnd(write.tail, write.closed or (known is not None and known.closed))
             if known is not None and end.tail < known.tail:
                 self.checks.soon(name)  # answers have overtaken each other, or it is another stream
             else:
                 self._take(name, known, end)
+
+    def on_report(self, name: str, note: WriteReport) -> None:
+        """Take a write through another gateway, perhaps late and behind others."""
+        known = self._known(name)
+        if note.is_deleted:
+            self._doubts[name] = -inf  # it counts as soon as a check shows it, too
+        elif note.created is not None and (known is None or known.stream_id != note.created):
+            end = OriginEnd(note.tail, note.closed)
+            self._notify_of(OriginView(name, note.created, *end, beginning=note.beginning), None)
+        elif note.tail and (known is not None or self._links_of(name)):
+            closed = note.closed or (known is not None and known.closed)
+            self._take(name, known, OriginEnd(note.tail, closed))
+            if known is not None and not note.is_unsure:
+                return
+        self.checks.soon(name)  # others may have written to it meanwhile, and reported it before
 
     def on_tail(self, name: str, tail: TailBound) -> None:
         """Take the end of a stream that a read has shown."""
@@ -160,7 +178,7 @@ class OriginStreams(StreamSource):
         if end is None:
             self._remove(name, known)
         else:
-            self._notify_of(self._new_view(name, end), None)
+            self._notify_of(_new_view(name, end), None)
 
     def _is_expected(self, name: str, known: OriginView | None, end: OriginEnd | None) -> bool:
         """Return whether the end can be of the stream that is known, or of a first one."""
@@ -199,11 +217,7 @@ class OriginStreams(StreamSource):
         beginning = next((it for it in begun if isinstance(it, str) and it <= end.tail), "")
         if stored is not None:
             return OriginView(name, stored, *end, beginning=beginning)
-        return self._new_view(name, end, beginning)
-
-    @staticmethod
-    def _new_view(name: str, end: OriginEnd, beginning: str = "") -> OriginView:
-        return OriginView(name, secrets.randbits(_ID_BITS), *end, beginning=beginning)
+        return _new_view(name, end, beginning)
 
     def _take(self, name: str, known: OriginView | None, end: OriginEnd) -> None:
         """Notify of a stream's end, if that is further than it was known to be."""
@@ -213,7 +227,7 @@ class OriginStreams(StreamSource):
 
     def _remove(self, name: str, known: OriginView | None) -> None:
         self._doubts.pop(name, None)
-        view = known or self._new_view(name, OriginEnd("", closed=False))
+        view = known or _new_view(name, OriginEnd("", closed=False))
         if self._on_change is not None:
             self._on_change(OriginChange(view, view.version, removes=True))
 
@@ -226,6 +240,10 @@ class OriginStreams(StreamSource):
         """End all checks."""
         await self.checks.close()
         self._failures.close()
+
+
+def _new_view(name: str, end: OriginEnd, beginning: str = "") -> OriginView:
+    return OriginView(name, secrets.randbits(ID_BITS), *end, beginning=beginning)
 
 
 def _is_same(known: OriginView | None, present: OriginView | None) -> bool:

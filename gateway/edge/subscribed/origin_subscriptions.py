@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.access.contract import Guard
-    from gateway.backends.contract import Log
+    from gateway.backends.contract import Documents, Log
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
@@ -45,27 +45,15 @@ class OriginSubscriptions(RouteSubscriptions):
         self,
         prefix: str,
         requests: StreamRequests,
-        log: Log,
+        documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
         guard: Callable[[], Guard | None],
     ) -> None:
-        """`log` is only used for its documents."""
-        assert log.documents is not None, "the setting names no other kind of log"
         self.origin_streams = OriginStreams(requests)
-        super().__init__(prefix, self.origin_streams, log.documents, rules, clock, guard)
+        super().__init__(prefix, self.origin_streams, documents, rules, clock, guard)
         self.origin_streams.linked = self.membership.streams
-        self._log = log
         self._beginning = f"{prefix}/"
-
-    @override
-    async def open(self) -> None:
-        await self._log.open()
-        try:
-            await super().open()
-        except BaseException:
-            await self.close()
-            raise
 
     @override
     async def find_changes(self) -> None:
@@ -98,12 +86,28 @@ class OriginSubscriptions(RouteSubscriptions):
         It is linked at its present tail, so that what follows wakes. Raises LogUnavailable.
         """
         name = self._name(path)
-        if self.membership.find_unlinked(name):
-            await self._link(name)
+        if not self.has_links(name):
+            await self.link_unlinked(name)
         if name in self.membership.streams:
-            self.origin_streams.before_write(name, creates_empty=creates_empty)
+            self.origin_streams.creations.note(name, creates_empty=creates_empty)
 
-    async def _link(self, name: str) -> None:
+    def has_links(self, name: str) -> bool:
+        """Return whether no link to a stream has to be stored yet."""
+        return not self.membership.find_unlinked(name)
+
+    def is_awaited(self, name: str) -> bool:
+        """Return whether a stream is linked, or is a wake stream."""
+        return name in self.membership.streams or name in self.wake_streams
+
+    def may_be_awaited(self, name: str) -> bool:
+        """Return whether a stream is awaited, or would be linked.
+
+        A link may have been dropped while the write that creates its stream was on its way.
+        """
+        return self.is_awaited(name) or not self.has_links(name)
+
+    async def link_unlinked(self, name: str) -> None:
+        """Store the links to a stream that there are not yet. Raises LogUnavailable."""
         await in_task()
         try:
             state = await self.origin_streams.state(name)
@@ -121,9 +125,7 @@ class OriginSubscriptions(RouteSubscriptions):
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway; called before its client gets the answer."""
         name = self._name(write.path)
-        # A link may have been dropped while the write that creates its stream was on its way.
-        is_awaited = name in self.membership.streams or name in self.wake_streams
-        if is_awaited or self.membership.find_unlinked(name):
+        if self.may_be_awaited(name):
             with _logged(name):
                 self.origin_streams.on_write(name, write)
 
@@ -158,6 +160,37 @@ class OriginSubscriptions(RouteSubscriptions):
     @override
     async def close(self) -> None:
         await self.origin_streams.close()
+        await super().close()
+
+
+class OnlyGatewaySubscriptions(OriginSubscriptions):
+    """The subscriptions of one route to an origin, in a log that this process alone has open."""
+
+    def __init__(
+        self,
+        prefix: str,
+        requests: StreamRequests,
+        log: Log,
+        rules: SubscriptionRules,
+        clock: Callable[[], float],
+        guard: Callable[[], Guard | None],
+    ) -> None:
+        """`log` is only used for its documents."""
+        assert log.documents is not None, "the setting names no other kind of log"
+        super().__init__(prefix, requests, log.documents, rules, clock, guard)
+        self._log = log
+
+    @override
+    async def open(self) -> None:
+        await self._log.open()
+        try:
+            await super().open()
+        except BaseException:
+            await self.close()
+            raise
+
+    @override
+    async def close(self) -> None:
         await super().close()
         await self._log.close()
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import RecordView
 
 
+ID_BITS = 53  # of the number of a stream: a whole number in any JSON
+
+
 class OriginEnd(NamedTuple):
     """The end of a stream as its origin tells it."""
 

@@ -50,8 +50,12 @@ class TailChecks:
             self._loop = asyncio.ensure_future(self._run())
 
     def compare_all(self, names: Iterable[str]) -> asyncio.Future[None]:
-        """Check all these streams now; return the future of when each has been checked."""
-        self._compared = asyncio.get_running_loop().create_future()
+        """Check all these streams now; return the future of when each has been checked.
+
+        If some are being compared already, it is that of all of them.
+        """
+        if self._compared is None or self._compared.done():
+            self._compared = asyncio.get_running_loop().create_future()
         self._unseen.update(names)
         self._soon.update(dict.fromkeys(self._unseen))
         self._news.set()

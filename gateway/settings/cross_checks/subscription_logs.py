@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
-from gateway.settings.log_kinds import kind_of
+from gateway.settings.log_kinds import kind_of, kinds_with
 from gateway.settings.reading.kinds import redacted_origin
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def mistaken_logs(settings: Settings) -> Iterator[IneffectiveSetting]:
     if settings.subscriptions and not settings.route_table[0].is_http:
         yield IneffectiveSetting(("subscriptions",), shown, NO_HTTP)
         return
+    yield from _replicas_of_nothing(settings)
     used = {it: route.prefix for route in settings.route_table for it in _places(route.origin)}
     for path, route in routes_with_logs(settings):
         for must in _mistakes(settings, route, used):
@@ -54,6 +55,17 @@ def _mistakes(settings: Settings, route: Route, used: dict[object, str]) -> Iter
     other = next((used[it] for it in _places(route.subscriptions) if it in used), None)
     if other is not None:
         yield f"must be another place: {other} has its own data there"
+
+
+def _replicas_of_nothing(settings: Settings) -> Iterator[IneffectiveSetting]:
+    """Yield each number of replicas that no log of a route to an http(s) origin has."""
+    for index, route in enumerate(settings.routes):
+        kind, key = kind_of(route.subscriptions), "wait_replicas"
+        is_for_log = kind is not None and key in kind.settings
+        if route.is_http and key in route.explicit_keys and not is_for_log:
+            titles = " or ".join(it.title for it in kinds_with(key))
+            must = f"must be left out: neither its origin nor its subscriptions are in {titles}"
+            yield IneffectiveSetting(("routes", index, key), route.wait_replicas, must)
 
 
 def _places(origin: str) -> list[object]:

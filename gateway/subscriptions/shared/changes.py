@@ -1,9 +1,9 @@
-"""The streams that the gateways of a log change: each reports its own, and the owner reads them.
+"""The streams that the gateways of a log change: each reports its own, and the owner takes them.
 
-The owner reads the present state of a reported stream in the log, so reports may come in any order
-and more than once. A killed gateway may have reported less than it has changed, and messages may be
-lost with a connection: so all streams are compared in the background, at once when either is
-noticed.
+Of a log of our own the owner reads the present state of a reported stream, so reports may come in
+any order and more than once. A killed gateway may have reported less than it has changed, and
+messages may be lost with a connection: so all streams are compared in the background, at once when
+either is noticed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.stream_notes import merged
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gateway.backends.contract import Sharing
     from gateway.protocol.streams.state import Change
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.subscriptions.shared.stream_notes import StreamNote
 
 AT_ONCE = 500  # streams that are reported in one message, or read together
 MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are compared
@@ -41,6 +43,16 @@ class OwnerView(Protocol):
     @property
     def other_owner(self) -> str:
         """The name of another gateway that is the owner, or ""."""
+
+
+class ChangeSource(Protocol):
+    """The changes of a shared log that a gateway notices by itself."""
+
+    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+        """Report committed changes, and call `on_history_change` where the log may lack some."""
+
+    def unwatch(self) -> None:
+        """Stop that."""
 
 
 class ReportedChanges(Background):
@@ -63,7 +75,7 @@ class ReportedChanges(Background):
         self._schedule_comparison = schedule_comparison
         self._sharing = sharing
         self._view = view
-        self._paths: dict[str, bool] = {}  # True for a stream that was created
+        self._paths: dict[str, StreamNote] = {}
         self._compare = False
         self._wakened = asyncio.Event()
 
@@ -77,19 +89,19 @@ class ReportedChanges(Background):
         if self.is_active:
             self.note(change.state.path, change.expected is None)
 
-    def note(self, path: str, is_new: bool) -> None:
+    def note(self, path: str, note: StreamNote) -> None:
         """Take a stream that has changed."""
         if len(self._paths) >= self._most:
             self.overflows += 1
             self._paths.clear()
             self._compare = True
-        self._paths[path] = is_new or self._paths.get(path, False)
+        self._paths[path] = merged(self._paths.get(path), note)
         self._wakened.set()
 
     def add(self, changed: mail.ChangeReport) -> None:
         """Take the streams that another gateway has reported."""
-        for path, is_new in changed.paths.items():
-            self.note(path, is_new)
+        for path, note in changed.paths.items():
+            self.note(path, note)
 
     @override
     async def _run(self) -> None:
@@ -123,28 +135,23 @@ class ReportedChanges(Background):
             self._wakened.clear()
             return True
         batch = {name: self._paths.pop(name) for name in names}
-        done: set[str] = set()
+        done: Collection[str] = ()
         try:
             done = await self._pass_on(batch)
         finally:
-            for path, is_new in batch.items():
+            for path, note in batch.items():
                 if path not in done:
-                    self._paths[path] = is_new or self._paths.get(path, False)
+                    later = self._paths.get(path)
+                    self._paths[path] = note if later is None else merged(note, later)
         return len(done) == len(batch)
 
-    async def _pass_on(self, batch: dict[str, bool]) -> set[str]:
-        """Return the paths that were read here, or reported to the owner."""
+    async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:
+        """Return the paths that were taken here, or reported to the owner."""
         engine = self._view.engine
         if engine is None:
-            message = mail.ChangeReport(batch)
-            return set(batch) if await self._send(message) else set()
-        chosen = [path for path in batch if engine.concerns(path)]
-        states = await self._sharing.states(chosen) if chosen else {}
-        if self._view.engine is not engine:
-            return set()
-        for path, state in states.items():
-            engine.apply(path, state, is_new=batch[path])
-        return (batch.keys() - set(chosen)) | states.keys()
+            return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
+        taken = await engine.apply_notes(batch)
+        return taken if self._view.engine is engine else ()
 
     async def _ask_to_compare(self) -> bool:
         if self._view.engine is not None:
@@ -162,8 +169,7 @@ class ReportedChanges(Background):
 class TailComparisons(Background):
     """Comparisons of all streams with what the owner knows of them."""
 
-    def __init__(self, sharing: Sharing, view: OwnerView, changed: ReportedChanges) -> None:
-        self._sharing = sharing
+    def __init__(self, view: OwnerView, changed: ReportedChanges) -> None:
         self._view = view
         self._changed = changed
         self.made = 0  # comparisons, from the beginning to the end
@@ -195,25 +201,24 @@ class TailComparisons(Background):
                     await self._reason.wait()
             except TimeoutError:
                 pass
+            has_reason = self._reason.is_set()
             self._reason.clear()
             try:
-                await self._compare()
+                await self._compare(has_reason=has_reason)
             except LogUnavailable:
                 self._reason.set()
                 await asyncio.sleep(RETRY_S)
             except Exception:  # noqa: BLE001 - the task must outlive any error
                 log.exception("subscription.streams_not_compared")
 
-    async def _compare(self) -> None:
+    async def _compare(self, *, has_reason: bool) -> None:
         engine = self._view.engine
-        if engine is None or not engine.by_id:
+        if engine is None or not engine.by_id or not (has_reason or engine.compares_regularly):
             return
-        if self._searches:
-            self._searches = False
-            try:
-                await self._sharing.list_left_out()
-            except BaseException:
-                self._searches = True
-                raise
-        await engine.compare(self._changed.note)
+        searches, self._searches = self._searches, False
+        try:
+            await engine.compare(self._changed.note, searches=searches)
+        except BaseException:
+            self._searches = self._searches or searches
+            raise
         self.made += 1

@@ -6,11 +6,16 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.subscriptions.shared.stream_notes import StreamNote
+
+FIRST_WRITES = "first-writes"  # the method of a question of a gateway; no client has it
+CARRIED_OUT = 200
+
 
 class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
-    """Streams that the sender has changed, by path: True for one that it has created."""
+    """Streams that the sender has changed, by path."""
 
-    paths: dict[str, bool]
+    paths: dict[str, StreamNote]
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, tag="compare"):
@@ -23,6 +28,20 @@ class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
 
 class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
     """The owner has resigned."""
+
+
+class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
+    """The request to ask the sender again for each name of a stream."""
+
+    number: int
+    sender: str
+
+
+class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
+    """The response to such a request: the sender will ask again."""
+
+    number: int
+    sender: str
 
 
 class RelayRequest(msgspec.Struct, frozen=True, tag="request"):
@@ -62,6 +81,8 @@ Mail: TypeAlias = (
     | ComparisonRequest
     | ReportRequest
     | ResignationMessage
+    | ForgetRequest
+    | ForgetResponse
     | RelayRequest
     | RelayResponse
 )

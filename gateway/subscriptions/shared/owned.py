@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.shared import mail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.shared.stream_notes import StreamNote
     from gateway.subscriptions.shared.streams import SharedStreams
     from gateway.subscriptions.streams.contract import StreamView
 
@@ -25,6 +28,37 @@ ON_THE_WAY_S = 0.05
 
 class OwnedSubscriptions(RouteSubscriptions):
     """The subscriptions of one route, to which all gateways report the streams that they change."""
+
+    compares_regularly = True  # also without a reason
+
+    @abstractmethod
+    async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
+        """Take the streams that gateways have changed; return those that need not come again.
+
+        Raises LogUnavailable.
+        """
+
+    @abstractmethod
+    async def compare(self, note: Callable[[str, StreamNote], None], *, searches: bool) -> None:
+        """Compare all streams with what is known here, and call `note` with each that differs.
+
+        With `searches`, streams are found first that no list has. Raises LogUnavailable.
+        """
+
+    async def carry_out_first_writes(
+        self,
+        names: bytes,  # noqa: ARG002 - for origins that others write to
+    ) -> mail.HandedOnResponse:
+        """Store the links to streams that another gateway is about to write to."""
+        return mail.NOT_CARRIED_OUT
+
+    @override
+    async def settle(self) -> None:
+        await asyncio.sleep(ON_THE_WAY_S)
+
+
+class OwnedLogSubscriptions(OwnedSubscriptions):
+    """The subscriptions of one route to a log of our own, whose streams are read there."""
 
     streams: SharedStreams
 
@@ -67,14 +101,17 @@ class OwnedSubscriptions(RouteSubscriptions):
                 self.apply(path, state, is_new=False)
 
     @override
-    async def settle(self) -> None:
-        await asyncio.sleep(ON_THE_WAY_S)
+    async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
+        chosen = [path for path in notes if self.concerns(path)]
+        states = await self.streams.sharing.states(chosen) if chosen else {}
+        for path, state in states.items():
+            self.apply(path, state, is_new=bool(notes[path]))
+        return (notes.keys() - set(chosen)) | states.keys()
 
-    async def compare(self, note: Callable[[str, bool], None]) -> None:
-        """Call `note` with each stream that differs from what is known here, and whether it is new.
-
-        Raises LogUnavailable.
-        """
+    @override
+    async def compare(self, note: Callable[[str, StreamNote], None], *, searches: bool) -> None:
+        if searches:
+            await self.streams.sharing.list_left_out()
         seen: set[str] = set()
         async for state in self.streams.states_slowly():
             known = self.membership.state_of(state.path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import listing_of
+from gateway.subscriptions.shared.changes import ChangeSource
 from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE, HostedStreams
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
+    from gateway.subscriptions.shared.changes import ReportedChanges
 
 # A slow list pauses for this many times the duration of each page, so that it takes a tenth of the
 # time from others.
@@ -24,7 +26,7 @@ PAUSE = 9.0
 LEAST_PAUSE_S = 0.002
 
 
-class SharedStreams(HostedStreams):
+class SharedStreams(HostedStreams, ChangeSource):
     """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
 
     def __init__(self, table: StreamTable, appender: Appender, sharing: Sharing) -> None:
@@ -32,6 +34,19 @@ class SharedStreams(HostedStreams):
         self.table = table
         self.sharing = sharing
         self.on_observe: Callable[[], None] | None = None
+        self._on_history_change: Callable[[], None] | None = None
+
+    @override
+    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+        self._on_history_change = on_history_change
+        self.table.commits.observer = changed.on_commit
+        self.table.elsewhere.history_observers.append(on_history_change)
+
+    @override
+    def unwatch(self) -> None:
+        assert self._on_history_change is not None, "it was watched"
+        self.table.commits.observer = None
+        self.table.elsewhere.history_observers.remove(self._on_history_change)
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:

@@ -1,4 +1,4 @@
-"""The subscriptions of a route to a shared log: one gateway at a time has them, by a lease.
+"""The subscriptions of a route in a shared log: one gateway at a time has them, by a lease.
 
 Each gateway reports the streams that it changes, and hands requests on to the owner. A take-over is
 a start: the new owner loads the documents, and compares all tails with all cursors.
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Documents, Sharing
     from gateway.subscriptions.engine import SubscriptionRules
+    from gateway.subscriptions.shared.changes import ChangeSource
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
-    from gateway.subscriptions.shared.streams import SharedStreams
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
@@ -46,7 +46,7 @@ class SharedSubscriptions(Background):
     def __init__(
         self,
         prefix: str,
-        streams: SharedStreams,
+        changes: ChangeSource,
         documents: Documents,
         sharing: Sharing,
         make: Callable[[Documents], OwnedSubscriptions],
@@ -58,16 +58,15 @@ class SharedSubscriptions(Background):
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease)
         self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
-        self.comparisons = TailComparisons(sharing, self, self.changed)
+        self.comparisons = TailComparisons(self, self.changed)
         self._loader = OwnedLoader(sharing, self.lease, make, self._on_opened)
         self.keys = KeyRing(DocumentKeys(documents))
-        self._table = streams.table
+        self._changes = changes
         self._mailboxes = sharing.mailboxes
         self._next_beat = asyncio.Event()  # replaced by each beat
         self._hurry = asyncio.Event()
         self._reports_until = 0.0  # loop time: changes are reported although there are no documents
         self._sending: asyncio.Task[None] | None = None
-        streams.on_observe = self._on_first_subscription
 
     @property
     def engine(self) -> OwnedSubscriptions | None:
@@ -88,8 +87,7 @@ class SharedSubscriptions(Background):
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
         self._mailboxes.open(self.lease.name, self._on_mail)
-        self._table.commits.observer = self.changed.on_commit
-        self._table.elsewhere.history_observers.append(self._on_history_change)
+        self._changes.watch(self.changed, self._on_history_change)
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
@@ -99,8 +97,7 @@ class SharedSubscriptions(Background):
 
     async def close(self) -> None:
         """End deliveries, and let another gateway take over at once."""
-        self._table.commits.observer = None
-        self._table.elsewhere.history_observers.remove(self._on_history_change)
+        self._changes.unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
         await self.relay.close()
@@ -201,7 +198,7 @@ class SharedSubscriptions(Background):
 
     # Reports of changes
 
-    def _on_first_subscription(self) -> None:
+    def on_first_subscription(self) -> None:
         """Have all gateways report what they change from now on."""
         if not self.changed.is_active:
             self._report_changes()

@@ -122,5 +122,11 @@ class StreamSource(Protocol):
         Sources that are notified of each change have nothing to check.
         """
 
+    async def on_new_links(self, names: Iterable[str]) -> None:
+        """Have all gateways take care of streams that are linked now, among them those by name.
+
+        Sources that are notified of each change have nothing to do.
+        """
+
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream."""

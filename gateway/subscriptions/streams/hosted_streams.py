@@ -60,6 +60,10 @@ class HostedStreams(StreamSource):
         """Do nothing: each change is taken as it is committed."""
 
     @override
+    async def on_new_links(self, names: Iterable[str]) -> None:
+        """Do nothing: what concerns nobody is left out only here."""
+
+    @override
     async def append(self, name: str, event: bytes) -> None:
         append = Append(event, "application/json", None, None, False)
         outcome: Later[AppendOutcome | HeadgateError] = Later()

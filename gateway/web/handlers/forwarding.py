@@ -121,6 +121,8 @@ class ForwardingEffects:
     def announce_write(self, route: EdgeRoute, write: Write) -> None:
         """Invalidate the copies that a write has outdated, here and in other workers."""
         route.invalidate(write)
+        if route.subscriptions is not None:
+            route.subscriptions.on_write(write)
         self._shared.announce(write)
 
     def _compare(

@@ -1,0 +1,133 @@
+"""The names of streams of which the gateway that delivers has said whether anybody waits for them.
+
+It stores the links to a stream before the first write to that is passed on, whichever gateway gets
+the write. So a gateway asks it once for each name, and again when subscriptions have changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+MOST_NAMES = 100_000  # about 150 bytes each
+AT_ONCE = 100  # names in one question
+MOST_QUESTIONS = 8  # under way; other names wait, and are asked for together
+
+
+class AwaitedNames(msgspec.Struct, frozen=True):
+    """The answer to a question: those of the names that somebody waits for.
+
+    Without any subscription, `is_nobody_there`: no other name has to be asked for either.
+    """
+
+    awaited: frozenset[str] = frozenset()
+    is_nobody_there: bool = False
+
+
+encode_names = encode_answer = msgspec.json.Encoder().encode
+decode_names = msgspec.json.Decoder(list[str]).decode
+decode_answer = msgspec.json.Decoder(AwaitedNames).decode
+
+
+class SettledNames:
+    """The names that one gateway has asked for. `ask` may raise HeadgateError."""
+
+    def __init__(self, ask: Callable[[Sequence[str]], Awaitable[AwaitedNames]]) -> None:
+        self._ask = ask
+        self._awaited: dict[str, bool] = {}
+        self._is_nobody_there = False
+        self._age = 0  # grows with each change of subscriptions
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._questions: set[asyncio.Task[None]] = set()
+
+    def may_be_awaited(self, name: str) -> bool:
+        """Return whether somebody waits for a stream, or may: its name was not asked for."""
+        return self._awaited.get(name, not self._is_nobody_there)
+
+    def is_settled(self, name: str) -> bool:
+        """Return whether a name was asked for, or needs not be."""
+        return self._is_nobody_there or name in self._awaited
+
+    def forget(self, name: str) -> None:
+        """Ask for a name again: its stream was removed, and its links may be."""
+        self._awaited.pop(name, None)
+
+    def forget_all(self) -> None:
+        """Ask for all names again, also for those that are being asked for."""
+        self._age += 1
+        self._awaited.clear()
+        self._is_nobody_there = False
+
+    async def settle(self, name: str) -> None:
+        """Have the links to a stream stored, if somebody waits for it. Raises LogUnavailable."""
+        if self.is_settled(name):
+            return
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+            self._ask_more()
+        await asyncio.shield(waiting)
+
+    def _ask_more(self) -> None:
+        if self._waiting and len(self._questions) < MOST_QUESTIONS:
+            names = list(self._waiting)[:AT_ONCE]
+            batch = {name: self._waiting.pop(name) for name in names}
+            task = asyncio.get_running_loop().create_task(self._ask_for(batch))
+            self._questions.add(task)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._questions.discard(task)
+        self._ask_more()
+
+    async def _ask_for(self, batch: dict[str, asyncio.Future[None]]) -> None:
+        age = self._age
+        failure: LogUnavailable | None = LogUnavailable("the gateway is stopping")
+        try:
+            answer = await self._ask(list(batch))
+            if age == self._age:
+                self._take(batch, answer)
+            failure = None
+        except HeadgateError as error:
+            failure = LogUnavailable(error.detail)
+        except Exception:  # noqa: BLE001 - whoever waits must hear of it
+            log.exception("subscription.not_stored")
+            failure = LogUnavailable("it could not be asked who waits for the stream")
+        finally:
+            for waiting in batch.values():
+                _settle(waiting, failure)
+
+    def _take(self, names: dict[str, asyncio.Future[None]], answer: AwaitedNames) -> None:
+        if len(self._awaited) >= MOST_NAMES:
+            self._awaited.clear()
+        self._is_nobody_there = answer.is_nobody_there
+        if not answer.is_nobody_there:
+            self._awaited |= {name: name in answer.awaited for name in names}
+
+    async def close(self) -> None:
+        """Give up what is being asked for."""
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        for one in waiting:
+            _settle(one, LogUnavailable("the gateway is stopping"))
+        for task in self._questions:
+            task.cancel()
+        await asyncio.gather(*self._questions, return_exceptions=True)
+
+
+def _settle(waiting: asyncio.Future[None], failure: LogUnavailable | None) -> None:
+    if waiting.done():
+        return
+    if failure is None:
+        waiting.set_result(None)
+        return
+    waiting.set_exception(failure)
+    waiting.exception()  # whoever waited may be gone

@@ -1,0 +1,244 @@
+"""The subscriptions of a route to an origin before which several gateways stand.
+
+One of them delivers, as with a log that they share. The others ask it to store the links to a
+stream before they pass on the first write to that, and report what the origin has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.contract import LogListener
+from gateway.edge.subscribed import settled_names
+from gateway.edge.subscribed.empty_creations import EmptyCreations
+from gateway.edge.subscribed.origin_view import ID_BITS
+from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
+from gateway.edge.subscribed.settled_names import SettledNames
+from gateway.errors import LogUnavailable
+from gateway.stepped import in_task
+from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.changes import ChangeSource
+from gateway.subscriptions.shared.stream_notes import WriteReport
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.contract import Documents, Log
+    from gateway.edge.subscribed.settled_names import AwaitedNames
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.state import Change
+    from gateway.runtime.writes import Write
+    from gateway.subscriptions.shared.changes import ReportedChanges
+
+# A new subscription waits so long for the other gateways: longer only for one that stands still.
+OUTDATED_S = 1.0
+
+
+class SharedOriginSubscriptions(SharedSubscriptions):
+    """The subscriptions of one route to an origin, as one of its gateways has them."""
+
+    def __init__(
+        self, prefix: str, log: Log, make: Callable[[Documents], OwnedOriginSubscriptions]
+    ) -> None:
+        """`log` has the documents, and nothing else; `make` is as that of the base class."""
+        assert log.documents is not None, "every log that is shared has them"
+        assert log.sharing is not None, "one gateway alone has other subscriptions"
+
+        def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
+            engine = make(documents)
+            engine.origin_streams.notify_others = self._outdate_names
+            engine.on_dropped_link = self._outdate_soon
+            return engine
+
+        super().__init__(prefix, HistorySource(log), log.documents, log.sharing, make_owned)
+        self._log = log
+        self._beginning = f"{prefix}/"
+        self.names = SettledNames(self._ask)
+        self._creations = EmptyCreations()
+        self._outdated = 0  # times that other gateways had to ask again
+        self._unanswered: set[str] = set()  # gateways that have not said yet that they will
+        self._answered = asyncio.Event()
+        self._outdates = False
+        self._outdating: asyncio.Task[None] | None = None
+
+    @override
+    async def open(self) -> None:
+        await self._log.open()
+        await super().open()
+
+    @override
+    async def close(self) -> None:
+        await self.names.close()
+        await super().close()
+        await self._log.close()
+
+    @override
+    def stuck(self) -> str | None:
+        """Return what is wrong with the log, or how many subscriptions have failed for a day."""
+        return self._log.why_unhealthy() or super().stuck()
+
+    @property
+    def _owned(self) -> OwnedOriginSubscriptions | None:
+        """The subscriptions, if this gateway is the owner and has opened them."""
+        engine = self.engine
+        assert engine is None or isinstance(engine, OwnedOriginSubscriptions), "it made them"
+        return engine
+
+    # What passes through this gateway
+
+    async def before_write(self, path: str, *, creates_empty: bool) -> None:
+        """Have the links to a stream stored, if it is written to for the first time.
+
+        Raises LogUnavailable.
+        """
+        name = self._name(path)
+        engine = self._owned
+        if engine is not None and (self.lease.is_certain or engine.has_links(name)):
+            await engine.before_write(path, creates_empty=creates_empty)
+            return
+        if not self.names.is_settled(name):
+            await in_task()
+            await self.names.settle(name)
+        if self.names.may_be_awaited(name):
+            self._creations.note(name, creates_empty=creates_empty)
+
+    def on_write(self, write: Write) -> None:
+        """Take a write through this gateway, or report it to the one that delivers."""
+        if (engine := self._owned) is not None:
+            engine.on_write(write)
+            return
+        name = self._name(write.path)
+        is_empty = self._creations.pop(name)
+        if self.names.may_be_awaited(name):
+            self.changed.note(name, _note_of(write, is_empty=is_empty))
+        if write.deleted:
+            self.names.forget(name)
+
+    def on_tail(self, path: str, tail: TailBound) -> None:
+        """Take the end of a stream that a read through this gateway has shown, or report it."""
+        name = self._name(path)
+        if (engine := self._owned) is not None:
+            engine.on_tail(path, tail)
+        elif self.changed.is_active and self.names.may_be_awaited(name):
+            self.changed.note(name, WriteReport(tail.tail, tail.closed))
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._beginning)
+
+    # First writes
+
+    async def _ask(self, names: Sequence[str]) -> AwaitedNames:
+        """Return who is awaited, once the gateway that delivers has stored it."""
+        content = settled_names.encode_names(names)
+        back = await self.hand_on(mail.HandedOnRequest(mail.FIRST_WRITES, "", "", [], content))
+        if not isinstance(back, mail.HandedOnResponse):
+            assert isinstance(back, OwnedOriginSubscriptions), "it made them"
+            return await back.link_first(names)
+        if back.status != mail.CARRIED_OUT:
+            raise LogUnavailable("the gateway that delivers could not store who waits")
+        return settled_names.decode_answer(back.body)
+
+    async def _outdate_names(self) -> None:
+        """Have the other gateways ask again for each name, and wait until they will."""
+        self.names.forget_all()
+        with contextlib.suppress(LogUnavailable, TimeoutError):
+            await self._beat()  # it shows each gateway that may have asked
+            self._outdated += 1
+            self._unanswered = set(self.lease.others)
+            message = mail.encode(mail.ForgetRequest(self._outdated, self.lease.name))
+            for other in self.lease.others:
+                if not await self._mailboxes.send(other, message):
+                    self._unanswered.discard(other)  # it asks again once it listens
+            async with asyncio.timeout(OUTDATED_S):
+                while self._unanswered:
+                    self._answered.clear()
+                    await self._answered.wait()
+
+    def _outdate_soon(self) -> None:
+        """Have all gateways ask again: links to a removed stream were dropped."""
+        self.names.forget_all()
+        self._outdates = True
+        if self._outdating is None or self._outdating.done():
+            self._outdating = asyncio.get_running_loop().create_task(self._send_outdated())
+
+    async def _send_outdated(self) -> None:
+        while self._outdates:
+            self._outdates = False
+            await self._send_all(mail.ForgetRequest(0, self.lease.name))
+
+    @override
+    def _on_mail(self, message: bytes | None) -> None:
+        found = None if message is None else mail.decode(message)
+        if message is None or isinstance(found, mail.ForgetRequest):
+            self.names.forget_all()
+        match found:
+            case mail.ForgetRequest():
+                reply = mail.encode(mail.ForgetResponse(found.number, self.lease.name))
+                self.relay.send_soon(found.sender, reply)
+            case mail.ForgetResponse():
+                if found.number == self._outdated:
+                    self._unanswered.discard(found.sender)
+                    self._answered.set()
+            case _:
+                super()._on_mail(message)
+
+    @override
+    def _on_history_change(self) -> None:
+        self.names.forget_all()
+        super()._on_history_change()
+
+
+class HistorySource(LogListener, ChangeSource):
+    """A log that has documents and no streams: its only change is that it loses some."""
+
+    def __init__(self, log: Log) -> None:
+        assert log.sharing is not None, "others are not shared"
+        self._on_history_change: Callable[[], None] | None = None
+        log.sharing.listen(self)
+
+    @override
+    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+        self._on_history_change = on_history_change
+
+    @override
+    def unwatch(self) -> None:
+        self._on_history_change = None
+
+    @override
+    def on_history_change(self) -> None:
+        if self._on_history_change is not None:
+            self._on_history_change()
+
+    @override
+    def on_change(self, change: Change) -> None:
+        """Do nothing: there are no streams."""
+
+    @override
+    def on_missed_changes(self, path: str) -> None:
+        """Do nothing."""
+
+    @override
+    def on_removal(self, path: str, stream_id: int) -> None:
+        """Do nothing."""
+
+    @override
+    def on_missed_removals(self) -> None:
+        """Do nothing."""
+
+
+def _note_of(write: Write, *, is_empty: bool) -> WriteReport:
+    """Return what the gateway that delivers has to know of a write."""
+    if write.deleted:
+        return WriteReport(is_deleted=True)
+    if not write.tail:
+        return WriteReport(is_unsure=True)
+    if not write.is_new:
+        return WriteReport(write.tail, write.closed)
+    beginning = write.tail if is_empty else ""
+    return WriteReport(write.tail, write.closed, secrets.randbits(ID_BITS), beginning)

@@ -1,0 +1,194 @@
+"""Several gateways before one origin: any of them is written through, and one delivers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.subscriptions.origins import before, two_before
+from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
+from tests.support.waiting import until
+from tests.web.serving import request, serving
+
+DONE = {"done": True}
+
+
+async def test_what_is_written_through_either_gateway_wakes_by_the_one_that_delivers(
+    redis_url: str,
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await other.webhook("s", at, pattern="e/**")
+        for number, gateway in enumerate((owner, other) * 2, 1):
+            tail = (await gateway.create(f"e/{number}", body=b'{"n":1}')).get("Stream-Next-Offset")
+            assert stream_of(await at.wake(number), f"e/{number}")["tail_offset"] == tail
+            await owner.quiet()
+        for number, gateway in enumerate((owner, other), 5):
+            tail = (await gateway.append("e/1")).get("Stream-Next-Offset")
+            assert stream_of(await at.wake(number), "e/1")["tail_offset"] == tail
+            await owner.quiet()
+        await other.create("elsewhere", body=b'{"n":1}')
+        assert "elsewhere" not in owner.engine.membership.streams
+        assert await other.cursors("s") == await owner.cursors("s")
+
+
+@pytest.mark.parametrize("body", [b"", b"[ ]"])
+async def test_an_empty_creation_through_another_gateway_wakes_nobody_and_an_append_does(
+    body: bytes, redis_url: str
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await owner.webhook("s", at, pattern="e/*")
+        await other.create("e/a", body=body)
+        assert await owner.cursors("s") == {"e/a": "-1"}
+        assert not owner.engine.by_id["s"].pending
+        tail = (await other.append("e/a")).get("Stream-Next-Offset")
+        assert ends_of(await at.wake()) == [("e/a", tail)]
+        await owner.quiet()
+        assert len(at.wakes) == 1
+
+
+async def test_a_stream_of_before_is_linked_at_its_tail_by_a_write_through_another_gateway(
+    redis_url: str,
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        old = (await owner.around("PUT", "e/a", b'{"old":1}')).get("Stream-Next-Offset")
+        await owner.webhook("s", at, pattern="e/*")
+        await other.append("e/a")
+        assert stream_of(await at.wake(), "e/a")["acked_offset"] == old
+
+
+async def test_a_name_is_asked_for_once_and_again_when_there_is_another_subscription(
+    redis_url: str,
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        counts = shared(other).relay.counts
+        await other.create("e/a", body=b'{"n":1}')
+        await other.create("e/b", body=b'{"n":1}')
+        assert counts["sent"] == 1  # nobody waits for anything
+        await owner.webhook("s", at, pattern="e/*")
+        old = (await other.append("e/a")).get("Stream-Next-Offset")
+        assert stream_of(await at.wake(), "e/a")["tail_offset"] == old
+        await other.append("e/a")
+        await other.append("f")
+        await other.append("f")
+        assert counts["sent"] == 3
+        await owner.webhook("t", at, streams=["f"])
+        await other.create("f", body=b'{"n":1}')
+        await until(lambda: any(it["subscription_id"] == "t" for it in at.wakes))
+        assert counts["sent"] == 4
+
+
+@pytest.mark.parametrize("is_owner", [True, False], ids=["owner", "other"])
+async def test_a_stream_that_is_created_again_through_another_gateway_begins_a_new_cursor(
+    redis_url: str, *, is_owner: bool
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await owner.webhook("s", at, pattern="e/*")
+        await other.create("e/a", body=b'{"n":1}')
+        await at.wake()
+        await owner.quiet()
+        await (owner if is_owner else other).delete("e/a")
+        await until(lambda: not owner.engine.by_id["s"].links)
+        tail = (await other.create("e/a", body=b'{"n":2}')).get("Stream-Next-Offset")
+        again = stream_of(await at.wake(2), "e/a")
+        assert (again["recreated"], again["acked_offset"]) == (True, "-1")
+        assert again["tail_offset"] == tail
+
+
+async def test_a_write_that_was_not_reported_is_found_by_a_comparison(redis_url: str) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await owner.webhook("s", at, pattern="e/*")
+        await other.create("e/old", body=b'{"n":1}')
+        await at.wake()
+        await owner.quiet()
+        await shared(other).changed.stop()  # as if it were killed behind the origin's answers
+        tails = {}
+        for name, method in {"e/old": "POST", "e/new": "PUT"}.items():
+            line = "Content-Type: application/json"
+            written = request(method, f"{other.prefix}/{name}", line, body=b'{"n":1}')
+            tails[name] = (await other.gateway.ask(written)).get("Stream-Next-Offset")
+        shared(owner).comparisons.schedule()
+
+        async def are_found() -> bool:
+            return await owner.cursors("s") == tails
+
+        await until(are_found)
+        shared(other).changed.start()
+
+
+async def test_a_wake_stream_that_is_created_through_another_gateway_gets_the_event_at_once(
+    redis_url: str,
+) -> None:
+    async with serving() as origin, two_before(redis_url, origin) as (owner, other):
+        members = {"type": "pull-wake", "pattern": "e/*", "wake_stream": "wakes"}
+        assert (await other.put("s", **members))[0] == 201
+        await other.create("e/a", body=b'{"n":1}')
+        await owner.quiet()
+        assert "wake stream wakes" in (await other.ask("GET", "s"))[1]["last_error"]
+        await other.create("wakes")
+        await until(lambda: owner.engine.by_id["s"].delivery.last_error is None)
+        assert [it["stream"] for it in await other.read("wakes")] == ["e/a"]
+
+
+async def test_a_claim_through_another_gateway_finds_what_was_appended_there_just_before(
+    redis_url: str,
+) -> None:
+    async with serving() as origin, two_before(redis_url, origin) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        tail = (await other.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        status, claimed = await other.ask("POST", "s/claim", {"worker": "w"})
+        assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
+
+
+async def test_a_read_through_another_gateway_shows_what_was_appended_around_it(
+    redis_url: str,
+) -> None:
+    async with (
+        serving() as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await owner.webhook("s", at, streams=["a"])
+        await owner.create("a")
+        await owner.around("POST", "a", b'{"n":1}')
+        await until(lambda: shared(other).changed.is_active)
+        assert await other.read("a") == [{"n": 1}]
+        assert stream_of(await at.wake(), "a")["has_pending"]
+
+
+async def test_a_gateway_that_stops_is_followed_at_once_by_another_with_all_links(
+    redis_url: str,
+) -> None:
+    async with serving() as origin, receiver() as at, before(origin, redis_url) as owner:
+        await owner.webhook("s", at, pattern="e/*")
+        async with before(origin, redis_url) as other:
+            await owner.create("e/a", body=b'{"n":1}')
+            wake = await at.wake()
+            await shared(owner).close()
+            await until(lambda: shared(other).engine is not None)
+            assert (await other.callback(wake, *ends_of(wake)))[0] == 200
+            tail = (await other.append("e/a")).get("Stream-Next-Offset")
+            assert ends_of(await at.wake(2)) == [("e/a", tail)]
+            await shared(owner).open()  # closed by the block
