@@ -225,7 +225,17 @@ async def test_more_refused_streams_than_are_named_are_counted(
     await change(folders.target, differ)
     monkeypatch.setattr(queue, "MOST_SAID", 2)
     source, target = LogPlace(folders.source), LogPlace(folders.target)
-    request = CopyRequest(source, target, None, "", None, None, follows=False, as_json=True)
+    request = CopyRequest(
+        source,
+        target,
+        None,
+        "",
+        None,
+        None,
+        follows=False,
+        with_subscriptions=True,
+        as_json=True,
+    )
     assert await copy(request) == 4
     lines = capfd.readouterr().err.splitlines()
     assert len([line for line in lines if "has more than the source" in line]) == 2
@@ -298,9 +308,7 @@ async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(
             assert (read.status, read.body) == (200, b"two three")
 
 
-def test_subscriptions_are_left_at_the_source_and_the_result_says_how_many(
-    folders: Folders,
-) -> None:
+def test_subscriptions_come_along_unless_streams_only_are_wanted(folders: Folders) -> None:
     document = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
     with headgate(folders.source) as server:
         for name in ("one", "two/three"):
@@ -308,9 +316,14 @@ def test_subscriptions_are_left_at_the_source_and_the_result_says_how_many(
             answer = ask(server.port, "PUT", path, json.dumps(document).encode())
             assert answer.status == 201, answer
         ask(server.port, "PUT", "/v1/stream/a/1", b"x", content_type="text/plain")
-    assert folders.copy()["subscriptions"] == 2
-    told = folders.cli("copy", folders.source, folders.target).stderr
-    assert told.endswith(b"; subscriptions of FROM were not copied: 2.\n")
+
+    def sentence(*options: str) -> bytes:
+        return folders.cli("copy", folders.source, folders.target, *options).stderr
+
+    assert sentence("--streams-only").endswith(b"; subscriptions of FROM were not copied: 2.\n")
     with headgate(folders.target) as server:
         assert ask(server.port, "GET", "/v1/stream/__ds/subscriptions/one").status == 404
+    assert sentence().endswith(b"; 2 of 2 subscriptions copied.\n")
+    with headgate(folders.target) as server:
+        assert ask(server.port, "GET", "/v1/stream/__ds/subscriptions/one").status == 200
         assert ask(server.port, "GET", "/v1/stream/a/1").body == b"x"

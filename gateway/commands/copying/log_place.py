@@ -92,15 +92,25 @@ class LogPlace(CopyPlace):
 
     @override
     async def listed(self, prefix: str) -> AsyncIterator[StreamEntry]:
+        async for state in self.states(prefix):
+            yield StreamEntry(state.path, (state.stream_id, state.history, state.version))
+
+    async def states(self, prefix: str) -> AsyncIterator[StreamState]:
+        """Yield the streams that a client may use and whose paths begin with `prefix`, by path."""
         listing, after = listing_of(self.log), ""
         while True:
             page = await listing.page(prefix, after, PAGE)
             for state in page.states:
                 if self.is_present(state):
-                    yield StreamEntry(state.path, (state.stream_id, state.history, state.version))
+                    yield state
             if page.after is None:
                 return
             after = page.after
+
+    async def present(self, path: str) -> StreamState | None:
+        """Return the stream at a path, if a client may use it. Raises LogUnavailable."""
+        state = (await self.log.load(path)).place.state
+        return state if self.is_present(state) else None
 
     @override
     async def subscriptions(self) -> int:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from headgate.errors import Unavailable
 
 from gateway.commands.copying.log_place import LogPlace
 from gateway.commands.copying.names import named_streams, opened_names
 from gateway.commands.copying.offset_map import OffsetMap
-from gateway.commands.copying.queue import CopyQueue
+from gateway.commands.copying.place_streams import PlaceStreams
+from gateway.commands.copying.queue import MOST_SAID, CopyQueue
 from gateway.commands.copying.server_place import ServerPlace
 from gateway.commands.one_stream.client import connect
-from gateway.commands.shell.output import finish
+from gateway.commands.shell.failure import Failed
+from gateway.commands.shell.output import finish, note
 from gateway.commands.shell.patience import retries, tell
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.subscriptions.copies.copying import SubscriptionCopy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.commands.copying.contract import StreamEntry
+    from gateway.commands.copying.contract import CopyPlace, StreamEntry
     from gateway.commands.one_stream.target import StreamTarget
+    from gateway.subscriptions.copies.copying import CopiedSubscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +46,19 @@ class CopyRequest:
     names: Path | None
     map_file: Path | None
     follows: bool
+    with_subscriptions: bool
     as_json: bool
+
+    @property
+    def copies_subscriptions(self) -> bool:
+        """True if the subscriptions come along: all streams do, and both places are logs."""
+        is_whole = not (self.prefix or self.names or self.follows)
+        between_logs = isinstance(self.source, LogPlace) and isinstance(self.target, LogPlace)
+        return self.with_subscriptions and is_whole and between_logs
 
 
 async def copy(request: CopyRequest) -> int:
-    """Copy, and return how many streams could not be copied."""
+    """Copy, and return how many streams and subscriptions could not be copied."""
     if isinstance(request.source, LogPlace):
         request.source.check_there()
     async with AsyncExitStack() as stack:
@@ -61,9 +77,28 @@ async def copy(request: CopyRequest) -> int:
 
         queue = CopyQueue(source, target, streams, offset_map)
         await queue.run(follows=request.follows)
-        subscriptions = await source.subscriptions()
-    _finish(queue, subscriptions, as_json=request.as_json)
-    return queue.refused
+        number, copied = await source.subscriptions(), None
+        if request.copies_subscriptions:
+            copied = await _copied_subscriptions(source, target, queue)
+    _finish(queue, number, copied, as_json=request.as_json)
+    return queue.refused + (0 if copied is None else len(copied.refused))
+
+
+async def _copied_subscriptions(
+    source: CopyPlace, target: CopyPlace, queue: CopyQueue
+) -> CopiedSubscriptions:
+    """Copy the subscriptions of a log, whose streams are copied, and name those that stay."""
+    assert isinstance(source, LogPlace), "only logs have subscriptions that can be copied"
+    assert isinstance(target, LogPlace), "only logs have subscriptions that can be copied"
+    streams = PlaceStreams(source, target, queue.is_refused)
+    try:
+        copied = await SubscriptionCopy(source.log, target.log, streams).run()
+    except HeadgateError as failure:
+        kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
+        raise kind(f"{failure.detail}; {queue.so_far()}, and not all subscriptions") from failure
+    for name, why in islice(copied.refused.items(), MOST_SAID):
+        note(f"headgate: subscription {name}: {why}.")
+    return copied
 
 
 async def _opened(
@@ -78,14 +113,18 @@ async def _opened(
     return ServerPlace(base, retries(tell, is_repeatable=True), api)
 
 
-def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> None:
+def _finish(
+    queue: CopyQueue, number: int | None, copied: CopiedSubscriptions | None, *, as_json: bool
+) -> None:
     numbers = {
         "streams": queue.streams,
         "changed": queue.changed,
         "gone": queue.gone,
         "refused": queue.refused,
         "bytes": queue.bytes,
-        "subscriptions": subscriptions,
+        "subscriptions": number,
+        "subscriptions_changed": None if copied is None else copied.changed,
+        "subscriptions_refused": None if copied is None else len(copied.refused),
     }
     parts = [f"Copied {queue.changed:,} of {queue.streams:,} streams, {queue.bytes:,} bytes"]
     if queue.changed < queue.streams - queue.gone:
@@ -94,7 +133,19 @@ def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> No
         parts.append(f"{queue.gone:,} of FROM are gone")
     if queue.refused:
         parts.append(f"{queue.refused:,} could not be copied")
-    if subscriptions:
-        parts.append(f"subscriptions of FROM were not copied: {subscriptions:,}")
+    if copied is None and number:
+        parts.append(f"subscriptions of FROM were not copied: {number:,}")
+    elif copied is not None and copied.number:
+        parts.append(_of_subscriptions(copied))
     sentence = f"{'; '.join(parts)}."
     finish(sentence, numbers if as_json else None)
+
+
+def _of_subscriptions(copied: CopiedSubscriptions) -> str:
+    """Return what was done with the subscriptions, in words."""
+    words = [f"{copied.changed:,} of {copied.number:,} subscriptions copied"]
+    if copied.ahead:
+        words.append(f"{copied.ahead:,} have gone on at TO")
+    if copied.refused:
+        words.append(f"{len(copied.refused):,} could not be copied")
+    return ", ".join(words)

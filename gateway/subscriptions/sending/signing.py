@@ -87,6 +87,32 @@ class KeyRing:
         self._content = await self._read_store()
         return self._content is not None
 
+    @property
+    def content(self) -> StoredKeys | None:
+        """The keys as they were read or written last; None for none."""
+        return self._content
+
+    def has_secret_of(self, other: KeyRing) -> bool:
+        """Return whether what one ring has encrypted or issued is valid with the other."""
+        mine, its = self._content, other.content
+        return mine is not None and its is not None and hmac.compare_digest(mine.secret, its.secret)
+
+    async def join(self, other: KeyRing) -> None:
+        """Store the keys of another log's ring here, too. Raises LogUnavailable.
+
+        A ring with another secret stays as it is: other subscriptions depend on it.
+        """
+        joined = other.content
+        if self._content is not None and joined is not None:
+            joined = self._content
+            if self.has_secret_of(other):
+                keys = {*self._keys, *other.content.keys} if other.content else self._keys
+                ordered = sorted(keys, key=lambda key: key.signs_from)
+                joined = StoredKeys(joined.secret, tuple(ordered))
+        if joined is not None and joined != self._content:
+            await self._store.write(msgspec.json.encode(joined))
+            self._content = joined
+
     def is_ready(self, now: float) -> bool:
         """Return whether the keys are there, and need no rotation."""
         return self._content is not None and _rotate(self._content, now) is self._content

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.backends.contract import Documents
 
 AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
@@ -26,14 +28,17 @@ def parts_of(name: str) -> tuple[str, str, str]:
     return kind, unquote(subscription_id), path
 
 
+async def documents_of(documents: Documents, kind: str) -> AsyncIterator[tuple[str, bytes]]:
+    """Yield the documents of one kind, by name. Raises LogUnavailable."""
+    beginning = after = f"{kind}/"
+    while page := await documents.read(after, AT_ONCE):
+        for name, body in page:
+            if not name.startswith(beginning):
+                return
+            yield name, body
+        after = page[-1][0]
+
+
 async def stored_number(documents: Documents) -> int:
     """Return how many subscriptions a log has. Raises LogUnavailable."""
-    beginning = f"{SUBSCRIPTION}/"
-    number, after = 0, beginning
-    while page := await documents.read(after, AT_ONCE):
-        names = [name for name, _ in page if name.startswith(beginning)]
-        number += len(names)
-        if len(names) < len(page):
-            break
-        after = names[-1]
-    return number
+    return len([name async for name, _ in documents_of(documents, SUBSCRIPTION)])

@@ -1,0 +1,1 @@
+"""Copies of subscriptions from log to log, beside those of their streams."""

@@ -1,0 +1,23 @@
+"""Copies of logs with their subscriptions, by the operation of `headgate copy`."""
+
+from __future__ import annotations
+
+from gateway.commands.copying.log_place import LogPlace
+from gateway.commands.copying.operation import CopyRequest, copy
+
+
+async def copied(source: str, target: str, *, prefix: str = "", subscriptions: bool = True) -> int:
+    """Copy, and return how many streams and subscriptions were refused."""
+    places = LogPlace(source), LogPlace(target)
+    return await copy(
+        CopyRequest(
+            *places,
+            admin=None,
+            prefix=prefix,
+            names=None,
+            map_file=None,
+            follows=False,
+            with_subscriptions=subscriptions,
+            as_json=True,
+        )
+    )
