@@ -79,7 +79,7 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
     else:
         assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
         engine = subscriptions
-    return await local_answer({route.prefix: engine}, question)
+    return await local_answer(engine, question)
 
 
 def _answered(back: mail.HandedOnResponse) -> _Answer:
@@ -94,7 +94,7 @@ async def carry_out(
     """Return the answer to a question that another gateway has handed on."""
     try:
         question = _decode_question(handed.body)
-        found: _Answer = await local_answer({engine.prefix: engine}, question)
+        found: _Answer = await local_answer(engine, question)
     except msgspec.DecodeError:
         found = AnswerFailure(501, "the gateway that delivers is of another version")
     except HeadgateError as refusal:

@@ -60,7 +60,7 @@ class Source(Switchboard):
     async def query(self, question: Question) -> Sequence[Answer]:
         if isinstance(question, SubscriptionQuestion):
             try:
-                return (await answer({PREFIX: self.gateway.engine}, question),)
+                return (await answer(self.gateway.engine, question),)
             except BadRequest as refusal:
                 return (AnswerFailure(400, refusal.detail),)
         return (AnswerFailure(501, "that is not told here"),)

@@ -412,7 +412,7 @@ async def test_the_receiver_of_a_host_cannot_be_tested_by_operators(tmp_path: Pa
     ):
         made = await it.ask("events/subscribe", **asked(at))
         question = SendTestDelivery(PREFIX, made["id"])
-        refused = await answer({PREFIX: engine_of(gateway)}, question)
+        refused = await answer(engine_of(gateway), question)
         assert isinstance(refused, AnswerFailure)
         assert (refused.status, at.messages) == (400, [])
 

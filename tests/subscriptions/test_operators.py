@@ -42,7 +42,7 @@ HOSTILE = {
 
 async def ask(gateway: Subscribed, question: SubscriptionQuestion) -> Any:
     """Return the answer."""
-    return await answer({PREFIX: gateway.engine}, question)
+    return await answer(gateway.engine, question)
 
 
 async def page(gateway: Subscribed, where: dict[str, Any], **more: Any) -> SubscriptionPage:

@@ -21,7 +21,7 @@ DONE = {"done": True}
 
 async def pause(gateway: Subscribed, *, resumes: bool = False) -> None:
     """Pause the subscription `s`, or resume it."""
-    await answer({PREFIX: gateway.engine}, PauseSubscription(PREFIX, "s", resumes))
+    await answer(gateway.engine, PauseSubscription(PREFIX, "s", resumes))
 
 
 async def told(gateway: Subscribed) -> Any:

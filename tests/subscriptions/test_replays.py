@@ -25,7 +25,7 @@ DONE = {"done": True}
 async def replay(gateway: Subscribed, *streams: str, **start: Any) -> ReplayResult | AnswerFailure:
     """Replay the subscription `s`."""
     question = ReplaySubscription(PREFIX, "s", streams, **start)
-    done = await answer({PREFIX: gateway.engine}, question)
+    done = await answer(gateway.engine, question)
     assert isinstance(done, ReplayResult | AnswerFailure)
     return done
 

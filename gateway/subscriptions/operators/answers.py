@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
-from gateway.errors import StreamNotFound
 from gateway.subscriptions.errors import SubscriptionRefused, invalid
 from gateway.subscriptions.operators.listing import describe, list_subscriptions
 from gateway.subscriptions.operators.replays import ReplayPlace, set_back
@@ -31,8 +30,6 @@ from gateway.telemetry.inspection import AnswerFailure
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.telemetry.inspected.subscriptions import (
         SubscriptionAnswer,
@@ -44,23 +41,15 @@ MOST_CHANGES = 100  # that are remembered: processes hand on a change at the sam
 
 
 async def answer(
-    engines: Mapping[str, RouteSubscriptions], question: SubscriptionQuestion
+    engine: RouteSubscriptions, question: SubscriptionQuestion
 ) -> SubscriptionAnswer | AnswerFailure:
-    """Return the answer for the subscriptions of these routes, by prefix. Raises HeadgateError."""
+    """Return the answer for the subscriptions of one route. Raises HeadgateError."""
     try:
         if isinstance(question, ListSubscriptions):
-            chosen = question.where.route
-            chosen_engines = {chosen: _engine(engines, chosen)} if chosen else engines
-            return await Turns().run(list_subscriptions(chosen_engines, question))
-        return await OperatorRequests(_engine(engines, question.route)).answer(question)
+            return await Turns().run(list_subscriptions(engine, question))
+        return await OperatorRequests(engine).answer(question)
     except SubscriptionRefused as refusal:
         return AnswerFailure(refusal.status, refusal.detail)
-
-
-def _engine(engines: Mapping[str, RouteSubscriptions], prefix: str) -> RouteSubscriptions:
-    if prefix not in engines:
-        raise StreamNotFound(f"no route with subscriptions has the prefix {prefix}")
-    return engines[prefix]
 
 
 class OperatorRequests:

@@ -7,9 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlsplit
 
-import msgspec
-
-from gateway.errors import BadRequest
 from gateway.subscriptions.bodies import stream_info
 from gateway.subscriptions.metrics import status_of
 from gateway.telemetry.inspected.subscriptions import (
@@ -21,12 +18,13 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionStatus,
     SubscriptionSummary,
     WakeRow,
+    decode_rank,
     encode_rank,
     rank_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
 
     from gateway.subscriptions.engine import RouteSubscriptions
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
@@ -36,49 +34,37 @@ if TYPE_CHECKING:
         SubscriptionQuery,
     )
 
-_Found = tuple[SubscriptionRank, str, "DurableSubscription", SubscriptionStatus]
+_Found = tuple[SubscriptionRank, "DurableSubscription", SubscriptionStatus]
 
 
 def list_subscriptions(
-    engines: Mapping[str, RouteSubscriptions], question: ListSubscriptions
+    engine: RouteSubscriptions, question: ListSubscriptions
 ) -> Generator[None, None, SubscriptionPage]:
     """Return a page; each subscription is a step. Raises BadRequest for an `after` of no page."""
-    where, after = question.where, _parsed(question.after)
+    where = question.where
+    after = decode_rank(question.after) if question.after else None
     states: Counter[SubscriptionStatus] = Counter(dict.fromkeys(get_args(SubscriptionStatus), 0))
     found: list[_Found] = []
     total = 0
-    for prefix, engine in engines.items():
-        now = engine.clock()
-        for one in list(engine.by_id.values()):
-            yield
-            status = status_of(one, now)
-            states[status] += 1
-            if one.phase != "active" or not _fits(one, status, where):
-                continue
-            total += 1
-            rank = rank_of(question.order, prefix, one.id, len(one.pending), oldest_at(one))
-            if after is None or rank > after:
-                found.append((rank, prefix, one, status))
+    prefix, now = engine.prefix, engine.clock()
+    for one in list(engine.by_id.values()):
+        yield
+        status = status_of(one, now)
+        states[status] += 1
+        if one.phase != "active" or not _fits(one, status, where):
+            continue
+        total += 1
+        rank = rank_of(question.order, prefix, one.id, len(one.pending), oldest_at(one))
+        if after is None or rank > after:
+            found.append((rank, one, status))
     page = heapq.nsmallest(question.limit + 1, found, key=lambda it: it[0])
     rows = tuple(
         row_of(prefix, one, status, with_urls=where.with_urls)
-        for _, prefix, one, status in page[: question.limit]
+        for _, one, status in page[: question.limit]
     )
     is_last = len(page) <= question.limit
     next_after = None if is_last else encode_rank(page[-2][0])
     return SubscriptionPage(rows, total, dict(states), next_after)
-
-
-def _parsed(after: str) -> SubscriptionRank | None:
-    if not after:
-        return None
-    try:
-        number, route, subscription_id = msgspec.json.decode(
-            after, type=tuple[float | None, str, str]
-        )
-    except msgspec.DecodeError:
-        raise BadRequest("after is not where a page of this order ended") from None
-    return (float("inf") if number is None else number), route, subscription_id
 
 
 def _fits(one: DurableSubscription, status: SubscriptionStatus, where: SubscriptionQuery) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gateway.errors import BadRequest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -121,6 +123,17 @@ def encode_rank(rank: SubscriptionRank) -> str:
     number, route, subscription_id = rank
     known = None if number == float("inf") else number
     return msgspec.json.encode((known, route, subscription_id)).decode()
+
+
+def decode_rank(after: str) -> SubscriptionRank:
+    """Return the rank that `encode_rank` has encoded. Raises BadRequest for any other text."""
+    try:
+        number, route, subscription_id = msgspec.json.decode(
+            after, type=tuple[float | None, str, str]
+        )
+    except msgspec.DecodeError:
+        raise BadRequest("after is not where a page of this order ended") from None
+    return (float("inf") if number is None else number), route, subscription_id
 
 
 class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):
