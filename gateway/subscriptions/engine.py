@@ -16,6 +16,7 @@ from gateway.subscriptions import metrics
 from gateway.subscriptions.membership import Membership
 from gateway.subscriptions.sending.deliveries import Deliveries
 from gateway.subscriptions.sending.key_stores import key_store
+from gateway.subscriptions.sending.receiver_calls import ReceiverCalls
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.sending.webhooks import WebhookClient
 from gateway.subscriptions.state.owners import AccountCounts, needs_of
@@ -82,8 +83,9 @@ class RouteSubscriptions:
             lambda: self.rules.max_subscription_streams, self.rows.remove_link
         )
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
-        self.deliveries = Deliveries(self.rows, self.keys, client, streams, self, clock)
-        self.wakes = Wakes(self.rows, clock, self.deliveries.queue, self.expire)
+        calls = ReceiverCalls(client, self.keys, self.url, clock)
+        self.deliveries = Deliveries(self.rows, calls, streams, self.may_wake, clock)
+        self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
         self.deliveries.report_to(self.wakes)
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
@@ -140,7 +142,7 @@ class RouteSubscriptions:
 
     def discard_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Forget a subscription, and then its links and its rows, step by step."""
-        subscription.phase = "removed"
+        subscription.remove()
         del self.by_id[subscription.id]
         self.accounts.remove(subscription.owner)
         if (path := subscription.configuration.wake_stream) is not None:
@@ -191,7 +193,7 @@ class RouteSubscriptions:
                     self.membership.remember_removed(link)
                 yield
             if self.by_id.get(subscription.id) is subscription:
-                subscription.phase = "active"
+                subscription.activate()
                 self.wakes.restore(subscription)
             yield
 
@@ -200,14 +202,11 @@ class RouteSubscriptions:
         for loaded in found:
             subscription = loaded.subscription
             assert subscription is not None, "others are left out"
-            assert loaded.delivery is not None, "set where there is a subscription"
-            subscription.delivery = loaded.delivery
             subscription.owner.watch(self.guard(), self.clock())
             self.add(subscription)
             for path, row in loaded.cursors.items():
                 link = self.membership.link(subscription, path)
                 link.restore(row)
-                link.is_glob = not row.is_explicit
                 yield
             yield
 

@@ -93,7 +93,7 @@ class Membership:
         path = link.stream.path
         link.subscription.links.pop(path, None)
         link.subscription.forget_pending(path)
-        link.subscription.unlinked = 0  # there is room for another one
+        link.subscription.note_room()
         self._detach(link)
 
     def _detach(self, link: StreamLink) -> None:
@@ -156,7 +156,7 @@ class Membership:
         """
         if not _may_link(subscription, path, self._most_streams()):
             if subscription.configuration.wake_stream != path:
-                subscription.unlinked += 1
+                subscription.note_unlinked()
                 self._without_room.add(subscription)
                 self.refused += subscription.phase == "active"
             stream = self.streams.get(path)
@@ -226,7 +226,7 @@ class Membership:
             if link.is_explicit:
                 link.is_glob = False  # the pattern matches it again once it is created
                 continue
-            subscription.unlinked = 0
+            subscription.note_room()
             if link.is_stored or link.is_recreated:
                 self.remember_removed(link)
             else:

@@ -66,10 +66,10 @@ class SubscriptionRequests:
             existing = self._engine.by_id.get(subscription_id)
             if existing is None:
                 self._check_new(configuration, owner)
+                birth, now = secrets.token_urlsafe(9), self._engine.clock()
                 made = DurableSubscription(
-                    subscription_id, secrets.token_urlsafe(9), self._engine.clock(), configuration
+                    subscription_id, birth, now, configuration, owner, renewal
                 )
-                made.owner, made.events = owner, renewal
                 return await self._create(made, start), True
             is_same = existing.configuration.fingerprint == configuration.fingerprint
             if not is_same or existing.owner.account not in {"", owner.account}:
@@ -78,8 +78,7 @@ class SubscriptionRequests:
                 )
             self._engine.accounts.remove(existing.owner)
             self._engine.accounts.add(owner)
-            existing.owner = owner
-            existing.events = renewal
+            existing.renew(owner, renewal)
             self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
@@ -137,7 +136,7 @@ class SubscriptionRequests:
             raise
         finally:
             engine.membership.end_watching()
-        subscription.phase = "active"
+        subscription.activate()
         engine.expire(subscription)
         engine.wakes.consider(subscription)
         return subscription
@@ -171,11 +170,7 @@ class SubscriptionRequests:
                 raise self._limit_refusal("max_subscription_streams")
             state = engine.membership.state_of(name) or await engine.streams.state(name)
             link = engine.membership.link(subscription, name)
-            link.is_explicit = True
-            if not is_known and state is not None:
-                link.stream.state = link.stream.state or state
-                link.start_cursor(state, state.tail)
-                link.acknowledge(state.tail, is_closed=state.closed)
+            link.add_name(None if is_known else state)
             subscription.note(link)
             engine.rows.mark_link(link)
 
@@ -252,7 +247,7 @@ class SubscriptionRequests:
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
             return
-        link.is_explicit = False
+        link.remove_name()
         if link.is_glob:
             engine.rows.mark_link(link)
         else:
@@ -284,7 +279,7 @@ class SubscriptionRequests:
         wake = engine.wakes.claim(subscription, worker)
         taken = bodies.snapshot(subscription)
         engine.wakes.counts["partial"] += taken.is_partial
-        subscription.snapshot_ends = taken.ends
+        subscription.note_told(taken.ends)
         claimed = {
             "wake_id": wake.wake_id,
             "generation": subscription.delivery.generation,

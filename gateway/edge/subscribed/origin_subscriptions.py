@@ -63,7 +63,7 @@ class OriginSubscriptions(RouteSubscriptions):
         """
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
-            subscription.phase = "active"
+            subscription.activate()
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
         with contextlib.suppress(TimeoutError):

@@ -128,7 +128,7 @@ class WebhookEvents:
     async def begin_numbering(self, link: StreamLink) -> None:
         """Begin to number a link's events, if that is needed: their ids depend on it."""
         if link.numbering is None and (numbering := self._reader.new_numbering()) is not None:
-            link.numbering = numbering
+            link.number_events(numbering)
             self._engine.rows.mark_link(link)
             await self._engine.rows.flush()
 
@@ -163,7 +163,7 @@ class WebhookEvents:
         cursor = self._reader.cursor_at(state, first) if is_one else None
         await receiver.notify("gap", cursor=cursor)
         if link.stream_id == state.stream_id:
-            link.is_recreated = False
+            link.accept_gap()
             if first.numbering != link.numbering:
                 link.start_at(first)
                 self._engine.rows.mark_link(link)
@@ -185,4 +185,4 @@ class WebhookEvents:
         else:
             self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
         if link.position == at.position:  # nobody has set it back meanwhile
-            link.messages, link.numbering = at.messages, at.numbering
+            link.accept_messages(at)

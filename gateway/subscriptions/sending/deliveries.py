@@ -7,49 +7,31 @@ a slow receiver delays its own subscriptions only.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.errors import HeadgateError
 from gateway.subscriptions.bodies import snapshot
 from gateway.subscriptions.sending.webhooks import DeliveryFailed
-from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.subscriptions.sending.signing import KeyRing
-    from gateway.subscriptions.sending.webhooks import WebhookClient
+    from gateway.subscriptions.sending.receiver_calls import ReceiverCalls
     from gateway.subscriptions.state.delivery_state import Wake
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.storage.rows import SubscriptionRows
     from gateway.subscriptions.streams.contract import StreamSource
     from gateway.subscriptions.wakes.transitions import Wakes
+    from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
 ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
-
-
-class PublicPlace(Protocol):
-    """The place of a route's subscriptions on the network, and the rights of their owners."""
-
-    def url(self, path: str) -> str | None:
-        """Return the public URL of a control path below the prefix; None if there is none."""
-
-    def may_wake(self, subscription: DurableSubscription) -> bool:
-        """Return whether the owner may still do what its subscription does."""
-
-
-class _WebhookTarget(NamedTuple):
-    url: str
-    callback_url: str
-    now: float
 
 
 class EventSender(Protocol):
@@ -67,22 +49,24 @@ class Deliveries:
     def __init__(
         self,
         rows: SubscriptionRows,
-        keys: KeyRing,
-        client: WebhookClient,
+        calls: ReceiverCalls,
         streams: StreamSource,
-        place: PublicPlace,
+        may_wake: Callable[[DurableSubscription], bool],
         clock: Callable[[], float],
     ) -> None:
+        """`may_wake` returns whether an owner may still do what its subscription does."""
         self._rows = rows
-        self._keys = keys
-        self.client = client
+        self.calls = calls
+        self.client = calls.client
         self._streams = streams
-        self._place = place
+        self._may_wake = may_wake
         self._clock = clock
         self._wakes: Wakes
         self._ready: deque[DurableSubscription] = deque()
         self._held: dict[str, deque[DurableSubscription]] = {}  # by receiver, while it has enough
         self._to_one: Counter[str] = Counter()
+        self._wanted: set[DurableSubscription] = set()  # those whose wakes wait for a delivery
+        self._under_way: set[DurableSubscription] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = True
 
@@ -102,11 +86,15 @@ class Deliveries:
 
     def queue(self, subscription: DurableSubscription) -> None:
         """Deliver the wake of a subscription as soon as there is room."""
-        if not subscription.wants_delivery:
-            subscription.wants_delivery = True
-            if not subscription.is_delivering:
+        if subscription not in self._wanted:
+            self._wanted.add(subscription)
+            if subscription not in self._under_way:
                 self._ready.append(subscription)
                 self._start_some()
+
+    def is_under_way(self, subscription: DurableSubscription) -> bool:
+        """Return whether a wake of a subscription is being delivered."""
+        return subscription in self._under_way
 
     def _start_some(self) -> None:
         while self._is_open and self._ready and len(self._tasks) < AT_ONCE:
@@ -116,14 +104,14 @@ class Deliveries:
                 self._held.setdefault(receiver, deque()).append(subscription)
                 continue
             self._to_one[receiver] += 1
-            subscription.is_delivering = True
+            self._under_way.add(subscription)
             task = asyncio.create_task(self._run(subscription, receiver))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: self._start_some())
 
     async def _run(self, subscription: DurableSubscription, receiver: str) -> None:
-        subscription.wants_delivery = False
+        self._wanted.discard(subscription)
         try:
             await self._deliver(subscription)
         except HeadgateError as error:
@@ -134,9 +122,9 @@ class Deliveries:
             log.exception("subscription.delivery_failed", subscription=subscription.id)
             self._wakes.retry_later(subscription, "the delivery failed: see the server's log")
         finally:
-            subscription.is_delivering = False
+            self._under_way.discard(subscription)
             self._leave(receiver)
-            if subscription.wants_delivery:
+            if subscription in self._wanted:
                 self._ready.append(subscription)
 
     def _leave(self, receiver: str) -> None:
@@ -162,7 +150,7 @@ class Deliveries:
         if subscription.events is not None:
             await self._send_events(subscription, wake)
             return
-        if not self._place.may_wake(subscription):
+        if not self._may_wake(subscription):
             raise DeliveryFailed(ACCESS_ENDED)
         if subscription.is_webhook:
             await self._call(subscription, wake)
@@ -172,38 +160,19 @@ class Deliveries:
     async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
         if self.events is None:
             raise DeliveryFailed("mcp_events is off")
-        await self._keys.prepare(self._clock())
+        await self.calls.keys.prepare(self._clock())
         await self.events.send(subscription)
         if subscription.delivery.wake is wake and subscription.phase == "active":
             self._wakes.counts["delivered"] += 1
             self._wakes.release(subscription)
 
-    async def _prepare_call(self, subscription: DurableSubscription) -> _WebhookTarget:
-        """Return what a call needs, with the keys ready. Raises DeliveryFailed."""
-        url = subscription.configuration.webhook_url
-        callback_url = self._place.url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
-        if url is None or callback_url is None:
-            raise DeliveryFailed("webhooks need public_url, which is not set")
-        now = self._clock()
-        await self._keys.prepare(now)
-        return _WebhookTarget(url, callback_url, now)
-
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
-        url, callback_url, now = await self._prepare_call(subscription)
+        """Send a wake to its receiver, and begin its lease, or end it."""
+        target = await self.calls.prepare(subscription)
         taken = snapshot(subscription)
-        body = msgspec.json.encode(
-            {
-                "subscription_id": subscription.id,
-                "wake_id": wake.wake_id,
-                "generation": subscription.delivery.generation,
-                **taken.members,
-                "callback_url": callback_url,
-                "callback_token": self._keys.token(subscription, now),
-            }
-        )
         self._wakes.counts["partial"] += taken.is_partial
-        subscription.snapshot_ends = taken.ends
-        is_done = await self.client.call(url, body, now)
+        subscription.note_told(taken.ends)
+        is_done = await self.calls.send_wake(target, subscription, wake, taken)
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile
         if is_done:
@@ -212,33 +181,9 @@ class Deliveries:
             self._wakes.start_lease(subscription, wake)
 
     async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
-        """Send a test to the receiver of a webhook, at once; return its answer.
-
-        The test is no wake: it has no valid token, and its answer moves no cursor.
-        """
+        """Send a test to the receiver of a webhook, at once; return its answer."""
         self._wakes.counts["tested"] += 1
-        begun = asyncio.get_running_loop().time()
-        status: int | None = None
-        try:
-            url, callback_url, now = await self._prepare_call(subscription)
-            body = msgspec.json.encode(
-                {
-                    "test": True,
-                    "message": "An operator tests this receiver. Nothing is pending.",
-                    "subscription_id": subscription.id,
-                    "wake_id": f"test_{secrets.token_urlsafe(12)}",
-                    "generation": 0,
-                    "streams": [],
-                    "callback_url": callback_url,
-                    "callback_token": "",
-                }
-            )
-            response = await self.client.send(url, body, now)
-            status, reason = response.status, response.refusal
-        except (HeadgateError, DeliveryFailed) as failure:
-            reason = failure.detail if isinstance(failure, HeadgateError) else failure.reason
-        seconds = asyncio.get_running_loop().time() - begun
-        return ReceiverTestResult(reason is None, status, round(seconds, 4), reason)
+        return await self.calls.test(subscription)
 
     async def _announce(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Write the event of a wake to its wake stream."""
@@ -267,6 +212,7 @@ class Deliveries:
         tasks = list(self._tasks)
         self._ready.clear()
         self._held.clear()
+        self._wanted.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

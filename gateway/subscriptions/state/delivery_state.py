@@ -1,4 +1,8 @@
-"""The state of a subscription's deliveries: the wake in flight, failures, and what it waits for."""
+"""The state of a subscription's deliveries: the wake in flight, failures, and what it waits for.
+
+It changes by the methods here alone. `wakes.transitions` decides when they are called, and marks
+the subscription then, so that the state is stored.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,26 @@ class Wake(msgspec.Struct):
     def new(cls, now: float) -> Wake:
         """Return a wake with an id of its own."""
         return cls(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
+
+    def claim(self, worker: str) -> None:
+        """Note the worker that has claimed the wake."""
+        self.holder = worker
+
+    def lease(self, until: float) -> None:
+        """Begin the lease of the wake, or extend it."""
+        self.lease_until = until
+
+    def note_announcement(self, now: float) -> None:
+        """Note that the event of the wake was written to the wake stream."""
+        self.announced_at = now
+        self.announcements += 1
+
+    def shorten(self, now: float, lease_s: float) -> None:
+        """Shorten what began before the clock was set back to `now`."""
+        if self.lease_until is not None:
+            self.lease_until = min(self.lease_until, now + lease_s)
+        if self.announced_at is not None:
+            self.announced_at = min(self.announced_at, now)
 
 
 class RenewalState(msgspec.Struct, frozen=True):
@@ -58,8 +82,69 @@ class DeliveryState(msgspec.Struct):
     waiting_since: float | None = None
     paused_at: float | None = None
 
+    # The wake in flight
+
+    def begin_wake(self, now: float) -> Wake:
+        """Begin a wake of the next generation."""
+        self.fence()
+        self.wake = wake = Wake.new(now)
+        return wake
+
+    def end_wake(self) -> None:
+        """End the wake in flight."""
+        self.wake = None
+
+    def fence(self) -> None:
+        """Begin the next generation: requests for wakes of earlier ones are refused."""
+        self.generation += 1
+
+    # Attempts
+
+    def note_failure(self, reason: str, category: str | None, now: float) -> None:
+        """Count an attempt that came to nothing."""
+        self.failures += 1
+        self.failing_since = self.failing_since or now
+        self.last_error, self.last_category = reason, category
+
+    def wait_until(self, moment: float) -> None:
+        """Make no attempt before a moment."""
+        self.next_attempt_at = moment
+
+    def stop_waiting(self) -> None:
+        """Allow an attempt at any time."""
+        self.next_attempt_at = None
+
     def succeed(self) -> None:
         """Note that the worker has acknowledged something, or that there is nothing to do."""
         self.failures = 0
         self.failing_since = self.next_attempt_at = None
         self.last_error = self.last_category = None
+
+    def shorten(self, now: float, lease_s: float, pause_s: float) -> None:
+        """Shorten leases and pauses that began before the clock was set back to `now`."""
+        if self.wake is not None:
+            self.wake.shorten(now, lease_s)
+        if self.failing_since is not None:
+            self.failing_since = min(self.failing_since, now)
+        if self.next_attempt_at is not None:
+            self.next_attempt_at = min(self.next_attempt_at, now + pause_s)
+
+    # What waits for acknowledgements
+
+    def note_pending(self, since: float | None) -> None:
+        """Note since when something waits for its acknowledgement; None if that is not known."""
+        self.waiting_since = since
+
+    def note_nothing_pending(self) -> None:
+        """Note that everything is acknowledged."""
+        self.waiting_since = None
+
+    # Operators
+
+    def pause(self, now: float) -> None:
+        """Make no attempt until the subscription is resumed."""
+        self.paused_at = now
+
+    def resume(self) -> None:
+        """Make attempts again."""
+        self.paused_at = None

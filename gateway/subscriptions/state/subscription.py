@@ -64,6 +64,18 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
             state.tail > self.position or (state.closed and not self.is_closed)
         )
 
+    def add_name(self, state: StreamView | None) -> None:
+        """Link the stream by its name, too; with a `state`, the cursor is at its tail."""
+        self.is_explicit = True
+        if state is not None:
+            self.stream.state = self.stream.state or state
+            self.start_cursor(state, state.tail)
+            self.acknowledge(state.tail, is_closed=state.closed)
+
+    def remove_name(self) -> None:
+        """Link the stream by its name no more."""
+        self.is_explicit = False
+
     def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
         self.is_recreated = self.is_recreated or self.is_stored
@@ -104,8 +116,21 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         """Take a stored cursor."""
         self.stream_id, self.position = row.stream_id, row.position
         self.is_closed, self.is_explicit = row.is_closed, row.is_explicit
+        self.is_glob = not row.is_explicit
         self.is_stored = row.stream_id is not None
         self.numbering = row.numbering
+
+    def accept_gap(self) -> None:
+        """Note that the receiver was notified of events that are missing."""
+        self.is_recreated = False
+
+    def number_events(self, numbering: EventNumbering) -> None:
+        """Begin to number the events behind the cursor."""
+        self.numbering = numbering
+
+    def accept_messages(self, at: EventPosition) -> None:
+        """Note how many messages of the next record were accepted."""
+        self.messages, self.numbering = at.messages, at.numbering
 
     @property
     def reached(self) -> EventPosition:
@@ -120,7 +145,11 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
 
 
 class DurableSubscription:
-    """A subscription; `birth` tells it from another one with the same id."""
+    """A subscription; `birth` tells it from another one with the same id.
+
+    Its attributes change by its methods alone, those of `delivery` by that one's. `membership`
+    changes the links, and what is known of their streams.
+    """
 
     def __init__(
         self,
@@ -128,23 +157,23 @@ class DurableSubscription:
         birth: str,
         created_at: float,
         configuration: SubscriptionConfiguration,
+        owner: SubscriptionOwner,
+        events: RenewalState | None = None,
     ) -> None:
+        """`events` is there for a host of MCP, which gets events in place of wakes."""
         self.id = subscription_id
         self.birth = birth
         self.created_at = created_at
         self.configuration = configuration
-        self.owner: SubscriptionOwner
+        self.owner = owner
+        self.events = events
         self.links: dict[str, StreamLink] = {}
         self.pending: dict[str, StreamLink] = {}
         # Links of a pattern to streams that were removed, the oldest first.
         self.removed: OrderedDict[str, StreamLink] = OrderedDict()
         self.delivery = DeliveryState()
-        self.events: RenewalState | None = None  # only of a host of MCP, which gets events
         self.snapshot_ends: dict[str, SnapshotEnd] = {}  # as the present wake tells them
         self.phase: Literal["linking", "active", "removed"] = "linking"
-        self.due: float | None = None  # the next deadline of the timer, in epoch seconds
-        self.is_delivering = False
-        self.wants_delivery = False  # a wake waits for its delivery
         self.unlinked = 0  # streams that were not linked, as there are too many
 
     @property
@@ -181,6 +210,34 @@ class DurableSubscription:
             return "max_subscription_streams is reached: events of further streams wake nobody"
         return self.delivery.last_error
 
+    def renew(self, owner: SubscriptionOwner, events: RenewalState | None) -> None:
+        """Replace who has the subscription, and what a host of MCP has renewed."""
+        self.owner, self.events = owner, events
+
+    def restore(self, delivery: DeliveryState) -> None:
+        """Take the stored state of the deliveries."""
+        self.delivery = delivery
+
+    def activate(self) -> None:
+        """Allow wakes: all streams are linked, and compared with their cursors."""
+        self.phase = "active"
+
+    def remove(self) -> None:
+        """Allow no wakes any more, and no writes of rows."""
+        self.phase = "removed"
+
+    def note_told(self, ends: dict[str, SnapshotEnd]) -> None:
+        """Note the ends of streams that the present wake tells."""
+        self.snapshot_ends = ends
+
+    def note_unlinked(self) -> None:
+        """Count a stream that was not linked, because there are too many."""
+        self.unlinked += 1
+
+    def note_room(self) -> None:
+        """Note that there is room for another link."""
+        self.unlinked = 0
+
     def note(self, link: StreamLink) -> None:
         """Note whether a stream is pending."""
         if not link.is_pending:
@@ -195,4 +252,4 @@ class DurableSubscription:
         if link is not None:
             link.is_noted = False
         if not self.pending and self.phase == "active":
-            self.delivery.waiting_since = None
+            self.delivery.note_nothing_pending()

@@ -41,6 +41,17 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     owner: OwnerRow
     events: RenewalState | None = None
 
+    def subscription(self, subscription_id: str) -> DurableSubscription:
+        """Return the subscription of the row, without its cursors and deliveries."""
+        return DurableSubscription(
+            subscription_id,
+            self.birth,
+            self.created_at,
+            self.configuration,
+            restore_owner(self.owner),
+            self.events,
+        )
+
 
 class LoadedSubscription(msgspec.Struct):
     """A subscription as it is read from its rows."""
@@ -48,6 +59,16 @@ class LoadedSubscription(msgspec.Struct):
     subscription: DurableSubscription | None = None
     delivery: DeliveryState | None = None
     cursors: dict[str, CursorRow] = {}
+
+    def add_row(self, subscription_id: str, kind: str, path: str, body: bytes) -> None:
+        """Add one of the rows. Raises msgspec.DecodeError."""
+        if kind == CURSOR:
+            self.cursors[path] = msgspec.json.decode(body, type=CursorRow)
+        elif kind == DELIVERY:
+            self.delivery = msgspec.json.decode(body, type=DeliveryState)
+        elif kind == SUBSCRIPTION:
+            row = msgspec.json.decode(body, type=SubscriptionRow)
+            self.subscription = row.subscription(subscription_id)
 
 
 class SubscriptionRows:
@@ -164,16 +185,16 @@ class SubscriptionRows:
                 if kind not in KINDS:
                     continue  # such as the keys
                 try:
-                    _read(found.setdefault(subscription_id, LoadedSubscription()), kind, path, body)
+                    loaded = found.setdefault(subscription_id, LoadedSubscription())
+                    loaded.add_row(subscription_id, kind, path, body)
                 except msgspec.DecodeError as error:
                     log.error("log.document_damaged", document=name, reason=str(error))
                     continue
         for subscription_id, loaded in found.items():
             if loaded.subscription is None:
                 self._remove_rest(subscription_id, loaded)
-            else:
-                loaded.subscription.id = subscription_id
-                loaded.subscription.delivery = loaded.delivery or DeliveryState()
+            elif loaded.delivery is not None:
+                loaded.subscription.restore(loaded.delivery)
         return {name: it for name, it in found.items() if it.subscription is not None}
 
     def _remove_rest(self, subscription_id: str, loaded: LoadedSubscription) -> None:
@@ -181,16 +202,3 @@ class SubscriptionRows:
         self._put(document_name(DELIVERY, subscription_id), None)
         for path in loaded.cursors:
             self._put(document_name(CURSOR, subscription_id, path), None)
-
-
-def _read(loaded: LoadedSubscription, kind: str, path: str, body: bytes) -> None:
-    if kind == CURSOR:
-        loaded.cursors[path] = msgspec.json.decode(body, type=CursorRow)
-    elif kind == DELIVERY:
-        loaded.delivery = msgspec.json.decode(body, type=DeliveryState)
-    elif kind == SUBSCRIPTION:
-        row = msgspec.json.decode(body, type=SubscriptionRow)
-        made = DurableSubscription("", row.birth, row.created_at, row.configuration)
-        made.owner = restore_owner(row.owner)
-        made.events = row.events
-        loaded.subscription = made

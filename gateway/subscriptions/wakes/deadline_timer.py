@@ -35,6 +35,7 @@ class DeadlineTimer:
         self._on_set_back = on_set_back
         self._latest = clock()  # the last time that was read from the clock
         self._deadlines: list[tuple[float, int, DurableSubscription]] = []
+        self._due: dict[DurableSubscription, float] = {}  # the one in force, in epoch seconds
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = True
@@ -47,11 +48,12 @@ class DeadlineTimer:
 
     def schedule(self, subscription: DurableSubscription, due: float | None) -> None:
         """Replace the deadline of a subscription; None is no deadline."""
-        if due == subscription.due:
+        if due == self._due.get(subscription):
             return
-        subscription.due = due
         if due is None or not self._is_open:
+            self._due.pop(subscription, None)
             return
+        self._due[subscription] = due
         heapq.heappush(self._deadlines, (due, next(self._order), subscription))
         if self._deadlines[0][2] is subscription or self._timer is None:
             self._set()
@@ -72,8 +74,10 @@ class DeadlineTimer:
             self._set_back()
         while self._deadlines and self._deadlines[0][0] <= now:
             due, _, subscription = heapq.heappop(self._deadlines)
-            if subscription.due == due and subscription.phase == "active":
-                subscription.due = None
+            if self._due.get(subscription) != due:
+                continue  # another one was scheduled
+            del self._due[subscription]
+            if subscription.phase == "active":
                 try:
                     self._on_due(subscription)
                 except Exception:  # noqa: BLE001 - the deadlines of others must count
@@ -81,8 +85,8 @@ class DeadlineTimer:
         self._set()
 
     def _set_back(self) -> None:
-        counting = [it for due, _, it in self._deadlines if it.due == due]
+        scheduled = list(self._due)
         self._deadlines.clear()
-        for subscription in counting:
-            subscription.due = None
+        self._due.clear()
+        for subscription in scheduled:
             self._on_set_back(subscription)

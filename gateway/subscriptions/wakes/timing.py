@@ -47,17 +47,9 @@ def shorten_waits(subscription: DurableSubscription, now: float) -> None:
     Otherwise a lease would last, and an attempt wait, until the clock shows the former time again.
     """
     delivery = subscription.delivery
-    wake = delivery.wake
-    if wake is not None and wake.lease_until is not None:
-        wake.lease_until = min(wake.lease_until, now + subscription.configuration.lease_s)
-    if wake is not None and wake.announced_at is not None:
-        wake.announced_at = min(wake.announced_at, now)
-    if delivery.failing_since is not None:
-        delivery.failing_since = min(delivery.failing_since, now)
-    if delivery.next_attempt_at is not None:
-        failing_s = now - (delivery.failing_since or now)
-        longest = pause_s(delivery.failures, failing_s, 1.0)
-        delivery.next_attempt_at = min(delivery.next_attempt_at, now + longest)
+    failing_s = max(0.0, now - (delivery.failing_since or now))
+    longest = pause_s(delivery.failures, failing_s, 1.0)
+    delivery.shorten(now, subscription.configuration.lease_s, longest)
 
 
 def is_stuck(failures: int, failing_s: float) -> bool:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.subscriptions.errors import SubscriptionRefused
-from gateway.subscriptions.state.delivery_state import Wake
 from gateway.subscriptions.wakes import acknowledgements
 from gateway.subscriptions.wakes.deadline_timer import DeadlineTimer
 from gateway.subscriptions.wakes.timing import next_deadline, pause_s, shorten_waits
@@ -20,11 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.subscriptions.state.cursors import SnapshotEnd
+    from gateway.subscriptions.state.delivery_state import Wake
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.storage.rows import SubscriptionRows
     from gateway.subscriptions.wakes.acknowledgements import Acknowledgement, CursorChange
 
 UNACKNOWLEDGED = "the receiver accepted the wake, and did not acknowledge what is pending"
+
+
+class DeliveryQueue(Protocol):
+    """The deliveries of wakes, as far as the transitions need them."""
+
+    def queue(self, subscription: DurableSubscription) -> None:
+        """Deliver the wake of a subscription as soon as there is room."""
+
+    def is_under_way(self, subscription: DurableSubscription) -> bool:
+        """Return whether a wake of a subscription is being delivered."""
 
 
 class Wakes:
@@ -34,16 +44,16 @@ class Wakes:
         self,
         rows: SubscriptionRows,
         clock: Callable[[], float],
-        deliver: Callable[[DurableSubscription], None],
+        deliveries: DeliveryQueue,
         expire: Callable[[DurableSubscription], bool],
     ) -> None:
-        """`deliver` queues a subscription whose wake is to be sent or written.
+        """`deliveries` get subscriptions whose wakes are to be sent or written.
 
         `expire` ends one whose time is over, and returns whether it has; or schedules its end.
         """
         self._rows = rows
         self._clock = clock
-        self._deliver = deliver
+        self._deliveries = deliveries
         self._expire = expire
         self.timer = DeadlineTimer(clock, self._on_due, self._on_clock_set_back)
         self._is_open = True
@@ -60,7 +70,7 @@ class Wakes:
         """Begin a wake if there is pending work and none is in flight; return whether it began."""
         delivery = subscription.delivery
         if subscription.pending and delivery.waiting_since is None:
-            delivery.waiting_since = self._clock()
+            delivery.note_pending(self._clock())
         has_work = delivery.wake is None and subscription.pending
         if not has_work or not subscription.may_send or not self._is_open:
             return False
@@ -68,16 +78,14 @@ class Wakes:
             if self._clock() < delivery.next_attempt_at:
                 self._schedule(subscription)
                 return False
-            delivery.next_attempt_at = None
+            delivery.stop_waiting()
         self._begin(subscription)
-        self._deliver(subscription)
+        self._deliveries.queue(subscription)
         return True
 
     def _begin(self, subscription: DurableSubscription) -> Wake:
-        delivery = subscription.delivery
-        delivery.generation += 1
-        delivery.wake = wake = Wake.new(self._clock())
-        subscription.snapshot_ends = {}
+        wake = subscription.delivery.begin_wake(self._clock())
+        subscription.note_told({})
         self.counts["begun"] += 1
         self._rows.mark(subscription)
         return wake
@@ -90,7 +98,7 @@ class Wakes:
         if wake is None:
             self.consider(subscription)
         elif wake.lease_until is None and subscription.delivery.next_attempt_at is None:
-            self._deliver(subscription)
+            self._deliveries.queue(subscription)
         else:
             self._schedule(subscription)
 
@@ -115,9 +123,9 @@ class Wakes:
         if not subscription.pending:
             raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
         if wake is None:
-            delivery.next_attempt_at = None
+            delivery.stop_waiting()
             wake = self._begin(subscription)
-        wake.holder = worker
+        wake.claim(worker)
         self._lease(subscription, wake)
         self.counts["claimed"] += 1
         return wake
@@ -173,7 +181,7 @@ class Wakes:
     def start_lease(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Begin the lease of a webhook whose receiver has accepted the wake."""
         self.counts["delivered"] += 1
-        subscription.delivery.next_attempt_at = None
+        subscription.delivery.stop_waiting()
         self._lease(subscription, wake)
 
     def acknowledge_all(
@@ -187,8 +195,7 @@ class Wakes:
     def note_announcement(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written; it is written again if nobody claims it."""
         self.counts["delivered"] += 1
-        wake.announced_at = self._clock()
-        wake.announcements += 1
+        wake.note_announcement(self._clock())
         subscription.delivery.succeed()
         self._rows.mark(subscription)
         self._schedule(subscription)
@@ -207,14 +214,10 @@ class Wakes:
         if delivery.last_error != reason:
             log.warning("subscription.failed", subscription=subscription.id, reason=reason)
         self.counts["failed"] += 1
-        delivery.failures += 1
-        delivery.failing_since = delivery.failing_since or now
-        delivery.last_error, delivery.last_category = reason, category
-        delivery.next_attempt_at = now + pause_s(
-            delivery.failures,
-            now - delivery.failing_since,
-            random.random(),  # noqa: S311 - spread
-        )
+        delivery.note_failure(reason, category, now)
+        failing_s = now - (delivery.failing_since or now)
+        chance = random.random()  # noqa: S311 - spread
+        delivery.wait_until(now + pause_s(delivery.failures, failing_s, chance))
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -225,11 +228,11 @@ class Wakes:
             return
         wake = delivery.wake
         self.counts["retried"] += delivery.next_attempt_at is not None
-        delivery.next_attempt_at = None
+        delivery.stop_waiting()
         if wake is None:
             self.consider(subscription)
         elif wake.lease_until is None:
-            self._deliver(subscription)
+            self._deliveries.queue(subscription)
 
     # The end of a wake
 
@@ -251,7 +254,7 @@ class Wakes:
         return has_moved
 
     def _lease(self, subscription: DurableSubscription, wake: Wake) -> None:
-        wake.lease_until = self._clock() + subscription.configuration.lease_s
+        wake.lease(self._clock() + subscription.configuration.lease_s)
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -259,9 +262,9 @@ class Wakes:
         """End the wake in flight, if there is one; whatever comes of it is refused."""
         delivery = subscription.delivery
         if delivery.wake is not None and _is_all_acknowledged(subscription):
-            delivery.waiting_since = delivery.wake.begun_at  # what is pending came later
-        delivery.wake = None
-        subscription.snapshot_ends = {}
+            delivery.note_pending(delivery.wake.begun_at)  # what is pending came later
+        delivery.end_wake()
+        subscription.note_told({})
         self._rows.mark(subscription)
 
     # Deadlines
@@ -282,7 +285,7 @@ class Wakes:
         delivery, now = subscription.delivery, self._clock()
         wake = delivery.wake
         if wake is not None and wake.lease_until is not None:
-            if subscription.is_delivering:
+            if self._deliveries.is_under_way(subscription):
                 return  # the end of the delivery begins another lease, or ends the wake
             self.counts["expired"] += 1
             self.end(subscription)
@@ -295,7 +298,7 @@ class Wakes:
         elif delivery.next_attempt_at is not None and delivery.next_attempt_at <= now:
             self.retry_now(subscription)
         elif wake is not None:
-            (self._deliver if subscription.pending else self.end)(subscription)
+            (self._deliveries.queue if subscription.pending else self.end)(subscription)
 
 
 def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
