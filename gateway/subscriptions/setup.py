@@ -41,9 +41,7 @@ def make_subscriptions(
     shared = SharedStreams(route.table, route.appender, sharing)
 
     def make(owned: Documents) -> OwnedLogSubscriptions:
-        engine = OwnedLogSubscriptions(prefix, shared, owned, rules, clock, guard)
-        subscriptions.on_opening(engine)
-        return engine
+        return OwnedLogSubscriptions(prefix, shared, owned, rules, clock, guard)
 
     subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
     shared.on_observe = subscriptions.on_first_subscription

@@ -11,12 +11,14 @@ from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from tests.mcp_events import origins
 from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked
 from tests.support.redis_servers import redis_server
 from tests.support.tokens_files import token
 from tests.support.waiting import until
+from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,3 +64,25 @@ async def test_a_subscription_made_at_either_gateway_outlives_the_one_that_deliv
         assert at.challenges == 1
         async with host(second, token=token("all")) as it:
             await it.ask("events/unsubscribe", **asked(at))
+
+
+async def test_before_an_origin_hosts_subscribe_at_either_gateway_and_get_what_either_writes(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    place = f"{redis.url}?prefix={uuid.uuid4().hex}"
+    async with hook() as at, origins.before_own(tmp_path, place=place) as owner:
+        assert owner.origin is not None
+        url = f"http://127.0.0.1:{owner.origin.port}{PREFIX}"
+        async with (
+            origins.before(url, tmp_path, place=place) as other,
+            other.host("legacy", "all") as client,
+        ):
+            await other.create("a/x", {"n": 0})
+            made = await client.ask("events/subscribe", **asked(at))
+            await other.append("a/x", {"n": 1})
+            await owner.append("a/x", {"n": 2})
+            await at.has(1, 2)
+            polled = await client.poll("a/x", made["cursor"])
+            assert [one["eventId"] for one in polled["events"]] == [
+                one["eventId"] for one in at.messages
+            ]

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import pytest
 
+from gateway.edge.subscribed import origin_streams
+from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
+from gateway.subscriptions.shared.stream_notes import WriteReport, merged
+from tests.backends.test_redis_rights import documented
 from tests.subscriptions.origins import before, two_before
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
+from tests.subscriptions.test_kills import DURABLE
+from tests.subscriptions.test_several_gateways import TAKE_OVER_S
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
-from tests.web.serving import request, serving
+from tests.web.serving import get, request, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.subscriptions.shared.stream_notes import StreamNote
 
 DONE = {"done": True}
 
@@ -192,3 +207,170 @@ async def test_a_gateway_that_stops_is_followed_at_once_by_another_with_all_link
             tail = (await other.append("e/a")).get("Stream-Next-Offset")
             assert ends_of(await at.wake(2)) == [("e/a", tail)]
             await shared(owner).open()  # closed by the block
+
+
+CREATED = WriteReport("2", created=7)
+EMPTY = WriteReport("1", created=7, beginning="1")
+GROWN = WriteReport("4", closed=True)
+DELETED = WriteReport(is_deleted=True)
+UNSURE = WriteReport(is_unsure=True)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "both"),
+    [
+        pytest.param(
+            CREATED, GROWN, WriteReport("4", closed=True, created=7), id="created-and-appended"
+        ),
+        pytest.param(
+            EMPTY,
+            GROWN,
+            WriteReport("4", closed=True, created=7, beginning="1"),
+            id="created-empty-and-appended",
+        ),
+        pytest.param(GROWN, WriteReport("3"), GROWN, id="an-older-append"),
+        pytest.param(GROWN, CREATED, CREATED, id="created-again"),
+        pytest.param(CREATED, DELETED, DELETED, id="created-and-deleted"),
+        pytest.param(DELETED, CREATED, CREATED, id="deleted-and-created"),
+        pytest.param(
+            CREATED,
+            UNSURE,
+            WriteReport("2", created=7, is_unsure=True),
+            id="created-and-an-append-without-answer",
+        ),
+        pytest.param(False, True, True, id="new"),
+        pytest.param(True, False, True, id="new-and-changed"),
+        pytest.param(None, False, False, id="changed"),
+    ],
+)
+def test_reports_of_one_stream_are_merged_into_what_holds_after_both(
+    earlier: StreamNote | None, later: StreamNote, both: StreamNote
+) -> None:
+    assert merged(earlier, later) == both
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(order, id="-".join(map(str, order)))
+        for order in itertools.permutations(range(4))
+    ],
+)
+async def test_reports_in_any_order_end_with_the_stream_that_the_origin_has(
+    order: tuple[int, ...], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    async with (
+        serving() as origin,
+        before(origin, redis_url) as owner,
+        receiver(answer=DONE) as at,
+    ):
+        engine = owner.engine
+        assert isinstance(engine, OwnedOriginSubscriptions)
+        await owner.webhook("s", at, pattern="e/*")
+        await engine.before_write(f"{owner.prefix}/e/a", creates_empty=False)
+        old = (await owner.around("PUT", "e/a", b'{"n":1}')).get("Stream-Next-Offset") or ""
+        await owner.around("DELETE", "e/a")
+        new = (await owner.around("PUT", "e/a", b'{"n":2}')).get("Stream-Next-Offset") or ""
+        tail = (await owner.around("POST", "e/a", b'{"n":3}')).get("Stream-Next-Offset") or ""
+        reports = [
+            WriteReport(old, created=1),
+            WriteReport(is_deleted=True),
+            WriteReport(new, created=2),
+            WriteReport(tail),
+        ]
+        for number in order:
+            await engine.apply_notes({"e/a": reports[number]})
+
+        async def is_acknowledged() -> bool:
+            return await owner.cursors("s") == {"e/a": tail}
+
+        await until(is_acknowledged)
+        await owner.quiet()
+        assert not engine.by_id["s"].pending
+
+
+# Without a Redis, or with less of it
+
+
+async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    with redis_server(tmp_path, **DURABLE) as redis:
+        async with (
+            serving() as origin,
+            two_before(redis.url, origin) as gateways,
+            receiver(answer=DONE) as at,
+        ):
+            owner, other = gateways
+            await owner.webhook("s", at, pattern="e/*")
+            for gateway in gateways:
+                assert (await gateway.create("e/a", body=b'{"n":1}')).status in {200, 201}
+            await owner.quiet()
+            redis.stop()
+            for gateway in gateways:
+                written = request("PUT", f"{gateway.prefix}/e/new", body=b"[1]")
+                answer = await gateway.gateway.ask(written)
+                assert answer.status == 503
+                assert answer.get("Retry-After")
+                assert (await owner.around("GET", "e/new")).status == 404
+            line = "Content-Type: application/json"
+            appended = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
+            tail = (await other.gateway.ask(appended)).get("Stream-Next-Offset")
+            assert tail
+            assert (await owner.gateway.ask(get(f"{owner.prefix}/e/a"))).status == 200
+            redis.start()
+
+            async def is_acknowledged() -> bool:
+                for gateway in gateways:
+                    if shared(gateway).engine is not None:
+                        return (await gateway.cursors("s")).get("e/a") == tail
+                return False
+
+            await until(is_acknowledged, within_s=TAKE_OVER_S)
+
+
+async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    server = RedisServer(tmp_path)
+    async with (
+        serving() as origin,
+        before(origin, server.url) as gateway,
+        receiver(answer=DONE) as at,
+    ):
+        await gateway.around("PUT", "a", b'{"n":1}')
+        assert (await gateway.read("a")) == [{"n": 1}]
+        assert (await gateway.ask("GET", "s"))[0] == 503
+        answer = await gateway.gateway.ask(request("PUT", f"{gateway.prefix}/e/a", body=b"[1]"))
+        assert answer.status == 503
+        assert shared(gateway).stuck()
+        server.start()
+        try:
+            await until(lambda: shared(gateway).engine is not None, within_s=TAKE_OVER_S)
+            await gateway.webhook("s", at, pattern="e/*")
+            tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+            assert ends_of(await at.wake()) == [("e/a", tail)]
+        finally:
+            server.stop()
+
+
+async def test_the_documented_rights_suffice_for_subscriptions_before_an_origin(
+    redis: RedisServer,
+) -> None:
+    rights = [rule.replace("headgate:", "own:") for rule in documented()]
+    redis.command("ACL", "SETUSER", "app", "on", ">pw", *rights, "+zrangebylex")
+    url = f"redis://app:pw@{redis.address}?prefix=own"
+    async with (
+        serving() as origin,
+        two_before(url, origin) as (owner, other),
+        receiver(answer=DONE) as at,
+    ):
+        await other.webhook("s", at, pattern="e/*")
+        tail = (await other.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        assert ends_of(await at.wake()) == [("e/a", tail)]
+        await owner.quiet()
+        assert await other.cursors("s") == {"e/a": tail}
+    redis.command("ACL", "DELUSER", "app")

@@ -59,7 +59,13 @@ class SharedSubscriptions(Background):
         self.relay = RequestRelay(sharing, self.lease)
         self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(self, self.changed)
-        self._loader = OwnedLoader(sharing, self.lease, make, self._on_opened)
+
+        def make_attached(owned: Documents) -> OwnedSubscriptions:
+            engine = make(owned)
+            self.on_opening(engine)
+            return engine
+
+        self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
         self.keys = KeyRing(DocumentKeys(documents))
         self._changes = changes
         self._mailboxes = sharing.mailboxes
