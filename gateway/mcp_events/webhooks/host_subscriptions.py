@@ -18,7 +18,7 @@ from gateway.runtime.client_rate import ClientRate
 from gateway.subscriptions.bodies import timestamp
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.requests import SubscriptionRequests
-from gateway.subscriptions.sending.webhooks import UNREACHABLE
+from gateway.subscriptions.sending.failures import UNREACHABLE
 from gateway.subscriptions.state.configuration import (
     DEFAULT_LEASE_MS,
     HOST_PREFIX,

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.mcp_events.rpc import CALLBACK_FAILED, RpcError
 from gateway.mcp_events.webhooks.signatures import message_id, signed_fields
-from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

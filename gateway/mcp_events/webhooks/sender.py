@@ -9,7 +9,7 @@ import msgspec
 from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
 from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
-from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.subscriptions.state.cursors import EventPosition
 from gateway.subscriptions.wakes.acknowledgements import CursorChange
 from gateway.telemetry.logs import log

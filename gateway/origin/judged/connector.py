@@ -86,6 +86,10 @@ class JudgedResolver(AbstractResolver):
         """Do nothing: the lookups are the system's."""
 
 
+class ResponseTooLong(ClientPayloadError):
+    """A response that has more bytes than it may have."""
+
+
 class CutOffConnection(ResponseHandler):
     """A connection that is closed once a response has more bytes than so many on the wire.
 
@@ -109,7 +113,7 @@ class CutOffConnection(ResponseHandler):
             super().data_received(data)
         elif self.transport is not None:
             self.transport.abort()
-            self.set_exception(ClientPayloadError("the response is too long"))
+            self.set_exception(ResponseTooLong("the response is too long"))
 
 
 class JudgedConnector(TCPConnector):

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.errors import HeadgateError
 from gateway.subscriptions.bodies import snapshot
-from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
+FAULT = "a fault of Headgate ended the delivery; its log has it, with a traceback"
+NO_EVENTS = "the setting mcp_events of the route is off; set it, or delete the subscription"
 ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
 
 
@@ -120,7 +122,7 @@ class Deliveries:
             self._wakes.retry_later(subscription, failure.reason, failure.category)
         except Exception:  # noqa: BLE001 - the subscription must go on
             log.exception("subscription.delivery_failed", subscription=subscription.id)
-            self._wakes.retry_later(subscription, "the delivery failed: see the server's log")
+            self._wakes.retry_later(subscription, FAULT)
         finally:
             self._under_way.discard(subscription)
             self._leave(receiver)
@@ -159,7 +161,7 @@ class Deliveries:
 
     async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
         if self.events is None:
-            raise DeliveryFailed("mcp_events is off")
+            raise DeliveryFailed(NO_EVENTS)
         await self.calls.keys.prepare(self._clock())
         await self.events.send(subscription)
         if subscription.delivery.wake is wake and subscription.phase == "active":

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.errors import HeadgateError
-from gateway.subscriptions.sending.webhooks import DeliveryFailed
+from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 
 if TYPE_CHECKING:

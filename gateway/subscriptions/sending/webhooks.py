@@ -10,8 +10,9 @@ import msgspec
 from typing_extensions import override
 
 from gateway.errors import DestinationRefused
-from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
+from gateway.origin.judged.connector import JudgedConnector, addresses_of
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
+from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,20 +24,7 @@ CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once,
 LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14
 # Bytes of a whole response, with what is around its body: 128 header fields may have so many.
 LONGEST_ON_THE_WIRE = 1 << 20
-UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
-
-
-class DeliveryFailed(Exception):
-    """A call that came to nothing; `reason` has nothing of the response or of the URL's path.
-
-    `category` is the kind of failure as MCP Events names it.
-    """
-
-    def __init__(self, reason: str, category: str = UNREACHABLE) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.category = category
 
 
 class ReceiverResponse(NamedTuple):
@@ -135,17 +123,10 @@ class WebhookClient:
         try:
             self.check(url)
             return await self._post(url, body, fields)
-        except TimeoutError:
-            reason = f"the receiver did not answer within {CALL_S:g} s"
-            raise DeliveryFailed(reason, "timeout") from None
         except DestinationRefused as refusal:
             raise DeliveryFailed(refusal.detail) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            refused = refusal_in(error)
-            reason = f"the receiver cannot be reached ({type(error).__name__})"
-            is_tls = isinstance(error, aiohttp.ClientSSLError)
-            category = "tls_error" if is_tls else UNREACHABLE
-            raise DeliveryFailed(reason if refused is None else refused.detail, category) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise failure_of(error, CALL_S) from None
 
     async def _post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
         fields = {

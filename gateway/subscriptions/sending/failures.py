@@ -1,0 +1,62 @@
+"""Failures of calls to receivers, as sentences that say what was wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import socket
+
+import aiohttp
+
+from gateway.origin.judged.connector import ResponseTooLong, refusal_in
+from gateway.origin.unreachable import why_unreachable
+
+UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
+
+
+class DeliveryFailed(Exception):
+    """A call that came to nothing; `reason` has nothing of the response or of the URL's path.
+
+    `category` is the kind of failure as MCP Events names it.
+    """
+
+    def __init__(self, reason: str, category: str = UNREACHABLE) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.category = category
+
+
+def failure_of(error: Exception, patience_s: float) -> DeliveryFailed:
+    """Return the failure of a call of `patience_s` at most that an error has ended."""
+    refusal = refusal_in(error)
+    if refusal is not None:
+        return DeliveryFailed(refusal.detail)
+    if isinstance(error, TimeoutError):
+        late = f"the receiver did not answer within {patience_s:g} s"
+        return DeliveryFailed(f"{late}; answer at once, and work behind the answer", "timeout")
+    category = "tls_error" if isinstance(error, aiohttp.ClientSSLError) else UNREACHABLE
+    if isinstance(error, aiohttp.ClientConnectorError):
+        why = f"{why_unreachable(error, patience_s)}; {_advice(error)}"
+    else:
+        why = _why_no_response(error)
+    return DeliveryFailed(f"the receiver {why}", category)
+
+
+def _advice(error: aiohttp.ClientConnectorError) -> str:
+    """Return what to do where no connection was made."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "give it a valid certificate for its host name, with the whole chain"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "serve TLS 1.2 or newer at the port of the webhook's URL"
+    if isinstance(error.os_error, socket.gaierror):
+        return "correct the host name in the webhook's URL, or its records in DNS"
+    return "start it, or correct the host and port in the webhook's URL"
+
+
+def _why_no_response(error: Exception) -> str:
+    """Return why a connection gave no response, and what to do, in words that follow its name."""
+    if isinstance(error, ResponseTooLong):
+        return "sent a response that is too long; answer with a status and a short body"
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return "sent no valid response of HTTP/1.1; check what listens at the webhook's URL"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "sent a response that is not complete; see its log"
+    return "closed the connection without a response; see its log"

@@ -1,0 +1,117 @@
+"""Connections to receivers that fail are told in sentences: what was wrong, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from gateway.origin.judged.connector import JudgedConnector
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of
+from tests.origin.test_judged import serving
+from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.ports import free_port
+from tests.tls.certificates import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+NAMES = ("localhost:*", "other.example:*")
+# What a reader of last_error cannot know: names of classes, and numbers of errors.
+INSIDE = re.compile(r"[a-z][A-Z]|Error|Errno|\[|\(")
+
+
+@contextlib.asynccontextmanager
+async def tls_server(folder: Path) -> AsyncIterator[tuple[int, ssl.SSLContext]]:
+    """A server on loopback with a certificate for localhost; its port, and who trusts it."""
+    made = Authority("Ours", folder / "ca.pem")
+    files = made.issue().write(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with serving(context) as server:
+        yield server.port, ssl.create_default_context(cafile=str(made.file))
+
+
+async def look_up(_host: str, _port: int, _family: object) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+async def look_up_nothing(_host: str, _port: int, _family: object) -> Sequence[str]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+async def failure(
+    url: str, trust: ssl.SSLContext | None = None, *, is_known: bool = True
+) -> tuple[str, str]:
+    """Return the reason and the category of a call that fails."""
+    hosts = AllowedHosts([], [allowed_host(it) for it in NAMES])
+    connector = JudgedConnector(hosts, look_up=look_up if is_known else look_up_nothing)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(aiohttp.ClientError) as raised:
+            await session.post(url, ssl=True if trust is None else trust)
+    made = failure_of(raised.value, 10.0)
+    assert isinstance(made, DeliveryFailed)
+    assert not INSIDE.search(made.reason)
+    return made.reason, made.category
+
+
+async def test_a_receiver_that_refuses_connections_is_to_be_started() -> None:
+    assert await failure(f"http://localhost:{free_port()}/") == (
+        "the receiver cannot be connected to: Connection refused; "
+        "start it, or correct the host and port in the webhook's URL",
+        "connection_refused",
+    )
+
+
+async def test_a_host_name_that_is_not_found_is_to_be_corrected() -> None:
+    assert await failure("https://other.example/", is_known=False) == (
+        "the receiver has a host name that cannot be resolved: Name or service not known; "
+        "correct the host name in the webhook's URL, or its records in DNS",
+        "connection_refused",
+    )
+
+
+async def test_a_receiver_of_an_unknown_authority_needs_another_certificate(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as (port, _):
+        reason, category = await failure(f"https://localhost:{port}/")
+    assert category == "tls_error"
+    assert reason.startswith("the receiver has a certificate that is not trusted: ")
+    assert reason.endswith("; give it a valid certificate for its host name, with the whole chain")
+
+
+async def test_a_receiver_with_a_certificate_for_another_name_is_told_so(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as (port, trust):
+        assert await failure(f"https://other.example:{port}/", trust) == (
+            "the receiver has a certificate for another host name; "
+            "give it a valid certificate for its host name, with the whole chain",
+            "tls_error",
+        )
+
+
+async def test_a_receiver_without_tls_at_its_port_is_told_so() -> None:
+    async with serving() as server:
+        reason, category = await failure(f"https://localhost:{server.port}/")
+    assert category == "tls_error"
+    assert reason.startswith("the receiver does not speak TLS as we do: ")
+    assert reason.endswith("; serve TLS 1.2 or newer at the port of the webhook's URL")
+
+
+async def test_last_error_tells_a_receiver_that_is_not_there_as_a_sentence() -> None:
+    async with receiver() as at:
+        url = at.url
+    async with subscribed() as gateway:
+        await gateway.put("s", type="webhook", pattern="*", webhook={"url": url})
+        await gateway.create("a", body=b'{"n":1}')
+        await gateway.quiet()
+        told = (await gateway.ask("GET", "s"))[1]["last_error"]
+    assert told == (
+        "the receiver cannot be connected to: Connection refused; "
+        "start it, or correct the host and port in the webhook's URL"
+    )
