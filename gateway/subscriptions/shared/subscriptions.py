@@ -19,11 +19,11 @@ from gateway.subscriptions import metrics
 from gateway.subscriptions.sending.key_stores import DocumentKeys
 from gateway.subscriptions.sending.signing import KeyRing
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.beat_failures import BeatFailures
 from gateway.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.subscriptions.shared.lease import SubscriptionsLease
 from gateway.subscriptions.shared.loader import OwnedLoader
 from gateway.subscriptions.shared.relay import PATIENCE_S, RequestRelay
-from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class SharedSubscriptions(Background):
         self.keys = KeyRing(DocumentKeys(documents))
         self._changes = changes
         self._mailboxes = sharing.mailboxes
+        self._failures = BeatFailures(prefix)
         self._next_beat = asyncio.Event()  # replaced by each beat
         self._hurry = asyncio.Event()
         self._reports_until = 0.0  # loop time: changes are reported although there are no documents
@@ -106,6 +107,7 @@ class SharedSubscriptions(Background):
         self._changes.unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
+        self._failures.close()
         await self.relay.close()
         await self.changed.flush()
         await self._loader.close()
@@ -167,10 +169,12 @@ class SharedSubscriptions(Background):
         while True:
             try:
                 await self._beat()
-            except LogUnavailable:
-                self.lease.excuse()
-            except Exception:  # noqa: BLE001 - the task must outlive any error
-                log.exception("subscription.lease_not_seen", route=self.prefix)
+            except Exception as error:  # noqa: BLE001 - the task must outlive any error
+                if isinstance(error, LogUnavailable):
+                    self.lease.excuse()
+                self._failures.note(error)
+            else:
+                self._failures.succeed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._hurry.wait()

@@ -1,0 +1,71 @@
+"""A Redis that goes away is logged in a line by each gateway of its subscriptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import LogUnavailable
+from gateway.subscriptions.shared.beat_failures import BeatFailures
+from tests.subscriptions.receivers import log_at, shared, subscribed
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+FAILED = "subscription.lease_failed"
+
+
+def fail(failures: BeatFailures, error: Exception) -> None:
+    """Note an error as the task of the beats does."""
+    try:
+        raise error  # noqa: TRY301 - as a beat does
+    except Exception as raised:  # noqa: BLE001 - any is noted
+        failures.note(raised)
+
+
+async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis_server(tmp_path) as redis:
+        async with subscribed(log_at(redis.url)) as gateway:
+            assert shared(gateway).engine is not None
+            capsys.readouterr()
+            redis.kill()
+            printed: list[str] = []
+
+            def is_logged() -> bool:
+                printed.append(capsys.readouterr().out)
+                return FAILED in "".join(printed)
+
+            await until(is_logged)
+            lines = [it for it in "".join(printed).splitlines() if FAILED in it]
+            assert len(lines) == 1
+            assert "warning" in lines[0]
+            assert "the log cannot be reached: Connection refused" in lines[0]
+            assert "Traceback" not in "".join(printed)
+
+
+async def test_an_outage_is_logged_once_in_its_first_second_however_many_beats_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failures = BeatFailures("/v1/stream")
+    for _ in range(20):
+        fail(failures, LogUnavailable("the log cannot be reached: Connection refused"))
+    assert capsys.readouterr().out.count(FAILED) == 1
+    failures.close()
+
+
+async def test_a_fault_is_logged_with_its_traceback_once_until_a_beat_succeeds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failures = BeatFailures("/v1/stream")
+    for _ in range(3):
+        fail(failures, KeyError("fault"))
+    assert capsys.readouterr().out.count("Traceback") == 1
+    failures.succeed()
+    fail(failures, KeyError("fault"))
+    assert capsys.readouterr().out.count("Traceback") == 1
+    failures.close()
