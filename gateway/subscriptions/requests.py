@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
 MOST_REFRESHED = 100
+LINKED_AT_ONCE = 500  # streams by name, which a shared log reads together
 LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
 
 
@@ -162,17 +163,25 @@ class SubscriptionRequests:
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
-        engine = self._engine
-        await engine.refresh(names)
-        for name in names:
-            is_known = name in subscription.links
-            if not is_known and len(subscription.links) >= engine.rules.max_subscription_streams:
-                raise self._limit_refusal("max_subscription_streams")
-            state = engine.membership.state_of(name) or await engine.streams.state(name)
-            link = engine.membership.link(subscription, name)
-            link.add_name(None if is_known else state)
-            subscription.note(link)
-            engine.rows.mark_link(link)
+        engine, most = self._engine, self._engine.rules.max_subscription_streams
+        for start in range(0, len(names), LINKED_AT_ONCE):
+            some = names[start : start + LINKED_AT_ONCE]
+            await engine.refresh(some)
+            unknown = [name for name in some if engine.membership.state_of(name) is None]
+            read = await engine.streams.read_together(unknown)
+            for name in some:
+                is_known = name in subscription.links
+                if not is_known and len(subscription.links) >= most:
+                    raise self._limit_refusal("max_subscription_streams")
+                state = engine.membership.state_of(name)
+                if state is None:
+                    state = read[name] if name in read else await engine.streams.state(name)
+                link = engine.membership.link(subscription, name)
+                link.add_name(None if is_known else state)
+                subscription.note(link)
+                engine.rows.mark_link(link)
+            if read:
+                await engine.refresh(some)  # what has changed before they were linked
 
     def _check_cycles(self, subscription: DurableSubscription) -> None:
         """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""

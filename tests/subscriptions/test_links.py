@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.subscriptions import requests
 from tests.subscriptions.receivers import receiver, stream_of, subscribed
 from tests.web.serving import PREFIX, get
 
@@ -75,3 +76,27 @@ async def test_a_star_in_a_name_is_matched_by_its_code_alone() -> None:
         for name in ("a/x", "a/*"):
             await gateway.create(name, body=b'{"n":1}')
         assert (await types(gateway)).keys() == {"a/*"}
+
+
+async def test_more_names_than_are_read_together_are_linked_each_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "LINKED_AT_ONCE", 2)
+    async with subscribed() as gateway:
+        ends = {}
+        for name in ("a", "b", "c"):
+            ends[name] = (await gateway.create(name, body=b'{"n":1}')).get("Stream-Next-Offset")
+        await gateway.create("closed", "Stream-Closed: true")
+        await gateway.create("base", body=b'{"n":1}')
+        await gateway.create("fork", f"Stream-Forked-From: {PREFIX}/base")
+        assert await gateway.delete("base") == 204  # kept for its fork
+        names = ["a", "absent", "b", "base", "c", "closed"]
+        await gateway.pull("s", streams=names)
+        cursors = await gateway.cursors("s")
+        assert {name: cursors[name] for name in ends} == ends
+        assert list(cursors) == names
+        assert cursors["absent"] == cursors["base"] == "-1"
+        assert (await gateway.ask("POST", "s/claim", {"worker": "w"}))[0] == 409
+        await gateway.create("absent", body=b'{"n":1}')
+        _, claimed = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        assert [it["path"] for it in claimed["streams"] if it["has_pending"]] == ["absent"]

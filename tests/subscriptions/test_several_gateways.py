@@ -30,6 +30,7 @@ from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.support.processes import Headgate
@@ -114,6 +115,25 @@ async def test_what_one_gateway_appends_wakes_through_the_other(redis_url: str) 
         assert "elsewhere" not in owner.engine.membership.streams
 
 
+async def test_what_changes_while_streams_are_linked_by_name_wakes(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(redis_url) as (owner, other), receiver() as at:
+        await other.create("old", body=b'{"n":1}')
+        read_together = owner.engine.streams.read_together
+
+        async def read_and_change(names: Sequence[str]) -> Any:
+            states = await read_together(names)
+            await other.append("old")
+            await other.create("new", body=b'{"n":1}')
+            return states
+
+        monkeypatch.setattr(owner.engine.streams, "read_together", read_and_change)
+        await owner.webhook("s", at, streams=["old", "new"])
+        wake = await at.wake()
+        assert [it["path"] for it in wake["streams"] if it["has_pending"]] == ["new", "old"]
+
+
 async def test_what_was_not_reported_is_found_by_a_comparison(redis_url: str) -> None:
     async with two(redis_url) as (owner, other), receiver(answer=DONE) as at:
         await owner.webhook("s", at, pattern="*")
@@ -165,6 +185,22 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
             await until(lambda: comparisons.made > made)
         await changed.stop()
         changing.gateway.route.table.commits.observer = shared(changing).changed.on_commit
+
+
+async def test_100_000_changed_streams_may_wait_and_one_more_has_all_compared(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="*")
+        changed, made = shared(other).changed, shared(owner).comparisons.made
+        for number in range(100_000):
+            changed.note(f"e{number}", True)
+        assert changed.overflows == 0
+        changed.note("e0", True)
+        assert changed.overflows == 0
+        changed.note("one-more", True)
+        assert changed.overflows == 1
+        await until(lambda: shared(owner).comparisons.made > made)
 
 
 async def test_a_gateway_that_stops_is_followed_at_once_by_another(redis_url: str) -> None:

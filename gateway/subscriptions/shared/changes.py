@@ -91,7 +91,7 @@ class ReportedChanges(Background):
 
     def note(self, path: str, note: StreamNote) -> None:
         """Take a stream that has changed."""
-        if len(self._paths) >= self._most:
+        if path not in self._paths and len(self._paths) >= self._most:
             self.overflows += 1
             self._paths.clear()
             self._compare = True

@@ -11,6 +11,7 @@ from typing_extensions import override
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -95,9 +96,10 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
 
     @override
     async def refresh(self, names: Iterable[str]) -> None:
-        linked = [name for name in names if self.membership.state_of(name) is not None]
-        if linked:
-            for path, state in (await self.streams.sharing.states(linked)).items():
+        linked = [name for name in names if name in self.membership.streams]
+        for start in range(0, len(linked), STREAMS_AT_ONCE):
+            some = linked[start : start + STREAMS_AT_ONCE]
+            for path, state in (await self.streams.sharing.states(some)).items():
                 self.apply(path, state, is_new=False)
 
     @override

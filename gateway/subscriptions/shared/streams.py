@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import listing_of
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.protocol.lifecycle import present
 from gateway.subscriptions.shared.changes import ChangeSource
 from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE, HostedStreams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.backends.contract import Sharing
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
     from gateway.subscriptions.shared.changes import ReportedChanges
+    from gateway.subscriptions.streams.contract import StreamView
 
 # A slow list pauses for this many times the duration of each page, so that it takes a tenth of the
 # time from others.
@@ -54,6 +58,14 @@ class SharedStreams(HostedStreams, ChangeSource):
         if on_change is not None and self.on_observe is not None:
             self.on_observe()
 
+    @override
+    async def read_together(self, names: Sequence[str]) -> Mapping[str, StreamView | None]:
+        found = await self.sharing.states(names)
+        if any(name not in found for name in names):
+            raise LogUnavailable("some of the streams cannot be reached")
+        now = self.table.clock()
+        return {name: _usable(state, now) for name, state in found.items()}
+
     async def states_slowly(self) -> AsyncIterator[StreamState]:
         """Yield all streams, working for a tenth of the time."""
         listing, after = listing_of(self.table.log), ""
@@ -67,3 +79,11 @@ class SharedStreams(HostedStreams, ChangeSource):
                 return
             after = page.after
             await asyncio.sleep(max(LEAST_PAUSE_S, PAUSE * (loop.time() - began)))
+
+
+def _usable(state: StreamState | None, now: ClockReading) -> StreamState | None:
+    """Return a stream that clients may use, and None for others."""
+    try:
+        return present(state, now)
+    except HeadgateError:
+        return None

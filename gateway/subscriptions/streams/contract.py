@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from gateway.turns import Turns
 
@@ -115,6 +115,13 @@ class StreamSource(Protocol):
 
     async def state(self, name: str) -> StreamView | None:
         """Return a stream that clients may use, as it is now; None if there is none."""
+
+    async def read_together(
+        self,
+        names: Sequence[str],  # noqa: ARG002 - for sources that have such a call
+    ) -> Mapping[str, StreamView | None]:
+        """Return, by name, the streams that one call reads together; others are left out."""
+        return {}
 
     async def refresh(self, names: Iterable[str]) -> None:
         """Check the tails of linked streams now, before something is refused that may be valid.
