@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from tests.mcp_events.hosts import GRANTS, host
 from tests.support.tokens_files import token, write_tokens
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from gateway.edge.subscribed.origin_streams import OriginStreams
     from tests.mcp_events.hosts import Host
     from tests.support.http1 import Answer
 
@@ -26,6 +28,12 @@ class BeforeOrigin:
     def __init__(self, gateway: Serving, origin: Serving | None) -> None:
         self.gateway = gateway
         self.origin = origin
+
+    @property
+    def streams(self) -> OriginStreams:
+        """The streams of the origin, as far as subscriptions are linked to them."""
+        assert isinstance(self.gateway.edge.subscriptions, OriginSubscriptions)
+        return self.gateway.edge.subscriptions.origin_streams
 
     async def ask(self, method: str, name: str, *lines: str, body: bytes = b"") -> Answer:
         """Return the answer to a request for a stream through the gateway."""
@@ -89,9 +97,11 @@ async def before(
 
 
 @contextlib.asynccontextmanager
-async def before_own(folder: Path | None = None, **options: Any) -> AsyncIterator[BeforeOrigin]:
-    """A gateway before another one, which is in this process."""
-    async with serving() as origin:
+async def before_own(
+    folder: Path | None = None, *, origin_own: dict[str, object] | None = None, **options: Any
+) -> AsyncIterator[BeforeOrigin]:
+    """A gateway before another one, which is in this process; its route has `origin_own`."""
+    async with serving(own=origin_own) as origin:
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
         async with before(url, folder, origin=origin, **options) as gateway:
             yield gateway

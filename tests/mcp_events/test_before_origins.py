@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import base64
+import contextlib
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from mcp.shared.exceptions import MCPError
 
-from tests.edge.origins import reference
+from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
-from tests.mcp_events.receivers import hook
-from tests.mcp_events.test_streams import following, sent
-from tests.mcp_events.test_webhooks import asked
+from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.waiting import until
+from tests.web.serving import EDGE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.mcp_events.origins import BeforeOrigin
 
 
 @pytest.mark.parametrize("mode", VERSIONS)
@@ -55,21 +62,155 @@ async def test_events_come_as_they_are_appended_through_the_gateway_and_around_i
         assert len({one["eventId"] for one in client.events.of("event")}) == 4
 
 
-@pytest.mark.parametrize("mode", VERSIONS)
-async def test_webhooks_have_the_events_of_an_origin_in_order(mode: str, tmp_path: Path) -> None:
+async def test_pages_of_few_events_end_within_a_read_and_go_on_though_the_reads_differ() -> None:
+    async with before_own() as it, it.host() as client:
+        await it.create("a")
+        first = await client.poll("a")
+        await it.append("a", [{"n": n} for n in range(3)])
+        page = await client.poll("a", first["cursor"], maxEvents=2)
+        assert (numbers(page), page["hasMore"]) == ([0, 1], True)
+        await it.append("a", [{"n": n} for n in range(3, 6)])
+        rest = await client.poll("a", page["cursor"])
+        assert (numbers(rest), rest["hasMore"]) == ([2, 3, 4, 5], False)
+        again = await client.poll("a", first["cursor"])
+        found = [*page["events"], *rest["events"]]
+        assert [one["eventId"] for one in again["events"]] == [one["eventId"] for one in found]
+        assert len({one["eventId"] for one in found}) == 6
+
+
+async def test_equal_messages_have_different_ids() -> None:
+    async with before_own() as it, it.host() as client:
+        await it.create("a")
+        first = await client.poll("a")
+        await it.append("a", [{"n": 1}, {"n": 1}])
+        page = await client.poll("a", first["cursor"])
+        assert len({one["eventId"] for one in page["events"]}) == 2
+
+
+async def test_a_stream_of_an_origin_that_is_created_later_counts_from_its_beginning() -> None:
+    async with before_own() as it, it.host() as client:
+        first = await client.poll("later")
+        assert (first["events"], first["truncated"]) == ([], False)
+        await it.around("PUT", "later", {"n": 1})
+        page = await client.poll("later", first["cursor"])
+        assert (numbers(page), page["truncated"]) == ([1], False)
+
+
+async def test_the_close_of_a_stream_of_an_origin_is_an_event_and_comes_once() -> None:
+    async with before_own() as it, it.host() as client:
+        await it.create("a")
+        cursor = (await client.poll("a"))["cursor"]
+        await it.append("a", {"n": 1})
+        await it.close("a")
+        found, more = [], []
+        for _ in range(3):
+            page = await client.poll("a", cursor, maxEvents=1)
+            cursor = page["cursor"]
+            found += page["events"]
+            more.append(page["hasMore"])
+        assert [one["data"].get("closed", False) for one in found] == [False, True]
+        assert more == [True, False, False]
+        assert (await client.poll("a"))["events"] == []  # it was closed before
+
+
+async def test_a_stream_that_is_created_again_around_the_gateway_is_told_as_a_gap() -> None:
+    async with before_own() as it, it.host() as client:
+        await it.create("a", {"n": 1})
+        cursor = (await client.poll("a"))["cursor"]
+        await it.around("DELETE", "a")
+        await it.around("PUT", "a", {"n": 2})
+        page = await client.poll("a", cursor)
+        assert (numbers(page), page["truncated"]) == ([2], True)
+
+
+async def test_text_is_cut_between_characters_and_bytes_are_base64() -> None:
+    async with before_own() as it, it.host() as client:
+        for name, kind in (("t", "text/plain"), ("b", "application/octet-stream")):
+            line = f"Content-Type: {kind}"
+            await it.create(name, None, line)
+            first = await client.poll(name)
+            body = "aé".encode() * 20_000
+            await it.append(name, body, line)
+            page = await client.poll(name, first["cursor"], maxEvents=1)
+            rest = await client.poll(name, page["cursor"])
+            events = [one["data"] for one in (*page["events"], *rest["events"])]
+            assert len(events) == 2
+            if name == "t":
+                assert "".join(one["text"] for one in events).encode() == body
+            else:
+                assert b"".join(base64.b64decode(one["base64"]) for one in events) == body
+
+
+async def test_a_stream_of_events_outlasts_its_origin_and_goes_on_behind_its_last_event(
+    tmp_path: Path,
+) -> None:
+    with own_log(f"file:{tmp_path / 'log'}") as origin:
+        url = f"{origin.url}/v1/stream"
+        async with before(url, heartbeat=0.2) as it, it.host() as client:
+            await it.create("a")
+            async with following(client):
+                await it.append("a", {"n": 1})
+                await until(lambda: sent(client) == [1])
+                origin.kill()
+                beats = len(client.events.of("heartbeat"))
+                await until(lambda: len(client.events.of("heartbeat")) > beats + 5)
+                with pytest.raises(MCPError, match="origin"):
+                    await client.poll("b")
+                await asyncio.to_thread(origin.start)
+                await until(lambda: not it.gateway.edge.origin.servers.are_down())
+                await it.append("a", {"n": 2})
+                await until(lambda: sent(client) == [1, 2])
+
+
+async def test_many_streams_of_events_are_one_long_poll_at_the_origin() -> None:
     with reference() as origin:
-        async with (
-            hook() as at,
-            before(f"{origin.url}/v1/stream", tmp_path) as it,
-            it.host(mode, "all") as client,
-        ):
-            await it.create("a/x", {"n": 0})
-            made = await client.ask("events/subscribe", **asked(at))
-            await it.append("a/x", {"n": 1})
-            await it.append("a/x", [{"n": 2}, {"n": 3}])
-            await it.close("a/x")
-            await at.has(1, 2, 3, "closed")
-            polled = await client.poll("a/x", made["cursor"])
-            assert [one["eventId"] for one in polled["events"]] == [
-                one["eventId"] for one in at.messages
-            ]
+        async with before(f"{origin.url}/v1/stream") as it, it.host("2026-07-28") as client:
+            await it.create("a")
+            before_them = origin.counts()
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(10):
+                    await stack.enter_async_context(following(client))
+                await until(lambda: feed_of(it, "a").reader_count == 10)
+                asked = origin.counts() - before_them
+                assert asked.long_poll == 1
+                assert asked.catch_up <= 2
+                await it.append("a", {"n": 1})
+                await until(lambda: sent(client) == [1] * 10)
+
+
+async def test_a_stream_of_events_holds_one_place_among_the_readers() -> None:
+    async with before_own(max_live_readers=1) as it:
+        await it.create("a")
+        connection = await it.gateway.connect()
+        connection.send(raw(ASKED, EDGE))
+        await connection.read_until(b"active")
+        for n in range(3):
+            await until(lambda: feed_of(it, "a").reader_count == 1)
+            assert it.gateway.limits.live_readers == 1
+            refused = await it.gateway.ask(raw(ASKED, EDGE))
+            assert json.loads(refused.body)["error"]["code"] == -32013
+            await it.append("a", {"n": n})
+            await connection.read_until(b'{"n": %d}' % n)
+        connection.abort()
+        await until(lambda: it.gateway.limits.live_readers == 0)
+
+
+def feed_of(it: BeforeOrigin, name: str) -> Any:
+    """Return the feed of a followed stream; fails unless there is one."""
+    (stream,) = it.gateway.edge.feeds.table.of_path(f"{EDGE}/{name}") or [None]
+    return stream.feed if stream is not None else SimpleNamespace(reader_count=0)
+
+
+async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there() -> None:
+    async with before_own() as it, it.host() as client:
+        async with following(client):
+            await it.create("a", {"n": 1})
+            await until(lambda: sent(client) == [1])
+
+
+async def test_a_server_that_stops_ends_streams_of_events_of_an_origin() -> None:
+    async with before_own() as it, it.host() as client:
+        await it.create("a")
+        async with following(client) as task:
+            await it.gateway.edge.drain()
+            assert (await task)["_meta"] == {}

@@ -143,13 +143,14 @@ def test_a_gateway_that_is_killed_again_and_again_sends_each_event(tmp_path: Pat
         }
     )
     try:
-        asyncio.run(_killed(server))
+        asyncio.run(send_over_kills(server))
     finally:
         server.kill()
     assert "Traceback" not in server.output()
 
 
-async def _killed(server: Headgate) -> None:
+async def send_over_kills(server: Headgate) -> None:
+    """Append while a gateway is killed again and again; each event comes, with one id."""
     async with hook() as at, aiohttp.ClientSession() as session:
         await asyncio.to_thread(server.start)
         url, sent = f"{server.streams}/a/x", 0

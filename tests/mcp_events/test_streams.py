@@ -54,11 +54,11 @@ def sent(client: Host) -> list[Any]:
     return [one["data"].get("message", {}).get("n", "closed") for one in client.events.of("event")]
 
 
-def raw(params: dict[str, Any]) -> bytes:
+def raw(params: dict[str, Any], prefix: str = PREFIX) -> bytes:
     """Return a request for a stream as it is on the wire."""
     call = {"jsonrpc": "2.0", "id": "s-1", "method": "events/stream", "params": params}
     body = json.dumps(call).encode()
-    return post(f"{PREFIX}/mcp", body, content_type="application/json")
+    return post(f"{prefix}/mcp", body, content_type="application/json")
 
 
 ASKED = {"name": "stream.appended", "arguments": {"stream": "a"}}

@@ -23,7 +23,7 @@ from gateway.mcp_events.origins.watches import OriginWatch
 from gateway.mcp_events.reading import EventPage, EventReader, StreamWatch
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.origins import edge_target
-from gateway.protocol.streams.offsets import BEGINNING
+from gateway.protocol.streams.offsets import BEGINNING, NOW
 from gateway.protocol.streams.reach import TailBound
 from gateway.subscriptions.state.cursors import EventPosition
 
@@ -193,8 +193,12 @@ class OriginEventReader(EventReader):
 
     async def tail(self, name: str) -> Snapshot | None:
         """Return a stream as it ends at the origin now; None if there is none."""
+        feeds, request = self.edge.feeds, self.request(name, NOW)
+        stream = feeds.read_by(request)
+        if stream is not None and stream.state.knows_now:
+            return stream.state.snapshot
         try:
-            return await self.edge.feeds.reader.tail(self.request(name, BEGINNING))
+            return await feeds.reader.tail(request)
         except (StreamNotFound, StreamGone):
             return None
 
