@@ -168,9 +168,11 @@ class ShortAdmission:
     def _find(self, path: str) -> _StreamPath | None:
         try:
             canonical, _ = split(canonical_target(path))
-            route, _ = self._routes.find(canonical)
+            route, name = self._routes.find(canonical)
         except HeadgateError:
             return None
+        if route.is_control(name):
+            return None  # its handler judges the credential itself
         return _StreamPath(route, canonical, (Need(canonical, READ),))
 
 

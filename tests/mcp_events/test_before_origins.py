@@ -214,3 +214,19 @@ async def test_a_server_that_stops_ends_streams_of_events_of_an_origin() -> None
         async with following(client) as task:
             await it.gateway.edge.drain()
             assert (await task)["_meta"] == {}
+
+
+async def test_requests_to_control_paths_are_admitted_also_when_they_repeat_their_fields(
+    tmp_path: Path,
+) -> None:
+    async with before_own(tmp_path) as it:
+        await it.create("a")
+        call = {"jsonrpc": "2.0", "id": 1, "method": "events/list"}
+        wanted = {"type": "pull-wake", "streams": ["a"], "wake_stream": "w"}
+        for _ in range(3):
+            await it.append("a", {"n": 1})
+            answer = await it.ask("POST", "mcp", body=json.dumps(call).encode())
+            assert answer.status == 200
+            body = json.dumps(wanted).encode()
+            made = await it.ask("PUT", "__ds/subscriptions/s", body=body)
+            assert made.status in {200, 201}
