@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.edge.subscribed.origin_streams import OriginStreams
     from tests.mcp_events.hosts import Host
     from tests.support.http1 import Answer
 
@@ -30,10 +29,15 @@ class BeforeOrigin:
         self.origin = origin
 
     @property
-    def streams(self) -> OriginStreams:
-        """The streams of the origin, as far as subscriptions are linked to them."""
+    def engine(self) -> OriginSubscriptions:
+        """What delivers webhooks, at this gateway alone."""
         assert isinstance(self.gateway.edge.subscriptions, OriginSubscriptions)
-        return self.gateway.edge.subscriptions.origin_streams
+        return self.gateway.edge.subscriptions
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and act on the deadlines that are over then."""
+        self.gateway.clock.advance(seconds)
+        self.engine.wakes.timer.run_due()
 
     async def ask(self, method: str, name: str, *lines: str, body: bytes = b"") -> Answer:
         """Return the answer to a request for a stream through the gateway."""

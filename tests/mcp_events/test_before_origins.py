@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from gateway.cache.rules.replica_lag import PERSISTS_S
 from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
+from tests.support.http1 import ask
 from tests.support.waiting import until
 from tests.web.serving import EDGE
 
@@ -196,16 +198,15 @@ async def test_a_stream_of_events_holds_one_place_among_the_readers() -> None:
 
 
 def feed_of(it: BeforeOrigin, name: str) -> Any:
-    """Return the feed of a followed stream; fails unless there is one."""
-    (stream,) = it.gateway.edge.feeds.table.of_path(f"{EDGE}/{name}") or [None]
-    return stream.feed if stream is not None else SimpleNamespace(reader_count=0)
+    """Return the feed of a stream; one without readers if it is not followed."""
+    streams = it.gateway.edge.feeds.table.of_path(f"{EDGE}/{name}")
+    return streams[0].feed if streams else SimpleNamespace(reader_count=0)
 
 
 async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there() -> None:
-    async with before_own() as it, it.host() as client:
-        async with following(client):
-            await it.create("a", {"n": 1})
-            await until(lambda: sent(client) == [1])
+    async with before_own() as it, it.host() as client, following(client):
+        await it.create("a", {"n": 1})
+        await until(lambda: sent(client) == [1])
 
 
 async def test_a_server_that_stops_ends_streams_of_events_of_an_origin() -> None:
@@ -230,3 +231,23 @@ async def test_requests_to_control_paths_are_admitted_also_when_they_repeat_thei
             body = json.dumps(wanted).encode()
             made = await it.ask("PUT", "__ds/subscriptions/s", body=body)
             assert made.status in {200, 201}
+
+
+async def test_what_an_origin_has_lost_is_refused_while_it_may_lag_and_then_a_gap() -> None:
+    with reference() as origin:
+        async with before(f"{origin.url}/v1/stream") as it, it.host() as client:
+            await it.create("a", [{"n": n} for n in range(5)])
+            cursor = (await client.poll("a"))["cursor"]
+            origin.kill()
+            await asyncio.to_thread(origin.start)
+            line = {"Content-Type": "application/json"}
+            made = await asyncio.to_thread(
+                ask, origin.port, "PUT", "/v1/stream/a", b'[{"n":9}]', **line
+            )
+            assert made.status == 201
+            it.gateway.store.clear()
+            with pytest.raises(MCPError, match="ends before this offset"):
+                await client.poll("a", cursor)
+            it.gateway.clock.advance(PERSISTS_S + 1)
+            page = await client.poll("a", cursor)
+            assert (numbers(page), page["truncated"]) == ([9], True)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import GRANTS, numbers, types_file
-from tests.mcp_events.origins import BeforeOrigin, before, before_own
+from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_restarts import send_over_kills
 from tests.mcp_events.test_webhooks import asked, code_of
 from tests.support.processes import Headgate
 from tests.support.tokens_files import write_tokens
 from tests.support.waiting import until
-from tests.web.serving import EDGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,18 +23,6 @@ if TYPE_CHECKING:
     from tests.mcp_events.receivers import HookReceiver
 
 TEXT = "Content-Type: text/plain"
-
-
-def engine_of(it: BeforeOrigin) -> RouteSubscriptions:
-    """Return what delivers the webhooks of the route to the origin."""
-    assert isinstance(it.gateway.edge.subscriptions, RouteSubscriptions)
-    return it.gateway.edge.subscriptions
-
-
-def pass_time(it: BeforeOrigin, seconds: float) -> None:
-    """Let time pass, and act on the deadlines that are over then."""
-    it.gateway.clock.advance(seconds)
-    engine_of(it).wakes.timer.run_due()
 
 
 def ids(at: HookReceiver) -> dict[Any, set[str]]:
@@ -70,7 +56,7 @@ async def test_webhooks_have_the_events_of_an_origin_in_order(mode: str, tmp_pat
                 one["eventId"] for one in at.messages
             ]
             await client.ask("events/unsubscribe", **asked(at))
-            assert engine_of(it).by_id == {}
+            assert it.engine.by_id == {}
 
 
 async def test_events_of_all_streams_that_match_come_from_an_origin(tmp_path: Path) -> None:
@@ -97,7 +83,7 @@ async def test_what_is_appended_around_the_gateway_comes_with_the_next_look(
         await it.create("a/x")
         await client.ask("events/subscribe", **asked(at))
         await it.around("POST", "a/x", [{"n": 1}, {"n": 2}])
-        it.streams.checks.soon("a/x")
+        it.engine.origin_streams.checks.soon("a/x")
         await at.has(1, 2)
 
 
@@ -114,7 +100,7 @@ async def test_a_refused_event_is_repeated_with_its_id_though_more_is_read_by_th
         await it.append("a/x", {"n": 1})
         await until(lambda: len(at.messages) == 1)
         await it.append("a/x", [{"n": 2}, {"n": 3}])
-        pass_time(it, 2.0)
+        it.pass_time(2.0)
         await at.has(1, 2, 3)
         assert [len(it) for it in ids(at).values()] == [1, 1, 1]
 
@@ -133,7 +119,7 @@ async def test_events_go_on_after_a_restart_of_the_gateway_with_the_same_ids(
                 await until(lambda: len(at.messages) == 2)
             at.statuses.clear()
             async with before(url, tmp_path, place=place) as it:
-                pass_time(it, 2.0)
+                it.pass_time(2.0)
                 await it.append("a/x", {"n": 3})
                 await until(lambda: 3 in at.accepted)
         assert sorted(set(at.accepted)) == [1, 2, 3]
@@ -153,12 +139,12 @@ async def test_events_wait_while_their_origin_is_down(tmp_path: Path) -> None:
             await until(lambda: len(at.messages) == 1)
             origin.kill()
             it.gateway.store.clear()
-            pass_time(it, 2.0)
-            (subscription,) = engine_of(it).by_id.values()
+            it.pass_time(2.0)
+            (subscription,) = it.engine.by_id.values()
             await until(lambda: subscription.delivery.failures == 2)
             assert len(at.messages) == 1
             await asyncio.to_thread(origin.start)
-            pass_time(it, 10.0)
+            it.pass_time(10.0)
             await at.has(1)
 
 
@@ -175,7 +161,7 @@ async def test_what_retention_at_the_origin_has_removed_is_a_gap(tmp_path: Path)
         for n in range(2, 6):
             await it.append("a/x", {"n": n})
         it.gateway.store.clear()
-        pass_time(it, 2.0)
+        it.pass_time(2.0)
         await at.has(4, 5)
         gaps = [one for one in at.messages if one.get("type") == "gap"]
         polled = await client.poll("a/x", gaps[0]["cursor"])
@@ -216,23 +202,28 @@ async def test_text_of_an_origin_comes_in_pieces_that_fit_into_events(tmp_path: 
 async def test_a_forged_cursor_ends_at_the_tail_and_harms_no_other_subscription(
     tmp_path: Path,
 ) -> None:
-    async with hook() as at, hook() as other, before_own(tmp_path) as it:
-        async with it.host(name="all") as client, it.host(name="other") as attacker:
-            await it.create("a/x", {"n": 0})
-            made = await client.ask("events/subscribe", **asked(at))
-            forged = made["cursor"].rsplit(".", 1)[0] + ".9999999999999999_9999999999999999"
-            with pytest.raises(Exception, match="origin"):
-                await attacker.ask("events/subscribe", **asked(other, cursor=forged))
-            assert [len(it.links) for it in engine_of(it).by_id.values()] == [1]
-            skipping = made["cursor"].replace(".0.0000", ".999.0000", 1)
-            await attacker.ask("events/subscribe", **asked(other, cursor=skipping))
-            await it.append("a/x", {"n": 1})
-            await it.append("a/x", {"n": 2})
-            await at.has(1, 2)
-            await until(lambda: any(one.get("type") == "gap" for one in other.messages))
-            for cursor in ("o.0.0.x", forged.replace("o", "p", 1), "x" * 600, 7):
-                code, _ = await code_of(attacker, "events/subscribe", asked(other, cursor=cursor))
-                assert code == -32602
+    async with (
+        hook() as at,
+        hook() as other,
+        before_own(tmp_path) as it,
+        it.host(name="all") as client,
+        it.host(name="other") as attacker,
+    ):
+        await it.create("a/x", {"n": 0})
+        made = await client.ask("events/subscribe", **asked(at))
+        forged = made["cursor"].rsplit(".", 1)[0] + ".9999999999999999_9999999999999999"
+        with pytest.raises(Exception, match="origin"):
+            await attacker.ask("events/subscribe", **asked(other, cursor=forged))
+        assert [len(it.links) for it in it.engine.by_id.values()] == [1]
+        skipping = made["cursor"].replace(".0.0000", ".999.0000", 1)
+        await attacker.ask("events/subscribe", **asked(other, cursor=skipping))
+        await it.append("a/x", {"n": 1})
+        await it.append("a/x", {"n": 2})
+        await at.has(1, 2)
+        await until(lambda: any(one.get("type") == "gap" for one in other.messages))
+        for cursor in ("o.0.0.x", forged.replace("o", "p", 1), "x" * 600, 7):
+            code, _ = await code_of(attacker, "events/subscribe", asked(other, cursor=cursor))
+            assert code == -32602
 
 
 @pytest.mark.timeout(600)
