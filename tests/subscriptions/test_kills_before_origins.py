@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
+from gateway.edge.subscribed.shared_origin import OUTDATED_S
 from tests.edge.origins import own_log, reference
 from tests.subscriptions.campaign import Campaign
 from tests.subscriptions.receivers import Receiver, receiver, stream_of
@@ -232,6 +234,29 @@ async def test_another_gateway_takes_over_within_seconds_from_one_that_was_kille
             await write(other, "PUT", "e/b")
             assert stream_of(await at.wake(3), "e/b")["has_pending"]
             assert time.monotonic() - began < TAKE_OVER_S
+
+
+async def test_a_frozen_gateway_delays_a_new_subscription_by_a_second_and_reports_all_the_same(
+    redis_url: str,
+) -> None:
+    with own_log() as origin:
+        async with (
+            receiver(answer={"done": True}) as at,
+            gateway_before(origin.url, redis_url) as owner,
+            gateway_before(origin.url, redis_url) as other,
+        ):
+            await write(other, "PUT", "e/a")  # nobody waits for it
+            assert other.process is not None
+            other.process.send_signal(signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                await subscribe(owner, at, pattern="e/*")
+                assert time.monotonic() - began < OUTDATED_S + 2.0
+            finally:
+                other.process.send_signal(signal.SIGCONT)
+            await write(other, "POST", "e/a")
+            told = stream_of(await at.wake(), "e/a")
+            assert told["tail_offset"] == await asyncio.to_thread(reached, origin.port, "e/a")
 
 
 @pytest.mark.timeout(1800)

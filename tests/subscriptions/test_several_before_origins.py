@@ -294,9 +294,8 @@ async def test_reports_in_any_order_end_with_the_stream_that_the_origin_has(
 
 
 async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
     with redis_server(tmp_path, **DURABLE) as redis:
         async with (
             serving() as origin,

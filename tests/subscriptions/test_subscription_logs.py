@@ -122,10 +122,13 @@ def test_subscriptions_are_refused_where_the_origin_decides_who_may_read(tmp_pat
     assert "the origin cannot be asked who may subscribe" in problem
 
 
-def test_the_console_shows_a_place_with_its_absolute_folder() -> None:
+def test_the_console_shows_a_place_with_its_absolute_folder_and_without_its_password() -> None:
     settings = load(None, {}, {"origin": "http://h", "subscriptions": "file:s"})
     views = {view.key: view.value for view in configuration(settings).settings}
     assert views["subscriptions"] == f"file:{Path('s').absolute()}"
+    settings = load(None, {}, {"origin": "http://h", "subscriptions": "redis://app:s3cret@h"})
+    views = {view.key: view.value for view in configuration(settings).settings}
+    assert views["subscriptions"] == "redis://app:***@h:6379"
     views = {view.key: view.value for view in configuration(Settings()).settings}
     assert views["subscriptions"] == '""'
 
@@ -161,3 +164,14 @@ async def test_a_reload_that_would_open_a_folder_twice_is_refused(tmp_path: Path
             "/a of this server has it open until a restart."
         )
         assert (await at.ask("GET", "/a/__ds/jwks.json")).status == 200
+
+
+async def test_a_reload_sets_a_route_up_anew_with_the_same_redis(
+    redis_url: str, tmp_path: Path
+) -> None:
+    route = {"prefix": "/a", "origin": "http://127.0.0.1:9", "subscriptions": redis_url}
+    async with reloadable(tmp_path, route) as at:
+        published = await at.ask("GET", "/a/__ds/jwks.json")
+        assert published.status == 200
+        assert await at.reload({**route, "response_timeout": 2.0}) == ()
+        assert (await at.ask("GET", "/a/__ds/jwks.json")).body == published.body

@@ -135,6 +135,8 @@ class SharedOriginSubscriptions(SharedSubscriptions):
 
     async def _ask(self, names: Sequence[str]) -> AwaitedNames:
         """Return who is awaited, once the gateway that delivers has stored it."""
+        if not self.other_owner and (why := self._log.why_unhealthy()) is not None:
+            raise LogUnavailable(f"it is not known who waits for the stream: {why}")
         content = settled_names.encode_names(names)
         back = await self.hand_on(mail.HandedOnRequest(mail.FIRST_WRITES, "", "", [], content))
         if not isinstance(back, mail.HandedOnResponse):
@@ -145,16 +147,19 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         return settled_names.decode_answer(back.body)
 
     async def _outdate_names(self) -> None:
-        """Have the other gateways ask again for each name, and wait until they will."""
+        """Have the other gateways ask again for each name, and wait until they will.
+
+        Raises LogUnavailable.
+        """
         self.names.forget_all()
-        with contextlib.suppress(LogUnavailable, TimeoutError):
-            await self._beat()  # it shows each gateway that may have asked
-            self._outdated += 1
-            self._unanswered = set(self.lease.others)
-            message = mail.encode(mail.ForgetRequest(self._outdated, self.lease.name))
-            for other in self.lease.others:
-                if not await self._mailboxes.send(other, message):
-                    self._unanswered.discard(other)  # it asks again once it listens
+        await self._beat()  # it shows each gateway that may have asked
+        self._outdated += 1
+        self._unanswered = set(self.lease.others)
+        message = mail.encode(mail.ForgetRequest(self._outdated, self.lease.name))
+        for other in self.lease.others:
+            if not await self._mailboxes.send(other, message):
+                self._unanswered.discard(other)  # it asks again once it listens
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OUTDATED_S):
                 while self._unanswered:
                     self._answered.clear()

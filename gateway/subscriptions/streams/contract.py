@@ -130,7 +130,7 @@ class StreamSource(Protocol):
         """
 
     async def on_new_links(self, names: Iterable[str]) -> None:
-        """Have all gateways take care of streams that are linked now, among them those by name.
+        """Have all gateways look out for what is linked now, among it these streams by name.
 
         Sources that are notified of each change have nothing to do.
         """
