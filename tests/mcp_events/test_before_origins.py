@@ -13,6 +13,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
+from gateway.mcp_events.origins import watches
 from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
@@ -207,6 +208,22 @@ async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there() -> None
     async with before_own() as it, it.host() as client, following(client):
         await it.create("a", {"n": 1})
         await until(lambda: sent(client) == [1])
+
+
+async def test_streams_beyond_the_limit_of_followed_ones_are_looked_at_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.05)
+    async with before_own(max_feeds=1) as it, it.host() as client:
+        for name in ("a", "b"):
+            await it.create(name)
+        async with following(client, "a"), following(client, "b"):
+            await until(lambda: feed_of(it, "a").reader_count == 1)
+            await it.append("b", {"n": 1})
+            await it.append("a", {"n": 2})
+            await until(lambda: len(sent(client)) == 2)
+            assert it.gateway.limits.feeds == 1
+        assert sorted(sent(client)) == [1, 2]
 
 
 async def test_a_server_that_stops_ends_streams_of_events_of_an_origin() -> None:

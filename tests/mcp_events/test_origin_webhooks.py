@@ -126,6 +126,25 @@ async def test_events_go_on_after_a_restart_of_the_gateway_with_the_same_ids(
         assert [len(it) for it in ids(at).values()] == [1, 1, 1]
 
 
+async def test_a_restart_within_a_long_read_repeats_only_what_was_not_accepted(
+    tmp_path: Path,
+) -> None:
+    place = f"file:{tmp_path / 'subscriptions'}"
+    with own_log() as origin:
+        url = f"{origin.url}/v1/stream"
+        async with hook(statuses=[200] * 150 + [500] * 9) as at:
+            async with before(url, tmp_path, place=place) as it, it.host(name="all") as client:
+                await it.create("a/x")
+                await client.ask("events/subscribe", **asked(at))
+                await it.append("a/x", [{"n": n} for n in range(200)])
+                await until(lambda: len(at.messages) > 150)
+            at.statuses.clear()
+            async with before(url, tmp_path, place=place) as it:
+                it.pass_time(10.0)
+                await at.has(*range(200))
+        assert {len(it) for it in ids(at).values()} == {1}
+
+
 async def test_events_wait_while_their_origin_is_down(tmp_path: Path) -> None:
     with own_log(f"file:{tmp_path / 'log'}") as origin:
         async with (

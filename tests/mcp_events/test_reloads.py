@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.mcp_events.hosts import types_file
 from tests.reloading.reloadable import STREAMS, Reloadable, reloadable
 from tests.support.processes import HEADGATE, run
+from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,18 @@ async def test_a_reload_switches_events_on_and_off_and_reads_their_file(tmp_path
         assert await names(at) == ["two"]
         assert await at.reload(STREAMS) == ()
         assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
+
+
+async def test_a_reload_switches_events_before_an_origin_on_and_off(tmp_path: Path) -> None:
+    async with serving() as origin:
+        route = {**STREAMS, "origin": f"http://127.0.0.1:{origin.port}"}
+        async with reloadable(tmp_path, route) as at:
+            assert (await at.ask("PUT", "/v1/stream/mcp", b"x")).status == 201
+            assert await at.reload({**route, "mcp_events": True}) == ()
+            assert await names(at) == ["stream.appended"]
+            assert (await at.ask("GET", "/v1/stream/mcp")).status == 405
+            assert await at.reload(route) == ()
+            assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
 
 
 def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:

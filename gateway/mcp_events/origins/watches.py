@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gateway.errors import LimitReached, OriginBehind
+from gateway.errors import ClientLimitReached, LimitReached, OriginBehind
 from gateway.live.contract import ReaderClient, Waiter
 from gateway.mcp_events.reading import StreamWatch
 from gateway.protocol.origins.edge_target import EdgeLongPoll
@@ -81,7 +81,7 @@ class OriginWatch(StreamWatch, Waiter):
         try:
             with self._origin.edge.feeds.writes.reading(request.path):
                 await self._join(request, offset)
-        except LimitReached:
+        except (ClientLimitReached, LimitReached):
             self._look_again()
 
     async def _join(self, request: CacheRequest, offset: str) -> None:

@@ -105,15 +105,32 @@ class WebhookEvents:
                 first = known if page is None else page.start
                 await self._notify_of_gap(subscription, receiver, link, state, first)
                 continue
-            for one in page.events:
-                await self._send(subscription, receiver, link, one, state.stream_id)
-                sent += 1
-                if not subscription.may_send or link.stream_id != state.stream_id:
-                    return sent
+            sent += await self._send_page(subscription, receiver, link, page, state.stream_id)
             if page.end.position == link.position and not page.events:
                 break
             if not page.events:
                 self._move(subscription, link, page.end, state.stream_id)
+        return sent
+
+    async def _send_page(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        page: EventPage,
+        stream_id: int,
+    ) -> int:
+        """Send the events of a page of an incarnation; return how many."""
+        sent = 0
+        try:
+            for one in page.events:
+                await self._send(subscription, receiver, link, one, stream_id)
+                sent += 1
+                if not subscription.may_send or link.stream_id != stream_id:
+                    break
+        finally:
+            if link.messages:  # of many in one append, or in one read
+                self._engine.rows.mark_link(link)
         return sent
 
     async def _next_page(

@@ -45,6 +45,7 @@ class CursorRow(msgspec.Struct, frozen=True, array_like=True):
     is_closed: bool
     is_explicit: bool
     numbering: EventNumbering | None = None
+    messages: int = 0
 
 
 class SnapshotEnd(NamedTuple):

@@ -38,8 +38,8 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     """A link of a subscription to a stream, with its cursor in one incarnation of the stream.
 
     `stream_id` is that incarnation, and `position` what is acknowledged in it, perhaps also that it
-    `is_closed`. The first `messages` behind it were sent to a host of MCP; that is not stored, so
-    that they come again after a restart. Where needed, its events have a `numbering`.
+    `is_closed`. The first `messages` behind it were sent to a host of MCP. Where needed, its
+    events have a `numbering`.
     """
 
     subscription: DurableSubscription
@@ -119,6 +119,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.is_glob = not row.is_explicit
         self.is_stored = row.stream_id is not None
         self.numbering = row.numbering
+        self.messages = row.messages if self.is_stored else 0
 
     def accept_gap(self) -> None:
         """Note that the receiver was notified of events that are missing."""
@@ -141,7 +142,10 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     def row(self) -> CursorRow:
         """The link as it is stored."""
         stream_id = self.stream_id if self.is_stored else None
-        return CursorRow(stream_id, self.position, self.is_closed, self.is_explicit, self.numbering)
+        at = self.reached
+        return CursorRow(
+            stream_id, at.position, at.is_closed, self.is_explicit, at.numbering, at.messages
+        )
 
 
 class DurableSubscription:
