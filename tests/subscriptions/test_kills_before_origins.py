@@ -236,7 +236,7 @@ async def test_another_gateway_takes_over_within_seconds_from_one_that_was_kille
             assert time.monotonic() - began < TAKE_OVER_S
 
 
-async def test_a_frozen_gateway_delays_a_new_subscription_by_a_second_and_reports_all_the_same(
+async def test_a_frozen_gateway_delays_a_new_subscription_until_it_counts_as_stopped(
     redis_url: str,
 ) -> None:
     with own_log() as origin:

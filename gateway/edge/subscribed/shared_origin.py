@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.backends.beats import BEAT_S, MISSES
 from gateway.backends.contract import LogListener
 from gateway.edge.subscribed import settled_names
 from gateway.edge.subscribed.empty_creations import EmptyCreations
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.subscriptions.shared.changes import ReportedChanges
 
-# A new subscription waits so long for the other gateways: longer only for one that stands still.
-OUTDATED_S = 1.0
+# A new subscription waits so long for a gateway that does not answer. By then that one knows that
+# it may count as stopped, and reports each write.
+OUTDATED_S = MISSES * BEAT_S + 1.0
+REPEAT_S = 0.25  # between two messages to it
 
 
 class SharedOriginSubscriptions(SharedSubscriptions):
@@ -75,6 +78,8 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     @override
     async def close(self) -> None:
         await self.names.close()
+        if self._outdating is not None:
+            self._outdating.cancel()
         await super().close()
         await self._log.close()
 
@@ -112,10 +117,11 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         """Take a write through this gateway, or report it to the one that delivers."""
         if (engine := self._owned) is not None:
             engine.on_write(write)
-            return
+            if self.lease.is_certain:
+                return
         name = self._name(write.path)
         is_empty = self._creations.pop(name)
-        if self.names.may_be_awaited(name):
+        if self.names.may_be_awaited(name) or not self.lease.is_beating:
             self.changed.note(name, _note_of(write, is_empty=is_empty))
         if write.deleted:
             self.names.forget(name)
@@ -152,15 +158,20 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         Raises LogUnavailable.
         """
         self.names.forget_all()
-        await self._beat()  # it shows each gateway that may have asked
         self._outdated += 1
-        self._unanswered = set(self.lease.others)
         message = mail.encode(mail.ForgetRequest(self._outdated, self.lease.name))
-        for other in self.lease.others:
-            if not await self._mailboxes.send(other, message):
-                self._unanswered.discard(other)  # it asks again once it listens
+        self._unanswered = set(await self.lease.find_others())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OUTDATED_S):
+                while self._unanswered:
+                    for other in [*self._unanswered]:
+                        await self._mailboxes.send(other, message)
+                    await self._wait_for_answers()
+                    self._unanswered &= {*await self.lease.find_others()}
+
+    async def _wait_for_answers(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPEAT_S):
                 while self._unanswered:
                     self._answered.clear()
                     await self._answered.wait()
@@ -176,6 +187,13 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         while self._outdates:
             self._outdates = False
             await self._send_all(mail.ForgetRequest(0, self.lease.name))
+
+    @override
+    async def _beat(self) -> None:
+        was_beating = self.lease.is_beating
+        await super()._beat()
+        if not was_beating:
+            self.names.forget_all()  # a subscription may have been created without this gateway
 
     @override
     def _on_mail(self, message: bytes | None) -> None:

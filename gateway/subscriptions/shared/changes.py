@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Sharing
     from gateway.protocol.streams.state import Change
+    from gateway.subscriptions.shared.lease import SubscriptionsLease
     from gateway.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.subscriptions.shared.stream_notes import StreamNote
 
@@ -35,6 +36,8 @@ COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
 
 class OwnerView(Protocol):
     """The owner of the subscriptions, as this gateway sees it."""
+
+    lease: SubscriptionsLease
 
     @property
     def engine(self) -> OwnedSubscriptions | None:
@@ -150,6 +153,8 @@ class ReportedChanges(Background):
         engine = self._view.engine
         if engine is None:
             return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
+        if not self._view.lease.is_certain:
+            return ()  # another gateway may be the owner by now
         taken = await engine.apply_notes(batch)
         return taken if self._view.engine is engine else ()
 

@@ -43,9 +43,23 @@ class SubscriptionsLease:
         return self.owner.name == self.name
 
     @property
+    def is_beating(self) -> bool:
+        """True if no other gateway can take this one for stopped yet."""
+        return not self._own.is_overdue(asyncio.get_running_loop().time())
+
+    @property
     def is_certain(self) -> bool:
         """True if no other gateway can have taken over since the last beat."""
-        return self.is_ours and not self._own.is_overdue(asyncio.get_running_loop().time())
+        return self.is_ours and self.is_beating
+
+    async def find_others(self) -> Sequence[str]:
+        """Return the gateways beside this one as they are now; no beat is counted.
+
+        Raises LogUnavailable.
+        """
+        beats = await self._sharing.heartbeats.beat(RESERVED, self.name, self._own.number)
+        self.others = [name for name in beats if name != self.name]
+        return self.others
 
     async def beat(self) -> list[str]:
         """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
