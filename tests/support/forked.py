@@ -53,6 +53,11 @@ class Forks:
         self.pid = self._process.pid
         atexit.register(self.close)
 
+    @property
+    def descriptor(self) -> int:
+        """The socket on which commands are asked for."""
+        return self._requests.fileno()
+
     def ask(self, request: bytes, descriptors: Sequence[int]) -> None:
         """Have a command started."""
         socket.send_fds(self._requests, [request], descriptors)

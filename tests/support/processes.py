@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from tests.support import forked_command as forked_command_module
 from tests.support.forked import Forked, Forks, Redirection
 from tests.support.ports import free_port
 
@@ -91,6 +92,25 @@ def run(
 
 def _early(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(READ_LATE)}
+
+
+@contextlib.contextmanager
+def forked_command() -> Iterator[tuple[Path, dict[str, str], int]]:
+    """A folder for the PATH of a shell, with a `headgate` that is forked.
+
+    The shell needs these variables, and to inherit this descriptor.
+    """
+    with tempfile.TemporaryDirectory(prefix="headgate-test-") as folder:
+        command = Path(folder, "headgate")
+        code = Path(forked_command_module.__file__).read_text()
+        command.write_text(f"#!{sys.executable} -IS\n{code}")
+        command.chmod(0o700)
+        server = _forks().descriptor
+        variables = {
+            forked_command_module.PROGRAM: str(HEADGATE),
+            forked_command_module.SERVER: str(server),
+        }
+        yield Path(folder), variables, server
 
 
 def have_forks() -> None:

@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE, HEADGATE
+from tests.support.processes import AT_ONCE, HEADGATE, forked_command
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -99,12 +99,13 @@ class Kitchen:
             "port=8000": f"port={self.ports[8000]}",
             **{f"127.0.0.1:{told}": f"127.0.0.1:{own}" for told, own in self.ports.items()},
         }
-        path = f"{HEADGATE.parent}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {**os.environ, **AT_ONCE, **more, "PATH": path}
+        self._stack = contextlib.ExitStack()
+        commands, variables, self._forks = self._stack.enter_context(forked_command())
+        path = os.pathsep.join([str(commands), str(HEADGATE.parent), os.environ["PATH"]])
+        self._environment = {**os.environ, **AT_ONCE, **more, **variables, "PATH": path}
         self._environment["CURL_HOME"] = str(folder)
         self._environment["XDG_DATA_HOME"] = str(folder)  # of Caddy
         self._shell = ""  # what was typed so far that later lines need
-        self._stack = contextlib.ExitStack()
         self._started: dict[str, contextlib.ExitStack] = {}
 
     def __enter__(self) -> Self:
@@ -156,6 +157,7 @@ class Kitchen:
             ["bash", "-c", self._shell + self.here(command)],
             cwd=self.folder,
             env=self._environment,
+            pass_fds=[self._forks],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -220,7 +222,12 @@ class Kitchen:
         log = self.folder / f"{port}.log"
         with log.open("wb") as written:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=self._environment, stdout=written, stderr=written
+                command,
+                cwd=self.folder,
+                env=self._environment,
+                pass_fds=[self._forks],
+                stdout=written,
+                stderr=written,
             )
         try:
             wait_until(
