@@ -125,8 +125,9 @@ test: system-test $(TEST_READY)  ## Set up, lint and run every test
 lint: $(TEST_READY)  ## Formatting, ruff, mypy, the npm package, the layers, links of pages and known vulnerabilities
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT)
 
+# It is the longest of all, and on one core would leave the other one idle at its end.
 lint-mypy:
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --num-workers 2 $(SOURCES)
 
 lint-format:
 	$(BIN)/ruff format --check .
