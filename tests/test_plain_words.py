@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,21 +68,33 @@ NAMES_OF_OTHERS = {
 }
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]+|[a-z]+")
 PLURALS = {"ies": "y", "sses": "ss", "xes": "x", "tches": "tch", "shes": "sh"}
-Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-
-
+Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def docstrings(package: str) -> Iterator[tuple[str, str, Documented]]:
+@functools.cache
+def syntax(package: str) -> list[tuple[Path, list[ast.AST]]]:
+    """Return the syntax of the modules of a package, of which several tests look at each node."""
+    paths = sorted((ROOT / package).rglob("*.py"))
+    return [(path, [*ast.walk(ast.parse(path.read_text()))]) for path in paths]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Drop the syntax of all modules once it was looked at: it takes a hundred megabytes."""
+    yield
+    syntax.cache_clear()
+
+
+def docstrings(package: str) -> Iterator[tuple[str, str, ast.AST]]:
     """All docstrings of a package, by their places, and what they describe."""
-    for path in sorted((ROOT / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, nodes in syntax(package):
+        for node in nodes:
             if isinstance(node, Documented) and (text := ast.get_docstring(node)) is not None:
                 yield f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'the module')}", text, node
 
 
-def is_action(node: Documented) -> bool:
+def is_action(node: ast.AST) -> bool:
     """Whether a docstring describes a call, and no value; that of `__init__` has its parameters."""
     return (
         isinstance(node, Function)
@@ -122,8 +135,8 @@ def noun(name: str) -> str:
 def classes() -> dict[str, list[str]]:
     """Return the public classes of the gateway with their bases; errors are named by conditions."""
     bases: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for _, nodes in syntax("gateway"):
+        for node in nodes:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 bases[node.name] = [ast.unparse(base).partition("[")[0] for base in node.bases]
     return {name: found for name, found in bases.items() if not is_error(name, bases)}
@@ -159,9 +172,9 @@ def names_in_use() -> tuple[set[str], dict[str, set[str]]]:
     """
     declared: set[str] = set()
     users: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
+    for path, nodes in syntax("gateway"):
         package = path.relative_to(ROOT).parts[1].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes:
             declared |= declared_by(node)
             for name in used_by(node):
                 users.setdefault(name, set()).add(package)

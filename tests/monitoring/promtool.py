@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE_S = 150  # all cases together take 15 s on a quiet machine, and many more on a busy one
+# It lives for seconds: to look for garbage seldom, and on one core, saves a quarter of its time.
+FOR_SECONDS = {"GOGC": "400", "GOMAXPROCS": "1"}
 
 
 def promtool(*arguments: str | Path) -> None:
     """Run it; what it finds fault with is the error."""
     done = subprocess.run(
         ["promtool", *map(str, arguments)],
+        env={**os.environ, **FOR_SECONDS},
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
