@@ -10,14 +10,14 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from tests.subscriptions.histories import History
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.support.examples import examples
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 STEPS, PARTS = 80, 4  # of a history; between two parts, the gateway is started again
-SEEDS, RESTARTED_SEEDS = examples(200), examples(100)
+SEEDS, RESTARTED_SEEDS = (200, 100) if IS_WHOLE else (16, 8)
 
 pytestmark = pytest.mark.timeout(1200)
 
