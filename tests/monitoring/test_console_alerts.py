@@ -147,6 +147,7 @@ def walk(random: Random, restarts: set[int], most: int) -> str:
     return " ".join(numbers)
 
 
+@pytest.mark.timeout(180)
 def test_the_console_has_the_alerts_of_prometheus_over_an_hour_of_changing_troubles(
     tmp_path: Path,
 ) -> None:
