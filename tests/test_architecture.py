@@ -28,7 +28,8 @@ NAMESAKES = {
     # Errors of the server, and what a client raises when it is told of them.
     *("BadRequest", "ProducerFenced", "StreamClosed", "StreamGone", "StreamNotFound"),
     # For asyncio, and for threads.
-    *("Answer", "Chats", "Job", "JobStream", "Runs", "StreamWriter", "Worker"),
+    *("Answer", "Chats", "Job", "JobStream", "Runs", "StreamWriter", "WebhookReceiver"),
+    "Worker",
     # The step of a handler, and the one that a source of an answer gives.
     "Step",
 }

@@ -7,7 +7,17 @@ answer = runs.start(id, produce(question), format="ai-sdk")
 from headgate.sync.answer import Answer
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
+from headgate.sync.webhook_receiver import WebhookReceiver
 from headgate.sync.workers import Job, JobStream, Worker
 from headgate.sync.writer import StreamWriter
 
-__all__ = ["Answer", "Chats", "Job", "JobStream", "Runs", "StreamWriter", "Worker"]
+__all__ = [
+    "Answer",
+    "Chats",
+    "Job",
+    "JobStream",
+    "Runs",
+    "StreamWriter",
+    "WebhookReceiver",
+    "Worker",
+]

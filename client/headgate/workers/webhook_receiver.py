@@ -153,7 +153,7 @@ class WebhookReceiver:
         except ProtocolError as error:
             raise WebhookRejected(str(error)) from error
         if wake.subscription_id not in self._subscriptions:
-            raise WebhookRejected("the wake is for another subscription")
+            raise WebhookRejected(f"the wake is for another subscription, {wake.subscription_id!r}")
         if wake.wake_id in self._jobs:
             return None
         claim = wake.claim(self._lease_s)

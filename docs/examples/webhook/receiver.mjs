@@ -32,14 +32,23 @@ async function keyOf(kid) {
   return keys.get(kid);
 }
 
-async function isGenuine(body, field) {
+// Return why a request is not genuine, or null if it is.
+async function whyForged(body, field) {
   const match = /^t=(\d{1,12}),kid=([\w-]{1,100}),ed25519=([\w-]{86})$/.exec(field ?? "");
-  if (match === null) return false;
+  if (match === null) return "the field Webhook-Signature is not t=…,kid=…,ed25519=…";
   const [, time, kid, signature] = match;
-  if (Math.abs(Date.now() / 1000 - Number(time)) > TOLERANCE_S) return false;
+  const isRecent = Math.abs(Date.now() / 1000 - Number(time)) <= TOLERANCE_S;
+  if (!isRecent) return "the signature is of another time: check the clocks of both machines";
   const key = await keyOf(kid);
+  if (key === undefined) return "the signature has a key that is not in the server's key set";
   const signed = Buffer.concat([Buffer.from(`${time}.`), body]);
-  return key !== undefined && verify(null, signed, key, Buffer.from(signature, "base64url"));
+  const isSigned = verify(null, signed, key, Buffer.from(signature, "base64url"));
+  return isSigned ? null : "the signature is wrong";
+}
+
+function reject(reason) {
+  console.log(`answered 401: ${reason}`);
+  return 401;
 }
 
 // Do the work: here, a line is printed.
@@ -102,10 +111,13 @@ async function respond(request) {
     pieces.push(piece);
   }
   const body = Buffer.concat(pieces); // byte for byte: the signature is over these
-  if (!(await isGenuine(body, request.headers["webhook-signature"]))) return 401;
+  const reason = await whyForged(body, request.headers["webhook-signature"]);
+  if (reason !== null) return reject(reason);
   const wake = JSON.parse(body);
   // Whoever may subscribe at the server can name your URL: work on your own subscriptions only.
-  if (wake.subscription_id !== SUBSCRIPTION) return 401;
+  if (wake.subscription_id !== SUBSCRIPTION) {
+    return reject(`the wake is for another subscription, '${wake.subscription_id}'`);
+  }
   // Without a callback, the lease ends, and the same work comes again.
   work(wake).catch(console.error);
   return 200;

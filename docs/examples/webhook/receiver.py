@@ -38,6 +38,7 @@ async def hook(request: web.Request) -> web.Response:
     try:
         job = await request.app[RECEIVER].job(await request.read(), request.headers)
     except headgate.WebhookRejected as rejection:
+        print(f"answered 401: {rejection}", flush=True)
         return web.Response(status=401, text=f"{rejection}\n")
     except headgate.StreamError:  # the keys cannot be fetched: Headgate sends the wake again
         return web.Response(status=503)

@@ -18,6 +18,7 @@ TWINS = [
     (headgate.sync.JobStream, headgate.JobStream),
     (headgate.sync.Runs, headgate.Runs),
     (headgate.sync.StreamWriter, headgate.StreamWriter),
+    (headgate.sync.WebhookReceiver, headgate.WebhookReceiver),
     (headgate.sync.Worker, headgate.Worker),
 ]
 # What belongs to an event loop, or is made by what is for asyncio alone.

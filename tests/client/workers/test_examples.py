@@ -28,6 +28,7 @@ EXAMPLE = ROOT / "docs/examples/webhook"
 PRINTED = "orders/anna: your order of tea has arrived"
 RECEIVERS = [
     pytest.param([sys.executable, str(EXAMPLE / "receiver.py")], id="python"),
+    pytest.param([sys.executable, str(EXAMPLE / "receiver_flask.py")], id="flask"),
     pytest.param(["node", str(EXAMPLE / "receiver.mjs")], id="node"),
 ]
 
@@ -120,7 +121,7 @@ async def test_an_order_arrives_although_the_receiver_was_down(
 
 
 @pytest.mark.parametrize("command", RECEIVERS)
-async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401(
+async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401_and_are_told_why(
     command: list[str], own_server: Headgate
 ) -> None:
     async with (
@@ -134,17 +135,23 @@ async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401(
         await recorder.wake()
         body, signature = recorder.received[0]
         time = re.sub(r"t=\d+", "t=1778324210", signature)
-        for sent, field in [
-            (body, signature),  # genuine, and for another subscription
-            (body, time),
-            (body + b" ", signature),
-            (body, signature.replace("kid=ds_", "kid=ds_another")),
-            (body, signature.replace("ed25519=", "ed25519=A")),
-            (body, ""),
+        malformed = "the field Webhook-Signature is not t=…,kid=…,ed25519=…"
+        for sent, field, reason in [
+            (body, signature, "the wake is for another subscription, 'other'"),
+            (body, time, "the signature is of another time: check the clocks of both machines"),
+            (body + b" ", signature, "the signature is wrong"),
+            (
+                body,
+                signature.replace("kid=ds_", "kid=ds_another"),
+                "the signature has a key that is not in the server's key set",
+            ),
+            (body, signature.replace("ed25519=", "ed25519=A"), malformed),
+            (body, "", malformed),
         ]:
             headers = {"Webhook-Signature": field}
             async with work.session.post(made.url, data=sent, headers=headers) as answer:
                 assert answer.status == 401, field
+            assert await made.line() == f"answered 401: {reason}"
         await work.append("anna", {"item": "tea"})
         assert await made.line() == PRINTED
 

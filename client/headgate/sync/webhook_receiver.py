@@ -1,0 +1,133 @@
+"""A receiver of webhooks for threads: it verifies them, and makes jobs of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import headgate.workers
+from headgate.sync.loop_thread import current
+from headgate.sync.workers import Job
+from headgate.workers.signatures import TOLERANCE_S
+from headgate.workers.webhook_receiver import LEASE_TTL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from headgate.endpoint import Authorization
+    from headgate.sync.loop_thread import LoopThread
+
+log = logging.getLogger("headgate")
+
+
+class _InProcess(NamedTuple):
+    """The receiver of one process, and the loop in which it works."""
+
+    thread: LoopThread
+    receiver: headgate.workers.WebhookReceiver
+
+
+class WebhookReceiver:
+    """A receiver of the webhooks of one server, for frameworks with threads, as Flask and Django.
+
+    ```python
+    receiver = headgate.sync.WebhookReceiver("http://127.0.0.1:4437/v1/stream", "orders")
+    job = receiver.job(request.get_data(), dict(request.headers))  # in the view of the webhook
+    ```
+
+    Make one for all threads, where the program begins. A process that is forked has keys and
+    connections of its own. Jobs that are not over when the interpreter exits are released.
+
+    A wake is accepted if a key of the server has signed it, a short time ago, and if it is for one
+    of the subscriptions. The keys come from the server at `url`, never from a place that a request
+    names, and are cached for five minutes. This needs the package `cryptography`, which
+    `headgate-client[webhooks]` brings.
+
+    Args:
+        url: The URL below which the streams are, as `https://HOST/v1/stream`.
+        subscriptions: The ids of one or more webhook subscriptions.
+        lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
+        tolerance: Seconds by which the time of a signature may differ from the present; 300 by
+            default.
+        authorization: The value of the `Authorization` field, or a function that returns it, for
+            the streams.
+        note: A function called with a sentence for each retry; by default it is logged.
+
+    Raises:
+        ValueError: There is no subscription, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *subscriptions: str,
+        lease_ttl: float = LEASE_TTL_S,
+        tolerance: float = TOLERANCE_S,
+        authorization: Authorization | None = None,
+        note: Callable[[str], None] = log.info,
+    ) -> None:
+        self._make = partial(
+            headgate.workers.WebhookReceiver,
+            url,
+            *subscriptions,
+            lease_ttl=lease_ttl,
+            tolerance=tolerance,
+            authorization=authorization,
+            note=note,
+        )
+        self._make()  # what is not valid is refused now, and not by the first request
+        self._opening = threading.Lock()
+        self._here: _InProcess | None = None
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Return if a request is signed by the server, and not too old.
+
+        Args:
+            body: The body of the request, byte for byte as it came.
+            headers: The header fields of the request.
+
+        Raises:
+            WebhookRejected: It is not; answer 401 or so.
+            StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+        """
+        thread, receiver = self._in_process()
+        thread.call(receiver.verify, body, headers)
+
+    def job(self, body: bytes, headers: Mapping[str, str]) -> Job | None:
+        """Verify a request, and return its wake as a job, whose block you run in a thread.
+
+        Answer 200 as soon as you have started the thread. Its lease is extended from now on, and
+        what it reads is acknowledged at its end, by the callback of the wake.
+
+        Args:
+            body: The body of the request, byte for byte as it came.
+            headers: The header fields of the request.
+
+        Returns:
+            The job; None if this receiver is at work on the same wake, which the server has sent
+            again: answer 200 then, too.
+
+        Raises:
+            WebhookRejected: It is not signed by the server, too old, or for another subscription.
+            StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+        """
+        thread, receiver = self._in_process()
+        job = thread.call(receiver.job, body, headers)
+        return None if job is None else Job(job, thread)
+
+    def _in_process(self) -> _InProcess:
+        """Return the receiver of this process; the first call makes it."""
+        thread = current()
+        with self._opening:
+            if self._here is None or self._here.thread is not thread:
+                self._here = _InProcess(thread, self._make())
+                thread.call(self._here.receiver.__aenter__)
+                thread.keep(self, at_exit=self._close)
+            return self._here
+
+    def _close(self) -> None:
+        here, self._here = self._here, None
+        if here is not None:
+            here.thread.leave(here.receiver, None, None, None)
