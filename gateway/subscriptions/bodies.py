@@ -38,13 +38,13 @@ class WakeSnapshot(NamedTuple):
 
 def snapshot(subscription: DurableSubscription, longest: int = LONGEST_WAKE) -> WakeSnapshot:
     """Return the streams of a wake, in `longest` bytes at most."""
-    whole = _fitting(subscription.links.values(), longest)
+    whole = _fit(subscription.links.values(), longest)
     if len(whole.streams) == len(subscription.links):
         return whole
-    return _fitting(subscription.pending.values(), longest)._replace(is_partial=True)
+    return _fit(subscription.pending.values(), longest)._replace(is_partial=True)
 
 
-def _fitting(links: Iterable[StreamLink], longest: int) -> WakeSnapshot:
+def _fit(links: Iterable[StreamLink], longest: int) -> WakeSnapshot:
     """Return a snapshot of the first links that fit, at least one."""
     texts: list[bytes] = []
     ends: dict[str, SnapshotEnd] = {}

@@ -74,7 +74,7 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
             handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
             back = await subscriptions.hand_on(handed)
             if isinstance(back, mail.HandedOnResponse):
-                return _answered(back)
+                return _decode_answer(back)
             engine = back
     else:
         assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
@@ -82,7 +82,7 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
     return await local_answer(engine, question)
 
 
-def _answered(back: mail.HandedOnResponse) -> _Answer:
+def _decode_answer(back: mail.HandedOnResponse) -> _Answer:
     if back.status != 200:
         return AnswerFailure(back.status, "the gateway that delivers did not answer")
     return _answers.decode(back.body)

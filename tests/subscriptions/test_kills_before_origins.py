@@ -42,7 +42,9 @@ class SilentWay:
         self._is_silent = False
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Connect a connection with the origin."""
         back, there = await asyncio.open_connection("127.0.0.1", self._origin)
         self._writers |= {writer, there}
@@ -75,7 +77,7 @@ class SilentWay:
 async def silent_way(port: int) -> AsyncIterator[tuple[SilentWay, str]]:
     """A way to the origin at a port, and its URL."""
     way = SilentWay(port)
-    server = await asyncio.start_server(way.connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(way.pass_connection, "127.0.0.1", 0)
     try:
         yield way, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

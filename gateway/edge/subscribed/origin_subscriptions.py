@@ -126,13 +126,13 @@ class OriginSubscriptions(RouteSubscriptions):
         """Take a write through this gateway; called before its client gets the answer."""
         name = self._name(write.path)
         if self.may_be_awaited(name):
-            with _logged(name):
+            with _log_errors(name):
                 self.origin_streams.on_write(name, write)
 
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown."""
         name = self._name(path)
-        with _logged(name):
+        with _log_errors(name):
             self.origin_streams.on_tail(name, tail)
 
     def _name(self, path: str) -> str:
@@ -196,7 +196,7 @@ class OnlyGatewaySubscriptions(OriginSubscriptions):
 
 
 @contextlib.contextmanager
-def _logged(name: str) -> Iterator[None]:
+def _log_errors(name: str) -> Iterator[None]:
     """Log an error instead of raising it: what it is about has happened, whoever is told of it."""
     try:
         yield

@@ -121,7 +121,7 @@ class SubscriptionCopy:
             if _delivery(there).generation > delivery.generation:
                 self.outcome.ahead += 1
                 return None
-        delivery.wake = None
+        delivery.end_wake()
         configuration = one.configuration
         if row.events is not None and target.ring.content and not target.ring.has_secret_of(ring):
             configuration = msgspec.json.encode(_sealed(row, found, ring, target.ring))

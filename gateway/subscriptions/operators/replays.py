@@ -43,7 +43,7 @@ def set_back(
     Wakes so far are fenced. Raises SubscriptionRefused, and then nothing has changed.
     """
     moves: list[_CursorBack] = []
-    for link, state in _chosen(subscription, names):
+    for link, state in _choose_links(subscription, names):
         position = _position(link, state, start, is_named=bool(names))
         if position < link.position or (link.is_closed and position < state.tail):
             moves.append(_CursorBack(link, state.stream_id, position))
@@ -64,7 +64,7 @@ def set_back(
     return len(moves)
 
 
-def _chosen(
+def _choose_links(
     subscription: DurableSubscription, names: Sequence[str]
 ) -> list[tuple[StreamLink, StreamView]]:
     if len(names) > MOST_REPLAYED:

@@ -135,7 +135,7 @@ class WebhookClient:
             "Accept-Encoding": "identity",
             **fields,
         }
-        opened = self._opened().post(url, data=body, headers=fields, allow_redirects=False)
+        opened = self._open_session().post(url, data=body, headers=fields, allow_redirects=False)
         async with opened as response:
             answered = ReceiverResponse(response.status)
             if answered.refusal is not None:
@@ -143,7 +143,7 @@ class WebhookClient:
                 return answered
             return answered._replace(body=await _beginning(response))
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=JudgedConnector(
