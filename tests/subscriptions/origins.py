@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from tests.subscriptions.receivers import Subscribed, shared
+from tests.support.listener import Listener
 from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
 
 if TYPE_CHECKING:
@@ -69,3 +71,37 @@ async def two_before(
         assert shared(owner).engine is not None
         assert shared(other).other_owner == shared(owner).lease.name
         yield owner, other
+
+
+class CutWay(Listener):
+    """A way to a loopback port that is cut, and mended again."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(self._connected)
+        self.target = port
+        self.is_cut = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_cut:
+            writer.transport.abort()
+            return
+        back, there = await asyncio.open_connection("127.0.0.1", self.target)
+        self._writers |= {writer, there}
+        ways = [_forward(reader, there), _forward(back, writer)]
+        await asyncio.wait(map(asyncio.create_task, ways), return_when=asyncio.FIRST_COMPLETED)
+        for one in (writer, there):
+            one.transport.abort()
+        self._writers -= {writer, there}
+
+    def cut(self) -> None:
+        """End all connections, and accept no others."""
+        self.is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)

@@ -47,7 +47,7 @@ async def test_an_answer_is_remembered_until_it_is_forgotten() -> None:
     await task
     await names.settle("a")
     assert not names.may_be_awaited("a")
-    names.forget("a")
+    names.forget(["a"])
     assert names.may_be_awaited("a")
     await started(names, "a")
     assert at.asked == [["a"], ["a"]]

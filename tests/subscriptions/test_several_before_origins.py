@@ -11,7 +11,7 @@ from gateway.edge.subscribed import origin_streams
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.subscriptions.shared.stream_notes import WriteReport, merged
 from tests.backends.test_redis_rights import documented
-from tests.subscriptions.origins import before, two_before
+from tests.subscriptions.origins import CutWay, before, two_before
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_kills import DURABLE
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
@@ -328,6 +328,27 @@ async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_
                 return False
 
             await until(is_acknowledged, within_s=TAKE_OVER_S)
+
+
+async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new_subscription(
+    redis: RedisServer, redis_url: str
+) -> None:
+    async with (
+        CutWay(redis.port) as way,
+        serving() as origin,
+        before(origin, redis_url) as owner,
+        before(origin, redis_url.replace(f":{redis.port}", f":{way.port}")) as other,
+        receiver(answer=DONE) as at,
+    ):
+        await other.create("e/a", body=b'{"n":1}')  # nobody waits for it
+        way.cut()
+        await owner.webhook("s", at, pattern="e/*")
+        line = "Content-Type: application/json"
+        written = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
+        tail = (await other.gateway.ask(written)).get("Stream-Next-Offset")
+        assert tail
+        way.is_cut = False
+        assert ends_of(await at.wake()) == [("e/a", tail)]
 
 
 async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_there(

@@ -27,7 +27,7 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     """The subscriptions of one route to an origin, with what other gateways have written."""
 
     compares_regularly = False  # each linked stream is looked at every few seconds
-    on_dropped_link: Callable[[], None]  # called where gateways have to ask again for a stream
+    on_removed: Callable[[str], None]  # called where gateways have to ask again for a stream
 
     async def link_first(self, names: Sequence[str]) -> AwaitedNames:
         """Store the links to streams that are about to be written to; return who is awaited.
@@ -69,4 +69,4 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     def on_change(self, change: StreamChange) -> None:
         super().on_change(change)
         if change.removes:
-            self.on_dropped_link()
+            self.on_removed(change.state.path)

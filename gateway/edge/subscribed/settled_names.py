@@ -15,7 +15,7 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 MOST_NAMES = 100_000  # about 150 bytes each
 AT_ONCE = 100  # names in one question
@@ -56,9 +56,11 @@ class SettledNames:
         """Return whether a name was asked for, or needs not be."""
         return self._is_nobody_there or name in self._awaited
 
-    def forget(self, name: str) -> None:
-        """Ask for a name again: its stream was removed, and its links may be."""
-        self._awaited.pop(name, None)
+    def forget(self, names: Iterable[str]) -> None:
+        """Ask for some names again: their streams were removed, and links with them."""
+        self._age += 1
+        for name in names:
+            self._awaited.pop(name, None)
 
     def forget_all(self) -> None:
         """Ask for all names again, also for those that are being asked for."""

@@ -56,7 +56,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
             engine = make(documents)
             engine.origin_streams.notify_others = self._outdate_names
-            engine.on_dropped_link = self._outdate_soon
+            engine.on_removed = self._outdate_soon
             return engine
 
         super().__init__(prefix, HistorySource(log), log.documents, log.sharing, make_owned)
@@ -67,7 +67,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self._outdated = 0  # times that other gateways had to ask again
         self._unanswered: set[str] = set()  # gateways that have not said yet that they will
         self._answered = asyncio.Event()
-        self._outdates = False
+        self._removed: set[str] = set()  # names that other gateways have to ask for again
         self._outdating: asyncio.Task[None] | None = None
 
     @override
@@ -124,7 +124,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         if self.names.may_be_awaited(name) or not self.lease.is_beating:
             self.changed.note(name, _note_of(write, is_empty=is_empty))
         if write.deleted:
-            self.names.forget(name)
+            self.names.forget([name])
 
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown, or report it."""
@@ -176,17 +176,17 @@ class SharedOriginSubscriptions(SharedSubscriptions):
                     self._answered.clear()
                     await self._answered.wait()
 
-    def _outdate_soon(self) -> None:
-        """Have all gateways ask again: links to a removed stream were dropped."""
-        self.names.forget_all()
-        self._outdates = True
+    def _outdate_soon(self, name: str) -> None:
+        """Have all gateways ask again for a stream that was removed, and links to it dropped."""
+        self.names.forget([name])
+        self._removed.add(name)
         if self._outdating is None or self._outdating.done():
-            self._outdating = asyncio.get_running_loop().create_task(self._send_outdated())
+            self._outdating = asyncio.get_running_loop().create_task(self._send_removed())
 
-    async def _send_outdated(self) -> None:
-        while self._outdates:
-            self._outdates = False
-            await self._send_all(mail.ForgetRequest(0, self.lease.name))
+    async def _send_removed(self) -> None:
+        while self._removed:
+            names, self._removed = frozenset(self._removed), set()
+            await self._send_all(mail.ForgetRequest(0, self.lease.name, names))
 
     @override
     async def _beat(self) -> None:
@@ -198,10 +198,13 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     @override
     def _on_mail(self, message: bytes | None) -> None:
         found = None if message is None else mail.decode(message)
-        if message is None or isinstance(found, mail.ForgetRequest):
+        if message is None:
             self.names.forget_all()
         match found:
+            case mail.ForgetRequest() if found.names:
+                self.names.forget(found.names)
             case mail.ForgetRequest():
+                self.names.forget_all()
                 reply = mail.encode(mail.ForgetResponse(found.number, self.lease.name))
                 self.relay.send_soon(found.sender, reply)
             case mail.ForgetResponse():

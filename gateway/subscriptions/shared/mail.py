@@ -31,10 +31,11 @@ class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
-    """The request to ask the sender again for each name of a stream."""
+    """The request to ask the sender again for some names of streams; without any, for each."""
 
     number: int
     sender: str
+    names: frozenset[str] = frozenset()
 
 
 class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
