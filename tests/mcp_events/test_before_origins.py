@@ -204,7 +204,10 @@ def feed_of(it: BeforeOrigin, name: str) -> Any:
     return streams[0].feed if streams else SimpleNamespace(reader_count=0)
 
 
-async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there() -> None:
+async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.05)
     async with before_own() as it, it.host() as client, following(client):
         await it.create("a", {"n": 1})
         await until(lambda: sent(client) == [1])

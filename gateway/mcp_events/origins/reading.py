@@ -42,13 +42,18 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import OtherView, StreamView
 
 
+_NOTHING = ParsedBatch(OriginBatch("", b"", "", False, False), None)
+_NOWHERE = ("", -1, "")
+
+
 class OriginEventReader(EventReader):
     """The reads of events of a route to an HTTP origin, which have no client's credentials."""
 
     def __init__(self, edge: EdgeRoute, limits: ServerLimits) -> None:
         self.edge = edge
         self.limits = limits
-        self._parsed = ParsedBatch(OriginBatch("", b"", "", False, False), None)  # the latest
+        self._parsed = _NOTHING  # the latest batch
+        self._place = _NOWHERE  # of that: the name and the incarnation of its stream, and its start
 
     @property
     @override
@@ -108,10 +113,24 @@ class OriginEventReader(EventReader):
     async def page(
         self, event: EventType, state: OtherView, start: EventPosition, most: int
     ) -> EventPage:
-        """Return the next events, `most` of them and one batch at most."""
-        page = await self._page(event, state.path, start, most, TailBound(state.tail, state.closed))
+        """Return the next events, `most` of them and one batch at most.
+
+        The latest batch stays in memory until all its events are read: it may be too long for the
+        cache, and the origin would send it again and again.
+        """
+        place = (state.path, state.stream_id, start.position)
+        is_within = self._place == place and 0 < start.messages < self._parsed.total
+        if is_within and start.numbering is not None:
+            page: EventPage | None = _page_of(event, state.path, self._parsed, start, most)
+        else:
+            known = TailBound(state.tail, state.closed)
+            page = await self._page(event, state.path, start, most, known)
         if page is None:
             raise StreamNotFound("the stream is not there")
+        if page.end.messages and page.end.position == start.position:
+            self._place = place
+        elif is_within:
+            self._place, self._parsed = _NOWHERE, _NOTHING
         return page
 
     async def _page(
@@ -215,8 +234,8 @@ class OriginEventReader(EventReader):
 
     def _units(self, batch: OriginBatch) -> ParsedBatch:
         """Return the parts of a batch, which many pages in a row may have events of."""
-        if self._parsed.batch is not batch and self._parsed.batch.body is not batch.body:
-            self._parsed = ParsedBatch.of(batch)
+        if self._parsed.batch.body is not batch.body:
+            self._parsed, self._place = ParsedBatch.of(batch), _NOWHERE
         return self._parsed._replace(batch=batch)
 
     @override
