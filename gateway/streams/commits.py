@@ -31,8 +31,9 @@ class Commits:
         self._streams = streams
         self._on_change = on_change
         self._is_shared = log.sharing is not None
-        # Called with each change that this process has committed to a shared log, or may have.
-        self.observer: Callable[[Change], None] | None = None
+        # Called with each change that this process has committed to a shared log, or may have:
+        # then the second argument is False.
+        self.observer: Callable[[Change, bool], None] | None = None
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit all changes or none; table, caches and followers know before the caller."""
@@ -86,7 +87,7 @@ class Commits:
         if done.cancelled() or failure is not None:
             if self.observer is not None and not isinstance(failure, Conflict):
                 for change in changes:
-                    self.observer(change)
+                    self.observer(change, False)
             return
         for change, revision in zip(changes, revisions, strict=True):
             self._stands(change, revision)
@@ -95,13 +96,13 @@ class Commits:
         if not isinstance(failure, Conflict | HeadgateError):
             self._streams.lose_sight(change)
         if self.observer is not None and not isinstance(failure, Conflict):
-            self.observer(change)
+            self.observer(change, False)
 
     def _stands(self, change: Change, revision: Revision | None) -> None:
         """Apply a committed change; `revision` is from when it was sent to a shared log."""
         try:
             if self.observer is not None:
-                self.observer(change)
+                self.observer(change, True)
             if not self._is_shared or revision is None or revision == self._revision(change):
                 self._streams.apply(change)
             else:  # a late reply: what was learnt meanwhile may be older or newer

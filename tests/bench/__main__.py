@@ -49,6 +49,7 @@ BENCHMARKS = {
     "multi-appends": append.bench_multi,
     "many-streams": many_streams.bench,
     "subscriptions": subscriptions.bench,
+    "subscriptions-redis": subscriptions.bench_redis,
     "sse": sse.bench,
     "longpoll": longpoll.bench,
     "memory": memory.bench,

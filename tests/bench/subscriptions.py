@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.append import RECORD_BYTES, WRITERS
 from tests.bench.many_streams import create
+from tests.bench.redis_log import HeadgateOnRedis, TwoGateways
 from tests.bench.report import Column, Section, at_least
 from tests.bench.rounds import tell
 from tests.bench.servers import HeadgateServer
@@ -15,8 +16,11 @@ from tests.bench.tools import ToolFailed, run
 from tests.support.http1 import Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tests.bench.rounds import Plan
     from tests.bench.servers import Server
+    from tests.bench.tools import Figures
 
 STREAMS = 100_000
 SUBSCRIPTIONS = 10_000
@@ -29,9 +33,36 @@ LEAST = 0.85  # of the appends without subscriptions
 
 def bench(plan: Plan) -> Section:
     """Two servers in turns: on one of them, each stream is of one of 10,000 subscriptions."""
+    found = _in_turns(plan, lambda: HeadgateServer("memory:"))
+    return _section({"headgate memory:": found}, "")
+
+
+def bench_redis(plan: Plan) -> Section:
+    """The same on Redis, by appends to the gateway that delivers, and to another one."""
+    kinds: dict[str, Callable[[], Server]] = {
+        "headgate redis:": HeadgateOnRedis,
+        "headgate redis:, another gateway": lambda: TwoGateways("two gateways"),
+    }
+    return _section({name: _in_turns(plan, make) for name, make in kinds.items()}, ", on Redis")
+
+
+def _section(found: Mapping[str, Figures], where: str) -> Section:
+    claim = f"{SUBSCRIPTIONS:,} subscriptions of {STREAMS:,} streams: appends/s, with / without"
+    return Section(
+        title=f"appends of {RECORD_BYTES} bytes to streams of subscriptions{where}",
+        columns=(Column("per_s", "appends/s"), Column("ratio", "with / without", 3)),
+        servers={name: {"at random": figures} for name, figures in found.items()},
+        verdicts=[
+            at_least(f"{name}: {claim}", figures["ratio"], LEAST) for name, figures in found.items()
+        ],
+    )
+
+
+def _in_turns(plan: Plan, make: Callable[[], Server]) -> Figures:
+    """Return the appends per second with subscriptions, and how many that is of those without."""
     turns = TURNS if plan.every_load else TURNS // 4
     ratios, rates = [], []
-    with HeadgateServer("memory:") as linked, HeadgateServer("memory:") as plain:
+    with make() as linked, make() as plain:
         for server in (linked, plain):
             create(server, NAME, STREAMS)
         subscribe(linked)
@@ -43,14 +74,7 @@ def bench(plan: Plan) -> Section:
             rates.append(found[linked])
             ratios.append(found[linked] / found[plain])
     tell(f"{turns} turns")
-    figures = {"per_s": median(rates), "ratio": median(ratios)}
-    claim = f"{SUBSCRIPTIONS:,} subscriptions of {STREAMS:,} streams: appends/s, with / without"
-    return Section(
-        title=f"appends of {RECORD_BYTES} bytes to streams of subscriptions",
-        columns=(Column("per_s", "appends/s"), Column("ratio", "with / without", 3)),
-        servers={"headgate memory:": {"at random": figures}},
-        verdicts=[at_least(claim, figures["ratio"], LEAST)],
-    )
+    return {"per_s": median(rates), "ratio": median(ratios)}
 
 
 def subscribe(server: Server) -> None:
@@ -71,5 +95,5 @@ def subscribe(server: Server) -> None:
 def append(server: Server, milliseconds: int) -> float:
     """Return the appends per second to streams at random."""
     paths = f"{server.append_path(NAME)}*{STREAMS}"
-    load = (server.port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
+    load = (server.append_port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
     return run("load", "post", *load, paths)["per_s"]

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
 from gateway.subscriptions.shared.changes import ReportedChanges
+from gateway.subscriptions.shared.stream_notes import GrowthReport, merged
 from tests.subscriptions.receivers import (
     ends_of,
     is_signed,
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.subscriptions.shared.stream_notes import StreamNote
     from tests.support.processes import Headgate
+    from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}
+GROWN = GrowthReport(1, 0, 2, 3, 30)
 # After the last beat of a gateway that was killed, and then some for a busy machine.
 TAKE_OVER_S = MISSES * BEAT_S + 5.0
 
@@ -185,6 +189,52 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
             await until(lambda: comparisons.made > made)
         await changed.stop()
         changing.gateway.route.table.commits.observer = shared(changing).changed.on_commit
+
+
+@pytest.mark.parametrize("by_owner", [False, True], ids=["another", "owner"])
+async def test_streams_that_only_grow_are_not_read_again_in_redis(
+    redis: RedisServer, redis_url: str, *, by_owner: bool
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await until(lambda: shared(other).changed.is_active)
+        await owner.create("e/1")
+        await owner.append("e/1")
+        claim = (await owner.ask("POST", "s/claim", {"worker": "w"}))[1]
+        shared(owner).comparisons.schedule(3600.0)  # in place of the one that follows the first
+        await owner.quiet()
+        before = redis.info("commandstats")["cmdstat_fcall"]["calls"]
+        changing, end = owner if by_owner else other, ""
+        for _ in range(20):
+            end = (await changing.append("e/1")).get("Stream-Next-Offset") or ""
+        link = owner.engine.by_id["s"].links["e/1"]
+        await until(lambda: link.stream.state is not None and link.stream.state.tail == 7 * 21)
+        calls = redis.info("commandstats")["cmdstat_fcall"]["calls"] - before
+        assert calls < 30  # the commits, and a few for the event of the wake
+        acks = [{"stream": "e/1", "offset": end}]
+        wake = {"wake_id": claim["wake_id"], "generation": 1, "acks": acks, "done": True}
+        answer = await owner.ask("POST", "s/ack", wake, claim["token"])
+        assert answer == (200, {"ok": True, "next_wake": False})
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "found"),
+    [
+        pytest.param(GROWN, True, True, id="created-again"),
+        pytest.param(True, GROWN, True, id="created-and-grown"),
+        pytest.param(GROWN, False, False, id="closed"),
+        pytest.param(False, GROWN, False, id="trimmed-and-grown"),
+        pytest.param(GROWN, GrowthReport(1, 0, 3, 5, 50), GrowthReport(1, 0, 2, 5, 50), id="on"),
+        pytest.param(GrowthReport(1, 0, 3, 5, 50), GROWN, GrowthReport(1, 0, 2, 5, 50), id="late"),
+        pytest.param(GROWN, GrowthReport(1, 0, 4, 5, 50), False, id="with-a-gap"),
+        pytest.param(GROWN, GrowthReport(2, 0, 3, 5, 50), False, id="of-another-stream"),
+        pytest.param(GROWN, GrowthReport(1, 7, 3, 5, 50), False, id="in-another-history"),
+    ],
+)
+def test_two_notes_of_a_stream_are_one_or_it_is_read(
+    earlier: StreamNote, later: StreamNote, found: StreamNote
+) -> None:
+    assert merged(earlier, later) == found
 
 
 async def test_100_000_changed_streams_may_wait_and_one_more_has_all_compared(

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared import mail
-from gateway.subscriptions.shared.stream_notes import merged
+from gateway.subscriptions.shared.stream_notes import GrowthReport, merged
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500  # streams that are reported in one message, or read together
 MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are compared
+# Between two reports of a busy gateway: what changes meanwhile shares the cost of the second.
+GATHER_S = 0.005
 RETRY_S = 0.1  # while no owner listens, or the log cannot be reached
 COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
 
@@ -87,10 +89,19 @@ class ReportedChanges(Background):
         """True if nothing waits."""
         return not self._paths and not self._wakened.is_set()
 
-    def on_commit(self, change: Change) -> None:
+    def on_commit(self, change: Change, is_certain: bool) -> None:
         """Take a change that this gateway has committed, or may have."""
-        if self.is_active:
-            self.note(change.state.path, change.expected is None)
+        if not self.is_active:
+            return
+        engine = self._view.engine
+        if is_certain and engine is not None and engine.take_commit(change):
+            return
+        state, since = change.state, change.expected
+        if is_certain and change.grown and since is not None:
+            growth = GrowthReport(state.stream_id, state.history, since, state.version, state.tail)
+            self.note(state.path, growth)
+        else:
+            self.note(state.path, since is None)
 
     def note(self, path: str, note: StreamNote) -> None:
         """Take a stream that has changed."""
@@ -117,8 +128,7 @@ class ReportedChanges(Background):
             except Exception:  # noqa: BLE001 - the task must outlive any error
                 log.exception("subscription.changes_not_reported")
                 is_done = False
-            if not is_done:
-                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(GATHER_S if is_done else RETRY_S)
 
     async def flush(self) -> None:
         """Report what waits, as far as the log can be reached at once."""

@@ -6,11 +6,13 @@ import asyncio
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+import msgspec
 from typing_extensions import override
 
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.stream_notes import GrowthReport
 from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ class OwnedSubscriptions(RouteSubscriptions):
 
         With `searches`, streams are found first that no list has. Raises LogUnavailable.
         """
+
+    def take_commit(self, change: Change) -> bool:  # noqa: ARG002 - for a log of our own
+        """Take a commit of this gateway; return False if the stream has to be read for that."""
+        return False
 
     async def carry_out_first_writes(
         self,
@@ -95,6 +101,19 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
             self.on_change(Change(state, None if is_first else state.version))
 
     @override
+    def take_commit(self, change: Change) -> bool:
+        state = change.state
+        if not self.concerns(state.path):
+            return True
+        known = self.membership.state_of(state.path)
+        assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
+        if known is None or change.removes or state.soft_deleted or not state.is_along(known):
+            return False  # another gateway may have removed or created it meanwhile
+        if state.version > known.version:
+            self.on_change(change)
+        return True
+
+    @override
     async def refresh(self, names: Iterable[str]) -> None:
         linked = [name for name in names if name in self.membership.streams]
         for start in range(0, len(linked), STREAMS_AT_ONCE):
@@ -102,12 +121,28 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
             for path, state in (await self.streams.sharing.states(some)).items():
                 self.apply(path, state, is_new=False)
 
+    def _take_growth(self, path: str, note: GrowthReport) -> bool:
+        """Take the growth of a stream; return False if it has to be read for that."""
+        known = self.membership.state_of(path)
+        assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
+        if known is None or (known.stream_id, known.history) != (note.stream_id, note.history):
+            return False
+        if note.version > known.version >= note.since:
+            grown = msgspec.structs.replace(known, version=note.version, tail=note.tail)
+            self.on_change(Change(grown, known.version))
+        return known.version >= note.since
+
     @override
     async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
-        chosen = [path for path in notes if self.concerns(path)]
+        chosen = [
+            path
+            for path, note in notes.items()
+            if self.concerns(path)
+            and not (isinstance(note, GrowthReport) and self._take_growth(path, note))
+        ]
         states = await self.streams.sharing.states(chosen) if chosen else {}
         for path, state in states.items():
-            self.apply(path, state, is_new=bool(notes[path]))
+            self.apply(path, state, is_new=notes[path] is True)
         return (notes.keys() - set(chosen)) | states.keys()
 
     @override

@@ -7,7 +7,17 @@ from typing import TypeAlias
 import msgspec
 
 
-class WriteReport(msgspec.Struct, frozen=True, array_like=True):
+class GrowthReport(msgspec.Struct, frozen=True, array_like=True, tag="grown"):
+    """The growth of a stream of our own log, which nothing else has changed, between two of its versions."""
+
+    stream_id: int
+    history: int
+    since: int
+    version: int
+    tail: int
+
+
+class WriteReport(msgspec.Struct, frozen=True, array_like=True, tag="write"):
     """The outcome of writes to a stream of another server, as their answers told it.
 
     Without a `tail` none was told, and the outcome of one of them `is_unsure`. A stream that was
@@ -22,15 +32,30 @@ class WriteReport(msgspec.Struct, frozen=True, array_like=True):
     is_unsure: bool = False
 
 
-# Of a log of our own, which the gateway that delivers reads itself, only whether it is new.
-StreamNote: TypeAlias = bool | WriteReport
+# A bool says of a stream of our own log, which the gateway that delivers has to read, whether it is
+# new.
+StreamNote: TypeAlias = bool | GrowthReport | WriteReport
 
 
 def merged(earlier: StreamNote | None, later: StreamNote) -> StreamNote:
     """Return one note of what was noted of a stream at two times."""
     if isinstance(earlier, WriteReport) and isinstance(later, WriteReport):
         return _merged_writes(earlier, later)
-    return later if not earlier or isinstance(later, WriteReport) else earlier
+    if isinstance(earlier, GrowthReport) and isinstance(later, GrowthReport):
+        return _merged_growth(earlier, later)
+    if earlier is None or isinstance(later, WriteReport):
+        return later
+    return earlier is True or later is True
+
+
+def _merged_growth(earlier: GrowthReport, later: GrowthReport) -> StreamNote:
+    """Return the growth from the first version to the last, or False if anything is between."""
+    is_same = (earlier.stream_id, earlier.history) == (later.stream_id, later.history)
+    if not is_same or later.since > earlier.version or earlier.since > later.version:
+        return False
+    last = max(earlier, later, key=lambda note: note.version)
+    since = min(earlier.since, later.since)
+    return GrowthReport(last.stream_id, last.history, since, last.version, last.tail)
 
 
 def _merged_writes(earlier: WriteReport, later: WriteReport) -> WriteReport:
