@@ -8,7 +8,7 @@ import msgspec
 
 
 class GrowthReport(msgspec.Struct, frozen=True, array_like=True, tag="grown"):
-    """The growth of a stream of our own log, which nothing else has changed, between two of its versions."""
+    """The growth of a stream of our own log between two versions, and no other change."""
 
     stream_id: int
     history: int
