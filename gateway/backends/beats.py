@@ -1,7 +1,7 @@
 """The beats of the gateways of a shared log: which of them run, as far as one of them can tell.
 
-A gateway whose count of beats stays the same for MISSES looks in a row has stopped. No two clocks
-are compared, and looks that the log did not answer do not count.
+A gateway whose count of beats stays the same for MISSES rounds in a row has stopped. No two clocks
+are compared, and rounds that the log did not answer do not count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BEAT_S = 0.5
-# A gateway has stopped after so many looks in which it has not beaten: three seconds, in which a
+# A gateway has stopped after so many rounds in which it has not beaten: three seconds, in which a
 # process that is paused for less, or a busy machine, has beaten again.
 MISSES = 6
 STOPPED_S = (MISSES - 1) * BEAT_S  # since its last beat, a gateway may count as stopped
@@ -45,11 +45,11 @@ class OwnHeartbeats:
 
 
 class OtherGateways:
-    """The beats of the other gateways, as this one sees them look by look."""
+    """The beats of the other gateways, as this one reads them round by round."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, int | None] = {}  # beats at the last look
-        self._missed: Counter[str] = Counter()  # looks since they have beaten
+        self._seen: dict[str, int | None] = {}  # beats in the last round
+        self._missed: Counter[str] = Counter()  # rounds since they have beaten
         self._stopped: dict[str, None] = {}
         self._suspects: set[str] = set()  # those that are asked about, known or not
 
@@ -61,11 +61,11 @@ class OtherGateways:
         return True
 
     def has_just_beaten(self, name: str) -> bool:
-        """Return whether a gateway has beaten at the last look."""
+        """Return whether a gateway has beaten in the last round."""
         return name in self._seen and not self._missed[name]
 
     def see(self, found: Mapping[str, int]) -> list[str]:
-        """Take the beats that a look has found; return the gateways that have stopped."""
+        """Take the beats that a round has found; return the gateways that have stopped."""
         self._suspects -= self._stopped.keys()
         for name in found.keys() | self._seen.keys() | self._suspects:
             beats = found.get(name)

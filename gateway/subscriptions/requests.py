@@ -288,7 +288,7 @@ class SubscriptionRequests:
         wake = engine.wakes.claim(subscription, worker)
         taken = bodies.snapshot(subscription)
         engine.wakes.counts["partial"] += taken.is_partial
-        subscription.note_told(taken.ends)
+        subscription.note_snapshot(taken.ends)
         claimed = {
             "wake_id": wake.wake_id,
             "generation": subscription.delivery.generation,

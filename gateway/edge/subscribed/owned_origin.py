@@ -26,7 +26,7 @@ LINKED_AT_ONCE = 16  # streams whose first write waits for a HEAD
 class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     """The subscriptions of one route to an origin, with what other gateways have written."""
 
-    compares_regularly = False  # each linked stream is looked at every few seconds
+    compares_regularly = False  # each linked stream is checked every few seconds
     on_removed: Callable[[str], None]  # called where gateways have to ask again for a stream
 
     async def link_first(self, names: Sequence[str]) -> AwaitedNames:

@@ -173,7 +173,7 @@ class Deliveries:
         target = await self.calls.prepare(subscription)
         taken = snapshot(subscription)
         self._wakes.counts["partial"] += taken.is_partial
-        subscription.note_told(taken.ends)
+        subscription.note_snapshot(taken.ends)
         is_done = await self.calls.send_wake(target, subscription, wake, taken)
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile

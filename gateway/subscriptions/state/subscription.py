@@ -230,7 +230,7 @@ class DurableSubscription:
         """Allow no wakes any more, and no writes of rows."""
         self.phase = "removed"
 
-    def note_told(self, ends: dict[str, SnapshotEnd]) -> None:
+    def note_snapshot(self, ends: dict[str, SnapshotEnd]) -> None:
         """Note the ends of streams that the present wake tells."""
         self.snapshot_ends = ends
 

@@ -85,7 +85,7 @@ class Wakes:
 
     def _begin(self, subscription: DurableSubscription) -> Wake:
         wake = subscription.delivery.begin_wake(self._clock())
-        subscription.note_told({})
+        subscription.note_snapshot({})
         self.counts["begun"] += 1
         self._rows.mark(subscription)
         return wake
@@ -264,7 +264,7 @@ class Wakes:
         if delivery.wake is not None and _is_all_acknowledged(subscription):
             delivery.note_pending(delivery.wake.begun_at)  # what is pending came later
         delivery.end_wake()
-        subscription.note_told({})
+        subscription.note_snapshot({})
         self._rows.mark(subscription)
 
     # Deadlines
