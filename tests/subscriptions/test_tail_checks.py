@@ -101,3 +101,17 @@ def test_the_longest_delay_grows_with_the_number_of_streams(number: int, delay_s
         return TailChecks(lambda: range(number), CheckedOrigin().check).longest_delay_s  # type: ignore[arg-type, return-value] # only counted
 
     assert asyncio.run(measure()) == delay_s
+
+
+async def test_a_comparison_that_is_stopped_is_over_and_the_next_one_ends_by_itself() -> None:
+    origin = CheckedOrigin()
+    origin.is_away = True
+    async with checks_of(origin, []) as checks:
+        stopped = checks.compare_all(["a", "b"])
+        assert checks.compare_all(["c"]) is stopped
+        checks.stop()  # the last subscription is gone
+        assert stopped.cancelled()
+        origin.is_away = False
+        checks.start()
+        await asyncio.wait_for(checks.compare_all(["d"]), 5.0)
+        assert origin.names == ["d"]

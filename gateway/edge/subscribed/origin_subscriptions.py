@@ -66,9 +66,7 @@ class OriginSubscriptions(RouteSubscriptions):
             subscription.activate()
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COMPARED_WITHIN_S):
-                await asyncio.shield(compared)
+        await asyncio.wait({compared}, timeout=COMPARED_WITHIN_S)
 
     def _go_on(
         self, stored: Mapping[DurableSubscription, Wake | None], compared: asyncio.Future[None]

@@ -133,6 +133,9 @@ class TailChecks:
         self._timers.clear()
         self._soon.clear()
         self._turns.clear()
+        self._unseen.clear()
+        if self._compared is not None:
+            self._compared.cancel()  # whoever waits for it would wait for ever
         if self._loop is not None:
             self._loop.cancel()
             self._loop = None
@@ -144,5 +147,3 @@ class TailChecks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._compared is not None:
-            self._compared.cancel()
