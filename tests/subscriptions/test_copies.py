@@ -6,10 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate.errors import Unavailable
 
+from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.errors import LogUnavailable
+from gateway.subscriptions.copies import stored_rows
 from gateway.subscriptions.sending.key_stores import FILE
 from tests.subscriptions.copied import copied
+from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (
     Subscribed,
     ends_of,
@@ -20,9 +25,10 @@ from tests.subscriptions.receivers import (
     subscribed,
 )
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get
+from tests.web.serving import PREFIX, get, post, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 DONE = {"done": True}
@@ -244,3 +250,64 @@ async def test_gateways_that_serve_the_target_deliver_what_is_copied_there(
         assert is_signed(*at.received[0], before)  # the keys that were there sign
         await target.create("own/1", body=b'{"n":1}')
         assert (await at.wake(2))["subscription_id"] == "own"
+
+
+async def test_subscriptions_to_an_http_origin_go_on_from_a_copy_of_the_log_that_stores_them(
+    tmp_path: Path, redis_url: str
+) -> None:
+    file = f"file:{tmp_path / 'a'}"
+    async with serving() as origin, receiver() as at:
+        async with before(origin, file) as source:
+            await source.webhook("s", at, pattern="e/*")
+            await source.create("e/1", body=b'{"n":1}')
+            wake = await at.wake()
+            assert (await source.callback(wake, *ends_of(wake)))[0] == 200
+            await source.create("e/2")
+            cursors = await source.cursors("s")
+        await origin.ask(
+            post(f"{PREFIX}/e/2", b'{"n":2}', content_type="application/json")
+        )  # while no gateway is there
+        for _ in range(2):
+            assert await copied(file, redis_url) == 0
+        async with before(origin, redis_url) as target:
+            second = await at.wake(2)
+            pending = [it["path"] for it in second["streams"] if it["has_pending"]]
+            assert (pending, second["generation"]) == (["e/2"], 2)
+            assert await target.cursors("s") == cursors
+
+
+async def test_a_copy_that_was_cut_short_leaves_whole_subscriptions_and_the_next_one_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_rows, "AT_ONCE", 1)
+    source = f"file:{tmp_path / 'a'}"
+    async with subscribed(SqliteLog(tmp_path / "a")) as gateway:
+        await gateway.pull("s", streams=["e/1", "e/2"])
+        await gateway.pull("t", pattern="f/*", streams=["g"], wake_stream="wakes")
+        for name in ("e/1", "f/1"):
+            await gateway.create(name, body=b'{"n":1}')
+        expected = {name: await gateway.cursors(name) for name in ("s", "t")}
+    write, left = FileDocuments.write, 0
+
+    async def write_some(self: FileDocuments, changes: Mapping[str, bytes | None]) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise LogUnavailable("the disk is full")
+        await write(self, changes)
+
+    for writes in range(7):
+        folder = tmp_path / f"b{writes}"
+        left = writes
+        monkeypatch.setattr(FileDocuments, "write", write_some)
+        with pytest.raises(Unavailable, match="not all subscriptions"):
+            await copied(source, f"file:{folder}")
+        monkeypatch.undo()
+        monkeypatch.setattr(stored_rows, "AT_ONCE", 1)
+        async with subscribed(SqliteLog(folder)) as gateway:
+            found = {name: await gateway.cursors(name) for name in gateway.engine.by_id}
+            assert found == {name: expected[name] for name in found}
+        assert await copied(source, f"file:{folder}") == 0
+        async with subscribed(SqliteLog(folder)) as gateway:
+            found = {name: await gateway.cursors(name) for name in gateway.engine.by_id}
+            assert found == expected
