@@ -108,6 +108,26 @@ async def subscribe(gateway: Headgate, at: Receiver, **members: Any) -> None:
         assert answer.status == 201, await answer.text()
 
 
+async def acknowledged(gateway: Headgate, at: Receiver) -> None:
+    """Wait until the first wake is acknowledged, and its cursor is durable."""
+    told = stream_of(await at.wake(), "e/a")
+    url = f"{gateway.streams}/__ds/subscriptions"
+
+    async def has_moved() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/s") as answer:
+            (link,) = (await answer.json())["streams"]
+        return bool(link["acked_offset"] == told["tail_offset"])
+
+    await until(has_moved, within_s=SERVER_PATIENCE_S)
+    # What is stored later is answered once it is durable, and what was stored before is then, too.
+    document = {"type": "webhook", "pattern": "other", "webhook": {"url": at.url}}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"{url}/other", json=document) as answer,
+    ):
+        assert answer.status == 201, await answer.text()
+
+
 async def write(gateway: Headgate, method: str, name: str) -> None:
     """Append to a stream, or create it with content; nobody may answer."""
     with contextlib.suppress(aiohttp.ClientError, ConnectionError):
@@ -136,7 +156,7 @@ async def test_a_kill_between_the_answer_of_the_origin_and_the_note_of_it_loses_
             await subscribe(gateway, at, pattern="e/*")
             if method == "POST":
                 await write(gateway, "PUT", "e/a")
-                await at.wake()
+                await acknowledged(gateway, at)
             old = await asyncio.to_thread(reached, origin.port, "e/a")
             way.loses = method
             writing = asyncio.create_task(write(gateway, method, "e/a"))
@@ -166,7 +186,7 @@ async def test_a_gateway_starts_without_its_origin_and_compares_once_that_is_the
         ):
             await subscribe(gateway, at, pattern="e/*")
             await write(gateway, "PUT", "e/a")
-            await at.wake()
+            await acknowledged(gateway, at)
             gateway.kill()
             made = await asyncio.to_thread(
                 ask, origin.port, "POST", "/v1/stream/e/a", b"[2]", **JSON
@@ -197,7 +217,7 @@ async def test_a_kill_between_the_answer_of_the_origin_and_the_report_of_it_lose
             await subscribe(other, at, pattern="e/*")
             if method == "POST":
                 await write(other, "PUT", "e/a")
-                await at.wake()
+                await acknowledged(other, at)
             old = await asyncio.to_thread(reached, origin.port, "e/a")
             way.loses = method
             writing = asyncio.create_task(write(other, method, "e/a"))
@@ -228,7 +248,7 @@ async def test_another_gateway_takes_over_within_seconds_from_one_that_was_kille
         ):
             await subscribe(first, at, pattern="e/*")
             await write(other, "PUT", "e/a")
-            await at.wake()
+            await acknowledged(other, at)
             first.kill()
             began = time.monotonic()
             await write(other, "POST", "e/a")
