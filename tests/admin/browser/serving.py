@@ -17,6 +17,8 @@ from tests.clients.readers import CHROMIUM
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
     from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request
 
@@ -107,6 +109,22 @@ class Tab:
                 "document.documentElement.scrollWidth > document.documentElement.clientWidth"
             )
         )
+
+    async def too_narrow(self, widths: Sequence[int], height: int) -> list[int]:
+        """Return the widths at which the page is wider than its window; the last one stays.
+
+        The browser is told by itself: Playwright would resize a window as well, which takes three
+        times as long.
+        """
+        devtools = await self.context.new_cdp_session(self.page)
+        size = {"height": height, "deviceScaleFactor": 1, "mobile": False}
+        found = []
+        for width in widths:
+            await devtools.send("Emulation.setDeviceMetricsOverride", {"width": width, **size})
+            assert await self.page.evaluate("window.innerWidth") == width
+            if await self.is_wider_than_its_window():
+                found.append(width)
+        return found
 
     def _note(self, is_wrong: bool, what: str) -> None:
         if is_wrong:

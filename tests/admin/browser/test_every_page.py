@@ -25,8 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HEIGHT = 900
 WIDE, NARROW = 1280, 360
-# Beside the widths at which the style sheet changes, and those of usual windows.
-WIDTHS = (320, NARROW, 600, 601, 760, 761, 1024, 1080, 1081, WIDE, 1920)
+# Those at which the style sheet changes, and of usual windows; the last is that of most tests.
+WIDTHS = (320, NARROW, 600, 601, 760, 761, 1024, 1080, 1081, 1920, WIDE)
 ALIKE = {
     "/bulk?job=over",
     "/streams?route=/v1/audit",
@@ -80,12 +80,7 @@ async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, pat
     assert answer.status == 200
     assert await tab.page.locator("h1").count() == 1
     assert await tab.inaccessible() == []
-    too_narrow = []
-    for width in WIDTHS:
-        await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
-        if await tab.is_wider_than_its_window():
-            too_narrow.append(width)
-    assert too_narrow == []
+    assert await tab.too_narrow(WIDTHS, HEIGHT) == []
     assert await tab.take_wrong() == []
 
 
@@ -145,9 +140,7 @@ async def test_the_form_to_sign_in_is_accessible_and_works_without_scripts(
         tab = await Tab.open(browser, base, color_scheme=scheme)
         assert tab.page.url.startswith(f"{base}/sign-in")
         assert await tab.inaccessible() == []
-        for width in WIDTHS:
-            await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
-            assert not await tab.is_wider_than_its_window()
+        assert await tab.too_narrow(WIDTHS, HEIGHT) == []
         assert await tab.close() == []
         tab = await Tab.open(browser, base, java_script_enabled=False)
         await tab.page.get_by_label("Name").fill("ada")
