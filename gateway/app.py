@@ -205,6 +205,7 @@ def renew_route(
     folders = _private_folders(settings, route_settings)
     freshness = _freshness(route_settings, folders, is_private=access.is_private)
     feeds = _feeds(settings)
+    had_events = route.events is not None
     if isinstance(access.guard, TokenGuard):
         access.guard.adopt(route.access.guard)
     if isinstance(route, HostedRoute):
@@ -233,7 +234,8 @@ def renew_route(
         )
         edge_parts.renew_events_of(route, route_settings, shared)
     share = route.traffic.cache_share
-    if is_other or share.share != route_settings.cache_share:
+    has_other_paths = (route.events is not None) != had_events  # one may be that of a cached stream
+    if is_other or has_other_paths or share.share != route_settings.cache_share:
         shared.store.clear(share)
         share.share = route_settings.cache_share
 

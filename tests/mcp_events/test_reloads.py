@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.mcp_events.hosts import types_file
-from tests.reloading.reloadable import STREAMS, Reloadable, reloadable
+from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
+from tests.support.http1 import Client, request
 from tests.support.processes import HEADGATE, run
 from tests.web.serving import serving
 
@@ -56,6 +59,37 @@ async def test_a_reload_switches_events_before_an_origin_on_and_off(tmp_path: Pa
             assert (await at.ask("GET", "/v1/stream/mcp")).status == 405
             assert await at.reload(route) == ()
             assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
+
+
+@pytest.mark.parametrize("is_before_an_origin", [False, True], ids=["log", "origin"])
+@pytest.mark.parametrize("token", ["", "ann"], ids=["for anybody", "with a token"])
+async def test_a_reload_turns_a_path_that_was_read_before_into_the_endpoint_and_back(
+    tmp_path: Path, token: str, *, is_before_an_origin: bool
+) -> None:
+    (tmp_path / "tokens.toml").write_text(token_entry("ann"))
+    settings = {"auth": ["tokens"], "tokens_file": str(tmp_path / "tokens.toml")} if token else {}
+    fields = {"Authorization": f"Bearer {token}"} if token else {}
+    async with serving() as origin:
+        route = dict(STREAMS)
+        if is_before_an_origin:
+            route["origin"] = f"http://127.0.0.1:{origin.port}"
+        async with reloadable(tmp_path, route, **settings) as at:
+            kept = await Client.connect(at.port)
+            at.clients.append(kept)
+
+            async def read() -> list[int]:
+                """Return the statuses of reads, on a connection of its own and on another one."""
+                path = "/v1/stream/mcp?offset=-1"
+                own = await at.ask("GET", path, None, **fields)
+                return [own.status, (await kept.ask(request("GET", path, None, **fields))).status]
+
+            made = await at.ask("PUT", "/v1/stream/mcp", b"x", **TEXT, **fields)
+            assert made.status == 201
+            assert [await read() for _ in range(2)] == [[200, 200]] * 2
+            assert await at.reload({**route, "mcp_events": True}, **settings) == ()
+            assert [await read() for _ in range(2)] == [[405, 405]] * 2
+            assert await at.reload(route, **settings) == ()
+            assert await read() == [200, 200]
 
 
 def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
