@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
-from gateway.subscriptions.shared.owned import OwnedLogSubscriptions
+from gateway.subscriptions.shared.owned_log import OwnedLogSubscriptions
 from gateway.subscriptions.shared.streams import SharedStreams
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.subscriptions.streams.hosted_streams import HostedStreams
