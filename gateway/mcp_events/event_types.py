@@ -96,7 +96,7 @@ class EventType:
         """Return the paths that a client of one stream, or of all, must be permitted to read."""
         return self.pattern.read_paths(prefix) if stream is None else [f"{prefix}/{stream}"]
 
-    def chosen_stream(self, arguments: object) -> str | None:
+    def stream_in(self, arguments: object) -> str | None:
         """Return the stream that arguments choose; None for all that match. Raises RpcError."""
         if not isinstance(arguments, dict):
             raise RpcError(INVALID_PARAMS, "arguments is an object")
@@ -131,7 +131,7 @@ def event_types(path: str) -> dict[str, EventType]:
     if not path:
         return {ANY_MESSAGE.name: ANY_MESSAGE}
     try:
-        return _parsed(Path(path).read_bytes())
+        return _parse(Path(path).read_bytes())
     except OSError as cause:
         raise StartError(f"{path}: the event types cannot be read: {cause.strerror}") from cause
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
@@ -140,17 +140,17 @@ def event_types(path: str) -> dict[str, EventType]:
         raise StartError(f"{path}: no event types: {refusal.detail}") from refusal
 
 
-def _parsed(text: bytes) -> dict[str, EventType]:
+def _parse(text: bytes) -> dict[str, EventType]:
     if len(text) > LONGEST_FILE:
         raise BadRequest(f"it has over {LONGEST_FILE} bytes")
     entries = msgspec.toml.decode(text, type=EventTypeFile).events
-    types = {entry.name: _checked(entry) for entry in entries}
+    types = {entry.name: _event_type(entry) for entry in entries}
     if len(types) < len(entries):
         raise BadRequest("a name is there twice")
     return types
 
 
-def _checked(entry: EventEntry) -> EventType:
+def _event_type(entry: EventEntry) -> EventType:
     if _NAME.fullmatch(entry.name) is None:
         raise BadRequest("a name has up to 128 letters, digits, '.', '_', '-' and '/'")
     if len(entry.description) > LONGEST_DESCRIPTION:

@@ -108,13 +108,15 @@ class EventRequests:
         if call.params.get("cursor") is not None:
             raise RpcError(rpc.INVALID_PARAMS, "all event types are on the first page")
         delivery = self._route.delivery(self._owner)
-        return {"events": [_described(one, delivery) for one in self._route.types.values()]}
+        return {
+            "events": [_event_type_document(one, delivery) for one in self._route.types.values()]
+        }
 
     async def _poll(self, call: RpcCall) -> Mapping[str, object]:
-        event, stream = self.chosen(call.params)
+        event, stream = self._permitted_choice(call.params)
         most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
-        since = self.floor(call.params)
-        reader, name = self._route.reader, self.single(stream)
+        since = self._least_time(call.params)
+        reader, name = self._route.reader, self._single(stream)
         cursor = reader.checked_cursor(call.params.get("cursor"))
         page = await reader.next(event, name, cursor, min(most, MOST_EVENTS))
         rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
@@ -132,21 +134,21 @@ class EventRequests:
 
     def stream(self, call: RpcCall) -> EventStream:
         """Return the stream of events that a request asks for. Raises RpcError."""
-        event, stream = self.chosen(call.params)
+        event, stream = self._permitted_choice(call.params)
         cursor = self._route.reader.checked_cursor(call.params.get("cursor"))
-        since = self.floor(call.params)
-        choice = StreamedRequest(event, self.single(stream), cursor, since)
+        since = self._least_time(call.params)
+        choice = StreamedRequest(event, self._single(stream), cursor, since)
         return self._route.stream(self._owner, call, choice)
 
     async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
         webhooks = self._webhooks()
-        event, stream = self.chosen(call.params)
+        event, stream = self._permitted_choice(call.params)
         target = target_of(self._owner, event, stream, call.params)
         return await webhooks.subscribe(target, call.params)
 
     async def _unsubscribe(self, call: RpcCall) -> Mapping[str, object]:
         webhooks = self._webhooks()
-        event, stream = self._named(call.params)
+        event, stream = self._choice(call.params)
         return await webhooks.unsubscribe(target_of(self._owner, event, stream, call.params))
 
     def _webhooks(self) -> HostSubscriptions:
@@ -159,26 +161,26 @@ class EventRequests:
             raise RpcError(rpc.FORBIDDEN, "webhooks need a credential: send Authorization")
         return webhooks
 
-    def _named(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+    def _choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
         """Return the event type and the stream that a client chooses. Raises RpcError."""
         name = params.get("name")
         event = self._route.types.get(name) if isinstance(name, str) else None
         if event is None:
             raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
-        return event, event.chosen_stream(params.get("arguments", {}))
+        return event, event.stream_in(params.get("arguments", {}))
 
-    def chosen(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+    def _permitted_choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
         """Return the event type and the stream that a client chooses, and may read.
 
         The stream is None for all that match. Raises RpcError.
         """
-        event, stream = self._named(params)
+        event, stream = self._choice(params)
         if not self._route.may_read(self._owner, event, stream):
             raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read these streams")
         return event, stream
 
     @staticmethod
-    def single(stream: str | None) -> str:
+    def _single(stream: str | None) -> str:
         """Return the one stream that poll and push need. Raises RpcError."""
         if stream is None:
             raise RpcError(
@@ -189,7 +191,7 @@ class EventRequests:
             )
         return stream
 
-    def floor(self, params: Mapping[str, Any]) -> float:
+    def _least_time(self, params: Mapping[str, Any]) -> float:
         """Return the time before which events are left out, if they have a time of their own."""
         age_ms = _number(params, "maxAgeMs", 0)
         if age_ms is None or params.get("cursor") is None:
@@ -197,7 +199,7 @@ class EventRequests:
         return self._route.clock() - age_ms / 1000
 
 
-def _described(event: EventType, delivery: list[str]) -> dict[str, object]:
+def _event_type_document(event: EventType, delivery: list[str]) -> dict[str, object]:
     return {
         "name": event.name,
         "description": event.description,

@@ -110,7 +110,7 @@ class EventStream:
         time = asyncio.get_running_loop().time
         while not self._is_over:
             if not self._route.may_read(self._owner, self.event, self._stream):
-                yield self._terminated()
+                yield self._termination()
                 break
             self._news.clear()
             gap, events, has_more = await self._next_if_reached()
@@ -172,7 +172,7 @@ class EventStream:
                 await self._news.wait()
         return self._news.is_set()
 
-    def _terminated(self) -> bytes:
+    def _termination(self) -> bytes:
         error = RpcError(FORBIDDEN, "the credential does not permit to read these streams any more")
         return self._note("terminated", error=error.document)
 

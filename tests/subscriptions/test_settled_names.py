@@ -58,7 +58,7 @@ async def test_nothing_is_asked_while_there_is_no_subscription() -> None:
     at = Deliverer()
     names = SettledNames(at.ask)
     (task,) = await started(names, "a")
-    at.answers[0].set_result(AwaitedNames(is_nobody_there=True))
+    at.answers[0].set_result(AwaitedNames(has_no_subscriptions=True))
     await task
     await names.settle("b")
     assert not names.may_be_awaited("b")
@@ -72,7 +72,7 @@ async def test_an_answer_that_was_outdated_on_its_way_counts_for_those_who_waite
     names = SettledNames(at.ask)
     (task,) = await started(names, "a")
     names.forget_all()
-    at.answers[0].set_result(AwaitedNames(is_nobody_there=True))
+    at.answers[0].set_result(AwaitedNames(has_no_subscriptions=True))
     await task
     assert not names.is_settled("a")
     await started(names, "a")

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.edge.subscribed import origin_streams
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
-from gateway.subscriptions.shared.stream_notes import WriteReport, merged
+from gateway.subscriptions.shared.stream_notes import WriteReport, merge_notes
 from tests.backends.test_redis_rights import documented
 from tests.subscriptions.origins import CutWay, before, two_before
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
@@ -246,7 +246,7 @@ UNSURE = WriteReport(is_unsure=True)
 def test_reports_of_one_stream_are_merged_into_what_holds_after_both(
     earlier: StreamNote | None, later: StreamNote, both: StreamNote
 ) -> None:
-    assert merged(earlier, later) == both
+    assert merge_notes(earlier, later) == both
 
 
 @pytest.mark.parametrize(

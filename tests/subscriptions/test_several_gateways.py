@@ -13,7 +13,7 @@ import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
 from gateway.subscriptions.shared.changes import ReportedChanges
-from gateway.subscriptions.shared.stream_notes import GrowthReport, merged
+from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from tests.subscriptions.receivers import (
     ends_of,
     is_signed,
@@ -234,7 +234,7 @@ async def test_streams_that_only_grow_are_not_read_again_in_redis(
 def test_two_notes_of_a_stream_are_one_or_it_is_read(
     earlier: StreamNote, later: StreamNote, found: StreamNote
 ) -> None:
-    assert merged(earlier, later) == found
+    assert merge_notes(earlier, later) == found
 
 
 async def test_100_000_changed_streams_may_wait_and_one_more_has_all_compared(

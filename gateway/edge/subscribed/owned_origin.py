@@ -35,7 +35,7 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
         Raises LogUnavailable.
         """
         if not self.by_id:
-            return AwaitedNames(is_nobody_there=True)
+            return AwaitedNames(has_no_subscriptions=True)
         turn = asyncio.Semaphore(LINKED_AT_ONCE)
 
         async def link(name: str) -> None:

@@ -25,11 +25,11 @@ MOST_QUESTIONS = 8  # under way; other names wait, and are asked for together
 class AwaitedNames(msgspec.Struct, frozen=True):
     """The answer to a question: those of the names that somebody waits for.
 
-    Without any subscription, `is_nobody_there`: no other name has to be asked for either.
+    Without any subscription, `has_no_subscriptions`: no other name has to be asked for either.
     """
 
     awaited: frozenset[str] = frozenset()
-    is_nobody_there: bool = False
+    has_no_subscriptions: bool = False
 
 
 encode_names = encode_answer = msgspec.json.Encoder().encode
@@ -43,18 +43,18 @@ class SettledNames:
     def __init__(self, ask: Callable[[Sequence[str]], Awaitable[AwaitedNames]]) -> None:
         self._ask = ask
         self._awaited: dict[str, bool] = {}
-        self._is_nobody_there = False
+        self._has_no_subscriptions = False
         self._age = 0  # grows with each change of subscriptions
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._questions: set[asyncio.Task[None]] = set()
 
     def may_be_awaited(self, name: str) -> bool:
         """Return whether somebody waits for a stream, or may: its name was not asked for."""
-        return self._awaited.get(name, not self._is_nobody_there)
+        return self._awaited.get(name, not self._has_no_subscriptions)
 
     def is_settled(self, name: str) -> bool:
         """Return whether a name was asked for, or needs not be."""
-        return self._is_nobody_there or name in self._awaited
+        return self._has_no_subscriptions or name in self._awaited
 
     def forget(self, names: Iterable[str]) -> None:
         """Ask for some names again: their streams were removed, and links with them."""
@@ -66,7 +66,7 @@ class SettledNames:
         """Ask for all names again, also for those that are being asked for."""
         self._age += 1
         self._awaited.clear()
-        self._is_nobody_there = False
+        self._has_no_subscriptions = False
 
     async def settle(self, name: str) -> None:
         """Have the links to a stream stored, if somebody waits for it. Raises LogUnavailable."""
@@ -110,8 +110,8 @@ class SettledNames:
     def _take(self, names: dict[str, asyncio.Future[None]], answer: AwaitedNames) -> None:
         if len(self._awaited) >= MOST_NAMES:
             self._awaited.clear()
-        self._is_nobody_there = answer.is_nobody_there
-        if not answer.is_nobody_there:
+        self._has_no_subscriptions = answer.has_no_subscriptions
+        if not answer.has_no_subscriptions:
             self._awaited |= {name: name in answer.awaited for name in names}
 
     async def close(self) -> None:

@@ -76,5 +76,5 @@ class ParsedBatch(NamedTuple):
         """Return the position behind so many parts of the batch, which begins at a start."""
         if parts < self.total:
             return EventPosition(start.position, parts, False, start.numbering)
-        numbering = None if start.numbering is None else start.numbering.moved(self.total)
+        numbering = None if start.numbering is None else start.numbering.after(self.total)
         return EventPosition(self.batch.end, 0, False, numbering)

@@ -25,14 +25,14 @@ def new_numbering() -> EventNumbering:
     return EventNumbering(secrets.token_urlsafe(_CHAIN_BYTES), 0)
 
 
-def numbered(at: EventPosition) -> EventPosition:
+def with_numbering(at: EventPosition) -> EventPosition:
     """Return a position with a numbering, which begins there if it has none."""
     return at if at.numbering is not None else at._replace(numbering=new_numbering())
 
 
 def origin_cursor(at: EventPosition) -> str:
     """Return the cursor of a position; "" and what is no offset are the beginning."""
-    at = numbered(at)
+    at = with_numbering(at)
     assert at.numbering is not None, "it has one now"
     offset = at.position if isinstance(at.position, str) and at.position else BEGINNING
     closed = "c" if at.is_closed else ""

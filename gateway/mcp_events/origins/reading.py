@@ -15,9 +15,9 @@ from gateway.mcp_events.occurrences import EventEnd, end_event, event_id, messag
 from gateway.mcp_events.origins.batches import OriginBatch, ParsedBatch
 from gateway.mcp_events.origins.cursors import (
     new_numbering,
-    numbered,
     origin_cursor,
     origin_position,
+    with_numbering,
 )
 from gateway.mcp_events.origins.watches import OriginWatch
 from gateway.mcp_events.reading import EventPage, EventReader, StreamWatch
@@ -85,7 +85,7 @@ class OriginEventReader(EventReader):
     @override
     async def place(self, name: str, cursor: str) -> EventPlace | None:
         """Return where a cursor leads, if the origin has data there or ends there."""
-        found = await self._found(name, origin_position(cursor), None)
+        found = await self._find_batch(name, origin_position(cursor), None)
         if found is None:
             return None
         batch, place = found
@@ -94,7 +94,7 @@ class OriginEventReader(EventReader):
             if tail is None:
                 return None
             if tail.tail < batch.end:
-                return EventPlace(numbered(EventPosition(tail.tail)), is_truncated=True)
+                return EventPlace(with_numbering(EventPosition(tail.tail)), is_truncated=True)
         return place
 
     @override
@@ -106,7 +106,7 @@ class OriginEventReader(EventReader):
         tail = await self.tail(name)
         if tail is None:
             return None
-        at = numbered(EventPosition(tail.tail, 0, tail.closed))
+        at = with_numbering(EventPosition(tail.tail, 0, tail.closed))
         return EventPage((), at, at, False, origin_cursor(at))
 
     @override
@@ -136,23 +136,23 @@ class OriginEventReader(EventReader):
     async def _page(
         self, event: EventType, name: str, start: EventPosition, most: int, known: TailBound | None
     ) -> EventPage | None:
-        found = await self._found(name, start, known)
+        found = await self._find_batch(name, start, known)
         if found is None:
             return None
         batch, (at, is_truncated) = found
-        units = self._units(batch)
-        if at.messages <= units.total:
-            page = _page_of(event, name, units, at, most)
+        parsed = self._parse(batch)
+        if at.messages <= parsed.total:
+            page = _page_of(event, name, parsed, at, most)
         elif batch.is_last:  # the origin has lost what the cursor was behind
             is_truncated = True
-            at = numbered(EventPosition(batch.end))
+            at = with_numbering(EventPosition(batch.end))
             page = EventPage((), at, at, False, origin_cursor(at))
         else:
-            end = units.position(at, units.total)._replace(messages=at.messages - units.total)
+            end = parsed.position(at, parsed.total)._replace(messages=at.messages - parsed.total)
             page = EventPage((), at, end, True, origin_cursor(end))
         return page._replace(gap=origin_cursor(at)) if is_truncated else page
 
-    async def _found(
+    async def _find_batch(
         self, name: str, start: EventPosition, known: TailBound | None
     ) -> tuple[OriginBatch, EventPlace] | None:
         """Return the batch at a position, and the position, or another one if data are missing.
@@ -160,13 +160,13 @@ class OriginEventReader(EventReader):
         None if there is no such stream.
         """
         try:
-            return await self._batch(name, start.position, known), EventPlace(numbered(start))
+            return await self._batch(name, start.position, known), EventPlace(with_numbering(start))
         except StreamNotFound:
             return None
         except StreamGone:
             if not start.position:
                 return None
-        at = numbered(EventPosition(""))
+        at = with_numbering(EventPosition(""))
         try:
             return await self._batch(name, "", known), EventPlace(at, is_truncated=True)
         except (StreamNotFound, StreamGone):
@@ -232,7 +232,7 @@ class OriginEventReader(EventReader):
         request = self.edge.requests.cache_request(CIMultiDict(), sender, read)
         return request.plain(self.edge.identity)
 
-    def _units(self, batch: OriginBatch) -> ParsedBatch:
+    def _parse(self, batch: OriginBatch) -> ParsedBatch:
         """Return the parts of a batch, which many pages in a row may have events of."""
         if self._parsed.batch.body is not batch.body:
             self._parsed, self._place = ParsedBatch.of(batch), _NOWHERE
@@ -257,18 +257,18 @@ def _refuse(status: int, fields: CIMultiDict[str]) -> None:
 
 
 def _page_of(
-    event: EventType, name: str, units: ParsedBatch, at: EventPosition, most: int
+    event: EventType, name: str, parsed: ParsedBatch, at: EventPosition, most: int
 ) -> EventPage:
     """Return the events of a batch behind a position in it, `most` of them."""
     assert at.numbering is not None, "a position that is read from has one"
-    batch, chain = units.batch, at.numbering.chain
+    batch, chain = parsed.batch, at.numbering.chain
     events: list[McpEvent] = []
-    end = at if at.messages < units.total else units.position(at, units.total)
-    for parts, message in units.behind(at.messages):
+    end = at if at.messages < parsed.total else parsed.position(at, parsed.total)
+    for parts, message in parsed.behind(at.messages):
         if len(events) == most:
             break
         number = at.numbering.number + (end.messages if events else at.messages)
-        end = units.position(at, parts)
+        end = parsed.position(at, parts)
         named = event_id(chain, name, number, "", content=message)
         mark = EventEnd(named, batch.end, end, origin_cursor(end))
         events.append(message_event(event, name, batch.content_type, message, mark))

@@ -101,7 +101,7 @@ class HostSubscriptions:
             raise RpcError(rpc.INVALID_PARAMS, f"delivery.url: {refusal.detail}") from None
         await self._requests.prepare_keys()
         await self._verify(target, secret)
-        existing = await self._living(target)
+        existing = await self._find_renewable(target)
         renewal = self._renewal(target, existing, secret, expires_at)
         place = None if existing is not None else await self._place(target, cursor)
         start = None if place is None else place.position
@@ -113,7 +113,7 @@ class HostSubscriptions:
             raise _as_rpc_error(refused) from None
         for link in made.links.values() if target.stream is not None else ():
             await self._sender.begin_numbering(link)
-        return self._described(made, is_truncated=place is not None and place.is_truncated)
+        return self._description(made, is_truncated=place is not None and place.is_truncated)
 
     async def unsubscribe(self, target: EventTarget) -> dict[str, object]:
         """End a subscription. Raises RpcError if there is none."""
@@ -124,7 +124,7 @@ class HostSubscriptions:
         await self.engine.rows.flush()
         return {}
 
-    async def _living(self, target: EventTarget) -> DurableSubscription | None:
+    async def _find_renewable(self, target: EventTarget) -> DurableSubscription | None:
         """Return the subscription that is to be renewed; one to another pattern ends."""
         existing = self.engine.by_id.get(target.subscription_id)
         if existing is None or existing.events is None:
@@ -196,7 +196,7 @@ class HostSubscriptions:
         assert owner.principal is not None, "webhooks need one"
         return min(self.engine.clock() + ttl_s, owner.principal.until)
 
-    def _described(
+    def _description(
         self, subscription: DurableSubscription, *, is_truncated: bool
     ) -> dict[str, object]:
         assert subscription.events is not None, "of a host of MCP"
@@ -217,7 +217,7 @@ class HostSubscriptions:
         """Return the cursor behind all that was accepted; None for several streams."""
         for name in subscription.configuration.streams:
             link = subscription.links[name]
-            return self._reader.cursor_at(link.stream.state, link.reached)
+            return self._reader.cursor_at(link.stream.state, link.accepted_position)
         return None
 
 

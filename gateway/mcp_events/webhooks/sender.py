@@ -140,7 +140,7 @@ class WebhookEvents:
         await self.begin_numbering(link)
         if link.is_recreated or state.first > link.position:
             return None
-        return await self._reader.page(event, state, link.reached, most)
+        return await self._reader.page(event, state, link.accepted_position, most)
 
     async def begin_numbering(self, link: StreamLink) -> None:
         """Begin to number a link's events, if that is needed: their ids depend on it."""

@@ -92,18 +92,18 @@ class SubscriptionCopy:
         desired: dict[str, StoredSubscription] = {}
         for name, one in source.rows.items():
             try:
-                made = self._copy(name, one, source.ring, target)
+                copy = self._copy(name, one, source.ring, target)
             except msgspec.DecodeError:
                 self.outcome.refused[name] = DAMAGED
                 continue
-            if made is not None:
-                desired[name], copies[name] = made
+            if copy is not None:
+                desired[name], copies[name] = copy
         changes = RowChanges()
         if copies:
             await make_cursors(copies.values(), self._streams)
         for name, one in desired.items():
-            made_rows = copies[name].made.items()
-            one.cursors = {path: msgspec.json.encode(row) for path, row in made_rows}
+            cursors = copies[name].cursors.items()
+            one.cursors = {path: msgspec.json.encode(row) for path, row in cursors}
             changes.add(name, one, target.rows.get(name))
         return changes
 
@@ -112,22 +112,21 @@ class SubscriptionCopy:
     ) -> tuple[StoredSubscription, CursorCopy] | None:
         """Return a subscription as it is to be stored, without its cursors; None if it stays."""
         row, delivery = _row(one), _delivery(one)
-        there = target.rows.get(name)
-        found = None if there is None else _row(there)
-        if there is not None and found is not None:
-            if found.birth != row.birth:
+        former_row = former_cursors = None
+        if (former := target.rows.get(name)) is not None:
+            former_row, former_cursors = _row(former), _cursors(former)
+            if former_row.birth != row.birth:
                 self.outcome.refused[name] = OTHER
                 return None
-            if _delivery(there).generation > delivery.generation:
+            if _delivery(former).generation > delivery.generation:
                 self.outcome.ahead += 1
                 return None
         delivery.end_wake()
         configuration = one.configuration
         if row.events is not None and target.ring.content and not target.ring.has_secret_of(ring):
-            configuration = msgspec.json.encode(_sealed(row, found, ring, target.ring))
-        cursors = CursorCopy(
-            row.configuration, _cursors(one), None if there is None else _cursors(there)
-        )
+            resealed = _reseal_secrets(row, former_row, ring, target.ring)
+            configuration = msgspec.json.encode(resealed)
+        cursors = CursorCopy(row.configuration, _cursors(one), former_cursors)
         return StoredSubscription(configuration, msgspec.json.encode(delivery)), cursors
 
 
@@ -161,20 +160,18 @@ def _cursors(stored: StoredSubscription) -> Mapping[str, CursorRow]:
     return found
 
 
-def _sealed(
-    row: SubscriptionRow, found: SubscriptionRow | None, ring: KeyRing, its_ring: KeyRing
+def _reseal_secrets(
+    row: SubscriptionRow, former: SubscriptionRow | None, ring: KeyRing, target_ring: KeyRing
 ) -> SubscriptionRow:
     """Return a subscription whose secrets are encrypted with the keys of the target.
 
-    Those that are there already stay as they are: each encryption is another text.
+    Those that a former copy has encrypted stay as they are: each encryption is another text.
     """
     assert row.events is not None, "a host of MCP has subscribed"
     plain = [it for sealed in row.events.sealed_secrets if (it := ring.unseal(sealed))]
-    sealed_there = () if found is None or found.events is None else found.events.sealed_secrets
-    if [its_ring.unseal(it) for it in sealed_there] == plain:
-        sealed = sealed_there
-    else:
-        sealed = tuple(its_ring.seal(it) for it in plain)
+    sealed = () if former is None or former.events is None else former.events.sealed_secrets
+    if [target_ring.unseal(it) for it in sealed] != plain:
+        sealed = tuple(target_ring.seal(it) for it in plain)
     events = msgspec.structs.replace(row.events, sealed_secrets=sealed)
     return msgspec.structs.replace(row, events=events)
 

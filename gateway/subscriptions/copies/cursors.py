@@ -45,35 +45,35 @@ class ComparedStreams(Protocol):
 
 @dataclass(slots=True, eq=False)
 class CursorCopy:
-    """The cursors of one subscription: those of the source, and those that are made of them.
+    """The `cursors` of one subscription at the target, made of those of the source.
 
-    `there` are those that a former copy has left at the target; None if it is new there.
+    `former` are those that it has at the target; None if it is new there.
     """
 
     configuration: SubscriptionConfiguration
     source: Mapping[str, CursorRow]
-    there: Mapping[str, CursorRow] | None
-    made: dict[str, CursorRow] = field(default_factory=dict)
+    former: Mapping[str, CursorRow] | None
+    cursors: dict[str, CursorRow] = field(default_factory=dict)
 
     async def make(self, pair: PathStreams, streams: ComparedStreams) -> None:
         """Make the cursor of one stream, unless it begins at the stream's beginning."""
         row = self.source.get(pair.path)
         if row is None and self.configuration.wake_stream == pair.path:
             return
-        made = row
+        cursor = row
         if row is None or not isinstance(row.position, str):  # else of a stream of an HTTP origin
-            made = await self._cursor(pair, row, streams)
-        if made is not None:
-            self.made[pair.path] = made
+            cursor = await self._cursor(pair, row, streams)
+        if cursor is not None:
+            self.cursors[pair.path] = cursor
 
     async def _cursor(
         self, pair: PathStreams, row: CursorRow | None, streams: ComparedStreams
     ) -> CursorRow | None:
         source, target = pair.source, pair.target
         if target is None:
-            return _of_removed(row)
+            return _cursor_of_removed(row)
         if source is None:
-            return self._of_other(pair.path, target, row)
+            return self._cursor_without_source(pair.path, target, row)
         position, is_closed = source.beginning, False
         if row is not None and row.stream_id == source.stream_id:
             assert isinstance(row.position, int), "those of an HTTP origin's streams are not made"
@@ -81,7 +81,7 @@ class CursorCopy:
         elif position:
             pass  # a fork, whose copy is a stream of its own that has what was inherited
         else:
-            return _of_removed(row)
+            return _cursor_of_removed(row)
         position = min(await streams.common_end(pair, position), target.tail)
         return CursorRow(
             target.stream_id,
@@ -90,21 +90,23 @@ class CursorCopy:
             row is not None and row.is_explicit,
         )
 
-    def _of_other(self, path: str, target: StreamState, row: CursorRow | None) -> CursorRow | None:
+    def _cursor_without_source(
+        self, path: str, target: StreamState, row: CursorRow | None
+    ) -> CursorRow | None:
         """Return the cursor in a stream that the source does not have.
 
         A new subscription begins at its tail, as any that is created.
         """
         is_explicit = row is not None and row.is_explicit
-        if self.there is None:
+        if self.former is None:
             return CursorRow(target.stream_id, target.tail, target.closed, is_explicit)
-        there = self.there.get(path)
-        if there is not None and there.stream_id == target.stream_id:
-            return msgspec.structs.replace(there, is_explicit=is_explicit)
-        return _of_removed(row)
+        former = self.former.get(path)
+        if former is not None and former.stream_id == target.stream_id:
+            return msgspec.structs.replace(former, is_explicit=is_explicit)
+        return _cursor_of_removed(row)
 
 
-def _of_removed(row: CursorRow | None) -> CursorRow | None:
+def _cursor_of_removed(row: CursorRow | None) -> CursorRow | None:
     """Return the row of a stream that is not there: one that comes later begins a new cursor."""
     if row is None or row.stream_id is None:
         return row
@@ -122,12 +124,12 @@ async def make_cursors(copies: Iterable[CursorCopy], streams: ComparedStreams) -
             linked.setdefault(path, []).append(copy)
     async for pair in streams.pairs():
         concerned = dict.fromkeys([*linked.pop(pair.path, ()), *patterns.match(pair.path)])
-        await _take(concerned, pair, streams)
+        await _make_for(concerned, pair, streams)
     for path, copies_of_none in linked.items():
-        await _take(copies_of_none, PathStreams(path, None, None), streams)
+        await _make_for(copies_of_none, PathStreams(path, None, None), streams)
 
 
-async def _take(
+async def _make_for(
     concerned: Iterable[CursorCopy], pair: PathStreams, streams: ComparedStreams
 ) -> None:
     if concerned and (pair.source is None or pair.target is None):

@@ -84,10 +84,10 @@ class RowChanges:
         A new subscription is there once its last row is. The generation of one that is there
         already follows its cursors, so that a copy that was cut short is made again.
         """
-        changes = list(self._ordered())
+        changes = list(self._rows_in_order())
         for start in range(0, len(changes), AT_ONCE):
             await documents.write(dict(changes[start : start + AT_ONCE]))
 
-    def _ordered(self) -> Iterator[tuple[str, bytes | None]]:
+    def _rows_in_order(self) -> Iterator[tuple[str, bytes | None]]:
         for rows in (self._cursors, self._deliveries, self._configurations):
             yield from rows.items()

@@ -102,14 +102,15 @@ class KeyRing:
 
         A ring with another secret stays as it is: other subscriptions depend on it.
         """
-        joined = other.content
-        if self._content is not None and joined is not None:
-            joined = self._content
-            if self.has_secret_of(other):
-                keys = {*self._keys, *other.content.keys} if other.content else self._keys
-                ordered = sorted(keys, key=lambda key: key.signs_from)
-                joined = StoredKeys(joined.secret, tuple(ordered))
-        if joined is not None and joined != self._content:
+        ours, joined = self._content, other.content
+        if joined is None:
+            return
+        if ours is not None:
+            if not self.has_secret_of(other):
+                return
+            keys = sorted({*ours.keys, *joined.keys}, key=lambda key: key.signs_from)
+            joined = StoredKeys(ours.secret, tuple(keys))
+        if joined != ours:
             await self._store.write(msgspec.json.encode(joined))
             self._content = joined
 

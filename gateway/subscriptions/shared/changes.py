@@ -16,7 +16,7 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared import mail
-from gateway.subscriptions.shared.stream_notes import GrowthReport, merged
+from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ReportedChanges(Background):
             self.overflows += 1
             self._paths.clear()
             self._compare = True
-        self._paths[path] = merged(self._paths.get(path), note)
+        self._paths[path] = merge_notes(self._paths.get(path), note)
         self._wakened.set()
 
     def add(self, changed: mail.ChangeReport) -> None:
@@ -155,7 +155,7 @@ class ReportedChanges(Background):
             for path, note in batch.items():
                 if path not in done:
                     later = self._paths.get(path)
-                    self._paths[path] = note if later is None else merged(note, later)
+                    self._paths[path] = note if later is None else merge_notes(note, later)
         return len(done) == len(batch)
 
     async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:

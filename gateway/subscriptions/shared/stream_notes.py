@@ -37,18 +37,18 @@ class WriteReport(msgspec.Struct, frozen=True, array_like=True, tag="write"):
 StreamNote: TypeAlias = bool | GrowthReport | WriteReport
 
 
-def merged(earlier: StreamNote | None, later: StreamNote) -> StreamNote:
+def merge_notes(earlier: StreamNote | None, later: StreamNote) -> StreamNote:
     """Return one note of what was noted of a stream at two times."""
     if isinstance(earlier, WriteReport) and isinstance(later, WriteReport):
-        return _merged_writes(earlier, later)
+        return _merge_writes(earlier, later)
     if isinstance(earlier, GrowthReport) and isinstance(later, GrowthReport):
-        return _merged_growth(earlier, later)
+        return _merge_growth(earlier, later)
     if earlier is None or isinstance(later, WriteReport):
         return later
     return earlier is True or later is True
 
 
-def _merged_growth(earlier: GrowthReport, later: GrowthReport) -> StreamNote:
+def _merge_growth(earlier: GrowthReport, later: GrowthReport) -> StreamNote:
     """Return the growth from the first version to the last, or False if anything is between."""
     is_same = (earlier.stream_id, earlier.history) == (later.stream_id, later.history)
     if not is_same or later.since > earlier.version or earlier.since > later.version:
@@ -58,7 +58,7 @@ def _merged_growth(earlier: GrowthReport, later: GrowthReport) -> StreamNote:
     return GrowthReport(last.stream_id, last.history, since, last.version, last.tail)
 
 
-def _merged_writes(earlier: WriteReport, later: WriteReport) -> WriteReport:
+def _merge_writes(earlier: WriteReport, later: WriteReport) -> WriteReport:
     if later.is_deleted or later.created is not None:
         return later  # what was before is over
     return WriteReport(

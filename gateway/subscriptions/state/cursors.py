@@ -19,7 +19,7 @@ class EventNumbering(NamedTuple):
     chain: str
     number: int
 
-    def moved(self, events: int) -> EventNumbering:
+    def after(self, events: int) -> EventNumbering:
         """Return the numbering behind so many more events."""
         return EventNumbering(self.chain, self.number + events)
 

@@ -134,7 +134,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.messages, self.numbering = at.messages, at.numbering
 
     @property
-    def reached(self) -> EventPosition:
+    def accepted_position(self) -> EventPosition:
         """The position behind all that was accepted."""
         return EventPosition(self.position, self.messages, self.is_closed, self.numbering)
 
@@ -142,7 +142,7 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
     def row(self) -> CursorRow:
         """The link as it is stored."""
         stream_id = self.stream_id if self.is_stored else None
-        at = self.reached
+        at = self.accepted_position
         return CursorRow(
             stream_id, at.position, at.is_closed, self.is_explicit, at.numbering, at.messages
         )

@@ -165,8 +165,8 @@ class SubscriptionRows:
         if not names:
             await self._documents.write({})  # whoever waits sends something: is it still ours?
         for start in range(0, len(names), AT_ONCE):
-            chosen = [name for name in names[start : start + AT_ONCE] if name in self._dirty]
-            part = {name: self._dirty.pop(name) for name in chosen}
+            dirty = [name for name in names[start : start + AT_ONCE] if name in self._dirty]
+            part = {name: self._dirty.pop(name) for name in dirty}
             bodies = {name: None if body is None else body() for name, body in part.items()}
             try:
                 await self._documents.write(bodies)
