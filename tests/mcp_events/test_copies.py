@@ -10,9 +10,10 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
-from tests.mcp_events.test_webhooks import asked
+from tests.mcp_events.test_webhooks import asked, pass_time, quiet
 from tests.subscriptions.copied import copied
 from tests.support.tokens_files import token
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, get
 
 if TYPE_CHECKING:
@@ -44,3 +45,25 @@ async def test_events_come_signed_with_the_same_secret_from_a_copy(
             await append(gateway, "a/x", {"n": 2})
             await at.has(1, 2)
         assert at.challenges == 1
+
+
+async def test_a_copy_sends_what_was_not_accepted_of_an_append_and_nothing_before_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    async with hook(statuses=[200, 200, 500]) as at:
+        async with (
+            guarded(tmp_path, SqliteLog(source)) as gateway,
+            host(gateway, token=token("all")) as it,
+        ):
+            await create(gateway, "a/x")
+            await it.ask("events/subscribe", **asked(at))
+            await append(gateway, "a/x", [{"n": number} for number in range(1, 5)])
+            await until(lambda: len(at.messages) == 3)
+            await quiet(gateway)
+        assert at.accepted == [1, 2]
+        assert await copied(f"file:{source}", f"file:{target}") == 0
+        capfd.readouterr()
+        async with guarded(tmp_path, SqliteLog(target)) as gateway:
+            pass_time(gateway, 2.0)
+            await at.has(1, 2, 3, 4)

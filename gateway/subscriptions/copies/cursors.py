@@ -74,20 +74,25 @@ class CursorCopy:
             return _cursor_of_removed(row)
         if source is None:
             return self._cursor_without_source(pair.path, target, row)
-        position, is_closed = source.beginning, False
+        position, is_closed, messages = source.beginning, False, 0
         if row is not None and row.stream_id == source.stream_id:
             assert isinstance(row.position, int), "those of an HTTP origin's streams are not made"
-            position, is_closed = row.position, row.is_closed
+            position, is_closed, messages = row.position, row.is_closed, row.messages
         elif position:
             pass  # a fork, whose copy is a stream of its own that has what was inherited
         else:
             return _cursor_of_removed(row)
-        position = min(await streams.common_end(pair, position), target.tail)
+        # Messages behind the position are of the next record, which must be the same as well.
+        end = await streams.common_end(pair, position + 1 if messages else position)
+        if end <= position:
+            messages = 0
+        position = min(position, end, target.tail)
         return CursorRow(
             target.stream_id,
             position,
             is_closed and target.closed and position == target.tail,
             row is not None and row.is_explicit,
+            messages=messages if position < target.tail else 0,
         )
 
     def _cursor_without_source(
