@@ -114,8 +114,10 @@ class ReportedChanges(Background):
 
     def add(self, changed: mail.ChangeReport) -> None:
         """Take the streams that another gateway has reported."""
+        engine = self._view.engine if self._view.lease.is_certain else None
         for path, note in changed.paths.items():
-            self.note(path, note)
+            if engine is None or not engine.take_note(path, note):
+                self.note(path, note)
 
     @override
     async def _run(self) -> None:

@@ -44,6 +44,10 @@ class OwnedSubscriptions(RouteSubscriptions):
         """Take a commit of this gateway; return False if the stream has to be read for that."""
         return False
 
+    def take_note(self, path: str, note: StreamNote) -> bool:  # noqa: ARG002 - for a log of our own
+        """Take what another gateway reports of a stream; return False if it has to wait."""
+        return False
+
     async def carry_out_first_writes(
         self,
         names: bytes,  # noqa: ARG002 - for origins that others write to
