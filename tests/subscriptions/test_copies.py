@@ -11,7 +11,8 @@ from headgate.errors import Unavailable
 from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.copies import stored_rows
+from gateway.subscriptions.copies import copying, stored_rows
+from gateway.subscriptions.copies.copying import SubscriptionCopy
 from gateway.subscriptions.sending.key_stores import FILE
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
@@ -311,3 +312,45 @@ async def test_a_copy_that_was_cut_short_leaves_whole_subscriptions_and_the_next
         async with subscribed(SqliteLog(folder)) as gateway:
             found = {name: await gateway.cursors(name) for name in gateway.engine.by_id}
             assert found == expected
+
+
+async def test_a_subscription_whose_rows_cannot_be_read_is_named_and_the_others_are_copied(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = SqliteLog(tmp_path / "a")
+    async with subscribed(log) as gateway:
+        for name in ("s", "t"):
+            await gateway.pull(name, pattern="e/*", wake_stream=f"wakes-{name}")
+        await gateway.subscriptions.close()
+        await log.documents.write({"subscription/s": b"{"})
+    assert await copied(f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}") == 1
+    assert "subscription s: its rows cannot be read" in capfd.readouterr().err
+    async with subscribed(SqliteLog(tmp_path / "b")) as gateway:
+        assert [*gateway.engine.by_id] == ["t"]
+
+
+@pytest.mark.parametrize("races", [2, 3])
+async def test_a_copy_begins_again_while_a_gateway_changes_the_target_and_gives_up_at_last(
+    races: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "MAX_LOST_RACES", 3)
+    async with subscribed(SqliteLog(tmp_path / "a")) as gateway:
+        await gateway.pull("s", pattern="e/*")
+    find_changes, tries = SubscriptionCopy._changes, 0
+
+    async def overtaken(self: SubscriptionCopy, *sides: Any) -> Any:
+        nonlocal tries
+        changes = await find_changes(self, *sides)
+        if tries < races:
+            tries += 1
+            assert self._target.documents is not None
+            await self._target.documents.write({"subscription/other": b"%d" % tries})
+        return changes
+
+    monkeypatch.setattr(SubscriptionCopy, "_changes", overtaken)
+    source, target = f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}"
+    if races == 2:
+        assert await copied(source, target) == 0
+    else:
+        with pytest.raises(Unavailable, match="the subscriptions of TO are changed all the time"):
+            await copied(source, target)

@@ -58,4 +58,4 @@ def test_only_the_classes_of_the_state_write_to_its_attributes() -> None:
         for node in writes(path)
         if node.attr in names
     ]
-    assert set(others) - ALLOWED == set()
+    assert set(others) == ALLOWED
