@@ -88,7 +88,7 @@ class RouteEvents:
         self.end_streams()
         subscriptions = self._route.subscriptions
         if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.on_opening = lambda _: None
+            subscriptions.on_opening = None
         if self.webhooks is not None:
             self.webhooks.engine.deliveries.events = None
 

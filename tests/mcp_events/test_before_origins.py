@@ -207,7 +207,7 @@ def feed_of(it: BeforeOrigin, name: str) -> Any:
 async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(watches, "CHECK_AGAIN_S", 0.05)
     async with before_own() as it, it.host() as client, following(client):
         await it.create("a", {"n": 1})
         await until(lambda: sent(client) == [1])
@@ -216,7 +216,7 @@ async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
 async def test_streams_beyond_the_limit_of_followed_ones_are_looked_at_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(watches, "CHECK_AGAIN_S", 0.05)
     async with before_own(max_feeds=1) as it, it.host() as client:
         for name in ("a", "b"):
             await it.create(name)

@@ -64,11 +64,11 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self._beginning = f"{prefix}/"
         self.names = SettledNames(self._ask)
         self._creations = EmptyCreations()
-        self._outdated = 0  # times that other gateways had to ask again
-        self._unanswered: set[str] = set()  # gateways that have not said yet that they will
-        self._answered = asyncio.Event()
+        self._forget_number = 0  # of the latest request to ask for all names again
+        self._unanswered: set[str] = set()  # gateways that have not responded to it
+        self._response = asyncio.Event()
         self._removed: set[str] = set()  # names that other gateways have to ask for again
-        self._outdating: asyncio.Task[None] | None = None
+        self._removal_task: asyncio.Task[None] | None = None
 
     @override
     async def open(self) -> None:
@@ -78,9 +78,10 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     @override
     async def close(self) -> None:
         await self.names.close()
-        if self._outdating is not None:
-            self._outdating.cancel()
         await super().close()
+        if self._removal_task is not None:
+            self._removal_task.cancel()
+            await asyncio.gather(self._removal_task, return_exceptions=True)
         await self._log.close()
 
     @override
@@ -89,9 +90,9 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         return self._log.why_unhealthy() or super().stuck()
 
     @property
-    def _owned(self) -> OwnedOriginSubscriptions | None:
-        """The subscriptions, if this gateway is the owner and has opened them."""
-        engine = self.engine
+    @override
+    def engine(self) -> OwnedOriginSubscriptions | None:
+        engine = super().engine
         assert engine is None or isinstance(engine, OwnedOriginSubscriptions), "it made them"
         return engine
 
@@ -103,7 +104,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         Raises LogUnavailable.
         """
         name = self._name(path)
-        engine = self._owned
+        engine = self.engine
         if engine is not None and (self.lease.is_certain or engine.has_links(name)):
             await engine.before_write(path, creates_empty=creates_empty)
             return
@@ -115,7 +116,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
 
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway, or report it to the one that delivers."""
-        if (engine := self._owned) is not None:
+        if (engine := self.engine) is not None:
             engine.on_write(write)
             if self.lease.is_certain:
                 return
@@ -129,7 +130,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown, or report it."""
         name = self._name(path)
-        if (engine := self._owned) is not None:
+        if (engine := self.engine) is not None:
             engine.on_tail(path, tail)
         elif self.changed.is_active and self.names.may_be_awaited(name):
             self.changed.note(name, WriteReport(tail.tail, tail.closed))
@@ -158,30 +159,30 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         Raises LogUnavailable.
         """
         self.names.forget_all()
-        self._outdated += 1
-        message = mail.encode(mail.ForgetRequest(self._outdated, self.lease.name))
+        self._forget_number += 1
+        message = mail.encode(mail.ForgetRequest(self._forget_number, self.lease.name))
         self._unanswered = set(await self.lease.find_others())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OUTDATED_S):
                 while self._unanswered:
                     for other in [*self._unanswered]:
                         await self._mailboxes.send(other, message)
-                    await self._wait_for_answers()
+                    await self._wait_for_responses()
                     self._unanswered &= {*await self.lease.find_others()}
 
-    async def _wait_for_answers(self) -> None:
+    async def _wait_for_responses(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REPEAT_S):
                 while self._unanswered:
-                    self._answered.clear()
-                    await self._answered.wait()
+                    self._response.clear()
+                    await self._response.wait()
 
     def _outdate_soon(self, name: str) -> None:
         """Have all gateways ask again for a stream that was removed, and links to it dropped."""
         self.names.forget([name])
         self._removed.add(name)
-        if self._outdating is None or self._outdating.done():
-            self._outdating = asyncio.get_running_loop().create_task(self._send_removed())
+        if self._removal_task is None or self._removal_task.done():
+            self._removal_task = asyncio.get_running_loop().create_task(self._send_removed())
 
     async def _send_removed(self) -> None:
         while self._removed:
@@ -208,9 +209,9 @@ class SharedOriginSubscriptions(SharedSubscriptions):
                 reply = mail.encode(mail.ForgetResponse(found.number, self.lease.name))
                 self.relay.send_soon(found.sender, reply)
             case mail.ForgetResponse():
-                if found.number == self._outdated:
+                if found.number == self._forget_number:
                     self._unanswered.discard(found.sender)
-                    self._answered.set()
+                    self._response.set()
             case _:
                 super()._on_mail(message)
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.runtime.limits import ServerLimits
     from gateway.subscriptions.state.cursors import EventPosition
 
-# seconds until a stream is looked at again that is not there, has ended, or is not followed because
+# seconds until a stream is checked again that is not there, has ended, or is not followed because
 # of max_feeds: as often as hosts are told to poll
-LOOK_AGAIN_S = 5.0
+CHECK_AGAIN_S = 5.0
 
 
 class WatchedOrigin(Protocol):
@@ -64,14 +64,14 @@ class OriginWatch(StreamWatch, Waiter):
         self._account = account
         self._on_news = on_news
         self._offset = ""  # where it waits
-        self._seen: TailBound | None = None  # what a look has shown, and reads had not yet
+        self._seen: TailBound | None = None  # the tail that a check has shown, and no read yet
         self._feed: Feed[FollowedStream, Span] | None = None  # while it waits there
         self._timer: asyncio.TimerHandle | None = None
 
     @override
     async def wait_behind(self, at: EventPosition | None) -> None:
         if at is None or at.is_closed:
-            self._look_again()
+            self._check_again()
             return
         offset = at.position or BEGINNING
         if self._feed is not None and offset == self._offset:
@@ -82,7 +82,7 @@ class OriginWatch(StreamWatch, Waiter):
             with self._origin.edge.feeds.writes.reading(request.path):
                 await self._join(request, offset)
         except (ClientLimitReached, LimitReached):
-            self._look_again()
+            self._check_again()
 
     async def _join(self, request: CacheRequest, offset: str) -> None:
         """Wait in the feed of the stream, or call back if that has more already."""
@@ -97,25 +97,26 @@ class OriginWatch(StreamWatch, Waiter):
                 raise OriginBehind("the origin tells of a stream that ends earlier", known.tail)
             stream = feeds.follow(request, known, self._account)
         self._origin.limits.release_reader()  # the feed takes this place
-        self._feed, self._offset = feed, offset = feeds.join(stream, request), offset
+        self._feed = feed = feeds.join(stream, request)
+        self._offset = offset
         read = EdgeLongPoll(request.path, request.target, offset, None, request.read.others)
         feed.park(self, read, offset)
 
     def _call_for(self, seen: TailBound | None) -> None:
         """Call back because the stream has more than reads have shown, or is gone."""
         if seen is None or seen == self._seen:  # a replica lags, or cuts its answers
-            self._look_again()
+            self._check_again()
             return
         self._seen = seen
         self._origin.drop_tail(self._name, seen)
         self._on_news()
 
-    def _look_again(self) -> None:
+    def _check_again(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_AGAIN_S, self._look)
+            self._timer = loop.call_later(CHECK_AGAIN_S, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         self._on_news()
 

@@ -54,7 +54,7 @@ class SharedSubscriptions(Background):
         """`make` makes the subscriptions of the owner, with the documents that it may write."""
         self.prefix = prefix
         # Called with the subscriptions that this gateway is about to open.
-        self.on_opening: Callable[[OwnedSubscriptions], None] = _ignore
+        self.on_opening: Callable[[OwnedSubscriptions], None] | None = None
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease)
         self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
@@ -62,7 +62,8 @@ class SharedSubscriptions(Background):
 
         def make_attached(owned: Documents) -> OwnedSubscriptions:
             engine = make(owned)
-            self.on_opening(engine)
+            if self.on_opening is not None:
+                self.on_opening(engine)
             return engine
 
         self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
@@ -108,6 +109,9 @@ class SharedSubscriptions(Background):
         for task in (self, self.comparisons, self.changed):
             await task.stop()
         self._failures.close()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         await self.relay.close()
         await self.changed.flush()
         await self._loader.close()
@@ -251,7 +255,3 @@ class SharedSubscriptions(Background):
         with contextlib.suppress(LogUnavailable):
             for other in self.lease.others:
                 await self._mailboxes.send(other, mail.encode(message))
-
-
-def _ignore(_engine: OwnedSubscriptions) -> None:
-    """Do nothing."""
