@@ -106,8 +106,8 @@ class WebhookReceiver:
             headers: The header fields of the request.
 
         Returns:
-            The job; None if this receiver is at work on the same wake, which the server has sent
-            again: answer 200 then, too.
+            The job. None if this receiver is at work on the same wake, which the server has sent
+            again, and for the test of an operator: answer 200 then, too.
 
         Raises:
             WebhookRejected: It is not signed by the server, too old, or for another subscription.

@@ -67,7 +67,8 @@ def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
     """Return the signature in a request's header fields. Raises WebhookRejected."""
     found = [value for name, value in headers.items() if name.lower() == SIGNATURE.lower()]
     if len(found) != 1:
-        raise WebhookRejected(f"the request has {len(found) or 'no'} fields {SIGNATURE}")
+        number = f"{len(found)} fields" if found else "no field"
+        raise WebhookRejected(f"the request has {number} {SIGNATURE}")
     parts = [part.partition("=") for part in found[0].split(",")]
     values = {name: value for name, _, value in parts}
     is_whole = len(found[0]) <= LONGEST_SIGNATURE and sorted(it[0] for it in parts) == sorted(PARTS)

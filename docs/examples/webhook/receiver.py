@@ -40,7 +40,8 @@ async def hook(request: web.Request) -> web.Response:
     except headgate.WebhookRejected as rejection:
         print(f"answered 401: {rejection}", flush=True)
         return web.Response(status=401, text=f"{rejection}\n")
-    except headgate.StreamError:  # the keys cannot be fetched: Headgate sends the wake again
+    except headgate.StreamError as failure:  # no keys: Headgate sends the wake again
+        print(f"answered 503: {failure}", flush=True)
         return web.Response(status=503)
     if job is not None:
         task = asyncio.create_task(work(job))

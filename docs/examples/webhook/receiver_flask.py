@@ -41,7 +41,8 @@ def hook() -> tuple[str, int]:
     except headgate.WebhookRejected as rejection:
         print(f"answered 401: {rejection}", flush=True)
         return f"{rejection}\n", 401
-    except headgate.StreamError:  # the keys cannot be fetched: Headgate sends the wake again
+    except headgate.StreamError as failure:  # no keys: Headgate sends the wake again
+        print(f"answered 503: {failure}", flush=True)
         return "", 503
     if job is not None:
         threading.Thread(target=work, args=(job,)).start()

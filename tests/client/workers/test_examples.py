@@ -15,7 +15,7 @@ import pytest
 from tests.client.workers.pools import Pool
 from tests.subscriptions.receivers import receiver
 from tests.support.ports import accepts, free_port
-from tests.support.processes import ROOT, headgate
+from tests.support.processes import HEADGATE, ROOT, headgate, run
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Example:
     def __init__(self, command: list[str], server: Headgate) -> None:
         self.server = server
         self.port = free_port()
+        self.streams = server.streams
         self._command = command
         self.process: Process | None = None
 
@@ -53,11 +54,14 @@ class Example:
         """The URL of the webhook."""
         return f"http://127.0.0.1:{self.port}/hook"
 
-    async def start(self) -> None:
+    async def start(self, stderr: int | None = None) -> None:
         """Start the receiver, and wait until it listens."""
-        variables = {"WEBHOOK_STREAMS": self.server.streams, "WEBHOOK_PORT": str(self.port)}
+        variables = {"WEBHOOK_STREAMS": self.streams, "WEBHOOK_PORT": str(self.port)}
         self.process = await asyncio.create_subprocess_exec(
-            *self._command, env={**os.environ, **variables}, stdout=asyncio.subprocess.PIPE
+            *self._command,
+            env={**os.environ, **variables},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
         )
         await until(lambda: accepts(self.port), "the receiver", within_s=SERVER_PATIENCE_S)
 
@@ -175,3 +179,34 @@ async def test_a_wake_is_sent_again_when_the_receiver_was_killed_before_it_was_d
         await made.start()
         assert await made.line() == PRINTED.replace("anna", "ben")
         await work.acknowledged("ben", end)
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+async def test_a_test_of_the_receiver_is_answered_and_is_no_work(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with example(command, own_server) as (made, work):
+        await made.start(stderr=asyncio.subprocess.PIPE)
+        tested = run([HEADGATE, "subscriptions", "test", "orders", "--admin", own_server.admin_url])
+        assert tested.returncode == 0, tested.stderr
+        end = (await work.append("anna", {"item": "tea"})).next_offset
+        assert await made.line() == PRINTED
+        await work.acknowledged("anna", end)
+        await made.kill()
+        assert made.process is not None
+        assert made.process.stderr is not None
+        logged = await made.process.stderr.read()
+        assert b"401" not in logged
+        assert b"refused" not in logged
+
+
+@pytest.mark.parametrize("command", RECEIVERS[:2])
+async def test_a_receiver_that_cannot_fetch_the_keys_prints_why(
+    command: list[str], own_server: Headgate
+) -> None:
+    async with example(command, own_server) as (made, work):
+        made.streams = own_server.url
+        await made.start()
+        await work.append("anna", {"item": "tea"})
+        why = f"{own_server.url}/__ds/jwks.json: streams are below /v1/stream/ (404 Not Found)"
+        assert await made.line() == f"answered 503: {why}"
