@@ -158,7 +158,10 @@ class EventRequests:
             mode = {"feature": "deliveryMode", "value": "webhook"}
             raise RpcError(rpc.UNSUPPORTED, "this log stores no subscriptions", **mode)
         if self._owner.principal is None:
-            raise RpcError(rpc.FORBIDDEN, "webhooks need a credential: send Authorization")
+            raise RpcError(
+                rpc.FORBIDDEN,
+                "webhooks need a credential: send Authorization, on a route with access control",
+            )
         return webhooks
 
     def _choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:

@@ -32,6 +32,12 @@ STATUS: dict[Code, int] = {
 }
 
 
+NO_PUBLIC_URL = (
+    "webhooks need the setting public_url of this server: the URL at which receivers reach it, "
+    "such as https://streams.example.com"
+)
+
+
 class SubscriptionRefused(Exception):
     """A request to a subscription that is refused; `members` are more members of its error."""
 

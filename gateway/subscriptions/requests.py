@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
-from gateway.subscriptions.errors import SubscriptionRefused, invalid, not_found
+from gateway.subscriptions.errors import NO_PUBLIC_URL, SubscriptionRefused, invalid, not_found
 from gateway.subscriptions.state.configuration import HOST_PREFIX, check_name, json_object
 from gateway.subscriptions.state.subscription import DurableSubscription
 from gateway.subscriptions.wakes.acknowledgements import names_beyond, parse_acknowledgement
@@ -95,9 +95,7 @@ class SubscriptionRequests:
         rules = engine.rules
         if configuration.webhook_url is not None:
             if not rules.base_url and configuration.type == "webhook":
-                raise SubscriptionRefused(
-                    "WEBHOOK_URL_REJECTED", "webhooks need the setting public_url of this server"
-                )
+                raise SubscriptionRefused("WEBHOOK_URL_REJECTED", NO_PUBLIC_URL)
             try:
                 engine.deliveries.client.check(configuration.webhook_url)
             except DestinationRefused as refusal:

@@ -71,6 +71,25 @@ def test_a_silence_that_proxies_do_not_wait_for_is_dangerous(
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        pytest.param("https://a.example", [], id="a-host"),
+        pytest.param("https://a.example/streams", [], id="another-path"),
+        pytest.param(
+            "https://a.example/v1/stream",
+            [
+                "public_url ends with /v1/stream, and the prefixes of routes follow it: webhooks "
+                "would name https://a.example/v1/stream/v1/stream; leave the prefix out"
+            ],
+            id="the-prefix-of-a-route",
+        ),
+    ],
+)
+def test_a_public_url_with_the_prefix_of_a_route_is_dangerous(url: str, said: list[str]) -> None:
+    assert found(public_url=url) == said
+
+
+@pytest.mark.parametrize(
     ("values", "is_dangerous"),
     [
         pytest.param(

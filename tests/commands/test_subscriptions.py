@@ -143,7 +143,7 @@ def test_a_test_prints_the_answer_of_the_receiver_and_fails_with_it(
     tested = line("subscriptions", "test", "t", "--json")
     assert tested.returncode == 1
     assert json.loads(tested.stdout)["status"] == 503
-    assert b"the receiver answered 503" in tested.stderr
+    assert b"the receiver answered 503; see its log" in tested.stderr
 
 
 @pytest.mark.parametrize(

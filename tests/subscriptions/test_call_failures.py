@@ -13,7 +13,7 @@ import pytest
 
 from gateway.origin.judged.connector import JudgedConnector
 from gateway.protocol.http.destinations import AllowedHosts, allowed_host
-from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of
+from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 from tests.origin.test_judged import serving
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.ports import free_port
@@ -60,6 +60,27 @@ async def failure(
     assert isinstance(made, DeliveryFailed)
     assert not INSIDE.search(made.reason)
     return made.reason, made.category
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        pytest.param(
+            308, "give the URL that it redirects to: redirects are not followed", id="a-redirect"
+        ),
+        pytest.param(
+            401, "see in its log why it refuses the request", id="a-signature-that-is-refused"
+        ),
+        pytest.param(
+            404,
+            "correct the path in the webhook's URL, or let it take POST there",
+            id="another-path",
+        ),
+        pytest.param(503, "see its log", id="an-error"),
+    ],
+)
+def test_a_status_that_is_no_success_is_told_with_what_to_do(status: int, advice: str) -> None:
+    assert refusal_of(status) == f"the receiver answered {status}; {advice}"
 
 
 async def test_a_receiver_that_refuses_connections_is_to_be_started() -> None:

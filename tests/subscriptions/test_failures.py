@@ -32,7 +32,8 @@ async def test_a_failed_delivery_is_repeated_as_the_same_wake_until_it_succeeds(
         for number in range(2, 5):
             await gateway.quiet()
             _, told = await gateway.ask("GET", "s")
-            assert (told["status"], told["last_error"]) == ("failed", "the receiver answered 500")
+            reason = "the receiver answered 500; see its log"
+            assert (told["status"], told["last_error"]) == ("failed", reason)
             assert told["next_attempt_at"] is not None
             gateway.pass_time(80.0)
             await at.wake(number)

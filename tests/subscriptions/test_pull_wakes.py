@@ -128,7 +128,10 @@ async def test_a_wake_stream_that_is_missing_gets_the_event_as_soon_as_it_is_cre
         await gateway.quiet()
         _, told = await gateway.ask("GET", "s")
         assert told["status"] == "failed"
-        assert "wakes" in told["last_error"]
+        assert told["last_error"] == (
+            "the wake stream wakes cannot be written: there is no stream at this path; "
+            "create it with Content-Type: application/json"
+        )
         await gateway.create("wakes")
         assert (await written(gateway, 1))[0]["generation"] == 1
         await gateway.quiet()

@@ -111,7 +111,7 @@ def test_two_routes_may_both_have_subscriptions_in_memory(tmp_path: Path) -> Non
 def test_a_place_for_one_process_is_refused_with_several_workers() -> None:
     flags = {"origin": "http://h", "subscriptions": "memory:", "workers": 2}
     (problem,) = problems(flags=flags)
-    assert "must be left out while workers is 2, as each process would have" in problem
+    assert "must be a Redis while workers is 2, as each process would have" in problem
 
 
 def test_subscriptions_are_refused_where_the_origin_decides_who_may_read(tmp_path: Path) -> None:

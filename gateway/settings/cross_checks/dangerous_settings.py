@@ -26,6 +26,7 @@ def dangers(settings: Settings) -> Iterator[str]:
     Folders are looked at, and no server is asked.
     """
     yield from _silences(settings)
+    yield from _doubled_prefixes(settings)
     logs = [(path, route.origin) for path, route in written_routes(settings)]
     logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
     for path, place in logs:
@@ -38,6 +39,17 @@ def dangers(settings: Settings) -> Iterator[str]:
             f"{settings.named(name)}: {url} has a host of this gateway itself, so that each "
             "request may come back to it: name the server behind it"
         )
+
+
+def _doubled_prefixes(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each route whose prefix ends the URL that it follows."""
+    for route in settings.route_table:
+        if route.prefix and settings.public_url.endswith(route.prefix):
+            yield (
+                f"{settings.named('public_url')} ends with {route.prefix}, and the prefixes of "
+                f"routes follow it: webhooks would name {settings.public_url}{route.prefix}; "
+                "leave the prefix out"
+            )
 
 
 def _silences(settings: Settings) -> Iterator[str]:

@@ -51,7 +51,7 @@ def _mistakes(settings: Settings, route: Route, used: dict[object, str]) -> Iter
     if settings.auth_of(route) == BY_ORIGIN:
         yield "must be left out with auth = origin: the origin cannot be asked who may subscribe"
     if kind is not None and kind.why_alone and settings.workers > 1:
-        yield f"must be left out while workers is {settings.workers}, as {kind.why_alone}"
+        yield f"must be a Redis while workers is {settings.workers}, as {kind.why_alone}"
     other = next((used[it] for it in _places(route.subscriptions) if it in used), None)
     if other is not None:
         yield f"must be another place: {other} has its own data there"

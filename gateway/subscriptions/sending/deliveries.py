@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.errors import HeadgateError
+from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
 from gateway.subscriptions.bodies import snapshot
 from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.logs import log
@@ -203,7 +203,7 @@ class Deliveries:
             await self._streams.append(stream, msgspec.json.encode(event))
         except HeadgateError as error:
             raise DeliveryFailed(
-                f"the wake stream {stream} cannot be written: {error.detail}"
+                f"the wake stream {stream} cannot be written: {error.detail}{_advice(error)}"
             ) from None
         if subscription.delivery.wake is wake and wake.holder is None:
             self._wakes.note_announcement(subscription, wake)
@@ -225,3 +225,12 @@ def _receiver(subscription: DurableSubscription) -> str:
     """Return the host and port of a webhook; "" for a wake stream."""
     url = subscription.configuration.webhook_url
     return "" if url is None else urlsplit(url).netloc
+
+
+def _advice(error: HeadgateError) -> str:
+    """Return what to do about a wake stream that takes no events, behind a semicolon."""
+    if isinstance(error, StreamNotFound):
+        return "; create it with Content-Type: application/json"
+    if isinstance(error, ContentTypeMismatch):
+        return "; delete it, and create it with Content-Type: application/json"
+    return ""

@@ -10,6 +10,15 @@ from gateway.origin.judged.connector import ResponseTooLong, refusal_in
 from gateway.origin.unreachable import why_unreachable
 
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
+_MOVED = "give the URL that it redirects to: redirects are not followed"
+_MISSED = "correct the path in the webhook's URL, or let it take POST there"
+# What to do about statuses. The response itself may say more, and is not shown: whoever subscribes
+# could read what any server says.
+_REFUSED = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _MOVED),
+    **dict.fromkeys((401, 403), "see in its log why it refuses the request"),
+    **dict.fromkeys((404, 405), _MISSED),
+}
 
 
 class DeliveryFailed(Exception):
@@ -22,6 +31,11 @@ class DeliveryFailed(Exception):
         super().__init__(reason)
         self.reason = reason
         self.category = category
+
+
+def refusal_of(status: int) -> str:
+    """Return the reason of a failure where a receiver answers with a status that is not 2xx."""
+    return f"the receiver answered {status}; {_REFUSED.get(status, 'see its log')}"
 
 
 def failure_of(error: Exception, patience_s: float) -> DeliveryFailed:

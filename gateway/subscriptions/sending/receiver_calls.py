@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.errors import HeadgateError
+from gateway.subscriptions.errors import NO_PUBLIC_URL
 from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 
@@ -52,7 +53,7 @@ class ReceiverCalls:
         url = subscription.configuration.webhook_url
         callback_url = self._public_url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
         if url is None or callback_url is None:
-            raise DeliveryFailed("webhooks need the setting public_url of this server: set it")
+            raise DeliveryFailed(NO_PUBLIC_URL)
         now = self._clock()
         await self.keys.prepare(now)
         return CallTarget(url, callback_url, now)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from gateway.errors import DestinationRefused
 from gateway.origin.judged.connector import JudgedConnector, addresses_of
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
-from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of
+from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class ReceiverResponse(NamedTuple):
     @property
     def refusal(self) -> str | None:
         """The reason why the receiver has not accepted what was sent; None if it has."""
-        return None if 200 <= self.status < 300 else f"the receiver answered {self.status}"
+        return None if 200 <= self.status < 300 else refusal_of(self.status)
 
     def check(self) -> None:
         """Raise DeliveryFailed if the receiver has not accepted what was sent."""
@@ -62,7 +62,7 @@ class WebhookHosts(AllowedHosts):
         scheme, host, port, _ = destination
         if _is_this_machine(host):
             if not self.loopback:
-                raise DestinationRefused("webhooks to this machine need webhook_loopback")
+                raise DestinationRefused('webhooks to this machine need webhook_loopback = "on"')
             if scheme != "http":
                 raise DestinationRefused(
                     "a webhook to this machine is http://localhost or 127.0.0.x"

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from gateway.subscriptions.storage.rows import SubscriptionRows
     from gateway.subscriptions.wakes.acknowledgements import Acknowledgement, CursorChange
 
-UNACKNOWLEDGED = "the receiver accepted the wake, and did not acknowledge what is pending"
+UNACKNOWLEDGED = (
+    "the receiver accepted the wake, and did not acknowledge what is pending; see its log, as it "
+    'has to answer {"done": true} or call back with acks'
+)
 
 
 class DeliveryQueue(Protocol):
