@@ -147,6 +147,11 @@ def sentence(text: str) -> str:
     return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", "…")) else ".")
 
 
+def beginning(text: str, longest: int) -> str:
+    """Return a sentence cut at its end: what it says first matters most."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
 def middle(text: str, longest: int = LONGEST_NAME) -> str:
     """Return a name cut in its middle, where names differ least."""
     if len(text) <= longest:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
 
 SCRIPT = "<script>alert(1)</script>"
-ERROR = "the receiver answered 503"
+ERROR = "the receiver answered 503; see its log"
 
 
 def summaries(now: float, hostile: tuple[str, ...]) -> tuple[SubscriptionSummary, ...]:

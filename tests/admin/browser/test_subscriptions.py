@@ -105,7 +105,7 @@ async def test_the_list_is_searched_and_filtered_and_says_when_it_is_empty(
         await page.get_by_role("button", name="Search").click()
         await expect(rows).to_have_count(1)
         await page.get_by_role("link", name="orders").click()
-        await page.get_by_text("The receiver answered 503.").wait_for()
+        await page.get_by_text("The receiver answered 503; see its log.").wait_for()
         await tab.goto("/subscriptions?text=nothing-has-this")
         await page.get_by_text("No subscription fits").wait_for()
         console.is_empty = True
