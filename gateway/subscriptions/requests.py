@@ -242,24 +242,27 @@ class SubscriptionRequests:
             await engine.rows.flush()
             engine.wakes.consider(subscription)
 
-    async def unlink(self, subscription_id: str, name: str) -> None:
-        """Remove an explicit link, if there is one; one of the pattern stays."""
-        name = check_name(name)
+    async def unlink(self, subscription_id: str, names: Sequence[str]) -> None:
+        """Remove the explicit link of the first name that has one; one of the pattern stays."""
+        names = _valid_names(names)
         async with self._engine.changing:
-            self._drop(self.find(subscription_id), name)
+            subscription = self.find(subscription_id)
+            any(self._drop(subscription, name) for name in names)
             await self._engine.rows.flush()
 
-    def _drop(self, subscription: DurableSubscription, name: str) -> None:
+    def _drop(self, subscription: DurableSubscription, name: str) -> bool:
+        """Remove an explicit link. Return whether there was one."""
         engine = self._engine
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
-            return
+            return False
         link.remove_name()
         if link.is_glob:
             engine.rows.mark_link(link)
         else:
             engine.rows.remove_link(link)
             engine.membership.drop(link)
+        return True
 
     async def jwks(self) -> dict[str, Any]:
         """Return the public keys of webhooks."""
@@ -330,3 +333,15 @@ class SubscriptionRequests:
         if subscription.is_webhook:
             raise invalid("the subscription is not pull-wake")
         return subscription
+
+
+def _valid_names(names: Sequence[str]) -> list[str]:
+    """Return the names in canonical form. Raises SubscriptionRefused if none of them is valid."""
+    valid: list[str] = []
+    for name in names:
+        try:
+            valid.append(check_name(name))
+        except SubscriptionRefused:
+            if name is names[-1] and not valid:
+                raise
+    return valid

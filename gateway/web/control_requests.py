@@ -119,7 +119,7 @@ class ControlRequest:
     async def _unlink(self, subscription_id: str, path: str) -> Response:
         principal = await self._admit()
         self._check_owner(self._requests.find(subscription_id), principal)
-        await self._requests.unlink(subscription_id, path)
+        await self._requests.unlink(subscription_id, _names_of_link(path))
         return _no_content()
 
     async def _claim(self, subscription_id: str) -> Response:
@@ -182,7 +182,16 @@ def _parts(name: str) -> tuple[str, str, str | None]:
         or not is_known
     ):
         raise StreamNotFound("there is no such control path")
-    return unquote(segment), action, unquote(path) if slash else None
+    return unquote(segment), action, path if slash else None
+
+
+def _names_of_link(path: str) -> tuple[str, ...]:
+    """Return the names that the path of a link may stand for, the one by the protocol first.
+
+    The protocol encodes a name once more. A name that is sent as it stands in the stream's URL
+    has encoded characters of its own, such as the `%2A` of a star.
+    """
+    return unquote(path), path.replace("%2F", "/"), path
 
 
 def _json(status: int, document: dict[str, object]) -> Response:

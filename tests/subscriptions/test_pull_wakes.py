@@ -229,3 +229,17 @@ async def test_a_token_of_a_deleted_subscription_is_not_valid_for_the_next_with_
         await gateway.append("events/a")
         await claim(gateway)
         assert (await act(gateway, "ack", claimed))[1]["error"]["code"] == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("ack", [{"stream": "events/a"}, {"stream": "events/a", "offset": 3}])
+async def test_an_ack_without_a_textual_offset_is_malformed(ack: dict[str, object]) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="events/*")
+        await gateway.create("events/a", body=b'{"n":1}')
+        _, claimed = await claim(gateway)
+        wake = {"wake_id": claimed["wake_id"], "generation": claimed["generation"]}
+        whole = [{"stream": name, "offset": end} for name, end in ends_of(claimed)]
+        document = wake | {"acks": [*whole, ack]}
+        status, told = await gateway.ask("POST", "s/ack", document, claimed["token"])
+        assert (status, told["error"]["code"]) == (400, "INVALID_REQUEST")
+        assert (await gateway.cursors("s"))["events/a"] == "-1"

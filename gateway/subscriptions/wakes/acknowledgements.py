@@ -23,7 +23,7 @@ class Acknowledgement(NamedTuple):
 
     wake_id: object
     generation: object
-    acks: Sequence[tuple[str, object]]
+    acks: Sequence[tuple[str, str]]
     is_done: bool
 
 
@@ -41,12 +41,15 @@ def parse_acknowledgement(body: bytes) -> Acknowledgement:
     acks = members.get("acks", [])
     if not isinstance(acks, list) or not all(isinstance(it, dict) for it in acks):
         raise invalid("acks must be an array of objects, each with stream and offset")
-    named: list[tuple[str, object]] = []
+    named: list[tuple[str, str]] = []
     for ack in acks:
         name = ack.get("stream", ack.get("path"))
         if not isinstance(name, str):
             raise invalid("an ack has the name of its stream")
-        named.append((name, ack.get("offset")))
+        offset = ack.get("offset")
+        if not isinstance(offset, str):
+            raise invalid("an ack has an offset, which is a text")
+        named.append((name, offset))
     is_done = members.get("done", False)
     if not isinstance(is_done, bool):
         raise invalid("done must be true or false")
@@ -54,20 +57,18 @@ def parse_acknowledgement(body: bytes) -> Acknowledgement:
 
 
 def moves_of(
-    subscription: DurableSubscription, acks: Sequence[tuple[str, object]]
+    subscription: DurableSubscription, acks: Sequence[tuple[str, str]]
 ) -> list[CursorChange]:
     """Return the moves of cursors. Raises SubscriptionRefused if any of them is not valid."""
     return [_move(subscription, name, offset) for name, offset in acks]
 
 
-def names_beyond(
-    subscription: DurableSubscription, acks: Sequence[tuple[str, object]]
-) -> list[str]:
+def names_beyond(subscription: DurableSubscription, acks: Sequence[tuple[str, str]]) -> list[str]:
     """Return the linked streams that are not known to reach as far as their acks do."""
     names: list[str] = []
     for name, offset in acks:
         link = _link(subscription, name)
-        if link is not None and isinstance(offset, str):
+        if link is not None:
             state = link.stream.state
             if state is None or offset > state.offset(state.tail):
                 names.append(link.stream.path)
@@ -82,7 +83,7 @@ def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
         return None
 
 
-def _move(subscription: DurableSubscription, name: str, offset: object) -> CursorChange:
+def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
     link = _link(subscription, name)
     state = None if link is None else link.stream.state
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
@@ -90,7 +91,7 @@ def _move(subscription: DurableSubscription, name: str, offset: object) -> Curso
     if link is None or state is None:
         raise invalid_offset("an ack names a stream that the subscription is not linked to")
     try:
-        position = state.position(offset if isinstance(offset, str) else "")
+        position = state.position(offset)
     except BadRequest as refusal:
         raise invalid_offset(
             f"an ack has an offset that is none of its stream: {refusal.detail}"
