@@ -62,11 +62,11 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
     @override
     def take_commit(self, change: Change) -> bool:
         state = change.state
-        if not self.concerns(state.path):
-            return True
         known = self.membership.state_of(state.path)
-        assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
-        if known is None or change.removes or state.soft_deleted or not state.is_along(known):
+        if known is None:
+            return not self.concerns(state.path)
+        assert isinstance(known, StreamState), "a stream of a log of our own"
+        if change.removes or state.soft_deleted or not state.is_along(known):
             return False  # another gateway may have removed or created it meanwhile
         if state.version > known.version:
             self.on_change(change)
@@ -80,11 +80,15 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
             for path, state in (await self.streams.sharing.states(some)).items():
                 self.apply(path, state, is_new=False)
 
-    def _take_growth(self, path: str, note: GrowthReport) -> bool:
-        """Take the growth of a stream; return False if it has to be read for that."""
+    @override
+    def take_note(self, path: str, note: StreamNote) -> bool:
         known = self.membership.state_of(path)
-        assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
-        if known is None or (known.stream_id, known.history) != (note.stream_id, note.history):
+        if known is None:
+            return not self.concerns(path)
+        assert isinstance(known, StreamState), "a stream of a log of our own"
+        if not isinstance(note, GrowthReport):
+            return False
+        if (known.stream_id, known.history) != (note.stream_id, note.history):
             return False
         if note.version > known.version >= note.since:
             grown = msgspec.structs.replace(known, version=note.version, tail=note.tail)
@@ -93,12 +97,7 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
 
     @override
     async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
-        to_read = [
-            path
-            for path, note in notes.items()
-            if self.concerns(path)
-            and not (isinstance(note, GrowthReport) and self._take_growth(path, note))
-        ]
+        to_read = [path for path in notes if self.concerns(path)]
         states = await self.streams.sharing.states(to_read) if to_read else {}
         for path, state in states.items():
             self.apply(path, state, is_new=notes[path] is True)
