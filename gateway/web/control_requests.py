@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.subscriptions.engine import RouteSubscriptions
+    from gateway.subscriptions.state.configuration import SubscriptionConfiguration
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.web.requests.request import Request
 
@@ -38,6 +39,10 @@ KEYS = f"{RESERVED}/jwks.json"
 _SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
 _WAKE_ACTIONS = frozenset({"callback", "ack", "release"})
 _ACTIONS = _WAKE_ACTIONS | {"", "streams", "claim"}
+_NEEDED = (
+    "to subscribe needs read on all that the pattern can match and on each of streams, and append "
+    "on the wake stream"
+)
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n"
 _KEY_FIELDS = (
     f"{responses.SECURITY}Cache-Control: public, max-age=300\r\n"
@@ -92,13 +97,17 @@ class ControlRequest:
             await self._requests.delete(subscription_id)
             return _no_content()
         found = self._requests.find(subscription_id)
-        self._check_owner(found, principal)
+        try:
+            self._check_owner(found, principal)
+        except Forbidden:
+            await self._check_worker(found)
+            found = self._requests.find(subscription_id)
         return responses.Response(200, _FIELDS, await self._requests.describe(found))
 
     async def _put(self, subscription_id: str) -> Response:
         await self._admit()
         configuration = parse_configuration(await self._body())
-        principal = await self._admit(needs_of(configuration, self._engine.prefix))
+        principal = await self._admit_subscriber(configuration)
         if (found := self._engine.by_id.get(subscription_id)) is not None:
             self._check_owner(found, principal)
         made, is_new = await self._requests.put(
@@ -111,8 +120,8 @@ class ControlRequest:
         self._check_owner(self._requests.find(subscription_id), await self._admit())
         names = names_in(json_object(await self._body()))
         found = self._requests.find(subscription_id)
-        needs = needs_of(msgspec.structs.replace(found.configuration, streams=names), self._prefix)
-        self._check_owner(found, await self._admit(needs))
+        wanted = msgspec.structs.replace(found.configuration, streams=names)
+        self._check_owner(found, await self._admit_subscriber(wanted))
         await self._requests.link(subscription_id, names)
         return _no_content()
 
@@ -143,6 +152,28 @@ class ControlRequest:
         """Return the principal, if the route's guard admits it to what it needs."""
         return await admit_control(self._request, self._place, needs, self._shared.clock)
 
+    async def _admit_subscriber(self, configuration: SubscriptionConfiguration) -> Principal | None:
+        """Return the principal, if it may subscribe like this. Raises Forbidden with what it needs.
+
+        The streams may be many, and "here" in the guard's own words is none of them.
+        """
+        try:
+            return await self._admit(needs_of(configuration, self._prefix))
+        except Forbidden as refusal:
+            raise Forbidden(f"{refusal.detail}; {_NEEDED}") from None
+
+    async def _check_worker(self, found: DurableSubscription) -> None:
+        """Raise Forbidden for whoever may not claim the wakes of another principal either.
+
+        Workers look up the wake stream, and a claim tells them the rest.
+        """
+        if found.configuration.wake_stream is None:
+            raise _of_another()
+        try:
+            await self._admit(needs_of(found.configuration, self._prefix))
+        except Forbidden:
+            raise _of_another() from None
+
     @staticmethod
     def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
         """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
@@ -150,10 +181,15 @@ class ControlRequest:
         if account and principal is None:
             raise Unauthenticated("this needs a token of the client that subscribed")
         if account and account != SubscriptionOwner(principal).account:
-            raise Forbidden("the subscription is another client's")
+            raise _of_another()
 
     async def _body(self) -> bytes:
         return await request_body.whole(self._request, self._shared)
+
+
+def _of_another() -> Forbidden:
+    """Return the refusal of a request to the subscription of another principal."""
+    return Forbidden("the subscription is another client's")
 
 
 def check_control(name: str, method: str) -> None:

@@ -63,11 +63,34 @@ async def test_to_subscribe_needs_read_of_all_that_matches_and_append_to_the_wak
         assert (await ask(gateway, name, "PUT", "s", document))[0] == status
 
 
-async def test_a_subscription_is_seen_and_changed_by_its_owner_alone(tmp_path: Path) -> None:
+async def test_the_refusal_of_a_subscription_says_what_it_needs_and_where(tmp_path: Path) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        _, told = await ask(gateway, "reader", "PUT", "s", PULL)
+        assert told["detail"] == (
+            "the token does not permit this here: it needs append; to subscribe needs read on all "
+            "that the pattern can match and on each of streams, and append on the wake stream"
+        )
+
+
+async def test_a_pull_wake_subscription_is_seen_by_whoever_may_claim_its_wakes(
+    tmp_path: Path,
+) -> None:
+    hook = {"type": "webhook", "pattern": "a/*", "webhook": {"url": "http://127.0.0.1:9/"}}
     async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
         assert (await ask(gateway, "worker", "PUT", "s", PULL))[0] == 201
+        assert (await ask(gateway, "worker", "PUT", "h", hook))[0] == 201
+        status, told = await ask(gateway, "other", "GET", "s")
+        assert (status, told["wake_stream"]) == (200, "wakes")
+        for name, path in (("reader", "s"), ("one", "s"), ("other", "h"), ("all", "h")):
+            status, told = await ask(gateway, name, "GET", path)
+            assert (status, told["detail"]) == (403, "the subscription is another client's")
+
+
+async def test_a_subscription_is_changed_by_its_owner_alone(tmp_path: Path) -> None:
+    async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await ask(gateway, "worker", "PUT", "s", PULL))[0] == 201
+        assert (await ask(gateway, None, "GET", "s"))[0] == 401
         requests: list[tuple[str, str, object]] = [
-            ("GET", "s", None),
             ("PUT", "s", PULL),
             ("POST", "s/streams", {"streams": ["a/x"]}),
             ("DELETE", "s/streams/a/x", None),
