@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# About 150 bytes each. Those that get no answer stay, until later ones take their place: a stream
+# that is created after that wakes once although it is empty.
+MOST_CREATIONS = 10_000
+
 
 class EmptyCreations:
     """The streams that are being created through this gateway, by name."""
@@ -13,6 +17,8 @@ class EmptyCreations:
         """Note whether a write to a stream, if it creates that, leaves it empty."""
         if creates_empty:
             self._are_empty.setdefault(name, True)
+            if len(self._are_empty) > MOST_CREATIONS:
+                del self._are_empty[next(iter(self._are_empty))]
         elif name in self._are_empty:
             self._are_empty[name] = False  # nobody can say which of both is answered first
 
