@@ -1,4 +1,4 @@
-"""The subscriptions of one route to a log: what the route, its table and its handlers use of them.
+"""The subscriptions of one route: what the route, its streams and its handlers use of them.
 
 Pending work is derived from the tails of streams and the cursors, so an append itself is the record
 of the wake that follows it. After a crash, `open` compares all tails with all cursors.

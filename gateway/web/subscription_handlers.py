@@ -34,19 +34,18 @@ from gateway.web.requests.request_block import KnownRequest
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from gateway.hosted.route import HostedRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
 
 
 class SubscriptionHandlers:
-    """The operations below `__ds` on routes to logs, which `operate` starts."""
+    """The operations on control paths of all routes, which `operate` starts."""
 
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
     def operate(
-        self, request: Request, target: str, route: HostedRoute, name: str
+        self, request: Request, target: str, route: StreamRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer]:
         """Return a coroutine of the response."""
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
@@ -109,7 +108,7 @@ class SubscriptionHandlers:
     # For other gateways
 
     def serve_others(self, routes: Iterable[StreamRoute]) -> None:
-        """Carry out what other gateways hand on to the routes to logs that they share."""
+        """Carry out what other gateways hand on to the routes whose subscriptions they share."""
         for route in routes:
             subscriptions = route.subscriptions
             if isinstance(subscriptions, SharedSubscriptions):
