@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from gateway.edge.subscribed import origin_streams, tail_checks
 from gateway.errors import StartError
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
-from tests.subscriptions.receivers import ends_of, receiver, stream_of
+from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file
 from tests.subscriptions.test_access import ask as ask_as
 from tests.subscriptions.test_restarts import FailingDocuments
 from tests.support.http1 import ask
 from tests.support.waiting import until
+from tests.support.web_servers import web_server
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
 
 if TYPE_CHECKING:
@@ -262,6 +265,34 @@ async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped(
         await gateway.engine.rows.flush()
         loaded = await gateway.engine.rows.load()
         assert loaded["s"].cursors == {}
+
+
+@pytest.mark.parametrize("place", ["memory:", "redis"])
+async def test_a_link_for_a_write_that_the_origin_forbids_is_dropped_before_its_turn_comes(
+    place: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 600.0)
+    url = "memory:" if place == "memory:" else redis_url
+
+    async def answer(call: web.Request) -> web.Response:
+        return web.Response(status=404 if call.method == "HEAD" else 403)
+
+    async with web_server(answer) as origin, contextlib.AsyncExitStack() as stack:
+        gateways = [await stack.enter_async_context(before(origin, url))]
+        if place == "redis":
+            gateways.append(await stack.enter_async_context(before(origin, url)))
+        owner = gateways[0]
+        at = await stack.enter_async_context(receiver())
+        await owner.webhook("s", at, pattern="**")
+        if place == "redis":
+            await until(lambda: shared(owner).comparisons.made > 0)  # which would drop links, too
+        for number, gateway in enumerate(gateways):
+            for method in ("PUT", "POST"):
+                line = "Content-Type: application/json"
+                write = request(method, f"{gateway.prefix}/{method}-{number}", line, body=b"")
+                assert (await gateway.gateway.ask(write)).status == 403
+        await until(lambda: not owner.engine.by_id["s"].links)
 
 
 async def test_a_first_write_is_not_passed_on_while_its_link_cannot_be_stored(

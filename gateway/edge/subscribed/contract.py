@@ -27,5 +27,8 @@ class OriginSubscriptionsLike(SubscriptionsLike, Protocol):
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway; called before its client gets the answer."""
 
+    def on_refusal(self, path: str) -> None:
+        """Take a write that the origin has refused, perhaps to a stream that does not exist."""
+
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown."""

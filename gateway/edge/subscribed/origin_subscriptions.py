@@ -127,6 +127,16 @@ class OriginSubscriptions(RouteSubscriptions):
             with _log_errors(name):
                 self.origin_streams.on_write(name, write)
 
+    def on_refusal(self, path: str) -> None:
+        """Check soon whether there is a stream to which the origin has refused a write.
+
+        Otherwise links to many that do not exist would take the turns of the others.
+        """
+        name = self._name(path)
+        self.origin_streams.creations.pop(name)
+        if name in self.membership.streams and self.membership.state_of(name) is None:
+            self.origin_streams.checks.soon(name)
+
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown."""
         name = self._name(path)

@@ -127,6 +127,17 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         if write.deleted:
             self.names.forget([name])
 
+    def on_refusal(self, path: str) -> None:
+        """Take a write that the origin has refused, or report it to the one that delivers."""
+        if (engine := self.engine) is not None:
+            engine.on_refusal(path)
+            if self.lease.is_certain:
+                return
+        name = self._name(path)
+        self._creations.pop(name)
+        if self.names.may_be_awaited(name):
+            self.changed.note(name, WriteReport(is_unsure=True))
+
     def on_tail(self, path: str, tail: TailBound) -> None:
         """Take the end of a stream that a read through this gateway has shown, or report it."""
         name = self._name(path)

@@ -116,6 +116,8 @@ class ForwardingEffects:
             self.announce_write(
                 route, Write(prefix=route.prefix, path=passed.read.path, hidden=hidden)
             )
+        elif route.subscriptions is not None and _is_refusal(passed, answer):
+            route.subscriptions.on_refusal(passed.read.path)
         return relayed(passed, answer, fields)
 
     def announce_write(self, route: EdgeRoute, write: Write) -> None:
@@ -240,6 +242,12 @@ def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswe
 def _is_unsure(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
     """Return whether a write may have been done: a gateway in between got no answer to it."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
+
+
+def _is_refusal(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
+    """Return whether a write was refused, and the answer does not show that its stream exists."""
+    is_write = passed.method in {"POST", "PUT"}
+    return is_write and answer.status >= 400 and answer.status != HTTPStatus.CONFLICT
 
 
 def _lifetime(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
