@@ -143,6 +143,7 @@ class Reload:
             app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._shared)
         for model in self._models:
             model.renew()
+        self._drop_cached_responses()
         new = ActiveConfiguration(
             settings, self._authorities, self._purges, self._routes, self._models, self._shared
         )
@@ -156,6 +157,27 @@ class Reload:
                 app.end_readers(kept.route)
         return new
 
+    def _drop_cached_responses(self) -> None:
+        """Drop the cached responses of removed routes, and of those below which one was opened.
+
+        Responses are found by their URLs alone, whichever route has a URL now.
+        """
+        removed = self._removed
+        for route in (*self._current.routes, *self._current.models):
+            is_above = any(it.prefix.startswith(f"{route.prefix}/") for it in self._opened)
+            if is_above or route in removed:
+                self._shared.store.clear(route.traffic.cache_share)
+
+    @property
+    def _removed(self) -> list[StreamRoute]:
+        """The routes of the former configuration that are not in the new one.
+
+        The answers of a model are written to the streams of another route, so they are the first.
+        """
+        current = self._current
+        models: list[StreamRoute] = [it for it in current.models if it not in self._models]
+        return [*models, *(route for route in current.routes if route not in self._routes)]
+
     @property
     def removes_routes(self) -> bool:
         """True if a route of the former configuration is not in the new one."""
@@ -166,10 +188,7 @@ class Reload:
 
         Requests that began before the reload have `grace_s` seconds to end, as at a stop.
         """
-        current = self._current
-        models: list[StreamRoute] = [it for it in current.models if it not in self._models]
-        # A model's answers are written to the streams of another route.
-        removed = [*models, *(route for route in current.routes if route not in self._routes)]
+        current, removed = self._current, self._removed
         await current.authorities.stop()
         try:
             async with asyncio.timeout(grace_s):
@@ -181,7 +200,7 @@ class Reload:
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=grace_s)
         for route in removed:
-            self._shared.store.clear(route.traffic.cache_share)
+            self._shared.store.clear(route.traffic.cache_share)  # what came since the reload
             await route.close()
         if self._purges is not current.purges:
             await current.purges.close()

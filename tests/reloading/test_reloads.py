@@ -14,6 +14,7 @@ from gateway.process.gateway import Gateway
 from gateway.settings import load
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.examples import cases
+from tests.support.http1 import Client, request
 from tests.support.live_origin import LiveOrigin
 from tests.support.waiting import until
 
@@ -88,6 +89,40 @@ async def test_a_route_moved_to_another_log_serves_that_log_from_the_next_reques
 
 
 # ---------------------------------------------------------------- values
+
+
+async def test_a_new_route_below_another_one_has_no_cached_responses_of_that(
+    tmp_path: Path,
+) -> None:
+    async with reloadable(tmp_path) as at:
+        path = "/v1/stream/x/s"
+        await at.ask("PUT", path, b"old", **TEXT)
+        assert [(await at.ask("GET", path)).body for _ in range(2)] == [b"old"] * 2
+        below = {"prefix": "/v1/stream/x", "origin": "memory:"}
+        assert await at.reload(STREAMS, below) == ()
+        assert (await at.ask("GET", path)).status == 404
+        await at.ask("PUT", path, b"new", **TEXT)
+        assert (await at.ask("GET", path)).body == b"new"
+
+
+@pytest.mark.parametrize("moves", [True, False], ids=["moved", "removed"])
+async def test_cached_responses_of_a_route_are_gone_although_a_request_to_it_is_under_way(
+    tmp_path: Path, *, moves: bool
+) -> None:
+    below: dict[str, object] = {"prefix": "/v1/stream/x", "origin": "memory:"}
+    async with reloadable(tmp_path, STREAMS, below) as at:
+        path = "/v1/stream/x/s"
+        await at.ask("PUT", path, b"old", **TEXT)
+        assert [(await at.ask("GET", path)).body for _ in range(2)] == [b"old"] * 2
+        slow = await Client.connect(at.port)
+        at.clients.append(slow)
+        slow.send(request("PUT", "/v1/stream/x/slow", b"whole", **TEXT)[:-1])
+        server = at.gateway._connections
+        assert server is not None
+        await until(lambda: any(it.request is not None for it in server.connections))
+        moved = {**below, "origin": f"file:{tmp_path / 'log'}"}
+        assert await at.reload(STREAMS, *([moved] if moves else [])) == ()
+        assert (await at.ask("GET", path)).status == 404
 
 
 async def test_a_changed_lifetime_is_in_the_next_response_and_other_routes_stay_cached(
