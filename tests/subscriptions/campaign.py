@@ -222,7 +222,10 @@ class Campaign:
         return {one["path"]: one["acked_offset"] for one in told["streams"]}
 
     async def _is_done(self, name: str) -> bool:
-        cursors = await self._cursors(name)
+        try:
+            cursors = await self._cursors(name)
+        except TimeoutError:  # of a gateway that is slow under libfaketime, on a busy machine
+            return False
         return all(cursors.get(path, "") >= tail for path, tail in self.appended.items())
 
     at: Receiver
