@@ -120,6 +120,8 @@ class RouteSubscriptions:
         try:
             for link in self.membership.on_change(change):
                 self.wakes.consider(link.subscription)
+                if link.subscription.phase == "linking":
+                    self.rows.mark_link(link)
             path = change.state.path
             if change.expected is None and path in self.wake_streams:
                 for subscription in self.wake_streams[path]:

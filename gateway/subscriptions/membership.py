@@ -190,8 +190,12 @@ class Membership:
             stream = self.streams[state.path] = LinkedStream(state.path)
         self._take(stream, state)
         for subscription in matching:
-            is_old = not is_new and subscription.phase == "linking"
-            self.match(subscription, state.path, _start(change) if is_old else None)
+            is_linked = state.path in subscription.links
+            if subscription.phase == "linking" and self._removed is not None and not is_linked:
+                link = self.match(subscription, state.path, _start(change))
+                _skip_what_was_there(link, change)
+            else:
+                self.match(subscription, state.path, None)
         if not stream.links:
             self.streams.pop(stream.path, None)
         return stream.links
@@ -252,6 +256,18 @@ def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -
 def _is_linked(subscription: DurableSubscription, path: str) -> bool:
     link = subscription.links.get(path)
     return link is not None and link.is_glob
+
+
+def _skip_what_was_there(link: StreamLink | None, change: StreamChange) -> None:
+    """Acknowledge what a stream had when it was linked beside those that a list has.
+
+    It may have been there before the subscription, as reports of other gateways come late. What is
+    acknowledged is stored.
+    """
+    was_closed = change.state.closed and not change.records
+    if link is not None and (link.position > change.state.beginning or was_closed):
+        link.acknowledge(link.position, is_closed=was_closed)
+        link.subscription.note(link)
 
 
 def _start(change: StreamChange) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING
@@ -24,7 +25,10 @@ from tests.support.web_servers import web_server
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from gateway.subscriptions.streams.contract import StreamView
 
 DONE = {"done": True}
 
@@ -314,3 +318,23 @@ async def test_a_data_folder_that_cannot_be_opened_ends_the_start_with_the_reaso
         with pytest.raises(StartError, match="subscriptions of /edge: "):
             async with before(server, f"file:{tmp_path}"):
                 pass
+
+
+async def test_a_stream_that_is_looked_at_while_others_are_linked_is_linked_at_its_tail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as server, receiver(answer={"done": True}) as at:
+        async with before(server, f"file:{tmp_path}") as gateway:
+            tail = (await gateway.around("PUT", "events/a", b'{"n":1}')).next_offset
+            states = gateway.engine.streams.states
+
+            async def states_behind_a_check(beginning: str) -> AsyncIterator[StreamView]:
+                await asyncio.wait({gateway.checks.compare_all(["events/a"])})
+                async for state in states(beginning):
+                    yield state
+
+            monkeypatch.setattr(gateway.engine.streams, "states", states_behind_a_check)
+            await gateway.webhook("s", at, pattern="events/*")
+            assert await gateway.cursors("s") == {"events/a": tail}
+        async with before(server, f"file:{tmp_path}") as gateway:
+            assert await gateway.cursors("s") == {"events/a": tail}

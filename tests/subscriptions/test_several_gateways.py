@@ -20,6 +20,7 @@ from tests.subscriptions.receivers import (
     log_at,
     receiver,
     shared,
+    stream_of,
     subscribed,
     two,
 )
@@ -31,10 +32,11 @@ from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from gateway.subscriptions.shared.stream_notes import StreamNote
+    from gateway.subscriptions.streams.contract import StreamView
     from tests.support.processes import Headgate
     from tests.support.redis_servers import RedisServer
 
@@ -345,3 +347,30 @@ async def _append(http: aiohttp.ClientSession, server: Headgate, name: str) -> N
     headers = {"Content-Type": "application/json"}
     async with http.put(f"{server.streams}/{name}", data=b'{"n":1}', headers=headers) as answer:
         assert answer.status == 201
+
+
+@pytest.mark.parametrize("note", [True, False])
+async def test_a_stream_that_is_reported_while_others_are_linked_is_linked_at_its_tail(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, note: StreamNote
+) -> None:
+    async with receiver(answer=DONE) as at:
+        async with two(redis_url) as (owner, other):
+            await owner.webhook("first", at, pattern="others/*")
+            await other.create("events/a", body=b'{"n":1}')
+            tail = (await other.gateway.ask(get(f"{PREFIX}/events/a"))).next_offset
+            engine = shared(owner).engine
+            assert engine is not None
+            states = engine.streams.states
+
+            async def states_behind_a_report(beginning: str) -> AsyncIterator[StreamView]:
+                await engine.apply_notes({"events/a": note})
+                async for state in states(beginning):
+                    yield state
+
+            monkeypatch.setattr(engine.streams, "states", states_behind_a_report)
+            await other.webhook("s", at, pattern="events/*")
+            assert await other.cursors("s") == {"events/a": tail}
+        async with subscribed(log_at(redis_url)) as later:
+            assert await later.cursors("s") == {"events/a": tail}
+            await later.append("events/a")
+            assert stream_of(await at.wake(), "events/a")["acked_offset"] == tail
