@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
+from typing_extensions import override
 
+from gateway.backends.memory import MemoryDocuments
 from gateway.edge.subscribed import origin_streams, tail_checks
-from gateway.errors import StartError
+from gateway.edge.subscribed.stream_requests import StreamRequests
+from gateway.errors import (
+    HeadgateError,
+    LogUnavailable,
+    OriginBusy,
+    OriginTimeout,
+    OriginUnreachable,
+    StartError,
+)
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
@@ -25,7 +35,7 @@ from tests.support.web_servers import web_server
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from gateway.subscriptions.streams.contract import StreamView
@@ -309,6 +319,47 @@ async def test_a_first_write_is_not_passed_on_while_its_link_cannot_be_stored(
         assert (await gateway.around("GET", "e/a")).status == 404
         tail = (await gateway.create("e/a", body=b"[1]")).get("Stream-Next-Offset")
         assert ends_of(await at.wake()) == [("e/a", tail)]
+
+
+class UnreachableDocuments(MemoryDocuments):
+    """Documents that cannot be written."""
+
+    @override
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        raise LogUnavailable("it cannot be reached")
+
+
+async def test_no_write_is_passed_on_as_long_as_its_links_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        with monkeypatch.context() as outage:
+            outage.setattr(gateway.engine.rows, "_documents", UnreachableDocuments())
+            for _ in range(3):
+                assert (await gateway.create("e/a", body=b"[1]")).status == 503
+            assert (await gateway.around("GET", "e/a")).status == 404
+        tail = (await gateway.create("e/a", body=b"[1]")).get("Stream-Next-Offset")
+        assert ends_of(await at.wake()) == [("e/a", tail)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OriginUnreachable, 502), (OriginTimeout, 504), (OriginBusy, 503)]
+)
+async def test_a_stream_whose_end_cannot_be_told_is_linked_at_its_tail_by_a_later_write(
+    monkeypatch: pytest.MonkeyPatch, error: type[HeadgateError], status: int
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise error("it is away")
+
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        tail = (await gateway.around("PUT", "e/a", b"[1]")).next_offset
+        await gateway.webhook("s", at, pattern="e/*")
+        with monkeypatch.context() as outage:
+            outage.setattr(StreamRequests, "end_of", refuse)
+            assert (await gateway.append("e/a")).status == status
+        await gateway.append("e/a")
+        assert stream_of(await at.wake(), "e/a")["acked_offset"] == tail
 
 
 async def test_a_data_folder_that_cannot_be_opened_ends_the_start_with_the_reason(

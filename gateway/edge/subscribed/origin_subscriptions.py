@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gateway.edge.metrics import TAIL_CHECK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnreachable
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.telemetry.logs import log
@@ -54,6 +54,7 @@ class OriginSubscriptions(RouteSubscriptions):
         super().__init__(prefix, self.origin_streams, documents, rules, clock, guard)
         self.origin_streams.linked = self.membership.streams
         self._beginning = f"{prefix}/"
+        self._unstored: set[str] = set()  # names whose links are being stored, or could not be
 
     @override
     async def find_changes(self) -> None:
@@ -84,7 +85,7 @@ class OriginSubscriptions(RouteSubscriptions):
         It is linked at its present tail, so that what follows wakes. Raises LogUnavailable.
         """
         name = self._name(path)
-        if not self.has_links(name):
+        if not self.has_links(name) or name in self._unstored:
             await self.link_unlinked(name)
         if name in self.membership.streams:
             self.origin_streams.creations.note(name, creates_empty=creates_empty)
@@ -105,13 +106,20 @@ class OriginSubscriptions(RouteSubscriptions):
         return self.is_awaited(name) or not self.has_links(name)
 
     async def link_unlinked(self, name: str) -> None:
-        """Store the links to a stream that there are not yet. Raises LogUnavailable."""
+        """Store the links to a stream that there are not yet.
+
+        Raises LogUnavailable, and OriginUnreachable, OriginTimeout or OriginBusy where it cannot be
+        told now whether the stream exists: a link would begin at its beginning.
+        """
         await in_task()
         try:
             state = await self.origin_streams.state(name)
-        except HeadgateError:  # then the write fails as well, or what is there is told with it
+        except (OriginUnreachable, OriginTimeout, OriginBusy):
+            raise
+        except HeadgateError:  # the origin permits no HEAD: what is there is told with the write
             state = None
-        linked = self.membership.find_unlinked(name)
+        if linked := self.membership.find_unlinked(name):
+            self._unstored.add(name)
         for subscription in linked:
             if state is not None:
                 self.membership.find_candidates(state)
@@ -119,6 +127,7 @@ class OriginSubscriptions(RouteSubscriptions):
             elif (link := self.membership.match(subscription, name, None)) is not None:
                 self.rows.mark_link(link)
         await self.rows.flush()
+        self._unstored.discard(name)
 
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway; called before its client gets the answer."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.edge.subscribed.origin_view import OriginEnd
-from gateway.errors import OriginBroken, StreamNotFound
+from gateway.errors import OriginBroken, OriginBusy, StreamNotFound
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
 from gateway.protocol.origins.repair import is_true
 from gateway.protocol.streams.offsets import is_plain
@@ -41,6 +41,8 @@ class StreamRequests:
         answer.release()
         if answer.status in _GONE:
             return None
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise OriginBusy(f"the origin answered {answer.status}, and told no end of a stream")
         tail = answer.headers.get(NEXT_OFFSET)
         if answer.status != HTTPStatus.OK or tail is None or not is_plain(tail):
             raise OriginBroken(f"the origin answered {answer.status}, and told no end of a stream")
