@@ -148,8 +148,11 @@ def sentence(text: str) -> str:
 
 
 def beginning(text: str, longest: int) -> str:
-    """Return a sentence cut at its end: what it says first matters most."""
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+    """Return a sentence cut behind a word: what it says first matters most."""
+    if len(text) <= longest:
+        return text
+    start, space, _ = text[:longest].rpartition(" ")
+    return f"{start if space else text[: longest - 1]}…"
 
 
 def middle(text: str, longest: int = LONGEST_NAME) -> str:

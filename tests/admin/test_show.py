@@ -107,7 +107,8 @@ def test_text_direction_overrides_in_a_name_are_shown_as_code_points() -> None:
 def test_a_shortened_reason_keeps_its_beginning() -> None:
     reason = "the receiver answered 503; see its log"
     assert show.beginning(reason, len(reason)) == reason
-    assert show.beginning(reason, 28) == "the receiver answered 503;…"
+    assert show.beginning(reason, 29) == "the receiver answered 503;…"
+    assert show.beginning("x" * 9, 8) == "xxxxxxx…"
 
 
 @given(st.text(), st.integers(min_value=3, max_value=60))

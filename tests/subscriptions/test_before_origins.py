@@ -23,11 +23,13 @@ from gateway.errors import (
     StartError,
 )
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.telemetry.inspection import AnswerFailure
 from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file
 from tests.subscriptions.test_access import ask as ask_as
+from tests.subscriptions.test_replays import replay
 from tests.subscriptions.test_restarts import FailingDocuments
 from tests.support.http1 import ask
 from tests.support.waiting import until
@@ -72,6 +74,19 @@ async def test_a_creation_without_content_wakes_nobody_and_an_append_does(body: 
         assert ends_of(await at.wake()) == [("e/a", tail)]
         await gateway.quiet()
         assert len(at.wakes) == 1
+
+
+async def test_a_replay_to_a_time_is_refused_because_an_origin_tells_none() -> None:
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, pattern="e/*")
+        await gateway.create("e/a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        refused = await replay(gateway, since=5.0)
+        assert isinstance(refused, AnswerFailure)
+        assert refused.reason == (
+            "an origin tells no times of its streams; replay from the beginning or an offset"
+        )
 
 
 async def test_a_close_without_data_wakes() -> None:
@@ -262,7 +277,8 @@ async def test_whoever_subscribes_before_an_origin_needs_the_same_rights(tmp_pat
     async with serving() as server, before(server, own=OWN, tokens_file=tokens) as gateway:
         for name, status in [(None, 401), ("reader", 403), ("one", 403), ("worker", 201)]:
             assert (await ask_as(gateway, name, "PUT", "s", PULL))[0] == status
-        assert (await ask_as(gateway, "other", "GET", "s"))[0] == 403
+        for name, status in [("other", 200), ("one", 403), (None, 401)]:
+            assert (await ask_as(gateway, name, "GET", "s"))[0] == status
         assert (await ask_as(gateway, None, "POST", "s/claim", {"worker": "w"}))[0] == 401
         assert (await ask_as(gateway, "worker", "DELETE", "s"))[0] == 204
 

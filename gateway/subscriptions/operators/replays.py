@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.streams.contract import Position, StreamView
 
+_ELSE = "replay from the beginning or an offset"  # where no time is known
+
 
 class ReplayPlace(NamedTuple):
     """The place from which events are told again: an offset, a time, or else the beginning."""
@@ -124,7 +126,6 @@ def _at_time(link: StreamLink, state: StreamView, since: float) -> Position:
             return older[-1]
         if state.marks or (state.created_at is not None and state.created_at >= since):
             return state.beginning
-    raise invalid_offset(
-        f"the log knows no times of the stream {link.stream.path}: it notes some where a "
-        "retention is set"
-    )
+        why = f"the log knows no times of the stream {link.stream.path}: it notes some where a"
+        raise invalid_offset(f"{why} retention is set; {_ELSE}")
+    raise invalid_offset(f"an origin tells no times of its streams; {_ELSE}")

@@ -59,6 +59,13 @@ async def test_an_operator_pauses_tests_replays_and_deletes_a_subscription(
     ]
 
 
+async def test_a_test_that_fails_says_what_to_do_and_how_long_it_took(browser: Browser) -> None:
+    async with looking(browser, MadeUp(), path("orders")) as tab:
+        await tab.page.get_by_role("button", name="Send a test").click()
+        said = "The receiver answered 503; see its log. That took 83 ms. No cursor has moved."
+        await tab.page.get_by_text(said).wait_for()
+
+
 async def test_a_refused_form_keeps_what_was_entered_and_changes_nothing(browser: Browser) -> None:
     console = MadeUp()
     async with looking(browser, console, path("bills")) as tab:
