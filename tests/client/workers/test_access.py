@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Headgate]:
     file = tmp_path / "tokens.toml"
-    file.write_text(entry("worker", OPERATIONS) + entry("other", OPERATIONS))
+    permitted = {"worker": OPERATIONS, "other": OPERATIONS, "reader": '["read"]'}
+    file.write_text("".join(entry(name, them) for name, them in permitted.items()))
     environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(file)}
     with headgate(environment=environment) as started:
         yield started
 
 
-async def test_a_worker_with_the_credential_of_the_subscriber_gets_jobs(guarded: Headgate) -> None:
+@pytest.mark.parametrize("name", ["worker", "other"])
+async def test_a_worker_with_the_rights_of_the_subscriber_gets_jobs(
+    name: str, guarded: Headgate
+) -> None:
     headers = {"Authorization": bearer("worker")}
     async with aiohttp.ClientSession(headers=headers) as session:
         work = Pool(guarded.streams, session, "pool")
@@ -42,7 +46,7 @@ async def test_a_worker_with_the_credential_of_the_subscriber_gets_jobs(guarded:
         async def authorization() -> str:
             await asyncio.sleep(0)
             asked.append("asked")
-            return bearer("worker")
+            return bearer(name)
 
         worker = Worker(guarded.streams, "pool", authorization=authorization)
 
@@ -55,8 +59,8 @@ async def test_a_worker_with_the_credential_of_the_subscriber_gets_jobs(guarded:
         assert asked
 
 
-@pytest.mark.parametrize("name", ["other", "nobody"])
-async def test_a_worker_with_another_credential_raises_not_authorized(
+@pytest.mark.parametrize("name", ["reader", "nobody"])
+async def test_a_worker_without_these_rights_raises_not_authorized(
     name: str, guarded: Headgate
 ) -> None:
     headers = {"Authorization": bearer("worker")}
