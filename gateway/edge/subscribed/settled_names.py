@@ -17,9 +17,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-MOST_NAMES = 100_000  # about 150 bytes each
-AT_ONCE = 100  # names in one question
-MOST_QUESTIONS = 8  # under way; other names wait, and are asked for together
+MOST_NAMES = 100_000  # about 150 bytes each; beyond it, all are asked for again
+AT_ONCE = 100  # names in one question, which waits for a HEAD of each that is linked
+MOST_QUESTIONS = 8  # under way: in a burst, other names gather meanwhile for one question
 
 
 class AwaitedNames(msgspec.Struct, frozen=True):

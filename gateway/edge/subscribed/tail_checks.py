@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # MOST_PER_S do not suffice for it, once all of them have been checked.
 PERIOD_S = 10.0
 MOST_PER_S = 50  # checks in turn; each is a HEAD, which costs an origin about a tenth of a read
-AT_ONCE = 8  # checks under way, so that an origin that is slow is not asked by more
+AT_ONCE = 8  # checks under way: more would burden an origin that is slow
 PAUSE_S = 1.0  # while the origin cannot be reached
 
 
@@ -142,8 +142,8 @@ class TailChecks:
 
     async def close(self) -> None:
         """Stop, and wait for the checks under way."""
+        tasks = [*self._tasks, *(() if self._loop is None else (self._loop,))]
         self.stop()
-        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
