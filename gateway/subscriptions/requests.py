@@ -219,7 +219,7 @@ class SubscriptionRequests:
                     await self._engine.streams.turns.run(steps)
                 finally:
                     at_once(steps)  # the rest, if whoever asked has left
-                await self._engine.rows.flush()
+            await self._engine.rows.flush()  # also of one that could not be deleted durably before
 
     async def link(self, subscription_id: str, names: Sequence[str]) -> None:
         """Add explicit links."""

@@ -186,3 +186,15 @@ async def test_what_could_not_be_written_is_written_with_the_next_change() -> No
     rows._put("second", lambda: b"2")
     await rows.flush()
     assert await documents.read("", 10) == [("first", b"1"), ("second", b"2")]
+
+
+async def test_a_repeated_deletion_is_refused_as_long_as_it_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="events/*")
+        documents = FailingDocuments()
+        monkeypatch.setattr(gateway.engine.rows, "_documents", documents)
+        for fails in (True, True, False):
+            documents.fails = fails
+            assert (await gateway.ask("DELETE", "s"))[0] == (503 if fails else 204)
