@@ -104,7 +104,10 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
         assert bundle.returncode == 0, bundle.stderr
         events = plain.output("events", "--admin", one.admin_url)
         assert b"the server has started" in events
-        assert plain("events").returncode == 2  # it names no server
+        unnamed = plain("events")
+        assert unnamed.returncode == 2
+        said = " ".join(unnamed.stderr.decode().split())
+        assert "several servers run here: say which by STREAM_URL, or --admin URL: " in said
         deleted = plain("delete", "--prefix", "s", "--yes", "--admin", other.admin_url)
         assert deleted.stderr == b"Deleted 1 stream.\n"
 

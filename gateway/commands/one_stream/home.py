@@ -92,13 +92,13 @@ def home_of(
     ctx: click.Context | None,
     *,
     needs_base: bool = True,
-    admin: str = "",
+    admin: str | None = None,
 ) -> HomeServer:
     """Return the server that names mean. Raises ValueError if the sources make no sense.
 
     The flag goes before the environment, which goes before the context in use, before a server
     that runs here, before the default. Of several that run here, the one with its admin listener
-    at `admin` is meant; it may also be elsewhere.
+    at `admin` is meant; it may also be elsewhere. None is for commands without that option.
     """
     named = _meta(ctx).get(CONTEXT)
     if named is not None:
@@ -148,7 +148,9 @@ def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     return replace(home, admin=admins[0]) if len(admins) == 1 else home
 
 
-def _running_here(home: HomeServer, environment: Mapping[str, str], admin: str) -> HomeServer:
+def _running_here(
+    home: HomeServer, environment: Mapping[str, str], admin: str | None
+) -> HomeServer:
     """Return the one server that runs here, else `home`. Raises ValueError if there are several.
 
     With `admin`, only a server with that admin listener counts. The base of one with several
@@ -163,7 +165,8 @@ def _running_here(home: HomeServer, environment: Mapping[str, str], admin: str) 
     if not servers:
         return home
     if len(servers) > 1:
-        raise several_servers(server.streams[0] for server in servers)
+        or_by = "a whole URL" if admin is None else "--admin URL"
+        raise several_servers((server.streams[0] for server in servers), or_by)
     (server,) = servers
     if len(server.streams) == 1:
         return replace(home, base=server.streams[0], admin=server.admin)

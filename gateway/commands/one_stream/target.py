@@ -147,13 +147,13 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
     return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
 
 
-def several_servers(bases: Iterable[str]) -> ValueError:
-    """Return the error that a name could mean a stream of several servers."""
-    return ValueError(_which("several servers run here", bases))
+def several_servers(bases: Iterable[str], or_by: str = "a whole URL") -> ValueError:
+    """Return the error that several servers could be meant; `or_by` is another way to say which."""
+    return ValueError(_which("several servers run here", bases, or_by))
 
 
-def _which(several: str, bases: Iterable[str]) -> str:
-    return f"{several}: say which by {BASE_VARIABLE}, or a whole URL: {', '.join(bases)}"
+def _which(several: str, bases: Iterable[str], or_by: str = "a whole URL") -> str:
+    return f"{several}: say which by {BASE_VARIABLE}, or {or_by}: {', '.join(bases)}"
 
 
 def without_secrets(url: str) -> str:
