@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from gateway.backends.memory import MemoryDocuments
+from gateway.errors import LogUnavailable
 from gateway.subscriptions.operators.answers import answer
 from gateway.telemetry.inspected.subscriptions import SendTestDelivery
 from gateway.telemetry.inspection import AnswerFailure
@@ -268,6 +270,25 @@ async def test_subscriptions_of_two_principals_are_two_and_each_is_challenged(
         await append(gateway, "a/x", {"n": 1})
         await at.has(1)
         assert at.headers[0]["x-mcp-subscription-id"] == ids[0]
+
+
+async def test_a_subscription_whose_end_cannot_be_stored_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise LogUnavailable("the disk is full")
+
+    async with (
+        hook() as at,
+        guarded(tmp_path) as gateway,
+        host(gateway, token=token("all")) as it,
+    ):
+        await it.ask("events/subscribe", **asked(at))
+        with monkeypatch.context() as outage:
+            outage.setattr(MemoryDocuments, "write", refuse)
+            for _ in range(2):
+                assert (await code_of(it, "events/unsubscribe", asked(at)))[0] == -32603
+        assert (await code_of(it, "events/unsubscribe", asked(at)))[0] == -32011
 
 
 @pytest.mark.parametrize(

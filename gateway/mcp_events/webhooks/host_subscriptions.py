@@ -118,10 +118,11 @@ class HostSubscriptions:
     async def unsubscribe(self, target: EventTarget) -> dict[str, object]:
         """End a subscription. Raises RpcError if there is none."""
         existing = self.engine.by_id.get(target.subscription_id)
+        if existing is not None:
+            self.engine.discard(existing)
+        await self.engine.rows.flush()  # also of one that could not be ended durably before
         if existing is None:
             raise RpcError(rpc.NOT_FOUND, "there is no such subscription", kind="subscription")
-        self.engine.discard(existing)
-        await self.engine.rows.flush()
         return {}
 
     async def _find_renewable(self, target: EventTarget) -> DurableSubscription | None:
