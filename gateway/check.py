@@ -128,6 +128,8 @@ def _print_routes(settings: Settings) -> None:
         if route.subscriptions:
             stored = redacted_origin(route.subscriptions)
             click.echo(f"  {'':<{width}}  subscriptions in {stored}")
+        if route.mcp_events:
+            click.echo(f"  {'':<{width}}  MCP Events at {route.prefix}/mcp")
     for model in settings.models:
         click.echo(f"  {model.prefix:<{width}}  answers of {model.upstream} in {model.streams}")
         click.echo(f"  {'':<{width}}  {policy.calls(model, settings.auth_of(model))}")

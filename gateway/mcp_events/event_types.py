@@ -135,9 +135,9 @@ def event_types(path: str) -> dict[str, EventType]:
     except OSError as cause:
         raise StartError(f"{path}: the event types cannot be read: {cause.strerror}") from cause
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
-        raise StartError(f"{path}: no event types: {cause}") from cause
+        raise StartError(f"{path}: the event types are not valid: {cause}") from cause
     except BadRequest as refusal:
-        raise StartError(f"{path}: no event types: {refusal.detail}") from refusal
+        raise StartError(f"{path}: the event types are not valid: {refusal.detail}") from refusal
 
 
 def _parse(text: bytes) -> dict[str, EventType]:

@@ -222,7 +222,7 @@ NAMED = "[[events]]\nname = 'a'\n"
 async def test_a_file_that_is_malformed_stops_the_start(text: str, tmp_path: Path) -> None:
     path = tmp_path / "events.toml"
     path.write_text(text)
-    with pytest.raises(StartError, match="no event types"):
+    with pytest.raises(StartError, match="the event types are not valid"):
         event_types(str(path))
     with pytest.raises(StartError, match="cannot be read"):
         event_types(str(tmp_path / "none.toml"))

@@ -43,7 +43,7 @@ async def test_a_reload_switches_events_on_and_off_and_reads_their_file(tmp_path
         assert await names(at) == ["two"]
         types_file(tmp_path, "[[events]]\nname = 'three'\n")
         (reason,) = await at.reload({**on, **file})
-        assert "no event types" in reason
+        assert "the event types are not valid" in reason
         assert await names(at) == ["two"]
         assert await at.reload(STREAMS) == ()
         assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
@@ -100,8 +100,12 @@ def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
     ended = run([HEADGATE, "check", "--config", config])
     assert b"mcp_events_file has no effect without mcp_events" in ended.stderr
     assert ended.returncode == 0
-    types_file(tmp_path, "[[events]]\n")
+    assert b"MCP Events" not in ended.stdout
     config.write_text(f"{route}mcp_events = true\n")
+    assert run([HEADGATE, "check", "--config", config]).stdout.endswith(
+        b"Everybody may read and write.\n      MCP Events at /s/mcp\n"
+    )
+    types_file(tmp_path, "[[events]]\n")
     ended = run([HEADGATE, "check", "--config", config])
-    assert b"no event types" in ended.stderr
+    assert b"the event types are not valid" in ended.stderr
     assert ended.returncode == 2
