@@ -34,6 +34,7 @@ class Membership:
         self._patterns: PatternIndex[DurableSubscription] = PatternIndex()
         self.streams: dict[str, LinkedStream] = {}
         self._unlinked: set[str] = set()
+        self.times_forgotten = 0  # that the names of unlinked streams were too many
         # Ids of streams that were removed while streams are being listed, else None.
         self._removed: set[int] | None = None
 
@@ -203,6 +204,7 @@ class Membership:
     def _note_unlinked(self, path: str) -> None:
         if len(self._unlinked) >= MOST_UNLINKED:
             self._unlinked.clear()
+            self.times_forgotten += 1
         self._unlinked.add(path)
 
     @staticmethod

@@ -77,9 +77,15 @@ COMPARED = counter(
     "for as it had changed more streams than it can report one by one.",
     *("route", "event"),
 )
+FORGOTTEN = counter(
+    "headgate_subscription_forgotten_names_total",
+    "Times that all remembered names of streams were forgotten as there were too many: names that "
+    "no subscription matches, or those that the gateway that delivers was asked for.",
+    *("route", "names"),
+)
 DECLARED = (
     *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED),
-    *(OWNER, TAKE_OVERS, RELAYED, COMPARED),
+    *(OWNER, TAKE_OVERS, RELAYED, COMPARED, FORGOTTEN),
 )
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
@@ -108,6 +114,7 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
     yield Sample(IN_FLIGHT, (prefix,), sum(one.delivery.wake is not None for one in every))
     yield Sample(OLDEST, (prefix,), _oldest_s(subscriptions))
     yield Sample(LINKED, (prefix,), len(subscriptions.membership))
+    yield Sample(FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.times_forgotten)
     yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)
     for event in EVENTS:

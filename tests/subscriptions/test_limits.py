@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.subscriptions import bodies
+from gateway.subscriptions import bodies, membership
 from gateway.subscriptions.engine import SubscriptionRules
+from gateway.subscriptions.metrics import FORGOTTEN
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+
+if TYPE_CHECKING:
+    import pytest
 
 DONE = {"done": True}
 
@@ -123,3 +127,22 @@ async def test_pending_streams_that_do_not_fit_are_told_by_the_next_wake() -> No
         assert sorted(it["path"] for it in told) == sorted(named)
         assert all(it["has_pending"] for it in told)
         assert refused(gateway) == {"wake_bytes": 2}
+
+
+async def test_names_that_match_nothing_are_forgotten_beyond_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MOST_UNLINKED", 2)
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="e/*")
+
+        def times_forgotten() -> list[float]:
+            return [one.number for one in gateway.engine.samples() if one.metric is FORGOTTEN]
+
+        for name in ("a", "b"):
+            await gateway.create(name)
+        assert times_forgotten() == [0]
+        await gateway.create("c")
+        assert times_forgotten() == [1]
+        await gateway.append("c")
+        assert gateway.engine.membership.find_unlinked("c") == []

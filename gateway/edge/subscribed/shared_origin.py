@@ -22,13 +22,15 @@ from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.edge.subscribed.settled_names import SettledNames
 from gateway.errors import LogUnavailable
 from gateway.stepped import in_task
+from gateway.subscriptions import metrics
 from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.changes import ChangeSource
 from gateway.subscriptions.shared.stream_notes import WriteReport
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.backends.contract import Documents, Log
     from gateway.edge.subscribed.settled_names import AwaitedNames
@@ -69,6 +71,11 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self._response = asyncio.Event()
         self._removed: set[str] = set()  # names that other gateways have to ask for again
         self._removal_task: asyncio.Task[None] | None = None
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        yield from super().samples()
+        yield Sample(metrics.FORGOTTEN, (self.prefix, "settled"), self.names.times_forgotten)
 
     @override
     async def open(self) -> None:
