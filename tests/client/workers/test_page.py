@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import Job, JobStream, WebhookReceiver, Worker
@@ -15,6 +17,7 @@ from headgate import Job, JobStream, WebhookReceiver, Worker
 from tests.client.sync.test_twins import INTERNAL
 from tests.client.workers.pools import Pool
 from tests.support.processes import ROOT
+from tests.support.waiting import SERVER_PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
@@ -63,3 +66,26 @@ def test_the_page_names_every_method_and_property(kind: type) -> None:
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
     public = {name for name in vars(kind) if not name.startswith("_")} - INTERNAL
     assert public <= named
+
+
+async def test_a_message_that_the_shown_block_cannot_take_keeps_no_other_stream_pending(
+    work: Pool,
+) -> None:
+    (block,) = re.findall(r"```python\n(async with job:\n.*?)```", PAGE, re.DOTALL)
+    confirmed: list[str] = []
+
+    async def confirm(customer: str, order: dict[str, str]) -> None:
+        await asyncio.sleep(0)
+        confirmed.append(f"{customer}: {order['item']}")
+
+    names: dict[str, Any] = {"confirm": confirm, "logging": logging}
+    exec(f"async def handle(job):\n{textwrap.indent(block, '    ')}", names)
+    await work.append("a", {"no": "item"})
+    end = (await work.append("b", {"item": "tea"})).next_offset
+    async with work.worker() as worker, asyncio.timeout(SERVER_PATIENCE_S):
+        async for job in worker:
+            await names["handle"](job)
+            break
+    await work.acknowledged("b", end)
+    assert await work.cursor("a") == "-1"
+    assert confirmed == [f"{work.path('b')}: tea"]
