@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.state.cursors import EventPosition
     from gateway.subscriptions.state.delivery_state import RenewalState
     from gateway.subscriptions.state.owners import SubscriptionOwner
+    from gateway.subscriptions.streams.contract import StreamView
 
     RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
 
@@ -174,6 +175,7 @@ class SubscriptionRequests:
                 state = engine.membership.state_of(name)
                 if state is None:
                     state = read[name] if name in read else await engine.streams.state(name)
+                is_known = is_known or _link_new(engine, subscription, state)
                 link = engine.membership.link(subscription, name)
                 link.add_name(None if is_known else state)
                 subscription.note(link)
@@ -345,3 +347,17 @@ def _valid_names(names: Sequence[str]) -> list[str]:
             if name is names[-1] and not valid:
                 raise
     return valid
+
+
+def _link_new(
+    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamView | None
+) -> bool:
+    """Link a stream at its beginning if it was created after the subscription that matches it.
+
+    Return whether it was: another gateway created it, and has not reported it yet.
+    """
+    if state is None or subscription.phase != "active" or not engine.streams.is_listed:
+        return False
+    if subscription not in engine.membership.find_candidates(state):
+        return False
+    return engine.membership.match(subscription, state.path, None) is not None

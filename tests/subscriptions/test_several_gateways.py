@@ -374,3 +374,18 @@ async def test_a_stream_that_is_reported_while_others_are_linked_is_linked_at_it
             assert await later.cursors("s") == {"events/a": tail}
             await later.append("events/a")
             assert stream_of(await at.wake(), "events/a")["acked_offset"] == tail
+
+
+async def test_a_stream_that_is_not_reported_yet_is_linked_by_its_name_at_its_beginning(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_none(_: object) -> tuple[str, ...]:
+        return ()
+
+    async with two(redis_url) as (owner, other), receiver(answer=DONE) as at:
+        await owner.webhook("s", at, pattern="events/*")
+        with monkeypatch.context() as delay:
+            delay.setattr(shared(owner).engine, "apply_notes", take_none)
+            await other.create("events/a", body=b'{"n":1}')
+            assert (await owner.ask("POST", "s/streams", {"streams": ["events/a"]}))[0] == 204
+            assert stream_of(await at.wake(), "events/a")["acked_offset"] == "-1"
