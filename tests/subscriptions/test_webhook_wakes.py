@@ -192,6 +192,7 @@ async def test_an_invalid_offset_is_refused_and_no_other_ack_of_the_request_coun
         good = ("ok", await _tail(gateway, "ok"))
         status, told = await gateway.callback(wake, good, (name, text))
         assert (status, told["error"]["code"]) == (409, "INVALID_OFFSET")
+        assert f" {name}" in told["error"]["message"]
         assert await gateway.cursors("s") == before
 
 

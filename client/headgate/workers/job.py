@@ -166,7 +166,9 @@ class Job:
             elif error is None:
                 await self._finish()
             else:
-                if isinstance(error, Exception):
+                if isinstance(error, StreamError):  # it says what was wrong, and so of what stream
+                    log.error("%r failed and is released: %s", self, error)
+                elif isinstance(error, Exception):
                     log.error("%r failed and is released", self, exc_info=error)
                 await self._lease.release()
         except StreamError as failure:

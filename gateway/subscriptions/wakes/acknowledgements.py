@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.streams.contract import Position
 
+LONGEST_TOLD_NAME = 256  # characters of a stream's name in a refusal: a request may have 1 MiB
+
 
 class Acknowledgement(NamedTuple):
     """A callback, ack or release: the wake that it is for, and the offsets by name of stream."""
@@ -88,18 +90,19 @@ def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorCh
     state = None if link is None else link.stream.state
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
         return CursorChange(link, link.position, link.is_closed)  # the offset that its wake has
+    told = name[:LONGEST_TOLD_NAME]
     if link is None or state is None:
-        raise invalid_offset("an ack names a stream that the subscription is not linked to")
+        raise invalid_offset(f"the subscription is linked to no stream {told} that exists")
     try:
         position = state.position(offset)
     except BadRequest as refusal:
-        raise invalid_offset(
-            f"an ack has an offset that is none of its stream: {refusal.detail}"
-        ) from None
+        raise invalid_offset(f"the offset is none of the stream {told}: {refusal.detail}") from None
     if position < link.position:
-        raise invalid_offset("an ack is behind what was acknowledged before")
+        raise invalid_offset(
+            f"the ack of {told} is before {state.offset(link.position)}, its last one"
+        )
     if position > state.tail:
-        raise invalid_offset("an ack is beyond the tail of its stream")
+        raise invalid_offset(f"the ack of {told} is beyond its tail, {state.offset(state.tail)}")
     end = subscription.snapshot_ends.get(link.stream.path)
     return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
 

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import LeaseLost, StreamConflict, Worker
+from headgate import LeaseLost, StreamConflict, Unavailable, Worker
 
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.waiting import until
@@ -72,6 +72,17 @@ async def test_an_ack_counts_although_the_job_fails_later(
         assert (await work.cursor("a"), await work.cursor("b")) == (first, "-1")
     failures = [it for it in caplog.records if it.levelno == logging.ERROR]
     assert [it.exc_info[0] for it in failures if it.exc_info] == [RuntimeError]
+
+
+async def test_a_job_that_ends_by_an_error_of_a_stream_is_logged_in_one_line(
+    work: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    await work.append("a", 1)
+    async with work.worker() as worker, await first_job(worker):
+        raise Unavailable("the server is away")
+    (failure,) = [it for it in caplog.records if it.levelno == logging.ERROR]
+    assert failure.getMessage().endswith(" failed and is released: the server is away")
+    assert not failure.exc_info
 
 
 async def test_an_ack_of_a_job_is_as_far_as_each_stream_was_read(work: Pool) -> None:
