@@ -199,7 +199,8 @@ class EventRequests:
         age_ms = _number(params, "maxAgeMs", 0)
         if age_ms is None or params.get("cursor") is None:
             return 0.0
-        return self._route.clock() - age_ms / 1000
+        now = self._route.clock()
+        return now - min(age_ms, 1000 * now) / 1000
 
 
 def _event_type_document(event: EventType, delivery: list[str]) -> dict[str, object]:

@@ -145,6 +145,8 @@ streams = "news"
         assert page["events"][0]["timestamp"] == "2026-01-02T03:04:05.000Z"
         young = await client.ask("events/poll", **asked, cursor=cursor, maxAgeMs=1000)
         assert (numbers(young), young["truncated"]) == ([2], True)
+        old = await client.ask("events/poll", **asked, cursor=cursor, maxAgeMs=10**400)
+        assert (numbers(old), old["truncated"]) == ([1, 2], False)
         assert (await client.ask("events/poll", name="news"))["events"] == []
 
 

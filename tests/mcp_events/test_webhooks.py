@@ -299,6 +299,7 @@ async def test_a_subscription_whose_end_cannot_be_stored_counts_as_there(
         pytest.param({"ttlMs": 1}, 60, id="too-short"),
         pytest.param({"ttlMs": -5}, 60, id="below-0"),
         pytest.param({"ttlMs": 10**15}, 30 * 86_400, id="too-long"),
+        pytest.param({"ttlMs": 10**400}, 30 * 86_400, id="no-float"),
     ],
 )
 async def test_a_subscription_ends_when_it_is_not_renewed(

@@ -191,7 +191,7 @@ class HostSubscriptions:
             raise RpcError(rpc.INVALID_PARAMS, "ttlMs is a number of milliseconds, or null")
         ttl_s = USUAL_TTL_S
         if ttl_ms is not None:
-            ttl_s = min(max(ttl_ms / 1000, LEAST_TTL_S), LONGEST_TTL_S)
+            ttl_s = min(max(ttl_ms, 1000 * LEAST_TTL_S), 1000 * LONGEST_TTL_S) / 1000
         elif "ttlMs" in params:
             ttl_s = LONGEST_TTL_S
         assert owner.principal is not None, "webhooks need one"
