@@ -551,8 +551,10 @@ def test_a_route_to_redis_is_loaded_with_its_retention_and_replica_settings(tmp_
 def test_every_setting_of_redis_is_refused_for_an_http_route() -> None:
     for key in FOR_REDIS:
         default = Route.settings[key].default
-        with pytest.raises(Mistaken, match=r"must be left out: http://b is no Redis"):
-            Route.of({"prefix": "/a", "origin": "http://b", key: default})
+        (problem,) = problems(
+            flags={"routes": [{"prefix": "/a", "origin": "http://b", key: default}]}
+        )
+        assert "must be left out: neither its origin nor its subscriptions are in" in problem
 
 
 @pytest.mark.parametrize("origin", ["http://b", "redis://b"])

@@ -215,6 +215,8 @@ class Membership:
                 continue  # the pattern matches it again first
             if link.stream_id != state.stream_id:
                 link.start_cursor(state)
+            elif link.is_noted and link.position < state.tail:
+                continue  # it has grown further, and is pending as before
             else:
                 link.limit(state.tail)
             link.subscription.note(link)

@@ -108,7 +108,6 @@ class SharedSubscriptions(Background):
         self._changes.unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
-        self._failures.close()
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)

@@ -72,10 +72,11 @@ class Wakes:
     def consider(self, subscription: DurableSubscription) -> bool:
         """Begin a wake if there is pending work and none is in flight; return whether it began."""
         delivery = subscription.delivery
-        if subscription.pending and delivery.waiting_since is None:
+        if delivery.waiting_since is None and subscription.pending:
             delivery.note_pending(self._clock())
-        has_work = delivery.wake is None and subscription.pending
-        if not has_work or not subscription.may_send or not self._is_open:
+        if delivery.wake is not None or not subscription.pending:
+            return False
+        if not subscription.may_send or not self._is_open:
             return False
         if delivery.next_attempt_at is not None:
             if self._clock() < delivery.next_attempt_at:
