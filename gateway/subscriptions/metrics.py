@@ -106,13 +106,22 @@ class CountedSubscriptions(Protocol):
 
 def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample]:
     """Yield the metrics of a route's subscriptions."""
-    states = states_of(subscriptions)
+    now = subscriptions.clock()
+    states = _no_states()
+    pending = in_flight = 0
+    oldest = now
+    for one in subscriptions.by_id.values():  # once for all metrics: there may be many
+        states[status_of(one, now)] += 1
+        pending += len(one.pending)
+        in_flight += one.delivery.wake is not None
+        since = one.delivery.waiting_since
+        if since is not None and since < oldest and one.pending and not one.is_paused:
+            oldest = since
     for state, number in states.items():
         yield Sample(SUBSCRIPTIONS, (prefix, state), number)
-    every = subscriptions.by_id.values()
-    yield Sample(STREAMS_PENDING, (prefix,), sum(len(one.pending) for one in every))
-    yield Sample(IN_FLIGHT, (prefix,), sum(one.delivery.wake is not None for one in every))
-    yield Sample(OLDEST, (prefix,), _oldest_s(subscriptions))
+    yield Sample(STREAMS_PENDING, (prefix,), pending)
+    yield Sample(IN_FLIGHT, (prefix,), in_flight)
+    yield Sample(OLDEST, (prefix,), now - oldest)
     yield Sample(LINKED, (prefix,), len(subscriptions.membership))
     yield Sample(FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.times_forgotten)
     yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
@@ -130,19 +139,13 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
         yield Sample(REFUSED, (prefix, limit), number)
 
 
-def _oldest_s(subscriptions: CountedSubscriptions) -> float:
-    now = subscriptions.clock()
-    waiting = (
-        one.delivery.waiting_since
-        for one in subscriptions.by_id.values()
-        if one.pending and not one.is_paused
-    )
-    return max(0.0, now - min((it for it in waiting if it is not None), default=now))
+def _no_states() -> dict[SubscriptionStatus, int]:
+    return dict.fromkeys(get_args(SubscriptionStatus), 0)
 
 
 def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, int]:
     """Return how many subscriptions are in each state."""
-    states: dict[SubscriptionStatus, int] = dict.fromkeys(get_args(SubscriptionStatus), 0)
+    states = _no_states()
     now = subscriptions.clock()
     for one in subscriptions.by_id.values():
         states[status_of(one, now)] += 1
