@@ -218,7 +218,7 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         async for state in self.streams.states(""):
-            for subscription in self.membership.find_candidates(state):
+            for subscription in find_candidates(self, state):
                 self.membership.match(subscription, state.path, None)
 
     def link_existing(
@@ -250,3 +250,16 @@ class RouteSubscriptions:
         self.wakes.close()
         await self.deliveries.close()
         await self.rows.settle()
+
+
+def find_candidates(engine: RouteSubscriptions, state: StreamView) -> list[DurableSubscription]:
+    """Take the state of a stream that a list has; return what matches and has no cursor yet.
+
+    Whoever had the stream before is woken for what the state tells: a report of a version that is
+    known already wakes nobody.
+    """
+    found = engine.membership.find_candidates(state)
+    if (stream := engine.membership.streams.get(state.path)) is not None:
+        for link in stream.links:
+            engine.wakes.consider(link.subscription)
+    return found
