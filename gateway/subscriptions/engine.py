@@ -79,14 +79,14 @@ class RouteSubscriptions:
         self.accounts = AccountCounts()
         self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
-        self.membership = Membership(
-            lambda: self.rules.max_subscription_streams, self.rows.remove_link
-        )
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         calls = ReceiverCalls(client, self.keys, self.url, clock)
         self.deliveries = Deliveries(self.rows, calls, streams, self.may_wake, clock)
         self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
         self.deliveries.report_to(self.wakes)
+        self.membership = Membership(
+            lambda: self.rules.max_subscription_streams, self.rows.remove_link, self.wakes.consider
+        )
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
         self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
@@ -119,7 +119,6 @@ class RouteSubscriptions:
         """Take a committed change of a stream; called before its client gets the answer."""
         try:
             for link in self.membership.on_change(change):
-                self.wakes.consider(link.subscription)
                 if link.subscription.phase == "linking":
                     self.rows.mark_link(link)
             path = change.state.path
@@ -218,7 +217,7 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         async for state in self.streams.states(""):
-            for subscription in find_candidates(self, state):
+            for subscription in self.membership.find_candidates(state):
                 self.membership.match(subscription, state.path, None)
 
     def link_existing(
@@ -250,16 +249,3 @@ class RouteSubscriptions:
         self.wakes.close()
         await self.deliveries.close()
         await self.rows.settle()
-
-
-def find_candidates(engine: RouteSubscriptions, state: StreamView) -> list[DurableSubscription]:
-    """Take the state of a stream that a list has; return what matches and has no cursor yet.
-
-    Whoever had the stream before is woken for what the state tells: a report of a version that is
-    known already wakes nobody.
-    """
-    found = engine.membership.find_candidates(state)
-    if (stream := engine.membership.streams.get(state.path)) is not None:
-        for link in stream.links:
-            engine.wakes.consider(link.subscription)
-    return found

@@ -20,14 +20,18 @@ class Membership:
     """The links of a route's subscriptions, and the states of the linked streams."""
 
     def __init__(
-        self, most_streams: Callable[[], int], forget: Callable[[StreamLink], None]
+        self,
+        most_streams: Callable[[], int],
+        forget: Callable[[StreamLink], None],
+        consider: Callable[[DurableSubscription], object],
     ) -> None:
         """Link a subscription to `most_streams` at most, as these are at the time.
 
-        `forget` drops the row of a link.
+        `forget` drops the row of a link; `consider` wakes a subscription if it is pending.
         """
         self._most_streams = most_streams
         self._forget = forget
+        self._consider = consider
         # Subscriptions some of whose streams were not linked, and are tried at their next change.
         self._without_room: set[DurableSubscription] = set()
         self.refused = 0  # links to streams that were created or appended to
@@ -133,7 +137,8 @@ class Membership:
     def find_candidates(self, state: StreamView) -> list[DurableSubscription]:
         """Take the state of a stream that a list has; return what matches and has no cursor yet.
 
-        A removed stream, and a state that is older than the known one, are left out.
+        A removed stream, and a state that is older than the known one, are left out. Whoever had
+        the stream before is woken: a report of a version that is known already wakes nobody.
         """
         if state.soft_deleted or (self._removed and state.stream_id in self._removed):
             return []
@@ -145,7 +150,8 @@ class Membership:
             stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
         if known is None or (known.is_along(state) and known.version < state.version):
-            self._take(stream, state)
+            _take(stream, state)
+            self._consider_all(stream)
         return [it for it in matching if not _is_linked(it, stream.path)]
 
     def match(
@@ -173,7 +179,7 @@ class Membership:
         return link
 
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
-        """Apply a committed change; return the links of its stream."""
+        """Apply a committed change, and wake whom it concerns; return the links of its stream."""
         state = change.state
         stream = self.streams.get(state.path)
         if change.removes or state.soft_deleted:
@@ -189,7 +195,7 @@ class Membership:
                 self._note_unlinked(state.path)
                 return ()
             stream = self.streams[state.path] = LinkedStream(state.path)
-        self._take(stream, state)
+        _take(stream, state)
         for subscription in matching:
             is_linked = state.path in subscription.links
             if subscription.phase == "linking" and self._removed is not None and not is_linked:
@@ -199,27 +205,18 @@ class Membership:
                 self.match(subscription, state.path, None)
         if not stream.links:
             self.streams.pop(stream.path, None)
+        self._consider_all(stream)
         return stream.links
+
+    def _consider_all(self, stream: LinkedStream) -> None:
+        for link in stream.links:
+            self._consider(link.subscription)
 
     def _note_unlinked(self, path: str) -> None:
         if len(self._unlinked) >= MOST_UNLINKED:
             self._unlinked.clear()
             self.times_forgotten += 1
         self._unlinked.add(path)
-
-    @staticmethod
-    def _take(stream: LinkedStream, state: StreamView) -> None:
-        stream.state = state
-        for link in stream.links:
-            if link.is_remembered:
-                continue  # the pattern matches it again first
-            if link.stream_id != state.stream_id:
-                link.start_cursor(state)
-            elif link.is_noted and link.position < state.tail:
-                continue  # it has grown further, and is pending as before
-            else:
-                link.limit(state.tail)
-            link.subscription.note(link)
 
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
         """Keep the links to a removed stream that are explicit, and some others for a while."""
@@ -250,6 +247,21 @@ class Membership:
             _, oldest = subscription.removed.popitem(last=False)
             self._detach(oldest)
             self._forget(oldest)
+
+
+def _take(stream: LinkedStream, state: StreamView) -> None:
+    """Take the state of a stream, and note which of its links are pending by it."""
+    stream.state = state
+    for link in stream.links:
+        if link.is_remembered:
+            continue  # the pattern matches it again first
+        if link.stream_id != state.stream_id:
+            link.start_cursor(state)
+        elif link.is_noted and link.position < state.tail:
+            continue  # it has grown further, and is pending as before
+        else:
+            link.limit(state.tail)
+        link.subscription.note(link)
 
 
 def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -> bool:

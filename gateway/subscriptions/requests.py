@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
-from gateway.subscriptions.engine import find_candidates
 from gateway.subscriptions.errors import NO_PUBLIC_URL, SubscriptionRefused, invalid, not_found
 from gateway.subscriptions.state.configuration import HOST_PREFIX, check_name, json_object
 from gateway.subscriptions.state.subscription import DurableSubscription
@@ -156,7 +155,7 @@ class SubscriptionRequests:
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if subscription not in find_candidates(engine, state):
+            if subscription not in engine.membership.find_candidates(state):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
                 raise self._limit_refusal("max_subscription_streams")
@@ -359,6 +358,6 @@ def _link_new(
     """
     if state is None or subscription.phase != "active" or not engine.streams.is_listed:
         return False
-    if subscription not in find_candidates(engine, state):
+    if subscription not in engine.membership.find_candidates(state):
         return False
     return engine.membership.match(subscription, state.path, None) is not None

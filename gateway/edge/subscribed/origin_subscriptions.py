@@ -17,7 +17,7 @@ from gateway.edge.metrics import TAIL_CHECK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
 from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnreachable
 from gateway.stepped import in_task
-from gateway.subscriptions.engine import RouteSubscriptions, find_candidates
+from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 
@@ -122,7 +122,7 @@ class OriginSubscriptions(RouteSubscriptions):
             self._unstored.add(name)
         for subscription in linked:
             if state is not None:
-                find_candidates(self, state)
+                self.membership.find_candidates(state)
                 self.link_existing(subscription, state)
             elif (link := self.membership.match(subscription, name, None)) is not None:
                 self.rows.mark_link(link)
