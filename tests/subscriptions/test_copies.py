@@ -10,6 +10,7 @@ from headgate.errors import Unavailable
 
 from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.commands.copying import queue
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.copies import copying, stored_rows
 from gateway.subscriptions.copies.copying import SubscriptionCopy
@@ -143,9 +144,11 @@ async def test_streams_that_only_the_target_has_are_linked_at_their_tails(tmp_pa
         assert await target.cursors("s") == {"e/its-own": end, "e/ours": "-1"}
 
 
+@pytest.mark.parametrize("remembered", [queue.MAX_KNOWN, 0])
 async def test_in_a_stream_that_was_refused_the_cursor_is_where_both_still_have_the_same_content(
-    tmp_path: Path,
+    remembered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queue, "MAX_KNOWN", remembered)
     ends: dict[str, list[str]] = {}
     for folder, second in (("a", b'{"n":2}'), ("b", b'{"n":3}')):
         async with subscribed(SqliteLog(tmp_path / folder)) as gateway:

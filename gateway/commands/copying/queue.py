@@ -92,7 +92,6 @@ class CopyQueue:
         self._known: OrderedDict[str, _KnownStream] = OrderedDict()  # last those of this round
         self._seen = 0  # of the known, in this round
         self._copied_beyond, self._refused_beyond = _RoundCount(), _RoundCount()
-        self._refused_paths: set[str] = set()
         self._progress = Progress()
         self.streams = self.changed = self.gone = self.refused = self.bytes = 0
 
@@ -129,9 +128,10 @@ class CopyQueue:
     def is_refused(self, path: str) -> bool:
         """Return whether a stream may have other content than its source: it was not copied.
 
-        Of more than MAX_KNOWN, any may be one of them.
+        Of the streams beyond MAX_KNOWN, any may be one that was refused.
         """
-        return path in self._refused_paths or len(self._refused_paths) >= MAX_KNOWN
+        known = self._known.get(path, NEW)
+        return known.is_refused or (known is NEW and self._refused_beyond.most > 0)
 
     async def _round(self) -> None:
         """Copy each listed stream once. The first failure of a place ends it."""
@@ -215,8 +215,6 @@ class CopyQueue:
 
     def _refuse(self, path: str, known: _KnownStream, why: str) -> None:
         """Say why a stream is not copied, and count it, once."""
-        if len(self._refused_paths) < MAX_KNOWN:
-            self._refused_paths.add(path)
         count = self._refused_beyond
         is_full = len(self._known) >= MAX_KNOWN
         if known.is_refused or (known is NEW and not (count.add() if is_full else count.move())):
