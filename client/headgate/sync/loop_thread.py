@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from headgate.sync.helper_thread import HelperThread, settle
 
@@ -38,6 +38,7 @@ class LoopThread:
         self._loop = asyncio.SelectorEventLoop()
         self._loop.set_default_executor(HelperThread())
         self._exit_calls: dict[object, Callable[[], object] | None] = {}
+        self.opening = threading.RLock()
         self._ident = 0
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 
@@ -84,10 +85,12 @@ class LoopThread:
         self._check_may_wait()
         return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
 
-    def enter(self, user: AbstractAsyncContextManager[object]) -> None:
+    def enter(
+        self, user: AbstractAsyncContextManager[object], *, is_left_at_exit: bool = False
+    ) -> None:
         """Enter the block of a user in the loop, which is kept until the block is left."""
         self.call(user.__aenter__)
-        self.keep(user)
+        self.keep(user, partial(self.leave, user, None, None, None) if is_left_at_exit else None)
 
     def leave(
         self,
@@ -156,6 +159,22 @@ def current() -> LoopThread:
         if _current is None:
             _current = LoopThread()
         return _current
+
+
+class PerProcess(Generic[T]):
+    """An object of which each process has its own: a forked one cannot use that of its parent."""
+
+    def __init__(self, make: Callable[[LoopThread], T]) -> None:
+        self._make = make
+        self._made: tuple[LoopThread, T] | None = None
+
+    def here(self) -> T:
+        """Return what this process has; the first call makes it."""
+        thread = current()
+        with thread.opening:
+            if self._made is None or self._made[0] is not thread:
+                self._made = thread, self._make(thread)
+            return self._made[1]
 
 
 def _forget() -> None:

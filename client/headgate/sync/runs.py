@@ -17,7 +17,7 @@ from headgate import runs as for_asyncio
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, class_name
 from headgate.sync.answer import answer_of
-from headgate.sync.loop_thread import current
+from headgate.sync.loop_thread import PerProcess
 from headgate.sync.sources import ThreadSource
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Runs:
             takeover_within=takeover_within,
         )
         self.unopened = self._make()  # ValueError for what no run can be below
-        self._here: InProcess | None = None
+        self._in_process = PerProcess(self._opened)
 
     @override
     def __repr__(self) -> str:
@@ -338,13 +338,12 @@ class Runs:
 
     def in_process(self) -> InProcess:
         """Return what this process has of it; the first call makes that."""
-        thread = current()
-        here = self._here
-        if here is None or here.thread is not thread:
-            ends: deque[Awaitable[None]] = deque(maxlen=1)
-            here = self._here = InProcess(thread, self._make(keep_alive=ends.append), ends)
-            thread.keep(self, at_exit=self.close)
-        return here
+        return self._in_process.here()
+
+    def _opened(self, thread: LoopThread) -> InProcess:
+        ends: deque[Awaitable[None]] = deque(maxlen=1)
+        thread.keep(self, at_exit=self.close)
+        return InProcess(thread, self._make(keep_alive=ends.append), ends)
 
     def _started(
         self,

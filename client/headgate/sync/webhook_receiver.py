@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import headgate.workers
-from headgate.sync.loop_thread import current
+from headgate.sync.loop_thread import PerProcess, current
 from headgate.sync.workers import Job
 from headgate.workers.signatures import TOLERANCE_S
 from headgate.workers.webhook_receiver import LEASE_TTL_S
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from headgate.sync.loop_thread import LoopThread
 
 log = logging.getLogger("headgate")
-
-
-class _InProcess(NamedTuple):
-    """The receiver of one process, and the loop in which it works."""
-
-    thread: LoopThread
-    receiver: headgate.workers.WebhookReceiver
 
 
 class WebhookReceiver:
@@ -78,8 +70,7 @@ class WebhookReceiver:
             note=note,
         )
         self._make()  # what is not valid is refused now, and not by the first request
-        self._opening = threading.Lock()
-        self._here: _InProcess | None = None
+        self._in_process = PerProcess(self._entered)
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Return if a request is signed by the server, and not too old.
@@ -92,8 +83,7 @@ class WebhookReceiver:
             WebhookRejected: It is not; answer 401 or so.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
         """
-        thread, receiver = self._in_process()
-        thread.call(receiver.verify, body, headers)
+        current().call(self._in_process.here().verify, body, headers)
 
     def job(self, body: bytes, headers: Mapping[str, str]) -> Job | None:
         """Verify a request, and return its wake as a job, whose block you run in a thread.
@@ -113,21 +103,12 @@ class WebhookReceiver:
             WebhookRejected: It is not signed by the server, too old, or for another subscription.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
         """
-        thread, receiver = self._in_process()
-        job = thread.call(receiver.job, body, headers)
+        thread = current()
+        job = thread.call(self._in_process.here().job, body, headers)
         return None if job is None else Job(job, thread)
 
-    def _in_process(self) -> _InProcess:
-        """Return the receiver of this process; the first call makes it."""
-        thread = current()
-        with self._opening:
-            if self._here is None or self._here.thread is not thread:
-                self._here = _InProcess(thread, self._make())
-                thread.call(self._here.receiver.__aenter__)
-                thread.keep(self, at_exit=self._close)
-            return self._here
-
-    def _close(self) -> None:
-        here, self._here = self._here, None
-        if here is not None:
-            here.thread.leave(here.receiver, None, None, None)
+    def _entered(self, thread: LoopThread) -> headgate.workers.WebhookReceiver:
+        """Return a receiver that works in the loop of this thread until the interpreter exits."""
+        receiver = self._make()
+        thread.enter(receiver, is_left_at_exit=True)
+        return receiver

@@ -31,6 +31,10 @@ def test_forked_children_use_runs_of_their_own_and_leave_the_run_of_their_parent
     assert ran("forked under way", url) == "RunState(status='finished', error=None)\n"
 
 
+def test_forked_children_verify_webhooks_by_the_receiver_of_their_parent(url: str) -> None:
+    assert ran("forked receiver", url) == "refused\n"
+
+
 @pytest.mark.parametrize(
     ("program", "log", "state"),
     [
