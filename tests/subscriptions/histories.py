@@ -195,7 +195,7 @@ class History:
         if name is None:
             return
         one, pending = self.model.subscriptions[name], self.model.pending(name)
-        status, told = await self.gateway.ask("POST", f"{name}/claim", {"worker": "w"})
+        status, told = await self.gateway.claim(name=name)
         if one.is_leased:
             assert (status, told["error"]["code"]) == (409, "ALREADY_CLAIMED")
         elif not pending:
@@ -376,7 +376,7 @@ class History:
     async def _is_worked_off(self, name: str) -> bool:
         """Claim a subscription and acknowledge everything; return whether nothing was pending."""
         one = self.model.subscriptions[name]
-        status, told = await self.gateway.ask("POST", f"{name}/claim", {"worker": "w"})
+        status, told = await self.gateway.claim(name=name)
         if status == 409:
             return str(told["error"]["code"]) == "NO_PENDING_WORK"
         self._claimed(name, told)

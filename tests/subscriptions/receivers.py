@@ -21,7 +21,7 @@ from tests.support.web_servers import web_server
 from tests.web.serving import Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from gateway.backends.contract import Log
     from gateway.runtime.route import StreamRoute
@@ -150,14 +150,40 @@ class Subscribed:
         self, wake: dict[str, Any], *acks: tuple[str, str], done: bool = True
     ) -> Any:
         """Call back for a wake."""
+        path = f"{wake['subscription_id']}/callback"
+        return await self._work(path, wake, wake["callback_token"], acks, done=done)
+
+    async def claim(self, worker: str = "w", name: str = "s") -> tuple[int, Any]:
+        """Claim a subscription."""
+        return await self.ask("POST", f"{name}/claim", {"worker": worker})
+
+    async def ack(
+        self,
+        claimed: dict[str, Any],
+        *acks: tuple[str, str],
+        name: str = "s",
+        action: str = "ack",
+        done: bool = True,
+    ) -> tuple[int, Any]:
+        """Acknowledge what was claimed, or release it by another `action`."""
+        return await self._work(f"{name}/{action}", claimed, claimed["token"], acks, done=done)
+
+    async def _work(
+        self,
+        path: str,
+        wake: dict[str, Any],
+        token: str,
+        acks: Sequence[tuple[str, str]],
+        *,
+        done: bool,
+    ) -> tuple[int, Any]:
         document = {
             "wake_id": wake["wake_id"],
             "generation": wake["generation"],
             "acks": [{"stream": name, "offset": offset} for name, offset in acks],
             "done": done,
         }
-        name = wake["subscription_id"]
-        return await self.ask("POST", f"{name}/callback", document, wake["callback_token"])
+        return await self.ask("POST", path, document, token)
 
     async def cursors(self, name: str) -> dict[str, str]:
         """Return the cursors of a subscription by stream."""

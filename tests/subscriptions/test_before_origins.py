@@ -128,7 +128,7 @@ async def test_a_read_through_the_gateway_shows_what_was_appended_around_it() ->
 async def test_a_pull_wake_is_an_event_in_a_stream_of_the_origin_and_is_claimed_and_acked() -> None:
     async with proxied() as gateway:
         await gateway.pull("s", pattern="e/*")
-        tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        tail = (await gateway.create("e/a", body=b'{"n":1}')).next_offset
 
         async def events() -> list[dict[str, object]]:
             answer = await gateway.around("GET", "wakes")
@@ -141,15 +141,9 @@ async def test_a_pull_wake_is_an_event_in_a_stream_of_the_origin_and_is_claimed_
         await until(is_announced)
         (event,) = await events()
         assert (event["type"], event["stream"], event["generation"]) == ("wake", "e/a", 1)
-        status, claimed = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        status, claimed = await gateway.claim()
         assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
-        document = {
-            "wake_id": claimed["wake_id"],
-            "generation": 1,
-            "acks": [{"stream": "e/a", "offset": tail}],
-            "done": True,
-        }
-        status, told = await gateway.ask("POST", "s/ack", document, claimed["token"])
+        status, told = await gateway.ack(claimed, ("e/a", tail))
         assert (status, told) == (200, {"ok": True, "next_wake": False})
         assert await gateway.cursors("s") == {"e/a": tail}
 

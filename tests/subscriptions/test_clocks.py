@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
-from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -18,20 +18,15 @@ DAY_S = 86_400.0
 DONE = {"done": True}
 
 
-async def claim(gateway: Subscribed, worker: str = "w") -> tuple[int, Any]:
-    """Claim the subscription."""
-    return await gateway.ask("POST", "s/claim", {"worker": worker})
-
-
 async def test_a_lease_ends_though_the_clock_is_set_back_by_a_day() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="e/*", lease_ttl_ms=1000)
         await gateway.create("e/a", body=b'{"n":1}')
-        assert (await claim(gateway, "dead"))[0] == 200
+        assert (await gateway.claim("dead"))[0] == 200
         gateway.pass_time(-DAY_S)
-        assert (await claim(gateway, "other"))[0] == 409
+        assert (await gateway.claim("other"))[0] == 409
         gateway.pass_time(1.0)
-        assert (await claim(gateway, "other"))[0] == 200
+        assert (await gateway.claim("other"))[0] == 200
 
 
 async def test_the_timer_itself_finds_that_the_clock_was_set_back() -> None:

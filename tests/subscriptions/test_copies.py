@@ -43,22 +43,9 @@ async def jwks(gateway: Subscribed) -> Any:
 
 async def claimed(gateway: Subscribed) -> dict[str, Any]:
     """Claim the wake of the pull-wake subscription."""
-    status, found = await gateway.ask("POST", "s/claim", {"worker": "w"})
+    status, found = await gateway.claim()
     assert status == 200, found
     return dict(found)
-
-
-async def acknowledge(
-    gateway: Subscribed, claim: dict[str, Any], *acks: tuple[str, str]
-) -> tuple[int, Any]:
-    """Acknowledge a claim, and end it."""
-    document = {
-        "wake_id": claim["wake_id"],
-        "generation": claim["generation"],
-        "acks": [{"stream": name, "offset": offset} for name, offset in acks],
-        "done": True,
-    }
-    return await gateway.ask("POST", "s/ack", document, claim["token"])
 
 
 async def test_a_wake_in_flight_is_sent_again_by_the_target_with_the_same_key_and_old_tokens_fail(
@@ -101,7 +88,7 @@ async def test_what_is_acknowledged_is_told_no_more_and_what_comes_later_is(
         for name in ("e/old", "named"):
             claim = await claimed(source)
             end = dict(ends_of(claim))[name]
-            assert (await acknowledge(source, claim, (name, end)))[0] == 200
+            assert (await source.ack(claim, (name, end)))[0] == 200
         before = await source.cursors("s")
         description = (await source.ask("GET", "s"))[1]
     assert await copied(redis_url, f"file:{tmp_path / 'a'}") == 0
@@ -110,12 +97,12 @@ async def test_what_is_acknowledged_is_told_no_more_and_what_comes_later_is(
         after = (await target.ask("GET", "s"))[1]
         del after["streams"], description["streams"]
         assert after == description
-        assert (await target.ask("POST", "s/claim", {"worker": "w"}))[0] == 409
+        assert (await target.claim())[0] == 409
         end = (await target.create("to-come", body=b'{"n":1}')).get("Stream-Next-Offset") or ""
         claim = await claimed(target)
         pending = [it["path"] for it in claim["streams"] if it["has_pending"]]
         assert (pending, claim["generation"]) == (["to-come"], 3)
-        assert (await acknowledge(target, claim, ("to-come", end)))[0] == 200
+        assert (await target.ack(claim, ("to-come", end)))[0] == 200
 
 
 async def test_a_fork_that_was_not_acknowledged_begins_at_its_fork_point_in_the_copy(
@@ -159,7 +146,7 @@ async def test_in_a_stream_that_was_refused_the_cursor_is_where_both_still_have_
             ends[folder] = [it.get("Stream-Next-Offset") or "" for it in appended]
             if folder == "a":
                 claim = await claimed(gateway)
-                assert (await acknowledge(gateway, claim, ("e/1", ends["a"][1])))[0] == 200
+                assert (await gateway.ack(claim, ("e/1", ends["a"][1])))[0] == 200
     assert await copied(f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}") == 1
     async with subscribed(SqliteLog(tmp_path / "b")) as target:
         assert await target.cursors("s") == {"e/1": ends["b"][0]}

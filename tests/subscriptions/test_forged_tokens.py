@@ -168,7 +168,7 @@ async def _known(gateway: Subscribed, token: str, other: str) -> Known:
 
 
 async def _claimed(gateway: Subscribed, name: str = "s") -> Any:
-    status, claimed = await gateway.ask("POST", f"{name}/claim", {"worker": "w"})
+    status, claimed = await gateway.claim(name=name)
     assert status == 200
     return claimed
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.subscriptions import bodies, membership
 from gateway.subscriptions.engine import SubscriptionRules
 from gateway.subscriptions.metrics import FORGOTTEN
-from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscribed
 
 if TYPE_CHECKING:
     import pytest
@@ -109,20 +109,11 @@ async def test_pending_streams_that_do_not_fit_are_told_by_the_next_wake() -> No
             await gateway.append(name)
         told: list[dict[str, Any]] = []
         for _ in range(2):
-            _, claimed = await gateway.ask("POST", "s/claim", {"worker": "w"})
+            _, claimed = await gateway.claim()
             assert len(json.dumps(claimed["streams"], separators=(",", ":"))) <= bodies.LONGEST_WAKE
             assert claimed["partial"] is True
             told += claimed["streams"]
-            acks = [
-                {"stream": it["path"], "offset": it["tail_offset"]} for it in claimed["streams"]
-            ]
-            document = {
-                "wake_id": claimed["wake_id"],
-                "generation": claimed["generation"],
-                "acks": acks,
-                "done": True,
-            }
-            status, _ = await gateway.ask("POST", "s/ack", document, claimed["token"])
+            status, _ = await gateway.ack(claimed, *ends_of(claimed))
             assert status == 200
         assert sorted(it["path"] for it in told) == sorted(named)
         assert all(it["has_pending"] for it in told)

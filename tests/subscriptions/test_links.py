@@ -114,7 +114,7 @@ async def test_more_names_than_are_read_together_are_linked_each_as_it_is(
         assert {name: cursors[name] for name in ends} == ends
         assert list(cursors) == names
         assert cursors["absent"] == cursors["base"] == "-1"
-        assert (await gateway.ask("POST", "s/claim", {"worker": "w"}))[0] == 409
+        assert (await gateway.claim())[0] == 409
         await gateway.create("absent", body=b'{"n":1}')
-        _, claimed = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        _, claimed = await gateway.claim()
         assert [it["path"] for it in claimed["streams"] if it["has_pending"]] == ["absent"]

@@ -109,12 +109,12 @@ async def test_a_paused_pull_wake_subscription_writes_no_event_and_cannot_be_cla
         gateway.pass_time(4000.0)
         await gateway.quiet()
         assert await gateway.read("wakes") == []
-        status, refused = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        status, refused = await gateway.claim()
         assert (status, refused["error"]["code"]) == (409, "NO_PENDING_WORK")
         await pause(gateway, resumes=True)
         await gateway.quiet()
         assert len(await gateway.read("wakes")) == 1
-        assert (await gateway.ask("POST", "s/claim", {"worker": "w"}))[0] == 200
+        assert (await gateway.claim())[0] == 200
 
 
 async def test_a_claim_that_expires_during_a_pause_is_announced_again_only_afterwards() -> None:
@@ -122,7 +122,7 @@ async def test_a_claim_that_expires_during_a_pause_is_announced_again_only_after
         await gateway.pull("s", pattern="e/*", lease_ttl_ms=1000)
         await gateway.create("e/a", body=b'{"n":1}')
         await gateway.quiet()
-        await gateway.ask("POST", "s/claim", {"worker": "w"})
+        await gateway.claim()
         await pause(gateway)
         gateway.pass_time(2.0)
         gateway.pass_time(4000.0)

@@ -11,11 +11,6 @@ from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscri
 from tests.support.waiting import until
 
 
-async def claim(gateway: Subscribed, worker: str = "w", name: str = "s") -> tuple[int, Any]:
-    """Claim a subscription."""
-    return await gateway.ask("POST", f"{name}/claim", {"worker": worker})
-
-
 async def act(
     gateway: Subscribed,
     action: str,
@@ -25,13 +20,8 @@ async def act(
     done: bool = True,
 ) -> tuple[int, Any]:
     """Acknowledge all that a claim told, or release it."""
-    document = {
-        "wake_id": claimed["wake_id"],
-        "generation": claimed["generation"],
-        "acks": [{"stream": name, "offset": end} for name, end in ends_of(claimed)] if acks else [],
-        "done": done,
-    }
-    return await gateway.ask("POST", f"s/{action}", document, claimed["token"])
+    ends = ends_of(claimed) if acks else []
+    return await gateway.ack(claimed, *ends, action=action, done=done)
 
 
 async def written(gateway: Subscribed, number: int) -> list[dict[str, Any]]:
@@ -53,7 +43,7 @@ async def test_an_append_writes_an_event_and_its_claim_returns_that_wake() -> No
         (event,) = await written(gateway, 1)
         assert (event["type"], event["subscription_id"]) == ("wake", "s")
         assert (event["stream"], event["generation"]) == ("events/a", 1)
-        status, claimed = await claim(gateway)
+        status, claimed = await gateway.claim()
         assert (status, claimed["generation"], claimed["lease_ttl_ms"]) == (200, 1, 30_000)
         assert claimed["streams"][0]["path"] == "events/a"
 
@@ -62,8 +52,8 @@ async def test_a_second_worker_is_told_who_has_the_lease() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
-        await claim(gateway, "first")
-        status, told = await claim(gateway, "second")
+        await gateway.claim("first")
+        status, told = await gateway.claim("second")
         error = told["error"]
         assert (status, error["code"]) == (409, "ALREADY_CLAIMED")
         assert (error["current_holder"], error["generation"]) == ("first", 1)
@@ -72,11 +62,11 @@ async def test_a_second_worker_is_told_who_has_the_lease() -> None:
 async def test_a_claim_without_pending_work_is_refused() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
-        assert (await claim(gateway))[1]["error"]["code"] == "NO_PENDING_WORK"
+        assert (await gateway.claim())[1]["error"]["code"] == "NO_PENDING_WORK"
         await gateway.create("events/a", body=b'{"n":1}')
         await written(gateway, 1)
         await gateway.delete("events/a")
-        assert (await claim(gateway))[1]["error"]["code"] == "NO_PENDING_WORK"
+        assert (await gateway.claim())[1]["error"]["code"] == "NO_PENDING_WORK"
         await gateway.create("events/b", body=b'{"n":1}')
         assert (await written(gateway, 2))[1]["generation"] == 2
 
@@ -85,7 +75,7 @@ async def test_an_ack_is_a_heartbeat_and_done_ends_the_lease() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*", lease_ttl_ms=10_000)
         await gateway.create("events/a", body=b'{"n":1}')
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         for _ in range(3):
             gateway.pass_time(9.0)
             beat = await act(gateway, "ack", claimed, acks=False, done=False)
@@ -93,7 +83,7 @@ async def test_an_ack_is_a_heartbeat_and_done_ends_the_lease() -> None:
         assert await act(gateway, "ack", claimed) == (200, {"ok": True, "next_wake": False})
         assert (await act(gateway, "ack", claimed))[1]["error"]["code"] == "FENCED"
         await gateway.append("events/a")
-        assert (await claim(gateway))[1]["generation"] == 2
+        assert (await gateway.claim())[1]["generation"] == 2
 
 
 async def test_a_release_wakes_again_and_fences_whoever_released() -> None:
@@ -101,7 +91,7 @@ async def test_a_release_wakes_again_and_fences_whoever_released() -> None:
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
         await written(gateway, 1)
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         assert await act(gateway, "release", claimed) == (204, b"")
         assert (await written(gateway, 2))[1]["generation"] == 2
         assert (await act(gateway, "release", claimed))[1]["error"]["code"] == "FENCED"
@@ -112,7 +102,7 @@ async def test_a_lease_that_ends_wakes_again_and_fences_its_worker() -> None:
         await gateway.pull("s", pattern="events/*", lease_ttl_ms=1000)
         await gateway.create("events/a", body=b'{"n":1}')
         await written(gateway, 1)
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         gateway.gateway.clock.advance(1.0)  # nobody has looked at the deadline yet
         assert (await act(gateway, "ack", claimed))[1]["error"]["code"] == "FENCED"
         gateway.pass_time(0.0)
@@ -181,7 +171,7 @@ async def test_concurrent_claims_have_one_winner() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
-        told = await asyncio.gather(*(claim(gateway, f"w{number}") for number in range(20)))
+        told = await asyncio.gather(*(gateway.claim(f"w{number}") for number in range(20)))
         assert sorted(status for status, _ in told) == [200] + [409] * 19
 
 
@@ -190,8 +180,8 @@ async def test_pull_wake_actions_are_refused_for_webhooks_and_callbacks_for_pull
         await gateway.webhook("hook", at, pattern="events/*")
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
-        assert (await claim(gateway, name="hook"))[1]["error"]["code"] == "INVALID_REQUEST"
-        _, claimed = await claim(gateway)
+        assert (await gateway.claim(name="hook"))[1]["error"]["code"] == "INVALID_REQUEST"
+        _, claimed = await gateway.claim()
         assert (await act(gateway, "callback", claimed))[1]["error"]["code"] == "INVALID_REQUEST"
 
 
@@ -209,7 +199,7 @@ async def test_a_token_expires_after_an_hour_without_its_lease() -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*", lease_ttl_ms=600_000)
         await gateway.create("events/a", body=b'{"n":1}')
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         for _ in range(8):  # for longer than an hour, while the lease slides
             gateway.pass_time(590.0)
             assert (await act(gateway, "ack", claimed, acks=False, done=False))[0] == 200
@@ -222,12 +212,12 @@ async def test_a_token_of_a_deleted_subscription_is_not_valid_for_the_next_with_
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         await gateway.ask("DELETE", "s")
         assert (await act(gateway, "ack", claimed))[0] == 404
         await gateway.pull("s", pattern="events/*")
         await gateway.append("events/a")
-        await claim(gateway)
+        await gateway.claim()
         assert (await act(gateway, "ack", claimed))[1]["error"]["code"] == "TOKEN_INVALID"
 
 
@@ -236,7 +226,7 @@ async def test_an_ack_without_a_textual_offset_is_malformed(ack: dict[str, objec
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
         await gateway.create("events/a", body=b'{"n":1}')
-        _, claimed = await claim(gateway)
+        _, claimed = await gateway.claim()
         wake = {"wake_id": claimed["wake_id"], "generation": claimed["generation"]}
         whole = [{"stream": name, "offset": end} for name, end in ends_of(claimed)]
         document = wake | {"acks": [*whole, ack]}

@@ -35,11 +35,6 @@ async def started(folder: Path) -> AsyncIterator[Subscribed]:
         yield gateway
 
 
-async def claim(gateway: Subscribed, worker: str = "w") -> tuple[int, Any]:
-    """Claim the subscription."""
-    return await gateway.ask("POST", "s/claim", {"worker": worker})
-
-
 async def woken(gateway: Subscribed, at: Receiver) -> dict[str, Any]:
     """Create a subscription and a stream, and return the wake."""
     await gateway.webhook("s", at, pattern="*", streams=["named"])
@@ -88,15 +83,14 @@ async def test_a_lease_lasts_over_a_restart_and_ends_at_its_time(tmp_path: Path)
     async with started(tmp_path) as gateway:
         await gateway.pull("s", pattern="e/*", lease_ttl_ms=10_000)
         await gateway.create("e/a", body=b'{"n":1}')
-        _, claimed = await claim(gateway, "first")
+        _, claimed = await gateway.claim("first")
     async with started(tmp_path) as gateway:
-        status, told = await claim(gateway, "second")
+        status, told = await gateway.claim("second")
         assert (status, told["error"]["current_holder"]) == (409, "first")
         gateway.pass_time(10.0)
-        status, second = await claim(gateway, "second")
+        status, second = await gateway.claim("second")
         assert (status, second["generation"]) == (200, 2)
-        document = {"wake_id": claimed["wake_id"], "generation": 1, "done": True}
-        answer = await gateway.ask("POST", "s/ack", document, claimed["token"])
+        answer = await gateway.ack(claimed)
         assert answer[1]["error"]["code"] == "FENCED"
 
 

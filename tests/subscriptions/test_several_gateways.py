@@ -203,7 +203,7 @@ async def test_streams_that_only_grow_are_not_read_again_in_redis(
         await until(lambda: shared(other).changed.is_active)
         await owner.create("e/1")
         await owner.append("e/1")
-        claim = (await owner.ask("POST", "s/claim", {"worker": "w"}))[1]
+        claim = (await owner.claim())[1]
         shared(owner).comparisons.schedule(3600.0)  # in place of the one that follows the first
         await owner.quiet()
         before = redis.info("commandstats")["cmdstat_fcall"]["calls"]
@@ -214,9 +214,7 @@ async def test_streams_that_only_grow_are_not_read_again_in_redis(
         await until(lambda: link.stream.state is not None and link.stream.state.tail == 7 * 21)
         calls = redis.info("commandstats")["cmdstat_fcall"]["calls"] - before
         assert calls < 30  # the commits, and a few for the event of the wake
-        acks = [{"stream": "e/1", "offset": end}]
-        wake = {"wake_id": claim["wake_id"], "generation": 1, "acks": acks, "done": True}
-        answer = await owner.ask("POST", "s/ack", wake, claim["token"])
+        answer = await owner.ack(claim, ("e/1", end))
         assert answer == (200, {"ok": True, "next_wake": False})
 
 
