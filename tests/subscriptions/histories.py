@@ -86,7 +86,7 @@ class History:
         answer = await self.gateway.create(path, *lines, body=body)
         if answer.status != 201:
             return  # forks of a deleted stream are still there
-        tail = answer.get("Stream-Next-Offset") or ""
+        tail = answer.next_offset
         beginning = _at_beginning(tail)
         self.model.create(path, beginning, tail, is_closed=is_closed, has_ttl=has_ttl)
 
@@ -103,7 +103,7 @@ class History:
             body=body,
         )
         if answer.status == 201:
-            tail = answer.get("Stream-Next-Offset") or ""
+            tail = answer.next_offset
             beginning = tail if not body else _with_position(tail, _position(point))
             has_ttl = self.model.streams[source].has_ttl  # inherited
             is_fork = _position(point) > 0
@@ -117,7 +117,7 @@ class History:
         answer = await self.gateway.append(path, self.chance.choice([b'{"n":4}', b'[{"n":5},6]']))
         assert answer.status == (409 if stream.is_closed else 204)
         if answer.status == 204:
-            stream.offsets.append(answer.get("Stream-Next-Offset") or "")
+            stream.offsets.append(answer.next_offset)
 
     async def _close(self) -> None:
         path = self._some()

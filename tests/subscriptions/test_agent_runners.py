@@ -94,7 +94,7 @@ async def test_a_message_to_an_agent_writes_one_event_and_its_runner_claims_it()
 async def test_an_agent_that_has_answered_is_woken_again_by_the_next_message() -> None:
     async with runner() as one:
         for generation in (1, 2):
-            end = (await one.gateway.append(MAIN)).get("Stream-Next-Offset")
+            end = (await one.gateway.append(MAIN)).next_offset
             assert len(await one.events(generation)) == generation
             status, claimed = await one.claim()
             assert (status, claimed["generation"]) == (200, generation)
@@ -110,7 +110,7 @@ async def test_what_an_agent_writes_to_its_own_stream_before_its_ack_does_not_wa
     async with runner() as one:
         await one.gateway.append(MAIN)
         _, claimed = await one.claim()
-        end = (await one.gateway.append(MAIN, b'{"type":"run"}')).get("Stream-Next-Offset")
+        end = (await one.gateway.append(MAIN, b'{"type":"run"}')).next_offset
         acks = [{"path": MAIN, "offset": end}]
         assert (await one.act("ack", claimed, acks=acks, done=True))[1]["next_wake"] is False
         assert (await one.claim())[1]["error"]["code"] == "NO_PENDING_WORK"

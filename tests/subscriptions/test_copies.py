@@ -98,7 +98,7 @@ async def test_what_is_acknowledged_is_told_no_more_and_what_comes_later_is(
         del after["streams"], description["streams"]
         assert after == description
         assert (await target.claim())[0] == 409
-        end = (await target.create("to-come", body=b'{"n":1}')).get("Stream-Next-Offset") or ""
+        end = (await target.create("to-come", body=b'{"n":1}')).next_offset
         claim = await claimed(target)
         pending = [it["path"] for it in claim["streams"] if it["has_pending"]]
         assert (pending, claim["generation"]) == (["to-come"], 3)
@@ -109,7 +109,7 @@ async def test_a_fork_that_was_not_acknowledged_begins_at_its_fork_point_in_the_
     tmp_path: Path,
 ) -> None:
     async with subscribed(SqliteLog(tmp_path / "a")) as source:
-        point = (await source.create("base", body=b'{"n":1}')).get("Stream-Next-Offset") or ""
+        point = (await source.create("base", body=b'{"n":1}')).next_offset
         await source.pull("s", pattern="e/*")
         lines = f"Stream-Forked-From: {PREFIX}/base", f"Stream-Fork-Offset: {point}"
         await source.create("e/fork", *lines, body=b'{"n":2}')
@@ -122,7 +122,7 @@ async def test_a_fork_that_was_not_acknowledged_begins_at_its_fork_point_in_the_
 
 async def test_streams_that_only_the_target_has_are_linked_at_their_tails(tmp_path: Path) -> None:
     async with subscribed(SqliteLog(tmp_path / "b")) as target:
-        end = (await target.create("e/its-own", body=b'{"n":1}')).get("Stream-Next-Offset")
+        end = (await target.create("e/its-own", body=b'{"n":1}')).next_offset
     async with subscribed(SqliteLog(tmp_path / "a")) as source:
         await source.pull("s", pattern="e/*")
         await source.create("e/ours", body=b'{"n":1}')
@@ -143,7 +143,7 @@ async def test_in_a_stream_that_was_refused_the_cursor_is_where_both_still_have_
                 await gateway.pull("s", pattern="e/*")
             await gateway.create("e/1")
             appended = [await gateway.append("e/1", body) for body in (b'{"n":1}', second)]
-            ends[folder] = [it.get("Stream-Next-Offset") or "" for it in appended]
+            ends[folder] = [it.next_offset for it in appended]
             if folder == "a":
                 claim = await claimed(gateway)
                 assert (await gateway.ack(claim, ("e/1", ends["a"][1])))[0] == 200

@@ -200,7 +200,7 @@ async def test_a_gateway_starts_without_its_origin_and_compares_once_that_is_the
             assert len(at.wakes) == 1
             await asyncio.to_thread(origin.start)
             told = stream_of(await at.wake(2), "e/a")
-            assert told["tail_offset"] == made.get("Stream-Next-Offset")
+            assert told["tail_offset"] == made.next_offset
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])

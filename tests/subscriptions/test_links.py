@@ -103,7 +103,7 @@ async def test_more_names_than_are_read_together_are_linked_each_as_it_is(
     async with subscribed() as gateway:
         ends = {}
         for name in ("a", "b", "c"):
-            ends[name] = (await gateway.create(name, body=b'{"n":1}')).get("Stream-Next-Offset")
+            ends[name] = (await gateway.create(name, body=b'{"n":1}')).next_offset
         await gateway.create("closed", "Stream-Closed: true")
         await gateway.create("base", body=b'{"n":1}')
         await gateway.create("fork", f"Stream-Forked-From: {PREFIX}/base")

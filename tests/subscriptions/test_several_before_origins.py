@@ -37,11 +37,11 @@ async def test_what_is_written_through_either_gateway_wakes_by_the_one_that_deli
     ):
         await other.webhook("s", at, pattern="e/**")
         for number, gateway in enumerate((owner, other) * 2, 1):
-            tail = (await gateway.create(f"e/{number}", body=b'{"n":1}')).get("Stream-Next-Offset")
+            tail = (await gateway.create(f"e/{number}", body=b'{"n":1}')).next_offset
             assert stream_of(await at.wake(number), f"e/{number}")["tail_offset"] == tail
             await owner.quiet()
         for number, gateway in enumerate((owner, other), 5):
-            tail = (await gateway.append("e/1")).get("Stream-Next-Offset")
+            tail = (await gateway.append("e/1")).next_offset
             assert stream_of(await at.wake(number), "e/1")["tail_offset"] == tail
             await owner.quiet()
         await other.create("elsewhere", body=b'{"n":1}')
@@ -62,7 +62,7 @@ async def test_an_empty_creation_through_another_gateway_wakes_nobody_and_an_app
         await other.create("e/a", body=body)
         assert await owner.cursors("s") == {"e/a": "-1"}
         assert not owner.engine.by_id["s"].pending
-        tail = (await other.append("e/a")).get("Stream-Next-Offset")
+        tail = (await other.append("e/a")).next_offset
         assert ends_of(await at.wake()) == [("e/a", tail)]
         await owner.quiet()
         assert len(at.wakes) == 1
@@ -76,7 +76,7 @@ async def test_a_stream_of_before_is_linked_at_its_tail_by_a_write_through_anoth
         two_before(redis_url, origin) as (owner, other),
         receiver(answer=DONE) as at,
     ):
-        old = (await owner.around("PUT", "e/a", b'{"old":1}')).get("Stream-Next-Offset")
+        old = (await owner.around("PUT", "e/a", b'{"old":1}')).next_offset
         await owner.webhook("s", at, pattern="e/*")
         await other.append("e/a")
         assert stream_of(await at.wake(), "e/a")["acked_offset"] == old
@@ -95,7 +95,7 @@ async def test_a_name_is_asked_for_once_and_again_when_there_is_another_subscrip
         await other.create("e/b", body=b'{"n":1}')
         assert counts["sent"] == 1  # nobody waits for anything
         await owner.webhook("s", at, pattern="e/*")
-        old = (await other.append("e/a")).get("Stream-Next-Offset")
+        old = (await other.append("e/a")).next_offset
         assert stream_of(await at.wake(), "e/a")["tail_offset"] == old
         await other.append("e/a")
         await other.append("f")
@@ -122,7 +122,7 @@ async def test_a_stream_that_is_created_again_through_another_gateway_begins_a_n
         await owner.quiet()
         await (owner if is_owner else other).delete("e/a")
         await until(lambda: not owner.engine.by_id["s"].links)
-        tail = (await other.create("e/a", body=b'{"n":2}')).get("Stream-Next-Offset")
+        tail = (await other.create("e/a", body=b'{"n":2}')).next_offset
         again = stream_of(await at.wake(2), "e/a")
         assert (again["recreated"], again["acked_offset"]) == (True, "-1")
         assert again["tail_offset"] == tail
@@ -143,7 +143,7 @@ async def test_a_write_that_was_not_reported_is_found_by_a_comparison(redis_url:
         for name, method in {"e/old": "POST", "e/new": "PUT"}.items():
             line = "Content-Type: application/json"
             written = request(method, f"{other.prefix}/{name}", line, body=b'{"n":1}')
-            tails[name] = (await other.gateway.ask(written)).get("Stream-Next-Offset")
+            tails[name] = (await other.gateway.ask(written)).next_offset
         shared(owner).comparisons.schedule()
 
         async def are_found() -> bool:
@@ -172,7 +172,7 @@ async def test_a_claim_through_another_gateway_finds_what_was_appended_there_jus
 ) -> None:
     async with serving() as origin, two_before(redis_url, origin) as (owner, other):
         await owner.pull("s", pattern="e/*")
-        tail = (await other.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        tail = (await other.create("e/a", body=b'{"n":1}')).next_offset
         status, claimed = await other.claim()
         assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
 
@@ -204,7 +204,7 @@ async def test_a_gateway_that_stops_is_followed_at_once_by_another_with_all_link
             await shared(owner).close()
             await until(lambda: shared(other).engine is not None)
             assert (await other.callback(wake, *ends_of(wake)))[0] == 200
-            tail = (await other.append("e/a")).get("Stream-Next-Offset")
+            tail = (await other.append("e/a")).next_offset
             assert ends_of(await at.wake(2)) == [("e/a", tail)]
             await shared(owner).open()  # closed by the block
 
@@ -269,10 +269,10 @@ async def test_reports_in_any_order_end_with_the_stream_that_the_origin_has(
         assert isinstance(engine, OwnedOriginSubscriptions)
         await owner.webhook("s", at, pattern="e/*")
         await engine.before_write(f"{owner.prefix}/e/a", creates_empty=False)
-        old = (await owner.around("PUT", "e/a", b'{"n":1}')).get("Stream-Next-Offset") or ""
+        old = (await owner.around("PUT", "e/a", b'{"n":1}')).next_offset
         await owner.around("DELETE", "e/a")
-        new = (await owner.around("PUT", "e/a", b'{"n":2}')).get("Stream-Next-Offset") or ""
-        tail = (await owner.around("POST", "e/a", b'{"n":3}')).get("Stream-Next-Offset") or ""
+        new = (await owner.around("PUT", "e/a", b'{"n":2}')).next_offset
+        tail = (await owner.around("POST", "e/a", b'{"n":3}')).next_offset
         reports = [
             WriteReport(old, created=1),
             WriteReport(is_deleted=True),
@@ -316,7 +316,7 @@ async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_
                 assert (await owner.around("GET", "e/new")).status == 404
             line = "Content-Type: application/json"
             appended = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
-            tail = (await other.gateway.ask(appended)).get("Stream-Next-Offset")
+            tail = (await other.gateway.ask(appended)).next_offset
             assert tail
             assert (await owner.gateway.ask(get(f"{owner.prefix}/e/a"))).status == 200
             redis.start()
@@ -345,7 +345,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
         await owner.webhook("s", at, pattern="e/*")
         line = "Content-Type: application/json"
         written = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
-        tail = (await other.gateway.ask(written)).get("Stream-Next-Offset")
+        tail = (await other.gateway.ask(written)).next_offset
         assert tail
         way.is_cut = False
         assert ends_of(await at.wake()) == [("e/a", tail)]
@@ -371,7 +371,7 @@ async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_ther
         try:
             await until(lambda: shared(gateway).engine is not None, within_s=TAKE_OVER_S)
             await gateway.webhook("s", at, pattern="e/*")
-            tail = (await gateway.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+            tail = (await gateway.create("e/a", body=b'{"n":1}')).next_offset
             assert ends_of(await at.wake()) == [("e/a", tail)]
         finally:
             server.stop()
@@ -389,7 +389,7 @@ async def test_the_documented_rights_suffice_for_subscriptions_before_an_origin(
         receiver(answer=DONE) as at,
     ):
         await other.webhook("s", at, pattern="e/*")
-        tail = (await other.create("e/a", body=b'{"n":1}')).get("Stream-Next-Offset")
+        tail = (await other.create("e/a", body=b'{"n":1}')).next_offset
         assert ends_of(await at.wake()) == [("e/a", tail)]
         await owner.quiet()
         assert await other.cursors("s") == {"e/a": tail}

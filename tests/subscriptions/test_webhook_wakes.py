@@ -275,7 +275,7 @@ async def test_a_fork_wakes_by_its_own_content_and_not_by_what_it_inherits() -> 
         assert stream_of(wake, "forks/a")["has_pending"] is False
         told = stream_of(wake, "forks/b")
         assert told["has_pending"] is True
-        assert told["acked_offset"] == source.get("Stream-Next-Offset")
+        assert told["acked_offset"] == source.next_offset
 
 
 async def test_a_stream_that_expires_ends_its_pending_work() -> None:
