@@ -73,14 +73,24 @@ async def two_before(
         yield owner, other
 
 
-class CutWay(Listener):
-    """A way to a loopback port that is cut, and mended again."""
+class LosingWay(Listener):
+    """A way to a loopback port that is cut and mended again, or loses answers.
+
+    Of a request of the method `loses`, the answer is lost, and all that follows.
+    """
 
     def __init__(self, port: int) -> None:
         super().__init__(self._connected)
         self.target = port
         self.is_cut = False
+        self.loses = ""
+        self._is_silent = False
         self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """Where it begins."""
+        return f"http://127.0.0.1:{self.port}"
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_cut:
@@ -88,11 +98,21 @@ class CutWay(Listener):
             return
         back, there = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers |= {writer, there}
-        ways = [_forward(reader, there), _forward(back, writer)]
+        ways = [self._forward(reader, there), self._forward(back, writer, is_answer=True)]
         await asyncio.wait(map(asyncio.create_task, ways), return_when=asyncio.FIRST_COMPLETED)
         for one in (writer, there):
             one.transport.abort()
         self._writers -= {writer, there}
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                if not is_answer and self.loses and data.startswith(self.loses.encode()):
+                    self._is_silent = True
+                if not (is_answer and self._is_silent):
+                    writer.write(data)
 
     def cut(self) -> None:
         """End all connections, and accept no others."""
@@ -100,8 +120,6 @@ class CutWay(Listener):
         for writer in self._writers:
             writer.transport.abort()
 
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
+    def mend(self) -> None:
+        """Lose nothing any more."""
+        self.is_cut, self.loses, self._is_silent = False, "", False

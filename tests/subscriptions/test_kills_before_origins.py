@@ -15,6 +15,7 @@ import pytest
 from gateway.edge.subscribed.shared_origin import OUTDATED_S
 from tests.edge.origins import own_log, reference
 from tests.subscriptions.campaign import Campaign
+from tests.subscriptions.origins import LosingWay
 from tests.subscriptions.receivers import Receiver, receiver, stream_of
 from tests.subscriptions.test_kills import DURABLE, KILLS, play
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
@@ -31,58 +32,6 @@ if TYPE_CHECKING:
 
 SEED = 23
 JSON = {"Content-Type": "application/json"}
-
-
-class SilentWay:
-    """A way to an origin that loses the answers to a request of a method, and all behind it."""
-
-    def __init__(self, port: int) -> None:
-        self._origin = port
-        self.loses = ""
-        self._is_silent = False
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def pass_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Connect a connection with the origin."""
-        back, there = await asyncio.open_connection("127.0.0.1", self._origin)
-        self._writers |= {writer, there}
-        await asyncio.gather(
-            self._pass_on(reader, there), self._pass_on(back, writer, is_answer=True)
-        )
-
-    async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
-    ) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1 << 16):
-                if not is_answer and self.loses and data.startswith(self.loses.encode()):
-                    self._is_silent = True
-                if not (is_answer and self._is_silent):
-                    writer.write(data)
-        writer.close()
-
-    def mend(self) -> None:
-        """Lose nothing any more."""
-        self.loses, self._is_silent = "", False
-
-    def close(self) -> None:
-        """End all connections."""
-        for writer in self._writers:
-            writer.close()
-
-
-@contextlib.asynccontextmanager
-async def silent_way(port: int) -> AsyncIterator[tuple[SilentWay, str]]:
-    """A way to the origin at a port, and its URL."""
-    way = SilentWay(port)
-    server = await asyncio.start_server(way.pass_connection, "127.0.0.1", 0)
-    try:
-        yield way, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        way.close()
 
 
 @contextlib.asynccontextmanager
@@ -143,28 +92,35 @@ def reached(port: int, name: str) -> str | None:
     return ask(port, "HEAD", f"/v1/stream/{name}").get("Stream-Next-Offset")
 
 
+async def unanswered(way: LosingWay, gateway: Headgate, method: str) -> asyncio.Task[None]:
+    """Write to the stream, and return the request once the origin has it; its answer is lost."""
+    old = await asyncio.to_thread(reached, way.target, "e/a")
+    way.loses = method
+    writing = asyncio.create_task(write(gateway, method, "e/a"))
+
+    async def has_grown() -> bool:
+        return await asyncio.to_thread(reached, way.target, "e/a") != old
+
+    await until(has_grown, within_s=SERVER_PATIENCE_S)
+    return writing
+
+
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 async def test_a_kill_between_the_answer_of_the_origin_and_the_note_of_it_loses_no_wake(
     method: str, tmp_path: Path
 ) -> None:
     with own_log() as origin:
         async with (
-            silent_way(origin.port) as (way, url),
+            LosingWay(origin.port) as way,
             receiver(answer={"done": True}) as at,
-            gateway_before(url, tmp_path) as gateway,
+            gateway_before(way.url, tmp_path) as gateway,
         ):
             await subscribe(gateway, at, pattern="e/*")
             if method == "POST":
                 await write(gateway, "PUT", "e/a")
                 await acknowledged(gateway, at)
             old = await asyncio.to_thread(reached, origin.port, "e/a")
-            way.loses = method
-            writing = asyncio.create_task(write(gateway, method, "e/a"))
-
-            async def has_grown() -> bool:
-                return await asyncio.to_thread(reached, origin.port, "e/a") != old
-
-            await until(has_grown, within_s=SERVER_PATIENCE_S)
+            writing = await unanswered(way, gateway, method)
             gateway.kill()
             await writing
             way.mend()
@@ -209,23 +165,17 @@ async def test_a_kill_between_the_answer_of_the_origin_and_the_report_of_it_lose
 ) -> None:
     with own_log() as origin:
         async with (
-            silent_way(origin.port) as (way, url),
+            LosingWay(origin.port) as way,
             receiver(answer={"done": True}) as at,
             gateway_before(origin.url, redis_url) as owner,
-            gateway_before(url, redis_url) as other,
+            gateway_before(way.url, redis_url) as other,
         ):
             await subscribe(other, at, pattern="e/*")
             if method == "POST":
                 await write(other, "PUT", "e/a")
                 await acknowledged(other, at)
             old = await asyncio.to_thread(reached, origin.port, "e/a")
-            way.loses = method
-            writing = asyncio.create_task(write(other, method, "e/a"))
-
-            async def has_grown() -> bool:
-                return await asyncio.to_thread(reached, origin.port, "e/a") != old
-
-            await until(has_grown, within_s=SERVER_PATIENCE_S)
+            writing = await unanswered(way, other, method)
             count = len(at.wakes)
             other.kill()
             await writing

@@ -11,7 +11,7 @@ from gateway.edge.subscribed import origin_streams
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.subscriptions.shared.stream_notes import WriteReport, merge_notes
 from tests.backends.test_redis_rights import documented
-from tests.subscriptions.origins import CutWay, before, two_before
+from tests.subscriptions.origins import LosingWay, before, two_before
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_kills import DURABLE
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
@@ -334,7 +334,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
     redis: RedisServer, redis_url: str
 ) -> None:
     async with (
-        CutWay(redis.port) as way,
+        LosingWay(redis.port) as way,
         serving() as origin,
         before(origin, redis_url) as owner,
         before(origin, redis_url.replace(f":{redis.port}", f":{way.port}")) as other,
@@ -347,7 +347,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
         written = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
         tail = (await other.gateway.ask(written)).next_offset
         assert tail
-        way.is_cut = False
+        way.mend()
         assert ends_of(await at.wake()) == [("e/a", tail)]
 
 
