@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -29,6 +29,33 @@ JSON = {"Content-Type": "application/json"}
 DOWN = (aiohttp.ClientError, ConnectionError, TimeoutError)
 LEASE_S = 1.0
 LATE_S = 1.3 * LEASE_S  # when the lease of a late worker is over
+
+
+class Killed(Protocol):
+    """A server that a campaign kills."""
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+
+    def start(self) -> object:
+        """Start it on the same port."""
+
+
+def kills_of(*servers: Killed) -> Disturbance:
+    """Return the kills of one of some servers or of none, by chance, each with a new start."""
+
+    async def kill(chance: random.Random) -> None:
+        server = chance.choice(servers)
+        if chance.random() < 0.5:
+            await kill_once(server)
+
+    return kill
+
+
+async def kill_once(server: Killed) -> None:
+    """Kill a server, and start it again."""
+    server.kill()
+    await asyncio.to_thread(server.start)
 
 
 class Campaign:
@@ -88,9 +115,7 @@ class Campaign:
         if self.disturbances:
             await self.chance.choice(self.disturbances)(self.chance)
         await asyncio.sleep(self.chance.random() * 0.05)  # anywhere in the work
-        server = self.chance.choice(self.servers)
-        server.kill()
-        await asyncio.to_thread(server.start)
+        await kill_once(self.chance.choice(self.servers))
 
     def _progress(self) -> tuple[int, int, int]:
         called, pulled = self.books["called"], self.books["pulled"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.subscriptions.campaign import Campaign
+from tests.subscriptions.campaign import Campaign, kills_of
 from tests.support.examples import IS_WHOLE
 from tests.support.processes import Headgate
 from tests.support.redis_groups import ClusterServers
@@ -69,23 +69,13 @@ def test_every_append_is_acknowledged_though_two_gateways_and_their_redis_are_ki
     tmp_path: Path,
 ) -> None:
     with redis_server(tmp_path, **DURABLE) as redis:
-
-        async def kill_redis(chance: random.Random) -> None:
-            if chance.random() < 0.5:
-                await asyncio.to_thread(redis.restart)
-
         servers = [Headgate(redis.url) for _ in range(2)]
-        play(Campaign(servers, SEED, [kill_redis]), KILLS)
+        play(Campaign(servers, SEED, [kills_of(redis)]), KILLS)
 
 
 def test_every_append_is_acknowledged_though_gateways_of_a_cluster_and_its_nodes_are_killed(
     tmp_path: Path,
 ) -> None:
     with ClusterServers(tmp_path, options=DURABLE) as cluster:
-
-        async def kill_node(chance: random.Random) -> None:
-            if chance.random() < 0.5:
-                await asyncio.to_thread(chance.choice(cluster.nodes).restart)
-
         servers = [Headgate(cluster.url) for _ in range(2)]
-        play(Campaign(servers, SEED, [kill_node]), KILLS)
+        play(Campaign(servers, SEED, [kills_of(*cluster.nodes)]), KILLS)

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.edge.subscribed.shared_origin import OUTDATED_S
 from tests.edge.origins import own_log, reference
-from tests.subscriptions.campaign import Campaign
+from tests.subscriptions.campaign import Campaign, kills_of
 from tests.subscriptions.origins import LosingWay
 from tests.subscriptions.receivers import Receiver, receiver, stream_of
 from tests.subscriptions.test_kills import DURABLE, KILLS, play
@@ -26,7 +26,6 @@ from tests.support.redis_servers import redis_server
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -241,20 +240,10 @@ def test_every_append_is_acknowledged_though_two_gateways_their_origin_and_redis
         ClusterServers(place, options=DURABLE) if is_cluster else redis_server(place, **DURABLE)
     )
     with own_log(f"file:{tmp_path / 'streams'}") as origin, stores as redis:
-
-        async def kill_origin(chance: random.Random) -> None:
-            if chance.random() < 0.5:
-                origin.kill()
-                await asyncio.to_thread(origin.start)
-
-        async def kill_redis(chance: random.Random) -> None:
-            node = chance.choice(redis.nodes) if isinstance(redis, ClusterServers) else redis
-            if chance.random() < 0.5:
-                await asyncio.to_thread(node.restart)
-
+        nodes = redis.nodes if isinstance(redis, ClusterServers) else [redis]
         stored = {"HEADGATE_SUBSCRIPTIONS": redis.url}
         servers = [Headgate(origin.url, environment=stored) for _ in range(2)]
-        play(Campaign(servers, SEED, [kill_origin, kill_redis]), KILLS)
+        play(Campaign(servers, SEED, [kills_of(origin), kills_of(*nodes)]), KILLS)
         assert json.loads(ask(origin.port, "GET", "/v1/stream/wakes").body)
 
 
@@ -263,13 +252,7 @@ def test_every_append_is_acknowledged_though_the_gateway_and_its_origin_are_kill
     tmp_path: Path,
 ) -> None:
     with own_log(f"file:{tmp_path / 'streams'}") as origin:
-
-        async def kill_origin(chance: random.Random) -> None:
-            if chance.random() < 0.5:
-                origin.kill()
-                await asyncio.to_thread(origin.start)
-
         stored = {"HEADGATE_SUBSCRIPTIONS": f"file:{tmp_path / 'subscriptions'}"}
         server = Headgate(origin.url, environment=stored)
-        play(Campaign([server], SEED, [kill_origin]), KILLS)
+        play(Campaign([server], SEED, [kills_of(origin)]), KILLS)
         assert json.loads(ask(origin.port, "GET", "/v1/stream/wakes").body)
