@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from gateway.edge.subscribed.shared_origin import OUTDATED_S
 from tests.edge.origins import own_log, reference
 from tests.subscriptions.campaign import Campaign, kills_of
+from tests.subscriptions.in_processes import JSON, subscribe, write
 from tests.subscriptions.origins import LosingWay
 from tests.subscriptions.receivers import Receiver, receiver, stream_of
 from tests.subscriptions.test_kills import DURABLE, KILLS, play
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 23
-JSON = {"Content-Type": "application/json"}
 
 
 @contextlib.asynccontextmanager
@@ -48,42 +48,19 @@ async def gateway_before(url: str, place: Path | str) -> AsyncIterator[Headgate]
         gateway.kill()
 
 
-async def subscribe(gateway: Headgate, at: Receiver, **members: Any) -> None:
-    """Create a subscription of a receiver."""
-    url = f"{gateway.streams}/__ds/subscriptions/s"
-    document = {"type": "webhook", "webhook": {"url": at.url}, **members}
-    async with aiohttp.ClientSession() as session, session.put(url, json=document) as answer:
-        assert answer.status == 201, await answer.text()
-
-
 async def acknowledged(gateway: Headgate, at: Receiver) -> None:
     """Wait until the first wake is acknowledged, and its cursor is durable."""
     told = stream_of(await at.wake(), "e/a")
-    url = f"{gateway.streams}/__ds/subscriptions"
+    url = f"{gateway.streams}/__ds/subscriptions/s"
 
     async def has_moved() -> bool:
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/s") as answer:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
             (link,) = (await answer.json())["streams"]
         return bool(link["acked_offset"] == told["tail_offset"])
 
     await until(has_moved, within_s=SERVER_PATIENCE_S)
     # What is stored later is answered once it is durable, and what was stored before is then, too.
-    document = {"type": "webhook", "pattern": "other", "webhook": {"url": at.url}}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.put(f"{url}/other", json=document) as answer,
-    ):
-        assert answer.status == 201, await answer.text()
-
-
-async def write(gateway: Headgate, method: str, name: str) -> None:
-    """Append to a stream, or create it with content; nobody may answer."""
-    with contextlib.suppress(aiohttp.ClientError, ConnectionError):
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, f"{gateway.streams}/{name}", data=b"[1]", headers=JSON) as it,
-        ):
-            await it.read()
+    await subscribe(gateway, at, "other", pattern="other")
 
 
 def reached(port: int, name: str) -> str | None:
@@ -91,7 +68,7 @@ def reached(port: int, name: str) -> str | None:
     return ask(port, "HEAD", f"/v1/stream/{name}").get("Stream-Next-Offset")
 
 
-async def unanswered(way: LosingWay, gateway: Headgate, method: str) -> asyncio.Task[None]:
+async def unanswered(way: LosingWay, gateway: Headgate, method: str) -> asyncio.Task[int | None]:
     """Write to the stream, and return the request once the origin has it; its answer is lost."""
     old = await asyncio.to_thread(reached, way.target, "e/a")
     way.loses = method

@@ -14,6 +14,7 @@ import pytest
 from gateway.backends.beats import BEAT_S, MISSES
 from gateway.subscriptions.shared.changes import ReportedChanges
 from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
+from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
     ends_of,
     is_signed,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from gateway.subscriptions.shared.stream_notes import StreamNote
     from gateway.subscriptions.streams.contract import StreamView
-    from tests.support.processes import Headgate
     from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}
@@ -319,12 +319,12 @@ async def test_another_gateway_takes_over_within_seconds_and_finds_what_was_appe
         headgate(redis.url) as other,
     ):
         async with receiver(answer=DONE) as at, aiohttp.ClientSession() as http:
-            await _subscribe(http, first, at.url)
-            await _append(http, other, "a")
+            await subscribe(first, at, pattern="*")
+            assert await write(other, "PUT", "a") == 201
             await at.wake()
             first.process.send_signal(number)  # type: ignore[union-attr] # it runs
             began = time.monotonic()
-            await _append(http, other, "b")
+            assert await write(other, "PUT", "b") == 201
             await at.wake(2)
             waited = time.monotonic() - began
             url = f"{other.streams}/__ds/subscriptions/s"
@@ -333,18 +333,6 @@ async def test_another_gateway_takes_over_within_seconds_and_finds_what_was_appe
             assert waited < TAKE_OVER_S
             first.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr] # or is dead
             await asyncio.sleep(0)
-
-
-async def _subscribe(http: aiohttp.ClientSession, server: Headgate, url: str) -> None:
-    document = {"type": "webhook", "pattern": "*", "webhook": {"url": url}}
-    async with http.put(f"{server.streams}/__ds/subscriptions/s", json=document) as answer:
-        assert answer.status == 201, await answer.text()
-
-
-async def _append(http: aiohttp.ClientSession, server: Headgate, name: str) -> None:
-    headers = {"Content-Type": "application/json"}
-    async with http.put(f"{server.streams}/{name}", data=b'{"n":1}', headers=headers) as answer:
-        assert answer.status == 201
 
 
 @pytest.mark.parametrize("note", [True, False])
