@@ -64,7 +64,7 @@ async def proxied(**options: Any) -> AsyncIterator[Proxied]:
 
 @contextlib.asynccontextmanager
 async def two_before(
-    url: str, origin: Serving, **options: Any
+    url: str, origin: Serving | str, **options: Any
 ) -> AsyncIterator[tuple[Proxied, Proxied]]:
     """Two gateways before one origin, with subscriptions in a Redis; the first delivers."""
     async with before(origin, url, **options) as owner, before(origin, url, **options) as other:

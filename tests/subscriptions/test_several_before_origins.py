@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from gateway.edge.subscribed import origin_streams
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
@@ -17,6 +18,7 @@ from tests.subscriptions.test_kills import DURABLE
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
+from tests.support.web_servers import web_server
 from tests.web.serving import get, request, serving
 
 if TYPE_CHECKING:
@@ -105,6 +107,27 @@ async def test_a_name_is_asked_for_once_and_again_when_there_is_another_subscrip
         await other.create("f", body=b'{"n":1}')
         await until(lambda: any(it["subscription_id"] == "t" for it in at.wakes))
         assert counts["sent"] == 4
+
+
+async def test_a_first_write_to_a_stream_that_nobody_waits_for_needs_no_head_of_the_origin(
+    redis_url: str,
+) -> None:
+    async def answer(call: web.Request) -> web.Response:
+        if call.method == "HEAD":
+            return web.Response(status=503)
+        return web.Response(status=201, headers={"Stream-Next-Offset": "1"})
+
+    async with (
+        web_server(answer) as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver() as at,
+    ):
+        await owner.webhook("s", at, pattern="e/*")
+        for gateway in (owner, other):
+            for name, status in (("e/a", 503), ("elsewhere", 201)):
+                line = "Content-Type: application/json"
+                write = request("PUT", f"{gateway.prefix}/{name}", line, body=b"[1]")
+                assert (await gateway.gateway.ask(write)).status == status
 
 
 @pytest.mark.parametrize("is_owner", [True, False], ids=["owner", "other"])

@@ -85,8 +85,7 @@ class OriginSubscriptions(RouteSubscriptions):
         It is linked at its present tail, so that what follows wakes. Raises LogUnavailable.
         """
         name = self._name(path)
-        if not self.has_links(name) or name in self._unstored:
-            await self.link_unlinked(name)
+        await self.link_unlinked(name)
         if name in self.membership.streams:
             self.origin_streams.creations.note(name, creates_empty=creates_empty)
 
@@ -111,6 +110,8 @@ class OriginSubscriptions(RouteSubscriptions):
         Raises LogUnavailable, and OriginUnreachable, OriginTimeout or OriginBusy where it cannot be
         told now whether the stream exists: a link would begin at its beginning.
         """
+        if self.has_links(name) and name not in self._unstored:
+            return
         await in_task()
         try:
             state = await self.origin_streams.state(name)
