@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
+from gateway.later import Later, together
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SettledNames:
         self.times_forgotten = 0  # that there were too many
         self._has_no_subscriptions = False
         self._age = 0  # grows with each change of subscriptions
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, Later[None]] = {}
         self._questions: set[asyncio.Task[None]] = set()
 
     def may_be_awaited(self, name: str) -> bool:
@@ -75,9 +76,9 @@ class SettledNames:
             return
         waiting = self._waiting.get(name)
         if waiting is None:
-            waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+            waiting = self._waiting[name] = Later()
             self._ask_more()
-        await asyncio.shield(waiting)
+        await waiting
 
     def _ask_more(self) -> None:
         if self._waiting and len(self._questions) < MOST_QUESTIONS:
@@ -91,7 +92,7 @@ class SettledNames:
         self._questions.discard(task)
         self._ask_more()
 
-    async def _ask_for(self, batch: dict[str, asyncio.Future[None]]) -> None:
+    async def _ask_for(self, batch: dict[str, Later[None]]) -> None:
         age = self._age
         failure: LogUnavailable | None = LogUnavailable("the gateway is stopping")
         try:
@@ -105,10 +106,9 @@ class SettledNames:
             log.exception("subscription.not_stored")
             failure = LogUnavailable("it could not be asked who waits for the stream")
         finally:
-            for waiting in batch.values():
-                _settle(waiting, failure)
+            _release(batch.values(), failure)
 
-    def _take(self, names: dict[str, asyncio.Future[None]], answer: AwaitedNames) -> None:
+    def _take(self, names: Iterable[str], answer: AwaitedNames) -> None:
         if len(self._awaited) >= MOST_NAMES:
             self._awaited.clear()
             self.times_forgotten += 1
@@ -118,20 +118,18 @@ class SettledNames:
 
     async def close(self) -> None:
         """Give up what is being asked for."""
-        waiting = list(self._waiting.values())
-        self._waiting.clear()
-        for one in waiting:
-            _settle(one, LogUnavailable("the gateway is stopping"))
+        waiting, self._waiting = self._waiting, {}
+        _release(waiting.values(), LogUnavailable("the gateway is stopping"))
         for task in self._questions:
             task.cancel()
         await asyncio.gather(*self._questions, return_exceptions=True)
 
 
-def _settle(waiting: asyncio.Future[None], failure: LogUnavailable | None) -> None:
-    if waiting.done():
-        return
-    if failure is None:
-        waiting.set_result(None)
-        return
-    waiting.set_exception(failure)
-    waiting.exception()  # whoever waited may be gone
+def _release(waiting: Iterable[Later[None]], failure: LogUnavailable | None) -> None:
+    """Let those go on who wait, or refuse them."""
+    with together:
+        for one in waiting:
+            if failure is None:
+                one.set_result(None)
+            else:
+                one.set_exception(failure)

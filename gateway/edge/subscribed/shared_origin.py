@@ -21,7 +21,6 @@ from gateway.edge.subscribed.origin_view import ID_BITS
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.edge.subscribed.settled_names import SettledNames
 from gateway.errors import LogUnavailable
-from gateway.stepped import in_task
 from gateway.subscriptions import metrics
 from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.changes import ChangeSource
@@ -115,9 +114,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         if engine is not None and (self.lease.is_certain or engine.has_links(name)):
             await engine.before_write(path, creates_empty=creates_empty)
             return
-        if not self.names.is_settled(name):
-            await in_task()
-            await self.names.settle(name)
+        await self.names.settle(name)
         if self.names.may_be_awaited(name):
             self._creations.note(name, creates_empty=creates_empty)
 
