@@ -212,11 +212,11 @@ class SharedOriginSubscriptions(SharedSubscriptions):
             self.names.forget_all()  # a subscription may have been created without this gateway
 
     @override
-    def _on_mail(self, message: bytes | None) -> None:
-        found = None if message is None else mail.decode(message)
-        if message is None:
-            self.names.forget_all()
+    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
         match found:
+            case mail.MissedMessages():
+                self.names.forget_all()
+                super()._on_mail(found)
             case mail.ForgetRequest() if found.names:
                 self.names.forget(found.names)
             case mail.ForgetRequest():
@@ -228,7 +228,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
                     self._unanswered.discard(found.sender)
                     self._response.set()
             case _:
-                super()._on_mail(message)
+                super()._on_mail(found)
 
     @override
     def _on_history_change(self) -> None:

@@ -58,6 +58,10 @@ class RelayResponse(msgspec.Struct, frozen=True, tag="response"):
     id: str
 
 
+class MissedMessages(msgspec.Struct, frozen=True):
+    """Nothing that was sent: messages may have been lost with a connection."""
+
+
 class HandedOnRequest(msgspec.Struct, frozen=True):
     """A request to a control path; `name` is its path below the prefix of the route."""
 
@@ -94,8 +98,13 @@ decode_request = msgspec.msgpack.Decoder(HandedOnRequest).decode
 decode_response = msgspec.msgpack.Decoder(HandedOnResponse).decode
 
 
-def decode(message: bytes) -> Mail | None:
-    """Return a message; None for one of another version of Headgate, or of another program."""
+def decode(message: bytes | None) -> Mail | MissedMessages | None:
+    """Return what a mailbox has notified of, which is None where messages may have been lost.
+
+    Return None for a message of another version of Headgate, or of another program.
+    """
+    if message is None:
+        return MissedMessages()
     try:
         return _decoder.decode(message)
     except ValueError:  # msgspec's errors are ValueErrors

@@ -94,7 +94,7 @@ class SharedSubscriptions(Background):
 
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
-        self._mailboxes.open(self.lease.name, self._on_mail)
+        self._mailboxes.open(self.lease.name, lambda message: self._on_mail(mail.decode(message)))
         self._changes.watch(self.changed, self._on_history_change)
         for task in (self, self.changed, self.comparisons):
             task.start()
@@ -231,13 +231,11 @@ class SharedSubscriptions(Background):
 
     # Mail
 
-    def _on_mail(self, message: bytes | None) -> None:
-        if message is None:
-            self.relay.on_missed()
-            self.comparisons.schedule()
-            return
-        found = mail.decode(message)
+    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
         match found:
+            case mail.MissedMessages():
+                self.relay.on_missed()
+                self.comparisons.schedule()
             case mail.ChangeReport():
                 self.changed.add(found)
             case mail.ComparisonRequest():
