@@ -19,7 +19,7 @@ from gateway.protocol.http.paths import RESERVED
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import Sharing
 
@@ -52,14 +52,15 @@ class SubscriptionsLease:
         """True if no other gateway can have taken over since the last beat."""
         return self.is_ours and self.is_beating
 
-    async def find_others(self) -> Sequence[str]:
-        """Return the gateways beside this one as they are now; no beat is counted.
+    async def find_others(self) -> Mapping[str, int]:
+        """Return the beats of the gateways beside this one as they are now; no beat is counted.
 
         Raises LogUnavailable.
         """
         beats = await self._sharing.heartbeats.beat(RESERVED, self.name, self._own.number)
-        self.others = [name for name in beats if name != self.name]
-        return self.others
+        others = {name: number for name, number in beats.items() if name != self.name}
+        self.others = list(others)
+        return others
 
     async def beat(self) -> list[str]:
         """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
@@ -67,10 +68,8 @@ class SubscriptionsLease:
         Return the other gateways that have stopped. Raises LogUnavailable.
         """
         self._own.number += 1
-        beats = await self._sharing.heartbeats.beat(RESERVED, self.name, self._own.number)
+        beats = await self.find_others()
         self._own.note(asyncio.get_running_loop().time())
-        beats = {name: number for name, number in beats.items() if name != self.name}
-        self.others = list(beats)
         self.owner, self.has_documents = await self._sharing.ownership.read()
         if self.owner.name not in {"", self.name}:
             self._others.may_run(self.owner.name)
