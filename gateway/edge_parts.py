@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.access.credentials import COOKIE
@@ -24,6 +25,7 @@ from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
+from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
     from gateway.access.contract import Guard
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
-    from gateway.runtime.writes import Write
     from gateway.settings import Route as RouteSettings
     from gateway.subscriptions.engine import SubscriptionRules
 
@@ -72,12 +73,7 @@ def _subscriptions(
     edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
 ) -> OriginSubscriptionsLike:
     """Make the subscriptions of a route."""
-
-    def announce(write: Write) -> None:
-        edge.invalidate(write)
-        subscriptions.on_write(write)
-        shared.announce(write)
-
+    announce = partial(ForwardingEffects(shared).announce_write, edge)
     requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
     log = log_for(route.subscription_log)
 
