@@ -202,7 +202,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     async def _send_removed(self) -> None:
         while self._removed:
             names, self._removed = frozenset(self._removed), set()
-            await self._send_all(mail.ForgetRequest(0, self.lease.name, names))
+            await self._send_all(mail.RemovalReport(names))
 
     @override
     async def _beat(self) -> None:
@@ -217,7 +217,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
             case mail.MissedMessages():
                 self.names.forget_all()
                 super()._on_mail(found)
-            case mail.ForgetRequest() if found.names:
+            case mail.RemovalReport():
                 self.names.forget(found.names)
             case mail.ForgetRequest():
                 self.names.forget_all()

@@ -31,11 +31,10 @@ class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
-    """The request to ask the sender again for some names of streams; without any, for each."""
+    """The request to ask the sender again for each name of a stream."""
 
     number: int
     sender: str
-    names: frozenset[str] = frozenset()
 
 
 class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
@@ -43,6 +42,15 @@ class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
 
     number: int
     sender: str
+
+
+class RemovalReport(msgspec.Struct, frozen=True, tag="removed"):
+    """Names of streams that were removed, and links with them: the sender is asked for them again.
+
+    No response is waited for.
+    """
+
+    names: frozenset[str]
 
 
 class RelayRequest(msgspec.Struct, frozen=True, tag="request"):
@@ -88,6 +96,7 @@ Mail: TypeAlias = (
     | ResignationMessage
     | ForgetRequest
     | ForgetResponse
+    | RemovalReport
     | RelayRequest
     | RelayResponse
 )
