@@ -154,6 +154,8 @@ def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, i
 
 def status_of(subscription: DurableSubscription, now: float) -> SubscriptionStatus:
     """Return the state of a subscription: "stuck" if it has failed for over a day."""
-    since = subscription.delivery.failing_since
-    has_failed_long = since is not None and is_stuck(subscription.delivery.failures, now - since)
-    return "stuck" if has_failed_long and not subscription.is_paused else subscription.status
+    delivery = subscription.delivery
+    may_be_stuck = delivery.failures > 0 and not subscription.is_paused
+    if may_be_stuck and is_stuck(delivery.failures, delivery.failing_s(now)):
+        return "stuck"
+    return subscription.status

@@ -106,6 +106,10 @@ class DeliveryState(msgspec.Struct):
         self.failing_since = self.failing_since or now
         self.last_error, self.last_category = reason, category
 
+    def failing_s(self, now: float) -> float:
+        """Return for how many seconds attempts have come to nothing."""
+        return 0.0 if self.failing_since is None else max(0.0, now - self.failing_since)
+
     def wait_until(self, moment: float) -> None:
         """Make no attempt before a moment."""
         self.next_attempt_at = moment

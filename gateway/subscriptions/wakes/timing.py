@@ -47,8 +47,7 @@ def shorten_waits(subscription: DurableSubscription, now: float) -> None:
     Otherwise a lease would last, and an attempt wait, until the clock shows the former time again.
     """
     delivery = subscription.delivery
-    failing_s = max(0.0, now - (delivery.failing_since or now))
-    longest = pause_s(delivery.failures, failing_s, 1.0)
+    longest = pause_s(delivery.failures, delivery.failing_s(now), 1.0)
     delivery.shorten(now, subscription.configuration.lease_s, longest)
 
 

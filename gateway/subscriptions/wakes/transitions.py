@@ -219,9 +219,8 @@ class Wakes:
             log.warning("subscription.failed", subscription=subscription.id, reason=reason)
         self.counts["failed"] += 1
         delivery.note_failure(reason, category, now)
-        failing_s = now - (delivery.failing_since or now)
         chance = random.random()  # noqa: S311 - spread
-        delivery.wait_until(now + pause_s(delivery.failures, failing_s, chance))
+        delivery.wait_until(now + pause_s(delivery.failures, delivery.failing_s(now), chance))
         self._rows.mark(subscription)
         self._schedule(subscription)
 
