@@ -107,7 +107,7 @@ class CountedSubscriptions(Protocol):
 def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample]:
     """Yield the metrics of a route's subscriptions."""
     now = subscriptions.clock()
-    states = _no_states()
+    states = no_states()
     pending = in_flight = 0
     oldest = now
     for one in subscriptions.by_id.values():  # once for all metrics: there may be many
@@ -139,13 +139,14 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
         yield Sample(REFUSED, (prefix, limit), number)
 
 
-def _no_states() -> dict[SubscriptionStatus, int]:
+def no_states() -> dict[SubscriptionStatus, int]:
+    """Return the numbers of no subscriptions, by state."""
     return dict.fromkeys(get_args(SubscriptionStatus), 0)
 
 
 def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, int]:
     """Return how many subscriptions are in each state."""
-    states = _no_states()
+    states = no_states()
     now = subscriptions.clock()
     for one in subscriptions.by_id.values():
         states[status_of(one, now)] += 1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.subscriptions.bodies import stream_info
-from gateway.subscriptions.metrics import status_of
+from gateway.subscriptions.metrics import no_states, status_of
 from gateway.telemetry.inspected.subscriptions import (
     LINKS,
     LinkRow,
@@ -43,7 +42,7 @@ def list_subscriptions(
     """Return a page; each subscription is a step. Raises BadRequest for an `after` of no page."""
     where = question.where
     after = decode_rank(question.after) if question.after else None
-    states: Counter[SubscriptionStatus] = Counter(dict.fromkeys(get_args(SubscriptionStatus), 0))
+    states = no_states()
     found: list[_Found] = []
     total = 0
     prefix, now = engine.prefix, engine.clock()
@@ -64,7 +63,7 @@ def list_subscriptions(
     )
     is_last = len(page) <= question.limit
     next_after = None if is_last else encode_rank(page[-2][0])
-    return SubscriptionPage(rows, total, dict(states), next_after)
+    return SubscriptionPage(rows, total, states, next_after)
 
 
 def _fits(one: DurableSubscription, status: SubscriptionStatus, where: SubscriptionQuery) -> bool:
