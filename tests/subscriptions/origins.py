@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
-from tests.subscriptions.receivers import Subscribed, shared
+from tests.subscriptions.receivers import Subscribed, check_owner
 from tests.support.listener import Listener
 from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
 
@@ -68,8 +68,7 @@ async def two_before(
 ) -> AsyncIterator[tuple[Proxied, Proxied]]:
     """Two gateways before one origin, with subscriptions in a Redis; the first delivers."""
     async with before(origin, url, **options) as owner, before(origin, url, **options) as other:
-        assert shared(owner).engine is not None
-        assert shared(other).other_owner == shared(owner).lease.name
+        check_owner(owner, other)
         yield owner, other
 
 

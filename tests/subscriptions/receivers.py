@@ -230,11 +230,16 @@ async def two(url: str, **options: Any) -> AsyncIterator[tuple[Subscribed, Subsc
     """Two gateways of one log; the first delivers."""
     async with (
         subscribed(log_at(url), **options) as owner,
-        subscribed(log_at(url), **options) as it,
+        subscribed(log_at(url), **options) as other,
     ):
-        assert shared(owner).engine is not None
-        assert shared(it).other_owner == shared(owner).lease.name
-        yield owner, it
+        check_owner(owner, other)
+        yield owner, other
+
+
+def check_owner(owner: Subscribed, other: Subscribed) -> None:
+    """Check that the first of two gateways delivers, and that the other one knows it."""
+    assert shared(owner).engine is not None
+    assert shared(other).other_owner == shared(owner).lease.name
 
 
 def shared(gateway: Subscribed) -> SharedSubscriptions:
