@@ -34,8 +34,15 @@ class Proxied(Subscribed):
     async def around(self, method: str, name: str, body: bytes = b"") -> Answer:
         """Return the answer of the origin itself, which is in this process."""
         assert self._origin is not None
-        line = "Content-Type: application/json"
-        return await self._origin.ask(request(method, f"{PREFIX}/{name}", line, body=body))
+        return await self._origin.ask(_request(method, f"{PREFIX}/{name}", body))
+
+    async def through(self, method: str, name: str, body: bytes = b"") -> Answer:
+        """Return the answer of the gateway, whether or not anybody knows of it by then."""
+        return await self.gateway.ask(_request(method, f"{self.prefix}/{name}", body))
+
+
+def _request(method: str, target: str, body: bytes) -> bytes:
+    return request(method, target, "Content-Type: application/json", body=body)
 
 
 @contextlib.asynccontextmanager

@@ -313,9 +313,7 @@ async def test_a_link_for_a_write_that_the_origin_forbids_is_dropped_before_its_
             await until(lambda: shared(owner).comparisons.made > 0)  # which would drop links, too
         for number, gateway in enumerate(gateways):
             for method in ("PUT", "POST"):
-                line = "Content-Type: application/json"
-                write = request(method, f"{gateway.prefix}/{method}-{number}", line, body=b"")
-                assert (await gateway.gateway.ask(write)).status == 403
+                assert (await gateway.through(method, f"{method}-{number}")).status == 403
         await until(lambda: not owner.engine.by_id["s"].links)
 
 

@@ -19,7 +19,7 @@ from tests.subscriptions.test_several_gateways import TAKE_OVER_S
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
-from tests.web.serving import get, request, serving
+from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,9 +125,7 @@ async def test_a_first_write_to_a_stream_that_nobody_waits_for_needs_no_head_of_
         await owner.webhook("s", at, pattern="e/*")
         for gateway in (owner, other):
             for name, status in (("e/a", 503), ("elsewhere", 201)):
-                line = "Content-Type: application/json"
-                write = request("PUT", f"{gateway.prefix}/{name}", line, body=b"[1]")
-                assert (await gateway.gateway.ask(write)).status == status
+                assert (await gateway.through("PUT", name, b"[1]")).status == status
 
 
 @pytest.mark.parametrize("is_owner", [True, False], ids=["owner", "other"])
@@ -164,9 +162,7 @@ async def test_a_write_that_was_not_reported_is_found_by_a_comparison(redis_url:
         await shared(other).changed.stop()  # as if it were killed behind the origin's answers
         tails = {}
         for name, method in {"e/old": "POST", "e/new": "PUT"}.items():
-            line = "Content-Type: application/json"
-            written = request(method, f"{other.prefix}/{name}", line, body=b'{"n":1}')
-            tails[name] = (await other.gateway.ask(written)).next_offset
+            tails[name] = (await other.through(method, name, b'{"n":1}')).next_offset
         shared(owner).comparisons.schedule()
 
         async def are_found() -> bool:
@@ -332,16 +328,13 @@ async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_
             await owner.quiet()
             redis.stop()
             for gateway in gateways:
-                written = request("PUT", f"{gateway.prefix}/e/new", body=b"[1]")
-                answer = await gateway.gateway.ask(written)
+                answer = await gateway.through("PUT", "e/new", b"[1]")
                 assert answer.status == 503
                 assert answer.get("Retry-After")
                 assert (await owner.around("GET", "e/new")).status == 404
-            line = "Content-Type: application/json"
-            appended = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
-            tail = (await other.gateway.ask(appended)).next_offset
+            tail = (await other.through("POST", "e/a", b'{"n":2}')).next_offset
             assert tail
-            assert (await owner.gateway.ask(get(f"{owner.prefix}/e/a"))).status == 200
+            assert (await owner.through("GET", "e/a")).status == 200
             redis.start()
 
             async def is_acknowledged() -> bool:
@@ -366,9 +359,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
         await other.create("e/a", body=b'{"n":1}')  # nobody waits for it
         way.cut()
         await owner.webhook("s", at, pattern="e/*")
-        line = "Content-Type: application/json"
-        written = request("POST", f"{other.prefix}/e/a", line, body=b'{"n":2}')
-        tail = (await other.gateway.ask(written)).next_offset
+        tail = (await other.through("POST", "e/a", b'{"n":2}')).next_offset
         assert tail
         way.mend()
         assert ends_of(await at.wake()) == [("e/a", tail)]
@@ -387,8 +378,7 @@ async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_ther
         await gateway.around("PUT", "a", b'{"n":1}')
         assert (await gateway.read("a")) == [{"n": 1}]
         assert (await gateway.ask("GET", "s"))[0] == 503
-        answer = await gateway.gateway.ask(request("PUT", f"{gateway.prefix}/e/a", body=b"[1]"))
-        assert answer.status == 503
+        assert (await gateway.through("PUT", "e/a", b"[1]")).status == 503
         assert shared(gateway).stuck()
         server.start()
         try:
