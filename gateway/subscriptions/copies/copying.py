@@ -66,24 +66,24 @@ class SubscriptionCopy:
         self._source = source
         self._target = target
         self._streams = streams
-        self.outcome = CopiedSubscriptions()
+        self._outcome = CopiedSubscriptions()
 
     async def run(self) -> CopiedSubscriptions:
         """Copy what is missing, or older at the target. Raises LogUnavailable."""
         source = await _side(_documents_of(self._source))
         for _ in range(MAX_LOST_RACES):
             target = await _side(_documents_of(self._target))
-            self.outcome = CopiedSubscriptions(len(source.rows))
+            self._outcome = CopiedSubscriptions(len(source.rows))
             changes = await self._changes(source, target)
             if not changes.subscriptions:
-                return self.outcome
+                return self._outcome
             async with _sole_documents(self._target) as documents:
                 now = await _side(documents)
                 if now.rows == target.rows and now.ring.content == target.ring.content:
                     await now.ring.join(source.ring)
                     await changes.write(documents)
-                    self.outcome.changed = len(changes.subscriptions)
-                    return self.outcome
+                    self._outcome.changed = len(changes.subscriptions)
+                    return self._outcome
         raise LogUnavailable("the subscriptions of TO are changed all the time")
 
     async def _changes(self, source: _Side, target: _Side) -> RowChanges:
@@ -94,7 +94,7 @@ class SubscriptionCopy:
             try:
                 copy = self._copy(name, one, source.ring, target)
             except msgspec.DecodeError:
-                self.outcome.refused[name] = DAMAGED
+                self._outcome.refused[name] = DAMAGED
                 continue
             if copy is not None:
                 desired[name], copies[name] = copy
@@ -116,10 +116,10 @@ class SubscriptionCopy:
         if (former := target.rows.get(name)) is not None:
             former_row, former_cursors = _row(former), _cursors(former)
             if former_row.birth != row.birth:
-                self.outcome.refused[name] = OTHER
+                self._outcome.refused[name] = OTHER
                 return None
             if _delivery(former).generation > delivery.generation:
-                self.outcome.ahead += 1
+                self._outcome.ahead += 1
                 return None
         delivery.end_wake()
         configuration = one.configuration
