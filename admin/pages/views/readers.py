@@ -42,13 +42,13 @@ COLUMNS = (
     ("behind", "Behind", True),
     ("bytes", "Sent", True),
 )
-USAGE_COLUMNS: tuple[tuple[UsageOrder, str], ...] = (
-    ("requests", "Requests"),
-    ("appends", "Appends"),
-    ("failures", "4xx and 5xx"),
-    ("sent", "Sent"),
-    ("received", "Received"),
-    ("readers", "Readers"),
+USAGE_COLUMNS: tuple[tuple[UsageOrder, str, bool], ...] = (
+    ("requests", "Requests", True),
+    ("appends", "Appends", True),
+    ("failures", "4xx and 5xx", True),
+    ("sent", "Sent", True),
+    ("received", "Received", True),
+    ("readers", "Readers", True),
 )
 DURATIONS = {
     "0": "only disconnect",
