@@ -69,17 +69,13 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
         where = msgspec.structs.replace(question.where, route=route.prefix)
         question = msgspec.structs.replace(question, where=where)
     if isinstance(subscriptions, SharedSubscriptions):
-        engine: RouteSubscriptions | None = await subscriptions.confirm_ownership()
-        if engine is None:
-            handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
-            back = await subscriptions.hand_on(handed)
-            if isinstance(back, mail.HandedOnResponse):
-                return _decode_answer(back)
-            engine = back
-    else:
-        assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
-        engine = subscriptions
-    return await local_answer(engine, question)
+        handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
+        back = await subscriptions.hand_on(handed)
+        if isinstance(back, mail.HandedOnResponse):
+            return _decode_answer(back)
+        return await local_answer(back, question)
+    assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
+    return await local_answer(subscriptions, question)
 
 
 def _decode_answer(back: mail.HandedOnResponse) -> _Answer:

@@ -65,10 +65,7 @@ class SubscriptionHandlers:
         subscriptions = place.route.subscriptions
         if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
             handed = await self._handed_on(request, place)
-            if (
-                changes_subscriptions(handed.body)
-                and await subscriptions.confirm_ownership() is None
-            ):
+            if changes_subscriptions(handed.body):
                 back = await subscriptions.hand_on(handed)
                 if isinstance(back, mail.HandedOnResponse):
                     response = Response(back.status, back.fields, back.body)
