@@ -20,7 +20,7 @@ from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
-from gateway.edge.subscribed.origin_view import has_no_message
+from gateway.edge.subscribed.empty_creations import has_no_message
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, LogUnavailable, StartError
 from gateway.live.feed import park

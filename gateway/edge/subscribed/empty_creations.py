@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.protocol.bodies.content import is_json
+
 # About 150 bytes each. Those that get no answer stay, until later ones take their place: a stream
 # that is created after that wakes once although it is empty.
 MOST_CREATIONS = 10_000
@@ -25,3 +27,10 @@ class EmptyCreations:
     def pop(self, name: str) -> bool:
         """Return whether a stream is empty, if the write that is answered has created it."""
         return self._are_empty.pop(name, False)
+
+
+def has_no_message(content_type: str, body: object) -> bool:
+    """Return whether a body that is here whole has nothing that is appended."""
+    if not isinstance(body, bytes):
+        return False
+    return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies.content import is_json
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
 
 if TYPE_CHECKING:
@@ -79,10 +78,3 @@ class OriginChange(NamedTuple):
     expected: int | None
     removes: bool = False
     records: Sequence[RecordView] = ()  # what was appended is not read
-
-
-def has_no_message(content_type: str, body: object) -> bool:
-    """Return whether a body that is here whole has nothing that is appended."""
-    if not isinstance(body, bytes):
-        return False
-    return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")
