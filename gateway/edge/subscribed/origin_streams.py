@@ -7,7 +7,6 @@ is known at once, and the tails of all linked streams are checked again and agai
 from __future__ import annotations
 
 import asyncio
-import secrets
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from typing_extensions import override
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.edge.subscribed.empty_creations import EmptyCreations
-from gateway.edge.subscribed.origin_view import ID_BITS, OriginChange, OriginEnd, OriginView
+from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView, new_stream_id
 from gateway.edge.subscribed.tail_checks import TailChecks
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.subscriptions.streams.contract import StreamSource
@@ -243,7 +242,7 @@ class OriginStreams(StreamSource):
 
 
 def _new_view(name: str, end: OriginEnd, beginning: str = "") -> OriginView:
-    return OriginView(name, secrets.randbits(ID_BITS), *end, beginning=beginning)
+    return OriginView(name, new_stream_id(), *end, beginning=beginning)
 
 
 def _is_same(known: OriginView | None, present: OriginView | None) -> bool:

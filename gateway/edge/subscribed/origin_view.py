@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import RecordView
 
 
-ID_BITS = 53  # of the number of a stream: a whole number in any JSON
+_ID_BITS = 53  # a whole number in any JSON
 
 
 class OriginEnd(NamedTuple):
@@ -69,6 +70,11 @@ class OriginView(msgspec.Struct, frozen=True, gc=False):
         if offset == NOW or not is_plain(offset):
             raise BadRequest("give back a Stream-Next-Offset value unchanged")
         return offset
+
+
+def new_stream_id() -> int:
+    """Return the number of a stream that was created, or is first seen."""
+    return secrets.randbits(_ID_BITS)
 
 
 class OriginChange(NamedTuple):

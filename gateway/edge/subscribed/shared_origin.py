@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -17,7 +16,7 @@ from gateway.backends.beats import BEAT_S, MISSES
 from gateway.backends.contract import LogListener
 from gateway.edge.subscribed import settled_names
 from gateway.edge.subscribed.empty_creations import EmptyCreations
-from gateway.edge.subscribed.origin_view import ID_BITS
+from gateway.edge.subscribed.origin_view import new_stream_id
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.edge.subscribed.settled_names import SettledNames
 from gateway.errors import LogUnavailable
@@ -283,4 +282,4 @@ def _note_of(write: Write, *, is_empty: bool) -> WriteReport:
     if not write.is_new:
         return WriteReport(write.tail, write.closed)
     beginning = write.tail if is_empty else ""
-    return WriteReport(write.tail, write.closed, secrets.randbits(ID_BITS), beginning)
+    return WriteReport(write.tail, write.closed, new_stream_id(), beginning)
