@@ -58,8 +58,8 @@ async def failure(
             await session.post(url, ssl=True if trust is None else trust)
     made = failure_of(raised.value, 10.0)
     assert isinstance(made, DeliveryFailed)
-    assert not INSIDE.search(made.reason)
-    return made.reason, made.category
+    assert not INSIDE.search(made.detail)
+    return made.detail, made.category
 
 
 @pytest.mark.parametrize(

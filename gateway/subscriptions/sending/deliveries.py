@@ -119,7 +119,7 @@ class Deliveries:
         except HeadgateError as error:
             self._wakes.retry_later(subscription, error.detail)
         except DeliveryFailed as failure:
-            self._wakes.retry_later(subscription, failure.reason, failure.category)
+            self._wakes.retry_later(subscription, failure.detail, failure.category)
         except Exception:  # noqa: BLE001 - the subscription must go on
             log.exception("subscription.delivery_failed", subscription=subscription.id)
             self._wakes.retry_later(subscription, FAULT)

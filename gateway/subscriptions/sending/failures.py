@@ -22,14 +22,14 @@ _REFUSED = {
 
 
 class DeliveryFailed(Exception):
-    """A call that came to nothing; `reason` has nothing of the response or of the URL's path.
+    """A call that came to nothing; `detail` has nothing of the response or of the URL's path.
 
     `category` is the kind of failure as MCP Events names it.
     """
 
-    def __init__(self, reason: str, category: str = UNREACHABLE) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, detail: str, category: str = UNREACHABLE) -> None:
+        super().__init__(detail)
+        self.detail = detail
         self.category = category
 
 

@@ -100,6 +100,6 @@ class ReceiverCalls:
             response = await self.client.send(target.url, body, target.now)
             status, reason = response.status, response.refusal
         except (HeadgateError, DeliveryFailed) as failure:
-            reason = failure.detail if isinstance(failure, HeadgateError) else failure.reason
+            reason = failure.detail
         seconds = asyncio.get_running_loop().time() - begun
         return ReceiverTestResult(reason is None, status, round(seconds, 4), reason)
