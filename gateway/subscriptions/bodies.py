@@ -11,6 +11,7 @@ from gateway.protocol.streams.offsets import BEGINNING
 from gateway.subscriptions.state.cursors import SnapshotEnd
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Generator, Iterable
 
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
@@ -42,6 +43,14 @@ def snapshot(subscription: DurableSubscription, longest: int = LONGEST_WAKE) -> 
     if len(whole.streams) == len(subscription.links):
         return whole
     return _fit(subscription.pending.values(), longest)._replace(is_partial=True)
+
+
+def take_snapshot(subscription: DurableSubscription, counts: Counter[str]) -> WakeSnapshot:
+    """Return the streams of a wake that is told now, note their ends, and count it if partial."""
+    taken = snapshot(subscription)
+    counts["partial"] += taken.is_partial
+    subscription.note_snapshot(taken.ends)
+    return taken
 
 
 def _fit(links: Iterable[StreamLink], longest: int) -> WakeSnapshot:

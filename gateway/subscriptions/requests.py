@@ -289,9 +289,7 @@ class SubscriptionRequests:
         if not subscription.pending:
             await engine.settle()
         wake = engine.wakes.claim(subscription, worker)
-        taken = bodies.snapshot(subscription)
-        engine.wakes.counts["partial"] += taken.is_partial
-        subscription.note_snapshot(taken.ends)
+        taken = bodies.take_snapshot(subscription, engine.wakes.counts)
         claimed = {
             "wake_id": wake.wake_id,
             "generation": subscription.delivery.generation,

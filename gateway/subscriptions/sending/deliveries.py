@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
-from gateway.subscriptions.bodies import snapshot
+from gateway.subscriptions.bodies import take_snapshot
 from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.logs import log
 
@@ -171,9 +171,7 @@ class Deliveries:
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Send a wake to its receiver, and begin its lease, or end it."""
         target = await self.calls.prepare(subscription)
-        taken = snapshot(subscription)
-        self._wakes.counts["partial"] += taken.is_partial
-        subscription.note_snapshot(taken.ends)
+        taken = take_snapshot(subscription, self._wakes.counts)
         is_done = await self.calls.send_wake(target, subscription, wake, taken)
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile
