@@ -20,7 +20,7 @@ from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.http1 import ask
 from tests.support.waiting import until
-from tests.web.serving import EDGE
+from tests.web.serving import EDGE, PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,21 @@ async def test_pages_of_few_events_end_within_a_read_and_go_on_though_the_reads_
         found = [*page["events"], *rest["events"]]
         assert [one["eventId"] for one in again["events"]] == [one["eventId"] for one in found]
         assert len({one["eventId"] for one in found}) == 6
+
+
+async def test_a_cursor_of_another_gateway_may_be_behind_more_than_is_cached_here() -> None:
+    async with before_own() as it, it.host() as client:
+        assert it.origin is not None
+        url = f"http://127.0.0.1:{it.origin.port}{PREFIX}"
+        async with before(url) as another, another.host() as other:
+            await it.create("a")
+            first = (await client.poll("a"))["cursor"]
+            await it.around("POST", "a", {"n": 1})
+            assert numbers(await other.poll("a", first)) == [1]
+            await it.around("POST", "a", [{"n": 2}, {"n": 3}])
+            page = await client.poll("a", first, maxEvents=2)
+            rest = await other.poll("a", page["cursor"])
+            assert (numbers(page), numbers(rest), rest["truncated"]) == ([1, 2], [3], False)
 
 
 async def test_equal_messages_have_different_ids() -> None:

@@ -143,6 +143,12 @@ class OriginEventReader(EventReader):
         parsed = self._parse(batch)
         if at.messages <= parsed.total:
             page = _page_of(event, name, parsed, at, most)
+        elif batch.is_last and known is None:  # cached perhaps, from before the cursor's read
+            tail = await self.tail(name)
+            if tail is None:
+                return None
+            reach = TailBound(tail.tail, tail.closed)
+            return await self._page(event, name, start, most, reach)
         elif batch.is_last:  # the origin has lost what the cursor was behind
             is_truncated = True
             at = with_numbering(EventPosition(batch.end))
