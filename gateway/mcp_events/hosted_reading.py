@@ -48,6 +48,10 @@ class HostedEventReader(EventReader):
         return self._feeds.source.settings
 
     @override
+    def for_host(self, host: str) -> EventReader:
+        return self
+
+    @override
     def first_cursor(self) -> str:
         return BEFORE_CREATION
 

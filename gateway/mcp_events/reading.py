@@ -50,6 +50,9 @@ class EventReader(Protocol):
     def feed_settings(self) -> FeedSettings:
         """The settings of live reads, which hold for streams of events as well."""
 
+    def for_host(self, host: str) -> EventReader:
+        """Return the reads for a client that has asked a Host: an origin may tell these apart."""
+
     def checked_cursor(self, cursor: object) -> str | None:
         """Return a cursor of a request; None is for events from now on. Raises RpcError."""
 

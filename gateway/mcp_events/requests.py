@@ -38,10 +38,11 @@ def changes_subscriptions(body: bytes) -> bool:
 
 
 class EventRequests:
-    """The requests of one client to the events of a route."""
+    """The requests of one client, which asks a Host, to the events of a route."""
 
-    def __init__(self, route: RouteEvents, owner: SubscriptionOwner) -> None:
+    def __init__(self, route: RouteEvents, owner: SubscriptionOwner, host: str) -> None:
         self._route = route
+        self._reader = route.reader.for_host(host)
         self._owner = owner
         self._methods: dict[str, Callable[[RpcCall], Awaitable[Mapping[str, object]]]] = {
             "initialize": self._initialize,
@@ -116,7 +117,7 @@ class EventRequests:
         event, stream = self._permitted_choice(call.params)
         most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
         since = self._least_time(call.params)
-        reader, name = self._route.reader, self._single(stream)
+        reader, name = self._reader, self._single(stream)
         cursor = reader.checked_cursor(call.params.get("cursor"))
         page = await reader.next(event, name, cursor, min(most, MOST_EVENTS))
         rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
@@ -135,9 +136,9 @@ class EventRequests:
     def stream(self, call: RpcCall) -> EventStream:
         """Return the stream of events that a request asks for. Raises RpcError."""
         event, stream = self._permitted_choice(call.params)
-        cursor = self._route.reader.checked_cursor(call.params.get("cursor"))
+        cursor = self._reader.checked_cursor(call.params.get("cursor"))
         since = self._least_time(call.params)
-        choice = StreamedRequest(event, self._single(stream), cursor, since)
+        choice = StreamedRequest(self._reader, event, self._single(stream), cursor, since)
         return self._route.stream(self._owner, call, choice)
 
     async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:

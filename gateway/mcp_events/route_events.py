@@ -16,7 +16,6 @@ from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader
     from gateway.mcp_events.rpc import RpcCall
@@ -116,11 +115,6 @@ class RouteEvents:
         """Free the place of a stream of events."""
         self._limits.release_reader()
         self._streams.discard(stream)
-
-    @property
-    def feed_settings(self) -> FeedSettings:
-        """The settings of live reads, which hold for streams of events as well."""
-        return self.reader.feed_settings
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""

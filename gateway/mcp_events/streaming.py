@@ -14,7 +14,6 @@ from gateway.mcp_events.rpc import FORBIDDEN, INTERNAL_ERROR, RpcError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.reading import EventReader, StreamWatch
     from gateway.mcp_events.rpc import RpcCall
@@ -31,9 +30,10 @@ _METHOD = "notifications/events/"
 class StreamedRequest(NamedTuple):
     """The events that a client wants: of one stream of the log, behind a cursor.
 
-    Those whose own time is before `since` are left out.
+    Those whose own time is before `since` are left out. `reader` is what reads for the client.
     """
 
+    reader: EventReader
     event: EventType
     stream: str
     cursor: str | None
@@ -43,15 +43,9 @@ class StreamedRequest(NamedTuple):
 class StreamedRoute(Protocol):
     """The route of a stream of events, with what the stream needs of it."""
 
-    reader: EventReader
-
     @property
     def clock(self) -> Callable[[], float]:
         """The clock that credentials are judged by."""
-
-    @property
-    def feed_settings(self) -> FeedSettings:
-        """The settings of live reads."""
 
     def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
         """Return whether a client may read what an event is made of."""
@@ -69,9 +63,8 @@ class EventStream:
         self._route = route
         self._owner = owner
         self._call = call
-        self.event, self._stream, self._cursor, self._since = choice
-        self._reader = route.reader
-        self._settings = route.feed_settings
+        self._reader, self.event, self._stream, self._cursor, self._since = choice
+        self._settings = self._reader.feed_settings
         self._news = asyncio.Event()
         self._at: EventPosition | None = None  # behind the events so far, in a stream that is there
         self._sent_at = 0.0  # loop time of the last message

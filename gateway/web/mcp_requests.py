@@ -30,7 +30,7 @@ from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.web.admission import RoutedTarget, admit_control
-from gateway.web.requests import request_body
+from gateway.web.requests import request_body, request_head
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
@@ -62,7 +62,7 @@ async def answer_mcp(
         messages, is_batch = rpc.body_of(body, version)
     except RpcError as error:
         return _answer(rpc.refusal(error), error.status(is_stateless=False))
-    requests = EventRequests(events, owner)
+    requests = EventRequests(events, owner, request_head.host(request))
     answered = [await _response(request, one, requests, is_alone=not is_batch) for one in messages]
     found = [one for one in answered if one is not None]
     if not found:

@@ -20,7 +20,7 @@ from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.http1 import ask
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX
+from tests.web.serving import EDGE, PREFIX, request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,6 +194,31 @@ async def test_many_streams_of_events_are_one_long_poll_at_the_origin() -> None:
                 assert asked.catch_up <= 2
                 await it.append("a", {"n": 1})
                 await until(lambda: sent(client) == [1] * 10)
+
+
+@pytest.mark.parametrize("is_reader_first", [True, False])
+async def test_a_live_reader_and_a_stream_of_events_are_one_long_poll_at_the_origin(
+    is_reader_first: bool,
+) -> None:
+    with reference() as origin:
+        async with before(f"{origin.url}/v1/stream") as it:
+            await it.create("a", {"n": 0})
+            before_them = origin.counts()
+            reader, events = await it.gateway.connect(), await it.gateway.connect()
+            waiting = [
+                (reader, request("GET", f"{EDGE}/a?offset=-1&live=sse"), b'{"n":0}'),
+                (events, raw(ASKED, EDGE), b"active"),
+            ]
+            for connection, asked, beginning in waiting if is_reader_first else waiting[::-1]:
+                connection.send(asked)
+                await connection.read_until(beginning)
+            await until(lambda: feed_of(it, "a").reader_count == 2)
+            assert (origin.counts() - before_them).long_poll == 1
+            await it.append("a", {"n": 1})
+            for connection in (reader, events):
+                await connection.read_until(b'{"n":1}')
+                connection.abort()
+            await until(lambda: it.gateway.limits.live_readers == 0)
 
 
 async def test_a_stream_of_events_holds_one_place_among_the_readers() -> None:

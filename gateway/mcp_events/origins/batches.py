@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # also if each of its characters is escaped.
 LONGEST_PIECE = 32 << 10
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
+_NOWHERE = ("", -1, "")
 
 
 class OriginBatch(NamedTuple):
@@ -78,3 +79,25 @@ class ParsedBatch(NamedTuple):
             return EventPosition(start.position, parts, False, start.numbering)
         numbering = None if start.numbering is None else start.numbering.after(self.total)
         return EventPosition(self.batch.end, 0, False, numbering)
+
+
+class LatestBatch:
+    """The latest batch that was read, which many pages in a row may have events of.
+
+    `place` is the name and the incarnation of its stream, and where it begins, if its events are
+    read one page after the other.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Keep no batch any more."""
+        self.parsed = ParsedBatch(OriginBatch("", b"", "", False, False), None)
+        self.place = _NOWHERE
+
+    def parse(self, batch: OriginBatch) -> ParsedBatch:
+        """Return the parts of a batch, which is the latest one from now on. Raises OriginBroken."""
+        if self.parsed.batch.body is not batch.body:
+            self.parsed, self.place = ParsedBatch.of(batch), _NOWHERE
+        return self.parsed._replace(batch=batch)

@@ -12,7 +12,7 @@ from gateway.edge.polls.follower import CannotFollow, refuse
 from gateway.errors import BadRequest, OriginBehind, StreamGone, StreamNotFound
 from gateway.mcp_events.cursors import EventPlace
 from gateway.mcp_events.occurrences import EventEnd, end_event, event_id, message_event
-from gateway.mcp_events.origins.batches import OriginBatch, ParsedBatch
+from gateway.mcp_events.origins.batches import LatestBatch, OriginBatch
 from gateway.mcp_events.origins.cursors import (
     new_numbering,
     origin_cursor,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings
     from gateway.mcp_events.event_types import EventType
     from gateway.mcp_events.occurrences import McpEvent
+    from gateway.mcp_events.origins.batches import ParsedBatch
     from gateway.protocol.origins.followed import Snapshot
     from gateway.runtime.limits import ServerLimits
     from gateway.subscriptions.state.cursors import EventNumbering
@@ -42,18 +43,27 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import OtherView, StreamView
 
 
-_NOTHING = ParsedBatch(OriginBatch("", b"", "", False, False), None)
-_NOWHERE = ("", -1, "")
-
-
 class OriginEventReader(EventReader):
-    """The reads of events of a route to an HTTP origin, which have no client's credentials."""
+    """The reads of events of a route to an HTTP origin, which have no client's credentials.
 
-    def __init__(self, edge: EdgeRoute, limits: ServerLimits) -> None:
+    Those of a client that has asked a `host` share responses and feeds with other readers there.
+    """
+
+    def __init__(
+        self,
+        edge: EdgeRoute,
+        limits: ServerLimits,
+        host: str = "",
+        latest: LatestBatch | None = None,
+    ) -> None:
         self.edge = edge
         self.limits = limits
-        self._parsed = _NOTHING  # the latest batch
-        self._place = _NOWHERE  # of that: the name and the incarnation of its stream, and its start
+        self._host = host
+        self._latest = latest or LatestBatch()
+
+    @override
+    def for_host(self, host: str) -> OriginEventReader:
+        return OriginEventReader(self.edge, self.limits, host, self._latest)
 
     @property
     @override
@@ -119,18 +129,19 @@ class OriginEventReader(EventReader):
         cache, and the origin would send it again and again.
         """
         place = (state.path, state.stream_id, start.position)
-        is_within = self._place == place and 0 < start.messages < self._parsed.total
+        latest = self._latest
+        is_within = latest.place == place and 0 < start.messages < latest.parsed.total
         if is_within and start.numbering is not None:
-            page: EventPage | None = _page_of(event, state.path, self._parsed, start, most)
+            page: EventPage | None = _page_of(event, state.path, latest.parsed, start, most)
         else:
             known = TailBound(state.tail, state.closed)
             page = await self._page(event, state.path, start, most, known)
         if page is None:
             raise StreamNotFound("the stream is not there")
         if page.end.messages and page.end.position == start.position:
-            self._place = place
+            latest.place = place
         elif is_within:
-            self._place, self._parsed = _NOWHERE, _NOTHING
+            latest.clear()
         return page
 
     async def _page(
@@ -140,7 +151,7 @@ class OriginEventReader(EventReader):
         if found is None:
             return None
         batch, (at, is_truncated) = found
-        parsed = self._parse(batch)
+        parsed = self._latest.parse(batch)
         if at.messages <= parsed.total:
             page = _page_of(event, name, parsed, at, most)
         elif batch.is_last and known is None:  # cached perhaps, from before the cursor's read
@@ -232,17 +243,12 @@ class OriginEventReader(EventReader):
         self.edge.feeds.reader.drop_tail(f"{self.edge.prefix}/{name}", known)
 
     def request(self, name: str, offset: str) -> CacheRequest:
-        """Return a read of nobody in particular, as the cache sees it."""
+        """Return a read of nobody in particular, as the cache and the feeds see it."""
         read = edge_target.catch_up(self.edge.parse(f"{self.edge.prefix}/{name}"), offset)
-        sender = RequestSender("", self.edge.requests.scheme, "")
-        request = self.edge.requests.cache_request(CIMultiDict(), sender, read)
+        sender = RequestSender("", self.edge.requests.scheme, self._host)
+        headers = CIMultiDict({"Host": self._host})
+        request = self.edge.requests.cache_request(headers, sender, read)
         return request.plain(self.edge.identity)
-
-    def _parse(self, batch: OriginBatch) -> ParsedBatch:
-        """Return the parts of a batch, which many pages in a row may have events of."""
-        if self._parsed.batch.body is not batch.body:
-            self._parsed, self._place = ParsedBatch.of(batch), _NOWHERE
-        return self._parsed._replace(batch=batch)
 
     @override
     def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
