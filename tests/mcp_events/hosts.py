@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.subscriptions.engine import RouteSubscriptions
 from tests.support.tokens_files import token, write_tokens
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ def engine_of(gateway: Serving) -> RouteSubscriptions:
     """Return what delivers webhooks."""
     assert isinstance(gateway.route.subscriptions, RouteSubscriptions)
     return gateway.route.subscriptions
+
+
+async def until_quiet(engine: RouteSubscriptions) -> None:
+    """Wait until no delivery waits or runs."""
+    deliveries = engine.deliveries
+    await until(lambda: not (deliveries.running or deliveries.waiting))
 
 
 GRANTS = {

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
-from tests.mcp_events.hosts import GRANTS, host
+from tests.mcp_events.hosts import GRANTS, host, until_quiet
 from tests.support.tokens_files import token, write_tokens
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
 
@@ -38,6 +38,10 @@ class BeforeOrigin:
         """Let time pass, and act on the deadlines that are over then."""
         self.gateway.clock.advance(seconds)
         self.engine.wakes.timer.run_due()
+
+    async def quiet(self) -> None:
+        """Wait until no delivery waits or runs."""
+        await until_quiet(self.engine)
 
     async def ask(self, method: str, name: str, *lines: str, body: bytes = b"") -> Answer:
         """Return the answer to a request for a stream through the gateway."""

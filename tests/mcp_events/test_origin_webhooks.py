@@ -104,6 +104,7 @@ async def test_a_refused_event_is_repeated_with_its_id_though_more_is_read_by_th
         await it.append("a/x", {"n": 1})
         await until(lambda: len(at.messages) == 1)
         await it.append("a/x", [{"n": 2}, {"n": 3}])
+        await it.quiet()
         it.pass_time(2.0)
         await at.has(1, 2, 3)
         assert [len(it) for it in ids(at).values()] == [1, 1, 1]
@@ -183,6 +184,7 @@ async def test_events_wait_while_their_origin_is_down(tmp_path: Path) -> None:
             await client.ask("events/subscribe", **asked(at))
             await it.append("a/x", {"n": 1})
             await until(lambda: len(at.messages) == 1)
+            await it.quiet()
             origin.kill()
             it.gateway.store.clear()
             it.pass_time(2.0)
@@ -208,6 +210,7 @@ async def test_what_retention_at_the_origin_has_removed_is_a_gap(tmp_path: Path)
         for n in range(2, 6):
             await it.append("a/x", {"n": n})
         it.gateway.store.clear()
+        await it.quiet()
         it.pass_time(2.0)
         await at.has(4, 5)
         gaps = [one for one in at.messages if one.get("type") == "gap"]

@@ -23,6 +23,7 @@ from tests.mcp_events.hosts import (
     host,
     offering,
     types_file,
+    until_quiet,
 )
 from tests.mcp_events.receivers import OTHER_SECRET, SECRET, hook
 from tests.support.tokens_files import token
@@ -50,8 +51,7 @@ def asked(at: HookReceiver, stream: str | None = "a/x", **more: Any) -> dict[str
 
 async def quiet(gateway: Serving) -> None:
     """Wait until no delivery waits or runs."""
-    deliveries = engine_of(gateway).deliveries
-    await until(lambda: not (deliveries.running or deliveries.waiting))
+    await until_quiet(engine_of(gateway))
 
 
 def pass_time(gateway: Serving, seconds: float) -> None:
