@@ -238,6 +238,26 @@ async def test_a_stream_of_events_holds_one_place_among_the_readers() -> None:
         await until(lambda: it.gateway.limits.live_readers == 0)
 
 
+async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> None:
+    async with before_own(max_live_readers=2) as it:
+        await it.create("a")
+        connections = [await it.gateway.connect() for _ in range(2)]
+        for connection in connections:
+            connection.send(raw(ASKED, EDGE))
+            await connection.read_until(b"active")
+        await until(lambda: feed_of(it, "a").reader_count == 2)
+        it.gateway.limits.max_live_readers = 1
+        for n in range(3):
+            await it.append("a", {"n": n})
+            for connection in connections:
+                await connection.read_until(b'{"n": %d}' % n)
+            await until(lambda: feed_of(it, "a").reader_count == 2)
+            assert it.gateway.limits.live_readers == 2
+        for connection in connections:
+            connection.abort()
+        await until(lambda: it.gateway.limits.live_readers == 0)
+
+
 def feed_of(it: BeforeOrigin, name: str) -> Any:
     """Return the feed of a stream; one without readers if it is not followed."""
     streams = it.gateway.edge.feeds.table.of_path(f"{EDGE}/{name}")

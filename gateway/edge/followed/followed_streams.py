@@ -180,12 +180,20 @@ class FollowedStreams:
         return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
-        self, stream: FollowedStream, request: CacheRequest | None = None
+        self,
+        stream: FollowedStream,
+        request: CacheRequest | None = None,
+        *,
+        has_place: bool = False,
     ) -> Feed[FollowedStream, Span]:
-        """Return the feed for one more reader and its request; raise at the limit of readers."""
+        """Return the feed for one more reader and its request; raise at the limit of readers.
+
+        A reader that `has_place` among the live readers gives it to the feed.
+        """
         if request is not None:
             stream.lenders.add(request)
-        self._limits.reader_joins()
+        if not has_place:
+            self._limits.reader_joins()
         if stream.closing is not None:
             stream.closing.cancel()
             stream.closing = None

@@ -96,8 +96,7 @@ class OriginWatch(StreamWatch, Waiter):
             if known.tail < offset:
                 raise OriginBehind("the origin tells of a stream that ends earlier", known.tail)
             stream = feeds.follow(request, known, self._account)
-        self._origin.limits.release_reader()  # the feed takes this place
-        self._feed = feed = feeds.join(stream, request)
+        self._feed = feed = feeds.join(stream, request, has_place=True)
         self._offset = offset
         read = EdgeLongPoll(request.path, request.target, offset, None, request.read.others)
         feed.park(self, read, offset)
