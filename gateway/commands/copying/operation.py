@@ -8,19 +8,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from headgate.errors import Unavailable
-
 from gateway.commands.copying.log_place import LogPlace
 from gateway.commands.copying.names import named_streams, opened_names
 from gateway.commands.copying.offset_map import OffsetMap
 from gateway.commands.copying.place_streams import PlaceStreams
-from gateway.commands.copying.queue import MOST_SAID, CopyQueue
+from gateway.commands.copying.queue import MOST_SAID, CopyQueue, ended_by
 from gateway.commands.copying.server_place import ServerPlace
 from gateway.commands.one_stream.client import connect
-from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import finish, note
 from gateway.commands.shell.patience import retries, tell
-from gateway.errors import HeadgateError, LogUnavailable
+from gateway.errors import HeadgateError
 from gateway.subscriptions.copies.copying import SubscriptionCopy
 
 if TYPE_CHECKING:
@@ -94,8 +91,7 @@ async def _copied_subscriptions(
     try:
         copied = await SubscriptionCopy(source.log, target.log, streams).run()
     except HeadgateError as failure:
-        kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
-        raise kind(f"{failure.detail}; {queue.so_far()}, and not all subscriptions") from failure
+        raise ended_by(failure, f"{queue.so_far()}, and not all subscriptions") from failure
     for name, why in islice(copied.refused.items(), MOST_SAID):
         note(f"headgate: subscription {name}: {why}.")
     return copied

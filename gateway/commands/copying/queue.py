@@ -115,8 +115,7 @@ class CopyQueue:
             note(f"Interrupted: {self.so_far()}; the same command goes on.")
             raise
         except (*FAILURES, HeadgateError) as failure:
-            kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
-            raise kind(f"{failure}; {self.so_far()}") from failure
+            raise ended_by(failure, self.so_far()) from failure
         finally:
             self._progress.clear()
 
@@ -225,6 +224,12 @@ class CopyQueue:
             note(f"headgate: {name_of(path)}: {why}.")
         elif self.refused == MOST_SAID + 1:
             note("headgate: more streams cannot be copied: they are counted only.")
+
+
+def ended_by(failure: Exception, so_far: str) -> Failed | Unavailable:
+    """Return the error that ends the command, with what it has done before this failure."""
+    kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
+    return kind(f"{failure}; {so_far}")
 
 
 def producer_of(source: CopyPlace, path: str) -> str:
