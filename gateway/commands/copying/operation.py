@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.commands.copying.contract import CopyPlace, StreamEntry
+    from gateway.commands.copying.contract import StreamEntry
     from gateway.commands.one_stream.target import StreamTarget
     from gateway.subscriptions.copies.copying import CopiedSubscriptions
 
@@ -48,10 +48,8 @@ class CopyRequest:
 
     @property
     def copies_subscriptions(self) -> bool:
-        """True if the subscriptions come along: all streams do, and both places are logs."""
-        is_whole = not (self.prefix or self.names or self.follows)
-        between_logs = isinstance(self.source, LogPlace) and isinstance(self.target, LogPlace)
-        return self.with_subscriptions and is_whole and between_logs
+        """True if the subscriptions of a log come along to another one, as all streams do."""
+        return self.with_subscriptions and not (self.prefix or self.names or self.follows)
 
 
 async def copy(request: CopyRequest) -> int:
@@ -75,18 +73,20 @@ async def copy(request: CopyRequest) -> int:
         queue = CopyQueue(source, target, streams, offset_map)
         await queue.run(follows=request.follows)
         number, copied = await source.subscriptions(), None
-        if request.copies_subscriptions:
+        if (
+            request.copies_subscriptions
+            and isinstance(source, LogPlace)
+            and isinstance(target, LogPlace)
+        ):
             copied = await _copied_subscriptions(source, target, queue)
     _finish(queue, number, copied, as_json=request.as_json)
     return queue.refused + (0 if copied is None else len(copied.refused))
 
 
 async def _copied_subscriptions(
-    source: CopyPlace, target: CopyPlace, queue: CopyQueue
+    source: LogPlace, target: LogPlace, queue: CopyQueue
 ) -> CopiedSubscriptions:
     """Copy the subscriptions of a log, whose streams are copied, and name those that stay."""
-    assert isinstance(source, LogPlace), "only logs have subscriptions that can be copied"
-    assert isinstance(target, LogPlace), "only logs have subscriptions that can be copied"
     streams = PlaceStreams(source, target, queue.is_refused)
     try:
         copied = await SubscriptionCopy(source.log, target.log, streams).run()
