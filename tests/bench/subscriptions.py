@@ -6,6 +6,7 @@ import json
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.bench import as_sent
 from tests.bench.append import RECORD_BYTES, WRITERS
 from tests.bench.many_streams import create
 from tests.bench.redis_log import HeadgateOnRedis, TwoGateways
@@ -29,6 +30,8 @@ NAME = "many-"
 TURN_MS = 1_000
 TURNS = 20
 LEAST = 0.9  # of the appends without subscriptions
+# What each request has beside what it needs.
+LINES = {"at random": "", "with X-Request-Id": as_sent.ID}
 
 
 def bench(plan: Plan) -> Section:
@@ -46,22 +49,25 @@ def bench_redis(plan: Plan) -> Section:
     return _section({name: _in_turns(plan, make) for name, make in kinds.items()}, ", on Redis")
 
 
-def _section(found: Mapping[str, Figures], where: str) -> Section:
+def _section(found: Mapping[str, dict[str, Figures]], where: str) -> Section:
     claim = f"{SUBSCRIPTIONS:,} subscriptions of {STREAMS:,} streams: appends/s, with / without"
     return Section(
         title=f"appends of {RECORD_BYTES} bytes to streams of subscriptions{where}",
         columns=(Column("per_s", "appends/s"), Column("ratio", "with / without", 3)),
-        servers={name: {"at random": figures} for name, figures in found.items()},
+        servers=found,
         verdicts=[
-            at_least(f"{name}: {claim}", figures["ratio"], LEAST) for name, figures in found.items()
+            at_least(f"{name}, {load}: {claim}", figures["ratio"], LEAST)
+            for name, loads in found.items()
+            for load, figures in loads.items()
         ],
     )
 
 
-def _in_turns(plan: Plan, make: Callable[[], Server]) -> Figures:
-    """Return the appends per second with subscriptions, and how many that is of those without."""
+def _in_turns(plan: Plan, make: Callable[[], Server]) -> dict[str, Figures]:
+    """Return, by load, the appends per second with subscriptions, beside those without."""
     turns = TURNS if plan.every_load else TURNS // 4
-    ratios, rates = [], []
+    ratios: dict[str, list[float]] = {load: [] for load in LINES}
+    rates: dict[str, list[float]] = {load: [] for load in LINES}
     with make() as linked, make() as plain:
         for server in (linked, plain):
             create(server, NAME, STREAMS)
@@ -70,11 +76,12 @@ def _in_turns(plan: Plan, make: Callable[[], Server]) -> Figures:
             append(server, 5 * TURN_MS)  # wakes nearly all, which then wait for workers
         for number in range(turns):
             pair = (linked, plain) if number % 2 else (plain, linked)
-            found = {server: append(server, TURN_MS) for server in pair}
-            rates.append(found[linked])
-            ratios.append(found[linked] / found[plain])
+            for load, line in LINES.items():
+                found = {server: append(server, TURN_MS, line) for server in pair}
+                rates[load].append(found[linked])
+                ratios[load].append(found[linked] / found[plain])
     tell(f"{turns} turns")
-    return {"per_s": median(rates), "ratio": median(ratios)}
+    return {load: {"per_s": median(rates[load]), "ratio": median(ratios[load])} for load in LINES}
 
 
 def subscribe(server: Server) -> None:
@@ -92,8 +99,8 @@ def subscribe(server: Server) -> None:
                 raise ToolFailed(f"subscription {number}: {answer.status}")
 
 
-def append(server: Server, milliseconds: int) -> float:
-    """Return the appends per second to streams at random."""
+def append(server: Server, milliseconds: int, line: str = "") -> float:
+    """Return the appends per second to streams at random, with a line in each head."""
     paths = f"{server.append_path(NAME)}*{STREAMS}"
     load = (server.append_port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
-    return run("load", "post", *load, paths)["per_s"]
+    return run("load", *(["with", line] if line else []), "post", *load, paths)["per_s"]
