@@ -74,6 +74,17 @@ class Connector(aiohttp.TCPConnector):
         return connection
 
     @override
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Make the protocol before the socket, which asyncio would not close if that raised."""
+        factory, *others = args
+        protocol = factory()
+        return await super()._wrap_create_connection(lambda: protocol, *others, **kwargs)
+
+    @override
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         taken = self.acquire(key)
         if taken is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -40,6 +41,16 @@ async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
     beginning = [fault for fault in faults if fault.call.function == "OriginExchange.send"]
     assert beginning
     assert await wrong_after(kind, beginning) == {}
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+async def test_a_connection_to_an_origin_that_cannot_be_made_leaves_no_socket() -> None:
+    kind = "a read that ends with its connection"
+    making = ("RawConnection.__init__#", "ConnectionHistory.__init__#", "InStep.on_opened#")
+    faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in making)]
+    assert {f"{fault.call.function}#" for fault in faults if not fault.leaves} == set(making)
+    assert await wrong_after(kind, faults) == {}
+    gc.collect()  # warns of a socket that nobody has closed
 
 
 async def test_a_client_that_resets_its_connection_during_its_response_is_no_error() -> None:
