@@ -42,9 +42,6 @@ class Membership:
         # Ids of streams that were removed while streams are being listed, else None.
         self._removed: set[int] | None = None
 
-    def __len__(self) -> int:
-        return len(self.streams)
-
     def subscriptions_of(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions that are linked to a stream, or would be."""
         stream = self.streams.get(path)
@@ -88,7 +85,7 @@ class Membership:
                 stream = self.streams[path] = LinkedStream(path)
                 self._unlinked.discard(path)
             link = StreamLink(subscription, stream)
-            stream.links += (link,)
+            stream.add(link)
         link.is_remembered = False
         subscription.links[path] = link
         return link
@@ -149,8 +146,8 @@ class Membership:
                 return []
             stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
-        if known is None or (known.is_along(state) and known.version < state.version):
-            _take(stream, state)
+        is_later = known is None or (known.is_along(state) and known.version < state.version)
+        if is_later and _take(stream, state):
             self._consider_all(stream)
         return [it for it in matching if not _is_linked(it, stream.path)]
 
@@ -179,7 +176,10 @@ class Membership:
         return link
 
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
-        """Apply a committed change, and wake whom it concerns; return the links of its stream."""
+        """Apply a committed change, and wake whom it concerns; return the links that it concerns.
+
+        More data concerns nobody while the stream is pending for all.
+        """
         state = change.state
         stream = self.streams.get(state.path)
         if change.removes or state.soft_deleted:
@@ -195,18 +195,24 @@ class Membership:
                 self._note_unlinked(state.path)
                 return ()
             stream = self.streams[state.path] = LinkedStream(state.path)
-        _take(stream, state)
+        has_news = _take(stream, state)
         for subscription in matching:
-            is_linked = state.path in subscription.links
-            if subscription.phase == "linking" and self._removed is not None and not is_linked:
-                link = self.match(subscription, state.path, _start(change))
-                _skip_what_was_there(link, change)
-            else:
-                self.match(subscription, state.path, None)
+            self._match_changed(subscription, change)
         if not stream.links:
             self.streams.pop(stream.path, None)
+        if not (has_news or matching):
+            return ()
         self._consider_all(stream)
         return stream.links
+
+    def _match_changed(self, subscription: DurableSubscription, change: StreamChange) -> None:
+        path = change.state.path
+        is_linked = path in subscription.links
+        if subscription.phase == "linking" and self._removed is not None and not is_linked:
+            link = self.match(subscription, path, _start(change))
+            _skip_what_was_there(link, change)
+        else:
+            self.match(subscription, path, None)
 
     def _consider_all(self, stream: LinkedStream) -> None:
         for link in stream.links:
@@ -249,19 +255,32 @@ class Membership:
             self._forget(oldest)
 
 
-def _take(stream: LinkedStream, state: StreamView) -> None:
-    """Take the state of a stream, and note which of its links are pending by it."""
+def _take(stream: LinkedStream, state: StreamView) -> bool:
+    """Take the state of a stream; return False if nothing is pending by it that was not before."""
+    has_only_grown = stream.is_pending_for_all and _is_growth(stream.state, state)
     stream.state = state
+    if has_only_grown:
+        return False
     for link in stream.links:
         if link.is_remembered:
             continue  # the pattern matches it again first
         if link.stream_id != state.stream_id:
             link.start_cursor(state)
-        elif link.is_noted and link.position < state.tail:
-            continue  # it has grown further, and is pending as before
         else:
             link.limit(state.tail)
         link.subscription.note(link)
+    stream.note_pending()
+    return True
+
+
+def _is_growth(earlier: StreamView | None, later: StreamView) -> bool:
+    """Return whether a stream is the same as before, and has lost nothing at its end."""
+    return (
+        earlier is not None
+        and earlier.stream_id == later.stream_id
+        and earlier.tail <= later.tail
+        and earlier.closed <= later.closed
+    )
 
 
 def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -> bool:

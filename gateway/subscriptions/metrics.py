@@ -122,7 +122,7 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
     yield Sample(STREAMS_PENDING, (prefix,), pending)
     yield Sample(IN_FLIGHT, (prefix,), in_flight)
     yield Sample(OLDEST, (prefix,), now - oldest)
-    yield Sample(LINKED, (prefix,), len(subscriptions.membership))
+    yield Sample(LINKED, (prefix,), len(subscriptions.membership.streams))
     yield Sample(FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.times_forgotten)
     yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)

@@ -340,6 +340,17 @@ class History:
             assert any(it["has_pending"] for it in wake["streams"]), wake
         generations = [it["generation"] for it in self.at.wakes]
         assert generations == sorted(generations)
+        self._check_pending()
+
+    def _check_pending(self) -> None:
+        """Whatever is pending has a wake, or will have one, without any further append."""
+        engine = self.gateway.engine
+        for one in engine.by_id.values():
+            delivery = one.delivery
+            assert not one.pending or delivery.wake or delivery.next_attempt_at is not None
+        for stream in engine.membership.streams.values():
+            is_pending_for_all = all(link.is_pending and link.is_noted for link in stream.links)
+            assert is_pending_for_all or not stream.is_pending_for_all
 
     async def _compare_one(self, name: str, one: ModelSubscription) -> None:
         status, told = await self.gateway.ask("GET", name)

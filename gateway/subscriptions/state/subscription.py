@@ -25,6 +25,9 @@ MOST_REMOVED = 1_000
 class LinkedStream(msgspec.Struct, gc=False, eq=False):
     """A stream with its links; `state` is None while it does not exist.
 
+    While it `is_pending_for_all` of its links, more data begins no wake: each subscription has one,
+    or a deadline, or an operator has paused it.
+
     The garbage collector skips streams and links, of which there may be many: their cycles are
     broken when a link is dropped.
     """
@@ -32,6 +35,18 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     path: str
     state: StreamView | None = None
     links: tuple[StreamLink, ...] = ()
+    is_pending_for_all: bool = False
+
+    def add(self, link: StreamLink) -> None:
+        """Add a link, for which nothing is pending so far."""
+        self.links += (link,)
+        self.is_pending_for_all = False
+
+    def note_pending(self) -> None:
+        """Note whether the stream is pending for each subscription, and may begin their wakes."""
+        self.is_pending_for_all = all(
+            link.is_noted and link.subscription.phase == "active" for link in self.links
+        )
 
 
 class StreamLink(msgspec.Struct, gc=False, eq=False):
@@ -254,6 +269,6 @@ class DurableSubscription:
         """Note that a stream is not pending."""
         link = self.pending.pop(path, None)
         if link is not None:
-            link.is_noted = False
+            link.is_noted = link.stream.is_pending_for_all = False
         if not self.pending and self.phase == "active":
             self.delivery.note_nothing_pending()
