@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.backends.redis.connection import LONG, RedisConnection, pack, size_of
+from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
+from gateway.settings.log_kinds.redis import parse_redis
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LONGER = bytes(LONG + 1)
 words = st.lists(
@@ -59,3 +69,15 @@ async def test_commands_are_sent_in_order_and_short_ones_in_one_write() -> None:
     assert b"".join(transport.written) == b"".join(pieces)
     assert len(transport.written) == 3
     assert transport.written[1] is LONGER
+
+
+async def test_connections_that_are_made_at_once_warn_once_of_a_redis_without_a_file(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, appendonly="no") as redis, capture_logs() as lines:
+        connector = RedisConnector(RedisSettings(parse_redis(redis.url)))
+        connections = [RedisConnection(lambda _: None, lambda _: None) for _ in range(5)]
+        await asyncio.gather(*(connector.connect(one, ONLY) for one in connections))
+        for one in connections:
+            one.close()
+    assert [line["event"] for line in lines] == ["log.not_durable"]

@@ -198,10 +198,11 @@ class Campaign:
         with contextlib.suppress(*DOWN):
             if is_late:
                 await asyncio.sleep(LATE_S)
-            status = AWAY
-            while status == AWAY and not book.is_over(wake):
+            is_away = True
+            while is_away and not book.is_over(wake):
                 with book.acknowledging(wake) as outcome:
-                    outcome.status = status = await self._acknowledge(path, wake, token)
+                    outcome.status = await self._acknowledge(path, wake, token)
+                is_away = outcome.status in AWAY
             for _ in range(2):
                 book.refused(wake, await self._acknowledge(path, wake, token))
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-AWAY = 503  # the log: the request was not carried out, or nobody knows
-OVER = {401, 409, AWAY}  # the token has expired, or the wake is over
+AWAY = {502, 503, 504}  # the log, or the origin: it was not carried out, or nobody knows
+OVER = {401, 409, *AWAY}  # the token has expired, or the wake is over
 
 
 class Outcome:
@@ -64,7 +64,7 @@ class WakeBook:
         try:
             yield outcome
         finally:
-            if outcome.status in {None, 200, AWAY}:
+            if outcome.status in {None, 200, *AWAY}:
                 self.acknowledges(wake)
 
     def refused(self, wake: Mapping[str, Any], status: int) -> None:

@@ -96,6 +96,8 @@ class RedisConnector:
             return
         await connection.send_command("INFO", "memory", "persistence")
         told: bytes = await connection.read_response()
+        if self._is_warned:  # by another connection that was made meanwhile
+            return
         info = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
         policy = info.get(b"maxmemory_policy", b"noeviction").decode()
         if policy != "noeviction" and info.get(b"maxmemory") != b"0":
