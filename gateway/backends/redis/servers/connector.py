@@ -66,7 +66,7 @@ class RedisConnector:
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
         self._origin = settings.origin
-        self._is_warned = False
+        self._warnings: set[str] = set()  # that were logged
         self.sharded = True
 
     def check(self) -> None:
@@ -92,20 +92,22 @@ class RedisConnector:
 
     async def _warn_of_losses(self, connection: AbstractConnection) -> None:
         """Warn once of a Redis that loses streams silently: when it is full, or by a restart."""
-        if self._is_warned:
+        if self._warnings:
             return
         await connection.send_command("INFO", "memory", "persistence")
         told: bytes = await connection.read_response()
-        if self._is_warned:  # by another connection that was made meanwhile
-            return
         info = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
         policy = info.get(b"maxmemory_policy", b"noeviction").decode()
         if policy != "noeviction" and info.get(b"maxmemory") != b"0":
-            self._is_warned = True
-            log.warning("log.may_evict", server=str(self._origin), maxmemory_policy=policy)
+            self._warn("log.may_evict", maxmemory_policy=policy)
         if info.get(b"aof_enabled") == b"0":
-            self._is_warned = True
-            log.warning("log.not_durable", server=str(self._origin), what=WITHOUT_FILE)
+            self._warn("log.not_durable", what=WITHOUT_FILE)
+
+    def _warn(self, event: str, **fields: str) -> None:
+        """Warn of something once, though several connections that are made at once find it."""
+        if event not in self._warnings:
+            self._warnings.add(event)
+            log.warning(event, server=str(self._origin), **fields)
 
     async def _connection(self, address: Address) -> AbstractConnection:
         origin, options = self._origin, self.options()
