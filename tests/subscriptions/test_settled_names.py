@@ -117,6 +117,39 @@ async def test_whoever_waits_when_the_gateway_stops_is_refused() -> None:
         await task
 
 
+async def test_whoever_waits_for_a_question_that_was_not_asked_yet_is_refused_when_it_stops() -> (
+    None
+):
+    at = Deliverer()
+    names = SettledNames(at.ask)
+    waiting = asyncio.create_task(names.settle("a"))
+    await asyncio.sleep(0)
+    assert not at.asked
+    await names.close()
+    async with asyncio.timeout(5.0):
+        with pytest.raises(LogUnavailable, match="stopping"):
+            await waiting
+
+
+async def test_a_name_that_is_refused_alone_is_asked_for_again_and_the_others_are_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settled_names, "MOST_QUESTIONS", 1)
+    at = Deliverer()
+    names = SettledNames(at.ask)
+    first, bad, good = await started(names, "first", "bad", "good")
+    at.answers[0].set_result(AwaitedNames())
+    await started(names)
+    at.answers[1].set_result(AwaitedNames(frozenset({"good"}), refused={"bad": "it is busy"}))
+    await asyncio.gather(first, good)
+    with pytest.raises(LogUnavailable, match="it is busy"):
+        await bad
+    assert [names.is_settled(name) for name in ("first", "good", "bad")] == [True, True, False]
+    await started(names, "bad")
+    assert at.asked == [["first"], ["bad", "good"], ["bad"]]
+    await names.close()
+
+
 async def test_names_are_forgotten_beyond_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled_names, "MOST_NAMES", 2)
     at = Deliverer()

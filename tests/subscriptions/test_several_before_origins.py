@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from gateway.edge.subscribed import origin_streams
+from gateway.edge.subscribed import origin_streams, settled_names
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
+from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
+from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared.stream_notes import WriteReport, merge_notes
 from tests.backends.test_redis_rights import documented
 from tests.subscriptions.origins import LosingWay, before, two_before
@@ -126,6 +129,30 @@ async def test_a_first_write_to_a_stream_that_nobody_waits_for_needs_no_head_of_
         for gateway in (owner, other):
             for name, status in (("e/a", 503), ("elsewhere", 201)):
                 assert (await gateway.through("PUT", name, b"[1]")).status == status
+
+
+@pytest.mark.parametrize("is_owner", [True, False], ids=["owner", "other"])
+async def test_a_stream_whose_head_fails_delays_no_first_write_to_another(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, *, is_owner: bool
+) -> None:
+    async def answer(call: web.Request) -> web.Response:
+        return web.Response(status=503 if call.path.endswith("/bad") else 404)
+
+    monkeypatch.setattr(settled_names, "MOST_QUESTIONS", 1)  # the last two are asked for together
+    async with (
+        web_server(answer) as origin,
+        two_before(redis_url, origin) as (owner, other),
+        receiver() as at,
+    ):
+        await owner.webhook("s", at, pattern="e/*")
+        subscriptions = shared(owner if is_owner else other)
+        assert isinstance(subscriptions, SharedOriginSubscriptions)
+        names = subscriptions.names
+        waiting = [names.settle(name) for name in ("e/a", "e/bad", "e/b")]
+        first, bad, second = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (first, second) == (None, None)
+        assert isinstance(bad, LogUnavailable)
+        assert {"e/a", "e/b"} == {*await owner.cursors("s")}
 
 
 @pytest.mark.parametrize("is_owner", [True, False], ids=["owner", "other"])

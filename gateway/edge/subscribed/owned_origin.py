@@ -30,20 +30,21 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     on_removed: Callable[[str], None]  # called where gateways have to ask again for a stream
 
     async def link_first(self, names: Sequence[str]) -> AwaitedNames:
-        """Store the links to streams that are about to be written to; return who is awaited.
-
-        Raises LogUnavailable.
-        """
+        """Store the links to streams that are about to be written to; return who is awaited."""
         if not self.by_id:
             return AwaitedNames(has_no_subscriptions=True)
         turn = asyncio.Semaphore(LINKED_AT_ONCE)
+        refused: dict[str, str] = {}
 
         async def link(name: str) -> None:
             async with turn:
-                await self.link_unlinked(name)
+                try:
+                    await self.link_unlinked(name)
+                except HeadgateError as error:  # the others are written to all the same
+                    refused[name] = error.detail
 
         await asyncio.gather(*map(link, names))
-        return AwaitedNames(frozenset(filter(self.is_awaited, names)))
+        return AwaitedNames(frozenset(filter(self.is_awaited, names)), refused=refused)
 
     @override
     async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
@@ -59,10 +60,7 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
 
     @override
     async def carry_out_first_writes(self, names: bytes) -> mail.HandedOnResponse:
-        try:
-            answer = await self.link_first(decode_names(names))
-        except HeadgateError:
-            return mail.HandedOnResponse(503)
+        answer = await self.link_first(decode_names(names))
         return mail.HandedOnResponse(mail.CARRIED_OUT, "", encode_answer(answer))
 
     @override

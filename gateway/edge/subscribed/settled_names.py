@@ -7,7 +7,8 @@ the write. So a gateway asks it once for each name, and again when subscriptions
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -16,21 +17,26 @@ from gateway.later import Later, together
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 MOST_NAMES = 100_000  # about 150 bytes each; beyond it, all are asked for again
 AT_ONCE = 100  # names in one question, which waits for a HEAD of each that is linked
 MOST_QUESTIONS = 8  # under way: in a burst, other names gather meanwhile for one question
+
+STOPPING = "the gateway is stopping"
+Reasons: TypeAlias = dict[str, str]  # why some names are refused, by name
 
 
 class AwaitedNames(msgspec.Struct, frozen=True):
     """The answer to a question: those of the names that somebody waits for.
 
     Without any subscription, `has_no_subscriptions`: no other name has to be asked for either.
+    Some may be `refused`, each for a reason: it is not known, or not stored, who waits for them.
     """
 
     awaited: frozenset[str] = frozenset()
     has_no_subscriptions: bool = False
+    refused: Reasons = {}
 
 
 encode_names = encode_answer = msgspec.json.Encoder().encode
@@ -48,7 +54,7 @@ class SettledNames:
         self._has_no_subscriptions = False
         self._age = 0  # grows with each change of subscriptions
         self._waiting: dict[str, Later[None]] = {}
-        self._questions: set[asyncio.Task[None]] = set()
+        self._questions: set[asyncio.Task[Reasons]] = set()
 
     def may_be_awaited(self, name: str) -> bool:
         """Return whether somebody waits for a stream, or may: its name was not asked for."""
@@ -84,29 +90,29 @@ class SettledNames:
         if self._waiting and len(self._questions) < MOST_QUESTIONS:
             names = list(self._waiting)[:AT_ONCE]
             batch = {name: self._waiting.pop(name) for name in names}
-            task = asyncio.get_running_loop().create_task(self._ask_for(batch))
+            task = asyncio.get_running_loop().create_task(self._ask_for(names))
             self._questions.add(task)
-            task.add_done_callback(self._end)
+            task.add_done_callback(partial(self._end, batch))
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end(self, batch: Mapping[str, Later[None]], task: asyncio.Task[Reasons]) -> None:
+        """Let those go on who wait for a question, also if it was cancelled before it began."""
         self._questions.discard(task)
+        _release(batch, dict.fromkeys(batch, STOPPING) if task.cancelled() else task.result())
         self._ask_more()
 
-    async def _ask_for(self, batch: dict[str, Later[None]]) -> None:
+    async def _ask_for(self, names: Sequence[str]) -> Reasons:
+        """Ask for some names; return why some of them are refused."""
         age = self._age
-        failure: LogUnavailable | None = LogUnavailable("the gateway is stopping")
         try:
-            answer = await self._ask(list(batch))
-            if age == self._age:
-                self._take(batch, answer)
-            failure = None
+            answer = await self._ask(names)
         except HeadgateError as error:
-            failure = LogUnavailable(error.detail)
+            return dict.fromkeys(names, error.detail)
         except Exception:  # noqa: BLE001 - whoever waits must hear of it
             log.exception("subscription.not_stored")
-            failure = LogUnavailable("it could not be asked who waits for the stream")
-        finally:
-            _release(batch.values(), failure)
+            return dict.fromkeys(names, "it could not be asked who waits for the stream")
+        if age == self._age:
+            self._take([name for name in names if name not in answer.refused], answer)
+        return answer.refused
 
     def _take(self, names: Iterable[str], answer: AwaitedNames) -> None:
         if len(self._awaited) >= MOST_NAMES:
@@ -119,17 +125,17 @@ class SettledNames:
     async def close(self) -> None:
         """Give up what is being asked for."""
         waiting, self._waiting = self._waiting, {}
-        _release(waiting.values(), LogUnavailable("the gateway is stopping"))
+        _release(waiting, dict.fromkeys(waiting, STOPPING))
         for task in self._questions:
             task.cancel()
         await asyncio.gather(*self._questions, return_exceptions=True)
 
 
-def _release(waiting: Iterable[Later[None]], failure: LogUnavailable | None) -> None:
-    """Let those go on who wait, or refuse them."""
+def _release(waiting: Mapping[str, Later[None]], refused: Reasons) -> None:
+    """Let those go on who wait for names, or refuse them."""
     with together:
-        for one in waiting:
-            if failure is None:
-                one.set_result(None)
+        for name, one in waiting.items():
+            if name in refused:
+                one.set_exception(LogUnavailable(refused[name]))
             else:
-                one.set_exception(failure)
+                one.set_result(None)
