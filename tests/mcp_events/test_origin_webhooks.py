@@ -276,6 +276,20 @@ async def test_a_forged_cursor_ends_at_the_tail_and_harms_no_other_subscription(
             assert code == -32602
 
 
+async def test_a_gap_up_to_the_tail_leaves_nothing_pending(tmp_path: Path) -> None:
+    async with hook() as at, before_own(tmp_path) as it, it.host(name="all") as client:
+        await it.create("a/x", {"n": 0})
+        tail = (await client.poll("a/x"))["cursor"]
+        skipping = tail.replace(".0.0000", ".999.0000", 1)
+        await client.ask("events/subscribe", **asked(at, cursor=skipping))
+        await it.append("a/x", {"n": 1})
+        await until(lambda: [one.get("type") for one in at.messages] == ["gap"])
+        (subscription,) = it.engine.by_id.values()
+        await until(lambda: not subscription.pending)
+        await it.append("a/x", {"n": 2})
+        await at.has(2)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", [reference, own_log])
 def test_a_gateway_that_is_killed_before_an_origin_sends_each_event(

@@ -183,6 +183,7 @@ class WebhookEvents:
             link.accept_gap()
             if first.numbering != link.numbering:
                 link.start_at(first)
+                subscription.note(link)  # the gap may reach up to the tail
                 self._engine.rows.mark_link(link)
                 await self._engine.rows.flush()
             self._move(subscription, link, first, state.stream_id)
