@@ -142,8 +142,9 @@ class Membership:
         matching = self._patterns.match(state.path)
         stream = self.streams.get(state.path)
         if stream is None:
-            if not matching:
-                return []
+            most = self._most_streams()
+            if not any(_may_link(it, state.path, most) for it in matching):
+                return matching  # whose refusals are counted
             stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
         is_later = known is None or (known.is_along(state) and known.version < state.version)
@@ -163,9 +164,6 @@ class Membership:
                 subscription.note_unlinked()
                 self._without_room.add(subscription)
                 self.refused += subscription.phase == "active"
-            stream = self.streams.get(path)
-            if stream is not None and not stream.links:
-                del self.streams[path]
             return None
         link = self.link(subscription, path)
         link.is_glob = True

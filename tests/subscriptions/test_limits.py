@@ -82,6 +82,18 @@ async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more(
         ]
 
 
+async def test_a_stream_that_one_subscription_has_no_room_for_wakes_another() -> None:
+    async with subscribed() as gateway:
+        limit(gateway, max_subscription_streams=1)
+        await gateway.pull("full", pattern="e/*", streams=["a"])
+        await gateway.pull("s", pattern="e/*")
+        await gateway.create("e/1", body=b'{"n":1}')
+        _, claimed = await gateway.claim()
+        assert (await gateway.ack(claimed, *ends_of(claimed)))[0] == 200
+        await gateway.append("e/1")
+        assert (await gateway.claim())[0] == 200
+
+
 async def test_a_wake_of_the_longest_length_has_all_streams_and_a_longer_one_the_pending() -> None:
     async with subscribed() as gateway, receiver(answer={}) as at:
         await gateway.webhook("s", at, pattern="*")

@@ -152,6 +152,17 @@ async def test_a_subscription_does_not_match_its_own_wake_stream() -> None:
         assert len(await gateway.read("wakes")) == 1
 
 
+async def test_a_wake_stream_that_others_match_wakes_them_from_its_beginning() -> None:
+    async with subscribed() as gateway:
+        members = {"type": "pull-wake", "pattern": "later", "wake_stream": "later"}
+        assert (await gateway.put("first", **members))[0] == 201
+        await gateway.pull("s", pattern="later")
+        await gateway.create("later", body=b'{"n":1}')
+        _, claimed = await gateway.claim()
+        (told,) = claimed["streams"]
+        assert (told["path"], told["acked_offset"]) == ("later", "-1")
+
+
 async def test_a_circle_of_wake_streams_is_refused() -> None:
     async with subscribed() as gateway:
         base = {"type": "pull-wake"}

@@ -44,6 +44,16 @@ async def woken(gateway: Subscribed, at: Receiver) -> dict[str, Any]:
     return wake
 
 
+async def test_a_wake_stream_that_others_match_wakes_them_after_a_restart(tmp_path: Path) -> None:
+    async with started(tmp_path) as gateway:
+        members = {"type": "pull-wake", "pattern": "later", "wake_stream": "later"}
+        assert (await gateway.put("first", **members))[0] == 201
+        await gateway.pull("s", pattern="later")
+        await gateway.create("later", body=b'{"n":1}')
+    async with started(tmp_path) as gateway:
+        assert (await gateway.claim())[0] == 200
+
+
 async def test_configuration_cursors_and_links_are_there_after_a_restart(tmp_path: Path) -> None:
     async with receiver(answer=DONE) as at:
         async with started(tmp_path) as gateway:
