@@ -193,12 +193,12 @@ class Membership:
                 self._note_unlinked(state.path)
                 return ()
             stream = self.streams[state.path] = LinkedStream(state.path)
-        has_news = _take(stream, state)
+        may_wake = _take(stream, state)
         for subscription in matching:
             self._match_changed(subscription, change)
         if not stream.links:
             self.streams.pop(stream.path, None)
-        if not (has_news or matching):
+        if not (may_wake or matching):
             return ()
         self._consider_all(stream)
         return stream.links
@@ -213,8 +213,10 @@ class Membership:
             self.match(subscription, path, None)
 
     def _consider_all(self, stream: LinkedStream) -> None:
+        """Wake whoever has the stream pending, and note whether more data can wake anybody."""
         for link in stream.links:
             self._consider(link.subscription)
+        stream.note_pending()
 
     def _note_unlinked(self, path: str) -> None:
         if len(self._unlinked) >= MOST_UNLINKED:
@@ -254,10 +256,10 @@ class Membership:
 
 
 def _take(stream: LinkedStream, state: StreamView) -> bool:
-    """Take the state of a stream; return False if nothing is pending by it that was not before."""
-    has_only_grown = stream.is_pending_for_all and _is_growth(stream.state, state)
+    """Take the present state of a stream; return whether it may begin wakes."""
+    adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
     stream.state = state
-    if has_only_grown:
+    if adds_nothing:
         return False
     for link in stream.links:
         if link.is_remembered:
@@ -267,7 +269,6 @@ def _take(stream: LinkedStream, state: StreamView) -> bool:
         else:
             link.limit(state.tail)
         link.subscription.note(link)
-    stream.note_pending()
     return True
 
 

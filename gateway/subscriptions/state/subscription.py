@@ -25,8 +25,10 @@ MOST_REMOVED = 1_000
 class LinkedStream(msgspec.Struct, gc=False, eq=False):
     """A stream with its links; `state` is None while it does not exist.
 
-    While it `is_pending_for_all` of its links, more data begins no wake: each subscription has one,
-    or a deadline, or an operator has paused it.
+    While it `is_pending_for_all` its subscriptions, more data begins no wake: each of them has a
+    wake in flight, waits for a deadline, or is paused by an operator. `Membership` notes that once
+    it has considered all of them. A new link, and the first of them that acknowledges everything,
+    end it.
 
     The garbage collector skips streams and links, of which there may be many: their cycles are
     broken when a link is dropped.
@@ -43,7 +45,7 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
         self.is_pending_for_all = False
 
     def note_pending(self) -> None:
-        """Note whether the stream is pending for each subscription, and may begin their wakes."""
+        """Note whether the stream is pending for all its subscriptions, and these are active."""
         self.is_pending_for_all = all(
             link.is_noted and link.subscription.phase == "active" for link in self.links
         )

@@ -262,7 +262,11 @@ class Wakes:
         self._schedule(subscription)
 
     def end(self, subscription: DurableSubscription) -> None:
-        """End the wake in flight, if there is one; whatever comes of it is refused."""
+        """End the wake in flight, if there is one; whatever comes of it is refused.
+
+        Whoever calls this considers the subscription then, or lets it wait for a deadline: more
+        data in a stream that is pending already does not.
+        """
         delivery = subscription.delivery
         if delivery.wake is not None and _is_all_acknowledged(subscription):
             delivery.note_pending(delivery.wake.begun_at)  # what is pending came later
