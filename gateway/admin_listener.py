@@ -231,14 +231,14 @@ class AdminConnection(BoundedConnection):
         return None if self.transport is None else self.transport.get_extra_info("sockname")
 
     @override
-    def refuse(self, error: HeadgateError) -> None:
+    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
         """Answer, end the connection, and log the reason now and then."""
         if isinstance(error, LimitReached):
             # Lingering would keep a descriptor, which the limit is there to save.
             self.refuse_at_once(error)
         else:
             self._log_reason(error)
-            super().refuse(error)
+            super().refuse(error, to_head=to_head)
 
     @override
     def refuse_at_once(self, error: HeadgateError) -> None:

@@ -23,10 +23,16 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
-def serialize(response: Response, common: bytes) -> bytes:
-    """Return a whole response. `common` are the lines of the moment: date, request id, CORS."""
+def serialize(response: Response, common: bytes, *, to_head: bool = False) -> bytes:
+    """Return a whole response. `common` are the lines of the moment: date, request id, CORS.
+
+    One to a HEAD has no body (RFC 9110 section 9.3.2).
+    """
+    status_line = _STATUS_LINES[response.status]
+    if to_head:
+        return b"".join((status_line, common, lines_for_head(response)))
     # A body may be megabytes, of which each copy is some milliseconds.
-    return b"".join((_STATUS_LINES[response.status], common, own_lines(response), response.body))
+    return b"".join((status_line, common, own_lines(response), response.body))
 
 
 def has_body(status: int) -> bool:

@@ -133,12 +133,17 @@ class Context:
         return responses.problem(error, next(self._again_s))
 
     def refusal(
-        self, refusal: Response, *, connection: str | None = None, request_id: str = ""
+        self,
+        refusal: Response,
+        *,
+        connection: str | None = None,
+        request_id: str = "",
+        to_head: bool = False,
     ) -> bytes:
         """Return a refusal as bytes, with a new id unless `request_id` is given."""
         request_id = request_id or self.lines.new_request_id()
         lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
-        return http1.serialize(refusal, lines + self.refusal_lines)
+        return http1.serialize(refusal, lines + self.refusal_lines, to_head=to_head)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """Return a feed's response, and it as bytes for all readers with equal requests."""

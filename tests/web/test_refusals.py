@@ -42,6 +42,47 @@ async def test_a_client_that_sends_on_after_a_refusal_is_disconnected(
         await until(lambda: gateway.limits.connections == 0)
 
 
+LINE = b"HEAD /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
+REFUSED_HEADS = {
+    "a long header line": ([LINE + b"X: " + b"v" * 500_000], 431),
+    "many header lines": ([LINE + b"X: v\r\n" * 5_000 + b"\r\n"], 431),
+    "a long head": ([LINE, *[b"X-%d: %s\r\n" % (n, b"v" * 4_000) for n in range(9)]], 431),
+    "two blanks": ([LINE.replace(b" /", b"  /") + b"\r\n"], 400),
+    "no valid header": ([LINE, b"X Y\r\n\r\n"], 400),
+    "empty lines before": ([b"\r\n\r\n" + LINE + b"X Y\r\n\r\n"], 400),
+    "malformed chunks": ([LINE + b"Transfer-Encoding: chunked\r\n\r\nnone\r\n"], 400),
+    "malformed chunks behind a head in parts": (
+        [LINE, b"Transfer-Encoding: chunked\r\n\r\nnone\r\n"],
+        400,
+    ),
+    "another version": ([LINE.replace(b"1.1", b"1.2") + b"\r\n"], 400),
+}
+
+
+@pytest.mark.parametrize("way", REFUSED_HEADS)
+async def test_a_refused_head_is_answered_without_a_body(way: str) -> None:
+    """RFC 9110 section 9.3.2."""
+    parts, status = REFUSED_HEADS[way]
+    async with serving() as gateway:
+        client = await gateway.connect()
+        for part in parts:
+            client.send(part)
+            await asyncio.sleep(0)
+        head, _, body = (await client.rest()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert not body
+
+
+async def test_a_refused_get_whose_head_comes_in_parts_is_answered_with_a_body() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        client.send(b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: ")
+        made = await _connection(gateway)
+        await until(lambda: bool(made._part))
+        client.send(b"HEAD \r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n")
+        (await client.answer()).assert_problem(400)
+
+
 CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n" % PREFIX.encode()
 CHUNKED += b"Transfer-Encoding: chunked\r\n\r\n"
 LAST_OF_ITS_CONNECTION = {

@@ -71,8 +71,11 @@ class ClosingConnection(BaseProtocol):
             self.transport.close()
             self.transport = None
 
-    def refuse(self, error: HeadgateError) -> None:
-        """Respond with the error, and end the connection: later bytes have no meaning."""
+    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
+        """Respond with the error, and end the connection: later bytes have no meaning.
+
+        A response to a HEAD has no body.
+        """
         transport = self.transport
         if transport is None:
             return
@@ -83,10 +86,12 @@ class ClosingConnection(BaseProtocol):
             logged = LoggedRequest("-", "-", peer_of(transport), None, None)
         exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id, logged)
         request_id = exchange.request_id
-        transport.write(shared.refusal(refusal, connection="close", request_id=request_id))
+        sent = shared.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
+        transport.write(sent)
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.note_sent(None, cache_status.BYPASS)
-            exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
+            size = 0 if to_head else len(refusal.body)
+            exchange.answered(shared.log, refusal.status, size, "answered")
             client = peer_of(transport)
             shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
         self.linger()

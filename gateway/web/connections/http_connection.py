@@ -211,7 +211,7 @@ class HttpConnection(PacedConnection):
             self._leaving.cancel()
             self._leaving = None
         if isinstance(error, HeadgateError):
-            self.refuse(error)
+            self.refuse(error, to_head=request.method == "HEAD")
         elif error is not None:
             log_failure(error)
         is_whole = request.whole is not None

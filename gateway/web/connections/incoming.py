@@ -18,7 +18,13 @@ from gateway.telemetry.logs import log
 from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.connections.http_connection import HttpConnection
 from gateway.web.requests.request import Request
-from gateway.web.requests.request_head import end_of_head, is_plain_line, refusal
+from gateway.web.requests.request_head import (
+    METHOD_BYTES,
+    begins_head,
+    end_of_head,
+    is_plain_line,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +127,7 @@ class IncomingConnection(HttpConnection):
                 if self._body is not None:
                     break
         except HttpProcessingError as error:
-            self._refuse_malformed(error)
+            self._refuse_malformed(error, self._part + data[at : at + METHOD_BYTES])
         finally:
             self._is_parsing = was_parsing
             self._has_behind = False
@@ -155,17 +161,17 @@ class IncomingConnection(HttpConnection):
             return at
         message, payload = messages[0]
         came_in_parts = bool(self._part)
-        has_plain_line = is_plain_line(self._part + piece if came_in_parts else piece)
-        self._part.clear()
         self._deadline = None
-        if not has_plain_line:
-            self.refuse(BadRequest("the request line has more than one blank between its parts"))
+        if not is_plain_line(self._part + piece if came_in_parts else piece):
+            error = BadRequest("the request line has more than one blank between its parts")
+            self.refuse(error, to_head=message.method == "HEAD")
             return at
         if not payload.is_eof():
             is_measured = "Content-Length" in message.headers
             self._missing = int(message.headers["Content-Length"]) if is_measured else None
             self._fed = 0
             at = self._go_on_with_body(payload, data, at)
+        self._part.clear()
         is_one_piece = not came_in_parts and self._body is None and not message.chunked
         head = data[start:at] if is_one_piece else None
         if not self.answer_at_once(head, message, payload):
@@ -203,7 +209,8 @@ class IncomingConnection(HttpConnection):
         """Hold an incomplete head, within HEAD_BYTES and the header timeout."""
         self._part += piece
         if len(self._part) > HEAD_BYTES:
-            self.refuse(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
+            error = HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long")
+            self.refuse(error, to_head=begins_head(self._part))
         elif self._deadline is None:
             self._deadline = self._loop.time() + self.shared.timeouts.header
 
@@ -213,10 +220,10 @@ class IncomingConnection(HttpConnection):
             return False
         return self.is_idle and now >= self._deadline
 
-    def _refuse_malformed(self, error: HttpProcessingError) -> None:
+    def _refuse_malformed(self, error: HttpProcessingError, beginning: bytearray) -> None:
         """Refuse malformed HTTP: where the next request would begin is unknown."""
         if self.state is IDLE:
-            self.refuse(refusal(error))
+            self.refuse(refusal(error), to_head=begins_head(beginning))
             return
         self.enter(DEAF)
         body = self._body

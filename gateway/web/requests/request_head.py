@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
 SHOWN_CHARACTERS = 128  # of a refused Host, in the error; most mistakes show within these
+METHOD_BYTES = 64  # of a head, in which its method ends, also behind some empty lines
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # by aiohttp
 _QUOTED = re.compile(r"b?['\"]")
@@ -223,6 +224,11 @@ def end_of_head(part: bytes | bytearray, data: bytes, start: int) -> int:
             return start + found + 4 - min(3, len(part))
     found = data.find(b"\r\n\r\n", start)
     return len(data) if found < 0 else found + 4
+
+
+def begins_head(beginning: bytearray) -> bool:
+    """Return whether a request that begins so is a HEAD, whatever is wrong with the rest of it."""
+    return beginning[:METHOD_BYTES].lstrip(b"\r\n").startswith(b"HEAD ")
 
 
 def is_plain_line(head: bytes | bytearray) -> bool:
