@@ -19,7 +19,7 @@ from gateway.telemetry.event_journal import JOURNAL, note_event
 from gateway.telemetry.plain_structlog import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -55,8 +55,13 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
 
 
-def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the setting's word
-    """Send every log line of the process to stderr, in one shape."""
+def configure(
+    level: LogLevel,
+    format: LogFormat,  # noqa: A002 - the setting's word
+    *,
+    unwritten_events: Container[str] = (),
+) -> None:
+    """Send every log line of the process to stderr, in one shape, but those of some events."""
     global _written
     JOURNAL.open()
     output = log_output.start(sys.stderr, on_recovered=_report_dropped)
@@ -72,6 +77,7 @@ def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the s
         processors=[
             note_event,  # before the level: what happened does not depend on what is written
             structlog.stdlib.filter_by_level,
+            *([partial(_drop_events, unwritten_events)] if unwritten_events else ()),
             *shared,
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
@@ -99,6 +105,14 @@ def configure(level: LogLevel, format: LogFormat) -> None:  # noqa: A002 - the s
     # It writes whole URLs, tokens included; `access_log` stands in its place.
     logging.getLogger("aiohttp.access").disabled = True
     logging.captureWarnings(capture=True)
+
+
+def _drop_events(
+    events: Container[str], _logger: WrappedLogger, _name: str, event: EventDict
+) -> EventDict:
+    if event["event"] in events:
+        raise structlog.DropEvent
+    return event
 
 
 def set_level(level: LogLevel) -> None:

@@ -10,6 +10,7 @@ from gateway.protocol.streams.state import Stamp
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import carried, exact, fill, opened
 from tests.streams.service import Service
+from tests.support.ports import free_port
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -160,3 +161,18 @@ def test_messages_are_the_same_if_javascript_reads_the_same(
     one: bytes, other: bytes, *, is_same: bool
 ) -> None:
     assert is_same_message(one, other) is is_same
+
+
+@pytest.mark.parametrize("is_source", [True, False], ids=["from", "to"])
+async def test_a_redis_that_cannot_be_reached_is_named_in_one_sentence(
+    copier: CommandLine, tmp_path: Path, *, is_source: bool
+) -> None:
+    folder, port = f"file:{tmp_path / 'a'}", free_port()
+    await fill(tmp_path / "a", 2, seed=1)
+    redis = f"redis://:secret@127.0.0.1:{port}"
+    done = copier("copy", *((redis, folder) if is_source else (folder, redis)))
+    assert done.returncode == 69
+    said = done.stderr.decode()
+    shown = f"redis://:***@127.0.0.1:{port}"
+    assert said.startswith(f"headgate: {shown}: the log cannot be reached: Connection refused; ")
+    assert said.count("\n") == 1

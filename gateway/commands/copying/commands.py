@@ -182,7 +182,8 @@ def _run(request: CopyRequest) -> None:
     from gateway.commands.shell.output import note
     from gateway.telemetry import logs
 
-    logs.configure("warning", "console")  # what a log warns of goes to stderr
+    # What a log warns of goes to stderr; what ends the command, it says itself.
+    logs.configure("warning", "console", unwritten_events={"log.failed"})
     try:
         refused = asyncio.run(copied(request))
     except KeyboardInterrupt:

@@ -91,7 +91,8 @@ async def _copied_subscriptions(
     try:
         copied = await SubscriptionCopy(source.log, target.log, streams).run()
     except HeadgateError as failure:
-        raise ended_by(failure, f"{queue.so_far()}, and not all subscriptions") from failure
+        so_far = f"{queue.so_far()}, and not all subscriptions"
+        raise ended_by(failure, so_far, source, target) from failure
     for name, why in islice(copied.refused.items(), MOST_SAID):
         note(f"headgate: subscription {name}: {why}.")
     return copied

@@ -115,7 +115,7 @@ class CopyQueue:
             note(f"Interrupted: {self.so_far()}; the same command goes on.")
             raise
         except (*FAILURES, HeadgateError) as failure:
-            raise ended_by(failure, self.so_far()) from failure
+            raise ended_by(failure, self.so_far(), self._source, self._target) from failure
         finally:
             self._progress.clear()
 
@@ -226,10 +226,16 @@ class CopyQueue:
             note("headgate: more streams cannot be copied: they are counted only.")
 
 
-def ended_by(failure: Exception, so_far: str) -> Failed | Unavailable:
-    """Return the error that ends the command, with what it has done before this failure."""
-    kind = Unavailable if isinstance(failure, LogUnavailable) else Failed
-    return kind(f"{failure}; {so_far}")
+def ended_by(failure: Exception, so_far: str, *places: CopyPlace) -> Failed | Unavailable:
+    """Return the error that ends the command, with what it has done before this failure.
+
+    Where a log has failed, it is named.
+    """
+    if not isinstance(failure, LogUnavailable):
+        return Failed(f"{failure}; {so_far}")
+    logs = (place for place in places if isinstance(place, LogPlace))
+    failed = next((f"{it.shown}: " for it in logs if it.log.why_unhealthy() is not None), "")
+    return Unavailable(f"{failed}{failure}; {so_far}")
 
 
 def producer_of(source: CopyPlace, path: str) -> str:
