@@ -66,7 +66,7 @@ class RedisConnector:
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
         self._origin = settings.origin
-        self._warnings: set[str] = set()  # that were logged
+        self._warnings: set[str] = set()  # of what is logged
         self.sharded = True
 
     def check(self) -> None:
@@ -98,16 +98,17 @@ class RedisConnector:
         told: bytes = await connection.read_response()
         info = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
         policy = info.get(b"maxmemory_policy", b"noeviction").decode()
-        if policy != "noeviction" and info.get(b"maxmemory") != b"0":
-            self._warn("log.may_evict", maxmemory_policy=policy)
-        if info.get(b"aof_enabled") == b"0":
-            self._warn("log.not_durable", what=WITHOUT_FILE)
+        evicts = policy != "noeviction" and info.get(b"maxmemory") != b"0"
+        if evicts and self._is_new("eviction"):
+            log.warning("log.may_evict", server=str(self._origin), maxmemory_policy=policy)
+        if info.get(b"aof_enabled") == b"0" and self._is_new("no file"):
+            log.warning("log.not_durable", server=str(self._origin), what=WITHOUT_FILE)
 
-    def _warn(self, event: str, **fields: str) -> None:
-        """Warn of something once, though several connections that are made at once find it."""
-        if event not in self._warnings:
-            self._warnings.add(event)
-            log.warning(event, server=str(self._origin), **fields)
+    def _is_new(self, finding: str) -> bool:
+        """Return whether no other connection, made at the same time, has found it before."""
+        is_new = finding not in self._warnings
+        self._warnings.add(finding)
+        return is_new
 
     async def _connection(self, address: Address) -> AbstractConnection:
         origin, options = self._origin, self.options()
