@@ -259,6 +259,10 @@ class SubscriptionRequests:
         if link is None or not link.is_explicit:
             return False
         link.remove_name()
+        if not engine.streams.is_listed and subscription in engine.membership.find_unlinked(name):
+            # No list has told since the start that the pattern matches. If there is no such stream,
+            # the next check of its end drops the link.
+            link.is_glob = True
         if link.is_glob:
             engine.rows.mark_link(link)
         else:

@@ -266,6 +266,42 @@ async def test_stored_cursors_count_and_appends_while_the_gateway_was_down_wake(
             assert stream_of(wake, "e/empty")["has_pending"] is False
 
 
+async def test_the_link_of_the_pattern_stays_without_the_name_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    place = f"file:{tmp_path / 'subscriptions'}"
+    async with serving() as server:
+        async with before(server, place) as gateway:
+            await gateway.pull("s", pattern="e/*", streams=["e/a"])
+            await gateway.create("e/a")
+            await gateway.append("e/a")
+        async with before(server, place) as gateway:
+            await gateway.quiet()
+            assert (await gateway.ask("DELETE", "s/streams/e%2Fa"))[0] == 204
+            assert await gateway.cursors("s") == {"e/a": "-1"}
+        async with before(server, place) as gateway:
+            status, claim = await gateway.claim()
+            assert status == 200
+            link = stream_of(claim, "e/a")
+            assert (link["link_type"], link["has_pending"]) == ("glob", True)
+
+
+async def test_the_link_without_its_name_to_a_stream_that_is_not_there_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+    async with proxied() as gateway:
+        await gateway.pull("s", pattern="e/*", streams=["e/a"])
+        assert (await gateway.ask("DELETE", "s/streams/e%2Fa"))[0] == 204
+        await until(lambda: not gateway.engine.by_id["s"].links)
+        tail = (await gateway.create("e/a", body=b'{"n":1}')).next_offset
+        status, claim = await gateway.claim()
+        assert status == 200
+        assert stream_of(claim, "e/a")["tail_offset"] == tail
+        assert stream_of(claim, "e/a")["acked_offset"] == "-1"
+
+
 async def test_whoever_subscribes_before_an_origin_needs_the_same_rights(tmp_path: Path) -> None:
     tokens = tokens_file(tmp_path, prefix=EDGE)
     async with serving() as server, before(server, own=OWN, tokens_file=tokens) as gateway:
