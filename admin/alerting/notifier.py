@@ -18,6 +18,7 @@ import aiohttp
 from headgate.backoff import Backoff
 
 from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
+from gateway.origin.unreachable import why_no_response
 from gateway.settings.alert_webhook import webhook_key
 from gateway.settings.reached import console_url
 from gateway.telemetry.logs import log
@@ -188,11 +189,11 @@ class AlertNotifier:
                 timeout=aiohttp.ClientTimeout(total=self._call_s),
             ) as response:  # whose body is not read: its connection is closed
                 status = response.status
-        except TimeoutError:
-            return f"it does not answer within {self._call_s:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return f"it {why_no_response(error, self._call_s)}"
         except Exception as error:  # noqa: BLE001 - else this task ends unnoticed
             # The text of the error is left out: it may have the URL in it.
-            return f"it cannot be reached ({type(error).__name__})"
+            return f"it was not asked, by a fault of Headgate ({type(error).__name__})"
         if 200 <= status < 300:
             return ""
         self._is_gone = status == GONE and url == self._url  # else a reload has replaced it

@@ -13,7 +13,7 @@ from aiohttp import ClientTimeout
 from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.origin.unreachable import why_unreachable
+from gateway.origin.unreachable import why_no_response
 from gateway.purge.purge_queue import GIVE_UP_S, MOST_WAITING, SETTLE_S, PendingPurge, PurgeQueue
 from gateway.telemetry.logs import log
 
@@ -162,12 +162,8 @@ class Purger:
             ) as answer:
                 reason = self.driver.why_not(answer.status, await _beginning(answer)) or ""
                 return reason, _retry_after(answer.headers.get("Retry-After", ""))
-        except aiohttp.ClientConnectorError as error:
-            return why_unreachable(error, CALL_S), 0
-        except TimeoutError:
-            return f"did not answer within {CALL_S:g} s", 0
         except (aiohttp.ClientError, OSError) as error:
-            return f"broke off ({type(error).__name__})", 0
+            return why_no_response(error, CALL_S), 0
 
     def _labels(self) -> dict[str, str]:
         return {"cache": self.driver.kind, "place": self.driver.place}

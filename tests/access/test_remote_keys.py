@@ -199,9 +199,22 @@ def says(body: bytes, status: int = 200, coding: str = "identity") -> Callable[[
     return lambda _issuer: answer
 
 
+def break_off(_issuer: Issuer) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(KEYS))})
+        await response.prepare(request)
+        await response.write(KEYS[:-1])
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    return answer
+
+
 TROUBLES = {
     "hangs": (hang, "did not answer within 1 s"),
     "drips": (drip, "did not answer within 1 s"),
+    "breaks off": (break_off, "sent a response that is not complete"),
     "redirects": (redirect, "answers 302"),
     "fails": (says(KEYS, 500), "answers 500"),
     "is gone": (says(KEYS, 404), "answers 404"),
@@ -285,7 +298,7 @@ async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
     await issuer.die()
     await issuer.keys._fetch()
     assert issuer.authorities.notes() == {
-        f"http://127.0.0.1:{issuer.port}/jwks": "cannot be reached (ClientConnectorError)"
+        f"http://127.0.0.1:{issuer.port}/jwks": "cannot be connected to: Connection refused"
     }
     assert await issuer.is_known(good())
     issuer.body = jwks([EC])

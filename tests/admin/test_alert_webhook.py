@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from structlog.testing import capture_logs
 
 from admin.alerting.notices import MOST_ALERTS
 from admin.alerting.notifier import MOST_WAITING, AlertNotifier
@@ -155,6 +156,12 @@ async def delivered(told: Told, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def failed(told: Told, count: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while told.counts()["failed"] < count:
+            await asyncio.sleep(0)
+
+
 async def test_an_alert_that_fires_and_ends_is_told_in_the_format_of_alertmanager(
     receiver: Receiver, secret: str
 ) -> None:
@@ -200,14 +207,34 @@ async def test_a_receiver_that_is_down_is_told_once_it_is_up(secret: str) -> Non
     receiver = Receiver()
     async with telling(receiver, secret) as told:
         told.fire(alert())
-        async with asyncio.timeout(DEADLINE_S):
-            while told.counts()["failed"] < 2:
-                await asyncio.sleep(0)
+        await failed(told, 2)
         await receiver.start()
         got = await receiver.next()
         assert got.states() == [(CLOSED, "firing")]
         await delivered(told, 1)
     await receiver.stop()
+
+
+async def test_a_failed_message_is_logged_with_its_reason_in_words(secret: str) -> None:
+    async def leave(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    receiver = Receiver()
+    receiver.answer = leave
+    with capture_logs() as lines:
+        async with telling(receiver, secret) as told:
+            told.fire(alert())
+            await failed(told, 2)
+            await receiver.start()
+            await receiver.next()
+            await receiver.next()
+    await receiver.stop()
+    assert [line["reason"] for line in lines if line["event"] == "alerts.webhook_failed"] == [
+        "it cannot be connected to: Connection refused",
+        "it closed the connection without a response",
+    ]
 
 
 @pytest.mark.parametrize("status", [500, 404, 302, 307])
@@ -283,9 +310,7 @@ async def test_nothing_is_sent_after_410_until_the_settings_are_read_again(
     async with telling(receiver, secret) as told:
         told.fire(alert())
         await receiver.next()
-        async with asyncio.timeout(DEADLINE_S):
-            while told.counts()["failed"] < 1:
-                await asyncio.sleep(0)
+        await failed(told, 1)
         receiver.answer = receiver.fine
         told.fire(alert(route="/b"))
         url = f"http://127.0.0.1:{receiver.port}/other"

@@ -242,7 +242,9 @@ async def test_several_tags_are_sent_to_varnish_as_one_expression() -> None:
         pytest.param(
             "bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302", id="bunny-302"
         ),
-        pytest.param("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "broke off", id="bunny-no-http"),
+        pytest.param(
+            "bunny", b"HTTP/1.1 nonsense\r\n\r\n", "sent no valid response", id="bunny-no-http"
+        ),
     ],
 )
 async def test_any_response_other_than_success_is_a_failed_purge_with_its_reason_shown(

@@ -20,11 +20,13 @@ from tests.purge.double import NOW_S, SUCCESS, Double, refusal
 from tests.streams.clock import ManualClock
 from tests.streams.gated_log import turns
 from tests.support.ports import free_port
-from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.support.raw_origin import Play
 
 X, Y, Z = (Copies("/r", f"/r/{name}") for name in "xyz")
 QUICK_S = 0.01
@@ -123,6 +125,29 @@ async def test_a_purge_call_without_a_response_fails_at_its_timeout(
         await until(lambda: cache.counts["failed"] >= 1)
         assert (cache.purger.why_unhealthy() or "").startswith("it did not answer within 0.05 s")
         double.goes.set()
+
+
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [
+        pytest.param(close, "it closed the connection without a response", id="leaves"),
+        pytest.param(Steps(b"SMTP\r\n\r\n"), "it sent no valid response of HTTP/1.1", id="no-http"),
+        pytest.param(
+            Steps(answer(SUCCESS)[:-1], then=close),
+            "it sent a response that is not complete",
+            id="breaks-off",
+        ),
+    ],
+)
+async def test_a_purge_call_that_breaks_off_fails_with_a_reason_in_words(
+    play: Play, reason: str
+) -> None:
+    async with RawOrigin(play) as origin, working(origin.url) as cache:
+        if isinstance(play, Steps):
+            play.go()
+        cache.purger.purge(X)
+        await until(lambda: cache.counts["failed"] >= 1)
+        assert (cache.purger.why_unhealthy() or "").startswith(f"{reason}; 1 purge waits")
 
 
 async def test_purges_that_arrive_before_a_retry_are_sent_in_the_same_call() -> None:

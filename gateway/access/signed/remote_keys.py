@@ -14,6 +14,7 @@ from yarl import URL
 from gateway import trust
 from gateway.access.signed.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
+from gateway.origin.unreachable import why_no_response
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import counter
 
@@ -158,8 +159,6 @@ class RemoteKeys(Background):
 
 
 def _why(cause: Exception) -> str:
-    if isinstance(cause, TimeoutError):
-        return f"did not answer within {FETCH_S:g} s"
-    if isinstance(cause, ValueError):
-        return str(cause)
-    return f"cannot be reached ({type(cause).__name__})"
+    """Return why a fetch failed, in words that follow "it"."""
+    is_ours = isinstance(cause, ValueError) and not isinstance(cause, ClientError)
+    return str(cause) if is_ours else why_no_response(cause, FETCH_S)

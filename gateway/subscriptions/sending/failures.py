@@ -7,7 +7,7 @@ import socket
 import aiohttp
 
 from gateway.origin.judged.connector import ResponseTooLong, refusal_in
-from gateway.origin.unreachable import why_unreachable
+from gateway.origin.unreachable import why_no_response
 
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 _MOVED = "give the URL that it redirects to: redirects are not followed"
@@ -47,15 +47,23 @@ def failure_of(error: Exception, patience_s: float) -> DeliveryFailed:
         late = f"the receiver did not answer within {patience_s:g} s"
         return DeliveryFailed(f"{late}; answer at once, and work behind the answer", "timeout")
     category = "tls_error" if isinstance(error, aiohttp.ClientSSLError) else UNREACHABLE
+    is_long = isinstance(error, ResponseTooLong)
+    why = "sent a response that is too long" if is_long else why_no_response(error, patience_s)
+    return DeliveryFailed(f"the receiver {why}; {_advice(error)}", category)
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do where a call got no response."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = f"{why_unreachable(error, patience_s)}; {_advice(error)}"
-    else:
-        why = _why_no_response(error)
-    return DeliveryFailed(f"the receiver {why}", category)
+        return _advice_to_connect(error)
+    if isinstance(error, ResponseTooLong):
+        return "answer with a status and a short body"
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return "check what listens at the webhook's URL"
+    return "see its log"
 
 
-def _advice(error: aiohttp.ClientConnectorError) -> str:
-    """Return what to do where no connection was made."""
+def _advice_to_connect(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "give it a valid certificate for its host name, with the whole chain"
     if isinstance(error, aiohttp.ClientSSLError):
@@ -63,14 +71,3 @@ def _advice(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error.os_error, socket.gaierror):
         return "correct the host name in the webhook's URL, or its records in DNS"
     return "start it, or correct the host and port in the webhook's URL"
-
-
-def _why_no_response(error: Exception) -> str:
-    """Return why a connection gave no response, and what to do, in words that follow its name."""
-    if isinstance(error, ResponseTooLong):
-        return "sent a response that is too long; answer with a status and a short body"
-    if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return "sent no valid response of HTTP/1.1; check what listens at the webhook's URL"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "sent a response that is not complete; see its log"
-    return "closed the connection without a response; see its log"
