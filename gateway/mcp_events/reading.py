@@ -51,7 +51,7 @@ class EventReader(Protocol):
         """The settings of live reads, which hold for streams of events as well."""
 
     def for_host(self, host: str) -> EventReader:
-        """Return the reads for a client that has asked a Host: an origin may tell these apart."""
+        """Return the reader for a client by the Host of its request, which an origin may heed."""
 
     def checked_cursor(self, cursor: object) -> str | None:
         """Return a cursor of a request; None is for events from now on. Raises RpcError."""

@@ -38,7 +38,7 @@ def changes_subscriptions(body: bytes) -> bool:
 
 
 class EventRequests:
-    """The requests of one client, which asks a Host, to the events of a route."""
+    """The requests of one client, which name a Host, for the events of a route."""
 
     def __init__(self, route: RouteEvents, owner: SubscriptionOwner, host: str) -> None:
         self._route = route

@@ -46,7 +46,7 @@ def snapshot(subscription: DurableSubscription, longest: int = LONGEST_WAKE) -> 
 
 
 def take_snapshot(subscription: DurableSubscription, counts: Counter[str]) -> WakeSnapshot:
-    """Return the streams of a wake that is told now, note their ends, and count it if partial."""
+    """Return the streams of a wake that is sent now, note their ends, and count it if partial."""
     taken = snapshot(subscription)
     counts["partial"] += taken.is_partial
     subscription.note_snapshot(taken.ends)

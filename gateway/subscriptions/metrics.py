@@ -140,7 +140,7 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
 
 
 def no_states() -> dict[SubscriptionStatus, int]:
-    """Return the numbers of no subscriptions, by state."""
+    """Return a count for each state, of no subscription so far."""
     return dict.fromkeys(get_args(SubscriptionStatus), 0)
 
 

@@ -38,7 +38,7 @@ class LoopThread:
         self._loop = asyncio.SelectorEventLoop()
         self._loop.set_default_executor(HelperThread())
         self._exit_calls: dict[object, Callable[[], object] | None] = {}
-        self.opening = threading.RLock()
+        self.opening = threading.RLock()  # held while a PerProcess makes the object of this process
         self._ident = 0
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 
@@ -88,7 +88,10 @@ class LoopThread:
     def enter(
         self, user: AbstractAsyncContextManager[object], *, is_left_at_exit: bool = False
     ) -> None:
-        """Enter the block of a user in the loop, which is kept until the block is left."""
+        """Enter the block of a user in the loop, which is kept until the block is left.
+
+        With `is_left_at_exit`, the block is left as the interpreter exits, if not before.
+        """
         self.call(user.__aenter__)
         self.keep(user, partial(self.leave, user, None, None, None) if is_left_at_exit else None)
 

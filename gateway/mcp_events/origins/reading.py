@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class OriginEventReader(EventReader):
     """The reads of events of a route to an HTTP origin, which have no client's credentials.
 
-    Those of a client that has asked a `host` share responses and feeds with other readers there.
+    They name a `host`, and share responses and feeds with readers whose requests name the same.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class OriginEventReader(EventReader):
         parsed = self._latest.parse(batch)
         if at.messages <= parsed.total:
             page = _page_of(event, name, parsed, at, most)
-        elif batch.is_last and known is None:  # cached perhaps, from before the cursor's read
+        elif batch.is_last and known is None:  # perhaps cached before what the cursor counts came
             tail = await self.tail(name)
             if tail is None:
                 return None

@@ -131,8 +131,11 @@ class ReportedChanges(Background):
             except Exception:  # noqa: BLE001 - the task must outlive any error
                 log.exception("subscription.changes_not_reported")
                 is_done = False
-            has_more = len(self._paths) >= AT_ONCE
-            await asyncio.sleep(RETRY_S if not is_done else 0 if has_more else GATHER_S)
+            await asyncio.sleep(self._pause_s() if is_done else RETRY_S)
+
+    def _pause_s(self) -> float:
+        """Return how long changes are gathered: not at all where a whole message of them waits."""
+        return 0.0 if len(self._paths) >= AT_ONCE else GATHER_S
 
     async def flush(self) -> None:
         """Report what waits, as far as the log can be reached at once."""

@@ -31,23 +31,23 @@ class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
-    """The request to ask the sender again for each name of a stream."""
+    """The request to forget what the sender has said of names: each is asked for again."""
 
     number: int
     sender: str
 
 
 class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
-    """The response to such a request: the sender will ask again."""
+    """The response to a ForgetRequest: the gateway that sends it asks for each name again."""
 
     number: int
     sender: str
 
 
 class RemovalReport(msgspec.Struct, frozen=True, tag="removed"):
-    """Names of streams that were removed, and links with them: the sender is asked for them again.
+    """Streams that were removed with their links: the sender is asked for these names again.
 
-    No response is waited for.
+    Nobody waits for a response.
     """
 
     names: frozenset[str]
@@ -67,7 +67,7 @@ class RelayResponse(msgspec.Struct, frozen=True, tag="response"):
 
 
 class MissedMessages(msgspec.Struct, frozen=True):
-    """Nothing that was sent: messages may have been lost with a connection."""
+    """A mailbox's note that messages may have been lost with a connection; nobody sends it."""
 
 
 class HandedOnRequest(msgspec.Struct, frozen=True):
@@ -108,9 +108,9 @@ decode_response = msgspec.msgpack.Decoder(HandedOnResponse).decode
 
 
 def decode(message: bytes | None) -> Mail | MissedMessages | None:
-    """Return what a mailbox has notified of, which is None where messages may have been lost.
+    """Return a message of a mailbox, which is None where messages may have been lost.
 
-    Return None for a message of another version of Headgate, or of another program.
+    One of another version of Headgate, or of another program, gives None.
     """
     if message is None:
         return MissedMessages()
