@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # them.
 MOST_REFRESHED = 100
 LINKED_AT_ONCE = 500  # streams by name, which a shared log reads together
+_CLAIM = frozenset(["worker"])  # the members of a claim
 LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
 
 
@@ -284,7 +285,7 @@ class SubscriptionRequests:
     async def claim(self, subscription_id: str, body: bytes) -> dict[str, object]:
         """Claim the wake of a pull-wake subscription."""
         subscription = self._find_pull_wake(subscription_id)
-        worker = json_object(body).get("worker")
+        worker = json_object(body, _CLAIM).get("worker")
         if not isinstance(worker, str) or not 0 < len(worker) <= LONGEST_WORKER:
             raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
         await self.prepare_keys()

@@ -39,6 +39,7 @@ KEYS = f"{RESERVED}/jwks.json"
 _SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
 _WAKE_ACTIONS = frozenset({"callback", "ack", "release"})
 _ACTIONS = _WAKE_ACTIONS | {"", "streams", "claim"}
+_LINKED = frozenset(["streams"])  # the members of a request that links streams
 _NEEDED = (
     "to subscribe needs read on all that the pattern can match and on each of streams, and append "
     "on the wake stream"
@@ -106,7 +107,7 @@ class ControlRequest:
 
     async def _put(self, subscription_id: str) -> Response:
         await self._admit()
-        configuration = parse_configuration(await self._body())
+        configuration = parse_configuration(await self._body(), self._prefix)
         principal = await self._admit_subscriber(configuration)
         if (found := self._engine.by_id.get(subscription_id)) is not None:
             self._check_owner(found, principal)
@@ -118,7 +119,7 @@ class ControlRequest:
 
     async def _link(self, subscription_id: str) -> Response:
         self._check_owner(self._requests.find(subscription_id), await self._admit())
-        names = names_in(json_object(await self._body()))
+        names = names_in(json_object(await self._body(), _LINKED), self._prefix)
         found = self._requests.find(subscription_id)
         wanted = msgspec.structs.replace(found.configuration, streams=names)
         self._check_owner(found, await self._admit_subscriber(wanted))

@@ -95,6 +95,93 @@ async def test_a_malformed_configuration_is_refused(document: object) -> None:
         assert (status, told["error"]["code"]) == (400, "INVALID_REQUEST")
 
 
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        pytest.param(
+            {**PULL, "lease_ttl": 5},
+            "there is no member lease_ttl; the nearest is lease_ttl_ms",
+            id="cut",
+        ),
+        pytest.param(
+            {**PULL, "leaseTtlMs": 5000},
+            "there is no member leaseTtlMs; the nearest is lease_ttl_ms",
+            id="camel-case",
+        ),
+        pytest.param(
+            {**PULL, "steams": ["a"]},
+            "there is no member steams; the nearest is streams",
+            id="a-letter-less",
+        ),
+        pytest.param(
+            {"type": "pull-wake", "patern": "a", "wake_stream": "w"},
+            "there is no member patern; the nearest is pattern",
+            id="instead-of-one-that-is-needed",
+        ),
+        pytest.param(
+            {**PULL, "pattern": f"{PREFIX}/events/*"},
+            f"names begin below {PREFIX}: write events/*",
+            id="a-path-as-a-pattern",
+        ),
+        pytest.param(
+            {**PULL, "streams": [f"{PREFIX}/a"]},
+            f"names begin below {PREFIX}: write a",
+            id="a-path-as-a-stream",
+        ),
+        pytest.param(
+            {**PULL, "wake_stream": f"{PREFIX}/wakes"},
+            f"names begin below {PREFIX}: write wakes",
+            id="a-path-as-a-wake-stream",
+        ),
+        pytest.param(
+            {**PULL, "streams": [f"http://a{PREFIX}/a"]},
+            f"http://a{PREFIX}/a is a URL: write the name below {PREFIX}",
+            id="a-url-as-a-stream",
+        ),
+    ],
+)
+async def test_what_can_only_be_a_mistake_in_a_configuration_is_refused(
+    document: object, message: str
+) -> None:
+    async with subscribed() as gateway:
+        status, told = await gateway.ask("PUT", "s", document)
+        assert (status, told["error"]["message"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({"priority": 1, "": 2, "x" * 1000: 3}, id="like-no-known-one"),
+        pytest.param({"lease_ttl": 5, "lease_ttl_ms": 5000}, id="beside-the-known-one"),
+        pytest.param({f"member-{number}": 1 for number in range(30_000)}, id="very-many"),
+        pytest.param({"streams": [f"{PREFIX[1:]}/a"]}, id="a-name-that-begins-as-the-prefix"),
+    ],
+)
+async def test_members_that_a_later_protocol_may_have_are_ignored(
+    members: dict[str, object],
+) -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.put("s", **{**PULL, **members}))[0] == 201
+
+
+async def test_misspelt_members_of_requests_of_workers_are_refused() -> None:
+    async with subscribed() as gateway:
+        assert (await gateway.put("s", **PULL, streams=["a"]))[0] == 201
+        await gateway.create("wakes")
+        await gateway.create("a", body=b'{"n":1}')
+        _, claim = await gateway.ask("POST", "s/claim", {"worker": "w"})
+        wake = {"wake_id": claim["wake_id"], "generation": claim["generation"]}
+        for action, document, nearest in [
+            ("claim", {"wroker": "w"}, "worker"),
+            ("streams", {"stream": ["b"]}, "streams"),
+            ("ack", {**wake, "ack": [], "done": True}, "acks"),
+            ("ack", {**wake, "wakeId": "w", "dones": True}, "done"),
+        ]:
+            status, told = await gateway.ask("POST", f"s/{action}", document, claim["token"])
+            assert status == 400
+            assert told["error"]["message"].endswith(f"; the nearest is {nearest}")
+
+
 @pytest.mark.parametrize("lease", [1000, 600_000])
 async def test_leases_from_a_second_to_ten_minutes_are_taken(lease: int) -> None:
     async with subscribed() as gateway:

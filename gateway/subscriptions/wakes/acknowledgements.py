@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.streams.contract import Position
 
+_MEMBERS = frozenset(("wake_id", "generation", "acks", "done"))
 LONGEST_TOLD_NAME = 256  # characters of a stream's name in a refusal: a request may have 1 MiB
 
 
@@ -39,7 +40,7 @@ class CursorChange(NamedTuple):
 
 def parse_acknowledgement(body: bytes) -> Acknowledgement:
     """Return what a body acknowledges. Raises SubscriptionRefused."""
-    members = json_object(body)
+    members = json_object(body, _MEMBERS)
     acks = members.get("acks", [])
     if not isinstance(acks, list) or not all(isinstance(it, dict) for it in acks):
         raise invalid("acks must be an array of objects, each with stream and offset")
