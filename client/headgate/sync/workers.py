@@ -198,7 +198,7 @@ class Worker:
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
             `LeaseLost`; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it.
-        note: A function called with a sentence for each retry; by default it is logged.
+        note: A function called with a sentence for each retry; by default a warning in the log.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -212,7 +212,7 @@ class Worker:
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
-        note: Callable[[str], None] = log.info,
+        note: Callable[[str], None] = log.warning,
     ) -> None:
         self._worker = headgate.workers.Worker(
             url,

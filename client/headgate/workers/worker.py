@@ -67,7 +67,7 @@ class Worker:
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs what the subscriber needed: a claim is judged as the subscription was.
         session: The aiohttp session of the requests; without one, the worker makes its own.
-        note: A function called with a sentence for each retry; by default it is logged.
+        note: A function called with a sentence for each retry; by default a warning in the log.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -82,7 +82,7 @@ class Worker:
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
-        note: Callable[[str], None] = log.info,
+        note: Callable[[str], None] = log.warning,
     ) -> None:
         if not subscriptions:
             raise ValueError("a worker has the id of a subscription: Worker(url, id)")

@@ -194,3 +194,26 @@ async def test_a_worker_that_waits_gets_a_job_with_each_event(work: Pool) -> Non
         if len(seen) == 3:
             break
     assert seen == [0, 1, 2]
+
+
+async def test_a_worker_whose_server_is_not_there_warns_with_its_url(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Worker("http://127.0.0.1:1/v1/stream", "s") as worker:
+        job = asyncio.create_task(worker.next_job())
+        await until(lambda: bool(caplog.records))
+        job.cancel()
+    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.messages[0].startswith("http://127.0.0.1:1/v1/stream/__ds/subscriptions/s: ")
+
+
+async def test_a_worker_whose_wake_stream_is_missing_warns_of_it(
+    work: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    await work.stream(work.wake_stream).delete()
+    async with work.worker() as worker:
+        job = asyncio.create_task(worker.next_job())
+        await until(lambda: bool(caplog.records))
+        job.cancel()
+    assert caplog.records[0].levelno == logging.WARNING
+    assert f"/{work.wake_stream}: " in caplog.messages[0]
