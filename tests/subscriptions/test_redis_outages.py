@@ -50,6 +50,19 @@ async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_tracebac
             assert "Traceback" not in text
 
 
+async def test_requests_while_redis_is_away_are_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    with redis_server(tmp_path) as redis:
+        async with subscribed(log_at(redis.url)) as gateway:
+            redis.kill()
+            await until(lambda: not shared(gateway).lease.is_certain)
+            status, told = await gateway.ask("GET", "s")
+            assert status == 503
+            assert told["detail"] == "the log cannot be reached: Connection refused"
+
+
 async def test_a_fault_is_logged_with_its_traceback_once_until_a_beat_succeeds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -163,7 +163,9 @@ class SharedSubscriptions(Background):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await self._next_beat.wait()
-        raise LogUnavailable("no gateway has taken over the subscriptions yet")
+        raise LogUnavailable(
+            self._failures.reason or "no gateway has taken over the subscriptions yet"
+        )
 
     # The lease
 
