@@ -105,7 +105,8 @@ def test_ls_without_a_list_of_streams_says_so(lister: CommandLine, server: Headg
     assert b"there is no list of streams: it is not the admin listener of a" in refused.stderr
     unknown = lister("ls", environment={"STREAM_ADMIN_URL": ""})
     assert unknown.returncode == 2
-    assert b"say where its admin listener is, by --admin URL or STREAM_ADMIN_URL" in unknown.stderr
+    assert b" is not known: correct this URL, or say where" in unknown.stderr
+    assert b"by --admin URL or STREAM_ADMIN_URL" in unknown.stderr
     away = lister("ls", "--admin", "http://127.0.0.1:9")
     assert away.returncode == 69
 

@@ -12,7 +12,7 @@ import click
 from typing_extensions import override
 
 from gateway.commands.one_stream.home import ca_file_of, home_of
-from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
+from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve, without_secrets
 from gateway.settings.reached import DEFAULT_BASE
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def admin_of(
     known = home.admin or (DEFAULT_ADMIN if home.base == DEFAULT_BASE else "")
     found = _named_admin(url) or known
     if not found:
-        raise ValueError(f"say where its admin listener is, by --admin URL or {URL_VARIABLE}")
+        raise ValueError(
+            f"the admin listener of {without_secrets(home.base)} is not known: correct this URL, "
+            f"or say where the listener is by --admin URL or {URL_VARIABLE}"
+        )
     if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:
         token_file = Path(home.admin_token_file) if home.admin_token_file else None
     target = admin_target(found, token_file, os.environ)
