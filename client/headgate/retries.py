@@ -30,8 +30,13 @@ class Retries:
         limited_s: float = 0.0,
         *,
         gives_up: Callable[[RequestRefused], bool] = lambda _: False,
+        hurries: bool = False,
     ) -> None:
-        """Raise a refusal that `gives_up` returns True for, also where it may pass."""
+        """Raise a refusal that `gives_up` returns True for, also where it may pass.
+
+        Where the server asks for a longer wait than there is time for, that is raised as well. One
+        that `hurries` tries again sooner instead: nothing is lost by another refusal.
+        """
         if not time_s >= 0:
             raise ValueError("retry_for is 0 seconds or more")
         self._time_s = time_s
@@ -39,6 +44,7 @@ class Retries:
         self._backoff = backoff
         self._note = note
         self._gives_up = gives_up
+        self._hurries = hurries
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat the attempt until it succeeds, and return its result."""
@@ -52,10 +58,13 @@ class Retries:
                 time_s = self._limited_s if refusal.status == TOO_MANY_REQUESTS else self._time_s
                 left_s = since + time_s - loop.time()
                 is_final = not refusal.is_passing or self._gives_up(refusal)
-                if is_final or left_s <= 0 or refusal.retry_after_s > left_s:
+                asked_s = refusal.retry_after_s
+                if self._hurries and asked_s > left_s:
+                    asked_s = 0.0
+                if is_final or left_s <= 0 or asked_s > left_s:
                     raise
                 # A last attempt is made when the time is over, not some time before.
-                wait_s = min(max(self._backoff.next_s(), refusal.retry_after_s), left_s)
+                wait_s = min(max(self._backoff.next_s(), asked_s), left_s)
                 self._note(f"{refusal}; trying again in {wait_s:.1f} s")
                 await asyncio.sleep(wait_s)
             else:

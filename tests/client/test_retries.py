@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from headgate.backoff import Backoff
 from headgate.errors import RequestRefused
@@ -84,3 +86,14 @@ async def test_lasting_refusals_and_too_long_waits_are_not_retried(
     with pytest.raises(RequestRefused, match=str(refusal)):
         await attempts.retries(time_s).run(attempts)
     assert (attempts.made, attempts.said) == (1, [])
+
+
+@pytest.mark.parametrize(("hurries", "made"), [(True, 2), (False, 1)])
+def test_a_wait_that_is_longer_than_the_time_is_not_kept_by_retries_that_hurry(
+    made: int, *, hurries: bool
+) -> None:
+    attempts = Attempts(RequestRefused("busy", 503, {"Retry-After": "3"}))
+    retries = Retries(1, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, hurries=hurries)
+    with contextlib.nullcontext() if hurries else pytest.raises(RequestRefused):
+        assert virtual_time.run(retries.run(attempts)) == "done"
+    assert attempts.made == made

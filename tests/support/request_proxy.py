@@ -61,8 +61,10 @@ class RequestProxy:
         self,
         target_port: int,
         decide: Callable[[web.Request], Awaitable[Fate]] = passes,
+        refusal: Callable[[], web.Response] = lambda: web.Response(status=503),
     ) -> None:
         self._decide = decide
+        self._refusal = refusal
         self.port = free_port()
         self.heard: list[Heard] = []
         self._target = f"http://127.0.0.1:{target_port}"
@@ -104,7 +106,7 @@ class RequestProxy:
         self.heard.append(Heard(request.method, request.headers, body, fate))
         answer = None
         if fate is Fate.REFUSED:
-            answer = web.Response(status=503)
+            answer = self._refusal()
         elif fate is not Fate.LOST:
             answer = await self._pass(request, body)
         if answer is None or fate is Fate.LOST_AFTER:

@@ -145,7 +145,7 @@ class WakeLease:
         left_s = min(max(0.0, self._until - clock()), longest_s)
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         try:
-            await Retries(left_s, backoff, self._note).run(attempt)
+            await Retries(left_s, backoff, self._note, hurries=True).run(attempt)
         except RequestRefused as refusal:
             if refusal.code not in LOST:
                 raise

@@ -2,6 +2,7 @@
 
 import { createPublicKey, verify } from "node:crypto";
 import { createServer } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const STREAMS = process.env.WEBHOOK_STREAMS ?? "http://127.0.0.1:4437/v1/stream";
 const PORT = Number(process.env.WEBHOOK_PORT ?? "9000");
@@ -12,6 +13,8 @@ const FRESH_MS = 300_000; // of the keys, as the server permits
 const PAUSE_MS = 10_000; // between fetches: anybody can send unknown keys
 const MOST_BYTES = 2 << 20; // a wake with many streams has a megabyte
 const EXTEND_MS = 10_000; // a third of the lease
+const LEFT_MS = 20_000; // of the lease, at least, when the work is done
+const AGAIN_MS = 500;
 
 // The keys come from the server that you know, never from a place that a request names.
 let keys = new Map();
@@ -78,7 +81,23 @@ async function callBack(wake, members) {
     },
     body: JSON.stringify({ wake_id: wake.wake_id, generation: wake.generation, ...members }),
   });
-  if (!answer.ok) throw new Error(`the callback was refused: ${await answer.text()}`);
+  if (answer.ok) return;
+  const error = new Error(`the callback was refused: ${await answer.text()}`);
+  throw Object.assign(error, { isFinal: answer.status < 500 });
+}
+
+// Acknowledge what is done. While Headgate restarts, or its origin is down, it is sent again:
+// otherwise the whole work would come again.
+async function finish(wake, acks) {
+  const until = performance.now() + LEFT_MS;
+  for (;;) {
+    try {
+      return await callBack(wake, { acks, done: true });
+    } catch (error) {
+      if (error.isFinal || performance.now() > until) throw error;
+      await sleep(AGAIN_MS);
+    }
+  }
 }
 
 const underWay = new Set();
@@ -94,7 +113,7 @@ async function work(wake) {
       if (offset !== null) acks.push({ stream: stream.path, offset });
     }
     clearInterval(extending);
-    await callBack(wake, { acks, done: true });
+    await finish(wake, acks);
   } finally {
     clearInterval(extending);
     underWay.delete(wake.wake_id);
