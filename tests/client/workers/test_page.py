@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import re
 import signal
@@ -20,6 +21,8 @@ from tests.support.processes import ROOT
 from tests.support.waiting import SERVER_PATIENCE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.support.processes import Headgate
 
 PAGE = (ROOT / "docs/client/worker.md").read_text()
@@ -68,24 +71,64 @@ def test_the_page_names_every_method_and_property(kind: type) -> None:
     assert public <= named
 
 
-async def test_a_message_that_the_shown_block_cannot_take_keeps_no_other_stream_pending(
+class ShownHandler:
+    """A block of a job on the page, as a handler, and what it has confirmed."""
+
+    def __init__(self, number: int, **names: Any) -> None:
+        self.confirmed: list[str] = []
+        blocks = re.findall(r"^async with job:\n(?:    .*\n)+", PAGE, re.MULTILINE)
+        names |= {"confirm": self._confirm, "logging": logging, "json": json}
+        exec(f"async def handle(job):\n{textwrap.indent(blocks[number], '    ')}", names)
+        self._handle: Callable[[Job], Awaitable[None]] = names["handle"]
+
+    async def _confirm(self, customer: str, order: dict[str, str]) -> None:
+        await asyncio.sleep(0)
+        self.confirmed.append(f"{customer}: {order['item']}")
+
+    async def run_once(self, work: Pool) -> None:
+        """Handle one job."""
+        async with work.worker() as worker, asyncio.timeout(SERVER_PATIENCE_S):
+            async for job in worker:
+                await self._handle(job)
+                break
+
+
+async def test_a_message_that_the_shown_block_cannot_take_becomes_a_letter_and_all_are_acknowledged(
     work: Pool,
 ) -> None:
-    (block,) = re.findall(r"```python\n(async with job:\n.*?)```", PAGE, re.DOTALL)
-    confirmed: list[str] = []
+    dead = work.stream(f"dead/{work.name}")
+    await dead.create(content_type="application/json")
+    shown = ShownHandler(0, dead=dead)
+    bad = (await work.append("a", {"item": "salt"}, {"no": "item"}, {"item": "rice"})).next_offset
+    end = (await work.append("b", {"item": "tea"})).next_offset
+    await shown.run_once(work)
+    await work.acknowledged("a", bad)
+    await work.acknowledged("b", end)
+    assert sorted(shown.confirmed) == [
+        *(f"{work.path('a')}: {item}" for item in ("rice", "salt")),
+        f"{work.path('b')}: tea",
+    ]
+    letters = [json.loads(body) async for batch in dead.catch_up() for body in batch.bodies]
+    assert letters == [
+        [{"stream": work.path("a"), "message": {"no": "item"}, "reason": "KeyError('item')"}]
+    ]
 
-    async def confirm(customer: str, order: dict[str, str]) -> None:
-        await asyncio.sleep(0)
-        confirmed.append(f"{customer}: {order['item']}")
 
-    names: dict[str, Any] = {"confirm": confirm, "logging": logging}
-    exec(f"async def handle(job):\n{textwrap.indent(block, '    ')}", names)
+async def test_no_letter_is_lost_when_the_dead_letter_stream_takes_none(work: Pool) -> None:
+    dead = work.stream(f"dead/{work.name}")  # nobody has created it
+    await work.append("a", {"no": "item"})
+    await ShownHandler(0, dead=dead).run_once(work)
+    assert await work.cursor("a") == "-1"
+    assert (await work.description())["status"] == "active"
+
+
+async def test_a_message_that_the_shown_block_stops_at_keeps_no_other_stream_pending(
+    work: Pool,
+) -> None:
+    shown = ShownHandler(1)
     await work.append("a", {"no": "item"})
     end = (await work.append("b", {"item": "tea"})).next_offset
-    async with work.worker() as worker, asyncio.timeout(SERVER_PATIENCE_S):
-        async for job in worker:
-            await names["handle"](job)
-            break
+    await shown.run_once(work)
     await work.acknowledged("b", end)
     assert await work.cursor("a") == "-1"
-    assert confirmed == [f"{work.path('b')}: tea"]
+    assert shown.confirmed == [f"{work.path('b')}: tea"]
