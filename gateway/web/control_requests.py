@@ -41,9 +41,10 @@ _WAKE_ACTIONS = frozenset({"callback", "ack", "release"})
 _ACTIONS = _WAKE_ACTIONS | {"", "streams", "claim"}
 _LINKED = frozenset(["streams"])  # the members of a request that links streams
 _NEEDED = (
-    "to subscribe needs read on all that the pattern can match and on each of streams, and append "
-    "on the wake stream"
+    "needs read on all that the pattern can match and on each of streams, and append on the wake "
+    "stream"
 )
+_OWNER_TOKEN = "this needs a token of the client that subscribed: send Authorization: Bearer TOKEN"
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n"
 _KEY_FIELDS = (
     f"{responses.SECURITY}Cache-Control: public, max-age=300\r\n"
@@ -136,7 +137,7 @@ class ControlRequest:
         await self._admit()
         body = await self._body()
         configuration = self._requests.find(subscription_id).configuration
-        await self._admit(needs_of(configuration, self._prefix))
+        await self._admit_subscriber(configuration, "to claim")
         return _json(200, await self._requests.claim(subscription_id, body))
 
     async def _acknowledge(self, subscription_id: str, action: str) -> Response:
@@ -153,7 +154,9 @@ class ControlRequest:
         """Return the principal, if the route's guard admits it to what it needs."""
         return await admit_control(self._request, self._place, needs, self._shared.clock)
 
-    async def _admit_subscriber(self, configuration: SubscriptionConfiguration) -> Principal | None:
+    async def _admit_subscriber(
+        self, configuration: SubscriptionConfiguration, purpose: str = "to subscribe"
+    ) -> Principal | None:
         """Return the principal, if it may subscribe like this. Raises Forbidden with what it needs.
 
         The streams may be many, and "here" in the guard's own words is none of them.
@@ -161,7 +164,7 @@ class ControlRequest:
         try:
             return await self._admit(needs_of(configuration, self._prefix))
         except Forbidden as refusal:
-            raise Forbidden(f"{refusal.detail}; {_NEEDED}") from None
+            raise Forbidden(f"{refusal.detail}; {purpose} {_NEEDED}") from None
 
     async def _check_worker(self, found: DurableSubscription) -> None:
         """Raise Forbidden for whoever may not claim the wakes of another principal either.
@@ -169,18 +172,18 @@ class ControlRequest:
         Workers look up the wake stream, and a claim tells them the rest.
         """
         if found.configuration.wake_stream is None:
-            raise _of_another()
+            raise _of_another_worker()
         try:
             await self._admit(needs_of(found.configuration, self._prefix))
         except Forbidden:
-            raise _of_another() from None
+            raise _of_another_worker() from None
 
     @staticmethod
     def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
         """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
         account = found.owner.account
         if account and principal is None:
-            raise Unauthenticated("this needs a token of the client that subscribed")
+            raise Unauthenticated(_OWNER_TOKEN)
         if account and account != SubscriptionOwner(principal).account:
             raise _of_another()
 
@@ -191,6 +194,11 @@ class ControlRequest:
 def _of_another() -> Forbidden:
     """Return the refusal of a request to the subscription of another principal."""
     return Forbidden("the subscription is another client's")
+
+
+def _of_another_worker() -> Forbidden:
+    """Return the refusal to describe a subscription, in the same words for each kind of it."""
+    return Forbidden(f"the subscription is another client's; a worker that claims {_NEEDED}")
 
 
 def check_control(name: str, method: str) -> None:

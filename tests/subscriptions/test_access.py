@@ -38,6 +38,10 @@ async def ask(
     return await gateway.ask(method, path, document, None if name is None else token(name))
 
 
+NEEDED = (
+    "needs read on all that the pattern can match and on each of streams, and append on the wake "
+    "stream"
+)
 PULL = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
 
 
@@ -67,8 +71,7 @@ async def test_the_refusal_of_a_subscription_says_what_it_needs_and_where(tmp_pa
     async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
         _, told = await ask(gateway, "reader", "PUT", "s", PULL)
         assert told["detail"] == (
-            "the token does not permit this here: it needs append; to subscribe needs read on all "
-            "that the pattern can match and on each of streams, and append on the wake stream"
+            f"the token does not permit this here: it needs append; to subscribe {NEEDED}"
         )
 
 
@@ -83,13 +86,20 @@ async def test_a_pull_wake_subscription_is_seen_by_whoever_may_claim_its_wakes(
         assert (status, told["wake_stream"]) == (200, "wakes")
         for name, path in (("reader", "s"), ("one", "s"), ("other", "h"), ("all", "h")):
             status, told = await ask(gateway, name, "GET", path)
-            assert (status, told["detail"]) == (403, "the subscription is another client's")
+            assert (status, told["detail"]) == (
+                403,
+                f"the subscription is another client's; a worker that claims {NEEDED}",
+            )
 
 
 async def test_a_subscription_is_changed_by_its_owner_alone(tmp_path: Path) -> None:
     async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
         assert (await ask(gateway, "worker", "PUT", "s", PULL))[0] == 201
-        assert (await ask(gateway, None, "GET", "s"))[0] == 401
+        status, told = await ask(gateway, None, "GET", "s")
+        assert (status, told["detail"].endswith(": send Authorization: Bearer TOKEN")) == (
+            401,
+            True,
+        )
         requests: list[tuple[str, str, object]] = [
             ("PUT", "s", PULL),
             ("POST", "s/streams", {"streams": ["a/x"]}),
@@ -118,7 +128,9 @@ async def test_a_claim_needs_the_same_rights_and_its_token_is_enough_for_the_res
             post(f"{PREFIX}/a/x", b"{}", line, content_type="application/json")
         )
         for worker, status in [(None, 401), ("reader", 403), ("one", 403)]:
-            assert (await ask(gateway, worker, "POST", "s/claim", {"worker": "w"}))[0] == status
+            found, told = await ask(gateway, worker, "POST", "s/claim", {"worker": "w"})
+            assert found == status
+            assert worker is None or told["detail"].endswith(f"; to claim {NEEDED}")
         status, claimed = await ask(gateway, "other", "POST", "s/claim", {"worker": "w"})
         assert status == 200
         document = {"wake_id": claimed["wake_id"], "generation": claimed["generation"]}
