@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib.util
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,6 +59,12 @@ def verify_webhook(
     check_signature(signature, body, key_in(keys_in(jwks), signature.key_id))
 
 
+def check_installed() -> None:
+    """Raise ImportError if the package that verifies webhooks is not installed."""
+    if importlib.util.find_spec("cryptography") is None:
+        raise ImportError(NO_CRYPTOGRAPHY)
+
+
 def system_time() -> float:
     """Return the present in seconds since 1970, by the clock of this machine."""
     return time.time()  # noqa: TID251
@@ -86,14 +93,19 @@ def check_time(signature: WebhookSignature, tolerance_s: float, now: float) -> N
         raise WebhookRejected("the signature is of another time: check the clocks of both machines")
 
 
-def check_signature(signature: WebhookSignature, body: bytes, key: Ed25519PublicKey) -> None:
-    """Raise WebhookRejected if the key has not signed the body."""
+def check_signature(signature: WebhookSignature, body: object, key: Ed25519PublicKey) -> None:
+    """Raise WebhookRejected if the key has not signed the body, and TypeError if it is no bytes."""
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        kind = type(body).__name__
+        raise TypeError(f"the body is to be bytes, as they came, not {kind}: do not parse it first")
     from cryptography.exceptions import InvalidSignature
 
     try:
-        key.verify(signature.signature, signature.timestamp.encode() + b"." + body)
+        key.verify(signature.signature, signature.timestamp.encode() + b"." + bytes(body))
     except InvalidSignature:
-        raise WebhookRejected("the signature is wrong") from None
+        raise WebhookRejected(
+            "the signature is wrong: it is over the body byte for byte as it was sent"
+        ) from None
 
 
 def keys_in(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:

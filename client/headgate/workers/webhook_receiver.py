@@ -15,6 +15,7 @@ from headgate.workers.claims import WebhookWake, decoded
 from headgate.workers.job import Job, give_back
 from headgate.workers.signatures import (
     TOLERANCE_S,
+    check_installed,
     check_signature,
     check_time,
     signature_in,
@@ -78,6 +79,7 @@ class WebhookReceiver:
             raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
         if not (lease_ttl >= 1 and tolerance >= 0):
             raise ValueError("lease_ttl is 1 second or more, and tolerance is 0 or more")
+        check_installed()  # now, and not at the first request
         self._session = session
         self._subscriptions = frozenset(subscriptions)
         self._lease_s = lease_ttl

@@ -46,7 +46,7 @@ async function whyForged(body, field) {
   if (key === undefined) return "the signature has a key that is not in the server's key set";
   const signed = Buffer.concat([Buffer.from(`${time}.`), body]);
   const isSigned = verify(null, signed, key, Buffer.from(signature, "base64url"));
-  return isSigned ? null : "the signature is wrong";
+  return isSigned ? null : "the signature is wrong: it is over the body byte for byte as it was sent";
 }
 
 function reject(reason) {

@@ -143,7 +143,11 @@ async def test_requests_that_headgate_has_not_signed_for_this_receiver_get_401_a
         for sent, field, reason in [
             (body, signature, "the wake is for another subscription, 'other'"),
             (body, time, "the signature is of another time: check the clocks of both machines"),
-            (body + b" ", signature, "the signature is wrong"),
+            (
+                body + b" ",
+                signature,
+                "the signature is wrong: it is over the body byte for byte as it was sent",
+            ),
             (
                 body,
                 signature.replace("kid=ds_", "kid=ds_another"),

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import headgate
+import headgate.sync
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from headgate import WebhookRejected, verify_webhook
@@ -114,6 +116,30 @@ def test_a_request_without_a_signature_or_with_two_of_them_is_rejected() -> None
 def test_a_key_set_without_the_key_verifies_nothing(jwks: dict[str, Any]) -> None:
     with pytest.raises(WebhookRejected, match="key set"):
         verify_webhook(BODY, {"Webhook-Signature": VALID}, jwks, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "body", [{"subscription_id": "s"}, BODY.decode()], ids=lambda body: type(body).__name__
+)
+def test_a_body_that_was_parsed_or_decoded_is_an_error_that_says_so(body: Any) -> None:
+    with pytest.raises(TypeError, match=r"bytes, as they came, not (dict|str): do not parse"):
+        verify_webhook(body, {"Webhook-Signature": VALID}, JWKS, now=NOW)
+
+
+def test_a_body_in_a_buffer_is_verified() -> None:
+    for kind in (bytearray, memoryview):
+        verify_webhook(kind(BODY), {"Webhook-Signature": VALID}, JWKS, now=NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "kind", [headgate.WebhookReceiver, headgate.sync.WebhookReceiver], ids=["async", "sync"]
+)
+def test_a_receiver_without_cryptography_is_refused_when_it_is_made(
+    kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ImportError, match=r"which headgate-client\[webhooks\] brings"):
+        kind("http://127.0.0.1:4437/v1/stream", "s")
 
 
 def test_without_cryptography_the_error_names_the_extra_that_brings_it() -> None:
