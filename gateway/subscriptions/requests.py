@@ -156,7 +156,7 @@ class SubscriptionRequests:
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if subscription not in engine.membership.find_candidates(state):
+            if not _take_listed(engine, subscription, state):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
                 raise self._limit_refusal("max_subscription_streams")
@@ -352,6 +352,22 @@ def _valid_names(names: Sequence[str]) -> list[str]:
     return valid
 
 
+def _take_listed(
+    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamView
+) -> bool:
+    """Take a stream that was read; return whether the subscription matches it, and has no cursor.
+
+    For others that match it, it was created later: another gateway has not reported it yet. One
+    that has no room for other streams either is tried at the next change.
+    """
+    candidates = engine.membership.find_candidates(state)
+    for other in candidates if engine.streams.is_listed else ():
+        if other is not subscription and other.phase == "active" and not other.unlinked:
+            engine.membership.match(other, state.path, None)
+            engine.wakes.consider(other)
+    return subscription in candidates
+
+
 def _link_new(
     engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamView | None
 ) -> bool:
@@ -359,8 +375,8 @@ def _link_new(
 
     Return whether it was: another gateway created it, and has not reported it yet.
     """
-    if state is None or subscription.phase != "active" or not engine.streams.is_listed:
+    if state is None or not engine.streams.is_listed:
         return False
-    if subscription not in engine.membership.find_candidates(state):
+    if not _take_listed(engine, subscription, state) or subscription.phase != "active":
         return False
     return engine.membership.match(subscription, state.path, None) is not None

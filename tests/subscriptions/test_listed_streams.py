@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.subscriptions.receivers import log_at, receiver, subscribed
-from tests.web.serving import post, serving
+import pytest
+
+from tests.subscriptions.receivers import log_at, receiver, stream_of, subscribed
+from tests.web.serving import post, put, serving
 
 DONE = {"done": True}
 
@@ -23,3 +25,28 @@ async def test_an_append_that_only_a_list_has_told_wakes_whoever_had_the_stream_
         await silent.ask(post("a", b'{"n":2}', content_type="application/json"))
         await owner.webhook("later", at, pattern="*")
         assert (await at.wake(2))["subscription_id"] == "s"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param({"pattern": "*"}, id="a-pattern"),
+        pytest.param({"streams": ["a"]}, id="a-name"),
+    ],
+)
+async def test_a_stream_that_a_new_subscription_finds_first_wakes_those_before_it(
+    redis_url: str, later: dict[str, object]
+) -> None:
+    async with (
+        subscribed(log_at(redis_url)) as owner,
+        serving(log_at(redis_url)) as silent,  # whose report is still on its way
+        receiver(answer=DONE) as at,
+    ):
+        await owner.webhook("s", at, pattern="*")
+        await silent.ask(put("a", body=b'{"n":1}', content_type="application/json"))
+        await owner.webhook("later", at, **later)
+        wake = await at.wake()
+        assert wake["subscription_id"] == "s"
+        assert stream_of(wake, "a")["acked_offset"] == "-1"
+        await owner.quiet()
+        assert len(at.wakes) == 1
