@@ -259,11 +259,12 @@ class SubscriptionRequests:
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
             return False
-        link.remove_name()
-        if not engine.streams.is_listed and subscription in engine.membership.find_unlinked(name):
-            # No list has told since the start that the pattern matches. If there is no such stream,
-            # the next check of its end drops the link.
-            link.is_glob = True
+        # An origin has no list that has told since the start that the pattern matches. If there is
+        # no such stream, the next check of its end drops the link.
+        is_unlisted = not engine.streams.is_listed
+        link.remove_name(
+            is_matched=is_unlisted and subscription in engine.membership.find_unlinked(name)
+        )
         if link.is_glob:
             engine.rows.mark_link(link)
         else:

@@ -89,9 +89,10 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
             self.start_cursor(state, state.tail)
             self.acknowledge(state.tail, is_closed=state.closed)
 
-    def remove_name(self) -> None:
-        """Link the stream by its name no more."""
+    def remove_name(self, *, is_matched: bool) -> None:
+        """Link the stream by its name no more; if it `is_matched`, the pattern links it."""
         self.is_explicit = False
+        self.is_glob = self.is_glob or is_matched
 
     def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
