@@ -216,6 +216,43 @@ async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_la
             assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
+async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+    with reference() as server:
+        url = f"{server.url}{PREFIX}"
+        async with before(url) as gateway, receiver(answer=DONE) as at:
+            await gateway.webhook("s", at, pattern="*")
+            await gateway.create("a", body=b"[1]")
+            old = ends_of(await at.wake())[0][1]
+            await gateway.quiet()
+            assert await gateway.delete("a") == 204
+            body = b'[{"n":1},{"n":2}]'
+            headers = {"Content-Type": "application/json"}
+            made = ask(server.port, "PUT", f"{PREFIX}/a", body, **headers)
+            assert made.next_offset > old
+            again = stream_of(await at.wake(2), "a")
+            assert (again["recreated"], again["acked_offset"]) == (True, "-1")
+
+
+async def test_a_check_that_sees_a_new_stream_before_its_creation_is_reported_wakes_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, streams=["a"])
+        await gateway.create("a", body=b"[1]")
+        await at.wake()
+        await gateway.quiet()
+        assert await gateway.delete("a") == 204
+        await gateway.around("PUT", "a")
+        await asyncio.sleep(0.4)  # for some checks
+        await gateway.quiet()
+        assert len(at.wakes) == 1
+
+
 async def test_a_stream_that_is_deleted_around_the_gateway_has_nothing_pending_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

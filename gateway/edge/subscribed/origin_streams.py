@@ -102,7 +102,7 @@ class OriginStreams(StreamSource):
         known = self._known(name)
         is_empty = self.creations.pop(name)
         if write.deleted:
-            self._remove(name, known)
+            self._remove(name, known, is_deleted=True)
         elif write.tail is None or not write.tail:
             self.checks.soon(name)
         elif write.is_new:
@@ -173,9 +173,9 @@ class OriginStreams(StreamSource):
         if now - self._doubts.setdefault(name, now) < PERSISTS_S:
             self.checks.later(name, PERSISTS_S)
             return
-        del self._doubts[name]
+        is_reported = self._doubts.pop(name) == -inf
         if end is None:
-            self._remove(name, known)
+            self._remove(name, known, is_deleted=is_reported)
         else:
             self._notify_of(_new_view(name, end), None)
 
@@ -186,6 +186,8 @@ class OriginStreams(StreamSource):
             return known is None and all(link.is_explicit for link in links)
         if known is not None:
             return not known.is_contradicted_by(end)
+        if any(link.stream_id is not None and link.stream.was_deleted for link in links):
+            return False  # another stream, whose creation may be reported just now
         return not any(
             link.stream_id is not None
             and (link.position > end.tail or (link.is_closed and not end.closed))
@@ -224,11 +226,14 @@ class OriginStreams(StreamSource):
             view = self._view(name, end)
             self._notify_of(view, view.version)
 
-    def _remove(self, name: str, known: OriginView | None) -> None:
+    def _remove(self, name: str, known: OriginView | None, *, is_deleted: bool) -> None:
+        """Notify of a removed stream, which `is_deleted` if a client of a gateway did that."""
         self._doubts.pop(name, None)
         view = known or _new_view(name, OriginEnd("", closed=False))
         if self._on_change is not None:
             self._on_change(OriginChange(view, view.version, removes=True))
+        if (stream := self.linked.get(name)) is not None:
+            stream.was_deleted = is_deleted
 
     def _notify_of(self, view: OriginView, expected: int | None) -> None:
         self._doubts.pop(view.path, None)

@@ -28,7 +28,7 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     While it `is_pending_for_all` its subscriptions, more data begins no wake: each of them has a
     wake in flight, waits for a deadline, or is paused by an operator. `Membership` notes that once
     it has considered all of them. A new link, and the first of them that acknowledges everything,
-    end it.
+    end it. It `was_deleted` if a client has deleted it, and it has not been seen since.
 
     The garbage collector skips streams and links, of which there may be many: their cycles are
     broken when a link is dropped.
@@ -38,6 +38,7 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     state: StreamView | None = None
     links: tuple[StreamLink, ...] = ()
     is_pending_for_all: bool = False
+    was_deleted: bool = False
 
     def add(self, link: StreamLink) -> None:
         """Add a link, for which nothing is pending so far."""
