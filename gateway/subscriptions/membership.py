@@ -258,7 +258,7 @@ class Membership:
 def _take(stream: LinkedStream, state: StreamView) -> bool:
     """Take the present state of a stream; return whether it may begin wakes."""
     adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
-    stream.state, stream.was_deleted = state, False
+    stream.note_state(state)
     if adds_nothing:
         return False
     for link in stream.links:

@@ -40,6 +40,14 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     is_pending_for_all: bool = False
     was_deleted: bool = False
 
+    def note_state(self, state: StreamView) -> None:
+        """Note the present state of the stream, which is there."""
+        self.state, self.was_deleted = state, False
+
+    def note_removal(self, *, is_deleted: bool) -> None:
+        """Note that the stream is gone, and whether a client has deleted it."""
+        self.was_deleted = is_deleted
+
     def add(self, link: StreamLink) -> None:
         """Add a link, for which nothing is pending so far."""
         self.links += (link,)
