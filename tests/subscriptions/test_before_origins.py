@@ -237,6 +237,24 @@ async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that
             assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
+async def test_an_append_after_a_deletion_is_to_another_stream_whoever_created_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+    async with proxied() as gateway, receiver(answer=DONE) as at:
+        await gateway.webhook("s", at, streams=["a"])
+        await gateway.create("a", body=b"[1]")
+        await at.wake()
+        await gateway.quiet()
+        assert await gateway.delete("a") == 204
+        await gateway.around("PUT", "a", b"[1]")
+        tail = (await gateway.append("a")).next_offset
+        again = stream_of(await at.wake(2), "a")
+        assert (again["recreated"], again["acked_offset"]) == (True, "-1")
+        assert again["tail_offset"] == tail
+
+
 async def test_a_check_that_sees_a_new_stream_before_its_creation_is_reported_wakes_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -186,7 +186,7 @@ class OriginStreams(StreamSource):
             return known is None and all(link.is_explicit for link in links)
         if known is not None:
             return not known.is_contradicted_by(end)
-        if any(link.stream_id is not None and link.stream.was_deleted for link in links):
+        if _was_deleted(links):
             return False  # another stream, whose creation may be reported just now
         return not any(
             link.stream_id is not None
@@ -222,7 +222,9 @@ class OriginStreams(StreamSource):
 
     def _take(self, name: str, known: OriginView | None, end: OriginEnd) -> None:
         """Notify of a stream's end, if that is further than it was known to be."""
-        if known is None or end.tail > known.tail or (end.closed and not known.closed):
+        if known is None and _was_deleted(self._links_of(name)):
+            self.checks.soon(name)  # the end is of another stream, unless its writer was late
+        elif known is None or end.tail > known.tail or (end.closed and not known.closed):
             view = self._view(name, end)
             self._notify_of(view, view.version)
 
@@ -255,3 +257,8 @@ def _is_same(known: OriginView | None, present: OriginView | None) -> bool:
     if known is None or present is None:
         return known is present
     return known.is_along(present)
+
+
+def _was_deleted(links: Sequence[StreamLink]) -> bool:
+    """Return whether the cursors of links are in a stream that a client has deleted."""
+    return any(link.stream_id is not None and link.stream.was_deleted for link in links)
