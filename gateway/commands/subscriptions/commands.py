@@ -134,7 +134,11 @@ def show_subscription(
 @click.option("--pattern", metavar="PATTERN", help="Streams by name, such as events/*.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="A stream by its name.")
 @click.option("--webhook", metavar="URL", help="Call this receiver.")
-@click.option("--wake-stream", metavar="NAME", help="Write wakes to this stream, for workers.")
+@click.option(
+    "--wake-stream",
+    metavar="NAME",
+    help="Write wakes to this stream, for workers; you create it, as a JSON stream.",
+)
 @click.option(
     "--lease",
     type=click.FloatRange(1, 600),
