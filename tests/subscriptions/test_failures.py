@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiohttp import web
 
 from gateway.subscriptions.wakes.timing import LEAST_FAILURES, STUCK_AFTER_S, pause_s
 from tests.subscriptions.receivers import receiver, subscribed
@@ -44,6 +47,29 @@ async def test_a_failed_delivery_is_repeated_as_the_same_wake_until_it_succeeds(
         assert {(it["wake_id"], it["generation"]) for it in at.wakes} == {
             (at.wakes[0]["wake_id"], 1)
         }
+        await gateway.quiet()
+        _, told = await gateway.ask("GET", "s")
+        assert (told["status"], told["last_error"]) == ("active", None)
+
+
+async def test_a_subscription_has_failed_while_its_receiver_is_called_again() -> None:
+    is_open = asyncio.Event()
+
+    async def respond(call: web.Request) -> web.Response:
+        await is_open.wait()
+        return web.json_response(DONE)
+
+    async with subscribed() as gateway, receiver(status=500) as at:
+        await gateway.webhook("s", at, pattern="*")
+        await gateway.create("a", body=b'{"n":1}')
+        await at.wake()
+        await gateway.quiet()
+        at.respond = respond
+        gateway.pass_time(80.0)
+        await at.wake(2)
+        _, told = await gateway.ask("GET", "s")
+        is_open.set()
+        assert (told["status"], told["next_attempt_at"]) == ("failed", None)
         await gateway.quiet()
         _, told = await gateway.ask("GET", "s")
         assert (told["status"], told["last_error"]) == ("active", None)

@@ -98,6 +98,11 @@ class DeliveryState(msgspec.Struct):
         """Begin the next generation: requests for wakes of earlier ones are refused."""
         self.generation += 1
 
+    @property
+    def is_undelivered(self) -> bool:
+        """True while the wake in flight has not been accepted."""
+        return self.wake is not None and self.wake.lease_until is None
+
     # Attempts
 
     def note_failure(self, reason: str, category: str | None, now: float) -> None:

@@ -214,8 +214,13 @@ class DurableSubscription:
 
     @property
     def has_failed(self) -> bool:
-        """True while an attempt waits behind one that failed, or streams are not linked."""
-        return self.delivery.next_attempt_at is not None or self.unlinked > 0
+        """True while an attempt waits behind one that failed, or streams are not linked.
+
+        So it stays while a webhook is called again: a slow receiver may take most of the time.
+        """
+        delivery = self.delivery
+        is_retried = delivery.failures > 0 and delivery.is_undelivered and self.is_webhook
+        return delivery.next_attempt_at is not None or is_retried or self.unlinked > 0
 
     @property
     def is_paused(self) -> bool:
