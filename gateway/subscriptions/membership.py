@@ -185,8 +185,8 @@ class Membership:
             return ()
         if stream is None and state.path in self._unlinked:
             return ()
-        is_new = change.expected is None
-        may_match = stream is None or is_new or self._without_room
+        is_new = change.expected is None or stream is None or stream.state is None
+        may_match = is_new or self._without_room
         matching = self._patterns.match(state.path) if may_match else ()
         if stream is None:
             if not matching:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.subscriptions.receivers import log_at, receiver, stream_of, subscribed
+from tests.subscriptions.receivers import log_at, receiver, shared, stream_of, subscribed
 from tests.web.serving import post, put, serving
 
 DONE = {"done": True}
@@ -50,3 +50,20 @@ async def test_a_stream_that_a_new_subscription_finds_first_wakes_those_before_i
         assert stream_of(wake, "a")["acked_offset"] == "-1"
         await owner.quiet()
         assert len(at.wakes) == 1
+
+
+async def test_a_wake_stream_that_a_comparison_finds_first_wakes_those_that_match_it(
+    redis_url: str,
+) -> None:
+    async with (
+        subscribed(log_at(redis_url)) as owner,
+        serving(log_at(redis_url)) as silent,  # as one that is killed before its report
+        receiver(answer=DONE) as at,
+    ):
+        members = {"type": "pull-wake", "pattern": "none", "wake_stream": "a"}
+        assert (await owner.put("first", **members))[0] == 201
+        await owner.webhook("named", at, streams=["a"])
+        await owner.webhook("s", at, pattern="*")
+        await silent.ask(put("a", body=b'{"n":1}', content_type="application/json"))
+        shared(owner).comparisons.schedule()
+        assert {(await at.wake(number))["subscription_id"] for number in (1, 2)} == {"named", "s"}
