@@ -182,11 +182,11 @@ class Campaign:
         book = self.books["pulled"]
         while True:
             with contextlib.suppress(*DOWN):
-                url = f"{self.control}/pulled/claim"
+                url, before = f"{self.control}/pulled/claim", book.latest
                 async with self.session.post(url, json={"worker": worker}) as answer:
                     claimed = await answer.json() if answer.status == 200 else None
                 if claimed is not None:
-                    book.note(claimed, holder=worker)
+                    book.note(claimed, holder=worker, after=before)
                     fate = 1.0 if self._is_calm else self.chance.random()
                     if fate > 0.1:
                         await self._finish("pulled/ack", claimed, claimed["token"], fate < 0.2)

@@ -27,12 +27,18 @@ class WakeBook:
         self.stale = 0  # requests for wakes that were over, all refused
         self.faults: list[str] = []
         self.covered: dict[str, str] = {}  # by acks that were, or may have been, taken
-        self._latest = 0  # generation
+        self.latest = 0  # generation
         self._ids: dict[int, str] = {}
         self._holders: dict[int, str] = {}
 
-    def note(self, wake: Mapping[str, Any], holder: str | None = None) -> None:
-        """Note a wake: a generation has one id and one holder, and none follows a later one."""
+    def note(
+        self, wake: Mapping[str, Any], holder: str | None = None, after: int | None = None
+    ) -> None:
+        """Note a wake: a generation has one id and one holder, and none follows a later one.
+
+        A claim was sent `after` a generation. While its response is under way, its lease may end,
+        and another worker may be told of a later generation first.
+        """
         generation, wake_id = wake["generation"], wake["wake_id"]
         self.wakes += 1
         if self._ids.setdefault(generation, wake_id) != wake_id:
@@ -41,15 +47,16 @@ class WakeBook:
             self.faults.append(f"{self.name}: two claims of generation {generation}")
         if holder is not None:
             self._holders[generation] = holder
-        if generation < self._latest:
-            self.faults.append(f"{self.name}: generation {generation} behind {self._latest}")
-        self._latest = max(self._latest, generation)
+        after = self.latest if after is None else after
+        if generation < after:
+            self.faults.append(f"{self.name}: generation {generation} behind {after}")
+        self.latest = max(self.latest, generation)
         if not any(one["has_pending"] for one in wake["streams"]):
             self.faults.append(f"{self.name}: generation {generation} has nothing pending")
 
     def is_over(self, wake: Mapping[str, Any]) -> bool:
         """Return whether a later wake has been seen."""
-        return int(wake["generation"]) < self._latest
+        return int(wake["generation"]) < self.latest
 
     def acknowledges(self, wake: Mapping[str, Any]) -> None:
         """Note that the ends of a wake may be acknowledged from now on."""
