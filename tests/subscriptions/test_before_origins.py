@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 DONE = {"done": True}
 
 
+@pytest.fixture
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends of streams are checked often, and what contradicts what was known lasts soon."""
+    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
+    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+
+
 async def test_a_creation_with_content_wakes_from_the_beginning_of_the_stream() -> None:
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, pattern="e/*")
@@ -196,11 +203,8 @@ async def test_a_stream_that_is_created_again_through_the_gateway_begins_a_new_c
         assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
-async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_lasts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_lasts() -> None:
     with reference() as server:
         url = f"{server.url}{PREFIX}"
         async with before(url) as gateway, receiver(answer=DONE) as at:
@@ -216,11 +220,8 @@ async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_la
             assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
-async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that_lasts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that_lasts() -> None:
     with reference() as server:
         url = f"{server.url}{PREFIX}"
         async with before(url) as gateway, receiver(answer=DONE) as at:
@@ -237,11 +238,8 @@ async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that
             assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
-async def test_an_append_after_a_deletion_is_to_another_stream_whoever_created_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_an_append_after_a_deletion_is_to_another_stream_whoever_created_that() -> None:
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, streams=["a"])
         await gateway.create("a", body=b"[1]")
@@ -271,11 +269,8 @@ async def test_a_check_that_sees_a_new_stream_before_its_creation_is_reported_wa
         assert len(at.wakes) == 1
 
 
-async def test_a_stream_that_is_deleted_around_the_gateway_has_nothing_pending_any_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_a_stream_that_is_deleted_around_the_gateway_has_nothing_pending_any_more() -> None:
     async with proxied() as gateway, receiver(status=500) as at:
         await gateway.webhook("s", at, pattern="*")
         await gateway.create("a", body=b"[1]")
@@ -341,11 +336,8 @@ async def test_the_link_of_the_pattern_stays_without_the_name_after_a_restart(
             assert (link["link_type"], link["has_pending"]) == ("glob", True)
 
 
-async def test_the_link_without_its_name_to_a_stream_that_is_not_there_is_dropped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_the_link_without_its_name_to_a_stream_that_is_not_there_is_dropped() -> None:
     async with proxied() as gateway:
         await gateway.pull("s", pattern="e/*", streams=["e/a"])
         assert (await gateway.ask("DELETE", "s/streams/e%2Fa"))[0] == 204
@@ -368,11 +360,8 @@ async def test_whoever_subscribes_before_an_origin_needs_the_same_rights(tmp_pat
         assert (await ask_as(gateway, "worker", "DELETE", "s"))[0] == 204
 
 
-async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_streams, "PERSISTS_S", 0.05)
-    monkeypatch.setattr(tail_checks, "PERIOD_S", 0.1)
+@pytest.mark.usefixtures("quick_checks")
+async def test_a_link_to_a_stream_whose_creation_the_origin_refuses_is_dropped() -> None:
     async with proxied() as gateway, receiver() as at:
         await gateway.webhook("s", at, pattern="**")
         assert (await gateway.append("nothing")).status == 404

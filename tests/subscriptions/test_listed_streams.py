@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.subscriptions.receivers import log_at, receiver, shared, stream_of, subscribed
 from tests.web.serving import post, put, serving
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.subscriptions.receivers import Subscribed
+    from tests.web.serving import Serving
+
 DONE = {"done": True}
+
+
+@contextlib.asynccontextmanager
+async def owner_and_silent(url: str) -> AsyncIterator[tuple[Subscribed, Serving]]:
+    """The gateway that delivers, and one that reports nothing, as if it were killed before."""
+    async with subscribed(log_at(url)) as owner, serving(log_at(url)) as silent:
+        yield owner, silent
 
 
 async def test_an_append_that_only_a_list_has_told_wakes_whoever_had_the_stream_before(
     redis_url: str,
 ) -> None:
-    async with (
-        subscribed(log_at(redis_url)) as owner,
-        serving(log_at(redis_url)) as silent,  # as one that is killed before its report
-        receiver(answer=DONE) as at,
-    ):
+    async with owner_and_silent(redis_url) as (owner, silent), receiver(answer=DONE) as at:
         await owner.webhook("s", at, pattern="*")
         await owner.create("a", body=b'{"n":1}')
         await at.wake()
@@ -37,11 +49,7 @@ async def test_an_append_that_only_a_list_has_told_wakes_whoever_had_the_stream_
 async def test_a_stream_that_a_new_subscription_finds_first_wakes_those_before_it(
     redis_url: str, later: dict[str, object]
 ) -> None:
-    async with (
-        subscribed(log_at(redis_url)) as owner,
-        serving(log_at(redis_url)) as silent,  # whose report is still on its way
-        receiver(answer=DONE) as at,
-    ):
+    async with owner_and_silent(redis_url) as (owner, silent), receiver(answer=DONE) as at:
         await owner.webhook("s", at, pattern="*")
         await silent.ask(put("a", body=b'{"n":1}', content_type="application/json"))
         await owner.webhook("later", at, **later)
@@ -55,11 +63,7 @@ async def test_a_stream_that_a_new_subscription_finds_first_wakes_those_before_i
 async def test_a_wake_stream_that_a_comparison_finds_first_wakes_those_that_match_it(
     redis_url: str,
 ) -> None:
-    async with (
-        subscribed(log_at(redis_url)) as owner,
-        serving(log_at(redis_url)) as silent,  # as one that is killed before its report
-        receiver(answer=DONE) as at,
-    ):
+    async with owner_and_silent(redis_url) as (owner, silent), receiver(answer=DONE) as at:
         members = {"type": "pull-wake", "pattern": "none", "wake_stream": "a"}
         assert (await owner.put("first", **members))[0] == 201
         await owner.webhook("named", at, streams=["a"])
